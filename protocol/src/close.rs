@@ -1,0 +1,137 @@
+//! Close codes: [RFC 6455, section 7.4](https://www.rfc-editor.org/rfc/rfc6455#section-7.4) and Talkback's own range.
+//!
+//! | code | sent by Talkback when | client reconnects |
+//! |---|---|---|
+//! | [`NORMAL`] | either side is done | no |
+//! | [`GOING_AWAY`] | the server stops, or the page goes away | yes |
+//! | [`MESSAGE_TOO_BIG`] | a message is over the limit of the receiver | yes |
+//! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after a pause |
+//! | [`BAD_FRAME`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
+//! | [`UNAUTHORIZED`] | the token is missing or expired | yes, with a new token |
+//! | [`HEARTBEAT_LOST`] | nothing was heard for too long | yes |
+//! | [`TOO_SLOW`] | a member's outbound queue is full | yes |
+//! | [`TOO_MANY`] | a rate or count limit is reached | yes, after a pause |
+
+/// Done; the normal end of a connection.
+pub const NORMAL: u16 = 1000;
+/// The server stops or the page is left.
+pub const GOING_AWAY: u16 = 1001;
+/// A frame broke the rules of RFC 6455.
+pub const PROTOCOL_ERROR: u16 = 1002;
+/// A kind of data (for instance binary) that the endpoint does not take.
+pub const UNSUPPORTED_DATA: u16 = 1003;
+/// Never on the wire: the peer's close frame carried no code.
+pub const NO_STATUS: u16 = 1005;
+/// Never on the wire: the connection ended without a close frame.
+pub const ABNORMAL: u16 = 1006;
+/// A text message that is not UTF-8.
+pub const INVALID_PAYLOAD: u16 = 1007;
+/// A rule of the endpoint that has no code of its own.
+pub const POLICY_VIOLATION: u16 = 1008;
+/// A message over the receiver's limit.
+pub const MESSAGE_TOO_BIG: u16 = 1009;
+/// The client needed an extension that the server did not offer.
+pub const MANDATORY_EXTENSION: u16 = 1010;
+/// The server met an error of its own.
+pub const INTERNAL_ERROR: u16 = 1011;
+/// The server restarts; come back.
+pub const SERVICE_RESTART: u16 = 1012;
+/// The server is overloaded; come back later.
+pub const TRY_AGAIN_LATER: u16 = 1013;
+/// A gateway got no valid answer from the server behind it.
+pub const BAD_GATEWAY: u16 = 1014;
+/// Never on the wire: the TLS handshake failed.
+pub const TLS_HANDSHAKE: u16 = 1015;
+/// A malformed Talkback frame; final.
+pub const BAD_FRAME: u16 = 4400;
+/// The token is missing, wrong or expired; come back with a new one.
+pub const UNAUTHORIZED: u16 = 4401;
+/// The user may not do this; final.
+pub const FORBIDDEN: u16 = 4403;
+/// The room does not exist and may not be made; final.
+pub const NO_SUCH_ROOM: u16 = 4404;
+/// Nothing was heard from the peer within the heartbeat's time.
+pub const HEARTBEAT_LOST: u16 = 4408;
+/// The member did not take its messages fast enough and its queue reached the bound.
+pub const TOO_SLOW: u16 = 4413;
+/// The two sides speak different versions; final.
+pub const WRONG_VERSION: u16 = 4426;
+/// A rate or count limit was reached.
+pub const TOO_MANY: u16 = 4429;
+
+/// The longest reason a close frame can carry, in bytes of UTF-8: a control frame holds 125 bytes and the code takes two
+/// ([RFC 6455, section 5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
+pub const MAX_REASON_BYTES: usize = 123;
+
+/// A close code or reason that may not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// The code belongs to the protocol, not to applications
+    /// ([WHATWG WebSockets, `close()`](https://websockets.spec.whatwg.org/#dom-websocket-close)).
+    #[error("close code {0} may not be sent by an application: use 1000 or 3000 to 4999")]
+    Code(u16),
+    /// The reason does not fit into a close frame.
+    #[error("the close reason has {0} bytes of UTF-8: at most {MAX_REASON_BYTES} fit into a close frame")]
+    ReasonTooLong(usize),
+}
+
+/// Checks that an application may send this code: 1000, or 3000 to 4999.
+///
+/// # Errors
+/// [`CloseError::Code`] for every other code, among them those that only a browser or server may report, like 1006.
+pub fn check_code(code: u16) -> Result<(), CloseError> {
+    match code {
+        NORMAL | 3000..=4999 => Ok(()),
+        _ => Err(CloseError::Code(code)),
+    }
+}
+
+/// Checks that a reason fits into a close frame. The limit counts bytes, so 41 Chinese characters are the most.
+///
+/// # Errors
+/// [`CloseError::ReasonTooLong`] with the length in bytes.
+pub fn check_reason(reason: &str) -> Result<(), CloseError> {
+    if reason.len() <= MAX_REASON_BYTES {
+        Ok(())
+    } else {
+        Err(CloseError::ReasonTooLong(reason.len()))
+    }
+}
+
+/// Whether connecting again with the same request cannot help.
+#[must_use]
+pub fn is_final(code: u16) -> bool {
+    matches!(code, NORMAL | BAD_FRAME | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applications_may_send_1000_and_3000_to_4999_only() {
+        for code in [1000, 3000, 3999, 4000, 4999] {
+            assert_eq!(check_code(code), Ok(()), "{code}");
+        }
+        for code in [0, 999, 1001, 1005, 1006, 1015, 2999, 5000, u16::MAX] {
+            assert_eq!(check_code(code), Err(CloseError::Code(code)));
+        }
+    }
+
+    #[test]
+    fn a_reason_is_measured_in_bytes_not_characters() {
+        assert_eq!(check_reason(&"a".repeat(123)), Ok(()));
+        assert_eq!(check_reason(&"好".repeat(41)), Ok(()));
+        assert_eq!(check_reason(&"好".repeat(42)), Err(CloseError::ReasonTooLong(126)));
+    }
+
+    #[test]
+    fn final_codes_are_those_where_a_retry_cannot_help() {
+        assert!([1000, 4400, 4403, 4404, 4426].into_iter().all(is_final));
+        assert!(
+            ![1001, 1006, 1009, 1012, 1013, 4401, 4408, 4413, 4429]
+                .into_iter()
+                .any(is_final)
+        );
+    }
+}
