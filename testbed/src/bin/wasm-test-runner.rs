@@ -1,0 +1,106 @@
+//! Cargo's runner for wasm32 tests: starts a real server and the fault service, then the tests in a real browser.
+//!
+//! The page of the tests is at port P, the real server at P + 1 and the fault service at P + 2, so that a test finds both
+//! from its own `location` without a rebuild and without a fixed port.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    net::Ipv4Addr,
+    process::{ExitCode, ExitStatus},
+};
+use talkback_testbed::{Process, Server, faults};
+use tokio::{net::TcpListener, process::Command, signal};
+
+/// Messages of a mebibyte and more are part of the tests; the server's default limit is lower.
+const SERVER_ARGUMENTS: [&str; 2] = ["--max-message-size", "16MiB"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("wasm-test-runner: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> io::Result<ExitStatus> {
+    build_server().await?;
+    let (port, faults_listener) = three_ports().await?;
+    let arguments = SERVER_ARGUMENTS.iter().map(|&argument| argument.to_owned()).collect();
+    let _server = Server::start_at((Ipv4Addr::LOCALHOST, port + 1).into(), arguments).await?;
+    tokio::spawn(faults::serve(faults_listener));
+
+    // Browsers leave their profiles behind; they go with this folder.
+    let temporary = tempfile::tempdir()?;
+    let mut command = Command::new("wasm-bindgen-test-runner");
+    command
+        .args(env::args_os().skip(1))
+        .env("WASM_BINDGEN_TEST_ADDRESS", format!("127.0.0.1:{port}"))
+        .env("TMPDIR", temporary.path());
+    set_default(&mut command, "WASM_BINDGEN_TEST_TIMEOUT", || Some("300".into()));
+    set_default(&mut command, "WASM_BINDGEN_TEST_DRIVER_TIMEOUT", || Some("30".into()));
+    // Without a choice the runner takes the first driver on the PATH, whichever that is.
+    if !["CHROMEDRIVER", "GECKODRIVER", "SAFARIDRIVER"]
+        .iter()
+        .any(|name| env::var_os(name).is_some())
+    {
+        command.env("CHROMEDRIVER", "chromedriver");
+    }
+    let mut tests = Process::spawn(&mut command).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("{error}; `cargo xtask test --tier browser` installs it"),
+        )
+    })?;
+    tokio::select! {
+        status = tests.wait() => status,
+        _ = signal::ctrl_c() => Err(io::Error::other("interrupted")),
+    }
+}
+
+/// `cargo test` does not build the binaries of other packages, and a stale server would test yesterday's code.
+async fn build_server() -> io::Result<()> {
+    if env::var_os("TALKBACK_SERVER_BIN").is_some() {
+        return Ok(());
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "talkback-server"])
+        .status()
+        .await?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other("talkback-server does not build"))
+    }
+}
+
+/// Three free ports in a row: the first is left to the runner, the second to the server, the third is kept.
+async fn three_ports() -> io::Result<(u16, TcpListener)> {
+    for _ in 0..100 {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = first.local_addr()?.port();
+        if port > u16::MAX - 2 {
+            continue;
+        }
+        let second = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).await;
+        let third = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 2)).await;
+        if let (Ok(_), Ok(third)) = (second, third) {
+            return Ok((port, third));
+        }
+    }
+    Err(io::Error::other("no three free ports in a row"))
+}
+
+fn set_default(command: &mut Command, name: &str, value: impl FnOnce() -> Option<OsString>) {
+    if env::var_os(name).is_none()
+        && let Some(value) = value()
+    {
+        command.env(name, value);
+    }
+}

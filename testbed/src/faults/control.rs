@@ -1,0 +1,133 @@
+//! What a page may ask of the fault service over HTTP.
+
+use super::request::{Answer, Request};
+use crate::Server;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+
+/// How long `GET /record` waits for a close that may still come.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
+
+/// How a client closed: the code and the reason.
+pub(super) type Close = (u16, String);
+
+/// The state behind the control routes.
+#[derive(Default)]
+pub(super) struct Control {
+    closes: Mutex<HashMap<String, watch::Sender<Option<Close>>>>,
+    releases: Mutex<HashMap<String, watch::Sender<bool>>>,
+    servers: tokio::sync::Mutex<HashMap<u16, Server>>,
+    live: Arc<AtomicUsize>,
+}
+
+/// Counts one open WebSocket until dropped.
+pub(super) struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Control {
+    pub(super) fn count(&self) -> Live {
+        self.live.fetch_add(1, Ordering::SeqCst);
+        Live(Arc::clone(&self.live))
+    }
+
+    pub(super) fn record(&self, id: &str, close: Close) {
+        slot(&self.closes, id).send_replace(Some(close));
+    }
+
+    /// Ends when `POST /stall` releases this id.
+    pub(super) async fn released(&self, id: &str) {
+        let _ = slot(&self.releases, id)
+            .subscribe()
+            .wait_for(|&released| released)
+            .await;
+    }
+
+    pub(super) async fn answer(&self, request: &Request) -> Answer {
+        let id = request.query("id");
+        let answer = match (request.method.as_str(), request.path.as_str()) {
+            ("OPTIONS", _) => Ok(json!({})),
+            ("GET", "/record") => self.recorded(id).await,
+            ("POST", "/stall") => {
+                slot(&self.releases, id).send_replace(true);
+                Ok(json!({}))
+            }
+            ("GET", "/live") => Ok(json!({ "open": self.live.load(Ordering::SeqCst) })),
+            ("POST", "/server") => self.start_server().await,
+            ("DELETE", "/server") => self.kill_server(request.query("port")).await,
+            ("GET", "/closed-port") => closed_port().await,
+            (method, path) => {
+                return Answer {
+                    status: 404,
+                    body: format!("no route {method} {path}"),
+                };
+            }
+        };
+        match answer {
+            Ok(value) => Answer::json(&value),
+            Err(error) => Answer {
+                status: 500,
+                body: error.to_string(),
+            },
+        }
+    }
+
+    async fn recorded(&self, id: &str) -> io::Result<serde_json::Value> {
+        let mut closes = slot(&self.closes, id).subscribe();
+        let seen = timeout(RECORD_WAIT, closes.wait_for(Option::is_some)).await;
+        match seen {
+            Ok(Ok(close)) => {
+                let (code, reason) = close.clone().unwrap_or_default();
+                Ok(json!({ "code": code, "reason": reason }))
+            }
+            _ => Err(io::Error::other(format!(
+                "no client closed {id} within {RECORD_WAIT:?}"
+            ))),
+        }
+    }
+
+    async fn start_server(&self) -> io::Result<serde_json::Value> {
+        let server = Server::start(&[]).await?;
+        let port = server.address().port();
+        self.servers.lock().await.insert(port, server);
+        Ok(json!({ "port": port }))
+    }
+
+    async fn kill_server(&self, port: &str) -> io::Result<serde_json::Value> {
+        let server = port
+            .parse()
+            .ok()
+            .map(|port: u16| async move { self.servers.lock().await.remove(&port) });
+        match server {
+            Some(server) => match server.await {
+                Some(mut server) => server.kill().await.map(|()| json!({})),
+                None => Err(io::Error::other(format!("no server was started on port {port}"))),
+            },
+            None => Err(io::Error::other(format!("{port:?} is not a port"))),
+        }
+    }
+}
+
+/// The slot of an id, made by whoever asks first: the page may ask before the connection is there.
+fn slot<T: Default>(slots: &Mutex<HashMap<String, watch::Sender<T>>>, id: &str) -> watch::Sender<T> {
+    let mut slots = slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    slots.entry(id.to_owned()).or_default().clone()
+}
+
+async fn closed_port() -> io::Result<serde_json::Value> {
+    let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    Ok(json!({ "port": port }))
+}

@@ -1,0 +1,56 @@
+//! A WebSocket endpoint that misbehaves on request, and the HTTP routes by which a page controls it.
+//!
+//! | route | what it does |
+//! |---|---|
+//! | WebSocket `/refuse?status=403` | refuses the upgrade with this status |
+//! | WebSocket `/close?code=4000&reason=bye&on_message=1` | closes at once, or on the first message; without code the close frame is empty |
+//! | WebSocket `/protocol?name=x` | answers this subprotocol, whatever was offered; without name it answers none |
+//! | WebSocket `/reset?after=3` | sends messages `0` to `2` and half a frame, and resets the connection when the client sends anything |
+//! | WebSocket `/silent` | takes the connection and never answers the handshake |
+//! | WebSocket `/no-close` | echoes, but never answers a close frame and keeps the connection |
+//! | WebSocket `/record?id=X` | echoes, and remembers how the client closed |
+//! | WebSocket `/stall?id=X` | reads nothing until it is released, then answers each message with its size in bytes |
+//! | GET `/record?id=X` | waits for that close: `{"code":4000,"reason":"bye"}`; 1005 for an empty close frame, 1006 for none |
+//! | POST `/stall?id=X` | releases that connection |
+//! | GET `/live` | `{"open":2}`: WebSockets open here now |
+//! | POST `/server` | starts a real `talkback-server`: `{"port":1234}` |
+//! | DELETE `/server?port=1234` | kills it with SIGKILL |
+//! | GET `/closed-port` | `{"port":1234}` where nobody listens |
+//!
+//! It stands below HTTP on purpose: no HTTP server lets a handler answer half a frame or nothing at all.
+
+mod control;
+mod request;
+mod sockets;
+
+use control::Control;
+use request::Request;
+use std::{io, sync::Arc};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serves the faults on this listener until the future is dropped.
+pub async fn serve(listener: TcpListener) {
+    let control = Arc::new(Control::default());
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            let control = Arc::clone(&control);
+            tokio::spawn(async move {
+                if let Err(error) = handle(stream, &control).await {
+                    eprintln!("fault service: {error}");
+                }
+            });
+        }
+    }
+}
+
+async fn handle(mut stream: TcpStream, control: &Control) -> io::Result<()> {
+    let Some(request) = Request::read(&mut stream).await? else {
+        return Ok(());
+    };
+    if request.is_websocket() {
+        sockets::handle(stream, &request, control).await
+    } else {
+        let answer = control.answer(&request).await;
+        answer.write(&mut stream).await
+    }
+}
