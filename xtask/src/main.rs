@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! The commands of the README. Each sets up what it needs and says so.
+//!
+//! - [`serve`]: build the page and the server, run them;
+//! - [`test`]: every tier of tests, one after the other;
+//! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
+//! - [`page`]: builds the page when something in it has changed;
+//! - [`run`]: child processes that end with this one.
+
+mod browsers;
+mod page;
+mod run;
+mod serve;
+mod test;
+mod tools;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, serve and test Talkback",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the page and the server and run them
+    Serve(serve::ServeArgs),
+    /// Run every tier of tests, or one
+    Test(test::TestArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    std::env::set_current_dir(root()).context("cannot enter the workspace")?;
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+    }
+}
+
+/// The workspace's folder. Cargo names this package's folder when it runs it, so a checkout may be moved.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("..")
+}

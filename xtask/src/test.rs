@@ -1,0 +1,311 @@
+//! `cargo xtask test`: every tier of tests, with one line for each and one for all.
+
+use crate::{
+    browsers::{self, Browser, Choice},
+    page, run, tools,
+};
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct TestArgs {
+    /// Run only this tier
+    #[arg(long)]
+    tier: Option<Tier>,
+    /// The browsers of the tiers `browser` and `e2e`
+    #[arg(long, default_value = "present")]
+    browsers: Choice,
+}
+
+/// What a change must pass, from the quickest answer to the slowest.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// Formatting
+    Format,
+    /// Clippy with warnings as errors, every member alone, native and wasm32; the documentation builds
+    Lint,
+    /// Unit, integration and documentation tests on this machine
+    Native,
+    /// The client crate's tests inside real browsers, against a real server
+    Browser,
+    /// The built page in real browsers, against the real server
+    E2e,
+}
+
+/// Members that run in a browser, linted for wasm32 too.
+const WASM_MEMBERS: [&str; 3] = ["talkback-protocol", "talkback-client", "talkback-app"];
+/// All members, in the order of what depends on what.
+const MEMBERS: [&str; 8] = [
+    "talkback-protocol",
+    "talkback-client",
+    "talkback-app",
+    "talkback-server",
+    "talkback-testbed",
+    "talkback-e2e",
+    "talkback-bench",
+    "xtask",
+];
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs the tiers.
+///
+/// # Errors
+/// Set-up failed, or a test did.
+pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
+    let tiers = arguments
+        .tier
+        .map_or_else(|| Tier::value_variants().to_vec(), |tier| vec![tier]);
+    let browsers = set_up(&tiers, arguments.browsers)?;
+    let mut report = Vec::new();
+    let mut all = Count::default();
+    for tier in tiers {
+        eprintln!("\nxtask: tier {}", name(tier));
+        let start = Instant::now();
+        let count = match tier {
+            Tier::Format => one(run::cargo().args(["fmt", "--all", "--check"])),
+            Tier::Lint => lint(),
+            Tier::Native => native(),
+            Tier::Browser => browser(&browsers),
+            Tier::E2e => e2e(&browsers)?,
+        };
+        report.push((name(tier), count, start.elapsed()));
+        all.add(count);
+    }
+    println!();
+    for (name, Count { passed, failed }, time) in report {
+        println!("{name:8} {passed:4} passed, {failed} failed, in {}", minutes(time));
+    }
+    println!("{} passed, {} failed", all.passed, all.failed);
+    if all.failed > 0 {
+        bail!("{} failed; the reasons stand above", all.failed);
+    }
+    Ok(())
+}
+
+/// Installs what these tiers need, so that a missing tool shows at once and not after ten minutes.
+fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
+    if tiers
+        .iter()
+        .any(|tier| matches!(tier, Tier::Lint | Tier::Browser | Tier::E2e))
+    {
+        tools::wasm_target()?;
+    }
+    if tiers.contains(&Tier::Browser) {
+        tools::Tool::wasm_bindgen()?.install()?;
+    }
+    if tiers.contains(&Tier::E2e) {
+        page::set_up()?;
+    }
+    if tiers.iter().any(|tier| matches!(tier, Tier::Browser | Tier::E2e)) {
+        let browsers = browsers::set_up(choice)?;
+        let names: Vec<_> = browsers.iter().map(|browser| browser.name()).collect();
+        eprintln!("xtask: browsers: {}", names.join(", "));
+        return Ok(browsers);
+    }
+    Ok(Vec::new())
+}
+
+/// Each member is linted alone: Cargo unites the features of members that it builds together, which hides a missing one.
+fn lint() -> Count {
+    let mut count = Count::default();
+    let strict = ["--", "-D", "warnings"];
+    for member in MEMBERS {
+        count.add(one(run::cargo()
+            .args(["clippy", "--quiet", "--all-targets", "--package", member])
+            .args(strict)));
+    }
+    for member in WASM_MEMBERS {
+        let wasm = [
+            "clippy",
+            "--quiet",
+            "--all-targets",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--package",
+            member,
+        ];
+        count.add(one(run::cargo().args(wasm).args(strict)));
+    }
+    let mut docs = run::cargo();
+    docs.args(["doc", "--quiet", "--no-deps", "--workspace"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    count.add(one(&mut docs));
+    count.add(client_is_free_of_yew());
+    count
+}
+
+/// Whoever uses the client crate with another framework must not pay for this one.
+fn client_is_free_of_yew() -> Count {
+    let tree = run::output(
+        "cargo",
+        &[
+            "tree",
+            "--package",
+            "talkback-client",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ],
+    );
+    let free = tree.is_some_and(|tree| !tree.lines().any(|line| line.starts_with("yew ")));
+    if !free {
+        eprintln!("xtask: talkback-client depends on yew: see `cargo tree -p talkback-client -e normal -i yew`");
+    }
+    Count {
+        passed: u64::from(free),
+        failed: u64::from(!free),
+    }
+}
+
+fn native() -> Count {
+    // Tests start the server's binary, which Cargo builds only when its own package is tested.
+    let build = one(run::cargo().args(["build", "--package", "talkback-server"]));
+    if build.failed > 0 {
+        return build;
+    }
+    counted(run::cargo().args(["test", "--workspace", "--exclude", "talkback-e2e", "--no-fail-fast"]))
+}
+
+fn browser(browsers: &[Browser]) -> Count {
+    let mut count = Count::default();
+    for browser in browsers {
+        eprintln!("xtask: in {}", browser.name());
+        let start = Instant::now();
+        let tests = [
+            "test",
+            "--package",
+            "talkback-client",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--no-fail-fast",
+        ];
+        let run = counted(browser.cargo().args(tests));
+        println!(
+            "browser tests in {}: {} passed, {} failed, in {}",
+            browser.name(),
+            run.passed,
+            run.failed,
+            minutes(start.elapsed())
+        );
+        count.add(run);
+    }
+    count
+}
+
+fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
+    page::build()?;
+    run::succeed(run::cargo().args(["build", "--package", "talkback-server"]))?;
+    let names: Vec<_> = browsers.iter().map(|browser| browser.name()).collect();
+    let mut tests = run::cargo();
+    tests
+        .args(["test", "--package", "talkback-e2e", "--no-fail-fast"])
+        .env("TALKBACK_BROWSERS", names.join(","));
+    Ok(counted(&mut tests))
+}
+
+/// A command that passes or fails as a whole.
+fn one(command: &mut Command) -> Count {
+    match run::succeed(command) {
+        Ok(()) => Count { passed: 1, failed: 0 },
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            Count { passed: 0, failed: 1 }
+        }
+    }
+}
+
+/// A test command: shows what it prints and adds up its `test result` lines. One that fails without such a line, because
+/// something did not compile, counts as one failure.
+fn counted(command: &mut Command) -> Count {
+    let mut count = Count::default();
+    let outcome = (|| {
+        let line = run::shown(command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{line}`"))?;
+        let stdout = child.stdout.take().context("the output is not piped")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            println!("{line}");
+            if let Some(run) = result(&line) {
+                count.add(run);
+            }
+        }
+        let status = child.wait()?;
+        if !status.success() && count.failed == 0 {
+            bail!("`{line}` failed ({status})");
+        }
+        Ok(())
+    })();
+    if let Err(error) = outcome {
+        eprintln!("xtask: {error:#}");
+        count.failed += 1;
+    }
+    count
+}
+
+/// Reads `test result: ok. 12 passed; 0 failed; ...`.
+fn result(line: &str) -> Option<Count> {
+    let (_, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |word: &str| {
+        numbers
+            .split(';')
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+    };
+    Some(Count {
+        passed: number("passed")?,
+        failed: number("failed")?,
+    })
+}
+
+fn name(tier: Tier) -> String {
+    tier.to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_cargo_and_of_the_browser_runner_are_read() {
+        let count = result("test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out").unwrap();
+        assert_eq!((count.passed, count.failed), (12, 3));
+        let count = result("test result: ok. 7 passed; 0 failed; 0 ignored; 0 filtered out; finished in 1.2s").unwrap();
+        assert_eq!((count.passed, count.failed), (7, 0));
+        assert!(result("running 7 tests").is_none());
+    }
+
+    #[test]
+    fn every_member_of_the_workspace_is_linted_and_tested() {
+        let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
+        assert_eq!(
+            manifest["workspace"]["members"].as_array().unwrap().len(),
+            MEMBERS.len()
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Rust tools that the commands need: looked for first, installed once, by the versions of Cargo.toml and Cargo.lock.
+
+use crate::run;
+use anyhow::{Context, bail};
+use std::{fs, path::Path};
+
+/// A tool from crates.io.
+pub(crate) struct Tool {
+    /// The package to install.
+    package: &'static str,
+    /// A program of it, which answers `--version`.
+    program: &'static str,
+    version: String,
+    /// What an installation takes on two cores, measured.
+    takes: &'static str,
+}
+
+impl Tool {
+    /// Builds the page.
+    pub(crate) fn trunk() -> anyhow::Result<Self> {
+        Ok(Self {
+            package: "trunk",
+            program: "trunk",
+            version: pinned("trunk")?,
+            takes: "about 6 minutes",
+        })
+    }
+
+    /// Joins wasm and JavaScript, and runs tests in browsers.
+    pub(crate) fn wasm_bindgen() -> anyhow::Result<Self> {
+        Ok(Self {
+            package: "wasm-bindgen-cli",
+            program: "wasm-bindgen",
+            version: locked("wasm-bindgen")?,
+            takes: "about 3 minutes",
+        })
+    }
+
+    /// Drives Firefox.
+    pub(crate) fn geckodriver() -> anyhow::Result<Self> {
+        Ok(Self {
+            package: "geckodriver",
+            program: "geckodriver",
+            version: pinned("geckodriver")?,
+            takes: "about 2 minutes",
+        })
+    }
+
+    /// The version on the PATH, if there is one.
+    pub(crate) fn found(&self) -> Option<String> {
+        let printed = run::output(self.program, &["--version"])?;
+        printed.split_whitespace().nth(1).map(str::to_owned)
+    }
+
+    /// Installs the tool unless this version is there.
+    ///
+    /// # Errors
+    /// The installation failed; the text says what to run by hand.
+    pub(crate) fn install(&self) -> anyhow::Result<()> {
+        let Self {
+            package,
+            version,
+            takes,
+            ..
+        } = self;
+        let found = self.found();
+        if found.as_ref() == Some(version) {
+            return Ok(());
+        }
+        let replaces = found.map(|found| format!(", in place of {found}")).unwrap_or_default();
+        eprintln!("xtask: installing {package} {version}{replaces}: {takes} on two cores, only this once");
+        let crate_version = format!("{package}@{version}");
+        // A tool that runs for a second a build need not be optimised for minutes: this halves the installation.
+        let mut command = run::cargo();
+        command
+            .args(["install", "--locked", "--force", &crate_version])
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env_remove("CARGO_TARGET_DIR");
+        run::succeed(&mut command)
+            .with_context(|| format!("run it by hand, then come back: cargo install --locked --force {crate_version}"))
+    }
+}
+
+/// Adds the compiler's wasm32 target unless it is there.
+///
+/// # Errors
+/// There is no rustup, or it failed; the text says what to do.
+pub(crate) fn wasm_target() -> anyhow::Result<()> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let folder = run::output("rustc", &["--print", "target-libdir", "--target", TARGET]);
+    if folder.is_some_and(|folder| Path::new(&folder).exists()) {
+        return Ok(());
+    }
+    if which::which("rustup").is_err() {
+        bail!("the compiler has no {TARGET} target and there is no rustup: install the target as your Rust came");
+    }
+    eprintln!("xtask: adding the compiler's {TARGET} target: a few seconds, only this once");
+    run::succeed(std::process::Command::new("rustup").args(["target", "add", TARGET]))
+        .with_context(|| format!("run it by hand, then come back: rustup target add {TARGET}"))
+}
+
+/// The version of a tool in `[workspace.metadata.tools]`.
+pub(crate) fn pinned(tool: &str) -> anyhow::Result<String> {
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml")?.parse().context("Cargo.toml")?;
+    let version = manifest["workspace"]["metadata"]["tools"]
+        .get(tool)
+        .and_then(toml::Value::as_str);
+    version
+        .map(str::to_owned)
+        .with_context(|| format!("[workspace.metadata.tools] in Cargo.toml has no {tool}"))
+}
+
+/// The version of a library in Cargo.lock.
+fn locked(library: &str) -> anyhow::Result<String> {
+    let lock: toml::Table = fs::read_to_string("Cargo.lock")?.parse().context("Cargo.lock")?;
+    let packages = lock["package"].as_array().context("Cargo.lock lists no packages")?;
+    let package = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some(library));
+    let version = package.and_then(|package| package["version"].as_str());
+    version
+        .map(str::to_owned)
+        .with_context(|| format!("{library} is not in Cargo.lock"))
+}
