@@ -1,1 +1,48 @@
-//! client
+//! The browser's WebSocket for Rust, whole: every property, event and method of the
+//! [standard](https://websockets.spec.whatwg.org/), as an asynchronous `Stream` and `Sink`.
+//!
+//! ```no_run
+//! use futures_util::{SinkExt, StreamExt};
+//! use talkback_client::{Message, Options, Socket};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let socket = Socket::connect("/echo", &Options::default()).await?;
+//! socket.send("Hello, World!")?; // at once, or an error that gives the message back
+//!
+//! let (mut sink, mut stream) = socket.split();
+//! sink.feed(Message::from(vec![1, 2, 3])).await?; // waits while the browser's buffer is full
+//!
+//! while let Some(message) = stream.next().await {
+//!     match message? {
+//!         Message::Text(text) => println!("{text}"),
+//!         Message::Binary(bytes) => println!("{} bytes", bytes.len()),
+//!         Message::Blob(blob) => println!("{} bytes, not read yet", blob.size()),
+//!     }
+//!     stream.close();
+//! }
+//! let end = stream.socket().closed().await;
+//! println!("closed with {} {:?}", end.code, end.reason);
+//! # Ok(()) }
+//! ```
+//!
+//! Reading order:
+//! - [`Socket`]: connecting, the properties, sending, closing; a cheap handle that may be cloned;
+//! - [`Options`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both directions;
+//! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on demand;
+//! - [`SocketStream`] and [`SocketSink`]: the halves of a socket;
+//! - [`EventGuard`]: the callback face, for code without `async`;
+//! - [`CloseEvent`], [`ConnectError`], [`SendError`], [`InboundOverflow`]: every way it ends or fails, each with a name.
+//!
+//! The crate runs in pages and in workers. It also compiles for other targets, where [`Socket::is_supported`] is `false`, so that
+//! code that uses it can be checked and its pure parts tested there.
+//!
+//! It stands on `web-sys` and not on `gloo-net`, whose socket accepts messages for a closed connection and loses them, reports a
+//! normal close that never happened, has no bound on what it receives, and offers neither `bufferedAmount` nor a way to close
+//! after `split`.
+
+mod socket;
+
+pub use socket::{
+    Binary, BinaryType, CloseEvent, ConnectError, EventGuard, Inbound, InboundOverflow, Message, Options, Outbound,
+    Overflow, ReadyState, SendError, SendErrorKind, Socket, SocketSink, SocketStream, Text,
+};

@@ -1,0 +1,97 @@
+use js_sys::{ArrayBuffer, JsString, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::Blob;
+
+use super::{Binary, Text};
+
+/// One message, received or to be sent.
+///
+/// ```
+/// use talkback_client::Message;
+///
+/// let text = Message::from("Hello, World!");
+/// assert_eq!(text.as_text(), Some("Hello, World!"));
+/// let bytes = Message::from(vec![1, 2, 3]);
+/// assert_eq!(bytes.as_binary(), Some([1, 2, 3].as_slice()));
+/// ```
+///
+/// Cloning a received message that was not read yet copies a reference, not the content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Text, which is valid UTF-8 on the wire in both directions.
+    Text(Text),
+    /// Bytes. Received if the socket's binary type is [`BinaryType::ArrayBuffer`](crate::BinaryType::ArrayBuffer).
+    Binary(Binary),
+    /// Bytes that the browser keeps. Received if the socket's binary type is [`BinaryType::Blob`](crate::BinaryType::Blob).
+    ///
+    /// Reading one ([`Blob::array_buffer`]) is asynchronous: code that reads several at once must keep their order itself.
+    Blob(Blob),
+}
+
+impl Message {
+    /// The text, if this is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes, if this is binary and in memory.
+    pub fn as_binary(&self) -> Option<&[u8]> {
+        match self {
+            Self::Binary(binary) => Some(binary),
+            _ => None,
+        }
+    }
+
+    /// The `data` of a [message event](https://websockets.spec.whatwg.org/#feedback-from-the-protocol): a string, an ArrayBuffer or a Blob.
+    pub(super) fn received(data: JsValue) -> Self {
+        let data = match data.dyn_into() {
+            Ok(string) => return Self::Text(Text::from_js(string)),
+            Err(data) => data,
+        };
+        match data.dyn_into::<ArrayBuffer>() {
+            Ok(buffer) => Self::Binary(buffer.into()),
+            Err(blob) => Self::Blob(blob.unchecked_into()),
+        }
+    }
+
+    /// What the browser's `send` takes.
+    pub(super) fn to_send(&self) -> JsValue {
+        match self {
+            Self::Text(text) => text.to_js().into(),
+            Self::Binary(binary) => binary.to_js().into(),
+            Self::Blob(blob) => blob.into(),
+        }
+    }
+
+    /// The most memory it takes while it waits to be read, in bytes.
+    pub(super) fn queued_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.utf16_len().saturating_mul(2),
+            Self::Binary(binary) => binary.byte_len(),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a size is a whole number; `as` saturates"
+            )]
+            Self::Blob(blob) => blob.size() as usize,
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident: $($source:ty),*;)*) => {$($(
+        impl From<$source> for Message {
+            fn from(content: $source) -> Self {
+                Self::$variant(content.into())
+            }
+        }
+    )*)*};
+}
+from! {
+    Text: Text, &str, String, &String, JsString;
+    Binary: Binary, &[u8], Vec<u8>, ArrayBuffer, Uint8Array;
+    Blob: Blob;
+}
