@@ -1,0 +1,266 @@
+//! The three engines, each behind its own WebDriver.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::{env, fs};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::{Capabilities, WebDriver};
+
+use crate::driver::{self, Program, find, missing};
+use crate::{StepError, wait_for};
+
+/// A browser engine and the WebDriver program that drives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Chromium, headless, by `chromedriver`.
+    Chromium,
+    /// Firefox, headless, by `geckodriver`.
+    Firefox,
+    /// WebKitGTK's MiniBrowser on a virtual display (`Xvfb`), by `WebKitWebDriver`.
+    WebKit,
+}
+
+/// A started browser. Dropping it ends the browser, its driver and their profile.
+pub struct Browser {
+    engine: Engine,
+    pub(crate) driver: WebDriver,
+    console: Mutex<Vec<String>>,
+    // Dropped in this order: the driver's session (above), the driver, its display, the files they used.
+    program: Program,
+    _display: Option<Program>,
+    _files: TempDir,
+}
+
+impl Engine {
+    /// The engines named by `TALKBACK_BROWSERS`, a comma-separated list of `chromium`, `firefox` and `webkit`; Chromium
+    /// when it is not set.
+    ///
+    /// # Errors
+    /// A name that is none of the three.
+    pub fn chosen() -> Result<Vec<Self>, StepError> {
+        let names = env::var("TALKBACK_BROWSERS").unwrap_or_else(|_| "chromium".to_owned());
+        names
+            .split(',')
+            .map(|name| match name.trim() {
+                "chromium" => Ok(Self::Chromium),
+                "firefox" => Ok(Self::Firefox),
+                "webkit" => Ok(Self::WebKit),
+                other => Err(StepError::Setup(format!(
+                    "TALKBACK_BROWSERS: unknown browser {other:?}; known are chromium, firefox, webkit"
+                ))),
+            })
+            .collect()
+    }
+
+    /// The engine's name as in `TALKBACK_BROWSERS` and in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+            Self::WebKit => "webkit",
+        }
+    }
+
+    /// Starts the driver and a fresh browser in English with an empty profile.
+    ///
+    /// # Errors
+    /// A missing program, with the command that installs it, or one that did not start, with what it wrote.
+    pub async fn start(self) -> Result<Browser, StepError> {
+        let directory = TempDir::with_prefix("talkback-e2e-")
+            .map_err(|error| StepError::Setup(format!("cannot make a directory for the browser: {error}")))?;
+        let files = directory.path();
+        let (program, display, port) = match self {
+            Self::Chromium => {
+                let program = Program::start("chromedriver", files, |command| command.arg("--port=0"))?;
+                let port = program.number_after("started successfully on port ").await?;
+                (program, None, port)
+            }
+            Self::Firefox => {
+                let program = Program::start("geckodriver", files, |command| {
+                    command.args(["--host", "127.0.0.1", "--port", "0"])
+                })?;
+                let port = program.number_after("Listening on 127.0.0.1:").await?;
+                (program, None, port)
+            }
+            Self::WebKit => {
+                let display = Program::start("Xvfb", files, |command| {
+                    command.args(["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"])
+                })?;
+                let number = display.number_after("").await?;
+                let (program, port) = start_webkit_driver(number, files).await?;
+                (program, Some(display), port)
+            }
+        };
+        let capabilities = match self.capabilities()? {
+            Value::Object(map) => Capabilities::from(map),
+            _ => unreachable!("capabilities are an object"),
+        };
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
+            .await
+            .map_err(|error| program.trouble(format!("{} did not start: {error}", self.name())))?;
+        driver
+            .set_window_rect(0, 0, 1280, 900)
+            .await
+            .map_err(StepError::browser("resize its window"))?;
+        Ok(Browser {
+            engine: self,
+            driver,
+            console: Mutex::default(),
+            program,
+            _display: display,
+            _files: directory,
+        })
+    }
+
+    fn capabilities(self) -> Result<Value, StepError> {
+        Ok(match self {
+            Self::Chromium => json!({
+                "goog:chromeOptions": { "args": [
+                    "--headless=new",
+                    // Containers run as root, where Chromium's sandbox refuses to start.
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-dev-shm-usage",
+                    "--disable-background-networking",
+                    "--disable-component-update",
+                    "--no-first-run",
+                    "--lang=en-US",
+                ] },
+                "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+            }),
+            Self::Firefox => json!({
+                "moz:firefoxOptions": {
+                    "binary": find("firefox").or_else(|_| find("firefox-esr"))?,
+                    "args": ["-headless"],
+                    "prefs": {
+                        "intl.accept_languages": "en-US",
+                        // The page's console goes to the driver's output, where `Browser::console` finds it.
+                        "devtools.console.stdout.content": true,
+                        // Nothing is fetched but what the page asks for.
+                        "network.captive-portal-service.enabled": false,
+                        "network.connectivity-service.enabled": false,
+                    },
+                },
+            }),
+            Self::WebKit => json!({
+                "webkitgtk:browserOptions": {
+                    "binary": minibrowser()?,
+                    "args": [
+                        "--automation",
+                        // Scenarios open windows without a click before.
+                        "--javascript-can-open-windows-automatically=true",
+                    ],
+                },
+            }),
+        })
+    }
+}
+
+impl Browser {
+    /// The engine it runs.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// What the pages wrote to the console so far, the browser's own complaints (failed requests, violated content
+    /// security policy, uncaught errors) among it.
+    ///
+    /// Firefox tells its driver of `console` calls and uncaught errors only; WebKitGTK tells its driver nothing.
+    pub async fn console(&self) -> Vec<String> {
+        match self.engine {
+            // The driver hands out each entry once, so they are kept here.
+            Engine::Chromium => {
+                let new = self.driver.browser_log().await.unwrap_or_default();
+                let mut all = self.console.lock().unwrap_or_else(PoisonError::into_inner);
+                all.extend(
+                    new.into_iter()
+                        .map(|entry| format!("{}: {}", entry.level, entry.message)),
+                );
+                all.clone()
+            }
+            Engine::Firefox => {
+                let mut lines = self.program.lines();
+                lines.retain(|line| line.starts_with("console.") || line.starts_with("JavaScript "));
+                lines
+            }
+            Engine::WebKit => Vec::new(),
+        }
+    }
+
+    /// The URLs that the pages asked the network for, WebSockets among them; only Chromium tells its driver.
+    pub async fn requests(&self) -> Vec<String> {
+        let log = match self.engine {
+            Engine::Chromium => self.driver.get_log("performance").await.unwrap_or_default(),
+            Engine::Firefox | Engine::WebKit => Vec::new(),
+        };
+        let url = |event: Value| match event["message"]["method"].as_str()? {
+            "Network.requestWillBeSent" => event["message"]["params"]["request"]["url"].as_str().map(str::to_owned),
+            "Network.webSocketCreated" => event["message"]["params"]["url"].as_str().map(str::to_owned),
+            _ => None,
+        };
+        log.iter()
+            .filter_map(|entry| url(serde_json::from_str(&entry.message).ok()?))
+            .collect()
+    }
+
+    /// Ends the session; dropping the browser does the same, but blocks the thread meanwhile.
+    pub async fn quit(self) {
+        // Whatever is left is killed when `self` is dropped.
+        let _ = self.driver.clone().quit().await;
+    }
+}
+
+/// A style for the frame of WebKitGTK's windows only: with buttons and tabs of the usual size they do not get as narrow as
+/// a telephone.
+const WEBKIT_FRAME: &str = "* { font-size: 1px; margin: 0; min-width: 0; padding: 0; }";
+
+/// MiniBrowser is not on the PATH: it is where the distribution keeps the library, in a folder named by its version.
+fn minibrowser() -> Result<PathBuf, StepError> {
+    let folders = |path: &Path| {
+        fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    folders(Path::new("/usr/lib"))
+        .flat_map(|architecture| folders(&architecture).collect::<Vec<_>>())
+        .chain(folders(Path::new("/usr/libexec")))
+        .map(|folder| folder.join("MiniBrowser"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| missing("MiniBrowser"))
+}
+
+/// `WebKitWebDriver` takes no port 0, so a free port is looked up for it. Another program may take that port in between:
+/// then it is tried again.
+async fn start_webkit_driver(display: u32, files: &Path) -> Result<(Program, u16), StepError> {
+    let style = files.join("gtk-3.0/gtk.css");
+    fs::create_dir_all(files.join("gtk-3.0"))
+        .and_then(|()| fs::write(&style, WEBKIT_FRAME))
+        .map_err(|error| StepError::Setup(format!("cannot write {}: {error}", style.display())))?;
+    let mut last = None;
+    for _ in 0..3 {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(|error| StepError::Setup(format!("no free port: {error}")))?
+            .port();
+        let driver = Program::start("WebKitWebDriver", files, |command| {
+            command
+                .arg(format!("--port={port}"))
+                .env("DISPLAY", format!(":{display}"))
+                .env("XDG_CONFIG_HOME", files)
+        })?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let up = wait_for("WebKitWebDriver accepts connections", driver::START, async || {
+            Ok(TcpStream::connect(address).is_ok())
+        });
+        match up.await {
+            Ok(()) => return Ok((driver, port)),
+            Err(error) => last = Some(driver.trouble(error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| missing("WebKitWebDriver")))
+}

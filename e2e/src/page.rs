@@ -1,0 +1,271 @@
+//! One tab of a browser, in the words of the person in front of it: what is done here, what is seen in `read`, what is waited
+//! for in `wait`.
+
+mod read;
+mod wait;
+
+pub use read::Row;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use thirtyfour::{By, Key, TypingData, WebDriver, WindowHandle};
+
+use crate::{DEADLINE, StepError, wait_for};
+
+/// A tab. Its steps bring it to the front first, so scenarios may go back and forth between tabs.
+///
+/// Elements are named by their `id`. A step waits for its element up to [`DEADLINE`].
+#[derive(Clone)]
+pub struct Page {
+    driver: WebDriver,
+    window: WindowHandle,
+    front: Arc<Mutex<WindowHandle>>,
+}
+
+impl Page {
+    /// The tab a new browser starts with.
+    pub(crate) async fn first(driver: WebDriver) -> Result<Self, StepError> {
+        let window = driver.window().await.map_err(StepError::browser("name its tab"))?;
+        let front = Arc::new(Mutex::new(window.clone()));
+        Ok(Self { driver, window, front })
+    }
+
+    /// Opens another tab of the same browser, empty.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn new_tab(&self) -> Result<Self, StepError> {
+        self.to_front().await?;
+        let window = self.driver.new_tab().await.map_err(StepError::browser("open a tab"))?;
+        Ok(Self { window, ..self.clone() })
+    }
+
+    /// Opens a window whose page is `width` by `height` CSS pixels, empty. It is one without toolbars: the ordinary
+    /// windows of Firefox and WebKitGTK do not get as narrow as a telephone.
+    ///
+    /// # Errors
+    /// When the browser refuses, or gives it another size.
+    pub async fn new_window(&self, width: u32, height: u32) -> Result<Self, StepError> {
+        let before = self
+            .driver
+            .windows()
+            .await
+            .map_err(StepError::browser("list its windows"))?;
+        let open = "window.open('about:blank', '', `popup,width=${arguments[0]},height=${arguments[1]}`);";
+        self.execute(open, vec![json!(width), json!(height)]).await?;
+        let mut opened = None;
+        wait_for("a window has opened", DEADLINE, async || {
+            let now = self
+                .driver
+                .windows()
+                .await
+                .map_err(StepError::browser("list its windows"))?;
+            opened = now.into_iter().find(|window| !before.contains(window));
+            Ok(opened.is_some())
+        })
+        .await?;
+        let window = opened.unwrap_or_else(|| self.window.clone());
+        let page = Self { window, ..self.clone() };
+        let (mut outer_width, mut outer_height) = (width, height);
+        let resize = async || {
+            page.to_front().await?;
+            let rect = page.driver.set_window_rect(0, 0, outer_width, outer_height);
+            rect.await.map_err(StepError::browser("resize a window"))?;
+            let size = page.execute("return [innerWidth, innerHeight];", vec![]).await?;
+            let now: (u32, u32) = serde_json::from_value(size).map_err(|error| StepError::Setup(error.to_string()))?;
+            // How much the window's frame takes is only known by trying.
+            outer_width = (outer_width + width).saturating_sub(now.0);
+            outer_height = (outer_height + height).saturating_sub(now.1);
+            Ok(now)
+        };
+        let description = format!("the window is {width} by {height}");
+        page.wait_value(description, resize, |now| *now == (width, height))
+            .await?;
+        Ok(page)
+    }
+
+    /// Loads `url` and waits until the application runs, which shows in the element `ready`.
+    ///
+    /// # Errors
+    /// When the page does not load or `ready` does not appear.
+    pub async fn open(&self, url: &str, ready: &str) -> Result<(), StepError> {
+        self.to_front().await?;
+        self.driver
+            .goto(url)
+            .await
+            .map_err(StepError::browser(format!("open {url}")))?;
+        self.wait_shown(ready).await
+    }
+
+    /// Clicks the element when it can be clicked.
+    ///
+    /// # Errors
+    /// When it is missing, disabled, hidden or covered.
+    pub async fn click(&self, id: &str) -> Result<(), StepError> {
+        wait_for(format!("#{id} can be clicked"), DEADLINE, async || {
+            self.to_front().await?;
+            let element = self
+                .driver
+                .find(By::Id(id))
+                .await
+                .map_err(StepError::browser(format!("find #{id}")))?;
+            if !element
+                .is_enabled()
+                .await
+                .map_err(StepError::browser(format!("look at #{id}")))?
+            {
+                return Ok(false);
+            }
+            element
+                .click()
+                .await
+                .map_err(StepError::browser(format!("click #{id}")))?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Replaces what is in the field by typing `text`; an empty text clears it.
+    ///
+    /// # Errors
+    /// When there is no such field.
+    pub async fn fill(&self, id: &str, text: &str) -> Result<(), StepError> {
+        self.wait_shown(id).await?;
+        self.press_in(id, Key::Control + "a").await?;
+        self.press_in(
+            id,
+            if text.is_empty() {
+                Key::Delete.value().to_string()
+            } else {
+                text.to_owned()
+            },
+        )
+        .await
+    }
+
+    /// Presses keys in the field, behind what is already in it.
+    ///
+    /// # Errors
+    /// When there is no such field.
+    pub async fn press_in(&self, id: &str, keys: impl Into<TypingData>) -> Result<(), StepError> {
+        self.to_front().await?;
+        let element = self
+            .driver
+            .find(By::Id(id))
+            .await
+            .map_err(StepError::browser(format!("find #{id}")))?;
+        element
+            .send_keys(keys)
+            .await
+            .map_err(StepError::browser(format!("type into #{id}")))
+    }
+
+    /// Presses keys wherever the focus is, as a person without a mouse does.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn press(&self, keys: impl Into<TypingData>) -> Result<(), StepError> {
+        self.to_front().await?;
+        self.driver
+            .action_chain()
+            .send_keys(keys)
+            .perform()
+            .await
+            .map_err(StepError::browser("press keys"))
+    }
+
+    /// Puts `text` into a field at once, as pasting does: for texts too long to type, and for characters that a driver
+    /// cannot type.
+    ///
+    /// # Errors
+    /// When there is no such field.
+    pub async fn paste(&self, id: &str, text: &str) -> Result<(), StepError> {
+        self.wait_shown(id).await?;
+        self.to_front().await?;
+        let script = "
+            const field = document.getElementById(arguments[0]);
+            const type = field instanceof HTMLTextAreaElement ? HTMLTextAreaElement : HTMLInputElement;
+            Object.getOwnPropertyDescriptor(type.prototype, 'value').set.call(field, arguments[1]);
+            field.dispatchEvent(new InputEvent('input', { bubbles: true, inputType: 'insertFromPaste' }));";
+        self.execute(script, vec![json!(id), json!(text)]).await?;
+        Ok(())
+    }
+
+    /// Chooses an option of a `select` by its value.
+    ///
+    /// # Errors
+    /// When there is no such element or option.
+    pub async fn choose(&self, id: &str, value: &str) -> Result<(), StepError> {
+        self.wait_shown(id).await?;
+        self.to_front().await?;
+        let selector = format!("#{id} option[value='{value}']");
+        let option = self
+            .driver
+            .find(By::Css(selector))
+            .await
+            .map_err(StepError::browser(format!("find {value}")))?;
+        option
+            .click()
+            .await
+            .map_err(StepError::browser(format!("choose {value} in #{id}")))
+    }
+
+    /// Runs a script with the element as `arguments[0]`.
+    ///
+    /// # Errors
+    /// When there is no such element or the script throws.
+    pub async fn script(&self, id: &str, body: &str) -> Result<Value, StepError> {
+        self.to_front().await?;
+        let script = format!(
+            "const id = arguments[0], element = document.getElementById(id);
+             if (!element) throw new Error('there is no #' + id);
+             return (function() {{ {body} }})(element);"
+        );
+        self.execute(&script, vec![json!(id)]).await
+    }
+
+    /// Runs a script in the page and returns what it returns.
+    ///
+    /// # Errors
+    /// When it throws.
+    pub async fn execute(&self, script: &str, arguments: Vec<Value>) -> Result<Value, StepError> {
+        self.to_front().await?;
+        let answer = self
+            .driver
+            .execute(script, arguments)
+            .await
+            .map_err(StepError::browser("run a script"))?;
+        Ok(answer.json().clone())
+    }
+
+    /// Goes back in the tab's history.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn back(&self) -> Result<(), StepError> {
+        self.to_front().await?;
+        self.driver.back().await.map_err(StepError::browser("go back"))
+    }
+
+    /// Goes forward in the tab's history.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn forward(&self) -> Result<(), StepError> {
+        self.to_front().await?;
+        self.driver.forward().await.map_err(StepError::browser("go forward"))
+    }
+
+    async fn to_front(&self) -> Result<(), StepError> {
+        if *self.front.lock().unwrap_or_else(PoisonError::into_inner) == self.window {
+            return Ok(());
+        }
+        self.driver
+            .switch_to_window(self.window.clone())
+            .await
+            .map_err(StepError::browser("switch to a tab"))?;
+        *self.front.lock().unwrap_or_else(PoisonError::into_inner) = self.window.clone();
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! What a person waits for on the page.
+
+use crate::{DEADLINE, Page, Row, StepError, wait_for};
+
+impl Page {
+    /// Waits until the element is there to be seen.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn wait_shown(&self, id: &str) -> Result<(), StepError> {
+        wait_for(format!("#{id} is shown"), DEADLINE, async || self.is_shown(id).await).await
+    }
+
+    /// Waits until the element is gone or hidden.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn wait_hidden(&self, id: &str) -> Result<(), StepError> {
+        wait_for(format!("#{id} is hidden"), DEADLINE, async || {
+            Ok(!self.is_shown(id).await?)
+        })
+        .await
+    }
+
+    /// Waits until the element's text contains `part`.
+    ///
+    /// # Errors
+    /// When it does not in time; the error tells what it contains instead.
+    pub async fn wait_text(&self, id: &str, part: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("#{id} says {part:?}"),
+            async || self.text(id).await,
+            |text| text.contains(part),
+        )
+        .await
+    }
+
+    /// Waits until the element's `data-state` is `state`.
+    ///
+    /// # Errors
+    /// When it is not in time; the error tells what it is instead.
+    pub async fn wait_state(&self, id: &str, state: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("#{id} is {state}"),
+            async || self.state(id).await,
+            |now| now == state,
+        )
+        .await
+    }
+
+    /// Waits until the texts of a log's lines with this direction (empty: all) are exactly `expected`.
+    ///
+    /// # Errors
+    /// When they are not in time; the error tells what they are instead.
+    pub async fn wait_texts(&self, id: &str, direction: &str, expected: &[&str]) -> Result<(), StepError> {
+        let description = format!("the {direction} lines of #{id} are {expected:?}");
+        self.wait_value(
+            description,
+            async || self.texts(id, direction).await,
+            |texts| texts == expected,
+        )
+        .await
+    }
+
+    /// Waits until a line of the log is as `matches` wants it.
+    ///
+    /// # Errors
+    /// When there is none in time; the error tells what the lines are instead.
+    pub async fn wait_row(&self, id: &str, what: &str, matches: impl Fn(&Row) -> bool) -> Result<(), StepError> {
+        self.wait_rows(id, &format!("one says {what}"), |rows| rows.iter().any(&matches))
+            .await
+    }
+
+    /// Waits until all lines of the log together are as `matches` wants them.
+    ///
+    /// # Errors
+    /// When they are not in time; the error tells what they are instead.
+    pub async fn wait_rows(&self, id: &str, what: &str, matches: impl Fn(&[Row]) -> bool) -> Result<(), StepError> {
+        let description = format!("the lines of #{id}: {what}");
+        self.wait_value(description, async || self.rows(id).await, |rows| matches(rows))
+            .await
+    }
+
+    /// Waits until `look` sees something that `fits`; the error of a wait in vain tells what it saw last.
+    pub(super) async fn wait_value<T: std::fmt::Debug>(
+        &self,
+        description: String,
+        mut look: impl AsyncFnMut() -> Result<T, StepError>,
+        fits: impl Fn(&T) -> bool,
+    ) -> Result<(), StepError> {
+        let mut last = None;
+        let waited = wait_for(description, DEADLINE, async || {
+            let seen = look().await?;
+            let fit = fits(&seen);
+            last = Some(seen);
+            Ok(fit)
+        });
+        let mut waited = waited.await;
+        if let (Err(StepError::TimedOut { last: at_last, .. }), Some(seen)) = (&mut waited, last) {
+            at_last.get_or_insert_with(|| format!("it is {seen:?}"));
+        }
+        waited
+    }
+}

@@ -1,0 +1,37 @@
+//! Where the built things are.
+
+use std::path::{Path, PathBuf};
+
+use crate::StepError;
+
+/// The root of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate's folder is inside the workspace")
+}
+
+/// Cargo's target directory: the running test is `target/PROFILE/deps/NAME`.
+pub(crate) fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the running test");
+    test.ancestors()
+        .nth(3)
+        .expect("tests run from target/PROFILE/deps")
+        .to_owned()
+}
+
+/// The built page: `TALKBACK_DIST`, else `dist` in the workspace.
+///
+/// # Errors
+/// When there is no page in it; the text says how to build it.
+pub(crate) fn dist() -> Result<PathBuf, StepError> {
+    let dist = std::env::var_os("TALKBACK_DIST").map_or_else(|| workspace().join("dist"), PathBuf::from);
+    if dist.join("index.html").is_file() {
+        return Ok(dist);
+    }
+    Err(StepError::Setup(format!(
+        "there is no built page in {}. Run `cargo xtask test --tier e2e`, which builds it, or `trunk build --release` and \
+         set TALKBACK_DIST if it is elsewhere.",
+        dist.display()
+    )))
+}

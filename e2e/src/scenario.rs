@@ -1,0 +1,265 @@
+//! Running one scenario in every chosen engine, and keeping what is needed to understand a failure.
+
+use std::fmt::{self, Display};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, fs, io, thread};
+
+use serde_json::Value;
+use talkback_testbed::{Server, faults};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::{Browser, DEADLINE, Engine, Page, StepError, paths, wait_for};
+
+/// What a scenario works with: a browser with one tab, and a server of its own that serves the built page.
+pub struct Stage {
+    /// The server.
+    pub server: Server,
+    /// The browser.
+    pub browser: Browser,
+    /// The browser's first tab.
+    pub page: Page,
+}
+
+/// A scenario that went wrong: what, and at which line of the scenario.
+pub struct Failure(String);
+
+/// What a scenario returns; `?` on any step records the line.
+pub type Outcome = Result<(), Failure>;
+
+impl<E: std::error::Error> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        let place = Location::caller();
+        Self(format!("{}:{}: {error}", place.file(), place.line()))
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs `scenario` once in each engine of `TALKBACK_BROWSERS`, each time with a fresh browser and a fresh server.
+///
+/// # Panics
+/// When it failed in one of them. The text names each such engine, the line, and where the screenshot, the page's text,
+/// the console and the server's log are. A browser or driver that is not installed is such a failure.
+#[track_caller]
+pub fn in_every_browser<S>(scenario: S)
+where
+    S: AsyncFn(&mut Stage) -> Outcome,
+{
+    let name = thread::current().name().unwrap_or("scenario").replace("::", "-");
+    let engines = Engine::chosen().unwrap_or_else(|error| panic!("{error}"));
+    let failures: Vec<String> = engines
+        .into_iter()
+        .filter_map(|engine| {
+            let report = run(engine, &name, &scenario).err()?;
+            Some(format!("in {}:\n{report}", engine.name()))
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Set by Ctrl-C: the scenarios that run clean up after themselves, and no other is started.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn run<S>(engine: Engine, name: &str, scenario: &S) -> Result<(), String>
+where
+    S: AsyncFn(&mut Stage) -> Outcome,
+{
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        return Err("interrupted".to_owned());
+    }
+    let runtime = Runtime::new().map_err(|error| error.to_string())?;
+    let mut stage = runtime
+        .block_on(Stage::set(engine))
+        .map_err(|error| error.to_string())?;
+    let acted = async {
+        tokio::select! {
+            outcome = scenario(&mut stage) => outcome,
+            _ = tokio::signal::ctrl_c() => {
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                Err(Failure("interrupted".to_owned()))
+            }
+        }
+    };
+    // A failed assertion is a panic; the browser is still there to be looked at.
+    let result = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(acted))) {
+        Ok(outcome) => outcome.map_err(|failure| failure.0),
+        Err(panic) => Err(panic_text(panic.as_ref())),
+    };
+    let report = result.map_err(|trouble| {
+        let kept = runtime.block_on(stage.keep(name));
+        format!("{trouble}\n{kept}")
+    });
+    runtime.block_on(stage.browser.quit());
+    report
+}
+
+impl Stage {
+    async fn set(engine: Engine) -> Result<Self, StepError> {
+        let server = start_server((Ipv4Addr::LOCALHOST, 0).into(), &[]).await?;
+        let browser = engine.start().await?;
+        let page = Page::first(browser.driver.clone()).await?;
+        Ok(Self { server, browser, page })
+    }
+
+    /// Opens the workbench in the first tab.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn workbench(&self) -> Result<&Page, StepError> {
+        self.page.open(&self.server.http("/"), "connect_websocket").await?;
+        Ok(&self.page)
+    }
+
+    /// Opens the workbench in the first tab and connects it to its default address.
+    ///
+    /// # Errors
+    /// When it does not come up or not connect.
+    pub async fn connected_workbench(&self) -> Result<&Page, StepError> {
+        let page = self.workbench().await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        Ok(page)
+    }
+
+    /// Starts another server at this address (port 0: any) with these arguments, beside the stage's own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn server_at(&self, address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
+        start_server(address, arguments).await
+    }
+
+    /// Starts the fault service of the testbed and returns its `ws://` origin.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn faults(&self) -> Result<String, StepError> {
+        let setup = |error: io::Error| StepError::Setup(format!("the fault service did not start: {error}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(setup)?;
+        let address = listener.local_addr().map_err(setup)?;
+        tokio::spawn(faults::serve(listener));
+        Ok(format!("ws://{address}"))
+    }
+
+    /// Waits until the server has logged a line (a JSON object) as `matches` wants it.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub async fn wait_log(&self, description: &str, matches: impl Fn(&Value) -> bool) -> Result<(), StepError> {
+        wait_for(format!("the server logs {description}"), DEADLINE, async || {
+            Ok(self
+                .server
+                .log()
+                .iter()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .any(|line| matches(&line)))
+        })
+        .await
+    }
+
+    /// The file for a picture of what the page looks like: `target/screenshots/NAME-ENGINE.png`.
+    pub fn picture(&self, name: &str) -> PathBuf {
+        paths::target()
+            .join("screenshots")
+            .join(format!("{name}-{}.png", self.browser.engine().name()))
+    }
+
+    /// Keeps what explains a failure in `target/e2e/`, and returns where it is and the end of the server's log.
+    async fn keep(&self, name: &str) -> String {
+        let base = paths::target()
+            .join("e2e")
+            .join(format!("{name}-{}", self.browser.engine().name()));
+        let picture = base.with_extension("png");
+        let mut report = match self.page.screenshot(&picture).await {
+            Ok(()) => format!("screenshot: {}\n", picture.display()),
+            Err(error) => format!("no screenshot: {error}\n"),
+        };
+        let read = "return location.href + '\\n\\n' + document.body.innerText;";
+        let page = match self.page.execute(read, vec![]).await {
+            Ok(text) => text.as_str().unwrap_or_default().to_owned(),
+            Err(error) => format!("the page cannot be read: {error}"),
+        };
+        let console = self.browser.console().await.join("\n");
+        let log = self.server.log();
+        let text = format!(
+            "page: {page}\n\n--- console\n{console}\n\n--- server\n{}\n",
+            log.join("\n")
+        );
+        let file = base.with_extension("txt");
+        report += &match fs::write(&file, text) {
+            Ok(()) => format!("page, console and log: {}\n", file.display()),
+            Err(error) => format!("cannot write {}: {error}\n", file.display()),
+        };
+        let tail = log[log.len().saturating_sub(10)..].join("\n");
+        format!("{report}end of the server's log:\n{tail}")
+    }
+}
+
+async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
+    build_server()?;
+    let dist = paths::dist()?;
+    let assets = dist
+        .to_str()
+        .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", dist.display())))?;
+    let arguments = ["--assets", assets]
+        .iter()
+        .chain(arguments)
+        .map(|&argument| argument.to_owned())
+        .collect();
+    Server::start_at(address, arguments)
+        .await
+        .map_err(|error| StepError::Setup(error.to_string()))
+}
+
+/// `cargo test -p talkback-e2e` alone builds no other member's binary, and an old one would be tested in silence. So the
+/// server is built here, unless `TALKBACK_SERVER_BIN` names one.
+fn build_server() -> Result<(), StepError> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        if env::var_os("TALKBACK_SERVER_BIN").is_some() {
+            return Ok(());
+        }
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(paths::workspace())
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "talkback-server",
+                "--bin",
+                "talkback-server",
+                "--target-dir",
+            ])
+            .arg(paths::target());
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let output = cargo.output().map_err(|error| format!("cannot run cargo: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!("the server does not build:\n{text}"))
+        }
+    });
+    built.clone().map_err(StepError::Setup)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panicked")
+        .to_owned()
+}

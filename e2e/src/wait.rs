@@ -1,0 +1,81 @@
+//! Waiting for a condition, with a deadline and a description, instead of sleeping.
+
+use std::time::{Duration, Instant};
+
+use thirtyfour::error::WebDriverError;
+
+/// How long a step may take before the scenario gives up. A step takes milliseconds on an idle machine; the rest is for
+/// a busy one.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a condition is looked at.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// One step of a scenario that did not work out, told in words.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A condition did not come true in time.
+    #[error("waited {deadline:?} in vain for this: {description}{}", at_last(last.as_deref()))]
+    TimedOut {
+        /// What should have become true.
+        description: String,
+        /// How long it was given.
+        deadline: Duration,
+        /// What was there instead at the last look, if it can be told.
+        last: Option<String>,
+    },
+    /// The browser refused a command.
+    #[error("the browser could not {step}: {source}")]
+    Browser {
+        /// The command in words.
+        step: String,
+        /// The driver's answer.
+        source: Box<WebDriverError>,
+    },
+    /// A browser, driver, server or the page is missing or did not start; the text says what to do.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl StepError {
+    /// For `map_err` on a WebDriver command: `step` completes the sentence "the browser could not ...".
+    pub(crate) fn browser(step: impl Into<String>) -> impl FnOnce(WebDriverError) -> Self {
+        let step = step.into();
+        move |source| Self::Browser {
+            step,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Looks at `condition` until it is true. An error from it counts as "not yet": elements come and go while a page
+/// renders.
+///
+/// # Errors
+/// [`StepError::TimedOut`] with `description` when it is still false after `deadline`.
+pub async fn wait_for(
+    description: impl Into<String>,
+    deadline: Duration,
+    mut condition: impl AsyncFnMut() -> Result<bool, StepError>,
+) -> Result<(), StepError> {
+    let started = Instant::now();
+    loop {
+        let last = match condition().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if started.elapsed() >= deadline {
+            return Err(StepError::TimedOut {
+                description: description.into(),
+                deadline,
+                last,
+            });
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn at_last(last: Option<&str>) -> String {
+    last.map(|last| format!("\n  at last: {last}")).unwrap_or_default()
+}

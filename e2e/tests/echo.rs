@@ -1,0 +1,163 @@
+//! The workbench against a healthy server: what is sent comes back, by WebSocket and by HTTP.
+
+use talkback_e2e::{Row, in_every_browser};
+use thirtyfour::Key;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn three_clicks_connect_send_and_close() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        assert_eq!(
+            page.value("url").await?,
+            stage.server.ws("/echo"),
+            "the default address is this server's echo"
+        );
+        assert_eq!(page.value("message").await?, "Hello, World!");
+        assert_eq!(page.state("ready_state").await?, "CLOSED");
+        page.script(
+            LOG,
+            "arguments[0].closest('section').querySelector('h2').scrollIntoView();",
+        )
+        .await?;
+        let text = page.execute("return document.body.innerText;", vec![]).await?;
+        assert!(
+            text.as_str().is_some_and(|text| text.contains("Received Messages")),
+            "the log has its heading"
+        );
+
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "out", &["Hello, World!"]).await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        let complete = |row: &Row| row.size == "13 B" && row.time.contains(':');
+        for row in page.rows(LOG).await?.iter().filter(|row| row.direction != "info") {
+            assert!(complete(row), "each message has its size and time: {row:?}");
+        }
+
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "1000").await?;
+        page.wait_text("close_info", "normal closure").await?;
+        page.wait_row(LOG, "who closed", |row| {
+            row.direction == "info" && row.text.contains("by this page")
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_second_button_asks_over_plain_http_without_a_connection() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let text = "a&b=c #1 +100% 你好/?";
+        page.fill("message", text).await?;
+        page.click("send_http").await?;
+        page.wait_texts(LOG, "out", &[text]).await?;
+        page.wait_texts(LOG, "in", &[text]).await?;
+        assert_eq!(
+            page.state("ready_state").await?,
+            "CLOSED",
+            "no WebSocket was opened for it"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_typed_comes_back_byte_for_byte() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let texts = ["你好，世界", "  two  spaces  ", "é ü ñ", "<b>bold</b> & \"quoted\""];
+        for (count, text) in texts.iter().enumerate() {
+            page.fill("message", text).await?;
+            page.click("send_message").await?;
+            page.wait_texts(LOG, "in", &texts[..=count]).await?;
+        }
+        // Drivers type no characters beyond the Basic Multilingual Plane, so these are pasted.
+        let pasted = "👩‍👩‍👧 𠀀 \u{200f}עברית";
+        page.paste("message", pasted).await?;
+        page.click("send_message").await?;
+        page.wait_row(LOG, "the emoji came back", |row| {
+            row.direction == "in" && row.text == pasted
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn messages_sent_in_a_row_come_back_in_order() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let texts: Vec<_> = (1..=12).map(|number| format!("message {number}")).collect();
+        for text in &texts {
+            page.paste("message", text).await?;
+            page.press_in("message", Key::Control + Key::Enter).await?;
+        }
+        let expected: Vec<_> = texts.iter().map(String::as_str).collect();
+        page.wait_texts(LOG, "out", &expected).await?;
+        page.wait_texts(LOG, "in", &expected).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_url_field_reaches_any_endpoint() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        // A path that ends in a question mark froze a known workbench while it was typed: hoppscotch#1329.
+        page.fill("url", &stage.server.ws("/echo?suffix=%21")).await?;
+        page.press_in("url", Key::Enter).await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!!"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_endpoint_that_closes_after_one_message_is_shown_as_closed_by_the_server() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.fill("url", &stage.server.ws("/once")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("send_message").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        page.wait_text("close_info", "1000").await?;
+        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_address_of_the_echo_is_the_workbench_too() {
+    in_every_browser(async |stage| {
+        stage
+            .page
+            .open(&stage.server.http("/echo"), "connect_websocket")
+            .await?;
+        stage.page.click("connect_websocket").await?;
+        stage.page.wait_state("ready_state", "OPEN").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_message_over_the_servers_limit_closes_with_1009_and_the_page_says_why() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.paste("message", &"x".repeat(64 * 1024 + 1)).await?;
+        page.click("send_message").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "1009").await?;
+        page.wait_text("close_info", "over the size limit").await?;
+        Ok(())
+    });
+}

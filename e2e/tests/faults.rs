@@ -1,0 +1,360 @@
+//! The workbench when something goes wrong: the page says what, keeps what was typed and logged, and goes on.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use talkback_e2e::{StepError, in_every_browser};
+use talkback_testbed::Server;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn a_stopped_server_is_told_the_log_is_kept_and_it_connects_again() {
+    in_every_browser(async |stage| {
+        stage.connected_workbench().await?;
+        let page = stage.page.clone();
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+
+        stage.server.stop().await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "1001").await?;
+        page.wait_text("close_info", "going away").await?;
+        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
+            .await?;
+
+        page.click("connect_websocket").await?;
+        page.wait_text("error", "Could not connect").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+
+        stage.server.start_again().await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_hidden("error").await?;
+        page.fill("message", "again").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!", "again"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_killed_server_is_told_as_a_lost_connection() {
+    in_every_browser(async |stage| {
+        stage.connected_workbench().await?;
+        let page = stage.page.clone();
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        stage.server.kill().await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "1006").await?;
+        page.wait_row(LOG, "it was lost", |row| {
+            row.text.contains("Connection lost without a close message")
+        })
+        .await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_reset_in_the_middle_of_a_message_shows_only_whole_messages() {
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.fill("url", &format!("{faults}/reset?after=3")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_texts(LOG, "in", &["0", "1", "2"]).await?;
+        page.click("send_message").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "1006").await?;
+        page.wait_texts(LOG, "in", &["0", "1", "2"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_page_of_another_origin_is_refused_unless_the_server_allows_it() {
+    in_every_browser(async |stage| {
+        // A name of this machine that is not a loopback name: with `localhost` the server would be lenient.
+        let name = machine_name()?;
+        let address = resolve(&name)?;
+        let home = stage.server_at(address, &[]).await?;
+        let strict = stage.server_at(address, &[]).await?;
+        let allowing = stage
+            .server_at(address, &["--allow-origin", &format!("http://{name}:*")])
+            .await?;
+        let named = |server: &Server| format!("ws://{name}:{}/echo", server.address().port());
+
+        let page = &stage.page;
+        page.open(
+            &format!("http://{name}:{}/", home.address().port()),
+            "connect_websocket",
+        )
+        .await?;
+        page.fill("url", &named(&strict)).await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("error", "Origin refused").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        assert_eq!(page.value("url").await?, named(&strict), "the address is kept");
+
+        for accepted in [&home, &allowing] {
+            page.fill("url", &named(accepted)).await?;
+            page.click("connect_websocket").await?;
+            page.wait_state("ready_state", "OPEN").await?;
+            page.click("close_websocket").await?;
+            page.wait_state("ready_state", "CLOSED").await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_code_and_reason_given_on_the_page_reach_the_server() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.fill("close_code", "4000").await?;
+        page.fill("close_reason", "再见").await?;
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_text("close_info", "4000").await?;
+        page.wait_text("close_info", "再见").await?;
+        stage
+            .wait_log("the close with code 4000 and its reason", |line| {
+                let line = line.to_string();
+                line.contains("4000") && line.contains("再见")
+            })
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_code_and_reason_from_the_server_are_shown_with_what_they_mean() {
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.fill("url", &format!("{faults}/close?code=4000&reason=bye&on_message=1"))
+            .await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("send_message").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        for part in ["4000", "bye", "a code of the application's own"] {
+            page.wait_text("close_info", part).await?;
+        }
+        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
+            .await?;
+
+        page.fill("url", &format!("{faults}/close")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("close_info", "1005").await?;
+        page.wait_text("close_info", "no code given").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refused_upgrade_and_a_wrong_subprotocol_are_told_as_a_failed_connect() {
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.fill("url", &format!("{faults}/refuse?status=403")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("error", "Could not connect").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+
+        page.fill("url", &format!("{faults}/protocol?name=other")).await?;
+        page.wait_hidden("error").await?;
+        page.fill("subprotocols", "chat.v1, chat.v2").await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("error", "Could not connect").await?;
+
+        page.fill("url", &format!("{faults}/protocol?name=chat.v2")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_text("negotiated_protocol", "chat.v2").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_never_answers_can_be_cancelled() {
+    // hoppscotch#2773: connecting could not be cancelled.
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        assert!(
+            !page.is_shown("cancel_connect").await?,
+            "there is nothing to cancel yet"
+        );
+        page.fill("url", &format!("{faults}/silent")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "CONNECTING").await?;
+        page.click("cancel_connect").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_hidden("cancel_connect").await?;
+        page.wait_row(LOG, "it was cancelled", |row| row.text.contains("Cancelled"))
+            .await?;
+
+        page.fill("url", &stage.server.ws("/echo")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_the_close_is_left_after_a_while() {
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.fill("url", &format!("{faults}/no-close")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSING").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_row(LOG, "it was ended", |row| row.text.contains("did not answer the close"))
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn sending_without_a_connection_says_so_and_keeps_the_text() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.fill("message", "precious").await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Not sent: connection is CLOSED. Your text is kept.")
+            .await?;
+        assert_eq!(page.value("message").await?, "precious");
+        assert_eq!(
+            page.texts(LOG, "out").await?,
+            Vec::<String>::new(),
+            "nothing is logged as sent"
+        );
+
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_hidden("error").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["precious"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_address_is_explained_at_its_field_and_kept() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        for (address, why) in [
+            ("", "it is empty"),
+            ("ftp://example.com/", "it starts with ftp:"),
+            ("ws://localhost/echo#part", "it has a # part"),
+            ("ws://local host:port/", "check the host and the port"),
+        ] {
+            page.fill("url", address).await?;
+            page.click("connect_websocket").await?;
+            page.wait_text("error", why).await?;
+            assert_eq!(page.value("url").await?, address);
+            assert_eq!(page.state("ready_state").await?, "CLOSED");
+            marked(page, "url").await?;
+        }
+        page.fill("url", &stage.server.ws("/echo")).await?;
+        page.wait_hidden("error").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_repeated_or_malformed_subprotocol_is_explained_at_its_field_and_kept() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        for (protocols, culprit) in [("chat, chat", "'chat'"), ("good, b@d", "'b@d'")] {
+            page.fill("subprotocols", protocols).await?;
+            page.click("connect_websocket").await?;
+            page.wait_text(
+                "error",
+                &format!("Subprotocol {culprit} is repeated or has a forbidden character."),
+            )
+            .await?;
+            assert_eq!(page.value("subprotocols").await?, protocols);
+            marked(page, "subprotocols").await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_close_code_or_a_long_reason_is_explained_at_its_field_and_the_connection_stays() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        for code in ["999", "1001", "2999", "5000", "1e3"] {
+            page.fill("close_code", code).await?;
+            page.click("close_websocket").await?;
+            page.wait_text("error", "Code must be 1000 or 3000-4999.").await?;
+            assert_eq!(page.value("close_code").await?, code);
+            marked(page, "close_code").await?;
+        }
+        page.fill("close_code", "4000").await?;
+        page.wait_hidden("error").await?;
+        // 42 characters, but 126 bytes.
+        let reason = "再".repeat(42);
+        page.fill("close_reason", &reason).await?;
+        page.click("close_websocket").await?;
+        page.wait_text("error", "126/123 bytes").await?;
+        assert_eq!(page.value("close_reason").await?, reason);
+        marked(page, "close_reason").await?;
+
+        assert_eq!(page.state("ready_state").await?, "OPEN");
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn markup_in_a_message_stays_text() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let attack = "<img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>";
+        page.fill("message", attack).await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &[attack]).await?;
+        let elements = page
+            .script(LOG, "return arguments[0].querySelectorAll('img, script').length;")
+            .await?;
+        assert_eq!(elements, 0, "the text became no element");
+        assert_ne!(
+            page.execute("return document.title;", vec![]).await?,
+            "hit",
+            "the script did not run"
+        );
+        Ok(())
+    });
+}
+
+/// The field is marked as wrong for those who cannot see it, and described by the error.
+async fn marked(page: &talkback_e2e::Page, id: &str) -> Result<(), StepError> {
+    let invalid = page
+        .script(id, "return arguments[0].getAttribute('aria-invalid');")
+        .await?;
+    assert_eq!(invalid, "true", "#{id} is marked as invalid");
+    Ok(())
+}
+
+fn machine_name() -> Result<String, StepError> {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| StepError::Setup(error.to_string()))?;
+    Ok(name.trim().to_ascii_lowercase())
+}
+
+fn resolve(name: &str) -> Result<SocketAddr, StepError> {
+    let mut addresses = (name, 0).to_socket_addrs().into_iter().flatten();
+    addresses.find(SocketAddr::is_ipv4).ok_or_else(|| {
+        StepError::Setup(format!(
+            "this machine's own name, {name}, has no IPv4 address: add `127.0.0.1 {name}` to /etc/hosts"
+        ))
+    })
+}

@@ -1,0 +1,288 @@
+//! The page as a whole: languages, themes, keyboard, narrow screens, and what it asks of the network.
+
+use serde_json::{Value, json};
+use talkback_e2e::{Page, StepError, in_every_browser};
+use thirtyfour::Key;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn loading_breaks_no_rule_of_the_content_security_policy_and_writes_no_error() {
+    in_every_browser(async |stage| {
+        for (path, ready) in [("/", "connect_websocket"), ("/chat/lobby", "chat_join")] {
+            stage.page.open(&stage.server.http(path), ready).await?;
+        }
+        stage.page.click("chat_join").await?;
+        stage.page.wait_state("chat_state", "OPEN").await?;
+        let complaints: Vec<_> = stage
+            .browser
+            .console()
+            .await
+            .into_iter()
+            // Firefox's own start writes to the same place.
+            .filter(|line| {
+                line.starts_with("SEVERE") || line.starts_with("WARNING") || line.contains("http://127.0.0.1")
+            })
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_asked_of_any_other_host() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let list = "return performance.getEntriesByType('resource').map(entry => entry.name);";
+        let mut requests: Vec<String> = serde_json::from_value(page.execute(list, vec![]).await?)?;
+        requests.extend(stage.browser.requests().await);
+        assert!(
+            requests.iter().any(|url| url.ends_with(".wasm")),
+            "the list is complete: {requests:#?}"
+        );
+        let own = [
+            stage.server.http("/"),
+            stage.server.ws("/"),
+            "data:".into(),
+            "blob:".into(),
+        ];
+        requests.retain(|url| !own.iter().any(|own| url.starts_with(own)));
+        assert!(requests.is_empty(), "{requests:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn everything_can_be_done_by_keyboard() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        tab_to(page, "connect_websocket").await?;
+        page.press(Key::Enter).await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        tab_to(page, "message").await?;
+        page.press(Key::Control + "a").await?;
+        page.press("by keyboard").await?;
+        tab_to(page, "send_message").await?;
+        page.press(Key::Space).await?;
+        page.wait_texts(LOG, "in", &["by keyboard"]).await?;
+        tab_to(page, "close_websocket").await?;
+        page.press(Key::Enter).await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        tab_to(page, "nav_chat").await?;
+        page.press(Key::Enter).await?;
+        page.wait_shown("chat_join").await?;
+        tab_to(page, "chat_name").await?;
+        page.press(Key::Control + "a").await?;
+        page.press("Ann").await?;
+        page.press(Key::Enter).await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        tab_to(page, "chat_message").await?;
+        page.press("hello").await?;
+        page.press(Key::Enter).await?;
+        page.wait_row("chat_messages", "hello", |row| row.text == "hello")
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_page_speaks_chinese_and_remembers_it() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.choose("language", "zh").await?;
+        page.wait_text("connect_websocket", "连接").await?;
+        assert_eq!(page.text("send_message").await?, "发送");
+        let body = page.execute("return document.body.innerText;", vec![]).await?;
+        assert!(body.as_str().is_some_and(|body| body.contains("收到的消息")), "{body}");
+        assert_eq!(
+            page.execute("return document.documentElement.lang;", vec![]).await?,
+            "zh-CN"
+        );
+        page.click("send_message").await?;
+        page.wait_text("error", "未发送").await?;
+
+        stage.workbench().await?;
+        page.wait_text("connect_websocket", "连接").await?;
+        page.choose("language", "en").await?;
+        page.wait_text("connect_websocket", "Connect").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn changing_the_language_keeps_the_connection_the_log_and_what_was_typed() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        page.fill("message", "draft").await?;
+        page.choose("language", "zh").await?;
+        page.wait_text("connect_websocket", "连接").await?;
+        assert_eq!(page.state("ready_state").await?, "OPEN");
+        assert_eq!(page.value("message").await?, "draft");
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!", "draft"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_dark_theme_is_dark_and_remembered() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.choose("theme", "light").await?;
+        let light = brightness(page).await?;
+        page.choose("theme", "dark").await?;
+        let dark = brightness(page).await?;
+        assert!(light > 200.0 && dark < 60.0, "background: light {light}, dark {dark}");
+        stage.workbench().await?;
+        assert_eq!(brightness(page).await?, dark);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_screen_of_320_pixels_needs_no_sideways_scrolling() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        let page = stage.page.new_window(320, 640).await?;
+        for language in ["en", "zh"] {
+            page.open(&stage.server.http("/"), "connect_websocket").await?;
+            page.choose("language", language).await?;
+            fits(&page, "the workbench").await?;
+            page.click("connect_websocket").await?;
+            page.wait_state("ready_state", "OPEN").await?;
+            let long = "https://example.com/a-word-that-has-no-place-to-break/".repeat(8);
+            page.paste("message", &long).await?;
+            page.click("send_message").await?;
+            page.wait_texts(LOG, "in", &[&long]).await?;
+            fits(&page, "the workbench with a long word").await?;
+            page.click("close_websocket").await?;
+            page.wait_state("ready_state", "CLOSED").await?;
+            page.fill("url", "nonsense").await?;
+            page.click("connect_websocket").await?;
+            page.wait_shown("error").await?;
+            fits(&page, "the workbench with an error").await?;
+
+            page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
+            fits(&page, "the chat").await?;
+            page.fill("chat_name", "Ann").await?;
+            page.click("chat_join").await?;
+            page.wait_state("chat_state", "OPEN").await?;
+            page.paste("chat_message", &long).await?;
+            page.click("chat_send").await?;
+            page.wait_row("chat_messages", "the long word", |row| row.text == long)
+                .await?;
+            fits(&page, "the chat with a long word").await?;
+        }
+        Ok(())
+    });
+}
+
+/// The pictures are for people: `target/screenshots/`.
+#[test]
+fn pictures_are_taken_of_each_view_wide_narrow_dark_and_chinese() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        let narrow = stage.page.new_window(320, 640).await?;
+        for (page, width) in [(&stage.page, "wide"), (&narrow, "narrow")] {
+            for (theme, language) in [("light", "en"), ("dark", "en"), ("light", "zh")] {
+                let look = if theme == "dark" { "dark" } else { language };
+                page.open(&stage.server.http("/"), "connect_websocket").await?;
+                page.choose("language", language).await?;
+                page.choose("theme", theme).await?;
+                page.click("connect_websocket").await?;
+                page.wait_state("ready_state", "OPEN").await?;
+                page.click("send_message").await?;
+                page.fill("message", "你好，世界").await?;
+                page.click("send_message").await?;
+                page.wait_texts(LOG, "in", &["Hello, World!", "你好，世界"]).await?;
+                page.click("send_http").await?;
+                page.wait_texts(LOG, "in", &["Hello, World!", "你好，世界", "你好，世界"])
+                    .await?;
+                picture(stage, page, &format!("workbench-{width}-{look}")).await?;
+                page.click("close_websocket").await?;
+                page.wait_state("ready_state", "CLOSED").await?;
+                page.fill("url", "ws:/nowhere#x").await?;
+                page.click("connect_websocket").await?;
+                page.wait_shown("error").await?;
+                picture(stage, page, &format!("workbench-error-{width}-{look}")).await?;
+
+                page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
+                picture(stage, page, &format!("chat-before-{width}-{look}")).await?;
+                page.fill("chat_name", "小明").await?;
+                page.click("chat_join").await?;
+                page.wait_state("chat_state", "OPEN").await?;
+                for text in ["Hello, everybody", "大家好！今天天气真好，我们去公园散步吧。", "ok"] {
+                    page.fill("chat_message", text).await?;
+                    page.click("chat_send").await?;
+                    page.wait_row("chat_messages", text, |row| row.text == text).await?;
+                }
+                picture(stage, page, &format!("chat-{width}-{look}")).await?;
+            }
+        }
+        Ok(())
+    });
+}
+
+async fn picture(stage: &talkback_e2e::Stage, page: &Page, name: &str) -> Result<(), StepError> {
+    page.execute("scrollTo(0, 0);", vec![]).await?;
+    page.screenshot(&stage.picture(name)).await
+}
+
+/// Presses Tab until the element has the focus. Every stop on the way must show that it has the focus.
+async fn tab_to(page: &Page, id: &str) -> Result<(), StepError> {
+    let shows = "
+        const style = getComputedStyle(document.activeElement);
+        return style.outlineStyle !== 'none' || style.boxShadow !== 'none';";
+    let mut stops = Vec::new();
+    for _ in 0..60 {
+        page.press(Key::Tab).await?;
+        let now = page.focused().await?;
+        let inside = page
+            .execute("return document.activeElement !== document.body;", vec![])
+            .await?;
+        if inside == json!(true) {
+            assert_eq!(
+                page.execute(shows, vec![]).await?,
+                true,
+                "the focus on #{now} can be seen"
+            );
+        }
+        if now == id {
+            return Ok(());
+        }
+        stops.push(now);
+    }
+    panic!("Tab never reached #{id}; it stopped at {stops:?}");
+}
+
+/// How bright the page's background is, from 0 to 255.
+async fn brightness(page: &Page) -> Result<f64, StepError> {
+    let script = "
+        const ground = [document.body, document.documentElement]
+            .map(element => getComputedStyle(element).backgroundColor)
+            .find(color => !/, 0\\)$|transparent/.test(color)) ?? 'rgb(255, 255, 255)';
+        const parts = ground.match(/[0-9.]+/g).slice(0, 3).map(Number);
+        return (parts[0] + parts[1] + parts[2]) / 3;";
+    let value = page.execute(script, vec![]).await?;
+    Ok(value.as_f64().unwrap_or(f64::NAN))
+}
+
+/// Nothing sticks out of the window to the right.
+async fn fits(page: &Page, what: &str) -> Result<(), StepError> {
+    let script = "
+        const width = document.documentElement.clientWidth;
+        return {
+            width, needed: document.documentElement.scrollWidth,
+            out: [...document.querySelectorAll('body *')]
+                .filter(element => element.getBoundingClientRect().right > width + 1 && element.checkVisibility())
+                .map(element => element.tagName + '#' + element.id + '.' + element.className),
+        };";
+    let seen: Value = page.execute(script, vec![]).await?;
+    assert!(
+        seen["needed"].as_f64() <= seen["width"].as_f64(),
+        "{what} is wider than the window: {seen:#}"
+    );
+    Ok(())
+}
