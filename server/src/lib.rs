@@ -1,1 +1,24 @@
-//! server
+//! The Talkback server: an axum application with WebSocket echo and group chat.
+//!
+//! In reading order:
+//! - [`router`] is the URL map; [`AppState`] is what all handlers share. Nest it into your own axum application, or let
+//! - [`serve`] run it: the accept loop with its limits and its orderly end, configured by a [`Config`];
+//! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`], [`socket::Sender`];
+//! - [`hub`] has the rooms: one message, framed once, reaches every member;
+//! - [`origin`] decides which pages may connect; [`metrics`] counts; [`shutdown`] waits for signals; [`logging`] writes to stderr.
+
+mod app;
+mod config;
+mod http;
+pub mod hub;
+mod limits;
+pub mod logging;
+pub mod metrics;
+pub mod origin;
+mod serve;
+pub mod shutdown;
+pub mod socket;
+
+pub use app::{AppState, router};
+pub use config::{Action, Config, ConfigError, LogFormat};
+pub use serve::{serve, serve_app};

@@ -1,0 +1,92 @@
+//! The URL map, and what all handlers share.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{
+    Router,
+    extract::FromRef,
+    http::{HeaderName, HeaderValue, header},
+    routing::get,
+};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::{
+    http::{assets, chat, echo, flood, health, once},
+    hub::{Hub, HubLimits},
+    socket::{SocketOptions, Sockets},
+};
+
+/// The whole URL map. It can be nested or merged into another axum application.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/", get(assets::page))
+        .route("/index.html", get(assets::page))
+        .nest_service("/assets", assets::under_assets(&state))
+        .route("/echo", get(echo::echo))
+        .route("/once", get(once::once))
+        .route("/chat/{room}", get(chat::chat))
+        .route("/flood", get(flood::flood))
+        .route("/healthz", get(health::healthz))
+        .fallback_service(assets::files(&state))
+        .layer(set_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set_header(header::REFERRER_POLICY, "same-origin"))
+        .with_state(state)
+}
+
+fn set_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// What all handlers share. Clones are handles to the same application.
+#[derive(Clone)]
+pub struct AppState {
+    sockets: Sockets,
+    hub: Hub,
+    assets: Arc<assets::Assets>,
+}
+
+impl AppState {
+    /// An application that serves the page from the directory `assets`.
+    #[must_use]
+    pub fn new(sockets: SocketOptions, hub: HubLimits, assets: impl Into<PathBuf>) -> Self {
+        Self {
+            sockets: Sockets::new(sockets),
+            hub: Hub::new(hub),
+            assets: Arc::new(assets::Assets::new(assets.into())),
+        }
+    }
+
+    /// All live sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// All rooms.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) fn assets(&self) -> &Arc<assets::Assets> {
+        &self.assets
+    }
+}
+
+impl FromRef<AppState> for Sockets {
+    fn from_ref(app: &AppState) -> Self {
+        app.sockets.clone()
+    }
+}
+
+impl FromRef<AppState> for Hub {
+    fn from_ref(app: &AppState) -> Self {
+        app.hub.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<assets::Assets> {
+    fn from_ref(app: &AppState) -> Self {
+        Arc::clone(&app.assets)
+    }
+}

@@ -1,0 +1,335 @@
+//! The configuration: flags, then `TALKBACK_*` environment variables, then a TOML file, then defaults.
+//!
+//! One struct declares every setting once. Its name as a flag (`--max-rooms`), in the environment (`TALKBACK_MAX_ROOMS`) and in the file
+//! (`max-rooms`) is the same. What a file says becomes the default of the flag, which gives the order of precedence for free.
+
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    hub::HubLimits,
+    origin::{OriginPattern, OriginPolicy},
+    socket::SocketOptions,
+};
+
+/// A WebSocket echo and group chat server.
+///
+/// Every option can also be set in the environment (TALKBACK_MAX_ROOMS for --max-rooms) and in a TOML file (max-rooms = 10). Flags win
+/// over the environment, the environment over the file.
+#[derive(Clone, Debug, Parser, Serialize)]
+#[command(name = "talkback-server", version)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// `check` prints the configuration that would be used, as TOML, and complains about unknown keys; without it the server runs.
+    #[arg(value_enum)]
+    #[serde(skip)]
+    pub action: Option<Action>,
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one. The first line on stdout says which.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    pub listen: String,
+    /// The directory of the built page.
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    pub assets: PathBuf,
+    /// Pages from here may connect too, besides those from the server's own host: https://*.example.com, http://localhost:*. May be
+    /// repeated or separated by commas; * stands for any scheme, one label or any port.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<OriginPattern>,
+    /// The largest message that a client may send; a larger one closes its socket with 1009.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub max_message_size: usize,
+    /// How many messages may wait for a client that reads slowly. A chat member over it is closed with 4413.
+    #[arg(long, value_name = "COUNT", default_value = "1024")]
+    pub queue_messages: usize,
+    /// How many bytes may wait for a client that reads slowly. A chat member over it is closed with 4413.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub queue_bytes: usize,
+    /// How many connections may be open; more are answered with 503.
+    #[arg(long, value_name = "COUNT", default_value = "65536")]
+    pub max_connections: usize,
+    /// How many connections may come in a second, as many at once; more are answered with 503. 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "2000")]
+    pub max_connection_rate: u32,
+    /// How many chat rooms may have members; joining one more closes the socket with 4429.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    pub max_rooms: usize,
+    /// How many members a chat room may have; one more is closed with 4429.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    pub max_room_members: usize,
+    /// The time between two pings to a client; 0s sends none.
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a client may be silent after a ping before it is closed with 4408.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub ping_timeout: Duration,
+    /// How long a closing handshake may take before the connection is cut.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub close_timeout: Duration,
+    /// How long a client may take to send the head of a request, and to rest between two requests.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// How long a plain HTTP connection may stay open, all its requests and answers included.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub http_lifetime: Duration,
+    /// How long stopping may take: sockets are closed with 1001 and waited for; what is left then is cut.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub drain: Duration,
+    /// Threads that serve; 0 is one for each processor.
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    pub workers: usize,
+    /// What to log on stderr: error, warn, info, debug, trace, or a list such as info,talkback_server=debug.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How to write logs.
+    #[arg(long, value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+/// What the binary does instead of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Print the effective configuration.
+    Check,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A flag or variable is wrong, or `--help` was asked for; [`clap::Error::exit`] prints it.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is not TOML, or a value has the wrong type.
+    #[error("{}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A key or variable that does not exist.
+    #[error("unknown {place} `{name}`{}", suggestion.as_ref().map(|name| format!(": did you mean `{name}`?")).unwrap_or_default())]
+    Unknown {
+        /// The file, or `environment variable`.
+        place: String,
+        /// The key as it is written there.
+        name: String,
+        /// The known key that is most like it.
+        suggestion: Option<String>,
+    },
+}
+
+const PREFIX: &str = "TALKBACK_";
+/// Arguments that are not settings.
+const NOT_SETTINGS: [&str; 4] = ["action", "config", "help", "version"];
+
+impl Config {
+    /// Reads the command line, the environment and the file that they name.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the flag, variable or key.
+    pub fn load() -> Result<Self, ConfigError> {
+        let config = Self::from_command_line(std::env::args_os())?;
+        if let Some(unknown) = unknown_variable(std::env::vars_os().map(|(name, _)| name)) {
+            // Somebody else may own a variable with this prefix, so only `check` insists.
+            if config.action == Some(Action::Check) {
+                return Err(unknown);
+            }
+            eprintln!("warning: {unknown}");
+        }
+        Ok(config)
+    }
+
+    /// Reads this command line, the process's environment, and the file that they name.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the flag, variable or key.
+    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let args: Vec<_> = args.into_iter().collect();
+        let command = with_environment(Self::command());
+        let matches = command.clone().try_get_matches_from(&args)?;
+        let Some(path) = matches.get_one::<PathBuf>("config").cloned() else {
+            return Ok(Self::from_arg_matches(&matches)?);
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable {
+            path: path.clone(),
+            error,
+        })?;
+        let table = text.parse::<toml::Table>().map_err(|error| ConfigError::Malformed {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
+        let matches = with_file(command, &path, table)?
+            .try_get_matches_from(&args)
+            .map_err(|error| ConfigError::Malformed {
+                path: path.clone(),
+                message: first_line(&error),
+            })?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+
+    /// The settings as TOML, each under the name that a file gives it.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    /// The rules for sockets.
+    #[must_use]
+    pub fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            origins: OriginPolicy::new(self.allow_origin.clone()),
+            max_message_size: self.max_message_size,
+            queue_messages: self.queue_messages,
+            queue_bytes: self.queue_bytes,
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            close_timeout: self.close_timeout,
+        }
+    }
+
+    /// The limits for rooms.
+    #[must_use]
+    pub fn hub_limits(&self) -> HubLimits {
+        HubLimits {
+            rooms: self.max_rooms,
+            members_per_room: self.max_room_members,
+        }
+    }
+}
+
+/// The built-in defaults, whatever the environment says.
+impl Default for Config {
+    fn default() -> Self {
+        Self::parse_from(["talkback-server"])
+    }
+}
+
+fn with_environment(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let name = arg.get_id().as_str().to_uppercase();
+        if name == "ACTION" {
+            arg
+        } else {
+            arg.env(format!("{PREFIX}{name}")).hide_env(true)
+        }
+    })
+}
+
+fn with_file(mut command: Command, path: &std::path::Path, table: toml::Table) -> Result<Command, ConfigError> {
+    let keys = keys(&command);
+    for (key, value) in table {
+        if !keys.contains(&key) {
+            return Err(ConfigError::Unknown {
+                place: format!("key in {}:", path.display()),
+                suggestion: nearest(&key, &keys),
+                name: key,
+            });
+        }
+        let values = texts(value).ok_or_else(|| ConfigError::Malformed {
+            path: path.into(),
+            message: format!("`{key}` must be a text, a number or a list of texts"),
+        })?;
+        command = command.mut_arg(key.replace('-', "_"), |arg| arg.default_values(values));
+    }
+    Ok(command)
+}
+
+/// The settings by the names they have in a file.
+fn keys(command: &Command) -> Vec<String> {
+    let ids = command.get_arguments().map(|arg| arg.get_id().as_str());
+    ids.filter(|id| !NOT_SETTINGS.contains(id))
+        .map(|id| id.replace('_', "-"))
+        .collect()
+}
+
+fn texts(value: toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Array(values) => values
+            .into_iter()
+            .map(|value| value.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    }
+}
+
+fn unknown_variable(names: impl Iterator<Item = OsString>) -> Option<ConfigError> {
+    let variables = |key: &String| format!("{PREFIX}{}", key.replace('-', "_").to_uppercase());
+    let mut known: Vec<_> = keys(&Config::command()).iter().map(variables).collect();
+    known.push(format!("{PREFIX}CONFIG"));
+    let mut names = names.filter_map(|name| name.into_string().ok());
+    let name = names.find(|name| name.starts_with(PREFIX) && !known.contains(name))?;
+    Some(ConfigError::Unknown {
+        place: "environment variable".to_owned(),
+        suggestion: nearest(&name, &known),
+        name,
+    })
+}
+
+fn nearest(name: &str, known: &[String]) -> Option<String> {
+    let likeness = |candidate: &String| strsim::jaro_winkler(name, candidate);
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.8).then(|| best.clone())
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "write a number of bytes, or a size such as 64KiB or 16MiB".to_owned())?;
+    usize::try_from(size.as_u64()).map_err(|_| "that is more than this machine can address".to_owned())
+}
+
+/// A size as it was meant: in the largest unit that divides it.
+fn size<S: Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units
+        .into_iter()
+        .find(|(unit, _)| size.is_multiple_of(*unit) && *size > 0)
+    {
+        Some((unit, name)) => serializer.collect_str(&format_args!("{}{name}", size / unit)),
+        None => serializer.collect_str(&format_args!("{size}B")),
+    }
+}
+
+fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}

@@ -1,0 +1,8 @@
+//! One file per address.
+
+pub(crate) mod assets;
+pub(crate) mod chat;
+pub(crate) mod echo;
+pub(crate) mod flood;
+pub(crate) mod health;
+pub(crate) mod once;

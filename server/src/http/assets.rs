@@ -1,0 +1,259 @@
+//! The page and its files, as Trunk builds them.
+//!
+//! `index.html` is read again whenever it changes on disk, so a rebuilt page needs no restart. Files with a hash in their name never
+//! change and are cached for ever; everything else is asked for again each time.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tower_http::services::ServeDir;
+
+use crate::app::AppState;
+
+/// The directory of the built page.
+pub(crate) struct Assets {
+    directory: PathBuf,
+    index: Mutex<Option<Index>>,
+}
+
+#[derive(Clone)]
+struct Index {
+    modified: SystemTime,
+    length: u64,
+    html: Bytes,
+    policy: HeaderValue,
+    tag: HeaderValue,
+}
+
+impl Assets {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            index: Mutex::new(None),
+        }
+    }
+
+    /// The page as it is on disk now. The file is small and nearly always unchanged, so it is looked at without a thread of its own.
+    fn index(&self) -> io::Result<Index> {
+        let path = self.directory.join("index.html");
+        let metadata = path.metadata()?;
+        let (modified, length) = (metadata.modified()?, metadata.len());
+        let mut cached = self.index.lock();
+        match &*cached {
+            Some(index) if index.modified == modified && index.length == length => Ok(index.clone()),
+            _ => {
+                let html = std::fs::read_to_string(&path)?;
+                let header = |text: String| HeaderValue::try_from(text).map_err(io::Error::other);
+                let index = Index {
+                    modified,
+                    length,
+                    policy: header(content_security_policy(&html))?,
+                    tag: header(format!("\"{}\"", sha256(html.as_bytes())))?,
+                    html: html.into(),
+                };
+                Ok(cached.insert(index).clone())
+            }
+        }
+    }
+}
+
+/// `GET /`, `/echo` and `/chat/{room}` without an upgrade: the page.
+pub(crate) async fn page(State(assets): State<Arc<Assets>>, headers: HeaderMap) -> Response {
+    respond_with_page(&assets, &headers)
+}
+
+pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Response {
+    let index = match assets.index() {
+        Ok(index) => index,
+        Err(error) => return no_page(&assets.directory, &error),
+    };
+    let unchanged = request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == index.tag);
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_SECURITY_POLICY, index.policy),
+        (header::ETAG, index.tag),
+        // One address is a page for a browser and an answer for others.
+        (header::VARY, HeaderValue::from_static("Upgrade")),
+    ];
+    if unchanged {
+        (StatusCode::NOT_MODIFIED, headers).into_response()
+    } else {
+        (headers, index.html).into_response()
+    }
+}
+
+fn no_page(directory: &Path, error: &io::Error) -> Response {
+    let directory = directory.display();
+    tracing::warn!(%directory, %error, "there is no page to serve");
+    let text = format!(
+        "There is no index.html in {directory}: {error}.\n\
+         Build the page with `trunk build --release`, or name its directory with --assets.\n"
+    );
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+/// Files asked for as `/assets/...`: from the directory `assets` inside the page's, else from the page's own.
+pub(crate) fn under_assets(app: &AppState) -> Router {
+    let directory = &app.assets().directory;
+    let inner = serve(directory.join("assets")).fallback(serve(directory.clone()).fallback(not_found()));
+    Router::new()
+        .fallback_service(inner)
+        .layer(axum::middleware::from_fn(cache_by_name))
+}
+
+/// Files asked for from the root, where Trunk puts them.
+pub(crate) fn files(app: &AppState) -> Router {
+    let files = serve(app.assets().directory.clone()).fallback(not_found());
+    Router::new()
+        .fallback_service(files)
+        .layer(axum::middleware::from_fn(cache_by_name))
+}
+
+fn serve(directory: PathBuf) -> ServeDir {
+    ServeDir::new(directory)
+        .append_index_html_on_directories(false)
+        .precompressed_br()
+        .precompressed_gzip()
+}
+
+fn not_found() -> MethodRouter<()> {
+    axum::routing::any(async || (StatusCode::NOT_FOUND, "there is nothing at this address\n"))
+}
+
+async fn cache_by_name(request: Request, next: Next) -> Response {
+    let immutable = has_hash(request.uri().path());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        let rule = if immutable {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(rule));
+        // A precompressed file is chosen by this header, so a cache must keep them apart.
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    response
+}
+
+/// Whether a part of the path ends in the hash that Trunk and wasm-bindgen give, as in `app-1a2b3c4d5e6f7a8b_bg.wasm`.
+fn has_hash(path: &str) -> bool {
+    path.split(['/', '.', '_']).any(|part| {
+        part.rsplit_once('-')
+            .is_some_and(|(_, hash)| hash.len() >= 12 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    })
+}
+
+/// Scripts only from here, and inline only those that are in the page now; nothing is framed, posted or loaded from elsewhere.
+/// Sockets may go anywhere, because the workbench connects to any address.
+fn content_security_policy(html: &str) -> String {
+    let mut hashes = String::new();
+    for script in inline_scripts(html) {
+        hashes.push_str(" 'sha256-");
+        hashes.push_str(&sha256(script.as_bytes()));
+        hashes.push('\'');
+    }
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data: blob:; \
+         connect-src 'self' ws: wss:; manifest-src 'self'; worker-src 'self'; base-uri 'self'; form-action 'none'; \
+         frame-ancestors 'none'"
+    )
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    BASE64.encode(&Sha256::digest(bytes))
+}
+
+/// The contents of all `<script>` elements without `src`, byte for byte as a browser hashes them.
+fn inline_scripts(html: &str) -> Vec<&str> {
+    // Same length as `html`, so offsets fit both.
+    let lower = html.to_ascii_lowercase();
+    let mut scripts = Vec::new();
+    let mut at = 0;
+    while let Some(found) = lower[at..].find("<script") {
+        let tag = at + found;
+        let Some(length) = lower[tag..].find('>') else { break };
+        let start = tag + length + 1;
+        let Some(length) = lower[start..].find("</script") else {
+            break;
+        };
+        let attributes = &lower[tag..start];
+        if !attributes
+            .split_ascii_whitespace()
+            .any(|attribute| attribute.starts_with("src="))
+        {
+            scripts.push(&html[start..start + length]);
+        }
+        at = start + length;
+    }
+    scripts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_hash_are_recognised_and_others_are_not() {
+        for path in [
+            "/talkback-app-1a2b3c4d5e6f7a8b.js",
+            "/talkback-app-1a2b3c4d5e6f7a8b_bg.wasm",
+            "/assets/style-abcdef012345678.css",
+            "/snippets/talkback-0123456789abcdef/inline0.js",
+        ] {
+            assert!(has_hash(path), "{path}");
+        }
+        for path in [
+            "/favicon.svg",
+            "/talkback-app.js",
+            "/a-cafe.js",
+            "/site-manifestabcdefgh.json",
+            "/-.js",
+        ] {
+            assert!(!has_hash(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn inline_scripts_are_hashed_exactly_and_linked_ones_are_not() {
+        let html = "<!DOCTYPE html><SCRIPT type=\"module\">\nimport a from '/a.js';\n</SCRIPT>\
+                    <script src=\"/b.js\"></script><script>alert(1)</script >";
+        assert_eq!(inline_scripts(html), ["\nimport a from '/a.js';\n", "alert(1)"]);
+        // The hash of the CSP standard's own example, https://www.w3.org/TR/CSP3/#external-hash, for alert('Hello, world.');
+        let policy = content_security_policy("<script>alert('Hello, world.');</script>");
+        assert!(
+            policy
+                .contains("'wasm-unsafe-eval' 'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='; style-src 'self'"),
+            "{policy}"
+        );
+    }
+
+    #[test]
+    fn unfinished_html_is_no_reason_to_fail() {
+        for html in ["<script", "<script>", "<script src=x", "", "<"] {
+            assert!(inline_scripts(html).is_empty(), "{html:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `/chat/{room}`: plain text group chat. What one member sends, all members of the room receive as `[name] text`.
+//!
+//! A binary message has no place for the name, so it closes the sender's socket with 1003.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use talkback_protocol::{NameError, RoomName, UserName, close};
+
+use super::assets::{self, Assets};
+use crate::{
+    hub::Hub,
+    socket::{Message, Upgrade},
+};
+
+#[derive(Deserialize)]
+pub(crate) struct ChatQuery {
+    #[serde(default = "default_name")]
+    name: String,
+}
+
+fn default_name() -> String {
+    "user".to_owned()
+}
+
+pub(crate) async fn chat(
+    upgrade: Option<Upgrade>,
+    Path(room): Path<String>,
+    Query(query): Query<ChatQuery>,
+    State(hub): State<Hub>,
+    State(assets): State<Arc<Assets>>,
+    headers: HeaderMap,
+) -> Response {
+    let room = match RoomName::parse(&room) {
+        Ok(room) => room,
+        Err(error) => return refused(&error),
+    };
+    let Some(upgrade) = upgrade else {
+        return assets::respond_with_page(&assets, &headers);
+    };
+    match UserName::parse(&query.name) {
+        Ok(name) => socket(upgrade, hub, room, name),
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &NameError) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+}
+
+fn socket(upgrade: Upgrade, hub: Hub, room: RoomName, name: UserName) -> Response {
+    upgrade.on_upgrade(move |mut socket| async move {
+        let membership = match hub.join(&room, socket.sender()) {
+            Ok(membership) => membership,
+            Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
+        };
+        drop(room);
+        while let Some(message) = socket.recv().await {
+            let Message::Text(text) = message else {
+                return socket
+                    .sender()
+                    .close_by_server(close::UNSUPPORTED_DATA, "this room takes text only");
+            };
+            membership.publish_text(&["[", &name, "] ", text.as_str()]);
+        }
+    })
+}

@@ -1,0 +1,65 @@
+//! `/echo`: what comes in goes back, over HTTP and WebSocket on one address.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Query, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use super::assets::{self, Assets};
+use crate::socket::{Message, Sockets, Upgrade};
+
+#[derive(Deserialize)]
+pub(crate) struct EchoQuery {
+    /// Over HTTP: the text to give back. Without it, the page.
+    message: Option<String>,
+    /// Over WebSocket: appended to every text message.
+    #[serde(default)]
+    suffix: String,
+}
+
+pub(crate) async fn echo(
+    upgrade: Option<Upgrade>,
+    Query(query): Query<EchoQuery>,
+    State(assets): State<Arc<Assets>>,
+    State(sockets): State<Sockets>,
+    headers: HeaderMap,
+) -> Response {
+    match (upgrade, query.message) {
+        (Some(upgrade), _) => socket(upgrade, query.suffix),
+        (None, Some(message)) => readable_by_allowed_pages(message.into_response(), &headers, &sockets),
+        (None, None) => assets::respond_with_page(&assets, &headers),
+    }
+}
+
+fn socket(upgrade: Upgrade, suffix: String) -> Response {
+    upgrade.on_upgrade(|mut socket| async move {
+        while let Some(message) = socket.recv().await {
+            let answer = match message {
+                Message::Text(text) if !suffix.is_empty() => Message::from(format!("{text}{suffix}")),
+                message => message,
+            };
+            if socket.send(answer).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// A page that may open a socket here may read the plain answer too ([CORS](https://fetch.spec.whatwg.org/#http-cors-protocol)).
+fn readable_by_allowed_pages(mut response: Response, headers: &HeaderMap, sockets: &Sockets) -> Response {
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && sockets.options().origins.allows(headers)
+    {
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+    response
+}

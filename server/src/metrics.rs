@@ -1,0 +1,38 @@
+//! Counters since the start, shown by `/healthz`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// A number that only grows.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What happened since the start.
+#[derive(Debug, Default, Serialize)]
+pub struct Metrics {
+    /// WebSockets that were opened.
+    pub sockets_opened: Counter,
+    /// Members closed with 4413 because they did not read fast enough.
+    pub closed_too_slow: Counter,
+    /// Sockets closed with 4408 because nothing was heard from the client.
+    pub closed_heartbeat_lost: Counter,
+    /// Handlers that panicked; their sockets were closed with 1011.
+    pub handler_panics: Counter,
+    /// Connections answered with 503 because the server was full or they came too fast.
+    pub connections_refused: Counter,
+}

@@ -1,0 +1,212 @@
+//! A WebSocket for axum handlers.
+//!
+//! - [`Upgrade`] turns a request into a socket, or an answer into HTTP: the extractor;
+//! - [`Socket`] is what the handler gets: messages in, messages out, and how it ended;
+//! - [`Sender`] is a cheap handle to the same socket for other tasks;
+//! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
+//!
+//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
+//! computes. Behind it: `connection` is the state and the turn of a connection's task, `task` runs it, `io` and `outbox` move the bytes,
+//! `registry` knows all sockets.
+
+mod connection;
+mod io;
+mod message;
+mod outbox;
+mod registry;
+mod task;
+mod upgrade;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use talkback_protocol::close::{check_code, check_reason};
+
+pub use message::{CloseError, CloseInfo, ClosedBy, Message, SendError, Utf8Bytes};
+pub use registry::{SocketOptions, Sockets};
+pub use upgrade::{Upgrade, UpgradeError};
+
+pub(crate) use connection::{Delivery, Shared};
+pub(crate) use outbox::{FrameKind, put_header};
+
+/// An open WebSocket, as its handler sees it.
+///
+/// Sending needs only `&self`, and [`sender`](Self::sender) gives a handle for other tasks, so that sending and receiving can go on at
+/// the same time. Dropping it changes nothing: the socket closes when the handler ends.
+#[derive(Debug)]
+pub struct Socket {
+    sender: Sender,
+    subprotocol: Option<Box<str>>,
+}
+
+impl Socket {
+    pub(crate) fn new(shared: Arc<Shared>, subprotocol: Option<Box<str>>) -> Self {
+        Self {
+            sender: Sender { shared },
+            subprotocol,
+        }
+    }
+
+    /// Waits for the next message. `None` once the socket is closed and everything that came before is taken.
+    ///
+    /// Cancel safety: a message that was not returned is returned by the next call.
+    pub async fn recv(&mut self) -> Option<Message> {
+        std::future::poll_fn(|cx| self.sender.shared.poll_recv(cx.waker())).await
+    }
+
+    /// The next message, if one has arrived; `None` does not tell whether the socket is closed ([`is_closed`](Self::is_closed) does).
+    #[must_use]
+    pub fn try_recv(&mut self) -> Option<Message> {
+        self.sender.shared.try_recv()
+    }
+
+    /// How many whole messages have arrived and wait to be received. At most 128 messages or about 64 KiB are taken off the network
+    /// ahead of the handler; after that the client has to wait.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.sender.shared.pending()
+    }
+
+    /// Whether [`try_recv`](Self::try_recv) would return a message.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.pending() > 0
+    }
+
+    /// Queues a message, waiting while the client reads too slowly. What a handler queues before it waits for something else leaves
+    /// as one write.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] with the message, at once, when the socket is closing or closed.
+    ///
+    /// Cancel safety: a message is either queued or not; a dropped call has not queued it.
+    pub async fn send(&self, message: impl Into<Message> + Send) -> Result<(), SendError> {
+        self.sender.send(message).await
+    }
+
+    /// Starts to close the socket, behind everything that is queued. The handler may end right away; the answer is waited for
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason is longer than 123 bytes. Closing a closed socket is
+    /// not an error: the first close counts.
+    pub fn close(&self, code: u16, reason: &str) -> Result<(), CloseError> {
+        self.sender.close(code, reason)
+    }
+
+    /// Whether the socket is closing or closed: nothing can be sent, and what has not arrived will not come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How the socket ended, once it has.
+    #[must_use]
+    pub fn close_info(&self) -> Option<CloseInfo> {
+        self.sender.close_info()
+    }
+
+    /// Waits until either side closes the socket or the connection breaks. A handler can `select!` on it beside its work.
+    ///
+    /// Cancel safe.
+    pub async fn closed(&self) -> CloseInfo {
+        self.sender.closed().await
+    }
+
+    /// The subprotocol that was agreed on.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// A handle for other tasks.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+}
+
+/// The messages, like [`recv`](Socket::recv).
+impl Stream for Socket {
+    type Item = Message;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.sender.shared.poll_recv(cx.waker())
+    }
+}
+
+/// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and mean the same socket.
+#[derive(Clone)]
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// Like [`Socket::send`]. From another task the message is written at once if the client can take it.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] with the message when the socket is closing or closed.
+    ///
+    /// Cancel safety: a message is either queued or not; a dropped call has not queued it.
+    pub async fn send(&self, message: impl Into<Message> + Send) -> Result<(), SendError> {
+        self.shared.send(message.into()).await
+    }
+
+    /// Queues a message without waiting.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] with the message when the client's queue is at one of its bounds
+    /// ([`SocketOptions::queue_bytes`], [`SocketOptions::queue_messages`]), [`SendError::Closed`] when the socket is closing or closed.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.shared.try_send(message.into())
+    }
+
+    /// Like [`Socket::close`].
+    ///
+    /// # Errors
+    /// [`CloseError`] if the code or reason may not be sent.
+    pub fn close(&self, code: u16, reason: &str) -> Result<(), CloseError> {
+        check_code(code)?;
+        check_reason(reason)?;
+        self.shared.close_observed(code, reason);
+        Ok(())
+    }
+
+    /// Closes with a code that is the server's own to send, like 1003.
+    pub(crate) fn close_by_server(&self, code: u16, reason: &str) {
+        self.shared.close_observed(code, reason);
+    }
+
+    /// Like [`Socket::is_closed`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.close_info().is_some()
+    }
+
+    /// Like [`Socket::close_info`].
+    #[must_use]
+    pub fn close_info(&self) -> Option<CloseInfo> {
+        self.shared.close_info()
+    }
+
+    /// Like [`Socket::closed`].
+    pub async fn closed(&self) -> CloseInfo {
+        self.shared.closed().await
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender")
+            .field("close_info", &self.shared.peek_close_info())
+            .finish_non_exhaustive()
+    }
+}

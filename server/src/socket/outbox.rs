@@ -1,0 +1,279 @@
+//! What waits to be written to one client: whole frames, counted in bytes and messages.
+
+use std::{cell::Cell, collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf, Bytes};
+
+/// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads are shared.
+const COPY_UP_TO: usize = 4096;
+/// A spare buffer that grew beyond this is given back to the allocator instead of being kept for the next burst.
+const KEEP_SPARE_UP_TO: usize = 256 * 1024;
+
+/// The first byte of a whole, unfragmented frame.
+#[derive(Clone, Copy)]
+pub(crate) enum FrameKind {
+    Text = 0x81,
+    Binary = 0x82,
+    Ping = 0x89,
+}
+
+impl FrameKind {
+    pub(crate) fn of(message: &super::Message) -> Self {
+        if message.is_text() { Self::Text } else { Self::Binary }
+    }
+}
+
+/// Appends a server's frame header, which has no mask ([RFC 6455, section 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+pub(crate) fn put_header(out: &mut Vec<u8>, kind: FrameKind, length: usize) {
+    out.push(kind as u8);
+    if let Ok(length @ 0..126) = u8::try_from(length) {
+        out.push(length);
+    } else if let Ok(length) = u16::try_from(length) {
+        out.push(126);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        out.push(127);
+        out.extend_from_slice(&(length as u64).to_be_bytes());
+    }
+}
+
+struct Segment {
+    bytes: Bytes,
+    messages: usize,
+    /// The last frame of this segment goes on in the next one.
+    continues: bool,
+}
+
+/// First the segments, then the tail.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    segments: VecDeque<Segment>,
+    tail: Vec<u8>,
+    tail_written: usize,
+    tail_messages: usize,
+    bytes: usize,
+    messages: usize,
+    /// The next byte to write is not the first of a frame.
+    mid_frame: bool,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Queues one message as one frame.
+    pub(crate) fn push_message(&mut self, kind: FrameKind, payload: &Bytes) {
+        self.reserve_tail();
+        let before = self.tail.len();
+        put_header(&mut self.tail, kind, payload.len());
+        self.bytes += self.tail.len() - before;
+        if payload.len() <= COPY_UP_TO {
+            self.tail.extend_from_slice(payload);
+            self.tail_messages += 1;
+            self.bytes += payload.len();
+            self.messages += 1;
+        } else {
+            self.seal_tail(true);
+            self.push_segment(payload.clone(), 1);
+        }
+    }
+
+    /// Queues bytes that hold `messages` whole frames and may be shared with other clients.
+    pub(crate) fn push_frames(&mut self, frames: Bytes, messages: usize) {
+        if frames.len() <= 256 {
+            self.push_copy(&frames);
+            self.tail_messages += messages;
+            self.messages += messages;
+        } else {
+            self.seal_tail(false);
+            self.push_segment(frames, messages);
+        }
+    }
+
+    /// Queues whole control frames.
+    pub(crate) fn push_copy(&mut self, frames: &[u8]) {
+        self.reserve_tail();
+        self.tail.extend_from_slice(frames);
+        self.bytes += frames.len();
+    }
+
+    /// Takes back everything except the rest of a frame that is already half written.
+    pub(crate) fn discard_unstarted(&mut self) {
+        if !self.mid_frame {
+            *self = Self::default();
+            return;
+        }
+        self.seal_tail(false);
+        let keep = self.segments.iter().position(|segment| !segment.continues);
+        self.segments.truncate(keep.map_or(0, |last| last + 1));
+        self.bytes = self.segments.iter().map(|segment| segment.bytes.len()).sum();
+        self.messages = self.segments.iter().map(|segment| segment.messages).sum();
+    }
+
+    /// Fills `slices` with what to write next and returns how many it took.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = &self.tail[self.tail_written..];
+        let parts = self.segments.iter().map(|segment| &segment.bytes[..]).chain(Some(tail));
+        let mut used = 0;
+        for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slot = IoSlice::new(part);
+            used += 1;
+        }
+        used
+    }
+
+    /// Forgets the first `written` bytes.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(front) = self.segments.front_mut() {
+            if written < front.bytes.len() {
+                front.bytes.advance(written);
+                self.mid_frame |= written > 0;
+                return;
+            }
+            written -= front.bytes.len();
+            self.messages -= front.messages;
+            self.mid_frame = front.continues;
+            self.segments.pop_front();
+        }
+        self.tail_written += written;
+        if self.tail_written < self.tail.len() {
+            self.mid_frame |= written > 0;
+            return;
+        }
+        self.messages -= self.tail_messages;
+        self.tail_messages = 0;
+        self.tail_written = 0;
+        self.mid_frame = false;
+        give_spare(std::mem::take(&mut self.tail));
+        // An idle client keeps no memory here.
+        if self.segments.capacity() > 0 {
+            self.segments = VecDeque::new();
+        }
+    }
+
+    fn reserve_tail(&mut self) {
+        if self.tail.capacity() == 0 {
+            self.tail = SPARE.take();
+        }
+    }
+
+    fn seal_tail(&mut self, continues: bool) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let mut bytes = Bytes::from(std::mem::take(&mut self.tail));
+        bytes.advance(std::mem::take(&mut self.tail_written));
+        let messages = std::mem::take(&mut self.tail_messages);
+        self.segments.push_back(Segment {
+            bytes,
+            messages,
+            continues,
+        });
+    }
+
+    fn push_segment(&mut self, bytes: Bytes, messages: usize) {
+        self.bytes += bytes.len();
+        self.messages += messages;
+        self.segments.push_back(Segment {
+            bytes,
+            messages,
+            continues: false,
+        });
+    }
+}
+
+thread_local! {
+    /// The buffer of the last emptied outbox of this thread: thousands of idle clients share one instead of keeping one each.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn give_spare(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= KEEP_SPARE_UP_TO {
+        buffer.clear();
+        SPARE.set(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(outbox: &Outbox) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let used = outbox.slices(&mut slices);
+        slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        put_header(&mut frame, FrameKind::Binary, payload.len());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn headers_have_the_three_lengths_of_the_standard() {
+        let header = |length| {
+            let mut header = Vec::new();
+            put_header(&mut header, FrameKind::Text, length);
+            header
+        };
+        assert_eq!(header(125), [0x81, 125]);
+        assert_eq!(header(126), [0x81, 126, 0, 126]);
+        assert_eq!(header(65_535), [0x81, 126, 0xff, 0xff]);
+        assert_eq!(header(65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn bytes_leave_in_the_order_they_came_however_they_are_cut() {
+        let (small, large) = (vec![1; 10], vec![2; COPY_UP_TO + 1]);
+        let shared = Bytes::from(frame(&[3; 600]));
+        for cut in [1, 7, 13, 500, 5000] {
+            let mut outbox = Outbox::default();
+            outbox.push_message(FrameKind::Binary, &small.clone().into());
+            outbox.push_message(FrameKind::Binary, &large.clone().into());
+            outbox.push_frames(shared.clone(), 1);
+            outbox.push_message(FrameKind::Binary, &small.clone().into());
+            let expected = [&frame(&small)[..], &frame(&large), &shared, &frame(&small)].concat();
+            assert_eq!((outbox.bytes(), outbox.messages()), (expected.len(), 4));
+            let mut written = Vec::new();
+            while !outbox.is_empty() {
+                let next = all(&outbox);
+                let cut = cut.min(next.len());
+                written.extend_from_slice(&next[..cut]);
+                outbox.advance(cut);
+            }
+            assert!(written == expected, "cut at {cut}");
+            assert_eq!(outbox.messages(), 0);
+        }
+    }
+
+    #[test]
+    fn discarding_keeps_the_rest_of_a_half_written_frame_and_nothing_else() {
+        let large = Bytes::from(vec![2; COPY_UP_TO + 1]);
+        let whole = frame(&large);
+        for written in [0, 1, 4, 100] {
+            let mut outbox = Outbox::default();
+            outbox.push_message(FrameKind::Binary, &large);
+            outbox.push_frames(frame(&[3; 600]).into(), 1);
+            outbox.push_message(FrameKind::Binary, &Bytes::from_static(b"tail"));
+            outbox.advance(written);
+            outbox.discard_unstarted();
+            let rest = if written == 0 { &[][..] } else { &whole[written..] };
+            assert!(all(&outbox) == rest, "after {written} bytes");
+            assert_eq!(outbox.bytes(), rest.len());
+            outbox.advance(rest.len());
+            assert_eq!(outbox.messages(), 0);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! All live sockets of one application: what they share, how many there are, and how they are closed together.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use talkback_protocol::close;
+use tokio::sync::Notify;
+
+use super::{CloseInfo, connection::Shared};
+use crate::{metrics::Metrics, origin::OriginPolicy};
+
+/// The rules every socket of an application lives by.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// Which pages may connect.
+    pub origins: OriginPolicy,
+    /// The largest message a client may send, in bytes; a larger one closes the socket with 1009.
+    pub max_message_size: usize,
+    /// How many messages may wait for one client that reads slowly.
+    pub queue_messages: usize,
+    /// How many bytes may wait for one client that reads slowly.
+    pub queue_bytes: usize,
+    /// The time between two pings; zero sends none.
+    pub ping_interval: Duration,
+    /// How long a client may be silent after a ping before it is closed with 4408.
+    pub ping_timeout: Duration,
+    /// How long the close handshake may take before the connection is cut.
+    pub close_timeout: Duration,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            origins: OriginPolicy::default(),
+            max_message_size: 64 * 1024,
+            queue_messages: 1024,
+            queue_bytes: 1024 * 1024,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// All live sockets of one application. Clones are handles to the same set.
+///
+/// Put it into your axum state (`FromRef`) to use [`Upgrade`](super::Upgrade) in your own handlers.
+#[derive(Clone)]
+pub struct Sockets(Arc<Inner>);
+
+struct Inner {
+    options: SocketOptions,
+    metrics: Metrics,
+    live: Mutex<HashMap<u64, Arc<Shared>>>,
+    next: AtomicU64,
+    draining: AtomicBool,
+    /// Notified when the last socket is gone.
+    empty: Notify,
+}
+
+/// Sockets that are closed together during [`Sockets::drain`].
+const DRAIN_BATCH: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+/// The usual pause between two batches.
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+
+impl Sockets {
+    /// An empty set with these rules.
+    #[must_use]
+    pub fn new(options: SocketOptions) -> Self {
+        Self(Arc::new(Inner {
+            options,
+            metrics: Metrics::default(),
+            live: Mutex::default(),
+            next: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            empty: Notify::new(),
+        }))
+    }
+
+    /// The rules of these sockets.
+    #[must_use]
+    pub fn options(&self) -> &SocketOptions {
+        &self.0.options
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How many sockets are live, those in their close handshake included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.live.lock().len()
+    }
+
+    /// Whether [`drain`](Self::drain) was called; new sockets are refused from then on.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new sockets, closes all live ones with 1001 and returns when the last one is gone.
+    ///
+    /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that clients
+    /// that reconnect at once do not all reach the next server in the same moment. `within` does not cut the wait: put a timeout
+    /// around this call.
+    ///
+    /// Cancel safety: sockets that were closed stay closed, and new ones stay refused.
+    pub async fn drain(&self, within: Duration) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        let mut sockets: Vec<_> = self.0.live.lock().values().cloned().collect();
+        fastrand::shuffle(&mut sockets);
+        let batches = u32::try_from(sockets.len().div_ceil(DRAIN_BATCH.get())).unwrap_or(u32::MAX);
+        let pause = DRAIN_PAUSE.min(within / 2 / batches.max(1));
+        for (number, batch) in sockets.chunks(DRAIN_BATCH.get()).enumerate() {
+            if number > 0 {
+                tokio::time::sleep(pause.mul_f32(0.5 + fastrand::f32())).await;
+            }
+            for socket in batch {
+                socket.close(close::GOING_AWAY, "the server is going away");
+            }
+        }
+        drop(sockets);
+        loop {
+            let mut empty = std::pin::pin!(self.0.empty.notified());
+            empty.as_mut().enable();
+            // A socket whose handshake was under way when draining began may have come since.
+            let late: Vec<_> = self.0.live.lock().values().cloned().collect();
+            if late.is_empty() {
+                return;
+            }
+            for socket in late {
+                socket.close(close::GOING_AWAY, "the server is going away");
+            }
+            empty.await;
+        }
+    }
+
+    pub(crate) fn register(&self, socket: Arc<Shared>) -> Registered {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.live.lock().insert(id, Arc::clone(&socket));
+        if self.is_draining() {
+            socket.close(close::GOING_AWAY, "the server is going away");
+        }
+        Registered { id, socket }
+    }
+}
+
+/// A live socket; dropping it takes it off the list.
+pub(crate) struct Registered {
+    id: u64,
+    socket: Arc<Shared>,
+}
+
+impl Deref for Registered {
+    type Target = Arc<Shared>;
+    fn deref(&self) -> &Arc<Shared> {
+        &self.socket
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.socket.release();
+        let sockets = self.socket.sockets();
+        let mut live = sockets.0.live.lock();
+        live.remove(&self.id);
+        if live.is_empty() {
+            live.shrink_to_fit();
+            sockets.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// Logs how a socket ended: at `info` when an application's or an error's code ended it, at `debug` for everyday ends.
+pub(crate) fn log_close(path: &str, info: &CloseInfo) {
+    let CloseInfo { code, reason, by } = info;
+    match *code {
+        close::NORMAL | close::GOING_AWAY | close::NO_STATUS | close::ABNORMAL => {
+            tracing::debug!(path, code, reason = reason.as_str(), %by, "websocket closed");
+        }
+        _ => tracing::info!(path, code, reason = reason.as_str(), %by, "websocket closed"),
+    }
+}

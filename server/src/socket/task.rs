@@ -1,0 +1,152 @@
+//! The task of one connection: polls the handler and moves the bytes.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use talkback_protocol::close;
+use tokio::time::Instant;
+
+use super::{
+    SocketOptions,
+    connection::Shared,
+    registry::{Registered, log_close},
+};
+
+/// What the connection's one timer is set for.
+enum Timer {
+    /// Send a ping.
+    Ping,
+    /// Something must have been heard since the ping.
+    Answer,
+    /// The handler must have taken what came before the client's close frame.
+    Deferred,
+    /// The close handshake must be complete.
+    ForceClose,
+}
+
+/// Runs a connection to its end.
+///
+/// Once the socket is closed, a handler that waits for something else than its socket is dropped, unless `finish`. A handler that
+/// learns of the end from its socket may do its last work.
+pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, path: Box<str>, finish: bool) {
+    let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
+    let options = socket.sockets().options();
+    let mut heartbeat = pin!(tokio::time::sleep(first_timer(options)));
+    let mut timer = Timer::Ping;
+    let mut told = false;
+    std::future::poll_fn(|cx| {
+        socket.begin_turn(cx.waker());
+        while heartbeat.as_mut().poll(cx).is_ready() {
+            let next;
+            (timer, next) = fire(&timer, &socket, options);
+            heartbeat.as_mut().reset(Instant::now() + next);
+        }
+        loop {
+            if let Some(result) = poll_handler(handler.as_mut().as_pin_mut(), cx) {
+                handler.set(None);
+                finished(&socket, result, &path);
+            }
+            let turn = socket.end_turn(handler.is_none());
+            if turn.closed && !told {
+                told = true;
+                if let Some(info) = socket.peek_close_info() {
+                    log_close(&path, &info);
+                }
+                timer = Timer::ForceClose;
+                heartbeat.as_mut().reset(Instant::now() + options.close_timeout);
+                let _ = heartbeat.as_mut().poll(cx);
+                // The handler has to see it, and may have been polled before it happened.
+                socket.begin_turn(cx.waker());
+                continue;
+            }
+            if turn.deferred && !matches!(timer, Timer::Deferred) {
+                timer = Timer::Deferred;
+                heartbeat.as_mut().reset(Instant::now() + options.close_timeout);
+                let _ = heartbeat.as_mut().poll(cx);
+            }
+            if turn.closed && !turn.observed && !finish {
+                handler.set(None);
+            }
+            return if turn.over && handler.is_none() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
+        }
+    })
+    .await;
+}
+
+type HandlerResult = Result<(), Box<dyn std::any::Any + Send>>;
+
+fn poll_handler(
+    handler: Option<std::pin::Pin<&mut impl Future<Output = HandlerResult>>>,
+    cx: &mut Context<'_>,
+) -> Option<HandlerResult> {
+    match handler?.poll(cx) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+fn finished(socket: &Shared, result: HandlerResult, path: &str) {
+    let Err(panic) = result else {
+        socket.close(close::NORMAL, "");
+        return;
+    };
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!(path, message, "a WebSocket handler panicked");
+    socket.sockets().metrics().handler_panics.add_one();
+    socket.close(close::INTERNAL_ERROR, "the server met an error");
+}
+
+/// Far enough for a timer that is switched off.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn first_timer(options: &SocketOptions) -> Duration {
+    if options.ping_interval.is_zero() {
+        NEVER
+    } else {
+        options.ping_interval
+    }
+}
+
+/// Does what the timer was set for, and says what it is set for next.
+fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Duration) {
+    match timer {
+        Timer::Ping => {
+            socket.ping();
+            // What was heard before the ping says nothing about now.
+            socket.heard();
+            (Timer::Answer, options.ping_timeout)
+        }
+        Timer::Answer if socket.heard() => {
+            let rest = options.ping_interval.saturating_sub(options.ping_timeout);
+            (Timer::Ping, rest.max(Duration::from_millis(1)))
+        }
+        Timer::Answer => {
+            if socket.close(close::HEARTBEAT_LOST, "nothing was heard from the client") {
+                socket.sockets().metrics().closed_heartbeat_lost.add_one();
+            }
+            (Timer::ForceClose, options.close_timeout)
+        }
+        Timer::Deferred => {
+            socket.stop_deferring();
+            (Timer::ForceClose, options.close_timeout)
+        }
+        Timer::ForceClose => {
+            socket.force_over();
+            (Timer::ForceClose, NEVER)
+        }
+    }
+}
