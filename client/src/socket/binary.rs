@@ -1,6 +1,6 @@
 use std::{cell::OnceCell, fmt, ops::Deref};
 
-use js_sys::{ArrayBuffer, Uint8Array};
+use js_sys::{ArrayBuffer, DataView, Uint8Array};
 
 /// The content of a binary message: a JavaScript byte array, Rust bytes, or both, copied on demand and at most once.
 ///
@@ -110,6 +110,14 @@ impl From<Uint8Array> for Binary {
 impl From<Binary> for Vec<u8> {
     fn from(binary: Binary) -> Self {
         binary.into_vec()
+    }
+}
+
+impl From<DataView> for Binary {
+    fn from(view: DataView) -> Self {
+        // Both fit: the addresses of wasm32 have 32 bits.
+        let [offset, length] = [view.byte_offset(), view.byte_length()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Uint8Array::new_with_byte_offset_and_length(&view.buffer(), offset, length).into()
     }
 }
 

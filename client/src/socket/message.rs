@@ -1,4 +1,4 @@
-use js_sys::{ArrayBuffer, JsString, Uint8Array};
+use js_sys::{ArrayBuffer, DataView, JsString, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::Blob;
 
@@ -92,6 +92,6 @@ macro_rules! from {
 }
 from! {
     Text: Text, &str, String, &String, JsString;
-    Binary: Binary, &[u8], Vec<u8>, ArrayBuffer, Uint8Array;
+    Binary: Binary, &[u8], Vec<u8>, ArrayBuffer, Uint8Array, DataView;
     Blob: Blob;
 }

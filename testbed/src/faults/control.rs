@@ -6,10 +6,7 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
@@ -26,22 +23,25 @@ pub(super) struct Control {
     closes: Mutex<HashMap<String, watch::Sender<Option<Close>>>>,
     releases: Mutex<HashMap<String, watch::Sender<bool>>>,
     servers: tokio::sync::Mutex<HashMap<u16, Server>>,
-    live: Arc<AtomicUsize>,
+    live: Mutex<HashMap<String, Arc<()>>>,
 }
 
-/// Counts one open WebSocket until dropped.
-pub(super) struct Live(Arc<AtomicUsize>);
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+/// Counts as one open WebSocket until dropped.
+pub(super) type Live = Arc<()>;
 
 impl Control {
-    pub(super) fn count(&self) -> Live {
-        self.live.fetch_add(1, Ordering::SeqCst);
-        Live(Arc::clone(&self.live))
+    pub(super) fn count(&self, path: &str) -> Live {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(live.entry(path.to_owned()).or_default())
+    }
+
+    /// How many are open on this path, or on all of them if it is empty.
+    fn live(&self, path: &str) -> usize {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.iter()
+            .filter(|(counted, _)| path.is_empty() || *counted == path)
+            .map(|(_, count)| Arc::strong_count(count) - 1)
+            .sum()
     }
 
     pub(super) fn record(&self, id: &str, close: Close) {
@@ -65,7 +65,7 @@ impl Control {
                 slot(&self.releases, id).send_replace(true);
                 Ok(json!({}))
             }
-            ("GET", "/live") => Ok(json!({ "open": self.live.load(Ordering::SeqCst) })),
+            ("GET", "/live") => Ok(json!({ "open": self.live(request.query("path")) })),
             ("POST", "/server") => self.start_server().await,
             ("DELETE", "/server") => self.kill_server(request.query("port")).await,
             ("GET", "/closed-port") => closed_port().await,
@@ -123,7 +123,7 @@ impl Control {
 
 /// The slot of an id, made by whoever asks first: the page may ask before the connection is there.
 fn slot<T: Default>(slots: &Mutex<HashMap<String, watch::Sender<T>>>, id: &str) -> watch::Sender<T> {
-    let mut slots = slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
     slots.entry(id.to_owned()).or_default().clone()
 }
 

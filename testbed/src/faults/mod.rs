@@ -12,7 +12,7 @@
 //! | WebSocket `/stall?id=X` | reads nothing until it is released, then answers each message with its size in bytes |
 //! | GET `/record?id=X` | waits for that close: `{"code":4000,"reason":"bye"}`; 1005 for an empty close frame, 1006 for none |
 //! | POST `/stall?id=X` | releases that connection |
-//! | GET `/live` | `{"open":2}`: WebSockets open here now |
+//! | GET `/live?path=/silent` | `{"open":2}`: WebSockets open here now, on that path or on all |
 //! | POST `/server` | starts a real `talkback-server`: `{"port":1234}` |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |
 //! | GET `/closed-port` | `{"port":1234}` where nobody listens |

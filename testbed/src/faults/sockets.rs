@@ -20,7 +20,7 @@ use tokio_tungstenite::{
 };
 
 pub(super) async fn handle(mut stream: TcpStream, request: &Request, control: &Control) -> io::Result<()> {
-    let _live = control.count();
+    let _live = control.count(&request.path);
     match request.path.as_str() {
         "/refuse" => {
             let status = request.query("status").parse().unwrap_or(403);

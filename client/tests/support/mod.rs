@@ -1,0 +1,131 @@
+//! What the browser tests share: where the servers are, and waiting with a deadline.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{cell::Cell, future::Future, pin::pin};
+
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+};
+use gloo_net::http::{Method, RequestBuilder};
+use gloo_timers::future::TimeoutFuture;
+use js_sys::Reflect;
+use talkback_client::{Message, Options, Socket, SocketStream};
+
+const DEADLINE_MS: u32 = 20_000;
+
+/// The runner puts the real server one port above the test page and the fault service two above. A worker has no port in its
+/// `location`, only the origin of its page.
+fn port(above: u16) -> u16 {
+    let origin = Reflect::get(&js_sys::global(), &"origin".into())
+        .unwrap()
+        .as_string()
+        .unwrap();
+    origin.rsplit(':').next().unwrap().parse::<u16>().unwrap() + above
+}
+
+pub(crate) fn server(path: &str) -> String {
+    format!("ws://127.0.0.1:{}{path}", port(1))
+}
+
+pub(crate) fn faults(path: &str) -> String {
+    format!("ws://127.0.0.1:{}{path}", port(2))
+}
+
+/// A name no other test uses.
+pub(crate) fn unique() -> String {
+    thread_local!(static NEXT: Cell<u32> = const { Cell::new(0) });
+    NEXT.with(|next| next.replace(next.get() + 1)).to_string()
+}
+
+/// Asks the fault service over HTTP.
+pub(crate) async fn ask<T: serde::de::DeserializeOwned>(method: Method, path: &str) -> T {
+    let url = faults(path).replace("ws://", "http://");
+    let answer = RequestBuilder::new(&url).method(method).send().await.unwrap();
+    assert!(answer.ok(), "{path}: {} {:?}", answer.status(), answer.text().await);
+    answer.json().await.unwrap()
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Port {
+    pub(crate) port: u16,
+}
+
+#[derive(serde::Deserialize, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Live {
+    open: usize,
+}
+
+#[derive(serde::Deserialize)]
+pub(crate) struct Empty {}
+
+/// How the client of `/record?id=` closed, as the peer saw it.
+pub(crate) async fn recorded(id: &str) -> Record {
+    within("the peer sees the close", ask(Method::GET, &format!("/record?id={id}"))).await
+}
+
+/// Waits until the fault service holds this many connections on this path.
+pub(crate) async fn until_connections(path: &str, count: usize) {
+    within(&format!("{count} connections on {path}"), async {
+        while ask::<Live>(Method::GET, &format!("/live?path={path}")).await.open != count {
+            turn().await;
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match select(pin!(future), TimeoutFuture::new(DEADLINE_MS)).await {
+        Either::Left((value, _)) => value,
+        Either::Right(_) => panic!("not within {DEADLINE_MS} ms: {what}"),
+    }
+}
+
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    within(what, async {
+        while !condition() {
+            turn().await;
+        }
+    })
+    .await;
+}
+
+/// Lets the browser deliver what is due.
+pub(crate) async fn turn() {
+    TimeoutFuture::new(1).await;
+}
+
+pub(crate) async fn connect(url: &str) -> Socket {
+    connect_with(url, &Options::default()).await
+}
+
+pub(crate) async fn connect_with(url: &str, options: &Options) -> Socket {
+    within(&format!("{url} opens"), Socket::connect(url, options))
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn next(socket: &mut Socket) -> Message {
+    within("a message", socket.next())
+        .await
+        .expect("the stream goes on")
+        .unwrap()
+}
+
+/// What the stream still has, until it ends.
+pub(crate) async fn rest(stream: &mut SocketStream) -> Vec<Message> {
+    within("the stream ends", stream.by_ref().map(Result::unwrap).collect()).await
+}
+
+/// Sends it to a peer that echoes, and gives the echo.
+pub(crate) async fn echo(socket: &mut Socket, message: impl Into<Message>) -> Message {
+    socket.send(message).unwrap();
+    next(socket).await
+}
