@@ -1,0 +1,196 @@
+//! Many WebSocket connections on one thread and one epoll loop.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::{
+    event::{Timespec, epoll},
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
+
+use crate::frame::Incoming;
+
+/// Ephemeral ports that one source address surely has (Linux offers 28,232 by default).
+const PORTS_PER_ADDRESS: usize = 20_000;
+/// The key and the answer of [RFC 6455, section 1.3](https://www.rfc-editor.org/rfc/rfc6455#section-1.3).
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the clients connect and what they speak there.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server's address.
+    pub address: SocketAddrV4,
+    /// The path and query of the WebSocket; `None` for plain TCP without a handshake.
+    pub path: Option<String>,
+}
+
+/// Open connections that each expect copies of one message.
+pub struct Clients {
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    expected: Vec<u8>,
+    buffer: Box<[u8]>,
+    events: Vec<epoll::Event>,
+    arrived: Vec<Arrival>,
+}
+
+/// Messages that arrived on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which connection, counted from 0 in the order of connecting.
+    pub client: usize,
+    /// How many messages.
+    pub messages: u64,
+}
+
+struct Connection {
+    // Blocking: it is read only after epoll said so, and what is in flight fits into the buffers of the system.
+    stream: TcpStream,
+    incoming: Incoming,
+}
+
+impl Clients {
+    /// Opens `count` connections to `target`. Source addresses count up from `source`, one for every 20,000 connections.
+    ///
+    /// # Errors
+    /// When a connection or its handshake fails.
+    pub fn connect(target: &Target, count: usize, source: Ipv4Addr, expected: Vec<u8>) -> Result<Self> {
+        let mut clients = Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: Vec::with_capacity(count),
+            expected,
+            buffer: vec![0; 256 * 1024].into_boxed_slice(),
+            events: vec![
+                epoll::Event {
+                    flags: epoll::EventFlags::empty(),
+                    data: epoll::EventData::new_u64(0)
+                };
+                1024
+            ],
+            arrived: Vec::with_capacity(1024),
+        };
+        for index in 0..count {
+            let offset = u32::try_from(index / PORTS_PER_ADDRESS)?;
+            let source = Ipv4Addr::from_bits(source.to_bits() + offset);
+            clients
+                .add(target, source)
+                .with_context(|| format!("connection {} of {count}", index + 1))?;
+        }
+        Ok(clients)
+    }
+
+    fn add(&mut self, target: &Target, source: Ipv4Addr) -> Result<()> {
+        let mut stream = open(target.address, source).context("cannot connect")?;
+        let mut incoming = Incoming::default();
+        if let Some(path) = &target.path {
+            let early = shake_hands(&mut stream, target.address, path).context("the WebSocket handshake failed")?;
+            let messages = incoming.accept(&early, &self.expected, &mut Vec::new())?;
+            ensure!(messages == 0, "a message came before any was sent");
+        }
+        let index = self.connections.len() as u64;
+        epoll::add(
+            &self.epoll,
+            &stream,
+            epoll::EventData::new_u64(index),
+            epoll::EventFlags::IN,
+        )?;
+        self.connections.push(Connection { stream, incoming });
+        Ok(())
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Writes `frames` to one connection, in one system call when the system's buffer has room.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send(&mut self, client: usize, frames: &[u8]) -> Result<()> {
+        self.connections[client]
+            .stream
+            .write_all(frames)
+            .context("cannot write to the server")
+    }
+
+    /// Waits for messages, answers pings, and returns what arrived; empty after `timeout`.
+    ///
+    /// # Errors
+    /// When a connection ends or carries anything but the expected message.
+    pub fn receive(&mut self, timeout: Duration) -> Result<&[Arrival]> {
+        self.arrived.clear();
+        let ready = match epoll::wait(
+            &self.epoll,
+            self.events.as_mut_slice(),
+            Some(&Timespec::try_from(timeout)?),
+        ) {
+            Err(rustix::io::Errno::INTR) => 0,
+            ready => ready?,
+        };
+        for event in &self.events[..ready] {
+            let client = usize::try_from(event.data.u64())?;
+            let connection = &mut self.connections[client];
+            let length = connection
+                .stream
+                .read(&mut self.buffer)
+                .context("cannot read from the server")?;
+            ensure!(length > 0, "the server ended connection {client}");
+            let mut reply = Vec::new();
+            let messages = connection
+                .incoming
+                .accept(&self.buffer[..length], &self.expected, &mut reply)?;
+            if !reply.is_empty() {
+                connection.stream.write_all(&reply)?;
+            }
+            if messages > 0 {
+                self.arrived.push(Arrival { client, messages });
+            }
+        }
+        Ok(&self.arrived)
+    }
+}
+
+fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A reset instead of TIME_WAIT, so that thousands of connections a round do not use up the ports.
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    rustix::net::connect(&socket, &SocketAddr::from(address))?;
+    Ok(socket.into())
+}
+
+/// Returns what the server sent right behind its answer.
+fn shake_hands(stream: &mut TcpStream, address: SocketAddrV4, path: &str) -> Result<Vec<u8>> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    let mut answer = Vec::new();
+    let end = loop {
+        let mut chunk = [0; 1024];
+        let length = stream.read(&mut chunk).context("no answer")?;
+        ensure!(length > 0, "the server ended the connection");
+        answer.extend_from_slice(&chunk[..length]);
+        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    stream.set_read_timeout(None)?;
+    let head = String::from_utf8_lossy(&answer[..end]);
+    if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) {
+        bail!("the server answered: {}", head.trim_end());
+    }
+    Ok(answer.split_off(end))
+}

@@ -1,0 +1,131 @@
+//! Idle connections, held by child processes because open files are limited per process.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, SocketAddrV4},
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::{
+    clients::{Clients, Target},
+    frame, process,
+};
+
+/// Every connection has carried one message of this many bytes before it falls idle, so buffers that appear with the
+/// first message count.
+const MESSAGE_BYTES: usize = 32;
+/// Files a process needs besides its connections.
+pub const SPARE_FILES: u64 = 200;
+
+/// Opens connections, sends one message over each, and answers pings until standard input ends.
+#[derive(Args, Clone, Debug)]
+pub struct HoldArgs {
+    /// The server.
+    #[arg(long)]
+    address: SocketAddrV4,
+    /// The path of an echoing WebSocket there.
+    #[arg(long)]
+    path: String,
+    /// How many connections.
+    #[arg(long)]
+    connections: usize,
+    /// The first source address.
+    #[arg(long)]
+    source: Ipv4Addr,
+}
+
+/// The child process: prints `held N` when all connections are open and idle.
+///
+/// # Errors
+/// When a connection fails or ends.
+pub fn run(arguments: &HoldArgs) -> Result<()> {
+    process::raise_open_files(arguments.connections as u64 + SPARE_FILES)?;
+    let target = Target {
+        address: arguments.address,
+        path: Some(arguments.path.clone()),
+    };
+    let text = frame::text(MESSAGE_BYTES);
+    let mut clients = Clients::connect(
+        &target,
+        arguments.connections,
+        arguments.source,
+        frame::server_text(&text),
+    )?;
+    for client in 0..arguments.connections {
+        clients.send(client, &frame::masked_text(&text))?;
+    }
+    let mut missing = arguments.connections as u64;
+    while missing > 0 {
+        let arrived = clients.receive(Duration::from_secs(10))?;
+        ensure!(
+            !arrived.is_empty(),
+            "{missing} of {} echoes are missing",
+            arguments.connections
+        );
+        missing -= arrived.iter().map(|arrival| arrival.messages).sum::<u64>();
+    }
+    println!("held {}", clients.count());
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    loop {
+        ensure!(
+            clients.receive(Duration::from_secs(60))?.is_empty(),
+            "a message came that nobody sent"
+        );
+    }
+}
+
+/// A child process that holds connections; they end on drop.
+#[derive(Debug)]
+pub struct Holder {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Holder {
+    /// Opens `connections` to the WebSocket at `path` of `address` and returns when all of them are idle.
+    ///
+    /// # Errors
+    /// When a connection fails; the child has said why on standard error.
+    pub fn start(address: SocketAddrV4, path: &str, connections: usize, source: Ipv4Addr) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["hold", "--address", &address.to_string(), "--path", path])
+            .args([
+                "--connections",
+                &connections.to_string(),
+                "--source",
+                &source.to_string(),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let stdin = child.stdin.take();
+        let holder = Self { child, stdin };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.trim_end() != format!("held {connections}") {
+            bail!("{connections} connections could not be held");
+        }
+        Ok(holder)
+    }
+
+    /// Whether it still holds all its connections.
+    #[must_use]
+    pub fn is_holding(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.stdin.take();
+        let _ = self.child.wait();
+    }
+}

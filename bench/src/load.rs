@@ -1,0 +1,206 @@
+//! What the clients do while a server is measured.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::{
+    clients::{Clients, Target},
+    frame,
+};
+
+/// A server that is silent for this long while messages are in flight has lost one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A room is complete when one message reached all its members; until then this long without any delivery means a retry.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Something that can be kept up for a while and leaves nothing in flight.
+pub trait Load {
+    /// Keeps the server busy for `duration`, waits until everything that was sent has arrived, and returns how many
+    /// messages arrived.
+    ///
+    /// # Errors
+    /// When a message is lost, doubled or changed, or the server goes away.
+    fn run(&mut self, duration: Duration) -> Result<u64>;
+}
+
+/// Every connection keeps some messages in flight and sends a new one for each that comes back. What comes back in one
+/// read is answered in one write.
+pub struct Echo {
+    clients: Clients,
+    in_flight: u64,
+    burst: Burst,
+}
+
+impl Echo {
+    /// Connects `connections` clients that each keep `in_flight` messages of `size` bytes going.
+    ///
+    /// # Errors
+    /// When a connection fails.
+    pub fn connect(target: &Target, connections: usize, in_flight: u64, size: usize) -> Result<Self> {
+        let text = frame::text(size);
+        let burst = Burst::new(&text, in_flight)?;
+        // Without a handshake nothing on the other side knows frames: the very bytes come back.
+        let expected = if target.path.is_some() {
+            frame::server_text(&text)
+        } else {
+            frame::masked_text(&text)
+        };
+        let clients = Clients::connect(target, connections, Ipv4Addr::LOCALHOST, expected)?;
+        Ok(Self {
+            clients,
+            in_flight,
+            burst,
+        })
+    }
+}
+
+impl Load for Echo {
+    fn run(&mut self, duration: Duration) -> Result<u64> {
+        let deadline = Instant::now() + duration;
+        let mut outstanding = vec![self.in_flight; self.clients.count()];
+        let mut total_outstanding = self.in_flight * self.clients.count() as u64;
+        let mut received = 0;
+        for client in 0..self.clients.count() {
+            self.clients.send(client, self.burst.frames(self.in_flight)?)?;
+        }
+        while total_outstanding > 0 {
+            let arrived = self.clients.receive(PATIENCE)?.to_vec();
+            if arrived.is_empty() {
+                bail!("{total_outstanding} messages did not come back within {PATIENCE:?}");
+            }
+            let go_on = Instant::now() < deadline;
+            for arrival in arrived {
+                ensure!(
+                    arrival.messages <= outstanding[arrival.client],
+                    "more messages came back than were sent"
+                );
+                received += arrival.messages;
+                if go_on {
+                    self.clients
+                        .send(arrival.client, self.burst.frames(arrival.messages)?)?;
+                } else {
+                    outstanding[arrival.client] -= arrival.messages;
+                    total_outstanding -= arrival.messages;
+                }
+            }
+        }
+        Ok(received)
+    }
+}
+
+/// One member of a room sends a burst, all members receive it, then comes the next burst.
+pub struct FanOut {
+    clients: Clients,
+    in_flight: u64,
+    burst: Burst,
+}
+
+impl FanOut {
+    /// Connects `members` clients to one room, the first of which sends bursts of `in_flight` messages. The room puts
+    /// `prefix` in front of each text; with it a delivered text has `size` bytes.
+    ///
+    /// # Errors
+    /// When a connection fails or the room does not reach all its members.
+    pub fn connect(target: &Target, members: usize, in_flight: u64, size: usize, prefix: &str) -> Result<Self> {
+        let text = frame::text(size - prefix.len());
+        let burst = Burst::new(&text, in_flight)?;
+        let expected = match target.path {
+            Some(_) => frame::server_text(&format!("{prefix}{text}")),
+            None => frame::masked_text(&text),
+        };
+        let clients = Clients::connect(target, members, Ipv4Addr::LOCALHOST, expected)?;
+        let mut fan_out = Self {
+            clients,
+            in_flight,
+            burst,
+        };
+        fan_out.await_all_members()?;
+        Ok(fan_out)
+    }
+
+    /// A handshake may end before the room counts the member.
+    fn await_all_members(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.clients.send(0, self.burst.frames(1)?)?;
+            let mut reached = 0;
+            loop {
+                let arrived = self.clients.receive(QUIET)?;
+                if arrived.is_empty() {
+                    break;
+                }
+                reached += arrived.len();
+            }
+            if reached == self.clients.count() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "a message reached {reached} of {} members",
+                self.clients.count()
+            );
+        }
+    }
+}
+
+impl Load for FanOut {
+    fn run(&mut self, duration: Duration) -> Result<u64> {
+        let deadline = Instant::now() + duration;
+        let mut received = 0;
+        let mut per_member = vec![0; self.clients.count()];
+        while Instant::now() < deadline {
+            self.clients.send(0, self.burst.frames(self.in_flight)?)?;
+            let mut missing = self.in_flight * self.clients.count() as u64;
+            received += missing;
+            per_member.fill(self.in_flight);
+            while missing > 0 {
+                let arrived = self.clients.receive(PATIENCE)?;
+                if arrived.is_empty() {
+                    bail!("{missing} deliveries did not arrive within {PATIENCE:?}");
+                }
+                for arrival in arrived {
+                    ensure!(
+                        arrival.messages <= per_member[arrival.client],
+                        "a member got a message twice"
+                    );
+                    per_member[arrival.client] -= arrival.messages;
+                    missing -= arrival.messages;
+                }
+            }
+        }
+        Ok(received)
+    }
+}
+
+/// Copies of one frame in a row, so that any number of them is one write.
+struct Burst {
+    bytes: Vec<u8>,
+    frame_length: usize,
+}
+
+impl Burst {
+    /// What the system's socket buffers surely take in both directions, so that blocking writes never wait for reads.
+    const MOST_BYTES: usize = 64 * 1024;
+
+    fn new(text: &str, in_flight: u64) -> Result<Self> {
+        let frame = frame::masked_text(text);
+        let bytes = frame.repeat(usize::try_from(in_flight)?);
+        ensure!(
+            bytes.len() <= Self::MOST_BYTES,
+            "at most {} bytes can be in flight",
+            Self::MOST_BYTES
+        );
+        Ok(Self {
+            bytes,
+            frame_length: frame.len(),
+        })
+    }
+
+    fn frames(&self, count: u64) -> Result<&[u8]> {
+        Ok(&self.bytes[..usize::try_from(count)? * self.frame_length])
+    }
+}

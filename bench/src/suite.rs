@@ -1,0 +1,377 @@
+//! Which loads the contenders carry, in interleaved rounds, and what that cost them.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    contenders::{Contender, Programs},
+    hold::{Holder, SPARE_FILES},
+    load::{Echo, FanOut, Load},
+    process::{self, Cores},
+};
+
+/// How many connections the promise to hold them speaks of.
+pub const HELD: usize = 50_000;
+/// More server processes than this are no longer a claim about a server.
+const MOST_PROCESSES: usize = 4;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `connections` clients keep `in_flight` messages of `size` bytes going each.
+    Echo {
+        /// How many clients.
+        connections: usize,
+        /// Messages each client has sent and not yet got back.
+        in_flight: u64,
+        /// Bytes of a message.
+        size: usize,
+    },
+    /// One of `members` sends bursts of `in_flight` messages; all members receive texts of `size` bytes.
+    FanOut {
+        /// How many members the room has.
+        members: usize,
+        /// Messages in a burst.
+        in_flight: u64,
+        /// Bytes of a delivered text.
+        size: usize,
+    },
+}
+
+impl Shape {
+    /// Connections that echo once and then do nothing.
+    pub const IDLE: Self = Self::echo(1, 1, 32);
+    /// The loads of the report.
+    pub const ALL: [Self; 8] = [
+        Self::echo(64, 1, 32),
+        Self::echo(64, 16, 32),
+        Self::echo(64, 1, 1024),
+        Self::echo(64, 16, 1024),
+        Self::fan_out(100, 1, 64),
+        Self::fan_out(100, 8, 64),
+        Self::fan_out(1000, 1, 64),
+        Self::fan_out(1000, 8, 64),
+    ];
+
+    const fn echo(connections: usize, in_flight: u64, size: usize) -> Self {
+        Self::Echo {
+            connections,
+            in_flight,
+            size,
+        }
+    }
+
+    const fn fan_out(members: usize, in_flight: u64, size: usize) -> Self {
+        Self::FanOut {
+            members,
+            in_flight,
+            size,
+        }
+    }
+
+    /// The head of its column.
+    #[must_use]
+    pub fn title(self) -> String {
+        match self {
+            Self::Echo {
+                connections,
+                in_flight,
+                size,
+            } => format!("{connections} clients × {in_flight} × {}", bytes(size)),
+            Self::FanOut {
+                members,
+                in_flight,
+                size,
+            } => format!("{members} members × {in_flight} × {}", bytes(size)),
+        }
+    }
+}
+
+fn bytes(size: usize) -> String {
+    if size.is_multiple_of(1024) {
+        format!("{} KiB", size / 1024)
+    } else {
+        format!("{size} B")
+    }
+}
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Whether the numbers say nothing about the servers.
+    pub quick: bool,
+    /// Rounds; in each, every contender carries the load once.
+    pub rounds: usize,
+    /// How long the load is kept up before the measurement.
+    pub warm_up: Duration,
+    /// How long it is measured.
+    pub measured: Duration,
+    /// Idle connections whose memory is measured.
+    pub idle: usize,
+    /// Connections that Talkback must hold at once.
+    pub held: usize,
+}
+
+impl Plan {
+    /// Everything in a few seconds: shows that the bench works, says nothing about the servers.
+    pub const QUICK: Self = Self {
+        quick: true,
+        rounds: 1,
+        warm_up: Duration::ZERO,
+        measured: Duration::from_millis(20),
+        idle: 50,
+        held: 100,
+    };
+}
+
+/// Server CPU of one contender under one load, in microseconds per message (fan-out: per delivery), one value a round.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// Who.
+    pub contender: Contender,
+    /// Under which load.
+    pub shape: Shape,
+    /// Sorted values.
+    pub sorted: Vec<f64>,
+}
+
+impl Cost {
+    /// The smallest value.
+    #[must_use]
+    pub fn min(&self) -> f64 {
+        self.sorted[0]
+    }
+
+    /// The middle value; of two the mean.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        let upper = self.sorted.len() / 2;
+        let lower = (self.sorted.len() - 1) / 2;
+        f64::midpoint(self.sorted[lower], self.sorted[upper])
+    }
+
+    /// How far the rounds are apart, as a part of the median.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        (self.max() - self.min()) / self.median()
+    }
+
+    /// The largest value.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        self.sorted[self.sorted.len() - 1]
+    }
+}
+
+/// Memory of one contender with idle connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Who.
+    pub contender: Contender,
+    /// How many connections are idle.
+    pub connections: usize,
+    /// Resident bytes of the process without connections.
+    pub before: u64,
+    /// Resident bytes of the process with them.
+    pub with: u64,
+}
+
+impl Memory {
+    /// Bytes that a connection adds.
+    #[must_use]
+    pub fn per_connection(self) -> u64 {
+        self.with.saturating_sub(self.before) / self.connections as u64
+    }
+}
+
+/// Whether Talkback held the connections it promises to hold.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// It did, in so many server processes (one, unless open files are limited).
+    Yes {
+        /// Idle connections in all.
+        connections: usize,
+        /// Server processes they were spread over.
+        processes: usize,
+        /// Resident bytes a connection added.
+        per_connection: u64,
+    },
+    /// This machine does not allow it; the reason.
+    NotHere(String),
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// How.
+    pub plan: Plan,
+    /// CPU, load by load and in each in the order of the contenders.
+    pub costs: Vec<Cost>,
+    /// Memory.
+    pub memory: Vec<Memory>,
+    /// Many connections.
+    pub held: Held,
+}
+
+impl Results {
+    /// The cost of one contender under one load.
+    #[must_use]
+    pub fn cost(&self, contender: Contender, shape: Shape) -> Option<&Cost> {
+        self.costs
+            .iter()
+            .find(|cost| cost.contender == contender && cost.shape == shape)
+    }
+
+    /// Those that were measured, in the order of the tables.
+    #[must_use]
+    pub fn contenders(&self) -> Vec<Contender> {
+        let measured = |contender: &Contender| self.costs.iter().any(|cost| cost.contender == *contender);
+        Contender::ALL.into_iter().filter(measured).collect()
+    }
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// When a server does not start, loses a message or answers with another.
+pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
+    let cores = Cores::find()?;
+    cores.enter_clients()?;
+    let files = process::raise_open_files((plan.held as u64) + SPARE_FILES)?;
+    let mut costs = Vec::new();
+    for shape in Shape::ALL {
+        costs.extend(cost(programs, plan, cores, shape)?);
+    }
+    let mut memory = Vec::new();
+    // Plain TCP holds nothing per connection that is worth a comparison.
+    for contender in programs
+        .contenders()
+        .into_iter()
+        .filter(|&contender| contender != Contender::Tcp)
+    {
+        let (before, with) = idle(programs, contender, cores, 1, plan.idle)?;
+        memory.push(Memory {
+            contender,
+            connections: plan.idle,
+            before,
+            with,
+        });
+    }
+    let held = held(programs, plan, cores, files)?;
+    Ok(Results {
+        plan,
+        costs,
+        memory,
+        held,
+    })
+}
+
+/// One load: round after round, every contender in turn, each time in a fresh process.
+fn cost(programs: &Programs, plan: Plan, cores: Cores, shape: Shape) -> Result<Vec<Cost>> {
+    let able = programs
+        .contenders()
+        .into_iter()
+        .filter(|contender| contender.can(shape));
+    let mut costs: Vec<_> = able
+        .map(|contender| Cost {
+            contender,
+            shape,
+            sorted: Vec::new(),
+        })
+        .collect();
+    for round in 1..=plan.rounds {
+        for cost in &mut costs {
+            let name = cost.contender.name();
+            let value = once(programs, plan, cores, cost.contender, shape)
+                .with_context(|| format!("{name}, {}, round {round}", shape.title()))?;
+            eprintln!("{} round {round}/{}: {name}: {value:.3} us", shape.title(), plan.rounds);
+            cost.sorted.push(value);
+        }
+    }
+    for cost in &mut costs {
+        cost.sorted.sort_by(f64::total_cmp);
+    }
+    Ok(costs)
+}
+
+fn once(programs: &Programs, plan: Plan, cores: Cores, contender: Contender, shape: Shape) -> Result<f64> {
+    let (server, target) = programs.start(contender, shape, cores)?;
+    let mut load: Box<dyn Load> = match shape {
+        Shape::Echo {
+            connections,
+            in_flight,
+            size,
+        } => Box::new(Echo::connect(&target, connections, in_flight, size)?),
+        Shape::FanOut {
+            members,
+            in_flight,
+            size,
+        } => Box::new(FanOut::connect(
+            &target,
+            members,
+            in_flight,
+            size,
+            contender.room_prefix(),
+        )?),
+    };
+    load.run(plan.warm_up)?;
+    let before = server.cpu_time()?;
+    let messages = load.run(plan.measured)?;
+    let used = server.cpu_time()? - before;
+    ensure!(messages > 0, "no message in {:?}", plan.measured);
+    #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^52")]
+    Ok(used.as_secs_f64() * 1e6 / messages as f64)
+}
+
+/// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections.
+fn idle(programs: &Programs, contender: Contender, cores: Cores, servers: usize, each: usize) -> Result<(u64, u64)> {
+    let mut running = Vec::new();
+    let (mut before, mut with) = (0, 0);
+    for index in 0..servers {
+        let (server, target) = programs.start(contender, Shape::IDLE, cores)?;
+        let path = target.path.context("idle connections are WebSockets")?;
+        before += server.settled_memory()?;
+        running.push((Holder::start(target.address, &path, each, source(index)?)?, server));
+    }
+    for (_, server) in &running {
+        with += server.settled_memory()?;
+    }
+    let holding = running.iter_mut().all(|(holder, _)| holder.is_holding());
+    ensure!(holding, "{} dropped idle connections", contender.name());
+    eprintln!(
+        "{} with {} idle: {} -> {} KiB",
+        contender.name(),
+        servers * each,
+        before / 1024,
+        with / 1024
+    );
+    Ok((before, with))
+}
+
+/// Open files are limited per process, so a low limit spreads the connections over several server processes.
+fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Held> {
+    let most = usize::try_from(files.saturating_sub(SPARE_FILES))?.max(1);
+    let processes = plan.held.div_ceil(most);
+    if processes > MOST_PROCESSES {
+        return Ok(Held::NotHere(format!(
+            "a process may open only {files} files here; raise the hard limit (`ulimit -Hn`) to {} for this",
+            plan.held as u64 + SPARE_FILES
+        )));
+    }
+    let each = plan.held.div_ceil(processes);
+    let (before, with) = idle(programs, Contender::Talkback, cores, processes, each)?;
+    let connections = processes * each;
+    Ok(Held::Yes {
+        connections,
+        processes,
+        per_connection: with.saturating_sub(before) / connections as u64,
+    })
+}
+
+/// Each holder has source addresses, and so ports, of its own.
+fn source(holder: usize) -> Result<Ipv4Addr> {
+    Ok(Ipv4Addr::from_bits(
+        Ipv4Addr::new(127, 0, 1, 1).to_bits() + u32::try_from(holder * 16)?,
+    ))
+}

@@ -1,0 +1,81 @@
+//! The bench measures every server, and does not take wrong answers for messages.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use talkback_bench::{
+    clients::Target,
+    contenders::Contender,
+    load::{Echo, Load},
+    suite::Shape,
+};
+
+#[test]
+fn a_quick_run_measures_every_server_under_every_load() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quick");
+    let bench = env!("CARGO_BIN_EXE_talkback-bench");
+    let output = Command::new(bench)
+        .args(["run", "--quick", "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let page = fs::read_to_string(out.join("bench.md")).unwrap();
+    let plot = fs::read_to_string(out.join("bench.svg")).unwrap();
+    // Compiled only by `cargo xtask bench`.
+    let measured = Contender::ALL
+        .into_iter()
+        .filter(|contender| *contender != Contender::UWebSockets);
+    for contender in measured {
+        assert!(page.contains(contender.name()), "no {} in:\n{page}", contender.name());
+        assert!(plot.contains(contender.name()), "no {} in the plot", contender.name());
+    }
+    for shape in Shape::ALL {
+        assert!(page.contains(&shape.title()), "no {} in:\n{page}", shape.title());
+        assert!(plot.contains(&shape.title()), "no {} in the plot", shape.title());
+    }
+}
+
+#[test]
+fn a_server_that_answers_twice_is_no_echo() {
+    let error = echo_against(|bytes| bytes.repeat(2)).unwrap_err();
+    assert!(error.contains("more messages came back"), "{error}");
+}
+
+#[test]
+fn a_server_that_changes_a_byte_is_no_echo() {
+    let error = echo_against(|bytes| bytes.iter().map(|byte| byte ^ 1).collect()).unwrap_err();
+    assert!(error.contains("differs"), "{error}");
+}
+
+#[test]
+fn an_honest_server_is_an_echo() {
+    assert!(echo_against(<[u8]>::to_vec).unwrap() > 0);
+}
+
+/// Sends a message for a moment over one plain connection to a server that answers what `answer` makes of it.
+fn echo_against(answer: fn(&[u8]) -> Vec<u8>) -> Result<u64, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+        unreachable!("bound to an IPv4 address")
+    };
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&answer(&buffer[..length])).is_err() {
+                return;
+            }
+        }
+    });
+    let mut echo = Echo::connect(&Target { address, path: None }, 1, 1, 32).unwrap();
+    echo.run(Duration::from_millis(5)).map_err(|error| format!("{error:#}"))
+}

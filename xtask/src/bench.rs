@@ -1,0 +1,139 @@
+//! `cargo xtask bench`: builds Talkback's server and the servers it is compared with, measures them, writes the report.
+
+use crate::run;
+use anyhow::Context;
+use serde_json::Value;
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; in each, every server carries each load once [default: 7]
+    #[arg(long, conflicts_with = "quick")]
+    rounds: Option<usize>,
+    /// How long a server carries a load in a round [default: 1.5]
+    #[arg(long, conflicts_with = "quick")]
+    seconds: Option<f64>,
+}
+
+pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
+    let profile = if arguments.quick { "dev" } else { "release" };
+    let packages = ["--package", "talkback-server", "--package", "talkback-bench"];
+    run::succeed(
+        run::cargo()
+            .args(["build", "--bins", "--profile", profile])
+            .args(packages),
+    )?;
+    let workspace = Workspace::read()?;
+    let folder = workspace.target.join(if arguments.quick { "debug" } else { "release" });
+    let mut bench = Command::new(folder.join("talkback-bench"));
+    bench.arg("run").arg("--out");
+    if arguments.quick {
+        bench.arg(workspace.target.join("bench")).arg("--quick");
+    } else {
+        bench.arg("docs");
+    }
+    if let Some(program) = uwebsockets(&workspace)? {
+        bench.arg("--uwebsockets").arg(program);
+    }
+    if let Some(rounds) = arguments.rounds {
+        bench.args(["--rounds", &rounds.to_string()]);
+    }
+    if let Some(seconds) = arguments.seconds {
+        bench.args(["--seconds", &seconds.to_string()]);
+    }
+    run::succeed(&mut bench)
+}
+
+struct Workspace {
+    target: PathBuf,
+    /// The folder of the C++ sources that the crate libuwebsockets-sys carries.
+    uwebsockets: PathBuf,
+}
+
+impl Workspace {
+    fn read() -> anyhow::Result<Self> {
+        let output = run::cargo()
+            .args(["metadata", "--format-version", "1", "--locked"])
+            .output()?;
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` failed")?;
+        let packages = metadata["packages"]
+            .as_array()
+            .context("`cargo metadata` lists no packages")?;
+        let package = packages.iter().find(|package| package["name"] == "libuwebsockets-sys");
+        let manifest = package.and_then(|package| package["manifest_path"].as_str());
+        let manifest = manifest.context("talkback-bench no longer depends on libuwebsockets-sys")?;
+        Ok(Self {
+            target: metadata["target_directory"]
+                .as_str()
+                .context("no target directory")?
+                .into(),
+            uwebsockets: Path::new(manifest).with_file_name("uWebSockets"),
+        })
+    }
+}
+
+/// Compiles the reference server in C++ unless that is done; `None` where no C++ compiler is.
+fn uwebsockets(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+    let (cc, cxx) = (compiler("CC", "cc"), compiler("CXX", "c++"));
+    if which::which(&cc).is_err() || which::which(&cxx).is_err() {
+        eprintln!("xtask: no C++ compiler here: uWebSockets is left out of the comparison");
+        return Ok(None);
+    }
+    let folder = workspace.target.join("bench");
+    let (library, program) = (folder.join("usockets.o"), folder.join("uwebsockets"));
+    let source = Path::new("bench/reference/uwebsockets.cpp");
+    if is_newer(&program, source) {
+        return Ok(Some(program));
+    }
+    eprintln!("xtask: compiling uWebSockets: about 15 seconds, only this once");
+    fs::create_dir_all(&folder)?;
+    let sockets = workspace.uwebsockets.join("uSockets/src");
+    let include = |path: &Path| [OsString::from("-I"), path.as_os_str().to_owned()];
+    // The flags of its own build, without TLS and compression and without code for this very processor, as the Rust
+    // servers have it. `-r` joins the C files to one object.
+    let common = ["-O3", "-DLIBUS_NO_SSL", "-DUWS_NO_ZLIB"];
+    let files = [
+        "bsd.c",
+        "context.c",
+        "loop.c",
+        "socket.c",
+        "udp.c",
+        "eventing/epoll_kqueue.c",
+    ];
+    run::succeed(
+        Command::new(cc)
+            .args(common)
+            .args(include(&sockets))
+            .args(["-r", "-o"])
+            .arg(&library)
+            .args(files.map(|file| sockets.join(file))),
+    )?;
+    run::succeed(
+        Command::new(cxx)
+            .args(common)
+            .arg("-std=c++20")
+            .args(include(&sockets))
+            .args(include(&workspace.uwebsockets.join("src")))
+            .args([source, &library])
+            .arg("-o")
+            .arg(&program),
+    )?;
+    Ok(Some(program))
+}
+
+fn compiler(variable: &str, default: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| default.into())
+}
+
+fn is_newer(made: &Path, source: &Path) -> bool {
+    let time = |path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((time(made), time(source)), (Ok(made), Ok(source)) if made > source)
+}
