@@ -185,7 +185,7 @@ impl Socket {
     }
 
     /// Ends it here and now, without waiting for the peer: the state is CLOSED and [`Socket::closed`] has 1006 at once. The browser
-    /// is told to close too and takes care of the rest on its own.
+    /// is told to close too and takes care of the rest on its own. Callbacks get an error and the close, soon after this returns.
     ///
     /// For a connection that is lost and does not know it: after [`Socket::close`] a browser waits for an answer, some of them for
     /// minutes.

@@ -119,6 +119,16 @@ pub(super) fn check_protocols(protocols: &[String]) -> Result<(), ConnectError> 
     Ok(())
 }
 
+/// Whether the server's choice is one of those offered, or none if none was, which the
+/// [standard](https://websockets.spec.whatwg.org/#concept-websocket-establish) demands and Firefox does not check.
+pub(super) fn is_agreed(offered: &[String], chosen: &str) -> bool {
+    if chosen.is_empty() {
+        offered.is_empty()
+    } else {
+        offered.iter().any(|name| name == chosen)
+    }
+}
+
 /// Whether this is a token of HTTP: [RFC 9110, section 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
 fn is_token(name: &str) -> bool {
     let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -164,6 +174,17 @@ mod tests {
     fn a_repeated_subprotocol_is_refused_by_name() {
         assert_eq!(refused(&["a", "b", "a"]), Some(("a".into(), true)));
         assert_eq!(refused(&["a", "A"]), None, "subprotocols are compared as they are");
+    }
+
+    #[test]
+    fn the_servers_choice_must_be_one_that_was_offered() {
+        let offered = ["a".to_owned(), "b".to_owned()];
+        assert!(is_agreed(&offered, "b"));
+        assert!(is_agreed(&[], ""));
+        for chosen in ["", "c", "A", "a, b"] {
+            assert!(!is_agreed(&offered, chosen), "{chosen}");
+        }
+        assert!(!is_agreed(&[], "a"));
     }
 
     #[test]

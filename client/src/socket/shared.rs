@@ -16,7 +16,7 @@ use super::{
     CloseEvent, ConnectError, EventGuard, InboundOverflow, Message, Options, ReadyState, SendErrorKind, address,
     events::Listeners,
     inbound::{Pushed, Queue},
-    options::{check_protocols, timeout_millis},
+    options::{check_protocols, is_agreed, timeout_millis},
     outbound::Gate,
     waiters::{Waiter, Waiters},
 };
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     /// Taken off when the connection is over, so that a handle that is kept longer keeps no closures.
     listeners: RefCell<Vec<EventListener>>,
     handshake: RefCell<Option<Handshake>>,
+    offered: Vec<String>,
     opened: Cell<bool>,
     gave_up: Cell<Option<GaveUp>>,
     ending: RefCell<Option<CloseEvent>>,
@@ -81,6 +82,7 @@ impl Shared {
             web,
             listeners: RefCell::default(),
             handshake: RefCell::default(),
+            offered: options.protocols.clone(),
             opened: Cell::default(),
             gave_up: Cell::default(),
             ending: RefCell::default(),
@@ -144,7 +146,10 @@ impl Shared {
         }
     }
 
-    fn opened(&self) {
+    fn opened(self: &Rc<Self>) {
+        if !is_agreed(&self.offered, &self.web.protocol()) {
+            return self.terminate();
+        }
         self.opened.set(true);
         drop(self.handshake.take());
         self.watchers.wake();
@@ -227,6 +232,7 @@ impl Shared {
         let weak = Rc::downgrade(self);
         spawn_local(async move {
             if let Some(shared) = weak.upgrade() {
+                shared.on_error.emit(&());
                 shared.on_close.emit(&CloseEvent::abnormal());
             }
         });

@@ -15,7 +15,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
     Empty, Port, Record, ask, connect, echo, faults, next, recorded, rest, server, turn, unique, until_connections,
-    within,
+    until_silence_is_left, within,
 };
 
 fn event(code: u16, reason: &str, was_clean: bool) -> CloseEvent {
@@ -202,13 +202,11 @@ async fn closing_the_sink_fails_if_the_connection_does_instead() {
 async fn terminate_ends_a_socket_whose_peer_never_answers_the_close() {
     let socket = connect(&faults("/no-close")).await;
     let calls = Rc::new(Cell::new(0));
-    let _guard = socket.on_close({
-        let calls = calls.clone();
-        move |event| {
-            assert_eq!(event.code, 1006);
-            calls.set(calls.get() + 1);
-        }
-    });
+    let (errors, closes) = (calls.clone(), calls.clone());
+    let _guards = (
+        socket.on_error(move || errors.set(errors.get() + 1)),
+        socket.on_close(move |event| closes.set(closes.get() + u32::from(event.code))),
+    );
     socket.close();
     turn().await;
     assert_eq!(socket.ready_state(), ReadyState::Closing);
@@ -219,15 +217,16 @@ async fn terminate_ends_a_socket_whose_peer_never_answers_the_close() {
     assert_eq!(calls.get(), 0, "never from inside the caller");
     socket.terminate();
     turn().await;
-    assert_eq!(calls.get(), 1);
+    assert_eq!(calls.get(), 1 + 1006);
 }
 
 #[wasm_bindgen_test]
 async fn terminate_while_connecting_leaves_nothing() {
-    let socket = Socket::new(&faults("/silent"), &Options::default()).unwrap();
+    let id = unique();
+    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &Options::default()).unwrap();
     until_connections("/silent", 1).await;
     socket.terminate();
     assert_eq!(socket.closed().now_or_never().map(|event| event.code), Some(1006));
     drop(socket);
-    until_connections("/silent", 0).await;
+    until_silence_is_left(&id).await;
 }

@@ -5,7 +5,7 @@ use gloo_net::http::Method;
 use talkback_client::{Message, Options, Outbound, ReadyState, SendErrorKind, Socket};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{Empty, Port, ask, connect, connect_with, faults, next, server, unique, within};
+use crate::support::{Empty, Port, ask, connect, connect_with, faults, next, release, server, unique, within};
 
 const CHUNK: usize = 64 * 1024;
 const MARKS: Outbound = Outbound {
@@ -26,10 +26,6 @@ async fn stalled() -> (Socket, String) {
         ..Options::default()
     };
     (connect_with(&faults(&format!("/stall?id={id}")), &options).await, id)
-}
-
-async fn release(id: &str) {
-    let _: Empty = ask(Method::POST, &format!("/stall?id={id}")).await;
 }
 
 /// Feeds until the sink is not ready; gives how many chunks it took.
@@ -103,7 +99,7 @@ async fn a_sink_stops_at_the_high_mark_and_goes_on_when_the_peer_reads() {
         "{buffered} passed the mark by more than a message"
     );
 
-    release(&id).await;
+    release("/stall", &id).await;
     within("the sink is ready again", socket.feed(chunk())).await.unwrap();
     assert!(
         socket.buffered_amount() as usize <= MARKS.low as usize + CHUNK,

@@ -71,6 +71,26 @@ pub(crate) async fn recorded(id: &str) -> Record {
     within("the peer sees the close", ask(Method::GET, &format!("/record?id={id}"))).await
 }
 
+/// Releases what waits at `/stall` or `/silent` for this.
+pub(crate) async fn release(path: &str, id: &str) {
+    let _: Empty = ask(Method::POST, &format!("{path}?id={id}")).await;
+}
+
+/// Waits until the browser gave up its handshake with `/silent`, then ends that connection.
+///
+/// Firefox keeps the TCP connection of a handshake that the page gave up for minutes, also without this crate, and makes
+/// other handshakes with that host wait for it.
+pub(crate) async fn until_silence_is_left(id: &str) {
+    let agent = Reflect::get(&js_sys::global(), &"navigator".into())
+        .and_then(|navigator| Reflect::get(&navigator, &"userAgent".into()))
+        .unwrap();
+    if !agent.as_string().unwrap().contains("Firefox") {
+        until_connections("/silent", 0).await;
+    }
+    release("/silent", id).await;
+    until_connections("/silent", 0).await;
+}
+
 /// Waits until the fault service holds this many connections on this path.
 pub(crate) async fn until_connections(path: &str, count: usize) {
     within(&format!("{count} connections on {path}"), async {

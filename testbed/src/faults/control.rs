@@ -48,7 +48,7 @@ impl Control {
         slot(&self.closes, id).send_replace(Some(close));
     }
 
-    /// Ends when `POST /stall` releases this id.
+    /// Ends when `POST /stall` or `POST /silent` releases this id.
     pub(super) async fn released(&self, id: &str) {
         let _ = slot(&self.releases, id)
             .subscribe()
@@ -61,7 +61,7 @@ impl Control {
         let answer = match (request.method.as_str(), request.path.as_str()) {
             ("OPTIONS", _) => Ok(json!({})),
             ("GET", "/record") => self.recorded(id).await,
-            ("POST", "/stall") => {
+            ("POST", "/stall" | "/silent") => {
                 slot(&self.releases, id).send_replace(true);
                 Ok(json!({}))
             }

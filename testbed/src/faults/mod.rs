@@ -6,12 +6,13 @@
 //! | WebSocket `/close?code=4000&reason=bye&on_message=1` | closes at once, or on the first message; without code the close frame is empty |
 //! | WebSocket `/protocol?name=x` | answers this subprotocol, whatever was offered; without name it answers none |
 //! | WebSocket `/reset?after=3` | sends messages `0` to `2` and half a frame, and resets the connection when the client sends anything |
-//! | WebSocket `/silent` | takes the connection and never answers the handshake |
+//! | WebSocket `/silent?id=X` | takes the connection and never answers the handshake, until it is released |
 //! | WebSocket `/no-close` | echoes, but never answers a close frame and keeps the connection |
 //! | WebSocket `/record?id=X` | echoes, and remembers how the client closed |
 //! | WebSocket `/stall?id=X` | reads nothing until it is released, then answers each message with its size in bytes |
 //! | GET `/record?id=X` | waits for that close: `{"code":4000,"reason":"bye"}`; 1005 for an empty close frame, 1006 for none |
 //! | POST `/stall?id=X` | releases that connection |
+//! | POST `/silent?id=X` | ends that connection |
 //! | GET `/live?path=/silent` | `{"open":2}`: WebSockets open here now, on that path or on all |
 //! | POST `/server` | starts a real `talkback-server`: `{"port":1234}` |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |

@@ -31,7 +31,10 @@ pub(super) async fn handle(mut stream: TcpStream, request: &Request, control: &C
             .write(&mut stream)
             .await
         }
-        "/silent" => until_the_end(&mut stream).await,
+        "/silent" => tokio::select! {
+            end = until_the_end(&mut stream) => end,
+            () = control.released(request.query("id")) => Ok(()),
+        },
         "/protocol" => {
             let name = Some(request.query("name")).filter(|name| !name.is_empty());
             echo(accept(stream, request, name).await?).await;
