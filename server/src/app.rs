@@ -1,6 +1,6 @@
 //! The URL map, and what all handlers share.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -11,9 +11,10 @@ use axum::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
+    config::Config,
     http::{assets, chat, echo, flood, health, once},
-    hub::{Hub, HubLimits},
-    socket::{SocketOptions, Sockets},
+    hub::Hub,
+    socket::Sockets,
 };
 
 /// The whole URL map. It can be nested or merged into another axum application.
@@ -46,13 +47,13 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// An application that serves the page from the directory `assets`.
+    /// A new application with its own sockets and rooms. Of the configuration it takes the rules for both, and where the page is.
     #[must_use]
-    pub fn new(sockets: SocketOptions, hub: HubLimits, assets: impl Into<PathBuf>) -> Self {
+    pub fn new(config: &Config) -> Self {
         Self {
-            sockets: Sockets::new(sockets),
-            hub: Hub::new(hub),
-            assets: Arc::new(assets::Assets::new(assets.into())),
+            sockets: Sockets::new(config.socket_options()),
+            hub: Hub::new(config.hub_limits()),
+            assets: Arc::new(assets::Assets::new(config.assets.clone())),
         }
     }
 

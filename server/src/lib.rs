@@ -21,4 +21,4 @@ pub mod socket;
 
 pub use app::{AppState, router};
 pub use config::{Action, Config, ConfigError, LogFormat};
-pub use serve::{serve, serve_app};
+pub use serve::{serve, serve_router};

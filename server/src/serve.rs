@@ -17,6 +17,7 @@ use crate::{
     app::{AppState, router},
     config::Config,
     limits::{ConnectionLimit, ConnectionPermit},
+    socket::Sockets,
 };
 
 /// A refused connection may read its answer for so long.
@@ -28,33 +29,34 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// The largest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves HTTP and WebSockets on `listener` until `shutdown` is ready, then closes everything in order.
+/// Serves Talkback on `listener` until `shutdown` is ready, then closes everything in order.
 ///
 /// The order of the end: no connection is accepted any more; plain HTTP requests under way are answered; sockets are closed with 1001
-/// in batches ([`Sockets::drain`](crate::socket::Sockets::drain)); whatever is left after `config.drain` is cut.
+/// in batches ([`Sockets::drain`]); whatever is left after [`Config::drain`] is cut.
 ///
 /// # Errors
 /// Only if the listener's own address cannot be read. A failed accept is logged and tried again.
 pub async fn serve(listener: TcpListener, config: &Config, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let app = AppState::new(config.socket_options(), config.hub_limits(), &config.assets);
-    serve_app(listener, config, app, shutdown).await
+    let app = AppState::new(config);
+    let sockets = app.sockets().clone();
+    serve_router(listener, config, &sockets, router(app), shutdown).await
 }
 
-/// Like [`serve`], with an application state that the caller keeps a handle to.
+/// Like [`serve`], for an axum application of your own: the same limits around it and the same orderly end for its `sockets`.
 ///
 /// # Errors
 /// Like [`serve`].
-pub async fn serve_app(
+pub async fn serve_router(
     listener: TcpListener,
     config: &Config,
-    app: AppState,
+    sockets: &Sockets,
+    router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let limit = ConnectionLimit::new(config.max_connections, config.max_connection_rate);
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     let (stop, stopping) = watch::channel(());
-    let router = router(app.clone());
     let http = Http {
         router,
         header_timeout: config.header_timeout,
@@ -72,7 +74,7 @@ pub async fn serve_app(
         match accepted {
             Ok((stream, peer)) => {
                 let Some(permit) = limit.admit() else {
-                    app.sockets().metrics().connections_refused.add_one();
+                    sockets.metrics().connections_refused.add_one();
                     refuse(stream, &refusals);
                     continue;
                 };
@@ -90,15 +92,15 @@ pub async fn serve_app(
 
     drop(listener);
     let drain = config.drain;
-    tracing::info!(sockets = app.sockets().count(), ?drain, "stopping");
+    tracing::info!(sockets = sockets.count(), ?drain, "stopping");
     drop(stop);
     let everything = async {
-        app.sockets().drain(drain).await;
+        sockets.drain(drain).await;
         limit.none_left().await;
     };
     if timeout(drain, everything).await.is_err() {
         tracing::warn!(
-            sockets = app.sockets().count(),
+            sockets = sockets.count(),
             "the time to drain is over: cutting what is left"
         );
     }

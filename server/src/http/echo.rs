@@ -1,4 +1,4 @@
-//! `/echo`: what comes in goes back, over HTTP and WebSocket on one address.
+//! `/echo`: what comes in goes back, over HTTP and WebSocket on one address. A client that offers subprotocols gets `echo`.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) async fn echo(
 }
 
 fn socket(upgrade: Upgrade, suffix: String) -> Response {
-    upgrade.on_upgrade(|mut socket| async move {
+    upgrade.subprotocols(&["echo"]).on_upgrade(|mut socket| async move {
         while let Some(message) = socket.recv().await {
             let answer = match message {
                 Message::Text(text) if !suffix.is_empty() => Message::from(format!("{text}{suffix}")),

@@ -8,14 +8,17 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Poll, Waker},
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use talkback_protocol::close;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::coop};
 use tungstenite::{
     Error, Message as Frame, WebSocket,
     error::ProtocolError,
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     closed: Notify,
     /// Notified when a full outbox has room again.
     room: Notify,
+    /// How many calls of `send` wait, for room or for their turn.
+    sends_waiting: AtomicUsize,
     sockets: Sockets,
 }
 
@@ -69,16 +74,16 @@ struct Inner {
     paused: bool,
     phase: Phase,
     info: Option<CloseInfo>,
+    /// The client's close frame was read.
+    complete: bool,
     /// The handler waits for a message, with a waker that is not the task's own.
     receiver: Option<Waker>,
-    /// Someone waits for `Shared::room`.
-    senders_wait: bool,
     /// The task is in the middle of a turn and will flush at its end.
     in_turn: bool,
     /// The handler has asked for messages at least once.
     receives: bool,
-    /// The client's close frame, which came behind messages that the handler has not taken yet. The socket stays open until it has,
-    /// so that its answers to them still go out.
+    /// The client's close frame, while the handler has not taken all messages before it. The socket stays open until it has, so that
+    /// its answers still go out.
     deferred: Option<Option<CloseFrame>>,
     /// The handler was told by its socket that it is closed.
     observed: bool,
@@ -111,8 +116,8 @@ impl Shared {
                 paused: false,
                 phase: Phase::Open,
                 info: None,
+                complete: false,
                 receiver: None,
-                senders_wait: false,
                 // The first turn is about to begin.
                 in_turn: true,
                 receives: false,
@@ -121,6 +126,7 @@ impl Shared {
             }),
             closed: Notify::new(),
             room: Notify::new(),
+            sends_waiting: AtomicUsize::new(0),
             sockets,
         })
     }
@@ -153,8 +159,10 @@ impl Shared {
     fn next_message(&self, inner: &mut Inner) -> Option<Message> {
         inner.receives = true;
         if inner.inbound.is_empty() {
-            self.close_deferred(inner);
             inner.pump();
+        }
+        if inner.inbound.is_empty() {
+            self.close_deferred(inner);
         }
         let message = inner.inbound.pop_front()?;
         inner.inbound_bytes -= message.len();
@@ -205,14 +213,20 @@ impl Shared {
     }
 
     pub(crate) async fn send(&self, mut message: Message) -> Result<(), SendError> {
-        // A handler that sends in a loop to a fast client would otherwise never let go of the thread.
-        tokio::task::coop::consume_budget().await;
+        if !coop::has_budget_remaining() {
+            let _waiting = Waiting::new(&self.sends_waiting);
+            coop::consume_budget().await;
+        } else {
+            // A handler that sends in a loop to a fast client would otherwise never let go of the thread.
+            coop::consume_budget().await;
+        }
         let bytes = self.options().queue_bytes.min(SEND_WAITS_AT);
+        message = match self.queue(message, bytes) {
+            Err(SendError::Full(message)) => message,
+            result => return result,
+        };
+        let _waiting = Waiting::new(&self.sends_waiting);
         loop {
-            message = match self.queue(message, bytes) {
-                Err(SendError::Full(message)) => message,
-                result => return result,
-            };
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
             message = match self.queue(message, bytes) {
@@ -238,7 +252,6 @@ impl Shared {
             inner.flush_direct();
         }
         if inner.is_full(1, message.len(), messages, bytes) {
-            inner.senders_wait = true;
             return Err(SendError::Full(message));
         }
         let outbox = &mut inner.io_mut().outbox;
@@ -333,6 +346,10 @@ impl Shared {
             self.close_deferred(&mut inner);
         }
         inner.pump();
+        // The handler has taken everything and answered what it could: now it waits for something else.
+        if inner.inbound.is_empty() && self.sends_waiting.load(Ordering::Relaxed) == 0 {
+            self.close_deferred(&mut inner);
+        }
         if inner.io_mut().flush_outbox(false) == Flushed::Broken {
             // The client's close frame may still be among what it sent before it went.
             inner.pump();
@@ -344,8 +361,8 @@ impl Shared {
             inner.io_mut().shut_down();
             inner.pump();
         }
-        if inner.senders_wait && inner.io().outbox.bytes() < SEND_WAITS_AT / 2 {
-            inner.senders_wait = false;
+        let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
+        if sends_waiting && inner.io().outbox.bytes() < SEND_WAITS_AT / 2 {
             self.room.notify_waiters();
         }
         inner.wake_receiver();
@@ -363,6 +380,7 @@ impl Shared {
             deferred: inner.deferred.is_some(),
             closed: inner.info.is_some(),
             observed: inner.observed,
+            complete: inner.complete && inner.io().is_shut(),
             over: inner.phase == Phase::Over,
         }
     }
@@ -396,8 +414,26 @@ pub(crate) struct Turn {
     pub(crate) closed: bool,
     /// The handler knows.
     pub(crate) observed: bool,
+    /// Both close frames are through, ours is written, and only the end of the stream is missing.
+    pub(crate) complete: bool,
     /// The connection itself is gone.
     pub(crate) over: bool,
+}
+
+/// Counts a waiting call while it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Inner {
@@ -453,7 +489,7 @@ impl Inner {
         match self.socket.read() {
             Ok(Frame::Text(text)) => self.take_in(Message::Text(text)),
             Ok(Frame::Binary(bytes)) => self.take_in(Message::Binary(bytes)),
-            Ok(Frame::Close(frame)) if self.phase == Phase::Open && self.receives && !self.inbound.is_empty() => {
+            Ok(Frame::Close(frame)) if self.phase == Phase::Open && self.receives => {
                 self.deferred = Some(frame);
                 return false;
             }
@@ -495,6 +531,7 @@ impl Inner {
                 by: ClosedBy::Client,
             });
         }
+        self.complete = true;
         self.io_mut().closing = true;
         // Moves tungstenite's answer to the outbox; its error only says that the handshake is complete.
         let _ = self.socket.flush();

@@ -246,6 +246,10 @@ impl Io {
         }
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// Takes up to `into.len()` bytes that were read before, or reads. With an empty `into` it only reads.
     fn fill(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if !self.unread.is_empty() {

@@ -3,14 +3,14 @@
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::FutureExt;
 use talkback_protocol::close;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::{
     SocketOptions,
@@ -18,7 +18,22 @@ use super::{
     registry::{Registered, log_close},
 };
 
-/// What the connection's one timer is set for.
+/// The one timer of a connection. It is not touched when a message comes or goes.
+struct Alarm<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    timer: Timer,
+}
+
+impl Alarm<'_> {
+    /// Takes effect at the next turn, where the task waits for it.
+    fn set(&mut self, timer: Timer, after: Duration) {
+        self.timer = timer;
+        self.sleep.as_mut().reset(Instant::now() + after);
+    }
+}
+
+/// What the timer is set for.
+#[derive(PartialEq, Eq)]
 enum Timer {
     /// Send a ping.
     Ping,
@@ -28,7 +43,13 @@ enum Timer {
     Deferred,
     /// The close handshake must be complete.
     ForceClose,
+    /// Both close frames are through, and the client should have hung up.
+    Linger,
 }
+
+/// How long a client may take to hang up when it has nothing more to say. Hanging up first is the server's part, but what a client sends
+/// against the rules meanwhile would turn that into a reset, which can destroy the close frame.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// Runs a connection to its end.
 ///
@@ -37,47 +58,46 @@ enum Timer {
 pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, path: Box<str>, finish: bool) {
     let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
     let options = socket.sockets().options();
-    let mut heartbeat = pin!(tokio::time::sleep(first_timer(options)));
-    let mut timer = Timer::Ping;
+    let mut alarm = Alarm {
+        sleep: pin!(tokio::time::sleep(first_timer(options))),
+        timer: Timer::Ping,
+    };
     let mut told = false;
     std::future::poll_fn(|cx| {
         socket.begin_turn(cx.waker());
-        while heartbeat.as_mut().poll(cx).is_ready() {
-            let next;
-            (timer, next) = fire(&timer, &socket, options);
-            heartbeat.as_mut().reset(Instant::now() + next);
+        while alarm.sleep.as_mut().poll(cx).is_ready() {
+            let (timer, after) = fire(&alarm.timer, &socket, options);
+            alarm.set(timer, after);
         }
-        loop {
-            if let Some(result) = poll_handler(handler.as_mut().as_pin_mut(), cx) {
-                handler.set(None);
-                finished(&socket, result, &path);
+        if let Some(result) = poll_handler(handler.as_mut().as_pin_mut(), cx) {
+            handler.set(None);
+            finished(&socket, result, &path);
+        }
+        let turn = socket.end_turn(handler.is_none());
+        if turn.closed && !told {
+            told = true;
+            if let Some(info) = socket.peek_close_info() {
+                log_close(&path, &info);
             }
-            let turn = socket.end_turn(handler.is_none());
-            if turn.closed && !told {
-                told = true;
-                if let Some(info) = socket.peek_close_info() {
-                    log_close(&path, &info);
-                }
-                timer = Timer::ForceClose;
-                heartbeat.as_mut().reset(Instant::now() + options.close_timeout);
-                let _ = heartbeat.as_mut().poll(cx);
-                // The handler has to see it, and may have been polled before it happened.
-                socket.begin_turn(cx.waker());
-                continue;
-            }
-            if turn.deferred && !matches!(timer, Timer::Deferred) {
-                timer = Timer::Deferred;
-                heartbeat.as_mut().reset(Instant::now() + options.close_timeout);
-                let _ = heartbeat.as_mut().poll(cx);
-            }
-            if turn.closed && !turn.observed && !finish {
-                handler.set(None);
-            }
-            return if turn.over && handler.is_none() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            };
+            alarm.set(Timer::ForceClose, options.close_timeout);
+            // The handler learns of it in a turn of its own, with a fresh budget, before it may be dropped.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if turn.deferred && alarm.timer != Timer::Deferred {
+            alarm.set(Timer::Deferred, options.close_timeout);
+            cx.waker().wake_by_ref();
+        } else if turn.complete && alarm.timer != Timer::Linger {
+            alarm.set(Timer::Linger, LINGER.min(options.close_timeout));
+            cx.waker().wake_by_ref();
+        }
+        if turn.closed && !turn.observed && !finish {
+            handler.set(None);
+        }
+        if turn.over && handler.is_none() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     })
     .await;
@@ -86,7 +106,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
 type HandlerResult = Result<(), Box<dyn std::any::Any + Send>>;
 
 fn poll_handler(
-    handler: Option<std::pin::Pin<&mut impl Future<Output = HandlerResult>>>,
+    handler: Option<Pin<&mut impl Future<Output = HandlerResult>>>,
     cx: &mut Context<'_>,
 ) -> Option<HandlerResult> {
     match handler?.poll(cx) {
@@ -144,7 +164,7 @@ fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Dura
             socket.stop_deferring();
             (Timer::ForceClose, options.close_timeout)
         }
-        Timer::ForceClose => {
+        Timer::ForceClose | Timer::Linger => {
             socket.force_over();
             (Timer::ForceClose, NEVER)
         }

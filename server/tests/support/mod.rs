@@ -7,8 +7,9 @@
 
 use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
 
+use axum::Router;
 use futures_util::{SinkExt, StreamExt};
-use talkback_server::{AppState, Config, serve_app};
+use talkback_server::{AppState, Config, router, serve_router};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -58,15 +59,21 @@ impl Server {
     }
 
     pub async fn with(config: Config) -> Self {
+        Self::with_routes(config, Router::new()).await
+    }
+
+    /// A server with further routes.
+    pub async fn with_routes(config: Config, routes: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = AppState::new(config.socket_options(), config.hub_limits(), &config.assets);
+        let app = AppState::new(&config);
+        let router = router(app.clone()).merge(routes.with_state(app.clone()));
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn({
-            let app = app.clone();
+            let sockets = app.sockets().clone();
             async move {
                 let stopped = async { drop(stopped.await) };
-                serve_app(listener, &config, app, stopped).await
+                serve_router(listener, &config, &sockets, router, stopped).await
             }
         });
         Self {

@@ -1,0 +1,220 @@
+//! `/chat/{room}`: what one member sends, all members of that room receive, and nobody else.
+
+mod support;
+
+use support::{Server, assert_contains, close_frame, next, send, text, wait_for, within};
+use talkback_server::Config;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+async fn members(server: &Server, room: &str, names: &[&str]) -> Vec<support::Client> {
+    let mut members = Vec::new();
+    for name in names {
+        let mut member = server.connect(&format!("/chat/{room}?name={name}")).await;
+        // A member's own message comes back once it has joined.
+        send(&mut member, "joined").await;
+        assert_eq!(text(&mut member).await, format!("[{name}] joined"));
+        for earlier in &mut members {
+            assert_eq!(text(earlier).await, format!("[{name}] joined"));
+        }
+        members.push(member);
+    }
+    members
+}
+
+#[tokio::test]
+async fn all_members_of_a_room_receive_what_one_sends_the_sender_too_and_nobody_else() {
+    let server = Server::start().await;
+    let mut lobby = members(&server, "lobby", &["ann", "bob"]).await;
+    let mut other = members(&server, "other", &["eve"]).await;
+    send(&mut lobby[0], "hello").await;
+    send(&mut lobby[1], "").await;
+    for member in &mut lobby {
+        let mut received = [text(member).await, text(member).await];
+        received.sort();
+        assert_eq!(received, ["[ann] hello", "[bob] "]);
+    }
+    send(&mut other[0], "nobody here?").await;
+    assert_eq!(
+        text(&mut other[0]).await,
+        "[eve] nobody here?",
+        "nothing of the lobby before it"
+    );
+}
+
+#[tokio::test]
+async fn all_members_see_all_messages_in_one_order_and_each_senders_own_order_is_kept() {
+    const EACH: usize = 200;
+    let server = Server::start().await;
+    let mut members = members(&server, "lobby", &["a", "b", "c"]).await;
+    for number in 0..EACH {
+        for member in &mut members {
+            futures_util::SinkExt::feed(member, Message::text(number.to_string()))
+                .await
+                .unwrap();
+        }
+    }
+    for member in &mut members {
+        within("flushing", futures_util::SinkExt::flush(member)).await.unwrap();
+    }
+    let mut orders = Vec::new();
+    for member in &mut members {
+        let mut order = Vec::new();
+        for _ in 0..3 * EACH {
+            order.push(text(member).await);
+        }
+        orders.push(order);
+    }
+    assert!(orders[0] == orders[1] && orders[1] == orders[2], "the orders differ");
+    for name in ["a", "b", "c"] {
+        let prefix = format!("[{name}] ");
+        let own: Vec<_> = orders[0].iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
+        assert!(
+            own.iter().copied().eq((0..EACH).map(|number| number.to_string())),
+            "{name}: {own:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_member_without_a_name_is_user_and_names_of_any_script_work() {
+    let server = Server::start().await;
+    let mut client = server.connect("/chat/%E5%A4%A7%E5%8E%85").await;
+    send(&mut client, "你好").await;
+    assert_eq!(text(&mut client).await, "[user] 你好");
+    let mut named = server
+        .connect("/chat/%E5%A4%A7%E5%8E%85?name=%E6%9D%8E%20%E9%9B%B7")
+        .await;
+    send(&mut named, "在").await;
+    assert_eq!(text(&mut named).await, "[李 雷] 在");
+    assert_eq!(text(&mut client).await, "[李 雷] 在");
+}
+
+#[tokio::test]
+async fn bad_room_and_user_names_are_refused_with_the_rule() {
+    let server = Server::start().await;
+    for (path, rule) in [
+        ("/chat/a%2Fb", "the room name has the character '/'"),
+        ("/chat/a%0Ab", "use letters, digits"),
+        (&format!("/chat/{}", "x".repeat(65)), "at most 64"),
+        ("/chat/lobby?name=%5Ba%5D", "brackets"),
+        ("/chat/lobby?name=", "the user name is empty"),
+        (&format!("/chat/lobby?name={}", "x".repeat(33)), "at most 32"),
+    ] {
+        match server.try_connect(path, &[]).await {
+            Err(Error::Http(response)) => {
+                assert_eq!(response.status(), 400, "{path}");
+                let body = String::from_utf8(response.body().clone().unwrap()).unwrap();
+                assert_contains(&body, rule);
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    assert_contains(&server.get("/chat/a%2Fb", "").await, "400 Bad Request");
+    assert_contains(&server.get("/chat/%FF", "").await, "400 Bad Request");
+    assert_eq!(server.app.hub().rooms(), 0);
+}
+
+#[tokio::test]
+async fn a_binary_message_closes_its_sender_with_1003_and_the_others_notice_nothing() {
+    let server = Server::start().await;
+    let mut members = members(&server, "lobby", &["ann", "bob"]).await;
+    send(&mut members[0], vec![1, 2, 3]).await;
+    let (code, reason) = close_frame(&mut members[0]).await;
+    assert_eq!(code, 1003);
+    assert_contains(&reason, "text only");
+    send(&mut members[1], "still here").await;
+    assert_eq!(text(&mut members[1]).await, "[bob] still here");
+}
+
+#[tokio::test]
+async fn a_room_ends_with_its_last_member() {
+    let server = Server::start().await;
+    let mut members = members(&server, "lobby", &["ann", "bob"]).await;
+    assert_eq!(server.app.hub().rooms(), 1);
+    within("closing", members[0].close(None)).await.unwrap();
+    close_frame(&mut members[0]).await;
+    // The other one is cut off without a close frame.
+    drop(members);
+    wait_for("the room to end", || server.app.hub().rooms() == 0).await;
+    wait_for("the sockets to end", || server.app.sockets().count() == 0).await;
+}
+
+#[tokio::test]
+async fn limits_of_rooms_and_members_close_with_4429() {
+    let config = Config {
+        max_rooms: 1,
+        max_room_members: 2,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let members = members(&server, "lobby", &["ann", "bob"]).await;
+    let mut third = server.connect("/chat/lobby").await;
+    assert_eq!(close_frame(&mut third).await, (4429, "the room is full".to_owned()));
+    let mut elsewhere = server.connect("/chat/other").await;
+    assert_eq!(close_frame(&mut elsewhere).await.0, 4429);
+    drop(members);
+    wait_for("the room to end", || server.app.hub().rooms() == 0).await;
+    support::Server::connect(&server, "/chat/other").await;
+}
+
+/// axum's chat example drops a slow member's messages in silence; sockudo lets its queue grow without bound.
+#[tokio::test]
+async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_everything() {
+    const MESSAGES: usize = 3000;
+    let config = Config {
+        queue_bytes: 128 * 1024,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut members = members(&server, "lobby", &["ann", "bob", "slow"]).await;
+    let mut slow = members.pop().unwrap();
+    let payload = "x".repeat(4000);
+    for number in 0..MESSAGES {
+        send(&mut members[0], format!("{number} {payload}")).await;
+        for member in &mut members {
+            let received = text(member).await;
+            assert!(received.starts_with(&format!("[ann] {number} ")), "{}", &received[..20]);
+        }
+    }
+    let metrics = server.app.sockets().metrics();
+    assert_eq!(metrics.closed_too_slow.get(), 1);
+    let health = server.get("/healthz", "").await;
+    assert_contains(&health, "\"closed_too_slow\":1");
+
+    // What it had been sent before is still whole and in order, and then it is told why.
+    let mut expected = 0;
+    loop {
+        match next(&mut slow).await {
+            Message::Text(text) => {
+                assert!(text.starts_with(&format!("[ann] {expected} ")));
+                expected += 1;
+            }
+            Message::Close(frame) => {
+                assert_eq!(u16::from(frame.unwrap().code), 4413);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(expected < MESSAGES, "it was never slow");
+}
+
+#[tokio::test]
+async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
+    let config = Config {
+        queue_messages: 50,
+        queue_bytes: usize::MAX / 2,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut members = members(&server, "lobby", &["ann", "slow"]).await;
+    let payload = "x".repeat(60_000);
+    let too_slow = &server.app.sockets().metrics().closed_too_slow;
+    let mut sent = 0;
+    while too_slow.get() == 0 {
+        send(&mut members[0], payload.as_str()).await;
+        text(&mut members[0]).await;
+        sent += 1;
+        assert!(sent < 1000, "the queue grows without bound");
+    }
+}
