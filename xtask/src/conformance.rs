@@ -16,7 +16,14 @@ const STORED: &str = "docs/conformance.json";
 const GROUPS: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
 const CASES: usize = 301;
 /// The cases send messages of up to 16 MiB, many connections a second from one address.
-const SERVER: [&str; 6] = ["--listen", "127.0.0.1:0", "--max-message-size", "16MiB", "--log", "error"];
+const SERVER: [&str; 6] = [
+    "--listen",
+    "127.0.0.1:0",
+    "--max-message-size",
+    "16MiB",
+    "--log",
+    "error",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct ConformanceArgs {

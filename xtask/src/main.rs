@@ -2,11 +2,15 @@
 //!
 //! - [`serve`]: build the page and the server, run them;
 //! - [`test`]: every tier of tests, one after the other;
+//! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
+//! - [`bench`]: the server next to others, as docs/bench.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: child processes that end with this one.
 
+mod bench;
 mod browsers;
+mod conformance;
 mod page;
 mod run;
 mod serve;
@@ -34,6 +38,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run every tier of tests, or one
     Test(test::TestArgs),
+    /// Run Autobahn's cases against the server and compare the verdicts with docs/conformance.json
+    Conformance(conformance::ConformanceArgs),
+    /// Measure the server next to other servers and write docs/bench.md
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -42,6 +50,8 @@ fn main() -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     }
 }
 

@@ -38,9 +38,19 @@ pub(crate) fn build() -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("xtask: building the page: about 2 minutes the first time");
-    run::succeed(trunk("build").arg("--release"))?;
+    run::succeed(trunk("build").args(release_arguments()))?;
     fs::create_dir_all("target")?;
     fs::write(STAMP, now).context("cannot write target/page.stamp")
+}
+
+/// Trunk cannot be told to do without wasm-opt in a release build and would try to download it; the same profile, named
+/// outright, is built without it.
+fn release_arguments() -> &'static [&'static str] {
+    if which::which("wasm-opt").is_ok() {
+        return &["--release"];
+    }
+    eprintln!("xtask: no wasm-opt on the PATH: the page will be larger (npm install --global binaryen has it)");
+    &["--cargo-profile", "wasm-release"]
 }
 
 /// Installs what building the page needs.

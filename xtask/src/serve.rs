@@ -63,14 +63,14 @@ fn watch(port: u16) -> anyhow::Result<()> {
     let mut trunk = page::trunk("serve");
     trunk
         .args(["--address", "127.0.0.1", "--port", &port.to_string()])
-        .env("TALKBACK_SERVER", address);
+        .env("TALKBACK_SERVER", format!("http://{address}"));
     let trunk = Group::spawn(&mut trunk)?;
     println!("Talkback is at http://127.0.0.1:{port}/ once Trunk has built it (Ctrl-C stops it)");
     groups.wait_for(trunk)
 }
 
 /// Builds the server, starts it and returns it with the address it listens on.
-fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<(Group, String)> {
+pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<(Group, String)> {
     let mut build = run::cargo();
     build.args(["build", "--package", SERVER]);
     if profile == "release" {
