@@ -175,6 +175,24 @@ impl Page {
             .map_err(StepError::browser("press keys"))
     }
 
+    /// Presses a key wherever the focus is while `modifier` is held down.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn press_with(&self, modifier: Key, key: impl Into<TypingData>) -> Result<(), StepError> {
+        self.to_front().await?;
+        let chord = self
+            .driver
+            .action_chain()
+            .key_down(modifier.clone())
+            .send_keys(key)
+            .key_up(modifier);
+        chord
+            .perform()
+            .await
+            .map_err(StepError::browser("press a key with a modifier"))
+    }
+
     /// Puts `text` into a field at once, as pasting does: for texts too long to type, and for characters that a driver
     /// cannot type.
     ///

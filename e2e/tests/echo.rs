@@ -37,10 +37,12 @@ fn three_clicks_connect_send_and_close() {
             assert!(complete(row), "each message has its size and time: {row:?}");
         }
 
+        page.wait_text("buffered_amount", "0 B").await?;
+
         page.click("close_websocket").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_text("close_info", "1000").await?;
-        page.wait_text("close_info", "normal closure").await?;
+        page.wait_text("close_info", "Normal closure").await?;
         page.wait_row(LOG, "who closed", |row| {
             row.direction == "info" && row.text.contains("by this page")
         })

@@ -18,7 +18,7 @@ fn a_stopped_server_is_told_the_log_is_kept_and_it_connects_again() {
         stage.server.stop().await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_text("close_info", "1001").await?;
-        page.wait_text("close_info", "going away").await?;
+        page.wait_text("close_info", "Going away").await?;
         page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
             .await?;
 
@@ -139,7 +139,7 @@ fn a_code_and_reason_from_the_server_are_shown_with_what_they_mean() {
         page.wait_state("ready_state", "OPEN").await?;
         page.click("send_message").await?;
         page.wait_state("ready_state", "CLOSED").await?;
-        for part in ["4000", "bye", "a code of the application's own"] {
+        for part in ["4000", "bye", "A code of the application's own"] {
             page.wait_text("close_info", part).await?;
         }
         page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))

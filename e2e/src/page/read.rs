@@ -102,7 +102,7 @@ impl Page {
         Ok(path.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Saves what the tab shows as a PNG.
+    /// Saves what the tab shows as a PNG, once what is on the page now has been painted.
     ///
     /// # Errors
     /// When the browser or the file system refuses.
@@ -112,6 +112,15 @@ impl Page {
             std::fs::create_dir_all(folder)
                 .map_err(|error| StepError::Setup(format!("cannot make {}: {error}", folder.display())))?;
         }
+        // A page that is not painted at all, because it is in the background, is not waited for.
+        let painted = "
+            const done = arguments[0];
+            requestAnimationFrame(() => requestAnimationFrame(done));
+            setTimeout(done, 1000);";
+        self.driver
+            .execute_async(painted, vec![])
+            .await
+            .map_err(StepError::browser("paint"))?;
         self.driver
             .screenshot(file)
             .await
