@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The page's entry point; everything is in the library, so that its tests run natively.
+
+fn main() {
+    talkback_app::run();
+}

@@ -1,0 +1,132 @@
+//! The few things the page asks the browser for. None of them fails: a page without storage simply forgets.
+
+use gloo_events::EventListener;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{Document, Element, Storage, Window};
+
+use crate::{
+    i18n::{Language, Text},
+    theme::Theme,
+};
+
+/// What the page remembers, by its key in `localStorage`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Setting {
+    Language,
+    Theme,
+    Name,
+}
+
+impl Setting {
+    fn key(self) -> &'static str {
+        match self {
+            // Read by assets/first-paint.js as well.
+            Self::Language => "talkback.language",
+            Self::Theme => "talkback.theme",
+            Self::Name => "talkback.name",
+        }
+    }
+}
+
+/// The remembered value; none if there is none or the browser forbids storage.
+pub(crate) fn remembered(setting: Setting) -> Option<String> {
+    storage()?.get_item(setting.key()).ok().flatten()
+}
+
+/// Remembers a value where the browser allows it.
+pub(crate) fn remember(setting: Setting, value: &str) {
+    if let Some(storage) = storage() {
+        // A full or forbidden storage only means that the page asks again next time.
+        let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
+    }
+}
+
+/// The language that the browser prefers, as a tag.
+pub(crate) fn preferred_language() -> Option<String> {
+    window().navigator().language()
+}
+
+/// The page's path, percent-encoded.
+pub(crate) fn path() -> String {
+    window().location().pathname().unwrap_or_default()
+}
+
+/// Shows a path in the address bar as a new step of the history.
+pub(crate) fn push_path(path: &str) {
+    if let Ok(history) = window().history() {
+        // Refused only for other origins or hundreds of steps a second.
+        let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(path));
+    }
+}
+
+/// The origin of the page's server, see [`crate::address::server_origin`].
+pub(crate) fn server_origin() -> String {
+    let location = window().location();
+    crate::address::server_origin(
+        &location.origin().unwrap_or_default(),
+        &location.port().unwrap_or_default(),
+    )
+}
+
+/// Sets what lies outside the application's root: the page's language, theme and title.
+pub(crate) fn dress_page(language: Language, theme: Theme, view: Text) {
+    let document = document();
+    document.set_title(&format!("{} · Talkback", view.in_language(language)));
+    if let Some(root) = document.document_element() {
+        // These attribute names are valid, so setting them cannot fail.
+        let _: Result<(), JsValue> = root.set_attribute("lang", language.tag());
+        let _: Result<(), JsValue> = root.set_attribute("data-theme", theme.name());
+    }
+}
+
+/// Puts a text on the clipboard; false where the browser does not allow it, as on plain http pages of other hosts.
+pub(crate) async fn copy(text: &str) -> bool {
+    // `navigator.clipboard` is undefined outside secure contexts, which web-sys does not show in its type.
+    let clipboard: JsValue = window().navigator().clipboard().into();
+    match clipboard.dyn_into::<web_sys::Clipboard>() {
+        Ok(clipboard) => wasm_bindgen_futures::JsFuture::from(clipboard.write_text(text))
+            .await
+            .is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// Selects all the text in an element, so that the browser's own copy takes it.
+pub(crate) fn select_all(element: &Element) {
+    if let Ok(Some(selection)) = window().get_selection() {
+        // Fails only for a detached element, which has nothing to select.
+        let _: Result<(), JsValue> = selection.select_all_children(element);
+    }
+}
+
+/// Calls back when the page is left and when it comes back from the browser's back-forward cache.
+///
+/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so a view closes its
+/// connection when it is left and connects again when it is shown.
+pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() + 'static) -> [EventListener; 2] {
+    let is_persisted = |event: &web_sys::Event| {
+        event
+            .dyn_ref::<web_sys::PageTransitionEvent>()
+            .is_some_and(web_sys::PageTransitionEvent::persisted)
+    };
+    [
+        EventListener::new(&window(), "pagehide", move |_| left()),
+        EventListener::new(&window(), "pageshow", move |event| {
+            if is_persisted(event) {
+                back();
+            }
+        }),
+    ]
+}
+
+pub(crate) fn window() -> Window {
+    web_sys::window().expect("the page runs in a window")
+}
+
+pub(crate) fn document() -> Document {
+    window().document().expect("a window has a document")
+}
+
+fn storage() -> Option<Storage> {
+    window().local_storage().ok().flatten()
+}

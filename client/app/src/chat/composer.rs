@@ -1,0 +1,49 @@
+//! The message to say: Enter sends, Shift+Enter starts a new line.
+
+use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
+use yew::{Callback, Html, html};
+
+use super::state::{Action, Field, State};
+use crate::{
+    form::{ERROR_ID, fault_line, text_of},
+    i18n::{Language, Text},
+    shell::{EnterKey, enter_key},
+};
+
+const HINT_ID: &str = "chat_hint";
+
+pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language) -> Html {
+    let label = Text::Message.in_language(language);
+    let fault = state
+        .fault
+        .as_ref()
+        .filter(|fault| fault.is_of(&Field::Message))
+        .map(|fault| &fault.message);
+    let invalid = fault.is_some();
+    let onkeydown = {
+        let act = act.clone();
+        move |event: KeyboardEvent| {
+            if matches!(enter_key(&event), Some(EnterKey::Alone | EnterKey::WithControl)) {
+                event.prevent_default();
+                act.emit(Action::Send);
+            }
+        }
+    };
+    let onsubmit = act.reform(|event: SubmitEvent| {
+        event.prevent_default();
+        Action::Send
+    });
+    html! {
+        <form class="say" {onsubmit}>
+            <div class="say-row">
+                <textarea
+                    id="chat_message" rows="1" aria-label={label} placeholder={label} value={state.message.clone()} {onkeydown}
+                    oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
+                    aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
+                />
+                <button id="chat_send" class="primary" type="submit">{ Text::Send.in_language(language) }</button>
+            </div>
+            { fault_line(fault, Some((HINT_ID, Text::ChatHint)), language) }
+        </form>
+    }
+}

@@ -1,0 +1,62 @@
+//! The room, the name, and the buttons that join and leave.
+
+use web_sys::SubmitEvent;
+use yew::{Callback, Html, html};
+
+use super::state::{Action, Field, State};
+use crate::{
+    connection::Phase,
+    form::{TextField, fault_line},
+    i18n::{Language, Text},
+    shell::{state_badge, waiting_hint},
+};
+
+pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, language: Language) -> Html {
+    let text = |text: Text| text.in_language(language);
+    let field = |id: &'static str, label: Text, value, field: Field| TextField {
+        invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
+        ..TextField::new(id, label, value, act.reform(move |text| Action::Edit(field, text)))
+    };
+    let submit = |action: Action| {
+        act.reform(move |event: SubmitEvent| {
+            event.prevent_default();
+            action.clone()
+        })
+    };
+    let name = TextField {
+        disabled: !state.phase.is_over(),
+        ..field("chat_name", Text::Name, &state.name, Field::Name)
+    };
+    let other_room = TextField {
+        code: true,
+        ..field("chat_other_room", Text::OtherRoom, &state.other_room, Field::Room)
+    };
+    let can_leave = matches!(state.phase, Phase::Open { .. } | Phase::Connecting { .. });
+    let fault = state
+        .fault
+        .as_ref()
+        .filter(|fault| !fault.is_of(&Field::Message))
+        .map(|fault| &fault.message);
+    html! {
+        <div class="card room">
+            <div class="card-head">
+                <h2><span class="quiet">{ text(Text::Room) }{ " " }</span><span id="chat_room">{ state.room_text() }</span></h2>
+                { state_badge("chat_state", &state.phase, now, language) }
+            </div>
+            <form class="inline" onsubmit={submit(Action::Join)}>
+                { name.draw(language) }
+                <button id="chat_join" class="primary" type="submit" disabled={!state.phase.is_over() || state.room.is_none()}>
+                    { text(if state.phase.was_lost() { Text::Rejoin } else { Text::Join }) }
+                </button>
+                <button id="chat_leave" type="button" disabled={!can_leave} onclick={act.reform(|_| Action::Leave)}>
+                    { text(Text::Leave) }
+                </button>
+            </form>
+            <form class="inline" onsubmit={submit(Action::Go)}>
+                { other_room.draw(language) }
+                <button id="chat_go" type="submit">{ text(Text::Go) }</button>
+            </form>
+            { fault_line(fault, waiting_hint(&state.phase, now), language) }
+        </div>
+    }
+}

@@ -1,0 +1,79 @@
+//! A labelled one-line text field.
+
+use web_sys::{HtmlInputElement, HtmlTextAreaElement, InputEvent};
+use yew::{Callback, Html, TargetCast, html};
+
+use super::ERROR_ID;
+use crate::i18n::{Language, Text};
+
+/// A field and what it holds; [`TextField::new`] gives an ordinary one.
+pub(crate) struct TextField<'a> {
+    pub(crate) id: &'static str,
+    pub(crate) label: Text,
+    pub(crate) value: &'a str,
+    pub(crate) oninput: Callback<String>,
+    /// The error line is about this field.
+    pub(crate) invalid: bool,
+    /// Beside the label, quieter.
+    pub(crate) note: String,
+    /// For addresses and codes: a fixed-width font, and nothing that corrects spelling.
+    pub(crate) code: bool,
+    pub(crate) disabled: bool,
+}
+
+impl<'a> TextField<'a> {
+    pub(crate) fn new(id: &'static str, label: Text, value: &'a str, oninput: Callback<String>) -> Self {
+        Self {
+            id,
+            label,
+            value,
+            oninput,
+            invalid: false,
+            note: String::new(),
+            code: false,
+            disabled: false,
+        }
+    }
+
+    pub(crate) fn draw(self, language: Language) -> Html {
+        let id = self.id;
+        let note_id = format!("{id}_note");
+        let described_by = if self.invalid {
+            ERROR_ID.to_owned()
+        } else {
+            note_id.clone()
+        };
+        html! {
+            <div class="field">
+                <label for={id}>{ self.label.in_language(language) }</label>
+                <span id={note_id} class="note">{ self.note }</span>
+                <input
+                    {id}
+                    type="text"
+                    class={self.code.then_some("code")}
+                    value={self.value.to_owned()}
+                    oninput={self.oninput.reform(|event: InputEvent| text_of(&event))}
+                    disabled={self.disabled}
+                    autocomplete="off"
+                    autocapitalize={self.code.then_some("off")}
+                    spellcheck={self.code.then_some("false")}
+                    aria-invalid={self.invalid.then_some("true")}
+                    aria-describedby={described_by}
+                />
+            </div>
+        }
+    }
+}
+
+/// The text that a field holds after an input event.
+pub(crate) fn text_of(event: &InputEvent) -> String {
+    event
+        .target_dyn_into::<HtmlInputElement>()
+        .map(|input| input.value())
+        .unwrap_or_else(|| {
+            event
+                .target_dyn_into::<HtmlTextAreaElement>()
+                .map(|area| area.value())
+                .unwrap_or_default()
+        })
+}

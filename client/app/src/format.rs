@@ -1,0 +1,122 @@
+//! Numbers and bytes for readers: sizes, durations, times of day, hex.
+
+use std::fmt::Write;
+
+use crate::i18n::Language;
+
+/// `12 B`, `1.5 KiB`, `3.0 MiB`, rounded down.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNIT: u64 = 1024;
+    // In integers: formatting floats would cost the page 16 KB of code.
+    let tenths = |unit: u64| (bytes / unit, bytes % unit * 10 / unit);
+    if bytes < UNIT {
+        format!("{bytes} B")
+    } else if bytes < UNIT * UNIT {
+        let (whole, tenth) = tenths(UNIT);
+        format!("{whole}.{tenth} KiB")
+    } else {
+        let (whole, tenth) = tenths(UNIT * UNIT);
+        format!("{whole}.{tenth} MiB")
+    }
+}
+
+/// `0.4 s`, `12.3 s`, `2 min 5 s`, `3 h 20 min`, from milliseconds, rounded down.
+pub(crate) fn duration(ms: f64, language: Language) -> String {
+    let [second, minute, hour] = match language {
+        Language::English => ["s", "min", "h"],
+        Language::Chinese => ["秒", "分", "小时"],
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "negative becomes 0, and no wait takes 2^64 ms"
+    )]
+    let ms = ms as u64;
+    let (seconds, minutes) = (ms / 1000, ms / 60_000);
+    match minutes {
+        0 => format!("{seconds}.{} {second}", ms % 1000 / 100),
+        1..60 => format!("{minutes} {minute} {} {second}", seconds % 60),
+        _ => format!("{} {hour} {} {minute}", minutes / 60, minutes % 60),
+    }
+}
+
+/// A time of day `09:05:03` and its milliseconds `.042`, from the local clock's parts.
+pub(crate) fn time_of_day(hours: u32, minutes: u32, seconds: u32, milliseconds: u32) -> (String, String) {
+    (
+        format!("{hours:02}:{minutes:02}:{seconds:02}"),
+        format!(".{milliseconds:03}"),
+    )
+}
+
+/// Bytes as `0a ff 00`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for (index, byte) in bytes.iter().enumerate() {
+        let separator = if index == 0 { "" } else { " " };
+        write!(text, "{separator}{byte:02x}").expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// Bytes in lines of sixteen with their offset and their ASCII characters, like `hexdump -C`.
+pub(crate) fn hex_dump(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(16) * 78);
+    for (line, chunk) in bytes.chunks(16).enumerate() {
+        let ascii: String = chunk
+            .iter()
+            .map(|&byte| {
+                if byte.is_ascii_graphic() || byte == b' ' {
+                    char::from(byte)
+                } else {
+                    '.'
+                }
+            })
+            .collect();
+        writeln!(text, "{:08x}  {:<47}  {ascii}", line * 16, hex(chunk)).expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// The longest start of a text that has at most `max` bytes and ends between characters.
+pub(crate) fn head(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_change_unit_at_1024() {
+        assert_eq!(
+            [0, 1023, 1024, 1536, 3 << 20].map(size),
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "3.0 MiB"]
+        );
+    }
+
+    #[test]
+    fn durations_round_down_so_that_a_limit_is_not_shown_before_it_is_reached() {
+        let english = |ms| duration(ms, Language::English);
+        assert_eq!(english(-5.0), "0.0 s");
+        assert_eq!(english(4_999.0), "4.9 s");
+        assert_eq!(english(59_999.0), "59.9 s");
+        assert_eq!(english(125_000.0), "2 min 5 s");
+        assert_eq!(english(3_600_000.0 * 3.0 + 60_000.0 * 20.0), "3 h 20 min");
+    }
+
+    #[test]
+    fn a_hex_dump_aligns_its_last_short_line() {
+        let dump = hex_dump(b"0123456789abcdef\x00A");
+        assert_eq!(
+            dump,
+            "00000000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
+             00000010  00 41                                            .A\n"
+        );
+    }
+
+    #[test]
+    fn a_head_never_splits_a_character() {
+        assert_eq!(head("好好", 4), "好");
+        assert_eq!(head("abc", 9), "abc");
+    }
+}

@@ -1,0 +1,312 @@
+//! Sentences with values in them: errors, what happened to a connection, counts.
+
+use talkback_client::ReadyState;
+use talkback_protocol::{NameError, close::MAX_REASON_BYTES};
+
+use super::{Language, Text, close_meaning};
+use crate::{
+    connection::{Closed, End, Side},
+    format,
+};
+
+/// A sentence for the user; [`Message::in_language`] writes it out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Message {
+    BadUrl(UrlProblem),
+    BadSubprotocol(String),
+    MixedContent,
+    Unsupported,
+    /// The browser refused for a reason of its own, in its own words.
+    RefusedByBrowser(String),
+    BadCloseCode,
+    ReasonTooLong(usize),
+    NotSent(ReadyState),
+    /// So many bytes wait to be sent that no more are taken.
+    BufferFull(u32),
+    HttpFailed(HttpProblem),
+    HttpStatus(u16),
+    BadRoom(NameError),
+    BadName(NameError),
+    /// The chat messages that the room did not send back before the connection ended.
+    Unconfirmed(usize),
+    Opening(String),
+    Opened {
+        protocol: String,
+    },
+    Joined {
+        room: String,
+        name: String,
+    },
+    Ended(End),
+    ReasonBytes(usize),
+    RowsDropped(u64),
+    DetailCut {
+        shown: usize,
+        total: usize,
+    },
+    NewMessages {
+        count: u64,
+        last: String,
+    },
+}
+
+/// What is wrong with a WebSocket address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UrlProblem {
+    Empty,
+    Scheme(String),
+    Fragment,
+    /// The browser's URL parser refused it.
+    Unreadable,
+}
+
+/// Why an HTTP request brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HttpProblem {
+    /// No answer within so many seconds.
+    TimedOut(u32),
+    /// The browser hides why: unreachable, or another origin that does not allow this page.
+    Unreachable,
+}
+
+impl Message {
+    pub(crate) fn in_language(&self, language: Language) -> String {
+        match language {
+            Language::English => self.english(),
+            Language::Chinese => self.chinese(),
+        }
+    }
+
+    fn english(&self) -> String {
+        match self {
+            Self::BadUrl(problem) => {
+                let why = match problem {
+                    UrlProblem::Empty => "it is empty".into(),
+                    UrlProblem::Scheme(scheme) => format!("it starts with {scheme}: instead of ws: or wss:"),
+                    UrlProblem::Fragment => "it has a # part".into(),
+                    UrlProblem::Unreadable => "check the host and the port".to_string(),
+                };
+                format!("Not a WebSocket address: {why}.")
+            }
+            Self::BadSubprotocol(name) => format!("Subprotocol '{name}' is repeated or has a forbidden character."),
+            Self::MixedContent => "This https page may not open ws://. Use wss://, or open this tool over http.".into(),
+            Self::Unsupported => "This browser does not support WebSocket.".into(),
+            Self::RefusedByBrowser(reason) => format!("The browser refused: {reason}"),
+            Self::BadCloseCode => "Code must be 1000 or 3000-4999.".into(),
+            Self::ReasonTooLong(bytes) => format!("The reason is too long: {bytes}/{MAX_REASON_BYTES} bytes."),
+            Self::NotSent(state) => format!("Not sent: connection is {state}. Your text is kept."),
+            Self::BufferFull(bytes) => {
+                format!("Not sent: {} still wait to be sent. Your text is kept.", format::size(u64::from(*bytes)))
+            }
+            Self::HttpFailed(HttpProblem::TimedOut(seconds)) => format!("No HTTP answer within {seconds} s."),
+            Self::HttpFailed(HttpProblem::Unreachable) => {
+                "The HTTP request failed. The browser hides the reason. Common: server not running, or it does not allow this page's origin.".into()
+            }
+            Self::HttpStatus(status) => format!("The server answered with HTTP status {status}."),
+            Self::BadRoom(error) => format!("Not a room name: {}.", name_rule_english(error)),
+            Self::BadName(error) => format!("Not a usable name: {}.", name_rule_english(error)),
+            Self::Unconfirmed(1) => "1 message you sent did not come back from the room; it may be lost.".into(),
+            Self::Unconfirmed(count) => format!("{count} messages you sent did not come back from the room; they may be lost."),
+            Self::Opening(url) => format!("Connecting to {url}"),
+            Self::Opened { protocol } if protocol.is_empty() => "Connected.".into(),
+            Self::Opened { protocol } => format!("Connected with subprotocol {protocol}."),
+            Self::Joined { room, name } => format!("You joined {room} as {name}."),
+            Self::Ended(end) => ended_english(end),
+            Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} bytes"),
+            Self::RowsDropped(1) => "1 older row dropped".into(),
+            Self::RowsDropped(rows) => format!("{rows} older rows dropped"),
+            Self::DetailCut { shown, total } => {
+                format!("The first {} of {} are shown; Copy takes all.", format::size(*shown as u64), format::size(*total as u64))
+            }
+            Self::NewMessages { count: 1, last } => last.clone(),
+            Self::NewMessages { count, last } => format!("{count} messages, the last: {last}"),
+        }
+    }
+
+    fn chinese(&self) -> String {
+        match self {
+            Self::BadUrl(problem) => {
+                let why = match problem {
+                    UrlProblem::Empty => "地址为空".into(),
+                    UrlProblem::Scheme(scheme) => format!("以 {scheme}: 开头，应为 ws: 或 wss:"),
+                    UrlProblem::Fragment => "不能包含 # 部分".into(),
+                    UrlProblem::Unreadable => "请检查主机和端口".to_string(),
+                };
+                format!("不是有效的 WebSocket 地址：{why}")
+            }
+            Self::BadSubprotocol(name) => format!("子协议“{name}”重复或含非法字符"),
+            Self::MixedContent => "https 页面不能连接 ws://，请改用 wss:// 或以 http 打开本工具".into(),
+            Self::Unsupported => "您的浏览器不支持 WebSocket！".into(),
+            Self::RefusedByBrowser(reason) => format!("浏览器拒绝：{reason}"),
+            Self::BadCloseCode => "状态码只能是 1000 或 3000–4999".into(),
+            Self::ReasonTooLong(bytes) => format!("原因过长：{bytes}/{MAX_REASON_BYTES} 字节"),
+            Self::NotSent(state) => format!(
+                "未发送：当前{}，内容已保留",
+                Text::of_state(*state).in_language(Language::Chinese)
+            ),
+            Self::BufferFull(bytes) => format!("未发送：还有 {} 等待发送，内容已保留", format::size(u64::from(*bytes))),
+            Self::HttpFailed(HttpProblem::TimedOut(seconds)) => format!("{seconds} 秒内没有 HTTP 响应"),
+            Self::HttpFailed(HttpProblem::Unreachable) => {
+                "HTTP 请求失败，浏览器不提供原因。常见：服务未启动，或不允许本页面的来源".into()
+            }
+            Self::HttpStatus(status) => format!("服务器返回 HTTP 状态 {status}"),
+            Self::BadRoom(error) => format!(
+                "房间名无效：{}",
+                name_rule_chinese(error, "只能用字母、数字和 - _ . ~，且不能只是 . 或 ..")
+            ),
+            Self::BadName(error) => format!(
+                "名字无效：{}",
+                name_rule_chinese(error, "不能含方括号、控制字符和方向标记")
+            ),
+            Self::Unconfirmed(count) => format!("您发送的 {count} 条消息未从房间返回，可能已丢失"),
+            Self::Opening(url) => format!("正在连接 {url}"),
+            Self::Opened { protocol } if protocol.is_empty() => "已连接".into(),
+            Self::Opened { protocol } => format!("已连接，子协议 {protocol}"),
+            Self::Joined { room, name } => format!("您以“{name}”加入了 {room}"),
+            Self::Ended(end) => ended_chinese(end),
+            Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} 字节"),
+            Self::RowsDropped(rows) => format!("已丢弃较早的 {rows} 行"),
+            Self::DetailCut { shown, total } => {
+                format!(
+                    "显示前 {}，共 {}；复制会包含全部",
+                    format::size(*shown as u64),
+                    format::size(*total as u64)
+                )
+            }
+            Self::NewMessages { count: 1, last } => last.clone(),
+            Self::NewMessages { count, last } => format!("{count} 条消息，最后一条：{last}"),
+        }
+    }
+}
+
+fn name_rule_english(error: &NameError) -> String {
+    match error {
+        NameError::Empty { max, .. } => format!("give it 1 to {max} characters"),
+        NameError::TooLong { length, max, .. } => format!("it has {length} characters, at most {max} are allowed"),
+        NameError::Character { found, rule, .. } => format!("it has the character {found:?}; {rule}"),
+    }
+}
+
+fn name_rule_chinese(error: &NameError, rule: &str) -> String {
+    match error {
+        NameError::Empty { max, .. } => format!("请输入 1 到 {max} 个字符"),
+        NameError::TooLong { length, max, .. } => format!("共 {length} 个字符，最多 {max} 个"),
+        NameError::Character { found, .. } => format!("含有字符 {found:?}；{rule}"),
+    }
+}
+
+fn ended_english(end: &End) -> String {
+    let after = |ms: f64| format::duration(ms, Language::English);
+    match end {
+        End::Cancelled => "Cancelled before it was open.".into(),
+        End::NeverOpened(_) => "Could not connect. The browser hides the reason. Common: server not running, wrong port or path, certificate, HTTP refusal (401/403/404), Origin refused.".into(),
+        End::Lost { open_ms, .. } => format!("Connection lost without a close message after {}.", after(*open_ms)),
+        End::Finished { closed, by, open_ms } => {
+            let by = match by {
+                Side::Page => "this page",
+                Side::Server => "the server",
+            };
+            format!("{}. By {by}, after {}.", meaning(closed, Language::English), after(*open_ms))
+        }
+        End::Forced { open_ms } => {
+            format!("Ended by this page: the server did not answer the close within 5 s. Open for {}.", after(*open_ms))
+        }
+    }
+}
+
+fn ended_chinese(end: &End) -> String {
+    let after = |ms: f64| format::duration(ms, Language::Chinese);
+    match end {
+        End::Cancelled => "连接建立前已取消".into(),
+        End::NeverOpened(_) => {
+            "连接失败，浏览器不提供原因。常见：服务未启动、端口或路径错误、证书问题、被拒绝(401/403/404)、来源不被允许"
+                .into()
+        }
+        End::Lost { open_ms, .. } => format!("连接在 {} 后异常中断，未收到关闭消息", after(*open_ms)),
+        End::Finished { closed, by, open_ms } => {
+            let by = match by {
+                Side::Page => "本页面",
+                Side::Server => "服务器",
+            };
+            format!(
+                "{}（由{by}关闭，持续 {}）",
+                meaning(closed, Language::Chinese),
+                after(*open_ms)
+            )
+        }
+        End::Forced { open_ms } => format!("服务器 5 秒内未答复关闭，由本页面强制结束（持续 {}）", after(*open_ms)),
+    }
+}
+
+fn meaning(closed: &Closed, language: Language) -> &'static str {
+    close_meaning(closed.code, language)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(message: &Message) -> [String; 2] {
+        Language::ALL.map(|language| message.in_language(language))
+    }
+
+    #[test]
+    fn an_unsent_message_names_the_state_and_says_that_the_text_is_kept() {
+        assert_eq!(
+            both(&Message::NotSent(ReadyState::Closed)),
+            [
+                "Not sent: connection is CLOSED. Your text is kept.",
+                "未发送：当前已关闭，内容已保留"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_1006_reads_differently_before_and_after_open() {
+        let closed = Closed {
+            code: 1006,
+            reason: String::new(),
+        };
+        let [before, before_zh] = both(&Message::Ended(End::NeverOpened(closed.clone())));
+        assert!(
+            before.starts_with("Could not connect. The browser hides the reason."),
+            "{before}"
+        );
+        assert!(before_zh.starts_with("连接失败，浏览器不提供原因。"), "{before_zh}");
+        let [after, after_zh] = both(&Message::Ended(End::Lost {
+            closed,
+            open_ms: 61_500.0,
+        }));
+        assert_eq!(after, "Connection lost without a close message after 1 min 1 s.");
+        assert_eq!(after_zh, "连接在 1 分 1 秒 后异常中断，未收到关闭消息");
+    }
+
+    #[test]
+    fn a_close_says_what_the_code_means_and_who_closed() {
+        let end = |by| End::Finished {
+            closed: Closed {
+                code: 1005,
+                reason: String::new(),
+            },
+            by,
+            open_ms: 3_210.0,
+        };
+        let [page, page_zh] = both(&Message::Ended(end(Side::Page)));
+        assert_eq!(page, "Closed normally, no code given. By this page, after 3.2 s.");
+        assert_eq!(page_zh, "已正常关闭，对方未给状态码（由本页面关闭，持续 3.2 秒）");
+        let [server, _] = both(&Message::Ended(end(Side::Server)));
+        assert!(server.contains("By the server"), "{server}");
+    }
+
+    #[test]
+    fn a_bad_name_states_its_rule_in_both_languages() {
+        let error = talkback_protocol::RoomName::parse("a/b").unwrap_err();
+        assert_eq!(
+            both(&Message::BadRoom(error)),
+            [
+                "Not a room name: it has the character '/'; use letters, digits and - _ . ~.",
+                "房间名无效：含有字符 '/'；只能用字母、数字和 - _ . ~，且不能只是 . 或 .."
+            ]
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! What the Enter key means in a field.
+
+use web_sys::KeyboardEvent;
+
+/// Input methods report this key code for keys that they take themselves, where `isComposing` is already false (WebKit).
+const IME_KEY_CODE: u32 = 229;
+
+/// An Enter that ends no composition of an input method: there it only picks the characters, and sending would cut the message in
+/// half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EnterKey {
+    Alone,
+    WithShift,
+    /// With Control, or with Command on a Mac.
+    WithControl,
+}
+
+/// Reads a `keydown` event; none for every other key.
+pub(crate) fn enter_key(event: &KeyboardEvent) -> Option<EnterKey> {
+    classify(Key {
+        name: &event.key(),
+        composing: event.is_composing() || event.key_code() == IME_KEY_CODE,
+        shift: event.shift_key(),
+        control: event.ctrl_key() || event.meta_key(),
+    })
+}
+
+struct Key<'a> {
+    name: &'a str,
+    composing: bool,
+    shift: bool,
+    control: bool,
+}
+
+fn classify(key: Key<'_>) -> Option<EnterKey> {
+    match key {
+        Key {
+            name: "Enter",
+            composing: false,
+            control: true,
+            ..
+        } => Some(EnterKey::WithControl),
+        Key {
+            name: "Enter",
+            composing: false,
+            shift: true,
+            ..
+        } => Some(EnterKey::WithShift),
+        Key {
+            name: "Enter",
+            composing: false,
+            ..
+        } => Some(EnterKey::Alone),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTER: Key<'_> = Key {
+        name: "Enter",
+        composing: false,
+        shift: false,
+        control: false,
+    };
+
+    #[test]
+    fn an_enter_that_picks_characters_of_an_input_method_is_none() {
+        assert_eq!(
+            classify(Key {
+                composing: true,
+                ..ENTER
+            }),
+            None
+        );
+        assert_eq!(
+            classify(Key {
+                composing: true,
+                control: true,
+                ..ENTER
+            }),
+            None
+        );
+        assert_eq!(classify(ENTER), Some(EnterKey::Alone));
+    }
+
+    #[test]
+    fn modifiers_are_told_apart_and_other_keys_are_none() {
+        assert_eq!(classify(Key { shift: true, ..ENTER }), Some(EnterKey::WithShift));
+        assert_eq!(
+            classify(Key {
+                control: true,
+                shift: true,
+                ..ENTER
+            }),
+            Some(EnterKey::WithControl)
+        );
+        assert_eq!(
+            classify(Key {
+                name: "a",
+                control: true,
+                ..ENTER
+            }),
+            None
+        );
+    }
+}

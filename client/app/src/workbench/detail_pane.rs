@@ -1,0 +1,98 @@
+//! The whole payload of one message.
+
+use yew::{Callback, Html, NodeRef, html};
+
+use super::item::{Content, Item};
+use crate::{
+    format,
+    i18n::{Language, Message, Text},
+    log::Row,
+    shell::time,
+};
+
+/// More text than this in one element makes a browser stutter; what is cut is still copied.
+const TEXT_BYTES: usize = 256 << 10;
+
+/// A line of the hex dump shows 16 of these.
+const BINARY_BYTES: usize = 16 << 10;
+
+/// The selected message.
+pub(super) struct DetailPane<'a> {
+    pub(super) row: &'a Row<Item>,
+    /// Whether it was copied; none before the first try.
+    pub(super) copied: Option<bool>,
+    /// The element with the payload, to be selected where the clipboard is forbidden.
+    pub(super) body: NodeRef,
+    pub(super) oncopy: Callback<()>,
+    pub(super) onclose: Callback<()>,
+}
+
+impl DetailPane<'_> {
+    pub(super) fn draw(self, language: Language) -> Html {
+        let text = |text: Text| text.in_language(language);
+        let item = &self.row.content;
+        let (shown, total) = shown(item, language);
+        let copy = match self.copied {
+            None => Text::Copy,
+            Some(true) => Text::Copied,
+            Some(false) => Text::CopyFailed,
+        };
+        html! {
+            <section key={self.row.number} class="detail" aria-label={text(Text::Details)}>
+                <div class="detail-head">
+                    { time(self.row.at) }
+                    <span>{ text(item.direction_label().0) }</span>
+                    <span class="quiet">{ item.content().map(|content| format::size(content.bytes() as u64)) }</span>
+                    <span class="spring" />
+                    <button id="detail_copy" type="button" class="small" onclick={self.oncopy.reform(|_| ())}>{ text(copy) }</button>
+                    <button id="detail_close" type="button" class="small" aria-label={text(Text::CloseDetails)}
+                        onclick={self.onclose.reform(|_| ())}>{ "✕" }</button>
+                </div>
+                if let Some(total) = total {
+                    <p class="hint">{ Message::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
+                }
+                <pre id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
+            </section>
+        }
+    }
+}
+
+/// The text to show, and the whole size if it was cut.
+fn shown(item: &Item, language: Language) -> (String, Option<usize>) {
+    let Some(content) = item.content() else {
+        return (item.preview(language), None);
+    };
+    let cut = content.bytes() > shown_bytes(item);
+    let shown = match content {
+        Content::Text(text) | Content::Http { text, .. } => format::head(text, TEXT_BYTES).to_owned(),
+        Content::Binary(bytes) => format::hex_dump(&bytes[..bytes.len().min(BINARY_BYTES)]),
+    };
+    (shown, cut.then_some(content.bytes()))
+}
+
+/// How many payload bytes are shown at most.
+fn shown_bytes(item: &Item) -> usize {
+    match item.content() {
+        Some(Content::Binary(_)) => BINARY_BYTES,
+        _ => TEXT_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_shown_whole_until_it_would_make_the_browser_stutter() {
+        let shown = |content| shown(&Item::Received(content), Language::English);
+        assert_eq!(shown(Content::Text("a\nb".into())), ("a\nb".into(), None));
+        let (text, total) = shown(Content::Text("好".repeat(100_000)));
+        assert_eq!((text.len() / 3 * 3, total), (text.len(), Some(300_000)));
+        assert!(text.len() <= TEXT_BYTES);
+        let (dump, total) = shown(Content::Binary(vec![0; BINARY_BYTES + 1]));
+        assert_eq!(
+            (dump.lines().count(), total),
+            (BINARY_BYTES / 16, Some(BINARY_BYTES + 1))
+        );
+    }
+}

@@ -1,0 +1,339 @@
+//! The log: its heading and switches, the virtual list and its keys, the details of the selected message.
+
+use std::rc::Rc;
+
+use wasm_bindgen::{JsCast, prelude::Closure};
+use web_sys::{Element, HtmlElement, KeyboardEvent, ResizeObserver};
+use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
+
+use super::{
+    detail_pane::DetailPane,
+    item::Item,
+    log_row::{LogRow, row_id},
+};
+use crate::{
+    browser,
+    i18n::{Language, Message, Text},
+    log::{ListView, Log, Movement, ROW_PIXELS, Row, SharedLog, Subscription},
+    shell::Announcer,
+};
+
+/// The log to show.
+#[derive(PartialEq, Properties)]
+pub(crate) struct Props {
+    pub(crate) log: SharedLog<Item>,
+    pub(crate) language: Language,
+}
+
+pub(crate) struct LogPanel {
+    list: ListView,
+    /// The oldest row when the log was last drawn: what came off the front since.
+    first: u64,
+    announcer: Announcer,
+    /// Whether the selected message was copied; none before the first try.
+    copied: Option<bool>,
+    viewport: NodeRef,
+    space: NodeRef,
+    rows: NodeRef,
+    detail: NodeRef,
+    _subscription: Subscription,
+    resize: Option<ResizeWatch>,
+}
+
+/// What happened to the list.
+pub(crate) enum Msg {
+    LogChanged,
+    Announce,
+    /// The element was scrolled or has another size.
+    Measured,
+    Move(Movement),
+    Select(u64),
+    CloseDetails,
+    Follow,
+    Clear,
+    UndoClear,
+    Copy,
+    Copied(bool),
+}
+
+impl Component for LogPanel {
+    type Message = Msg;
+    type Properties = Props;
+
+    fn create(ctx: &Context<Self>) -> Self {
+        let log = ctx.props().log.read();
+        Self {
+            list: ListView::default(),
+            first: log.first_number(),
+            announcer: Announcer::new(log.last_number()),
+            copied: None,
+            viewport: NodeRef::default(),
+            space: NodeRef::default(),
+            rows: NodeRef::default(),
+            detail: NodeRef::default(),
+            _subscription: ctx.props().log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
+            resize: None,
+        }
+    }
+
+    fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
+        let Props { log, language } = ctx.props();
+        match msg {
+            Msg::LogChanged => {
+                let log = log.read();
+                self.forget_dropped(&log);
+                self.announcer
+                    .log_changed(log.last_number(), ctx.link().callback(|()| Msg::Announce));
+            }
+            Msg::Announce => self.announcer.read(&log.read(), *language),
+            Msg::Measured => return self.measure(),
+            Msg::Move(movement) => {
+                let log = log.read();
+                self.list.move_selection(movement, log.first_number(), log.len());
+                self.copied = None;
+            }
+            Msg::Select(number) => {
+                self.list.selected = Some(number);
+                self.copied = None;
+            }
+            Msg::CloseDetails => {
+                self.list.selected = None;
+                self.focus_list();
+            }
+            Msg::Follow => self.list.follow = !self.list.follow,
+            Msg::Clear => {
+                self.list = ListView {
+                    height: self.list.height,
+                    ..ListView::default()
+                };
+                log.change(Log::clear);
+            }
+            Msg::UndoClear => log.change(Log::undo_clear),
+            Msg::Copy => {
+                if let Some(row) = self.selected(&log.read()) {
+                    let text = row.content.full_text(*language);
+                    ctx.link()
+                        .send_future(async move { Msg::Copied(browser::copy(&text).await) });
+                }
+                return false;
+            }
+            Msg::Copied(done) => {
+                self.copied = Some(done);
+                if !done && let Some(element) = self.detail.cast::<Element>() {
+                    browser::select_all(&element);
+                }
+            }
+        }
+        true
+    }
+
+    fn view(&self, ctx: &Context<Self>) -> Html {
+        let language = ctx.props().language;
+        let text = |text: Text| text.in_language(language);
+        let log = ctx.props().log.read();
+        let selected = self.selected(&log);
+        html! {
+            <section class="card log" aria-labelledby="log_title">
+                { self.head(ctx, &log) }
+                <div
+                    class="log-viewport" role="listbox" tabindex="0" ref={self.viewport.clone()}
+                    aria-labelledby="log_title" aria-describedby="log_keys"
+                    aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
+                    onscroll={ctx.link().callback(|_| Msg::Measured)} onkeydown={ctx.link().batch_callback(key)}
+                >
+                    if log.len() == 0 {
+                        <p class="empty">{ text(Text::LogEmpty) }</p>
+                    }
+                    <div class="log-space" ref={self.space.clone()}>
+                        <ul id="messagecontainer" class="log-rows" role="presentation" ref={self.rows.clone()}>
+                            { self.drawn_rows(ctx, &log) }
+                        </ul>
+                    </div>
+                </div>
+                <p id="log_keys" class="visually-hidden">{ text(Text::ListKeys) }</p>
+                { self.announcer.draw() }
+                { selected.map(|row| self.details(ctx, &row)) }
+            </section>
+        }
+    }
+
+    fn rendered(&mut self, ctx: &Context<Self>, first_render: bool) {
+        let log = ctx.props().log.read();
+        let places = self.list.drawn(log.len());
+        // Through the CSSOM: a `style` attribute would need `unsafe-inline` in the content security policy.
+        set_style(&self.space, "height", log.len());
+        set_style(&self.rows, "top", places.start);
+        self.scroll_to_state();
+        if first_render {
+            self.resize = ResizeWatch::new(&self.viewport, ctx.link().callback(|()| Msg::Measured));
+            if self.measure() {
+                ctx.link().send_message(Msg::LogChanged);
+            }
+        }
+    }
+}
+
+impl LogPanel {
+    /// The heading, the number of rows, and the switches.
+    fn head(&self, ctx: &Context<Self>, log: &Log<Item>) -> Html {
+        let language = ctx.props().language;
+        let text = |text: Text| text.in_language(language);
+        let (id, label, msg): (_, _, fn() -> Msg) = if log.len() == 0 && log.can_undo_clear() {
+            ("undo_clear", Text::UndoClear, || Msg::UndoClear)
+        } else {
+            ("clear_log", Text::Clear, || Msg::Clear)
+        };
+        html! {
+            <div class="card-head">
+                <h2 id="log_title">{ text(Text::ReceivedMessages) }</h2>
+                <span class="count quiet">{ log.len() }</span>
+                if log.dropped() > 0 {
+                    <span id="rows_dropped" class="quiet">{ Message::RowsDropped(log.dropped()).in_language(language) }</span>
+                }
+                <span class="spring" />
+                <label class="switch">
+                    <input id="follow" type="checkbox" checked={self.list.follow} onchange={ctx.link().callback(|_| Msg::Follow)} />
+                    { text(Text::Follow) }
+                </label>
+                <button {id} type="button" class="small" disabled={log.len() == 0 && !log.can_undo_clear()}
+                    onclick={ctx.link().callback(move |_| msg())}>{ text(label) }</button>
+            </div>
+        }
+    }
+
+    /// The rows in sight; no others exist as elements.
+    fn drawn_rows(&self, ctx: &Context<Self>, log: &Log<Item>) -> Html {
+        let language = ctx.props().language;
+        let onselect = ctx.link().callback(Msg::Select);
+        let places = self.list.drawn(log.len());
+        log.range(places.clone())
+            .zip(places)
+            .map(|(row, place)| {
+                let selected = self.list.selected == Some(row.number);
+                LogRow {
+                    row,
+                    selected,
+                    place: place + 1,
+                    total: log.len(),
+                }
+                .draw(&onselect, language)
+            })
+            .collect()
+    }
+
+    fn details(&self, ctx: &Context<Self>, row: &Row<Item>) -> Html {
+        let pane = DetailPane {
+            row,
+            copied: self.copied,
+            body: self.detail.clone(),
+            oncopy: ctx.link().callback(|()| Msg::Copy),
+            onclose: ctx.link().callback(|()| Msg::CloseDetails),
+        };
+        pane.draw(ctx.props().language)
+    }
+
+    fn selected(&self, log: &Log<Item>) -> Option<Rc<Row<Item>>> {
+        log.get(self.list.selected?).cloned()
+    }
+
+    /// Keeps what is looked at in place when old rows were dropped.
+    fn forget_dropped(&mut self, log: &Log<Item>) {
+        let first = log.first_number();
+        if first > self.first && !self.list.follow {
+            self.list.front_dropped(first - self.first);
+        }
+        self.first = first;
+    }
+
+    /// Takes over where the element is scrolled to; says whether other rows must be drawn.
+    fn measure(&mut self) -> bool {
+        let Some(element) = self.viewport.cast::<Element>() else {
+            return false;
+        };
+        let before = self.list;
+        self.list.scrolled(
+            f64::from(element.scroll_top()),
+            f64::from(element.client_height()),
+            f64::from(element.scroll_height()),
+        );
+        before != self.list
+    }
+
+    /// Scrolls the element to where the state wants it.
+    fn scroll_to_state(&self) {
+        let Some(element) = self.viewport.cast::<Element>() else {
+            return;
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the browser clamps it to the list's height"
+        )]
+        let wanted = if self.list.follow {
+            element.scroll_height()
+        } else {
+            self.list.scroll_top as i32
+        };
+        if element.scroll_top() != wanted {
+            element.set_scroll_top(wanted);
+        }
+    }
+
+    fn focus_list(&self) {
+        if let Some(element) = self.viewport.cast::<HtmlElement>() {
+            // Focusing an element that is on the page cannot fail.
+            let _: Result<(), wasm_bindgen::JsValue> = element.focus();
+        }
+    }
+}
+
+/// What a key in the list does.
+fn key(event: KeyboardEvent) -> Option<Msg> {
+    if event.ctrl_key() || event.meta_key() || event.alt_key() {
+        return None;
+    }
+    let msg = match event.key().as_str() {
+        "ArrowUp" => Msg::Move(Movement::Up),
+        "ArrowDown" => Msg::Move(Movement::Down),
+        "PageUp" => Msg::Move(Movement::PageUp),
+        "PageDown" => Msg::Move(Movement::PageDown),
+        "Home" => Msg::Move(Movement::First),
+        "End" => Msg::Move(Movement::Last),
+        "Escape" => Msg::CloseDetails,
+        "c" | "C" => Msg::Copy,
+        _ => return None,
+    };
+    event.prevent_default();
+    Some(msg)
+}
+
+fn set_style(element: &NodeRef, property: &str, rows: usize) {
+    if let Some(element) = element.cast::<HtmlElement>() {
+        let pixels = format!("{}px", rows * ROW_PIXELS as usize);
+        // The property names are valid, so setting them cannot fail.
+        let _: Result<(), wasm_bindgen::JsValue> = element.style().set_property(property, &pixels);
+    }
+}
+
+/// Watches the size of an element until it is dropped.
+struct ResizeWatch {
+    observer: ResizeObserver,
+    _callback: Closure<dyn FnMut()>,
+}
+
+impl ResizeWatch {
+    fn new(element: &NodeRef, changed: Callback<()>) -> Option<Self> {
+        let callback = Closure::<dyn FnMut()>::new(move || changed.emit(()));
+        let observer = ResizeObserver::new(callback.as_ref().unchecked_ref()).ok()?;
+        observer.observe(&element.cast::<Element>()?);
+        Some(Self {
+            observer,
+            _callback: callback,
+        })
+    }
+}
+
+impl Drop for ResizeWatch {
+    fn drop(&mut self) {
+        self.observer.disconnect();
+    }
+}

@@ -1,0 +1,49 @@
+//! One row of the log. Payloads are text nodes: nothing that arrives is ever read as HTML.
+
+use yew::{Callback, Html, html};
+
+use super::item::{Content, Item};
+use crate::{format, i18n::Language, log::Row, shell::time};
+
+/// A row, and where it is.
+pub(super) struct LogRow<'a> {
+    pub(super) row: &'a Row<Item>,
+    pub(super) selected: bool,
+    /// Its place in the whole log, from 1, and the log's length: assistive technology cannot count rows that are not drawn.
+    pub(super) place: usize,
+    pub(super) total: usize,
+}
+
+impl LogRow<'_> {
+    pub(super) fn draw(self, onselect: &Callback<u64>, language: Language) -> Html {
+        let Row {
+            number,
+            at,
+            content: item,
+        } = self.row;
+        let (label, sign) = item.direction_label();
+        let content = item.content();
+        let number = *number;
+        html! {
+            <li
+                key={number} id={row_id(number)} class="log-row" role="option" data-direction={item.direction()}
+                aria-selected={self.selected.to_string()}
+                aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
+                onclick={onselect.reform(move |_| number)}
+            >
+                { time(*at) }
+                <span class="sign" title={label.in_language(language)}>{ sign }</span>
+                if let Some(tag) = content.and_then(|content| content.tag(language)) {
+                    <span class="tag">{ tag }</span>
+                }
+                <span class="text">{ item.preview(language) }</span>
+                <span class="size">{ content.map(Content::bytes).map(|bytes| format::size(bytes as u64)) }</span>
+            </li>
+        }
+    }
+}
+
+/// The element's `id` of a row.
+pub(super) fn row_id(number: u64) -> String {
+    format!("row_{number}")
+}

@@ -1,0 +1,16 @@
+//! The workbench: any WebSocket address, one connection, everything it does in a log.
+//!
+//! [`state`] is the pure reducer; [`view`] runs its effects and draws; every other file is one component.
+
+mod composer;
+mod connection_card;
+mod connection_details;
+mod detail_pane;
+mod echo_over_http;
+mod item;
+mod log_panel;
+mod log_row;
+mod state;
+mod view;
+
+pub(crate) use view::WorkbenchView;
