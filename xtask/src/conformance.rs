@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &ConformanceArgs) -> anyhow::Result<()> {
         report.join("index.html").display()
     );
     if arguments.bless {
+        fs::create_dir_all("docs")?;
         fs::write(STORED, json(&verdicts)?)?;
         println!("stored in {STORED}");
         return Ok(());
