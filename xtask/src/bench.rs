@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 #[derive(clap::Args)]
@@ -62,6 +62,7 @@ impl Workspace {
     fn read() -> anyhow::Result<Self> {
         let output = run::cargo()
             .args(["metadata", "--format-version", "1", "--locked"])
+            .stderr(Stdio::inherit())
             .output()?;
         let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` failed")?;
         let packages = metadata["packages"]
