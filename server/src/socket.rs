@@ -6,18 +6,21 @@
 //! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
 //!
 //! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
-//! computes. Behind it: `connection` is the state and the turn of a connection's task, `task` runs it, `io` and `outbox` move the bytes,
-//! `registry` knows all sockets.
+//! computes. Behind it: `task` runs a connection, `connection` is what its handles and its task share, `state` is how far it has come,
+//! `frames` understands what comes in, `io` and `outbox` move the bytes, `registry` knows all sockets.
 
 mod connection;
+mod frames;
 mod io;
 mod message;
 mod outbox;
 mod registry;
+mod state;
 mod task;
 mod upgrade;
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -40,6 +43,8 @@ pub(crate) use outbox::{FrameKind, put_header};
 #[derive(Debug)]
 pub struct Socket {
     sender: Sender,
+    /// Received, and not yet asked for.
+    batch: VecDeque<Message>,
     subprotocol: Option<Box<str>>,
 }
 
@@ -47,6 +52,7 @@ impl Socket {
     pub(crate) fn new(shared: Arc<Shared>, subprotocol: Option<Box<str>>) -> Self {
         Self {
             sender: Sender { shared },
+            batch: VecDeque::new(),
             subprotocol,
         }
     }
@@ -55,20 +61,23 @@ impl Socket {
     ///
     /// Cancel safety: a message that was not returned is returned by the next call.
     pub async fn recv(&mut self) -> Option<Message> {
-        std::future::poll_fn(|cx| self.sender.shared.poll_recv(cx.waker())).await
+        std::future::poll_fn(|cx| self.sender.shared.poll_recv(&mut self.batch, Some(cx.waker()))).await
     }
 
     /// The next message, if one has arrived; `None` does not tell whether the socket is closed ([`is_closed`](Self::is_closed) does).
     #[must_use]
     pub fn try_recv(&mut self) -> Option<Message> {
-        self.sender.shared.try_recv()
+        match self.sender.shared.poll_recv(&mut self.batch, None) {
+            Poll::Ready(message) => message,
+            Poll::Pending => None,
+        }
     }
 
     /// How many whole messages have arrived and wait to be received. At most 128 messages or about 64 KiB are taken off the network
-    /// ahead of the handler; after that the client has to wait.
+    /// beyond those that the handler is working through, as many again; after that the client has to wait.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.sender.shared.pending()
+        self.batch.len() + self.sender.shared.pending()
     }
 
     /// Whether [`try_recv`](Self::try_recv) would return a message.
@@ -135,7 +144,8 @@ impl Stream for Socket {
     type Item = Message;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.sender.shared.poll_recv(cx.waker())
+        let Self { sender, batch, .. } = self.get_mut();
+        sender.shared.poll_recv(batch, Some(cx.waker()))
     }
 }
 

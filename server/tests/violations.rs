@@ -48,6 +48,28 @@ async fn malformed_frames_close_with_1002() {
     assert_alive(&server).await;
 }
 
+/// Autobahn's cases 3.2 to 4.2.5 and 5.15: without this the last good messages of a client that then errs are lost in silence.
+#[tokio::test]
+async fn messages_before_a_violation_in_the_same_packet_are_answered_first() {
+    let server = Server::start().await;
+    for bad in [
+        frame(0xc1, b"x"),
+        frame(0x83, b""),
+        frame(0x80, b""),
+        frame(0x81, b"\xff"),
+        frame(0x88, &[3]),
+    ] {
+        let mut stream = server.raw_socket("/echo").await;
+        stream
+            .write_all(&[frame(0x81, b"good"), frame(0x82, b"too"), bad].concat())
+            .await
+            .unwrap();
+        assert_eq!(read_frame(&mut stream).await, (0x81, b"good".to_vec()));
+        assert_eq!(read_frame(&mut stream).await, (0x82, b"too".to_vec()));
+        assert!(matches!(read_close(&mut stream).await.0, 1002 | 1007));
+    }
+}
+
 #[tokio::test]
 async fn a_close_code_that_may_not_be_sent_is_answered_with_1002() {
     let server = Server::start().await;

@@ -1,32 +1,29 @@
-//! The bytes under a socket: one non-blocking stream, read through a buffer that a thread's sockets share, written from an outbox.
-//!
-//! tungstenite reads frames from [`Io`] and writes its pongs and close frames to it. It never sees the data frames that the server
-//! sends: those go to the outbox directly.
+//! The bytes under a socket: one non-blocking stream, read into a buffer that a thread's sockets share, written from an outbox.
 
 use std::{
     cell::Cell,
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_util::io::poll_read_buf;
 
 use super::outbox::Outbox;
 
-/// One read takes at most this much. A burst of small messages costs one system call, and one client cannot hold the thread for long.
-const SCRATCH: usize = 16 * 1024;
-/// After so many full reads in one turn the other connections come first.
-const READS_PER_TURN: u8 = 4;
-/// Pongs to a client that does not read are held back beyond this; only the newest ping needs an answer
-/// ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
-const PONGS_UP_TO: usize = 64 * 1024;
+/// One read takes at most about this much. A burst of small messages costs one system call.
+pub(super) const READ_UP_TO: usize = 32 * 1024;
+/// With less room than this left, the buffer is replaced: some message of an earlier read still holds it.
+const READ_AT_LEAST: usize = 8 * 1024;
+/// After so many reads in one turn the other connections come first.
+const READS_PER_TURN: u8 = 2;
 /// Buffers in one vectored write.
 const SLICES: usize = 16;
 
@@ -46,14 +43,6 @@ impl Stream {
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => (Self::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Other(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -95,7 +84,17 @@ impl Stream {
     }
 }
 
-/// What came of a flush.
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// What came of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// Everything is with the kernel.
@@ -108,21 +107,19 @@ pub(crate) enum Flushed {
 
 pub(crate) struct Io {
     stream: Stream,
-    /// Bytes that were read but not yet asked for.
-    unread: Bytes,
-    scratch: Option<Box<Scratch>>,
-    pub(crate) outbox: Outbox,
+    /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
+    pub(super) input: BytesMut,
+    has_shared_buffer: bool,
+    pub(super) outbox: Outbox,
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
     reads_left: u8,
-    /// The last read found nothing and the task will be woken when there is more.
+    /// The last read found nothing, and the task will be woken when there is more.
     blocked: bool,
     /// The client showed that it lives since this was last cleared.
-    pub(crate) heard: bool,
+    pub(super) heard: bool,
     /// The last write found the kernel's buffer full.
     stalled: bool,
-    /// The close frame must be queued whatever waits before it.
-    pub(crate) closing: bool,
     shut: bool,
     /// A write failed; whoever wrote may not have been the task, which has to learn of it.
     broken: bool,
@@ -132,15 +129,14 @@ impl Io {
     pub(crate) fn new(stream: Stream, unread: Bytes) -> Self {
         Self {
             stream,
-            unread,
-            scratch: None,
+            input: BytesMut::from(unread),
+            has_shared_buffer: false,
             outbox: Outbox::default(),
             waker: Waker::noop().clone(),
             reads_left: READS_PER_TURN,
             blocked: false,
             heard: false,
             stalled: false,
-            closing: false,
             shut: false,
             broken: false,
         }
@@ -164,24 +160,50 @@ impl Io {
         self.reads_left == 0 && !self.blocked
     }
 
-    /// Gives the shared read buffer back. To be called before the socket's lock is released.
-    pub(crate) fn release_scratch(&mut self) {
-        if let Some(mut scratch) = self.scratch.take() {
-            let rest = scratch.rest();
-            if !rest.is_empty() {
-                self.unread = Bytes::copy_from_slice(rest);
+    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over or that the task
+    /// will be woken.
+    pub(crate) fn fill(&mut self) -> io::Result<usize> {
+        if self.blocked || self.reads_left == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.reads_left -= 1;
+        if !self.has_shared_buffer {
+            let mut shared = SHARED.take();
+            shared.extend_from_slice(&self.input);
+            self.input = shared;
+            self.has_shared_buffer = true;
+        }
+        if !self.input.try_reclaim(READ_UP_TO) && self.input.capacity() - self.input.len() < READ_AT_LEAST {
+            self.input.reserve(READ_UP_TO);
+        }
+        let mut cx = Context::from_waker(&self.waker);
+        match poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.input) {
+            Poll::Pending => {
+                self.blocked = true;
+                Err(io::ErrorKind::WouldBlock.into())
             }
-            scratch.clear();
-            SPARE.set(Some(scratch));
+            Poll::Ready(read) => {
+                self.heard = true;
+                read
+            }
+        }
+    }
+
+    /// Gives the shared buffer back. To be called before the socket's lock is released.
+    pub(crate) fn release_input(&mut self) {
+        if self.has_shared_buffer {
+            let rest = BytesMut::from(&self.input[..]);
+            self.input.clear();
+            SHARED.set(std::mem::replace(&mut self.input, rest));
+            self.has_shared_buffer = false;
         }
     }
 
     /// Reads and forgets; true at the end of the stream.
     pub(crate) fn discard_input(&mut self) -> bool {
-        self.unread.clear();
         loop {
-            self.scratch.iter_mut().for_each(|scratch| scratch.clear());
-            match self.fill(&mut []) {
+            self.input.clear();
+            match self.fill() {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
@@ -189,53 +211,78 @@ impl Io {
         }
     }
 
-    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is
-    /// [`Flushed::Blocked`].
-    pub(crate) fn flush_outbox(&mut self, direct: bool) -> Flushed {
-        if self.broken {
-            self.outbox = Outbox::default();
-            return Flushed::Broken;
-        }
-        let mut cx = Context::from_waker(&self.waker);
-        while !self.outbox.is_empty() {
+    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is not
+    /// [`Flushed::All`].
+    pub(crate) fn flush(&mut self, direct: bool) -> Flushed {
+        while !self.broken && !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.outbox.slices(&mut slices);
+            let mut cx = Context::from_waker(&self.waker);
             let result = if direct {
                 self.stream.try_write(&mut cx, &slices[..used])
             } else {
                 self.stream.poll_write(&mut cx, &slices[..used])
             };
-            match result {
-                Poll::Pending => {
-                    self.stalled = true;
-                    return Flushed::Blocked;
-                }
-                Poll::Ready(Ok(written @ 1..)) => {
-                    self.outbox.advance(written);
-                    // The kernel's buffer was full and has room again: the client acknowledged something.
-                    self.heard |= std::mem::take(&mut self.stalled);
-                }
-                Poll::Ready(_) => {
-                    self.broken = true;
-                    self.outbox = Outbox::default();
-                    return Flushed::Broken;
-                }
+            match self.written(result) {
+                Poll::Pending => return Flushed::Blocked,
+                Poll::Ready(written) => self.outbox.advance(written),
             }
         }
-        match self.stream.poll_flush(&mut cx) {
+        if self.broken {
+            self.outbox = Outbox::default();
+            return Flushed::Broken;
+        }
+        match self.poll_flush_stream() {
             Poll::Pending => Flushed::Blocked,
-            Poll::Ready(result) => {
-                self.broken = result.is_err();
-                if self.broken { Flushed::Broken } else { Flushed::All }
+            Poll::Ready(()) if self.broken => Flushed::Broken,
+            Poll::Ready(()) => Flushed::All,
+        }
+    }
+
+    /// Writes frames from outside the connection's task; what does not go now is queued.
+    pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
+        if !self.outbox.is_empty() {
+            self.outbox.push_frames(frames.clone(), messages);
+            return self.flush(true);
+        }
+        let mut cx = Context::from_waker(&self.waker);
+        let result = self.stream.try_write(&mut cx, &[IoSlice::new(frames)]);
+        let written = match self.written(result) {
+            Poll::Pending => 0,
+            Poll::Ready(_) if self.broken => return Flushed::Broken,
+            Poll::Ready(written) => written,
+        };
+        if written < frames.len() {
+            self.outbox.push_frames(frames.clone(), messages);
+            self.outbox.advance(written);
+            return Flushed::Blocked;
+        }
+        match self.stream {
+            Stream::Tcp(_) => Flushed::All,
+            _ => self.flush(true),
+        }
+    }
+
+    /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
+    fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
+        self.stalled |= result.is_pending();
+        match ready!(result) {
+            Ok(written @ 1..) => {
+                // The kernel's buffer was full and has room again: the client acknowledged something.
+                self.heard |= std::mem::take(&mut self.stalled);
+                Poll::Ready(written)
+            }
+            _ => {
+                self.broken = true;
+                Poll::Ready(0)
             }
         }
     }
 
-    /// Closes the connection and frees what it held.
-    pub(crate) fn release(&mut self) {
-        self.stream = Stream::Gone;
-        self.unread = Bytes::new();
-        self.waker = Waker::noop().clone();
+    fn poll_flush_stream(&mut self) -> Poll<()> {
+        let result = ready!(self.stream.poll_flush(&mut Context::from_waker(&self.waker)));
+        self.broken |= result.is_err();
+        Poll::Ready(())
     }
 
     /// Tells the client that nothing more will come, once everything is written.
@@ -250,94 +297,15 @@ impl Io {
         self.shut
     }
 
-    /// Takes up to `into.len()` bytes that were read before, or reads. With an empty `into` it only reads.
-    fn fill(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !self.unread.is_empty() {
-            let taken = into.len().min(self.unread.len());
-            self.unread.copy_to_slice(&mut into[..taken]);
-            return Ok(taken);
-        }
-        let scratch = self
-            .scratch
-            .get_or_insert_with(|| SPARE.take().unwrap_or_else(Scratch::new));
-        if scratch.rest().is_empty() {
-            if self.blocked || self.reads_left == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            self.reads_left -= 1;
-            let mut buffer = ReadBuf::new(&mut scratch.bytes);
-            match self
-                .stream
-                .poll_read(&mut Context::from_waker(&self.waker), &mut buffer)
-            {
-                Poll::Pending => {
-                    self.blocked = true;
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Poll::Ready(result) => result?,
-            }
-            let read = buffer.filled().len();
-            if read == 0 {
-                return Ok(0);
-            }
-            self.heard = true;
-            (scratch.start, scratch.end) = (0, read);
-            if into.is_empty() {
-                return Ok(read);
-            }
-        }
-        let taken = into.len().min(scratch.end - scratch.start);
-        into[..taken].copy_from_slice(&scratch.rest()[..taken]);
-        scratch.start += taken;
-        Ok(taken)
-    }
-}
-
-impl Read for Io {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.fill(into)
-    }
-}
-
-impl Write for Io {
-    fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        if self.outbox.bytes() > PONGS_UP_TO && !self.closing {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.outbox.push_copy(frames);
-        Ok(frames.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Scratch {
-    bytes: [u8; SCRATCH],
-    start: usize,
-    end: usize,
-}
-
-impl Scratch {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            bytes: [0; SCRATCH],
-            start: 0,
-            end: 0,
-        })
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
+    /// Closes the connection and frees what it held.
+    pub(crate) fn release(&mut self) {
+        self.stream = Stream::Gone;
+        self.input = BytesMut::new();
+        self.waker = Waker::noop().clone();
     }
 }
 
 thread_local! {
-    /// The read buffer of this thread: it is needed only while a socket is read, so idle sockets have none.
-    static SPARE: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+    /// The read buffer of this thread. It is needed only while a socket is read, so idle sockets have none.
+    static SHARED: Cell<BytesMut> = Cell::new(BytesMut::new());
 }

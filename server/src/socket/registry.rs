@@ -183,13 +183,13 @@ impl Drop for Registered {
     }
 }
 
-/// Logs how a socket ended: at `info` when an application's or an error's code ended it, at `debug` for everyday ends.
+/// Logs how a socket ended: at `info` with a code of an application (3000 to 4999), because it means something to its author, else at
+/// `debug`. The lines are as many as connections, whose rate is limited.
 pub(crate) fn log_close(path: &str, info: &CloseInfo) {
     let CloseInfo { code, reason, by } = info;
-    match *code {
-        close::NORMAL | close::GOING_AWAY | close::NO_STATUS | close::ABNORMAL => {
-            tracing::debug!(path, code, reason = reason.as_str(), %by, "websocket closed");
-        }
-        _ => tracing::info!(path, code, reason = reason.as_str(), %by, "websocket closed"),
+    if (3000..5000).contains(code) {
+        tracing::info!(path, code, reason = reason.as_str(), %by, "websocket closed");
+    } else {
+        tracing::debug!(path, code, reason = reason.as_str(), %by, "websocket closed");
     }
 }

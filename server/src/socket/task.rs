@@ -84,7 +84,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if turn.deferred && alarm.timer != Timer::Deferred {
+        if turn.deferring && alarm.timer != Timer::Deferred {
             alarm.set(Timer::Deferred, options.close_timeout);
             cx.waker().wake_by_ref();
         } else if turn.complete && alarm.timer != Timer::Linger {

@@ -1,0 +1,375 @@
+//! From bytes to messages.
+//!
+//! A whole, unfragmented data frame that lies in the read buffer, which is nearly every frame of nearly every client, is unmasked and
+//! taken where it is. Everything else goes to tungstenite, one frame at a time: fragments, control frames, frames that are still coming,
+//! and all that breaks a rule. tungstenite also words the pongs and close frames.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, BytesMut};
+use talkback_protocol::close;
+use tungstenite::{
+    Error,
+    error::ProtocolError,
+    protocol::{CloseFrame, Message as Assembled, Role, WebSocketConfig, WebSocketContext},
+};
+
+use super::{
+    Message, Utf8Bytes,
+    io::{Io, READ_UP_TO},
+};
+
+/// A frame up to this size is waited for in the read buffer; a larger one that has not come whole is assembled by tungstenite.
+const WHOLE_UP_TO: usize = READ_UP_TO / 2;
+/// Pongs to a client that does not read are held back beyond this; only the newest ping needs an answer
+/// ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
+const PONGS_UP_TO: usize = 64 * 1024;
+/// tungstenite's read buffer, which exists only while it has something to assemble.
+const ASSEMBLY_BUFFER: usize = 4096;
+
+/// What one step of reading gave.
+pub(crate) enum Step {
+    Message(Message),
+    /// A ping or pong, already answered.
+    Control,
+    /// No more is there now.
+    Nothing,
+    End(End),
+}
+
+/// Why nothing more can be read.
+pub(crate) enum End {
+    /// The client's close frame.
+    Close(Option<CloseFrame>),
+    /// The client broke a rule; this is how to close.
+    Failed { code: u16, reason: String },
+    /// The stream ended or broke.
+    Lost,
+}
+
+pub(crate) struct Frames {
+    /// The largest message, in bytes.
+    max: usize,
+    /// Made when needed, and gone when nothing is left in it: an idle connection has none.
+    assembler: Option<Box<WebSocketContext>>,
+    /// How many bytes of its present frame the assembler has not been given yet.
+    rest: usize,
+    /// The assembler has a message of which more fragments must come.
+    in_message: bool,
+    /// A close frame was sent or received; the assembler remembers it.
+    closing: bool,
+}
+
+impl Frames {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            max,
+            assembler: None,
+            rest: 0,
+            in_message: false,
+            closing: false,
+        }
+    }
+
+    /// Takes the next message or control frame.
+    pub(crate) fn read(&mut self, io: &mut Io) -> Step {
+        loop {
+            if self.rest == 0 {
+                match Header::parse(&io.input) {
+                    Some(header) if header.is_data() && !self.in_message && header.payload() <= self.max => {
+                        if header.frame <= io.input.len() {
+                            return take(&header, &mut io.input);
+                        }
+                        if header.frame <= WHOLE_UP_TO {
+                            match read_more(io) {
+                                None => continue,
+                                Some(step) => return step,
+                            }
+                        }
+                        self.rest = header.frame;
+                    }
+                    Some(header) => {
+                        self.in_message = header.leaves_message_open(self.in_message);
+                        self.rest = header.frame;
+                    }
+                    None => match read_more(io) {
+                        None => continue,
+                        Some(step) => return step,
+                    },
+                }
+            }
+            match self.assemble(io) {
+                // A fragment is in, and the next frame may be here already.
+                Step::Nothing if self.rest == 0 => {}
+                step => return step,
+            }
+        }
+    }
+
+    /// Queues a close frame.
+    pub(crate) fn close(&mut self, io: &mut Io, code: u16, reason: &str) {
+        self.closing = true;
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        let (assembler, mut feed) = self.parts(io);
+        // Writing to the outbox cannot fail once `closing` is set, and this does not read.
+        let _ = assembler.close(&mut feed, Some(frame));
+    }
+
+    /// Queues the answer to the client's close frame.
+    pub(crate) fn answer_close(&mut self, io: &mut Io) {
+        self.closing = true;
+        let (assembler, mut feed) = self.parts(io);
+        // Its error only says that the handshake is complete.
+        let _ = assembler.flush(&mut feed);
+    }
+
+    fn parts<'a>(&'a mut self, io: &'a mut Io) -> (&'a mut WebSocketContext, Feed<'a>) {
+        let max = self.max;
+        let assembler = self.assembler.get_or_insert_with(|| {
+            let config = WebSocketConfig::default()
+                .read_buffer_size(ASSEMBLY_BUFFER)
+                // Pongs and close frames go to the outbox at once, so tungstenite's own write buffer stays empty.
+                .write_buffer_size(0)
+                .max_write_buffer_size(4096)
+                .max_message_size(Some(max))
+                .max_frame_size(Some(max));
+            Box::new(WebSocketContext::new(Role::Server, Some(config)))
+        });
+        let feed = Feed {
+            io,
+            rest: &mut self.rest,
+            closing: self.closing,
+        };
+        (assembler, feed)
+    }
+
+    fn assemble(&mut self, io: &mut Io) -> Step {
+        let max = self.max;
+        let (assembler, mut feed) = self.parts(io);
+        let step = match assembler.read(&mut feed) {
+            Ok(Assembled::Text(text)) => Step::Message(Message::Text(text)),
+            Ok(Assembled::Binary(bytes)) => Step::Message(Message::Binary(bytes)),
+            Ok(Assembled::Close(frame)) => return Step::End(closed(frame)),
+            Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => Step::Control,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Step::Nothing,
+            Err(error) => return Step::End(failed(&error, max)),
+        };
+        // Hands over a pong. It stays with the assembler if the client does not read what it has been sent.
+        let flushed = assembler.flush(&mut feed).is_ok();
+        if flushed && !self.in_message && !self.closing {
+            self.assembler = None;
+        }
+        step
+    }
+}
+
+/// `None` when there is more now.
+fn read_more(io: &mut Io) -> Option<Step> {
+    match io.fill() {
+        Ok(1..) => None,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Step::Nothing),
+        Ok(0) | Err(_) => Some(Step::End(End::Lost)),
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> End {
+    match frame {
+        // tungstenite puts this in place of a code that may not be sent, and answers with it.
+        Some(frame)
+            if frame.code == tungstenite::protocol::frame::coding::CloseCode::Protocol
+                && frame.reason == "Protocol violation" =>
+        {
+            End::Failed {
+                code: close::PROTOCOL_ERROR,
+                reason: "the close code may not be sent".to_owned(),
+            }
+        }
+        frame => End::Close(frame),
+    }
+}
+
+fn failed(error: &Error, max: usize) -> End {
+    let (code, reason) = match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return End::Lost,
+        Error::Capacity(_) => (
+            close::MESSAGE_TOO_BIG,
+            format!("a message may have at most {max} bytes"),
+        ),
+        Error::Utf8(_) => (close::INVALID_PAYLOAD, NOT_UTF8.to_owned()),
+        error => (close::PROTOCOL_ERROR, error.to_string()),
+    };
+    End::Failed { code, reason }
+}
+
+const NOT_UTF8: &str = "a text message must be valid UTF-8";
+
+/// Takes a whole data frame off the front of `input`.
+fn take(header: &Header, input: &mut BytesMut) -> Step {
+    let mut payload = input.split_to(header.frame);
+    payload.advance(header.length);
+    unmask(&mut payload, header.mask);
+    let payload = payload.freeze();
+    if header.first == BINARY {
+        return Step::Message(Message::Binary(payload));
+    }
+    match Utf8Bytes::try_from(payload) {
+        Ok(text) => Step::Message(Message::Text(text)),
+        Err(_) => Step::End(End::Failed {
+            code: close::INVALID_PAYLOAD,
+            reason: NOT_UTF8.to_owned(),
+        }),
+    }
+}
+
+/// A final frame of a text or binary message without reserved bits.
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+
+/// A client's frame header ([RFC 6455, section 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+struct Header {
+    first: u8,
+    masked: bool,
+    mask: [u8; 4],
+    /// Bytes of the header.
+    length: usize,
+    /// Bytes of the whole frame, as far as this machine can count.
+    frame: usize,
+}
+
+impl Header {
+    /// `None` if more bytes are needed.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
+        let (payload, rest) = match second & 0x7f {
+            126 => rest
+                .split_first_chunk()
+                .map(|(&length, rest)| (u64::from(u16::from_be_bytes(length)), rest))?,
+            127 => rest
+                .split_first_chunk()
+                .map(|(&length, rest)| (u64::from_be_bytes(length), rest))?,
+            length => (u64::from(length), rest),
+        };
+        let masked = second & 0x80 != 0;
+        let (mask, rest) = if masked {
+            rest.split_first_chunk().map(|(&mask, rest)| (mask, rest))?
+        } else {
+            ([0; 4], rest)
+        };
+        let length = bytes.len() - rest.len();
+        let frame = usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(length);
+        Some(Self {
+            first,
+            masked,
+            mask,
+            length,
+            frame,
+        })
+    }
+
+    fn payload(&self) -> usize {
+        self.frame - self.length
+    }
+
+    fn is_data(&self) -> bool {
+        self.masked && (self.first == TEXT || self.first == BINARY)
+    }
+
+    /// Whether a message is unfinished after this frame. What breaks the rules is for the assembler to find.
+    fn leaves_message_open(&self, in_message: bool) -> bool {
+        let (is_final, opcode) = (self.first & 0x80 != 0, self.first & 0x0f);
+        if opcode <= 2 { !is_final } else { in_message }
+    }
+}
+
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = bytes.as_chunks_mut();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// Gives the assembler the bytes of one frame and takes its control frames.
+struct Feed<'a> {
+    io: &'a mut Io,
+    rest: &'a mut usize,
+    closing: bool,
+}
+
+impl Read for Feed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if *self.rest == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.io.input.is_empty() && self.io.fill()? == 0 {
+            return Ok(0);
+        }
+        let taken = into.len().min(self.io.input.len()).min(*self.rest);
+        self.io.input.copy_to_slice(&mut into[..taken]);
+        *self.rest -= taken;
+        Ok(taken)
+    }
+}
+
+impl Write for Feed<'_> {
+    fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
+        if self.io.outbox.bytes() > PONGS_UP_TO && !self.closing {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.io.outbox.push_copy(frames);
+        Ok(frames.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_only_when_they_are_whole() {
+        for (bytes, length, frame) in [
+            (&[0x81, 0x80, 1, 2, 3, 4][..], 6, 6),
+            (&[0x81, 0x85, 1, 2, 3, 4], 6, 11),
+            (&[0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4], 8, 264),
+            (&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], 14, 65_550),
+            (&[0x81, 0x05], 2, 7),
+        ] {
+            let header = Header::parse(bytes).unwrap();
+            assert_eq!((header.length, header.frame), (length, frame));
+            for cut in 0..bytes.len() {
+                assert!(Header::parse(&bytes[..cut]).is_none(), "{cut} bytes of {bytes:?}");
+            }
+        }
+        let endless = Header::parse(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4]).unwrap();
+        assert_eq!(endless.frame, usize::MAX);
+    }
+
+    #[test]
+    fn unmasking_is_the_same_at_every_length() {
+        let mask = [1, 2, 3, 4];
+        for length in 0..40 {
+            let plain: Vec<u8> = (0..length).collect();
+            let mut masked: Vec<u8> = plain
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask)
+                .collect();
+            unmask(&mut masked, mask);
+            assert_eq!(masked, plain);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The state of one socket: what was received, how far the end has come, and who must be woken.
+
+use std::{cell::Cell, collections::VecDeque, task::Waker};
+
+use bytes::Bytes;
+use talkback_protocol::close;
+
+use super::{
+    CloseInfo, ClosedBy, Message, Utf8Bytes,
+    frames::{End, Frames, Step},
+    io::{Flushed, Io, Stream},
+};
+
+/// Received messages that wait for the handler; when they reach either bound, reading stops and TCP slows the client down.
+const INBOUND_MESSAGES: usize = 128;
+const INBOUND_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// Our close frame is queued; the client's answer has not come.
+    Closing,
+    /// Nothing more will be understood from the client: write what is left, then wait for the end of the stream, because closing a
+    /// TCP connection with unread input resets it and can destroy the close frame on its way.
+    Ending,
+    /// The connection is gone.
+    Over,
+}
+
+pub(super) struct State {
+    pub(super) io: Io,
+    frames: Frames,
+    pub(super) phase: Phase,
+    pub(super) inbound: VecDeque<Message>,
+    inbound_bytes: usize,
+    /// Reading stopped because `inbound` is full.
+    pub(super) paused: bool,
+    /// The handler has asked for messages at least once.
+    pub(super) receives: bool,
+    /// How the client ended its side, while the handler has not taken all messages before that. The socket stays open until it has, so
+    /// that its answers still go out.
+    deferred: Option<End>,
+    pub(super) info: Option<CloseInfo>,
+    /// Both close frames are through.
+    pub(super) complete: bool,
+    /// The handler waits for a message, with a waker that is not the task's own.
+    pub(super) receiver: Option<Waker>,
+    /// The task is in the middle of a turn and will flush at its end.
+    pub(super) in_turn: bool,
+    /// How many messages may still be queued before the task has its next turn.
+    pub(super) sends_left: u16,
+    /// The handler was told by its socket that it is closed.
+    pub(super) observed: bool,
+}
+
+/// A handler that sends in a loop to a fast client lets go of the thread after this many messages.
+pub(super) const SENDS_PER_TURN: u16 = 256;
+
+impl State {
+    pub(super) fn new(stream: Stream, unread: Bytes, max_message_size: usize) -> Self {
+        Self {
+            io: Io::new(stream, unread),
+            frames: Frames::new(max_message_size),
+            phase: Phase::Open,
+            inbound: VecDeque::new(),
+            inbound_bytes: 0,
+            paused: false,
+            receives: false,
+            deferred: None,
+            info: None,
+            complete: false,
+            receiver: None,
+            // The first turn is about to begin.
+            in_turn: true,
+            sends_left: SENDS_PER_TURN,
+            observed: false,
+        }
+    }
+
+    /// Reads until nothing is left, the inbound queue is full, or the turn's share is used up.
+    pub(super) fn pump(&mut self) {
+        loop {
+            match self.phase {
+                // What the client sent last waits for the handler.
+                Phase::Open if self.deferred.is_some() => break,
+                Phase::Open | Phase::Closing => {
+                    let full = self.inbound.len() >= INBOUND_MESSAGES || self.inbound_bytes >= INBOUND_BYTES;
+                    self.paused = full && self.phase == Phase::Open;
+                    if self.paused || !self.read() {
+                        break;
+                    }
+                }
+                Phase::Ending => {
+                    self.paused = false;
+                    if self.io.discard_input() {
+                        self.phase = Phase::Over;
+                    }
+                    break;
+                }
+                Phase::Over => break,
+            }
+        }
+        self.io.release_input();
+    }
+
+    /// Reads one message or control frame; false if none is there.
+    fn read(&mut self) -> bool {
+        match self.frames.read(&mut self.io) {
+            Step::Message(message) if self.phase == Phase::Open => {
+                self.inbound_bytes += message.len();
+                if self.inbound.capacity() == 0 {
+                    self.inbound = SPARE.take();
+                }
+                self.inbound.push_back(message);
+            }
+            // After our close frame messages are of no use to anybody.
+            Step::Message(_) | Step::Control => {}
+            Step::Nothing => return false,
+            Step::End(End::Lost) => self.lose(),
+            Step::End(end) if self.phase == Phase::Open && self.receives => self.deferred = Some(end),
+            Step::End(end) => self.end(end),
+        }
+        true
+    }
+
+    /// Swaps the received messages for an empty queue.
+    pub(super) fn take_inbound(&mut self, batch: &mut VecDeque<Message>) {
+        if self.inbound.is_empty() {
+            self.pump();
+        }
+        std::mem::swap(&mut self.inbound, batch);
+        self.inbound_bytes = 0;
+        if self.paused && !self.in_turn {
+            self.io.waker().wake_by_ref();
+        }
+    }
+
+    /// Forgets what was received; nobody will ask for it.
+    pub(super) fn drop_inbound(&mut self) {
+        self.inbound = VecDeque::new();
+        self.inbound_bytes = 0;
+    }
+
+    pub(super) fn is_deferring(&self) -> bool {
+        self.deferred.is_some()
+    }
+
+    /// Lets the client's end take effect. True if there was one.
+    pub(super) fn end_deferred(&mut self) -> bool {
+        let Some(end) = self.deferred.take() else { return false };
+        self.end(end);
+        true
+    }
+
+    fn end(&mut self, end: End) {
+        match end {
+            // The first close frame counts; this may be the answer to ours.
+            End::Close(frame) => {
+                let (code, reason) = frame.map_or((close::NO_STATUS, Utf8Bytes::default()), |frame| {
+                    (frame.code.into(), frame.reason)
+                });
+                self.info.get_or_insert(CloseInfo {
+                    code,
+                    reason,
+                    by: ClosedBy::Client,
+                });
+                self.frames.answer_close(&mut self.io);
+                self.complete = true;
+            }
+            End::Failed { code, reason } => {
+                self.close(code, &reason);
+            }
+            End::Lost => return self.lose(),
+        }
+        self.phase = Phase::Ending;
+    }
+
+    /// Queues a close frame behind what is queued already. False if the socket is closing already.
+    pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        if !self.end_deferred() {
+            let reason = &reason[..reason.floor_char_boundary(close::MAX_REASON_BYTES)];
+            self.frames.close(&mut self.io, code, reason);
+            self.phase = Phase::Closing;
+            self.info = Some(CloseInfo {
+                code,
+                reason: reason.into(),
+                by: ClosedBy::Server,
+            });
+        }
+        true
+    }
+
+    /// Ends without further words.
+    pub(super) fn lose(&mut self) {
+        self.end_deferred();
+        self.phase = Phase::Over;
+        self.io.outbox = Default::default();
+        self.info.get_or_insert_with(|| CloseInfo {
+            code: close::ABNORMAL,
+            reason: Utf8Bytes::default(),
+            by: ClosedBy::Network,
+        });
+    }
+
+    /// Lets go of the connection.
+    pub(super) fn release(&mut self) {
+        self.lose();
+        self.io.release();
+        self.frames = Frames::new(0);
+        self.in_turn = true;
+    }
+
+    pub(super) fn wake_receiver(&mut self) {
+        let has_news = !self.inbound.is_empty() || self.phase != Phase::Open;
+        if let Some(receiver) = self.receiver.take_if(|_| has_news) {
+            receiver.wake();
+        }
+    }
+
+    /// Whether so much more is over a bound. Something that is larger than the whole queue may go alone.
+    pub(super) fn is_full(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
+        let outbox = &self.io.outbox;
+        !outbox.is_empty() && (outbox.messages() + messages > max_messages || outbox.bytes() + bytes > max_bytes)
+    }
+
+    /// Writes now, from wherever the caller runs; what does not go is left to the task.
+    pub(super) fn flush_direct(&mut self) {
+        let flushed = self.io.flush(true);
+        self.leave_to_task(flushed);
+    }
+
+    /// Wakes the task if a direct write left something to do.
+    pub(super) fn leave_to_task(&self, flushed: Flushed) {
+        if flushed != Flushed::All && !self.in_turn {
+            self.io.waker().wake_by_ref();
+        }
+    }
+}
+
+thread_local! {
+    /// The queue that was emptied last on this thread: thousands of idle sockets share one instead of keeping one each.
+    static SPARE: Cell<VecDeque<Message>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// Keeps the memory of an empty queue for the next socket that receives something.
+pub(super) fn give_spare(queue: &mut VecDeque<Message>) {
+    SPARE.set(std::mem::take(queue));
+}
