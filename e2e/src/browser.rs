@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{Capabilities, WebDriver};
 
-use crate::driver::{self, Program, find, missing};
-use crate::{StepError, wait_for};
+use crate::driver::{Program, find, missing};
+use crate::{DEADLINE, StepError, wait_for};
 
 /// A browser engine and the WebDriver program that drives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,20 @@ impl Engine {
     /// # Errors
     /// A missing program, with the command that installs it, or one that did not start, with what it wrote.
     pub async fn start(self) -> Result<Browser, StepError> {
+        // WebKitGTK's driver and its inspector both look for a free port first and take it later. When another program was
+        // faster, the start fails, and the next attempt gets other ports.
+        let attempts = if self == Self::WebKit { 3 } else { 1 };
+        let mut started = self.try_start().await;
+        for _ in 1..attempts {
+            if started.is_ok() {
+                break;
+            }
+            started = self.try_start().await;
+        }
+        started
+    }
+
+    async fn try_start(self) -> Result<Browser, StepError> {
         let directory = TempDir::with_prefix("talkback-e2e-")
             .map_err(|error| StepError::Setup(format!("cannot make a directory for the browser: {error}")))?;
         let files = directory.path();
@@ -234,33 +248,27 @@ fn minibrowser() -> Result<PathBuf, StepError> {
         .ok_or_else(|| missing("MiniBrowser"))
 }
 
-/// `WebKitWebDriver` takes no port 0, so a free port is looked up for it. Another program may take that port in between:
-/// then it is tried again.
+/// `WebKitWebDriver` takes no port 0, so a free port is looked up for it.
 async fn start_webkit_driver(display: u32, files: &Path) -> Result<(Program, u16), StepError> {
     let style = files.join("gtk-3.0/gtk.css");
     fs::create_dir_all(files.join("gtk-3.0"))
         .and_then(|()| fs::write(&style, WEBKIT_FRAME))
         .map_err(|error| StepError::Setup(format!("cannot write {}: {error}", style.display())))?;
-    let mut last = None;
-    for _ in 0..3 {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(|error| StepError::Setup(format!("no free port: {error}")))?
-            .port();
-        let driver = Program::start("WebKitWebDriver", files, |command| {
-            command
-                .arg(format!("--port={port}"))
-                .env("DISPLAY", format!(":{display}"))
-                .env("XDG_CONFIG_HOME", files)
-        })?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let up = wait_for("WebKitWebDriver accepts connections", driver::START, async || {
-            Ok(TcpStream::connect(address).is_ok())
-        });
-        match up.await {
-            Ok(()) => return Ok((driver, port)),
-            Err(error) => last = Some(driver.trouble(error)),
-        }
-    }
-    Err(last.unwrap_or_else(|| missing("WebKitWebDriver")))
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| StepError::Setup(format!("no free port: {error}")))?
+        .port();
+    let driver = Program::start("WebKitWebDriver", files, |command| {
+        command
+            .arg(format!("--port={port}"))
+            .env("DISPLAY", format!(":{display}"))
+            .env("XDG_CONFIG_HOME", files)
+    })?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_for("WebKitWebDriver accepts connections", DEADLINE, async || {
+        Ok(TcpStream::connect(address).is_ok())
+    })
+    .await
+    .map_err(|error| driver.trouble(error))?;
+    Ok((driver, port))
 }

@@ -4,7 +4,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use talkback_testbed::Process;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -116,6 +115,3 @@ fn collect(stream: impl AsyncRead + Unpin + Send + 'static, lines: Arc<Mutex<Vec
         }
     });
 }
-
-/// How long a program may take to accept connections.
-pub(crate) const START: Duration = Duration::from_secs(3);

@@ -6,7 +6,7 @@ use thirtyfour::error::WebDriverError;
 
 /// How long a step may take before the scenario gives up. A step takes milliseconds on an idle machine; the rest is for
 /// a busy one.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(20);

@@ -44,7 +44,7 @@ fn three_clicks_connect_send_and_close() {
         page.wait_text("close_info", "1000").await?;
         page.wait_text("close_info", "Normal closure").await?;
         page.wait_row(LOG, "who closed", |row| {
-            row.direction == "info" && row.text.contains("by this page")
+            row.direction == "info" && row.text.to_lowercase().contains("by this page")
         })
         .await?;
         Ok(())
@@ -132,8 +132,10 @@ fn an_endpoint_that_closes_after_one_message_is_shown_as_closed_by_the_server() 
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
         page.wait_text("close_info", "1000").await?;
-        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
-            .await?;
+        page.wait_row(LOG, "who closed", |row| {
+            row.text.to_lowercase().contains("by the server")
+        })
+        .await?;
         Ok(())
     });
 }

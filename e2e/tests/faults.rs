@@ -19,8 +19,10 @@ fn a_stopped_server_is_told_the_log_is_kept_and_it_connects_again() {
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_text("close_info", "1001").await?;
         page.wait_text("close_info", "Going away").await?;
-        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
-            .await?;
+        page.wait_row(LOG, "who closed", |row| {
+            row.text.to_lowercase().contains("by the server")
+        })
+        .await?;
 
         page.click("connect_websocket").await?;
         page.wait_text("error", "Could not connect").await?;
@@ -142,8 +144,10 @@ fn a_code_and_reason_from_the_server_are_shown_with_what_they_mean() {
         for part in ["4000", "bye", "A code of the application's own"] {
             page.wait_text("close_info", part).await?;
         }
-        page.wait_row(LOG, "who closed", |row| row.text.contains("by the server"))
-            .await?;
+        page.wait_row(LOG, "who closed", |row| {
+            row.text.to_lowercase().contains("by the server")
+        })
+        .await?;
 
         page.fill("url", &format!("{faults}/close")).await?;
         page.click("connect_websocket").await?;
