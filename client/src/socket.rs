@@ -9,6 +9,7 @@ mod inbound;
 mod message;
 mod options;
 mod outbound;
+mod polling;
 mod shared;
 mod state;
 mod text;
@@ -59,6 +60,8 @@ pub use text::Text;
 /// - flushed (`SinkExt::send`, `flush`) when the browser has handed everything to the network, which takes a turn of the event
 ///   loop at least. Nothing tells whether it arrived;
 /// - closed (`SinkExt::close`) when the closing handshake is done.
+///
+/// On a `Socket` itself `send` and `close` are its own methods, which do not wait; on a [`SocketSink`] they are those of `SinkExt`.
 ///
 /// There is no event for the buffer, so a waiting sink looks at it again by a timer (after 0, 1, 2, 4, 8 and then every 16 ms),
 /// whenever a message arrives, which no hidden page delays, and when the state changes. Polling the `Sink` and the `Stream` is

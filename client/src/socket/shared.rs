@@ -1,7 +1,6 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    task::{Context, Poll},
 };
 
 use gloo_events::EventListener;
@@ -13,12 +12,12 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{Event, MessageEvent, WebSocket};
 
 use super::{
-    CloseEvent, ConnectError, EventGuard, InboundOverflow, Message, Options, ReadyState, SendErrorKind, address,
+    CloseEvent, ConnectError, EventGuard, Message, Options, ReadyState, SendErrorKind, address,
     events::Listeners,
     inbound::{Pushed, Queue},
     options::{check_protocols, is_agreed, timeout_millis},
     outbound::Gate,
-    waiters::{Waiter, Waiters},
+    waiters::Waiters,
 };
 
 /// One WebSocket and everything that waits for it. Its handles own it; the browser's closures reach it weakly, so the last
@@ -31,23 +30,23 @@ pub(super) struct Shared {
     listeners: RefCell<Vec<EventListener>>,
     handshake: RefCell<Option<Handshake>>,
     offered: Vec<String>,
-    opened: Cell<bool>,
-    gave_up: Cell<Option<GaveUp>>,
-    ending: RefCell<Option<CloseEvent>>,
-    queue: RefCell<Queue<Message>>,
-    gate: RefCell<Gate>,
-    look_again: RefCell<Option<Timeout>>,
-    looking: Cell<bool>,
+    pub(super) opened: Cell<bool>,
+    pub(super) gave_up: Cell<Option<GaveUp>>,
+    pub(super) ending: RefCell<Option<CloseEvent>>,
+    pub(super) queue: RefCell<Queue<Message>>,
+    pub(super) gate: RefCell<Gate>,
+    pub(super) look_again: RefCell<Option<Timeout>>,
+    pub(super) looking: Cell<bool>,
     pub(super) on_open: Listeners<()>,
     on_message: Listeners<Message>,
     pub(super) on_error: Listeners<()>,
     pub(super) on_close: Listeners<CloseEvent>,
     /// Wait for a message or the end.
-    readers: Waiters,
+    pub(super) readers: Waiters,
     /// Wait for room in the browser's buffer, or for a change of state.
-    writers: Waiters,
+    pub(super) writers: Waiters,
     /// Wait for a change of state.
-    watchers: Waiters,
+    pub(super) watchers: Waiters,
 }
 
 /// What can end the opening handshake early; dropped with it.
@@ -57,7 +56,7 @@ struct Handshake {
 }
 
 #[derive(Clone, Copy)]
-enum GaveUp {
+pub(super) enum GaveUp {
     TimedOut,
     Aborted,
 }
@@ -261,106 +260,6 @@ impl Shared {
             }
         }
     }
-
-    pub(super) fn poll_opened(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Result<(), ConnectError>> {
-        if self.opened.get() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_closed(waiter, context).map(|event| {
-            Err(match self.gave_up.get() {
-                Some(GaveUp::TimedOut) => ConnectError::TimedOut,
-                Some(GaveUp::Aborted) => ConnectError::Aborted,
-                None => ConnectError::Closed(event),
-            })
-        })
-    }
-
-    pub(super) fn poll_closed(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<CloseEvent> {
-        if let Some(event) = self.ending.borrow().clone() {
-            return Poll::Ready(event);
-        }
-        self.watchers.wait(waiter, context);
-        Poll::Pending
-    }
-
-    pub(super) fn poll_next(
-        &self,
-        waiter: &Waiter,
-        context: &Context<'_>,
-    ) -> Poll<Option<Result<Message, InboundOverflow>>> {
-        let item = self.queue.borrow_mut().pop();
-        if item.is_some() || self.ending.borrow().is_some() {
-            return Poll::Ready(item);
-        }
-        self.readers.wait(waiter, context);
-        Poll::Pending
-    }
-
-    pub(super) fn poll_ready(
-        self: &Rc<Self>,
-        waiter: &Waiter,
-        context: &Context<'_>,
-    ) -> Poll<Result<(), SendErrorKind>> {
-        match self.ready_state() {
-            ReadyState::Connecting => self.writers.wait(waiter, context),
-            ReadyState::Open => {
-                let buffered = self.web.buffered_amount();
-                if self.gate.borrow_mut().admits(buffered) {
-                    return Poll::Ready(Ok(()));
-                }
-                self.wait_to_drain(waiter, context);
-            }
-            state => return Poll::Ready(Err(SendErrorKind::NotOpen(state))),
-        }
-        Poll::Pending
-    }
-
-    pub(super) fn poll_flush(
-        self: &Rc<Self>,
-        waiter: &Waiter,
-        context: &Context<'_>,
-    ) -> Poll<Result<(), SendErrorKind>> {
-        if self.web.buffered_amount() == 0 {
-            self.gate.borrow_mut().drained();
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(event) = self.ending.borrow().clone() {
-            return Poll::Ready(Err(SendErrorKind::Lost(event)));
-        }
-        self.wait_to_drain(waiter, context);
-        Poll::Pending
-    }
-
-    pub(super) fn poll_close(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Result<(), SendErrorKind>> {
-        if let Some(event) = self.ending.borrow().clone() {
-            return Poll::Ready(if event.was_clean {
-                Ok(())
-            } else {
-                Err(SendErrorKind::Lost(event))
-            });
-        }
-        if matches!(self.ready_state(), ReadyState::Connecting | ReadyState::Open) {
-            self.web.close().ok();
-        }
-        self.writers.wait(waiter, context);
-        Poll::Pending
-    }
-
-    fn wait_to_drain(self: &Rc<Self>, waiter: &Waiter, context: &Context<'_>) {
-        self.writers.wait(waiter, context);
-        if self.looking.replace(true) {
-            return;
-        }
-        let delay = self.gate.borrow_mut().next_look();
-        let weak = Rc::downgrade(self);
-        let timeout = Timeout::new(delay, move || {
-            if let Some(shared) = weak.upgrade() {
-                shared.looking.set(false);
-                shared.writers.wake();
-            }
-        });
-        drop(self.look_again.replace(Some(timeout)));
-    }
 }
 
 impl Drop for Shared {
@@ -374,7 +273,8 @@ impl Drop for Shared {
 
 /// Outside of JavaScript there is not even a global object to ask.
 pub(super) fn is_supported() -> bool {
-    cfg!(target_family = "wasm") && Reflect::has(&js_sys::global(), &"WebSocket".into()).unwrap_or(false)
+    cfg!(target_family = "wasm")
+        && Reflect::get(&js_sys::global(), &"WebSocket".into()).is_ok_and(|constructor| constructor.is_function())
 }
 
 fn describe(error: &JsValue) -> String {

@@ -5,17 +5,14 @@ use std::{
     rc::Rc,
 };
 
-use futures_util::{
-    FutureExt, SinkExt,
-    future::{join, join3},
-};
+use futures_util::{FutureExt, SinkExt, StreamExt, future::join3};
 use gloo_net::http::Method;
 use talkback_client::{CloseEvent, Message, Options, ReadyState, SendErrorKind, Socket};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
-    Empty, Port, Record, ask, connect, echo, faults, next, recorded, rest, server, turn, unique, until_connections,
-    until_silence_is_left, within,
+    Empty, Port, Record, Task, ask, connect, echo, faults, next, recorded, rest, server, turn, unique,
+    until_connections, until_silence_is_left, within,
 };
 
 fn event(code: u16, reason: &str, was_clean: bool) -> CloseEvent {
@@ -123,6 +120,27 @@ async fn any_number_of_tasks_wait_for_the_end_before_and_after_it() {
 }
 
 #[wasm_bindgen_test]
+async fn every_kind_of_task_is_woken_by_the_end() {
+    type End = fn(&Socket);
+    let ends: [(&str, End); 2] = [
+        ("/close?code=4000&on_message=1", |socket| socket.send("go").unwrap()),
+        ("/no-close", Socket::terminate),
+    ];
+    for (path, end) in ends {
+        let socket = connect(&faults(path)).await;
+        let (mut sink, mut stream) = socket.clone().split();
+        let watcher = socket.clone();
+        let reading = Task::waiting(async move { stream.next().await }).await;
+        let watching = Task::waiting(async move { watcher.closed().await }).await;
+        end(&socket);
+        assert_eq!(reading.outcome("the reader").await, None);
+        let seen = watching.outcome("the watcher").await;
+        let closing = sink.close().now_or_never().expect("it is over");
+        assert_eq!(closing.is_ok(), seen.was_clean);
+    }
+}
+
+#[wasm_bindgen_test]
 async fn the_close_is_called_back_once_with_its_event() {
     let socket = connect(&faults("/close?code=4000&reason=bye&on_message=1")).await;
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -189,12 +207,10 @@ async fn closing_the_sink_waits_for_the_closing_handshake() {
 #[wasm_bindgen_test]
 async fn closing_the_sink_fails_if_the_connection_does_instead() {
     let (mut sink, stream) = connect(&faults("/no-close")).await.split();
-    let terminating = async { stream.socket().terminate() };
-    let (outcome, ()) = within("the sink gives up", join(sink.close(), terminating)).await;
-    assert_eq!(
-        *outcome.unwrap_err().kind(),
-        SendErrorKind::Lost(event(1006, "", false))
-    );
+    let closing = Task::waiting(async move { sink.close().await }).await;
+    stream.socket().terminate();
+    let error = closing.outcome("the sink gives up").await.unwrap_err();
+    assert_eq!(*error.kind(), SendErrorKind::Lost(event(1006, "", false)));
 }
 
 /// graphql-ws: the close handshake of a half-open socket never ends; centrifuge-js#228: iOS never fires close.

@@ -6,11 +6,13 @@ use futures_util::{FutureExt, future::join};
 use gloo_net::http::Method;
 use js_sys::Reflect;
 use talkback_client::{BinaryType, ConnectError, Options, ReadyState, Socket};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::AbortController;
 
 use crate::support::{
-    Port, ask, connect, connect_with, faults, server, unique, until_connections, until_silence_is_left, within,
+    Port, ask, connect, connect_with, faults, server, unique, until_connections, until_silence_is_left, with_global,
+    within,
 };
 
 fn offering(protocols: &[&str]) -> Options {
@@ -184,20 +186,6 @@ async fn a_handshake_that_takes_too_long_times_out_and_leaves_nothing() {
 }
 
 #[wasm_bindgen_test]
-async fn a_timeout_is_over_once_the_connection_is_open() {
-    let options = Options {
-        timeout: Some(Duration::from_secs(1)),
-        ..Options::default()
-    };
-    let mut socket = connect_with(&server("/echo"), &options).await;
-    gloo_timers::future::TimeoutFuture::new(1_100).await;
-    assert_eq!(
-        crate::support::echo(&mut socket, "still here").await.as_text(),
-        Some("still here")
-    );
-}
-
-#[wasm_bindgen_test]
 async fn an_abort_signal_gives_up_the_handshake_and_nothing_else() {
     let id = unique();
     let controller = AbortController::new().unwrap();
@@ -247,12 +235,26 @@ async fn closing_gives_up_the_handshake() {
 }
 
 #[wasm_bindgen_test]
+fn an_https_page_may_not_open_ws_except_to_its_own_machine() {
+    let origin = JsValue::from("https://example.org");
+    let open = |url: &str| with_global("origin", &origin, || Socket::new(url, &Options::default()));
+    let url = "ws://example.org/";
+    assert_eq!(open(url).unwrap_err(), ConnectError::MixedContent { url: url.into() });
+    assert_eq!(open(&server("/echo")).unwrap().ready_state(), ReadyState::Connecting);
+}
+
+#[wasm_bindgen_test]
+fn what_else_the_browser_throws_is_an_error_in_its_words() {
+    let throwing = js_sys::Function::new_no_args("throw new DOMException('blocked by policy', 'SecurityError')");
+    let refused = with_global("WebSocket", &throwing, || Socket::new("/echo", &Options::default()));
+    let reason = "blocked by policy".into();
+    assert_eq!(refused.unwrap_err(), ConnectError::Refused { reason });
+}
+
+#[wasm_bindgen_test]
 fn a_browser_without_websockets_is_an_error_and_no_panic() {
     assert!(Socket::is_supported());
-    let global = js_sys::global();
-    let constructor = Reflect::get(&global, &"WebSocket".into()).unwrap();
-    Reflect::delete_property(&global, &"WebSocket".into()).unwrap();
-    let outcome = (Socket::is_supported(), Socket::new("/echo", &Options::default()).err());
-    Reflect::set(&global, &"WebSocket".into(), &constructor).unwrap();
+    let attempt = || (Socket::is_supported(), Socket::new("/echo", &Options::default()).err());
+    let outcome = with_global("WebSocket", &JsValue::UNDEFINED, attempt);
     assert_eq!(outcome, (false, Some(ConnectError::Unsupported)));
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt};
@@ -11,7 +12,9 @@ use talkback_client::{EventGuard, Message, Options, Socket};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{Record, connect, echo, faults, recorded, server, turn, unique, until, until_connections, within};
+use crate::support::{
+    Record, connect, connect_with, echo, faults, recorded, server, turn, unique, until, until_connections, within,
+};
 
 /// Every closure and every browser object that Rust holds is one live reference.
 fn references() -> u32 {
@@ -107,6 +110,23 @@ async fn a_socket_that_ended_keeps_no_closure_while_its_handle_lives() {
     within("it ends", ended.closed()).await;
     let held = references() - before;
     assert!(held <= 1, "{held} references besides the socket");
+}
+
+#[wasm_bindgen_test]
+async fn what_could_end_the_handshake_is_gone_once_it_is_open() {
+    let hurried = Options {
+        timeout: Some(Duration::from_secs(3600)),
+        abort: Some(web_sys::AbortController::new().unwrap().signal()),
+        ..Options::default()
+    };
+    let mut sockets = vec![connect_with(&server("/echo"), &hurried).await];
+    let mut held = Vec::new();
+    for options in [Options::default(), hurried.clone()] {
+        let before = references();
+        sockets.push(connect_with(&server("/echo"), &options).await);
+        held.push(references() - before);
+    }
+    assert_eq!(held[0], held[1], "it holds as much as without a timeout and a signal");
 }
 
 #[wasm_bindgen_test]

@@ -99,31 +99,15 @@ async fn a_full_queue_closes_the_socket_and_says_so_after_what_was_kept() {
 
 #[wasm_bindgen_test]
 async fn a_queue_over_its_bytes_can_drop_the_oldest_and_says_how_many() {
-    let options = with_inbound(usize::MAX, 100 * 2 * 20, Overflow::DropOldest);
-    let mut socket = connect_with(&server("/echo"), &options).await;
-    let sent: u64 = 1000;
-    for n in 0..sent {
-        socket.send(format!("{n:020}")).unwrap();
-    }
-    socket.send("end").unwrap();
-    // Reads once the last message is there, which a second connection cannot tell: so wait until the first is gone.
-    let mut lost = 0;
-    let mut numbers = Vec::new();
-    loop {
-        // Slower than the messages come, so that the queue fills.
-        turn().await;
-        match within("a message", socket.next()).await.unwrap() {
-            Ok(message) if message.as_text() == Some("end") => break,
-            Ok(message) => numbers.push(number(&message)),
-            Err(overflow) => {
-                lost += overflow.lost as u64;
-                numbers.clear();
-            }
-        }
-        assert_consecutive(&numbers);
-    }
-    assert!(lost > 0, "the queue was never full");
-    assert_eq!(numbers.last(), Some(&(sent - 1)));
+    let options = with_inbound(usize::MAX, 100 * 2 * 64, Overflow::DropOldest);
+    let mut socket = connect_with(&server("/flood?n=1000&size=64"), &options).await;
+    // Nobody reads until the last message is there.
+    let end = within("the server closes", socket.closed()).await;
+    assert!(end.was_clean, "the overflow did not close it: {end:?}");
+    let overflow = socket.next().await.unwrap().unwrap_err();
+    assert_eq!(overflow.lost, 900);
+    let kept: Vec<u64> = socket.by_ref().map(|message| number(&message.unwrap())).collect().await;
+    assert_eq!(kept, (900..1000).collect::<Vec<u64>>());
 }
 
 #[wasm_bindgen_test]
@@ -146,19 +130,29 @@ async fn messages_go_to_the_callback_while_its_guard_lives_and_to_the_stream_oth
 }
 
 #[wasm_bindgen_test]
-async fn the_first_callback_gets_what_was_in_the_queue_before_what_comes() {
-    let mut socket = connect(&flood(BURST)).await;
-    let mut numbers = vec![number(&next(&mut socket).await)];
-    // The stream is not read any more, so the burst collects in the queue.
-    for _ in 0..3 {
-        turn().await;
-    }
+async fn the_first_callback_gets_what_was_in_the_queue() {
+    let socket = connect(&flood(1000)).await;
+    within("the server closes", socket.closed()).await;
     let called = Rc::new(RefCell::new(Vec::new()));
     let _guard = socket.on_message({
         let called = called.clone();
         move |message| called.borrow_mut().push(number(&message))
     });
     assert!(called.borrow().is_empty(), "never from inside the caller");
+    until("the queue is delivered", || called.borrow().len() == 1000).await;
+    assert_consecutive(&called.borrow());
+}
+
+#[wasm_bindgen_test]
+async fn a_callback_in_the_middle_of_a_burst_gets_the_queue_before_what_comes() {
+    let mut socket = connect(&flood(BURST)).await;
+    let mut numbers = vec![number(&next(&mut socket).await)];
+    turn().await;
+    let called = Rc::new(RefCell::new(Vec::new()));
+    let _guard = socket.on_message({
+        let called = called.clone();
+        move |message| called.borrow_mut().push(number(&message))
+    });
     until("the rest", || called.borrow().len() as u64 == BURST - 1).await;
     numbers.extend(&*called.borrow());
     assert_consecutive(&numbers);

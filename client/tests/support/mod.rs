@@ -2,7 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::{cell::Cell, future::Future, pin::pin};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::pin,
+    rc::Rc,
+};
 
 use futures_util::{
     StreamExt,
@@ -10,8 +15,10 @@ use futures_util::{
 };
 use gloo_net::http::{Method, RequestBuilder};
 use gloo_timers::future::TimeoutFuture;
-use js_sys::Reflect;
+use js_sys::{Promise, Reflect};
 use talkback_client::{Message, Options, Socket, SocketStream};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 const DEADLINE_MS: u32 = 20_000;
 
@@ -115,6 +122,45 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// A task of its own, so that it goes on only if the socket wakes it, and not because something beside it was woken.
+pub(crate) struct Task<T>(Rc<RefCell<Option<T>>>);
+
+impl<T: 'static> Task<T> {
+    /// Runs until it waits for the socket.
+    pub(crate) async fn waiting(future: impl Future<Output = T> + 'static) -> Self {
+        let slot = Rc::new(RefCell::new(None));
+        let task = Self(slot.clone());
+        spawn_local(async move {
+            let outcome = future.await;
+            slot.replace(Some(outcome));
+        });
+        // Long enough for the task to begin, too short for the browser to deliver anything.
+        JsFuture::from(Promise::resolve(&JsValue::UNDEFINED)).await.unwrap();
+        assert!(task.0.borrow().is_none(), "it did not wait");
+        task
+    }
+
+    pub(crate) async fn outcome(self, what: &str) -> T {
+        until(what, || self.0.borrow().is_some()).await;
+        self.0.take().unwrap()
+    }
+}
+
+/// Does something while no new timer ever fires.
+pub(crate) fn without_timers<T>(action: impl FnOnce() -> T) -> T {
+    with_global("setTimeout", &js_sys::Function::new_no_args("return 0"), action)
+}
+
+/// Does something while a global has another value.
+pub(crate) fn with_global<T>(name: &str, value: &JsValue, action: impl FnOnce() -> T) -> T {
+    let (global, name) = (js_sys::global(), JsValue::from(name));
+    let own = Reflect::get(&global, &name).unwrap();
+    assert!(Reflect::set(&global, &name, value).unwrap());
+    let outcome = action();
+    assert!(Reflect::set(&global, &name, &own).unwrap());
+    outcome
 }
 
 /// Lets the browser deliver what is due.
