@@ -75,20 +75,18 @@ fn run<S>(engine: Engine, name: &str, scenario: &S) -> Result<(), String>
 where
     S: AsyncFn(&mut Stage) -> Outcome,
 {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        return Err("interrupted".to_owned());
-    }
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
-    let mut stage = runtime
-        .block_on(Stage::set(engine))
-        .map_err(|error| error.to_string())?;
+    let set = async {
+        tokio::select! {
+            stage = Stage::set(engine) => stage.map_err(|error| error.to_string()),
+            Failure(interrupted) = interruption() => Err(interrupted),
+        }
+    };
+    let mut stage = runtime.block_on(set)?;
     let acted = async {
         tokio::select! {
             outcome = scenario(&mut stage) => outcome,
-            _ = tokio::signal::ctrl_c() => {
-                INTERRUPTED.store(true, Ordering::Relaxed);
-                Err(Failure("interrupted".to_owned()))
-            }
+            interrupted = interruption() => Err(interrupted),
         }
     };
     // A failed assertion is a panic; the browser is still there to be looked at.
@@ -102,6 +100,18 @@ where
     });
     runtime.block_on(stage.browser.quit());
     report
+}
+
+/// Ends when the tests are to end early.
+async fn interruption() -> Failure {
+    if !INTERRUPTED.load(Ordering::Relaxed) {
+        // Where Ctrl-C cannot be listened to, it ends the process at once, as ever.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    Failure("interrupted".to_owned())
 }
 
 impl Stage {
