@@ -25,7 +25,7 @@ pub(crate) enum Route {
 impl Route {
     /// The room that the chat starts with.
     pub(crate) fn lobby() -> RoomName {
-        RoomName::parse("lobby").expect("the name follows the rule")
+        RoomName::parse("lobby").unwrap_or_else(|_| unreachable!("the name follows the rule"))
     }
 
     /// Reads a path as the browser gives it, percent-encoded. `/chat` alone is the lobby; every other path is the workbench.
@@ -77,18 +77,21 @@ pub(crate) fn chat_url(server_origin: &str, room: &RoomName, name: &str) -> Stri
 /// none if the address has another scheme or no host.
 pub(crate) fn http_echo_url(websocket_url: &str, server_origin: &str, message: &str) -> Option<String> {
     let url = websocket_url.trim();
-    let origin = match url.split_once("://") {
-        None if url.starts_with('/') => server_origin.to_owned(),
-        None => return None,
-        Some((scheme, rest)) => {
-            let scheme = match scheme.to_ascii_lowercase().as_str() {
-                "ws" | "http" => "http",
-                "wss" | "https" => "https",
-                _ => return None,
-            };
-            let host = rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())?;
-            format!("{scheme}://{host}")
-        }
+    let origin = if url.starts_with('/') {
+        server_origin.to_owned()
+    } else {
+        let (scheme, rest) = url.split_once(':')?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "ws" | "http" => "http",
+            "wss" | "https" => "https",
+            _ => return None,
+        };
+        let host = rest
+            .strip_prefix("//")?
+            .split(['/', '?', '#'])
+            .next()
+            .filter(|host| !host.is_empty())?;
+        format!("{scheme}://{host}")
     };
     Some(format!(
         "{origin}/echo?message={}",

@@ -1,4 +1,4 @@
-//! Numbers and bytes for readers: sizes, durations, times of day, hex.
+//! Numbers and bytes for readers: sizes, durations, hex.
 
 use std::fmt::Write;
 
@@ -40,20 +40,13 @@ pub(crate) fn duration(ms: f64, language: Language) -> String {
     }
 }
 
-/// A time of day `09:05:03` and its milliseconds `.042`, from the local clock's parts.
-pub(crate) fn time_of_day(hours: u32, minutes: u32, seconds: u32, milliseconds: u32) -> (String, String) {
-    (
-        format!("{hours:02}:{minutes:02}:{seconds:02}"),
-        format!(".{milliseconds:03}"),
-    )
-}
-
 /// Bytes as `0a ff 00`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     for (index, byte) in bytes.iter().enumerate() {
         let separator = if index == 0 { "" } else { " " };
-        write!(text, "{separator}{byte:02x}").expect("writing to a String cannot fail");
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = write!(text, "{separator}{byte:02x}");
     }
     text
 }
@@ -72,7 +65,8 @@ pub(crate) fn hex_dump(bytes: &[u8]) -> String {
                 }
             })
             .collect();
-        writeln!(text, "{:08x}  {:<47}  {ascii}", line * 16, hex(chunk)).expect("writing to a String cannot fail");
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = writeln!(text, "{:08x}  {:<47}  {ascii}", line * 16, hex(chunk));
     }
     text
 }

@@ -23,10 +23,11 @@ pub(crate) enum Line {
 impl Line {
     /// Reads `[name] text`. A server that writes otherwise is shown as it is, from nobody.
     pub(crate) fn parse(received: &str) -> (Option<&str>, &str) {
-        received
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once("] "))
-            .map_or((None, received), |(from, text)| (Some(from), text))
+        // A name has no bracket, so the first one ends it.
+        match received.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((from, rest)) if rest.starts_with(' ') => (Some(from), &rest[1..]),
+            _ => (None, received),
+        }
     }
 }
 

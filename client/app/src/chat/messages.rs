@@ -1,6 +1,6 @@
 //! The conversation, oldest first. Texts are text nodes: nothing that arrives is ever read as HTML.
 
-use yew::{Html, classes, html};
+use yew::{Html, html};
 
 use super::line::Line;
 use crate::{
@@ -32,7 +32,7 @@ fn message(row: &Row<Line>, language: Language) -> Html {
             </li>
         },
         Line::Said { from, text, own } => html! {
-            <li key={row.number} class={classes!("said", own.then_some("own"))} data-direction={if *own { "out" } else { "in" }}>
+            <li key={row.number} class="said" data-direction={if *own { "out" } else { "in" }}>
                 <div class="by">
                     <span class="from">{ from.clone() }</span>
                     if *own {

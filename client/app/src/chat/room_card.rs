@@ -17,10 +17,10 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
         ..TextField::new(id, label, value, act.reform(move |text| Action::Edit(field, text)))
     };
-    let submit = |action: Action| {
+    let submit = |action: fn() -> Action| {
         act.reform(move |event: SubmitEvent| {
             event.prevent_default();
-            action.clone()
+            action()
         })
     };
     let name = TextField {
@@ -37,25 +37,37 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         .as_ref()
         .filter(|fault| !fault.is_of(&Field::Message))
         .map(|fault| &fault.message);
+    // Never useful at once, so they take turns in one place.
+    let join_or_leave = if state.phase.is_over() {
+        let label = if state.phase.was_lost() {
+            Text::Rejoin
+        } else {
+            Text::Join
+        };
+        html! { <button key="join" id="chat_join" class="primary" type="submit" disabled={state.room.is_none()}>{ text(label) }</button> }
+    } else {
+        html! {
+            <button key="leave" id="chat_leave" type="button" disabled={!can_leave} onclick={act.reform(|_| Action::Leave)}>
+                { text(Text::Leave) }
+            </button>
+        }
+    };
     html! {
         <div class="card room">
             <div class="card-head">
                 <h2><span class="quiet">{ text(Text::Room) }{ " " }</span><span id="chat_room">{ state.room_text() }</span></h2>
                 { state_badge("chat_state", &state.phase, now, language) }
             </div>
-            <form class="inline" onsubmit={submit(Action::Join)}>
-                { name.draw(language) }
-                <button id="chat_join" class="primary" type="submit" disabled={!state.phase.is_over() || state.room.is_none()}>
-                    { text(if state.phase.was_lost() { Text::Rejoin } else { Text::Join }) }
-                </button>
-                <button id="chat_leave" type="button" disabled={!can_leave} onclick={act.reform(|_| Action::Leave)}>
-                    { text(Text::Leave) }
-                </button>
-            </form>
-            <form class="inline" onsubmit={submit(Action::Go)}>
-                { other_room.draw(language) }
-                <button id="chat_go" type="submit">{ text(Text::Go) }</button>
-            </form>
+            <div class="room-forms">
+                <form class="inline" onsubmit={submit(|| Action::Join)}>
+                    { name.draw(language) }
+                    { join_or_leave }
+                </form>
+                <form class="inline" onsubmit={submit(|| Action::Go)}>
+                    { other_room.draw(language) }
+                    <button id="chat_go" type="submit">{ text(Text::Go) }</button>
+                </form>
+            </div>
             { fault_line(fault, waiting_hint(&state.phase, now), language) }
         </div>
     }

@@ -39,7 +39,7 @@ pub(crate) struct State {
 }
 
 /// What the user did or what happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Action {
     Edit(Field, String),
     /// The path names another room, or none that is possible.
@@ -61,7 +61,7 @@ pub(crate) enum Action {
 }
 
 /// What is to be done outside.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
     Open(String),
     Send(String),
@@ -195,7 +195,7 @@ impl State {
 
     fn leave(&mut self, now: f64) -> Vec<Effect> {
         if let Some(end) = self.phase.cancelled() {
-            return vec![Effect::Terminate, notice(Message::Ended(end))];
+            return vec![Effect::Terminate, notice(Message::Closed(end))];
         }
         if !self.phase.is_open() {
             return Vec::new();
@@ -257,7 +257,7 @@ impl State {
         if matches!(end, End::NeverOpened(_)) {
             self.fault = Some(Fault::of_connection(Message::Ended(end.clone())));
         }
-        let mut effects = vec![notice(Message::Ended(end))];
+        let mut effects = vec![notice(Message::Closed(end))];
         match self.unconfirmed.give_up() {
             0 => {}
             lost => effects.push(notice(Message::Unconfirmed(lost))),

@@ -13,7 +13,7 @@ use crate::i18n::{Message, UrlProblem};
 const BUFFER_POLL_MS: u32 = 100;
 
 /// What happened to the connection.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Event {
     Opened {
         protocol: String,
@@ -94,8 +94,8 @@ impl Driver {
             SendErrorKind::NotOpen(state) => Message::NotSent(*state),
             SendErrorKind::Full { buffered, .. } => Message::BufferFull(*buffered),
             SendErrorKind::Rejected(reason) => Message::RefusedByBrowser(reason.clone()),
-            // Reported by the sink only; a plain send tells it as NotOpen.
-            other => Message::RefusedByBrowser(other.to_string()),
+            // The sink alone reports other kinds; a plain send tells the end of the connection as NotOpen.
+            _ => Message::NotSent(ReadyState::Closed),
         })?;
         live.events.emit(Event::Buffered(live.socket.buffered_amount()));
         Ok(())
@@ -139,7 +139,9 @@ fn explain(error: &ConnectError) -> Message {
         ConnectError::Fragment { .. } => Message::BadUrl(UrlProblem::Fragment),
         ConnectError::Subprotocol { name, .. } => Message::BadSubprotocol(name.clone()),
         ConnectError::MixedContent { .. } => Message::MixedContent,
-        other => Message::RefusedByBrowser(other.to_string()),
+        ConnectError::Refused { reason } => Message::RefusedByBrowser(reason.clone()),
+        // What comes later comes as an event; nothing else is told before.
+        _ => Message::Unsupported,
     }
 }
 
@@ -154,7 +156,9 @@ fn url_problem(url: &str) -> UrlProblem {
         _ if url.is_empty() => UrlProblem::Empty,
         Some((scheme, _))
             if scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
                 && !["ws", "wss", "http", "https"]
                     .iter()
                     .any(|known| scheme.eq_ignore_ascii_case(known)) =>

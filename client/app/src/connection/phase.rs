@@ -67,6 +67,16 @@ pub(crate) enum End {
     Forced { open_ms: f64 },
 }
 
+impl End {
+    /// What the browser reported; none if the page ended it without the server.
+    pub(crate) fn frame(&self) -> Option<&Closed> {
+        match self {
+            Self::NeverOpened(closed) | Self::Lost { closed, .. } | Self::Finished { closed, .. } => Some(closed),
+            Self::Cancelled | Self::Forced { .. } => None,
+        }
+    }
+}
+
 impl Phase {
     /// The state in the standard's words, as the socket itself would report it.
     pub(crate) fn ready_state(&self) -> ReadyState {

@@ -50,7 +50,7 @@ impl<'a> TextField<'a> {
                 <input
                     {id}
                     type="text"
-                    class={self.code.then_some("code")}
+                    data-code={self.code.then_some("")}
                     value={self.value.to_owned()}
                     oninput={self.oninput.reform(|event: InputEvent| text_of(&event))}
                     disabled={self.disabled}

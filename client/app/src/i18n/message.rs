@@ -37,7 +37,10 @@ pub(crate) enum Message {
         room: String,
         name: String,
     },
+    /// How a connection ended, in a sentence.
     Ended(End),
+    /// The same after the close code and reason, where there are any.
+    Closed(End),
     ReasonBytes(usize),
     RowsDropped(u64),
     DetailCut {
@@ -112,6 +115,7 @@ impl Message {
             Self::Opened { protocol } => format!("Connected with subprotocol {protocol}."),
             Self::Joined { room, name } => format!("You joined {room} as {name}."),
             Self::Ended(end) => ended_english(end),
+            Self::Closed(end) => frame(end) + &ended_english(end),
             Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} bytes"),
             Self::RowsDropped(1) => "1 older row dropped".into(),
             Self::RowsDropped(rows) => format!("{rows} older rows dropped"),
@@ -164,6 +168,7 @@ impl Message {
             Self::Opened { protocol } => format!("已连接，子协议 {protocol}"),
             Self::Joined { room, name } => format!("您以“{name}”加入了 {room}"),
             Self::Ended(end) => ended_chinese(end),
+            Self::Closed(end) => frame(end) + &ended_chinese(end),
             Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} 字节"),
             Self::RowsDropped(rows) => format!("已丢弃较早的 {rows} 行"),
             Self::DetailCut { shown, total } => {
@@ -195,6 +200,15 @@ fn name_rule_chinese(error: &NameError, rule: &str) -> String {
     }
 }
 
+/// `4000 “bye” `, or nothing.
+fn frame(end: &End) -> String {
+    match end.frame() {
+        None => String::new(),
+        Some(Closed { code, reason }) if reason.is_empty() => format!("{code} "),
+        Some(Closed { code, reason }) => format!("{code} “{reason}” "),
+    }
+}
+
 fn ended_english(end: &End) -> String {
     let after = |ms: f64| format::duration(ms, Language::English);
     match end {
@@ -206,7 +220,7 @@ fn ended_english(end: &End) -> String {
                 Side::Page => "this page",
                 Side::Server => "the server",
             };
-            format!("{}. By {by}, after {}.", meaning(closed, Language::English), after(*open_ms))
+            format!("{} (by {by}, after {})", meaning(closed, Language::English), after(*open_ms))
         }
         End::Forced { open_ms } => {
             format!("Ended by this page: the server did not answer the close within 5 s. Open for {}.", after(*open_ms))
@@ -292,10 +306,34 @@ mod tests {
             open_ms: 3_210.0,
         };
         let [page, page_zh] = both(&Message::Ended(end(Side::Page)));
-        assert_eq!(page, "Closed normally, no code given. By this page, after 3.2 s.");
+        assert_eq!(page, "Closed normally, no code given (by this page, after 3.2 s)");
         assert_eq!(page_zh, "已正常关闭，对方未给状态码（由本页面关闭，持续 3.2 秒）");
-        let [server, _] = both(&Message::Ended(end(Side::Server)));
-        assert!(server.contains("By the server"), "{server}");
+        let [server, _] = both(&Message::Closed(end(Side::Server)));
+        assert!(server.starts_with("1005 Closed normally"), "{server}");
+        assert!(server.contains("by the server"), "{server}");
+    }
+
+    #[test]
+    fn a_reason_is_quoted_behind_its_code_and_a_cancelled_connection_has_neither() {
+        let closed = Closed {
+            code: 4000,
+            reason: "bye".into(),
+        };
+        let end = End::Finished {
+            closed,
+            by: Side::Server,
+            open_ms: 0.0,
+        };
+        let [english, chinese] = both(&Message::Closed(end));
+        assert_eq!(
+            english,
+            "4000 “bye” A code of the application's own (by the server, after 0.0 s)"
+        );
+        assert!(chinese.starts_with("4000 “bye” 应用自定义代码"), "{chinese}");
+        assert_eq!(
+            both(&Message::Closed(End::Cancelled))[0],
+            "Cancelled before it was open."
+        );
     }
 
     #[test]

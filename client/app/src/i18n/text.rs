@@ -63,7 +63,7 @@ texts! {
     Message: "Message", "消息";
     Send: "Send", "发送";
     SendHttp: "Send over HTTP", "用 HTTP 发送";
-    SendHint: "Ctrl+Enter sends. HTTP asks GET /echo of the same server.", "Ctrl+Enter 发送。HTTP 请求同一服务器的 GET /echo。";
+    SendHint: "Ctrl+Enter sends. HTTP asks GET /echo.", "Ctrl+Enter 发送。HTTP 请求 GET /echo。";
 
     // The workbench: log.
     ReceivedMessages: "Received Messages", "收到的消息";

@@ -39,7 +39,7 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
                 <label for="message">{ Text::Message.in_language(language) }</label>
                 <span class="note">{ format::size(state.message.len() as u64) }</span>
                 <textarea
-                    id="message" class="code" rows="4" spellcheck="false" value={state.message.clone()} {onkeydown}
+                    id="message" class="code" rows="3" spellcheck="false" value={state.message.clone()} {onkeydown}
                     oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />

@@ -13,7 +13,6 @@ use crate::{
 
 pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
-    let on = |action: Action| act.reform(move |_| action.clone());
     let field = |id: &'static str, label: Text, value, field: Field| TextField {
         invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
         code: true,
@@ -45,11 +44,11 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
     // Both are of one size and never useful at once, so they take turns in one place.
     let second_button = if matches!(state.phase, Phase::Connecting { .. }) {
         html! {
-            <button key="cancel" id="cancel_connect" type="button" onclick={on(Action::Cancel)}>{ text(Text::Cancel) }</button>
+            <button key="cancel" id="cancel_connect" type="button" onclick={act.reform(|_| Action::Cancel)}>{ text(Text::Cancel) }</button>
         }
     } else {
         html! {
-            <button key="close" id="close_websocket" type="button" disabled={!state.phase.is_open()} onclick={on(Action::Close)}>
+            <button key="close" id="close_websocket" type="button" disabled={!state.phase.is_open()} onclick={act.reform(|_| Action::Close)}>
                 { text(Text::Close) }
             </button>
         }

@@ -42,25 +42,10 @@ fn negotiated(value: Option<&String>, language: Language) -> Html {
 /// Code, reason and meaning of the last close; a dash while there was none.
 fn close_info(phase: &Phase, language: Language) -> Html {
     let Phase::Closed(end) = phase else { return quiet("–") };
-    let (closed, explanation) = match end {
+    match end {
         // The error line explains at length.
-        End::NeverOpened(closed) => (Some(closed), close_meaning(closed.code, language).to_owned()),
-        End::Lost { closed, .. } | End::Finished { closed, .. } => {
-            (Some(closed), Message::Ended(end.clone()).in_language(language))
-        }
-        End::Cancelled | End::Forced { .. } => (None, Message::Ended(end.clone()).in_language(language)),
-    };
-    html! {
-        <>
-            if let Some(closed) = closed {
-                <code>{ closed.code }</code>
-                if !closed.reason.is_empty() {
-                    { " " }<q>{ closed.reason.clone() }</q>
-                }
-                { " " }
-            }
-            { explanation }
-        </>
+        End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code, language)).into(),
+        end => Message::Closed(end.clone()).in_language(language).into(),
     }
 }
 

@@ -42,8 +42,8 @@ impl Content {
         match payload {
             Payload::Text(text) => Self::Text(text.into_string()),
             Payload::Binary(bytes) => Self::Binary(bytes.into_vec()),
-            // The page asks for ArrayBuffers, so this cannot arrive; a size is still better than nothing.
-            Payload::Blob(blob) => Self::Text(format!("Blob, {} B", blob.size())),
+            // The page asks for ArrayBuffers, so this cannot arrive.
+            Payload::Blob(_) => Self::Binary(Vec::new()),
         }
     }
 

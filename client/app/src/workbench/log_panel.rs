@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use wasm_bindgen::{JsCast, prelude::Closure};
-use web_sys::{Element, HtmlElement, KeyboardEvent, ResizeObserver};
-use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
+use gloo_events::EventListener;
+use web_sys::{Element, HtmlElement, KeyboardEvent};
+use yew::{Component, Context, Html, NodeRef, Properties, html};
 
 use super::{
     detail_pane::DetailPane,
@@ -37,7 +37,7 @@ pub(crate) struct LogPanel {
     rows: NodeRef,
     detail: NodeRef,
     _subscription: Subscription,
-    resize: Option<ResizeWatch>,
+    _resize: EventListener,
 }
 
 /// What happened to the list.
@@ -62,6 +62,7 @@ impl Component for LogPanel {
 
     fn create(ctx: &Context<Self>) -> Self {
         let log = ctx.props().log.read();
+        let resized = ctx.link().clone();
         Self {
             list: ListView::default(),
             first: log.first_number(),
@@ -72,7 +73,9 @@ impl Component for LogPanel {
             rows: NodeRef::default(),
             detail: NodeRef::default(),
             _subscription: ctx.props().log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
-            resize: None,
+            _resize: EventListener::new(&browser::window(), "resize", move |_| {
+                resized.send_message(Msg::Measured)
+            }),
         }
     }
 
@@ -86,7 +89,7 @@ impl Component for LogPanel {
                     .log_changed(log.last_number(), ctx.link().callback(|()| Msg::Announce));
             }
             Msg::Announce => self.announcer.read(&log.read(), *language),
-            Msg::Measured => return self.measure(),
+            Msg::Measured => return self.measure(log.read().len()),
             Msg::Move(movement) => {
                 let log = log.read();
                 self.list.move_selection(movement, log.first_number(), log.len());
@@ -157,18 +160,16 @@ impl Component for LogPanel {
         }
     }
 
-    fn rendered(&mut self, ctx: &Context<Self>, first_render: bool) {
+    fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
         let log = ctx.props().log.read();
         let places = self.list.drawn(log.len());
         // Through the CSSOM: a `style` attribute would need `unsafe-inline` in the content security policy.
         set_style(&self.space, "height", log.len());
         set_style(&self.rows, "top", places.start);
         self.scroll_to_state();
-        if first_render {
-            self.resize = ResizeWatch::new(&self.viewport, ctx.link().callback(|()| Msg::Measured));
-            if self.measure() {
-                ctx.link().send_message(Msg::LogChanged);
-            }
+        // The first drawing guessed the height, and an opened or closed detail pane changes it.
+        if self.measure(log.len()) {
+            ctx.link().send_message(Msg::LogChanged);
         }
     }
 }
@@ -245,18 +246,18 @@ impl LogPanel {
         self.first = first;
     }
 
-    /// Takes over where the element is scrolled to; says whether other rows must be drawn.
-    fn measure(&mut self) -> bool {
+    /// Takes over where the element is scrolled to and how high it is; says whether something else must be drawn.
+    fn measure(&mut self, total: usize) -> bool {
         let Some(element) = self.viewport.cast::<Element>() else {
             return false;
         };
-        let before = self.list;
+        let before = (self.list.drawn(total), self.list.follow);
         self.list.scrolled(
             f64::from(element.scroll_top()),
             f64::from(element.client_height()),
             f64::from(element.scroll_height()),
         );
-        before != self.list
+        before != (self.list.drawn(total), self.list.follow)
     }
 
     /// Scrolls the element to where the state wants it.
@@ -311,29 +312,5 @@ fn set_style(element: &NodeRef, property: &str, rows: usize) {
         let pixels = format!("{}px", rows * ROW_PIXELS as usize);
         // The property names are valid, so setting them cannot fail.
         let _: Result<(), wasm_bindgen::JsValue> = element.style().set_property(property, &pixels);
-    }
-}
-
-/// Watches the size of an element until it is dropped.
-struct ResizeWatch {
-    observer: ResizeObserver,
-    _callback: Closure<dyn FnMut()>,
-}
-
-impl ResizeWatch {
-    fn new(element: &NodeRef, changed: Callback<()>) -> Option<Self> {
-        let callback = Closure::<dyn FnMut()>::new(move || changed.emit(()));
-        let observer = ResizeObserver::new(callback.as_ref().unchecked_ref()).ok()?;
-        observer.observe(&element.cast::<Element>()?);
-        Some(Self {
-            observer,
-            _callback: callback,
-        })
-    }
-}
-
-impl Drop for ResizeWatch {
-    fn drop(&mut self) {
-        self.observer.disconnect();
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct State {
 }
 
 /// What the user did or what happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Action {
     Edit(Field, String),
     Connect,
@@ -58,7 +58,7 @@ pub(crate) enum Action {
 }
 
 /// What is to be done outside.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
     Open {
         url: String,
@@ -96,7 +96,7 @@ impl State {
             Action::Connect => return self.connect(now),
             Action::Cancel => {
                 if let Some(end) = self.phase.cancelled() {
-                    return vec![Effect::Terminate, notice(Message::Ended(end))];
+                    return vec![Effect::Terminate, notice(Message::Closed(end))];
                 }
             }
             Action::Close => return self.close(now),
@@ -216,10 +216,10 @@ impl State {
                 if matches!(end, End::NeverOpened(_)) {
                     self.fail(Field::Url, Message::Ended(end.clone()));
                 }
-                vec![notice(Message::Ended(end))]
+                vec![notice(Message::Closed(end))]
             }
             Event::CloseOverdue => match self.phase.forced(now) {
-                Some(end) => vec![Effect::Terminate, notice(Message::Ended(end))],
+                Some(end) => vec![Effect::Terminate, notice(Message::Closed(end))],
                 None => Vec::new(),
             },
         }

@@ -138,7 +138,7 @@ fn a_lost_connection_says_how_many_messages_did_not_come_back_and_can_be_rejoine
     let effects = state.update(closed(1006), 10.0);
     assert!(matches!(
         &effects[0],
-        Effect::Record(Line::Notice(Message::Ended(End::Lost { .. })))
+        Effect::Record(Line::Notice(Message::Closed(End::Lost { .. })))
     ));
     assert_eq!(effects[1], notice(Message::Unconfirmed(1)));
     assert!(state.phase.was_lost());

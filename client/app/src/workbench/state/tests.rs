@@ -128,7 +128,7 @@ fn connecting_can_be_cancelled_and_the_late_close_says_nothing_more() {
     state.update(Action::Connect, 0.0);
     assert_eq!(
         state.update(Action::Cancel, 1.0),
-        [Effect::Terminate, notice(Message::Ended(End::Cancelled))]
+        [Effect::Terminate, notice(Message::Closed(End::Cancelled))]
     );
     assert_eq!(state.update(closed(1006), 2.0), []);
     assert_eq!(state.phase, Phase::Closed(End::Cancelled));
@@ -202,7 +202,7 @@ fn a_close_that_is_never_answered_is_forced_once() {
     let end = End::Forced { open_ms: 6_000.0 };
     assert_eq!(
         state.update(Action::Connection(Event::CloseOverdue), 6_010.0),
-        [Effect::Terminate, notice(Message::Ended(end))]
+        [Effect::Terminate, notice(Message::Closed(end))]
     );
 }
 
