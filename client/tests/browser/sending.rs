@@ -134,10 +134,11 @@ async fn a_sink_stops_at_the_high_mark_and_goes_on_when_the_peer_reads() {
 #[wasm_bindgen_test]
 async fn a_waiting_sink_goes_on_without_timers_when_messages_come() {
     let (mut socket, id) = full().await;
-    let mut feeding = socket.feed(chunk());
-    assert!(without_timers(|| (&mut feeding).now_or_never()).is_none());
+    let mut feeding = Box::pin(async move { socket.feed(chunk()).await });
+    assert!(without_timers(|| feeding.as_mut().now_or_never()).is_none());
+    let feeding = Task::waiting(feeding).await;
     release("/stall", &id).await;
-    within("the sink goes on", feeding).await.unwrap();
+    feeding.outcome("the sink goes on").await.unwrap();
 }
 
 #[wasm_bindgen_test]
