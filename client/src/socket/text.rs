@@ -7,6 +7,11 @@ use js_sys::JsString;
 /// A received text stays in JavaScript until it is read as `str`: one that is only shown (in a text node), forwarded or dropped
 /// is never copied into wasm, and what waits in the queue does not grow the wasm memory, which never shrinks.
 ///
+/// Measured in Chromium on 2 busy cores: 1 MiB of ASCII takes 4 ms to become a Rust string and 1 ms to become a JavaScript string
+/// again, 1 MiB of Chinese 2.3 and 3 ms, and handing the JavaScript string on takes 1 us. 16 MiB of received text take no wasm memory
+/// before they are read, and 16 MiB after:
+/// `cargo test --release -p talkback-client --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
+///
 /// JavaScript strings may hold lone surrogates, which are no characters and have no UTF-8: each becomes U+FFFD, when read as
 /// `str` as well as when sent, as the standard's [USVString](https://webidl.spec.whatwg.org/#idl-USVString) says. Received
 /// text never has any.
@@ -27,6 +32,7 @@ impl Text {
 
     /// The text; the first call on a received one converts it.
     pub fn as_str(&self) -> &str {
+        // `TextEncoder.encode` and a copy take longer at most sizes, up to eight times as long.
         self.rust
             .get_or_init(|| self.js.get().map(String::from).unwrap_or_default())
     }
