@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    ops::Range,
     os::fd::OwnedFd,
     time::Duration,
 };
@@ -15,11 +16,13 @@ use rustix::{
 
 use crate::frame::Incoming;
 
-/// Ephemeral ports that one source address surely has (Linux offers 28,232 by default).
-const PORTS_PER_ADDRESS: usize = 20_000;
+/// Linux offers 28,232 ephemeral ports by default; when half of an address's are taken, finding the next takes milliseconds.
+const PORTS_PER_ADDRESS: usize = 10_000;
 /// The key and the answer of [RFC 6455, section 1.3](https://www.rfc-editor.org/rfc/rfc6455#section-1.3).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Handshakes that run at the same time, so that opening thousands does not take a turn of both processes for each.
+pub const AT_ONCE: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the clients connect and what they speak there.
@@ -57,7 +60,7 @@ struct Connection {
 }
 
 impl Clients {
-    /// Opens `count` connections to `target`. Source addresses count up from `source`, one for every 20,000 connections.
+    /// Opens `count` connections to `target`. Source addresses count up from `source`, one for every 10,000 connections.
     ///
     /// # Errors
     /// When a connection or its handshake fails.
@@ -76,32 +79,45 @@ impl Clients {
             ],
             arrived: Vec::with_capacity(1024),
         };
-        for index in 0..count {
-            let offset = u32::try_from(index / PORTS_PER_ADDRESS)?;
-            let source = Ipv4Addr::from_bits(source.to_bits() + offset);
+        while clients.connections.len() < count {
+            let first = clients.connections.len();
+            let last = count.min(first + AT_ONCE);
             clients
-                .add(target, source)
-                .with_context(|| format!("connection {} of {count}", index + 1))?;
+                .add(target, source, first..last)
+                .with_context(|| format!("connections {} to {last} of {count}", first + 1))?;
+            // Opening thousands can take longer than a server waits for the answer to a ping.
+            let early = clients.receive(Duration::ZERO)?;
+            ensure!(early.is_empty(), "a message came before any was sent");
         }
         Ok(clients)
     }
 
-    fn add(&mut self, target: &Target, source: Ipv4Addr) -> Result<()> {
-        let mut stream = open(target.address, source).context("cannot connect")?;
-        let mut incoming = Incoming::default();
-        if let Some(path) = &target.path {
-            let early = shake_hands(&mut stream, target.address, path).context("the WebSocket handshake failed")?;
-            let messages = incoming.accept(&early, &self.expected, &mut Vec::new())?;
-            ensure!(messages == 0, "a message came before any was sent");
+    fn add(&mut self, target: &Target, source: Ipv4Addr, indices: Range<usize>) -> Result<()> {
+        let mut opened = Vec::new();
+        for index in indices {
+            let offset = u32::try_from(index / PORTS_PER_ADDRESS)?;
+            let source = Ipv4Addr::from_bits(source.to_bits() + offset);
+            let mut stream = open(target.address, source).context("cannot connect")?;
+            if let Some(path) = &target.path {
+                stream.write_all(request(target.address, path).as_bytes())?;
+            }
+            opened.push((index, stream));
         }
-        let index = self.connections.len() as u64;
-        epoll::add(
-            &self.epoll,
-            &stream,
-            epoll::EventData::new_u64(index),
-            epoll::EventFlags::IN,
-        )?;
-        self.connections.push(Connection { stream, incoming });
+        for (index, mut stream) in opened {
+            let mut incoming = Incoming::default();
+            if target.path.is_some() {
+                let early = accepted(&mut stream).context("the WebSocket handshake failed")?;
+                let messages = incoming.accept(&early, &self.expected, &mut Vec::new())?;
+                ensure!(messages == 0, "a message came before any was sent");
+            }
+            epoll::add(
+                &self.epoll,
+                &stream,
+                epoll::EventData::new_u64(index as u64),
+                epoll::EventFlags::IN,
+            )?;
+            self.connections.push(Connection { stream, incoming });
+        }
         Ok(())
     }
 
@@ -169,13 +185,15 @@ fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Returns what the server sent right behind its answer.
-fn shake_hands(stream: &mut TcpStream, address: SocketAddrV4, path: &str) -> Result<Vec<u8>> {
-    let request = format!(
+fn request(address: SocketAddrV4, path: &str) -> String {
+    format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    )
+}
+
+/// Reads the answer to [`request`] and returns what the server sent right behind it.
+fn accepted(stream: &mut TcpStream) -> Result<Vec<u8>> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let mut answer = Vec::new();
     let end = loop {

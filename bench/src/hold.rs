@@ -4,20 +4,21 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::{Ipv4Addr, SocketAddrV4},
     process::{Child, ChildStdin, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    clients::{Clients, Target},
+    clients::{AT_ONCE, Clients, Target},
     frame, process,
 };
 
 /// Every connection has carried one message of this many bytes before it falls idle, so buffers that appear with the
 /// first message count.
 const MESSAGE_BYTES: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Files a process needs besides its connections.
 pub const SPARE_FILES: u64 = 200;
 
@@ -55,18 +56,22 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
         arguments.source,
         frame::server_text(&text),
     )?;
-    for client in 0..arguments.connections {
-        clients.send(client, &frame::masked_text(&text))?;
-    }
-    let mut missing = arguments.connections as u64;
-    while missing > 0 {
-        let arrived = clients.receive(Duration::from_secs(10))?;
-        ensure!(
-            !arrived.is_empty(),
-            "{missing} of {} echoes are missing",
-            arguments.connections
-        );
-        missing -= arrived.iter().map(|arrival| arrival.messages).sum::<u64>();
+    let text = frame::masked_text(&text);
+    for first in (0..arguments.connections).step_by(AT_ONCE) {
+        let clients_now = first..arguments.connections.min(first + AT_ONCE);
+        let mut missing = clients_now.len() as u64;
+        for client in clients_now {
+            clients.send(client, &text)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "{missing} echoes are missing");
+            missing -= clients
+                .receive(PATIENCE)?
+                .iter()
+                .map(|arrival| arrival.messages)
+                .sum::<u64>();
+        }
     }
     println!("held {}", clients.count());
     std::thread::spawn(|| {
