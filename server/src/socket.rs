@@ -94,7 +94,7 @@ impl Socket {
     ///
     /// Cancel safety: a message is either queued or not; a dropped call has not queued it.
     pub async fn send(&self, message: impl Into<Message> + Send) -> Result<(), SendError> {
-        self.sender.send(message).await
+        self.sender.shared.send(message.into()).await
     }
 
     /// Starts to close the socket, behind everything that is queued. The handler may end right away; the answer is waited for

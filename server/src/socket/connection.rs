@@ -131,9 +131,11 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
         match self.queue(message, SEND_WAITS_AT, true) {
-            Err(SendError::Full(message)) => self.send_slowly(message).await,
+            // Boxed, because every handler's future holds the state of its calls, and this one is rare.
+            Err(SendError::Full(message)) => Box::pin(self.send_slowly(message)).await,
             result => result,
         }
     }
@@ -155,6 +157,7 @@ impl Shared {
         self.queue(message, usize::MAX, false)
     }
 
+    #[inline]
     fn queue(&self, message: Message, max_bytes: usize, waits: bool) -> Result<(), SendError> {
         let options = self.options();
         let max_bytes = max_bytes.min(options.queue_bytes);

@@ -114,7 +114,8 @@ impl Upgrade {
             let _permit = permit;
             sockets.metrics().sockets_opened.add_one();
             let socket = sockets.register(Shared::new(stream, unread, sockets.clone()));
-            let handler = handler(Socket::new(socket.clone(), subprotocol));
+            // Boxed, so that the task holds it once and not in each of its states.
+            let handler = Box::pin(handler(Socket::new(socket.clone(), subprotocol)));
             task::run(socket, handler, path, finish).await;
         });
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();

@@ -1,0 +1,189 @@
+//! The page and its files: types, caching, compression, policy.
+
+mod support;
+
+use std::path::Path;
+
+use support::{Server, assert_contains};
+use talkback_server::Config;
+use tempfile::TempDir;
+
+const HASHED: &str = "talkback-app-0123456789abcdef";
+
+async fn server_with(files: &[(&str, &str)]) -> (Server, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        write(directory.path(), name, content);
+    }
+    let config = Config {
+        assets: directory.path().to_owned(),
+        ..Config::default()
+    };
+    (Server::with(config).await, directory)
+}
+
+fn write(directory: &Path, name: &str, content: &str) {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+#[tokio::test]
+async fn the_page_is_served_at_all_its_addresses_with_a_strict_policy() {
+    // The hash is that of the CSP standard's own example.
+    let html = "<!DOCTYPE html><script type=\"module\">alert('Hello, world.');</script>";
+    let (server, _files) = server_with(&[("index.html", html)]).await;
+    for path in ["/", "/index.html", "/echo", "/chat/lobby", "/chat/%E5%A4%A7%E5%8E%85"] {
+        let answer = server.get(path, "").await;
+        assert_contains(&answer, "HTTP/1.1 200 OK");
+        assert_eq!(body(&answer), html, "{path}");
+        assert_eq!(header(&answer, "content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(header(&answer, "cache-control"), Some("no-cache"));
+        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
+        assert_eq!(header(&answer, "referrer-policy"), Some("same-origin"));
+        assert_eq!(
+            header(&answer, "content-security-policy"),
+            Some(
+                "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' \
+                 'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='; style-src 'self'; img-src 'self' data: blob:; \
+                 connect-src 'self' ws: wss:; manifest-src 'self'; worker-src 'self'; base-uri 'self'; form-action 'none'; \
+                 frame-ancestors 'none'"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilt_page_is_served_without_a_restart_and_an_unchanged_one_is_not_sent_again() {
+    let (server, files) = server_with(&[("index.html", "<script>one</script>")]).await;
+    let first = server.get("/", "").await;
+    let tag = header(&first, "etag").unwrap();
+    let again = server.get("/", &format!("If-None-Match: {tag}\r\n")).await;
+    assert_contains(&again, "304 Not Modified");
+    write(files.path(), "index.html", "<script>second</script>");
+    let second = server.get("/", &format!("If-None-Match: {tag}\r\n")).await;
+    assert_eq!(body(&second), "<script>second</script>");
+    assert_ne!(
+        header(&first, "content-security-policy"),
+        header(&second, "content-security-policy")
+    );
+}
+
+#[tokio::test]
+async fn files_have_their_types_and_hashed_ones_are_kept_for_ever() {
+    let (js, wasm) = (format!("{HASHED}.js"), format!("{HASHED}_bg.wasm"));
+    let files = [
+        (js.as_str(), "js"),
+        (&wasm, "wasm"),
+        ("favicon.svg", "<svg/>"),
+        ("assets/style-0123456789abcdef.css", "css"),
+    ];
+    let (server, _files) = server_with(&files).await;
+    for (path, kind, immutable) in [
+        (format!("/{js}"), "text/javascript", true),
+        (format!("/{wasm}"), "application/wasm", true),
+        ("/favicon.svg".to_owned(), "image/svg+xml", false),
+        ("/assets/style-0123456789abcdef.css".to_owned(), "text/css", true),
+        // Trunk's public_url may put /assets before names that lie at the top.
+        (format!("/assets/{wasm}"), "application/wasm", true),
+    ] {
+        let answer = server.get(&path, "").await;
+        assert_contains(&answer, "200 OK");
+        assert_contains(header(&answer, "content-type").unwrap(), kind);
+        let rule = if immutable {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
+        };
+        assert_eq!(header(&answer, "cache-control"), Some(rule), "{path}");
+        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn precompressed_files_are_served_to_those_who_take_them_with_the_type_of_the_original() {
+    let wasm = format!("{HASHED}_bg.wasm");
+    let files = [
+        (wasm.clone(), "plain"),
+        (format!("{wasm}.br"), "brotli"),
+        (format!("{wasm}.gz"), "gzip"),
+    ];
+    let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), *content)).collect();
+    let (server, _files) = server_with(&files).await;
+    for (accepts, coding, content) in [
+        ("gzip, deflate, br", Some("br"), "brotli"),
+        ("gzip", Some("gzip"), "gzip"),
+        ("identity", None, "plain"),
+    ] {
+        let answer = server
+            .get(&format!("/{wasm}"), &format!("Accept-Encoding: {accepts}\r\n"))
+            .await;
+        assert_eq!(header(&answer, "content-encoding"), coding);
+        assert_eq!(body(&answer), content);
+        assert_eq!(header(&answer, "content-type"), Some("application/wasm"));
+        assert_contains(header(&answer, "vary").unwrap(), "accept-encoding");
+    }
+}
+
+#[tokio::test]
+async fn missing_files_are_not_found_and_never_cached_for_ever() {
+    let (server, _files) = server_with(&[("index.html", "page")]).await;
+    for path in [
+        format!("/{HASHED}.js"),
+        format!("/assets/{HASHED}.js"),
+        "/no/such/page".to_owned(),
+    ] {
+        let answer = server.get(&path, "").await;
+        assert_contains(&answer, "404 Not Found");
+        assert!(
+            header(&answer, "cache-control").is_none_or(|rule| !rule.contains("immutable")),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_outside_the_directory_can_be_read() {
+    let (server, files) = server_with(&[("site/index.html", "page"), ("secret.txt", "secret")]).await;
+    drop(server);
+    let config = Config {
+        assets: files.path().join("site"),
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    for path in [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/assets/..%2f..%2fsecret.txt",
+        "//secret.txt",
+        "/..%5csecret.txt",
+    ] {
+        let answer = server.get(path, "").await;
+        assert!(
+            !answer.contains("secret\n") && !answer.ends_with("secret"),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_page_the_server_says_how_to_build_one() {
+    let (server, _files) = server_with(&[]).await;
+    let answer = server.get("/", "").await;
+    assert_contains(&answer, "404 Not Found");
+    assert_contains(&answer, "trunk build");
+    assert_contains(&answer, "--assets");
+}

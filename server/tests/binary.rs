@@ -1,0 +1,383 @@
+//! The program itself: its configuration, its output, and how it ends.
+
+mod support;
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use support::{assert_contains, within};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+};
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
+    command.args(args).env_clear().kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn output(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = within("the program to end", command.output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+async fn check(args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    output(program(&[&["check"], args].concat()).envs(variables.iter().copied())).await
+}
+
+/// A running server.
+struct Running {
+    child: Child,
+    address: String,
+    logs: Lines<BufReader<ChildStderr>>,
+}
+
+impl Running {
+    async fn start(args: &[&str]) -> Self {
+        let mut child = program(&[&["--listen", "127.0.0.1:0", "--log-format", "json"], args].concat())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = within("the first line", stdout.next_line()).await.unwrap().unwrap();
+        let address = first
+            .strip_prefix("listening on http://")
+            .expect("the address in the first line");
+        let logs = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self {
+            address: address.to_owned(),
+            child,
+            logs,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    async fn connect(&self, path: &str) -> support::AnyClient {
+        let url = format!("ws://{}{path}", self.address);
+        within("the handshake", tokio_tungstenite::connect_async(url))
+            .await
+            .unwrap()
+            .0
+    }
+
+    /// The next log line for which `wanted` holds.
+    async fn log(&mut self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        within(what, async {
+            loop {
+                let line = self.logs.next_line().await.unwrap().expect("the log goes on");
+                let line: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
+                if wanted(&line) {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_signal_closes_the_sockets_with_1001_and_ends_the_program_with_success() {
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Running::start(&[]).await;
+        let mut client = server.connect("/echo").await;
+        server.signal(signal);
+        let close = loop {
+            match within("the close frame", client.next()).await.unwrap().unwrap() {
+                Message::Close(frame) => break frame.unwrap(),
+                _ => continue,
+            }
+        };
+        assert_eq!(u16::from(close.code), 1001);
+        while within("the end", client.next())
+            .await
+            .is_some_and(|message| message.is_ok())
+        {}
+        drop(client);
+        assert!(
+            within("the program to end", server.child.wait())
+                .await
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_program_at_once() {
+    let mut server = Running::start(&["--drain", "1h", "--close-timeout", "1h"]).await;
+    let _client = server.connect("/echo").await;
+    server.signal("-TERM");
+    server.log("the stop", |line| line["message"] == "stopping").await;
+    server.signal("-TERM");
+    assert_eq!(
+        within("the program to end", server.child.wait()).await.unwrap().code(),
+        Some(130)
+    );
+}
+
+#[tokio::test]
+async fn a_close_with_an_applications_code_is_logged_with_all_that_is_known() {
+    let mut server = Running::start(&[]).await;
+    let mut client = server.connect("/echo").await;
+    let frame = CloseFrame {
+        code: 4000.into(),
+        reason: "再见".into(),
+    };
+    client.close(Some(frame)).await.unwrap();
+    let line = server.log("the close", |line| line["code"] == 4000).await;
+    assert_eq!(
+        (&line["path"], &line["reason"], &line["by"]),
+        (&"/echo".into(), &"再见".into(), &"client".into())
+    );
+    assert_eq!(
+        (&line["level"], &line["message"]),
+        (&"INFO".into(), &"websocket closed".into())
+    );
+}
+
+#[tokio::test]
+async fn ordinary_closes_are_logged_at_debug() {
+    let mut server = Running::start(&["--log", "talkback_server=debug"]).await;
+    let mut client = server.connect("/echo").await;
+    client.close(None).await.unwrap();
+    let line = server.log("the close", |line| line["code"] == 1005).await;
+    assert_eq!(line["level"], "DEBUG");
+}
+
+#[tokio::test]
+async fn it_serves_with_one_thread_and_with_several() {
+    for workers in ["1", "3"] {
+        let server = Running::start(&["--workers", workers]).await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(server.connect("/chat/lobby").await);
+        }
+        for client in &mut clients {
+            client.send("hello".into()).await.unwrap();
+        }
+        for client in &mut clients {
+            // Those who joined before all others had spoken hear everybody.
+            let message = within("a message", client.next()).await.unwrap().unwrap();
+            assert_eq!(message.into_text().unwrap().as_str(), "[user] hello");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_in_the_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, stdout, stderr) = output(&mut program(&["--listen", &address])).await;
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_contains(&stderr, format!("cannot listen on {address}"));
+    assert_contains(&stderr, "--listen");
+}
+
+#[tokio::test]
+async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
+    let (code, first, stderr) = check(&[], &[]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_contains(&first, "max-message-size = \"64KiB\"");
+    assert_contains(&first, "ping-interval = \"25s\"");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &first).unwrap();
+    let (code, second, _) = check(&["--config", file.path().to_str().unwrap()], &[]).await;
+    assert_eq!((code, second), (0, first));
+}
+
+#[tokio::test]
+async fn flags_win_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\n";
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let environment = [
+        ("TALKBACK_CONFIG", path),
+        ("TALKBACK_MAX_ROOMS", "2"),
+        ("TALKBACK_MAX_ROOM_MEMBERS", "2"),
+    ];
+    let (code, stdout, stderr) = check(&["--max-room-members", "3"], &environment).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_contains(&stdout, "max-message-size = \"1MiB\"\n");
+    assert_contains(&stdout, "max-rooms = 2\n");
+    assert_contains(&stdout, "max-room-members = 3\n");
+    assert_contains(&stdout, "queue-messages = 1024\n");
+    let origins = toml_list(&stdout, "allow-origin");
+    assert_eq!(origins, ["https://a.example", "b.example"]);
+    let (_, stdout, _) = check(&[], &[("TALKBACK_ALLOW_ORIGIN", "https://c.example,https://d.example")]).await;
+    assert_eq!(
+        toml_list(&stdout, "allow-origin"),
+        ["https://c.example", "https://d.example"]
+    );
+}
+
+fn toml_list(text: &str, key: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap();
+    table[key]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn unknown_keys_are_refused_by_name_with_the_nearest_known_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "max_mesage_size = \"1MiB\"\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    for command in [&["check", "--config", path][..], &["--config", path]] {
+        let (code, stdout, stderr) = output(&mut program(command)).await;
+        assert_eq!((code, stdout.as_str()), (1, ""));
+        assert_contains(&stderr, "`max_mesage_size`: did you mean `max-message-size`?");
+        assert_contains(&stderr, path);
+    }
+    let (code, _, stderr) = check(&[], &[("TALKBACK_PING_INTERVALL", "1s")]).await;
+    assert_eq!(code, 1);
+    assert_contains(
+        &stderr,
+        "`TALKBACK_PING_INTERVALL`: did you mean `TALKBACK_PING_INTERVAL`?",
+    );
+    std::fs::write(file.path(), "zzz = 1\n").unwrap();
+    let (_, _, stderr) = check(&["--config", path], &[]).await;
+    assert!(stderr.contains("`zzz`") && !stderr.contains("did you mean"), "{stderr}");
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
+    for (flag, value, advice) in [
+        ("--max-message-size", "lots", "64KiB or 16MiB"),
+        ("--ping-interval", "25", "time unit needed"),
+        ("--allow-origin", "https://a.example/path", "https://*.example.com"),
+        ("--max-rooms", "-1", "--max-rooms"),
+        ("--log-format", "xml", "human, json"),
+    ] {
+        let (code, _, stderr) = check(&[&format!("{flag}={value}")], &[]).await;
+        assert_eq!(code, 2, "{flag}");
+        assert_contains(&stderr, flag);
+        assert_contains(&stderr, advice);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for (text, advice) in [
+        ("ping-interval = \"25\"", "--ping-interval"),
+        ("max-rooms = true", "`max-rooms` must be"),
+        ("max-rooms =", "line 1"),
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        let (code, _, stderr) = check(&["--config", path], &[]).await;
+        assert_eq!(code, 1, "{text}");
+        assert_contains(&stderr, path);
+        assert_contains(&stderr, advice);
+    }
+    let (code, _, stderr) = check(&["--config", "/no/such/file.toml"], &[]).await;
+    assert_eq!(code, 1);
+    assert_contains(&stderr, "cannot read /no/such/file.toml");
+}
+
+#[tokio::test]
+async fn sizes_are_understood_in_every_common_spelling() {
+    for (text, printed) in [
+        ("16MiB", "16MiB"),
+        ("65536", "64KiB"),
+        ("1 MB", "1000000B"),
+        ("2gib", "2GiB"),
+        ("1.5KiB", "1536B"),
+    ] {
+        let (code, stdout, stderr) = check(&["--max-message-size", text], &[]).await;
+        assert_eq!(code, 0, "{stderr}");
+        assert_contains(&stdout, format!("max-message-size = \"{printed}\""));
+    }
+}
+
+/// Runs an example with its standard input open and returns it and the address it names first.
+async fn example(name: &str) -> (Child, String) {
+    let examples = Path::new(env!("CARGO_BIN_EXE_talkback-server"))
+        .parent()
+        .unwrap()
+        .join("examples");
+    let mut command = Command::new(examples.join(name));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("cargo test builds the examples");
+    let mut stdout = child.stdout.take().unwrap();
+    let mut line = Vec::new();
+    within("the example's first line", async {
+        while !line.ends_with(b"\n") {
+            line.push(stdout.read_u8().await.unwrap());
+        }
+    })
+    .await;
+    let line = String::from_utf8(line).unwrap();
+    let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+    (child, address)
+}
+
+#[tokio::test]
+async fn the_push_example_streams_results_while_it_computes() {
+    let (_child, address) = example("push").await;
+    let (mut client, _) = within(
+        "the handshake",
+        tokio_tungstenite::connect_async(format!("ws://{address}/primes?below=30")),
+    )
+    .await
+    .unwrap();
+    let mut received = Vec::new();
+    while let Some(Ok(message)) = within("a result", client.next()).await {
+        match message {
+            Message::Text(text) => received.push(text.to_string()),
+            _ => break,
+        }
+    }
+    assert_eq!(received, ["2", "3", "5", "7", "11", "13", "17", "19", "23", "29"]);
+}
+
+#[tokio::test]
+async fn the_operator_example_sends_typed_lines_to_every_page() {
+    let (mut child, address) = example("operator").await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let url = format!("ws://{address}/pages");
+        let (mut client, _) = within("the handshake", tokio_tungstenite::connect_async(url))
+            .await
+            .unwrap();
+        let greeting = within("the greeting", client.next()).await.unwrap().unwrap();
+        assert_contains(greeting.to_text().unwrap(), "connected");
+        clients.push(client);
+    }
+    let mut terminal = child.stdin.take().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut terminal, "hello, 大家\n".as_bytes())
+        .await
+        .unwrap();
+    for client in &mut clients {
+        let message = within("the line", client.next()).await.unwrap().unwrap();
+        assert_eq!(message.to_text().unwrap(), "hello, 大家");
+    }
+}
+
+#[tokio::test]
+async fn the_mount_example_serves_talkback_inside_another_application() {
+    let (_child, address) = example("mount").await;
+    let url = format!("ws://{address}/talk/echo");
+    let (mut client, _) = within("the handshake", tokio_tungstenite::connect_async(url))
+        .await
+        .unwrap();
+    client.send("mounted".into()).await.unwrap();
+    let message = within("the echo", client.next()).await.unwrap().unwrap();
+    assert_eq!(message.to_text().unwrap(), "mounted");
+}
