@@ -7,7 +7,7 @@
 //! | WebSocket `/protocol?name=x` | answers this subprotocol, whatever was offered; without name it answers none |
 //! | WebSocket `/reset?after=3` | sends messages `0` to `2` and half a frame, and resets the connection when the client sends anything |
 //! | WebSocket `/silent?id=X` | takes the connection and never answers the handshake, until it is released |
-//! | WebSocket `/no-close` | echoes, but never answers a close frame and keeps the connection |
+//! | WebSocket `/no-close` | reads, but never answers, not even a close frame, and keeps the connection |
 //! | WebSocket `/record?id=X` | echoes, and remembers how the client closed |
 //! | WebSocket `/stall?id=X` | reads nothing until it is released, then answers each message with its size in bytes |
 //! | GET `/record?id=X` | waits for that close: `{"code":4000,"reason":"bye"}`; 1005 for an empty close frame, 1006 for none |
