@@ -5,7 +5,7 @@ use yew::{Callback, Html, html};
 
 use super::state::{Action, Field, State};
 use crate::{
-    form::{ERROR_ID, fault_line, text_of},
+    form::{Button, ERROR_ID, Look, fault_line, text_of},
     i18n::{Language, Text},
     shell::{EnterKey, enter_key},
 };
@@ -33,6 +33,12 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
         event.prevent_default();
         Action::Send
     });
+    let send = Button {
+        id: "chat_send",
+        label: Text::Send.in_language(language),
+        look: Look::Primary,
+        disabled: false,
+    };
     html! {
         <form class="say" {onsubmit}>
             <div class="say-row">
@@ -41,7 +47,7 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
                     oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />
-                <button id="chat_send" class="primary" type="submit">{ Text::Send.in_language(language) }</button>
+                { send.submit() }
             </div>
             { fault_line(fault, Some((HINT_ID, Text::ChatHint)), language) }
         </form>

@@ -6,7 +6,7 @@ use yew::{Callback, Html, html};
 use super::state::{Action, Field, State};
 use crate::{
     connection::Phase,
-    form::{TextField, fault_line},
+    form::{Button, Look, TextField, fault_line},
     i18n::{Language, Text},
     shell::{state_badge, waiting_hint},
 };
@@ -37,6 +37,12 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         .as_ref()
         .filter(|fault| !fault.is_of(&Field::Message))
         .map(|fault| &fault.message);
+    let button = |id, label, look, disabled| Button {
+        id,
+        label: text(label),
+        look,
+        disabled,
+    };
     // Never useful at once, so they take turns in one place.
     let join_or_leave = if state.phase.is_over() {
         let label = if state.phase.was_lost() {
@@ -44,13 +50,9 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         } else {
             Text::Join
         };
-        html! { <button key="join" id="chat_join" class="primary" type="submit" disabled={state.room.is_none()}>{ text(label) }</button> }
+        button("chat_join", label, Look::Primary, state.room.is_none()).submit()
     } else {
-        html! {
-            <button key="leave" id="chat_leave" type="button" disabled={!can_leave} onclick={act.reform(|_| Action::Leave)}>
-                { text(Text::Leave) }
-            </button>
-        }
+        button("chat_leave", Text::Leave, Look::Plain, !can_leave).act(act.reform(|_| Action::Leave))
     };
     html! {
         <div class="card room">
@@ -65,7 +67,7 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
                 </form>
                 <form class="inline" onsubmit={submit(|| Action::Go)}>
                     { other_room.draw(language) }
-                    <button id="chat_go" type="submit">{ text(Text::Go) }</button>
+                    { button("chat_go", Text::Go, Look::Plain, false).submit() }
                 </form>
             </div>
             { fault_line(fault, waiting_hint(&state.phase, now), language) }

@@ -1,8 +1,10 @@
 //! What both forms are made of: labelled fields, and one line for a hint or the error of a field.
 
+mod button;
 mod fault_line;
 mod text_field;
 
+pub(crate) use button::{Button, Look};
 pub(crate) use fault_line::fault_line;
 pub(crate) use text_field::{TextField, text_of};
 

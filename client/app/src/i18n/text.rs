@@ -15,9 +15,12 @@ macro_rules! texts {
             const ALL: &[Self] = &[$(Self::$name),*];
 
             pub(crate) fn in_language(self, language: Language) -> &'static str {
-                match (self, language) {
-                    $((Self::$name, Language::English) => $english,
-                      (Self::$name, Language::Chinese) => $chinese,)*
+                // In the order of the variants, so that a text is found by its place: half the code of a match.
+                const TEXTS: &[(&str, &str)] = &[$(($english, $chinese)),*];
+                let (english, chinese) = TEXTS[self as usize];
+                match language {
+                    Language::English => english,
+                    Language::Chinese => chinese,
                 }
             }
         }
@@ -79,7 +82,7 @@ texts! {
     Copy: "Copy", "复制";
     Copied: "Copied", "已复制";
     CopyFailed: "Select and press Ctrl+C", "请选中后按 Ctrl+C";
-    CloseDetails: "Close details", "关闭详情";
+    CloseDetails: "Close", "关闭";
     ListKeys: "Arrow keys, Page Up, Page Down, Home and End move; C copies; Escape closes the details.",
         "方向键、Page Up、Page Down、Home、End 移动；C 复制；Esc 关闭详情。";
 

@@ -5,7 +5,7 @@ use yew::{Callback, Html, html};
 
 use super::state::{Action, Field, State};
 use crate::{
-    form::{ERROR_ID, fault_line, text_of},
+    form::{Button, ERROR_ID, Look, fault_line, text_of},
     format,
     i18n::{Language, Text},
     shell::{EnterKey, enter_key},
@@ -33,23 +33,26 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
         event.prevent_default();
         Action::Send
     });
+    let button = |id, label: Text, look| Button {
+        id,
+        label: label.in_language(language),
+        look,
+        disabled: false,
+    };
+    let send = button("send_message", Text::Send, Look::Primary);
+    let send_http = button("send_http", Text::SendHttp, Look::Plain);
     html! {
         <form class="card" {onsubmit}>
             <div class="field">
                 <label for="message">{ Text::Message.in_language(language) }</label>
                 <span class="note">{ format::size(state.message.len() as u64) }</span>
                 <textarea
-                    id="message" class="code" rows="3" spellcheck="false" value={state.message.clone()} {onkeydown}
+                    id="message" data-code="" rows="3" spellcheck="false" value={state.message.clone()} {onkeydown}
                     oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />
             </div>
-            <div class="buttons">
-                <button id="send_message" class="primary" type="submit">{ Text::Send.in_language(language) }</button>
-                <button id="send_http" type="button" onclick={act.reform(|_| Action::SendHttp)}>
-                    { Text::SendHttp.in_language(language) }
-                </button>
-            </div>
+            <div class="buttons">{ send.submit() }{ send_http.act(act.reform(|_| Action::SendHttp)) }</div>
             { fault_line(fault, Some((HINT_ID, Text::SendHint)), language) }
         </form>
     }

@@ -6,7 +6,7 @@ use yew::{Callback, Html, html};
 use super::state::{Action, Field, State};
 use crate::{
     connection::Phase,
-    form::{TextField, fault_line},
+    form::{Button, Look, TextField, fault_line},
     i18n::{Language, Message, Text},
     shell::{state_badge, waiting_hint},
 };
@@ -41,17 +41,24 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
             Field::CloseReason,
         )
     };
+    let button = |id, label, look, disabled| Button {
+        id,
+        label: text(label),
+        look,
+        disabled,
+    };
+    let connect = button(
+        "connect_websocket",
+        Text::Connect,
+        Look::Primary,
+        !state.phase.is_over(),
+    );
     // Both are of one size and never useful at once, so they take turns in one place.
-    let second_button = if matches!(state.phase, Phase::Connecting { .. }) {
-        html! {
-            <button key="cancel" id="cancel_connect" type="button" onclick={act.reform(|_| Action::Cancel)}>{ text(Text::Cancel) }</button>
-        }
+    let cancel_or_close = if matches!(state.phase, Phase::Connecting { .. }) {
+        button("cancel_connect", Text::Cancel, Look::Plain, false).act(act.reform(|_| Action::Cancel))
     } else {
-        html! {
-            <button key="close" id="close_websocket" type="button" disabled={!state.phase.is_open()} onclick={act.reform(|_| Action::Close)}>
-                { text(Text::Close) }
-            </button>
-        }
+        let disabled = !state.phase.is_open();
+        button("close_websocket", Text::Close, Look::Plain, disabled).act(act.reform(|_| Action::Close))
     };
     let fault = state
         .fault
@@ -70,12 +77,7 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
                 { field("close_code", Text::CloseCode, &state.close_code, Field::CloseCode).draw(language) }
                 { close_reason.draw(language) }
             </div>
-            <div class="buttons">
-                <button key="connect" id="connect_websocket" class="primary" type="submit" disabled={!state.phase.is_over()}>
-                    { text(Text::Connect) }
-                </button>
-                { second_button }
-            </div>
+            <div class="buttons">{ connect.submit() }{ cancel_or_close }</div>
             { fault_line(fault, waiting_hint(&state.phase, now), language) }
         </form>
     }

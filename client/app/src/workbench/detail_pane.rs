@@ -4,6 +4,7 @@ use yew::{Callback, Html, NodeRef, html};
 
 use super::item::{Content, Item};
 use crate::{
+    form::{Button, Look},
     format,
     i18n::{Language, Message, Text},
     log::Row,
@@ -37,6 +38,12 @@ impl DetailPane<'_> {
             Some(true) => Text::Copied,
             Some(false) => Text::CopyFailed,
         };
+        let small = |id, label| Button {
+            id,
+            label,
+            look: Look::Small,
+            disabled: false,
+        };
         html! {
             <section key={self.row.number} class="detail" aria-label={text(Text::Details)}>
                 <div class="detail-head">
@@ -44,9 +51,8 @@ impl DetailPane<'_> {
                     <span>{ text(item.direction_label().0) }</span>
                     <span class="quiet">{ item.content().map(|content| format::size(content.bytes() as u64)) }</span>
                     <span class="spring" />
-                    <button id="detail_copy" type="button" class="small" onclick={self.oncopy.reform(|_| ())}>{ text(copy) }</button>
-                    <button id="detail_close" type="button" class="small" aria-label={text(Text::CloseDetails)}
-                        onclick={self.onclose.reform(|_| ())}>{ "✕" }</button>
+                     { small("detail_copy", text(copy)).act(self.oncopy.reform(|_| ())) }
+                    { small("detail_close", text(Text::CloseDetails)).act(self.onclose.reform(|_| ())) }
                 </div>
                 if let Some(total) = total {
                     <p class="hint">{ Message::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>

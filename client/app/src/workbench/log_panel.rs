@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     browser,
+    form::{Button, Look},
     i18n::{Language, Message, Text},
     log::{ListView, Log, Movement, ROW_PIXELS, Row, SharedLog, Subscription},
     shell::Announcer,
@@ -184,6 +185,13 @@ impl LogPanel {
         } else {
             ("clear_log", Text::Clear, || Msg::Clear)
         };
+        let disabled = log.len() == 0 && !log.can_undo_clear();
+        let button = Button {
+            id,
+            label: text(label),
+            look: Look::Small,
+            disabled,
+        };
         html! {
             <div class="card-head">
                 <h2 id="log_title">{ text(Text::ReceivedMessages) }</h2>
@@ -196,8 +204,7 @@ impl LogPanel {
                     <input id="follow" type="checkbox" checked={self.list.follow} onchange={ctx.link().callback(|_| Msg::Follow)} />
                     { text(Text::Follow) }
                 </label>
-                <button {id} type="button" class="small" disabled={log.len() == 0 && !log.can_undo_clear()}
-                    onclick={ctx.link().callback(move |_| msg())}>{ text(label) }</button>
+                { button.act(ctx.link().callback(move |_| msg())) }
             </div>
         }
     }
