@@ -27,6 +27,8 @@ impl Counter {
 pub struct Metrics {
     /// WebSockets that were opened.
     pub sockets_opened: Counter,
+    /// Handshakes refused because the page came from elsewhere; the log names the pages at `debug`.
+    pub origins_refused: Counter,
     /// Members closed with 4413 because they did not read fast enough.
     pub closed_too_slow: Counter,
     /// Sockets closed with 4408 because nothing was heard from the client.

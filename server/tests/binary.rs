@@ -57,6 +57,7 @@ impl Running {
         }
     }
 
+    #[cfg(unix)]
     fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(
@@ -91,6 +92,7 @@ impl Running {
     }
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_signal_closes_the_sockets_with_1001_and_ends_the_program_with_success() {
     for signal in ["-TERM", "-INT"] {
@@ -118,6 +120,7 @@ async fn a_signal_closes_the_sockets_with_1001_and_ends_the_program_with_success
     }
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_second_signal_ends_the_program_at_once() {
     let mut server = Running::start(&["--drain", "1h", "--close-timeout", "1h"]).await;

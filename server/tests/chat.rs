@@ -2,24 +2,9 @@
 
 mod support;
 
-use support::{Server, assert_contains, close_frame, next, send, text, wait_for, within};
+use support::{Server, assert_contains, close_frame, members, next, send, text, wait_for, within};
 use talkback_server::Config;
 use tokio_tungstenite::tungstenite::{Error, Message};
-
-async fn members(server: &Server, room: &str, names: &[&str]) -> Vec<support::Client> {
-    let mut members = Vec::new();
-    for name in names {
-        let mut member = server.connect(&format!("/chat/{room}?name={name}")).await;
-        // A member's own message comes back once it has joined.
-        send(&mut member, "joined").await;
-        assert_eq!(text(&mut member).await, format!("[{name}] joined"));
-        for earlier in &mut members {
-            assert_eq!(text(earlier).await, format!("[{name}] joined"));
-        }
-        members.push(member);
-    }
-    members
-}
 
 #[tokio::test]
 async fn all_members_of_a_room_receive_what_one_sends_the_sender_too_and_nobody_else() {

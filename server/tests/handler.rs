@@ -77,6 +77,17 @@ async fn a_handler_that_panics_closes_with_1011_and_the_server_lives_on() {
 }
 
 #[tokio::test]
+async fn a_handler_that_panics_before_its_first_wait_closes_with_1011_too() {
+    let server = server_with(|socket| {
+        assert!(socket.is_closed(), "on purpose");
+        async {}
+    })
+    .await;
+    let mut client = server.connect("/test").await;
+    assert_eq!(close_frame(&mut client).await.0, 1011);
+}
+
+#[tokio::test]
 async fn close_sends_code_and_reason_and_refuses_what_may_not_be_sent() {
     let server = server_with(|mut socket| async move {
         for code in [0, 999, 1001, 1005, 1006, 1015, 2999, 5000] {

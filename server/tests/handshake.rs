@@ -137,6 +137,7 @@ async fn pages_from_elsewhere_are_refused_and_others_are_not() {
     assert_eq!(status_of(&server, &[("origin", "http://localhost:8080")]).await, 101);
     assert_eq!(status_of(&server, &[("origin", "https://evil.example")]).await, 403);
     assert_eq!(status_of(&server, &[("origin", "null")]).await, 403);
+    assert_eq!(server.app.sockets().metrics().origins_refused.get(), 2);
     // Reached by a public name, the server knows no loopback pages.
     let public = [("host", "chat.example.com"), ("origin", "http://localhost:8080")];
     assert_eq!(status_of(&server, &public).await, 403);

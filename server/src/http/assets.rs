@@ -104,7 +104,7 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
 
 fn no_page(directory: &Path, error: &io::Error) -> Response {
     let directory = directory.display();
-    tracing::warn!(%directory, %error, "there is no page to serve");
+    tracing::debug!(%directory, %error, "there is no page to serve");
     let text = format!(
         "There is no index.html in {directory}: {error}.\n\
          Build the page with `trunk build --release`, or name its directory with --assets.\n"

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -32,5 +32,5 @@ pub(crate) async fn healthz(State(app): State<AppState>) -> Response {
         rooms: app.hub().rooms(),
         metrics: app.sockets().metrics(),
     };
-    (code, Json(health)).into_response()
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }

@@ -115,7 +115,8 @@ impl Upgrade {
             sockets.metrics().sockets_opened.add_one();
             let socket = sockets.register(Shared::new(stream, unread, sockets.clone()));
             // Boxed, so that the task holds it once and not in each of its states.
-            let handler = Box::pin(handler(Socket::new(socket.clone(), subprotocol)));
+            let given = Socket::new(socket.clone(), subprotocol);
+            let handler = Box::pin(async move { handler(given).await });
             task::run(socket, handler, path, finish).await;
         });
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -153,7 +154,8 @@ impl Upgrade {
         if !sockets.options().origins.allows(headers) {
             let origin = headers.get(header::ORIGIN);
             let origin = String::from_utf8_lossy(origin.map_or(b"", |origin| origin.as_bytes())).into_owned();
-            tracing::info!(path = parts.uri.path(), origin, "websocket refused: foreign origin");
+            tracing::debug!(path = parts.uri.path(), origin, "websocket refused: foreign origin");
+            sockets.metrics().origins_refused.add_one();
             return Err(UpgradeError::ForeignOrigin(origin));
         }
         let offered = offered_subprotocols(headers)?;

@@ -243,6 +243,22 @@ pub async fn next(client: &mut Client) -> Message {
     .await
 }
 
+/// Members of a room, each of which hears all later ones.
+pub async fn members(server: &Server, room: &str, names: &[&str]) -> Vec<Client> {
+    let mut members = Vec::new();
+    for name in names {
+        let mut member = server.connect(&format!("/chat/{room}?name={name}")).await;
+        // A member's own message comes back once it has joined.
+        send(&mut member, "joined").await;
+        assert_eq!(text(&mut member).await, format!("[{name}] joined"));
+        for earlier in &mut members {
+            assert_eq!(text(earlier).await, format!("[{name}] joined"));
+        }
+        members.push(member);
+    }
+    members
+}
+
 /// Reads to the close frame and on to the end of the stream; messages before it are dropped.
 pub async fn close_frame(client: &mut Client) -> (u16, String) {
     let mut close = None;

@@ -1,0 +1,150 @@
+//! Many messages from many threads, and the endpoint that makes them.
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use futures_util::{SinkExt, StreamExt};
+use support::{Server, assert_contains, close_frame, text, within};
+use talkback_server::{
+    AppState, Config,
+    socket::{Sender, Upgrade},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn flood_sends_so_many_numbered_messages_of_that_size_and_closes_normally() {
+    let server = Server::start().await;
+    let mut client = server.connect("/flood?n=1000&size=100").await;
+    for number in 0..1000 {
+        let message = text(&mut client).await;
+        assert_eq!(message.len(), 100);
+        assert_eq!(message.trim_end(), number.to_string());
+    }
+    assert_eq!(close_frame(&mut client).await, (1000, String::new()));
+    let mut client = server.connect("/flood?n=12&size=1").await;
+    for number in 0..12 {
+        assert_eq!(text(&mut client).await, number.to_string(), "a number is never cut");
+    }
+}
+
+#[tokio::test]
+async fn flood_keeps_the_rate_that_was_asked_for() {
+    let server = Server::start().await;
+    let started = tokio::time::Instant::now();
+    let mut client = server.connect("/flood?n=101&rate=500").await;
+    assert_eq!(close_frame(&mut client).await.0, 1000);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(195), "{took:?}");
+}
+
+#[tokio::test]
+async fn flood_is_bounded_and_speaks_websocket_only() {
+    let server = Server::start().await;
+    for query in ["n=1000001", "rate=1000001", "size=65537", "n=-1", "n=x"] {
+        let error = server.try_connect(&format!("/flood?{query}"), &[]).await.unwrap_err();
+        assert_contains(&error.to_string(), "400");
+    }
+    assert_contains(&server.get("/flood", "").await, "426 Upgrade Required");
+}
+
+/// Each thread's messages must come whole, once and in that thread's order, whoever of them does the writing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
+    const THREADS: usize = 4;
+    const EACH: usize = 2000;
+    let given: Arc<Mutex<Vec<Sender>>> = Arc::default();
+    let give = Arc::clone(&given);
+    let route = get(move |upgrade: Upgrade| async move {
+        upgrade.on_upgrade(move |mut socket| async move {
+            give.lock().unwrap().push(socket.sender());
+            while let Some(message) = socket.recv().await {
+                socket.send(message).await.unwrap();
+            }
+        })
+    });
+    let server = Server::with_routes(Config::default(), Router::<AppState>::new().route("/test", route)).await;
+    let (mut write, mut read) = server.connect("/test").await.split();
+    support::wait_for("the handler", || !given.lock().unwrap().is_empty()).await;
+    let sender = given.lock().unwrap().pop().unwrap();
+    let mut tasks = Vec::new();
+    for thread in 1..THREADS {
+        let sender = sender.clone();
+        tasks.push(tokio::spawn(async move {
+            for number in 0..EACH {
+                // Sizes on both sides of what is copied and what is shared.
+                let padding = "x".repeat(if number % 50 == 0 { 5000 } else { number % 90 });
+                sender.send(format!("{thread} {number} {padding}")).await.unwrap();
+            }
+        }));
+    }
+    tasks.push(tokio::spawn(async move {
+        for number in 0..EACH {
+            write.send(Message::text(format!("0 {number} "))).await.unwrap();
+        }
+    }));
+    let mut next = [0; THREADS];
+    for _ in 0..THREADS * EACH {
+        let message = within("a message", read.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .into_text()
+            .unwrap();
+        let mut words = message.split(' ').map(|word| word.parse::<usize>());
+        let (thread, number) = (words.next().unwrap().unwrap(), words.next().unwrap().unwrap());
+        assert_eq!(number, next[thread], "thread {thread}");
+        next[thread] += 1;
+    }
+    assert_eq!(next, [EACH; THREADS]);
+    for task in tasks {
+        within("a sender to end", task).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_all_members_of_a_busy_room_still_see_one_order() {
+    const MEMBERS: usize = 8;
+    const EACH: usize = 300;
+    let config = Config {
+        queue_messages: 100_000,
+        queue_bytes: 100_000_000,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let names: Vec<_> = (0..MEMBERS).map(|member| member.to_string()).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let members = support::members(&server, "lobby", &names).await;
+    let members = members.into_iter().map(|member| {
+        tokio::spawn(async move {
+            let (mut write, read) = member.split();
+            let writer = tokio::spawn(async move {
+                for number in 0..EACH {
+                    write.send(Message::text(number.to_string())).await.unwrap();
+                }
+                write
+            });
+            let received: Vec<String> = read
+                .map(|message| message.unwrap().into_text().unwrap().to_string())
+                .take(MEMBERS * EACH)
+                .collect()
+                .await;
+            drop(writer.await.unwrap());
+            received
+        })
+    });
+    let orders = within("all messages at all members", futures_util::future::join_all(members)).await;
+    let orders: Vec<_> = orders.into_iter().map(Result::unwrap).collect();
+    for order in &orders {
+        assert!(order == &orders[0], "the orders differ");
+    }
+    for member in 0..MEMBERS {
+        let prefix = format!("[{member}] ");
+        let own = orders[0].iter().filter_map(|message| message.strip_prefix(&prefix));
+        assert!(own.eq((0..EACH).map(|number| number.to_string())), "member {member}");
+    }
+}
