@@ -1,9 +1,9 @@
 //! The commands of the README. Each sets up what it needs and says so.
 //!
 //! - [`serve`]: build the page and the server, run them;
-//! - [`test`]: every tier of tests, one after the other;
+//! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
-//! - [`bench`]: the server next to others, as docs/bench.md;
+//! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: child processes that end with this one.
