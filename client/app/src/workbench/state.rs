@@ -8,7 +8,7 @@ use crate::{
     address,
     connection::{End, Event, Phase},
     form::Fault,
-    i18n::{HttpProblem, Message},
+    i18n::{HttpProblem, Message, UrlProblem},
 };
 
 /// A field of the form, to which an error can be tied.
@@ -134,9 +134,14 @@ impl State {
             return Vec::new();
         }
         self.fault = None;
+        let url = self.url.trim().to_owned();
+        if url.is_empty() {
+            // To a browser the empty address is the page's own.
+            self.fail(Field::Url, crate::connection::bad_url(&url));
+            return Vec::new();
+        }
         self.buffered = 0;
         self.phase = Phase::Connecting { since: now };
-        let url = self.url.trim().to_owned();
         let protocols = self
             .subprotocols
             .split(',')

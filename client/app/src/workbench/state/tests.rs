@@ -1,10 +1,7 @@
 use talkback_client::ReadyState;
 
 use super::*;
-use crate::{
-    connection::{Closed, Side},
-    i18n::UrlProblem,
-};
+use crate::connection::{Closed, Side};
 
 fn state() -> State {
     State::new("http://127.0.0.1:8787".into())
@@ -43,6 +40,15 @@ fn fault(state: &State) -> Option<(Field, Message)> {
 }
 
 #[test]
+fn an_empty_address_is_a_fault_of_its_field_and_not_the_pages_own_address() {
+    let mut state = state();
+    edit(&mut state, Field::Url, "  ");
+    assert_eq!(state.update(Action::Connect, 0.0), []);
+    assert_eq!(fault(&state), Some((Field::Url, Message::BadUrl(UrlProblem::Empty))));
+    assert!(state.phase.is_over());
+}
+
+#[test]
 fn it_starts_with_this_servers_echo_and_hello_world() {
     let state = state();
     assert_eq!(
@@ -73,6 +79,15 @@ fn connecting_takes_the_trimmed_address_and_the_subprotocols_one_by_one() {
         [],
         "a second click must not open a second connection"
     );
+}
+
+#[test]
+fn an_empty_address_is_not_taken_for_the_pages_own() {
+    let mut state = state();
+    edit(&mut state, Field::Url, "  ");
+    assert_eq!(state.update(Action::Connect, 0.0), []);
+    assert_eq!(fault(&state), Some((Field::Url, Message::BadUrl(UrlProblem::Empty))));
+    assert!(state.phase.is_over());
 }
 
 #[test]
