@@ -8,7 +8,7 @@ use crate::{
     address,
     connection::{End, Event, Phase},
     form::Fault,
-    i18n::{HttpProblem, Message, UrlProblem},
+    i18n::{HttpProblem, Message},
 };
 
 /// A field of the form, to which an error can be tied.

@@ -82,15 +82,6 @@ fn connecting_takes_the_trimmed_address_and_the_subprotocols_one_by_one() {
 }
 
 #[test]
-fn an_empty_address_is_not_taken_for_the_pages_own() {
-    let mut state = state();
-    edit(&mut state, Field::Url, "  ");
-    assert_eq!(state.update(Action::Connect, 0.0), []);
-    assert_eq!(fault(&state), Some((Field::Url, Message::BadUrl(UrlProblem::Empty))));
-    assert!(state.phase.is_over());
-}
-
-#[test]
 fn a_refused_address_or_subprotocol_is_told_at_its_field_until_it_is_edited() {
     let mut state = state();
     state.update(Action::Connect, 0.0);
