@@ -1,7 +1,10 @@
 use talkback_client::ReadyState;
 
 use super::*;
-use crate::connection::{Closed, Side};
+use crate::{
+    connection::{Closed, Side},
+    i18n::UrlProblem,
+};
 
 fn state() -> State {
     State::new("http://127.0.0.1:8787".into())
