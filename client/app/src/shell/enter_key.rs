@@ -19,7 +19,8 @@ pub(crate) enum EnterKey {
 pub(crate) fn enter_key(event: &KeyboardEvent) -> Option<EnterKey> {
     classify(Key {
         name: &event.key(),
-        composing: event.is_composing() || event.key_code() == IME_KEY_CODE,
+        composing: event.is_composing(),
+        code: event.key_code(),
         shift: event.shift_key(),
         control: event.ctrl_key() || event.meta_key(),
     })
@@ -28,30 +29,20 @@ pub(crate) fn enter_key(event: &KeyboardEvent) -> Option<EnterKey> {
 struct Key<'a> {
     name: &'a str,
     composing: bool,
+    code: u32,
     shift: bool,
     control: bool,
 }
 
 fn classify(key: Key<'_>) -> Option<EnterKey> {
-    match key {
-        Key {
-            name: "Enter",
-            composing: false,
-            control: true,
-            ..
-        } => Some(EnterKey::WithControl),
-        Key {
-            name: "Enter",
-            composing: false,
-            shift: true,
-            ..
-        } => Some(EnterKey::WithShift),
-        Key {
-            name: "Enter",
-            composing: false,
-            ..
-        } => Some(EnterKey::Alone),
-        _ => None,
+    if key.name != "Enter" || key.composing || key.code == IME_KEY_CODE {
+        None
+    } else if key.control {
+        Some(EnterKey::WithControl)
+    } else if key.shift {
+        Some(EnterKey::WithShift)
+    } else {
+        Some(EnterKey::Alone)
     }
 }
 
@@ -62,6 +53,7 @@ mod tests {
     const ENTER: Key<'_> = Key {
         name: "Enter",
         composing: false,
+        code: 13,
         shift: false,
         control: false,
     };
@@ -83,6 +75,11 @@ mod tests {
             }),
             None
         );
+        let by_code = Key {
+            code: IME_KEY_CODE,
+            ..ENTER
+        };
+        assert_eq!(classify(by_code), None);
         assert_eq!(classify(ENTER), Some(EnterKey::Alone));
     }
 

@@ -178,6 +178,21 @@ fn another_room_starts_a_new_log_and_who_was_joined_joins_there() {
 }
 
 #[test]
+fn messages_that_are_out_in_one_room_are_not_missed_in_the_next() {
+    let mut state = joined();
+    send(&mut state, "hi");
+    state.update(Action::Room(Ok(room("b"))), 0.0);
+    state.update(
+        Action::Connection(Event::Opened {
+            protocol: String::new(),
+            extensions: String::new(),
+        }),
+        1.0,
+    );
+    assert_eq!(state.update(closed(1006), 2.0).len(), 1);
+}
+
+#[test]
 fn the_same_room_again_changes_nothing() {
     let mut state = joined();
     assert_eq!(state.update(Action::Room(Ok(room("lobby"))), 0.0), []);
