@@ -35,13 +35,13 @@ pub struct Browser {
 }
 
 impl Engine {
-    /// The engines named by `TALKBACK_BROWSERS`, a comma-separated list of `chromium`, `firefox` and `webkit`; Chromium
+    /// The engines named by `TEST_BROWSERS`, a comma-separated list of `chromium`, `firefox` and `webkit`; Chromium
     /// when it is not set.
     ///
     /// # Errors
     /// A name that is none of the three.
     pub fn chosen() -> Result<Vec<Self>, StepError> {
-        let names = env::var("TALKBACK_BROWSERS").unwrap_or_else(|_| "chromium".to_owned());
+        let names = env::var("TEST_BROWSERS").unwrap_or_else(|_| "chromium".to_owned());
         names
             .split(',')
             .map(|name| match name.trim() {
@@ -49,13 +49,13 @@ impl Engine {
                 "firefox" => Ok(Self::Firefox),
                 "webkit" => Ok(Self::WebKit),
                 other => Err(StepError::Setup(format!(
-                    "TALKBACK_BROWSERS: unknown browser {other:?}; known are chromium, firefox, webkit"
+                    "TEST_BROWSERS: unknown browser {other:?}; known are chromium, firefox, webkit"
                 ))),
             })
             .collect()
     }
 
-    /// The engine's name as in `TALKBACK_BROWSERS` and in file names.
+    /// The engine's name as in `TEST_BROWSERS` and in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",

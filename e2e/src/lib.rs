@@ -1,7 +1,7 @@
 //! End-to-end tests: a person's steps in real browsers, against the real server and the built page.
 //!
 //! In reading order:
-//! - [`in_every_browser`] runs one scenario in each engine of `TALKBACK_BROWSERS` and hands it a [`Stage`];
+//! - [`in_every_browser`] runs one scenario in each engine of `TEST_BROWSERS` and hands it a [`Stage`];
 //! - [`Page`] is one tab: click, type, read, wait;
 //! - [`Engine`] and [`Browser`] start a WebDriver and the browser behind it;
 //! - [`wait_for`] replaces sleeping; [`StepError`] says what was tried and [`Failure`] adds where.

@@ -20,18 +20,18 @@ pub(crate) fn target() -> PathBuf {
         .to_owned()
 }
 
-/// The built page: `TALKBACK_DIST`, else `dist` in the workspace.
+/// The built page: `TEST_DIST`, else `dist` in the workspace.
 ///
 /// # Errors
 /// When there is no page in it; the text says how to build it.
 pub(crate) fn dist() -> Result<PathBuf, StepError> {
-    let dist = std::env::var_os("TALKBACK_DIST").map_or_else(|| workspace().join("dist"), PathBuf::from);
+    let dist = std::env::var_os("TEST_DIST").map_or_else(|| workspace().join("dist"), PathBuf::from);
     if dist.join("index.html").is_file() {
         return Ok(dist);
     }
     Err(StepError::Setup(format!(
         "there is no built page in {}. Run `cargo xtask test --tier e2e`, which builds it, or `trunk build --release` and \
-         set TALKBACK_DIST if it is elsewhere.",
+         set TEST_DIST if it is elsewhere.",
         dist.display()
     )))
 }

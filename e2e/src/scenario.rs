@@ -46,7 +46,7 @@ impl Display for Failure {
     }
 }
 
-/// Runs `scenario` once in each engine of `TALKBACK_BROWSERS`, each time with a fresh browser and a fresh server.
+/// Runs `scenario` once in each engine of `TEST_BROWSERS`, each time with a fresh browser and a fresh server.
 ///
 /// # Panics
 /// When it failed in one of them. The text names each such engine, the line, and where the screenshot, the page's text,
@@ -233,11 +233,11 @@ async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server,
 }
 
 /// `cargo test -p talkback-e2e` alone builds no other member's binary, and an old one would be tested in silence. So the
-/// server is built here, unless `TALKBACK_SERVER_BIN` names one.
+/// server is built here, unless `TEST_SERVER_BIN` names one.
 fn build_server() -> Result<(), StepError> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        if env::var_os("TALKBACK_SERVER_BIN").is_some() {
+        if env::var_os("TEST_SERVER_BIN").is_some() {
             return Ok(());
         }
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -33,7 +33,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 impl Server {
     /// Starts a server on a free loopback port with these extra arguments, and waits until it listens.
     ///
-    /// The binary is `$TALKBACK_SERVER_BIN`, or else the one beside the running executable in Cargo's target directory.
+    /// The binary is `$TEST_SERVER_BIN`, or else the one beside the running executable in Cargo's target directory.
     ///
     /// # Errors
     /// The binary is missing, ends at once or does not say where it listens within 20 s; the text has its log.
@@ -152,7 +152,7 @@ fn collect(stderr: tokio::process::ChildStderr) -> Log {
 }
 
 fn binary() -> io::Result<PathBuf> {
-    if let Some(path) = env::var_os("TALKBACK_SERVER_BIN") {
+    if let Some(path) = env::var_os("TEST_SERVER_BIN") {
         return Ok(path.into());
     }
     let name = format!("talkback-server{}", env::consts::EXE_SUFFIX);

@@ -30,7 +30,7 @@ const MINI_BROWSER: &str = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser
 impl Browser {
     pub(crate) const ALL: [Self; 3] = [Self::Chromium, Self::Firefox, Self::Webkit];
 
-    /// The name in reports, flags and `TALKBACK_BROWSERS`.
+    /// The name in reports, flags and `TEST_BROWSERS`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",

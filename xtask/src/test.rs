@@ -217,7 +217,7 @@ fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
     let mut tests = run::cargo();
     tests
         .args(["test", "--package", "talkback-e2e", "--no-fail-fast"])
-        .env("TALKBACK_BROWSERS", names.join(","));
+        .env("TEST_BROWSERS", names.join(","));
     Ok(counted(&mut tests))
 }
 

@@ -65,7 +65,7 @@ async fn run() -> io::Result<ExitStatus> {
 
 /// `cargo test` does not build the binaries of other packages, and a stale server would test yesterday's code.
 async fn build_server() -> io::Result<()> {
-    if env::var_os("TALKBACK_SERVER_BIN").is_some() {
+    if env::var_os("TEST_SERVER_BIN").is_some() {
         return Ok(());
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
