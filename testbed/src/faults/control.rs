@@ -1,12 +1,14 @@
 //! What a page may ask of the fault service over HTTP.
 
 use super::request::{Answer, Request};
-use crate::Server;
+use crate::{Conditions, Proxy, Server};
 use serde_json::json;
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    net::Ipv4Addr,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
@@ -23,6 +25,7 @@ pub(super) struct Control {
     closes: Mutex<HashMap<String, watch::Sender<Option<Close>>>>,
     releases: Mutex<HashMap<String, watch::Sender<bool>>>,
     servers: tokio::sync::Mutex<HashMap<u16, Server>>,
+    proxies: Mutex<HashMap<u16, Proxy>>,
     live: Mutex<HashMap<String, Arc<()>>>,
 }
 
@@ -68,6 +71,13 @@ impl Control {
             ("GET", "/live") => Ok(json!({ "open": self.live(request.query("path")) })),
             ("POST", "/server") => self.start_server().await,
             ("DELETE", "/server") => self.kill_server(request.query("port")).await,
+            ("POST", "/proxy") => self.start_proxy(request.query("target")).await,
+            ("PUT", "/proxy") => self.with_proxy(request, |proxy| set_conditions(proxy, request)),
+            ("POST", "/proxy/cut") => self.with_proxy(request, |proxy| cut(proxy, request)),
+            ("GET", "/proxy") => self.with_proxy(request, |proxy| {
+                Ok(json!({ "open": proxy.open(), "made": proxy.made() }))
+            }),
+            ("DELETE", "/proxy") => self.end_proxy(request.query("port")),
             ("GET", "/closed-port") => closed_port().await,
             (method, path) => {
                 return Answer {
@@ -107,18 +117,68 @@ impl Control {
     }
 
     async fn kill_server(&self, port: &str) -> io::Result<serde_json::Value> {
-        let server = port
-            .parse()
-            .ok()
-            .map(|port: u16| async move { self.servers.lock().await.remove(&port) });
-        match server {
-            Some(server) => match server.await {
-                Some(mut server) => server.kill().await.map(|()| json!({})),
-                None => Err(io::Error::other(format!("no server was started on port {port}"))),
-            },
-            None => Err(io::Error::other(format!("{port:?} is not a port"))),
-        }
+        let server = self.servers.lock().await.remove(&number(port)?);
+        let mut server = server.ok_or_else(|| io::Error::other(format!("no server was started on port {port}")))?;
+        server.kill().await.map(|()| json!({}))
     }
+
+    async fn start_proxy(&self, target: &str) -> io::Result<serde_json::Value> {
+        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, number(target)?).into()).await?;
+        let port = proxy.address().port();
+        self.proxies().insert(port, proxy);
+        Ok(json!({ "port": port }))
+    }
+
+    fn end_proxy(&self, port: &str) -> io::Result<serde_json::Value> {
+        let proxy = self.proxies().remove(&number(port)?);
+        proxy.map(|_| json!({})).ok_or_else(|| no_proxy(port))
+    }
+
+    fn with_proxy(
+        &self,
+        request: &Request,
+        act: impl FnOnce(&Proxy) -> io::Result<serde_json::Value>,
+    ) -> io::Result<serde_json::Value> {
+        let port = request.query("port");
+        let proxies = self.proxies();
+        act(proxies.get(&number(port)?).ok_or_else(|| no_proxy(port))?)
+    }
+
+    fn proxies(&self) -> MutexGuard<'_, HashMap<u16, Proxy>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set_conditions(proxy: &Proxy, request: &Request) -> io::Result<serde_json::Value> {
+    let is_set = |name| !request.query(name).is_empty();
+    let delay = match request.query("delay_ms") {
+        "" => 0,
+        delay => number(delay)?,
+    };
+    proxy.set(Conditions {
+        refuse: is_set("refuse"),
+        stall_to_server: is_set("stall_to_server"),
+        stall_to_client: is_set("stall_to_client"),
+        delay: Duration::from_millis(delay),
+    });
+    Ok(json!({}))
+}
+
+fn cut(proxy: &Proxy, request: &Request) -> io::Result<serde_json::Value> {
+    match request.query("after") {
+        "" => proxy.cut(),
+        after => proxy.cut_after(number(after)?),
+    }
+    Ok(json!({}))
+}
+
+fn number<T: FromStr>(text: &str) -> io::Result<T> {
+    text.parse()
+        .map_err(|_| io::Error::other(format!("{text:?} is not a number that fits here")))
+}
+
+fn no_proxy(port: &str) -> io::Error {
+    io::Error::other(format!("no proxy was started on port {port}"))
 }
 
 /// The slot of an id, made by whoever asks first: the page may ask before the connection is there.

@@ -16,6 +16,11 @@
 //! | GET `/live?path=/silent` | `{"open":2}`: WebSockets open here now, on that path or on all |
 //! | POST `/server` | starts a real `talkback-server`: `{"port":1234}` |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |
+//! | POST `/proxy?target=1234` | starts a [`Proxy`](crate::Proxy) in front of this local port: `{"port":4321}` |
+//! | PUT `/proxy?port=4321&refuse=1&stall_to_server=1&stall_to_client=1&delay_ms=50` | sets what its line does; what is not named is off |
+//! | POST `/proxy/cut?port=4321&after=100` | cuts its connections now, or after so many bytes |
+//! | GET `/proxy?port=4321` | `{"open":1,"made":3}`: its connections |
+//! | DELETE `/proxy?port=4321` | ends it and cuts its connections |
 //! | GET `/closed-port` | `{"port":1234}` where nobody listens |
 //!
 //! It stands below HTTP on purpose: no HTTP server lets a handler answer half a frame or nothing at all.
