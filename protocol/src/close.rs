@@ -2,15 +2,17 @@
 //!
 //! | code | sent by Talkback when | client reconnects |
 //! |---|---|---|
-//! | [`NORMAL`] | either side is done | no |
+//! | [`NORMAL`] | the client is done | no; yes if it did not ask: proxies close with 1000 too |
 //! | [`GOING_AWAY`] | the server stops, or the page goes away | yes |
 //! | [`MESSAGE_TOO_BIG`] | a message is over the limit of the receiver | yes |
-//! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after a pause |
+//! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after the pause in the reason |
 //! | [`BAD_FRAME`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
 //! | [`UNAUTHORIZED`] | the token is missing or expired | yes, with a new token |
 //! | [`HEARTBEAT_LOST`] | nothing was heard for too long | yes |
 //! | [`TOO_SLOW`] | a member's outbound queue is full | yes |
 //! | [`TOO_MANY`] | a rate or count limit is reached | yes, after a pause |
+
+use std::time::Duration;
 
 /// Done; the normal end of a connection.
 pub const NORMAL: u16 = 1000;
@@ -98,14 +100,41 @@ pub fn check_reason(reason: &str) -> Result<(), CloseError> {
     }
 }
 
-/// Whether connecting again with the same request cannot help.
+/// As much of a reason as fits into a close frame.
+#[must_use]
+pub fn fit_reason(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+}
+
+/// A reason that asks the client to come back after a time: `{"retry_after_ms":n}`.
+#[must_use]
+pub fn retry_after_reason(retry_after: Duration) -> String {
+    format!("{{\"retry_after_ms\":{}}}", retry_after.as_millis())
+}
+
+/// Reads [`retry_after_reason`]; `None` if the reason is anything else.
+#[must_use]
+pub fn retry_after(reason: &str) -> Option<Duration> {
+    #[derive(serde::Deserialize)]
+    struct Reason {
+        retry_after_ms: u64,
+    }
+    let reason: Reason = serde_json::from_str(reason).ok()?;
+    Some(Duration::from_millis(reason.retry_after_ms))
+}
+
+/// Whether connecting again with the same request cannot help. [`NORMAL`] is not among them: a client that did not close itself was cut
+/// off by something between.
 #[must_use]
 pub fn is_final(code: u16) -> bool {
-    matches!(code, NORMAL | BAD_FRAME | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
+    matches!(code, BAD_FRAME | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
 }
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -126,10 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_travels_in_the_reason() {
+        let reason = retry_after_reason(Duration::from_millis(1500));
+        assert_eq!(reason, r#"{"retry_after_ms":1500}"#);
+        assert_eq!(retry_after(&reason), Some(Duration::from_millis(1500)));
+        for other in ["", "later", "{}", r#"{"retry_after_ms":-1}"#, "[1]5"] {
+            assert_eq!(retry_after(other), None, "{other}");
+        }
+        assert_eq!(fit_reason(&"好".repeat(42)).len(), 123);
+    }
+
+    #[test]
     fn final_codes_are_those_where_a_retry_cannot_help() {
-        assert!([1000, 4400, 4403, 4404, 4426].into_iter().all(is_final));
+        assert!([4400, 4403, 4404, 4426].into_iter().all(is_final));
         assert!(
-            ![1001, 1006, 1009, 1012, 1013, 4401, 4408, 4413, 4429]
+            ![1000, 1001, 1006, 1009, 1012, 1013, 4401, 4408, 4413, 4429]
                 .into_iter()
                 .any(is_final)
         );

@@ -1,12 +1,27 @@
-//! What Talkback's client and server must agree on, and nothing else.
+//! What Talkback's client and server must agree on: the wire, and both halves of the session that speaks it.
 //!
 //! Reading order:
-//! - [`close`]: the close codes on the wire, what each means for the other side, and what an application may send;
-//! - [`id`]: names of rooms and users, parsed once at the edge and carried as types from there on.
+//! - [`message`]: [`ClientFrame`] and [`ServerFrame`], the only wire types; `docs/protocol.md` is the specification around them;
+//! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a message says;
+//! - [`codec`]: frames to text and back;
+//! - [`close`]: the close codes, what each means for the other side, and what an application may send;
+//! - [`session`]: the state machines.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a server.
 
+mod body;
 pub mod close;
+pub mod codec;
 pub mod id;
+pub mod message;
+pub mod session;
 
-pub use id::{NameError, RoomName, UserName};
+pub use body::{Body, BodyError};
+pub use id::{
+    ClientKey, Epoch, KeyError, NameError, NumberError, Offset, RoomName, SenderId, Seq, TokenError, UserName,
+};
+pub use message::{ClientFrame, Cursor, ServerFrame};
+pub use session::Moment;
+
+#[cfg(all(test, target_family = "wasm"))]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

@@ -132,7 +132,7 @@ impl Driver {
     }
 }
 
-fn explain(error: &ConnectError) -> Message {
+pub(crate) fn explain(error: &ConnectError) -> Message {
     match error {
         ConnectError::Unsupported => Message::Unsupported,
         ConnectError::InvalidUrl { url, .. } => bad_url(url),

@@ -6,5 +6,5 @@
 mod driver;
 mod phase;
 
-pub(crate) use driver::{Driver, Event, bad_url};
+pub(crate) use driver::{Driver, Event, bad_url, explain};
 pub(crate) use phase::{CLOSE_HINT_MS, CLOSE_LIMIT_MS, CONNECT_HINT_MS, Closed, End, Phase, Side, WAIT_TICK_MS};

@@ -105,19 +105,6 @@ impl Phase {
         }
     }
 
-    /// The connection was open, and neither side meant to end it.
-    pub(crate) fn was_lost(&self) -> bool {
-        match self {
-            Self::Closed(End::Lost { .. }) => true,
-            Self::Closed(End::Finished {
-                closed,
-                by: Side::Server,
-                ..
-            }) => !close::is_final(closed.code),
-            _ => false,
-        }
-    }
-
     /// The handshake succeeded.
     pub(crate) fn opened(&mut self, now: f64, protocol: String, extensions: String) {
         *self = Self::Open {
@@ -218,7 +205,6 @@ mod tests {
                 open_ms: 250.0
             })
         );
-        assert!(phase.was_lost());
     }
 
     #[test]
@@ -254,14 +240,5 @@ mod tests {
         phase.closing(150.0, None);
         assert_eq!(phase.forced(5_150.0), Some(End::Forced { open_ms: 5_050.0 }));
         assert!(phase.is_over());
-    }
-
-    #[test]
-    fn a_normal_close_by_the_server_is_no_loss_but_going_away_is() {
-        for (code, lost) in [(1000, false), (1001, true), (1012, true), (4404, false), (4413, true)] {
-            let mut phase = open();
-            phase.closed(200.0, closed(code));
-            assert_eq!(phase.was_lost(), lost, "{code}");
-        }
     }
 }

@@ -1,0 +1,100 @@
+//! What a message says: any JSON, passed on as it came.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+/// A text that is not one JSON value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not JSON: {0}")]
+pub struct BodyError(String);
+
+/// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the order of
+/// their fields, because nobody on the way understands or rebuilds it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Body(Box<RawValue>);
+
+impl Body {
+    /// Takes a JSON text, for instance one that came over HTTP. White space around it is dropped, and a line break, which JSON
+    /// allows only between tokens, becomes a space, so that a frame stays a line.
+    ///
+    /// # Errors
+    /// [`BodyError`] with the place of the first mistake.
+    pub fn from_json(json: &str) -> Result<Self, BodyError> {
+        let json = json.trim_matches([' ', '\t', '\r', '\n']).replace('\n', " ");
+        RawValue::from_string(json)
+            .map(Self)
+            .map_err(|error| BodyError(error.to_string()))
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`BodyError`] if it has no JSON form, for instance a map whose keys are not texts.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, BodyError> {
+        let json = serde_json::to_string(value).map_err(|error| BodyError(error.to_string()))?;
+        Self::from_json(&json)
+    }
+
+    /// A body that is a JSON string, as in chats.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::of(text).unwrap_or_else(|_| unreachable!("every text has a JSON form"))
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.0.get()
+    }
+
+    /// Reads it as a type of the application.
+    ///
+    /// # Errors
+    /// [`BodyError`] if it has another shape; the body is still there, to be shown or passed on as it is.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        serde_json::from_str(self.json()).map_err(|error| BodyError(error.to_string()))
+    }
+}
+
+impl PartialEq for Body {
+    /// Whether the texts are equal; `1` and `1.0` are not.
+    fn eq(&self, other: &Self) -> bool {
+        self.json() == other.json()
+    }
+}
+
+impl Eq for Body {}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.json())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_one_line_and_otherwise_untouched() {
+        let body = Body::from_json(" {\"b\": 1.50,\n\"a\":\"x\\n\", \"big\":12345678901234567890123}\n").unwrap();
+        assert_eq!(body.json(), r#"{"b": 1.50, "a":"x\n", "big":12345678901234567890123}"#);
+        for wrong in ["", "{", "1 2", "{\"a\":\"x\ny\"}x"] {
+            assert!(Body::from_json(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_shape_is_an_error_and_not_a_loss() {
+        let body = Body::text("hi \"there\"");
+        assert_eq!(body.read::<String>().unwrap(), "hi \"there\"");
+        assert!(body.read::<u64>().is_err());
+        assert_eq!(body.json(), r#""hi \"there\"""#);
+    }
+}

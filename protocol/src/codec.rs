@@ -1,0 +1,351 @@
+//! Frames to text and back: one JSON object per line, several lines per text frame.
+//!
+//! A browser spends about 40 us on a WebSocket frame and 1 us on a line of it, so whatever is ready at the same time leaves as one.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
+
+use crate::{
+    Epoch, RoomName,
+    message::{ClientFrame, Message, Page, ServerFrame},
+};
+
+/// A direction of the wire: [`ClientFrame`] or [`ServerFrame`].
+pub trait Frame: Serialize + DeserializeOwned {
+    /// The kinds that this version knows. A line of another kind is skipped.
+    const KINDS: &'static [&'static str];
+}
+
+impl Frame for ClientFrame {
+    const KINDS: &'static [&'static str] = &[
+        "hello", "join", "leave", "publish", "signal", "history", "auth", "ping", "pong",
+    ];
+}
+
+impl Frame for ServerFrame {
+    const KINDS: &'static [&'static str] = &[
+        "welcome", "joined", "message", "ack", "nack", "presence", "signal", "page", "left", "error", "ping", "pong",
+    ];
+}
+
+/// What a receiver takes in one text frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextLimits {
+    /// Bytes of UTF-8.
+    pub bytes: usize,
+    /// Lines.
+    pub lines: usize,
+}
+
+/// Why a text frame was refused. Every case closes the connection: after it, what the other side believes is not known any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// More bytes than the receiver takes; closes with 1009.
+    #[error("the text frame has {bytes} bytes: at most {max} are taken")]
+    TooManyBytes {
+        /// Bytes found.
+        bytes: usize,
+        /// [`TextLimits::bytes`].
+        max: usize,
+    },
+    /// More lines than the receiver takes; closes with 1009.
+    #[error("the text frame has more than {max} lines")]
+    TooManyLines {
+        /// [`TextLimits::lines`].
+        max: usize,
+    },
+    /// A line is not a JSON object with one field, its kind; closes with 4400.
+    #[error("line {line} is not a JSON object with one field: {reason}")]
+    NotAFrame {
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A frame of a known kind lacks a field or has a wrong value; closes with 4400.
+    #[error("line {line}: bad {kind}: {reason}")]
+    Malformed {
+        /// Which line, from 1.
+        line: usize,
+        /// The kind of the frame.
+        kind: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl CodecError {
+    /// The close code that says so.
+    #[must_use]
+    pub fn close_code(&self) -> u16 {
+        match self {
+            Self::TooManyBytes { .. } | Self::TooManyLines { .. } => crate::close::MESSAGE_TOO_BIG,
+            Self::NotAFrame { .. } | Self::Malformed { .. } => crate::close::BAD_FRAME,
+        }
+    }
+}
+
+/// Reads the frames of a text frame, in order. Empty lines and frames of kinds that this version does not know are skipped, so that a
+/// later version can add some.
+///
+/// # Errors
+/// [`CodecError`]; then none of the frames is to be used.
+pub fn decode<F: Frame>(text: &str, limits: TextLimits) -> Result<Vec<F>, CodecError> {
+    if text.len() > limits.bytes {
+        return Err(CodecError::TooManyBytes {
+            bytes: text.len(),
+            max: limits.bytes,
+        });
+    }
+    let mut frames = Vec::new();
+    for (index, line) in text.split('\n').enumerate() {
+        if index >= limits.lines {
+            return Err(CodecError::TooManyLines { max: limits.lines });
+        }
+        if !line.trim_ascii().is_empty() {
+            frames.extend(decode_line(index + 1, line)?);
+        }
+    }
+    Ok(frames)
+}
+
+/// Adds a frame to a text frame, as a line of its own.
+pub fn write_line<F: Frame>(text: &mut String, frame: &F) {
+    append_line(text, &encode(frame));
+}
+
+/// Makes as few text frames as the limits of the receiver allow. A frame that alone is over the limit goes alone.
+pub(crate) fn pack<F: Frame>(frames: &[F], max_bytes: usize, max_lines: usize) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    let mut lines = 0;
+    for frame in frames {
+        let line = encode(frame);
+        match texts.last_mut() {
+            Some(text) if lines < max_lines && text.len() + 1 + line.len() <= max_bytes => {
+                append_line(text, &line);
+                lines += 1;
+            }
+            _ => {
+                texts.push(line);
+                lines = 1;
+            }
+        }
+    }
+    texts
+}
+
+/// Adds a line that was encoded before.
+pub(crate) fn append_line(text: &mut String, line: &str) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(line);
+}
+
+/// One frame as a line.
+#[must_use]
+pub fn encode<F: Frame>(frame: &F) -> String {
+    serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
+}
+
+/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageLine(Arc<str>);
+
+/// Appends the line of a room's message, without a line break, to a block that the caller shares among all members.
+pub fn write_message(block: &mut Vec<u8>, message: &Message) {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        message: &'a Message,
+    }
+    serde_json::to_writer(block, &Line { message })
+        .unwrap_or_else(|_| unreachable!("a message has texts for keys and a Vec takes all"));
+}
+
+const BEFORE_MESSAGE: &str = r#"{"message":"#;
+
+impl MessageLine {
+    /// Encodes a message.
+    #[must_use]
+    pub fn encode(message: &Message) -> Self {
+        let mut line = Vec::new();
+        write_message(&mut line, message);
+        Self(
+            String::from_utf8(line)
+                .unwrap_or_else(|_| unreachable!("JSON is UTF-8"))
+                .into(),
+        )
+    }
+
+    /// The line: `{"message":{...}}`, without a line break.
+    #[must_use]
+    pub fn line(&self) -> &str {
+        &self.0
+    }
+
+    /// The message alone: `{"room":...}`, as in pages and over HTTP.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        &self.0[BEFORE_MESSAGE.len()..self.0.len() - 1]
+    }
+
+    /// The shared text of [`line`](Self::line).
+    #[must_use]
+    pub fn into_shared(self) -> Arc<str> {
+        self.0
+    }
+}
+
+/// A `page` line made of messages that were encoded before.
+pub(crate) fn encode_page(room: &RoomName, epoch: &Epoch, messages: &[MessageLine], more: bool) -> String {
+    let frame = ServerFrame::Page(Page {
+        room: room.clone(),
+        epoch: epoch.clone(),
+        messages: Vec::new(),
+        more,
+    });
+    let mut line = encode(&frame);
+    // Neither a room's name nor an epoch holds quotes, so this is the field itself.
+    let field = r#""messages":["#;
+    let at = line.find(field).map_or(line.len(), |at| at + field.len());
+    let objects: Vec<_> = messages.iter().map(MessageLine::object).collect();
+    line.insert_str(at, &objects.join(","));
+    line
+}
+
+fn decode_line<F: Frame>(line: usize, text: &str) -> Result<Option<F>, CodecError> {
+    let error = match serde_json::from_str(text) {
+        Ok(frame) => return Ok(Some(frame)),
+        Err(error) => error,
+    };
+    // Only now, off the usual path, is it worth reading the line once more to tell a later version's frame from a mistake.
+    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|error| CodecError::NotAFrame {
+        line,
+        reason: error.to_string(),
+    })?;
+    let mut kinds = fields.into_keys();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+        return Err(CodecError::NotAFrame {
+            line,
+            reason: "it has no field or several".to_owned(),
+        });
+    };
+    match F::KINDS.iter().find(|known| **known == kind) {
+        None => Ok(None),
+        Some(kind) => Err(CodecError::Malformed {
+            line,
+            kind,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::{Body, Offset, RoomName, SenderId, UserName, message::Author};
+
+    const LIMITS: TextLimits = TextLimits { bytes: 1000, lines: 4 };
+
+    #[test]
+    fn several_frames_share_a_text_and_come_back_in_order() {
+        let room = RoomName::parse("lobby").unwrap();
+        let frames = [
+            ClientFrame::Leave { room: room.clone() },
+            ClientFrame::Ping {},
+            ClientFrame::Signal {
+                room,
+                body: Body::from_json("[1, 2]").unwrap(),
+            },
+        ];
+        let mut text = String::new();
+        frames.iter().for_each(|frame| write_line(&mut text, frame));
+        assert_eq!(
+            text,
+            "{\"leave\":{\"room\":\"lobby\"}}\n{\"ping\":{}}\n{\"signal\":{\"room\":\"lobby\",\"body\":[1, 2]}}"
+        );
+        assert_eq!(decode::<ClientFrame>(&text, LIMITS).unwrap(), frames);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_skipped() {
+        let text = "{\"wave\":{\"at\":[1]}}\n\n{\"leave\":{\"room\":\"a\",\"new\":true}}\r\n{\"later\":null}";
+        let frames = decode::<ClientFrame>(text, LIMITS).unwrap();
+        assert_eq!(
+            frames,
+            [ClientFrame::Leave {
+                room: RoomName::parse("a").unwrap()
+            }]
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_a_known_kind_is_named_with_its_line() {
+        let error = decode::<ClientFrame>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a/b\"}}", LIMITS).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("line 2: bad leave: the room name has the character '/'"),
+            "{error}"
+        );
+        assert_eq!(error.close_code(), crate::close::BAD_FRAME);
+        for text in [
+            "hello",
+            "[]",
+            "{}",
+            "{\"ping\":{},\"pong\":{}}",
+            "{\"ping\":{}",
+            "\"ping\"",
+            "1",
+        ] {
+            let error = decode::<ClientFrame>(text, LIMITS).unwrap_err();
+            assert!(
+                matches!(error, CodecError::NotAFrame { line: 1, .. }),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_over_a_limit_is_refused_before_it_is_read() {
+        let error = decode::<ClientFrame>(&"x".repeat(1001), LIMITS).unwrap_err();
+        assert_eq!(error.close_code(), crate::close::MESSAGE_TOO_BIG);
+        assert_eq!(
+            decode::<ClientFrame>("\n\n\n\n", LIMITS),
+            Err(CodecError::TooManyLines { max: 4 })
+        );
+        assert_eq!(decode::<ClientFrame>("\n\n\n", LIMITS), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_message_is_encoded_once_for_lines_and_pages() {
+        let message = Message {
+            room: RoomName::parse("lobby").unwrap(),
+            offset: Offset::new(3).unwrap(),
+            from: Author {
+                sender: SenderId::parse("s1").unwrap(),
+                user: UserName::parse("ann").unwrap(),
+            },
+            seq: None,
+            at: 7,
+            body: Body::text("hi"),
+        };
+        let line = MessageLine::encode(&message);
+        assert_eq!(line.line(), encode(&ServerFrame::Message(message.clone())));
+        assert_eq!(serde_json::from_str::<Message>(line.object()).unwrap(), message);
+        let page = Page {
+            room: message.room.clone(),
+            epoch: Epoch::from_random(1),
+            messages: vec![message.clone(), message],
+            more: true,
+        };
+        assert_eq!(
+            encode_page(&page.room, &page.epoch, &[line.clone(), line], true),
+            encode(&ServerFrame::Page(page))
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Who a client is: its secret key, the public id made from it, and the name of a log's life.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A client key that is not 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a client key is 32 hexadecimal digits")]
+pub struct KeyError;
+
+/// The secret of one client: 128 random bits, kept across reconnects and reloads.
+///
+/// The log uses it to tell a resent message from a new one, so whoever knows it can speak in the client's place. It goes to the server
+/// in `hello` and to nobody else; `Debug` does not show it. A key has one live owner: two tabs that used one key would take each
+/// other's messages for resent ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientKey([u8; 16]);
+
+impl ClientKey {
+    /// A key from 16 bytes of a cryptographic random source.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 hexadecimal digits that stand on the wire. Whoever sees them can speak as this client.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// The public id of this client, the same on every server: the first 64 bits of the key's SHA-256.
+    #[must_use]
+    pub fn sender(&self) -> SenderId {
+        SenderId(hex(&Sha256::digest(self.0)[..8]).into())
+    }
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientKey(secret)")
+    }
+}
+
+impl FromStr for ClientKey {
+    type Err = KeyError;
+
+    fn from_str(digits: &str) -> Result<Self, KeyError> {
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(KeyError);
+        }
+        let bits = u128::from_str_radix(digits, 16).map_err(|_| KeyError)?;
+        Ok(Self(bits.to_be_bytes()))
+    }
+}
+
+impl TryFrom<String> for ClientKey {
+    type Error = KeyError;
+
+    fn try_from(digits: String) -> Result<Self, KeyError> {
+        digits.parse()
+    }
+}
+
+impl From<ClientKey> for String {
+    fn from(key: ClientKey) -> Self {
+        key.reveal()
+    }
+}
+
+/// A sender id or an epoch that is not 1 to 32 letters, digits, `-` or `_`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]
+pub struct TokenError(String);
+
+/// The public id of a client, safe to show: one that reads it cannot speak in its place. Opaque: compare it, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SenderId(Arc<str>);
+
+/// The name of one life of a room's log. When a log is lost and begins again, its epoch is another one, and offsets of the old
+/// one mean nothing in it. Opaque: compare it, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(Arc<str>);
+
+impl Epoch {
+    /// A new epoch from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(hex(&bits.to_be_bytes()).into())
+    }
+}
+
+macro_rules! opaque {
+    ($($type:ident)*) => {$(
+        impl $type {
+            /// Takes it as it came from the other side.
+            ///
+            /// # Errors
+            /// [`TokenError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
+            pub fn parse(text: &str) -> Result<Self, TokenError> {
+                let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+                if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(TokenError(text.chars().take(40).collect()))
+                }
+            }
+
+            /// Its text, as on the wire.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+opaque!(SenderId Epoch);
+
+super::serde_as_text! {
+    SenderId, SenderId::parse, "a sender id";
+    Epoch, Epoch::parse, "an epoch";
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn a_key_reads_and_writes_32_digits_and_hides_in_debug() {
+        let key: ClientKey = "00112233445566778899aabbccddeeff".parse().unwrap();
+        assert_eq!(key.reveal(), "00112233445566778899aabbccddeeff");
+        assert_eq!(format!("{key:?}"), "ClientKey(secret)");
+        for wrong in [
+            "",
+            "0011",
+            "+0112233445566778899aabbccddeeff",
+            "0011223344556677 899aabbccddeeff",
+        ] {
+            assert_eq!(wrong.parse::<ClientKey>(), Err(KeyError), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_sender_id_is_the_same_everywhere_and_shows_nothing_of_the_key() {
+        let key = ClientKey::from_random([0; 16]);
+        // SHA-256 of sixteen zero bytes begins with these digits.
+        assert_eq!(key.sender().as_str(), "374708fff7719dd5");
+        assert_ne!(ClientKey::from_random([1; 16]).sender(), key.sender());
+    }
+
+    #[test]
+    fn opaque_texts_are_short_and_plain() {
+        assert_eq!(Epoch::from_random(255).as_str(), "00000000000000ff");
+        assert!(Epoch::parse("a-b_C9").is_ok());
+        for wrong in ["", "a b", "é", &"x".repeat(33)] {
+            assert!(Epoch::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The two counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The largest number on the wire: 2^53 - 1, the largest that every JSON reader keeps exact.
+pub const MAX_NUMBER: u64 = (1 << 53) - 1;
+
+/// A number that the wire cannot carry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is out of range: a seq is 1 to {MAX_NUMBER}, an offset 0 to {MAX_NUMBER}")]
+pub struct NumberError(u64);
+
+/// The place of a message in its room's log: contiguous from 1; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Offset(u64);
+
+/// The number of a message among those of one client in one room: contiguous from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Seq(u64);
+
+impl Offset {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The one before it; [`ZERO`](Self::ZERO) has none and stays.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl Seq {
+    /// The first message of a client in a room.
+    pub const FIRST: Self = Self(1);
+}
+
+macro_rules! number {
+    ($($type:ident from $min:literal;)*) => {$(
+        impl $type {
+            /// Takes a number that the wire can carry.
+            ///
+            /// # Errors
+            /// [`NumberError`] if it is out of range.
+            pub fn new(number: u64) -> Result<Self, NumberError> {
+                if ($min..=MAX_NUMBER).contains(&number) {
+                    Ok(Self(number))
+                } else {
+                    Err(NumberError(number))
+                }
+            }
+
+            /// The number.
+            #[must_use]
+            pub fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to reach.
+            #[must_use]
+            pub fn next(self) -> Self {
+                self.plus(1)
+            }
+
+            /// The one so many after it, at most [`MAX_NUMBER`].
+            #[must_use]
+            pub fn plus(self, count: u64) -> Self {
+                Self(self.0.saturating_add(count).min(MAX_NUMBER))
+            }
+        }
+        impl TryFrom<u64> for $type {
+            type Error = NumberError;
+            fn try_from(number: u64) -> Result<Self, NumberError> {
+                Self::new(number)
+            }
+        }
+        impl From<$type> for u64 {
+            fn from(number: $type) -> u64 {
+                number.0
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+number! {
+    Offset from 0;
+    Seq from 1;
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn numbers_stay_within_what_every_json_reader_keeps_exact() {
+        assert_eq!(Offset::new(0), Ok(Offset::ZERO));
+        assert!(Seq::new(0).is_err());
+        assert!(Offset::new(MAX_NUMBER + 1).is_err());
+        assert_eq!(Offset::new(MAX_NUMBER).unwrap().next().get(), MAX_NUMBER);
+    }
+}

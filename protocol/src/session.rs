@@ -1,0 +1,85 @@
+//! Both halves of the session, as state machines without any I/O.
+//!
+//! A session has one input method, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. It reads no clock and
+//! no randomness: both come with each input, as a [`Moment`]. So a driver is a loop, and a test can live through a day of faults in
+//! milliseconds and replay them.
+//!
+//! # The contract of a driver
+//!
+//! 1. Give what happened to `handle`, each with a [`Moment`]. What has happened already may all go in before the next step.
+//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An answer that is there at once may be given
+//!    to `handle` in between.
+//! 3. Ask `next_timeout`, and wait for the next thing to happen, but not longer: then it is a `Tick`.
+//!
+//! As a loop, here with both halves in one place and a transport that cannot fail:
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use talkback_protocol::{
+//!     Body, ClientKey, Moment, Offset, RoomName, UserName,
+//!     session::{client, server},
+//! };
+//!
+//! let start = Duration::ZERO;
+//! let key = ClientKey::from_random([7; 16]); // from a cryptographic source
+//! let mut client = client::ClientSession::new(client::ClientConfig::default(), key);
+//! let mut server = server::ServerSession::new(Arc::new(server::ServerConfig::default()), start);
+//! let moment = Moment { now: start, random: 4 }; // a clock and random bits, fresh for each input
+//!
+//! client.handle(moment, client::Input::Connect);
+//! let body = Body::text("hello");
+//! client.handle(moment, client::Input::Publish { room: RoomName::parse("lobby")?, body, tag: 1 });
+//!
+//! let mut log = Vec::new();
+//! let mut acked = None;
+//! while acked.is_none() {
+//!     // Steps 1 and 2 of the client's driver: a WebSocket stands behind these.
+//!     while let Some(output) = client.poll_output() {
+//!         match output {
+//!             client::Output::Connect { generation } => client.handle(moment, client::Input::Opened { generation }),
+//!             client::Output::Transmit { text, .. } => server.handle(moment, server::Input::Received { text }),
+//!             client::Output::Delivery { state: client::DeliveryState::Acked { offset, .. }, .. } => acked = Some(offset),
+//!             _ => {}
+//!         }
+//!     }
+//!     // Steps 1 and 2 of the server's driver: a log and a hub stand behind these.
+//!     while let Some(output) = server.poll_output() {
+//!         match output {
+//!             server::Output::Identify { name, .. } => {
+//!                 let user = name.unwrap_or(UserName::parse("user")?);
+//!                 let identity = server::Identity { user, expires: None };
+//!                 server.handle(moment, server::Input::Identified(Ok(identity)));
+//!             }
+//!             server::Output::Append { room, seq, body, .. } => {
+//!                 log.push(body);
+//!                 let offset = Offset::new(log.len() as u64)?;
+//!                 let outcome = server::AppendOutcome::Appended { offset, at: 0 };
+//!                 server.handle(moment, server::Input::Appended { room, seq, outcome });
+//!             }
+//!             server::Output::Transmit(text) => {
+//!                 client.handle(moment, client::Input::Received { generation: 1, text });
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     // Step 3: a driver waits here until something happens or this time has come.
+//!     assert!(client.next_timeout() > Some(start) && server.next_timeout() > Some(start));
+//! }
+//! assert_eq!(acked, Some(Offset::new(1)?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod client;
+pub mod server;
+
+use std::time::Duration;
+
+/// When an input happens, and random bits to decide with.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Time since any fixed start. It must go on while the machine sleeps, so that a dead peer is noticed on waking; should it ever
+    /// step back, the session acts as if it stood still.
+    pub now: Duration,
+    /// Fresh uniform random bits; for spreading retries, not for secrets.
+    pub random: u64,
+}

@@ -1,0 +1,353 @@
+//! The client's half: connecting and connecting again, rooms with their cursors, and the outbox.
+//!
+//! | what | where |
+//! |---|---|
+//! | what goes in and out | [`Input`], [`Output`] |
+//! | connecting, losing, waiting | `link.rs`, `backoff.rs` |
+//! | what each frame of the server does | `frames.rs` |
+//! | which rooms are joined, and how far they were read | `rooms.rs` |
+//! | what was not acknowledged | `outbox.rs` |
+//! | everything that happens by time alone | `timer.rs` |
+
+mod api;
+mod backoff;
+mod config;
+mod frames;
+mod history;
+mod link;
+mod outbox;
+mod rooms;
+mod snapshot;
+mod timer;
+
+use std::{collections::VecDeque, time::Duration};
+
+pub use api::{
+    Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, Output, PageError, RoomEvent, Status,
+    StopReason, SuspendReason, Tag,
+};
+pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
+pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
+
+use crate::{ClientFrame, ClientKey, Cursor, Moment, RoomName, codec};
+use history::{History, Request};
+use link::Link;
+use outbox::{Outbox, Progress};
+use rooms::{Effect, Rooms};
+use timer::{Timer, Timers};
+
+/// The client's half of the session. See the [contract](crate::session) of its driver.
+#[derive(Debug)]
+pub struct ClientSession {
+    config: ClientConfig,
+    key: ClientKey,
+    now: Duration,
+    random: u64,
+    link: Link,
+    rooms: Rooms,
+    outbox: Outbox,
+    history: History,
+    timers: Timers,
+    /// Frames that are ready and not yet an [`Output::Transmit`].
+    lines: Vec<ClientFrame>,
+    outputs: VecDeque<Output>,
+    /// What a snapshot holds has changed since the last [`Output::Save`].
+    changed: bool,
+    /// An [`Output::Save`] is due with the next outputs.
+    save_due: bool,
+}
+
+impl ClientSession {
+    /// A session that never was; it waits for [`Input::Connect`].
+    #[must_use]
+    pub fn new(config: ClientConfig, key: ClientKey) -> Self {
+        Self {
+            key,
+            now: Duration::ZERO,
+            random: 0,
+            link: Link::default(),
+            rooms: Rooms::default(),
+            outbox: Outbox::new(config.outbox),
+            history: History::default(),
+            timers: Timers::default(),
+            lines: Vec::new(),
+            outputs: VecDeque::new(),
+            changed: false,
+            save_due: false,
+            config,
+        }
+    }
+
+    /// A session that goes on where a snapshot was taken; it waits for [`Input::Connect`]. `elapsed` is the time since the snapshot
+    /// was stored: messages whose time was over meanwhile fail. Rooms are not joined by themselves: their cursors are in the
+    /// snapshot, for an application that kept what it read.
+    #[must_use]
+    pub fn restore(config: ClientConfig, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
+        let mut session = Self::new(config, snapshot.key);
+        session.now = now;
+        for room in snapshot.rooms {
+            snapshot::restore(&mut session.outbox, room, elapsed, now);
+        }
+        session.timers.set(Timer::Expire, now);
+        session
+    }
+
+    /// What to store so that [`restore`](Self::restore) can go on.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot::take(self.key, &self.outbox, &self.rooms, self.now)
+    }
+
+    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output); several inputs that
+    /// are there already may go in first, and then what they lead to leaves together.
+    pub fn handle(&mut self, moment: Moment, input: Input) {
+        self.now = self.now.max(moment.now);
+        self.random = moment.random;
+        self.take(input);
+        // After the input: what just came may be the sign of life that a timer waits for. With every input and not only with `Tick`: a
+        // page in the background has its timers throttled, and a machine that slept has none.
+        while let Some(timer) = self.timers.take_due(self.now) {
+            self.on_timer(timer);
+        }
+    }
+
+    /// The next thing to do. `None` means that there is nothing until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.collect();
+            if self.outbox.take_place() {
+                self.outputs.push_back(Output::OutboxHasRoom);
+            }
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask again after
+    /// each drain.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// The state of the connection.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        self.link.status()
+    }
+
+    /// Whether a message with so many bytes of JSON would be taken now. After `false`, [`Output::OutboxHasRoom`] comes when it is
+    /// worth asking again.
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        self.outbox.has_room(bytes)
+    }
+
+    /// How far a room was read, to be kept next to what was read.
+    #[must_use]
+    pub fn cursor(&self, room: &RoomName) -> Option<&Cursor> {
+        self.rooms.cursor(room)
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Opened { generation } => self.opened(generation),
+            Input::Received { generation, text } => self.received(generation, &text),
+            Input::Closed {
+                generation,
+                code,
+                reason,
+            } => self.closed(generation, Cause { code, reason }),
+            Input::Tick => {}
+            Input::Online => self.online(),
+            Input::Offline => self.offline(),
+            Input::Visible | Input::Resume => self.awake(),
+            Input::Suspend => self.suspend(),
+            Input::Token(token) => self.token(token),
+            Input::Connect => self.connect_by_hand(),
+            Input::Stop => self.stop(StopReason::Asked),
+            Input::Join { room, since, history } => {
+                let max = self.config.rooms;
+                let effect = self.rooms.want(room.clone(), since, history, max);
+                self.apply(&room, effect);
+            }
+            Input::Leave { room } => {
+                if self.rooms.is_wanted(&room) {
+                    let effect = self.rooms.leave(&room);
+                    self.apply(&room, effect);
+                    self.tell(&room, RoomEvent::Left);
+                }
+            }
+            Input::Publish { room, body, tag } => self.publish(room, body, tag),
+            Input::Signal { room, body } => {
+                if self.rooms.is_in(&room) {
+                    self.lines.push(ClientFrame::Signal { room, body });
+                }
+            }
+            Input::History {
+                room,
+                before,
+                limit,
+                tag,
+            } => self.ask_history(Request {
+                room,
+                before,
+                limit,
+                tag,
+            }),
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Token => self.no_token("the application gave no token in time"),
+            Timer::Connect => self.give_up("the connection did not open in time"),
+            Timer::Hello => self.give_up("the server did not say welcome in time"),
+            Timer::Reconnect => self.reconnect(),
+            Timer::Heartbeat => self.give_up("nothing was heard from the server"),
+            Timer::Probe => self.give_up("nothing was heard from the server after coming back"),
+            Timer::Answer => self.give_up("the server left requests without an answer"),
+            Timer::Renew => self.want_token(),
+            // What was held back is looked at whenever outputs are collected.
+            Timer::Retry => {}
+            Timer::Expire => {
+                let mut progress = Vec::new();
+                if let Some(next) = self.outbox.expire(self.now, &mut progress) {
+                    self.timers.set(Timer::Expire, next);
+                }
+                self.report(progress);
+            }
+            Timer::Save => self.save_due = true,
+        }
+    }
+
+    fn publish(&mut self, room: RoomName, body: crate::Body, tag: Tag) {
+        if self.link.is_over() {
+            let state = DeliveryState::Failed(FailReason::Stopped);
+            return self.outputs.push_back(Output::Delivery { tag, state });
+        }
+        let taken = self.outbox.push(room, body, tag, self.now, self.config.rooms);
+        let state = match taken {
+            Ok(deadline) => {
+                self.timers.set_earlier(Timer::Expire, deadline);
+                self.change();
+                DeliveryState::Queued
+            }
+            Err(reason) => DeliveryState::Failed(reason),
+        };
+        self.outputs.push_back(Output::Delivery { tag, state });
+    }
+
+    fn ask_history(&mut self, request: Request) {
+        let error = if self.link.is_over() {
+            PageError::Stopped
+        } else if self.history.len() >= self.config.pages {
+            PageError::TooMany
+        } else {
+            return self.history.push(request);
+        };
+        self.outputs.push_back(Output::Page {
+            tag: request.tag,
+            result: Err(error),
+        });
+    }
+
+    fn apply(&mut self, room: &RoomName, effect: Effect) {
+        match effect {
+            Effect::Nothing => {}
+            Effect::Tell(event) => {
+                self.change();
+                self.tell(room, event);
+            }
+            Effect::Send(frame) => self.lines.push(frame),
+            Effect::Violation(reason) => self.violated(reason),
+        }
+    }
+
+    fn tell(&mut self, room: &RoomName, event: RoomEvent) {
+        let room = room.clone();
+        self.outputs.push_back(Output::Room { room, event });
+    }
+
+    fn report(&mut self, progress: impl IntoIterator<Item = Progress>) {
+        for (tag, state) in progress {
+            if state != DeliveryState::Written {
+                self.change();
+            }
+            self.outputs.push_back(Output::Delivery { tag, state });
+        }
+    }
+
+    /// What a snapshot holds is not what was stored.
+    fn change(&mut self) {
+        if self.config.keep {
+            self.changed = true;
+            self.timers.set_earlier(Timer::Save, self.now + self.config.save_delay);
+        }
+    }
+
+    fn save_if_due(&mut self) {
+        if std::mem::take(&mut self.save_due) && std::mem::take(&mut self.changed) {
+            self.timers.clear(Timer::Save);
+            self.outputs.push_back(Output::Save);
+        }
+    }
+
+    /// Makes text frames of what is ready to be sent.
+    fn collect(&mut self) {
+        let mut frames = std::mem::take(&mut self.lines);
+        let Some((generation, limits)) = self.link.open() else {
+            // Before the welcome there are no limits to keep; a greeting is one line.
+            if let Some(generation) = self.link.connection() {
+                let texts = codec::pack(&frames, usize::MAX, usize::MAX).into_iter();
+                self.outputs
+                    .extend(texts.map(|text| Output::Transmit { generation, text }));
+            }
+            return self.save_if_due();
+        };
+        let limits = limits.clone();
+        while let Some(join) = self.rooms.next_join(self.now) {
+            frames.push(join);
+        }
+        frames.extend(self.history.next(self.now));
+        let mut progress = Vec::new();
+        loop {
+            let (publish, further) = self.outbox.next(self.now, &limits);
+            if publish.is_none() && further.is_none() {
+                break;
+            }
+            progress.extend(further);
+            frames.extend(publish.map(ClientFrame::Publish));
+        }
+        if frames.iter().any(|frame| matches!(frame, ClientFrame::Publish(_))) {
+            // A number that is on the wire must never be given to another message, and what was settled before must be known to be: so
+            // the server's memory of the last `in_flight` numbers covers all that a restored session sends again.
+            self.changed |= self.config.keep;
+            self.save_due = true;
+        }
+        self.save_if_due();
+        for text in codec::pack(&frames, limits.frame_bytes as usize, limits.frame_lines as usize) {
+            self.outputs.push_back(Output::Transmit { generation, text });
+        }
+        self.report(progress);
+        self.arm();
+    }
+
+    /// Sets the timers that follow from what is waited for.
+    fn arm(&mut self) {
+        let pauses = [
+            self.rooms.waiting_until(),
+            self.outbox.paused_until(),
+            self.history.paused_until(),
+        ];
+        // What is due already waits for an answer and not for time.
+        match pauses.into_iter().flatten().filter(|&until| until > self.now).min() {
+            Some(until) => self.timers.set(Timer::Retry, until),
+            None => self.timers.clear(Timer::Retry),
+        }
+        let waits = self.outbox.on_way() > 0 || self.rooms.awaits_answer() || self.history.awaits_answer();
+        if !waits {
+            self.timers.clear(Timer::Answer);
+        } else if !self.timers.is_set(Timer::Answer) {
+            self.timers.set(Timer::Answer, self.now + self.config.answer_timeout);
+        }
+    }
+}

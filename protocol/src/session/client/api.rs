@@ -1,0 +1,375 @@
+//! What goes into a [`ClientSession`](super::ClientSession) and what comes out.
+
+use std::time::Duration;
+
+use crate::{
+    Body, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
+    message::{Author, Member, Message, Millis},
+};
+
+/// Counts the connections of a session. Whatever a driver reports carries the generation it belongs to, so that a late event of an
+/// old socket is told apart and ignored.
+pub type Generation = u64;
+
+/// A number that the driver chose for a request, given back with its answers. Each is used once, also across a restored snapshot.
+pub type Tag = u64;
+
+/// Everything that can happen to a client's session.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The connection that [`Output::Connect`] asked for is open, with the subprotocol agreed.
+    Opened {
+        /// From [`Output::Connect`].
+        generation: Generation,
+    },
+    /// A text frame came.
+    Received {
+        /// From [`Output::Connect`].
+        generation: Generation,
+        /// The whole text.
+        text: String,
+    },
+    /// The connection is gone, or could not be opened.
+    Closed {
+        /// From [`Output::Connect`].
+        generation: Generation,
+        /// As the transport tells it; 1006 if there was none.
+        code: u16,
+        /// As the transport tells it.
+        reason: String,
+    },
+    /// The time of [`next_timeout`](super::ClientSession::next_timeout) has come. Harmless at any other time.
+    Tick,
+
+    /// The machine has a network again: connects at once, or checks the connection that is there.
+    Online,
+    /// The machine has no network: no attempts until [`Online`](Self::Online). A connection that still works is kept.
+    Offline,
+    /// The user looks at the page: as [`Online`](Self::Online), unless the machine is offline.
+    Visible,
+    /// The page is about to sleep (`pagehide`, `freeze`): closes with 1000, no attempts until [`Resume`](Self::Resume).
+    Suspend,
+    /// The page is back (`pageshow`, `resume`): connects at once.
+    Resume,
+
+    /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none to be had now, which is retried with backoff.
+    Token(Option<String>),
+
+    /// Connects now, without waiting: for the first time, from "try now", after a stop.
+    Connect,
+    /// Ends the session with 1000. What is not acknowledged fails.
+    Stop,
+    /// Become a member of a room. Joining a room that is joined changes nothing.
+    Join {
+        /// Which room.
+        room: RoomName,
+        /// The last message the application has; what follows it comes.
+        since: Option<Cursor>,
+        /// How many of the newest messages to get when there is no `since`, or when what follows it is gone.
+        history: Option<u32>,
+    },
+    /// Be a member no longer.
+    Leave {
+        /// Which room.
+        room: RoomName,
+    },
+    /// Send a message. The room need not be joined, the connection need not be open.
+    Publish {
+        /// Which room.
+        room: RoomName,
+        /// What to say.
+        body: Body,
+        /// Comes back with each [`Output::Delivery`].
+        tag: Tag,
+    },
+    /// Tell the members of a joined room something that is not kept. Without a joined room it is dropped.
+    Signal {
+        /// Which room.
+        room: RoomName,
+        /// What to tell.
+        body: Body,
+    },
+    /// Ask for older messages.
+    History {
+        /// Which room.
+        room: RoomName,
+        /// The offset after the last message wanted.
+        before: Offset,
+        /// How many at most; the server may give fewer.
+        limit: u32,
+        /// Comes back with [`Output::Page`].
+        tag: Tag,
+    },
+}
+
+/// Everything that a client's session asks for or tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection. There is no other one: an earlier one was closed by its peer or by [`Output::Disconnect`].
+    Connect {
+        /// To be given with everything that the connection does.
+        generation: Generation,
+    },
+    /// Send this text frame.
+    Transmit {
+        /// Which connection.
+        generation: Generation,
+        /// One or more lines.
+        text: String,
+    },
+    /// Close the connection and forget it at once, without waiting for the closing handshake. Codes that a browser may not send
+    /// do not occur: they are 1000 or 4000 and above.
+    Disconnect {
+        /// Which connection.
+        generation: Generation,
+        /// To be sent in the close frame.
+        code: u16,
+        /// To be sent in the close frame; at most 123 bytes.
+        reason: String,
+    },
+    /// Ask the application for a token and answer with [`Input::Token`].
+    TokenWanted,
+    /// If the outbox is kept across reloads: store [`snapshot`](super::ClientSession::snapshot) now, before the outputs that follow
+    /// are carried out. What follows may use numbers that a restored session must not use again.
+    Save,
+    /// The state of the connection changed.
+    Status(Status),
+    /// Something happened in a room.
+    Room {
+        /// Which room.
+        room: RoomName,
+        /// What.
+        event: RoomEvent,
+    },
+    /// A message that was sent got further. The last state of a tag is `Acked` or `Failed`, and it comes exactly once.
+    Delivery {
+        /// From [`Input::Publish`].
+        tag: Tag,
+        /// How far.
+        state: DeliveryState,
+    },
+    /// After a publish failed with [`FailReason::OutboxFull`]: there is place again, a quarter of the outbox at least.
+    OutboxHasRoom,
+    /// The answer to [`Input::History`]; exactly one.
+    Page {
+        /// From [`Input::History`].
+        tag: Tag,
+        /// Messages, oldest first.
+        result: Result<HistoryPage, PageError>,
+    },
+    /// The server reported an error that belongs to nothing the application waits for, like a refused signal. For logs.
+    Fault {
+        /// Why, for programs.
+        code: String,
+        /// Why, for people.
+        message: String,
+        /// The room it is about.
+        room: Option<RoomName>,
+    },
+}
+
+/// The state of the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// On the way to be open: asking for a token, connecting, or greeting the server.
+    Connecting,
+    /// Welcomed by the server.
+    Open {
+        /// The name that others see.
+        user: UserName,
+        /// The public id of this client.
+        sender: SenderId,
+    },
+    /// The next attempt comes by itself.
+    Waiting {
+        /// How many attempts failed in a row.
+        attempt: u32,
+        /// When, on the clock of [`Moment::now`](crate::Moment::now).
+        until: Duration,
+        /// Why the last connection ended.
+        cause: Cause,
+    },
+    /// No attempt until the page or the network is back.
+    Suspended(SuspendReason),
+    /// No attempt until [`Input::Connect`].
+    Stopped(StopReason),
+}
+
+/// Why a connection ended, as a close code and a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// See [`close`](crate::close).
+    pub code: u16,
+    /// For people; may be empty.
+    pub reason: String,
+}
+
+/// Why no attempt is made for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuspendReason {
+    /// [`Input::Offline`].
+    Offline,
+    /// [`Input::Suspend`].
+    Asleep,
+}
+
+/// Why the session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Nobody said [`Input::Connect`] yet.
+    NotStarted,
+    /// [`Input::Stop`].
+    Asked,
+    /// The server closed with a final code: trying again cannot help.
+    Refused(Cause),
+    /// The server wants a token and the configuration says that there is none.
+    TokenNeeded,
+}
+
+/// What happens in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomEvent {
+    /// Joined without a cursor: the newest messages that were asked for follow, then the live ones.
+    Joined(JoinedRoom),
+    /// Joined again, or with a cursor: everything after the last message follows, nothing is missing.
+    Recovered(JoinedRoom),
+    /// Joined again, but messages are missing: what the application shows of the room is to be replaced by what follows.
+    Reset(JoinedRoom),
+    /// The next message, in the order that all members share; each comes once.
+    Message {
+        /// The message.
+        message: Message,
+        /// Whether this client sent it. Its `Acked` with this offset came before.
+        own: bool,
+    },
+    /// Users came or went. A user may be named again who is there already, or leave who is not.
+    Presence {
+        /// Users whose first tab came.
+        joined: Vec<Member>,
+        /// Users whose last tab left.
+        left: Vec<Member>,
+    },
+    /// A member signalled.
+    Signal {
+        /// Who.
+        from: Author,
+        /// What.
+        body: Body,
+    },
+    /// No longer a member, after [`Input::Leave`] or by the server's decision.
+    Left,
+    /// The server does not let this user be a member; the room is not joined.
+    Refused {
+        /// Why, for programs: see [`code`](crate::message::code).
+        code: String,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// The state of a room at the moment it was joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedRoom {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// The newest message at this moment.
+    pub head: Offset,
+    /// The messages after this offset follow.
+    pub after: Offset,
+    /// How many users are in the room.
+    pub users: u32,
+    /// The users in the room; of many, only as many as the server lists.
+    pub members: Vec<Member>,
+}
+
+/// How far a message got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// In the outbox.
+    Queued,
+    /// Handed to the transport, for the first time or again.
+    Written,
+    /// In the log, for all members to see.
+    Acked {
+        /// Its place.
+        offset: Offset,
+        /// When it was appended, by the server's clock.
+        at: Millis,
+    },
+    /// It will not be sent any more.
+    Failed(FailReason),
+}
+
+impl DeliveryState {
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Acked { .. } | Self::Failed(_))
+    }
+}
+
+/// Why a message will not be sent any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FailReason {
+    /// The outbox holds as many messages or bytes as it may. Wait for [`Output::OutboxHasRoom`] and publish again.
+    #[error("too many messages wait to be sent; try again when some of them are out")]
+    OutboxFull,
+    /// This client published to as many rooms as it may.
+    #[error("this client has sent to too many different rooms")]
+    TooManyRooms,
+    /// The message is larger than the server takes.
+    #[error("the message has {bytes} bytes of JSON: the server takes at most {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The server's limit.
+        max: usize,
+    },
+    /// Its time was over before it could be sent. It is certainly not in the log.
+    #[error("the message could not be sent in time")]
+    Expired,
+    /// It was sent, no answer came, and the time to wait for one is over. It may be in the log.
+    #[error("the message was sent, but the server did not confirm it in time; it may have arrived")]
+    Unconfirmed,
+    /// The server refused it for good.
+    #[error("{message}")]
+    Refused {
+        /// Why, for programs: see [`code`](crate::message::code).
+        code: String,
+        /// Why, for people.
+        message: String,
+    },
+    /// The session was stopped before it was sent. It is certainly not in the log.
+    #[error("the connection was stopped before the message was sent")]
+    Stopped,
+}
+
+/// Older messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// The life of the log that the offsets belong to.
+    pub epoch: Epoch,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// Why a page of history did not come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// Too many requests wait.
+    #[error("too many requests for older messages wait; try again after one of them is answered")]
+    TooMany,
+    /// The server refused.
+    #[error("{message}")]
+    Refused {
+        /// Why, for programs: see [`code`](crate::message::code).
+        code: String,
+        /// Why, for people.
+        message: String,
+    },
+    /// The session was stopped.
+    #[error("the connection was stopped")]
+    Stopped,
+}

@@ -1,0 +1,108 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use super::{BackoffConfig, Cause};
+use crate::close;
+
+/// Counts failed attempts in a row.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    pub(super) attempt: u32,
+}
+
+/// A pause before the next attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) length: Duration,
+    /// The part of it that the server asked for, which nothing but the user cuts short.
+    pub(super) asked: Option<Duration>,
+}
+
+impl Backoff {
+    /// Counts a failure and says how long to wait. Full jitter: any time up to the bound, so that clients that failed together do not
+    /// come back together.
+    pub(super) fn fail(
+        &mut self,
+        config: BackoffConfig,
+        max_retry_after: Duration,
+        cause: &Cause,
+        random: u64,
+    ) -> Pause {
+        let doublings = self.attempt.min(31);
+        self.attempt = self.attempt.saturating_add(1);
+        let bound = config.base.saturating_mul(1 << doublings).min(config.cap);
+        let jitter = (bound.as_nanos() * u128::from(random)) >> 64;
+        let jitter = Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX));
+        let asked = match close::retry_after(&cause.reason) {
+            Some(pause) => Some(pause.min(max_retry_after)),
+            // Whoever is told that it is too much must not come back at once by chance.
+            None if cause.code == close::TOO_MANY => Some(config.base),
+            None => None,
+        };
+        Pause {
+            length: asked.unwrap_or_default() + jitter,
+            asked,
+        }
+    }
+
+    /// A session was welcomed and has lived.
+    pub(super) fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn cause(code: u16, reason: &str) -> Cause {
+        Cause {
+            code,
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_bound_doubles_up_to_the_cap_and_the_wait_is_anywhere_below() {
+        let config = BackoffConfig::default();
+        let mut backoff = Backoff::default();
+        let mut wait = |random| {
+            backoff
+                .fail(config, Duration::MAX, &cause(1006, ""), random)
+                .length
+                .as_millis()
+        };
+        let bounds: Vec<_> = (0..8).map(|_| wait(u64::MAX)).collect();
+        assert_eq!(bounds, [499, 999, 1999, 3999, 7999, 15999, 19999, 19999]);
+        assert_eq!(wait(0), 0);
+        assert_eq!(wait(u64::MAX / 2), 9999);
+        backoff.attempt = u32::MAX;
+        backoff.fail(config, Duration::MAX, &cause(1006, ""), 0);
+        backoff.reset();
+        assert_eq!(
+            backoff
+                .fail(config, Duration::MAX, &cause(1006, ""), u64::MAX)
+                .length
+                .as_millis(),
+            499
+        );
+    }
+
+    #[test]
+    fn the_server_steers_the_pause_up_to_a_limit() {
+        let config = BackoffConfig::default();
+        let max = Duration::from_secs(300);
+        let pause = |cause| Backoff::default().fail(config, max, &cause, 0);
+        assert_eq!(
+            pause(cause(1012, r#"{"retry_after_ms":2000}"#)).asked,
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(pause(cause(1013, r#"{"retry_after_ms":99999999}"#)).length, max);
+        assert_eq!(pause(cause(1013, "busy")).asked, None);
+        assert_eq!(pause(cause(4429, "")).length, config.base);
+    }
+}

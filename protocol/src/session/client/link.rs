@@ -1,0 +1,411 @@
+//! The connection: when there is one, when there will be one, and when not.
+
+mod token;
+
+use std::time::Duration;
+
+use super::{
+    Cause, ClientSession, Generation, Output, PageError, Status, StopReason, SuspendReason,
+    backoff::{Backoff, Pause},
+    timer::Timer,
+};
+use crate::{
+    ClientFrame, SenderId, close,
+    message::{Hello, Limits, Welcome},
+};
+
+/// Where the connection stands.
+#[derive(Debug)]
+enum State {
+    /// See [`StopReason`].
+    Stopped,
+    /// See [`SuspendReason`].
+    Suspended,
+    /// Until [`Timer::Reconnect`].
+    Waiting,
+    /// A token was asked for, and the connection comes after it.
+    AskingToken,
+    /// The transport opens.
+    Connecting,
+    /// `hello` was sent.
+    Greeting,
+    /// `welcome` came.
+    Open {
+        since: Duration,
+        heartbeat: Duration,
+        limits: Limits,
+    },
+}
+
+/// The connection and what is remembered between connections.
+#[derive(Debug)]
+pub(super) struct Link {
+    state: State,
+    status: Status,
+    /// The last connection.
+    generation: Generation,
+    backoff: Backoff,
+    /// No connection before this, because the server asked for it.
+    hold_until: Duration,
+    /// When the last connection was begun.
+    begun: Option<Duration>,
+    /// When the last frame came.
+    heard: Duration,
+    offline: bool,
+    asleep: bool,
+    token: Option<String>,
+    /// A token was asked for and has not come.
+    token_asked: bool,
+    /// The last token was refused, and no session lived since.
+    token_refused: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            state: State::Stopped,
+            status: Status::Stopped(StopReason::NotStarted),
+            generation: 0,
+            backoff: Backoff::default(),
+            hold_until: Duration::ZERO,
+            begun: None,
+            heard: Duration::ZERO,
+            offline: false,
+            asleep: false,
+            token: None,
+            token_asked: false,
+            token_refused: false,
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Whether the session ended, so that nothing will be sent unless somebody says connect.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&self.status, Status::Stopped(reason) if *reason != StopReason::NotStarted)
+    }
+
+    /// The connection on which frames can be sent, if there is one.
+    pub(super) fn connection(&self) -> Option<Generation> {
+        matches!(self.state, State::Greeting | State::Open { .. }).then_some(self.generation)
+    }
+
+    /// The welcomed connection, if there is one.
+    pub(super) fn open(&self) -> Option<(Generation, &Limits)> {
+        match &self.state {
+            State::Open { limits, .. } => Some((self.generation, limits)),
+            _ => None,
+        }
+    }
+
+    /// The public id of this client, as the server told it.
+    pub(super) fn sender(&self) -> Option<SenderId> {
+        match &self.status {
+            Status::Open { sender, .. } => Some(sender.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_greeting(&self) -> bool {
+        matches!(self.state, State::Greeting)
+    }
+
+    /// Whether an event of the transport is about the connection that lives.
+    pub(super) fn is_live(&self, generation: Generation) -> bool {
+        let connected = matches!(self.state, State::Connecting | State::Greeting | State::Open { .. });
+        connected && generation == self.generation
+    }
+}
+
+impl ClientSession {
+    pub(super) fn opened(&mut self, generation: Generation) {
+        if !self.link.is_live(generation) || !matches!(self.link.state, State::Connecting) {
+            return;
+        }
+        self.timers.clear(Timer::Connect);
+        self.timers.set(Timer::Hello, self.now + self.config.hello_timeout);
+        self.link.state = State::Greeting;
+        self.lines.push(ClientFrame::Hello(Hello {
+            client: self.key,
+            token: self.link.token.clone(),
+            name: self.config.name.clone(),
+        }));
+    }
+
+    /// The transport reports the end of a connection.
+    pub(super) fn closed(&mut self, generation: Generation, cause: Cause) {
+        if !self.link.is_live(generation) {
+            return;
+        }
+        self.forget_connection();
+        if close::is_final(cause.code) {
+            return self.stop(StopReason::Refused(cause));
+        }
+        if cause.code == close::UNAUTHORIZED {
+            if !self.config.tokens {
+                return self.stop(StopReason::TokenNeeded);
+            }
+            self.link.token = None;
+            // The first refusal is the usual end of a token's life; the second one in a row is a mistake that may last.
+            if !std::mem::replace(&mut self.link.token_refused, true) && !self.is_held_off() {
+                return self.begin();
+            }
+        }
+        self.wait(cause);
+    }
+
+    /// The connection is of no use any more, though its transport does not say so.
+    pub(super) fn give_up(&mut self, reason: &str) {
+        self.drop_connection(close::HEARTBEAT_LOST, reason);
+        self.wait(Cause {
+            code: close::HEARTBEAT_LOST,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// The server broke a rule. It may be another one after a pause.
+    pub(super) fn violated(&mut self, reason: &str) {
+        self.drop_connection(close::BAD_FRAME, reason);
+        self.wait(Cause {
+            code: close::BAD_FRAME,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// The server shows life.
+    pub(super) fn heard(&mut self) {
+        self.link.heard = self.now;
+        self.timers.clear(Timer::Probe);
+        if let State::Open { heartbeat, .. } = self.link.state {
+            self.timers
+                .set(Timer::Heartbeat, self.now + heartbeat + self.config.heartbeat_grace);
+        }
+    }
+
+    pub(super) fn welcomed(&mut self, welcome: Welcome) {
+        let since = match self.link.state {
+            State::Open { since, .. } => since,
+            _ => self.now,
+        };
+        self.timers.clear(Timer::Hello);
+        self.link.state = State::Open {
+            since,
+            heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
+            limits: welcome.limits,
+        };
+        match welcome.expires_ms.filter(|_| self.config.tokens) {
+            // Early enough for a slow provider, and never in a busy loop.
+            Some(expires) => {
+                let early = Duration::from_millis(expires).mul_f64(0.8);
+                self.timers
+                    .set(Timer::Renew, self.now + early.max(Duration::from_secs(1)));
+            }
+            None => self.timers.clear(Timer::Renew),
+        }
+        self.heard();
+        self.set_status(Status::Open {
+            user: welcome.user,
+            sender: welcome.sender,
+        });
+    }
+
+    pub(super) fn online(&mut self) {
+        self.link.offline = false;
+        self.come_back();
+    }
+
+    pub(super) fn awake(&mut self) {
+        self.link.asleep = false;
+        self.come_back();
+    }
+
+    pub(super) fn offline(&mut self) {
+        self.link.offline = true;
+        match self.link.state {
+            // It may be a local server, or a browser that is wrong about the network: as long as it works, it is kept.
+            State::Open { .. } | State::Stopped | State::Suspended => {}
+            _ => {
+                self.drop_connection(close::NORMAL, "offline");
+                self.suspended();
+            }
+        }
+    }
+
+    pub(super) fn suspend(&mut self) {
+        self.link.asleep = true;
+        if !matches!(self.link.state, State::Stopped) {
+            self.drop_connection(close::NORMAL, "the page sleeps");
+            self.suspended();
+        }
+        self.save_due = true;
+    }
+
+    pub(super) fn connect_by_hand(&mut self) {
+        self.link.offline = false;
+        self.link.asleep = false;
+        self.link.hold_until = Duration::ZERO;
+        match self.link.state {
+            State::Stopped | State::Suspended | State::Waiting => self.begin(),
+            State::Open { .. } => self.probe(),
+            State::AskingToken | State::Connecting | State::Greeting => {}
+        }
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        if matches!(self.link.state, State::Waiting) {
+            self.begin();
+        }
+    }
+
+    pub(super) fn stop(&mut self, reason: StopReason) {
+        self.drop_connection(close::NORMAL, "");
+        self.link.state = State::Stopped;
+        self.set_status(Status::Stopped(reason));
+        let mut progress = Vec::new();
+        self.outbox.stop(&mut progress);
+        self.report(progress);
+        let pages: Vec<_> = self.history.stop().collect();
+        for tag in pages {
+            let result = Err(PageError::Stopped);
+            self.outputs.push_back(Output::Page { tag, result });
+        }
+        self.save_due = true;
+    }
+
+    /// The page or the network is back.
+    fn come_back(&mut self) {
+        match self.link.state {
+            State::Open { .. } => self.probe(),
+            State::Suspended | State::Waiting if self.link.offline || self.link.asleep => {}
+            State::Suspended | State::Waiting => {
+                // A network that flickers must not become a storm of attempts.
+                let earliest = self
+                    .link
+                    .begun
+                    .map_or(Duration::ZERO, |begun| begun + self.config.backoff.base);
+                let at = earliest.max(self.link.hold_until);
+                if at <= self.now {
+                    self.begin();
+                } else if matches!(self.link.state, State::Suspended) || self.timers.is_after(Timer::Reconnect, at) {
+                    self.wait_until(at, self.last_cause());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks for a sign of life, unless one came just now.
+    fn probe(&mut self) {
+        let silent = self.now.saturating_sub(self.link.heard) >= self.config.probe_timeout;
+        if silent && !self.timers.is_set(Timer::Probe) {
+            self.lines.push(ClientFrame::Ping {});
+            self.timers.set(Timer::Probe, self.now + self.config.probe_timeout);
+        }
+    }
+
+    /// Connects, with a token if the application has some.
+    fn begin(&mut self) {
+        self.timers.clear(Timer::Reconnect);
+        if self.config.tokens && self.link.token.is_none() {
+            self.link.state = State::AskingToken;
+            self.timers.set(Timer::Token, self.now + self.config.token_timeout);
+            self.set_status(Status::Connecting);
+            return self.want_token();
+        }
+        self.timers.clear(Timer::Token);
+        self.link.generation += 1;
+        self.link.begun = Some(self.now);
+        self.link.state = State::Connecting;
+        self.timers.set(Timer::Connect, self.now + self.config.connect_timeout);
+        self.set_status(Status::Connecting);
+        let generation = self.link.generation;
+        self.outputs.push_back(Output::Connect { generation });
+    }
+
+    /// Waits for the next attempt, as long as the causes so far call for.
+    fn wait(&mut self, cause: Cause) {
+        if self.link.offline || self.link.asleep {
+            return self.suspended();
+        }
+        let config = &self.config;
+        let Pause { length, asked } =
+            self.link
+                .backoff
+                .fail(config.backoff, config.max_retry_after, &cause, self.random);
+        if let Some(asked) = asked {
+            self.link.hold_until = self.now + asked;
+        }
+        self.wait_until(self.now + length, cause);
+    }
+
+    fn wait_until(&mut self, until: Duration, cause: Cause) {
+        self.link.state = State::Waiting;
+        self.timers.set(Timer::Reconnect, until);
+        let attempt = self.link.backoff.attempt;
+        self.set_status(Status::Waiting { attempt, until, cause });
+    }
+
+    fn last_cause(&self) -> Cause {
+        match &self.link.status {
+            Status::Waiting { cause, .. } => cause.clone(),
+            _ => Cause {
+                code: close::NORMAL,
+                reason: String::new(),
+            },
+        }
+    }
+
+    fn is_held_off(&self) -> bool {
+        self.link.offline || self.link.asleep
+    }
+
+    fn suspended(&mut self) {
+        self.link.state = State::Suspended;
+        let reason = if self.link.asleep {
+            SuspendReason::Asleep
+        } else {
+            SuspendReason::Offline
+        };
+        self.set_status(Status::Suspended(reason));
+    }
+
+    /// Closes the connection from this side, if there is one.
+    fn drop_connection(&mut self, code: u16, reason: &str) {
+        if self.link.is_live(self.link.generation) {
+            self.outputs.push_back(Output::Disconnect {
+                generation: self.link.generation,
+                code,
+                reason: close::fit_reason(reason).to_owned(),
+            });
+        }
+        self.forget_connection();
+    }
+
+    /// Forgets everything that belonged to the connection alone.
+    fn forget_connection(&mut self) {
+        if let State::Open { since, .. } = self.link.state
+            && self.now.saturating_sub(since) >= self.config.backoff.reset_after
+        {
+            self.link.backoff.reset();
+            self.link.token_refused = false;
+        }
+        // The caller says what comes next; there is nothing to close any more.
+        self.link.state = State::Waiting;
+        self.timers.end_connection();
+        self.lines.clear();
+        self.rooms.disconnected();
+        self.outbox.rewind();
+        self.history.disconnected();
+    }
+
+    fn set_status(&mut self, status: Status) {
+        if self.link.status != status {
+            self.link.status = status.clone();
+            self.outputs.push_back(Output::Status(status));
+        }
+    }
+}

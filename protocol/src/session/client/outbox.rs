@@ -1,0 +1,373 @@
+//! Messages that are not acknowledged: one lane per room, in order, each with a number that is its own for ever once it was sent.
+//!
+//! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was sent keeps its
+//! number until the server has settled it: when its time is over it is *withdrawn*, which is a publish without a body. Then the log
+//! says what became of it, and the messages behind it can go on.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    time::Duration,
+};
+
+use super::{DeliveryState, FailReason, OutboxConfig, Tag};
+use crate::{
+    Body, RoomName, Seq,
+    message::{Limits, Publish},
+};
+
+/// A message that got further.
+pub(super) type Progress = (Tag, DeliveryState);
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    config: OutboxConfig,
+    pub(super) lanes: BTreeMap<RoomName, Lane>,
+    /// Messages whose last state was not told yet.
+    messages: usize,
+    /// Bytes of the bodies that are held.
+    bytes: usize,
+    /// Publishes of this connection that are not answered.
+    on_way: u32,
+    /// The room whose message was sent last; the next one is another's, so that a busy room does not hold up the others.
+    turn: Option<RoomName>,
+    /// Somebody was told that there is no room.
+    awaited: bool,
+}
+
+/// The messages of one room.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// The number of the first entry, or of the next one.
+    pub(super) first: Seq,
+    pub(super) entries: VecDeque<Entry>,
+    /// How many entries, from the front, were ever sent: these have numbers.
+    pub(super) ever: usize,
+    /// How many entries, from the front, were sent on this connection since the last rewind.
+    sent: usize,
+    /// Publishes of this connection that are not answered.
+    on_way: u32,
+    /// The server asked to send again: from the front, once everything on the way is answered.
+    rewinding: bool,
+    /// Nothing is sent before.
+    paused_until: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Absent once its last state was told.
+    pub(super) tag: Option<Tag>,
+    /// Absent once it is withdrawn or settled.
+    pub(super) body: Option<Body>,
+    pub(super) deadline: Duration,
+    settled: bool,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            first: Seq::FIRST,
+            entries: VecDeque::new(),
+            ever: 0,
+            sent: 0,
+            on_way: 0,
+            rewinding: false,
+            paused_until: None,
+        }
+    }
+}
+
+impl Lane {
+    /// Whether a message can be sent now. A rewind begins here, when its time has come. The server remembers the outcomes of the last
+    /// `window` numbers: one that is further from the first that is not settled must wait, also if the answers to those between came.
+    fn ready(&mut self, now: Duration, window: usize) -> bool {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        if self.rewinding && self.on_way == 0 && self.paused_until.is_none() {
+            self.rewinding = false;
+            self.sent = 0;
+        }
+        !self.rewinding && self.paused_until.is_none() && self.sent < self.entries.len().min(window)
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(config: OutboxConfig) -> Self {
+        Self {
+            config,
+            lanes: BTreeMap::new(),
+            messages: 0,
+            bytes: 0,
+            on_way: 0,
+            turn: None,
+            awaited: false,
+        }
+    }
+
+    /// Puts back what a snapshot holds.
+    pub(super) fn restore(&mut self, room: RoomName, first: Seq, ever: usize, entries: Vec<Entry>) {
+        self.messages += entries.iter().filter(|entry| entry.tag.is_some()).count();
+        self.bytes += entries.iter().map(Entry::bytes).sum::<usize>();
+        let lane = Lane {
+            first,
+            ever: ever.min(entries.len()),
+            entries: entries.into(),
+            ..Lane::default()
+        };
+        self.lanes.insert(room, lane);
+    }
+
+    pub(super) fn on_way(&self) -> u32 {
+        self.on_way
+    }
+
+    /// Whether a body of so many bytes can be taken. If not, [`take_place`](Self::take_place) tells when.
+    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
+        // One that never fits is not worth waiting for: `push` names the reason.
+        let fits = bytes > self.config.bytes
+            || (self.messages < self.config.messages && self.bytes + bytes <= self.config.bytes);
+        self.awaited |= !fits;
+        fits
+    }
+
+    /// Takes a message, or gives the reason why not.
+    pub(super) fn push(
+        &mut self,
+        room: RoomName,
+        body: Body,
+        tag: Tag,
+        now: Duration,
+        rooms: usize,
+    ) -> Result<Duration, FailReason> {
+        let bytes = body.json().len();
+        if bytes > self.config.bytes {
+            let max = self.config.bytes;
+            return Err(FailReason::TooLarge { bytes, max });
+        }
+        if !self.has_room(bytes) {
+            return Err(FailReason::OutboxFull);
+        }
+        if !self.lanes.contains_key(&room) && self.lanes.len() >= rooms {
+            return Err(FailReason::TooManyRooms);
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+        let deadline = now + self.config.ttl;
+        self.lanes.entry(room).or_default().entries.push_back(Entry {
+            tag: Some(tag),
+            body: Some(body),
+            deadline,
+            settled: false,
+        });
+        Ok(deadline)
+    }
+
+    /// The next message to send, and how it got further: at most `limits.in_flight` are on the way.
+    pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<Publish>, Option<Progress>) {
+        let window = limits.in_flight.max(1);
+        if self.on_way >= window {
+            return (None, None);
+        }
+        let Some(room) = self.next_room(now, window as usize) else {
+            return (None, None);
+        };
+        let lane = self.lanes.entry(room.clone()).or_default();
+        let index = lane.sent;
+        let entry = &mut lane.entries[index];
+        let (bytes, max) = (entry.bytes(), limits.body_bytes as usize);
+        if bytes > max {
+            self.bytes -= bytes;
+            if index >= lane.ever {
+                let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
+                self.messages -= usize::from(tag.is_some());
+                let failed = DeliveryState::Failed(FailReason::TooLarge { bytes, max });
+                return (None, tag.map(|tag| (tag, failed)));
+            }
+            // A server that took larger ones has it, or nobody will.
+            entry.body = None;
+        }
+        let publish = Publish {
+            room: room.clone(),
+            seq: lane.first.plus(index as u64),
+            first: index == 0,
+            body: entry.body.clone(),
+        };
+        let progress = entry.tag.map(|tag| (tag, DeliveryState::Written));
+        lane.sent += 1;
+        lane.ever = lane.ever.max(lane.sent);
+        lane.on_way += 1;
+        self.on_way += 1;
+        self.turn = Some(room);
+        (Some(publish), progress)
+    }
+
+    fn next_room(&mut self, now: Duration, window: usize) -> Option<RoomName> {
+        let turn = self.turn.take();
+        let after = turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self
+            .lanes
+            .range_mut::<RoomName, _>((after, Bound::Unbounded))
+            .find_map(|(room, lane)| lane.ready(now, window).then(|| room.clone()));
+        found.or_else(|| {
+            self.lanes
+                .iter_mut()
+                .find_map(|(room, lane)| lane.ready(now, window).then(|| room.clone()))
+        })
+    }
+
+    /// One of the publishes on the way was answered.
+    pub(super) fn answered(&mut self, room: &RoomName) {
+        if let Some(lane) = self.lanes.get_mut(room)
+            && lane.on_way > 0
+        {
+            lane.on_way -= 1;
+            self.on_way -= 1;
+        }
+    }
+
+    /// A number is settled, in the log or refused for good.
+    pub(super) fn settle(&mut self, room: &RoomName, seq: Seq, fate: DeliveryState) -> Option<Progress> {
+        let lane = self.lanes.get_mut(room)?;
+        let index = usize::try_from(seq.get().checked_sub(lane.first.get())?).ok()?;
+        if index >= lane.ever || lane.entries[index].settled {
+            return None;
+        }
+        let entry = &mut lane.entries[index];
+        entry.settled = true;
+        self.bytes -= entry.bytes();
+        let withdrawn = entry.body.take().is_none();
+        let tag = entry.tag.take();
+        self.messages -= usize::from(tag.is_some());
+        while lane.entries.front().is_some_and(|entry| entry.settled) {
+            lane.entries.pop_front();
+            lane.first = lane.first.next();
+            lane.ever -= 1;
+            lane.sent = lane.sent.saturating_sub(1);
+        }
+        let fate = match fate {
+            DeliveryState::Failed(FailReason::Refused { .. }) if withdrawn => {
+                DeliveryState::Failed(FailReason::Expired)
+            }
+            fate => fate,
+        };
+        Some((tag?, fate))
+    }
+
+    /// A number is to be sent again after a time.
+    pub(super) fn send_again(&mut self, room: &RoomName, seq: Seq, until: Duration) {
+        if let Some(lane) = self.lanes.get_mut(room)
+            && seq >= lane.first
+            && seq.get() - lane.first.get() < lane.ever as u64
+        {
+            lane.rewinding = true;
+            lane.paused_until = lane.paused_until.max(Some(until));
+        }
+    }
+
+    /// When the first pause is over.
+    pub(super) fn paused_until(&self) -> Option<Duration> {
+        self.lanes.values().filter_map(|lane| lane.paused_until).min()
+    }
+
+    /// The connection is gone: everything that is not settled will be sent again, from the front.
+    pub(super) fn rewind(&mut self) {
+        self.on_way = 0;
+        for lane in self.lanes.values_mut() {
+            lane.on_way = 0;
+            lane.sent = 0;
+            lane.rewinding = false;
+            lane.paused_until = None;
+        }
+    }
+
+    /// Ends the wait of messages whose time is over. Gives the next time to look.
+    pub(super) fn expire(&mut self, now: Duration, progress: &mut Vec<Progress>) -> Option<Duration> {
+        let ttl = self.config.ttl;
+        self.end(progress, |entry, was_sent| {
+            if entry.deadline > now {
+                return End::Not;
+            }
+            if !was_sent {
+                return End::Fail(FailReason::Expired);
+            }
+            if entry.body.is_some() {
+                entry.deadline = now + ttl;
+                return End::Withdraw;
+            }
+            End::Fail(FailReason::Unconfirmed)
+        });
+        let entries = self.lanes.values().flat_map(|lane| &lane.entries);
+        entries
+            .filter(|entry| entry.tag.is_some())
+            .map(|entry| entry.deadline)
+            .min()
+    }
+
+    /// Nothing more will be sent.
+    pub(super) fn stop(&mut self, progress: &mut Vec<Progress>) {
+        self.end(progress, |_, was_sent| {
+            End::Fail(if was_sent {
+                FailReason::Unconfirmed
+            } else {
+                FailReason::Stopped
+            })
+        });
+    }
+
+    fn end(&mut self, progress: &mut Vec<Progress>, mut decide: impl FnMut(&mut Entry, bool) -> End) {
+        for lane in self.lanes.values_mut() {
+            let mut kept = VecDeque::with_capacity(lane.entries.len());
+            for (index, mut entry) in lane.entries.drain(..).enumerate() {
+                let was_sent = index < lane.ever;
+                let Some(tag) = entry.tag else {
+                    kept.push_back(entry);
+                    continue;
+                };
+                let end = decide(&mut entry, was_sent);
+                if !matches!(end, End::Not) {
+                    self.bytes -= entry.bytes();
+                    entry.body = None;
+                }
+                if let End::Fail(reason) = end {
+                    self.messages -= 1;
+                    entry.tag = None;
+                    progress.push((tag, DeliveryState::Failed(reason)));
+                }
+                // Without its entry, the number of a message that was sent would be missing for ever.
+                if was_sent || entry.tag.is_some() {
+                    kept.push_back(entry);
+                }
+            }
+            lane.entries = kept;
+        }
+    }
+
+    /// Whether those who were told to wait are to be told that there is room.
+    pub(super) fn take_place(&mut self) -> bool {
+        let free = self.messages <= self.config.messages - self.config.messages.div_ceil(4)
+            && self.bytes <= self.config.bytes - self.config.bytes / 4;
+        free && std::mem::take(&mut self.awaited)
+    }
+}
+
+enum End {
+    Not,
+    Withdraw,
+    Fail(FailReason),
+}
+
+impl Entry {
+    pub(super) fn restored(tag: Option<Tag>, body: Option<Body>, deadline: Duration) -> Self {
+        Self {
+            tag,
+            body,
+            deadline,
+            settled: false,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.json().len())
+    }
+}

@@ -1,0 +1,259 @@
+//! What goes into a [`ServerSession`](super::ServerSession) and what comes out.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::{
+    Body, ClientKey, Cursor, Epoch, Offset, RoomName, Seq, UserName,
+    codec::MessageLine,
+    message::{Author, Member, Millis},
+};
+
+/// Tells one subscription of a session from an earlier one to the same room.
+pub type SubscriptionId = u64;
+
+/// Everything that can happen to a server's session. The transport's end is not among them: drop the session and its memberships.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A text frame came.
+    Received {
+        /// The whole text.
+        text: String,
+    },
+    /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come. Harmless at any other time.
+    Tick,
+    /// The answer to [`Output::Identify`].
+    Identified(Result<Identity, Denied>),
+    /// The answer to [`Output::Subscribe`].
+    Subscribed {
+        /// From [`Output::Subscribe`].
+        id: SubscriptionId,
+        /// What the log had at that moment.
+        result: Result<Subscription, Refusal>,
+    },
+    /// The answer to [`Output::Append`] and [`Output::Settle`].
+    Appended {
+        /// From the request.
+        room: RoomName,
+        /// From the request.
+        seq: Seq,
+        /// What the log did.
+        outcome: AppendOutcome,
+    },
+    /// The answer to [`Output::ReadPage`].
+    PageRead {
+        /// From the request.
+        room: RoomName,
+        /// The messages.
+        result: Result<PageLines, Refusal>,
+    },
+    /// The server's own decision that the client is no longer a member, for instance because the room ends. The membership is gone.
+    Expelled {
+        /// From [`Output::Subscribe`].
+        id: SubscriptionId,
+    },
+    /// The server stops: closes with 1012 and asks the client to come back after this time, which the driver spreads.
+    Shutdown {
+        /// From now.
+        retry_after: Duration,
+    },
+}
+
+/// Everything that a server's session asks for. Carry the outputs out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this text frame.
+    Transmit(String),
+    /// Find out who the user is, and answer with [`Input::Identified`] before the next [`Input::Received`]: stop reading meanwhile.
+    Identify {
+        /// The client's secret, from `hello`.
+        client: ClientKey,
+        /// Its token, from `hello` or `auth`.
+        token: Option<String>,
+        /// The name it would like to show, from `hello`.
+        name: Option<UserName>,
+    },
+    /// Append to the room's log, in the order of these outputs. Any number may be on the way. Each gets one [`Input::Appended`]: for a
+    /// number that was settled before, with what it was settled with.
+    Append {
+        /// Which room.
+        room: RoomName,
+        /// With `seq` and `room`, the key of de-duplication.
+        client: ClientKey,
+        /// Which of the client's messages in the room.
+        seq: Seq,
+        /// Whether all earlier numbers are settled. The log takes the number after the last that it settled, which is 0 for a client
+        /// that it does not know; if `first`, it takes any that is greater. Another greater one is [`AppendOutcome::Gap`].
+        first: bool,
+        /// What members see of the sender.
+        from: Author,
+        /// What it says.
+        body: Body,
+    },
+    /// As [`Output::Append`], but there is no message: settle the number with this refusal, if it could be taken. If it was settled
+    /// before, the answer is what it was settled with.
+    Settle {
+        /// Which room.
+        room: RoomName,
+        /// As in [`Output::Append`].
+        client: ClientKey,
+        /// As in [`Output::Append`].
+        seq: Seq,
+        /// As in [`Output::Append`].
+        first: bool,
+        /// What the log remembers for this number.
+        refusal: Refusal,
+    },
+    /// Register the socket in the hub, holding back its live lines; then read the log; then answer with [`Input::Subscribed`].
+    Subscribe {
+        /// To be given in the answer.
+        id: SubscriptionId,
+        /// Which room.
+        room: RoomName,
+        /// Read what follows it ...
+        since: Option<Cursor>,
+        /// ... or, without it, or when what follows is gone, this many of the newest messages.
+        history: u32,
+    },
+    /// From here on the driver writes the room's lines straight to the socket: every message with an offset over `after`, each once,
+    /// in order. First what the answer left out, then the lines held back since [`Output::Subscribe`] without those that were sent
+    /// already, then the live ones.
+    Live {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// Which room.
+        room: RoomName,
+        /// The last offset that the session sent itself, or `after` of the answer if it sent none.
+        after: Offset,
+    },
+    /// Take the socket out of the room: no line of it after this.
+    Unsubscribe {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// Which room.
+        room: RoomName,
+    },
+    /// Read the newest messages before an offset and answer with [`Input::PageRead`], in the order of these outputs.
+    ReadPage {
+        /// Which room.
+        room: RoomName,
+        /// The offset after the last message wanted.
+        before: Offset,
+        /// How many at most; within `limits.page`.
+        limit: u32,
+    },
+    /// Send a `signal` line to the other members of the room.
+    Signal {
+        /// Which room.
+        room: RoomName,
+        /// Who.
+        from: Author,
+        /// What.
+        body: Body,
+    },
+    /// Close the connection. Nothing follows.
+    Close {
+        /// For the close frame.
+        code: u16,
+        /// For the close frame; at most 123 bytes.
+        reason: String,
+    },
+}
+
+/// Who the user is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The name to show.
+    pub user: UserName,
+    /// How long the token is good for; after that the session closes with 4401.
+    pub expires: Option<Duration>,
+}
+
+/// Why a user is not let in: closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// 4401, 4403, 4429, 1013, ...
+    pub code: u16,
+    /// For people, or `{"retry_after_ms":n}`.
+    pub reason: String,
+}
+
+/// What the log had when the socket was registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// Its newest message.
+    pub head: Offset,
+    /// The messages after this offset follow. Equal to the offset of `since` if `recovered`
+    /// and a `since` was given.
+    pub after: Offset,
+    /// Whether nothing is missing between `since` and `messages`; true without `since`.
+    pub recovered: bool,
+    /// How many users are in the room.
+    pub users: u32,
+    /// The users in the room; of many, only as many as the server wants to list.
+    pub members: Vec<Member>,
+    /// The messages from `after + 1` on, encoded: all up to `head`, or some, or none. What is missing is the driver's to send after
+    /// [`Output::Live`], before the live lines: so a long backlog can be read page by page, as fast as the client takes it.
+    pub messages: Vec<MessageLine>,
+}
+
+/// What the log did with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// It is in the log, from now or from before.
+    Appended {
+        /// Its place.
+        offset: Offset,
+        /// When it was appended.
+        at: Millis,
+    },
+    /// It is not. Without `retry_after` its number is settled with this refusal; with it the number is still free.
+    Refused(Refusal),
+    /// Its number is not the next one: an earlier one is missing.
+    Gap,
+}
+
+/// Why something was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs: see [`code`](crate::message::code).
+    pub code: Cow<'static, str>,
+    /// For people.
+    pub message: Cow<'static, str>,
+    /// When to try again; `None` means never.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Trying again cannot help.
+    #[must_use]
+    pub fn for_good(code: &'static str, message: &'static str) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// It may work after a time.
+    #[must_use]
+    pub fn later(code: &'static str, message: &'static str, retry_after: Duration) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+}
+
+/// Older messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageLines {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// Oldest first.
+    pub messages: Vec<MessageLine>,
+    /// Whether there are older ones.
+    pub more: bool,
+}

@@ -1,0 +1,15 @@
+//! What a client's session does with each input, as scripts and transcripts.
+
+#![allow(unreachable_pub, reason = "the modules of a test are all its own")]
+
+#[path = "client/connecting.rs"]
+mod connecting;
+#[path = "client/outbox.rs"]
+mod outbox;
+#[path = "client/rooms.rs"]
+mod rooms;
+#[path = "client/script.rs"]
+mod script;
+
+#[cfg(target_family = "wasm")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

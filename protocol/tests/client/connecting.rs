@@ -1,0 +1,291 @@
+//! When a client connects, and when it does not.
+
+use std::time::Duration;
+
+use talkback_protocol::session::client::{ClientConfig, Input};
+
+use super::script::{Script, WELCOME, key};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn it_greets_with_its_key_and_is_open_when_welcomed() {
+    let mut script = Script::new();
+    assert_eq!(script.session.next_timeout(), None);
+    assert_eq!(script.input(Input::Connect), ["Connecting", "connect 1"]);
+    let hello = format!(r#"1 -> {{"hello":{{"client":"{}"}}}}"#, key().reveal());
+    assert_eq!(script.input(Input::Opened { generation: 1 }), [hello]);
+    assert_eq!(script.received(1, WELCOME), ["open as ann s1"]);
+}
+
+#[test]
+fn attempts_back_off_until_a_welcomed_session_has_lived_ten_seconds() {
+    let mut script = Script::new();
+    script.random = u64::MAX;
+    script.input(Input::Connect);
+    let mut generation = 1;
+    let mut lose = |script: &mut Script, lived: Option<u64>| {
+        if let Some(lived) = lived {
+            script.input(Input::Opened { generation });
+            script.received(generation, WELCOME);
+            script.pass(lived);
+        }
+        script.closed(generation, 1006, "");
+        generation += 1;
+        script.wait_for_attempt()
+    };
+    assert_eq!(lose(&mut script, None), 500);
+    assert_eq!(lose(&mut script, None), 1000);
+    // A server that accepts and then closes is not asked faster.
+    assert_eq!(lose(&mut script, Some(9_900)), 2000);
+    assert_eq!(lose(&mut script, Some(0)), 4000);
+    assert_eq!(lose(&mut script, Some(10_000)), 500);
+    for expected in [1000, 2000, 4000, 8000, 16_000, 20_000, 20_000] {
+        assert_eq!(lose(&mut script, None), expected);
+    }
+}
+
+#[test]
+fn a_close_with_1000_that_nobody_asked_for_is_a_loss() {
+    // Proxies that time out close with 1000, and clients that take it for the end stay away for ever (phoenix#3161).
+    let mut script = Script::open();
+    assert_eq!(script.closed(1, 1000, ""), ["waiting 1 until 249 because 1000"]);
+    assert_eq!(script.wait(300), ["Connecting", "connect 2"]);
+}
+
+#[test]
+fn a_final_code_ends_it_until_somebody_says_connect() {
+    for code in [4400, 4403, 4404, 4426] {
+        let mut script = Script::open();
+        let reason = format!(r#"Stopped(Refused(Cause {{ code: {code}, reason: "no" }}))"#);
+        assert_eq!(script.closed(1, code, "no"), [reason]);
+        assert_eq!(script.wait(3_600_000), [""; 0]);
+        assert_eq!(script.input(Input::Online), [""; 0]);
+        assert_eq!(script.input(Input::Connect), ["Connecting", "connect 2"]);
+    }
+}
+
+#[test]
+fn the_server_steers_when_to_come_back_and_only_the_user_is_faster() {
+    let mut script = Script::open();
+    script.closed(1, 1012, r#"{"retry_after_ms":3000}"#);
+    script.pass(1000);
+    assert_eq!(script.input(Input::Visible), ["waiting 1 until 3000 because 1012"]);
+    assert_eq!(script.wait(1999), [""; 0]);
+    assert_eq!(script.wait(1), ["Connecting", "connect 2"]);
+
+    let mut script = Script::open();
+    script.closed(1, 1013, r#"{"retry_after_ms":3000}"#);
+    assert_eq!(script.input(Input::Connect), ["Connecting", "connect 2"]);
+}
+
+#[test]
+fn what_comes_back_connects_at_once_but_does_not_flicker() {
+    let mut script = Script::open();
+    script.random = u64::MAX;
+    script.pass(600);
+    script.closed(1, 1006, "");
+    script.pass(1);
+    assert_eq!(script.input(Input::Online), ["Connecting", "connect 2"]);
+    script.closed(2, 1006, "");
+    script.pass(1);
+    assert_eq!(script.input(Input::Visible), ["waiting 2 until 1101 because 1006"]);
+    assert_eq!(script.input(Input::Resume), [""; 0]);
+    assert_eq!(script.wait(499), ["Connecting", "connect 3"]);
+}
+
+#[test]
+fn offline_stops_attempts_but_keeps_a_connection_that_works() {
+    let mut script = Script::open();
+    assert_eq!(script.input(Input::Offline), [""; 0]);
+    assert_eq!(script.closed(1, 1006, ""), ["Suspended(Offline)"]);
+    assert_eq!(script.wait(3_600_000), [""; 0]);
+    assert_eq!(script.input(Input::Visible), [""; 0]);
+    assert_eq!(script.input(Input::Online), ["Connecting", "connect 2"]);
+    assert_eq!(
+        script.input(Input::Offline),
+        ["disconnect 2 1000 offline", "Suspended(Offline)"]
+    );
+}
+
+#[test]
+fn a_page_that_sleeps_closes_with_1000_and_comes_back_by_itself() {
+    let mut script = Script::open();
+    assert_eq!(
+        script.input(Input::Suspend),
+        ["disconnect 1 1000 the page sleeps", "Suspended(Asleep)"]
+    );
+    assert_eq!(script.input(Input::Online), [""; 0]);
+    assert_eq!(script.wait(3_600_000), [""; 0]);
+    assert_eq!(script.input(Input::Resume), ["Connecting", "connect 2"]);
+}
+
+#[test]
+fn a_dead_peer_is_noticed_by_any_input_although_timers_are_throttled() {
+    // Background tabs run timers once a minute, and a machine that slept not at all (phoenix#4309, aspnetcore#31079).
+    let mut script = Script::open();
+    script.pass(34_999);
+    assert_eq!(script.publish("lobby", 1).len(), 3);
+    script.pass(1);
+    let lines = script.publish("lobby", 2);
+    assert_eq!(
+        lines[1..3],
+        [
+            "disconnect 1 4408 nothing was heard from the server",
+            "waiting 1 until 35249 because 4408"
+        ]
+    );
+
+    let mut script = Script::open();
+    script.pass(34_999);
+    assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
+    assert_eq!(script.wait(34_999), [""; 0]);
+    assert_eq!(script.wait(1).len(), 2);
+}
+
+#[test]
+fn a_frame_that_waited_while_the_machine_slept_is_a_sign_of_life() {
+    let mut script = Script::open();
+    script.pass(3_600_000);
+    assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
+}
+
+#[test]
+fn after_coming_back_the_server_has_five_seconds_to_show_life() {
+    let mut script = Script::open();
+    script.pass(10_000);
+    assert_eq!(script.input(Input::Online), ["1 -> {\"ping\":{}}"]);
+    assert_eq!(script.input(Input::Visible), [""; 0]);
+    script.pass(4000);
+    assert_eq!(script.received(1, "{\"pong\":{}}"), [""; 0]);
+    assert_eq!(script.input(Input::Visible), [""; 0], "it was heard just now");
+    script.pass(6000);
+    assert_eq!(script.input(Input::Visible), ["1 -> {\"ping\":{}}"]);
+    assert_eq!(
+        script.wait(5000)[0],
+        "disconnect 1 4408 nothing was heard from the server after coming back"
+    );
+}
+
+#[test]
+fn a_connection_that_does_not_open_or_a_server_that_does_not_greet_is_given_up() {
+    let mut script = Script::new();
+    script.input(Input::Connect);
+    assert_eq!(script.wait(9_999), [""; 0]);
+    assert_eq!(
+        script.wait(1)[0],
+        "disconnect 1 4408 the connection did not open in time"
+    );
+    script.wait(500);
+    script.input(Input::Opened { generation: 2 });
+    assert_eq!(script.wait(9_999), [""; 0]);
+    assert_eq!(
+        script.wait(1)[0],
+        "disconnect 2 4408 the server did not say welcome in time"
+    );
+}
+
+#[test]
+fn events_of_an_old_connection_are_ignored() {
+    // Two live sockets of one client lose messages (wire-webapp#21448).
+    let mut script = Script::open();
+    script.input(Input::Suspend);
+    script.input(Input::Resume);
+    assert_eq!(script.wait(600), ["Connecting", "connect 2"]);
+    assert_eq!(script.input(Input::Opened { generation: 1 }), [""; 0]);
+    assert_eq!(script.received(1, "{\"ping\":{}}"), [""; 0]);
+    assert_eq!(script.closed(1, 4403, ""), [""; 0]);
+    assert_eq!(script.input(Input::Opened { generation: 2 }).len(), 1);
+}
+
+#[test]
+fn a_malformed_frame_closes_and_a_frame_of_a_later_version_does_not() {
+    let mut script = Script::open();
+    assert_eq!(script.received(1, r#"{"news":{"of":"later"}}"#), [""; 0]);
+    assert_eq!(
+        script.received(1, r#"{"left":{"room":"a/b"}}"#)[0],
+        "disconnect 1 4400 line 1: bad left: the room name has the character '/': use letters, digits and - _ . ~ at line 1 column 21"
+    );
+}
+
+#[test]
+fn the_clock_may_step_back_without_harm() {
+    let mut script = Script::open();
+    script.pass(20_000);
+    script.received(1, "{\"ping\":{}}");
+    script.now = Duration::from_secs(1);
+    assert_eq!(script.input(Input::Tick), [""; 0]);
+    assert_eq!(script.session.next_timeout(), Some(Duration::from_secs(55)));
+}
+
+fn with_tokens() -> Script {
+    Script::with(ClientConfig {
+        tokens: true,
+        ..ClientConfig::default()
+    })
+}
+
+fn token(text: &str) -> Input {
+    Input::Token(Some(text.to_owned()))
+}
+
+#[test]
+fn a_token_is_asked_for_first_and_again_after_4401() {
+    let mut script = with_tokens();
+    assert_eq!(script.input(Input::Connect), ["Connecting", "token wanted"]);
+    assert_eq!(script.input(token("t1")), ["connect 1"]);
+    let hello = script.input(Input::Opened { generation: 1 });
+    assert!(hello[0].contains(r#""token":"t1""#), "{hello:?}");
+    script.received(1, WELCOME);
+    assert_eq!(script.closed(1, 4401, "expired"), ["Connecting", "token wanted"]);
+    assert_eq!(script.input(token("t2")), ["connect 2"]);
+    // The second time in a row it is no accident.
+    assert_eq!(script.closed(2, 4401, "expired"), ["waiting 1 until 249 because 4401"]);
+    assert_eq!(script.wait(300), ["Connecting", "token wanted"]);
+    assert_eq!(script.input(Input::Token(None)), ["waiting 2 until 799 because 4401"]);
+}
+
+#[test]
+fn a_provider_that_never_answers_is_asked_again() {
+    let mut script = with_tokens();
+    script.input(Input::Connect);
+    assert_eq!(script.wait(30_000), ["waiting 1 until 30249 because 4401"]);
+    assert_eq!(script.wait(250), ["Connecting", "token wanted"]);
+}
+
+#[test]
+fn a_server_that_welcomes_and_then_wants_another_token_makes_no_storm() {
+    let mut script = with_tokens();
+    script.input(Input::Connect);
+    script.input(token("t"));
+    let mut attempts = 0;
+    for generation in 1..=20 {
+        script.input(Input::Opened { generation });
+        script.received(generation, WELCOME);
+        let lines = script.closed(generation, 4401, "");
+        attempts += u32::from(lines.iter().any(|line| line == "token wanted"));
+        if lines[0].starts_with("waiting") {
+            script.wait(20_000);
+        }
+        script.input(token("t"));
+    }
+    assert_eq!(attempts, 1, "once at once, then with backoff");
+}
+
+#[test]
+fn without_tokens_4401_is_the_end() {
+    let mut script = Script::open();
+    assert_eq!(script.closed(1, 4401, ""), ["Stopped(TokenNeeded)"]);
+}
+
+#[test]
+fn a_newer_token_is_given_before_the_old_one_expires() {
+    let mut script = with_tokens();
+    script.input(Input::Connect);
+    script.input(token("t1"));
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, &WELCOME.replace(r#""limits""#, r#""expires_ms":10000,"limits""#));
+    assert_eq!(script.wait(7_999), [""; 0]);
+    assert_eq!(script.wait(1), ["token wanted"]);
+    assert_eq!(script.input(token("t2")), [r#"1 -> {"auth":{"token":"t2"}}"#]);
+}

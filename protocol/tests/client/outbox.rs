@@ -1,0 +1,332 @@
+//! Messages on their way: once, in order, bounded, and never in doubt for ever.
+
+use std::time::Duration;
+
+use talkback_protocol::{
+    Body,
+    session::client::{ClientConfig, Input},
+};
+
+use super::script::{Script, WELCOME, joined_frame, name};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn ack(seq: u64, offset: u64) -> String {
+    format!(r#"{{"ack":{{"room":"lobby","seq":{seq},"offset":{offset},"at":1}}}}"#)
+}
+
+fn nack(seq: u64, code: &str, retry_after_ms: Option<u64>) -> String {
+    let retry = retry_after_ms.map_or(String::new(), |pause| format!(r#","retry_after_ms":{pause}"#));
+    format!(r#"{{"nack":{{"room":"lobby","seq":{seq},"code":"{code}","message":"no {code}"{retry}}}}}"#)
+}
+
+fn small(messages: usize, bytes: usize) -> ClientConfig {
+    let mut config = ClientConfig::default();
+    config.outbox.messages = messages;
+    config.outbox.bytes = bytes;
+    config.outbox.ttl = Duration::from_secs(60);
+    config
+}
+
+/// Loses connection `generation` and is welcomed on the next one; gives what is sent then.
+fn reconnect(script: &mut Script, generation: u64) -> Vec<String> {
+    script.closed(generation, 1006, "");
+    script.wait_for_attempt();
+    let generation = generation + 1;
+    script.input(Input::Opened { generation });
+    script.received(generation, WELCOME)
+}
+
+#[test]
+fn messages_that_are_ready_together_leave_as_one_text_frame_without_a_join() {
+    let mut script = Script::open();
+    script.put_publish("lobby", 1);
+    script.put_publish("lobby", 2);
+    assert_eq!(
+        script.drain(),
+        [
+            "1 Queued",
+            "2 Queued",
+            r#"1 -> {"publish":{"room":"lobby","seq":1,"first":true,"body":1}} + {"publish":{"room":"lobby","seq":2,"body":2}}"#,
+            "1 Written",
+            "2 Written"
+        ]
+    );
+    assert_eq!(
+        script.received(1, &[ack(1, 7), ack(2, 8)].join("\n")),
+        ["1 acked 7", "2 acked 8"]
+    );
+}
+
+#[test]
+fn what_was_not_acknowledged_is_sent_again_with_its_number() {
+    let mut script = Script::open();
+    for tag in 1..=3 {
+        script.publish("lobby", tag);
+    }
+    script.received(1, &ack(1, 7));
+    assert_eq!(
+        reconnect(&mut script, 1)[1],
+        r#"2 -> {"publish":{"room":"lobby","seq":2,"first":true,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}}"#
+    );
+    assert_eq!(script.received(2, &ack(2, 8)), ["2 acked 8"]);
+    assert_eq!(script.received(2, &ack(2, 8)), [""; 0], "said twice, told once");
+    assert_eq!(script.received(2, &ack(9, 8)), [""; 0], "a number that was never used");
+}
+
+#[test]
+fn no_more_than_the_window_is_on_the_way_and_rooms_take_turns() {
+    let mut script = Script::new();
+    script.input(Input::Connect);
+    for tag in 1..=4 {
+        script.publish("lobby", tag);
+    }
+    script.publish("other", 5);
+    script.input(Input::Opened { generation: 1 });
+    let lines = script.received(1, WELCOME);
+    assert_eq!(lines[2..], ["1 Written", "5 Written", "2 Written"]);
+    let next = script.received(1, &ack(1, 1));
+    assert_eq!(next[0], "1 acked 1");
+    assert_eq!(next[2..], ["3 Written"]);
+}
+
+#[test]
+fn the_window_is_counted_from_the_first_that_is_not_settled() {
+    let mut script = Script::open();
+    for tag in 1..=4 {
+        script.publish("lobby", tag);
+    }
+    // A server answers in order. If it does not, its memory must still cover all that may come again.
+    assert_eq!(
+        script.received(1, &[ack(2, 2), ack(3, 3)].join("\n")),
+        ["2 acked 2", "3 acked 3"]
+    );
+    assert!(script.received(1, &ack(1, 1))[1].contains(r#""seq":4,"first":true"#));
+}
+
+#[test]
+fn a_text_frame_stays_within_the_limits_of_the_server() {
+    let limits = WELCOME.replace(
+        r#""frame_bytes":1000,"frame_lines":10"#,
+        r#""frame_bytes":130,"frame_lines":2"#,
+    );
+    let mut script = Script::new();
+    script.input(Input::Connect);
+    for tag in 1..=3 {
+        script.publish("lobby", tag);
+    }
+    script.input(Input::Opened { generation: 1 });
+    let lines = script.received(1, &limits);
+    let texts: Vec<_> = lines.iter().filter(|line| line.contains("->")).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+}
+
+#[test]
+fn a_message_refused_for_now_comes_again_in_order_after_all_answers_and_the_pause() {
+    let mut script = Script::open();
+    for tag in 1..=3 {
+        script.publish("lobby", tag);
+    }
+    assert_eq!(script.received(1, &nack(1, "busy", Some(500))), [""; 0]);
+    assert_eq!(script.publish("lobby", 4), ["4 Queued"]);
+    script.wait(600);
+    assert_eq!(script.received(1, &nack(2, "gap", Some(0))), [""; 0]);
+    assert_eq!(
+        script.received(1, &nack(3, "gap", Some(0)))[0],
+        r#"1 -> {"publish":{"room":"lobby","seq":1,"first":true,"body":1}} + {"publish":{"room":"lobby","seq":2,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}}"#
+    );
+}
+
+#[test]
+fn a_message_refused_for_good_fails_and_the_next_goes_on() {
+    let mut script = Script::open();
+    script.publish("lobby", 1);
+    script.publish("lobby", 2);
+    assert_eq!(
+        script.received(1, &nack(1, "forbidden", None)),
+        ["1 failed: no forbidden"]
+    );
+    assert_eq!(script.received(1, &ack(2, 1)), ["2 acked 1"]);
+    script.publish("lobby", 3);
+    let lines = script.received(1, &nack(3, "forgotten", None));
+    assert!(lines[0].contains("it may have arrived"), "{lines:?}");
+}
+
+#[test]
+fn the_own_message_is_an_acknowledgement_and_comes_after_it() {
+    let mut script = Script::joined();
+    script.publish("lobby", 1);
+    let own = r#"{"message":{"room":"lobby","offset":6,"from":{"sender":"s1","user":"ann"},"seq":1,"at":1,"body":1}}"#;
+    assert_eq!(script.received(1, own), ["1 acked 6", "lobby: own 6 1"]);
+    assert_eq!(script.received(1, &ack(1, 6)), [""; 0]);
+    let other = own.replace("s1", "s2").replace(r#""offset":6"#, r#""offset":7"#);
+    script.publish("lobby", 2);
+    assert_eq!(
+        script.received(1, &other.replace(r#""seq":1"#, r#""seq":2"#)),
+        ["lobby: 7 1"]
+    );
+}
+
+#[test]
+fn a_full_outbox_says_so_and_when_there_is_room() {
+    let mut script = Script::open_with(small(4, 1000));
+    for tag in 1..=4 {
+        assert_eq!(script.publish("lobby", tag)[0], format!("{tag} Queued"));
+    }
+    assert!(!script.session.has_room(1));
+    assert!(script.publish("lobby", 5)[0].starts_with("5 failed: too many messages"));
+    let lines = script.received(1, &ack(1, 1));
+    assert_eq!(lines.last().unwrap(), "outbox has room");
+    assert!(script.session.has_room(1));
+
+    let mut script = Script::open_with(small(4, 20));
+    let long = Input::Publish {
+        room: name("lobby"),
+        body: Body::text(&"x".repeat(30)),
+        tag: 1,
+    };
+    assert!(
+        script.session.has_room(32),
+        "waiting for what never fits would never end"
+    );
+    assert_eq!(
+        script.input(long),
+        ["1 failed: the message has 32 bytes of JSON: the server takes at most 20"]
+    );
+}
+
+#[test]
+fn a_message_larger_than_the_server_takes_fails_without_using_a_number() {
+    let mut script = Script::open();
+    let body = Body::text(&"x".repeat(200));
+    let room = name("lobby");
+    let lines = script.input(Input::Publish { room, body, tag: 1 });
+    assert!(lines[1].starts_with("1 failed: the message has 202 bytes"), "{lines:?}");
+    assert!(script.publish("lobby", 2)[1].contains(r#""seq":1,"#));
+}
+
+#[test]
+fn a_message_that_expires_before_it_was_sent_leaves_no_gap() {
+    let mut script = Script::with(small(10, 1000));
+    script.publish("lobby", 1);
+    assert_eq!(script.wait(60_000), ["1 failed: the message could not be sent in time"]);
+    script.publish("lobby", 2);
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    assert!(script.received(1, WELCOME)[1].contains(r#""seq":1,"first":true,"body":2"#));
+}
+
+#[test]
+fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_fate_is_learned() {
+    let expire = || {
+        let mut script = Script::open_with(small(10, 1000));
+        script.publish("lobby", 1);
+        script.input(Input::Offline);
+        script.closed(1, 1006, "");
+        assert_eq!(script.wait(60_000), [""; 0]);
+        script
+    };
+    let back = |script: &mut Script| {
+        script.input(Input::Online);
+        script.input(Input::Opened { generation: 2 });
+        script.received(2, WELCOME)
+    };
+
+    let mut script = expire();
+    assert_eq!(
+        back(&mut script)[1],
+        r#"2 -> {"publish":{"room":"lobby","seq":1,"first":true}}"#
+    );
+    assert_eq!(script.received(2, &ack(1, 4)), ["1 acked 4"]);
+
+    let mut script = expire();
+    back(&mut script);
+    assert_eq!(
+        script.received(2, &nack(1, "withdrawn", None)),
+        ["1 failed: the message could not be sent in time"]
+    );
+
+    // The number stays withdrawn, so that the next message is not a gap.
+    let mut script = expire();
+    let lines = script.wait(60_000);
+    assert!(lines[0].contains("it may have arrived"), "{lines:?}");
+    script.publish("lobby", 2);
+    assert_eq!(
+        back(&mut script)[1],
+        r#"2 -> {"publish":{"room":"lobby","seq":1,"first":true}} + {"publish":{"room":"lobby","seq":2,"body":2}}"#
+    );
+}
+
+#[test]
+fn stopping_ends_every_message_and_a_later_start_leaves_no_gap() {
+    let mut script = Script::open();
+    for tag in 1..=4 {
+        script.publish("lobby", tag);
+    }
+    let lines = script.input(Input::Stop);
+    assert_eq!(lines[..2], ["disconnect 1 1000 ", "Stopped(Asked)"]);
+    assert!(lines[2].contains("may have arrived"), "{lines:?}");
+    assert!(
+        lines[5].starts_with("4 failed: the connection was stopped"),
+        "{lines:?}"
+    );
+    assert!(script.publish("lobby", 5)[0].starts_with("5 failed"));
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 2 });
+    script.publish("lobby", 6);
+    let lines = script.received(2, WELCOME);
+    assert_eq!(lines[1].matches("publish").count(), 3);
+    script.received(2, &[nack(1, "withdrawn", None), ack(2, 1), ack(3, 2)].join("\n"));
+    assert!(script.received(2, "{\"pong\":{}}").is_empty());
+}
+
+fn kept() -> ClientConfig {
+    ClientConfig {
+        keep: true,
+        ..small(10, 1000)
+    }
+}
+
+#[test]
+fn numbers_are_stored_before_they_are_used_and_other_changes_soon() {
+    let mut script = Script::open_with(kept());
+    let lines = script.publish("lobby", 1);
+    assert_eq!(lines[..2], ["1 Queued", "save"]);
+    assert!(lines[2].starts_with("1 -> "));
+    assert_eq!(script.received(1, &ack(1, 1)), ["1 acked 1"]);
+    assert_eq!(script.wait(250), ["save"]);
+    assert_eq!(script.wait(1000), [""; 0]);
+}
+
+#[test]
+fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
+    let mut script = Script::open_with(kept());
+    for tag in 1..=4 {
+        script.publish("lobby", tag);
+    }
+    script.join("lobby", None);
+    script.received(1, &format!("{}\n{}", ack(1, 1), joined_frame("e1", 5, true)));
+    let text = serde_json::to_string(&script.session.snapshot()).unwrap();
+    let snapshot: talkback_protocol::session::client::Snapshot = serde_json::from_str(&text).unwrap();
+    assert_eq!(snapshot, script.session.snapshot());
+    assert_eq!(snapshot.rooms[0].cursor.as_ref().unwrap().offset.get(), 5);
+
+    let mut script = Script::restored(kept(), snapshot.clone(), Duration::from_secs(50));
+    script.input(Input::Connect);
+    assert!(script.input(Input::Opened { generation: 1 })[0].contains("00112233445566778899aabbccddeeff"));
+    let lines = script.received(1, WELCOME);
+    assert_eq!(
+        lines[2],
+        r#"1 -> {"publish":{"room":"lobby","seq":2,"first":true,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}} + {"publish":{"room":"lobby","seq":4,"body":4}}"#
+    );
+    script.received(1, &[ack(2, 2), ack(3, 3), ack(4, 4)].join("\n"));
+    assert!(script.publish("lobby", 5)[2].contains(r#""seq":5,"#));
+
+    let mut script = Script::restored(kept(), snapshot, Duration::from_secs(60));
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    assert!(
+        script.received(1, WELCOME)[2].contains(r#"{"publish":{"room":"lobby","seq":2,"first":true}}"#),
+        "its time was over: withdrawn"
+    );
+}

@@ -1,0 +1,206 @@
+//! A script of inputs, and the transcript of what a client's session does with each.
+
+use std::time::Duration;
+
+use talkback_protocol::{
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName,
+    session::client::{ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
+};
+
+pub const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"frame_bytes":1000,"frame_lines":10,"body_bytes":100,"rooms":4,"in_flight":3,"page":10}}}"#;
+
+pub struct Script {
+    pub session: ClientSession,
+    pub now: Duration,
+    /// Given with each input; the middle of the range unless a test wants otherwise.
+    pub random: u64,
+}
+
+impl Script {
+    pub fn new() -> Self {
+        Self::with(ClientConfig::default())
+    }
+
+    pub fn with(config: ClientConfig) -> Self {
+        Self::of(ClientSession::new(config, key()), Duration::ZERO)
+    }
+
+    pub fn restored(config: ClientConfig, snapshot: Snapshot, elapsed: Duration) -> Self {
+        let now = Duration::from_secs(5);
+        Self::of(ClientSession::restore(config, snapshot, elapsed, now), now)
+    }
+
+    fn of(session: ClientSession, now: Duration) -> Self {
+        let random = u64::MAX / 2;
+        Self { session, now, random }
+    }
+
+    /// A session that is welcomed, on connection 1.
+    pub fn open() -> Self {
+        Self::open_with(ClientConfig::default())
+    }
+
+    pub fn open_with(config: ClientConfig) -> Self {
+        let mut script = Self::with(config);
+        script.input(Input::Connect);
+        script.input(Input::Opened { generation: 1 });
+        script.received(1, WELCOME);
+        script
+    }
+
+    /// Open, and a member of `lobby` from offset 5 on.
+    pub fn joined() -> Self {
+        let mut script = Self::open();
+        script.join("lobby", None);
+        script.received(1, &joined_frame("e1", 5, true));
+        script
+    }
+
+    pub fn put(&mut self, input: Input) {
+        let (now, random) = (self.now, self.random);
+        self.session.handle(Moment { now, random }, input);
+    }
+
+    pub fn drain(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.session.poll_output())
+            .map(|output| line(&output))
+            .collect()
+    }
+
+    pub fn input(&mut self, input: Input) -> Vec<String> {
+        self.put(input);
+        self.drain()
+    }
+
+    pub fn received(&mut self, generation: u64, text: &str) -> Vec<String> {
+        let text = text.to_owned();
+        self.input(Input::Received { generation, text })
+    }
+
+    pub fn closed(&mut self, generation: u64, code: u16, reason: &str) -> Vec<String> {
+        let reason = reason.to_owned();
+        self.input(Input::Closed {
+            generation,
+            code,
+            reason,
+        })
+    }
+
+    pub fn join(&mut self, room: &str, since: Option<(&str, u64)>) -> Vec<String> {
+        let since = since.map(|(epoch, offset)| Cursor {
+            epoch: Epoch::parse(epoch).unwrap(),
+            offset: Offset::new(offset).unwrap(),
+        });
+        self.input(Input::Join {
+            room: name(room),
+            since,
+            history: None,
+        })
+    }
+
+    pub fn publish(&mut self, room: &str, tag: u64) -> Vec<String> {
+        self.put_publish(room, tag);
+        self.drain()
+    }
+
+    pub fn put_publish(&mut self, room: &str, tag: u64) {
+        let body = Body::of(&tag).unwrap();
+        self.put(Input::Publish {
+            room: name(room),
+            body,
+            tag,
+        });
+    }
+
+    /// Lets the clock run without telling the session.
+    pub fn pass(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    /// Lets the timer go off, as often as it wants to within this time.
+    pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
+        let end = self.now + Duration::from_millis(milliseconds);
+        let mut lines = Vec::new();
+        while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
+            assert!(at >= self.now, "a timer in the past");
+            self.now = at;
+            lines.extend(self.input(Input::Tick));
+        }
+        self.now = end;
+        lines
+    }
+
+    /// From the close of a connection to the next attempt, in milliseconds.
+    pub fn wait_for_attempt(&mut self) -> u128 {
+        let start = self.now;
+        while !self.wait(1).iter().any(|line| line.starts_with("connect")) {
+            assert!(
+                self.now < start + Duration::from_secs(3600),
+                "no attempt within an hour"
+            );
+        }
+        (self.now - start).as_millis()
+    }
+}
+
+pub fn key() -> ClientKey {
+    "00112233445566778899aabbccddeeff".parse().unwrap()
+}
+
+pub fn name(room: &str) -> RoomName {
+    RoomName::parse(room).unwrap()
+}
+
+pub fn joined_frame(epoch: &str, after: u64, recovered: bool) -> String {
+    format!(
+        r#"{{"joined":{{"room":"lobby","epoch":"{epoch}","head":{after},"after":{after},"recovered":{recovered},"users":1,"members":[{{"user":"ann"}}]}}}}"#
+    )
+}
+
+pub fn message_frame(offset: u64) -> String {
+    format!(
+        r#"{{"message":{{"room":"lobby","offset":{offset},"from":{{"sender":"s2","user":"bob"}},"at":1,"body":{offset}}}}}"#
+    )
+}
+
+/// An output on one line, short enough to read in a test.
+fn line(output: &Output) -> String {
+    match output {
+        Output::Connect { generation } => format!("connect {generation}"),
+        Output::Transmit { generation, text } => format!("{generation} -> {}", text.replace('\n', " + ")),
+        Output::Disconnect {
+            generation,
+            code,
+            reason,
+        } => format!("disconnect {generation} {code} {reason}"),
+        Output::TokenWanted => "token wanted".to_owned(),
+        Output::Save => "save".to_owned(),
+        Output::OutboxHasRoom => "outbox has room".to_owned(),
+        Output::Status(Status::Open { user, sender }) => format!("open as {user} {sender}"),
+        Output::Status(Status::Waiting { attempt, until, cause }) => {
+            format!("waiting {attempt} until {} because {}", until.as_millis(), cause.code)
+        }
+        Output::Status(status) => format!("{status:?}"),
+        Output::Room { room, event } => match event {
+            RoomEvent::Joined(joined) => format!("{room}: joined after {}", joined.after),
+            RoomEvent::Recovered(joined) => format!("{room}: recovered after {}", joined.after),
+            RoomEvent::Reset(joined) => format!("{room}: reset after {}", joined.after),
+            RoomEvent::Message { message, own } => {
+                let whose = if *own { "own " } else { "" };
+                format!("{room}: {whose}{} {}", message.offset, message.body.json())
+            }
+            RoomEvent::Refused { code, .. } => format!("{room}: refused {code}"),
+            event => format!("{room}: {event:?}"),
+        },
+        Output::Delivery { tag, state } => match state {
+            DeliveryState::Acked { offset, .. } => format!("{tag} acked {offset}"),
+            DeliveryState::Failed(reason) => format!("{tag} failed: {reason}"),
+            state => format!("{tag} {state:?}"),
+        },
+        Output::Page { tag, result } => match result {
+            Ok(page) => format!("page {tag}: {} messages, more: {}", page.messages.len(), page.more),
+            Err(error) => format!("page {tag}: {error}"),
+        },
+        Output::Fault { code, .. } => format!("fault {code}"),
+    }
+}

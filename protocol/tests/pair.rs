@@ -1,0 +1,257 @@
+//! Both halves together, over one fault at a time.
+
+mod support;
+
+use support::{TTL, World, ms, room, secs};
+use talkback_protocol::session::client::{DeliveryState, Input, Status};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[cfg(target_family = "wasm")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
+
+/// Two members of the room `a`, connected.
+fn two() -> World {
+    let mut world = World::new(1, 2);
+    for peer in 0..2 {
+        world.peer_input(peer, Input::Connect);
+        world.join(peer, &room("a"), true, 0);
+    }
+    settle(&mut world);
+    world
+}
+
+fn settle(world: &mut World) {
+    let settled = world.advance_until(secs(120), World::is_settled);
+    assert_eq!(world.violations, [""; 0]);
+    assert!(settled, "not all was delivered and acknowledged within two minutes");
+}
+
+fn cut(world: &mut World, peer: usize, told: bool) {
+    let (_, conn) = world.peers[peer].conn.unwrap();
+    world.cut(conn, told);
+}
+
+fn both_got(world: &World, messages: usize) {
+    for peer in 0..2 {
+        let view = &world.peers[peer].views[&room("a")];
+        assert_eq!(view.got.len(), messages, "peer {peer} got {:?}", view.got);
+        assert_eq!(view.resets, 0);
+    }
+}
+
+fn all_acked(world: &World) {
+    for sent in world.peers.iter().flat_map(|peer| peer.sent.values()) {
+        assert!(matches!(sent.last, Some(DeliveryState::Acked { .. })), "{sent:?}");
+    }
+}
+
+#[test]
+fn both_members_get_every_message_once_although_the_network_is_cut_ten_times() {
+    let mut world = two();
+    for round in 0..10 {
+        for peer in 0..2 {
+            for _ in 0..10 {
+                world.publish(peer, &room("a"));
+            }
+        }
+        world.advance(ms(30));
+        cut(&mut world, round % 2, round % 3 == 0);
+        settle(&mut world);
+    }
+    both_got(&world, 200);
+    all_acked(&world);
+}
+
+#[test]
+fn a_lost_acknowledgement_does_not_double_the_message() {
+    let mut world = two();
+    world.publish(0, &room("a"));
+    let arrived = |world: &mut World| world.log.head(&room("a")).get() == 1;
+    assert!(world.advance_until(secs(1), arrived));
+    cut(&mut world, 0, true);
+    settle(&mut world);
+    both_got(&world, 1);
+    all_acked(&world);
+}
+
+#[test]
+fn a_half_open_socket_is_noticed_and_nothing_on_it_is_lost() {
+    let mut world = two();
+    cut(&mut world, 0, false);
+    world.publish(0, &room("a"));
+    world.publish(1, &room("a"));
+    settle(&mut world);
+    both_got(&world, 2);
+    all_acked(&world);
+}
+
+#[test]
+fn an_old_socket_that_speaks_late_neither_doubles_nor_reorders() {
+    let mut world = two();
+    world.link.delay = secs(3);
+    for _ in 0..6 {
+        world.publish(0, &room("a"));
+    }
+    // The page closes and comes back at once: what the first socket has sent arrives beside the second one's.
+    world.peer_input(0, Input::Suspend);
+    world.advance(ms(600));
+    world.link.delay = ms(5);
+    world.peer_input(0, Input::Resume);
+    settle(&mut world);
+    world.advance(secs(60));
+    both_got(&world, 6);
+    all_acked(&world);
+}
+
+#[test]
+fn a_restart_that_keeps_the_log_loses_nothing() {
+    let mut world = two();
+    for _ in 0..20 {
+        world.publish(0, &room("a"));
+    }
+    world.advance(ms(60));
+    world.restart(false);
+    settle(&mut world);
+    both_got(&world, 20);
+    all_acked(&world);
+}
+
+#[test]
+fn a_restart_that_loses_the_log_is_told_and_the_outbox_goes_on() {
+    let mut world = two();
+    world.publish(0, &room("a"));
+    settle(&mut world);
+    world.restart(true);
+    world.log.lose();
+    for _ in 0..20 {
+        world.publish(0, &room("a"));
+    }
+    settle(&mut world);
+    all_acked(&world);
+    for peer in 0..2 {
+        assert_eq!(world.peers[peer].views[&room("a")].resets, 1, "peer {peer} was told");
+    }
+    assert_eq!(world.log.head(&room("a")).get(), 20);
+}
+
+#[test]
+fn a_member_that_was_too_slow_catches_up_from_the_log() {
+    let mut world = two();
+    for _ in 0..30 {
+        world.publish(0, &room("a"));
+    }
+    world.advance(ms(80));
+    let (_, conn) = world.peers[1].conn.unwrap();
+    world.close_by_server(conn, 4413);
+    settle(&mut world);
+    both_got(&world, 30);
+}
+
+#[test]
+fn a_reload_loses_nothing_that_was_stored() {
+    for crash in [false, true] {
+        let mut world = two();
+        for _ in 0..20 {
+            world.publish(0, &room("a"));
+        }
+        world.advance(ms(if crash { 400 } else { 45 }));
+        world.reload(0, crash);
+        settle(&mut world);
+        all_acked(&world);
+        assert_eq!(world.log.head(&room("a")).get(), 20, "crash: {crash}");
+    }
+}
+
+#[test]
+fn a_machine_that_slept_for_an_hour_comes_back_by_itself() {
+    let mut world = two();
+    world.peers[0].wake = world.now + secs(3600);
+    world.advance(secs(10));
+    world.publish(1, &room("a"));
+    world.advance(secs(3600));
+    settle(&mut world);
+    both_got(&world, 1);
+}
+
+#[test]
+fn a_hub_that_doubles_and_loses_lines_is_made_good() {
+    let mut world = two();
+    world.sloppy = true;
+    for _ in 0..40 {
+        world.publish(0, &room("a"));
+        world.advance(ms(50));
+    }
+    world.sloppy = false;
+    world.publish(0, &room("a"));
+    settle(&mut world);
+    both_got(&world, 41);
+}
+
+#[test]
+fn an_engine_that_is_busy_loses_nothing_and_keeps_the_order() {
+    let mut world = two();
+    for _ in 0..5 {
+        world.engine_busy_until = world.now + ms(100);
+        for _ in 0..6 {
+            world.publish(0, &room("a"));
+        }
+        world.advance(ms(150));
+    }
+    settle(&mut world);
+    both_got(&world, 30);
+    all_acked(&world);
+}
+
+#[test]
+fn a_server_that_accepts_and_closes_is_not_stormed() {
+    let mut world = World::new(3, 20);
+    world.link.close_at_once = Some(1011);
+    for peer in 0..20 {
+        world.peer_input(peer, Input::Connect);
+    }
+    world.advance(secs(600));
+    let attempts: u64 = (0..20)
+        .map(|peer| match world.peers[peer].session.status() {
+            Status::Waiting { attempt, .. } => u64::from(*attempt),
+            _ => 0,
+        })
+        .sum();
+    // With a cap of 20 s and full jitter one attempt in 10 s is the mean.
+    assert!(attempts < 20 * 85, "{attempts} attempts of 20 clients in 10 minutes");
+    assert_eq!(world.violations, [""; 0]);
+}
+
+#[test]
+fn clients_that_a_restart_cut_off_come_back_spread_over_time() {
+    let mut world = World::new(4, 40);
+    (0..40).for_each(|peer| world.peer_input(peer, Input::Connect));
+    world.advance(secs(20));
+    world.restart(true);
+    world.advance(ms(41));
+    let start = world.now;
+    let mut back = Vec::new();
+    world.advance_until(secs(60), |world| {
+        let open = (0..40).filter(|&peer| matches!(world.peers[peer].session.status(), Status::Open { .. }));
+        back.push((world.now - start, open.count()));
+        back.last().is_some_and(|(_, open)| *open == 40)
+    });
+    let half = back.iter().find(|(_, open)| *open >= 20).unwrap().0;
+    assert!(half > ms(500), "half of the clients were back after {half:?}");
+    assert_eq!(world.violations, [""; 0]);
+}
+
+#[test]
+fn a_message_that_waits_too_long_fails_and_never_appears() {
+    let mut world = two();
+    world.link.refuse = true;
+    cut(&mut world, 0, true);
+    world.advance(secs(1));
+    world.publish(0, &room("a"));
+    world.advance(TTL);
+    assert!(matches!(world.peers[0].sent[&1].last, Some(DeliveryState::Failed(_))));
+    world.link.refuse = false;
+    settle(&mut world);
+    world.check_end();
+    both_got(&world, 0);
+}

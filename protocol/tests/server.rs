@@ -1,0 +1,13 @@
+//! What a server's session does with each input, as scripts and transcripts.
+
+#![allow(unreachable_pub, reason = "the modules of a test are all its own")]
+
+#[path = "server/greeting.rs"]
+mod greeting;
+#[path = "server/rooms.rs"]
+mod rooms;
+#[path = "server/script.rs"]
+mod script;
+
+#[cfg(target_family = "wasm")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

@@ -1,0 +1,205 @@
+//! A script of inputs, and the transcript of what a server's session does with each.
+
+use std::{sync::Arc, time::Duration};
+
+use talkback_protocol::{
+    Epoch, Moment, Offset, RoomName, Seq, UserName,
+    codec::MessageLine,
+    message::Message,
+    session::server::{
+        AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
+    },
+};
+
+pub const HELLO: &str = r#"{"hello":{"client":"00112233445566778899aabbccddeeff","name":"ann"}}"#;
+
+pub struct Script {
+    pub session: ServerSession,
+    pub now: Duration,
+}
+
+impl Script {
+    pub fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub fn with(config: ServerConfig) -> Self {
+        Self {
+            session: ServerSession::new(Arc::new(config), Duration::ZERO),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Welcomed.
+    pub fn open() -> Self {
+        Self::open_with(config())
+    }
+
+    pub fn open_with(config: ServerConfig) -> Self {
+        let mut script = Self::with(config);
+        script.received(HELLO);
+        script.identified("ann", None);
+        script
+    }
+
+    pub fn put(&mut self, input: Input) {
+        let (now, random) = (self.now, 0);
+        self.session.handle(Moment { now, random }, input);
+    }
+
+    pub fn drain(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.session.poll_output())
+            .map(|output| line(&output))
+            .collect()
+    }
+
+    pub fn input(&mut self, input: Input) -> Vec<String> {
+        self.put(input);
+        self.drain()
+    }
+
+    pub fn received(&mut self, text: &str) -> Vec<String> {
+        let text = text.to_owned();
+        self.input(Input::Received { text })
+    }
+
+    pub fn identified(&mut self, user: &str, expires: Option<Duration>) -> Vec<String> {
+        let user = UserName::parse(user).unwrap();
+        self.input(Input::Identified(Ok(Identity { user, expires })))
+    }
+
+    pub fn denied(&mut self, code: u16, reason: &str) -> Vec<String> {
+        let reason = reason.to_owned();
+        self.input(Input::Identified(Err(Denied { code, reason })))
+    }
+
+    /// The log's answer to a subscription: head 9, messages 6 to 5 + `messages` are in it.
+    pub fn subscribed(&mut self, id: u64, messages: u64) -> Vec<String> {
+        let result = Ok(Subscription {
+            epoch: Epoch::parse("e1").unwrap(),
+            head: offset(9),
+            after: offset(5),
+            recovered: true,
+            users: 0,
+            members: Vec::new(),
+            messages: (6..6 + messages).map(message).collect(),
+        });
+        self.input(Input::Subscribed { id, result })
+    }
+
+    pub fn put_appended(&mut self, seq: u64, outcome: AppendOutcome) {
+        let (room, seq) = (name("lobby"), Seq::new(seq).unwrap());
+        self.put(Input::Appended { room, seq, outcome });
+    }
+
+    pub fn appended(&mut self, seq: u64, outcome: AppendOutcome) -> Vec<String> {
+        self.put_appended(seq, outcome);
+        self.drain()
+    }
+
+    pub fn page(&mut self, messages: u64) -> Vec<String> {
+        let result = Ok(PageLines {
+            epoch: Epoch::parse("e1").unwrap(),
+            messages: (1..=messages).map(message).collect(),
+            more: true,
+        });
+        let room = name("lobby");
+        self.input(Input::PageRead { room, result })
+    }
+
+    /// Lets the timer go off, as often as it wants to within this time.
+    pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
+        let end = self.now + Duration::from_millis(milliseconds);
+        let mut lines = Vec::new();
+        while let Some(at) = self.session.next_timeout().filter(|at| *at <= end) {
+            assert!(at >= self.now, "a timer in the past");
+            self.now = at;
+            lines.extend(self.input(Input::Tick));
+        }
+        self.now = end;
+        lines
+    }
+}
+
+/// Small limits, and any number of frames a second.
+pub fn config() -> ServerConfig {
+    let mut config = ServerConfig {
+        frames_per_second: 0,
+        reads: 1,
+        transmit_bytes: 1000,
+        ..ServerConfig::default()
+    };
+    config.limits.body_bytes = 20;
+    config.limits.frame_bytes = 500;
+    config.limits.frame_lines = 8;
+    config.limits.rooms = 2;
+    config.limits.in_flight = 2;
+    config.limits.page = 3;
+    config
+}
+
+pub fn name(room: &str) -> RoomName {
+    RoomName::parse(room).unwrap()
+}
+
+pub fn offset(number: u64) -> Offset {
+    Offset::new(number).unwrap()
+}
+
+pub fn done(number: u64) -> AppendOutcome {
+    AppendOutcome::Appended {
+        offset: offset(number),
+        at: 1,
+    }
+}
+
+pub fn later() -> Refusal {
+    Refusal::later("unavailable", "later", Duration::from_millis(70))
+}
+
+pub fn message_line(offset: u64) -> String {
+    format!(
+        r#"{{"message":{{"room":"lobby","offset":{offset},"from":{{"sender":"s2","user":"bob"}},"at":1,"body":{offset}}}}}"#
+    )
+}
+
+fn message(offset: u64) -> MessageLine {
+    let line = message_line(offset);
+    let object = &line[r#"{"message":"#.len()..line.len() - 1];
+    let message: Message = serde_json::from_str(object).unwrap();
+    MessageLine::encode(&message)
+}
+
+/// An output on one line, short enough to read in a test.
+fn line(output: &Output) -> String {
+    match output {
+        Output::Transmit(text) => format!("-> {}", text.replace('\n', " + ")),
+        Output::Identify { token, name, .. } => format!("identify {token:?} {:?}", name.as_deref()),
+        Output::Append {
+            room,
+            seq,
+            first,
+            from,
+            body,
+            ..
+        } => {
+            let first = if *first { " first" } else { "" };
+            format!("append {room} {seq}{first} from {} {}", from.user, body.json())
+        }
+        Output::Settle { room, seq, refusal, .. } => format!("settle {room} {seq} {}", refusal.code),
+        Output::Subscribe {
+            id,
+            room,
+            since,
+            history,
+        } => {
+            let since = since.as_ref().map(|since| since.offset.get());
+            format!("subscribe {id} {room} since {since:?} history {history}")
+        }
+        Output::Live { id, room, after } => format!("live {id} {room} after {after}"),
+        Output::Unsubscribe { id, room } => format!("unsubscribe {id} {room}"),
+        Output::ReadPage { room, before, limit } => format!("read {room} before {before} limit {limit}"),
+        Output::Signal { room, from, body } => format!("signal {room} from {} {}", from.user, body.json()),
+        Output::Close { code, reason } => format!("close {code} {reason}"),
+    }
+}

@@ -1,0 +1,95 @@
+//! What the fuzz targets do with bytes; `tests/corpus.rs` does the same with the corpus in every ordinary run.
+
+use std::{sync::Arc, time::Duration};
+
+use talkback_protocol::{
+    ClientFrame, ClientKey, Moment, ServerFrame, UserName,
+    codec::{self, Frame, TextLimits},
+    session::{client, server},
+};
+
+use super::ops::{Op, run};
+
+const LIMITS: TextLimits = TextLimits {
+    bytes: 1 << 16,
+    lines: 1 << 10,
+};
+
+/// More operations find nothing that fewer do not, and take long.
+const MAX_OPERATIONS: usize = 200;
+
+/// A text frame is refused with a name, or comes back the same; and no session falls over it.
+pub fn codec(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    comes_back_the_same::<ClientFrame>(&text);
+    comes_back_the_same::<ServerFrame>(&text);
+    to_a_client(&text);
+    to_a_server(&text);
+}
+
+/// The first eight bytes are a seed, the others operations.
+pub fn operations(data: &[u8]) {
+    let Some((seed, data)) = data.split_first_chunk::<8>() else {
+        return;
+    };
+    let mut ops = Op::list(data);
+    ops.truncate(MAX_OPERATIONS);
+    assert_eq!(run(u64::from_le_bytes(*seed), &ops, false), Ok(()), "{ops:?}");
+}
+
+fn comes_back_the_same<F: Frame + PartialEq + std::fmt::Debug>(text: &str) {
+    let Ok(frames) = codec::decode::<F>(text, LIMITS) else {
+        return;
+    };
+    let mut again = String::new();
+    frames.iter().for_each(|frame| codec::write_line(&mut again, frame));
+    let limits = TextLimits {
+        bytes: usize::MAX,
+        lines: usize::MAX,
+    };
+    assert_eq!(codec::decode::<F>(&again, limits).as_ref(), Ok(&frames));
+}
+
+fn moment() -> Moment {
+    Moment {
+        now: Duration::from_secs(1),
+        random: 1,
+    }
+}
+
+fn to_a_client(text: &str) {
+    let mut session = client::ClientSession::new(client::ClientConfig::default(), ClientKey::from_random([1; 16]));
+    let room = super::room("lobby");
+    let (since, history) = (None, None);
+    let generation = 1;
+    for input in [
+        client::Input::Connect,
+        client::Input::Opened { generation },
+        client::Input::Join { room, since, history },
+    ] {
+        session.handle(moment(), input);
+        while session.poll_output().is_some() {}
+    }
+    for text in [text.to_owned(), WELCOME.to_owned(), text.to_owned()] {
+        session.handle(moment(), client::Input::Received { generation, text });
+        while session.poll_output().is_some() {}
+    }
+}
+
+const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"frame_bytes":1000,"frame_lines":10,"body_bytes":100,"rooms":4,"in_flight":3,"page":10}}}"#;
+
+fn to_a_server(text: &str) {
+    let mut session = server::ServerSession::new(Arc::new(server::ServerConfig::default()), Duration::ZERO);
+    let hello = r#"{"hello":{"client":"00112233445566778899aabbccddeeff"}}"#;
+    for text in [hello, text, text] {
+        let text = text.to_owned();
+        session.handle(moment(), server::Input::Received { text });
+        while let Some(output) = session.poll_output() {
+            if let server::Output::Identify { .. } = output {
+                let user = UserName::parse("ann").unwrap();
+                let identity = server::Identity { user, expires: None };
+                session.handle(moment(), server::Input::Identified(Ok(identity)));
+            }
+        }
+    }
+}
