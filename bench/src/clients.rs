@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     ops::Range,
     os::fd::OwnedFd,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +14,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, sockopt},
 };
 
-use crate::frame::Incoming;
+use crate::{frame, session};
 
 /// Linux offers 28,232 ephemeral ports by default; when half of an address's are taken, finding the next takes milliseconds.
 const PORTS_PER_ADDRESS: usize = 10_000;
@@ -34,11 +34,37 @@ pub struct Target {
     pub path: Option<String>,
 }
 
+impl Target {
+    /// Whether it speaks `talkback.v1`.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.path.as_deref() == Some(session::PATH)
+    }
+}
+
+/// What each connection expects to receive.
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// Copies of these bytes.
+    Copies(Vec<u8>),
+    /// Messages of a session with this text as their body.
+    Messages(String),
+}
+
+/// Members of one room of sessions; the next ones get another room. The default of Talkback's server is more.
+const MEMBERS_OF_A_ROOM: usize = 1000;
+
+/// The room of the session with this index.
+#[must_use]
+pub fn room(index: usize) -> String {
+    format!("bench{}", index / MEMBERS_OF_A_ROOM)
+}
+
 /// Open connections that each expect copies of one message.
 pub struct Clients {
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    expected: Vec<u8>,
+    expected: Expected,
     buffer: Box<[u8]>,
     events: Vec<epoll::Event>,
     arrived: Vec<Arrival>,
@@ -51,6 +77,8 @@ pub struct Arrival {
     pub client: usize,
     /// How many messages.
     pub messages: u64,
+    /// When they were read.
+    pub at: Instant,
 }
 
 struct Connection {
@@ -59,12 +87,35 @@ struct Connection {
     incoming: Incoming,
 }
 
+enum Incoming {
+    Copies(frame::Incoming),
+    Session(session::Incoming),
+}
+
+impl Incoming {
+    fn of(target: &Target) -> Self {
+        if target.is_session() {
+            Self::Session(session::Incoming::default())
+        } else {
+            Self::Copies(frame::Incoming::default())
+        }
+    }
+
+    fn accept(&mut self, bytes: &[u8], expected: &Expected, reply: &mut Vec<u8>) -> Result<u64> {
+        match (self, expected) {
+            (Self::Copies(incoming), Expected::Copies(expected)) => incoming.accept(bytes, expected, reply),
+            (Self::Session(incoming), Expected::Messages(text)) => incoming.accept(bytes, text, reply),
+            _ => bail!("a session expects messages, and everything else copies"),
+        }
+    }
+}
+
 impl Clients {
     /// Opens `count` connections to `target`. Source addresses count up from `source`, one for every 10,000 connections.
     ///
     /// # Errors
     /// When a connection or its handshake fails.
-    pub fn connect(target: &Target, count: usize, source: Ipv4Addr, expected: Vec<u8>) -> Result<Self> {
+    pub fn connect(target: &Target, count: usize, source: Ipv4Addr, expected: Expected) -> Result<Self> {
         let mut clients = Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::with_capacity(count),
@@ -99,16 +150,20 @@ impl Clients {
             let source = Ipv4Addr::from_bits(source.to_bits() + offset);
             let mut stream = open(target.address, source).context("cannot connect")?;
             if let Some(path) = &target.path {
-                stream.write_all(request(target.address, path).as_bytes())?;
+                stream.write_all(request(target, path).as_bytes())?;
             }
             opened.push((index, stream));
         }
         for (index, mut stream) in opened {
-            let mut incoming = Incoming::default();
+            let mut incoming = Incoming::of(target);
             if target.path.is_some() {
                 let early = accepted(&mut stream).context("the WebSocket handshake failed")?;
                 let messages = incoming.accept(&early, &self.expected, &mut Vec::new())?;
                 ensure!(messages == 0, "a message came before any was sent");
+            }
+            if target.is_session() {
+                stream.write_all(&session::greeting(index, &room(index)))?;
+                joined(&mut stream, &mut incoming, &self.expected).context("the room was not joined")?;
             }
             epoll::add(
                 &self.epoll,
@@ -144,12 +199,25 @@ impl Clients {
     /// When a connection ends or carries anything but the expected message.
     pub fn receive(&mut self, timeout: Duration) -> Result<&[Arrival]> {
         self.arrived.clear();
+        let deadline = Instant::now() + timeout;
+        while self.arrived.is_empty() {
+            // Not everything that comes is a message: pings and acknowledgements are no reason to return.
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.read_ready(left)? {
+                break;
+            }
+        }
+        Ok(&self.arrived)
+    }
+
+    /// Reads once from every connection that has something; false if none had before the time was over.
+    fn read_ready(&mut self, timeout: Duration) -> Result<bool> {
         let ready = match epoll::wait(
             &self.epoll,
             self.events.as_mut_slice(),
             Some(&Timespec::try_from(timeout)?),
         ) {
-            Err(rustix::io::Errno::INTR) => 0,
+            Err(rustix::io::Errno::INTR) => return Ok(true),
             ready => ready?,
         };
         for event in &self.events[..ready] {
@@ -168,10 +236,11 @@ impl Clients {
                 connection.stream.write_all(&reply)?;
             }
             if messages > 0 {
-                self.arrived.push(Arrival { client, messages });
+                let at = Instant::now();
+                self.arrived.push(Arrival { client, messages, at });
             }
         }
-        Ok(&self.arrived)
+        Ok(ready > 0)
     }
 }
 
@@ -185,11 +254,29 @@ fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn request(address: SocketAddrV4, path: &str) -> String {
+fn request(target: &Target, path: &str) -> String {
+    let address = target.address;
+    let subprotocol = if target.is_session() {
+        format!("Sec-WebSocket-Protocol: {}\r\n", session::SUBPROTOCOL)
+    } else {
+        String::new()
+    };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{subprotocol}\r\n"
     )
+}
+
+/// Reads until the session is a member of its room.
+fn joined(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected) -> Result<()> {
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    while matches!(incoming, Incoming::Session(session) if !session.is_joined()) {
+        let mut chunk = [0; 1024];
+        let length = stream.read(&mut chunk).context("no answer")?;
+        ensure!(length > 0, "the server ended the connection");
+        incoming.accept(&chunk[..length], expected, &mut Vec::new())?;
+    }
+    Ok(stream.set_read_timeout(None)?)
 }
 
 /// Reads the answer to [`request`] and returns what the server sent right behind it.

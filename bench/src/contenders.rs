@@ -7,14 +7,17 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     clients::Target,
     process::{Cores, Server},
+    session,
     suite::Shape,
 };
 
-/// As it ships, but for the limit of new connections a second: the clients connect as fast as they can.
-const TALKBACK: [&str; 6] = [
+/// As it ships, but for the limits of new connections and of frames a second: the clients do what they do as fast as they can.
+const TALKBACK: [&str; 8] = [
     "--listen",
     "127.0.0.1:0",
     "--max-connection-rate",
+    "0",
+    "--session-frame-rate",
     "0",
     "--log",
     "error",
@@ -33,19 +36,22 @@ pub enum Contender {
     FastWebSockets,
     /// uWebSockets in C++.
     UWebSockets,
-    /// This project's server, as it ships.
+    /// This project's server, as it ships: plain WebSockets.
     Talkback,
+    /// The same server: sessions of `talkback.v1`.
+    Session,
 }
 
 impl Contender {
     /// Every contender, in the order of the tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tcp,
         Self::AxumEach,
         Self::AxumBatch,
         Self::FastWebSockets,
         Self::UWebSockets,
         Self::Talkback,
+        Self::Session,
     ];
 
     /// Its name in tables and plots.
@@ -58,6 +64,7 @@ impl Contender {
             Self::FastWebSockets => "fastwebsockets",
             Self::UWebSockets => "uWebSockets",
             Self::Talkback => "Talkback",
+            Self::Session => "Talkback, session",
         }
     }
 
@@ -65,8 +72,8 @@ impl Contender {
     #[must_use]
     pub fn can(self, shape: Shape) -> bool {
         match shape {
-            Shape::Echo { .. } => true,
-            Shape::FanOut { .. } => matches!(self, Self::Tcp | Self::UWebSockets | Self::Talkback),
+            Shape::Echo { .. } => self != Self::Session,
+            Shape::FanOut { .. } => matches!(self, Self::Tcp | Self::UWebSockets | Self::Talkback | Self::Session),
         }
     }
 
@@ -89,12 +96,13 @@ impl Contender {
             Self::AxumBatch => ("reference-axum", vec!["--mode", "batch"]),
             Self::FastWebSockets => ("reference-fastwebsockets", vec![]),
             Self::UWebSockets => ("uwebsockets", vec![]),
-            Self::Talkback => ("talkback-server", TALKBACK.to_vec()),
+            Self::Talkback | Self::Session => ("talkback-server", TALKBACK.to_vec()),
         }
     }
 
     fn path(self, shape: Shape) -> Option<String> {
         let path = match shape {
+            _ if self == Self::Session => session::PATH,
             Shape::Echo { .. } => "/echo",
             Shape::FanOut { .. } => "/chat/bench?name=bench",
         };

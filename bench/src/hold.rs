@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    clients::{AT_ONCE, Clients, Target},
-    frame, process,
+    clients::{AT_ONCE, Clients, Expected, Target, room},
+    frame, process, session,
 };
 
 /// Every connection has carried one message of this many bytes before it falls idle, so buffers that appear with the
@@ -50,28 +50,16 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
         path: Some(arguments.path.clone()),
     };
     let text = frame::text(MESSAGE_BYTES);
-    let mut clients = Clients::connect(
-        &target,
-        arguments.connections,
-        arguments.source,
-        frame::server_text(&text),
-    )?;
-    let text = frame::masked_text(&text);
-    for first in (0..arguments.connections).step_by(AT_ONCE) {
-        let clients_now = first..arguments.connections.min(first + AT_ONCE);
-        let mut missing = clients_now.len() as u64;
-        for client in clients_now {
-            clients.send(client, &text)?;
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while missing > 0 {
-            ensure!(Instant::now() < deadline, "{missing} echoes are missing");
-            missing -= clients
-                .receive(PATIENCE)?
-                .iter()
-                .map(|arrival| arrival.messages)
-                .sum::<u64>();
-        }
+    let expected = if target.is_session() {
+        Expected::Messages(text.clone())
+    } else {
+        Expected::Copies(frame::server_text(&text))
+    };
+    let mut clients = Clients::connect(&target, arguments.connections, arguments.source, expected)?;
+    if target.is_session() {
+        tell_rooms(&mut clients, &text)?;
+    } else {
+        echo(&mut clients, &text)?;
     }
     println!("held {}", clients.count());
     std::thread::spawn(|| {
@@ -84,6 +72,43 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
             "a message came that nobody sent"
         );
     }
+}
+
+/// Every connection gets a message back.
+fn echo(clients: &mut Clients, text: &str) -> Result<()> {
+    let text = frame::masked_text(text);
+    for first in (0..clients.count()).step_by(AT_ONCE) {
+        let clients_now = first..clients.count().min(first + AT_ONCE);
+        let mut missing = clients_now.len() as u64;
+        for client in clients_now {
+            clients.send(client, &text)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "{missing} echoes are missing");
+            missing -= received(clients)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every member of every room gets a message of the room's first one.
+fn tell_rooms(clients: &mut Clients, text: &str) -> Result<()> {
+    for first in (0..clients.count()).filter(|&index| index == 0 || room(index) != room(index - 1)) {
+        clients.send(first, &session::publish(&room(first), 1, text))?;
+        let members = (first..clients.count()).take_while(|&index| room(index) == room(first));
+        let mut missing = members.count() as u64;
+        let deadline = Instant::now() + PATIENCE;
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "{missing} deliveries are missing");
+            missing -= received(clients)?;
+        }
+    }
+    Ok(())
+}
+
+fn received(clients: &mut Clients) -> Result<u64> {
+    Ok(clients.receive(PATIENCE)?.iter().map(|arrival| arrival.messages).sum())
 }
 
 /// A child process that holds connections; they end on drop.

@@ -3,6 +3,7 @@
 //! Read in this order:
 //!
 //! - [`frame`]: the masked frames that are sent, and a reader that checks every byte that comes back;
+//! - [`session`]: the same for `talkback.v1`;
 //! - [`clients`]: many connections on one epoll loop, cheap enough to keep any of the servers busy;
 //! - [`load`]: what the clients do: echo with a number of messages in flight, or fan-out in one room;
 //! - [`process`]: a server as a child process on a core of its own, its CPU time and its memory;
@@ -26,4 +27,5 @@ pub mod plot;
 pub mod process;
 pub mod reference;
 pub mod report;
+pub mod session;
 pub mod suite;

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use crate::{
-    clients::{Clients, Target},
-    frame,
+    clients::{self, Clients, Expected, Target},
+    frame, session,
 };
 
 /// A server that is silent for this long while messages are in flight has lost one.
@@ -25,6 +25,11 @@ pub trait Load {
     /// # Errors
     /// When a message is lost, doubled or changed, or the server goes away.
     fn run(&mut self, duration: Duration) -> Result<u64>;
+
+    /// The time that 99 of 100 messages of the last run took at most from being sent to being received, if that was measured.
+    fn slowest_percent(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Every connection keeps some messages in flight and sends a new one for each that comes back. What comes back in one
@@ -49,7 +54,7 @@ impl Echo {
         } else {
             frame::masked_text(&text)
         };
-        let clients = Clients::connect(target, connections, Ipv4Addr::LOCALHOST, expected)?;
+        let clients = Clients::connect(target, connections, Ipv4Addr::LOCALHOST, Expected::Copies(expected))?;
         Ok(Self {
             clients,
             in_flight,
@@ -96,7 +101,32 @@ impl Load for Echo {
 pub struct FanOut {
     clients: Clients,
     in_flight: u64,
-    burst: Burst,
+    sender: Sender,
+    /// How long deliveries took, and how many took so long.
+    delays: Vec<(Duration, u64)>,
+}
+
+/// Makes the bursts of the member that speaks.
+enum Sender {
+    /// The same bytes each time.
+    Copies(Burst),
+    /// Numbered messages.
+    Session { text: String, next: u64 },
+}
+
+impl Sender {
+    fn send(&mut self, clients: &mut Clients, count: u64) -> Result<()> {
+        match self {
+            Self::Copies(burst) => clients.send(0, burst.frames(count)?),
+            Self::Session { text, next } => {
+                let seqs = *next..*next + count;
+                *next += count;
+                let room = clients::room(0);
+                let frames: Vec<_> = seqs.map(|seq| session::publish(&room, seq, text)).collect();
+                clients.send(0, &frames.concat())
+            }
+        }
+    }
 }
 
 impl FanOut {
@@ -106,17 +136,33 @@ impl FanOut {
     /// # Errors
     /// When a connection fails or the room does not reach all its members.
     pub fn connect(target: &Target, members: usize, in_flight: u64, size: usize, prefix: &str) -> Result<Self> {
-        let text = frame::text(size - prefix.len());
-        let burst = Burst::new(&text, in_flight)?;
-        let expected = match target.path {
-            Some(_) => frame::server_text(&format!("{prefix}{text}")),
-            None => frame::masked_text(&text),
+        let (sender, expected) = if target.is_session() {
+            // The body is the text as JSON, with its quotation marks.
+            let text = frame::text(size - 2);
+            (
+                Sender::Session {
+                    text: text.clone(),
+                    next: 1,
+                },
+                Expected::Messages(text),
+            )
+        } else {
+            let text = frame::text(size - prefix.len());
+            let expected = match target.path {
+                Some(_) => frame::server_text(&format!("{prefix}{text}")),
+                None => frame::masked_text(&text),
+            };
+            (
+                Sender::Copies(Burst::new(&text, in_flight)?),
+                Expected::Copies(expected),
+            )
         };
         let clients = Clients::connect(target, members, Ipv4Addr::LOCALHOST, expected)?;
         let mut fan_out = Self {
             clients,
             in_flight,
-            burst,
+            sender,
+            delays: Vec::new(),
         };
         fan_out.await_all_members()?;
         Ok(fan_out)
@@ -126,7 +172,7 @@ impl FanOut {
     fn await_all_members(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            self.clients.send(0, self.burst.frames(1)?)?;
+            self.sender.send(&mut self.clients, 1)?;
             let mut reached = 0;
             loop {
                 let arrived = self.clients.receive(QUIET)?;
@@ -152,8 +198,10 @@ impl Load for FanOut {
         let deadline = Instant::now() + duration;
         let mut received = 0;
         let mut per_member = vec![0; self.clients.count()];
+        self.delays.clear();
         while Instant::now() < deadline {
-            self.clients.send(0, self.burst.frames(self.in_flight)?)?;
+            self.sender.send(&mut self.clients, self.in_flight)?;
+            let sent = Instant::now();
             let mut missing = self.in_flight * self.clients.count() as u64;
             received += missing;
             per_member.fill(self.in_flight);
@@ -169,10 +217,26 @@ impl Load for FanOut {
                     );
                     per_member[arrival.client] -= arrival.messages;
                     missing -= arrival.messages;
+                    self.delays.push((arrival.at - sent, arrival.messages));
                 }
             }
         }
         Ok(received)
+    }
+
+    fn slowest_percent(&self) -> Option<Duration> {
+        let mut delays = self.delays.clone();
+        delays.sort_unstable();
+        let mut rest = delays.iter().map(|(_, count)| count).sum::<u64>() / 100;
+        delays
+            .iter()
+            .rev()
+            .find(|(_, count)| {
+                let within = rest < *count;
+                rest = rest.saturating_sub(*count);
+                within
+            })
+            .map(|(delay, _)| *delay)
     }
 }
 

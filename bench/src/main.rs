@@ -8,7 +8,7 @@ use talkback_bench::{
     clients::Target,
     contenders::Programs,
     hold::{self, HoldArgs},
-    load::{Echo, Load},
+    load::{Echo, FanOut, Load},
     plot, report,
     suite::{self, HELD, Plan},
 };
@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Measure all servers and write bench.md and bench.svg
     Run(RunArgs),
+    /// Measure all servers under some of the loads and print the medians, for work on one of them
+    Compare(CompareArgs),
     /// Keep one running server busy, to look at it with a profiler
     Load(LoadArgs),
     /// Hold idle connections until standard input ends
@@ -50,6 +52,25 @@ struct RunArgs {
 }
 
 #[derive(Args, Debug)]
+struct CompareArgs {
+    /// A part of the loads' titles, such as "members" or "1000 members × 1"
+    #[arg(default_value = "")]
+    loads: String,
+    /// Other bytes of a message than the loads have
+    #[arg(long, value_name = "BYTES")]
+    size: Option<usize>,
+    /// reference/uwebsockets.cpp as a program
+    #[arg(long, value_name = "PROGRAM")]
+    uwebsockets: Option<PathBuf>,
+    /// Rounds; in each, every server carries each load once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long a server carries a load in a round
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+}
+
+#[derive(Args, Debug)]
 struct LoadArgs {
     /// The server
     #[arg(long)]
@@ -69,11 +90,18 @@ struct LoadArgs {
     /// How long
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// The connections are members of one room, the first of them speaks; `/ws` is a room of sessions
+    #[arg(long)]
+    fan_out: bool,
+    /// What the room puts in front of a text
+    #[arg(long, default_value = "")]
+    prefix: String,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
+        Command::Compare(arguments) => compare(arguments),
         Command::Load(arguments) => load(arguments),
         Command::Hold(arguments) => hold::run(&arguments),
     }
@@ -83,14 +111,7 @@ fn run(arguments: RunArgs) -> Result<()> {
     let plan = if arguments.quick {
         Plan::QUICK
     } else {
-        Plan {
-            quick: false,
-            rounds: arguments.rounds.max(1),
-            warm_up: Duration::from_millis(300),
-            measured: Duration::try_from_secs_f64(arguments.seconds).context("--seconds")?,
-            idle: 10_000,
-            held: HELD,
-        }
+        plan(arguments.rounds, arguments.seconds)?
     };
     let machine = report::Machine::read()?;
     let results = suite::run(&Programs::find(arguments.uwebsockets)?, plan)?;
@@ -102,6 +123,36 @@ fn run(arguments: RunArgs) -> Result<()> {
     Ok(())
 }
 
+fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
+    Ok(Plan {
+        quick: false,
+        rounds: rounds.max(1),
+        warm_up: Duration::from_millis(300),
+        measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
+        idle: 10_000,
+        held: HELD,
+    })
+}
+
+fn compare(arguments: CompareArgs) -> Result<()> {
+    let plan = plan(arguments.rounds, arguments.seconds)?;
+    let programs = Programs::find(arguments.uwebsockets)?;
+    for cost in suite::costs(&programs, plan, &arguments.loads, arguments.size)? {
+        let delay = cost.slowest_percent.get(cost.slowest_percent.len() / 2);
+        let delay = delay
+            .map(|delay| format!(", 99 of 100 within {delay:.2} ms"))
+            .unwrap_or_default();
+        let (title, name) = (cost.shape.title(), cost.contender.name());
+        println!(
+            "{title}: {name}: {:.2} us ({:.2} to {:.2}){delay}",
+            cost.median(),
+            cost.min(),
+            cost.max()
+        );
+    }
+    Ok(())
+}
+
 fn load(arguments: LoadArgs) -> Result<()> {
     let LoadArgs {
         address,
@@ -110,12 +161,19 @@ fn load(arguments: LoadArgs) -> Result<()> {
         in_flight,
         size,
         seconds,
+        fan_out,
+        prefix,
     } = arguments;
     let target = Target {
         address,
         path: Some(path),
     };
-    let messages = Echo::connect(&target, connections, in_flight, size)?.run(Duration::try_from_secs_f64(seconds)?)?;
+    let mut load: Box<dyn Load> = if fan_out {
+        Box::new(FanOut::connect(&target, connections, in_flight, size, &prefix)?)
+    } else {
+        Box::new(Echo::connect(&target, connections, in_flight, size)?)
+    };
+    let messages = load.run(Duration::try_from_secs_f64(seconds)?)?;
     println!("{messages} messages");
     Ok(())
 }

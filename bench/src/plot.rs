@@ -87,7 +87,7 @@ fn draw(panel: &DrawingArea<SVGBackend<'_>, Shift>, results: &Results, shape: Sh
     let mut top = HEAD_HEIGHT;
     for cost in costs {
         let (middle, bottom) = (top + BAR_HEIGHT / 2, top + BAR_HEIGHT);
-        let color = if cost.contender == Contender::Talkback {
+        let color = if matches!(cost.contender, Contender::Talkback | Contender::Session) {
             TALKBACK
         } else {
             OTHERS

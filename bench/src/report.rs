@@ -14,6 +14,11 @@ const OVER_AXUM: f64 = 1.10;
 /// Bytes that an idle connection may take, with 10,000 of them.
 const IDLE_BYTES: u64 = 6_500;
 
+/// How much more than uWebSockets' publish a delivery to a session may cost with one in flight.
+const OVER_PUBLISH: f64 = 1.05;
+/// Bytes that an idle session may take.
+const IDLE_SESSION_BYTES: u64 = 8_192;
+
 /// What the numbers depend on.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -84,8 +89,18 @@ pub fn markdown(results: &Results, machine: &Machine) -> String {
     line(
         "One member sends a burst, every member receives it, then comes the next burst. Talkback's is `/chat/{room}`, which",
     );
-    line("puts the sender's name in front; delivered texts have the same size everywhere.\n");
+    line(
+        "puts the sender's name in front; delivered texts have the same size everywhere. Its session is `/ws`: the message is in",
+    );
+    line(
+        "the room's log first, is acknowledged, and carries the room, its offset, its sender and the time, about 140 bytes more.\n",
+    );
     line(&costs(results, |shape| matches!(shape, Shape::FanOut { .. })));
+    line("### Within which time 99 of 100 deliveries arrive, milliseconds\n");
+    line(
+        "From the sending of the burst. A client process on one core receives them all, so this is mostly that client's time.\n",
+    );
+    line(&delays(results));
     line("![All of it as bars](bench.svg)\n");
     line("## Memory of idle connections\n");
     line(&memory(results));
@@ -109,32 +124,48 @@ fn targets(results: &Results) -> String {
             _ => (Contender::UWebSockets, 1.0, "below uWebSockets"),
         };
         let row = match (results.cost(Contender::Talkback, shape), results.cost(rival, shape)) {
-            (Some(own), Some(rival)) => {
-                let (own, rival) = (own.median(), rival.median());
-                let difference = (own / rival - 1.0) * 100.0;
-                format!(
-                    "{own:.2} against {rival:.2} µs, {difference:+.0} % | {}",
-                    verdict(own <= rival * factor)
-                )
-            }
+            (Some(own), Some(rival)) => compared(own.median(), rival.median(), factor),
             _ => String::from("not measured: no C++ compiler here | "),
         };
         let _ = writeln!(text, "| {}: {wording} | {row} |", shape.title());
     }
-    if let Some(memory) = results
-        .memory
-        .iter()
-        .find(|memory| memory.contender == Contender::Talkback)
-    {
-        let bytes = memory.per_connection();
-        let _ = writeln!(
-            text,
-            "| {} idle connections: at most {} bytes each | {} bytes | {} |",
-            grouped(memory.connections as u64),
-            grouped(IDLE_BYTES),
-            grouped(bytes),
-            verdict(bytes <= IDLE_BYTES)
-        );
+    for shape in Shape::ALL {
+        let Shape::FanOut {
+            members: 1000,
+            in_flight,
+            ..
+        } = shape
+        else {
+            continue;
+        };
+        let (factor, wording) = match in_flight {
+            1 => (OVER_PUBLISH, "session at most 5 % over uWebSockets"),
+            _ => (1.0, "session at or below uWebSockets"),
+        };
+        let row = match (
+            results.cost(Contender::Session, shape),
+            results.cost(Contender::UWebSockets, shape),
+        ) {
+            (Some(own), Some(rival)) => compared(own.median(), rival.median(), factor),
+            _ => String::from("not measured: no C++ compiler here | "),
+        };
+        let _ = writeln!(text, "| {}: {wording} | {row} |", shape.title());
+    }
+    for (contender, what, most) in [
+        (Contender::Talkback, "connections", IDLE_BYTES),
+        (Contender::Session, "sessions", IDLE_SESSION_BYTES),
+    ] {
+        if let Some(memory) = results.memory.iter().find(|memory| memory.contender == contender) {
+            let bytes = memory.per_connection();
+            let _ = writeln!(
+                text,
+                "| {} idle {what}: at most {} bytes each | {} bytes | {} |",
+                grouped(memory.connections as u64),
+                grouped(most),
+                grouped(bytes),
+                verdict(bytes <= most)
+            );
+        }
     }
     let held = match &results.held {
         Held::Yes {
@@ -212,6 +243,19 @@ fn reading(results: &Results) -> String {
     text
 }
 
+fn compared(own: f64, rival: f64, factor: f64) -> String {
+    let difference = (own / rival - 1.0) * 100.0;
+    let verdict = verdict(own <= rival * factor);
+    format!("{own:.2} against {rival:.2} µs, {difference:+.0} % | {verdict}")
+}
+
+fn bold(contender: Contender) -> String {
+    match contender {
+        Contender::Talkback | Contender::Session => format!("**{}**", contender.name()),
+        _ => contender.name().to_owned(),
+    }
+}
+
 fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
 }
@@ -230,12 +274,30 @@ fn costs(results: &Results, include: impl Fn(Shape) -> bool) -> String {
             .map(cell)
             .collect();
         if !row.is_empty() {
-            let name = if contender == Contender::Talkback {
-                "**Talkback**"
-            } else {
-                contender.name()
-            };
-            let _ = writeln!(text, "| {name} | {} |", row.join(" | "));
+            let _ = writeln!(text, "| {} | {} |", bold(contender), row.join(" | "));
+        }
+    }
+    text
+}
+
+fn delays(results: &Results) -> String {
+    let shapes: Vec<_> = Shape::ALL
+        .into_iter()
+        .filter(|shape| matches!(shape, Shape::FanOut { .. }))
+        .collect();
+    let mut text = String::from("| |");
+    for shape in &shapes {
+        let _ = write!(text, " {} |", shape.title());
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(shapes.len()));
+    for contender in results.contenders() {
+        let costs = shapes.iter().filter_map(|&shape| results.cost(contender, shape));
+        let row: Vec<_> = costs
+            .filter_map(|cost| cost.slowest_percent.get(cost.slowest_percent.len() / 2))
+            .map(|delay| format!("{delay:.2}"))
+            .collect();
+        if !row.is_empty() {
+            let _ = writeln!(text, "| {} | {} |", contender.name(), row.join(" | "));
         }
     }
     text
@@ -249,11 +311,7 @@ fn memory(results: &Results) -> String {
     let mut text =
         String::from("| | bytes per connection | whole process, MiB | without connections, MiB |\n|---|---|---|---|\n");
     for memory in &results.memory {
-        let name = if memory.contender == Contender::Talkback {
-            "**Talkback**"
-        } else {
-            memory.contender.name()
-        };
+        let name = bold(memory.contender);
         let bytes = grouped(memory.per_connection());
         let _ = writeln!(
             text,
@@ -266,7 +324,7 @@ fn memory(results: &Results) -> String {
     let _ = writeln!(
         text,
         "\nResident memory of the server process (`Rss` in `/proc/PID/smaps_rollup`) with {} connections, each idle after one\n\
-         echoed message, less what it was before the first; the sockets' memory in the kernel is not in it.",
+         echoed message (sessions: members of rooms of 1,000 after one message in each room), less what it was before the first; the sockets' memory in the kernel is not in it.",
         grouped(connections as u64)
     );
     text

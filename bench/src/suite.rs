@@ -70,6 +70,13 @@ impl Shape {
         }
     }
 
+    /// The same with messages of another size.
+    fn with_size(mut self, other: Option<usize>) -> Self {
+        let (Self::Echo { size, .. } | Self::FanOut { size, .. }) = &mut self;
+        *size = other.unwrap_or(*size);
+        self
+    }
+
     /// The head of its column.
     #[must_use]
     pub fn title(self) -> String {
@@ -134,6 +141,8 @@ pub struct Cost {
     pub shape: Shape,
     /// Sorted values.
     pub sorted: Vec<f64>,
+    /// In each round the time in milliseconds within which 99 of 100 deliveries arrived, sorted; empty for an echo.
+    pub slowest_percent: Vec<f64>,
 }
 
 impl Cost {
@@ -267,6 +276,21 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     })
 }
 
+/// Measures only the loads whose title contains `part`, with messages of `size` bytes if it is given, and no memory.
+///
+/// # Errors
+/// Like [`run`].
+pub fn costs(programs: &Programs, plan: Plan, part: &str, size: Option<usize>) -> Result<Vec<Cost>> {
+    let cores = Cores::find()?;
+    cores.enter_clients()?;
+    process::raise_open_files(SPARE_FILES + 2000)?;
+    let mut costs = Vec::new();
+    for shape in Shape::ALL.into_iter().filter(|shape| shape.title().contains(part)) {
+        costs.extend(cost(programs, plan, cores, shape.with_size(size))?);
+    }
+    Ok(costs)
+}
+
 /// One load: round after round, every contender in turn, each time in a fresh process.
 fn cost(programs: &Programs, plan: Plan, cores: Cores, shape: Shape) -> Result<Vec<Cost>> {
     let able = programs
@@ -278,24 +302,35 @@ fn cost(programs: &Programs, plan: Plan, cores: Cores, shape: Shape) -> Result<V
             contender,
             shape,
             sorted: Vec::new(),
+            slowest_percent: Vec::new(),
         })
         .collect();
     for round in 1..=plan.rounds {
         for cost in &mut costs {
             let name = cost.contender.name();
-            let value = once(programs, plan, cores, cost.contender, shape)
+            let (value, delay) = once(programs, plan, cores, cost.contender, shape)
                 .with_context(|| format!("{name}, {}, round {round}", shape.title()))?;
             eprintln!("{} round {round}/{}: {name}: {value:.3} us", shape.title(), plan.rounds);
             cost.sorted.push(value);
+            cost.slowest_percent
+                .extend(delay.map(|delay| delay.as_secs_f64() * 1e3));
         }
     }
     for cost in &mut costs {
         cost.sorted.sort_by(f64::total_cmp);
+        cost.slowest_percent.sort_by(f64::total_cmp);
     }
     Ok(costs)
 }
 
-fn once(programs: &Programs, plan: Plan, cores: Cores, contender: Contender, shape: Shape) -> Result<f64> {
+/// Server CPU a message in microseconds, and how long 99 of 100 deliveries took at most.
+fn once(
+    programs: &Programs,
+    plan: Plan,
+    cores: Cores,
+    contender: Contender,
+    shape: Shape,
+) -> Result<(f64, Option<Duration>)> {
     let (server, target) = programs.start(contender, shape, cores)?;
     let mut load: Box<dyn Load> = match shape {
         Shape::Echo {
@@ -321,7 +356,7 @@ fn once(programs: &Programs, plan: Plan, cores: Cores, contender: Contender, sha
     let used = server.cpu_time()? - before;
     ensure!(messages > 0, "no message in {:?}", plan.measured);
     #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^52")]
-    Ok(used.as_secs_f64() * 1e6 / messages as f64)
+    Ok((used.as_secs_f64() * 1e6 / messages as f64, load.slowest_percent()))
 }
 
 /// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections.

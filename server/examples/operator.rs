@@ -2,15 +2,18 @@
 //!
 //! `cargo run -p talkback-server --example operator`, open the address it prints in some tabs, and type.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{FromRef, State},
     response::{Html, Response},
     routing::get,
 };
-use talkback_protocol::RoomName;
+use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{
-    hub::Hub,
+    engine::{Memory, MemoryOptions},
+    hub::{Hub, HubOptions},
     socket::{Sockets, Upgrade},
 };
 use tokio::{
@@ -23,6 +26,7 @@ struct App {
     sockets: Sockets,
     hub: Hub,
     everybody: RoomName,
+    operator: UserName,
 }
 
 impl FromRef<App> for Sockets {
@@ -33,7 +37,7 @@ impl FromRef<App> for Sockets {
 
 async fn pages(upgrade: Upgrade, State(app): State<App>) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
-        let Ok(_membership) = app.hub.join(&app.everybody, socket.sender()) else {
+        let Ok(_membership) = app.hub.join(&app.everybody, &app.operator, socket.sender()) else {
             return;
         };
         if socket
@@ -58,8 +62,9 @@ new WebSocket(location.href.replace('http', 'ws') + 'pages').onmessage = (event)
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = App {
         sockets: Sockets::new(Default::default()),
-        hub: Hub::new(Default::default()),
+        hub: Hub::new(HubOptions::default(), Arc::new(Memory::new(MemoryOptions::default()))),
         everybody: RoomName::parse("everybody")?,
+        operator: UserName::parse("operator")?,
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("open http://{}", listener.local_addr()?);
@@ -70,7 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        app.hub.publish(&app.everybody, &line.into());
+        app.hub.publish(&app.everybody, &app.operator, Body::text(&line)).await;
     }
     Ok(())
 }

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::FromRef,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, Method, header},
     routing::get,
 };
-use tower_http::set_header::SetResponseHeaderLayer;
+use talkback_protocol::session::server::ServerConfig;
+use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
 
 use crate::{
     config::Config,
-    http::{assets, chat, echo, flood, health, once},
+    engine::Memory,
+    http::{assets, chat, echo, flood, health, once, rooms, session},
     hub::Hub,
     socket::Sockets,
 };
@@ -26,12 +31,32 @@ pub fn router(state: AppState) -> Router {
         .route("/echo", get(echo::echo))
         .route("/once", get(once::once))
         .route("/chat/{room}", get(chat::chat))
+        .route("/ws", get(session::session))
+        .nest("/rooms/{room}", rooms(&state))
         .route("/flood", get(flood::flood))
         .route("/healthz", get(health::healthz))
         .fallback_service(assets::files(&state))
         .layer(set_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set_header(header::REFERRER_POLICY, "same-origin"))
         .with_state(state)
+}
+
+/// Rooms over plain HTTP. Pages that may open a socket may use them too.
+fn rooms(state: &AppState) -> Router<AppState> {
+    let sockets = state.sockets.clone();
+    let allowed = AllowOrigin::predicate(move |_, parts| sockets.options().origins.allows(&parts.headers));
+    let cors = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+        ]);
+    Router::new()
+        .route("/messages", get(rooms::messages).post(rooms::publish))
+        .route("/members", get(rooms::members))
+        .layer(cors)
 }
 
 fn set_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
@@ -43,6 +68,8 @@ fn set_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<H
 pub struct AppState {
     sockets: Sockets,
     hub: Hub,
+    session: Arc<ServerConfig>,
+    rooms: Arc<rooms::RoomsOptions>,
     assets: Arc<assets::Assets>,
 }
 
@@ -52,7 +79,9 @@ impl AppState {
     pub fn new(config: &Config) -> Self {
         Self {
             sockets: Sockets::new(config.socket_options()),
-            hub: Hub::new(config.hub_limits()),
+            hub: Hub::new(config.hub_options(), Arc::new(Memory::new(config.memory_options()))),
+            session: Arc::new(config.session_config()),
+            rooms: Arc::new(config.rooms_options()),
             assets: Arc::new(assets::Assets::new(config.assets.clone())),
         }
     }
@@ -89,5 +118,17 @@ impl FromRef<AppState> for Hub {
 impl FromRef<AppState> for Arc<assets::Assets> {
     fn from_ref(app: &AppState) -> Self {
         Arc::clone(&app.assets)
+    }
+}
+
+impl FromRef<AppState> for Arc<ServerConfig> {
+    fn from_ref(app: &AppState) -> Self {
+        Arc::clone(&app.session)
+    }
+}
+
+impl FromRef<AppState> for Arc<rooms::RoomsOptions> {
+    fn from_ref(app: &AppState) -> Self {
+        Arc::clone(&app.rooms)
     }
 }

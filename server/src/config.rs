@@ -8,9 +8,12 @@ use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use serde::{Serialize, Serializer};
+use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
 use crate::{
-    hub::HubLimits,
+    engine::MemoryOptions,
+    http::rooms::{PublishKey, RoomsOptions},
+    hub::HubOptions,
     origin::{OriginPattern, OriginPolicy},
     socket::SocketOptions,
 };
@@ -64,6 +67,83 @@ pub struct Config {
     /// How many members a chat room may have; one more is closed with 4429.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub max_room_members: usize,
+    /// How many of a room's users are listed to a session that joins; of more it is told only how many there are.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    pub max_listed_users: usize,
+    /// How many rooms one session may have joined.
+    #[arg(long, value_name = "COUNT", default_value = "64")]
+    pub max_session_rooms: u32,
+    /// The largest message body (as JSON) that a session or a publisher over HTTP may send; it must fit into --max-message-size with
+    /// 1KiB to spare.
+    #[arg(long, value_name = "SIZE", default_value = "32KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub max_body_size: usize,
+    /// How many frames a second a session may send on average; 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "500")]
+    pub session_frame_rate: u32,
+    /// How many frames a session may send at once.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    pub session_frame_burst: u32,
+    /// How long a client may take to say hello on a new session.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub hello_timeout: Duration,
+    /// How many messages one page of history or one answer over HTTP has.
+    #[arg(long, value_name = "COUNT", default_value = "100")]
+    pub max_page: u32,
+    /// How long a request over HTTP may wait for a message.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub max_wait: Duration,
+    /// What a publisher over HTTP must send as `Authorization: Bearer KEY`: at least 16 characters. Without it nobody may publish over
+    /// HTTP. Rather set it in the environment (TALKBACK_PUBLISH_KEY), where other users of the machine do not see it.
+    #[arg(long, value_name = "KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish_key: Option<PublishKey>,
+    /// When the server stops, over what time its sessions are asked to come back, each at a random moment.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub reconnect_spread: Duration,
+    /// How long a user whose last connection ended still counts as present, so that a reconnect is not told to the room.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub presence_grace: Duration,
+    /// How many rooms keep messages. Beyond it the room that was not used for longest is forgotten, unless somebody is in it.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    pub log_rooms: usize,
+    /// How many messages a room keeps.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    pub log_messages: usize,
+    /// How many bytes of messages a room keeps.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub log_bytes: usize,
+    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub log_total_bytes: usize,
+    /// How long a message is kept.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub log_age: Duration,
+    /// How many clients are remembered, so that a message that one sends again is not added again. It must be far more than publish
+    /// within --remember-clients-for.
+    #[arg(long, value_name = "COUNT", default_value = "100000")]
+    pub remember_clients: usize,
+    /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub remember_clients_for: Duration,
+    /// How many messages of a client may be on the way in a room, and are remembered with their places.
+    #[arg(long, value_name = "COUNT", default_value = "128")]
+    pub max_in_flight: usize,
+    /// How many Idempotency-Keys of publishers over HTTP are remembered.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    pub remember_requests: usize,
+    /// How long an Idempotency-Key is remembered.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub remember_requests_for: Duration,
     /// The time between two pings to a client; 0s sends none.
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
@@ -216,15 +296,74 @@ impl Config {
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             close_timeout: self.close_timeout,
+            reconnect_spread: self.reconnect_spread,
         }
     }
 
-    /// The limits for rooms.
+    /// Bounds and times of rooms with members.
     #[must_use]
-    pub fn hub_limits(&self) -> HubLimits {
-        HubLimits {
+    pub fn hub_options(&self) -> HubOptions {
+        HubOptions {
             rooms: self.max_rooms,
             members_per_room: self.max_room_members,
+            listed_users: self.max_listed_users,
+            presence_grace: self.presence_grace,
+        }
+    }
+
+    /// Times and bounds of sessions.
+    #[must_use]
+    pub fn session_config(&self) -> ServerConfig {
+        let defaults = ServerConfig::default();
+        let heartbeat = Some(self.ping_interval).filter(|interval| !interval.is_zero());
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        ServerConfig {
+            limits: Limits {
+                frame_lines: defaults.limits.frame_lines,
+                frame_bytes: small(self.max_message_size),
+                body_bytes: small(self.max_body()),
+                rooms: self.max_session_rooms,
+                in_flight: small(self.max_in_flight),
+                page: self.max_page,
+            },
+            hello_timeout: self.hello_timeout,
+            heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
+            heartbeat_grace: self.ping_timeout,
+            frames_per_second: self.session_frame_rate,
+            frames_burst: self.session_frame_burst,
+            ..defaults
+        }
+    }
+
+    /// Bounds of rooms over HTTP.
+    pub(crate) fn rooms_options(&self) -> RoomsOptions {
+        RoomsOptions {
+            publish_key: self.publish_key.clone(),
+            max_body: self.max_body(),
+            max_page: usize::try_from(self.max_page).unwrap_or(usize::MAX),
+            max_wait: self.max_wait,
+        }
+    }
+
+    /// A body that no frame can carry would be promised in vain.
+    fn max_body(&self) -> usize {
+        self.max_body_size.min(self.max_message_size.saturating_sub(1024))
+    }
+
+    /// What the log keeps.
+    #[must_use]
+    pub fn memory_options(&self) -> MemoryOptions {
+        MemoryOptions {
+            rooms: self.log_rooms,
+            messages: self.log_messages,
+            bytes: self.log_bytes,
+            total_bytes: self.log_total_bytes,
+            age: self.log_age,
+            clients: self.remember_clients,
+            client_messages: self.max_in_flight,
+            client_age: self.remember_clients_for,
+            requests: self.remember_requests,
+            request_age: self.remember_requests_for,
         }
     }
 }

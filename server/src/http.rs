@@ -6,3 +6,5 @@ pub(crate) mod echo;
 pub(crate) mod flood;
 pub(crate) mod health;
 pub(crate) mod once;
+pub(crate) mod rooms;
+pub(crate) mod session;

@@ -1,47 +1,61 @@
 //! Rooms on this server: who is in which, and how one message reaches all of them.
 //!
-//! A published message is framed once, into the room's pending block. Shortly after, one pass writes the whole block to every member:
-//! the frames of a server are not masked, so all members share the same bytes, and however many messages came in between, a member
-//! costs one write. A member that cannot take the block at once keeps a reference to it in its own bounded queue, and is closed with
-//! 4413 when that queue is full. Nobody ever waits for a slow member.
+//! What is said goes into the room's log first; the log tells the room, in the order of its offsets. The message is encoded once for
+//! each kind of member that the room has: as a frame `[name] text` for plain members, as a line for session members. Shortly after, one
+//! pass writes everything that is pending to every member, as one write: plain members get several frames, session members one text
+//! frame of several lines. The frames of a server are not masked, so all members of a kind share the same bytes. A member that cannot
+//! take them at once keeps a reference in its own bounded queue, and is closed with 4413 when that queue is full; it can catch up from
+//! the log. Nobody ever waits for a slow member.
+//!
+//! Locks are taken in this order: the map of rooms, a room's log, a room's members, its pending messages, a socket.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+mod block;
+mod catch_up;
+mod presence;
+mod room;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use talkback_protocol::{
+    Body, ClientKey, RoomName, SenderId, UserName,
+    message::{Author, code},
+    session::server::Refusal,
 };
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use talkback_protocol::RoomName;
+use crate::{
+    engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
+    socket::Sender,
+};
+pub(crate) use catch_up::{CatchUpError, SessionMember};
+use room::Room;
 
-use crate::socket::{Delivery, FrameKind, Message, Sender, put_header};
-
-/// A block of pending messages that is larger than this is not held back any longer.
-const DELIVER_AT: usize = 64 * 1024;
-
-/// How many rooms and members there may be.
+/// Bounds and times of rooms.
 #[derive(Clone, Copy, Debug)]
-pub struct HubLimits {
+pub struct HubOptions {
     /// Rooms with at least one member.
     pub rooms: usize,
     /// Members of one room.
     pub members_per_room: usize,
+    /// Users that are listed to a session that joins; it is told how many there are.
+    pub listed_users: usize,
+    /// How long a user whose last socket closed still counts as present, so that a reconnect is not told to anybody.
+    pub presence_grace: Duration,
 }
 
-impl Default for HubLimits {
+impl Default for HubOptions {
     fn default() -> Self {
         Self {
             rooms: 10_000,
             members_per_room: 10_000,
+            listed_users: 1000,
+            presence_grace: Duration::from_secs(5),
         }
     }
 }
 
 /// Why a room could not be joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     /// The server has as many rooms as it may have.
     #[error("the server has no place for another room")]
@@ -49,6 +63,27 @@ pub enum JoinError {
     /// The room has as many members as it may have.
     #[error("the room is full")]
     RoomFull,
+    /// The log cannot be watched.
+    #[error("{}", .0.message)]
+    Log(Refusal),
+}
+
+impl JoinError {
+    /// The same for a session.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        let code = match self {
+            Self::TooManyRooms => code::BUSY,
+            Self::RoomFull => code::ROOM_FULL,
+            Self::Log(refusal) => return refusal,
+        };
+        Refusal {
+            code: code.into(),
+            message: self.to_string().into(),
+            // Members come and go.
+            retry_after: Some(Duration::from_secs(5)),
+        }
+    }
 }
 
 /// The rooms of one application. Clones mean the same rooms.
@@ -56,20 +91,45 @@ pub enum JoinError {
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    limits: HubLimits,
-    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    next_member: AtomicU64,
+    options: HubOptions,
+    engine: Arc<dyn Engine>,
+    /// Who speaks for the server itself.
+    sender: SenderId,
+    rooms: Mutex<HashMap<RoomName, Live>>,
+}
+
+/// A room with members. Dropping it ends the watching.
+struct Live {
+    room: Arc<Room>,
+    _watch: Watch,
 }
 
 impl Hub {
-    /// No rooms yet.
+    /// No rooms yet; what is said is kept by `engine`.
     #[must_use]
-    pub fn new(limits: HubLimits) -> Self {
+    pub fn new(options: HubOptions, engine: Arc<dyn Engine>) -> Self {
         Self(Arc::new(Inner {
-            limits,
+            options,
+            engine,
+            sender: new_sender(),
             rooms: Mutex::default(),
-            next_member: AtomicU64::new(0),
         }))
+    }
+
+    /// What keeps the logs.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.0.engine
+    }
+
+    /// The public id of what [`publish`](Self::publish) says. It is another one after a restart.
+    #[must_use]
+    pub fn sender(&self) -> &SenderId {
+        &self.0.sender
+    }
+
+    pub(crate) fn options(&self) -> &HubOptions {
+        &self.0.options
     }
 
     /// How many rooms have members.
@@ -78,132 +138,135 @@ impl Hub {
         self.0.rooms.lock().len()
     }
 
-    /// Makes a socket a member of a room, which begins to exist with its first member and ends with its last. The member gets
-    /// everything that is published from now on.
+    /// The users in a room, by name.
+    #[must_use]
+    pub fn users(&self, room: &RoomName) -> Vec<UserName> {
+        let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
+        room.map(|room| room.users()).unwrap_or_default()
+    }
+
+    /// Makes a socket a plain member of a room: it gets everything that is said from now on as `[name] text`. A room begins to exist
+    /// here with its first member and ends with its last; its log does not.
     ///
     /// # Errors
     /// [`JoinError`] when a limit is reached.
-    pub fn join(&self, room: &RoomName, socket: Sender) -> Result<Membership, JoinError> {
+    pub fn join(&self, room: &RoomName, user: &UserName, socket: Sender) -> Result<Membership, JoinError> {
+        self.enter(room, |room| room.add_plain(user, socket))
+            .map(|place| Membership {
+                place,
+                author: Author {
+                    sender: new_sender(),
+                    user: user.clone(),
+                },
+            })
+    }
+
+    /// Makes a socket a session member, which gets nothing before it has caught up.
+    pub(crate) fn join_session(
+        &self,
+        room: &RoomName,
+        user: &UserName,
+        socket: Sender,
+    ) -> Result<SessionMember, JoinError> {
+        self.enter(room, |room| room.add_session(user, socket))
+            .map(SessionMember::new)
+    }
+
+    fn enter(&self, name: &RoomName, add: impl FnOnce(&Arc<Room>) -> Member) -> Result<Place, JoinError> {
         let mut rooms = self.0.rooms.lock();
-        let room = match rooms.get(room) {
-            Some(room) => Arc::clone(room),
-            None if rooms.len() >= self.0.limits.rooms => return Err(JoinError::TooManyRooms),
+        let room = match rooms.get(name) {
+            Some(live) => Arc::clone(&live.room),
+            None if rooms.len() >= self.0.options.rooms => return Err(JoinError::TooManyRooms),
             None => {
-                let new = Arc::new(Room {
-                    name: room.clone(),
-                    pending: Mutex::default(),
-                    members: Mutex::default(),
-                });
-                rooms.insert(room.clone(), Arc::clone(&new));
-                new
+                let room = Arc::new(Room::new(name.clone(), self.0.options.presence_grace));
+                let watch = self
+                    .0
+                    .engine
+                    .watch(name, Arc::new(Arc::clone(&room)))
+                    .map_err(JoinError::Log)?;
+                let live = Live {
+                    room: Arc::clone(&room),
+                    _watch: watch,
+                };
+                rooms.insert(name.clone(), live);
+                room
             }
         };
-        let mut members = room.members.lock();
-        if members.len() >= self.0.limits.members_per_room {
+        if room.members() >= self.0.options.members_per_room {
             return Err(JoinError::RoomFull);
         }
-        // What was published before this member came is not for it.
-        room.deliver_to(&members);
-        let id = self.0.next_member.fetch_add(1, Ordering::Relaxed);
-        members.insert(id, socket);
-        drop(members);
-        Ok(Membership {
+        let member = add(&room);
+        Ok(Place {
             hub: self.clone(),
             room,
-            id,
+            member,
         })
     }
 
-    /// Sends a message to all members of a room. Nothing happens if nobody is there.
-    pub fn publish(&self, room: &RoomName, message: &Message) {
-        let room = self.0.rooms.lock().get(room).cloned();
-        if let Some(room) = room {
-            room.publish(FrameKind::of(message), &[message.payload()]);
-        }
+    /// Says something in a room in the name of `user`. It is kept, and all members get it.
+    pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<Outcome> {
+        self.0.engine.append(Append {
+            room: room.clone(),
+            id: MessageId::None,
+            from: Author {
+                sender: self.0.sender.clone(),
+                user: user.clone(),
+            },
+            content: Ok(body),
+        })
     }
 }
 
-/// A place in a room; dropping it leaves the room.
+/// A plain member's place in a room; dropping it leaves the room.
 #[must_use = "dropping a membership leaves the room at once"]
 pub struct Membership {
-    hub: Hub,
-    room: Arc<Room>,
-    id: u64,
+    place: Place,
+    author: Author,
 }
 
 impl Membership {
-    /// Sends a message to all members of the room, this one included. All members get all messages of a room in the same order.
-    pub fn publish(&self, message: &Message) {
-        self.room.publish(FrameKind::of(message), &[message.payload()]);
-    }
-
-    /// Like [`publish`](Self::publish), with a text that is put together from parts.
-    pub fn publish_text(&self, parts: &[&str]) {
-        self.room.publish(FrameKind::Text, parts);
+    /// Says something in the room. All members get it, this one included, and all get all messages of a room in the same order.
+    pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+        self.place.hub.0.engine.append(Append {
+            room: self.place.room.name().clone(),
+            id: MessageId::None,
+            from: self.author.clone(),
+            content: Ok(Body::text(text)),
+        })
     }
 }
 
-impl Drop for Membership {
+/// Which member of a room.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    kind: Kind,
+    key: usize,
+    user: UserName,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Plain,
+    Session,
+}
+
+/// A member's place in a room, which is free again when this is dropped.
+pub(crate) struct Place {
+    hub: Hub,
+    room: Arc<Room>,
+    member: Member,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         let mut rooms = self.hub.0.rooms.lock();
-        let mut members = self.room.members.lock();
-        members.remove(&self.id);
-        if members.is_empty() {
-            rooms.remove(&self.room.name);
+        if self.room.remove(&self.member) == 0 {
+            rooms.remove(self.room.name());
         }
     }
 }
 
-struct Room {
-    name: RoomName,
-    pending: Mutex<Pending>,
-    /// Locked during a delivery, so that all members get all blocks in one order. Locked before `pending`, after the hub's rooms.
-    members: Mutex<HashMap<u64, Sender>>,
-}
-
-/// Published messages that are not delivered yet.
-#[derive(Default)]
-struct Pending {
-    frames: Vec<u8>,
-    messages: usize,
-    scheduled: bool,
-}
-
-impl Room {
-    fn publish(self: &Arc<Self>, kind: FrameKind, parts: &[impl AsRef<[u8]>]) {
-        let mut pending = self.pending.lock();
-        put_header(
-            &mut pending.frames,
-            kind,
-            parts.iter().map(|part| part.as_ref().len()).sum(),
-        );
-        for part in parts {
-            pending.frames.extend_from_slice(part.as_ref());
-        }
-        pending.messages += 1;
-        let large = pending.frames.len() >= DELIVER_AT;
-        let schedule = !large && !std::mem::replace(&mut pending.scheduled, true);
-        drop(pending);
-        if large {
-            self.deliver_to(&self.members.lock());
-        } else if schedule {
-            // Runs after the tasks that are ready now, so it takes along what they publish.
-            let room = Arc::clone(self);
-            tokio::spawn(async move { room.deliver_to(&room.members.lock()) });
-        }
-    }
-
-    fn deliver_to(&self, members: &HashMap<u64, Sender>) {
-        let Pending { frames, messages, .. } = std::mem::take(&mut *self.pending.lock());
-        if messages == 0 {
-            return;
-        }
-        let frames = Bytes::from(frames);
-        for member in members.values() {
-            let socket = member.shared();
-            if socket.deliver(&frames, messages) == Delivery::TooSlow {
-                socket.sockets().metrics().closed_too_slow.add_one();
-            }
-        }
-    }
+/// For those who have no key of their own.
+fn new_sender() -> SenderId {
+    ClientKey::from_random(fastrand::u128(..).to_ne_bytes()).sender()
 }

@@ -4,11 +4,14 @@
 //! - [`router`] is the URL map; [`AppState`] is what all handlers share. Nest it into your own axum application, or let
 //! - [`serve`] run it: the accept loop with its limits and its orderly end, configured by a [`Config`];
 //! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`], [`socket::Sender`];
-//! - [`hub`] has the rooms: one message, framed once, reaches every member;
+//! - [`engine`] keeps what was said: the log of every room;
+//! - [`hub`] has the rooms with members: one message, encoded once, reaches all of them;
 //! - [`origin`] decides which pages may connect; [`metrics`] counts; [`shutdown`] waits for signals; [`logging`] writes to stderr.
 
 mod app;
 mod config;
+mod connection;
+pub mod engine;
 mod http;
 pub mod hub;
 mod limits;
@@ -21,4 +24,5 @@ pub mod socket;
 
 pub use app::{AppState, router};
 pub use config::{Action, Config, ConfigError, LogFormat};
+pub use http::rooms::PublishKey;
 pub use serve::{serve, serve_router};

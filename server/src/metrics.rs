@@ -27,6 +27,11 @@ impl Counter {
 pub struct Metrics {
     /// WebSockets that were opened.
     pub sockets_opened: Counter,
+    /// Sessions that were opened: WebSockets that speak `talkback.v1`.
+    pub sessions_opened: Counter,
+    /// Sessions that ended.
+    #[serde(skip)]
+    pub sessions_ended: Counter,
     /// Handshakes refused because the page came from elsewhere; the log names the pages at `debug`.
     pub origins_refused: Counter,
     /// Members closed with 4413 because they did not read fast enough.

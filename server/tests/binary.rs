@@ -369,7 +369,7 @@ async fn the_operator_example_sends_typed_lines_to_every_page() {
         .unwrap();
     for client in &mut clients {
         let message = within("the line", client.next()).await.unwrap().unwrap();
-        assert_eq!(message.to_text().unwrap(), "hello, 大家");
+        assert_eq!(message.to_text().unwrap(), "[operator] hello, 大家");
     }
 }
 

@@ -11,5 +11,5 @@ mod proxy;
 mod server;
 
 pub use process::Process;
-pub use proxy::{Conditions, Proxy};
+pub use proxy::{Passed, Proxy, Way};
 pub use server::Server;

@@ -1,11 +1,11 @@
-//! A TCP proxy in front of a server, whose line can be cut, stalled, delayed or refused while connections run over it.
+//! A TCP proxy in front of a real server, with the faults of a real network.
 
 use socket2::SockRef;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,58 +18,89 @@ use tokio::{
     },
     sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
-/// What the line does to all connections, those that are open and those that come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// New connections are reset at once.
-    pub refuse: bool,
-    /// Nothing reaches the server, but no connection ends: half-open, as the server sees a machine that fell asleep.
-    pub stall_to_server: bool,
-    /// Nothing reaches the client: half-open, as the client sees it. What the server has already got is not taken back.
-    pub stall_to_client: bool,
-    /// How much later each piece of a stream arrives.
-    pub delay: Duration,
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    ToServer,
-    ToClient,
-}
-
-impl Conditions {
-    fn stalls(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::ToServer => self.stall_to_server,
-            Direction::ToClient => self.stall_to_client,
-        }
-    }
-}
-
-/// A listener on a free loopback port that passes everything on to another address. Dropping it cuts all its connections.
+/// A proxy on a port of its own. It ends, with all its connections, when dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
-    line: Arc<Line>,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
+    address: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Shared {
+    weather: watch::Sender<Weather>,
+    /// The next cut after so many bytes in one direction.
+    cut_after: Mutex<Option<(Way, u64)>>,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// What a network does to those that use it.
+#[derive(Clone, Debug)]
+struct Weather {
+    /// Where new connections lead.
+    target: SocketAddr,
+    stalled: bool,
+    refusing: bool,
+    delay: Duration,
+    /// Connections that were accepted before this many cuts end.
+    cuts: u64,
+}
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+}
+
+/// What passed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Connections that are open now.
+    pub open: usize,
+    /// Connections that came, those that were refused too.
+    pub accepted: u64,
+    /// Bytes from clients to the server.
+    pub up: u64,
+    /// Bytes from the server to clients.
+    pub down: u64,
 }
 
 impl Proxy {
-    /// Starts a proxy in front of this address. The target need not listen yet.
+    /// Starts a proxy on a free loopback port to this address, where nobody need listen yet.
     ///
     /// # Errors
     /// No port is free.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let line = Arc::new(Line::default());
-        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&line)));
+        let shared = Arc::new(Shared {
+            weather: watch::Sender::new(Weather {
+                target,
+                stalled: false,
+                refusing: false,
+                delay: Duration::ZERO,
+                cuts: 0,
+            }),
+            cut_after: Mutex::default(),
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self {
-            address,
-            line,
+            shared,
             accepting,
+            address,
         })
     }
 
@@ -79,155 +110,157 @@ impl Proxy {
         self.address
     }
 
-    /// Changes what the line does from now on.
-    pub fn set(&self, conditions: Conditions) {
-        self.line.conditions.send_replace(conditions);
+    /// `http://ADDRESS` of the proxy.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
-    /// Resets all connections that are open now. New ones are taken as before.
+    /// Leads new connections to another server, as when one was started anew elsewhere.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.shared.weather.send_modify(|weather| weather.target = target);
+    }
+
+    /// Nothing passes any more, in either direction, until it is released; nobody is told.
+    pub fn stall(&self, stalled: bool) {
+        self.shared.weather.send_modify(|weather| weather.stalled = stalled);
+    }
+
+    /// New connections are reset at once.
+    pub fn refuse(&self, refusing: bool) {
+        self.shared.weather.send_modify(|weather| weather.refusing = refusing);
+    }
+
+    /// How much later everything passes.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Resets all connections now.
     pub fn cut(&self) {
-        self.line.cut();
+        self.shared.weather.send_modify(|weather| weather.cuts += 1);
     }
 
-    /// Lets so many more bytes pass, of both directions of all connections together, then cuts. So a message can be cut in the middle.
-    pub fn cut_after(&self, bytes: u64) {
-        self.line.left.store(bytes, Ordering::Relaxed);
+    /// Resets all connections when so many more bytes have passed in this direction, be it in the middle of a frame.
+    pub fn cut_after(&self, way: Way, bytes: u64) {
+        let mut cut_after = self.shared.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
+        *cut_after = Some((way, bytes));
     }
 
-    /// How many connections are open now.
+    /// What passed until now.
     #[must_use]
-    pub fn open(&self) -> usize {
-        self.line.open.load(Ordering::Relaxed)
-    }
-
-    /// How many connections were made so far, those that were refused not counted.
-    #[must_use]
-    pub fn made(&self) -> usize {
-        self.line.made.load(Ordering::Relaxed)
+    pub fn passed(&self) -> Passed {
+        Passed {
+            open: self.shared.open.load(Ordering::Relaxed),
+            accepted: self.shared.accepted.load(Ordering::Relaxed),
+            up: self.shared.up.load(Ordering::Relaxed),
+            down: self.shared.down.load(Ordering::Relaxed),
+        }
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        self.cut();
         self.accepting.abort();
-        self.line.cut();
     }
 }
 
-/// No cut is due.
-const NO_CUT: u64 = u64::MAX;
-
-#[derive(Debug)]
-struct Line {
-    conditions: watch::Sender<Conditions>,
-    /// Counts the cuts; each change ends the connections that see it.
-    cuts: watch::Sender<u64>,
-    /// Bytes until the next cut.
-    left: AtomicU64,
-    open: AtomicUsize,
-    made: AtomicUsize,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            conditions: watch::Sender::default(),
-            cuts: watch::Sender::default(),
-            left: AtomicU64::new(NO_CUT),
-            open: AtomicUsize::new(0),
-            made: AtomicUsize::new(0),
+impl Shared {
+    /// How much of these bytes may pass; `true` if the cut comes after them.
+    fn admit(&self, way: Way, bytes: usize) -> (usize, bool) {
+        let mut cut_after = self.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *cut_after {
+            Some((cut_way, left)) if *cut_way == way => {
+                if let Some(rest) = left.checked_sub(bytes as u64).filter(|rest| *rest > 0) {
+                    *left = rest;
+                    return (bytes, false);
+                }
+                let last = usize::try_from(*left).unwrap_or(bytes);
+                *cut_after = None;
+                (last, true)
+            }
+            _ => (bytes, false),
         }
     }
 }
 
-impl Line {
-    fn cut(&self) {
-        self.left.store(NO_CUT, Ordering::Relaxed);
-        self.cuts.send_modify(|cuts| *cuts += 1);
-    }
-
-    /// How many of so many bytes may pass.
-    fn take(&self, bytes: usize) -> usize {
-        let left = self.left.load(Ordering::Relaxed);
-        if left == NO_CUT {
-            return bytes;
-        }
-        let taken = bytes.min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.left.fetch_sub(taken as u64, Ordering::Relaxed);
-        taken
-    }
-}
-
-async fn accept(listener: TcpListener, target: SocketAddr, line: Arc<Line>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
-        if line.conditions.borrow().refuse {
-            reset(&client);
-            continue;
-        }
-        line.made.fetch_add(1, Ordering::Relaxed);
-        line.open.fetch_add(1, Ordering::Relaxed);
-        // Seen from here on, so that a cut right after the connection was taken is not missed.
-        let cuts = line.cuts.subscribe();
-        let line = Arc::clone(&line);
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            connection(client, target, &line, cuts).await;
-            line.open.fetch_sub(1, Ordering::Relaxed);
+            if shared.weather.borrow().refusing {
+                reset(&client);
+                return;
+            }
+            shared.open.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = carry(client, &shared).await {
+                eprintln!("proxy: {error}");
+            }
+            shared.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn connection(mut client: TcpStream, target: SocketAddr, line: &Line, mut cuts: watch::Receiver<u64>) {
-    let connected = tokio::select! {
-        server = TcpStream::connect(target) => server.ok(),
-        _ = cuts.changed() => None,
+/// One connection, until both sides end it or it is cut.
+async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut weather = shared.weather.subscribe();
+    let Weather { cuts, target, .. } = *weather.borrow();
+    let Ok(mut server) = TcpStream::connect(target).await else {
+        reset(&client);
+        return Ok(());
     };
-    let Some(mut server) = connected else {
-        return reset(&client);
-    };
-    let (client_reads, client_writes) = client.split();
-    let (server_reads, server_writes) = server.split();
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    // Borrowed halves: owned ones end the stream in good order when they are dropped, which is not what a cut does.
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     let both = async {
-        tokio::try_join!(
-            pass(client_reads, server_writes, Direction::ToServer, line),
-            pass(server_reads, client_writes, Direction::ToClient, line),
+        tokio::join!(
+            pass(from_client, to_server, Way::Up, shared),
+            pass(from_server, to_client, Way::Down, shared),
         )
     };
-    let ended_well = tokio::select! {
-        result = both => result.is_ok(),
-        _ = cuts.changed() => false,
+    let cut = tokio::select! {
+        _ = both => false,
+        _ = weather.wait_for(|weather| weather.cuts != cuts) => true,
     };
-    if !ended_well {
+    if cut {
         reset(&client);
         reset(&server);
     }
+    Ok(())
 }
 
-/// Passes one direction on until it ends, which it tells the other side.
-async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, direction: Direction, line: &Line) -> io::Result<()> {
-    let mut conditions = line.conditions.subscribe();
-    let mut buffer = vec![0; 16 * 1024];
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, way: Way, shared: &Shared) -> io::Result<()> {
+    let count = match way {
+        Way::Up => &shared.up,
+        Way::Down => &shared.down,
+    };
+    let mut weather = shared.weather.subscribe();
+    let mut bytes = [0; 16 * 1024];
     loop {
-        let read = from.read(&mut buffer).await?;
-        let delay = conditions.borrow().delay;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        // The sender half of the channel lives in the line, so this ends only when the stall does.
-        let _ = conditions.wait_for(|conditions| !conditions.stalls(direction)).await;
+        let read = from.read(&mut bytes).await.unwrap_or(0);
+        let delay = weather.borrow().delay;
+        sleep(delay).await;
+        let _ = weather.wait_for(|weather| !weather.stalled).await;
         if read == 0 {
+            // Half of it may go on.
             return to.shutdown().await;
         }
-        let passed = line.take(read);
-        to.write_all(&buffer[..passed]).await?;
-        if passed < read || line.left.load(Ordering::Relaxed) == 0 {
-            line.cut();
+        let (admitted, cut) = shared.admit(way, read);
+        to.write_all(&bytes[..admitted]).await?;
+        count.fetch_add(admitted as u64, Ordering::Relaxed);
+        if cut {
+            shared.weather.send_modify(|weather| weather.cuts += 1);
+            std::future::pending::<()>().await;
         }
     }
 }
 
-/// Makes the drop of this stream a reset, which throws away what is on the way.
+/// A connection that was reset loses what is on its way, as one does whose network is gone.
 fn reset(stream: &TcpStream) {
-    // A socket that is already gone needs no reset.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
@@ -268,7 +301,13 @@ mod tests {
     async fn it_passes_bytes_and_the_end_of_a_stream() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, &[7; 100_000]).await;
-        assert_eq!((proxy.open(), proxy.made()), (1, 1));
+        let passed = Passed {
+            open: 1,
+            accepted: 1,
+            up: 100_000,
+            down: 100_000,
+        };
+        assert_eq!(proxy.passed(), passed);
         client.shutdown().await.unwrap();
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
     }
@@ -287,31 +326,28 @@ mod tests {
     #[tokio::test]
     async fn a_cut_after_so_many_bytes_is_exact() {
         let (proxy, mut client) = echo().await;
-        // Ten go to the server, and three come back.
-        proxy.cut_after(13);
+        proxy.cut_after(Way::Down, 3);
         client.write_all(&[1; 10]).await.unwrap();
         let mut back = Vec::new();
         let end = timeout(PATIENCE, client.read_to_end(&mut back))
             .await
             .expect("the line is cut");
-        assert!(end.is_err() && back.len() <= 3, "{end:?} after {} bytes", back.len());
+        // A reset may throw away what had arrived.
+        assert!(end.is_err() && back.len() <= 3, "{end:?} after {back:?}");
+        assert_eq!((proxy.passed().up, proxy.passed().down), (10, 3));
         let mut next = TcpStream::connect(proxy.address()).await.unwrap();
         round_trip(&mut next, &[2; 20]).await;
     }
 
     #[tokio::test]
-    async fn a_stall_holds_one_direction_back_and_loses_nothing() {
+    async fn a_stall_holds_everything_back_and_loses_nothing() {
         let (proxy, mut client) = echo().await;
-        let stalled = Conditions {
-            stall_to_client: true,
-            ..Conditions::default()
-        };
-        proxy.set(stalled);
+        proxy.stall(true);
         client.write_all(b"held").await.unwrap();
         let mut back = [0; 4];
         let silent = timeout(Duration::from_millis(200), client.read_exact(&mut back)).await;
         assert!(silent.is_err(), "something came through a stalled line");
-        proxy.set(Conditions::default());
+        proxy.stall(false);
         timeout(PATIENCE, client.read_exact(&mut back))
             .await
             .expect("what was held comes")
@@ -323,10 +359,7 @@ mod tests {
     async fn a_delay_holds_for_each_direction() {
         let (proxy, mut client) = echo().await;
         let delay = Duration::from_millis(50);
-        proxy.set(Conditions {
-            delay,
-            ..Conditions::default()
-        });
+        proxy.delay(delay);
         let start = Instant::now();
         round_trip(&mut client, b"slow").await;
         assert!(start.elapsed() >= 2 * delay);
@@ -336,10 +369,7 @@ mod tests {
     async fn a_refusing_line_resets_new_connections_and_keeps_open_ones() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, b"open").await;
-        proxy.set(Conditions {
-            refuse: true,
-            ..Conditions::default()
-        });
+        proxy.refuse(true);
         let refused = async {
             let mut stream = TcpStream::connect(proxy.address()).await?;
             stream.write_all(b"x").await?;
@@ -347,6 +377,6 @@ mod tests {
         };
         assert!(timeout(PATIENCE, refused).await.expect("a refusal is quick").is_err());
         round_trip(&mut client, b"still").await;
-        assert_eq!(proxy.made(), 1);
+        assert_eq!(proxy.passed().open, 1);
     }
 }

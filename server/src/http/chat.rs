@@ -14,6 +14,7 @@ use talkback_protocol::{NameError, RoomName, UserName, close};
 
 use super::assets::{self, Assets};
 use crate::{
+    engine::Outcome,
     hub::Hub,
     socket::{Message, Upgrade},
 };
@@ -55,18 +56,25 @@ fn refused(error: &NameError) -> Response {
 
 fn socket(upgrade: Upgrade, hub: Hub, room: RoomName, name: UserName) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
-        let membership = match hub.join(&room, socket.sender()) {
+        let membership = match hub.join(&room, &name, socket.sender()) {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
         };
-        drop(room);
+        drop((room, name));
         while let Some(message) = socket.recv().await {
             let Message::Text(text) = message else {
                 return socket
                     .sender()
                     .close_by_server(close::UNSUPPORTED_DATA, "this room takes text only");
             };
-            membership.publish_text(&["[", &name, "] ", text.as_str()]);
+            if let Outcome::Refused(refusal) = membership.publish_text(text.as_str()).await {
+                // Plain chat has no other way to say that a message was not taken.
+                let code = match refusal.retry_after {
+                    Some(_) => close::TRY_AGAIN_LATER,
+                    None => close::MESSAGE_TOO_BIG,
+                };
+                return socket.sender().close_by_server(code, &refusal.message);
+            }
         }
     })
 }

@@ -8,13 +8,17 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{app::AppState, metrics::Metrics};
+use crate::{app::AppState, engine::Usage, metrics::Metrics};
 
 #[derive(Serialize)]
 struct Health<'a> {
     status: &'static str,
     sockets: usize,
+    /// Those of them that are sessions.
+    sessions: u64,
+    /// With members.
     rooms: usize,
+    log: Usage,
     #[serde(flatten)]
     metrics: &'a Metrics,
 }
@@ -26,11 +30,17 @@ pub(crate) async fn healthz(State(app): State<AppState>) -> Response {
     } else {
         (StatusCode::OK, "ok")
     };
+    let metrics = app.sockets().metrics();
     let health = Health {
         status,
         sockets: app.sockets().count(),
+        sessions: metrics
+            .sessions_opened
+            .get()
+            .saturating_sub(metrics.sessions_ended.get()),
         rooms: app.hub().rooms(),
-        metrics: app.sockets().metrics(),
+        log: app.hub().engine().usage(),
+        metrics,
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }

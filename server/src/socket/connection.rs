@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// The handler holds messages that it has not looked at.
     has_batch: AtomicBool,
+    /// The client understands when to come back.
+    restarts: AtomicBool,
     /// How many calls of `send` wait.
     sends_waiting: AtomicUsize,
     /// Notified once, when the socket closes.
@@ -58,6 +60,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(State::new(stream, unread, sockets.options().max_message_size)),
             has_batch: AtomicBool::new(false),
+            restarts: AtomicBool::new(false),
             sends_waiting: AtomicUsize::new(0),
             closed: Notify::new(),
             room: Notify::new(),
@@ -218,6 +221,44 @@ impl Shared {
         Delivery::Queued
     }
 
+    /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
+    pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open || !state.io.outbox.is_empty() {
+            return;
+        }
+        if state.in_turn {
+            state.io.outbox.push_frames(frame.clone(), 1);
+        } else {
+            let flushed = state.io.write_frames(frame, 1);
+            state.leave_to_task(flushed);
+        }
+    }
+
+    /// Queues whole frames as one message, waiting while the client reads too slowly. An error if the socket is closed.
+    pub(crate) async fn send_frames(&self, frames: &Bytes) -> Result<(), ()> {
+        let _waiting = Waiting::new(&self.sends_waiting);
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if state.phase != Phase::Open {
+                    state.observed = true;
+                    return Err(());
+                }
+                if state.io.outbox.bytes() < SEND_WAITS_AT {
+                    state.io.outbox.push_frames(frames.clone(), 1);
+                    if !state.in_turn {
+                        state.flush_direct();
+                    }
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
+    }
+
     /// Starts the close handshake. False if the socket was closing already.
     pub(crate) fn close(&self, code: u16, reason: &str) -> bool {
         let mut state = self.state.lock();
@@ -226,6 +267,20 @@ impl Shared {
             self.announce_close(&mut state);
         }
         closes
+    }
+
+    /// Closes because the server stops.
+    pub(crate) fn close_to_drain(&self) -> bool {
+        if !self.restarts.load(Ordering::Relaxed) {
+            return self.close(close::GOING_AWAY, "the server is going away");
+        }
+        let after = self.options().reconnect_spread.mul_f32(fastrand::f32());
+        self.close(close::SERVICE_RESTART, &close::retry_after_reason(after))
+    }
+
+    /// From now on the server's end is told with 1012 and a time to come back at.
+    pub(crate) fn expect_restart(&self) {
+        self.restarts.store(true, Ordering::Relaxed);
     }
 
     /// Closes on the handler's own wish.

@@ -12,7 +12,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use talkback_protocol::close;
 use tokio::sync::Notify;
 
 use super::{CloseInfo, connection::Shared};
@@ -35,6 +34,8 @@ pub struct SocketOptions {
     pub ping_timeout: Duration,
     /// How long the close handshake may take before the connection is cut.
     pub close_timeout: Duration,
+    /// When the server stops, over what time sessions are asked to come back, each at a random moment.
+    pub reconnect_spread: Duration,
 }
 
 impl Default for SocketOptions {
@@ -47,6 +48,7 @@ impl Default for SocketOptions {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            reconnect_spread: Duration::from_secs(5),
         }
     }
 }
@@ -63,6 +65,8 @@ struct Inner {
     live: Mutex<HashMap<u64, Arc<Shared>>>,
     next: AtomicU64,
     draining: AtomicBool,
+    /// Notified when draining begins.
+    drain: Notify,
     /// Notified when the last socket is gone.
     empty: Notify,
 }
@@ -82,6 +86,7 @@ impl Sockets {
             live: Mutex::default(),
             next: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            drain: Notify::new(),
             empty: Notify::new(),
         }))
     }
@@ -107,10 +112,19 @@ impl Sockets {
     /// Whether [`drain`](Self::drain) was called; new sockets are refused from then on.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// Refuses new sockets, closes all live ones with 1001 and returns when the last one is gone.
+    /// Waits until [`drain`](Self::drain) is called.
+    pub(crate) async fn until_draining(&self) {
+        let mut drain = std::pin::pin!(self.0.drain.notified());
+        drain.as_mut().enable();
+        if !self.is_draining() {
+            drain.await;
+        }
+    }
+
+    /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012, and when to come back) and returns when the last one is gone.
     ///
     /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that clients
     /// that reconnect at once do not all reach the next server in the same moment. `within` does not cut the wait: put a timeout
@@ -118,7 +132,8 @@ impl Sockets {
     ///
     /// Cancel safety: sockets that were closed stay closed, and new ones stay refused.
     pub async fn drain(&self, within: Duration) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.store(true, Ordering::SeqCst);
+        self.0.drain.notify_waiters();
         let mut sockets: Vec<_> = self.0.live.lock().values().cloned().collect();
         fastrand::shuffle(&mut sockets);
         let batches = u32::try_from(sockets.len().div_ceil(DRAIN_BATCH.get())).unwrap_or(u32::MAX);
@@ -128,7 +143,7 @@ impl Sockets {
                 tokio::time::sleep(pause.mul_f32(0.5 + fastrand::f32())).await;
             }
             for socket in batch {
-                socket.close(close::GOING_AWAY, "the server is going away");
+                socket.close_to_drain();
             }
         }
         drop(sockets);
@@ -141,7 +156,7 @@ impl Sockets {
                 return;
             }
             for socket in late {
-                socket.close(close::GOING_AWAY, "the server is going away");
+                socket.close_to_drain();
             }
             empty.await;
         }
@@ -151,7 +166,7 @@ impl Sockets {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.live.lock().insert(id, Arc::clone(&socket));
         if self.is_draining() {
-            socket.close(close::GOING_AWAY, "the server is going away");
+            socket.close_to_drain();
         }
         Registered { id, socket }
     }

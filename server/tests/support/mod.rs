@@ -5,6 +5,8 @@
     reason = "each test binary uses its own part of this module"
 )]
 
+pub mod session;
+
 use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
 
 use axum::Router;

@@ -13,8 +13,15 @@ use std::{
 use talkback_testbed::{Process, Server, faults};
 use tokio::{net::TcpListener, process::Command, signal};
 
-/// Messages of a mebibyte and more are part of the tests; the server's default limit is lower.
-const SERVER_ARGUMENTS: [&str; 2] = ["--max-message-size", "16MiB"];
+/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower.
+const SERVER_ARGUMENTS: [&str; 6] = [
+    "--max-message-size",
+    "16MiB",
+    "--log-messages",
+    "20000",
+    "--log-bytes",
+    "16MiB",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,14 +1,13 @@
 //! What a page may ask of the fault service over HTTP.
 
 use super::request::{Answer, Request};
-use crate::{Conditions, Proxy, Server};
+use crate::{Proxy, Server, Way};
 use serde_json::json;
 use std::{
     collections::HashMap,
     io,
     net::Ipv4Addr,
-    str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
@@ -25,8 +24,8 @@ pub(super) struct Control {
     closes: Mutex<HashMap<String, watch::Sender<Option<Close>>>>,
     releases: Mutex<HashMap<String, watch::Sender<bool>>>,
     servers: tokio::sync::Mutex<HashMap<u16, Server>>,
-    proxies: Mutex<HashMap<u16, Proxy>>,
     live: Mutex<HashMap<String, Arc<()>>>,
+    proxies: Mutex<HashMap<u16, Proxy>>,
 }
 
 /// Counts as one open WebSocket until dropped.
@@ -69,16 +68,14 @@ impl Control {
                 Ok(json!({}))
             }
             ("GET", "/live") => Ok(json!({ "open": self.live(request.query("path")) })),
-            ("POST", "/server") => self.start_server().await,
+            ("POST", "/server") => match request.query("port") {
+                "" => self.start_server().await,
+                port => self.restart_server(port).await,
+            },
             ("DELETE", "/server") => self.kill_server(request.query("port")).await,
-            ("POST", "/proxy") => self.start_proxy(request.query("target")).await,
-            ("PUT", "/proxy") => self.with_proxy(request, |proxy| set_conditions(proxy, request)),
-            ("POST", "/proxy/cut") => self.with_proxy(request, |proxy| cut(proxy, request)),
-            ("GET", "/proxy") => self.with_proxy(request, |proxy| {
-                Ok(json!({ "open": proxy.open(), "made": proxy.made() }))
-            }),
-            ("DELETE", "/proxy") => self.end_proxy(request.query("port")),
             ("GET", "/closed-port") => closed_port().await,
+            ("POST", "/proxy") if !request.query("to").is_empty() => self.start_proxy(request.query("to")).await,
+            ("POST" | "GET", "/proxy") => self.proxy(request),
             (method, path) => {
                 return Answer {
                     status: 404,
@@ -109,6 +106,39 @@ impl Control {
         }
     }
 
+    async fn start_proxy(&self, target: &str) -> io::Result<serde_json::Value> {
+        let target: u16 = target.parse().map_err(io::Error::other)?;
+        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, target).into()).await?;
+        let port = proxy.address().port();
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        proxies.insert(port, proxy);
+        Ok(json!({ "port": port }))
+    }
+
+    /// Does to a proxy what the query says, and tells what passed.
+    fn proxy(&self, request: &Request) -> io::Result<serde_json::Value> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = request.query("port").parse().map_err(io::Error::other)?;
+        let proxy = proxies
+            .get(&port)
+            .ok_or_else(|| io::Error::other(format!("no proxy was started on port {port}")))?;
+        for (name, value) in request.queries() {
+            let number = value.parse::<u64>().map_err(io::Error::other);
+            match name {
+                "port" => {}
+                "stall" => proxy.stall(number? != 0),
+                "refuse" => proxy.refuse(number? != 0),
+                "delay_ms" => proxy.delay(Duration::from_millis(number?)),
+                "cut" => proxy.cut(),
+                "cut_after_up" => proxy.cut_after(Way::Up, number?),
+                "cut_after_down" => proxy.cut_after(Way::Down, number?),
+                other => return Err(io::Error::other(format!("a proxy cannot {other}"))),
+            }
+        }
+        let passed = proxy.passed();
+        Ok(json!({ "open": passed.open, "accepted": passed.accepted, "up": passed.up, "down": passed.down }))
+    }
+
     async fn start_server(&self) -> io::Result<serde_json::Value> {
         let server = Server::start(&[]).await?;
         let port = server.address().port();
@@ -116,69 +146,30 @@ impl Control {
         Ok(json!({ "port": port }))
     }
 
-    async fn kill_server(&self, port: &str) -> io::Result<serde_json::Value> {
-        let server = self.servers.lock().await.remove(&number(port)?);
-        let mut server = server.ok_or_else(|| io::Error::other(format!("no server was started on port {port}")))?;
-        server.kill().await.map(|()| json!({}))
-    }
-
-    async fn start_proxy(&self, target: &str) -> io::Result<serde_json::Value> {
-        let proxy = Proxy::start((Ipv4Addr::LOCALHOST, number(target)?).into()).await?;
-        let port = proxy.address().port();
-        self.proxies().insert(port, proxy);
+    async fn restart_server(&self, port: &str) -> io::Result<serde_json::Value> {
+        let port = port.parse().map_err(io::Error::other)?;
+        let mut servers = self.servers.lock().await;
+        let server = servers
+            .get_mut(&port)
+            .ok_or_else(|| io::Error::other(format!("no server was started on port {port}")))?;
+        server.kill().await?;
+        server.start_again().await?;
         Ok(json!({ "port": port }))
     }
 
-    fn end_proxy(&self, port: &str) -> io::Result<serde_json::Value> {
-        let proxy = self.proxies().remove(&number(port)?);
-        proxy.map(|_| json!({})).ok_or_else(|| no_proxy(port))
+    async fn kill_server(&self, port: &str) -> io::Result<serde_json::Value> {
+        let server = port
+            .parse()
+            .ok()
+            .map(|port: u16| async move { self.servers.lock().await.remove(&port) });
+        match server {
+            Some(server) => match server.await {
+                Some(mut server) => server.kill().await.map(|()| json!({})),
+                None => Err(io::Error::other(format!("no server was started on port {port}"))),
+            },
+            None => Err(io::Error::other(format!("{port:?} is not a port"))),
+        }
     }
-
-    fn with_proxy(
-        &self,
-        request: &Request,
-        act: impl FnOnce(&Proxy) -> io::Result<serde_json::Value>,
-    ) -> io::Result<serde_json::Value> {
-        let port = request.query("port");
-        let proxies = self.proxies();
-        act(proxies.get(&number(port)?).ok_or_else(|| no_proxy(port))?)
-    }
-
-    fn proxies(&self) -> MutexGuard<'_, HashMap<u16, Proxy>> {
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn set_conditions(proxy: &Proxy, request: &Request) -> io::Result<serde_json::Value> {
-    let is_set = |name| !request.query(name).is_empty();
-    let delay = match request.query("delay_ms") {
-        "" => 0,
-        delay => number(delay)?,
-    };
-    proxy.set(Conditions {
-        refuse: is_set("refuse"),
-        stall_to_server: is_set("stall_to_server"),
-        stall_to_client: is_set("stall_to_client"),
-        delay: Duration::from_millis(delay),
-    });
-    Ok(json!({}))
-}
-
-fn cut(proxy: &Proxy, request: &Request) -> io::Result<serde_json::Value> {
-    match request.query("after") {
-        "" => proxy.cut(),
-        after => proxy.cut_after(number(after)?),
-    }
-    Ok(json!({}))
-}
-
-fn number<T: FromStr>(text: &str) -> io::Result<T> {
-    text.parse()
-        .map_err(|_| io::Error::other(format!("{text:?} is not a number that fits here")))
-}
-
-fn no_proxy(port: &str) -> io::Error {
-    io::Error::other(format!("no proxy was started on port {port}"))
 }
 
 /// The slot of an id, made by whoever asks first: the page may ask before the connection is there.

@@ -15,12 +15,15 @@
 //! | POST `/silent?id=X` | ends that connection |
 //! | GET `/live?path=/silent` | `{"open":2}`: WebSockets open here now, on that path or on all |
 //! | POST `/server` | starts a real `talkback-server`: `{"port":1234}` |
+//! | POST `/server?port=1234` | kills it with SIGKILL and starts it again on the same port |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |
-//! | POST `/proxy?target=1234` | starts a [`Proxy`](crate::Proxy) in front of this local port: `{"port":4321}` |
-//! | PUT `/proxy?port=4321&refuse=1&stall_to_server=1&stall_to_client=1&delay_ms=50` | sets what its line does; what is not named is off |
-//! | POST `/proxy/cut?port=4321&after=100` | cuts its connections now, or after so many bytes |
-//! | GET `/proxy?port=4321` | `{"open":1,"made":3}`: its connections |
-//! | DELETE `/proxy?port=4321` | ends it and cuts its connections |
+//! | POST `/proxy?to=1234` | starts a [`Proxy`](crate::Proxy) in front of that port: `{"port":5678}` |
+//! | POST `/proxy?port=5678&stall=1` | lets nothing pass, in either direction, until `stall=0`; nobody is told |
+//! | POST `/proxy?port=5678&refuse=1` | resets new connections, until `refuse=0` |
+//! | POST `/proxy?port=5678&delay_ms=50` | lets everything pass so much later |
+//! | POST `/proxy?port=5678&cut=1` | resets its connections now |
+//! | POST `/proxy?port=5678&cut_after_down=100` | resets them when so many more bytes came from the server, be it in the middle of a frame; `cut_after_up` for bytes to it |
+//! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: connections now and so far, bytes so far |
 //! | GET `/closed-port` | `{"port":1234}` where nobody listens |
 //!
 //! It stands below HTTP on purpose: no HTTP server lets a handler answer half a frame or nothing at all.

@@ -64,6 +64,11 @@ impl Request {
         self.query.get(name).map_or("", String::as_str)
     }
 
+    /// All parameters of the query.
+    pub(super) fn queries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.query.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(super) fn is_websocket(&self) -> bool {
         self.headers
             .get("upgrade")

@@ -1,0 +1,262 @@
+//! The log: a room is an append-only list of messages, and everything else reads from it or appends to it.
+//!
+//! [`Engine`] is what a log must do; [`Memory`] is the one that keeps it in this process. A log has an epoch, which changes when its
+//! offsets begin anew, and every message has the offset after that of the one before it. An engine also remembers what each publisher
+//! sent last, so that sending again after a lost answer does no harm.
+//!
+//! An engine that answers at once says [`Answer::Now`]; one that must wait for a disk or another server says [`Answer::Later`].
+//! Either way calls take effect in the order in which one task makes them.
+
+#[cfg(test)]
+mod conformance;
+mod memory;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use serde::Serialize;
+use talkback_protocol::{
+    Body, ClientKey, Epoch, Offset, RoomName, Seq,
+    message::{self, Message},
+    session::server::{AppendOutcome, Refusal},
+};
+
+pub use memory::{Memory, MemoryOptions};
+
+/// A log for many rooms.
+///
+/// Rooms need not be made: every room exists with the first call that names it, and an engine may forget one that has no messages, no
+/// watchers and nothing to remember about its publishers. It comes back with another epoch.
+pub trait Engine: Send + Sync + 'static {
+    /// Adds a message to a room and tells everybody who watches it.
+    ///
+    /// A message that the log has already is not added again; the answer is that of the first time. Of a numbered client
+    /// ([`MessageId::Client`]) it takes the number after the last that is done with, which is 0 for a client that it does not know; of one
+    /// that vouches for all before it (`first`) any later number. Another later number is a [`Outcome::Gap`].
+    fn append(&self, append: Append) -> Answer<Outcome>;
+
+    /// Messages of a room in the order of their offsets, as many as `limit` allows, and what is kept of the room now.
+    fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>>;
+
+    /// Tells `watcher` of each message from now on, until the answer is dropped.
+    ///
+    /// A message is in what is read after this call, or the watcher is told of it, or both; so whoever watches first and then reads
+    /// misses nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the engine has no place for another room.
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal>;
+
+    /// What the engine holds now.
+    fn usage(&self) -> Usage;
+}
+
+/// Somebody who wants to know of each message of a room.
+pub trait Watcher: Send + Sync {
+    /// A message was added. Calls come one at a time, in the order of the offsets and without a gap, and may come while the engine
+    /// holds the room's lock: they must be short and must not call the engine.
+    fn appended(&self, message: &Arc<Message>);
+}
+
+/// Keeps a [`Watcher`] informed while it lives.
+#[must_use = "dropping it ends the watching at once"]
+pub struct Watch(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Watch {
+    /// A watch that calls this when it is dropped.
+    pub fn new(unwatch: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(unwatch)))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(unwatch) = self.0.take() {
+            unwatch();
+        }
+    }
+}
+
+/// A message that is to be added to a room.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The room.
+    pub room: RoomName,
+    /// How a second sending of it is recognised.
+    pub id: MessageId,
+    /// Whom the others see as its sender.
+    pub from: message::Author,
+    /// The message; or that there is none, because it was refused for good or withdrawn, so that its number is done with and
+    /// the next one may come.
+    pub content: Result<Body, Refusal>,
+}
+
+/// How a message that comes a second time is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageId {
+    /// By its number: a client counts its messages to a room.
+    Client {
+        /// Which client.
+        key: ClientKey,
+        /// Which of its messages.
+        seq: Seq,
+        /// Whether all earlier ones are done with.
+        first: bool,
+    },
+    /// By a name that the publisher gave to the request, remembered for a time.
+    Request(Box<str>),
+    /// Not at all.
+    None,
+}
+
+impl MessageId {
+    /// The number, if it has one.
+    #[must_use]
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Client { seq, .. } => Some(*seq),
+            Self::Request(_) | Self::None => None,
+        }
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the log now.
+    Added(Place),
+    /// It has been in the log before.
+    Duplicate(Place),
+    /// It is not in the log. Without `retry_after` its number is done with, and it would be refused again.
+    Refused(Refusal),
+    /// An earlier number of this client is missing and must come first.
+    Gap,
+}
+
+impl From<Outcome> for AppendOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Added(Place { offset, at }) | Outcome::Duplicate(Place { offset, at }) => {
+                Self::Appended { offset, at }
+            }
+            Outcome::Refused(refusal) => Self::Refused(refusal),
+            Outcome::Gap => Self::Gap,
+        }
+    }
+}
+
+/// Where a message is in a room's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its offset.
+    pub offset: Offset,
+    /// When it was added, in milliseconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// Which messages of a room to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// The oldest after this offset.
+    After(Offset),
+    /// The newest before this offset.
+    Before(Offset),
+    /// The newest.
+    Newest,
+}
+
+/// How much to read at most. One message is read however large it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many messages.
+    pub messages: usize,
+    /// How many bytes their bodies may have together.
+    pub bytes: usize,
+}
+
+/// A part of a room's log.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The offset of its newest message, 0 if there never was one.
+    pub head: Offset,
+    /// The offset before the oldest message that is kept. Equal to `head` when none is.
+    pub floor: Offset,
+    /// The messages, oldest first.
+    pub messages: Vec<Arc<Message>>,
+}
+
+impl Page {
+    /// Of a room in which nothing was said yet.
+    #[must_use]
+    pub fn empty(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            head: Offset::ZERO,
+            floor: Offset::ZERO,
+            messages: Vec::new(),
+        }
+    }
+
+    /// Whether every message after this offset is kept, and the offset is of this log.
+    #[must_use]
+    pub fn has_all_after(&self, offset: Offset) -> bool {
+        (self.floor..=self.head).contains(&offset)
+    }
+}
+
+/// What an engine holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Rooms.
+    pub rooms: usize,
+    /// Messages of all rooms.
+    pub messages: usize,
+    /// Bytes that these take.
+    pub bytes: usize,
+    /// Clients whose last number is remembered.
+    pub clients: usize,
+    /// Names of requests that are remembered.
+    pub requests: usize,
+    /// Messages that were added since the start.
+    pub added: u64,
+    /// Messages that came again since the start and were not added.
+    pub duplicates: u64,
+    /// Messages that were refused since the start.
+    pub refused: u64,
+}
+
+/// What an engine answers: at once or when it is ready.
+#[must_use = "an answer that is not looked at may be an error"]
+pub enum Answer<T> {
+    /// Here it is.
+    Now(T),
+    /// It comes. Dropping it does not take back what was asked for.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+    /// It was taken by a poll.
+    Taken,
+}
+
+impl<T: Unpin> Future for Answer<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        match std::mem::replace(this, Self::Taken) {
+            Self::Now(answer) => Poll::Ready(answer),
+            Self::Later(mut later) => match later.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(answer),
+                Poll::Pending => {
+                    *this = Self::Later(later);
+                    Poll::Pending
+                }
+            },
+            Self::Taken => panic!("an answer was polled after it was given"),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! What every engine must do, whatever it keeps its logs in. An engine runs all of it with [`suite!`].
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use talkback_protocol::{
+    Body, ClientKey, Offset, RoomName, Seq, UserName,
+    message::{self, Message, code},
+    session::server::Refusal,
+};
+
+use super::{Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Watcher};
+
+/// A test for each behaviour, on an engine that `$new` makes.
+macro_rules! suite {
+    ($new:expr; $($behaviour:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $behaviour() {
+            $crate::engine::conformance::$behaviour(&$new).await;
+        }
+    )*};
+    ($new:expr) => {
+        $crate::engine::conformance::suite! { $new;
+            offsets_are_contiguous_from_1_and_the_epoch_stays
+            a_message_is_read_as_it_was_added
+            a_page_has_what_fits_in_either_direction
+            rooms_know_nothing_of_each_other
+            a_room_without_messages_is_empty_and_can_be_read
+            a_number_that_comes_again_is_answered_as_the_first_time
+            a_number_too_far_ahead_is_a_gap_until_the_missing_one_came
+            a_withdrawn_number_is_done_with
+            a_client_goes_on_at_any_number_if_all_before_are_settled
+            numbers_are_counted_for_each_room_and_client
+            a_named_request_is_added_once
+            messages_without_a_number_are_all_added
+            watchers_are_told_of_every_message_in_order_until_they_go
+            of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled
+        }
+    };
+}
+pub(crate) use suite;
+
+type Any = Arc<dyn Engine>;
+
+pub(crate) const ALL: Limit = Limit {
+    messages: usize::MAX,
+    bytes: usize::MAX,
+};
+
+pub(crate) fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+pub(crate) fn client(number: u8) -> ClientKey {
+    ClientKey::from_random([number; 16])
+}
+
+pub(crate) fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+pub(crate) fn offset(number: u64) -> Offset {
+    Offset::new(number).unwrap()
+}
+
+pub(crate) fn message(room_name: &str, id: MessageId, body: &str) -> Append {
+    let key = match id {
+        MessageId::Client { key, .. } => key,
+        _ => client(0),
+    };
+    Append {
+        room: room(room_name),
+        id,
+        from: message::Author {
+            sender: key.sender(),
+            user: UserName::parse("ann").unwrap(),
+        },
+        content: Ok(Body::from_json(body).unwrap()),
+    }
+}
+
+pub(crate) fn numbered(room: &str, key: u8, number: u64) -> Append {
+    let id = MessageId::Client {
+        key: client(key),
+        seq: seq(number),
+        first: false,
+    };
+    message(room, id, &format!("\"{key} {number}\""))
+}
+
+/// A message whose client vouches for all before it.
+pub(crate) fn first(room: &str, key: u8, number: u64) -> Append {
+    let id = MessageId::Client {
+        key: client(key),
+        seq: seq(number),
+        first: true,
+    };
+    Append {
+        id,
+        ..numbered(room, key, number)
+    }
+}
+
+/// Why a message was refused.
+pub(crate) fn code_of(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Refused(refusal) => Some(&refusal.code),
+        _ => None,
+    }
+}
+
+fn withdrawn() -> Refusal {
+    Refusal {
+        code: code::WITHDRAWN.into(),
+        message: "the client withdrew it".into(),
+        retry_after: None,
+    }
+}
+
+pub(crate) async fn add(engine: &Any, append: Append) -> Place {
+    match engine.append(append).await {
+        Outcome::Added(place) => place,
+        other => panic!("not added: {other:?}"),
+    }
+}
+
+pub(crate) async fn read(engine: &Any, room_name: &str, range: Range) -> Page {
+    engine.read(&room(room_name), range, ALL).await.unwrap()
+}
+
+pub(crate) fn bodies(page: &Page) -> Vec<&str> {
+    page.messages.iter().map(|message| message.body.json()).collect()
+}
+
+pub(crate) async fn offsets_are_contiguous_from_1_and_the_epoch_stays(engine: &Any) {
+    let mut epochs = Vec::new();
+    for number in 1..=5 {
+        let place = add(engine, numbered("a", 1, number)).await;
+        assert_eq!(place.offset, offset(number));
+        epochs.push(read(engine, "a", Range::Newest).await.epoch);
+    }
+    epochs.dedup();
+    assert_eq!(epochs.len(), 1);
+}
+
+pub(crate) async fn a_message_is_read_as_it_was_added(engine: &Any) {
+    let body = r#"{"text":"好 \" \\ \u0007","n":1e400,"list":[1, 2]}"#;
+    let id = MessageId::Client {
+        key: client(9),
+        seq: seq(7),
+        first: true,
+    };
+    let append = message("a", id, body);
+    let from = append.from.clone();
+    let place = add(engine, append).await;
+    let page = read(engine, "a", Range::Newest).await;
+    let read = &page.messages[0];
+    assert_eq!(read.body.json(), body, "byte by byte");
+    assert_eq!((read.offset, read.at), (place.offset, place.at));
+    assert_eq!((&read.from, read.seq, &*read.room), (&from, Some(seq(7)), "a"));
+    let year_2020 = 1_577_836_800_000;
+    assert!(place.at > year_2020, "milliseconds since 1970: {}", place.at);
+}
+
+pub(crate) async fn a_page_has_what_fits_in_either_direction(engine: &Any) {
+    for number in 1..=10 {
+        add(engine, numbered("a", 1, number)).await;
+    }
+    let page = async |range, messages| {
+        let limit = Limit {
+            messages,
+            bytes: usize::MAX,
+        };
+        let page = engine.read(&room("a"), range, limit).await.unwrap();
+        assert_eq!((page.head, page.floor), (offset(10), Offset::ZERO));
+        page.messages
+            .iter()
+            .map(|message| message.offset.get())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(page(Range::After(Offset::ZERO), 3).await, [1, 2, 3]);
+    assert_eq!(page(Range::After(offset(8)), 3).await, [9, 10]);
+    assert_eq!(page(Range::After(offset(10)), 3).await, [0_u64; 0]);
+    assert_eq!(page(Range::After(offset(99)), 3).await, [0_u64; 0]);
+    assert_eq!(page(Range::Before(offset(4)), 2).await, [2, 3]);
+    assert_eq!(page(Range::Before(offset(2)), 5).await, [1]);
+    assert_eq!(page(Range::Before(offset(1)), 5).await, [0_u64; 0]);
+    assert_eq!(page(Range::Before(Offset::ZERO), 5).await, [0_u64; 0]);
+    assert_eq!(page(Range::Before(offset(99)), 2).await, [9, 10]);
+    assert_eq!(page(Range::Newest, 4).await, [7, 8, 9, 10]);
+    assert_eq!(page(Range::Newest, 0).await, [0_u64; 0]);
+
+    let tiny = Limit { messages: 10, bytes: 1 };
+    let one = engine.read(&room("a"), Range::After(Offset::ZERO), tiny).await.unwrap();
+    assert_eq!(one.messages.len(), 1, "one message fits however large it is");
+}
+
+pub(crate) async fn rooms_know_nothing_of_each_other(engine: &Any) {
+    add(engine, numbered("a", 1, 1)).await;
+    assert_eq!(add(engine, numbered("b", 2, 1)).await.offset, offset(1));
+    assert_eq!(bodies(&read(engine, "a", Range::Newest).await), ["\"1 1\""]);
+    assert_eq!(bodies(&read(engine, "b", Range::Newest).await), ["\"2 1\""]);
+}
+
+pub(crate) async fn a_room_without_messages_is_empty_and_can_be_read(engine: &Any) {
+    let before = read(engine, "a", Range::After(Offset::ZERO)).await;
+    assert_eq!(
+        (before.head, before.floor, before.messages.len()),
+        (Offset::ZERO, Offset::ZERO, 0)
+    );
+    add(engine, numbered("a", 1, 1)).await;
+    let after = read(engine, "a", Range::After(Offset::ZERO)).await;
+    assert_eq!(
+        after.epoch, before.epoch,
+        "a cursor of the empty room is good for the first message"
+    );
+}
+
+pub(crate) async fn a_number_that_comes_again_is_answered_as_the_first_time(engine: &Any) {
+    let mut places = Vec::new();
+    for number in 1..=5 {
+        places.push(add(engine, numbered("a", 1, number)).await);
+        add(engine, numbered("a", 2, number)).await;
+    }
+    for number in [5, 1, 3, 5, 4, 2] {
+        let again = engine.append(numbered("a", 1, number)).await;
+        let first = places[usize::try_from(number).unwrap() - 1];
+        assert_eq!(again, Outcome::Duplicate(first));
+    }
+    assert_eq!(
+        read(engine, "a", Range::Newest).await.head,
+        offset(10),
+        "nothing was added"
+    );
+    assert_eq!(add(engine, numbered("a", 1, 6)).await.offset, offset(11));
+}
+
+pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_came(engine: &Any) {
+    add(engine, numbered("a", 1, 1)).await;
+    for number in [3, 4, 3] {
+        let gap = engine.append(numbered("a", 1, number)).await;
+        assert_eq!(gap, Outcome::Gap);
+    }
+    for number in [2, 3, 4] {
+        assert_eq!(add(engine, numbered("a", 1, number)).await.offset, offset(number));
+    }
+}
+
+pub(crate) async fn a_withdrawn_number_is_done_with(engine: &Any) {
+    let withdraw = |number| Append {
+        content: Err(withdrawn()),
+        ..numbered("a", 1, number)
+    };
+    let first = add(engine, numbered("a", 1, 1)).await;
+    assert_eq!(engine.append(withdraw(3)).await, Outcome::Gap);
+    for _ in 0..2 {
+        assert_eq!(engine.append(withdraw(2)).await, Outcome::Refused(withdrawn()));
+    }
+    assert_eq!(engine.append(withdraw(1)).await, Outcome::Duplicate(first), "too late");
+    assert_eq!(
+        engine.append(numbered("a", 1, 2)).await,
+        Outcome::Refused(withdrawn()),
+        "an old copy of it is not added"
+    );
+    assert_eq!(add(engine, numbered("a", 1, 3)).await.offset, offset(2));
+}
+
+pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(engine: &Any) {
+    // The log is new to this client, as after a restart that lost it: a later message must not overtake one that is still to come.
+    assert_eq!(engine.append(numbered("a", 1, 40)).await, Outcome::Gap);
+    assert_eq!(add(engine, first("a", 1, 40)).await.offset, offset(1));
+    assert_eq!(engine.append(numbered("a", 1, 42)).await, Outcome::Gap);
+    assert_eq!(add(engine, numbered("a", 1, 41)).await.offset, offset(2));
+    let ahead = add(engine, first("a", 1, 50)).await;
+    assert_eq!(ahead.offset, offset(3));
+    add(engine, numbered("a", 1, 51)).await;
+    assert_eq!(engine.append(first("a", 1, 50)).await, Outcome::Duplicate(ahead));
+    assert_eq!(code_of(&engine.append(first("a", 1, 39)).await), Some(code::FORGOTTEN));
+}
+
+pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
+    for (room, key) in [("a", 1), ("a", 2), ("b", 1)] {
+        add(engine, numbered(room, key, 1)).await;
+        let again = engine.append(numbered(room, key, 1)).await;
+        assert!(matches!(again, Outcome::Duplicate(_)), "{room} {key}: {again:?}");
+        add(engine, numbered(room, key, 2)).await;
+    }
+}
+
+pub(crate) async fn a_named_request_is_added_once(engine: &Any) {
+    let named = |room, name: &str| message(room, MessageId::Request(name.into()), "1");
+    let first = add(engine, named("a", "x")).await;
+    add(engine, named("a", "y")).await;
+    let again = engine.append(named("a", "x")).await;
+    assert_eq!(again, Outcome::Duplicate(first));
+    add(engine, named("b", "x")).await;
+    assert_eq!(read(engine, "a", Range::Newest).await.head, offset(2));
+}
+
+pub(crate) async fn messages_without_a_number_are_all_added(engine: &Any) {
+    for number in 1..=3 {
+        assert_eq!(
+            add(engine, message("a", MessageId::None, "1")).await.offset,
+            offset(number)
+        );
+    }
+    assert_eq!(read(engine, "a", Range::Newest).await.messages[2].seq, None);
+}
+
+#[derive(Default)]
+pub(crate) struct Seen(Mutex<Vec<u64>>);
+
+impl Watcher for Seen {
+    fn appended(&self, message: &Arc<Message>) {
+        self.0.lock().push(message.offset.get());
+    }
+}
+
+impl Seen {
+    /// Engines may tell later than they answer.
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<u64> {
+        for _ in 0..5000 {
+            if self.0.lock().len() >= count {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        self.0.lock().clone()
+    }
+}
+
+pub(crate) async fn watchers_are_told_of_every_message_in_order_until_they_go(engine: &Any) {
+    let (first, second) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let watch = engine.watch(&room("a"), first.clone()).unwrap();
+    add(engine, numbered("a", 1, 1)).await;
+    let _other = engine.watch(&room("a"), second.clone()).unwrap();
+    add(engine, numbered("b", 1, 1)).await;
+    add(engine, numbered("a", 1, 2)).await;
+    assert!(matches!(
+        engine.append(numbered("a", 1, 2)).await,
+        Outcome::Duplicate(_)
+    ));
+    assert_eq!(first.wait_for(2).await, [1, 2]);
+    drop(watch);
+    add(engine, numbered("a", 1, 3)).await;
+    assert_eq!(second.wait_for(2).await, [2, 3]);
+    assert_eq!(first.wait_for(2).await, [1, 2], "it is gone");
+}
+
+pub(crate) async fn of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled(engine: &Any) {
+    const EACH: u64 = 200;
+    let seen = Arc::new(Seen::default());
+    let _watch = engine.watch(&room("a"), seen.clone()).unwrap();
+    let publishers = (1..=4).map(|key| {
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move {
+            for number in 1..=EACH {
+                // Every third is sent twice, as after a lost answer.
+                for _ in 0..1 + u64::from(number % 3 == 0) {
+                    let outcome = engine.append(numbered("a", key, number)).await;
+                    assert!(
+                        matches!(outcome, Outcome::Added(_) | Outcome::Duplicate(_)),
+                        "{outcome:?}"
+                    );
+                }
+            }
+        })
+    });
+    for publisher in publishers.collect::<Vec<_>>() {
+        publisher.await.unwrap();
+    }
+    let expected: Vec<_> = (1..=4 * EACH).collect();
+    assert_eq!(seen.wait_for(expected.len()).await, expected);
+    let page = read(engine, "a", Range::After(Offset::ZERO)).await;
+    for key in 1..=4 {
+        let theirs: Vec<_> = page
+            .messages
+            .iter()
+            .filter(|message| message.from.sender == client(key).sender())
+            .collect();
+        assert!(
+            theirs.iter().map(|message| message.seq.unwrap().get()).eq(1..=EACH),
+            "client {key}"
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! What publishers sent last, so that a message that comes again is recognised.
+
+use std::{collections::VecDeque, time::Duration};
+
+use lru::LruCache;
+use talkback_protocol::{ClientKey, SenderId, Seq, session::server::Refusal};
+use tokio::time::Instant;
+
+use super::{
+    super::{MessageId, Outcome, Place},
+    MemoryOptions,
+    log::Log,
+};
+
+/// Both tables are in the order of last use, so that what is dropped first was not used for longest.
+pub(super) struct Publishers {
+    clients: LruCache<(u64, ClientKey), Client>,
+    max_clients: usize,
+    max_recent: usize,
+    client_age: Duration,
+    requests: LruCache<(u64, Box<str>), Request>,
+    max_requests: usize,
+    request_age: Duration,
+}
+
+struct Client {
+    /// The last number that is done with.
+    last: Seq,
+    /// What became of the messages up to `last`.
+    recent: VecDeque<Settled>,
+    used: Instant,
+}
+
+struct Request {
+    place: Place,
+    used: Instant,
+}
+
+/// What became of a message that is done with.
+#[derive(Clone, Debug)]
+pub(super) enum Settled {
+    At(Place),
+    // Boxed, because it is rare and would make all others larger.
+    Refused(Box<Refusal>),
+}
+
+/// Whether a message may be added.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It may.
+    New,
+    /// The client is not known; the log may still have messages of it.
+    Unknown,
+    /// It may not: this is what became of it.
+    Known(Outcome),
+    /// It came before, too long ago to know what became of it.
+    Forgotten,
+}
+
+impl Client {
+    /// Of the message with this number.
+    fn verdict(&self, seq: Seq, first: bool) -> Verdict {
+        let Some(back) = self.last.get().checked_sub(seq.get()) else {
+            return Verdict::after(self.last.get(), seq, first);
+        };
+        match usize::try_from(back)
+            .ok()
+            .and_then(|back| self.recent.iter().rev().nth(back))
+        {
+            Some(Settled::At(place)) => Verdict::Known(Outcome::Duplicate(*place)),
+            Some(Settled::Refused(refusal)) => Verdict::Known(Outcome::Refused((**refusal).clone())),
+            None => Verdict::Forgotten,
+        }
+    }
+}
+
+impl Verdict {
+    /// Of a number greater than the last that is done with.
+    fn after(last: u64, seq: Seq, first: bool) -> Self {
+        if first || seq.get() == last + 1 {
+            Self::New
+        } else {
+            Self::Known(Outcome::Gap)
+        }
+    }
+
+    /// What the log itself says where the table has forgotten the client or its message, or never knew them.
+    pub(super) fn or_from_log(self, log: &Log, sender: &SenderId, id: &MessageId) -> Self {
+        let MessageId::Client { seq, first, .. } = *id else {
+            return self;
+        };
+        match self {
+            Self::Unknown => match log.newest_of(sender).map_or(0, Seq::get) {
+                last if seq.get() <= last => Self::Forgotten.or_from_log(log, sender, id),
+                last => Self::after(last, seq, first),
+            },
+            Self::Forgotten => log
+                .find(sender, seq)
+                .map_or(self, |place| Self::Known(Outcome::Duplicate(place))),
+            Self::New | Self::Known(_) => self,
+        }
+    }
+}
+
+impl Publishers {
+    pub(super) fn new(options: &MemoryOptions) -> Self {
+        Self {
+            clients: LruCache::unbounded(),
+            max_clients: options.clients.max(1),
+            max_recent: options.client_messages.max(1),
+            client_age: options.client_age,
+            requests: LruCache::unbounded(),
+            max_requests: options.requests.max(1),
+            request_age: options.request_age,
+        }
+    }
+
+    /// How many clients and requests are remembered.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.clients.len(), self.requests.len())
+    }
+
+    pub(super) fn check(&mut self, log: u64, id: &MessageId, now: Instant) -> Verdict {
+        match id {
+            MessageId::Client { key, seq, first } => {
+                let client = self.clients.get_mut(&(log, *key));
+                match client.filter(|client| client.used + self.client_age > now) {
+                    Some(client) => {
+                        client.used = now;
+                        client.verdict(*seq, *first)
+                    }
+                    None => Verdict::Unknown,
+                }
+            }
+            MessageId::Request(name) => {
+                let request = self.requests.peek(&(log, name.clone()));
+                match request.filter(|request| request.used + self.request_age > now) {
+                    Some(request) => Verdict::Known(Outcome::Duplicate(request.place)),
+                    None => Verdict::New,
+                }
+            }
+            MessageId::None => Verdict::New,
+        }
+    }
+
+    /// Remembers a message that was added, or whose number is done with.
+    pub(super) fn note(&mut self, log: u64, id: MessageId, settled: Settled, now: Instant) {
+        match (id, settled) {
+            (MessageId::Client { key, seq, .. }, settled) => {
+                let client = self.clients.get_or_insert_mut((log, key), || Client {
+                    last: seq,
+                    recent: VecDeque::new(),
+                    used: now,
+                });
+                // One that was forgotten, or gave up some, goes on with a later number.
+                if client.last.next() != seq {
+                    client.recent.clear();
+                }
+                client.last = seq;
+                client.used = now;
+                if client.recent.len() >= self.max_recent {
+                    client.recent.pop_front();
+                }
+                client.recent.push_back(settled);
+                if self.clients.len() > self.max_clients {
+                    self.clients.pop_lru();
+                }
+            }
+            (MessageId::Request(name), Settled::At(place)) => {
+                self.requests.put((log, name), Request { place, used: now });
+                if self.requests.len() > self.max_requests {
+                    self.requests.pop_lru();
+                }
+            }
+            (MessageId::Request(_) | MessageId::None, _) => {}
+        }
+    }
+
+    /// Forgets what is too old and returns what is left, like [`len`](Self::len).
+    pub(super) fn expire(&mut self, now: Instant) -> (usize, usize) {
+        while self
+            .clients
+            .peek_lru()
+            .is_some_and(|(_, client)| client.used + self.client_age <= now)
+        {
+            self.clients.pop_lru();
+        }
+        while self
+            .requests
+            .peek_lru()
+            .is_some_and(|(_, request)| request.used + self.request_age <= now)
+        {
+            self.requests.pop_lru();
+        }
+        self.len()
+    }
+}

@@ -1,0 +1,159 @@
+//! `GET /rooms/{room}/messages`: what was said, and waiting for what will be.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
+
+use super::{Problem, Room, RoomsOptions, fresh, wait::Bell};
+use crate::{
+    engine::{Engine, Limit, Page, Range},
+    hub::Hub,
+    socket::Sockets,
+};
+
+/// Messages of one answer when the request does not say.
+const DEFAULT_LIMIT: usize = 50;
+/// Bodies of one answer have at most this many bytes; `more` says that there are more.
+const MAX_BYTES: usize = 1024 * 1024;
+
+#[derive(Deserialize)]
+pub(crate) struct MessagesQuery {
+    /// `epoch:offset`, as `cursor` of an earlier answer, or an offset alone. Without it the newest messages are read.
+    since: Option<String>,
+    limit: Option<usize>,
+    /// Seconds to wait if there is nothing yet.
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Serialize)]
+struct Messages<'a> {
+    room: &'a RoomName,
+    epoch: &'a Epoch,
+    /// The offset of the room's newest message.
+    head: Offset,
+    /// The `since` of the next request.
+    cursor: String,
+    /// Whether nothing is missing between `since` and `messages`; if something is, these are the newest.
+    recovered: bool,
+    /// Whether there are more after these now.
+    more: bool,
+    messages: Vec<&'a Message>,
+}
+
+pub(crate) async fn messages(
+    room: Room,
+    query: Result<Query<MessagesQuery>, QueryRejection>,
+    State(hub): State<Hub>,
+    State(sockets): State<Sockets>,
+    State(options): State<Arc<RoomsOptions>>,
+) -> Result<Response, Problem> {
+    let Room(room) = room;
+    let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
+    let messages = query.limit.unwrap_or(DEFAULT_LIMIT.min(options.max_page));
+    if messages == 0 || messages > options.max_page {
+        let rule = format!("limit must be 1 to {}", options.max_page);
+        return Err(Problem::BadRequest(rule));
+    }
+    if query.wait > options.max_wait.as_secs() {
+        let rule = format!("wait must be 0 to {} seconds", options.max_wait.as_secs());
+        return Err(Problem::BadRequest(rule));
+    }
+    let since = query.since.as_deref().map(Since::parse).transpose()?;
+    let limit = Limit {
+        messages,
+        bytes: MAX_BYTES,
+    };
+
+    let engine = hub.engine();
+    let (mut page, mut recovered) = read(&**engine, &room, since.as_ref(), limit).await?;
+    if let Some(since) = since
+        .as_ref()
+        .filter(|_| query.wait > 0 && recovered && page.messages.is_empty())
+    {
+        let bell = Arc::new(Bell::default());
+        // Watched first and read again after that, so that nothing falls between.
+        let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
+        (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
+        if recovered && page.messages.is_empty() {
+            tokio::select! {
+                () = bell.rung() => {}
+                () = sockets.until_draining() => {}
+                () = tokio::time::sleep(Duration::from_secs(query.wait)) => {}
+            }
+            (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
+        }
+        drop(watch);
+    }
+    let last = page.messages.last().map(|last| last.offset);
+    let last = last
+        .or_else(|| since.filter(|_| recovered).map(|since| since.offset))
+        .unwrap_or(page.head);
+    Ok(fresh(Json(Messages {
+        room: &room,
+        epoch: &page.epoch,
+        head: page.head,
+        cursor: format!("{}:{last}", page.epoch),
+        recovered,
+        more: last < page.head,
+        messages: page.messages.iter().map(|message| &**message).collect(),
+    })))
+}
+
+/// The messages after a cursor, or the newest, and whether none is missing before them.
+async fn read(
+    engine: &dyn Engine,
+    room: &RoomName,
+    since: Option<&Since>,
+    limit: Limit,
+) -> Result<(Page, bool), Problem> {
+    let Some(since) = since else {
+        let page = engine
+            .read(room, Range::Newest, limit)
+            .await
+            .map_err(Problem::Refused)?;
+        return Ok((page, true));
+    };
+    let page = engine
+        .read(room, Range::After(since.offset), limit)
+        .await
+        .map_err(Problem::Refused)?;
+    if since.epoch.as_ref().is_none_or(|epoch| *epoch == page.epoch) && page.has_all_after(since.offset) {
+        return Ok((page, true));
+    }
+    let page = engine
+        .read(room, Range::Newest, limit)
+        .await
+        .map_err(Problem::Refused)?;
+    Ok((page, false))
+}
+
+/// What the client has.
+struct Since {
+    epoch: Option<Epoch>,
+    offset: Offset,
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let wrong = || {
+            let rule = "since must be the `cursor` of an earlier answer, or an offset: 0 is before the first message";
+            Problem::BadRequest(rule.to_owned())
+        };
+        let (epoch, offset) = match text.rsplit_once(':') {
+            Some((epoch, offset)) => (Some(Epoch::parse(epoch).map_err(|_| wrong())?), offset),
+            None => (None, text),
+        };
+        let offset = offset.parse().ok().and_then(|offset| Offset::new(offset).ok());
+        Ok(Self {
+            epoch,
+            offset: offset.ok_or_else(wrong)?,
+        })
+    }
+}

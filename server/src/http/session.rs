@@ -1,0 +1,29 @@
+//! `/ws`: the session, `talkback.v1`. WebSocket only.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerConfig};
+
+use crate::{connection, hub::Hub, socket::Upgrade};
+
+pub(crate) async fn session(
+    upgrade: Upgrade,
+    State(hub): State<Hub>,
+    State(config): State<Arc<ServerConfig>>,
+) -> Response {
+    let upgrade = upgrade.subprotocols(&[SUBPROTOCOL]);
+    if upgrade.subprotocol().is_some() {
+        return upgrade.on_upgrade(move |socket| {
+            socket.sender().shared().expect_restart();
+            connection::run(socket, hub, config)
+        });
+    }
+    // A browser cannot read why a handshake was refused, and fails one that answers with none of the subprotocols it offered; so any of
+    // them is accepted, to say what is wrong in the close frame.
+    let offered = upgrade.offered_subprotocols().first().cloned().unwrap_or_default();
+    upgrade.subprotocols(&[&offered]).on_upgrade(|socket| async move {
+        let reason = format!("this server speaks the subprotocol {SUBPROTOCOL}");
+        socket.sender().close_by_server(close::WRONG_VERSION, &reason);
+    })
+}

@@ -1,0 +1,265 @@
+//! The promises of the session, held by the client's half of it against the real server, over connections that are cut at any byte and
+//! that stall: every message is acknowledged, reaches every member once, and all members see one order.
+
+mod support;
+
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use support::{Client, Server, session::SUBPROTOCOL};
+use talkback_protocol::{
+    Body, ClientKey, Moment, RoomName, UserName,
+    session::client::{BackoffConfig, ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent},
+};
+use talkback_server::Config;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout},
+};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame};
+
+const CLIENTS: u8 = 4;
+const EACH: u64 = 150;
+/// Far more than it takes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_in_one_order() {
+    let config = Config {
+        ping_interval: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(200),
+        presence_grace: Duration::from_millis(50),
+        max_connection_rate: 0,
+        max_page: 1000,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let link = bad_link(server.address).await;
+    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number)));
+    let members = futures_util::future::join_all(members);
+    let members = timeout(DEADLINE, members)
+        .await
+        .expect("all members to have everything");
+    let members: Vec<_> = members.into_iter().map(Result::unwrap).collect();
+
+    let usage = server.app.hub().engine().usage();
+    assert_eq!(usage.added, u64::from(CLIENTS) * EACH, "in the log once");
+    assert!(usage.duplicates > 0, "no ack was ever lost: the link is too good");
+    for member in &members {
+        assert!(member.connections > 3, "it was never cut");
+        assert!(member.received == members[0].received, "the orders differ");
+        let texts: HashSet<_> = member.received.iter().map(|(_, body)| body).collect();
+        assert_eq!(texts.len(), member.received.len(), "a message came twice");
+    }
+    for number in 1..=CLIENTS {
+        let prefix = format!("{number} ");
+        let theirs = members[0]
+            .received
+            .iter()
+            .filter_map(|(_, body)| body.strip_prefix(&prefix));
+        assert!(
+            theirs.eq((1..=EACH).map(|message| message.to_string())),
+            "of {number} out of order"
+        );
+    }
+    for (member, number) in members.iter().zip(1_u8..) {
+        for (tag, offset) in &member.acked {
+            let said = &member.received[usize::try_from(*offset).unwrap() - 1];
+            assert_eq!(
+                *said,
+                (*offset, format!("{number} {tag}")),
+                "the ack names another message"
+            );
+        }
+    }
+}
+
+struct Member {
+    /// Offset and text of each message.
+    received: Vec<(u64, String)>,
+    /// Tag and offset of each own message.
+    acked: Vec<(u64, u64)>,
+    connections: usize,
+}
+
+/// Says its messages, some at a time, and listens until it has everything.
+async fn member(link: SocketAddr, number: u8) -> Member {
+    let config = ClientConfig {
+        name: Some(UserName::parse(&format!("user{number}")).unwrap()),
+        backoff: BackoffConfig {
+            base: Duration::from_millis(5),
+            cap: Duration::from_millis(50),
+            reset_after: Duration::from_millis(200),
+        },
+        connect_timeout: Duration::from_millis(500),
+        hello_timeout: Duration::from_millis(500),
+        heartbeat_grace: Duration::from_millis(200),
+        ..ClientConfig::default()
+    };
+    let room = RoomName::parse("lobby").unwrap();
+    let start = Instant::now();
+    let moment = || Moment {
+        now: start.elapsed(),
+        random: fastrand::u64(..),
+    };
+    let mut session = ClientSession::new(config, ClientKey::from_random([number; 16]));
+    let mut member = Member {
+        received: Vec::new(),
+        acked: Vec::new(),
+        connections: 0,
+    };
+    let (mut socket, mut current, mut said) = (None, 0, 0);
+    let join = Input::Join {
+        room: room.clone(),
+        since: None,
+        history: Some(1000),
+    };
+    session.handle(moment(), join);
+    session.handle(moment(), Input::Connect);
+    let mut next_word = Instant::now();
+    while member.received.len() < usize::from(CLIENTS) * usize::try_from(EACH).unwrap()
+        || member.acked.len() < usize::try_from(EACH).unwrap()
+    {
+        // A member that is in the room before it speaks has the history from its first message on.
+        if said < EACH && next_word <= Instant::now() && session.cursor(&room).is_some() {
+            said += 1;
+            next_word = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
+            let body = Body::text(&format!("{number} {said}"));
+            session.handle(
+                moment(),
+                Input::Publish {
+                    room: room.clone(),
+                    body,
+                    tag: said,
+                },
+            );
+        }
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::Connect { generation } => {
+                    current = generation;
+                    socket = connect(link).await;
+                    member.connections += 1;
+                    let event = match socket {
+                        Some(_) => Input::Opened { generation },
+                        None => closed(generation, None),
+                    };
+                    session.handle(moment(), event);
+                }
+                Output::Transmit { generation, text } if generation == current => {
+                    if let Some(open) = &mut socket
+                        && open.send(Message::text(text)).await.is_err()
+                    {
+                        socket = None;
+                        session.handle(moment(), closed(generation, None));
+                    }
+                }
+                Output::Disconnect { .. } => socket = None,
+                Output::Delivery { tag, state } => match state {
+                    DeliveryState::Acked { offset, .. } => member.acked.push((tag, offset.get())),
+                    DeliveryState::Failed(reason) => panic!("message {tag} failed: {reason}"),
+                    DeliveryState::Queued | DeliveryState::Written => {}
+                },
+                Output::Room { event, .. } => match event {
+                    RoomEvent::Message { message, .. } => {
+                        let offset = message.offset.get();
+                        assert_eq!(offset, member.received.len() as u64 + 1, "a gap or a double");
+                        member.received.push((offset, message.body.read().unwrap()));
+                    }
+                    RoomEvent::Reset(_) => panic!("nothing was lost, and yet it was told so"),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        let timer = session
+            .next_timeout()
+            .map_or(DEADLINE, |at| at.saturating_sub(start.elapsed()));
+        let pause = if said < EACH {
+            timer.min(Duration::from_millis(5))
+        } else {
+            timer
+        };
+        let event = tokio::select! {
+            message = next(&mut socket) => match message {
+                Some(Ok(Message::Text(text))) => Input::Received { generation: current, text: text.to_string() },
+                Some(Ok(Message::Close(frame))) => { socket = None; closed(current, frame) }
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => { socket = None; closed(current, None) }
+            },
+            () = tokio::time::sleep(pause) => Input::Tick,
+        };
+        session.handle(moment(), event);
+    }
+    member
+}
+
+fn closed(generation: u64, frame: Option<CloseFrame>) -> Input {
+    let (code, reason) = frame.map_or((1006, String::new()), |frame| {
+        (frame.code.into(), frame.reason.to_string())
+    });
+    Input::Closed {
+        generation,
+        code,
+        reason,
+    }
+}
+
+async fn next(socket: &mut Option<Client>) -> Option<Result<Message, tokio_tungstenite::tungstenite::Error>> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect(link: SocketAddr) -> Option<Client> {
+    let mut request = format!("ws://{link}/ws").into_client_request().unwrap();
+    request
+        .headers_mut()
+        .insert(SUBPROTOCOL.0, SUBPROTOCOL.1.parse().unwrap());
+    let handshake = async {
+        let stream = TcpStream::connect(link).await.ok()?;
+        tokio_tungstenite::client_async(request, stream).await.ok()
+    };
+    let opened = timeout(Duration::from_millis(500), handshake).await.ok()??;
+    Some(opened.0)
+}
+
+/// Passes connections on, each for so many bytes only; then it is cut, or nothing more passes although it stays open.
+async fn bad_link(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(server) = TcpStream::connect(server).await else {
+                    return;
+                };
+                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                tokio::select! {
+                    () = pass(from_client, to_server, fastrand::usize(0..8_000)) => {}
+                    () = pass(from_server, to_client, fastrand::usize(0..30_000)) => {}
+                }
+                if fastrand::u8(..) < 30 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut bytes: usize) {
+    let mut buffer = [0; 512];
+    while bytes > 0 {
+        let length = buffer.len().min(bytes);
+        let Ok(read @ 1..) = from.read(&mut buffer[..length]).await else {
+            return;
+        };
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+        bytes -= read;
+    }
+}

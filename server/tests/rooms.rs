@@ -1,0 +1,386 @@
+//! `/rooms/{room}/...`: reading, waiting and publishing over plain HTTP, on the same log as the sockets.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Server, assert_contains, close_frame, members, send, text, wait_for, within};
+use talkback_server::{Config, PublishKey};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const KEY: &str = "0123456789abcdef";
+
+fn with_key() -> Config {
+    Config {
+        publish_key: Some(KEY.parse::<PublishKey>().unwrap()),
+        ..Config::default()
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+async fn request(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        server.address,
+        body.len()
+    );
+    let answer = server.raw(&request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_lowercase(),
+        body: serde_json::from_str(body).unwrap_or(Value::Null),
+    }
+}
+
+async fn get(server: &Server, path: &str) -> Answer {
+    request(server, "GET", path, "", "").await
+}
+
+async fn publish(server: &Server, room: &str, headers: &str, body: &str) -> Answer {
+    let headers = format!("Authorization: Bearer {KEY}\r\n{headers}");
+    request(server, "POST", &format!("/rooms/{room}/messages"), &headers, body).await
+}
+
+fn bodies(answer: &Answer) -> Vec<Value> {
+    let messages = answer.body["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["body"].clone()).collect()
+}
+
+#[tokio::test]
+async fn what_is_published_is_read_again_and_reaches_plain_members() {
+    let server = Server::with(with_key()).await;
+    let mut plain = members(&server, "todo", &["ann"]).await.remove(0);
+    let answer = publish(
+        &server,
+        "todo",
+        "Content-Type: application/json\r\n",
+        r#"{"done": [1, 2.50]}"#,
+    )
+    .await;
+    assert_eq!(
+        (answer.status, &answer.body["offset"], &answer.body["duplicate"]),
+        (201, &json!(2), &json!(false))
+    );
+    assert_contains(&answer.head, "cache-control: no-store");
+    assert_eq!(
+        text(&mut plain).await,
+        r#"[server] {"done": [1, 2.50]}"#,
+        "byte by byte"
+    );
+    publish(&server, "todo?name=x", "", "").await;
+    let named = request(
+        &server,
+        "POST",
+        "/rooms/todo/messages?name=shop",
+        &format!("Authorization: bearer {KEY}\r\n"),
+        "\"open\"",
+    )
+    .await;
+    assert_eq!(named.status, 201);
+    assert_eq!(text(&mut plain).await, "[shop] open");
+
+    let read = get(&server, "/rooms/todo/messages").await;
+    assert_eq!(read.status, 200);
+    assert_eq!(
+        bodies(&read),
+        [json!("joined"), json!({"done": [1, 2.50]}), json!("open")]
+    );
+    let message = &read.body["messages"][1];
+    assert_eq!(
+        (&message["room"], &message["offset"], &message["from"]["user"]),
+        (&json!("todo"), &json!(2), &json!("server"))
+    );
+    assert_eq!(message["at"], answer.body["at"]);
+    assert_eq!(
+        (&read.body["head"], &read.body["recovered"], &read.body["more"]),
+        (&json!(3), &json!(true), &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn a_reader_follows_its_cursor_page_by_page_and_misses_nothing() {
+    let server = Server::with(with_key()).await;
+    for number in 1..=7 {
+        publish(&server, "a", "", &number.to_string()).await;
+    }
+    let newest = get(&server, "/rooms/a/messages?limit=2").await;
+    assert_eq!(bodies(&newest), [6, 7].map(|number| json!(number)));
+    let (mut since, mut read) = ("0".to_owned(), Vec::new());
+    loop {
+        let page = get(&server, &format!("/rooms/a/messages?limit=3&since={since}")).await;
+        assert_eq!(page.body["recovered"], json!(true));
+        read.extend(bodies(&page));
+        since = page.body["cursor"].as_str().unwrap().to_owned();
+        if page.body["more"] == json!(false) {
+            break;
+        }
+    }
+    assert_eq!(read, (1..=7).map(|number| json!(number)).collect::<Vec<_>>());
+    let nothing = get(&server, &format!("/rooms/a/messages?since={since}")).await;
+    assert_eq!(
+        (bodies(&nothing).len(), nothing.body["cursor"].as_str()),
+        (0, Some(&*since))
+    );
+}
+
+#[tokio::test]
+async fn a_reader_whose_cursor_is_of_another_log_or_too_old_is_told_and_gets_the_newest() {
+    let config = Config {
+        log_messages: 3,
+        ..with_key()
+    };
+    let server = Server::with(config).await;
+    for number in 1..=5 {
+        publish(&server, "a", "", &number.to_string()).await;
+    }
+    let epoch = get(&server, "/rooms/a/messages").await.body["epoch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for (since, recovered, expected) in [
+        (format!("{epoch}:2"), true, vec![3, 4, 5]),
+        (format!("{epoch}:1"), false, vec![4, 5]),
+        (format!("{epoch}:6"), false, vec![4, 5]),
+        ("ffffffffffffffff:5".to_owned(), false, vec![4, 5]),
+        ("1".to_owned(), false, vec![4, 5]),
+    ] {
+        let limit = if recovered { 3 } else { 2 };
+        let read = get(
+            &server,
+            &format!("/rooms/a/messages?limit={limit}&since={since}&wait=1"),
+        )
+        .await;
+        assert_eq!(read.body["recovered"], json!(recovered), "{since}");
+        assert_eq!(
+            bodies(&read),
+            expected.iter().map(|number| json!(number)).collect::<Vec<_>>(),
+            "{since}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_can_wait_for_the_next_message_of_a_room_that_is_not_there_yet() {
+    let server = Server::with(with_key()).await;
+    let empty = get(&server, "/rooms/a/messages").await;
+    let since = empty.body["cursor"].as_str().unwrap().to_owned();
+    assert_eq!((&empty.body["head"], since.ends_with(":0")), (&json!(0), true));
+    let path = format!("/rooms/a/messages?wait=30&since={since}");
+    let (read, ()) = tokio::join!(get(&server, &path), async {
+        wait_for("the request to wait", || server.app.hub().engine().usage().rooms == 1).await;
+        publish(&server, "b", "", "\"elsewhere\"").await;
+        publish(&server, "a", "", "\"here\"").await;
+    });
+    assert_eq!(
+        (read.body["recovered"].clone(), bodies(&read)),
+        (json!(true), vec![json!("here")])
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_waits_in_vain_gets_an_empty_answer_and_one_that_waits_at_the_end_is_let_go() {
+    let mut server = Server::start().await;
+    let read = get(&server, "/rooms/a/messages?since=0&wait=1").await;
+    assert_eq!((read.status, bodies(&read).len()), (200, 0));
+    let mut waiting = TcpStream::connect(server.address).await.unwrap();
+    waiting
+        .write_all(b"GET /rooms/b/messages?since=0&wait=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    wait_for("the request to wait", || server.app.hub().engine().usage().rooms >= 1).await;
+    server.stop();
+    let mut answer = String::new();
+    within("the answer", waiting.read_to_string(&mut answer)).await.unwrap();
+    assert_contains(&answer, "200 OK");
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_with_its_key_is_answered_and_not_added() {
+    let server = Server::with(with_key()).await;
+    let first = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
+    let again = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
+    assert_eq!((first.status, again.status), (201, 200));
+    assert_eq!(
+        (&again.body["offset"], &again.body["at"]),
+        (&first.body["offset"], &first.body["at"])
+    );
+    assert_eq!(again.body["duplicate"], json!(true));
+    assert_eq!(publish(&server, "a", "Idempotency-Key: 8\r\n", "1").await.status, 201);
+    assert_eq!(publish(&server, "a", "", "1").await.status, 201);
+    let long = format!("Idempotency-Key: {}\r\n", "x".repeat(129));
+    assert_eq!(publish(&server, "a", &long, "1").await.status, 400);
+    assert_eq!(get(&server, "/rooms/a/messages").await.body["head"], json!(3));
+}
+
+#[tokio::test]
+async fn publishing_needs_the_key_and_is_off_without_one() {
+    let server = Server::start().await;
+    let off = publish(&server, "a", "", "1").await;
+    assert_eq!((off.status, &off.body["code"]), (403, &json!("forbidden")));
+    assert_contains(off.body["message"].as_str().unwrap(), "--publish-key");
+    let server = Server::with(with_key()).await;
+    for header in [
+        "",
+        "Authorization: Bearer 0123456789abcdee\r\n",
+        "Authorization: Basic eA==\r\n",
+        "Authorization: Bearer\r\n",
+    ] {
+        let refused = request(&server, "POST", "/rooms/a/messages", header, "1").await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (401, &json!("unauthorized")),
+            "{header}"
+        );
+        assert_contains(&refused.head, "www-authenticate: bearer");
+    }
+    assert_eq!(server.app.hub().engine().usage().added, 0);
+    assert!("short".parse::<PublishKey>().is_err());
+    assert!(
+        !format!("{:?}{}", with_key(), with_key().to_toml()).contains(KEY),
+        "the key is shown to nobody"
+    );
+}
+
+#[tokio::test]
+async fn bad_requests_are_told_what_to_do() {
+    let server = Server::with(with_key()).await;
+    for (body, status, code, told) in [
+        ("", 400, "bad_request", "not JSON"),
+        ("hello", 400, "bad_request", "such as \"hello\""),
+        ("1 2", 400, "bad_request", "not JSON"),
+        (
+            &format!("\"{}\"", "x".repeat(32 * 1024)),
+            413,
+            "too_large",
+            "more than 32768 bytes",
+        ),
+    ] {
+        let answer = publish(&server, "a", "", body).await;
+        assert_eq!(
+            (answer.status, answer.body["code"].as_str()),
+            (status, Some(code)),
+            "{body:.20}"
+        );
+        assert_contains(answer.body["message"].as_str().unwrap(), told);
+    }
+    assert_eq!(
+        publish(&server, "a", "", &format!("\"{}\"", "x".repeat(32 * 1024 - 2)))
+            .await
+            .status,
+        201
+    );
+    for (path, told) in [
+        ("a%2Fb/messages", "the room name has the character '/'"),
+        ("a/messages?limit=0", "limit must be 1 to 100"),
+        ("a/messages?limit=101", "limit must be 1 to 100"),
+        ("a/messages?limit=x", "limit"),
+        ("a/messages?wait=61", "wait must be 0 to 60"),
+        ("a/messages?since=x", "since must be"),
+        ("a/messages?since=:1", "since must be"),
+        ("a/messages?since=-1", "since must be"),
+        ("a/messages?since=9007199254740992", "since must be"),
+        ("a%0A/members", "use letters, digits"),
+    ] {
+        let answer = get(&server, &format!("/rooms/{path}")).await;
+        assert_eq!(
+            (answer.status, answer.body["code"].as_str()),
+            (400, Some("bad_request")),
+            "{path}"
+        );
+        assert_contains(answer.body["message"].as_str().unwrap(), told);
+    }
+    assert_eq!(
+        request(&server, "DELETE", "/rooms/a/messages", "", "").await.status,
+        405
+    );
+}
+
+#[tokio::test]
+async fn members_are_users_each_once_however_many_tabs() {
+    let server = Server::start().await;
+    assert_eq!(
+        get(&server, "/rooms/a/members").await.body,
+        json!({"room": "a", "members": []})
+    );
+    let mut tabs = members(&server, "a", &["bob", "ann"]).await;
+    let _third = server.connect("/chat/a?name=ann").await;
+    wait_for("the third", || server.app.sockets().count() == 3).await;
+    let both = json!({"room": "a", "members": [{"user": "ann"}, {"user": "bob"}]});
+    assert_eq!(get(&server, "/rooms/a/members").await.body, both);
+    within("closing", tabs[0].close(None)).await.unwrap();
+    close_frame(&mut tabs[0]).await;
+    assert_eq!(
+        get(&server, "/rooms/a/members").await.body,
+        both,
+        "bob may be back in a moment"
+    );
+}
+
+#[tokio::test]
+async fn pages_from_elsewhere_may_not_read_or_publish_unless_they_are_allowed() {
+    let config = Config {
+        allow_origin: vec!["https://shop.example".parse().unwrap()],
+        ..with_key()
+    };
+    let server = Server::with(config).await;
+    for method in ["GET", "POST"] {
+        let headers = format!("Origin: https://evil.example\r\nAuthorization: Bearer {KEY}\r\n");
+        let refused = request(&server, method, "/rooms/a/messages", &headers, "1").await;
+        assert_eq!(refused.status, 403);
+        assert_contains(refused.body["message"].as_str().unwrap(), "--allow-origin");
+        assert!(!refused.head.contains("access-control-allow-origin"));
+    }
+    let allowed = request(
+        &server,
+        "GET",
+        "/rooms/a/messages",
+        "Origin: https://shop.example\r\n",
+        "",
+    )
+    .await;
+    assert_eq!(allowed.status, 200);
+    assert_contains(&allowed.head, "access-control-allow-origin: https://shop.example");
+    let preflight = "Origin: https://shop.example\r\nAccess-Control-Request-Method: POST\r\n\
+        Access-Control-Request-Headers: authorization,content-type,idempotency-key\r\n";
+    let preflight = request(&server, "OPTIONS", "/rooms/a/messages", preflight, "").await;
+    assert_eq!(preflight.status, 200);
+    assert_contains(
+        &preflight.head,
+        "access-control-allow-headers: authorization,content-type,idempotency-key",
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_is_full_says_when_to_come_back_and_a_plain_member_is_told_by_its_close() {
+    let config = Config {
+        log_rooms: 1,
+        ..with_key()
+    };
+    let server = Server::with(config).await;
+    let mut ann = members(&server, "a", &["ann"]).await.remove(0);
+    let refused = publish(&server, "b", "", "1").await;
+    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("busy")));
+    assert_contains(&refused.head, "retry-after: 1");
+    let health = get(&server, "/healthz").await.body;
+    assert_eq!(
+        (&health["log"]["rooms"], &health["log"]["added"]),
+        (&json!(1), &json!(1))
+    );
+    send(&mut ann, "x".repeat(60_000)).await;
+    assert_eq!(
+        text(&mut ann).await.len(),
+        60_006,
+        "a plain member is bound by the size of a message only"
+    );
+    let mut bob = server.connect("/chat/b?name=bob").await;
+    assert_eq!(close_frame(&mut bob).await.0, 4429);
+}

@@ -1,0 +1,364 @@
+//! `/ws`: the session, over real sockets, with everything in order. `session_faults.rs` has what goes wrong.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{
+    Server, assert_contains, close_frame, send,
+    session::{SUBPROTOCOL, Session, cursor, key, publish},
+    text, wait_for,
+};
+use talkback_server::Config;
+
+fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
+    range.map(|number| json!(number)).collect()
+}
+
+#[tokio::test]
+async fn hello_is_answered_with_who_one_is_and_what_the_server_takes() {
+    let server = Server::start().await;
+    let session = Session::open(&server, 1, "ann").await;
+    let welcome = &session.welcome;
+    assert_eq!(welcome["user"], "ann");
+    assert_eq!(welcome["heartbeat_ms"], 25_000);
+    assert_eq!(welcome["limits"]["body_bytes"], 32 * 1024);
+    assert_eq!(welcome["limits"]["in_flight"], 128);
+    let sender = welcome["sender"].as_str().unwrap().to_owned();
+    assert!(!key(1).contains(&sender), "the secret is not shown");
+    let again = Session::open(&server, 1, "ann").await;
+    assert_eq!(again.welcome["sender"], sender, "the same client is the same sender");
+    let mut nameless = Session::silent(&server).await;
+    nameless.send(&[json!({"hello": {"client": key(2)}})]).await;
+    assert_eq!(nameless.expect("welcome").await["user"], "user");
+}
+
+#[tokio::test]
+async fn plain_http_is_told_to_upgrade_and_another_subprotocol_is_told_by_the_close_frame() {
+    let server = Server::start().await;
+    assert_contains(&server.get("/ws", "").await, "426 Upgrade Required");
+    for offers in [&[][..], &[("sec-websocket-protocol", "chat, talkback.v0")]] {
+        let (mut socket, response) = server.try_connect("/ws", offers).await.unwrap();
+        let accepted = response.headers().get("sec-websocket-protocol");
+        assert_eq!(
+            accepted.is_some(),
+            !offers.is_empty(),
+            "a browser fails a handshake that takes none of its offers"
+        );
+        let (code, reason) = close_frame(&mut socket).await;
+        assert_eq!(code, 4426);
+        assert_contains(&reason, "talkback.v1");
+    }
+    let several = ("sec-websocket-protocol", "talkback.v9, talkback.v1");
+    let (_, response) = server.try_connect("/ws", &[several]).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "talkback.v1");
+    let foreign = ("origin", "https://evil.example");
+    let refused = server.try_connect("/ws", &[SUBPROTOCOL, foreign]).await.unwrap_err();
+    assert_contains(&refused.to_string(), "403");
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_and_reaches_all_members_the_sender_too() {
+    let server = Server::start().await;
+    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
+    let mut bob = Session::member(&server, 2, "bob", "lobby").await;
+    let body = json!({"text": "好", "list": [1, 2.5, null]});
+    let ack = ann.say("lobby", 1, body.clone()).await;
+    assert_eq!(
+        (&ack["room"], &ack["seq"], &ack["offset"]),
+        (&json!("lobby"), &json!(1), &json!(1))
+    );
+    let sender = ann.welcome["sender"].clone();
+    for member in [&mut ann, &mut bob] {
+        let message = member.find("message").await;
+        let expected = json!({
+            "room": "lobby", "offset": 1, "from": {"sender": sender, "user": "ann"}, "seq": 1, "at": ack["at"], "body": body,
+        });
+        assert_eq!(message, expected);
+    }
+}
+
+#[tokio::test]
+async fn one_who_is_no_member_may_publish_and_receives_nothing() {
+    let server = Server::start().await;
+    let mut member = Session::member(&server, 1, "ann", "lobby").await;
+    let mut outside = Session::open(&server, 2, "bob").await;
+    assert_eq!(outside.say("lobby", 1, json!("from outside")).await["offset"], 1);
+    assert_eq!(member.bodies(1).await, [json!("from outside")]);
+    assert_eq!(
+        outside.say("lobby", 2, json!("again")).await["offset"],
+        2,
+        "an ack and nothing before it"
+    );
+}
+
+#[tokio::test]
+async fn plain_members_and_session_members_of_a_room_see_each_other() {
+    let server = Server::start().await;
+    let mut session = Session::member(&server, 1, "ann", "lobby").await;
+    let mut plain = server.connect("/chat/lobby?name=bob").await;
+    assert_eq!(session.expect("presence").await["joined"], json!([{"user": "bob"}]));
+    send(&mut plain, "a \"quoted\"\nline").await;
+    assert_eq!(text(&mut plain).await, "[bob] a \"quoted\"\nline");
+    let message = session.expect("message").await;
+    assert_eq!(
+        (&message["body"], &message["from"]["user"]),
+        (&json!("a \"quoted\"\nline"), &json!("bob"))
+    );
+    assert_eq!(message.get("seq"), None);
+    session.publish("lobby", 1, json!("hello \\ 好")).await;
+    assert_eq!(text(&mut plain).await, "[ann] hello \\ 好");
+    session.publish("lobby", 2, json!({"done": 1})).await;
+    assert_eq!(text(&mut plain).await, "[ann] {\"done\":1}");
+    assert_eq!(session.bodies(2).await, [json!("hello \\ 好"), json!({"done": 1})]);
+}
+
+#[tokio::test]
+async fn a_late_member_gets_the_history_that_it_asks_for_and_then_what_is_new() {
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    for number in 1..=30 {
+        ann.say("lobby", number, json!(number)).await;
+    }
+    for (history, first) in [(0, 31), (10, 21), (100, 1), (5000, 1)] {
+        let mut late = Session::open(&server, 2, "bob").await;
+        let joined = late.join(json!({"room": "lobby", "history": history})).await;
+        assert_eq!(
+            (&joined["head"], &joined["after"], &joined["recovered"]),
+            (&json!(30), &json!(first - 1), &json!(true))
+        );
+        if first <= 30 {
+            assert_eq!(
+                late.bodies(31 - usize::try_from(first).unwrap()).await,
+                numbers(first..=30)
+            );
+        }
+    }
+    let mut late = Session::open(&server, 3, "eve").await;
+    late.join(json!({"room": "lobby", "history": 1})).await;
+    ann.say("lobby", 31, json!(31)).await;
+    assert_eq!(late.bodies(2).await, numbers(30..=31));
+}
+
+#[tokio::test]
+async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_messages_are_lost() {
+    let config = Config {
+        log_messages: 10,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    for number in 1..=30 {
+        ann.say("lobby", number, json!(number)).await;
+    }
+    let mut probe = Session::open(&server, 2, "bob").await;
+    let at_end = probe.join(json!({"room": "lobby"})).await;
+    let foreign = json!({"epoch": "0123456789abcdef", "offset": 25});
+    for (since, recovered, after) in [
+        (cursor(&at_end, 30), true, 30),
+        (cursor(&at_end, 25), true, 25),
+        (cursor(&at_end, 20), true, 20),
+        (cursor(&at_end, 19), false, 27),
+        (cursor(&at_end, 31), false, 27),
+        (foreign, false, 27),
+    ] {
+        let mut session = Session::open(&server, 3, "eve").await;
+        let joined = session
+            .join(json!({"room": "lobby", "since": since, "history": 3}))
+            .await;
+        assert_eq!(
+            (&joined["recovered"], &joined["after"]),
+            (&json!(recovered), &json!(after)),
+            "{since}"
+        );
+        ann.publish("elsewhere", 1, json!(0)).await;
+        assert_eq!(
+            session.bodies(30 - after).await,
+            numbers(u64::try_from(after).unwrap() + 1..=30),
+            "{since}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn history_is_read_backwards_page_by_page() {
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    for number in 1..=7 {
+        ann.say("lobby", number, json!(number)).await;
+    }
+    let mut pages = Vec::new();
+    let mut before = 8;
+    loop {
+        ann.send(&[json!({"history": {"room": "lobby", "before": before, "limit": 3}})])
+            .await;
+        let page = ann.expect("page").await;
+        let messages = page["messages"].as_array().unwrap();
+        before = messages[0]["offset"].as_u64().unwrap();
+        pages.push(
+            messages
+                .iter()
+                .map(|message| message["body"].as_u64().unwrap())
+                .collect::<Vec<_>>(),
+        );
+        if page["more"] == json!(false) {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![5, 6, 7], vec![2, 3, 4], vec![1]]);
+    ann.send(&[json!({"history": {"room": "nowhere", "before": 5, "limit": 3}})])
+        .await;
+    assert_eq!(ann.expect("page").await["messages"], json!([]));
+}
+
+#[tokio::test]
+async fn a_burst_reaches_session_members_as_lines_of_few_frames_and_is_acknowledged_with_few() {
+    const BURST: u64 = 100;
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    let mut bob = Session::member(&server, 2, "bob", "lobby").await;
+    bob.frames = 0;
+    ann.frames = 0;
+    let burst: Vec<_> = (1..=BURST)
+        .map(|number| publish("lobby", number, json!(number)))
+        .collect();
+    ann.send(&burst).await;
+    assert_eq!(bob.bodies(100).await, numbers(1..=BURST));
+    for number in 1..=BURST {
+        assert_eq!(ann.expect("ack").await["offset"], json!(number));
+    }
+    assert!(
+        bob.frames <= 3 && ann.frames <= 3,
+        "{} and {} frames",
+        bob.frames,
+        ann.frames
+    );
+}
+
+#[tokio::test]
+async fn a_room_that_is_left_sends_nothing_more_and_can_be_joined_again() {
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    let mut bob = Session::member(&server, 2, "bob", "lobby").await;
+    ann.say("lobby", 1, json!(1)).await;
+    let joined =
+        json!({"epoch": server.get("/rooms/lobby/messages", "").await.split("\"epoch\":\"").nth(1).unwrap()[..16]});
+    assert_eq!(bob.bodies(1).await, numbers(1..=1));
+    bob.send(&[json!({"leave": {"room": "lobby"}})]).await;
+    assert_eq!(bob.expect("left").await["room"], "lobby");
+    ann.say("lobby", 2, json!(2)).await;
+    let again = bob.join(json!({"room": "lobby", "since": cursor(&joined, 1)})).await;
+    assert_eq!(again["recovered"], true);
+    assert_eq!(bob.bodies(1).await, numbers(2..=2), "once, and after joined");
+}
+
+#[tokio::test]
+async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() {
+    let config = Config {
+        presence_grace: Duration::from_millis(200),
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby"})).await;
+    assert_eq!(
+        (&joined["users"], &joined["members"]),
+        (&json!(1), &json!([{"user": "ann"}]))
+    );
+    let first = Session::member(&server, 2, "bob", "lobby").await;
+    assert_eq!(
+        ann.expect("presence").await,
+        json!({"room": "lobby", "joined": [{"user": "bob"}], "left": []})
+    );
+    let second = Session::member(&server, 3, "bob", "lobby").await;
+    first.cut();
+    second.cut();
+    wait_for("both to be gone", || server.app.sockets().count() == 1).await;
+    let third = Session::member(&server, 2, "bob", "lobby").await;
+    let mut eve = Session::open(&server, 4, "eve").await;
+    let joined = eve.join(json!({"room": "lobby"})).await;
+    assert_eq!(
+        joined["members"],
+        json!([{"user": "ann"}, {"user": "bob"}, {"user": "eve"}])
+    );
+    assert_eq!(
+        ann.expect("presence").await["joined"],
+        json!([{"user": "eve"}]),
+        "the reconnect was no news"
+    );
+    third.cut();
+    let left = ann.expect("presence").await;
+    assert_eq!(left, json!({"room": "lobby", "joined": [], "left": [{"user": "bob"}]}));
+    assert_eq!(eve.expect("presence").await, left);
+}
+
+#[tokio::test]
+async fn a_signal_reaches_the_other_members_and_is_not_kept() {
+    let server = Server::start().await;
+    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
+    let mut bob = Session::member(&server, 2, "bob", "lobby").await;
+    ann.find("presence").await;
+    ann.send(&[json!({"signal": {"room": "lobby", "body": "typing"}})])
+        .await;
+    let signal = bob.expect("signal").await;
+    assert_eq!(
+        (&signal["from"]["user"], &signal["body"]),
+        (&json!("ann"), &json!("typing"))
+    );
+    // Both at once: each gets the other's and not its own.
+    ann.send(&[
+        json!({"signal": {"room": "lobby", "body": 1}}),
+        publish("lobby", 1, json!("x")),
+    ])
+    .await;
+    bob.send(&[
+        json!({"signal": {"room": "lobby", "body": 2}}),
+        publish("lobby", 1, json!("y")),
+    ])
+    .await;
+    assert_eq!(bob.find("signal").await["body"], 1);
+    assert_eq!(ann.find("signal").await["body"], 2);
+    let mut late = Session::open(&server, 3, "eve").await;
+    assert_eq!(late.join(json!({"room": "lobby", "history": 100})).await["head"], 2);
+    late.send(&[json!({"signal": {"room": "other", "body": 1}})]).await;
+    assert_eq!(late.find("error").await["code"], "not_joined");
+}
+
+#[tokio::test]
+async fn many_users_are_counted_and_only_some_of_them_listed() {
+    let config = Config {
+        max_listed_users: 2,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut members = Vec::new();
+    for number in 1..=4 {
+        members.push(Session::member(&server, number, &format!("user{number}"), "lobby").await);
+    }
+    let mut late = Session::open(&server, 9, "zoe").await;
+    let joined = late.join(json!({"room": "lobby"})).await;
+    assert_eq!(
+        (&joined["users"], joined["members"].as_array().unwrap().len()),
+        (&json!(5), 2)
+    );
+}
+
+#[tokio::test]
+async fn health_tells_of_the_log_and_of_sessions() {
+    let server = Server::start().await;
+    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
+    ann.say("lobby", 1, json!(1)).await;
+    ann.say("lobby", 1, json!(1)).await;
+    let health = server.get("/healthz", "").await;
+    let health: Value = serde_json::from_str(health.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let log = &health["log"];
+    assert_eq!(
+        (&log["rooms"], &log["messages"], &log["added"], &log["duplicates"]),
+        (&json!(1), &json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(
+        (&health["sessions_opened"], &health["sessions"]),
+        (&json!(1), &json!(1))
+    );
+}

@@ -1,0 +1,370 @@
+//! `/ws` when things go wrong: lost acks, cut and half-open sockets, slow members, floods, broken frames, a server that stops.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use support::{
+    Server, assert_contains, close_frame, frame,
+    session::{SUBPROTOCOL, Session, cursor, key, publish},
+    wait_for, within,
+};
+use talkback_server::Config;
+use tokio_tungstenite::tungstenite::Message;
+
+fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
+    range.map(|number| json!(number)).collect()
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_again_after_a_lost_ack_is_acknowledged_as_the_first_time_and_appears_once() {
+    let server = Server::start().await;
+    let mut member = Session::member(&server, 9, "eve", "lobby").await;
+    for number in 1..=20 {
+        let mut ann = Session::open(&server, 1, "ann").await;
+        ann.publish("lobby", number, json!(number)).await;
+        // It reached the log, but the ack does not reach the client.
+        assert_eq!(member.bodies(1).await, numbers(number..=number));
+        ann.cut();
+    }
+    let mut ann = Session::open(&server, 1, "ann").await;
+    let resent: Vec<_> = (11..=21)
+        .map(|number| publish("lobby", number, json!(number)))
+        .collect();
+    ann.send(&resent).await;
+    for number in 11..=21 {
+        let ack = ann.expect("ack").await;
+        assert_eq!((&ack["seq"], &ack["offset"]), (&json!(number), &json!(number)));
+    }
+    assert_eq!(member.bodies(1).await, numbers(21..=21), "nothing before it came twice");
+}
+
+#[tokio::test]
+async fn two_sockets_of_one_client_at_once_neither_reorder_nor_double_nor_lose() {
+    let server = Server::start().await;
+    let mut member = Session::member(&server, 9, "eve", "lobby").await;
+    let mut old = Session::open(&server, 1, "ann").await;
+    let mut new = Session::open(&server, 1, "ann").await;
+    old.say("lobby", 1, json!(1)).await;
+    new.send(&[
+        publish("lobby", 1, json!(1)),
+        publish("lobby", 2, json!(2)),
+        publish("lobby", 3, json!(3)),
+    ])
+    .await;
+    for offset in 1..=3 {
+        assert_eq!(new.expect("ack").await["offset"], offset);
+    }
+    // What the old socket still carried arrives late.
+    assert_eq!(old.say("lobby", 2, json!(2)).await["offset"], 2);
+    old.publish("lobby", 5, json!(5)).await;
+    let nack = old.expect("nack").await;
+    assert_eq!((&nack["seq"], &nack["code"]), (&json!(5), &json!("gap")));
+    assert!(nack["retry_after_ms"].is_u64(), "a gap is not for good: {nack}");
+    assert_eq!(new.say("lobby", 4, json!(4)).await["offset"], 4);
+    assert_eq!(old.say("lobby", 5, json!(5)).await["offset"], 5);
+    assert_eq!(member.bodies(5).await, numbers(1..=5));
+}
+
+#[tokio::test]
+async fn a_withdrawn_or_too_large_message_is_settled_and_the_next_one_goes_on() {
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    ann.say("lobby", 1, json!(1)).await;
+    for _ in 0..2 {
+        ann.publish("lobby", 2, json!("x".repeat(32 * 1024))).await;
+        let nack = ann.expect("nack").await;
+        assert_eq!((&nack["code"], nack.get("retry_after_ms")), (&json!("too_large"), None));
+    }
+    for _ in 0..2 {
+        ann.send(&[json!({"publish": {"room": "lobby", "seq": 3}})]).await;
+        assert_eq!(ann.expect("nack").await["code"], "withdrawn");
+    }
+    ann.publish("lobby", 3, json!("an old copy")).await;
+    assert_eq!(ann.expect("nack").await["code"], "withdrawn");
+    assert_eq!(ann.say("lobby", 4, json!(4)).await["offset"], 2);
+}
+
+#[tokio::test]
+async fn another_server_has_another_epoch_and_says_that_messages_are_lost() {
+    let first = Server::start().await;
+    let mut ann = Session::open(&first, 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby"})).await;
+    for number in 1..=5 {
+        ann.publish("lobby", number, json!(number)).await;
+    }
+    assert_eq!(ann.bodies(5).await, numbers(1..=5));
+    drop(first);
+    let second = Server::start().await;
+    let mut ann = Session::open(&second, 1, "ann").await;
+    let again = ann
+        .join(json!({"room": "lobby", "since": cursor(&joined, 5), "history": 10}))
+        .await;
+    assert_ne!(again["epoch"], joined["epoch"]);
+    assert_eq!(
+        (&again["recovered"], &again["head"], &again["after"]),
+        (&json!(false), &json!(0), &json!(0))
+    );
+    // A log that knows nothing of ann must not let a later message overtake one that is still to come.
+    ann.publish("lobby", 6, json!(6)).await;
+    assert_eq!(ann.find("nack").await["code"], "gap");
+    let goes_on = json!({"publish": {"room": "lobby", "seq": 6, "first": true, "body": 6}});
+    ann.send(&[goes_on]).await;
+    assert_eq!(ann.find("ack").await["offset"], 1);
+}
+
+#[tokio::test]
+async fn a_flood_is_slowed_down_first_and_cut_off_then() {
+    let config = Config {
+        session_frame_rate: 10,
+        session_frame_burst: 200,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    let flood: Vec<_> = (1..=300)
+        .map(|number| publish("lobby", number, json!(number)))
+        .collect();
+    ann.send(&flood).await;
+    let (mut acked, mut nacked) = (0, 0);
+    while acked + nacked < 300 {
+        let answer = ann.next().await;
+        if let Some(ack) = answer.get("ack") {
+            acked += 1;
+            assert_eq!(ack["seq"], acked);
+        } else {
+            nacked += 1;
+            assert!(answer["nack"]["retry_after_ms"].as_u64().is_some(), "{answer}");
+        }
+    }
+    assert!((100..=210).contains(&acked), "{acked} passed");
+    within("sending", async {
+        for _ in 0..50 {
+            if ann
+                .socket
+                .send(Message::text("{\"ping\":{}}\n".repeat(20)))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+    })
+    .await;
+    assert_eq!(ann.closed().await.0, 4429);
+    let mut other = Session::open(&server, 2, "bob").await;
+    assert_eq!(
+        other.say("lobby", 1, json!(1)).await["offset"],
+        acked + 1,
+        "the others notice nothing"
+    );
+}
+
+#[tokio::test]
+async fn broken_frames_close_with_4400_and_say_what_is_wrong_and_kinds_of_later_versions_are_skipped() {
+    let server = Server::start().await;
+    for (text, told) in [
+        ("hello", "line 1 is not a JSON object"),
+        (
+            "{\"ping\":{}}\n{\"publish\":{\"room\":\"a/b\",\"seq\":1,\"body\":1}}",
+            "line 2: bad publish",
+        ),
+        ("{\"publish\":{\"room\":\"a\",\"seq\":0,\"body\":1}}", "bad publish"),
+        (
+            "{\"publish\":{\"room\":\"a\",\"seq\":9007199254740992,\"body\":1}}",
+            "bad publish",
+        ),
+        ("{\"join\":{}}", "bad join"),
+        (
+            "{\"hello\":{\"client\":\"00000000000000000000000000000001\"}}",
+            "hello came twice",
+        ),
+    ] {
+        let mut session = Session::open(&server, 1, "ann").await;
+        session.send_text(text).await;
+        let (code, reason) = session.closed().await;
+        assert_eq!(code, 4400, "{text}: {reason}");
+        assert_contains(&reason, told);
+    }
+    for text in ["{\"ping\":{}}", "{\"hello\":{\"client\":\"short\"}}", "{\"hello\":{}}"] {
+        let mut session = Session::silent(&server).await;
+        session.send_text(text).await;
+        assert_eq!(session.closed().await.0, 4400, "{text}");
+    }
+    let mut session = Session::open(&server, 1, "ann").await;
+    session
+        .send_text("{\"wave\":{\"at\":1}}\n\n{\"ping\":{\"later\":true}}")
+        .await;
+    session.expect("pong").await;
+    assert_eq!(server.app.hub().engine().usage().rooms, 0);
+}
+
+#[tokio::test]
+async fn binary_frames_and_frames_that_are_too_large_close_and_what_came_before_is_answered() {
+    let server = Server::start().await;
+    let mut session = Session::open(&server, 1, "ann").await;
+    session.publish("lobby", 1, json!(1)).await;
+    within("sending", session.socket.send(Message::binary(vec![1])))
+        .await
+        .unwrap();
+    session.expect("ack").await;
+    assert_eq!(session.closed().await.0, 1003);
+    let mut session = Session::open(&server, 2, "ann").await;
+    session.send_text(&"x".repeat(64 * 1024 + 1)).await;
+    assert_eq!(session.closed().await.0, 1009);
+    let mut session = Session::open(&server, 3, "ann").await;
+    session.send_text(&"\n".repeat(2000)).await;
+    assert_eq!(session.closed().await.0, 1009);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_at_first_or_later_is_closed_with_4408() {
+    let config = Config {
+        hello_timeout: Duration::from_millis(100),
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(100),
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    assert_eq!(Session::silent(&server).await.closed().await.0, 4408);
+    // Its socket answers pings, as a browser does for a page that hangs, but the page itself says nothing.
+    let mut hangs = Session::open(&server, 1, "ann").await;
+    let (code, reason) = hangs.closed().await;
+    assert_eq!(code, 4408);
+    assert_contains(&reason, "nothing was heard");
+    let mut lives = Session::open(&server, 1, "ann").await;
+    for _ in 0..5 {
+        // `next` skips pings.
+        let ping = within("a ping", lives.socket.next()).await.unwrap().unwrap();
+        if ping.is_text() {
+            assert_contains(ping.to_text().unwrap(), "{\"ping\":{}}");
+            lives.send(&[json!({"pong": {}})]).await;
+        }
+    }
+    assert_eq!(server.app.sockets().count(), 1);
+}
+
+#[tokio::test]
+async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again() {
+    let config = Config {
+        ping_interval: Duration::from_millis(200),
+        ping_timeout: Duration::from_millis(100),
+        presence_grace: Duration::ZERO,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    // A client that vanished: its connection stays, and nothing ever comes back.
+    let mut gone = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let handshake = support::handshake("/ws").replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: talkback.v1\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut gone, handshake.as_bytes())
+        .await
+        .unwrap();
+    support::read_head(&mut gone).await;
+    let hello = format!(
+        "{{\"hello\":{{\"client\":\"{}\",\"name\":\"ann\"}}}}\n{{\"join\":{{\"room\":\"lobby\"}}}}",
+        key(1)
+    );
+    let hello = frame(0x81, hello.as_bytes());
+    tokio::io::AsyncWriteExt::write_all(&mut gone, &hello).await.unwrap();
+    wait_for("the member", || server.app.hub().rooms() == 1).await;
+    wait_for("the room to end", || server.app.hub().rooms() == 0).await;
+    assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 1);
+    drop(gone);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_asks_sessions_to_come_back_at_different_times() {
+    let config = Config {
+        reconnect_spread: Duration::from_secs(10),
+        ..Config::default()
+    };
+    let mut server = Server::with(config).await;
+    let mut sessions = Vec::new();
+    for number in 1..=20 {
+        sessions.push(Session::member(&server, number, "ann", "lobby").await);
+    }
+    let mut plain = server.connect("/echo").await;
+    server.stop();
+    let mut times = Vec::new();
+    for session in &mut sessions {
+        let (code, reason) = session.closed().await;
+        assert_eq!(code, 1012);
+        let reason: Value = serde_json::from_str(&reason).unwrap();
+        times.push(reason["retry_after_ms"].as_u64().unwrap());
+    }
+    assert_eq!(close_frame(&mut plain).await.0, 1001);
+    times.sort_unstable();
+    times.dedup();
+    assert!(
+        times.len() > 10 && times.iter().all(|time| *time <= 10_000),
+        "{times:?}"
+    );
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn rooms_and_members_are_bounded_and_a_session_is_told_by_an_error_and_stays() {
+    let config = Config {
+        max_session_rooms: 2,
+        max_room_members: 1,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 1, "ann", "a").await;
+    ann.join(json!({"room": "b"})).await;
+    let mut bob = Session::open(&server, 2, "bob").await;
+    for (session, room, code) in [(&mut ann, "c", "too_many_rooms"), (&mut bob, "a", "room_full")] {
+        session.send(&[json!({"join": {"room": room}})]).await;
+        let error = session.expect("error").await;
+        assert_eq!(
+            (&error["code"], &error["room"], &error["frame"]),
+            (&json!(code), &json!(room), &json!("join"))
+        );
+    }
+    ann.send(&[json!({"join": {"room": "a"}})]).await;
+    assert_eq!(ann.expect("error").await["code"], "already_joined");
+    ann.cut();
+    wait_for("her rooms to end", || server.app.hub().rooms() == 0).await;
+    bob.join(json!({"room": "a"})).await;
+}
+
+#[tokio::test]
+async fn what_is_published_over_http_reaches_members_in_the_one_order_of_the_log() {
+    let config = Config {
+        publish_key: Some("0123456789abcdef".parse().unwrap()),
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 1, "ann", "todo").await;
+    for number in 1..=20_u64 {
+        if number % 2 == 0 {
+            ann.publish("todo", number / 2, json!(number)).await;
+            assert_eq!(ann.find("ack").await["offset"], number);
+        } else {
+            let body = number.to_string();
+            let request = format!(
+                "POST /rooms/todo/messages HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\
+                 Authorization: Bearer 0123456789abcdef\r\n\r\n{body}",
+                body.len()
+            );
+            assert_contains(&server.raw(&request).await, "201 Created");
+        }
+    }
+    let mut late = Session::open(&server, 2, "bob").await;
+    late.join(json!({"room": "todo", "history": 100})).await;
+    assert_eq!(late.bodies(20).await, numbers(1..=20));
+}
+
+#[tokio::test]
+async fn a_draining_server_closes_a_session_that_was_just_upgraded_too() {
+    let server = Server::start().await;
+    let mut session = Session::open(&server, 1, "ann").await;
+    let (_, (code, _)) = tokio::join!(server.app.sockets().drain(Duration::ZERO), session.closed());
+    assert_eq!(code, 1012);
+    assert!(
+        server.try_connect("/ws", &[SUBPROTOCOL]).await.is_err(),
+        "no new one is taken"
+    );
+}
