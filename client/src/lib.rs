@@ -40,7 +40,37 @@
 //! normal close that never happened, has no bound on what it receives, and offers neither `bufferedAmount` nor a way to close
 //! after `split`.
 
+#[cfg(feature = "session")]
+mod client;
+#[cfg(feature = "session")]
+mod driver;
+#[cfg(feature = "session")]
+mod runtime;
 mod socket;
+#[cfg(feature = "test-util")]
+pub mod test_util;
+#[cfg(feature = "session")]
+mod transport;
+mod waiters;
+#[cfg(feature = "yew")]
+pub mod yew;
+
+/// Names, numbers and states that the session's types are made of.
+#[cfg(feature = "session")]
+pub use talkback_protocol::{
+    Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
+    message::{Author, Member},
+    session::client::{
+        BackoffConfig, Cause, ClientConfig, DeliveryState, FailReason, JoinedRoom, OutboxConfig, PageError, Status,
+        StopReason, SuspendReason,
+    },
+};
+
+#[cfg(feature = "session")]
+pub use client::{
+    Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxBounds, Incoming, JoinOptions,
+    OutboxStorage, Received, Restored, Room, RoomSender,
+};
 
 pub use socket::{
     Binary, BinaryType, CloseEvent, ConnectError, EventGuard, Inbound, InboundOverflow, Message, Options, Outbound,

@@ -13,7 +13,6 @@ mod polling;
 mod shared;
 mod state;
 mod text;
-mod waiters;
 
 use std::{
     fmt,
@@ -27,9 +26,11 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use talkback_protocol::close::CloseError;
 
+use crate::waiters::Waiter;
 use shared::Shared;
-use waiters::Waiter;
 
+#[cfg(feature = "session")]
+pub(crate) use address::resolve;
 pub use binary::Binary;
 pub use error::{ConnectError, SendError, SendErrorKind};
 pub use events::EventGuard;

@@ -6,8 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
-use talkback_client::{ConnectError, Options, Socket};
+use futures_util::{SinkExt, StreamExt};
+use talkback_client::{Client, ConnectError, Event, JoinOptions, Options, Socket};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 use support::{connect_with, echo, faults, recorded, server, unique, within};
@@ -39,4 +39,24 @@ async fn a_worker_drops_its_socket_with_1000() {
 fn a_fragment_is_refused_in_a_worker_too() {
     let refused = Socket::new("ws://127.0.0.1/#", &Options::default());
     assert!(matches!(refused, Err(ConnectError::Fragment { .. })));
+}
+
+/// Without a document there is less of the page's life to listen to, and no storage.
+#[wasm_bindgen_test]
+async fn a_worker_has_rooms() {
+    let client = Client::builder(&server("/ws")).build().unwrap();
+    let mut room = client.join::<String>("rooms-worker", &JoinOptions::default()).unwrap();
+    assert!(matches!(within("joined", room.next()).await, Some(Event::Joined(_))));
+    let delivery = room.send(&"hello".to_owned()).await.unwrap();
+    let acked = within("an acknowledgement", delivery).await.unwrap();
+    let Some(Event::Message(message)) = within("the message", room.next()).await else {
+        panic!("something else")
+    };
+    assert_eq!((message.offset, message.own), (acked.offset, true));
+    let global: web_sys::EventTarget = wasm_bindgen::JsCast::unchecked_into(js_sys::global());
+    global.dispatch_event(&web_sys::Event::new("offline").unwrap()).unwrap();
+    global.dispatch_event(&web_sys::Event::new("online").unwrap()).unwrap();
+    within("an acknowledgement", room.send(&"again".to_owned()).await.unwrap())
+        .await
+        .unwrap();
 }

@@ -7,7 +7,7 @@ use super::error::ConnectError;
 /// Resolves an address as the [standard](https://websockets.spec.whatwg.org/#dom-websocket-websocket) does, against the page's base
 /// URL and with http turned into ws, so that browsers that do not know this yet behave the same. A fragment and mixed content
 /// are refused before the browser is asked.
-pub(super) fn resolve(url: &str) -> Result<String, ConnectError> {
+pub(crate) fn resolve(url: &str) -> Result<String, ConnectError> {
     check_fragment(url)?;
     let invalid = |reason: String| ConnectError::InvalidUrl {
         url: url.into(),

@@ -7,10 +7,11 @@ use std::{
 
 use gloo_timers::callback::Timeout;
 
+use crate::waiters::Waiter;
+
 use super::{
     CloseEvent, ConnectError, InboundOverflow, Message, ReadyState, SendErrorKind,
     shared::{GaveUp, Shared},
-    waiters::Waiter,
 };
 
 impl Shared {

@@ -11,13 +11,14 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Event, MessageEvent, WebSocket};
 
+use crate::waiters::Waiters;
+
 use super::{
     CloseEvent, ConnectError, EventGuard, Message, Options, ReadyState, SendErrorKind, address,
     events::Listeners,
     inbound::{Pushed, Queue},
     options::{check_protocols, is_agreed, timeout_millis},
     outbound::Gate,
-    waiters::Waiters,
 };
 
 /// One WebSocket and everything that waits for it. Its handles own it; the browser's closures reach it weakly, so the last

@@ -13,30 +13,15 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
-    Record, connect, connect_with, echo, faults, recorded, server, turn, unique, until, until_connections, within,
+    Record, connect, connect_with, echo, faults, recorded, references, server, turn, unique, until, until_connections,
+    until_references, within,
 };
-
-/// Every closure and every browser object that Rust holds is one live reference.
-fn references() -> u32 {
-    wasm_bindgen::externref_heap_live_count()
-}
 
 /// The references before a test, after the first socket made those that all sockets share.
 async fn references_before() -> u32 {
     drop(connect(&server("/echo")).await);
     turn().await;
     references()
-}
-
-/// Waits without holding references of its own, as a deadline would.
-async fn until_references(before: u32) {
-    for _ in 0..5_000 {
-        if references() <= before {
-            return;
-        }
-        turn().await;
-    }
-    panic!("{} references became {}", before, references());
 }
 
 fn wasm_memory() -> u32 {

@@ -24,7 +24,7 @@ const DEADLINE_MS: u32 = 20_000;
 
 /// The runner puts the real server one port above the test page and the fault service two above. A worker has no port in its
 /// `location`, only the origin of its page.
-fn port(above: u16) -> u16 {
+pub(crate) fn port(above: u16) -> u16 {
     let origin = Reflect::get(&js_sys::global(), &"origin".into())
         .unwrap()
         .as_string()
@@ -161,6 +161,22 @@ pub(crate) fn with_global<T>(name: &str, value: &JsValue, action: impl FnOnce() 
     let outcome = action();
     assert!(Reflect::set(&global, &name, &own).unwrap());
     outcome
+}
+
+/// Every closure and every browser object that Rust holds is one live reference.
+pub(crate) fn references() -> u32 {
+    wasm_bindgen::externref_heap_live_count()
+}
+
+/// Waits without holding references of its own, as a deadline would.
+pub(crate) async fn until_references(before: u32) {
+    for _ in 0..5_000 {
+        if references() <= before {
+            return;
+        }
+        turn().await;
+    }
+    panic!("{} references became {}", before, references());
 }
 
 /// Lets the browser deliver what is due.

@@ -8,14 +8,14 @@ type Slot = RefCell<Option<Waker>>;
 
 /// The tasks that wait for one thing. Any number may; one that stops waiting leaves nothing behind.
 #[derive(Default)]
-pub(super) struct Waiters(RefCell<Vec<Weak<Slot>>>);
+pub(crate) struct Waiters(RefCell<Vec<Weak<Slot>>>);
 
 /// One waiting task's place in one [`Waiters`]; dropping it gives the place up.
 #[derive(Default)]
-pub(super) struct Waiter(Rc<Slot>);
+pub(crate) struct Waiter(Rc<Slot>);
 
 impl Waiters {
-    pub(super) fn wait(&self, waiter: &Waiter, context: &Context<'_>) {
+    pub(crate) fn wait(&self, waiter: &Waiter, context: &Context<'_>) {
         let former = waiter.0.replace(Some(context.waker().clone()));
         if former.is_none() {
             let mut slots = self.0.borrow_mut();
@@ -24,7 +24,7 @@ impl Waiters {
         }
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // A woken task may run at once and wait again, so nothing stays borrowed.
         for slot in self.0.take() {
             let waker = slot.upgrade().and_then(|slot| slot.take());

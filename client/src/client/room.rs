@@ -1,0 +1,258 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    marker::PhantomData,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use serde::{Serialize, de::DeserializeOwned};
+use talkback_protocol::{
+    Body, BodyError, Cursor, Offset, RoomName,
+    message::{Author, Member},
+    session::client::{Input, PageError},
+};
+
+use super::{Client, Delivery, Event, History, InboxBounds, Received, Want};
+use crate::{driver::Handle, waiters::Waiter};
+
+/// How to join a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// The last message that the application has: what follows it comes. From [`Room::cursor`], or from the server together with
+    /// state that was loaded over HTTP.
+    pub since: Option<Cursor>,
+    /// How many of the newest messages to get when there is no `since`, or when what follows it is gone: 50 by default. A server gives
+    /// 100 at most unless it is configured otherwise; [`RoomSender::history`] has older ones.
+    pub history: u32,
+    /// The bounds of what was received and not read yet.
+    pub inbox: InboxBounds,
+}
+
+impl Default for JoinOptions {
+    fn default() -> Self {
+        Self {
+            since: None,
+            history: 50,
+            inbox: InboxBounds::default(),
+        }
+    }
+}
+
+/// A member of a room: a `Stream` of [`Event`]s, and by its [`RoomSender`] the way to send. Dropping it leaves the room, unless
+/// another `Room` of the same client is in it.
+///
+/// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], as soon as there is a connection. Then every message
+/// of the room comes once, in the order of the room's log, whatever happens to the connection; or [`Event::Reset`] says that the log
+/// has dropped some. The stream ends after [`Event::Left`] and [`Event::Refused`].
+///
+/// What is not read is bounded by [`JoinOptions::inbox`], see there; a reader that is slow, or stops for a while, loses nothing that
+/// the room's log still has.
+///
+/// # Cancel safety
+/// Polling it is cancel safe: an event is taken whole.
+#[must_use = "dropping it leaves the room"]
+pub struct Room<T> {
+    sender: RoomSender<T>,
+    handle: Rc<Handle>,
+    waiter: Waiter,
+}
+
+impl<T> Room<T> {
+    pub(super) fn join(client: Client, name: RoomName, options: &JoinOptions) -> Self {
+        let want = Want {
+            since: options.since.clone(),
+            history: options.history,
+        };
+        let handle = client.driver().join(&name, want, options.inbox);
+        Self {
+            sender: RoomSender::new(client, name),
+            handle,
+            waiter: Waiter::default(),
+        }
+    }
+
+    /// The last message that was taken out of this stream, to join with it later. `None` before the first event.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.handle.taken()
+    }
+
+    /// A handle to send with; it may be cloned and outlive this one.
+    #[must_use]
+    pub fn sender(&self) -> &RoomSender<T> {
+        &self.sender
+    }
+
+    /// Leaves the room, as dropping does.
+    pub fn leave(self) {}
+}
+
+impl<T> std::ops::Deref for Room<T> {
+    type Target = RoomSender<T>;
+
+    /// A room sends as its [`Room::sender`] does.
+    fn deref(&self) -> &RoomSender<T> {
+        &self.sender
+    }
+}
+
+impl<T: DeserializeOwned> Stream for Room<T> {
+    type Item = Event<T>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event<T>>> {
+        let Self { sender, handle, waiter } = &*self;
+        let next = sender.client.driver().poll_room(&sender.name, handle, waiter, context);
+        next.map(|event| Some(Event::read(event?, |from| sender.is_own(from))))
+    }
+}
+
+impl<T> Drop for Room<T> {
+    fn drop(&mut self) {
+        self.sender.client.driver().release(&self.sender.name, &self.handle);
+    }
+}
+
+impl<T> fmt::Debug for Room<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("name", &self.sender.name)
+            .field("cursor", &self.cursor())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends to a room. A cheap handle that may be cloned; it keeps the session alive, but not the membership.
+pub struct RoomSender<T> {
+    client: Client,
+    name: RoomName,
+    types: PhantomData<fn(T)>,
+}
+
+impl<T> RoomSender<T> {
+    pub(super) fn new(client: Client, name: RoomName) -> Self {
+        Self {
+            client,
+            name,
+            types: PhantomData,
+        }
+    }
+
+    /// The room's name.
+    #[must_use]
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// The session it belongs to.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a message; the [`Delivery`] tells how far it got. Messages of one task arrive in the order they were sent.
+    ///
+    /// Waits while the outbox is full. It does not wait for the network, and needs neither a connection nor a membership: what is
+    /// sent goes out as soon as it can.
+    ///
+    /// A request that wants an answer in time is one line: `timeout(room.send(&request).await?).await`, with a timeout like
+    /// `gloo_timers::future::TimeoutFuture` in a `select`; dropping the delivery does not take the message back.
+    ///
+    /// # Errors
+    /// [`BodyError`] if the message has no JSON form.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready sends nothing, unless the outbox took the message in that very moment.
+    pub async fn send(&self, message: &T) -> Result<Delivery, BodyError>
+    where
+        T: Serialize,
+    {
+        self.client.publish_in_turn(&self.name, message).await
+    }
+
+    /// Sends a message without waiting: if the outbox is full, the delivery fails with
+    /// [`FailReason::OutboxFull`](crate::FailReason::OutboxFull). For event handlers.
+    ///
+    /// # Errors
+    /// [`BodyError`] if the message has no JSON form.
+    pub fn try_send(&self, message: &T) -> Result<Delivery, BodyError>
+    where
+        T: Serialize,
+    {
+        self.client.publish(&self.name, message)
+    }
+
+    /// Tells the other members something that is not kept, like "is typing". It may get lost: while there is no connection and no
+    /// membership, it is dropped.
+    ///
+    /// # Errors
+    /// [`BodyError`] if it has no JSON form.
+    pub fn signal(&self, signal: &(impl Serialize + ?Sized)) -> Result<(), BodyError> {
+        let body = Body::of(signal)?;
+        self.client.driver().input(Input::Signal {
+            room: self.name.clone(),
+            body,
+        });
+        Ok(())
+    }
+
+    /// The users in the room, sorted, as of the last event that came from the server; a reader that is behind sees them earlier than
+    /// the events. Empty before the room is joined.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.client.driver().members(&self.name).unwrap_or_default()
+    }
+
+    /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer;
+    /// [`History::more`] says whether there are any. Works without a membership if the server allows it, and waits for a connection.
+    ///
+    /// # Errors
+    /// [`PageError`] says why there is no page.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the page.
+    pub async fn history(&self, before: Offset, limit: u32) -> Result<History<T>, PageError>
+    where
+        T: DeserializeOwned,
+    {
+        let slot = self.client.driver().history(self.name.clone(), before, limit);
+        let waiter = Waiter::default();
+        let page = poll_fn(|context| slot.poll(&waiter, context)).await?;
+        let messages = page.messages.into_iter();
+        Ok(History {
+            epoch: page.epoch,
+            messages: messages
+                .map(|message| Received::read(message, |from| self.is_own(from)))
+                .collect(),
+            more: page.more,
+        })
+    }
+
+    fn is_own(&self, from: &Author) -> bool {
+        self.client
+            .driver()
+            .sender()
+            .is_some_and(|sender| sender == from.sender)
+    }
+}
+
+impl<T> Clone for RoomSender<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.client.clone(), self.name.clone())
+    }
+}
+
+impl<T> PartialEq for RoomSender<T> {
+    /// Whether they send to the same room of the same session.
+    fn eq(&self, other: &Self) -> bool {
+        self.client == other.client && self.name == other.name
+    }
+}
+
+impl<T> fmt::Debug for RoomSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RoomSender").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,452 @@
+//! Drives one session: inputs one at a time into [`ClientSession`], its outputs to the transport, the timer, the rooms and whoever
+//! waits. It decides nothing about connections; the session does.
+//!
+//! Anything may call in at any moment, also from inside a callback or a waker that the driver itself runs: an input that comes
+//! while another one is carried out waits in a queue, and nothing stays borrowed while foreign code runs. The browser's closures
+//! reach the driver weakly, so dropping the last handle ends everything.
+
+mod pages;
+mod rooms;
+mod store;
+
+use std::{
+    any::Any,
+    cell::{Cell, OnceCell, RefCell},
+    collections::{HashMap, VecDeque},
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use talkback_protocol::{
+    Body, ClientKey, Moment, RoomName, SenderId, close,
+    session::client::{
+        ClientConfig, ClientSession, DeliveryState, FailReason, Generation, Input, Output, Snapshot, Status,
+        StopReason, Tag,
+    },
+};
+
+use crate::{
+    client::{Delivery, Fault, Restored, Slot, Watched},
+    runtime::{LocalFuture, Runtime},
+    transport::{Connection, Events, Transport},
+    waiters::{Waiter, Waiters},
+};
+
+pub(crate) use rooms::Handle;
+pub(crate) use store::{Keep, Left, Store};
+
+/// Asks the application for a token.
+pub(crate) type TokenProvider = Box<dyn Fn() -> LocalFuture<Option<String>>>;
+/// Tells the application what concerns nothing it waits for.
+pub(crate) type OnFault = Box<dyn Fn(Fault)>;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) config: ClientConfig,
+    pub(crate) transport: Rc<dyn Transport>,
+    pub(crate) runtime: Rc<dyn Runtime>,
+    pub(crate) token: Option<TokenProvider>,
+    pub(crate) on_fault: Option<OnFault>,
+    pub(crate) keep: Option<Keep>,
+}
+
+pub(crate) struct Driver {
+    me: Weak<Self>,
+    transport: Rc<dyn Transport>,
+    runtime: Rc<dyn Runtime>,
+    token: Option<TokenProvider>,
+    on_fault: Option<OnFault>,
+    /// Not there until the store was opened; inputs wait for it.
+    session: RefCell<Option<ClientSession>>,
+    sender: OnceCell<SenderId>,
+    inputs: RefCell<VecDeque<Input>>,
+    busy: Cell<bool>,
+    connection: RefCell<Option<(Generation, Box<dyn Connection>)>>,
+    /// The time the runtime was asked to wake at.
+    alarm: Cell<Option<Duration>>,
+    token_task: RefCell<Option<LocalFuture<Option<String>>>>,
+    store: RefCell<Option<Store>>,
+    next_tag: Cell<Tag>,
+    deliveries: RefCell<HashMap<Tag, Rc<Slot>>>,
+    restored: RefCell<Vec<Restored>>,
+    pages: pages::Pages,
+    rooms: rooms::Rooms,
+    pub(crate) status: Rc<Watched<Status>>,
+    /// Wait for the store to be opened, or for room in the outbox.
+    patient: Waiters,
+    /// How many times there was room again.
+    reliefs: Cell<u64>,
+    watching: RefCell<Option<Box<dyn Any>>>,
+}
+
+impl Driver {
+    /// Starts a session and connects.
+    pub(crate) fn start(parts: Parts) -> Rc<Self> {
+        let Parts { config, keep, .. } = parts;
+        let driver = Rc::new_cyclic(|me| Self {
+            me: me.clone(),
+            transport: parts.transport,
+            runtime: parts.runtime,
+            token: parts.token,
+            on_fault: parts.on_fault,
+            session: RefCell::default(),
+            sender: OnceCell::new(),
+            inputs: RefCell::default(),
+            busy: Cell::default(),
+            connection: RefCell::default(),
+            alarm: Cell::default(),
+            token_task: RefCell::default(),
+            store: RefCell::default(),
+            next_tag: Cell::new(1),
+            deliveries: RefCell::default(),
+            restored: RefCell::default(),
+            pages: pages::Pages::default(),
+            rooms: rooms::Rooms::default(),
+            status: Watched::new(Status::Stopped(StopReason::NotStarted)),
+            patient: Waiters::default(),
+            reliefs: Cell::default(),
+            watching: RefCell::default(),
+        });
+        let watching = driver.runtime.watch(&driver.me);
+        driver.watching.replace(Some(watching));
+        driver.input(Input::Connect);
+        match keep {
+            None => driver.begin(config, None, None),
+            Some(keep) => {
+                let me = driver.me.clone();
+                driver.runtime.spawn(Box::pin(async move {
+                    let opened = keep.open().await;
+                    let Some(driver) = me.upgrade() else { return };
+                    match opened {
+                        Ok((store, left)) => driver.begin(config, Some(store), left),
+                        Err(reason) => {
+                            driver
+                                .runtime
+                                .warn(&format!("talkback: the outbox is not kept: {reason}"));
+                            driver.begin(config, None, None);
+                        }
+                    }
+                }));
+            }
+        }
+        driver
+    }
+
+    fn begin(&self, mut config: ClientConfig, store: Option<Store>, left: Option<Left>) {
+        config.keep = store.is_some();
+        self.store.replace(store);
+        let session = match left {
+            Some(Left { snapshot, elapsed }) => {
+                self.adopt(&snapshot);
+                ClientSession::restore(config, snapshot, elapsed, self.runtime.now())
+            }
+            None => {
+                let mut bytes = [0; 16];
+                self.runtime.random(&mut bytes);
+                let key = ClientKey::from_random(bytes);
+                let _ = self.sender.set(key.sender());
+                ClientSession::new(config, key)
+            }
+        };
+        if let (Some(store), Some(sender)) = (&*self.store.borrow(), self.sender.get()) {
+            store.owned_by(sender);
+        }
+        self.session.replace(Some(session));
+        self.carry_on();
+        self.patient.wake();
+    }
+
+    /// Gives the application deliveries for the messages that an earlier page left behind.
+    fn adopt(&self, snapshot: &Snapshot) {
+        let _ = self.sender.set(snapshot.key.sender());
+        for room in &snapshot.rooms {
+            for pending in &room.pending {
+                let (Some(tag), Some(body)) = (pending.tag, &pending.body) else {
+                    continue;
+                };
+                self.next_tag.set(self.next_tag.get().max(tag + 1));
+                let slot = Slot::at(DeliveryState::Queued);
+                self.deliveries.borrow_mut().insert(tag, slot.clone());
+                self.restored.borrow_mut().push(Restored {
+                    room: room.room.clone(),
+                    body: body.clone(),
+                    delivery: Delivery::new(slot),
+                });
+            }
+        }
+    }
+
+    /// Feeds the session, now or as soon as what is being carried out is done.
+    pub(crate) fn input(&self, input: Input) {
+        self.inputs.borrow_mut().push_back(input);
+        self.carry_on();
+    }
+
+    /// The timer fired.
+    pub(crate) fn tick(&self) {
+        self.alarm.set(None);
+        self.input(Input::Tick);
+    }
+
+    /// Something happened to the page.
+    pub(crate) fn page(&self, input: Input) {
+        let leaving = matches!(input, Input::Suspend);
+        self.input(input);
+        if leaving {
+            // A page may never run again after this, and its record may have been taken for a copy, see `Store`.
+            self.save();
+        }
+    }
+
+    /// A connection ended by itself.
+    pub(crate) fn disconnected(&self, generation: Generation) {
+        let ended = {
+            let mut connection = self.connection.borrow_mut();
+            connection.take_if(|(current, _)| *current == generation)
+        };
+        drop(ended);
+    }
+
+    /// Publishes a message; its delivery begins at once, unless the session is busy.
+    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<Slot> {
+        let tag = self.tag();
+        let slot = Rc::new(Slot::default());
+        self.deliveries.borrow_mut().insert(tag, slot.clone());
+        self.input(Input::Publish { room, body, tag });
+        slot
+    }
+
+    /// Waits until the session takes messages at all; before that, an outbox may still be on its way from the store.
+    pub(crate) async fn ready(&self) {
+        let waiter = Waiter::default();
+        poll_fn(|context| {
+            if self.session.borrow().is_some() {
+                return Poll::Ready(());
+            }
+            self.patient.wait(&waiter, context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// How many times the outbox had room again so far.
+    pub(crate) fn reliefs(&self) -> u64 {
+        self.reliefs.get()
+    }
+
+    /// Waits until the outbox had room again since.
+    pub(crate) async fn relieved(&self, since: u64) {
+        let waiter = Waiter::default();
+        poll_fn(|context| {
+            if self.reliefs.get() != since {
+                return Poll::Ready(());
+            }
+            self.patient.wait(&waiter, context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.runtime.now()
+    }
+
+    pub(crate) fn sender(&self) -> Option<SenderId> {
+        self.sender.get().cloned()
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.store.borrow().is_some()
+    }
+
+    pub(crate) fn take_restored(&self) -> Vec<Restored> {
+        self.restored.take()
+    }
+
+    fn tag(&self) -> Tag {
+        self.next_tag.replace(self.next_tag.get() + 1)
+    }
+
+    fn carry_on(&self) {
+        if self.session.borrow().is_none() || self.busy.replace(true) {
+            return;
+        }
+        loop {
+            let Some(input) = self.inputs.borrow_mut().pop_front() else {
+                break;
+            };
+            let moment = self.moment();
+            if let Some(session) = &mut *self.session.borrow_mut() {
+                session.handle(moment, input);
+            }
+            while let Some(output) = self.output() {
+                self.carry_out(output);
+            }
+        }
+        self.busy.set(false);
+        self.set_alarm();
+    }
+
+    fn output(&self) -> Option<Output> {
+        self.session.borrow_mut().as_mut()?.poll_output()
+    }
+
+    fn moment(&self) -> Moment {
+        let mut bits = [0; 8];
+        self.runtime.random(&mut bits);
+        Moment {
+            now: self.runtime.now(),
+            random: u64::from_le_bytes(bits),
+        }
+    }
+
+    /// Only an earlier time needs another timer: an alarm that comes too early is a harmless tick, after which the right time is set.
+    fn set_alarm(&self) {
+        let next = self.session.borrow().as_ref().and_then(ClientSession::next_timeout);
+        if let Some(next) = next
+            && self.alarm.get().is_none_or(|alarm| next < alarm)
+        {
+            self.alarm.set(Some(next));
+            self.runtime.wake_at(next, &self.me);
+        }
+    }
+
+    fn carry_out(&self, output: Output) {
+        match output {
+            Output::Connect { generation } => {
+                let connection = self.transport.open(Events::new(self.me.clone(), generation));
+                let former = self
+                    .connection
+                    .replace(connection.map(|connection| (generation, connection)));
+                drop(former);
+            }
+            Output::Transmit { generation, text } => self.transmit(generation, text),
+            Output::Disconnect {
+                generation,
+                code,
+                reason,
+            } => {
+                let connection = {
+                    let mut connection = self.connection.borrow_mut();
+                    connection.take_if(|(current, _)| *current == generation)
+                };
+                if let Some((_, connection)) = connection {
+                    connection.close(code, &reason);
+                }
+            }
+            Output::TokenWanted => self.ask_for_token(),
+            Output::Save => self.save(),
+            Output::Status(status) => self.status.set(status),
+            Output::Room { room, event } => self.room_event(&room, event),
+            Output::Delivery { tag, state } => {
+                let slot = if state.is_final() {
+                    self.deliveries.borrow_mut().remove(&tag)
+                } else {
+                    self.deliveries.borrow().get(&tag).cloned()
+                };
+                if let Some(slot) = slot {
+                    slot.step(state);
+                }
+            }
+            Output::OutboxHasRoom => {
+                self.reliefs.set(self.reliefs.get() + 1);
+                self.patient.wake();
+            }
+            Output::Page { tag, result } => self.page_came(tag, result),
+            Output::Fault { code, message, room } => {
+                let fault = Fault { code, message, room };
+                match &self.on_fault {
+                    Some(on_fault) => on_fault(fault),
+                    None => self.runtime.warn(&format!("talkback: {fault}")),
+                }
+            }
+        }
+    }
+
+    fn transmit(&self, generation: Generation, text: String) {
+        let failed = match &*self.connection.borrow() {
+            Some((current, connection)) if *current == generation => connection.send(text).err(),
+            _ => None,
+        };
+        if let Some(reason) = failed {
+            self.disconnected(generation);
+            self.input(Input::Closed {
+                generation,
+                code: close::ABNORMAL,
+                reason,
+            });
+        }
+    }
+
+    fn save(&self) {
+        let session = self.session.borrow();
+        let mut store = self.store.borrow_mut();
+        if let (Some(session), Some(kept)) = (&*session, &*store)
+            && let Err(reason) = kept.save(session.snapshot())
+        {
+            self.runtime
+                .warn(&format!("talkback: the outbox is not kept any more: {reason}"));
+            *store = None;
+        }
+    }
+
+    /// The future lives in the driver, so that it ends with it; the task that polls it is only a shell.
+    fn ask_for_token(&self) {
+        let Some(provider) = &self.token else {
+            return self.input(Input::Token(None));
+        };
+        let future = provider();
+        self.token_task.replace(Some(future));
+        let me = self.me.clone();
+        let shell = poll_fn(move |context| match me.upgrade() {
+            Some(driver) => driver.poll_token(context),
+            None => Poll::Ready(()),
+        });
+        self.runtime.spawn(Box::pin(shell));
+    }
+
+    fn poll_token(&self, context: &mut Context<'_>) -> Poll<()> {
+        // Taken out, because the application's code runs inside and may do anything to the client.
+        let Some(mut future) = self.token_task.take() else {
+            return Poll::Ready(());
+        };
+        match Pin::new(&mut future).poll(context) {
+            Poll::Ready(token) => {
+                self.input(Input::Token(token));
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                let newer = self.token_task.borrow().is_some();
+                if !newer {
+                    self.token_task.replace(Some(future));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Stops the session, so that what is kept says the same as the deliveries: what failed here is not sent by a later page.
+    fn drop(&mut self) {
+        let moment = self.moment();
+        // Whatever is told now goes no further.
+        self.busy.set(true);
+        if let Some(session) = self.session.get_mut() {
+            session.handle(moment, Input::Stop);
+        }
+        while let Some(output) = self.output() {
+            self.carry_out(output);
+        }
+        self.save();
+        // Nobody may wait for ever for something that cannot come any more.
+        for (_, slot) in self.deliveries.take() {
+            slot.step(DeliveryState::Failed(FailReason::Stopped));
+        }
+        self.pages.end();
+        self.status.end();
+    }
+}

@@ -1,0 +1,118 @@
+//! Pages of history: some are asked for by the application, some by a handle that reads on from the log.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+};
+
+use talkback_protocol::{
+    Offset, RoomName,
+    session::client::{HistoryPage, Input, PageError, Tag},
+};
+
+use super::{Driver, rooms::Handle};
+use crate::{
+    client::PageWanted,
+    waiters::{Waiter, Waiters},
+};
+
+/// The pages that are asked for.
+#[derive(Default)]
+pub(super) struct Pages(RefCell<HashMap<Tag, Asker>>);
+
+enum Asker {
+    Application(Weak<PageSlot>),
+    Handle {
+        room: RoomName,
+        handle: Weak<Handle>,
+        wanted: PageWanted,
+    },
+}
+
+/// A page on its way to the application.
+#[derive(Default)]
+pub(crate) struct PageSlot {
+    result: RefCell<Option<Result<HistoryPage, PageError>>>,
+    waiting: Waiters,
+}
+
+impl PageSlot {
+    pub(crate) fn poll(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Result<HistoryPage, PageError>> {
+        match self.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                self.waiting.wait(waiter, context);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn put(&self, result: Result<HistoryPage, PageError>) {
+        self.result.replace(Some(result));
+        self.waiting.wake();
+    }
+}
+
+impl Pages {
+    pub(super) fn end(&self) {
+        for (_, asker) in self.0.take() {
+            if let Asker::Application(slot) = asker
+                && let Some(slot) = slot.upgrade()
+            {
+                slot.put(Err(PageError::Stopped));
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Asks for the newest `limit` messages before an offset.
+    pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Rc<PageSlot> {
+        let slot = Rc::new(PageSlot::default());
+        self.ask_page(
+            room,
+            PageWanted { before, limit },
+            Asker::Application(Rc::downgrade(&slot)),
+        );
+        slot
+    }
+
+    pub(super) fn page_for(&self, room: RoomName, handle: &Rc<Handle>, wanted: PageWanted) {
+        let asker = Asker::Handle {
+            room: room.clone(),
+            handle: Rc::downgrade(handle),
+            wanted,
+        };
+        self.ask_page(room, wanted, asker);
+    }
+
+    fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
+        let tag = self.tag();
+        self.pages.0.borrow_mut().insert(tag, asker);
+        self.input(Input::History {
+            room,
+            before,
+            limit,
+            tag,
+        });
+    }
+
+    pub(super) fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
+        let asker = self.pages.0.borrow_mut().remove(&tag);
+        match asker {
+            Some(Asker::Application(slot)) => {
+                if let Some(slot) = slot.upgrade() {
+                    slot.put(result);
+                }
+            }
+            Some(Asker::Handle { room, handle, wanted }) => {
+                if let Some(handle) = handle.upgrade() {
+                    self.answer(&room, &handle, wanted, result);
+                }
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The outbox in the tab's `sessionStorage`, so that it survives a reload.
+//!
+//! A record belongs to one client key. A browser copies `sessionStorage` into a duplicated tab, and two tabs that used one key would
+//! take each other's messages for resent ones; so whoever uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named
+//! after it for as long as it lives, and a record is read only by the holder. A record whose lock is taken is a copy and is removed;
+//! should it be the owner's after all (in a frame of the same page), the owner writes it again when it saves and when the page is left.
+//!
+//! A reloaded page may begin before its predecessor is quite gone, so it waits for the lock for a moment.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use js_sys::{Date, Function, Object, Promise, Reflect};
+use serde::{Deserialize, Serialize};
+use talkback_protocol::{SenderId, session::client::Snapshot};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Storage;
+
+/// How long a page waits for its predecessor to let go of the key.
+const PATIENCE_MS: u32 = 2_000;
+
+/// What to keep, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Keep {
+    /// Tells the clients of one origin apart.
+    pub(crate) name: String,
+    /// A record that is older is dropped.
+    pub(crate) ttl: Duration,
+}
+
+/// Where a session's snapshots go while it lives. Dropping it lets go of the key.
+pub(crate) struct Store {
+    storage: Storage,
+    prefix: String,
+    owner: RefCell<Option<(String, Lock)>>,
+}
+
+/// What an earlier page left behind.
+pub(crate) struct Left {
+    pub(crate) snapshot: Snapshot,
+    /// The time since.
+    pub(crate) elapsed: Duration,
+}
+
+/// What is stored.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// By the wall clock, in milliseconds since the Unix epoch.
+    saved_at: u64,
+    snapshot: Snapshot,
+}
+
+impl Keep {
+    /// Opens the store, with the snapshot that an earlier page of this tab left behind.
+    ///
+    /// # Errors
+    /// Why nothing can be kept here.
+    pub(crate) async fn open(self) -> Result<(Store, Option<Left>), String> {
+        let storage = web_sys::window()
+            .and_then(|window| window.session_storage().ok().flatten())
+            .ok_or("there is no sessionStorage here")?;
+        if locks().is_none() {
+            return Err("there are no Web Locks here (they need https or localhost)".to_owned());
+        }
+        let prefix = format!("talkback:{}:", self.name);
+        let mut store = Store {
+            storage,
+            prefix,
+            owner: RefCell::default(),
+        };
+        for name in store.names() {
+            if let Some(left) = store.adopt(&name, self.ttl).await {
+                return Ok((store, Some(left)));
+            }
+        }
+        Ok((store, None))
+    }
+}
+
+impl Store {
+    /// The key that this store is for from now on.
+    pub(crate) fn owned_by(&self, sender: &SenderId) {
+        let name = format!("{}{sender}", self.prefix);
+        let mut owner = self.owner.borrow_mut();
+        if owner.as_ref().is_none_or(|(owned, _)| *owned != name) {
+            // A key that was made a moment ago is locked by nobody else.
+            let lock = Lock::request(&name, None);
+            *owner = Some((name, lock));
+        }
+    }
+
+    /// Writes a snapshot.
+    ///
+    /// # Errors
+    /// Why it cannot be kept, for instance because the storage is full. Then nothing is: an older snapshot would use numbers again.
+    pub(crate) fn save(&self, snapshot: Snapshot) -> Result<(), String> {
+        let owner = self.owner.borrow();
+        let Some((name, _)) = &*owner else { return Ok(()) };
+        let record = Record {
+            saved_at: wall_clock(),
+            snapshot,
+        };
+        let written = serde_json::to_string(&record)
+            .map_err(|error| error.to_string())
+            .and_then(|text| self.storage.set_item(name, &text).map_err(|error| format!("{error:?}")));
+        if written.is_err() {
+            let _ = self.storage.remove_item(name);
+        }
+        written
+    }
+
+    /// Takes over a record, if it is nobody's.
+    async fn adopt(&mut self, name: &str, ttl: Duration) -> Option<Left> {
+        let lock = Lock::request(name, Some(PATIENCE_MS));
+        let granted = lock.granted().await;
+        // Read only now: until it let go, the page before may have written.
+        let text = self.storage.get_item(name).ok().flatten()?;
+        let left = serde_json::from_str::<Record>(&text)
+            .ok()
+            .filter(|_| granted)
+            .map(|record| Left {
+                elapsed: Duration::from_millis(wall_clock().saturating_sub(record.saved_at)),
+                snapshot: record.snapshot,
+            })
+            .filter(|left| left.elapsed <= ttl);
+        if left.is_some() {
+            self.owner.replace(Some((name.to_owned(), lock)));
+        } else {
+            let _ = self.storage.remove_item(name);
+        }
+        left
+    }
+
+    fn names(&self) -> Vec<String> {
+        let count = self.storage.length().unwrap_or(0);
+        (0..count)
+            .filter_map(|index| self.storage.key(index).ok().flatten())
+            .filter(|name| name.starts_with(&self.prefix))
+            .collect()
+    }
+}
+
+fn wall_clock() -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time after 1970; `as` saturates"
+    )]
+    let now = Date::now() as u64;
+    now
+}
+
+/// A Web Lock, asked for or held. Dropping it lets go.
+struct Lock {
+    /// Settles with whether the lock was granted.
+    granted: Promise,
+    /// Resolves the promise that holds the lock.
+    release: Rc<RefCell<Option<Function>>>,
+    _on_granted: Closure<dyn FnMut() -> Promise>,
+}
+
+impl Lock {
+    /// Asks for a lock, for so many milliseconds at most.
+    fn request(name: &str, patience_ms: Option<u32>) -> Self {
+        let release = Rc::new(RefCell::new(None));
+        let settle = Rc::new(RefCell::new(None));
+        let granted = Promise::new(&mut |resolve, _| {
+            settle.replace(Some(resolve));
+        });
+        let on_granted = Closure::<dyn FnMut() -> Promise>::new({
+            let (release, settle) = (release.clone(), settle.clone());
+            move || {
+                if let Some(resolve) = settle.take() {
+                    let _ = resolve.call1(&JsValue::UNDEFINED, &JsValue::TRUE);
+                }
+                Promise::new(&mut |resolve, _| {
+                    release.replace(Some(resolve));
+                })
+            }
+        });
+        let options = Object::new();
+        if let Some(signal) = patience_ms.map(web_sys::AbortSignal::timeout_with_u32) {
+            let _ = Reflect::set(&options, &"signal".into(), &signal);
+        }
+        let request = locks().and_then(|locks| {
+            let request: Function = Reflect::get(&locks, &"request".into()).ok()?.dyn_into().ok()?;
+            let answer = request.call3(&locks, &name.into(), &options, on_granted.as_ref().unchecked_ref());
+            answer.ok()?.dyn_into::<Promise>().ok()
+        });
+        match (request, settle.take()) {
+            (Some(request), Some(resolve)) => {
+                settle.replace(Some(resolve.clone()));
+                // Refused: the request ends before it was granted.
+                let refuse = resolve.bind1(&JsValue::UNDEFINED, &JsValue::FALSE);
+                let _ = Reflect::get(&request, &"then".into())
+                    .and_then(|then| then.unchecked_into::<Function>().call2(&request, &refuse, &refuse));
+            }
+            (None, Some(resolve)) => {
+                let _ = resolve.call1(&JsValue::UNDEFINED, &JsValue::FALSE);
+            }
+            (_, None) => {}
+        }
+        Self {
+            granted,
+            release,
+            _on_granted: on_granted,
+        }
+    }
+
+    async fn granted(&self) -> bool {
+        JsFuture::from(self.granted.clone())
+            .await
+            .is_ok_and(|granted| granted.is_truthy())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            let _ = release.call0(&JsValue::UNDEFINED);
+        }
+    }
+}
+
+fn locks() -> Option<Object> {
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
+    Reflect::get(&navigator, &"locks".into()).ok()?.dyn_into().ok()
+}

@@ -1,0 +1,34 @@
+//! A server, a network and a clock in memory, to test an application's screens without any of them (feature `test-util`).
+//!
+//! A [`World`] holds them all. Clients of it are real [`Client`](crate::Client)s: the same session, the same rooms, the same outbox; only
+//! the bytes do not leave the process, and time passes when the test says so. The server is the real server's session over a
+//! small log in memory. The same test gives the same result each time.
+//!
+//! ```
+//! use futures_util::StreamExt;
+//! use talkback_client::{Event, JoinOptions, test_util::World};
+//!
+//! let world = World::new();
+//! let client = world.client("ann");
+//! world.run(async {
+//!     let mut room = client.join::<String>("lobby", &JoinOptions::default())?;
+//!     assert!(matches!(room.next().await, Some(Event::Joined(_))));
+//!
+//!     world.cut();
+//!     let delivery = room.send(&"said while there was no connection".to_owned()).await?;
+//!     let acked = delivery.await?;
+//!     assert_eq!(acked.offset.get(), 1);
+//!
+//!     assert!(matches!(room.next().await, Some(Event::Recovered(_))));
+//!     let Some(Event::Message(message)) = room.next().await else { panic!("the message comes back") };
+//!     assert_eq!(message.offset, acked.offset);
+//!     Ok::<_, Box<dyn std::error::Error>>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod network;
+mod server;
+mod world;
+
+pub use world::{PageEvent, World};

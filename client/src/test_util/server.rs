@@ -1,0 +1,445 @@
+//! The real server's session over a small log in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use talkback_protocol::{
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName, Seq, ServerFrame, UserName, close,
+    codec::{self, MessageLine},
+    message::{Author, Member, Message, code},
+    session::server::{
+        AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
+        SubscriptionId,
+    },
+};
+
+use super::network::Network;
+
+type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
+
+pub(super) struct Server {
+    config: Arc<ServerConfig>,
+    sessions: BTreeMap<u64, Connected>,
+    rooms: BTreeMap<RoomName, Log>,
+    /// What every client's messages became, for ever: a test is short.
+    settled: HashMap<(RoomName, ClientKey), Vec<(Seq, AppendOutcome)>>,
+    lives: u64,
+    accept: Option<AcceptToken>,
+    forbidden: Vec<RoomName>,
+}
+
+struct Connected {
+    session: ServerSession,
+    rooms: BTreeMap<SubscriptionId, Membership>,
+}
+
+struct Membership {
+    room: RoomName,
+    /// Lines since the room was subscribed to, messages with their offset; `None` once it is live.
+    held: Option<Vec<(Option<Offset>, String)>>,
+}
+
+struct Log {
+    epoch: Epoch,
+    /// The offset before the first message that is kept.
+    dropped: Offset,
+    messages: Vec<Message>,
+    users: BTreeMap<UserName, usize>,
+}
+
+impl Server {
+    pub(super) fn new(config: ServerConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            sessions: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            settled: HashMap::new(),
+            lives: 0,
+            accept: None,
+            forbidden: Vec::new(),
+        }
+    }
+
+    pub(super) fn accept_tokens(&mut self, accept: AcceptToken) {
+        self.accept = Some(accept);
+    }
+
+    pub(super) fn forbid(&mut self, room: RoomName, forbid: bool) {
+        self.forbidden.retain(|other| *other != room);
+        if forbid {
+            self.forbidden.push(room);
+        }
+    }
+
+    /// Its connections are gone and nobody is told.
+    pub(super) fn forget_sessions(&mut self) {
+        self.sessions.clear();
+        for log in self.rooms.values_mut() {
+            log.users.clear();
+        }
+    }
+
+    pub(super) fn restart(&mut self, keep_logs: bool) {
+        self.forget_sessions();
+        if !keep_logs {
+            self.rooms.clear();
+            self.settled.clear();
+        }
+    }
+
+    pub(super) fn keep_newest(&mut self, room: &RoomName, count: usize) {
+        if let Some(log) = self.rooms.get_mut(room) {
+            let surplus = log.messages.len().saturating_sub(count);
+            if let Some(last) = log.messages.drain(..surplus).next_back() {
+                log.dropped = last.offset;
+            }
+        }
+    }
+
+    pub(super) fn log(&self, room: &RoomName) -> Vec<Message> {
+        self.rooms.get(room).map(|log| log.messages.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn publish(&mut self, room: RoomName, user: UserName, body: Body, network: &Network, now: Duration) {
+        let sender = ClientKey::from_random([0; 16]).sender();
+        self.append(room, Author { sender, user }, None, body, network, now);
+    }
+
+    pub(super) fn open(&mut self, link: u64, now: Duration) {
+        let session = ServerSession::new(self.config.clone(), now);
+        let rooms = BTreeMap::new();
+        self.sessions.insert(link, Connected { session, rooms });
+    }
+
+    pub(super) fn received(&mut self, link: u64, text: String, network: &Network, now: Duration) {
+        self.input(link, Input::Received { text }, network, now);
+    }
+
+    /// A connection ended.
+    pub(super) fn gone(&mut self, link: u64, network: &Network, now: Duration) {
+        if let Some(mut gone) = self.sessions.remove(&link) {
+            for membership in std::mem::take(&mut gone.rooms).into_values() {
+                self.user_left(&membership.room, &gone.session, network, now);
+            }
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
+        let timeouts = self.sessions.values();
+        timeouts.filter_map(|connected| connected.session.next_timeout()).min()
+    }
+
+    /// Lets one session act that is due by time.
+    pub(super) fn tick(&mut self, network: &Network, now: Duration) -> bool {
+        let due = |connected: &Connected| connected.session.next_timeout().is_some_and(|time| time <= now);
+        let link = self.sessions.iter().find(|(_, connected)| due(connected));
+        let Some(link) = link.map(|(link, _)| *link) else {
+            return false;
+        };
+        self.input(link, Input::Tick, network, now);
+        true
+    }
+
+    fn input(&mut self, link: u64, input: Input, network: &Network, now: Duration) {
+        let moment = Moment { now, random: 0 };
+        let Some(connected) = self.sessions.get_mut(&link) else {
+            return;
+        };
+        connected.session.handle(moment, input);
+        while let Some(output) = self
+            .sessions
+            .get_mut(&link)
+            .and_then(|connected| connected.session.poll_output())
+        {
+            if let Some(answer) = self.carry_out(link, output, network, now)
+                && let Some(connected) = self.sessions.get_mut(&link)
+            {
+                connected.session.handle(moment, answer);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, link: u64, output: Output, network: &Network, now: Duration) -> Option<Input> {
+        match output {
+            Output::Transmit(text) => network.to_client(link, text, now),
+            Output::Identify { token, name, .. } => {
+                return Some(Input::Identified(self.identify(token.as_deref(), name)));
+            }
+            Output::Append {
+                room,
+                client,
+                seq,
+                first,
+                from,
+                body,
+            } => {
+                let outcome = self.settle(&room, client, seq, first, |server| {
+                    let message = server.append(room.clone(), from, Some(seq), body, network, now);
+                    AppendOutcome::Appended {
+                        offset: message.offset,
+                        at: message.at,
+                    }
+                });
+                return Some(Input::Appended { room, seq, outcome });
+            }
+            Output::Settle {
+                room,
+                client,
+                seq,
+                first,
+                refusal,
+            } => {
+                let outcome = self.settle(&room, client, seq, first, |_| AppendOutcome::Refused(refusal));
+                return Some(Input::Appended { room, seq, outcome });
+            }
+            Output::Subscribe {
+                id,
+                room,
+                since,
+                history,
+            } => {
+                let result = self.subscribe(link, id, room, since, history, network, now);
+                return Some(Input::Subscribed { id, result });
+            }
+            Output::Live { id, after, .. } => {
+                let held = self.sessions.get_mut(&link)?.rooms.get_mut(&id)?.held.take();
+                for (offset, line) in held.into_iter().flatten() {
+                    if offset.is_none_or(|offset| offset > after) {
+                        network.to_client(link, line, now);
+                    }
+                }
+            }
+            Output::Unsubscribe { id, room } => {
+                let connected = self.sessions.get_mut(&link)?;
+                connected.rooms.remove(&id)?;
+                let user = connected.session.author()?.user.clone();
+                self.user_came_or_left(&room, &user, false, Some(link), network, now);
+            }
+            Output::ReadPage { room, before, limit } => {
+                let result = Ok(self.page(&room, before, limit));
+                return Some(Input::PageRead { room, result });
+            }
+            Output::Signal { room, from, body } => {
+                let line = codec::encode(&ServerFrame::Signal {
+                    room: room.clone(),
+                    from,
+                    body,
+                });
+                self.tell(&room, None, &line, Some(link), network, now);
+            }
+            Output::Close { code, reason } => {
+                network.close(link, code, reason, now);
+                self.gone(link, network, now);
+            }
+        }
+        None
+    }
+
+    fn identify(&self, token: Option<&str>, name: Option<UserName>) -> Result<Identity, Denied> {
+        if self.accept.as_ref().is_some_and(|accept| !accept(token)) {
+            return Err(Denied {
+                code: close::UNAUTHORIZED,
+                reason: "the token is not accepted".to_owned(),
+            });
+        }
+        let user = name.or_else(|| UserName::parse("user").ok()).ok_or_else(|| Denied {
+            code: close::UNAUTHORIZED,
+            reason: "there is no name".to_owned(),
+        })?;
+        Ok(Identity { user, expires: None })
+    }
+
+    /// The outcome of a client's message: that of before if it had one, else that of `decide`.
+    fn settle(
+        &mut self,
+        room: &RoomName,
+        client: ClientKey,
+        seq: Seq,
+        first: bool,
+        decide: impl FnOnce(&mut Self) -> AppendOutcome,
+    ) -> AppendOutcome {
+        let key = (room.clone(), client);
+        let settled = self.settled.get(&key).map_or(&[][..], Vec::as_slice);
+        if let Some((_, outcome)) = settled.iter().find(|(known, _)| *known == seq) {
+            return outcome.clone();
+        }
+        let last = settled.last().map_or(0, |(last, _)| last.get());
+        if seq.get() <= last {
+            return AppendOutcome::Refused(Refusal::for_good(code::FORGOTTEN, "settled before this log knew"));
+        }
+        if seq.get() > last + 1 && !first {
+            return AppendOutcome::Gap;
+        }
+        let outcome = decide(self);
+        self.settled.entry(key).or_default().push((seq, outcome.clone()));
+        outcome
+    }
+
+    fn append(
+        &mut self,
+        room: RoomName,
+        from: Author,
+        seq: Option<Seq>,
+        body: Body,
+        network: &Network,
+        now: Duration,
+    ) -> Message {
+        let log = self.room(&room);
+        let message = Message {
+            room: room.clone(),
+            offset: log.head().next(),
+            from,
+            seq,
+            at: u64::try_from(now.as_millis()).unwrap_or_default(),
+            body,
+        };
+        log.messages.push(message.clone());
+        let line = MessageLine::encode(&message);
+        self.tell(&room, Some(message.offset), line.line(), None, network, now);
+        message
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one output and where it came from"
+    )]
+    fn subscribe(
+        &mut self,
+        link: u64,
+        id: SubscriptionId,
+        room: RoomName,
+        since: Option<Cursor>,
+        history: u32,
+        network: &Network,
+        now: Duration,
+    ) -> Result<Subscription, Refusal> {
+        if self.forbidden.contains(&room) {
+            return Err(Refusal::for_good(code::FORBIDDEN, "you may not join this room"));
+        }
+        if let Some(connected) = self.sessions.get_mut(&link) {
+            let membership = Membership {
+                room: room.clone(),
+                held: Some(Vec::new()),
+            };
+            connected.rooms.insert(id, membership);
+            if let Some(author) = connected.session.author() {
+                let user = author.user.clone();
+                self.user_came_or_left(&room, &user, true, Some(link), network, now);
+            }
+        }
+        let log = self.room(&room);
+        let head = log.head();
+        let recovered = since
+            .as_ref()
+            .is_none_or(|since| since.epoch == log.epoch && since.offset >= log.dropped && since.offset <= head);
+        let after = match since.filter(|_| recovered) {
+            Some(since) => since.offset,
+            None => Offset::new(head.get().saturating_sub(u64::from(history)))
+                .unwrap_or_default()
+                .max(log.dropped),
+        };
+        let following = log.messages.iter().filter(|message| message.offset > after);
+        Ok(Subscription {
+            epoch: log.epoch.clone(),
+            head,
+            after,
+            recovered,
+            users: u32::try_from(log.users.len()).unwrap_or(u32::MAX),
+            members: log.users.keys().map(|user| Member { user: user.clone() }).collect(),
+            messages: following.map(MessageLine::encode).collect(),
+        })
+    }
+
+    fn page(&mut self, room: &RoomName, before: Offset, limit: u32) -> PageLines {
+        let log = self.room(room);
+        let older = log.messages.partition_point(|message| message.offset < before);
+        let from = older.saturating_sub(limit as usize);
+        PageLines {
+            epoch: log.epoch.clone(),
+            messages: log.messages[from..older].iter().map(MessageLine::encode).collect(),
+            more: from > 0,
+        }
+    }
+
+    fn user_left(&mut self, room: &RoomName, session: &ServerSession, network: &Network, now: Duration) {
+        if let Some(author) = session.author() {
+            self.user_came_or_left(room, &author.user, false, None, network, now);
+        }
+    }
+
+    fn user_came_or_left(
+        &mut self,
+        room: &RoomName,
+        user: &UserName,
+        came: bool,
+        link: Option<u64>,
+        network: &Network,
+        now: Duration,
+    ) {
+        let log = self.room(room);
+        let tabs = log.users.entry(user.clone()).or_default();
+        let before = *tabs;
+        *tabs = if came { before + 1 } else { before.saturating_sub(1) };
+        let after = *tabs;
+        if after == 0 {
+            log.users.remove(user);
+        }
+        if (before == 0) == (after == 0) {
+            return;
+        }
+        let member = vec![Member { user: user.clone() }];
+        let (joined, left) = if came {
+            (member, Vec::new())
+        } else {
+            (Vec::new(), member)
+        };
+        let line = codec::encode(&ServerFrame::Presence {
+            room: room.clone(),
+            joined,
+            left,
+        });
+        self.tell(room, None, &line, link, network, now);
+    }
+
+    /// Sends a line to all members of a room, except one.
+    fn tell(
+        &mut self,
+        room: &RoomName,
+        offset: Option<Offset>,
+        line: &str,
+        except: Option<u64>,
+        network: &Network,
+        now: Duration,
+    ) {
+        for (link, connected) in &mut self.sessions {
+            let membership = connected.rooms.values_mut().find(|membership| membership.room == *room);
+            match membership.filter(|_| Some(*link) != except) {
+                Some(Membership { held: Some(held), .. }) => held.push((offset, line.to_owned())),
+                Some(_) => network.to_client(*link, line.to_owned(), now),
+                None => {}
+            }
+        }
+    }
+
+    fn room(&mut self, room: &RoomName) -> &mut Log {
+        let lives = &mut self.lives;
+        self.rooms.entry(room.clone()).or_insert_with(|| {
+            *lives += 1;
+            Log {
+                epoch: Epoch::from_random(*lives),
+                dropped: Offset::ZERO,
+                messages: Vec::new(),
+                users: BTreeMap::new(),
+            }
+        })
+    }
+}
+
+impl Log {
+    fn head(&self) -> Offset {
+        self.messages.last().map_or(self.dropped, |message| message.offset)
+    }
+}

@@ -1,0 +1,201 @@
+//! Networks that break, and servers that restart.
+
+use futures_util::StreamExt;
+use gloo_net::http::Method;
+use talkback_client::{Event, JoinOptions, Status};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::{
+    Network, client, dispatch, join, joined, messages, next, open, room_name,
+    support::{Port, ask, connect, port, server, turn, within},
+    until_status,
+};
+
+/// The promise of the crate. socket.io#5419: the same offset replayed twice; socket.io#5363: nothing sent again; partykit#403: lost
+/// when the socket is replaced.
+#[wasm_bindgen_test]
+async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
+    let network = Network::shared().await;
+    let room = room_name();
+    let (ann, bob) = (
+        network.client("ann").build().unwrap(),
+        network.client("bob").build().unwrap(),
+    );
+    let mut rooms = [join(&ann, &room), join(&bob, &room)];
+    let senders = rooms.each_ref().map(|room| room.sender().clone());
+    for room in &mut rooms {
+        joined(room).await;
+    }
+    let mut deliveries = Vec::new();
+    for number in 0..1_000_u64 {
+        if number % 50 == 25 {
+            // Somewhere in what comes next: a header, the middle of a message, an acknowledgement.
+            network.cut(Some(1 + (number * 7) % 300)).await;
+        }
+        let sender = &senders[usize::from(number % 2 == 1)];
+        deliveries.push(within("a place in the outbox", sender.send(&number)).await.unwrap());
+    }
+    let mut offsets = Vec::new();
+    for delivery in deliveries {
+        offsets.push(within("an acknowledgement", delivery).await.unwrap().offset.get());
+    }
+    offsets.sort_unstable();
+    assert_eq!(offsets, (1..=1_000).collect::<Vec<_>>(), "each is in the log once");
+    let [mut first, mut second] = rooms;
+    let seen = messages(&mut first, 1_000).await;
+    assert_eq!(seen, messages(&mut second, 1_000).await, "in one order");
+    for parity in 0..2 {
+        let own: Vec<_> = seen.iter().filter(|number| *number % 2 == parity).collect();
+        assert!(own.is_sorted(), "in the order of the sender");
+    }
+    assert!(network.passed().await.accepted > 3, "it was cut again and again");
+}
+
+/// iOS never fires close (centrifuge-js#228): a half-open connection is noticed when the network says that it is back.
+#[wasm_bindgen_test]
+async fn a_half_open_connection_is_replaced_and_nothing_is_lost() {
+    let network = Network::shared().await;
+    let (room, ann) = (room_name(), network.client("ann").build().unwrap());
+    let mut inside = join(&ann, &room);
+    joined(&mut inside).await;
+    let elsewhere = client(port(1), "bob").build().unwrap();
+    let other = elsewhere.room_sender::<u64>(&room).unwrap();
+
+    network.set("stall=1").await;
+    let delivery = inside.send(&1).await.unwrap();
+    within("an acknowledgement", other.send(&2).await.unwrap())
+        .await
+        .unwrap();
+    // The session asks the server for a sign of life if it has heard nothing for a while.
+    within("the silence is noticed", async {
+        while matches!(ann.status(), Status::Open { .. }) {
+            dispatch(&web_sys::window().unwrap(), "online");
+            turn().await;
+        }
+    })
+    .await;
+    network.set("").await;
+    within("an acknowledgement", delivery).await.unwrap();
+    let mut seen = messages(&mut inside, 2).await;
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2]);
+}
+
+/// wire-webapp#21448: two live sockets of one client lose messages.
+#[wasm_bindgen_test]
+async fn a_client_has_one_connection_whatever_happens_to_it() {
+    let network = Network::shared().await;
+    let client = network.client("ann").build().unwrap();
+    let window = web_sys::window().unwrap();
+    open(&client).await;
+    for round in 0..20 {
+        for event in ["online", "pageshow", "offline", "online"] {
+            dispatch(&window, event);
+            client.connect();
+        }
+        if round % 3 == 0 {
+            network.cut(None).await;
+        }
+        open(&client).await;
+    }
+    network.until_open(1).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_server_that_refuses_is_tried_again_until_it_takes_connections() {
+    let network = Network::shared().await;
+    network.set("refuse=1").await;
+    let client = network.client("ann").build().unwrap();
+    until_status(
+        &client,
+        "three attempts",
+        |status| matches!(status, Status::Waiting { attempt, .. } if *attempt >= 3),
+    )
+    .await;
+    assert!(client.retry_in().unwrap().as_millis() <= 200);
+    network.set("").await;
+    open(&client).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_server_that_lost_its_log_is_told_as_a_reset_and_the_room_goes_on() {
+    let Port { port } = ask(Method::POST, "/server").await;
+    let (room, client) = (room_name(), client(port, "ann").build().unwrap());
+    let mut inside = join(&client, &room);
+    joined(&mut inside).await;
+    within("an acknowledgement", inside.send(&1).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(messages(&mut inside, 1).await, [1]);
+
+    let Port { port: same } = ask(Method::POST, &format!("/server?port={port}")).await;
+    assert_eq!(same, port);
+    let event = next(&mut inside).await;
+    assert!(
+        matches!(&event, Event::Reset(room) if room.head.get() == 0),
+        "{event:?}"
+    );
+    within("an acknowledgement", inside.send(&2).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(messages(&mut inside, 1).await, [2]);
+    let _: crate::support::Empty = ask(Method::DELETE, &format!("/server?port={port}")).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_slow_network_changes_nothing_but_the_time() {
+    let network = Network::shared().await;
+    network.set("delay_ms=30").await;
+    let (room, client) = (room_name(), network.client("ann").build().unwrap());
+    let mut inside = join(&client, &room);
+    joined(&mut inside).await;
+    for number in 0..100 {
+        inside.send(&number).await.unwrap();
+    }
+    assert_eq!(messages(&mut inside, 100).await, (0..100).collect::<Vec<_>>());
+}
+
+#[wasm_bindgen_test]
+async fn members_over_plain_text_and_over_the_session_share_a_room() {
+    let room = room_name();
+    let client = client(port(1), "ann").build().unwrap();
+    let mut inside = client.join::<String>(&room, &JoinOptions::default()).unwrap();
+    assert!(matches!(within("joined", inside.next()).await, Some(Event::Joined(_))));
+    let mut plain = connect(&server(&format!("/chat/{room}?name=bob"))).await;
+    plain.send("over plain text").unwrap();
+    within(
+        "an acknowledgement",
+        inside.send(&"over the session".to_owned()).await.unwrap(),
+    )
+    .await
+    .unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        if let Some(Event::Message(message)) = within("a message", inside.next()).await {
+            seen.push(format!("[{}] {}", message.from.user, message.body.known().unwrap()));
+        }
+    }
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let line = crate::support::next(&mut plain).await;
+        lines.extend(seen.iter().find(|seen| line.as_text() == Some(seen)).cloned());
+    }
+    assert_eq!(lines, seen, "in one order");
+    assert!(seen.contains(&"[bob] over plain text".to_owned()));
+}
+
+/// Bursts lost by hooks that keep the last message (react-use-websocket#135, #200, #237).
+#[wasm_bindgen_test]
+async fn a_burst_reaches_a_reader_that_does_not_read_meanwhile() {
+    let (room, client) = (room_name(), client(port(1), "ann").build().unwrap());
+    let mut narrow = JoinOptions::default();
+    narrow.inbox.events = 100;
+    let mut inside = client.join::<u64>(&room, &narrow).unwrap();
+    joined(&mut inside).await;
+    let mut last = None;
+    for number in 0..800 {
+        last = Some(inside.send(&number).await.unwrap());
+    }
+    within("an acknowledgement", last.unwrap()).await.unwrap();
+    assert_eq!(messages(&mut inside, 800).await, (0..800).collect::<Vec<_>>());
+}

@@ -1,0 +1,180 @@
+//! An outbox that outlives its page.
+
+use std::time::Duration;
+
+use talkback_client::{Client, DeliveryState, OutboxStorage};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::{
+    Network, client, join, messages, next, open, room_name,
+    support::{port, within},
+};
+
+fn kept(name: &str) -> OutboxStorage {
+    OutboxStorage::Session {
+        name: name.to_owned(),
+        ttl: Duration::from_secs(600),
+    }
+}
+
+async fn with_outbox(network: &Network, name: &str) -> Client {
+    let client = network.client("ann").outbox_storage(kept(name)).build().unwrap();
+    assert!(within("the outbox", client.keeps_outbox()).await);
+    client
+}
+
+fn storage() -> web_sys::Storage {
+    web_sys::window().unwrap().session_storage().unwrap().unwrap()
+}
+
+fn records(name: &str) -> Vec<String> {
+    let storage = storage();
+    let prefix = format!("talkback:{name}:");
+    (0..storage.length().unwrap())
+        .map(|index| storage.key(index).unwrap().unwrap())
+        .filter(|key| key.starts_with(&prefix))
+        .collect()
+}
+
+/// What a reload does: the page is told that it is left, then it is gone and its locks with it, without running anything of it.
+/// A client that is dropped does run something, so its record is put back as the page left it.
+fn reload(name: &str, client: Client) {
+    let window = web_sys::window().unwrap();
+    crate::dispatch(&window, "pagehide");
+    let left = records(name).into_iter().map(|key| {
+        let record = storage().get_item(&key).unwrap().unwrap();
+        (key, record)
+    });
+    let left: Vec<_> = left.collect();
+    drop(client);
+    crate::dispatch(&window, "pageshow");
+    for (key, record) in left {
+        storage().set_item(&key, &record).unwrap();
+    }
+}
+
+#[wasm_bindgen_test]
+async fn what_was_not_sent_before_a_reload_is_sent_after_it() {
+    let (network, room) = (Network::shared().await, room_name());
+    network.set("refuse=1").await;
+    let before = with_outbox(&network, &room).await;
+    let sender = before.sender();
+    for number in 0..3 {
+        before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
+    }
+    reload(&room, before);
+    network.set("").await;
+    let after = with_outbox(&network, &room).await;
+    assert_eq!(after.sender(), sender, "the same client");
+    let restored = after.restored().await;
+    assert_eq!(restored.len(), 3);
+    for (number, restored) in restored.into_iter().enumerate() {
+        assert_eq!(restored.body.read::<usize>().unwrap(), number);
+        let acked = within("an acknowledgement", restored.delivery).await.unwrap();
+        assert_eq!(acked.offset.get(), number as u64 + 1);
+    }
+    assert!(after.restored().await.is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
+    let (network, room) = (Network::shared().await, room_name());
+    let before = with_outbox(&network, &room).await;
+    let mut inside = join(&before, &room);
+    open(&before).await;
+    next(&mut inside).await;
+    let witness = client(port(1), "bob").build().unwrap();
+    let mut seen = join(&witness, &room);
+    next(&mut seen).await;
+    network.set("delay_ms=50").await;
+    let delivery = inside.send(&7).await.unwrap();
+    assert_eq!(messages(&mut seen, 1).await, [7]);
+    assert!(
+        !matches!(delivery.state(), DeliveryState::Acked { .. }),
+        "its ack is on the way"
+    );
+    drop((delivery, inside));
+    reload(&room, before);
+
+    network.set("").await;
+    let after = with_outbox(&network, &room).await;
+    let mut restored = after.restored().await;
+    let first = within("an acknowledgement", restored.remove(0).delivery).await.unwrap();
+    let second = after.room_sender::<u64>(&room).unwrap().send(&8).await.unwrap();
+    let second = within("an acknowledgement", second).await.unwrap();
+    assert_eq!((first.offset.get(), second.offset.get()), (1, 2));
+    assert_eq!(messages(&mut seen, 1).await, [8], "7 came once");
+}
+
+/// A duplicated tab has a copy of the record while the owner of the key lives.
+#[wasm_bindgen_test]
+async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
+    let (network, room) = (Network::shared().await, room_name());
+    let owner = with_outbox(&network, &room).await;
+    let sender = owner.room_sender::<u64>(&room).unwrap();
+    within("an acknowledgement", sender.send(&1).await.unwrap())
+        .await
+        .unwrap();
+    let copy = with_outbox(&network, &room).await;
+    assert_ne!(copy.sender(), owner.sender());
+    assert!(copy.restored().await.is_empty());
+    let other = copy.room_sender::<u64>(&room).unwrap();
+    within("an acknowledgement", other.send(&2).await.unwrap())
+        .await
+        .unwrap();
+    within("an acknowledgement", sender.send(&3).await.unwrap())
+        .await
+        .unwrap();
+    let mut inside = join(&owner, &room);
+    assert_eq!(messages(&mut inside, 3).await, [1, 2, 3]);
+    crate::dispatch(&web_sys::window().unwrap(), "pagehide");
+    assert_eq!(records(&room).len(), 2, "each has its own");
+    crate::dispatch(&web_sys::window().unwrap(), "pageshow");
+}
+
+#[wasm_bindgen_test]
+async fn a_record_that_is_too_old_or_unreadable_is_dropped() {
+    let (network, room) = (Network::shared().await, room_name());
+    storage().set_item(&format!("talkback:{room}:broken"), "{").unwrap();
+    let before = with_outbox(&network, &room).await;
+    assert!(records(&room).is_empty());
+    within(
+        "an acknowledgement",
+        before.room_sender::<u64>(&room).unwrap().send(&1).await.unwrap(),
+    )
+    .await
+    .unwrap();
+    let sender = before.sender();
+    reload(&room, before);
+    assert_eq!(records(&room).len(), 1);
+    crate::support::turn().await;
+    crate::support::turn().await;
+    let storage = OutboxStorage::Session {
+        name: room.clone(),
+        ttl: Duration::ZERO,
+    };
+    let after = network.client("ann").outbox_storage(storage).build().unwrap();
+    assert!(after.keeps_outbox().await);
+    assert_ne!(after.sender(), sender);
+    assert!(after.restored().await.is_empty());
+}
+
+/// What was reported as failed must not be sent by a later page.
+#[wasm_bindgen_test]
+async fn a_client_that_was_dropped_leaves_no_message_behind() {
+    let (network, room) = (Network::shared().await, room_name());
+    network.set("refuse=1").await;
+    let before = with_outbox(&network, &room).await;
+    let sender = before.room_sender::<u64>(&room).unwrap();
+    let delivery = sender.send(&1).await.unwrap();
+    drop((before, sender));
+    assert!(delivery.await.is_err());
+    network.set("").await;
+    let after = with_outbox(&network, &room).await;
+    assert!(after.restored().await.is_empty());
+    let sender = after.room_sender::<u64>(&room).unwrap();
+    let acked = within("an acknowledgement", sender.send(&2).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(acked.offset.get(), 1);
+}

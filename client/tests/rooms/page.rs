@@ -1,0 +1,108 @@
+//! The life of a page.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use talkback_client::{Client, Event, Status, SuspendReason};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::{
+    Network, dispatch, join, joined, messages, next, open, room_name,
+    support::{turn, within},
+};
+
+/// socket.io#5232, whatwg/html#12085: a page in the back/forward cache must not hold a connection and must come back by itself.
+#[wasm_bindgen_test]
+async fn a_page_that_is_hidden_or_frozen_closes_and_one_that_is_back_goes_on() {
+    let network = Network::shared().await;
+    let (room, client) = (room_name(), network.client("ann").build().unwrap());
+    let window = web_sys::window().unwrap();
+    let document = window.document().unwrap();
+    let mut inside = join(&client, &room);
+    joined(&mut inside).await;
+    for (number, (target, leave, back)) in [
+        (web_sys::EventTarget::from(window), "pagehide", "pageshow"),
+        (document.into(), "freeze", "resume"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        dispatch(&target, leave);
+        assert_eq!(client.status(), Status::Suspended(SuspendReason::Asleep), "{leave}");
+        network.until_open(0).await;
+        let number = number as u64;
+        let delivery = inside.try_send(&number).unwrap();
+        dispatch(&target, back);
+        assert!(!matches!(client.status(), Status::Suspended(_)), "{back}");
+        delivery.await.unwrap();
+        assert!(matches!(next(&mut inside).await, Event::Recovered(_)));
+        assert_eq!(messages(&mut inside, 1).await, [number]);
+    }
+}
+
+/// A client whose next attempt is seconds away, with a network that works again.
+async fn long_waiting(network: &Network) -> Client {
+    network.set("refuse=1").await;
+    let patient = network
+        .client("ann")
+        .config(|config| config.backoff.cap = Duration::from_secs(600));
+    let client = patient.build().unwrap();
+    within("a long wait", async {
+        while client.retry_in().is_none_or(|left| left < Duration::from_secs(3)) {
+            turn().await;
+        }
+    })
+    .await;
+    network.set("").await;
+    client
+}
+
+async fn opens_at_once(client: &Client) {
+    // Two attempts are never closer than the shortest backoff.
+    let left = client.retry_in().unwrap_or_default();
+    assert!(left <= Duration::from_millis(20), "it has to wait for {left:?}");
+    open(client).await;
+}
+
+/// centrifuge-js#203: slow recovery after the network returns.
+#[wasm_bindgen_test]
+async fn the_network_that_returns_connects_at_once() {
+    let network = Network::shared().await;
+    let client = long_waiting(&network).await;
+    let window = web_sys::window().unwrap();
+    dispatch(&window, "offline");
+    assert_eq!(client.status(), Status::Suspended(SuspendReason::Offline));
+    dispatch(&window, "online");
+    opens_at_once(&client).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_page_that_is_looked_at_connects_at_once() {
+    let network = Network::shared().await;
+    let client = long_waiting(&network).await;
+    let document = web_sys::window().unwrap().document().unwrap();
+    assert_eq!(document.visibility_state(), web_sys::VisibilityState::Visible);
+    dispatch(&document, "visibilitychange");
+    opens_at_once(&client).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_token_is_asked_for_before_each_connection_that_needs_one() {
+    let network = Network::shared().await;
+    let asked = Rc::new(Cell::new(0));
+    let client = network
+        .client("ann")
+        .token({
+            let asked = asked.clone();
+            move || {
+                asked.set(asked.get() + 1);
+                async {
+                    turn().await;
+                    Some("token".to_owned())
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    open(&client).await;
+    assert_eq!(asked.get(), 1);
+}

@@ -1,0 +1,163 @@
+//! Readers that are slower than their room.
+
+use std::time::Duration;
+
+use talkback_client::{Event, InboxBounds, JoinOptions, Room, test_util::World};
+use talkback_protocol::session::server::ServerConfig;
+
+use crate::{join, joined, next, numbers, world_with};
+
+fn narrow(events: usize, bytes: usize) -> JoinOptions {
+    JoinOptions {
+        history: 0,
+        inbox: InboxBounds { events, bytes },
+        ..JoinOptions::default()
+    }
+}
+
+fn publish(world: &World, numbers: std::ops::Range<u64>) {
+    numbers.for_each(|number| world.publish("lobby", "elsewhere", &number).unwrap());
+}
+
+/// react-use-websocket#135, #200, #237: bursts lost by hooks that keep the last message; partykit#403: by a full buffer.
+#[test]
+fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
+    for (events, bytes) in [
+        (10, usize::MAX),
+        (1, usize::MAX),
+        (1_000_000, 20),
+        (7, 5),
+        (4_096, 1 << 20),
+    ] {
+        let world = World::new();
+        let client = world.client("ann");
+        world.run(async {
+            let mut room = client.join::<u64>("lobby", &narrow(events, bytes)).unwrap();
+            let mut fast = join(&client);
+            joined(&mut room).await;
+            publish(&world, 0..1_000);
+            assert_eq!(
+                numbers(&mut fast, 1_000).await.len(),
+                1_000,
+                "nobody else is slowed down"
+            );
+            world.settle();
+            assert_eq!(numbers(&mut room, 1_000).await, (0..1_000).collect::<Vec<_>>());
+            publish(&world, 1_000..1_003);
+            assert_eq!(numbers(&mut room, 3).await, [1_000, 1_001, 1_002], "live again");
+        });
+    }
+}
+
+#[test]
+fn a_server_with_small_pages_is_read_all_the_same() {
+    let mut config = ServerConfig::default();
+    config.limits.page = 7;
+    let world = World::with_config(config);
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = client.join::<u64>("lobby", &narrow(50, usize::MAX)).unwrap();
+        joined(&mut room).await;
+        publish(&world, 0..500);
+        world.settle();
+        assert_eq!(numbers(&mut room, 500).await, (0..500).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_slow_reader_catches_up_through_cuts_and_restarts() {
+    let world = World::new();
+    let client = world.client("ann");
+    world.set_latency(Duration::from_millis(20));
+    world.run(async {
+        let mut room = client.join::<u64>("lobby", &narrow(10, usize::MAX)).unwrap();
+        joined(&mut room).await;
+        publish(&world, 0..200);
+        world.wait(Duration::from_secs(1)).await;
+        let mut seen = Vec::new();
+        while seen.len() < 400 {
+            match next(&mut room).await {
+                Event::Message(message) => seen.push(*message.body.known().unwrap()),
+                Event::Reset(room) => panic!("{room:?}"),
+                _ => {}
+            }
+            if seen.len() % 37 == 0 {
+                world.cut();
+            }
+            if seen.len() == 100 {
+                publish(&world, 200..400);
+                world.restart_server(true);
+            }
+        }
+        assert_eq!(seen, (0..400).collect::<Vec<_>>());
+    });
+}
+
+async fn behind(world: &World) -> (talkback_client::Client, Room<u64>) {
+    let client = world.client("ann");
+    let mut room = client.join::<u64>("lobby", &narrow(10, usize::MAX)).unwrap();
+    joined(&mut room).await;
+    publish(world, 0..100);
+    world.settle();
+    (client, room)
+}
+
+#[test]
+fn what_the_log_dropped_before_a_slow_reader_came_is_told_as_a_reset() {
+    let world = World::new();
+    world.run(async {
+        let (_client, mut room) = behind(&world).await;
+        world.keep_newest("lobby", 20).unwrap();
+        assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
+        let Event::Reset(reset) = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!((reset.after.get(), reset.head.get()), (80, 100));
+        assert_eq!(numbers(&mut room, 20).await, (80..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_log_that_began_anew_is_told_as_a_reset_to_a_slow_reader_too() {
+    let world = World::new();
+    world.run(async {
+        let (_client, mut room) = behind(&world).await;
+        world.restart_server(false);
+        assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
+        assert!(matches!(next(&mut room).await, Event::Reset(_)));
+        publish(&world, 500..503);
+        assert_eq!(numbers(&mut room, 3).await, [500, 501, 502]);
+    });
+}
+
+#[test]
+fn presence_that_did_not_fit_comes_as_one_difference() {
+    let world = World::new();
+    let others: Vec<_> = (0..20).map(|n| world.client(&format!("user{n}"))).collect();
+    world.run(async {
+        let (_client, mut room) = behind(&world).await;
+        let mut rooms: Vec<_> = others.iter().map(join).collect();
+        world.settle();
+        rooms.truncate(5);
+        world.settle();
+        assert_eq!(numbers(&mut room, 100).await.len(), 100);
+        let Event::Presence { joined, left } = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!((joined.len(), left.len()), (5, 0));
+    });
+}
+
+#[test]
+fn the_cursor_is_what_was_taken_and_not_what_was_received() {
+    let world = world_with(0..30);
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = join(&client);
+        assert_eq!(room.cursor(), None);
+        joined(&mut room).await;
+        world.settle();
+        numbers(&mut room, 4).await;
+        assert_eq!(room.cursor().unwrap().offset.get(), 4);
+    });
+}

@@ -1,0 +1,294 @@
+//! Members, messages, signals, history.
+
+use futures_util::{FutureExt, StreamExt};
+use serde::{Deserialize, Serialize};
+use talkback_client::{Body, Event, Incoming, JoinOptions, Offset, Status, StopReason, test_util::World};
+
+use crate::{join, joined, message, next, numbers, open, world_with};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Chat {
+    Text(String),
+}
+
+#[test]
+fn members_share_one_order_and_know_their_own_messages() {
+    let world = World::new();
+    let (ann, bob) = (world.client("ann"), world.client("bob"));
+    world.run(async {
+        let mut rooms = [join(&ann), join(&bob)];
+        for number in 0..10 {
+            rooms[(number % 2) as usize].send(&number).await.unwrap().await.unwrap();
+        }
+        let mut seen = Vec::new();
+        for (index, room) in rooms.iter_mut().enumerate() {
+            joined(room).await;
+            let mut all = Vec::new();
+            for _ in 0..10 {
+                let message = message(room).await;
+                let number = *message.body.known().unwrap();
+                assert_eq!(message.own, number % 2 == index as u64, "{number}");
+                assert_eq!(&*message.from.user, if number % 2 == 0 { "ann" } else { "bob" });
+                all.push((message.offset.get(), number));
+            }
+            seen.push(all);
+        }
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(seen[0], (0..10).map(|n| (n + 1, n)).collect::<Vec<_>>());
+    });
+}
+
+/// Decoders that drop what they do not know lose the messages of a newer version of the application.
+#[test]
+fn a_message_of_an_unknown_shape_is_delivered_as_it_is() {
+    let world = World::new();
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = client.join::<Chat>("lobby", &JoinOptions::default()).unwrap();
+        joined(&mut room).await;
+        world
+            .publish("lobby", "bob", &serde_json::json!({"image": [1, 2]}))
+            .unwrap();
+        room.send(&Chat::Text("hi".into())).await.unwrap();
+        let unknown = Body::from_json(r#"{"image":[1,2]}"#).unwrap();
+        assert_eq!(message(&mut room).await.body, Incoming::Unknown(unknown));
+        assert_eq!(message(&mut room).await.body.known(), Some(&Chat::Text("hi".into())));
+    });
+}
+
+#[test]
+fn presence_and_signals_reach_the_others() {
+    let world = World::new();
+    let (ann, bob) = (world.client("ann"), world.client("bob"));
+    world.run(async {
+        let mut room = join(&ann);
+        assert_eq!(joined(&mut room).await.members.len(), 1);
+        let mut other = join(&bob);
+        joined(&mut other).await;
+        let Event::Presence { joined, left } = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!((&*joined[0].user, left.len()), ("bob", 0));
+        assert_eq!(room.members().len(), 2);
+
+        other.signal("typing").unwrap();
+        let Event::Signal { from, body } = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!((&*from.user, body.json()), ("bob", "\"typing\""));
+
+        other.leave();
+        let Event::Presence { joined, left } = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!((joined.len(), &*left[0].user), (0, "bob"));
+        assert_eq!(room.members().len(), 1);
+    });
+}
+
+#[test]
+fn a_late_member_gets_the_newest_messages_and_scrolls_back_to_the_first() {
+    let world = world_with(0..300);
+    let client = world.client("late");
+    world.run(async {
+        let mut room = join(&client);
+        assert_eq!(joined(&mut room).await.after.get(), 250);
+        assert_eq!(numbers(&mut room, 50).await, (250..300).collect::<Vec<_>>());
+        let (mut before, mut pages) = (Offset::new(251).unwrap(), Vec::new());
+        loop {
+            let page = room.history(before, 100).await.unwrap();
+            before = page.messages[0].offset;
+            let known = page.messages.iter().map(|message| *message.body.known().unwrap());
+            pages.splice(0..0, known.collect::<Vec<_>>());
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(pages, (0..250).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_cursor_from_elsewhere_brings_exactly_what_follows_it() {
+    let world = world_with(0..20);
+    let (first, second) = (world.client("ann"), world.client("ann"));
+    world.run(async {
+        let mut room = join(&first);
+        joined(&mut room).await;
+        numbers(&mut room, 7).await;
+        let options = JoinOptions {
+            since: room.cursor(),
+            ..JoinOptions::default()
+        };
+        let mut again = second.join::<u64>("lobby", &options).unwrap();
+        assert!(matches!(next(&mut again).await, Event::Recovered(_)));
+        assert_eq!(numbers(&mut again, 13).await, (7..20).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn several_handles_of_a_room_share_one_membership() {
+    let world = world_with(0..120);
+    let client = world.client("ann");
+    world.run(async {
+        let mut first = join(&client);
+        joined(&mut first).await;
+        numbers(&mut first, 50).await;
+        let options = |since, history| JoinOptions {
+            since,
+            history,
+            ..JoinOptions::default()
+        };
+        let mut cursor = first.cursor().unwrap();
+        cursor.offset = Offset::new(3).unwrap();
+        let mut newest = client.join::<u64>("lobby", &options(None, 5)).unwrap();
+        let mut since = client.join::<u64>("lobby", &options(Some(cursor.clone()), 5)).unwrap();
+        let mut none = client.join::<u64>("lobby", &options(None, 0)).unwrap();
+        let mut present = client.join::<u64>("lobby", &options(first.cursor(), 5)).unwrap();
+        cursor.epoch = talkback_client::Epoch::parse("other").unwrap();
+        let mut foreign = client.join::<u64>("lobby", &options(Some(cursor), 2)).unwrap();
+
+        assert_eq!(joined(&mut newest).await.after.get(), 115);
+        assert_eq!(numbers(&mut newest, 5).await, (115..120).collect::<Vec<_>>());
+        assert!(matches!(next(&mut since).await, Event::Recovered(room) if room.after.get() == 3));
+        assert_eq!(numbers(&mut since, 117).await, (3..120).collect::<Vec<_>>());
+        assert_eq!(joined(&mut none).await.after.get(), 120);
+        assert!(matches!(next(&mut present).await, Event::Recovered(room) if room.after.get() == 120));
+        assert!(matches!(next(&mut foreign).await, Event::Reset(room) if room.after.get() == 118));
+        assert_eq!(numbers(&mut foreign, 2).await, [118, 119]);
+
+        world.publish("lobby", "bob", &120).unwrap();
+        for room in [
+            &mut first,
+            &mut newest,
+            &mut since,
+            &mut none,
+            &mut present,
+            &mut foreign,
+        ] {
+            assert_eq!(numbers(room, 1).await, [120]);
+            assert_eq!(room.members().len(), 1, "one member, however many handles");
+        }
+        drop((first, newest, since, none, present));
+        world.publish("lobby", "bob", &121).unwrap();
+        assert_eq!(
+            numbers(&mut foreign, 1).await,
+            [121],
+            "the last handle keeps the membership"
+        );
+    });
+    world.settle();
+    let other = world.client("bob");
+    world.run(async {
+        let mut room = join(&other);
+        assert_eq!(
+            joined(&mut room).await.members.len(),
+            1,
+            "ann left with her last handle"
+        );
+    });
+}
+
+#[test]
+fn a_room_may_be_left_and_joined_again_at_once() {
+    let world = world_with(0..3);
+    let client = world.client("ann");
+    world.run(async {
+        for _ in 0..5 {
+            let mut room = join(&client);
+            joined(&mut room).await;
+            assert_eq!(numbers(&mut room, 3).await, [0, 1, 2]);
+        }
+        for _ in 0..5 {
+            drop(join(&client));
+        }
+        let mut room = join(&client);
+        joined(&mut room).await;
+        assert_eq!(numbers(&mut room, 3).await, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_room_that_may_not_be_joined_says_so_and_ends_and_the_others_go_on() {
+    let world = World::new();
+    world.forbid("secret", true).unwrap();
+    let client = world.client("ann");
+    world.run(async {
+        let mut secret = client.join::<u64>("secret", &JoinOptions::default()).unwrap();
+        let Event::Refused { code, .. } = next(&mut secret).await else {
+            panic!()
+        };
+        assert_eq!(code, "forbidden");
+        assert!(secret.next().await.is_none());
+        joined(&mut join(&client)).await;
+        world.forbid("secret", false).unwrap();
+        let mut secret = client.join::<u64>("secret", &JoinOptions::default()).unwrap();
+        joined(&mut secret).await;
+    });
+    assert!(client.join::<u64>("a/b", &JoinOptions::default()).is_err());
+}
+
+#[test]
+fn dropping_the_last_handle_ends_the_connection_and_all_that_waits() {
+    let world = World::new();
+    let client = world.client("ann");
+    let sender = client.sender();
+    assert!(sender.is_some());
+    let (mut status, mut delivery) = world.run(async {
+        open(&client).await;
+        world.stall(true);
+        let delivery = client.room_sender::<u64>("lobby").unwrap().send(&1).await.unwrap();
+        (client.status_changes(), delivery)
+    });
+    let room = join(&client);
+    drop(client);
+    assert_eq!(world.connections(), 1, "the room is a handle too");
+    drop(room);
+    assert_eq!(world.connections(), 0);
+    assert!(
+        (&mut delivery).now_or_never().unwrap().is_err(),
+        "it cannot be acknowledged any more"
+    );
+    let stopped = Status::Stopped(StopReason::Asked);
+    assert_eq!(status.next().now_or_never(), Some(Some(stopped)));
+    assert_eq!(status.next().now_or_never(), Some(None));
+}
+
+/// However often a room is joined and left while the answers are on the way, the server ends with what the client ends with.
+#[test]
+fn joins_and_leaves_that_overtake_each_other_end_as_the_client_does() {
+    for seed in 0..50_u64 {
+        let world = World::new();
+        let (ann, bob) = (world.client("ann"), world.client("bob"));
+        let mut witness = join(&bob);
+        world.run(joined(&mut witness));
+        world.set_latency(std::time::Duration::from_millis(20));
+        let mut dice = crate::faults::Dice(seed);
+        let mut rooms = Vec::new();
+        for _ in 0..40 {
+            match dice.roll(4) {
+                0 => rooms.push(join(&ann)),
+                1 => rooms.clear(),
+                2 if dice.roll(5) == 0 => world.cut(),
+                _ => {
+                    rooms.pop();
+                }
+            }
+            world.advance(std::time::Duration::from_millis(dice.roll(50)));
+        }
+        let stays = seed % 2 == 0;
+        if stays {
+            rooms.push(join(&ann));
+        } else {
+            rooms.clear();
+        }
+        world.advance(std::time::Duration::from_secs(60));
+        let names: Vec<_> = witness.members().iter().map(|member| member.user.to_string()).collect();
+        let expected: &[&str] = if stays { &["ann", "bob"] } else { &["bob"] };
+        assert_eq!(names, expected, "seed {seed}");
+        if stays {
+            assert_eq!(rooms[0].members().len(), 2, "seed {seed}");
+        }
+    }
+}
