@@ -1,6 +1,7 @@
 //! One tab of a browser, in the words of the person in front of it: what is done here, what is seen in `read`, what is waited
-//! for in `wait`.
+//! for in `wait`; `chat` is about the chat.
 
+mod chat;
 mod read;
 mod wait;
 
@@ -255,6 +256,15 @@ impl Page {
             .await
             .map_err(StepError::browser("run a script"))?;
         Ok(answer.json().clone())
+    }
+
+    /// Loads the page anew.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn reload(&self) -> Result<(), StepError> {
+        self.to_front().await?;
+        self.driver.refresh().await.map_err(StepError::browser("reload"))
     }
 
     /// Goes back in the tab's history.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, io, thread};
 
 use serde_json::Value;
-use talkback_testbed::{Server, faults};
+use talkback_testbed::{Proxy, Server, faults};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -148,6 +148,16 @@ impl Stage {
     /// When it does not start.
     pub async fn server_at(&self, address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
         start_server(address, arguments).await
+    }
+
+    /// Starts a line in front of this server that can be cut; pages are opened at [`Proxy::address`].
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn proxy(&self, server: &Server) -> Result<Proxy, StepError> {
+        Proxy::start(server.address())
+            .await
+            .map_err(|error| StepError::Setup(format!("the proxy did not start: {error}")))
     }
 
     /// Starts the fault service of the testbed and returns its `ws://` origin.

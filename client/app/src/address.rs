@@ -67,12 +67,6 @@ pub(crate) fn websocket_url(server_origin: &str, path: &str) -> String {
     }
 }
 
-/// The WebSocket address of a room for a member of this name.
-pub(crate) fn chat_url(server_origin: &str, room: &RoomName, name: &str) -> String {
-    let path = format!("{}?name={}", chat_path(room), utf8_percent_encode(name, COMPONENT));
-    websocket_url(server_origin, &path)
-}
-
 /// Where the server of a WebSocket address answers the same text over plain HTTP. A relative address belongs to the page's server;
 /// none if the address has another scheme or no host.
 pub(crate) fn http_echo_url(websocket_url: &str, server_origin: &str, message: &str) -> Option<String> {
@@ -147,14 +141,6 @@ mod tests {
         assert_eq!(
             choose_server(Some("http://127.0.0.1:4000/"), true, page, "8080"),
             "http://127.0.0.1:4000"
-        );
-    }
-
-    #[test]
-    fn names_cannot_leave_their_place_in_the_chat_address() {
-        assert_eq!(
-            chat_url("https://host:8443", &room("大"), "李 & x=1#"),
-            "wss://host:8443/chat/%E5%A4%A7?name=%E6%9D%8E%20%26%20x%3D1%23"
         );
     }
 

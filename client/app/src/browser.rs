@@ -28,6 +28,51 @@ impl Setting {
     }
 }
 
+/// The name that this tab uses, or else the one that was used last in any tab: two tabs may be two people.
+pub(crate) fn remembered_name() -> Option<String> {
+    let of_tab = tab_storage()?.get_item(Setting::Name.key()).ok().flatten();
+    of_tab.or_else(|| remembered(Setting::Name))
+}
+
+/// Remembers the name for this tab, and for tabs to come.
+pub(crate) fn remember_name(name: &str) {
+    if let Some(storage) = tab_storage() {
+        // As in `remember`.
+        let _: Result<(), JsValue> = storage.set_item(Setting::Name.key(), name);
+    }
+    remember(Setting::Name, name);
+}
+
+/// Counts the days of the local calendar, by the offset from UTC that holds at that time.
+pub(crate) fn local_day(at: f64) -> i64 {
+    const DAY_MS: f64 = 86_400_000.0;
+    let minutes = js_sys::Date::new(&JsValue::from_f64(at)).get_timezone_offset();
+    #[expect(clippy::cast_possible_truncation, reason = "days are far below 2^53")]
+    let day = ((at - minutes * 60_000.0) / DAY_MS).floor() as i64;
+    day
+}
+
+/// A date in the words of a language, like "Saturday, 21 November 2026".
+pub(crate) fn date_in_words(at: f64, language: Language) -> String {
+    let options = js_sys::Object::new();
+    for (key, value) in [
+        ("weekday", "long"),
+        ("year", "numeric"),
+        ("month", "long"),
+        ("day", "numeric"),
+    ] {
+        // A new object takes every property.
+        let _: Result<bool, JsValue> = js_sys::Reflect::set(&options, &key.into(), &value.into());
+    }
+    let date = js_sys::Date::new(&JsValue::from_f64(at));
+    date.to_locale_date_string(language.tag(), &options).into()
+}
+
+/// Whether a person can see the page.
+pub(crate) fn is_page_visible() -> bool {
+    !document().hidden()
+}
+
 /// The remembered value; none if there is none or the browser forbids storage.
 pub(crate) fn remembered(setting: Setting) -> Option<String> {
     storage()?.get_item(setting.key()).ok().flatten()
@@ -125,6 +170,10 @@ pub(crate) fn window() -> Window {
 
 pub(crate) fn document() -> Document {
     window().document().expect("a window has a document")
+}
+
+fn tab_storage() -> Option<Storage> {
+    window().session_storage().ok().flatten()
 }
 
 fn storage() -> Option<Storage> {

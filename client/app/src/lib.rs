@@ -3,8 +3,9 @@
 //! Reading order:
 //! - `shell`: the frame: header, view, language and theme;
 //! - `workbench` and `chat`: the two views, each a pure reducer, a component that runs its effects, and small components;
-//! - `connection`: one WebSocket connection as a state machine, and the driver that owns the socket;
+//! - `connection`: the workbench's WebSocket connection as a state machine, and the driver that owns the socket;
 //! - `log`: a bounded log outside Yew's state, and the state of a virtual list over it;
+//! - `next_frame`: drawing once for many changes;
 //! - `i18n`: every text in every language;
 //! - `address`, `format`, `form`, `theme`, `browser`: what they stand on.
 //!
@@ -19,6 +20,7 @@ mod form;
 mod format;
 mod i18n;
 mod log;
+mod next_frame;
 mod shell;
 mod theme;
 mod workbench;

@@ -127,7 +127,7 @@ impl Page {
             .map_err(StepError::browser(format!("save {}", file.display())))
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, id: &str, body: &str) -> Result<T, StepError> {
+    pub(super) async fn read<T: serde::de::DeserializeOwned>(&self, id: &str, body: &str) -> Result<T, StepError> {
         let value = self.script(id, body).await?;
         serde_json::from_value(value).map_err(|error| StepError::Setup(format!("#{id} reads oddly: {error}")))
     }

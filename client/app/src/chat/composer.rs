@@ -1,4 +1,4 @@
-//! The message to say: Enter sends, Shift+Enter starts a new line.
+//! The message to say: Enter sends, Shift+Enter starts a new line. Above it, who else is writing one.
 
 use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
 use yew::{Callback, Html, html};
@@ -6,9 +6,12 @@ use yew::{Callback, Html, html};
 use super::state::{Action, Field, State};
 use crate::{
     form::{Button, ERROR_ID, Look, fault_line, text_of},
-    i18n::{Language, Text},
+    i18n::{Language, Message, Text},
     shell::{EnterKey, enter_key},
 };
+
+/// The field of the message.
+pub(super) const FIELD_ID: &str = "chat_message";
 
 const HINT_ID: &str = "chat_hint";
 
@@ -39,11 +42,17 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
         look: Look::Primary,
         disabled: false,
     };
+    let typing: Vec<_> = state.typing.users().cloned().collect();
     html! {
         <form class="say" {onsubmit}>
+            <p id="typing" class="typing">
+                if !typing.is_empty() {
+                    { Message::Typing(typing).in_language(language) }
+                }
+            </p>
             <div class="say-row">
                 <textarea
-                    id="chat_message" rows="1" aria-label={label} placeholder={label} value={state.message.clone()} {onkeydown}
+                    id={FIELD_ID} rows="1" aria-label={label} placeholder={label} value={state.message.clone()} {onkeydown}
                     oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />

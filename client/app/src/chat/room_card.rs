@@ -3,15 +3,13 @@
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
 
-use super::state::{Action, Field, State};
+use super::state::{Action, Field, Link, Membership, State};
 use crate::{
-    connection::Phase,
     form::{Button, Look, TextField, fault_line},
     i18n::{Language, Text},
-    shell::{state_badge, waiting_hint},
 };
 
-pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, language: Language) -> Html {
+pub(super) fn room_card(state: &State, act: &Callback<Action>, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
     let field = |id: &'static str, label: Text, value, field: Field| TextField {
         invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
@@ -24,14 +22,13 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         })
     };
     let name = TextField {
-        disabled: !state.phase.is_over(),
+        disabled: !state.is_out(),
         ..field("chat_name", Text::Name, &state.name, Field::Name)
     };
     let other_room = TextField {
         code: true,
         ..field("chat_other_room", Text::OtherRoom, &state.other_room, Field::Room)
     };
-    let can_leave = matches!(state.phase, Phase::Open { .. } | Phase::Connecting { .. });
     let fault = state
         .fault
         .as_ref()
@@ -44,33 +41,45 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, now: f64, languag
         disabled,
     };
     // Never useful at once, so they take turns in one place.
-    let join_or_leave = if state.phase.is_over() {
-        let label = if state.phase.was_lost() {
-            Text::Rejoin
-        } else {
-            Text::Join
-        };
-        button("chat_join", label, Look::Primary, state.room.is_none()).submit()
+    let join_or_leave = if state.is_out() {
+        button("chat_join", Text::Join, Look::Primary, state.room.is_none()).submit()
     } else {
-        button("chat_leave", Text::Leave, Look::Plain, !can_leave).act(act.reform(|_| Action::Leave))
+        button("chat_leave", Text::Leave, Look::Plain, false).act(act.reform(|_| Action::Leave))
     };
     html! {
-        <div class="card room">
+        <div class="card room" data-joined={(!state.is_out()).then_some("")}>
             <div class="card-head">
                 <h2><span class="quiet">{ text(Text::Room) }{ " " }</span><span id="chat_room">{ state.room_text() }</span></h2>
-                { state_badge("chat_state", &state.phase, now, language) }
+                { badge(state, language) }
             </div>
             <div class="room-forms">
                 <form class="inline" onsubmit={submit(|| Action::Join)}>
                     { name.draw(language) }
                     { join_or_leave }
                 </form>
-                <form class="inline" onsubmit={submit(|| Action::Go)}>
+                <form class="inline elsewhere" onsubmit={submit(|| Action::Go)}>
                     { other_room.draw(language) }
                     { button("chat_go", Text::Go, Look::Plain, false).submit() }
                 </form>
             </div>
-            { fault_line(fault, waiting_hint(&state.phase, now), language) }
+            { fault_line(fault, None, language) }
         </div>
+    }
+}
+
+/// Whether messages come and go, in a word.
+fn badge(state: &State, language: Language) -> Html {
+    let (name, label) = match (state.membership, &state.link) {
+        (Membership::Out, _) => ("CLOSED", Text::StateOut),
+        (Membership::In, Link::Open) => ("OPEN", Text::StateIn),
+        (_, Link::Waiting { .. }) => ("WAITING", Text::StateWaiting),
+        (_, Link::Offline | Link::Asleep) => ("SUSPENDED", Text::StateOffline),
+        (Membership::In, Link::Connecting | Link::Stopped(_)) => ("CONNECTING", Text::StateWaiting),
+        (Membership::Entering, _) => ("CONNECTING", Text::StateConnecting),
+    };
+    html! {
+        <span class="state">
+            <span id="chat_state" class="badge" role="status" data-state={name}>{ label.in_language(language) }</span>
+        </span>
     }
 }

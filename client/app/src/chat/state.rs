@@ -1,15 +1,19 @@
 //! What the chat shows and does: a pure reducer. Actions come in with the time, effects go out.
 
-use talkback_client::Message as Payload;
-use talkback_protocol::{NameError, RoomName, UserName, close};
-
-use super::line::{Line, Unconfirmed};
-use crate::{
-    address,
-    connection::{End, Event, Phase},
-    form::Fault,
-    i18n::Message,
+use talkback_protocol::{
+    Cursor, Epoch, NameError, RoomName, UserName,
+    session::client::{Cause, FailReason, JoinedRoom},
 };
+
+use super::{
+    Incoming,
+    outgoing::{Key, Outbox},
+    reading::Reading,
+    roster::Roster,
+    timeline::Timeline,
+    typing::Typing,
+};
+use crate::{form::Fault, i18n::Message};
 
 /// A field of the form, to which an error can be tied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +23,36 @@ pub(crate) enum Field {
     Message,
 }
 
-/// What the chat shows.
+/// Where the user stands with the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// The user has not joined, or left, or was refused.
+    Out,
+    /// The user wants to be in, and the room has not answered yet.
+    Entering,
+    /// The room answered; whether it can be reached just now is the [`Link`]'s to say.
+    In,
+}
+
+/// The connection below the room.
 #[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Link {
+    Connecting,
+    Open,
+    /// The next attempt comes by itself at a time in milliseconds since the Unix epoch.
+    Waiting {
+        until: f64,
+    },
+    /// The machine has no network.
+    Offline,
+    /// The page sleeps.
+    Asleep,
+    /// No attempt is made; with the reason, if the server refused.
+    Stopped(Option<Cause>),
+}
+
+/// What the chat shows.
+#[derive(Debug)]
 pub(crate) struct State {
     /// The room of the path; none if the path names no possible room.
     pub(crate) room: Option<RoomName>,
@@ -28,14 +60,21 @@ pub(crate) struct State {
     pub(crate) other_room: String,
     pub(crate) name: String,
     pub(crate) message: String,
-    pub(crate) phase: Phase,
     pub(crate) fault: Option<Fault<Field>>,
+    pub(crate) membership: Membership,
+    pub(crate) link: Link,
     /// The name under which the room was joined.
-    joined_as: String,
-    unconfirmed: Unconfirmed,
-    server_origin: String,
-    /// The page was left while joined, to be joined again if it comes back.
-    left: bool,
+    pub(crate) joined_as: String,
+    pub(crate) roster: Roster,
+    pub(crate) typing: Typing,
+    pub(crate) timeline: Timeline,
+    pub(crate) outbox: Outbox,
+    pub(crate) reading: Reading,
+    /// Messages up to this offset were there when the room was joined: history, and no news.
+    history_to: u64,
+    /// The user just joined, and this is the newest message that was there before.
+    greet_at: Option<u64>,
+    local_day: fn(f64) -> i64,
 }
 
 /// What the user did or what happened.
@@ -49,44 +88,113 @@ pub(crate) enum Action {
     Join,
     Leave,
     Send,
-    Connection(Event),
-    Refused(Message),
-    Sent(String),
-    NotSent {
-        text: String,
-        why: Message,
+    Retry(Key),
+    Discard(Key),
+    /// The user does not want to wait for the next attempt.
+    ConnectNow,
+    /// The user wants to see older messages.
+    Older,
+    /// The list was scrolled; whether its end is in sight.
+    Scrolled {
+        at_end: bool,
     },
-    PageLeft,
-    PageBack,
+    /// The page came into sight or went out of it.
+    Shown(bool),
+    /// Time has passed.
+    Tick,
+    Session(Event),
+}
+
+/// What the session tells.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Link(Link),
+    Joined(JoinedRoom, Continuity),
+    Message(Incoming),
+    Presence {
+        joined: Vec<UserName>,
+        left: Vec<UserName>,
+    },
+    Typing(UserName),
+    /// The room is not open to this user, or not any more.
+    Refused(String),
+    /// What was sent before the page was reloaded and is not answered yet, in order.
+    Restored(Vec<String>),
+    Written(Key),
+    Acked {
+        key: Key,
+        offset: u64,
+        at: f64,
+    },
+    Failed {
+        key: Key,
+        reason: FailReason,
+    },
+    Page {
+        epoch: Epoch,
+        messages: Vec<Incoming>,
+        more: bool,
+    },
+    PageFailed,
+}
+
+/// How a joined room goes on from what is on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Continuity {
+    /// There was nothing: the newest messages follow.
+    Fresh,
+    /// Nothing is missing.
+    Recovered,
+    /// Messages are missing: the newest follow.
+    Reset,
 }
 
 /// What is to be done outside.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
-    Open(String),
-    Send(String),
-    Close,
-    /// End the connection at once, without events.
-    Terminate,
+    /// Be in this room under this name, and in no other; with a cursor, go on behind it.
+    Enter {
+        room: RoomName,
+        name: UserName,
+        since: Option<Cursor>,
+    },
+    /// Be in no room, and end the connection.
+    Leave,
+    ConnectNow,
+    Send {
+        key: Key,
+        text: String,
+    },
+    /// Tell of the next of [`Event::Restored`] under this key.
+    Follow(Key),
+    SayTyping,
+    AskOlder {
+        before: u64,
+    },
     Navigate(RoomName),
     RememberName(String),
-    Record(Line),
-    ClearLog,
 }
 
 impl State {
-    pub(crate) fn new(server_origin: String, name: String) -> Self {
+    /// Not joined yet; `local_day` counts the days of the local calendar.
+    pub(crate) fn new(name: String, local_day: fn(f64) -> i64) -> Self {
         Self {
             room: None,
             other_room: String::new(),
             name,
             message: String::new(),
-            phase: Phase::Idle,
             fault: None,
+            membership: Membership::Out,
+            link: Link::Stopped(None),
             joined_as: String::new(),
-            unconfirmed: Unconfirmed::default(),
-            server_origin,
-            left: false,
+            roster: Roster::default(),
+            typing: Typing::default(),
+            timeline: Timeline::new(local_day),
+            outbox: Outbox::default(),
+            reading: Reading::default(),
+            history_to: 0,
+            greet_at: None,
+            local_day,
         }
     }
 
@@ -95,55 +203,72 @@ impl State {
         self.room.as_deref().unwrap_or("–").to_owned()
     }
 
-    /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
-    pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
-        match action {
-            Action::Edit(field, text) => self.edit(field, text),
-            Action::Room(room) => return self.enter(room, now),
-            Action::Go => return self.go(),
-            Action::Join => return self.join(now),
-            Action::Leave => return self.leave(now),
-            Action::Send => return self.send(),
-            Action::Connection(event) => return self.connection(event, now),
-            Action::Refused(message) => {
-                self.phase = Phase::Idle;
-                self.fault = Some(Fault::of_connection(message));
-            }
-            Action::Sent(text) => self.unconfirmed.sent(text),
-            Action::NotSent { text, why } => {
-                // The user may have typed on; what was not sent goes in front of it.
-                self.message = if self.message.is_empty() {
-                    text
-                } else {
-                    format!("{text}\n{}", self.message)
-                };
-                self.fail(Field::Message, why);
-            }
-            Action::PageLeft => {
-                self.left = !self.phase.is_over();
-                return self.leave(now);
-            }
-            Action::PageBack => {
-                if std::mem::take(&mut self.left) {
-                    self.phase = Phase::Idle;
-                    return self.join(now);
-                }
-            }
-        }
-        Vec::new()
+    pub(crate) fn is_out(&self) -> bool {
+        self.membership == Membership::Out
     }
 
-    fn edit(&mut self, field: Field, text: String) {
+    /// Messages come and go just now.
+    pub(crate) fn is_live(&self) -> bool {
+        self.membership == Membership::In && self.link == Link::Open
+    }
+
+    /// All messages that were there when the room was joined have come.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let received = self.timeline.cursor().map(|cursor| cursor.offset.get());
+        self.is_live() && received.is_some_and(|received| received >= self.history_to)
+    }
+
+    /// Something on the page changes with the time alone.
+    pub(crate) fn needs_ticks(&self) -> bool {
+        matches!(self.link, Link::Waiting { .. }) || self.typing.users().len() > 0
+    }
+
+    /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
+    pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match action {
+            Action::Edit(field, text) => effects.extend(self.edit(field, text, now)),
+            Action::Room(room) => effects = self.enter(room),
+            Action::Go => effects.extend(self.go()),
+            Action::Join => effects = self.join(),
+            Action::Leave => effects.extend(self.leave()),
+            Action::Send => effects.extend(self.send(now)),
+            Action::Retry(key) => {
+                if let Some(failed) = self.outbox.take_failed(key) {
+                    effects.push(self.send_text(failed.text, now));
+                }
+            }
+            Action::Discard(key) => drop(self.outbox.take_failed(key)),
+            Action::ConnectNow => effects.push(Effect::ConnectNow),
+            Action::Older => {
+                if !self.is_out() {
+                    effects.extend(self.timeline.ask_older().map(|before| Effect::AskOlder { before }));
+                }
+            }
+            Action::Scrolled { at_end } => {
+                self.reading.scrolled(at_end);
+                self.timeline.keep_bounds(at_end);
+            }
+            Action::Shown(visible) => self.reading.shown(visible),
+            Action::Tick => self.typing.expire(now),
+            Action::Session(event) => effects = self.session(event, now),
+        }
+        effects
+    }
+
+    fn edit(&mut self, field: Field, text: String, now: f64) -> Option<Effect> {
+        let says = field == Field::Message && !text.trim().is_empty();
         *match field {
             Field::Room => &mut self.other_room,
             Field::Name => &mut self.name,
             Field::Message => &mut self.message,
         } = text;
         self.fault.take_if(|fault| fault.field == Some(field));
+        (says && self.is_live() && self.typing.say(now)).then_some(Effect::SayTyping)
     }
 
-    /// Another room is another conversation: the log starts anew, and who was joined joins there.
-    fn enter(&mut self, room: Result<RoomName, NameError>, now: f64) -> Vec<Effect> {
+    /// Another room is another conversation: the rows start anew, and who was in joins there.
+    fn enter(&mut self, room: Result<RoomName, NameError>) -> Vec<Effect> {
         let (room, fault) = match room {
             Ok(room) => (Some(room), None),
             Err(error) => (None, Some(Fault::of(Field::Room, Message::BadRoom(error)))),
@@ -151,40 +276,50 @@ impl State {
         if room == self.room && fault.is_none() {
             return Vec::new();
         }
-        let was_joined = !self.phase.is_over();
+        let was_in = !self.is_out();
+        let visible = self.reading.is_visible();
         self.room = room;
         self.fault = fault;
         self.other_room.clear();
-        self.phase = Phase::Idle;
-        self.unconfirmed.give_up();
-        let mut effects = vec![Effect::Close, Effect::ClearLog];
-        if was_joined && self.room.is_some() {
-            effects.extend(self.join(now));
+        self.membership = Membership::Out;
+        self.roster = Roster::default();
+        self.typing.clear();
+        self.timeline = Timeline::new(self.local_day);
+        self.outbox.clear();
+        self.reading = Reading::default();
+        self.reading.shown(visible);
+        match (was_in, self.room.is_some()) {
+            (true, true) => self.join(),
+            (true, false) => vec![Effect::Leave],
+            (false, _) => Vec::new(),
         }
-        effects
     }
 
-    fn go(&mut self) -> Vec<Effect> {
+    fn go(&mut self) -> Option<Effect> {
         match RoomName::parse(self.other_room.trim()) {
-            Ok(room) => vec![Effect::Navigate(room)],
+            Ok(room) => Some(Effect::Navigate(room)),
             Err(error) => {
                 self.fail(Field::Room, Message::BadRoom(error));
-                Vec::new()
+                None
             }
         }
     }
 
-    fn join(&mut self, now: f64) -> Vec<Effect> {
-        let Some(room) = self.room.as_ref().filter(|_| self.phase.is_over()) else {
+    fn join(&mut self) -> Vec<Effect> {
+        let Some(room) = self.room.clone().filter(|_| self.is_out()) else {
             return Vec::new();
         };
         match UserName::parse(&self.name) {
             Ok(name) => {
-                let url = address::chat_url(&self.server_origin, room, &name);
                 self.fault = None;
-                self.phase = Phase::Connecting { since: now };
+                self.membership = Membership::Entering;
+                self.link = Link::Connecting;
                 self.joined_as = name.to_string();
-                vec![Effect::RememberName(name.to_string()), Effect::Open(url)]
+                let since = self.timeline.cursor();
+                vec![
+                    Effect::RememberName(name.to_string()),
+                    Effect::Enter { room, name, since },
+                ]
             }
             Err(error) => {
                 self.fail(Field::Name, Message::BadName(error));
@@ -193,76 +328,42 @@ impl State {
         }
     }
 
-    fn leave(&mut self, now: f64) -> Vec<Effect> {
-        if let Some(end) = self.phase.cancelled() {
-            return vec![Effect::Terminate, notice(Message::Closed(end))];
+    fn leave(&mut self) -> Option<Effect> {
+        if self.is_out() {
+            return None;
         }
-        if !self.phase.is_open() {
-            return Vec::new();
-        }
-        self.phase.closing(now, Some(close::NORMAL));
-        vec![Effect::Close]
+        self.gone();
+        Some(Effect::Leave)
+    }
+
+    fn gone(&mut self) {
+        self.membership = Membership::Out;
+        self.link = Link::Stopped(None);
+        self.roster = Roster::default();
+        self.typing.clear();
+        self.timeline.page_failed();
     }
 
     /// An empty message is not sent and not told: there is nothing to lose.
-    fn send(&mut self) -> Vec<Effect> {
+    fn send(&mut self, now: f64) -> Option<Effect> {
         if self.message.trim().is_empty() {
-            return Vec::new();
+            return None;
         }
-        if !self.phase.is_open() {
-            self.fail(Field::Message, Message::NotSent(self.phase.ready_state()));
-            return Vec::new();
+        if self.is_out() {
+            self.fail(Field::Message, Message::NotJoined);
+            return None;
         }
         self.fault = None;
-        vec![Effect::Send(std::mem::take(&mut self.message))]
+        self.typing.sent();
+        let text = std::mem::take(&mut self.message);
+        Some(self.send_text(text, now))
     }
 
-    fn connection(&mut self, event: Event, now: f64) -> Vec<Effect> {
-        match event {
-            Event::Opened { protocol, extensions } => {
-                self.phase.opened(now, protocol, extensions);
-                let room = self.room.as_ref().map(ToString::to_string).unwrap_or_default();
-                vec![notice(Message::Joined {
-                    room,
-                    name: self.joined_as.clone(),
-                })]
-            }
-            Event::Received(Payload::Text(text)) => {
-                let (from, said) = Line::parse(&text);
-                let own = self.unconfirmed.confirm(&self.joined_as, from, said);
-                vec![Effect::Record(Line::Said {
-                    from: from.map(Into::into),
-                    text: said.into(),
-                    own,
-                })]
-            }
-            // Plain group chat is text; binary frames of another server are not shown as garbage.
-            Event::Received(_) | Event::Buffered(_) => Vec::new(),
-            Event::Closed(closed) => match self.phase.closed(now, closed) {
-                Some(end) => self.ended(end),
-                None => Vec::new(),
-            },
-            Event::CloseOverdue => match self.phase.forced(now) {
-                Some(end) => {
-                    let mut effects = vec![Effect::Terminate];
-                    effects.extend(self.ended(end));
-                    effects
-                }
-                None => Vec::new(),
-            },
-        }
-    }
-
-    fn ended(&mut self, end: End) -> Vec<Effect> {
-        if matches!(end, End::NeverOpened(_)) {
-            self.fault = Some(Fault::of_connection(Message::Ended(end.clone())));
-        }
-        let mut effects = vec![notice(Message::Closed(end))];
-        match self.unconfirmed.give_up() {
-            0 => {}
-            lost => effects.push(notice(Message::Unconfirmed(lost))),
-        }
-        effects
+    fn send_text(&mut self, text: String, now: f64) -> Effect {
+        self.reading.wrote();
+        self.timeline.keep_bounds(true);
+        let key = self.outbox.push(text.clone(), now);
+        Effect::Send { key, text }
     }
 
     fn fail(&mut self, field: Field, message: Message) {
@@ -270,9 +371,7 @@ impl State {
     }
 }
 
-fn notice(message: Message) -> Effect {
-    Effect::Record(Line::Notice(message))
-}
+mod told;
 
 #[cfg(test)]
 mod tests;

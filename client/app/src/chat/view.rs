@@ -2,31 +2,31 @@
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
-use talkback_protocol::{NameError, RoomName, close};
-use web_sys::Element;
-use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
+use talkback_protocol::{NameError, RoomName};
+use web_sys::{HtmlElement, wasm_bindgen::JsCast};
+use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
-    composer::composer,
-    line::Line,
+    banner::banner,
+    composer::{FIELD_ID, composer},
     messages::messages,
     room_card::room_card,
-    state::{Action, Effect, State},
-    stay_at_end::StayAtEnd,
+    roster_card::roster_card,
+    scroll::Scroll,
+    session::Session,
+    state::{Action, Effect, Event, State},
+    timeline::{Content, Older, Row},
 };
 use crate::{
-    browser::{self, Setting},
-    connection::{Driver, Event, WAIT_TICK_MS},
-    i18n::{Language, Text},
-    log::{Limits, Log, SharedLog, Subscription},
+    address, browser, connection,
+    form::Fault,
+    i18n::{Language, Message, Text},
+    next_frame::NextFrame,
     shell::Announcer,
 };
 
-/// What the chat keeps. Its rows wrap, so all of them are elements; more than this would be slow to draw.
-const LIMITS: Limits = Limits {
-    rows: 500,
-    bytes: 8 << 20,
-};
+/// How often what changes with the time alone is drawn.
+const TICK_MS: u32 = 250;
 
 /// The room of the path, and where the user goes from here.
 #[derive(PartialEq, Properties)]
@@ -40,24 +40,26 @@ pub(crate) struct Props {
 
 pub(crate) struct ChatView {
     state: State,
-    driver: Driver,
-    log: SharedLog<Line>,
+    session: Session,
     announcer: Announcer,
-    viewport: NodeRef,
-    end: StayAtEnd,
-    /// Counts the time while the server is waited for.
-    waiting: Option<Interval>,
-    _subscription: Subscription,
+    scroll: Scroll,
+    frame: NextFrame,
+    ticks: Option<Interval>,
+    /// The message field is to have the focus when it is drawn: the button that was pressed is gone.
+    wants_focus: bool,
+    /// The room was not shown yet: whoever has a name joins it when it is.
+    is_new: bool,
     _page: [EventListener; 2],
 }
 
 pub(crate) enum Msg {
     Act(Action),
-    /// Time has passed while waiting.
-    Tick,
-    LogChanged,
+    /// It is time to draw what came.
+    Draw,
     Announce,
     Scrolled,
+    /// The page came into sight or went out of it.
+    Visibility,
 }
 
 impl Component for ChatView {
@@ -65,55 +67,71 @@ impl Component for ChatView {
     type Properties = Props;
 
     fn create(ctx: &Context<Self>) -> Self {
-        let (left, back) = (ctx.link().clone(), ctx.link().clone());
-        let name = browser::remembered(Setting::Name).unwrap_or_else(|| guest_name(ctx.props().language));
-        let log = SharedLog::new(LIMITS);
-        let subscription = log.subscribe(ctx.link().callback(|()| Msg::LogChanged));
+        let name = browser::remembered_name().unwrap_or_else(|| guest_name(ctx.props().language));
+        let url = address::websocket_url(&browser::server_origin(), "/ws");
+        let events = ctx.link().callback(|event| Msg::Act(Action::Session(event)));
+        let (visibility, resized) = (ctx.link().clone(), ctx.link().clone());
         let mut view = Self {
-            state: State::new(browser::server_origin(), name),
-            driver: Driver::default(),
-            log,
+            state: State::new(name, browser::local_day),
+            session: Session::new(url, events),
             announcer: Announcer::new(0),
-            viewport: NodeRef::default(),
-            end: StayAtEnd::default(),
-            waiting: None,
-            _subscription: subscription,
-            _page: browser::on_page_left_and_back(
-                move || left.send_message(Msg::Act(Action::PageLeft)),
-                move || back.send_message(Msg::Act(Action::PageBack)),
-            ),
+            scroll: Scroll::default(),
+            frame: NextFrame::default(),
+            ticks: None,
+            wants_focus: false,
+            is_new: true,
+            _page: [
+                EventListener::new(&browser::document(), "visibilitychange", move |_| {
+                    visibility.send_message(Msg::Visibility);
+                }),
+                EventListener::new(&browser::window(), "resize", move |_| resized.send_message(Msg::Draw)),
+            ],
         };
-        view.act(ctx, Action::Room(ctx.props().room.clone()));
+        view.enter(ctx);
         view
     }
 
-    fn changed(&mut self, ctx: &Context<Self>, _old: &Props) -> bool {
-        self.act(ctx, Action::Room(ctx.props().room.clone()));
-        self.count_waiting(ctx);
+    fn changed(&mut self, ctx: &Context<Self>, old: &Props) -> bool {
+        self.is_new |= old.room != ctx.props().room;
+        self.enter(ctx);
         true
     }
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
         match msg {
             Msg::Act(action) => {
-                // Messages change the log only, which is drawn once per frame.
-                let only_logged = matches!(action, Action::Connection(Event::Received(_) | Event::Buffered(_)));
+                // A burst of messages costs one drawing.
+                let is_burst = matches!(
+                    action,
+                    Action::Session(Event::Message(_) | Event::Written(_) | Event::Acked { .. })
+                );
                 self.act(ctx, action);
-                self.count_waiting(ctx);
-                return !only_logged;
-            }
-            Msg::LogChanged => {
-                let wake = ctx.link().callback(|()| Msg::Announce);
-                self.announcer.log_changed(self.log.read().last_number(), wake);
-            }
-            Msg::Announce => self.announcer.read(&self.log.read(), ctx.props().language),
-            Msg::Tick => {}
-            Msg::Scrolled => {
-                if let Some(element) = self.viewport.cast::<Element>() {
-                    self.end
-                        .scrolled(element.scroll_top(), element.client_height(), element.scroll_height());
+                if is_burst {
+                    self.frame.request(ctx.link().callback(|()| Msg::Draw));
+                    return false;
                 }
-                return false;
+            }
+            Msg::Draw => self.frame.came(),
+            Msg::Announce => {
+                let since = self.announcer.last_read();
+                let rows = self.state.timeline.current().rev();
+                let new = rows.take_while(|row| row.number > since);
+                let words = new.map(|row| words(row, ctx.props().language));
+                self.announcer
+                    .say(self.state.timeline.last_number(), words, ctx.props().language);
+            }
+            Msg::Scrolled => {
+                let Some(place) = self.scroll.place() else { return false };
+                let before = (self.state.reading, self.state.timeline.older());
+                self.act(ctx, Action::Scrolled { at_end: place.at_end });
+                if place.near_start && self.state.timeline.older() == Older::More {
+                    self.act(ctx, Action::Older);
+                }
+                return before != (self.state.reading, self.state.timeline.older());
+            }
+            Msg::Visibility => {
+                let shown = ctx.props().visible && browser::is_page_visible();
+                self.act(ctx, Action::Shown(shown));
             }
         }
         true
@@ -124,63 +142,120 @@ impl Component for ChatView {
         if !visible {
             return Html::default();
         }
+        self.scroll.before_drawing(self.state.reading.at_end);
         let act = ctx.link().callback(Msg::Act);
+        let now = js_sys::Date::now();
         html! {
             <div class="chat">
-                { room_card(&self.state, &act, js_sys::Date::now(), language) }
-                <section class="card conversation" aria-label={Text::ChatMessages.in_language(language)}>
-                    <div class="chat-viewport" tabindex="0" ref={self.viewport.clone()} onscroll={ctx.link().callback(|_| Msg::Scrolled)}>
-                        { messages(&self.log.read(), self.state.phase.is_open(), language) }
-                    </div>
-                    { self.announcer.draw() }
-                    { composer(&self.state, &act, language) }
-                </section>
+                { room_card(&self.state, &act, language) }
+                <div class="talk">
+                    <section class="card conversation" aria-label={Text::ChatMessages.in_language(language)}>
+                        <div class="chat-list">
+                            { banner(&self.state, &act, now, language) }
+                            <div
+                                key="viewport" class="chat-viewport" tabindex="0" ref={self.scroll.viewport.clone()}
+                                onscroll={ctx.link().callback(|_| Msg::Scrolled)}
+                            >
+                                { messages(&self.state, &act, now, language) }
+                            </div>
+                            { self.pill(&act, language) }
+                        </div>
+                        { self.announcer.draw() }
+                        { composer(&self.state, &act, language) }
+                    </section>
+                    if !self.state.is_out() {
+                        { roster_card(&self.state, language) }
+                    }
+                </div>
             </div>
         }
     }
 
-    fn rendered(&mut self, _ctx: &Context<Self>, _first: bool) {
-        if let Some(element) = self.viewport.cast::<Element>()
-            && self.end.drawn(&self.log.read())
+    fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
+        self.scroll.after_drawing(self.state.reading.at_end);
+        // Pages that are short, or came in while the reader was at the very top, ask for the next one without being scrolled.
+        if self.state.timeline.older() == Older::More
+            && self.state.has_caught_up()
+            && self.scroll.place().is_some_and(|place| place.near_start)
         {
-            element.set_scroll_top(element.scroll_height());
+            ctx.link().send_message(Msg::Act(Action::Older));
+        }
+        if std::mem::take(&mut self.wants_focus)
+            && let Some(field) = browser::document().get_element_by_id(FIELD_ID)
+            && let Ok(field) = field.dyn_into::<HtmlElement>()
+        {
+            // Fails for no element that is drawn.
+            let _: Result<(), _> = field.focus();
         }
     }
 }
 
 impl ChatView {
-    fn act(&mut self, ctx: &Context<Self>, action: Action) {
-        for effect in self.state.update(action, js_sys::Date::now()) {
-            match effect {
-                Effect::Open(url) => {
-                    let events = ctx.link().callback(|event| Msg::Act(Action::Connection(event)));
-                    if let Err(message) = self.driver.open(&url, Vec::new(), events) {
-                        self.act(ctx, Action::Refused(message));
-                    }
-                }
-                Effect::Send(text) => {
-                    let action = match self.driver.send(&text) {
-                        Ok(()) => Action::Sent(text),
-                        Err(why) => Action::NotSent { text, why },
-                    };
-                    self.act(ctx, action);
-                }
-                Effect::Close => self.driver.close(Some((close::NORMAL, ""))),
-                Effect::Terminate => self.driver.terminate(),
-                Effect::Navigate(room) => ctx.props().onroom.emit(room),
-                Effect::RememberName(name) => browser::remember(Setting::Name, &name),
-                Effect::Record(line) => self.log.push(line),
-                Effect::ClearLog => self.log.change(Log::reset),
-            }
+    /// The path or the visibility may have changed. Whoever has a name is in the room of the path at once; who left stays out.
+    fn enter(&mut self, ctx: &Context<Self>) {
+        let Props { visible, room, .. } = ctx.props();
+        self.act(ctx, Action::Room(room.clone()));
+        self.act(ctx, Action::Shown(*visible && browser::is_page_visible()));
+        if *visible && std::mem::take(&mut self.is_new) && browser::remembered_name().is_some() {
+            self.act(ctx, Action::Join);
         }
     }
 
-    fn count_waiting(&mut self, ctx: &Context<Self>) {
-        let waits = self.state.phase.waiting_since().is_some();
-        if waits != self.waiting.is_some() {
-            let link = ctx.link().clone();
-            self.waiting = waits.then(|| Interval::new(WAIT_TICK_MS, move || link.send_message(Msg::Tick)));
+    fn act(&mut self, ctx: &Context<Self>, action: Action) {
+        self.wants_focus |= matches!(action, Action::Join);
+        for effect in self.state.update(action, js_sys::Date::now()) {
+            match effect {
+                Effect::Enter { room, name, since } => {
+                    if let Err(error) = self.session.enter(&room, name, since) {
+                        self.act(ctx, Action::Leave);
+                        self.state.fault = Some(Fault::of_connection(connection::explain(&error)));
+                    }
+                }
+                Effect::Leave => self.session.leave(),
+                Effect::ConnectNow => self.session.connect_now(),
+                Effect::Send { key, text } => self.session.send(key, &text),
+                Effect::Follow(key) => self.session.follow_restored(key),
+                Effect::SayTyping => self.session.say_typing(),
+                Effect::AskOlder { before } => self.session.ask_older(before),
+                Effect::Navigate(room) => ctx.props().onroom.emit(room),
+                Effect::RememberName(name) => browser::remember_name(&name),
+            }
         }
+        self.announcer.log_changed(
+            self.state.timeline.last_number(),
+            ctx.link().callback(|()| Msg::Announce),
+        );
+        if self.state.needs_ticks() != self.ticks.is_some() {
+            let link = ctx.link().clone();
+            let tick = move || link.send_message(Msg::Act(Action::Tick));
+            self.ticks = self.state.needs_ticks().then(|| Interval::new(TICK_MS, tick));
+        }
+    }
+
+    /// The way back to the newest messages, with how many of them are not read.
+    fn pill(&self, act: &Callback<Action>, language: Language) -> Html {
+        if self.state.reading.at_end {
+            return Html::default();
+        }
+        let (id, label) = match self.state.reading.unread {
+            0 => ("to_newest", Text::ToNewest.in_language(language).to_owned()),
+            count => ("new_messages", Message::Unread(count).in_language(language)),
+        };
+        html! {
+            <button key="pill" {id} type="button" class="pill" onclick={act.reform(|_| Action::Scrolled { at_end: true })}>
+                { "↓ " }{ label }
+            </button>
+        }
+    }
+}
+
+/// What is read of a row to those who do not see it: news of others.
+fn words(row: &Row, language: Language) -> Option<String> {
+    match &row.content {
+        _ if !row.live => None,
+        Content::Notice(message) => Some(message.in_language(language)),
+        Content::Said { own: true, .. } => None,
+        Content::Said { from, text, .. } => Some(format!("{from}: {text}")),
     }
 }
 

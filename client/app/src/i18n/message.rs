@@ -1,13 +1,20 @@
 //! Sentences with values in them: errors, what happened to a connection, counts.
 
 use talkback_client::ReadyState;
-use talkback_protocol::{NameError, close::MAX_REASON_BYTES};
-
-use super::{Language, Text, close_meaning};
-use crate::{
-    connection::{Closed, End, Side},
-    format,
+use talkback_protocol::{
+    NameError, UserName,
+    close::MAX_REASON_BYTES,
+    session::client::{Cause, FailReason},
 };
+
+use super::{
+    Language, Text,
+    phrases::{
+        cause_text, ended_chinese, ended_english, failed_chinese, failed_english, frame, name_rule_chinese,
+        name_rule_english, users_chinese, users_english,
+    },
+};
+use crate::{connection::End, format};
 
 /// A sentence for the user; [`Message::in_language`] writes it out.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +34,6 @@ pub(crate) enum Message {
     HttpStatus(u16),
     BadRoom(NameError),
     BadName(NameError),
-    /// The chat messages that the room did not send back before the connection ended.
-    Unconfirmed(usize),
     Opening(String),
     Opened {
         protocol: String,
@@ -51,6 +56,27 @@ pub(crate) enum Message {
         count: u64,
         last: String,
     },
+    NotJoined,
+    /// The server's words about why.
+    RoomRefused(String),
+    /// The server ended the session for good.
+    Stopped(Cause),
+    /// The log is another one than before.
+    HistoryLost,
+    /// The log goes on, but no longer reaches back to the last message on the page.
+    AwayTooLong,
+    Came(Vec<UserName>),
+    Went(Vec<UserName>),
+    Typing(Vec<UserName>),
+    /// The next attempt to connect comes in so many seconds.
+    RetryIn(u64),
+    Reconnecting,
+    Offline,
+    Failed(FailReason),
+    /// So many messages below are not read.
+    Unread(usize),
+    /// So many users that are not listed.
+    MoreUsers(usize),
 }
 
 /// What is wrong with a WebSocket address.
@@ -108,8 +134,6 @@ impl Message {
             Self::HttpStatus(status) => format!("The server answered with HTTP status {status}."),
             Self::BadRoom(error) => format!("Not a room name: {}.", name_rule_english(error)),
             Self::BadName(error) => format!("Not a usable name: {}.", name_rule_english(error)),
-            Self::Unconfirmed(1) => "1 message you sent did not come back from the room; it may be lost.".into(),
-            Self::Unconfirmed(count) => format!("{count} messages you sent did not come back from the room; they may be lost."),
             Self::Opening(url) => format!("Connecting to {url}"),
             Self::Opened { protocol } if protocol.is_empty() => "Connected.".into(),
             Self::Opened { protocol } => format!("Connected with subprotocol {protocol}."),
@@ -124,6 +148,23 @@ impl Message {
             }
             Self::NewMessages { count: 1, last } => last.clone(),
             Self::NewMessages { count, last } => format!("{count} messages, the last: {last}"),
+            Self::NotJoined => "Not sent: join the room first. Your text is kept.".into(),
+            Self::RoomRefused(why) if why.is_empty() => "The server ended your membership of this room.".into(),
+            Self::RoomRefused(why) => format!("This room is not open to you: {why}"),
+            Self::Stopped(cause) => format!("The server ended the connection: {} {}", cause.code, cause_text(cause, Language::English)),
+            Self::HistoryLost => "Messages were lost: the server started anew. What follows is new.".into(),
+            Self::AwayTooLong => "You were away for longer than the server keeps messages: some are missing here.".into(),
+            Self::Came(users) => format!("{} joined.", users_english(users)),
+            Self::Went(users) => format!("{} left.", users_english(users)),
+            Self::Typing(users) if users.len() == 1 => format!("{} is typing…", users_english(users)),
+            Self::Typing(users) => format!("{} are typing…", users_english(users)),
+            Self::RetryIn(seconds) => format!("No connection. The next attempt is in {seconds} s; what you send waits here."),
+            Self::Reconnecting => "No connection. Connecting…".into(),
+            Self::Offline => "You are offline. What you send waits here.".into(),
+            Self::Failed(reason) => failed_english(reason),
+            Self::Unread(1) => "1 new message".into(),
+            Self::Unread(count) => format!("{count} new messages"),
+            Self::MoreUsers(count) => format!("and {count} more"),
         }
     }
 
@@ -162,7 +203,6 @@ impl Message {
                 "名字无效：{}",
                 name_rule_chinese(error, "不能含方括号、控制字符和方向标记")
             ),
-            Self::Unconfirmed(count) => format!("您发送的 {count} 条消息未从房间返回，可能已丢失"),
             Self::Opening(url) => format!("正在连接 {url}"),
             Self::Opened { protocol } if protocol.is_empty() => "已连接".into(),
             Self::Opened { protocol } => format!("已连接，子协议 {protocol}"),
@@ -180,85 +220,33 @@ impl Message {
             }
             Self::NewMessages { count: 1, last } => last.clone(),
             Self::NewMessages { count, last } => format!("{count} 条消息，最后一条：{last}"),
+            Self::NotJoined => "未发送：请先加入房间，内容已保留".into(),
+            Self::RoomRefused(why) if why.is_empty() => "服务器已让您离开此房间".into(),
+            Self::RoomRefused(why) => format!("您不能进入此房间：{why}"),
+            Self::Stopped(cause) => format!(
+                "服务器结束了连接：{} {}",
+                cause.code,
+                cause_text(cause, Language::Chinese)
+            ),
+            Self::HistoryLost => "部分消息已丢失：服务器已重新开始，以下为新消息".into(),
+            Self::AwayTooLong => "您离开的时间超过了服务器保留消息的时间：此处缺少部分消息".into(),
+            Self::Came(users) => format!("{}加入了房间", users_chinese(users)),
+            Self::Went(users) => format!("{}离开了房间", users_chinese(users)),
+            Self::Typing(users) => format!("{}正在输入…", users_chinese(users)),
+            Self::RetryIn(seconds) => format!("连接已断开，{seconds} 秒后重试；您发送的消息会在此等待"),
+            Self::Reconnecting => "连接已断开，正在重连…".into(),
+            Self::Offline => "您已离线，发送的消息会在此等待".into(),
+            Self::Failed(reason) => failed_chinese(reason),
+            Self::Unread(count) => format!("{count} 条新消息"),
+            Self::MoreUsers(count) => format!("以及另外 {count} 人"),
         }
     }
-}
-
-fn name_rule_english(error: &NameError) -> String {
-    match error {
-        NameError::Empty { max, .. } => format!("give it 1 to {max} characters"),
-        NameError::TooLong { length, max, .. } => format!("it has {length} characters, at most {max} are allowed"),
-        NameError::Character { found, rule, .. } => format!("it has the character {found:?}; {rule}"),
-    }
-}
-
-fn name_rule_chinese(error: &NameError, rule: &str) -> String {
-    match error {
-        NameError::Empty { max, .. } => format!("请输入 1 到 {max} 个字符"),
-        NameError::TooLong { length, max, .. } => format!("共 {length} 个字符，最多 {max} 个"),
-        NameError::Character { found, .. } => format!("含有字符 {found:?}；{rule}"),
-    }
-}
-
-/// `4000 “bye” `, or nothing.
-fn frame(end: &End) -> String {
-    match end.frame() {
-        None => String::new(),
-        Some(Closed { code, reason }) if reason.is_empty() => format!("{code} "),
-        Some(Closed { code, reason }) => format!("{code} “{reason}” "),
-    }
-}
-
-fn ended_english(end: &End) -> String {
-    let after = |ms: f64| format::duration(ms, Language::English);
-    match end {
-        End::Cancelled => "Cancelled before it was open.".into(),
-        End::NeverOpened(_) => "Could not connect. The browser hides the reason. Common: server not running, wrong port or path, certificate, HTTP refusal (401/403/404), Origin refused.".into(),
-        End::Lost { open_ms, .. } => format!("Connection lost without a close message after {}.", after(*open_ms)),
-        End::Finished { closed, by, open_ms } => {
-            let by = match by {
-                Side::Page => "this page",
-                Side::Server => "the server",
-            };
-            format!("{} (by {by}, after {})", meaning(closed, Language::English), after(*open_ms))
-        }
-        End::Forced { open_ms } => {
-            format!("Ended by this page: the server did not answer the close within 5 s. Open for {}.", after(*open_ms))
-        }
-    }
-}
-
-fn ended_chinese(end: &End) -> String {
-    let after = |ms: f64| format::duration(ms, Language::Chinese);
-    match end {
-        End::Cancelled => "连接建立前已取消".into(),
-        End::NeverOpened(_) => {
-            "连接失败，浏览器不提供原因。常见：服务未启动、端口或路径错误、证书问题、被拒绝(401/403/404)、来源不被允许"
-                .into()
-        }
-        End::Lost { open_ms, .. } => format!("连接在 {} 后异常中断，未收到关闭消息", after(*open_ms)),
-        End::Finished { closed, by, open_ms } => {
-            let by = match by {
-                Side::Page => "本页面",
-                Side::Server => "服务器",
-            };
-            format!(
-                "{}（由{by}关闭，持续 {}）",
-                meaning(closed, Language::Chinese),
-                after(*open_ms)
-            )
-        }
-        End::Forced { open_ms } => format!("服务器 5 秒内未答复关闭，由本页面强制结束（持续 {}）", after(*open_ms)),
-    }
-}
-
-fn meaning(closed: &Closed, language: Language) -> &'static str {
-    close_meaning(closed.code, language)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::{Closed, Side};
 
     fn both(message: &Message) -> [String; 2] {
         Language::ALL.map(|language| message.in_language(language))

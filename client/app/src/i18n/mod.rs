@@ -5,6 +5,7 @@
 
 mod close;
 mod message;
+mod phrases;
 mod text;
 
 pub(crate) use close::close_meaning;

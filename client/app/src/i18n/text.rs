@@ -92,13 +92,33 @@ texts! {
     Go: "Go", "前往";
     Name: "Your name", "你的名字";
     Join: "Join", "加入";
-    Rejoin: "Rejoin", "重新加入";
     Leave: "Leave", "离开";
     Guest: "Guest", "访客";
     You: "you", "你";
     ChatMessages: "Messages", "消息";
     ChatEmpty: "No messages yet.", "还没有消息。";
     ChatNotJoined: "Join the room to read and write.", "加入房间后即可收发消息。";
+    People: "People", "成员";
+    Today: "Today", "今天";
+    Yesterday: "Yesterday", "昨天";
+    UnreadBelow: "New", "新消息";
+    LoadOlder: "Load older messages", "加载更早的消息";
+    LoadingOlder: "Loading older messages…", "正在加载更早的消息…";
+    OlderFailed: "Older messages did not come. Try again", "更早的消息加载失败，重试";
+    Beginning: "This is the beginning of the room.", "房间从这里开始。";
+    NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
+    PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.", "页面已达显示上限，请回到最新消息后再向上滚动。";
+    DeliveryQueued: "Waiting to be sent", "等待发送";
+    DeliveryWritten: "Sending…", "发送中…";
+    DeliveryAcked: "Delivered", "已送达";
+    Retry: "Send again", "重新发送";
+    Discard: "Discard", "丢弃";
+    StateOut: "Not joined", "未加入";
+    StateIn: "Connected", "已连接";
+    StateWaiting: "Reconnecting", "正在重连";
+    StateOffline: "Offline", "离线";
+    ToNewest: "Newest", "最新消息";
+    ReconnectNow: "Now", "立即重连";
     ChatHint: "Enter sends, Shift+Enter starts a new line.", "Enter 发送，Shift+Enter 换行。";
 }
 

@@ -5,15 +5,10 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use gloo_render::{AnimationFrame, request_animation_frame};
-use gloo_timers::callback::Timeout;
 use yew::Callback;
 
 use super::{Limits, Log, Weigh};
-
-/// A hidden page gets no animation frames; its log is drawn after this time, so that title bars, tests and screen readers
-/// still see it.
-const HIDDEN_FLUSH_MS: u32 = 250;
+use crate::next_frame::NextFrame;
 
 /// A log and those who draw it. Appending stores the row at once; drawing waits for the next animation frame, so that a burst
 /// of messages costs one rendering (hoppscotch#1873: over 1000 messages a second froze the page).
@@ -23,7 +18,7 @@ struct Inner<T> {
     log: RefCell<Log<T>>,
     listeners: RefCell<Vec<(u64, Callback<()>)>>,
     next_listener: RefCell<u64>,
-    flush: RefCell<Option<(AnimationFrame, Timeout)>>,
+    flush: RefCell<NextFrame>,
 }
 
 /// Ends the subscription when dropped.
@@ -71,20 +66,13 @@ impl<T: Weigh + 'static> SharedLog<T> {
     }
 
     fn schedule(&self) {
-        let mut flush = self.0.flush.borrow_mut();
-        if flush.is_none() {
-            let frame = Rc::downgrade(&self.0);
-            let timer = frame.clone();
-            *flush = Some((
-                request_animation_frame(move |_| Inner::flush(&frame)),
-                Timeout::new(HIDDEN_FLUSH_MS, move || Inner::flush(&timer)),
-            ));
-        }
+        let inner = Rc::downgrade(&self.0);
+        let flush = Callback::from(move |()| Inner::flush(&inner));
+        self.0.flush.borrow_mut().request(flush);
     }
 }
 
 impl<T> Inner<T> {
-    /// Whichever of frame and timer comes first; the other is cancelled.
     fn flush(inner: &Weak<Self>) {
         let Some(inner) = inner.upgrade() else { return };
         let pending = inner.flush.take();

@@ -117,12 +117,6 @@ impl<T: Weigh> Log<T> {
         });
     }
 
-    /// Takes all rows away for good.
-    pub(crate) fn reset(&mut self) {
-        self.clear();
-        self.cleared = None;
-    }
-
     /// Whether there is something to bring back.
     pub(crate) fn can_undo_clear(&self) -> bool {
         self.cleared.as_ref().is_some_and(|cleared| !cleared.rows.is_empty())

@@ -23,7 +23,7 @@ pub(crate) trait Announce {
     fn announcement(&self, language: Language) -> Option<String>;
 }
 
-/// A hidden live region beside a log.
+/// A hidden live region beside a log, whose rows are numbered in the order they come.
 pub(crate) struct Announcer {
     words: String,
     /// The number of the newest row that was read or is older than this announcer.
@@ -48,36 +48,36 @@ impl Announcer {
         }
     }
 
-    /// Takes up what is new.
+    /// Takes up what is new in a log.
     pub(crate) fn read<T: Announce + Weigh>(&mut self, log: &Log<T>, language: Language) {
+        let new = usize::try_from(log.last_number().saturating_sub(self.last_read))
+            .unwrap_or(usize::MAX)
+            .min(log.len());
+        let rows = log.range(log.len() - new..log.len());
+        let words = rows.rev().map(|row| row.content.announcement(language));
+        self.say(log.last_number(), words, language);
+    }
+
+    /// Takes up what is new: the words of each row after [`Announcer::last_read`], the newest first.
+    pub(crate) fn say(&mut self, last_number: u64, words: impl Iterator<Item = Option<String>>, language: Language) {
         self.pause = None;
-        let (count, last) = new_rows(log, self.last_read, language);
-        self.last_read = log.last_number();
-        if let Some(last) = last {
+        self.last_read = last_number;
+        let mut words = words.flatten();
+        if let Some(last) = words.next() {
             let last = format::head(&last, READ_BYTES).to_owned();
+            let count = 1 + words.count() as u64;
             self.words = Message::NewMessages { count, last }.in_language(language);
         }
+    }
+
+    /// The number of the newest row that was read.
+    pub(crate) fn last_read(&self) -> u64 {
+        self.last_read
     }
 
     pub(crate) fn draw(&self) -> Html {
         html! { <div class="visually-hidden" role="log" aria-live="polite">{ self.words.clone() }</div> }
     }
-}
-
-/// How many rows after a number are to be read, and the words of the last of them.
-fn new_rows<T: Announce + Weigh>(log: &Log<T>, number: u64, language: Language) -> (u64, Option<String>) {
-    let new = usize::try_from(log.last_number().saturating_sub(number))
-        .unwrap_or(usize::MAX)
-        .min(log.len());
-    let mut count = 0;
-    let mut last = None;
-    for row in log.range(log.len() - new..log.len()) {
-        if let Some(words) = row.content.announcement(language) {
-            count += 1;
-            last = Some(words);
-        }
-    }
-    (count, last)
 }
 
 #[cfg(test)]

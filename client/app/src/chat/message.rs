@@ -1,0 +1,121 @@
+//! One row of the conversation. Texts are text nodes: nothing that arrives is ever read as HTML.
+
+use std::rc::Rc;
+
+use yew::{Callback, Html, Properties, component, html};
+
+use super::{
+    outgoing::{Outgoing, Progress},
+    state::Action,
+    timeline::{Content, Row},
+};
+use crate::{
+    i18n::{Language, Message, Text},
+    shell::time,
+};
+
+#[derive(PartialEq, Properties)]
+pub(super) struct Props {
+    pub(super) row: Rc<Row>,
+    /// It is of the same sender as the one above: the name is not shown again, but read to those who do not see it.
+    pub(super) goes_on: bool,
+    pub(super) language: Language,
+}
+
+/// A row that is in the room's log, or a notice of the page. A component, so that it is drawn once and not with each new message.
+#[component]
+pub(super) fn RowView(props: &Props) -> Html {
+    let Props { row, goes_on, language } = props;
+    match &row.content {
+        Content::Notice(message) => html! {
+            <li class="notice" data-direction="info" data-kind={kind(message)}>
+                { time(row.at) }<span class="text">{ message.in_language(*language) }</span>
+            </li>
+        },
+        Content::Said {
+            offset,
+            from,
+            text,
+            own,
+        } => html! {
+            <li
+                class="said"
+                data-direction={if *own { "out" } else { "in" }}
+                data-offset={offset.to_string()}
+                data-delivery={own.then_some("acked")}
+                data-goes-on={goes_on.then_some("")}
+            >
+                <div class="by">
+                    <span class="from">{ from.clone() }</span>
+                    if *own {
+                        <span class="you">{ Text::You.in_language(*language) }</span>
+                    }
+                    { time(row.at) }
+                    if *own {
+                        { mark("✓", Text::DeliveryAcked, *language) }
+                    }
+                </div>
+                <div class="text">{ text.clone() }</div>
+            </li>
+        },
+    }
+}
+
+/// One's own message that has not come back from the room.
+pub(super) fn outgoing(sent: &Outgoing, from: &str, act: &Callback<Action>, language: Language) -> Html {
+    let text = |text: Text| text.in_language(language);
+    let (delivery, marked) = match &sent.progress {
+        Progress::Queued => (
+            "pending",
+            html! { <span class="delivery">{ text(Text::DeliveryQueued) }</span> },
+        ),
+        Progress::Written => (
+            "sent",
+            html! { <span class="delivery">{ text(Text::DeliveryWritten) }</span> },
+        ),
+        Progress::Acked { .. } => ("acked", mark("✓", Text::DeliveryAcked, language)),
+        Progress::Failed(_) => ("failed", Html::default()),
+    };
+    let offset = match sent.progress {
+        Progress::Acked { offset } => Some(offset.to_string()),
+        _ => None,
+    };
+    let key = sent.key;
+    html! {
+        <li key={format!("k{key}")} class="said" data-direction="out" data-offset={offset} data-delivery={delivery}>
+            <div class="by">
+                <span class="from">{ from.to_owned() }</span>
+                <span class="you">{ text(Text::You) }</span>
+                { time(sent.at) }
+                { marked }
+            </div>
+            <div class="text">{ sent.text.clone() }</div>
+            if let Progress::Failed(reason) = &sent.progress {
+                <p class="fault" role="alert">{ Message::Failed(reason.clone()).in_language(language) }</p>
+                <div class="row-buttons">
+                    <button type="button" class="retry" data-look="small" onclick={act.reform(move |_| Action::Retry(key))}>
+                        { text(Text::Retry) }
+                    </button>
+                    <button type="button" class="discard" data-look="small" onclick={act.reform(move |_| Action::Discard(key))}>
+                        { text(Text::Discard) }
+                    </button>
+                </div>
+            }
+        </li>
+    }
+}
+
+/// A sign for the eye, with its words for those who do not see it.
+fn mark(sign: &'static str, words: Text, language: Language) -> Html {
+    html! {
+        <span class="delivery">
+            <span aria-hidden="true">{ sign }</span>
+            <span class="visually-hidden">{ words.in_language(language) }</span>
+        </span>
+    }
+}
+
+/// Losses stand out among the notices.
+fn kind(message: &Message) -> Option<&'static str> {
+    matches!(message, Message::HistoryLost | Message::AwayTooLong).then_some("loss")
+}

@@ -1,0 +1,290 @@
+//! The session behind the chat: the client's streams become [`Event`]s, and what the reducer wants becomes calls. It decides nothing.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+
+use futures_util::{
+    StreamExt,
+    future::{AbortHandle, abortable},
+};
+use talkback_client as client;
+use talkback_client::{Client, Delivery, JoinOptions, OutboxStorage, RoomSender};
+use talkback_protocol::{
+    Cursor, Offset, RoomName, UserName,
+    message::Member,
+    session::client::{DeliveryState, Status, StopReason, SuspendReason},
+};
+use wasm_bindgen_futures::spawn_local;
+use yew::Callback;
+
+use super::{
+    Incoming,
+    outgoing::Key,
+    state::{Continuity, Event, Link},
+};
+
+/// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.
+const PAGE: u32 = 100;
+
+/// What is signalled while typing.
+const TYPING: &str = "typing";
+
+/// Messages that were not sent are of use for so long after a reload; servers remember their senders for longer.
+const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
+
+/// At most one connection and one room of it.
+pub(super) struct Session {
+    url: String,
+    events: Callback<Event>,
+    connected: Option<Connected>,
+    room: Option<Joined>,
+    /// Deliveries of [`Event::Restored`] that nobody follows yet.
+    restored: Rc<RefCell<VecDeque<Delivery>>>,
+}
+
+struct Connected {
+    name: UserName,
+    client: Client,
+    _status: Task,
+}
+
+struct Joined {
+    sender: RoomSender<String>,
+    _events: Task,
+    _restored: Task,
+}
+
+/// Ends its future when dropped.
+struct Task(AbortHandle);
+
+impl Session {
+    pub(super) fn new(url: String, events: Callback<Event>) -> Self {
+        Self {
+            url,
+            events,
+            connected: None,
+            room: None,
+            restored: Rc::default(),
+        }
+    }
+
+    /// Is in this room and in no other.
+    ///
+    /// # Errors
+    /// Why the browser does not even try to connect.
+    pub(super) fn enter(
+        &mut self,
+        room: &RoomName,
+        name: UserName,
+        since: Option<Cursor>,
+    ) -> Result<(), client::ConnectError> {
+        self.room = None;
+        self.restored.borrow_mut().clear();
+        let client = self.client(name)?;
+        let options = JoinOptions {
+            since,
+            history: PAGE,
+            ..JoinOptions::default()
+        };
+        let Ok(mut joined) = client.join::<String>(room, &options) else {
+            unreachable!("a room name is one");
+        };
+        let (sender, events) = (joined.sender().clone(), self.events.clone());
+        self.room = Some(Joined {
+            sender,
+            _restored: self.tell_restored(client, room.clone()),
+            _events: Task::start(async move {
+                while let Some(event) = joined.next().await {
+                    if let Some(event) = read(event) {
+                        events.emit(event);
+                    }
+                }
+            }),
+        });
+        Ok(())
+    }
+
+    /// Is in no room, and ends the connection.
+    pub(super) fn leave(&mut self) {
+        self.room = None;
+        if let Some(connected) = &self.connected {
+            connected.client.stop();
+        }
+    }
+
+    pub(super) fn connect_now(&self) {
+        if let Some(connected) = &self.connected {
+            connected.client.connect();
+        }
+    }
+
+    pub(super) fn send(&self, key: Key, text: &String) {
+        // Every text has a JSON form.
+        if let Some(Ok(delivery)) = self.room.as_ref().map(|room| room.sender.try_send(text)) {
+            self.follow(key, delivery);
+        }
+    }
+
+    /// Tells of the next of [`Event::Restored`] under this key.
+    pub(super) fn follow_restored(&self, key: Key) {
+        let next = self.restored.borrow_mut().pop_front();
+        if let Some(delivery) = next {
+            self.follow(key, delivery);
+        }
+    }
+
+    pub(super) fn say_typing(&self) {
+        if let Some(room) = &self.room {
+            // Every text has a JSON form.
+            let _: Result<(), talkback_protocol::BodyError> = room.sender.signal(TYPING);
+        }
+    }
+
+    pub(super) fn ask_older(&self, before: u64) {
+        let (Some(room), Ok(before)) = (&self.room, Offset::new(before)) else {
+            return;
+        };
+        let (sender, events) = (room.sender.clone(), self.events.clone());
+        spawn_local(async move {
+            events.emit(match sender.history(before, PAGE).await {
+                Ok(page) => Event::Page {
+                    epoch: page.epoch,
+                    messages: page.messages.into_iter().map(incoming).collect(),
+                    more: page.more,
+                },
+                Err(_) => Event::PageFailed,
+            });
+        });
+    }
+
+    /// One client for each name: to others it is another person, so what one of them sent is not the other's.
+    fn client(&mut self, name: UserName) -> Result<Client, client::ConnectError> {
+        if let Some(connected) = self.connected.as_ref().filter(|connected| connected.name == name) {
+            connected.client.connect();
+            return Ok(connected.client.clone());
+        }
+        self.connected = None;
+        let storage = OutboxStorage::Session {
+            name: format!("chat.{name}"),
+            ttl: OUTBOX_TTL,
+        };
+        let client = Client::builder(&self.url)
+            .name(name.clone())
+            .outbox_storage(storage)
+            .build()?;
+        let (mut changes, watched, events) = (client.status_changes(), client.clone(), self.events.clone());
+        let _status = Task::start(async move {
+            while let Some(status) = changes.next().await {
+                events.emit(Event::Link(link(status, watched.retry_in())));
+            }
+        });
+        self.connected = Some(Connected {
+            name,
+            client: client.clone(),
+            _status,
+        });
+        Ok(client)
+    }
+
+    fn tell_restored(&self, client: Client, room: RoomName) -> Task {
+        let (queue, events) = (self.restored.clone(), self.events.clone());
+        Task::start(async move {
+            let mut texts = Vec::new();
+            for message in client.restored().await {
+                if message.room == room {
+                    texts.push(message.body.read().unwrap_or_else(|_| message.body.json().to_owned()));
+                    queue.borrow_mut().push_back(message.delivery);
+                }
+            }
+            if !texts.is_empty() {
+                events.emit(Event::Restored(texts));
+            }
+        })
+    }
+
+    fn follow(&self, key: Key, mut delivery: Delivery) {
+        let events = self.events.clone();
+        spawn_local(async move {
+            while let Some(state) = delivery.next().await {
+                match state {
+                    DeliveryState::Queued => {}
+                    DeliveryState::Written => events.emit(Event::Written(key)),
+                    DeliveryState::Acked { offset, at } => events.emit(Event::Acked {
+                        key,
+                        offset: offset.get(),
+                        at: millis(at),
+                    }),
+                    DeliveryState::Failed(reason) => events.emit(Event::Failed { key, reason }),
+                }
+            }
+        });
+    }
+}
+
+impl Task {
+    fn start(future: impl Future<Output = ()> + 'static) -> Self {
+        let (future, handle) = abortable(future);
+        spawn_local(async move {
+            // Aborted is ended as well.
+            let _: Result<(), _> = future.await;
+        });
+        Self(handle)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn read(event: client::Event<String>) -> Option<Event> {
+    let users = |members: Vec<Member>| members.into_iter().map(|member| member.user).collect();
+    Some(match event {
+        client::Event::Joined(room) => Event::Joined(room, Continuity::Fresh),
+        client::Event::Recovered(room) => Event::Joined(room, Continuity::Recovered),
+        client::Event::Reset(room) => Event::Joined(room, Continuity::Reset),
+        client::Event::Message(message) => Event::Message(incoming(message)),
+        client::Event::Presence { joined, left } => Event::Presence {
+            joined: users(joined),
+            left: users(left),
+        },
+        client::Event::Signal { from, body } => {
+            let is_typing = body.read::<String>().is_ok_and(|signal| signal == TYPING);
+            return is_typing.then_some(Event::Typing(from.user));
+        }
+        client::Event::Left => Event::Refused(String::new()),
+        client::Event::Refused { message, .. } => Event::Refused(message),
+    })
+}
+
+fn incoming(message: client::Received<String>) -> Incoming {
+    Incoming {
+        offset: message.offset.get(),
+        from: message.from.user.to_string(),
+        at: millis(message.at),
+        text: match message.body {
+            client::Incoming::Known(text) => text,
+            client::Incoming::Unknown(body) => body.json().to_owned(),
+        },
+        own: message.own,
+    }
+}
+
+fn link(status: Status, retry_in: Option<Duration>) -> Link {
+    match status {
+        Status::Connecting => Link::Connecting,
+        Status::Open { .. } => Link::Open,
+        Status::Waiting { .. } => Link::Waiting {
+            until: js_sys::Date::now() + retry_in.unwrap_or_default().as_secs_f64() * 1_000.0,
+        },
+        Status::Suspended(SuspendReason::Offline) => Link::Offline,
+        Status::Suspended(SuspendReason::Asleep) => Link::Asleep,
+        Status::Stopped(StopReason::Refused(cause)) => Link::Stopped(Some(cause)),
+        Status::Stopped(_) => Link::Stopped(None),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers on the wire are below 2^53")]
+fn millis(at: u64) -> f64 {
+    at as f64
+}

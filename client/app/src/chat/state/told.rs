@@ -1,0 +1,131 @@
+//! What the session tells, and what becomes of it.
+
+use talkback_protocol::{Epoch, UserName, session::client::JoinedRoom};
+
+use super::{Continuity, Effect, Event, Link, Membership, State};
+use crate::{chat::Incoming, form::Fault, i18n::Message};
+
+impl State {
+    pub(super) fn session(&mut self, event: Event, now: f64) -> Vec<Effect> {
+        match event {
+            Event::Link(link) => self.link(link),
+            Event::Joined(room, continuity) => self.joined(room, continuity, now),
+            Event::Message(message) => self.said(message, now),
+            Event::Presence { joined, left } => self.presence(joined, left, now),
+            Event::Typing(user) => {
+                if *user != *self.joined_as {
+                    self.typing.heard(user, now);
+                }
+            }
+            Event::Refused(why) => {
+                self.fault = Some(Fault::of_connection(Message::RoomRefused(why)));
+                return self.leave().into_iter().collect();
+            }
+            Event::Restored(texts) => {
+                let keys = texts.into_iter().map(|text| self.outbox.push(text, now));
+                return keys.map(Effect::Follow).collect();
+            }
+            Event::Written(key) => self.outbox.written(key),
+            Event::Acked { key, offset, at } => self.outbox.acked(key, offset, at),
+            Event::Failed { key, reason } => self.outbox.failed(key, reason),
+            Event::Page { epoch, messages, more } => self.timeline.page(&epoch, messages, more),
+            Event::PageFailed => self.timeline.page_failed(),
+        }
+        Vec::new()
+    }
+
+    fn link(&mut self, link: Link) {
+        if self.is_out() {
+            return;
+        }
+        if let Link::Stopped(Some(cause)) = &link {
+            self.fault = Some(Fault::of_connection(Message::Stopped(cause.clone())));
+            self.gone();
+            return;
+        }
+        if link != Link::Open {
+            // What was being typed is not known any more.
+            self.typing.clear();
+        }
+        self.link = link;
+    }
+
+    fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
+        self.roster.replace(
+            usize::try_from(room.users).unwrap_or(usize::MAX),
+            room.members.into_iter().map(|member| member.user),
+        );
+        let (after, head) = (room.after.get(), room.head.get());
+        if continuity == Continuity::Reset {
+            self.history_lost(&room.epoch, now);
+        }
+        if continuity != Continuity::Recovered {
+            self.timeline.begin(room.epoch, after);
+            self.history_to = head;
+        }
+        if self.membership == Membership::Entering {
+            self.membership = Membership::In;
+            self.greet_at = Some(head);
+            self.greet(after, now);
+        }
+    }
+
+    /// What is on the page stays, above the news that it does not go on.
+    fn history_lost(&mut self, epoch: &Epoch, now: f64) {
+        for sent in self.outbox.take_acked() {
+            self.timeline.was_said(Incoming {
+                offset: 0,
+                from: self.joined_as.clone(),
+                at: sent.at,
+                text: sent.text,
+                own: true,
+            });
+        }
+        let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
+            Message::AwayTooLong
+        } else {
+            Message::HistoryLost
+        };
+        self.timeline.notice(now, message);
+    }
+
+    /// Says that the user joined, below the messages that were there before.
+    fn greet(&mut self, come: u64, now: f64) {
+        if self.greet_at.take_if(|head| come >= *head).is_some() {
+            let (room, name) = (self.room_text(), self.joined_as.clone());
+            self.timeline.notice(now, Message::Joined { room, name });
+        }
+    }
+
+    fn said(&mut self, message: Incoming, now: f64) {
+        let (offset, own) = (message.offset, message.own);
+        let live = offset > self.history_to;
+        self.typing.stopped(&message.from);
+        if own {
+            self.outbox.came_back(offset, &message.text);
+        }
+        if self.timeline.said(message, live) && live && !own {
+            self.reading.news(self.timeline.last_number());
+        }
+        self.greet(offset, now);
+        self.timeline.keep_bounds(self.reading.at_end);
+    }
+
+    fn presence(&mut self, joined: Vec<UserName>, left: Vec<UserName>, now: f64) {
+        for user in &left {
+            self.typing.stopped(user);
+        }
+        let not_me = |users: Vec<UserName>, me: &str| -> Vec<UserName> {
+            users.into_iter().filter(|user| **user != *me).collect()
+        };
+        let joined = not_me(self.roster.came(joined), &self.joined_as);
+        let left = not_me(self.roster.went(left), &self.joined_as);
+        if !joined.is_empty() {
+            self.timeline.notice(now, Message::Came(joined));
+        }
+        if !left.is_empty() {
+            self.timeline.notice(now, Message::Went(left));
+        }
+        self.timeline.keep_bounds(self.reading.at_end);
+    }
+}

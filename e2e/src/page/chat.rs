@@ -1,0 +1,136 @@
+//! What a person does and sees in the chat.
+
+use talkback_testbed::Server;
+
+use crate::{Page, StepError};
+
+/// The list of the chat.
+const LOG: &str = "chat_messages";
+
+impl Page {
+    /// Opens a room in the tab and is in it under `name`: a tab that remembers another name is in the room at once, and leaves it
+    /// first.
+    ///
+    /// # Errors
+    /// When it does not come so far.
+    pub async fn join(&self, server: &Server, room: &str, name: &str) -> Result<(), StepError> {
+        self.join_at(&server.http(""), room, name).await
+    }
+
+    /// As [`Page::join`], at an origin, for instance of a proxy.
+    ///
+    /// # Errors
+    /// When it does not come so far.
+    pub async fn join_at(&self, origin: &str, room: &str, name: &str) -> Result<(), StepError> {
+        self.open(&format!("{origin}/chat/{room}"), "chat_message").await?;
+        if self.value("chat_name").await? != name {
+            if self.is_shown("chat_leave").await? {
+                self.click("chat_leave").await?;
+            }
+            self.wait_shown("chat_join").await?;
+            self.fill("chat_name", name).await?;
+        }
+        if self.is_shown("chat_join").await? {
+            self.click("chat_join").await?;
+        }
+        self.wait_state("chat_state", "OPEN").await
+    }
+
+    /// Types a message and sends it.
+    ///
+    /// # Errors
+    /// When there is no such field or button.
+    pub async fn say(&self, text: &str) -> Result<(), StepError> {
+        self.fill("chat_message", text).await?;
+        self.click("chat_send").await
+    }
+
+    /// Waits until the chat shows exactly these messages, each as sender and text; the page's own notices aside.
+    ///
+    /// # Errors
+    /// When it does not in time; the error tells what it shows instead.
+    pub async fn hears(&self, expected: &[(&str, &str)]) -> Result<(), StepError> {
+        self.wait_rows(LOG, &format!("the messages are {expected:?}"), |rows| {
+            let said: Vec<_> = rows.iter().filter(|row| !row.from.is_empty()).collect();
+            said.len() == expected.len()
+                && said
+                    .iter()
+                    .zip(expected)
+                    .all(|(row, (from, text))| row.from == *from && row.text == *text)
+        })
+        .await
+    }
+
+    /// Waits until the page says something of its own in the chat that contains `part`.
+    ///
+    /// # Errors
+    /// When it does not in time; the error tells what it shows instead.
+    pub async fn is_told(&self, part: &str) -> Result<(), StepError> {
+        self.wait_row(LOG, part, |row| row.direction == "info" && row.text.contains(part))
+            .await
+    }
+
+    /// Waits until these users are in the room, in this order.
+    ///
+    /// # Errors
+    /// When they are not in time; the error tells who is instead.
+    pub async fn wait_roster(&self, expected: &[&str]) -> Result<(), StepError> {
+        self.wait_value(
+            format!("in the room are {expected:?}"),
+            async || self.roster().await,
+            |names| names == expected,
+        )
+        .await
+    }
+
+    /// The users in the room, oneself first.
+    ///
+    /// # Errors
+    /// When the room is not joined.
+    pub async fn roster(&self) -> Result<Vec<String>, StepError> {
+        self.read(
+            "roster",
+            "return [...arguments[0].querySelectorAll('li .name')].map(name => name.textContent);",
+        )
+        .await
+    }
+
+    /// How far one's own messages are that have not come back from the room: `pending`, `sent`, `acked` or `failed` of each message with
+    /// this text, in order.
+    ///
+    /// # Errors
+    /// When there is no chat.
+    pub async fn deliveries(&self, text: &str) -> Result<Vec<String>, StepError> {
+        let body = format!(
+            "return [...arguments[0].querySelectorAll('li[data-delivery]')]
+                .filter(row => row.querySelector('.text').textContent === {text:?})
+                .map(row => row.dataset.delivery);"
+        );
+        self.read(LOG, &body).await
+    }
+
+    /// Waits until one's own message with this text is as far as `delivery`.
+    ///
+    /// # Errors
+    /// When it is not in time; the error tells how far it is instead.
+    pub async fn wait_delivery(&self, text: &str, delivery: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("{text:?} is {delivery}"),
+            async || self.deliveries(text).await,
+            |now| now == &[delivery],
+        )
+        .await
+    }
+
+    /// The offsets of the messages that are shown, in order.
+    ///
+    /// # Errors
+    /// When there is no chat.
+    pub async fn offsets(&self) -> Result<Vec<u64>, StepError> {
+        self.read(
+            LOG,
+            "return [...arguments[0].querySelectorAll('li[data-offset]')].map(row => Number(row.dataset.offset));",
+        )
+        .await
+    }
+}

@@ -1,0 +1,228 @@
+//! Who is in a room and what they do there, and reading what they said.
+
+use std::time::Duration;
+
+use serde_json::json;
+use talkback_e2e::{DEADLINE, Engine, Page, StepError, in_every_browser, wait_for};
+
+/// Sends several messages at once from within the page.
+async fn say_all(page: &Page, texts: &[String]) -> Result<(), StepError> {
+    let script = "
+        const field = document.getElementById('chat_message');
+        const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
+        for (const text of arguments[0]) {
+            set.call(field, text);
+            field.dispatchEvent(new InputEvent('input', { bubbles: true }));
+            field.form.requestSubmit();
+        }";
+    page.execute(script, vec![json!(texts)]).await.map(drop)
+}
+
+/// Scrolls as a wheel would. WebKitGTK's windows on a virtual display are not always painted, and tell of no scrolling until they
+/// are; so the event is repeated.
+async fn scroll_to(page: &Page, top: &str) -> Result<(), StepError> {
+    let script = format!(
+        "const list = arguments[0].closest('.chat-viewport');
+         list.scrollTop = {top};
+         list.dispatchEvent(new Event('scroll'));"
+    );
+    page.script("chat_messages", &script).await.map(drop)
+}
+
+#[test]
+fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_told_to_oneself() {
+    in_every_browser(async |stage| {
+        let (ann, too, bob) = (
+            stage.page.clone(),
+            stage.page.new_tab().await?,
+            stage.page.new_tab().await?,
+        );
+        ann.join(&stage.server, "den", "Ann").await?;
+        too.join(&stage.server, "den", "Ann").await?;
+        bob.join(&stage.server, "den", "Bob").await?;
+        for page in [&ann, &too] {
+            page.wait_roster(&["Ann", "Bob"]).await?;
+        }
+        bob.wait_roster(&["Bob", "Ann"]).await?;
+        ann.is_told("Bob joined").await?;
+
+        ann.press_in("chat_message", "he").await?;
+        bob.wait_text("typing", "Ann is typing").await?;
+        assert_eq!(too.text("typing").await?, "", "it is the same person");
+        wait_for("who stopped is typing no more", DEADLINE, async || {
+            Ok(bob.text("typing").await?.is_empty())
+        })
+        .await?;
+        ann.press_in("chat_message", "llo").await?;
+        bob.wait_text("typing", "Ann is typing").await?;
+        ann.click("chat_send").await?;
+        bob.hears(&[("Ann", "hello")]).await?;
+        assert_eq!(bob.text("typing").await?, "", "it was said");
+
+        too.click("chat_leave").await?;
+        bob.click("chat_leave").await?;
+        ann.is_told("Bob left").await?;
+        ann.wait_roster(&["Ann"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_member_of_plain_chat_and_a_tab_on_the_session_see_each_other() {
+    in_every_browser(async |stage| {
+        let ann = stage.page.clone();
+        ann.join(&stage.server, "mixed", "Ann").await?;
+        // The workbench of another tab is a plain WebSocket.
+        let bob = ann.new_tab().await?;
+        bob.open(&stage.server.http("/"), "connect_websocket").await?;
+        bob.fill("url", &stage.server.ws("/chat/mixed?name=Bob")).await?;
+        bob.click("connect_websocket").await?;
+        bob.wait_state("ready_state", "OPEN").await?;
+        ann.wait_roster(&["Ann", "Bob"]).await?;
+        ann.say("over the session").await?;
+        bob.wait_texts("messagecontainer", "in", &["[Ann] over the session"])
+            .await?;
+        bob.fill("message", "plain").await?;
+        bob.click("send_message").await?;
+        ann.hears(&[("Ann", "over the session"), ("Bob", "plain")]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "past", "Ann").await?;
+        let texts: Vec<_> = (1..=200).map(|number| format!("number {number}")).collect();
+        say_all(&ann, &texts).await?;
+        ann.wait_delivery("number 200", "acked").await?;
+
+        bob.join(&stage.server, "past", "Bob").await?;
+        wait_for("the newest came", DEADLINE, async || {
+            Ok(bob.offsets().await?.last() == Some(&200))
+        })
+        .await?;
+        let first = bob.offsets().await?[0];
+        assert!(first > 1, "not all of the history comes at once");
+        // One row, and where it stands in the window, before and after the page that is fetched.
+        let place = async || -> Result<f64, StepError> {
+            let script = format!(
+                "return arguments[0].querySelector('li[data-offset=\"{}\"]').getBoundingClientRect().top;",
+                first + 1
+            );
+            Ok(bob.script("chat_messages", &script).await?.as_f64().unwrap_or(f64::NAN))
+        };
+        // Measured before the page can hear of the scrolling: the older messages may be there before the next question is.
+        let script = format!(
+            "const list = arguments[0].closest('.chat-viewport');
+             list.scrollTop = 90;
+             const row = arguments[0].querySelector('li[data-offset=\"{}\"]');
+             return row.getBoundingClientRect().top;",
+            first + 1
+        );
+        let before = bob.script("chat_messages", &script).await?;
+        let before = before.as_f64().expect("the row stands there");
+        scroll_to(&bob, "list.scrollTop").await?;
+        wait_for("older messages came", DEADLINE, async || {
+            Ok(bob.offsets().await?[0] < first)
+        })
+        .await?;
+        // WebKitGTK, on a virtual display at least, puts the row back only with the next drawing.
+        let holds = stage.browser.engine() != Engine::WebKit;
+        if holds {
+            wait_for("the row stands where it stood", DEADLINE, async || {
+                Ok((before - place().await?).abs() <= 2.0)
+            })
+            .await?;
+        }
+        let after = place().await?;
+
+        // News below move nothing either, and are counted.
+        say_all(&ann, &["news".to_owned()]).await?;
+        bob.wait_text("new_messages", "1 new message").await?;
+        let then = place().await?;
+        assert!(
+            !holds || (after - then).abs() <= 2.0,
+            "the row moved from {after} to {then}"
+        );
+        bob.click("new_messages").await?;
+        bob.wait_hidden("new_messages").await?;
+        let order = bob
+            .script(
+                "unread",
+                "return arguments[0].nextElementSibling.querySelector('.text').textContent;",
+            )
+            .await?;
+        assert_eq!(order, "news", "the divider stands before what was not read");
+
+        wait_for("the beginning is reached", 2 * DEADLINE, async || {
+            scroll_to(&bob, "0").await?;
+            Ok(bob.state("older").await? == "beginning")
+        })
+        .await?;
+        assert_eq!(bob.offsets().await?, (1..=201).collect::<Vec<_>>());
+        Ok(())
+    });
+}
+
+#[test]
+fn ones_own_message_leads_back_to_the_end() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "end", "Ann").await?;
+        let texts: Vec<_> = (1..=60).map(|number| format!("number {number}")).collect();
+        say_all(&page, &texts).await?;
+        page.wait_delivery("number 60", "acked").await?;
+        scroll_to(&page, "0").await?;
+        page.wait_shown("to_newest").await?;
+        page.say("here").await?;
+        wait_for("the end is in sight", DEADLINE, async || {
+            let script = "
+                const list = arguments[0].closest('.chat-viewport');
+                return list.scrollHeight - list.clientHeight - list.scrollTop;";
+            Ok(page
+                .script("chat_messages", script)
+                .await?
+                .as_f64()
+                .is_some_and(|rest| rest <= 2.0))
+        })
+        .await?;
+        page.wait_hidden("to_newest").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn screen_readers_hear_of_others_messages_at_most_once_a_second_and_not_of_ones_own() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "quiet", "Ann").await?;
+        bob.join(&stage.server, "quiet", "Bob").await?;
+        let watch = "
+            const region = document.querySelector('.chat [role=log]');
+            window.read = [];
+            new MutationObserver(() => window.read.push([performance.now(), region.textContent]))
+                .observe(region, { childList: true, characterData: true, subtree: true });";
+        ann.execute(watch, vec![]).await?;
+        ann.say("mine").await?;
+        let texts: Vec<_> = (1..=30).map(|number| format!("number {number}")).collect();
+        for some in texts.chunks(10) {
+            say_all(&bob, some).await?;
+            tokio::time::timeout(DEADLINE, bob.wait_delivery(&some[9], "acked"))
+                .await
+                .map_err(|_| StepError::Setup("not acknowledged".to_owned()))??;
+        }
+        wait_for("the last one is read", DEADLINE, async || {
+            let read = ann.execute("return window.read.at(-1)?.[1] ?? '';", vec![]).await?;
+            Ok(read.as_str().is_some_and(|read| read.contains("number 30")))
+        })
+        .await?;
+        let read = ann.execute("return window.read;", vec![]).await?;
+        let read: Vec<(f64, String)> = serde_json::from_value(read)?;
+        assert!(read.iter().all(|(_, words)| !words.contains("mine")), "{read:?}");
+        let too_soon = Duration::from_millis(900).as_secs_f64() * 1_000.0;
+        assert!(read.windows(2).all(|pair| pair[1].0 - pair[0].0 > too_soon), "{read:?}");
+        Ok(())
+    });
+}

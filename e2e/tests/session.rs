@@ -1,0 +1,277 @@
+//! The chat on a network and a server that fail: nothing is lost, nothing comes twice, and the page says where it stands.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use talkback_e2e::{DEADLINE, Engine, Page, Stage, StepError, in_every_browser, wait_for};
+use talkback_testbed::Proxy;
+
+/// Messages of the long talk.
+const LONG: u64 = 1_000;
+
+fn origin(proxy: &Proxy) -> String {
+    format!("http://{}", proxy.address())
+}
+
+/// No network: connections are reset, and new ones refused.
+fn down(proxy: &Proxy) {
+    proxy.refuse(true);
+    proxy.cut();
+}
+
+fn up(proxy: &Proxy) {
+    proxy.refuse(false);
+}
+
+/// Says these numbers, as fast as the page's form takes them, behind those that it was asked to say before.
+async fn say_numbers(page: &Page, name: &str, numbers: RangeInclusive<u64>) -> Result<(), StepError> {
+    let script = "
+        const [name, first, last] = arguments;
+        const field = document.getElementById('chat_message');
+        const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
+        const begun = window.talk !== undefined;
+        window.talk = { said: window.talk?.said ?? first - 1, last };
+        const next = () => {
+            if (talk.said < talk.last) {
+                set.call(field, `${name} ${++talk.said}`);
+                field.dispatchEvent(new InputEvent('input', { bubbles: true }));
+                field.form.requestSubmit();
+            }
+            setTimeout(next);
+        };
+        if (!begun) next();";
+    let (first, last) = numbers.into_inner();
+    page.execute(script, vec![name.into(), first.into(), last.into()])
+        .await
+        .map(drop)
+}
+
+/// All messages from the first one on: scrolls up until the beginning of the room is there.
+async fn whole_talk(page: &Page) -> Result<Vec<String>, StepError> {
+    wait_for("the beginning of the room is on the page", 3 * DEADLINE, async || {
+        let script = "
+            arguments[0].closest('.chat-viewport').scrollTop = 0;
+            return document.getElementById('older').dataset.state;";
+        Ok(page.script("chat_messages", script).await? == "beginning")
+    })
+    .await?;
+    let rows = page.rows("chat_messages").await?;
+    Ok(rows
+        .into_iter()
+        .filter(|row| !row.from.is_empty())
+        .map(|row| row.text)
+        .collect())
+}
+
+async fn wait_last(page: &Page, text: &str, deadline: Duration) -> Result<(), StepError> {
+    wait_for(format!("{text:?} came"), deadline, async || {
+        Ok(page.rows("chat_messages").await?.iter().any(|row| row.text == text))
+    })
+    .await
+}
+
+/// Both talk at once while `trouble` happens ten times; then both must have all messages once and in one order.
+async fn long_talk(
+    stage: &Stage,
+    messages: u64,
+    trouble: impl AsyncFn(u64, &Page, &Proxy) -> Result<(), StepError>,
+) -> Result<Vec<String>, StepError> {
+    let proxy = stage.proxy(&stage.server).await?;
+    // A window and not a tab: browsers report no scrolling of a tab that is not in front.
+    let (ann, bob) = (stage.page.clone(), stage.page.new_window(900, 700).await?);
+    ann.join_at(&origin(&proxy), "long", "Ann").await?;
+    bob.join_at(&origin(&proxy), "long", "Bob").await?;
+    let half = messages / 2;
+    for round in 0..10 {
+        let numbers = round * half / 10 + 1..=(round + 1) * half / 10;
+        say_numbers(&ann, "Ann", numbers.clone()).await?;
+        say_numbers(&bob, "Bob", numbers.clone()).await?;
+        // In the middle of it: some of them are under way.
+        let middle = format!("Ann {}", numbers.end() - half / 20);
+        wait_last(&ann, &middle, DEADLINE).await?;
+        trouble(round, &ann, &proxy).await?;
+    }
+    for page in [&ann, &bob] {
+        for name in ["Ann", "Bob"] {
+            wait_last(page, &format!("{name} {half}"), 3 * DEADLINE).await?;
+        }
+        wait_for("all own messages are delivered", DEADLINE, async || {
+            let script = "return arguments[0].querySelectorAll('li:is([data-delivery=pending], [data-delivery=sent], [data-delivery=failed])').length;";
+            Ok(page.script("chat_messages", script).await? == 0)
+        })
+        .await?;
+    }
+    let heard = whole_talk(&ann).await?;
+    assert_eq!(whole_talk(&bob).await?, heard, "one order for all");
+    for name in ["Ann", "Bob"] {
+        let own: Vec<_> = heard.iter().filter(|text| text.starts_with(name)).cloned().collect();
+        let said: Vec<_> = (1..=half).map(|number| format!("{name} {number}")).collect();
+        assert_eq!(own, said, "all of {name}'s, once, in the order they were said");
+    }
+    Ok(heard)
+}
+
+/// As many messages as there is time for: the long form takes more than 15 s in the other engines.
+fn length(stage: &Stage) -> u64 {
+    match stage.browser.engine() {
+        Engine::Chromium => LONG,
+        Engine::Firefox | Engine::WebKit => LONG / 10,
+    }
+}
+
+#[test]
+fn a_thousand_messages_arrive_once_and_in_one_order_while_the_network_is_cut_ten_times() {
+    in_every_browser(async |stage| {
+        let heard = long_talk(stage, length(stage), async |_, _, proxy| {
+            proxy.cut();
+            Ok(())
+        })
+        .await?;
+        let late = stage.page.new_window(900, 700).await?;
+        late.join(&stage.server, "long", "Late").await?;
+        let newest = heard.last().map_or("", String::as_str);
+        wait_last(&late, newest, DEADLINE).await?;
+        assert_eq!(whole_talk(&late).await?, heard, "who comes late sees the history");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reload_in_the_middle_of_sending_loses_nothing() {
+    in_every_browser(async |stage| {
+        long_talk(stage, length(stage) / 5, async |round, ann, proxy| {
+            if round == 4 {
+                wait_for("the page has sent all it was asked to", DEADLINE, async || {
+                    Ok(ann.execute("return talk.said === talk.last;", vec![]).await? == true)
+                })
+                .await?;
+                // What was sent and not answered when the network went down is kept over the reload.
+                down(proxy);
+                ann.wait_shown("offline_banner").await?;
+                ann.say("kept over the reload").await?;
+                ann.wait_delivery("kept over the reload", "pending").await?;
+                up(proxy);
+                ann.reload().await?;
+                ann.wait_delivery("kept over the reload", "acked").await?;
+                ann.wait_state("chat_state", "OPEN").await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_when_asked() {
+    in_every_browser(async |stage| {
+        let proxy = stage.proxy(&stage.server).await?;
+        let page = stage.page.clone();
+        page.join_at(&origin(&proxy), "cellar", "Ann").await?;
+        page.wait_hidden("offline_banner").await?;
+        down(&proxy);
+        page.wait_shown("offline_banner").await?;
+        page.say("kept").await?;
+        page.wait_delivery("kept", "pending").await?;
+        // After some attempts the wait is long enough to be seen counting down.
+        let seconds = async || -> Result<Option<u64>, StepError> {
+            let text = page.text("offline_banner").await?;
+            Ok(text.split_whitespace().find_map(|word| word.parse().ok()))
+        };
+        let mut shown = Vec::new();
+        wait_for("the countdown goes down", 3 * DEADLINE, async || {
+            shown.extend(seconds().await?);
+            Ok(shown.windows(2).any(|pair| pair[1] + 1 == pair[0] && pair[0] > 2))
+        })
+        .await?;
+        page.wait_state("chat_state", "WAITING").await?;
+        up(&proxy);
+        let asked = Instant::now();
+        page.click("reconnect_now").await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        page.wait_hidden("offline_banner").await?;
+        page.wait_delivery("kept", "acked").await?;
+        assert!(asked.elapsed() < Duration::from_secs(5), "it was {:?}", asked.elapsed());
+        page.hears(&[("Ann", "kept")]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_restarted_server_has_lost_its_log_which_the_page_says_and_goes_on() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "shelter", "Ann").await?;
+        bob.join(&stage.server, "shelter", "Bob").await?;
+        ann.say("before").await?;
+        bob.hears(&[("Ann", "before")]).await?;
+        stage.server.kill().await?;
+        ann.wait_shown("offline_banner").await?;
+        ann.say("meanwhile").await?;
+        stage.server.start_again().await?;
+        for page in [&ann, &bob] {
+            page.is_told("Messages were lost: the server started anew").await?;
+            page.hears(&[("Ann", "before"), ("Ann", "meanwhile")]).await?;
+        }
+        bob.say("after").await?;
+        ann.hears(&[("Ann", "before"), ("Ann", "meanwhile"), ("Bob", "after")])
+            .await?;
+        assert_eq!(ann.offsets().await?, [1, 1, 2], "the new log counts from one");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_discarded() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "attic", "Ann").await?;
+        let long = "long ".repeat(20_000);
+        page.paste("chat_message", &long).await?;
+        page.click("chat_send").await?;
+        page.wait_delivery(&long, "failed").await?;
+        let failed = "#chat_messages li[data-delivery=failed]";
+        let fault = page
+            .execute(
+                &format!("return document.querySelector('{failed} .fault').textContent;"),
+                vec![],
+            )
+            .await?;
+        assert!(
+            fault.as_str().is_some_and(|fault| fault.contains("too long")),
+            "{fault}"
+        );
+        page.execute(&format!("document.querySelector('{failed} .retry').click();"), vec![])
+            .await?;
+        page.wait_delivery(&long, "failed").await?;
+        page.execute(&format!("document.querySelector('{failed} .discard').click();"), vec![])
+            .await?;
+        page.say("short").await?;
+        page.hears(&[("Ann", "short")]).await?;
+        page.wait_delivery("short", "acked").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
+    in_every_browser(async |stage| {
+        let proxy = stage.proxy(&stage.server).await?;
+        let page = stage.page.clone();
+        page.join_at(&origin(&proxy), "attic", "Ann").await?;
+        down(&proxy);
+        page.wait_shown("offline_banner").await?;
+        page.say("wait").await?;
+        page.wait_delivery("wait", "pending").await?;
+        page.click("chat_leave").await?;
+        page.wait_delivery("wait", "failed").await?;
+        up(&proxy);
+        page.click("chat_join").await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        page.execute("document.querySelector('#chat_messages .retry').click();", vec![])
+            .await?;
+        page.hears(&[("Ann", "wait")]).await?;
+        page.wait_delivery("wait", "acked").await?;
+        Ok(())
+    });
+}
