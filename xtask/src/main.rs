@@ -3,6 +3,7 @@
 //! - [`serve`]: build the page and the server, run them;
 //! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
+//! - [`soak`]: random faults against the session, for as long as one likes;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
@@ -14,6 +15,7 @@ mod conformance;
 mod page;
 mod run;
 mod serve;
+mod soak;
 mod test;
 mod tools;
 
@@ -40,6 +42,8 @@ enum Command {
     Test(test::TestArgs),
     /// Run Autobahn's cases against the server and compare the verdicts with docs/conformance.json
     Conformance(conformance::ConformanceArgs),
+    /// Run the session's promises against many more random faults than `test` does
+    Soak(soak::SoakArgs),
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
 }
@@ -51,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }
