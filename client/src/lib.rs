@@ -1,5 +1,43 @@
-//! The browser's WebSocket for Rust, whole: every property, event and method of the
-//! [standard](https://websockets.spec.whatwg.org/), as an asynchronous `Stream` and `Sink`.
+//! WebSockets for Rust in the browser: rooms that lose nothing, and the browser's own WebSocket, whole.
+//!
+//! # Rooms
+//!
+//! A [`Client`] holds one session with a Talkback server. It connects and comes back by itself; every message arrives once, in the
+//! one order that all members share, and every message that is sent ends in the room's log or with a reason.
+//!
+//! ```no_run
+//! use futures_util::StreamExt;
+//! use talkback_client::{Client, Event, JoinOptions, UserName};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("/ws").name(UserName::parse("ann")?).build()?;
+//! let mut room = client.join::<String>("lobby", &JoinOptions::default())?;
+//!
+//! let sent = room.send(&"Hello, everybody".to_owned()).await?; // queued; waits only while the outbox is full
+//! let place = sent.await?; // in the room's log, or the reason why not: never in doubt
+//! println!("message {}", place.offset);
+//!
+//! while let Some(event) = room.next().await {
+//!     match event {
+//!         Event::Message(message) => println!("{}: {:?}", message.from.user, message.body.known()),
+//!         Event::Reset(_) => println!("some messages are missing"), // never in silence
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! - [`Client`], made by a [`Builder`]: the connection's state, tokens, and an outbox that may outlive a reload ([`OutboxStorage`]);
+//! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members;
+//! - [`Delivery`]: how far a message is, to be awaited or watched;
+//! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in memory.
+//!
+//! All this is the feature `session`, which is on unless you turn it off.
+//!
+//! # The socket
+//!
+//! Every property, event and method of the [standard](https://websockets.spec.whatwg.org/), as an asynchronous `Stream` and `Sink`, for
+//! any server.
 //!
 //! ```no_run
 //! use futures_util::{SinkExt, StreamExt};
@@ -25,7 +63,6 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order:
 //! - [`Socket`]: connecting, the properties, sending, closing; a cheap handle that may be cloned;
 //! - [`Options`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both directions;
 //! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on demand;

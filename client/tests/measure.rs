@@ -1,17 +1,25 @@
-//! Figures behind the documentation of `Text` and `Sink`, not checks:
-//! `cargo test -p talkback-client --release --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
+//! Figures behind the documentation, not checks:
+//!
+//! ```text
+//! cargo build --release -p talkback-server
+//! TEST_SERVER_BIN=$PWD/target/release/talkback-server cargo test --release -p talkback-client \
+//!     --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture
+//! ```
+//!
+//! Without `TEST_SERVER_BIN` the server is an unoptimised one, and most of what a burst takes is its time.
 
 #![cfg(target_family = "wasm")]
 
 mod support;
 
+#[path = "measure/rooms.rs"]
+mod rooms;
+
 use std::{cell::Cell, hint::black_box, rc::Rc};
 
-use futures_util::{SinkExt, StreamExt, future::join_all};
+use futures_util::{SinkExt, StreamExt};
 use js_sys::{JsString, Promise, Reflect};
-use talkback_client::{
-    Client, Cursor, Event, InboxBounds, JoinOptions, Message, Offset, Socket, Status, Text, test_util::World,
-};
+use talkback_client::{Message, Socket, Text};
 use wasm_bindgen::{JsCast, prelude::Closure};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -180,135 +188,5 @@ async fn one_message_after_the_other() {
         "through the sink: {:.0} MiB/s, echoed: {:.0} MiB/s",
         mebibytes_per_second(sent),
         mebibytes_per_second(now() - start)
-    );
-}
-
-/// The same burst in plain JavaScript, one message in each frame, each parsed.
-async fn receive_with_javascript(messages: f64) -> f64 {
-    let run = js_sys::Function::new_with_args(
-        "url",
-        "return new Promise(resolve => {
-            const socket = new WebSocket(url);
-            let start, sum = 0;
-            socket.onopen = () => { start = performance.now(); };
-            socket.onmessage = event => { sum += JSON.stringify(event.data).length; };
-            socket.onclose = () => resolve(performance.now() - start);
-        })",
-    );
-    let url = server(&format!("/flood?n={messages}&size=250"));
-    let took = run.call1(&wasm_bindgen::JsValue::UNDEFINED, &url.into()).unwrap();
-    let took = JsFuture::from(took.unchecked_into::<Promise>()).await.unwrap();
-    took.as_f64().unwrap() * 1000.0 / messages
-}
-
-/// Microseconds a message from the first byte of the log to the application, over the real server: a client that was away joins with
-/// its cursor and gets everything it missed.
-async fn receive_with_session(room: &str, messages: u64) -> f64 {
-    let client = Client::builder(&server("/ws")).build().unwrap();
-    let mut witness = client
-        .join::<String>(
-            room,
-            &JoinOptions {
-                history: 0,
-                ..JoinOptions::default()
-            },
-        )
-        .unwrap();
-    let joined = within("joined", witness.next()).await;
-    let Some(Event::Joined(joined)) = joined else {
-        panic!("{joined:?}")
-    };
-    let reader = Client::builder(&server("/ws")).build().unwrap();
-    let options = JoinOptions {
-        since: Some(Cursor {
-            epoch: joined.epoch,
-            offset: Offset::new(joined.head.get() - messages).unwrap(),
-        }),
-        inbox: InboxBounds {
-            events: usize::MAX,
-            bytes: usize::MAX,
-        },
-        ..JoinOptions::default()
-    };
-    // Connected before the clock starts.
-    let mut changes = reader.status_changes();
-    while !matches!(within("open", changes.next()).await, Some(Status::Open { .. })) {}
-    let start = now();
-    let mut inside = reader.join::<String>(room, &options).unwrap();
-    let mut count = 0;
-    while count < messages {
-        match inside.next().await.unwrap() {
-            Event::Message(message) => {
-                black_box(message.body.known().unwrap());
-                count += 1;
-            }
-            Event::Recovered(_) | Event::Presence { .. } => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    (now() - start) * 1000.0 / messages as f64
-}
-
-#[wasm_bindgen_test]
-#[ignore = "a measurement"]
-async fn a_burst_of_a_room() {
-    const MESSAGES: u64 = 10_000;
-    let room = format!("burst-{}", js_sys::Math::random().to_bits());
-    let client = Client::builder(&server("/ws")).build().unwrap();
-    let sender = client.room_sender::<String>(&room).unwrap();
-    let body = "x".repeat(98);
-    let mut deliveries = Vec::new();
-    let start = now();
-    for _ in 0..MESSAGES {
-        deliveries.push(sender.send(&body).await.unwrap());
-    }
-    for acked in join_all(deliveries).await {
-        acked.unwrap();
-    }
-    console_log!(
-        "sent and acknowledged: {:.1} us a message",
-        (now() - start) * 1000.0 / MESSAGES as f64
-    );
-    let (mut ours, mut plain) = (Vec::new(), Vec::new());
-    for _ in 0..7 {
-        ours.push(receive_with_session(&room, MESSAGES).await);
-        plain.push(receive_with_javascript(MESSAGES as f64).await);
-    }
-    console_log!(
-        "a burst of {MESSAGES} messages of 100 B: {:.1} us a message through the session, {:.1} us in plain JavaScript with one message a frame",
-        median(ours),
-        median(plain)
-    );
-}
-
-/// What of it is not the network: the same in memory, the server's work included.
-#[wasm_bindgen_test]
-#[ignore = "a measurement"]
-async fn a_burst_of_a_room_in_memory() {
-    let world = World::new();
-    let body = "x".repeat(98);
-    for _ in 0..10_000 {
-        world.publish("lobby", "bob", &body).unwrap();
-    }
-    let client = world.client("ann");
-    let start = now();
-    let mut room = client
-        .join::<String>(
-            "lobby",
-            &JoinOptions {
-                history: 10_000,
-                ..JoinOptions::default()
-            },
-        )
-        .unwrap();
-    world.settle();
-    let mut count = 0_u32;
-    while let Some(Some(event)) = futures_util::FutureExt::now_or_never(room.next()) {
-        black_box(event);
-        count += 1;
-    }
-    console_log!(
-        "in memory: {count} events, {:.1} us each",
-        (now() - start) * 1000.0 / f64::from(count)
     );
 }
