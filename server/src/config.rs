@@ -3,11 +3,13 @@
 //! One struct declares every setting once. Its name as a flag (`--max-rooms`), in the environment (`TALKBACK_MAX_ROOMS`) and in the file
 //! (`max-rooms`) is the same. What a file says becomes the default of the flag, which gives the order of precedence for free.
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+mod sources;
+mod units;
 
-use bytesize::ByteSize;
-use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use serde::{Serialize, Serializer};
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
     origin::{OriginPattern, OriginPolicy},
     socket::SocketOptions,
 };
+
+pub use sources::ConfigError;
+use units::{duration, parse_size, size};
 
 /// A WebSocket echo and group chat server.
 ///
@@ -196,89 +201,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A flag or variable is wrong, or `--help` was asked for; [`clap::Error::exit`] prints it.
-    #[error(transparent)]
-    Arguments(#[from] clap::Error),
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The file is not TOML, or a value has the wrong type.
-    #[error("{}: {message}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        message: String,
-    },
-    /// A key or variable that does not exist.
-    #[error("unknown {place} `{name}`{}", suggestion.as_ref().map(|name| format!(": did you mean `{name}`?")).unwrap_or_default())]
-    Unknown {
-        /// The file, or `environment variable`.
-        place: String,
-        /// The key as it is written there.
-        name: String,
-        /// The known key that is most like it.
-        suggestion: Option<String>,
-    },
-}
-
-const PREFIX: &str = "TALKBACK_";
-/// Arguments that are not settings.
-const NOT_SETTINGS: [&str; 4] = ["action", "config", "help", "version"];
-
 impl Config {
-    /// Reads the command line, the environment and the file that they name.
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the flag, variable or key.
-    pub fn load() -> Result<Self, ConfigError> {
-        let config = Self::from_command_line(std::env::args_os())?;
-        if let Some(unknown) = unknown_variable(std::env::vars_os().map(|(name, _)| name)) {
-            // Somebody else may own a variable with this prefix, so only `check` insists.
-            if config.action == Some(Action::Check) {
-                return Err(unknown);
-            }
-            eprintln!("warning: {unknown}");
-        }
-        Ok(config)
-    }
-
-    /// Reads this command line, the process's environment, and the file that they name.
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the flag, variable or key.
-    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let args: Vec<_> = args.into_iter().collect();
-        let command = with_environment(Self::command());
-        let matches = command.clone().try_get_matches_from(&args)?;
-        let Some(path) = matches.get_one::<PathBuf>("config").cloned() else {
-            return Ok(Self::from_arg_matches(&matches)?);
-        };
-        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable {
-            path: path.clone(),
-            error,
-        })?;
-        let table = text.parse::<toml::Table>().map_err(|error| ConfigError::Malformed {
-            path: path.clone(),
-            message: error.to_string(),
-        })?;
-        let matches = with_file(command, &path, table)?
-            .try_get_matches_from(&args)
-            .map_err(|error| ConfigError::Malformed {
-                path: path.clone(),
-                message: first_line(&error),
-            })?;
-        Ok(Self::from_arg_matches(&matches)?)
-    }
-
     /// The settings as TOML, each under the name that a file gives it.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -373,102 +296,4 @@ impl Default for Config {
     fn default() -> Self {
         Self::parse_from(["talkback-server"])
     }
-}
-
-fn with_environment(command: Command) -> Command {
-    command.mut_args(|arg| {
-        let name = arg.get_id().as_str().to_uppercase();
-        if name == "ACTION" {
-            arg
-        } else {
-            arg.env(format!("{PREFIX}{name}")).hide_env(true)
-        }
-    })
-}
-
-fn with_file(mut command: Command, path: &std::path::Path, table: toml::Table) -> Result<Command, ConfigError> {
-    let keys = keys(&command);
-    for (key, value) in table {
-        if !keys.contains(&key) {
-            return Err(ConfigError::Unknown {
-                place: format!("key in {}:", path.display()),
-                suggestion: nearest(&key, &keys),
-                name: key,
-            });
-        }
-        let values = texts(value).ok_or_else(|| ConfigError::Malformed {
-            path: path.into(),
-            message: format!("`{key}` must be a text, a number or a list of texts"),
-        })?;
-        command = command.mut_arg(key.replace('-', "_"), |arg| arg.default_values(values));
-    }
-    Ok(command)
-}
-
-/// The settings by the names they have in a file.
-fn keys(command: &Command) -> Vec<String> {
-    let ids = command.get_arguments().map(|arg| arg.get_id().as_str());
-    ids.filter(|id| !NOT_SETTINGS.contains(id))
-        .map(|id| id.replace('_', "-"))
-        .collect()
-}
-
-fn texts(value: toml::Value) -> Option<Vec<String>> {
-    match value {
-        toml::Value::String(text) => Some(vec![text]),
-        toml::Value::Integer(number) => Some(vec![number.to_string()]),
-        toml::Value::Array(values) => values
-            .into_iter()
-            .map(|value| value.as_str().map(str::to_owned))
-            .collect(),
-        _ => None,
-    }
-}
-
-fn unknown_variable(names: impl Iterator<Item = OsString>) -> Option<ConfigError> {
-    let variables = |key: &String| format!("{PREFIX}{}", key.replace('-', "_").to_uppercase());
-    let mut known: Vec<_> = keys(&Config::command()).iter().map(variables).collect();
-    known.push(format!("{PREFIX}CONFIG"));
-    let mut names = names.filter_map(|name| name.into_string().ok());
-    let name = names.find(|name| name.starts_with(PREFIX) && !known.contains(name))?;
-    Some(ConfigError::Unknown {
-        place: "environment variable".to_owned(),
-        suggestion: nearest(&name, &known),
-        name,
-    })
-}
-
-fn nearest(name: &str, known: &[String]) -> Option<String> {
-    let likeness = |candidate: &String| strsim::jaro_winkler(name, candidate);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.8).then(|| best.clone())
-}
-
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
-}
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    let size: ByteSize = text
-        .parse()
-        .map_err(|_| "write a number of bytes, or a size such as 64KiB or 16MiB".to_owned())?;
-    usize::try_from(size.as_u64()).map_err(|_| "that is more than this machine can address".to_owned())
-}
-
-/// A size as it was meant: in the largest unit that divides it.
-fn size<S: Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S::Error> {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units
-        .into_iter()
-        .find(|(unit, _)| size.is_multiple_of(*unit) && *size > 0)
-    {
-        Some((unit, name)) => serializer.collect_str(&format_args!("{}{name}", size / unit)),
-        None => serializer.collect_str(&format_args!("{size}B")),
-    }
-}
-
-fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
 }

@@ -27,6 +27,9 @@ use talkback_protocol::{
 
 pub use memory::{Memory, MemoryOptions};
 
+/// The code of a refused message whose request has the name of another one.
+pub const KEY_REUSED: &str = "key_reused";
+
 /// A log for many rooms.
 ///
 /// Rooms need not be made: every room exists with the first call that names it, and an engine may forget one that has no messages, no
@@ -107,8 +110,14 @@ pub enum MessageId {
         /// Whether all earlier ones are done with.
         first: bool,
     },
-    /// By a name that the publisher gave to the request, remembered for a time.
-    Request(Box<str>),
+    /// By a name that the publisher gave to the request, remembered for a time. Under the name of another message it is refused with
+    /// [`KEY_REUSED`].
+    Request {
+        /// The name.
+        name: Box<str>,
+        /// SHA-256 of what the request says.
+        digest: [u8; 32],
+    },
     /// Not at all.
     None,
 }
@@ -119,7 +128,7 @@ impl MessageId {
     pub fn seq(&self) -> Option<Seq> {
         match self {
             Self::Client { seq, .. } => Some(*seq),
-            Self::Request(_) | Self::None => None,
+            Self::Request { .. } | Self::None => None,
         }
     }
 }

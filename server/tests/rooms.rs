@@ -215,6 +215,8 @@ async fn a_request_that_comes_again_with_its_key_is_answered_and_not_added() {
     );
     assert_eq!(again.body["duplicate"], json!(true));
     assert_eq!(publish(&server, "a", "Idempotency-Key: 8\r\n", "1").await.status, 201);
+    let other = publish(&server, "a", "Idempotency-Key: 7f\r\n", "2").await;
+    assert_eq!(other.status, 422, "{}", other.body);
     assert_eq!(publish(&server, "a", "", "1").await.status, 201);
     let long = format!("Idempotency-Key: {}\r\n", "x".repeat(129));
     assert_eq!(publish(&server, "a", &long, "1").await.status, 400);

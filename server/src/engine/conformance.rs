@@ -9,7 +9,7 @@ use talkback_protocol::{
     session::server::Refusal,
 };
 
-use super::{Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Watcher};
+use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Outcome, Page, Place, Range, Watcher};
 
 /// A test for each behaviour, on an engine that `$new` makes.
 macro_rules! suite {
@@ -287,13 +287,23 @@ pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
     }
 }
 
+/// A request of this name that says something with this digest.
+pub(crate) fn request(name: &str, digest: [u8; 32]) -> MessageId {
+    MessageId::Request {
+        name: name.into(),
+        digest,
+    }
+}
+
 pub(crate) async fn a_named_request_is_added_once(engine: &Any) {
-    let named = |room, name: &str| message(room, MessageId::Request(name.into()), "1");
-    let first = add(engine, named("a", "x")).await;
-    add(engine, named("a", "y")).await;
-    let again = engine.append(named("a", "x")).await;
+    let named = |room, name, digest| message(room, request(name, digest), "1");
+    let first = add(engine, named("a", "x", [1; 32])).await;
+    add(engine, named("a", "y", [1; 32])).await;
+    let again = engine.append(named("a", "x", [1; 32])).await;
     assert_eq!(again, Outcome::Duplicate(first));
-    add(engine, named("b", "x")).await;
+    let other = engine.append(named("a", "x", [2; 32])).await;
+    assert_eq!(code_of(&other), Some(KEY_REUSED));
+    add(engine, named("b", "x", [2; 32])).await;
     assert_eq!(read(engine, "a", Range::Newest).await.head, offset(2));
 }
 

@@ -19,7 +19,7 @@ pub use publish::PublishKey;
 pub(crate) use publish::publish;
 pub(crate) use read::messages;
 
-use crate::{hub::Hub, socket::Sockets};
+use crate::{engine::KEY_REUSED, hub::Hub, socket::Sockets};
 
 /// Bounds of reading and publishing over HTTP.
 #[derive(Clone, Debug)]
@@ -85,6 +85,8 @@ pub(crate) enum Problem {
     Unauthorized,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
+    #[error("this `Idempotency-Key` came before with another message: take a new key for a new message")]
+    KeyReused,
     #[error("{}", .0.message)]
     Refused(Refusal),
 }
@@ -96,6 +98,7 @@ impl Problem {
             Self::ForeignOrigin | Self::PublishingIsOff => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(refusal) if refusal.retry_after.is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(refusal) if refusal.code == code::TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_) => StatusCode::FORBIDDEN,
@@ -108,6 +111,7 @@ impl Problem {
             Self::ForeignOrigin | Self::PublishingIsOff => code::FORBIDDEN.into(),
             Self::Unauthorized => "unauthorized".into(),
             Self::TooLarge(_) => code::TOO_LARGE.into(),
+            Self::KeyReused => KEY_REUSED.into(),
             Self::Refused(refusal) => refusal.code.clone(),
         }
     }

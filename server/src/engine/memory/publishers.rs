@@ -7,7 +7,7 @@ use talkback_protocol::{ClientKey, SenderId, Seq, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::{
-    super::{MessageId, Outcome, Place},
+    super::{KEY_REUSED, MessageId, Outcome, Place},
     MemoryOptions,
     log::Log,
 };
@@ -33,6 +33,7 @@ struct Client {
 
 struct Request {
     place: Place,
+    digest: [u8; 32],
     used: Instant,
 }
 
@@ -132,10 +133,11 @@ impl Publishers {
                     None => Verdict::Unknown,
                 }
             }
-            MessageId::Request(name) => {
+            MessageId::Request { name, digest } => {
                 let request = self.requests.peek(&(log, name.clone()));
                 match request.filter(|request| request.used + self.request_age > now) {
-                    Some(request) => Verdict::Known(Outcome::Duplicate(request.place)),
+                    Some(request) if request.digest == *digest => Verdict::Known(Outcome::Duplicate(request.place)),
+                    Some(_) => Verdict::Known(Outcome::Refused(key_reused())),
                     None => Verdict::New,
                 }
             }
@@ -166,13 +168,18 @@ impl Publishers {
                     self.clients.pop_lru();
                 }
             }
-            (MessageId::Request(name), Settled::At(place)) => {
-                self.requests.put((log, name), Request { place, used: now });
+            (MessageId::Request { name, digest }, Settled::At(place)) => {
+                let request = Request {
+                    place,
+                    digest,
+                    used: now,
+                };
+                self.requests.put((log, name), request);
                 if self.requests.len() > self.max_requests {
                     self.requests.pop_lru();
                 }
             }
-            (MessageId::Request(_) | MessageId::None, _) => {}
+            (MessageId::Request { .. } | MessageId::None, _) => {}
         }
     }
 
@@ -193,5 +200,13 @@ impl Publishers {
             self.requests.pop_lru();
         }
         self.len()
+    }
+}
+
+fn key_reused() -> Refusal {
+    Refusal {
+        code: KEY_REUSED.into(),
+        message: "this name came before with another message: a new message takes a new one".into(),
+        retry_after: None,
     }
 }

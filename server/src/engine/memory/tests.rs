@@ -7,7 +7,7 @@ use tokio::time::advance;
 
 use super::super::{
     Engine, MessageId, Outcome, Range,
-    conformance::{self, Seen, add, bodies, code_of, message, numbered, offset, read, room},
+    conformance::{self, Seen, add, bodies, code_of, message, numbered, offset, read, request, room},
 };
 use super::*;
 
@@ -89,7 +89,7 @@ async fn what_is_too_old_goes_without_anybody_asking_and_the_room_with_it() {
     let engine = engine(options);
     let watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
     fill(&engine, "a", 3).await;
-    add(&engine, message("a", MessageId::Request("x".into()), "1")).await;
+    add(&engine, message("a", request("x", [0; 32]), "1")).await;
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
     tokio::time::sleep(Duration::from_secs(63)).await;
     let usage = engine.usage();
@@ -186,7 +186,7 @@ async fn clients_and_requests_are_remembered_up_to_a_number() {
     let engine = engine(options);
     for key in 1..=3 {
         add(&engine, numbered("a", key, 1)).await;
-        add(&engine, message("a", MessageId::Request(key.to_string().into()), "1")).await;
+        add(&engine, message("a", request(&key.to_string(), [0; 32]), "1")).await;
     }
     let usage = engine.usage();
     assert_eq!((usage.clients, usage.requests), (2, 2));

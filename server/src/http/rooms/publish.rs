@@ -15,7 +15,7 @@ use talkback_protocol::{Body as MessageBody, Offset, RoomName, UserName, message
 
 use super::{Problem, Room, RoomsOptions, fresh};
 use crate::{
-    engine::{Append, MessageId, Outcome, Place},
+    engine::{Append, KEY_REUSED, MessageId, Outcome, Place},
     hub::Hub,
 };
 
@@ -54,17 +54,12 @@ pub(crate) async fn publish(
     }
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
     let user = UserName::parse(query.name.as_deref().unwrap_or(DEFAULT_NAME))?;
-    let id = match headers.get("idempotency-key") {
-        None => MessageId::None,
-        Some(key) => match key.to_str() {
-            Ok(key) if (1..=MAX_KEY).contains(&key.len()) => MessageId::Request(key.into()),
-            _ => {
-                let rule = format!("the header `Idempotency-Key` must be 1 to {MAX_KEY} printable ASCII characters");
-                return Err(Problem::BadRequest(rule));
-            }
-        },
-    };
+    let name = idempotency_key(&headers)?;
     let body = read(body, options.max_body).await?;
+    let id = name.map_or(MessageId::None, |name| MessageId::Request {
+        name,
+        digest: Sha256::digest(format!("{user}\n{}", body.json())).into(),
+    });
     let from = Author {
         sender: hub.sender().clone(),
         user,
@@ -78,6 +73,7 @@ pub(crate) async fn publish(
     let (status, place, duplicate) = match hub.engine().append(append).await {
         Outcome::Added(place) => (StatusCode::CREATED, place, false),
         Outcome::Duplicate(place) => (StatusCode::OK, place, true),
+        Outcome::Refused(refusal) if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
         Outcome::Refused(refusal) => return Err(Problem::Refused(refusal)),
         Outcome::Gap => unreachable!("only a client's numbers have gaps"),
     };
@@ -92,6 +88,19 @@ pub(crate) async fn publish(
         })),
     )
         .into_response())
+}
+
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match key.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.into())),
+        _ => Err(Problem::BadRequest(format!(
+            "the header `Idempotency-Key` must be 1 to {MAX_KEY} printable ASCII characters"
+        ))),
+    }
 }
 
 async fn read(body: Body, max: usize) -> Result<MessageBody, Problem> {

@@ -1,0 +1,29 @@
+//! Sizes and times as people write them.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Serializer;
+
+pub(super) fn parse_size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "write a number of bytes, or a size such as 64KiB or 16MiB".to_owned())?;
+    usize::try_from(size.as_u64()).map_err(|_| "that is more than this machine can address".to_owned())
+}
+
+/// A size as it was meant: in the largest unit that divides it.
+pub(super) fn size<S: Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units
+        .into_iter()
+        .find(|(unit, _)| size.is_multiple_of(*unit) && *size > 0)
+    {
+        Some((unit, name)) => serializer.collect_str(&format_args!("{}{name}", size / unit)),
+        None => serializer.collect_str(&format_args!("{size}B")),
+    }
+}
+
+pub(super) fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
