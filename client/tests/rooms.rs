@@ -74,6 +74,15 @@ impl Network {
         client(self.port, user)
     }
 
+    async fn until_accepted(&self, count: u64) {
+        within(&format!("{count} connections so far"), async {
+            while self.passed().await.accepted < count {
+                support::turn().await;
+            }
+        })
+        .await;
+    }
+
     async fn until_open(&self, count: usize) {
         within(&format!("{count} connections"), async {
             while self.passed().await.open != count {

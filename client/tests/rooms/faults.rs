@@ -1,5 +1,7 @@
 //! Networks that break, and servers that restart.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use gloo_net::http::Method;
 use talkback_client::{Event, JoinOptions, Status};
@@ -17,18 +19,28 @@ use crate::{
 async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
     let network = Network::shared().await;
     let room = room_name();
-    let (ann, bob) = (
-        network.client("ann").build().unwrap(),
-        network.client("bob").build().unwrap(),
-    );
+    // However short a session was, the next one comes at once.
+    let member = |user| {
+        let builder = network
+            .client(user)
+            .config(|config| config.backoff.reset_after = Duration::ZERO);
+        builder.build().unwrap()
+    };
+    let (ann, bob) = (member("ann"), member("bob"));
     let mut rooms = [join(&ann, &room), join(&bob, &room)];
     let senders = rooms.each_ref().map(|room| room.sender().clone());
     for room in &mut rooms {
         joined(room).await;
     }
+    let mut accepted = network.passed().await.accepted;
     let mut deliveries = Vec::new();
     for number in 0..1_000_u64 {
         if number % 50 == 25 {
+            if number > 25 {
+                network.until_accepted(accepted + 1).await;
+            }
+            network.until_open(2).await;
+            accepted = network.passed().await.accepted;
             // Somewhere in what comes next: a header, the middle of a message, an acknowledgement.
             network.cut(Some(1 + (number * 7) % 300)).await;
         }
@@ -48,7 +60,6 @@ async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
         let own: Vec<_> = seen.iter().filter(|number| *number % 2 == parity).collect();
         assert!(own.is_sorted(), "in the order of the sender");
     }
-    assert!(network.passed().await.accepted > 3, "it was cut again and again");
 }
 
 /// iOS never fires close (centrifuge-js#228): a half-open connection is noticed when the network says that it is back.
@@ -112,7 +123,7 @@ async fn a_server_that_refuses_is_tried_again_until_it_takes_connections() {
         |status| matches!(status, Status::Waiting { attempt, .. } if *attempt >= 3),
     )
     .await;
-    assert!(client.retry_in().unwrap().as_millis() <= 200);
+    assert!(client.retry_in().unwrap_or_default().as_millis() <= 200);
     network.set("").await;
     open(&client).await;
 }

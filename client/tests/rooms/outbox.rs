@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::{
     Network, client, join, messages, next, open, room_name,
-    support::{port, within},
+    support::{port, until, within},
 };
 
 fn kept(name: &str) -> OutboxStorage {
@@ -86,12 +86,15 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
     let witness = client(port(1), "bob").build().unwrap();
     let mut seen = join(&witness, &room);
     next(&mut seen).await;
-    network.set("delay_ms=50").await;
+    until("the witness is there", || inside.members().len() == 2).await;
+    // The first byte that the server answers ends the line.
+    network.set("refuse=1&cut_after_down=1").await;
     let delivery = inside.send(&7).await.unwrap();
     assert_eq!(messages(&mut seen, 1).await, [7]);
+    network.until_open(0).await;
     assert!(
         !matches!(delivery.state(), DeliveryState::Acked { .. }),
-        "its ack is on the way"
+        "its ack was lost"
     );
     drop((delivery, inside));
     reload(&room, before);

@@ -2,7 +2,9 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
+use js_sys::{Function, Object, Reflect};
 use talkback_client::{Client, Event, Status, SuspendReason};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::{
@@ -39,6 +41,30 @@ async fn a_page_that_is_hidden_or_frozen_closes_and_one_that_is_back_goes_on() {
     }
 }
 
+/// Every byte that the browser draws is this one, until the value is dropped.
+struct Drawn;
+
+impl Drawn {
+    fn always(byte: u8) -> Self {
+        let draw = Function::new_with_args("bytes", &format!("return bytes.fill({byte});"));
+        assert!(Reflect::set(&crypto(), &"getRandomValues".into(), &draw).unwrap());
+        Self
+    }
+}
+
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        // The browser's own is in the prototype.
+        Reflect::delete_property(&crypto(), &"getRandomValues".into()).unwrap();
+    }
+}
+
+fn crypto() -> Object {
+    Reflect::get(&js_sys::global(), &"crypto".into())
+        .unwrap()
+        .unchecked_into()
+}
+
 /// A client whose next attempt is seconds away, with a network that works again.
 async fn long_waiting(network: &Network) -> Client {
     network.set("refuse=1").await;
@@ -46,6 +72,11 @@ async fn long_waiting(network: &Network) -> Client {
         .client("ann")
         .config(|config| config.backoff.cap = Duration::from_secs(600));
     let client = patient.build().unwrap();
+    // The bound doubles with each attempt. No wait at all until it is long enough, then as long as the bound.
+    let shortest = Drawn::always(0);
+    network.until_accepted(8).await;
+    drop(shortest);
+    let _longest = Drawn::always(255);
     within("a long wait", async {
         while client.retry_in().is_none_or(|left| left < Duration::from_secs(3)) {
             turn().await;
