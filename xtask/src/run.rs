@@ -7,12 +7,18 @@ use nix::{
 };
 use std::{
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, Command},
 };
 
 /// `cargo` itself: the one that runs this program.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
 /// The command as one would type it.

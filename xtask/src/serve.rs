@@ -77,8 +77,7 @@ pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<
         build.arg("--release");
     }
     run::succeed(&mut build)?;
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let mut command = Command::new(format!("{target}/{profile}/{SERVER}"));
+    let mut command = Command::new(run::target().join(profile).join(SERVER));
     command
         .args(arguments)
         .args(["--assets", page::DIST])

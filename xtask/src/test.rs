@@ -7,8 +7,12 @@ use crate::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    panic::resume_unwind,
+    path::Path,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,7 +31,7 @@ pub(crate) struct TestArgs {
 enum Tier {
     /// Formatting
     Format,
-    /// Clippy with warnings as errors, every member alone, native and wasm32; the documentation builds
+    /// Clippy with warnings as errors, native and wasm32; the documentation builds
     Lint,
     /// Unit, integration and documentation tests on this machine
     Native,
@@ -39,17 +43,9 @@ enum Tier {
 
 /// Members that run in a browser, linted for wasm32 too.
 const WASM_MEMBERS: [&str; 3] = ["talkback-protocol", "talkback-client", "talkback-app"];
-/// All members, in the order of what depends on what.
-const MEMBERS: [&str; 8] = [
-    "talkback-protocol",
-    "talkback-client",
-    "talkback-app",
-    "talkback-server",
-    "talkback-testbed",
-    "talkback-e2e",
-    "talkback-bench",
-    "xtask",
-];
+/// Tells tests which server to start, instead of one that they build.
+const SERVER: &str = "TEST_SERVER_BIN";
+const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -74,6 +70,8 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
         .map_or_else(|| Tier::value_variants().to_vec(), |tier| vec![tier]);
     let browsers = set_up(&tiers, arguments.browsers)?;
     let mut report = Vec::new();
+    // The tier `native` builds the server on its way. Without it, the tests that need the server build it themselves.
+    let mut server = None;
     let mut all = Count::default();
     for tier in tiers {
         eprintln!("\nxtask: tier {}", name(tier));
@@ -82,9 +80,12 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
             Tier::Format => one(run::cargo().args(["fmt", "--all", "--check"])),
             Tier::Lint => lint(),
             Tier::Native => native(),
-            Tier::Browser => browser(&browsers),
-            Tier::E2e => e2e(&browsers)?,
+            Tier::Browser => browser(&browsers, server.as_deref()),
+            Tier::E2e => e2e(&browsers, server.as_deref())?,
         };
+        if tier == Tier::Native && count.failed == 0 {
+            server = Some(fs::canonicalize(run::target().join("debug/talkback-server"))?);
+        }
         report.push((name(tier), count, start.elapsed()));
         all.add(count);
     }
@@ -122,32 +123,31 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
     Ok(Vec::new())
 }
 
-/// Each member is linted alone: Cargo unites the features of members that it builds together, which hides a missing one.
+/// All members at once, so that what they share is compiled once. Cargo unites the features of members that it builds together,
+/// which hides a missing one, so each is built alone as well: the two libraries here, the server, the testbed, the end-to-end tests
+/// and this program by the commands that use them, and the page by Trunk.
 fn lint() -> Count {
-    let mut count = Count::default();
     let strict = ["--", "-D", "warnings"];
-    for member in MEMBERS {
-        count.add(one(run::cargo()
-            .args(["clippy", "--quiet", "--all-targets", "--package", member])
-            .args(strict)));
+    let clippy = |selection: &[&str], target: &[&str]| {
+        let mut cargo = run::cargo();
+        cargo
+            .args(["clippy", "--quiet"])
+            .args(target)
+            .args(selection)
+            .args(strict);
+        one(&mut cargo)
+    };
+    let wasm_members = WASM_MEMBERS.map(|member| ["--package", member]).concat();
+    let mut count = clippy(&["--workspace", "--all-targets"], &[]);
+    count.add(clippy(&[&["--all-targets"], &wasm_members[..]].concat(), &WASM));
+    // Not a test that runs with the others, so no target of all.
+    count.add(clippy(&["--package", "talkback-client", "--test", "measure"], &WASM));
+    for library in ["talkback-protocol", "talkback-client"] {
+        count.add(clippy(&["--package", library], &[]));
     }
-    for member in WASM_MEMBERS {
-        let wasm = [
-            "clippy",
-            "--quiet",
-            "--all-targets",
-            "--target",
-            "wasm32-unknown-unknown",
-            "--package",
-            member,
-        ];
-        count.add(one(run::cargo().args(wasm).args(strict)));
-    }
-    // The client crate as people use it who want the socket alone, and with everything.
-    for features in ["--no-default-features", "--all-features"] {
-        let library = ["clippy", "--quiet", "--package", "talkback-client", features];
-        let wasm = ["--target", "wasm32-unknown-unknown"];
-        count.add(one(run::cargo().args(library).args(wasm).args(strict)));
+    // The client crate as people use it who want the socket alone, the rooms, and everything.
+    for features in ["--no-default-features", "--features=default", "--all-features"] {
+        count.add(clippy(&["--package", "talkback-client", features], &WASM));
     }
     let mut docs = run::cargo();
     docs.args(["doc", "--quiet", "--no-deps", "--workspace", "--all-features"])
@@ -182,54 +182,67 @@ fn client_is_free_of_yew() -> Count {
 }
 
 fn native() -> Count {
-    // Tests start the server's binary, which Cargo builds only when its own package is tested.
-    let build = one(run::cargo().args(["build", "--package", "talkback-server"]));
+    counted(
+        run::cargo().args(["test", "--workspace", "--exclude", "talkback-e2e", "--no-fail-fast"]),
+        "",
+    )
+}
+
+/// The engines run at the same time: a page mostly waits, for its server or for time to pass.
+fn browser(browsers: &[Browser], server: Option<&Path>) -> Count {
+    let package = ["--package", "talkback-client"];
+    // Pure computation, which no engine does differently: once shows that it is the same on wasm32. So do the examples of the
+    // documentation, which only compile.
+    let first = [&package[..], &["--package", "talkback-protocol"]].concat();
+    let others = [&package[..], &["--tests"]].concat();
+    let build = one(run::cargo().args(["test", "--no-run"]).args(WASM).args(&first));
     if build.failed > 0 {
         return build;
     }
-    counted(run::cargo().args(["test", "--workspace", "--exclude", "talkback-e2e", "--no-fail-fast"]))
-}
-
-fn browser(browsers: &[Browser]) -> Count {
-    let mut count = Count::default();
-    for (index, browser) in browsers.iter().enumerate() {
-        eprintln!("xtask: in {}", browser.name());
+    let run = |index: usize, browser: &Browser| {
         let start = Instant::now();
         let mut tests = browser.cargo();
-        tests.args([
-            "test",
-            "--target",
-            "wasm32-unknown-unknown",
-            "--no-fail-fast",
-            "--package",
-            "talkback-client",
-        ]);
-        // Pure computation, which no engine does differently: once shows that it is the same on wasm32.
-        if index == 0 {
-            tests.args(["--package", "talkback-protocol"]);
+        tests.args(["test", "--no-fail-fast"]).args(WASM);
+        tests.args(if index == 0 { &first } else { &others });
+        if let Some(server) = server {
+            tests.env(SERVER, server);
         }
-        let run = counted(&mut tests);
+        let count = counted(&mut tests, &format!("{:8} | ", browser.name()));
+        (browser.name(), count, start.elapsed())
+    };
+    let runs = thread::scope(|scope| {
+        let run = &run;
+        let running: Vec<_> = browsers
+            .iter()
+            .enumerate()
+            .map(|(index, browser)| scope.spawn(move || run(index, browser)))
+            .collect();
+        running.into_iter().map(|run| run.join()).collect::<Vec<_>>()
+    });
+    let mut all = Count::default();
+    for run in runs {
+        let (name, count, time) = run.unwrap_or_else(|panic| resume_unwind(panic));
+        let Count { passed, failed } = count;
         println!(
-            "browser tests in {}: {} passed, {} failed, in {}",
-            browser.name(),
-            run.passed,
-            run.failed,
-            minutes(start.elapsed())
+            "browser tests in {name}: {passed} passed, {failed} failed, in {}",
+            minutes(time)
         );
-        count.add(run);
+        all.add(count);
     }
-    count
+    all
 }
 
-fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
+fn e2e(browsers: &[Browser], server: Option<&Path>) -> anyhow::Result<Count> {
     page::build()?;
-    run::succeed(run::cargo().args(["build", "--package", "talkback-server"]))?;
     let names: Vec<_> = browsers.iter().map(|browser| browser.name()).collect();
     let mut tests = run::cargo();
     tests
         .args(["test", "--package", "talkback-e2e", "--no-fail-fast"])
         .env("TEST_BROWSERS", names.join(","));
-    Ok(counted(&mut tests))
+    if let Some(server) = server {
+        tests.env(SERVER, server);
+    }
+    Ok(counted(&mut tests, ""))
 }
 
 /// A command that passes or fails as a whole.
@@ -243,9 +256,9 @@ fn one(command: &mut Command) -> Count {
     }
 }
 
-/// A test command: shows what it prints and adds up its `test result` lines. One that fails without such a line, because
+/// A test command: shows what it prints, each line behind the label, and adds up its `test result` lines. One that fails without such a line, because
 /// something did not compile, counts as one failure.
-fn counted(command: &mut Command) -> Count {
+fn counted(command: &mut Command, label: &str) -> Count {
     let mut count = Count::default();
     let outcome = (|| {
         let line = run::shown(command);
@@ -256,7 +269,7 @@ fn counted(command: &mut Command) -> Count {
         let stdout = child.stdout.take().context("the output is not piped")?;
         for line in BufReader::new(stdout).lines() {
             let line = line?;
-            println!("{line}");
+            println!("{label}{line}");
             if let Some(run) = result(&line) {
                 count.add(run);
             }
@@ -309,14 +322,5 @@ mod tests {
         let count = result("test result: ok. 7 passed; 0 failed; 0 ignored; 0 filtered out; finished in 1.2s").unwrap();
         assert_eq!((count.passed, count.failed), (7, 0));
         assert!(result("running 7 tests").is_none());
-    }
-
-    #[test]
-    fn every_member_of_the_workspace_is_linted_and_tested() {
-        let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
-        assert_eq!(
-            manifest["workspace"]["members"].as_array().unwrap().len(),
-            MEMBERS.len()
-        );
     }
 }

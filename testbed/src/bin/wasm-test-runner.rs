@@ -9,13 +9,16 @@ use std::{
     ffi::OsString,
     fs, io,
     net::Ipv4Addr,
-    process::{ExitCode, ExitStatus},
+    process::{self, ExitCode, ExitStatus},
 };
 use talkback_testbed::{Process, Server, faults};
 use tokio::{net::TcpListener, process::Command, signal};
 
-/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower.
-const SERVER_ARGUMENTS: [&str; 6] = [
+/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower. Tests wait until
+/// the last of somebody is gone from a room, which by default is told after seconds.
+const SERVER_ARGUMENTS: [&str; 8] = [
+    "--presence-grace",
+    "500ms",
     "--max-message-size",
     "16MiB",
     "--log-messages",
@@ -103,16 +106,19 @@ async fn build_server() -> io::Result<()> {
 }
 
 /// Three free ports in a row: the first is left to the runner, the second to the server, the third is kept.
+///
+/// They are below those that systems give to outgoing connections, one of which could take a port before it is listened at.
+/// Runners that start at the same time look in different places, as their process numbers differ.
 async fn three_ports() -> io::Result<(u16, TcpListener)> {
-    for _ in 0..100 {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let port = first.local_addr()?.port();
-        if port > u16::MAX - 2 {
-            continue;
-        }
+    const FIRST: u32 = 10_000;
+    const TRIPLES: u32 = 7_000;
+    for attempt in 0..TRIPLES {
+        let triple = (process::id() + attempt * 101) % TRIPLES;
+        let port = u16::try_from(FIRST + 3 * triple).map_err(io::Error::other)?;
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let second = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).await;
         let third = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 2)).await;
-        if let (Ok(_), Ok(third)) = (second, third) {
+        if let (Ok(_), Ok(_), Ok(third)) = (first, second, third) {
             return Ok((port, third));
         }
     }
