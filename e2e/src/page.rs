@@ -42,32 +42,23 @@ impl Page {
         Ok(Self { window, ..self.clone() })
     }
 
+    /// Duplicates the tab, as people do from its menu: the copy loads the same address and begins with a copy of the
+    /// `sessionStorage`.
+    ///
+    /// # Errors
+    /// When no tab opens.
+    pub async fn duplicate(&self) -> Result<Self, StepError> {
+        self.opened_by("window.open(location.href);", vec![]).await
+    }
+
     /// Opens a window whose page is `width` by `height` CSS pixels, empty. It is one without toolbars: the ordinary
     /// windows of Firefox and WebKitGTK do not get as narrow as a telephone.
     ///
     /// # Errors
     /// When the browser refuses, or gives it another size.
     pub async fn new_window(&self, width: u32, height: u32) -> Result<Self, StepError> {
-        let before = self
-            .driver
-            .windows()
-            .await
-            .map_err(StepError::browser("list its windows"))?;
         let open = "window.open('about:blank', '', `popup,width=${arguments[0]},height=${arguments[1]}`);";
-        self.execute(open, vec![json!(width), json!(height)]).await?;
-        let mut opened = None;
-        wait_for("a window has opened", DEADLINE, async || {
-            let now = self
-                .driver
-                .windows()
-                .await
-                .map_err(StepError::browser("list its windows"))?;
-            opened = now.into_iter().find(|window| !before.contains(window));
-            Ok(opened.is_some())
-        })
-        .await?;
-        let window = opened.unwrap_or_else(|| self.window.clone());
-        let page = Self { window, ..self.clone() };
+        let page = self.opened_by(open, vec![json!(width), json!(height)]).await?;
         let (mut outer_width, mut outer_height) = (width, height);
         let resize = async || {
             page.to_front().await?;
@@ -283,6 +274,24 @@ impl Page {
     pub async fn forward(&self) -> Result<(), StepError> {
         self.to_front().await?;
         self.driver.forward().await.map_err(StepError::browser("go forward"))
+    }
+
+    /// The tab or window that a script opens.
+    async fn opened_by(&self, script: &str, arguments: Vec<Value>) -> Result<Self, StepError> {
+        let windows = async || {
+            let windows = self.driver.windows().await;
+            windows.map_err(StepError::browser("list its windows"))
+        };
+        let before = windows().await?;
+        self.execute(script, arguments).await?;
+        let mut opened = None;
+        wait_for("a window has opened", DEADLINE, async || {
+            opened = windows().await?.into_iter().find(|window| !before.contains(window));
+            Ok(opened.is_some())
+        })
+        .await?;
+        let window = opened.unwrap_or_else(|| self.window.clone());
+        Ok(Self { window, ..self.clone() })
     }
 
     async fn to_front(&self) -> Result<(), StepError> {

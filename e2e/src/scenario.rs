@@ -232,7 +232,8 @@ async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server,
     let assets = dist
         .to_str()
         .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", dist.display())))?;
-    let arguments = ["--assets", assets]
+    // By default a room hears only after seconds that somebody is gone, and tests wait for it.
+    let arguments = ["--assets", assets, "--presence-grace", "1s"]
         .iter()
         .chain(arguments)
         .map(|&argument| argument.to_owned())
