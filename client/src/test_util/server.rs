@@ -11,12 +11,12 @@ use talkback_protocol::{
     codec::{self, MessageLine},
     message::{Author, Member, Message, code},
     session::server::{
-        AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
+        AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerConfig, ServerSession, Subscription,
         SubscriptionId,
     },
 };
 
-use super::network::Network;
+use super::{log::Log, network::Network};
 
 type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
 
@@ -40,14 +40,6 @@ struct Membership {
     room: RoomName,
     /// Lines since the room was subscribed to, messages with their offset; `None` once it is live.
     held: Option<Vec<(Option<Offset>, String)>>,
-}
-
-struct Log {
-    epoch: Epoch,
-    /// The offset before the first message that is kept.
-    dropped: Offset,
-    messages: Vec<Message>,
-    users: BTreeMap<UserName, usize>,
 }
 
 impl Server {
@@ -78,7 +70,7 @@ impl Server {
     pub(super) fn forget_sessions(&mut self) {
         self.sessions.clear();
         for log in self.rooms.values_mut() {
-            log.users.clear();
+            log.forget_users();
         }
     }
 
@@ -92,15 +84,15 @@ impl Server {
 
     pub(super) fn keep_newest(&mut self, room: &RoomName, count: usize) {
         if let Some(log) = self.rooms.get_mut(room) {
-            let surplus = log.messages.len().saturating_sub(count);
-            if let Some(last) = log.messages.drain(..surplus).next_back() {
-                log.dropped = last.offset;
-            }
+            log.keep_newest(count);
         }
     }
 
     pub(super) fn log(&self, room: &RoomName) -> Vec<Message> {
-        self.rooms.get(room).map(|log| log.messages.clone()).unwrap_or_default()
+        self.rooms
+            .get(room)
+            .map(|log| log.messages().to_vec())
+            .unwrap_or_default()
     }
 
     pub(super) fn publish(&mut self, room: RoomName, user: UserName, body: Body, network: &Network, now: Duration) {
@@ -219,7 +211,7 @@ impl Server {
                 self.user_came_or_left(&room, &user, false, Some(link), network, now);
             }
             Output::ReadPage { room, before, limit } => {
-                let result = Ok(self.page(&room, before, limit));
+                let result = Ok(self.room(&room).page(before, limit));
                 return Some(Input::PageRead { room, result });
             }
             Output::Signal { room, from, body } => {
@@ -287,16 +279,7 @@ impl Server {
         network: &Network,
         now: Duration,
     ) -> Message {
-        let log = self.room(&room);
-        let message = Message {
-            room: room.clone(),
-            offset: log.head().next(),
-            from,
-            seq,
-            at: u64::try_from(now.as_millis()).unwrap_or_default(),
-            body,
-        };
-        log.messages.push(message.clone());
+        let message = self.room(&room).append(room.clone(), from, seq, body, now);
         let line = MessageLine::encode(&message);
         self.tell(&room, Some(message.offset), line.line(), None, network, now);
         message
@@ -330,38 +313,7 @@ impl Server {
                 self.user_came_or_left(&room, &user, true, Some(link), network, now);
             }
         }
-        let log = self.room(&room);
-        let head = log.head();
-        let recovered = since
-            .as_ref()
-            .is_none_or(|since| since.epoch == log.epoch && since.offset >= log.dropped && since.offset <= head);
-        let after = match since.filter(|_| recovered) {
-            Some(since) => since.offset,
-            None => Offset::new(head.get().saturating_sub(u64::from(history)))
-                .unwrap_or_default()
-                .max(log.dropped),
-        };
-        let following = log.messages.iter().filter(|message| message.offset > after);
-        Ok(Subscription {
-            epoch: log.epoch.clone(),
-            head,
-            after,
-            recovered,
-            users: u32::try_from(log.users.len()).unwrap_or(u32::MAX),
-            members: log.users.keys().map(|user| Member { user: user.clone() }).collect(),
-            messages: following.map(MessageLine::encode).collect(),
-        })
-    }
-
-    fn page(&mut self, room: &RoomName, before: Offset, limit: u32) -> PageLines {
-        let log = self.room(room);
-        let older = log.messages.partition_point(|message| message.offset < before);
-        let from = older.saturating_sub(limit as usize);
-        PageLines {
-            epoch: log.epoch.clone(),
-            messages: log.messages[from..older].iter().map(MessageLine::encode).collect(),
-            more: from > 0,
-        }
+        Ok(self.room(&room).following(since, history))
     }
 
     fn user_left(&mut self, room: &RoomName, session: &ServerSession, network: &Network, now: Duration) {
@@ -379,15 +331,7 @@ impl Server {
         network: &Network,
         now: Duration,
     ) {
-        let log = self.room(room);
-        let tabs = log.users.entry(user.clone()).or_default();
-        let before = *tabs;
-        *tabs = if came { before + 1 } else { before.saturating_sub(1) };
-        let after = *tabs;
-        if after == 0 {
-            log.users.remove(user);
-        }
-        if (before == 0) == (after == 0) {
+        if !self.room(room).came_or_left(user, came) {
             return;
         }
         let member = vec![Member { user: user.clone() }];
@@ -428,18 +372,7 @@ impl Server {
         let lives = &mut self.lives;
         self.rooms.entry(room.clone()).or_insert_with(|| {
             *lives += 1;
-            Log {
-                epoch: Epoch::from_random(*lives),
-                dropped: Offset::ZERO,
-                messages: Vec::new(),
-                users: BTreeMap::new(),
-            }
+            Log::new(Epoch::from_random(*lives))
         })
-    }
-}
-
-impl Log {
-    fn head(&self) -> Offset {
-        self.messages.last().map_or(self.dropped, |message| message.offset)
     }
 }

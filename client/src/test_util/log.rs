@@ -1,0 +1,117 @@
+//! What a room keeps in memory.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use talkback_protocol::{
+    Body, Cursor, Epoch, Offset, RoomName, Seq, UserName,
+    codec::MessageLine,
+    message::{Author, Member, Message},
+    session::server::{PageLines, Subscription},
+};
+
+/// The messages of one room, and who is in it.
+pub(super) struct Log {
+    epoch: Epoch,
+    /// The offset before the first message that is kept.
+    dropped: Offset,
+    messages: Vec<Message>,
+    /// With how many connections each user is here.
+    users: BTreeMap<UserName, usize>,
+}
+
+impl Log {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            dropped: Offset::ZERO,
+            messages: Vec::new(),
+            users: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    pub(super) fn append(
+        &mut self,
+        room: RoomName,
+        from: Author,
+        seq: Option<Seq>,
+        body: Body,
+        now: Duration,
+    ) -> Message {
+        let message = Message {
+            room,
+            offset: self.head().next(),
+            from,
+            seq,
+            at: u64::try_from(now.as_millis()).unwrap_or_default(),
+            body,
+        };
+        self.messages.push(message.clone());
+        message
+    }
+
+    /// Drops all but so many messages.
+    pub(super) fn keep_newest(&mut self, count: usize) {
+        let surplus = self.messages.len().saturating_sub(count);
+        if let Some(last) = self.messages.drain(..surplus).next_back() {
+            self.dropped = last.offset;
+        }
+    }
+
+    /// What a new member gets: what follows its cursor, or the newest messages if it has none or one that this log does not know.
+    pub(super) fn following(&self, since: Option<Cursor>, history: u32) -> Subscription {
+        let head = self.head();
+        let recovered = since
+            .as_ref()
+            .is_none_or(|since| since.epoch == self.epoch && since.offset >= self.dropped && since.offset <= head);
+        let after = match since.filter(|_| recovered) {
+            Some(since) => since.offset,
+            None => Offset::new(head.get().saturating_sub(u64::from(history)))
+                .unwrap_or_default()
+                .max(self.dropped),
+        };
+        let following = self.messages.iter().filter(|message| message.offset > after);
+        Subscription {
+            epoch: self.epoch.clone(),
+            head,
+            after,
+            recovered,
+            users: u32::try_from(self.users.len()).unwrap_or(u32::MAX),
+            members: self.users.keys().map(|user| Member { user: user.clone() }).collect(),
+            messages: following.map(MessageLine::encode).collect(),
+        }
+    }
+
+    pub(super) fn page(&self, before: Offset, limit: u32) -> PageLines {
+        let older = self.messages.partition_point(|message| message.offset < before);
+        let from = older.saturating_sub(limit as usize);
+        PageLines {
+            epoch: self.epoch.clone(),
+            messages: self.messages[from..older].iter().map(MessageLine::encode).collect(),
+            more: from > 0,
+        }
+    }
+
+    /// Counts a connection of a user; whether the user came with the first or left with the last.
+    pub(super) fn came_or_left(&mut self, user: &UserName, came: bool) -> bool {
+        let connections = self.users.entry(user.clone()).or_default();
+        let before = *connections;
+        *connections = if came { before + 1 } else { before.saturating_sub(1) };
+        let after = *connections;
+        if after == 0 {
+            self.users.remove(user);
+        }
+        (before == 0) != (after == 0)
+    }
+
+    pub(super) fn forget_users(&mut self) {
+        self.users.clear();
+    }
+
+    fn head(&self) -> Offset {
+        self.messages.last().map_or(self.dropped, |message| message.offset)
+    }
+}
