@@ -2,9 +2,12 @@
 //!
 //! A browser spends about 40 us on a WebSocket frame and 1 us on a line of it, so whatever is ready at the same time leaves as one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error, IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::{
     Epoch, RoomName,
@@ -220,17 +223,10 @@ fn decode_line<F: Frame>(line: usize, text: &str) -> Result<Option<F>, CodecErro
         Err(error) => error,
     };
     // Only now, off the usual path, is it worth reading the line once more to tell a later version's frame from a mistake.
-    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|error| CodecError::NotAFrame {
+    let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotAFrame {
         line,
         reason: error.to_string(),
     })?;
-    let mut kinds = fields.into_keys();
-    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-        return Err(CodecError::NotAFrame {
-            line,
-            reason: "it has no field or several".to_owned(),
-        });
-    };
     match F::KINDS.iter().find(|known| **known == kind) {
         None => Ok(None),
         Some(kind) => Err(CodecError::Malformed {
@@ -238,6 +234,32 @@ fn decode_line<F: Frame>(line: usize, text: &str) -> Result<Option<F>, CodecErro
             kind,
             reason: error.to_string(),
         }),
+    }
+}
+
+/// The name of the only field of an object.
+struct Kind(String);
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneField;
+        impl<'de> Visitor<'de> for OneField {
+            type Value = Kind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with one field")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Kind, A::Error> {
+                let first: Option<(String, IgnoredAny)> = object.next_entry()?;
+                let second: Option<(IgnoredAny, IgnoredAny)> = object.next_entry()?;
+                match (first, second) {
+                    (Some((kind, _)), None) => Ok(Kind(kind)),
+                    _ => Err(A::Error::custom("it has no field or several")),
+                }
+            }
+        }
+        deserializer.deserialize_map(OneField)
     }
 }
 

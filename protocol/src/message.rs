@@ -1,6 +1,8 @@
 //! The only wire types: what stands in a line of a `talkback.v1` text frame. `docs/protocol.md` says when each is sent and what its
 //! receiver does; a test holds the two together.
 
+pub(crate) mod fields;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Body, ClientKey, Epoch, Offset, RoomName, SenderId, Seq, UserName};
@@ -80,7 +82,7 @@ pub struct Join {
 }
 
 /// A place in the log of a room: everything up to it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cursor {
     /// The life of the log in which the offset means something.
     pub epoch: Epoch,
@@ -120,23 +122,9 @@ pub enum ServerFrame {
     /// The message is not in the log.
     Nack(Nack),
     /// Users who came and went since the last list.
-    Presence {
-        /// Which room.
-        room: RoomName,
-        /// Users whose first tab came.
-        joined: Vec<Member>,
-        /// Users whose last tab left.
-        left: Vec<Member>,
-    },
+    Presence(Presence),
     /// What a member signalled; it is not kept anywhere.
-    Signal {
-        /// Which room.
-        room: RoomName,
-        /// Who.
-        from: Author,
-        /// What.
-        body: Body,
-    },
+    Signal(Signal),
     /// The answer to `history`.
     Page(Page),
     /// Nothing more of this room follows; the answer to `leave`, or the server's own decision.
@@ -153,7 +141,7 @@ pub enum ServerFrame {
 }
 
 /// See [`ServerFrame::Welcome`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
     /// The name that the members of rooms see.
     pub user: UserName,
@@ -162,14 +150,14 @@ pub struct Welcome {
     /// How often the server pings, in milliseconds.
     pub heartbeat_ms: u32,
     /// How long the token is good for, in milliseconds; absent means for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
     /// What the server takes.
     pub limits: Limits,
 }
 
 /// What a server takes from one session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Bytes of one text frame; a longer one closes with 1009.
     pub frame_bytes: u32,
@@ -187,7 +175,7 @@ pub struct Limits {
 }
 
 /// See [`ServerFrame::Joined`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Joined {
     /// Which room.
     pub room: RoomName,
@@ -206,14 +194,14 @@ pub struct Joined {
 }
 
 /// A user in a room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Member {
     /// Its name.
     pub user: UserName,
 }
 
 /// A message of a room's log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// Which room.
     pub room: RoomName,
@@ -222,7 +210,7 @@ pub struct Message {
     /// Who said it.
     pub from: Author,
     /// The sender's own number of it. Absent if it did not come through a session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
     /// When it was appended.
     pub at: Millis,
@@ -231,7 +219,7 @@ pub struct Message {
 }
 
 /// Who sent something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Author {
     /// The client.
     pub sender: SenderId,
@@ -240,7 +228,7 @@ pub struct Author {
 }
 
 /// See [`ServerFrame::Ack`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ack {
     /// Which room.
     pub room: RoomName,
@@ -253,7 +241,7 @@ pub struct Ack {
 }
 
 /// See [`ServerFrame::Nack`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Nack {
     /// Which room.
     pub room: RoomName,
@@ -265,12 +253,34 @@ pub struct Nack {
     pub message: String,
     /// Absent: refused for good, the number is settled. Present: send again after this many milliseconds, in order from the first
     /// message that is not settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
+/// See [`ServerFrame::Presence`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Presence {
+    /// Which room.
+    pub room: RoomName,
+    /// Users whose first tab came.
+    pub joined: Vec<Member>,
+    /// Users whose last tab left.
+    pub left: Vec<Member>,
+}
+
+/// See [`ServerFrame::Signal`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Signal {
+    /// Which room.
+    pub room: RoomName,
+    /// Who.
+    pub from: Author,
+    /// What.
+    pub body: Body,
+}
+
 /// See [`ServerFrame::Page`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
     /// Which room.
     pub room: RoomName,
@@ -283,21 +293,37 @@ pub struct Page {
 }
 
 /// See [`ServerFrame::Error`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorFrame {
     /// Why, for programs: one of [`code`].
     pub code: String,
     /// Why, for people.
     pub message: String,
     /// The room it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomName>,
     /// The kind of the frame that was refused, like `join`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<String>,
     /// Present: the same frame may be sent again after this many milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+fields::read_by_fields! {
+    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional, limits: required }
+    Joined { room: required, epoch: required, head: required, after: required, recovered: required, users: required, members: required }
+    Message { room: required, offset: required, from: required, seq: optional, at: required, body: required }
+    Ack { room: required, seq: required, offset: required, at: required }
+    Nack { room: required, seq: required, code: required, message: required, retry_after_ms: optional }
+    Presence { room: required, joined: required, left: required }
+    Signal { room: required, from: required, body: required }
+    Page { room: required, epoch: required, messages: required, more: required }
+    ErrorFrame { code: required, message: required, room: optional, frame: optional, retry_after_ms: optional }
+    Cursor { epoch: required, offset: required }
+    Author { sender: required, user: required }
+    Member { user: required }
+    Limits { frame_bytes: required, frame_lines: required, body_bytes: required, rooms: required, in_flight: required, page: required }
 }
 
 /// The codes in `nack` and `error`. A client treats one that it does not know by `retry_after_ms` alone.

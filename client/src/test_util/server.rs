@@ -9,7 +9,7 @@ use std::{
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName, Seq, ServerFrame, UserName, close,
     codec::{self, MessageLine},
-    message::{Author, Member, Message, code},
+    message::{Author, Member, Message, Presence, Signal, code},
     session::server::{
         AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerConfig, ServerSession, Subscription,
         SubscriptionId,
@@ -215,11 +215,11 @@ impl Server {
                 return Some(Input::PageRead { room, result });
             }
             Output::Signal { room, from, body } => {
-                let line = codec::encode(&ServerFrame::Signal {
+                let line = codec::encode(&ServerFrame::Signal(Signal {
                     room: room.clone(),
                     from,
                     body,
-                });
+                }));
                 self.tell(&room, None, &line, Some(link), network, now);
             }
             Output::Close { code, reason } => {
@@ -340,11 +340,11 @@ impl Server {
         } else {
             (Vec::new(), member)
         };
-        let line = codec::encode(&ServerFrame::Presence {
+        let line = codec::encode(&ServerFrame::Presence(Presence {
             room: room.clone(),
             joined,
             left,
-        });
+        }));
         self.tell(room, None, &line, link, network, now);
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use talkback_protocol::{
     Offset, RoomName, ServerFrame, UserName,
     codec::{self, MessageLine},
-    message::{Message, code},
+    message::{Message, Signal, code},
     session::server::{AppendOutcome, Identity, Input, Output, Refusal, ServerSession, SubscriptionId},
 };
 
@@ -150,11 +150,11 @@ impl World {
                 );
             }
             Output::Signal { room, from, body } => {
-                let line = codec::encode(&ServerFrame::Signal {
+                let line = codec::encode(&ServerFrame::Signal(Signal {
                     room: room.clone(),
                     from,
                     body,
-                });
+                }));
                 for member in self.members(&room) {
                     if member != conn && self.sub(member, &room).is_some_and(|sub| sub.live) {
                         self.send_down(member, Down::Text(line.clone()));

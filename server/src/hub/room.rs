@@ -188,11 +188,11 @@ impl Room {
 
     fn presence_frame(&self, joined: Vec<UserName>, left: Vec<UserName>) -> ServerFrame {
         let members = |users: Vec<UserName>| users.into_iter().map(|user| message::Member { user }).collect();
-        ServerFrame::Presence {
+        ServerFrame::Presence(message::Presence {
             room: self.name.clone(),
             joined: members(joined),
             left: members(left),
-        }
+        })
     }
 
     /// Tells the other session members something that is not kept. It may be dropped.
@@ -202,7 +202,7 @@ impl Room {
             let room = self.name.clone();
             pending
                 .signals
-                .push_frame(member.key, &ServerFrame::Signal { room, from, body });
+                .push_frame(member.key, &ServerFrame::Signal(message::Signal { room, from, body }));
             self.schedule(&mut pending);
         }
     }

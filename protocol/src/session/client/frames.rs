@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ClientFrame, Offset, RoomName, Seq, ServerFrame, codec,
-    message::{ErrorFrame, Millis, Nack, Page, code},
+    message::{ErrorFrame, Millis, Nack, Page, Presence, Signal, code},
 };
 
 impl ClientSession {
@@ -56,12 +56,12 @@ impl ClientSession {
                 self.settle_own(Some(ack.seq), &ack.room, ack.offset, ack.at);
             }
             ServerFrame::Nack(nack) => self.nack(nack),
-            ServerFrame::Presence { room, joined, left } => {
+            ServerFrame::Presence(Presence { room, joined, left }) => {
                 if self.rooms.is_in(&room) {
                     self.tell(&room, RoomEvent::Presence { joined, left });
                 }
             }
-            ServerFrame::Signal { room, from, body } => {
+            ServerFrame::Signal(Signal { room, from, body }) => {
                 if self.rooms.is_in(&room) {
                     self.tell(&room, RoomEvent::Signal { from, body });
                 }
