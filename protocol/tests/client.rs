@@ -4,6 +4,8 @@
 
 #[path = "client/connecting.rs"]
 mod connecting;
+#[path = "client/numbers.rs"]
+mod numbers;
 #[path = "client/outbox.rs"]
 mod outbox;
 #[path = "client/rooms.rs"]

@@ -17,7 +17,7 @@ pub struct NumberError(u64);
 #[serde(try_from = "u64", into = "u64")]
 pub struct Offset(u64);
 
-/// The number of a message among those of one client in one room: contiguous from 1.
+/// The number of a message among those of one client in one room: from 1, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);

@@ -85,6 +85,7 @@ impl ClientSession {
     pub fn restore(config: ClientConfig, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
         let mut session = Self::new(config, snapshot.key);
         session.now = now;
+        session.outbox.next = snapshot.next;
         for room in snapshot.rooms {
             snapshot::restore(&mut session.outbox, room, elapsed, now);
         }

@@ -314,8 +314,8 @@ pub enum FailReason {
     /// The outbox holds as many messages or bytes as it may. Wait for [`Output::OutboxHasRoom`] and publish again.
     #[error("too many messages wait to be sent; try again when some of them are out")]
     OutboxFull,
-    /// This client published to as many rooms as it may.
-    #[error("this client has sent to too many different rooms")]
+    /// Messages to as many rooms as may be are not settled. Publish again after some of them are.
+    #[error("messages to too many different rooms wait to be sent; try again when some of them are out")]
     TooManyRooms,
     /// The message is larger than the server takes.
     #[error("the message has {bytes} bytes of JSON: the server takes at most {max}")]

@@ -33,7 +33,7 @@ pub struct ClientConfig {
     pub answer_timeout: Duration,
     /// The longest pause that a server can ask for.
     pub max_retry_after: Duration,
-    /// Rooms that are joined or were ever published to. A number counts on for each of the latter, so they cannot be forgotten.
+    /// Rooms that are joined, and rooms with messages that are not settled.
     pub rooms: usize,
     /// Requests for history that wait for an answer.
     pub pages: usize,

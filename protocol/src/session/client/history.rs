@@ -79,6 +79,8 @@ impl History {
 
     pub(super) fn stop(&mut self) -> impl Iterator<Item = Tag> {
         self.disconnected();
-        self.requests.drain(..).map(|request| request.tag)
+        std::mem::take(&mut self.requests)
+            .into_iter()
+            .map(|request| request.tag)
     }
 }

@@ -3,12 +3,18 @@
 //! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was sent keeps its
 //! number until the server has settled it: when its time is over it is *withdrawn*, which is a publish without a body. Then the log
 //! says what became of it, and the messages behind it can go on.
+//!
+//! A room is forgotten as soon as everything in it is settled, so a client may publish to any number of rooms in its life. Of all
+//! forgotten rooms together one number is remembered, [`Outbox::next`]: above all that were used in them. A room that is published to
+//! again begins there. That cannot lose or double a message: its first publish says `first`, which lets a log jump to any later
+//! number, and is said rightly, because nothing before it is open. What a log forgets by the jump is how it settled numbers that
+//! nobody asks about again; a kept outbox was stored without them before the jump was sent.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Bound,
-    time::Duration,
-};
+mod lane;
+
+use std::{collections::VecDeque, time::Duration};
+
+use litemap::LiteMap;
 
 use super::{DeliveryState, FailReason, OutboxConfig, Tag};
 use crate::{
@@ -16,13 +22,18 @@ use crate::{
     message::{Limits, Publish},
 };
 
+pub(super) use lane::{Entry, Lane};
+
 /// A message that got further.
 pub(super) type Progress = (Tag, DeliveryState);
 
 #[derive(Debug)]
 pub(super) struct Outbox {
     config: OutboxConfig,
-    pub(super) lanes: BTreeMap<RoomName, Lane>,
+    /// Rooms with something that is not settled.
+    pub(super) lanes: LiteMap<RoomName, Lane>,
+    /// The first number of a room that has no lane.
+    pub(super) next: Seq,
     /// Messages whose last state was not told yet.
     messages: usize,
     /// Bytes of the bodies that are held.
@@ -35,68 +46,12 @@ pub(super) struct Outbox {
     awaited: bool,
 }
 
-/// The messages of one room.
-#[derive(Debug)]
-pub(super) struct Lane {
-    /// The number of the first entry, or of the next one.
-    pub(super) first: Seq,
-    pub(super) entries: VecDeque<Entry>,
-    /// How many entries, from the front, were ever sent: these have numbers.
-    pub(super) ever: usize,
-    /// How many entries, from the front, were sent on this connection since the last rewind.
-    sent: usize,
-    /// Publishes of this connection that are not answered.
-    on_way: u32,
-    /// The server asked to send again: from the front, once everything on the way is answered.
-    rewinding: bool,
-    /// Nothing is sent before.
-    paused_until: Option<Duration>,
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Absent once its last state was told.
-    pub(super) tag: Option<Tag>,
-    /// Absent once it is withdrawn or settled.
-    pub(super) body: Option<Body>,
-    pub(super) deadline: Duration,
-    settled: bool,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self {
-            first: Seq::FIRST,
-            entries: VecDeque::new(),
-            ever: 0,
-            sent: 0,
-            on_way: 0,
-            rewinding: false,
-            paused_until: None,
-        }
-    }
-}
-
-impl Lane {
-    /// Whether a message can be sent now. A rewind begins here, when its time has come. The server remembers the outcomes of the last
-    /// `window` numbers: one that is further from the first that is not settled must wait, also if the answers to those between came.
-    fn ready(&mut self, now: Duration, window: usize) -> bool {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-        }
-        if self.rewinding && self.on_way == 0 && self.paused_until.is_none() {
-            self.rewinding = false;
-            self.sent = 0;
-        }
-        !self.rewinding && self.paused_until.is_none() && self.sent < self.entries.len().min(window)
-    }
-}
-
 impl Outbox {
     pub(super) fn new(config: OutboxConfig) -> Self {
         Self {
             config,
-            lanes: BTreeMap::new(),
+            lanes: LiteMap::new(),
+            next: Seq::FIRST,
             messages: 0,
             bytes: 0,
             on_way: 0,
@@ -110,10 +65,9 @@ impl Outbox {
         self.messages += entries.iter().filter(|entry| entry.tag.is_some()).count();
         self.bytes += entries.iter().map(Entry::bytes).sum::<usize>();
         let lane = Lane {
-            first,
             ever: ever.min(entries.len()),
             entries: entries.into(),
-            ..Lane::default()
+            ..Lane::new(first)
         };
         self.lanes.insert(room, lane);
     }
@@ -154,12 +108,17 @@ impl Outbox {
         self.messages += 1;
         self.bytes += bytes;
         let deadline = now + self.config.ttl;
-        self.lanes.entry(room).or_default().entries.push_back(Entry {
+        let entry = Entry {
             tag: Some(tag),
             body: Some(body),
             deadline,
             settled: false,
-        });
+        };
+        self.lanes
+            .entry(room)
+            .or_insert_with(|| Lane::new(self.next))
+            .entries
+            .push_back(entry);
         Ok(deadline)
     }
 
@@ -169,10 +128,9 @@ impl Outbox {
         if self.on_way >= window {
             return (None, None);
         }
-        let Some(room) = self.next_room(now, window as usize) else {
+        let Some((room, lane)) = next_lane(&mut self.lanes, self.turn.as_ref(), now, window as usize) else {
             return (None, None);
         };
-        let lane = self.lanes.entry(room.clone()).or_default();
         let index = lane.sent;
         let entry = &mut lane.entries[index];
         let (bytes, max) = (entry.bytes(), limits.body_bytes as usize);
@@ -182,6 +140,7 @@ impl Outbox {
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
                 self.messages -= usize::from(tag.is_some());
                 let failed = DeliveryState::Failed(FailReason::TooLarge { bytes, max });
+                self.forget_settled();
                 return (None, tag.map(|tag| (tag, failed)));
             }
             // A server that took larger ones has it, or nobody will.
@@ -198,22 +157,8 @@ impl Outbox {
         lane.ever = lane.ever.max(lane.sent);
         lane.on_way += 1;
         self.on_way += 1;
-        self.turn = Some(room);
+        self.turn = Some(publish.room.clone());
         (Some(publish), progress)
-    }
-
-    fn next_room(&mut self, now: Duration, window: usize) -> Option<RoomName> {
-        let turn = self.turn.take();
-        let after = turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self
-            .lanes
-            .range_mut::<RoomName, _>((after, Bound::Unbounded))
-            .find_map(|(room, lane)| lane.ready(now, window).then(|| room.clone()));
-        found.or_else(|| {
-            self.lanes
-                .iter_mut()
-                .find_map(|(room, lane)| lane.ready(now, window).then(|| room.clone()))
-        })
     }
 
     /// One of the publishes on the way was answered.
@@ -223,6 +168,7 @@ impl Outbox {
         {
             lane.on_way -= 1;
             self.on_way -= 1;
+            self.forget_settled();
         }
     }
 
@@ -245,6 +191,7 @@ impl Outbox {
             lane.ever -= 1;
             lane.sent = lane.sent.saturating_sub(1);
         }
+        self.forget_settled();
         let fate = match fate {
             DeliveryState::Failed(FailReason::Refused { .. }) if withdrawn => {
                 DeliveryState::Failed(FailReason::Expired)
@@ -273,12 +220,25 @@ impl Outbox {
     /// The connection is gone: everything that is not settled will be sent again, from the front.
     pub(super) fn rewind(&mut self) {
         self.on_way = 0;
-        for lane in self.lanes.values_mut() {
+        for (_, lane) in &mut self.lanes {
             lane.on_way = 0;
             lane.sent = 0;
             lane.rewinding = false;
             lane.paused_until = None;
         }
+        self.forget_settled();
+    }
+
+    /// Forgets the rooms in which nothing is open and no answer is awaited.
+    fn forget_settled(&mut self) {
+        let next = &mut self.next;
+        self.lanes.retain(|_, lane| {
+            let settled = lane.entries.is_empty() && lane.on_way == 0;
+            if settled {
+                *next = lane.first.max(*next);
+            }
+            !settled
+        });
     }
 
     /// Ends the wait of messages whose time is over. Gives the next time to look.
@@ -316,9 +276,9 @@ impl Outbox {
     }
 
     fn end(&mut self, progress: &mut Vec<Progress>, mut decide: impl FnMut(&mut Entry, bool) -> End) {
-        for lane in self.lanes.values_mut() {
+        for (_, lane) in &mut self.lanes {
             let mut kept = VecDeque::with_capacity(lane.entries.len());
-            for (index, mut entry) in lane.entries.drain(..).enumerate() {
+            for (index, mut entry) in std::mem::take(&mut lane.entries).into_iter().enumerate() {
                 let was_sent = index < lane.ever;
                 let Some(tag) = entry.tag else {
                     kept.push_back(entry);
@@ -341,6 +301,7 @@ impl Outbox {
             }
             lane.entries = kept;
         }
+        self.forget_settled();
     }
 
     /// Whether those who were told to wait are to be told that there is room.
@@ -351,23 +312,26 @@ impl Outbox {
     }
 }
 
+/// The room whose message is to be sent next: the first that is ready after the one whose turn it was.
+fn next_lane<'a>(
+    lanes: &'a mut LiteMap<RoomName, Lane>,
+    turn: Option<&RoomName>,
+    now: Duration,
+    window: usize,
+) -> Option<(&'a RoomName, &'a mut Lane)> {
+    let start = match turn.map(|room| lanes.find_index(room)) {
+        Some(Ok(turn)) => turn + 1,
+        Some(Err(after)) => after,
+        None => 0,
+    };
+    let lanes_now = lanes.iter_mut().enumerate();
+    let ready = lanes_now.filter_map(|(index, (_, lane))| lane.ready(now, window).then_some(index));
+    let index = ready.min_by_key(|&index| (index < start, index))?;
+    lanes.iter_mut().nth(index)
+}
+
 enum End {
     Not,
     Withdraw,
     Fail(FailReason),
-}
-
-impl Entry {
-    pub(super) fn restored(tag: Option<Tag>, body: Option<Body>, deadline: Duration) -> Self {
-        Self {
-            tag,
-            body,
-            deadline,
-            settled: false,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| body.json().len())
-    }
 }

@@ -1,6 +1,8 @@
 //! Which rooms are joined, and how far each was read.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
+
+use litemap::LiteMap;
 
 use super::{JoinedRoom, RoomEvent};
 use crate::{
@@ -10,9 +12,9 @@ use crate::{
 
 /// The rooms that the application has joined, or is about to have left.
 #[derive(Debug, Default)]
-pub(super) struct Rooms(BTreeMap<RoomName, Room>);
+pub(super) struct Rooms(LiteMap<RoomName, Room>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Room {
     /// Whether the application wants to be a member.
     wanted: bool,
@@ -23,9 +25,10 @@ struct Room {
 }
 
 /// Where a room stands on this connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// Nothing was asked.
+    #[default]
     Out,
     /// `join` was sent. Messages that come belong to an earlier membership.
     Joining,
@@ -75,12 +78,7 @@ impl Rooms {
                 message: format!("this client has joined {max} rooms, which is all it may"),
             });
         }
-        let room = self.0.entry(name).or_insert(Room {
-            wanted: false,
-            cursor: None,
-            history: None,
-            state: State::Out,
-        });
+        let room = self.0.entry(name).or_default();
         if !room.wanted {
             room.wanted = true;
             room.cursor = since;
@@ -144,7 +142,7 @@ impl Rooms {
     /// The connection is gone.
     pub(super) fn disconnected(&mut self) {
         self.0.retain(|_, room| room.wanted);
-        for room in self.0.values_mut() {
+        for (_, room) in &mut self.0 {
             room.state = State::Out;
         }
     }

@@ -1,38 +1,40 @@
 //! What of a session outlives its page.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     Tag,
     outbox::{Entry, Outbox},
     rooms::Rooms,
 };
-use crate::{Body, ClientKey, Cursor, RoomName, Seq};
+use crate::{Body, ClientKey, Cursor, RoomName, Seq, message::fields::read_by_fields};
 
 /// What a driver stores so that a session can go on after a reload: the key, the messages that are not acknowledged, the numbers that
 /// were used, and how far each joined room was read.
 ///
 /// It holds the secret key. At any time one session may use it: a browser copies `sessionStorage` into a duplicated tab, so a driver
-/// takes a lock named after the key's [`sender`](ClientKey::sender), and begins anew without it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// takes a lock with the snapshot, and begins anew without it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The client's secret.
     pub key: ClientKey,
-    /// Rooms that were published to, or joined.
+    /// The number of the first message in a room that has none pending.
+    pub next: Seq,
+    /// Rooms with messages that are not acknowledged, and those that are joined.
     pub rooms: Vec<RoomSnapshot>,
 }
 
 /// See [`Snapshot`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RoomSnapshot {
     /// Which room.
     pub room: RoomName,
     /// How far it was read, if it is joined. The application decides whether to join with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
-    /// The number of the first message of `pending`; of the next one if that is empty.
+    /// The number of the first message of `pending`.
     pub first: Seq,
     /// How many of `pending` may have been sent, so that their numbers are theirs for ever.
     pub sent: usize,
@@ -41,40 +43,52 @@ pub struct RoomSnapshot {
 }
 
 /// See [`Snapshot`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PendingMessage {
     /// The driver's number for it; absent if its failure was reported and only its number is still to be settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
     /// What to say; absent if it is withdrawn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
     /// How long it may go on waiting, in milliseconds.
     pub ttl_ms: u64,
 }
 
+read_by_fields! {
+    Snapshot { key: required, next: required, rooms: required }
+    RoomSnapshot { room: required, cursor: optional, first: required, sent: required, pending: required }
+    PendingMessage { tag: optional, body: optional, ttl_ms: required }
+}
+
 pub(super) fn take(key: ClientKey, outbox: &Outbox, rooms: &Rooms, now: Duration) -> Snapshot {
-    let mut cursors: BTreeMap<_, _> = rooms.wanted().collect();
-    let published = outbox.lanes.iter().map(|(room, lane)| RoomSnapshot {
+    let sending = outbox.lanes.iter().map(|(room, lane)| RoomSnapshot {
         room: room.clone(),
-        cursor: cursors.remove(room).flatten().cloned(),
+        cursor: rooms
+            .wanted()
+            .find(|(wanted, _)| *wanted == room)
+            .and_then(|(_, cursor)| cursor.cloned()),
         first: lane.first,
         sent: lane.ever,
         pending: lane.entries.iter().map(|entry| pending(entry, now)).collect(),
     });
-    let mut rooms: Vec<_> = published.collect();
-    rooms.extend(cursors.into_iter().map(|(room, cursor)| RoomSnapshot {
+    let joined = rooms.wanted().filter(|(room, _)| !outbox.lanes.contains_key(*room));
+    let reading = joined.map(|(room, cursor)| RoomSnapshot {
         room: room.clone(),
         cursor: cursor.cloned(),
-        first: Seq::FIRST,
+        first: outbox.next,
         sent: 0,
         pending: Vec::new(),
-    }));
-    Snapshot { key, rooms }
+    });
+    Snapshot {
+        key,
+        next: outbox.next,
+        rooms: sending.chain(reading).collect(),
+    }
 }
 
 pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration, now: Duration) {
-    if room.pending.is_empty() && room.first == Seq::FIRST {
+    if room.pending.is_empty() {
         return;
     }
     let entries = room.pending.into_iter().map(|message| {

@@ -1,0 +1,105 @@
+//! The numbers of messages: what of them a session remembers, and how it goes on without the rest.
+
+use std::time::Duration;
+
+use talkback_protocol::session::client::{ClientConfig, Input};
+
+use super::script::{Script, WELCOME};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn ack(room: &str, seq: u64) -> String {
+    format!(r#"{{"ack":{{"room":"{room}","seq":{seq},"offset":{seq},"at":1}}}}"#)
+}
+
+fn two_rooms() -> ClientConfig {
+    ClientConfig {
+        rooms: 2,
+        keep: true,
+        ..ClientConfig::default()
+    }
+}
+
+/// Publishes a message that is acknowledged at once; gives what was sent.
+fn settled(script: &mut Script, room: &str, tag: u64, seq: u64) -> String {
+    let sent = script.publish(room, tag).swap_remove(2);
+    assert_eq!(script.received(1, &ack(room, seq)), [format!("{tag} acked {seq}")]);
+    sent
+}
+
+#[test]
+fn a_client_may_publish_to_any_number_of_rooms_one_after_another() {
+    let mut script = Script::open_with(two_rooms());
+    for number in 1..=20 {
+        let sent = settled(&mut script, &format!("room-{number}"), number, number);
+        assert!(sent.contains(&format!(r#""seq":{number},"first":true"#)), "{sent}");
+    }
+    let snapshot = script.session.snapshot();
+    assert_eq!((snapshot.rooms.len(), snapshot.next.get()), (0, 21));
+}
+
+#[test]
+fn the_rooms_with_messages_on_their_way_are_bounded() {
+    let mut script = Script::open_with(two_rooms());
+    script.publish("a", 1);
+    script.publish("b", 2);
+    assert!(script.publish("c", 3)[0].starts_with("3 failed: messages to too many different rooms"));
+    script.received(1, &ack("a", 1));
+    assert_eq!(script.publish("c", 4)[0], "4 Queued");
+}
+
+/// A number that was used in a room is above the one where it would begin anew, whichever room it was used in.
+#[test]
+fn a_room_that_was_forgotten_goes_on_above_all_numbers_that_it_used() {
+    let mut script = Script::open_with(two_rooms());
+    settled(&mut script, "a", 1, 1);
+    let first = settled(&mut script, "a", 2, 2);
+    assert!(first.contains(r#""seq":2,"first":true"#), "without a break: {first}");
+    settled(&mut script, "b", 3, 3);
+    let again = settled(&mut script, "a", 4, 4);
+    assert!(again.contains(r#""seq":4,"first":true"#), "{again}");
+}
+
+#[test]
+fn of_rooms_that_are_forgotten_the_highest_number_counts_in_whatever_order() {
+    let mut script = Script::open_with(two_rooms());
+    let late = script.publish("b", 1).swap_remove(2);
+    assert!(late.contains(r#""room":"b","seq":1"#), "{late}");
+    for seq in 1..=3 {
+        settled(&mut script, "a", seq + 1, seq);
+    }
+    script.received(1, &ack("b", 1));
+    settled(&mut script, "a", 5, 4);
+}
+
+/// Forgotten with an answer on its way, the room would count too many messages as unanswered for ever.
+#[test]
+fn a_room_is_remembered_until_the_last_answer_came() {
+    let mut script = Script::open_with(two_rooms());
+    script.join("a", None);
+    let joined = super::script::joined_frame("e1", 0, true).replace("lobby", "a");
+    script.received(1, &joined);
+    for number in 1..=5 {
+        let own = format!(
+            r#"{{"message":{{"room":"a","offset":{number},"from":{{"sender":"s1","user":"ann"}},"seq":{number},"at":1,"body":1}}}}"#
+        );
+        let sent = script.publish("a", number);
+        assert!(sent.iter().any(|line| line.contains("->")), "{sent:?}");
+        assert!(script.received(1, &own)[0].starts_with(&format!("{number} acked")));
+        script.received(1, &ack("a", number));
+    }
+}
+
+#[test]
+fn a_restored_session_begins_new_rooms_above_the_numbers_of_the_former_one() {
+    let mut script = Script::open_with(two_rooms());
+    settled(&mut script, "a", 1, 1);
+    settled(&mut script, "a", 2, 2);
+    let text = serde_json::to_string(&script.session.snapshot()).unwrap();
+    let mut script = Script::restored(two_rooms(), serde_json::from_str(&text).unwrap(), Duration::ZERO);
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, WELCOME);
+    let sent = settled(&mut script, "a", 3, 3);
+    assert!(sent.contains(r#""seq":3,"first":true"#), "{sent}");
+}
