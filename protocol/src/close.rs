@@ -113,6 +113,7 @@ pub fn retry_after_reason(retry_after: Duration) -> String {
 }
 
 /// Reads [`retry_after_reason`]; `None` if the reason is anything else.
+#[cfg(feature = "session")]
 #[must_use]
 pub fn retry_after(reason: &str) -> Option<Duration> {
     #[derive(serde::Deserialize)]

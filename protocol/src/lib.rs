@@ -9,19 +9,26 @@
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a server.
 
-mod body;
 pub mod close;
+
+#[cfg(feature = "session")]
+mod body;
+#[cfg(feature = "session")]
 pub mod codec;
+#[cfg(feature = "session")]
 pub mod id;
+#[cfg(feature = "session")]
 pub mod message;
+#[cfg(feature = "session")]
 pub mod session;
 
-pub use body::{Body, BodyError};
-pub use id::{
-    ClientKey, Epoch, KeyError, NameError, NumberError, Offset, RoomName, SenderId, Seq, TokenError, UserName,
+#[cfg(feature = "session")]
+pub use {
+    body::{Body, BodyError},
+    id::{ClientKey, Epoch, KeyError, NameError, NumberError, Offset, RoomName, SenderId, Seq, TokenError, UserName},
+    message::{ClientFrame, Cursor, ServerFrame},
+    session::Moment,
 };
-pub use message::{ClientFrame, Cursor, ServerFrame};
-pub use session::Moment;
 
 #[cfg(all(test, target_family = "wasm"))]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
