@@ -153,27 +153,33 @@ fn lint() -> Count {
     docs.args(["doc", "--quiet", "--no-deps", "--workspace", "--all-features"])
         .env("RUSTDOCFLAGS", "-D warnings");
     count.add(one(&mut docs));
-    count.add(client_is_free_of_yew());
+    // Whoever uses the client crate with another framework must not pay for Yew, nor for the session who wants the socket alone.
+    count.add(client_is_free_of(&[], &["yew"]));
+    count.add(client_is_free_of(
+        &["--no-default-features"],
+        &["litemap", "serde", "serde_json", "sha2"],
+    ));
     count
 }
 
-/// Whoever uses the client crate with another framework must not pay for this one.
-fn client_is_free_of_yew() -> Count {
-    let tree = run::output(
-        "cargo",
-        &[
-            "tree",
-            "--package",
-            "talkback-client",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-        ],
-    );
-    let free = tree.is_some_and(|tree| !tree.lines().any(|line| line.starts_with("yew ")));
+/// Whether the client crate with these features depends on none of these crates.
+fn client_is_free_of(features: &[&str], crates: &[&str]) -> Count {
+    let tree = [
+        "tree",
+        "--package",
+        "talkback-client",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ];
+    let depends = |tree: &str, name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} ")));
+    let free = run::output("cargo", &[&tree, features].concat())
+        .is_some_and(|tree| !crates.iter().any(|name| depends(&tree, name)));
     if !free {
-        eprintln!("xtask: talkback-client depends on yew: see `cargo tree -p talkback-client -e normal -i yew`");
+        eprintln!(
+            "xtask: talkback-client {features:?} depends on one of {crates:?}: see `cargo tree -p talkback-client -e normal`"
+        );
     }
     Count {
         passed: u64::from(free),
