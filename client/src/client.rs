@@ -4,6 +4,7 @@ mod builder;
 mod delivery;
 mod event;
 mod inbox;
+mod members;
 mod room;
 mod watched;
 
@@ -26,6 +27,7 @@ pub use watched::Changes;
 
 pub(crate) use delivery::Slot;
 pub(crate) use inbox::{Inbox, Now, PageWanted, Want};
+pub(crate) use members::Members;
 pub(crate) use watched::Watched;
 
 /// A handle to one session with one server: rooms that lose nothing, exactly once, both ways.
@@ -85,8 +87,8 @@ impl Client {
         self.driver.input(Input::Stop);
     }
 
-    /// The public id of this client, the same in every [`Received::from`] of its own messages. `None` for the moment that a kept
-    /// outbox takes to be opened.
+    /// The public id of this client, the same in every [`Received::from`] of its own messages. `None` until the server has told it,
+    /// when the status was open for the first time.
     #[must_use]
     pub fn sender(&self) -> Option<SenderId> {
         self.driver.sender()

@@ -2,11 +2,11 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     rc::Rc,
     task::{Context, Poll},
 };
 
+use litemap::LiteMap;
 use talkback_protocol::{
     Cursor, RoomName,
     message::Member,
@@ -15,13 +15,13 @@ use talkback_protocol::{
 
 use super::Driver;
 use crate::{
-    client::{Inbox, InboxBounds, Now, PageWanted, Want},
+    client::{Inbox, InboxBounds, Members, Now, PageWanted, Want},
     waiters::{Waiter, Waiters},
 };
 
 /// The rooms that have a handle.
 #[derive(Default)]
-pub(super) struct Rooms(RefCell<HashMap<RoomName, Subscription>>);
+pub(super) struct Rooms(RefCell<LiteMap<RoomName, Subscription>>);
 
 #[derive(Default)]
 struct Subscription {
@@ -120,7 +120,7 @@ impl Driver {
     pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
         let rooms = self.rooms.0.borrow();
         let now = rooms.get(room)?.now.as_ref()?;
-        Some(now.members.iter().cloned().collect())
+        Some(now.members.list())
     }
 
     pub(super) fn room_event(&self, room: &RoomName, event: RoomEvent) {
@@ -212,7 +212,7 @@ impl Now {
                 offset: joined.after,
             },
             users: joined.users,
-            members: joined.members.iter().cloned().collect(),
+            members: Members::of(&joined.members),
         }
     }
 
@@ -225,10 +225,8 @@ impl Now {
                 self.latest.offset = message.offset;
             }
             RoomEvent::Presence { joined, left } => {
-                self.members.extend(joined.iter().cloned());
-                for member in left {
-                    self.members.remove(member);
-                }
+                self.members.come(joined);
+                self.members.go(left);
             }
             _ => {}
         }

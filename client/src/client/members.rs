@@ -1,0 +1,41 @@
+use talkback_protocol::message::Member;
+
+/// The users in a room, sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members(Vec<Member>);
+
+impl Members {
+    pub(crate) fn of(members: &[Member]) -> Self {
+        let mut all = Self::default();
+        all.come(members);
+        all
+    }
+
+    /// Takes in those who came; one may be there already.
+    pub(crate) fn come(&mut self, members: &[Member]) {
+        for member in members {
+            if let Err(place) = self.0.binary_search(member) {
+                self.0.insert(place, member.clone());
+            }
+        }
+    }
+
+    /// Takes out those who left; one may not be there.
+    pub(crate) fn go(&mut self, members: &[Member]) {
+        for member in members {
+            if let Ok(place) = self.0.binary_search(member) {
+                self.0.remove(place);
+            }
+        }
+    }
+
+    /// Those who are not among the others.
+    pub(crate) fn without(&self, others: &Self) -> Vec<Member> {
+        let missing = |member: &&Member| others.0.binary_search(member).is_err();
+        self.0.iter().filter(missing).cloned().collect()
+    }
+
+    pub(crate) fn list(&self) -> Vec<Member> {
+        self.0.clone()
+    }
+}
