@@ -5,23 +5,25 @@
 //! while another one is carried out waits in a queue, and nothing stays borrowed while foreign code runs. The browser's closures
 //! reach the driver weakly, so dropping the last handle ends everything.
 
+mod connection;
 mod pages;
 mod rooms;
 mod store;
+mod token;
 
 use std::{
     any::Any,
-    cell::{Cell, OnceCell, RefCell},
-    collections::{HashMap, VecDeque},
-    future::{Future, poll_fn},
-    pin::Pin,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::poll_fn,
     rc::{Rc, Weak},
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
+use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, RoomName, SenderId, close,
+    Body, ClientKey, Moment, RoomName, SenderId,
     session::client::{
         ClientConfig, ClientSession, DeliveryState, FailReason, Generation, Input, Output, Snapshot, Status,
         StopReason, Tag,
@@ -31,7 +33,7 @@ use talkback_protocol::{
 use crate::{
     client::{Delivery, Fault, Restored, Slot, Watched},
     runtime::{LocalFuture, Runtime},
-    transport::{Connection, Events, Transport},
+    transport::{Connection, Transport},
     waiters::{Waiter, Waiters},
 };
 
@@ -61,7 +63,8 @@ pub(crate) struct Driver {
     on_fault: Option<OnFault>,
     /// Not there until the store was opened; inputs wait for it.
     session: RefCell<Option<ClientSession>>,
-    sender: OnceCell<SenderId>,
+    /// As the server told it last.
+    sender: RefCell<Option<SenderId>>,
     inputs: RefCell<VecDeque<Input>>,
     busy: Cell<bool>,
     connection: RefCell<Option<(Generation, Box<dyn Connection>)>>,
@@ -70,7 +73,7 @@ pub(crate) struct Driver {
     token_task: RefCell<Option<LocalFuture<Option<String>>>>,
     store: RefCell<Option<Store>>,
     next_tag: Cell<Tag>,
-    deliveries: RefCell<HashMap<Tag, Rc<Slot>>>,
+    deliveries: RefCell<LiteMap<Tag, Rc<Slot>>>,
     restored: RefCell<Vec<Restored>>,
     pages: pages::Pages,
     rooms: rooms::Rooms,
@@ -93,7 +96,7 @@ impl Driver {
             token: parts.token,
             on_fault: parts.on_fault,
             session: RefCell::default(),
-            sender: OnceCell::new(),
+            sender: RefCell::default(),
             inputs: RefCell::default(),
             busy: Cell::default(),
             connection: RefCell::default(),
@@ -137,23 +140,17 @@ impl Driver {
 
     fn begin(&self, mut config: ClientConfig, store: Option<Store>, left: Option<Left>) {
         config.keep = store.is_some();
+        if let Some(store) = &store {
+            store.own(u64::from_le_bytes(self.random()));
+        }
         self.store.replace(store);
         let session = match left {
             Some(Left { snapshot, elapsed }) => {
                 self.adopt(&snapshot);
                 ClientSession::restore(config, snapshot, elapsed, self.runtime.now())
             }
-            None => {
-                let mut bytes = [0; 16];
-                self.runtime.random(&mut bytes);
-                let key = ClientKey::from_random(bytes);
-                let _ = self.sender.set(key.sender());
-                ClientSession::new(config, key)
-            }
+            None => ClientSession::new(config, ClientKey::from_random(self.random())),
         };
-        if let (Some(store), Some(sender)) = (&*self.store.borrow(), self.sender.get()) {
-            store.owned_by(sender);
-        }
         self.session.replace(Some(session));
         self.carry_on();
         self.patient.wake();
@@ -161,7 +158,6 @@ impl Driver {
 
     /// Gives the application deliveries for the messages that an earlier page left behind.
     fn adopt(&self, snapshot: &Snapshot) {
-        let _ = self.sender.set(snapshot.key.sender());
         for room in &snapshot.rooms {
             for pending in &room.pending {
                 let (Some(tag), Some(body)) = (pending.tag, &pending.body) else {
@@ -199,15 +195,6 @@ impl Driver {
             // A page may never run again after this, and its record may have been taken for a copy, see `Store`.
             self.save();
         }
-    }
-
-    /// A connection ended by itself.
-    pub(crate) fn disconnected(&self, generation: Generation) {
-        let ended = {
-            let mut connection = self.connection.borrow_mut();
-            connection.take_if(|(current, _)| *current == generation)
-        };
-        drop(ended);
     }
 
     /// Publishes a message; its delivery begins at once, unless the session is busy.
@@ -255,7 +242,7 @@ impl Driver {
     }
 
     pub(crate) fn sender(&self) -> Option<SenderId> {
-        self.sender.get().cloned()
+        self.sender.borrow().clone()
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -295,12 +282,16 @@ impl Driver {
     }
 
     fn moment(&self) -> Moment {
-        let mut bits = [0; 8];
-        self.runtime.random(&mut bits);
         Moment {
             now: self.runtime.now(),
-            random: u64::from_le_bytes(bits),
+            random: u64::from_le_bytes(self.random()),
         }
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.runtime.random(&mut bytes);
+        bytes
     }
 
     /// Only an earlier time needs another timer: an alarm that comes too early is a harmless tick, after which the right time is set.
@@ -316,30 +307,21 @@ impl Driver {
 
     fn carry_out(&self, output: Output) {
         match output {
-            Output::Connect { generation } => {
-                let connection = self.transport.open(Events::new(self.me.clone(), generation));
-                let former = self
-                    .connection
-                    .replace(connection.map(|connection| (generation, connection)));
-                drop(former);
-            }
+            Output::Connect { generation } => self.connect(generation),
             Output::Transmit { generation, text } => self.transmit(generation, text),
             Output::Disconnect {
                 generation,
                 code,
                 reason,
-            } => {
-                let connection = {
-                    let mut connection = self.connection.borrow_mut();
-                    connection.take_if(|(current, _)| *current == generation)
-                };
-                if let Some((_, connection)) = connection {
-                    connection.close(code, &reason);
-                }
-            }
+            } => self.disconnect(generation, code, &reason),
             Output::TokenWanted => self.ask_for_token(),
             Output::Save => self.save(),
-            Output::Status(status) => self.status.set(status),
+            Output::Status(status) => {
+                if let Status::Open { sender, .. } = &status {
+                    self.sender.replace(Some(sender.clone()));
+                }
+                self.status.set(status);
+            }
             Output::Room { room, event } => self.room_event(&room, event),
             Output::Delivery { tag, state } => {
                 let slot = if state.is_final() {
@@ -366,21 +348,6 @@ impl Driver {
         }
     }
 
-    fn transmit(&self, generation: Generation, text: String) {
-        let failed = match &*self.connection.borrow() {
-            Some((current, connection)) if *current == generation => connection.send(text).err(),
-            _ => None,
-        };
-        if let Some(reason) = failed {
-            self.disconnected(generation);
-            self.input(Input::Closed {
-                generation,
-                code: close::ABNORMAL,
-                reason,
-            });
-        }
-    }
-
     fn save(&self) {
         let session = self.session.borrow();
         let mut store = self.store.borrow_mut();
@@ -390,41 +357,6 @@ impl Driver {
             self.runtime
                 .warn(&format!("talkback: the outbox is not kept any more: {reason}"));
             *store = None;
-        }
-    }
-
-    /// The future lives in the driver, so that it ends with it; the task that polls it is only a shell.
-    fn ask_for_token(&self) {
-        let Some(provider) = &self.token else {
-            return self.input(Input::Token(None));
-        };
-        let future = provider();
-        self.token_task.replace(Some(future));
-        let me = self.me.clone();
-        let shell = poll_fn(move |context| match me.upgrade() {
-            Some(driver) => driver.poll_token(context),
-            None => Poll::Ready(()),
-        });
-        self.runtime.spawn(Box::pin(shell));
-    }
-
-    fn poll_token(&self, context: &mut Context<'_>) -> Poll<()> {
-        // Taken out, because the application's code runs inside and may do anything to the client.
-        let Some(mut future) = self.token_task.take() else {
-            return Poll::Ready(());
-        };
-        match Pin::new(&mut future).poll(context) {
-            Poll::Ready(token) => {
-                self.input(Input::Token(token));
-                Poll::Ready(())
-            }
-            Poll::Pending => {
-                let newer = self.token_task.borrow().is_some();
-                if !newer {
-                    self.token_task.replace(Some(future));
-                }
-                Poll::Pending
-            }
         }
     }
 }

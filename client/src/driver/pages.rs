@@ -2,11 +2,11 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     rc::{Rc, Weak},
     task::{Context, Poll},
 };
 
+use litemap::LiteMap;
 use talkback_protocol::{
     Offset, RoomName,
     session::client::{HistoryPage, Input, PageError, Tag},
@@ -20,7 +20,7 @@ use crate::{
 
 /// The pages that are asked for.
 #[derive(Default)]
-pub(super) struct Pages(RefCell<HashMap<Tag, Asker>>);
+pub(super) struct Pages(RefCell<LiteMap<Tag, Asker>>);
 
 enum Asker {
     Application(Weak<PageSlot>),

@@ -1,8 +1,8 @@
 //! The outbox in the tab's `sessionStorage`, so that it survives a reload.
 //!
-//! A record belongs to one client key. A browser copies `sessionStorage` into a duplicated tab, and two tabs that used one key would
-//! take each other's messages for resent ones; so whoever uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named
-//! after it for as long as it lives, and a record is read only by the holder. A record whose lock is taken is a copy and is removed;
+//! A record holds one client key. A browser copies `sessionStorage` into a duplicated tab, and two tabs that used one key would take
+//! each other's messages for resent ones; so whoever uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named like its
+//! record, by random digits, for as long as it lives, and a record is read only by the holder. A record whose lock is taken is a copy and is removed;
 //! should it be the owner's after all (in a frame of the same page), the owner writes it again when it saves and when the page is left.
 //!
 //! A reloaded page may begin before its predecessor is quite gone, so it waits for the lock for a moment.
@@ -11,7 +11,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use js_sys::{Date, Function, Object, Promise, Reflect};
 use serde::{Deserialize, Serialize};
-use talkback_protocol::{SenderId, session::client::Snapshot};
+use talkback_protocol::session::client::Snapshot;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Storage;
@@ -78,15 +78,14 @@ impl Keep {
 }
 
 impl Store {
-    /// The key that this store is for from now on.
-    pub(crate) fn owned_by(&self, sender: &SenderId) {
-        let name = format!("{}{sender}", self.prefix);
-        let mut owner = self.owner.borrow_mut();
-        if owner.as_ref().is_none_or(|(owned, _)| *owned != name) {
-            // A key that was made a moment ago is locked by nobody else.
+    /// Takes a record for a new key, named by these random bits, unless one was taken over.
+    pub(crate) fn own(&self, random: u64) {
+        self.owner.borrow_mut().get_or_insert_with(|| {
+            let name = format!("{}{random:016x}", self.prefix);
+            // A name that was made a moment ago is locked by nobody else.
             let lock = Lock::request(&name, None);
-            *owner = Some((name, lock));
-        }
+            (name, lock)
+        });
     }
 
     /// Writes a snapshot.

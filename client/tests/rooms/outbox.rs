@@ -58,14 +58,12 @@ async fn what_was_not_sent_before_a_reload_is_sent_after_it() {
     let (network, room) = (Network::shared().await, room_name());
     network.set("refuse=1").await;
     let before = with_outbox(&network, &room).await;
-    let sender = before.sender();
     for number in 0..3 {
         before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
     }
     reload(&room, before);
     network.set("").await;
     let after = with_outbox(&network, &room).await;
-    assert_eq!(after.sender(), sender, "the same client");
     let restored = after.restored().await;
     assert_eq!(restored.len(), 3);
     for (number, restored) in restored.into_iter().enumerate() {
@@ -97,10 +95,13 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
         "its ack was lost"
     );
     drop((delivery, inside));
+    let sender = before.sender();
     reload(&room, before);
 
     network.set("").await;
     let after = with_outbox(&network, &room).await;
+    open(&after).await;
+    assert_eq!(after.sender(), sender, "the same client");
     let mut restored = after.restored().await;
     let first = within("an acknowledgement", restored.remove(0).delivery).await.unwrap();
     let second = after.room_sender::<u64>(&room).unwrap().send(&8).await.unwrap();
@@ -119,6 +120,7 @@ async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
         .await
         .unwrap();
     let copy = with_outbox(&network, &room).await;
+    open(&copy).await;
     assert_ne!(copy.sender(), owner.sender());
     assert!(copy.restored().await.is_empty());
     let other = copy.room_sender::<u64>(&room).unwrap();
@@ -158,6 +160,7 @@ async fn a_record_that_is_too_old_or_unreadable_is_dropped() {
     };
     let after = network.client("ann").outbox_storage(storage).build().unwrap();
     assert!(after.keeps_outbox().await);
+    open(&after).await;
     assert_ne!(after.sender(), sender);
     assert!(after.restored().await.is_empty());
 }

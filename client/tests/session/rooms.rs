@@ -233,10 +233,10 @@ fn a_room_that_may_not_be_joined_says_so_and_ends_and_the_others_go_on() {
 fn dropping_the_last_handle_ends_the_connection_and_all_that_waits() {
     let world = World::new();
     let client = world.client("ann");
-    let sender = client.sender();
-    assert!(sender.is_some());
+    assert_eq!(client.sender(), None, "the server has not told it");
     let (mut status, mut delivery) = world.run(async {
         open(&client).await;
+        assert!(client.sender().is_some());
         world.stall(true);
         let delivery = client.room_sender::<u64>("lobby").unwrap().send(&1).await.unwrap();
         (client.status_changes(), delivery)
