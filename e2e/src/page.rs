@@ -10,7 +10,7 @@ pub use read::Row;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use thirtyfour::{By, Key, TypingData, WebDriver, WindowHandle};
+use thirtyfour::{By, Key, TypingData, WebDriver, WebElement, WindowHandle};
 
 use crate::{DEADLINE, StepError, wait_for};
 
@@ -96,12 +96,7 @@ impl Page {
     /// When it is missing, disabled, hidden or covered.
     pub async fn click(&self, id: &str) -> Result<(), StepError> {
         wait_for(format!("#{id} can be clicked"), DEADLINE, async || {
-            self.to_front().await?;
-            let element = self
-                .driver
-                .find(By::Id(id))
-                .await
-                .map_err(StepError::browser(format!("find #{id}")))?;
+            let element = self.element(id).await?;
             if !element
                 .is_enabled()
                 .await
@@ -141,12 +136,7 @@ impl Page {
     /// # Errors
     /// When there is no such field.
     pub async fn press_in(&self, id: &str, keys: impl Into<TypingData>) -> Result<(), StepError> {
-        self.to_front().await?;
-        let element = self
-            .driver
-            .find(By::Id(id))
-            .await
-            .map_err(StepError::browser(format!("find #{id}")))?;
+        let element = self.element(id).await?;
         element
             .send_keys(keys)
             .await
@@ -274,6 +264,12 @@ impl Page {
     pub async fn forward(&self) -> Result<(), StepError> {
         self.to_front().await?;
         self.driver.forward().await.map_err(StepError::browser("go forward"))
+    }
+
+    async fn element(&self, id: &str) -> Result<WebElement, StepError> {
+        self.to_front().await?;
+        let found = self.driver.find(By::Id(id)).await;
+        found.map_err(StepError::browser(format!("find #{id}")))
     }
 
     /// The tab or window that a script opens.
