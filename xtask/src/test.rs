@@ -31,7 +31,7 @@ pub(crate) struct TestArgs {
 enum Tier {
     /// Formatting
     Format,
-    /// Clippy with warnings as errors, native and wasm32; the documentation builds
+    /// Clippy with warnings as errors, every member alone, native and wasm32; the documentation builds
     Lint,
     /// Unit, integration and documentation tests on this machine
     Native,
@@ -43,6 +43,17 @@ enum Tier {
 
 /// Members that run in a browser, linted for wasm32 too.
 const WASM_MEMBERS: [&str; 3] = ["talkback-protocol", "talkback-client", "talkback-app"];
+/// All members, in the order of what depends on what.
+const MEMBERS: [&str; 8] = [
+    "talkback-protocol",
+    "talkback-client",
+    "talkback-app",
+    "talkback-server",
+    "talkback-testbed",
+    "talkback-e2e",
+    "talkback-bench",
+    "xtask",
+];
 /// Tells tests which server to start, instead of one that they build.
 const SERVER: &str = "TEST_SERVER_BIN";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
@@ -123,9 +134,7 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
     Ok(Vec::new())
 }
 
-/// All members at once, so that what they share is compiled once. Cargo unites the features of members that it builds together,
-/// which hides a missing one, so each is built alone as well: the two libraries here, the server, the testbed, the end-to-end tests
-/// and this program by the commands that use them, and the page by Trunk.
+/// Each member is linted alone: Cargo unites the features of members that it builds together, which hides a missing one.
 fn lint() -> Count {
     let strict = ["--", "-D", "warnings"];
     let clippy = |selection: &[&str], target: &[&str]| {
@@ -137,14 +146,15 @@ fn lint() -> Count {
             .args(strict);
         one(&mut cargo)
     };
-    let wasm_members = WASM_MEMBERS.map(|member| ["--package", member]).concat();
-    let mut count = clippy(&["--workspace", "--all-targets"], &[]);
-    count.add(clippy(&[&["--all-targets"], &wasm_members[..]].concat(), &WASM));
+    let mut count = Count::default();
+    for member in MEMBERS {
+        count.add(clippy(&["--package", member, "--all-targets"], &[]));
+    }
+    for member in WASM_MEMBERS {
+        count.add(clippy(&["--package", member, "--all-targets"], &WASM));
+    }
     // Not a test that runs with the others, so no target of all.
     count.add(clippy(&["--package", "talkback-client", "--test", "measure"], &WASM));
-    for library in ["talkback-protocol", "talkback-client"] {
-        count.add(clippy(&["--package", library], &[]));
-    }
     // The client crate as people use it who want the socket alone, the rooms, and everything.
     for features in ["--no-default-features", "--features=default", "--all-features"] {
         count.add(clippy(&["--package", "talkback-client", features], &WASM));

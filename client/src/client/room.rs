@@ -157,8 +157,22 @@ impl<T> RoomSender<T> {
     /// Waits while the outbox is full. It does not wait for the network, and needs neither a connection nor a membership: what is
     /// sent goes out as soon as it can.
     ///
-    /// A request that wants an answer in time is one line: `timeout(room.send(&request).await?).await`, with a timeout like
-    /// `gloo_timers::future::TimeoutFuture` in a `select`; dropping the delivery does not take the message back.
+    /// A request that wants its answer in time is one line:
+    ///
+    /// ```no_run
+    /// # async fn example(room: talkback_client::RoomSender<String>, request: String) -> Result<(), talkback_client::BodyError> {
+    /// use futures_util::future::{Either, select};
+    /// use gloo_timers::future::TimeoutFuture;
+    ///
+    /// match select(room.send(&request).await?, TimeoutFuture::new(5_000)).await {
+    ///     Either::Left((Ok(acked), _)) => println!("message {}", acked.offset),
+    ///     Either::Left((Err(reason), _)) => println!("{reason}"),
+    ///     Either::Right(((), delivery)) => println!("after 5 s it is {:?}", delivery.state()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The message stays on its way after the time is over: dropping the delivery does not take it back.
     ///
     /// # Errors
     /// [`BodyError`] if the message has no JSON form.
