@@ -26,17 +26,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_in_one_order() {
-    let config = Config {
-        ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_millis(200),
-        presence_grace: Duration::from_millis(50),
-        max_connection_rate: 0,
-        max_page: 1000,
-        ..Config::default()
-    };
-    let server = Server::with(config).await;
-    let link = bad_link(server.address).await;
-    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number)));
+    let server = Server::with(config()).await;
+    let link = bad_link(server.address, || {
+        (fastrand::usize(0..8_000), fastrand::usize(0..30_000))
+    })
+    .await;
+    let hears = u64::from(CLIENTS) * EACH;
+    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number, EACH, hears)));
     let members = futures_util::future::join_all(members);
     let members = timeout(DEADLINE, members)
         .await
@@ -75,6 +71,32 @@ async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_i
     }
 }
 
+/// What it missed is many times what one of its connections passes: it arrives in parts that are small enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_far_behind_catches_up_over_connections_that_all_end_early() {
+    const MISSED: u64 = 600;
+    let server = Server::with(config()).await;
+    timeout(DEADLINE, member(server.address, 1, MISSED, MISSED))
+        .await
+        .expect("all messages to be in the log");
+    let link = bad_link(server.address, || (8_000, 12_000)).await;
+    let late = timeout(DEADLINE, member(link, 2, 0, MISSED))
+        .await
+        .expect("the late member to have everything");
+    assert!(late.connections > 3, "it was never cut");
+}
+
+fn config() -> Config {
+    Config {
+        ping_interval: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(200),
+        presence_grace: Duration::from_millis(50),
+        max_connection_rate: 0,
+        max_page: 1000,
+        ..Config::default()
+    }
+}
+
 struct Member {
     /// Offset and text of each message.
     received: Vec<(u64, String)>,
@@ -83,8 +105,8 @@ struct Member {
     connections: usize,
 }
 
-/// Says its messages, some at a time, and listens until it has everything.
-async fn member(link: SocketAddr, number: u8) -> Member {
+/// Says `says` messages, some at a time, and listens until it has all `hears`.
+async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
     let config = ClientConfig {
         name: Some(UserName::parse(&format!("user{number}")).unwrap()),
         backoff: BackoffConfig {
@@ -118,11 +140,9 @@ async fn member(link: SocketAddr, number: u8) -> Member {
     session.handle(moment(), join);
     session.handle(moment(), Input::Connect);
     let mut next_word = Instant::now();
-    while member.received.len() < usize::from(CLIENTS) * usize::try_from(EACH).unwrap()
-        || member.acked.len() < usize::try_from(EACH).unwrap()
-    {
+    while (member.received.len() as u64) < hears || (member.acked.len() as u64) < says {
         // A member that is in the room before it speaks has the history from its first message on.
-        if said < EACH && next_word <= Instant::now() && session.cursor(&room).is_some() {
+        if said < says && next_word <= Instant::now() && session.cursor(&room).is_some() {
             said += 1;
             next_word = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
             let body = Body::text(&format!("{number} {said}"));
@@ -176,7 +196,7 @@ async fn member(link: SocketAddr, number: u8) -> Member {
         let timer = session
             .next_timeout()
             .map_or(DEADLINE, |at| at.saturating_sub(start.elapsed()));
-        let pause = if said < EACH {
+        let pause = if said < says {
             timer.min(Duration::from_millis(5))
         } else {
             timer
@@ -226,20 +246,21 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
-/// Passes connections on, each for so many bytes only; then it is cut, or nothing more passes although it stays open.
-async fn bad_link(server: SocketAddr) -> SocketAddr {
+/// Passes connections on, each for so many bytes up and down only; then it is cut, or nothing more passes although it stays open.
+async fn bad_link(server: SocketAddr, bytes: impl Fn() -> (usize, usize) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
+            let (up, down) = bytes();
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(server).await else {
                     return;
                 };
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
                 tokio::select! {
-                    () = pass(from_client, to_server, fastrand::usize(0..8_000)) => {}
-                    () = pass(from_server, to_client, fastrand::usize(0..30_000)) => {}
+                    () = pass(from_client, to_server, up) => {}
+                    () = pass(from_server, to_client, down) => {}
                 }
                 if fastrand::u8(..) < 30 {
                     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -20,9 +20,12 @@ use crate::{
 
 /// How much of the log goes to a client as one frame.
 const PAGE: Limit = Limit {
-    messages: 1000,
+    messages: 256,
     bytes: 64 * 1024,
 };
+/// How many messages the first frame has; each further one has twice as many. A client has nothing of a frame that does not arrive
+/// whole, and over connections that never last long enough for a large one it would have nothing for ever.
+const FIRST_PAGE: usize = 16;
 
 /// A session's place in a room. Dropping it leaves the room.
 pub(crate) struct SessionMember {
@@ -70,11 +73,13 @@ impl SessionMember {
         epoch: &Epoch,
         socket: &Sender,
     ) -> Result<(), CatchUpError> {
+        let mut messages = FIRST_PAGE;
         loop {
             let page = self
-                .read(Range::After(cursor), PAGE.messages)
+                .read(Range::After(cursor), messages)
                 .await
                 .map_err(CatchUpError::Refused)?;
+            messages = PAGE.messages.min(messages * 2);
             // While it waited for the client, the log may have dropped what comes next.
             if page.epoch != *epoch || page.floor > cursor {
                 return Err(CatchUpError::Overtaken);
