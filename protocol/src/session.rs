@@ -50,7 +50,7 @@
 //!                 let identity = server::Identity { user, expires: None };
 //!                 server.handle(moment, server::Input::Identified(Ok(identity)));
 //!             }
-//!             server::Output::Append { room, seq, body, .. } => {
+//!             server::Output::Append { room, seq, content: Ok(body), .. } => {
 //!                 log.push(body);
 //!                 let offset = Offset::new(log.len() as u64)?;
 //!                 let outcome = server::AppendOutcome::Appended { offset, at: 0 };

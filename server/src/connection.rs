@@ -13,7 +13,7 @@ use futures_util::{
 use talkback_protocol::{
     Cursor, Epoch, Moment, RoomName, Seq, UserName, close,
     codec::MessageLine,
-    message::{Author, Member},
+    message::Member,
     session::server::{
         Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
     },
@@ -172,7 +172,7 @@ impl Connection {
                 seq,
                 first,
                 from,
-                body,
+                content,
             } => {
                 let id = MessageId::Client {
                     key: client,
@@ -183,30 +183,7 @@ impl Connection {
                     room,
                     id,
                     from,
-                    content: Ok(body),
-                })
-            }
-            Output::Settle {
-                room,
-                client,
-                seq,
-                first,
-                refusal,
-            } => {
-                let id = MessageId::Client {
-                    key: client,
-                    seq,
-                    first,
-                };
-                let from = Author {
-                    sender: client.sender(),
-                    user: default_user(),
-                };
-                self.append(Append {
-                    room,
-                    id,
-                    from,
-                    content: Err(refusal),
+                    content,
                 })
             }
             Output::Subscribe {

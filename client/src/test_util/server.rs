@@ -166,25 +166,18 @@ impl Server {
                 seq,
                 first,
                 from,
-                body,
+                content,
             } => {
-                let outcome = self.settle(&room, client, seq, first, |server| {
-                    let message = server.append(room.clone(), from, Some(seq), body, network, now);
-                    AppendOutcome::Appended {
-                        offset: message.offset,
-                        at: message.at,
+                let outcome = self.settle(&room, client, seq, first, |server| match content {
+                    Ok(body) => {
+                        let message = server.append(room.clone(), from, Some(seq), body, network, now);
+                        AppendOutcome::Appended {
+                            offset: message.offset,
+                            at: message.at,
+                        }
                     }
+                    Err(refusal) => AppendOutcome::Refused(refusal),
                 });
-                return Some(Input::Appended { room, seq, outcome });
-            }
-            Output::Settle {
-                room,
-                client,
-                seq,
-                first,
-                refusal,
-            } => {
-                let outcome = self.settle(&room, client, seq, first, |_| AppendOutcome::Refused(refusal));
                 return Some(Input::Appended { room, seq, outcome });
             }
             Output::Subscribe {

@@ -180,13 +180,15 @@ fn line(output: &Output) -> String {
             seq,
             first,
             from,
-            body,
+            content,
             ..
-        } => {
-            let first = if *first { " first" } else { "" };
-            format!("append {room} {seq}{first} from {} {}", from.user, body.json())
-        }
-        Output::Settle { room, seq, refusal, .. } => format!("settle {room} {seq} {}", refusal.code),
+        } => match content {
+            Ok(body) => {
+                let first = if *first { " first" } else { "" };
+                format!("append {room} {seq}{first} from {} {}", from.user, body.json())
+            }
+            Err(refusal) => format!("settle {room} {seq} {}", refusal.code),
+        },
         Output::Subscribe {
             id,
             room,

@@ -73,31 +73,10 @@ impl World {
                 seq,
                 first,
                 from,
-                body,
+                content,
             } => {
                 let at = self.engine_time(conn);
-                let entry = Ok((from, body));
-                self.at(
-                    at,
-                    Event::Append {
-                        conn,
-                        room,
-                        client,
-                        seq,
-                        first,
-                        entry,
-                    },
-                );
-            }
-            Output::Settle {
-                room,
-                client,
-                seq,
-                first,
-                refusal,
-            } => {
-                let at = self.engine_time(conn);
-                let entry = Err(refusal);
+                let entry = content.map(|body| (from, body));
                 self.at(
                     at,
                     Event::Append {

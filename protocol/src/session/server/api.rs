@@ -30,7 +30,7 @@ pub enum Input {
         /// What the log had at that moment.
         result: Result<Subscription, Refusal>,
     },
-    /// The answer to [`Output::Append`] and [`Output::Settle`].
+    /// The answer to [`Output::Append`].
     Appended {
         /// From the request.
         room: RoomName,
@@ -86,22 +86,8 @@ pub enum Output {
         first: bool,
         /// What members see of the sender.
         from: Author,
-        /// What it says.
-        body: Body,
-    },
-    /// As [`Output::Append`], but there is no message: settle the number with this refusal, if it could be taken. If it was settled
-    /// before, the answer is what it was settled with.
-    Settle {
-        /// Which room.
-        room: RoomName,
-        /// As in [`Output::Append`].
-        client: ClientKey,
-        /// As in [`Output::Append`].
-        seq: Seq,
-        /// As in [`Output::Append`].
-        first: bool,
-        /// What the log remembers for this number.
-        refusal: Refusal,
+        /// What it says; or that there is no message, but a refusal that settles the number if it could be taken.
+        content: Result<Body, Refusal>,
     },
     /// Register the socket in the hub, holding back its live lines; then read the log; then answer with [`Input::Subscribed`].
     Subscribe {

@@ -137,26 +137,21 @@ impl ServerSession {
             return self.nack(room, seq, refusal);
         }
         self.appends += 1;
-        let refusal = match body {
-            Some(body) if self.fits(&body) => {
-                return self.outputs.push_back(Output::Append {
-                    room,
-                    client,
-                    seq,
-                    first,
-                    from,
-                    body,
-                });
-            }
-            Some(_) => Refusal::for_good(code::TOO_LARGE, "the message is larger than this server takes"),
-            None => Refusal::for_good(code::WITHDRAWN, "the client withdrew the message"),
+        let content = match body {
+            Some(body) if self.fits(&body) => Ok(body),
+            Some(_) => Err(Refusal::for_good(
+                code::TOO_LARGE,
+                "the message is larger than this server takes",
+            )),
+            None => Err(Refusal::for_good(code::WITHDRAWN, "the client withdrew the message")),
         };
-        self.outputs.push_back(Output::Settle {
+        self.outputs.push_back(Output::Append {
             room,
             client,
             seq,
             first,
-            refusal,
+            from,
+            content,
         });
     }
 
