@@ -241,6 +241,13 @@ impl Outbox {
         });
     }
 
+    /// What a restored session begins with in a room that has nothing pending. A room whose last answer is still awaited is not
+    /// forgotten yet, but it will not be in the restored session.
+    pub(super) fn first_in_settled(&self) -> Seq {
+        let settled = self.lanes.values().filter(|lane| lane.entries.is_empty());
+        settled.map(|lane| lane.first).fold(self.next, Seq::max)
+    }
+
     /// Ends the wait of messages whose time is over. Gives the next time to look.
     pub(super) fn expire(&mut self, now: Duration, progress: &mut Vec<Progress>) -> Option<Duration> {
         let ttl = self.config.ttl;

@@ -82,7 +82,7 @@ pub(super) fn take(key: ClientKey, outbox: &Outbox, rooms: &Rooms, now: Duration
     });
     Snapshot {
         key,
-        next: outbox.next,
+        next: outbox.first_in_settled(),
         rooms: sending.chain(reading).collect(),
     }
 }
