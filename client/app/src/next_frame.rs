@@ -24,6 +24,11 @@ impl NextFrame {
         }
     }
 
+    /// The call is still to come.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The call came; the next request is for another one.
     pub(crate) fn came(&mut self) {
         self.0 = None;

@@ -36,6 +36,10 @@ use outbox::{Outbox, Progress};
 use rooms::{Effect, Rooms};
 use timer::{Timer, Timers};
 
+/// Frames share a text frame up to this size. A server has nothing of one that does not arrive whole, and over connections that never
+/// last long enough for a large one it would have nothing for ever.
+const TEXT_BYTES: usize = 2 * 1024;
+
 /// The client's half of the session. See the [contract](crate::session) of its driver.
 #[derive(Debug)]
 pub struct ClientSession {
@@ -325,7 +329,8 @@ impl ClientSession {
             self.save_due = true;
         }
         self.save_if_due();
-        for text in codec::pack(&frames, limits.frame_bytes as usize, limits.frame_lines as usize) {
+        let bytes = TEXT_BYTES.min(limits.frame_bytes as usize);
+        for text in codec::pack(&frames, bytes, limits.frame_lines as usize) {
             self.outputs.push_back(Output::Transmit { generation, text });
         }
         self.report(progress);

@@ -91,6 +91,32 @@ fn no_more_than_the_window_is_on_the_way_and_rooms_take_turns() {
 }
 
 #[test]
+fn a_connection_begins_with_a_few_messages_and_takes_one_more_with_each_answer() {
+    let wide = WELCOME.replace(r#""in_flight":3"#, r#""in_flight":20"#);
+    let mut script = Script::new();
+    for tag in 1..=100 {
+        script.publish("lobby", tag);
+    }
+    script.input(Input::Connect);
+    for generation in 1..=2 {
+        let written = |lines: Vec<String>| lines.iter().filter(|line| line.ends_with("Written")).count();
+        script.input(Input::Opened { generation });
+        assert_eq!(written(script.received(generation, &wide)), 16);
+        let first = if generation == 1 { 1 } else { 7 };
+        let answers = [2, 2, 2, 2, 1, 1].iter().zip(first..);
+        for (follow, seq) in answers {
+            assert_eq!(
+                written(script.received(generation, &ack(seq, seq))),
+                *follow,
+                "after number {seq} was settled"
+            );
+        }
+        script.closed(generation, 1006, "");
+        script.wait_for_attempt();
+    }
+}
+
+#[test]
 fn the_window_is_counted_from_the_first_that_is_not_settled() {
     let mut script = Script::open();
     for tag in 1..=4 {
@@ -102,6 +128,34 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
         ["2 acked 2", "3 acked 3"]
     );
     assert!(script.received(1, &ack(1, 1))[1].contains(r#""seq":4,"first":true"#));
+}
+
+/// A server has nothing of a text frame that a cut connection did not carry to its end.
+#[test]
+fn messages_share_small_text_frames_also_where_the_server_takes_large_ones() {
+    let wide = WELCOME
+        .replace(
+            r#""frame_bytes":1000,"frame_lines":10,"body_bytes":100"#,
+            r#""frame_bytes":99000,"frame_lines":99,"body_bytes":9000"#,
+        )
+        .replace(r#""in_flight":3"#, r#""in_flight":20"#);
+    let mut script = Script::new();
+    let body = Body::text(&"x".repeat(900));
+    for tag in 1..=6 {
+        script.put(Input::Publish {
+            room: name("lobby"),
+            body: body.clone(),
+            tag,
+        });
+    }
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    let lines = script.received(1, &wide);
+    let frames = lines.iter().filter(|line| line.starts_with("1 -> "));
+    assert_eq!(
+        frames.map(|line| line.matches("publish").count()).collect::<Vec<_>>(),
+        [2, 2, 2]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The chat as a component: it runs the reducer's effects and draws its state.
 
+use std::rc::Rc;
+
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
 use talkback_protocol::{NameError, RoomName};
@@ -42,7 +44,7 @@ pub(crate) struct ChatView {
     state: State,
     session: Session,
     announcer: Announcer,
-    scroll: Scroll,
+    scroll: Rc<Scroll>,
     frame: NextFrame,
     ticks: Option<Interval>,
     /// The message field is to have the focus when it is drawn: the button that was pressed is gone.
@@ -75,7 +77,7 @@ impl Component for ChatView {
             state: State::new(name, browser::local_day),
             session: Session::new(url, events),
             announcer: Announcer::new(0),
-            scroll: Scroll::default(),
+            scroll: Rc::default(),
             frame: NextFrame::default(),
             ticks: None,
             wants_focus: false,
@@ -122,12 +124,13 @@ impl Component for ChatView {
             }
             Msg::Scrolled => {
                 let Some(place) = self.scroll.place() else { return false };
-                let before = (self.state.reading, self.state.timeline.older());
+                let before = self.state.reading;
                 self.act(ctx, Action::Scrolled { at_end: place.at_end });
-                if place.near_start && self.state.timeline.older() == Older::More {
+                if self.wants_older() {
                     self.act(ctx, Action::Older);
+                    return true;
                 }
-                return before != (self.state.reading, self.state.timeline.older());
+                return before != self.state.reading;
             }
             Msg::Visibility => {
                 let shown = ctx.props().visible && browser::is_page_visible();
@@ -172,12 +175,9 @@ impl Component for ChatView {
     }
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
-        self.scroll.after_drawing(self.state.reading.at_end);
+        self.scroll.drawn();
         // Pages that are short, or came in while the reader was at the very top, ask for the next one without being scrolled.
-        if self.state.timeline.older() == Older::More
-            && self.state.has_caught_up()
-            && self.scroll.place().is_some_and(|place| place.near_start)
-        {
+        if self.wants_older() {
             ctx.link().send_message(Msg::Act(Action::Older));
         }
         if std::mem::take(&mut self.wants_focus)
@@ -199,6 +199,14 @@ impl ChatView {
         if *visible && std::mem::take(&mut self.is_new) && browser::remembered_name().is_some() {
             self.act(ctx, Action::Join);
         }
+    }
+
+    /// The reader comes near the beginning. A list that is not drawn to its end yet only looks as if.
+    fn wants_older(&self) -> bool {
+        self.state.timeline.older() == Older::More
+            && self.state.has_caught_up()
+            && !self.frame.is_requested()
+            && self.scroll.place().is_some_and(|place| place.near_start)
     }
 
     fn act(&mut self, ctx: &Context<Self>, action: Action) {

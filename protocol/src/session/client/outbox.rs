@@ -24,6 +24,10 @@ use crate::{
 
 pub(super) use lane::{Entry, Lane};
 
+/// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
+/// connections that end after a while, the answers to a few arrive, where those to very many would not.
+const FIRST_WINDOW: u32 = 16;
+
 /// A message that got further.
 pub(super) type Progress = (Tag, DeliveryState);
 
@@ -40,6 +44,8 @@ pub(super) struct Outbox {
     bytes: usize,
     /// Publishes of this connection that are not answered.
     on_way: u32,
+    /// How many of them there may be.
+    window: u32,
     /// The room whose message was sent last; the next one is another's, so that a busy room does not hold up the others.
     turn: Option<RoomName>,
     /// Somebody was told that there is no room.
@@ -55,6 +61,7 @@ impl Outbox {
             messages: 0,
             bytes: 0,
             on_way: 0,
+            window: FIRST_WINDOW,
             turn: None,
             awaited: false,
         }
@@ -122,13 +129,13 @@ impl Outbox {
         Ok(deadline)
     }
 
-    /// The next message to send, and how it got further: at most `limits.in_flight` are on the way.
+    /// The next message to send, and how it got further.
     pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<Publish>, Option<Progress>) {
-        let window = limits.in_flight.max(1);
-        if self.on_way >= window {
+        let in_flight = limits.in_flight.max(1);
+        if self.on_way >= in_flight.min(self.window) {
             return (None, None);
         }
-        let Some((room, lane)) = next_lane(&mut self.lanes, self.turn.as_ref(), now, window as usize) else {
+        let Some((room, lane)) = next_lane(&mut self.lanes, self.turn.as_ref(), now, in_flight as usize) else {
             return (None, None);
         };
         let index = lane.sent;
@@ -168,6 +175,7 @@ impl Outbox {
         {
             lane.on_way -= 1;
             self.on_way -= 1;
+            self.window = self.window.saturating_add(1);
             self.forget_settled();
         }
     }
@@ -220,6 +228,7 @@ impl Outbox {
     /// The connection is gone: everything that is not settled will be sent again, from the front.
     pub(super) fn rewind(&mut self) {
         self.on_way = 0;
+        self.window = FIRST_WINDOW;
         for (_, lane) in &mut self.lanes {
             lane.on_way = 0;
             lane.sent = 0;
