@@ -9,7 +9,7 @@
 //! - [`process`]: a server as a child process on a core of its own, its CPU time and its memory;
 //! - [`hold`]: a process that holds idle connections, because descriptors are limited per process;
 //! - [`contenders`]: the servers, and how each is started;
-//! - [`suite`]: scenarios, interleaved rounds, and what comes out of them;
+//! - [`suite`]: scenarios in interleaved rounds, and [`results`]: what comes out of them;
 //! - [`report`] and [`plot`]: docs/bench.md and docs/bench.svg;
 //! - [`reference`](mod@reference): what the reference servers in `src/bin` share.
 //!
@@ -27,5 +27,6 @@ pub mod plot;
 pub mod process;
 pub mod reference;
 pub mod report;
+pub mod results;
 pub mod session;
 pub mod suite;

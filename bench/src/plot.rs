@@ -9,7 +9,8 @@ use plotters::{
 
 use crate::{
     contenders::Contender,
-    suite::{Cost, Results, Shape},
+    results::{Cost, Results},
+    suite::Shape,
 };
 
 const COLUMNS: usize = 2;

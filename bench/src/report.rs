@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::{
     contenders::Contender,
-    suite::{Cost, Held, Results, Shape},
+    results::{Cost, Held, Results},
+    suite::Shape,
 };
 
 /// How much more than the leanest axum handler a message may cost with one in flight.
