@@ -170,44 +170,31 @@ async fn random_bytes_never_hurt_the_server() {
     assert_eq!(server.app.sockets().metrics().handler_panics.get(), 0);
 }
 
-#[tokio::test]
-async fn a_client_that_does_not_finish_its_request_head_is_cut_off() {
+/// What a server that does not wait long for a request answers to these bytes until it hangs up.
+async fn answer_until_hung_up(sent: &[u8]) -> String {
     let config = Config {
         header_timeout: std::time::Duration::from_millis(100),
         ..Config::default()
     };
     let server = Server::with(config).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(b"GET /echo HTTP/1.1\r\nHost: a\r\nX-Slow: ")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    within("the server to hang up", stream.read_to_end(&mut answer))
-        .await
-        .unwrap();
-    let mut silent = TcpStream::connect(server.address).await.unwrap();
-    within("the server to hang up on silence", silent.read_to_end(&mut answer))
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_kept_alive_connection_may_not_rest_for_ever() {
-    let config = Config {
-        header_timeout: std::time::Duration::from_millis(100),
-        ..Config::default()
-    };
-    let server = Server::with(config).await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(b"GET /echo?message=a HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(sent).await.unwrap();
     let mut answer = String::new();
     within("the server to hang up", stream.read_to_string(&mut answer))
         .await
         .unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_request_head_is_cut_off() {
+    answer_until_hung_up(b"GET /echo HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+    assert_eq!(answer_until_hung_up(b"").await, "", "a silent one");
+}
+
+#[tokio::test]
+async fn a_kept_alive_connection_may_not_rest_for_ever() {
+    let answer = answer_until_hung_up(b"GET /echo?message=a HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.ends_with("\r\n\r\na"), "{answer}");
 }
 
