@@ -165,6 +165,7 @@ impl FanOut {
             delays: Vec::new(),
         };
         fan_out.await_all_members()?;
+        fan_out.clients.acknowledge_at_once()?;
         Ok(fan_out)
     }
 

@@ -341,6 +341,8 @@ fn method(results: &Results, machine: &Machine) -> String {
            is in flight, divided by the messages that came back. The clients compare every byte that comes back.\n\
          - Sending over loopback runs the receiver's half of TCP too, on the sender's time: all servers pay that, and plain TCP\n  \
            shows how much it is.\n\
+         - The members of a room acknowledge what they read at once (`TCP_QUICKACK`), whether they have sent anything before or\n  \
+           not: late ACKs of some would be sent on the server's time.\n\
          - The clients poll and never sleep: waking a client on the same machine is charged to the server too, as a client on\n  \
            another machine is not, and the more often it sleeps between two messages the more.\n\
          - What comes back to a client in one read is answered in one write, so messages in flight travel in batches.\n",
