@@ -231,7 +231,12 @@ impl State {
             Action::Room(room) => effects = self.enter(room),
             Action::Go => effects.extend(self.go()),
             Action::Join => effects = self.join(),
-            Action::Leave => effects.extend(self.leave()),
+            Action::Leave => {
+                if self.membership == Membership::In {
+                    self.timeline.notice(now, Message::Left);
+                }
+                effects.extend(self.leave());
+            }
             Action::Send => effects.extend(self.send(now)),
             Action::Retry(key) => {
                 if let Some(failed) = self.outbox.take_failed(key) {

@@ -42,6 +42,8 @@ pub(crate) enum Message {
         room: String,
         name: String,
     },
+    /// The user left the room by the button.
+    Left,
     /// How a connection ended, in a sentence.
     Ended(End),
     /// The same after the close code and reason, where there are any.
@@ -138,6 +140,7 @@ impl Message {
             Self::Opened { protocol } if protocol.is_empty() => "Connected.".into(),
             Self::Opened { protocol } => format!("Connected with subprotocol {protocol}."),
             Self::Joined { room, name } => format!("You joined {room} as {name}."),
+            Self::Left => "You left.".into(),
             Self::Ended(end) => ended_english(end),
             Self::Closed(end) => frame(end) + &ended_english(end),
             Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} bytes"),
@@ -207,6 +210,7 @@ impl Message {
             Self::Opened { protocol } if protocol.is_empty() => "已连接".into(),
             Self::Opened { protocol } => format!("已连接，子协议 {protocol}"),
             Self::Joined { room, name } => format!("您以“{name}”加入了 {room}"),
+            Self::Left => "您已离开".into(),
             Self::Ended(end) => ended_chinese(end),
             Self::Closed(end) => frame(end) + &ended_chinese(end),
             Self::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} 字节"),

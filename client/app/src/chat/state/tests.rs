@@ -263,6 +263,7 @@ fn who_leaves_and_joins_again_goes_on_where_they_were() {
     tell(&mut state, from("Bob", 1, "a"));
     assert_eq!(state.update(Action::Leave, 0.0), [Effect::Leave]);
     assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
+    assert_eq!(shown(&state), [HELLO, "Bob: a", "<You left.>"]);
     let effects = state.update(Action::Join, 0.0);
     let Effect::Enter { since: Some(since), .. } = &effects[1] else {
         panic!("{effects:?}")
