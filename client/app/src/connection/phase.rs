@@ -12,8 +12,9 @@ pub(crate) const CONNECT_HINT_MS: f64 = 5_000.0;
 /// After this long without an answer to its close the page says that it waits.
 pub(crate) const CLOSE_HINT_MS: f64 = 1_000.0;
 
-/// A peer that never answers a close frame would hold CLOSING for as long as the browser likes, so the page ends it itself.
-pub(crate) const CLOSE_LIMIT_MS: u32 = 5_000;
+/// A peer that never answers a close frame would hold CLOSING for as long as the browser likes, so the page ends it itself, and before
+/// WebKitGTK, which gives up after 5 s and reports a lost connection.
+pub(crate) const CLOSE_LIMIT_MS: u32 = 3_000;
 
 /// Where the connection is. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -127,7 +127,7 @@ pub(super) fn ended_english(end: &End) -> String {
             format!("{} (by {by}, after {})", meaning(closed, Language::English), after(*open_ms))
         }
         End::Forced { open_ms } => {
-            format!("Ended by this page: the server did not answer the close within 5 s. Open for {}.", after(*open_ms))
+            format!("Ended by this page: the server did not answer the close within 3 s. Open for {}.", after(*open_ms))
         }
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn ended_chinese(end: &End) -> String {
                 after(*open_ms)
             )
         }
-        End::Forced { open_ms } => format!("服务器 5 秒内未答复关闭，由本页面强制结束（持续 {}）", after(*open_ms)),
+        End::Forced { open_ms } => format!("服务器 3 秒内未答复关闭，由本页面强制结束（持续 {}）", after(*open_ms)),
     }
 }
 
