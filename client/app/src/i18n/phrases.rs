@@ -7,7 +7,7 @@ use talkback_protocol::{
 
 use super::{Language, close_meaning};
 use crate::{
-    connection::{Closed, End, Side},
+    connection::{CLOSE_LIMIT_MS, Closed, End, Side},
     format,
 };
 
@@ -126,9 +126,11 @@ pub(super) fn ended_english(end: &End) -> String {
             };
             format!("{} (by {by}, after {})", meaning(closed, Language::English), after(*open_ms))
         }
-        End::Forced { open_ms } => {
-            format!("Ended by this page: the server did not answer the close within 3 s. Open for {}.", after(*open_ms))
-        }
+        End::Forced { open_ms } => format!(
+            "Ended by this page: the server did not answer the close within {} s. Open for {}.",
+            CLOSE_LIMIT_MS / 1000,
+            after(*open_ms)
+        ),
     }
 }
 
@@ -152,7 +154,13 @@ pub(super) fn ended_chinese(end: &End) -> String {
                 after(*open_ms)
             )
         }
-        End::Forced { open_ms } => format!("服务器 3 秒内未答复关闭，由本页面强制结束（持续 {}）", after(*open_ms)),
+        End::Forced { open_ms } => {
+            let limit = CLOSE_LIMIT_MS / 1000;
+            format!(
+                "服务器 {limit} 秒内未答复关闭，由本页面强制结束（持续 {}）",
+                after(*open_ms)
+            )
+        }
     }
 }
 

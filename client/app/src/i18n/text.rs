@@ -60,7 +60,7 @@ texts! {
     StateClosing: "Closing", "关闭中";
     StateClosed: "Closed", "已关闭";
     StillConnecting: "No answer yet. The server may be unreachable; you can cancel.", "尚无响应。服务器可能无法访问，可以取消。";
-    StillClosing: "Waiting for the server's close frame, at most 3 s.", "正在等待服务器的关闭帧，最多 3 秒。";
+    StillClosing: "Waiting a moment for the server's close frame.", "正在稍候服务器的关闭帧。";
 
     // The workbench: composer.
     Message: "Message", "消息";

@@ -129,7 +129,7 @@ impl Outbox {
         Ok(deadline)
     }
 
-    /// The next message to send, and how it got further.
+    /// The next message to send, and how it got further; none while as many are on the way as the window and the server allow.
     pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<Publish>, Option<Progress>) {
         let in_flight = limits.in_flight.max(1);
         if self.on_way >= in_flight.min(self.window) {
