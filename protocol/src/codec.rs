@@ -10,8 +10,8 @@ use serde::{
 };
 
 use crate::{
-    Epoch, RoomName,
-    message::{ClientFrame, Message, Page, ServerFrame},
+    Epoch, RequestId, RoomName,
+    message::{ClientFrame, Member, Message, Page, ServerFrame},
 };
 
 /// A direction of the wire: [`ClientFrame`] or [`ServerFrame`].
@@ -22,13 +22,25 @@ pub trait Frame: Serialize + DeserializeOwned {
 
 impl Frame for ClientFrame {
     const KINDS: &'static [&'static str] = &[
-        "hello", "join", "leave", "publish", "signal", "history", "auth", "ping", "pong",
+        "hello", "join", "leave", "publish", "withdraw", "signal", "history", "auth", "ping", "pong",
     ];
 }
 
 impl Frame for ServerFrame {
     const KINDS: &'static [&'static str] = &[
-        "welcome", "joined", "message", "ack", "nack", "presence", "signal", "page", "left", "error", "ping", "pong",
+        "welcome",
+        "joined",
+        "message",
+        "ack",
+        "nack",
+        "forgotten",
+        "presence",
+        "signal",
+        "page",
+        "left",
+        "error",
+        "ping",
+        "pong",
     ];
 }
 
@@ -166,6 +178,25 @@ pub fn write_message(block: &mut Vec<u8>, message: &Message) {
         .unwrap_or_else(|_| unreachable!("a message has texts for keys and a Vec takes all"));
 }
 
+/// The users of a room, encoded once for everybody who joins while they are the newest list. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberList(Arc<str>);
+
+impl MemberList {
+    /// Encodes a list.
+    #[must_use]
+    pub fn encode(members: &[Member]) -> Self {
+        let json = serde_json::to_string(members);
+        Self(json.unwrap_or_else(|_| unreachable!("names are texts")).into())
+    }
+
+    /// The JSON list.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+}
+
 const BEFORE_MESSAGE: &str = r#"{"message":"#;
 
 impl MessageLine {
@@ -201,8 +232,15 @@ impl MessageLine {
 }
 
 /// A `page` line made of messages that were encoded before.
-pub(crate) fn encode_page(room: &RoomName, epoch: &Epoch, messages: &[MessageLine], more: bool) -> String {
+pub(crate) fn encode_page(
+    id: RequestId,
+    room: &RoomName,
+    epoch: &Epoch,
+    messages: &[MessageLine],
+    more: bool,
+) -> String {
     let frame = ServerFrame::Page(Page {
+        id,
         room: room.clone(),
         epoch: epoch.clone(),
         messages: Vec::new(),
@@ -353,6 +391,7 @@ mod tests {
                 user: UserName::parse("ann").unwrap(),
             },
             seq: None,
+            id: None,
             at: 7,
             body: Body::text("hi"),
         };
@@ -360,13 +399,14 @@ mod tests {
         assert_eq!(line.line(), encode(&ServerFrame::Message(message.clone())));
         assert_eq!(serde_json::from_str::<Message>(line.object()).unwrap(), message);
         let page = Page {
+            id: RequestId::FIRST,
             room: message.room.clone(),
             epoch: Epoch::from_random(1),
             messages: vec![message.clone(), message],
             more: true,
         };
         assert_eq!(
-            encode_page(&page.room, &page.epoch, &[line.clone(), line], true),
+            encode_page(page.id, &page.room, &page.epoch, &[line.clone(), line], true),
             encode(&ServerFrame::Page(page))
         );
     }

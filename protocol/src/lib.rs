@@ -25,7 +25,10 @@ pub mod session;
 #[cfg(feature = "session")]
 pub use {
     body::{Body, BodyError},
-    id::{ClientKey, Epoch, KeyError, NameError, NumberError, Offset, RoomName, SenderId, Seq, TokenError, UserName},
+    id::{
+        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, PublishId, PublishIdError, RequestId, RoomName,
+        SenderId, Seq, TokenError, UserName,
+    },
     message::{ClientFrame, Cursor, ServerFrame},
     session::Moment,
 };

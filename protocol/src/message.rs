@@ -1,11 +1,11 @@
-//! The only wire types: what stands in a line of a `talkback.v1` text frame. `docs/protocol.md` says when each is sent and what its
+//! The only wire types: what stands in a line of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its
 //! receiver does; a test holds the two together.
 
 pub(crate) mod fields;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, ClientKey, Epoch, Offset, RoomName, SenderId, Seq, UserName};
+use crate::{Body, ClientKey, Epoch, Offset, PublishId, RequestId, RoomName, SenderId, Seq, UserName};
 
 /// The subprotocol that both sides name in the handshake.
 pub const SUBPROTOCOL: &str = "talkback.v1";
@@ -26,8 +26,10 @@ pub enum ClientFrame {
         /// Which room.
         room: RoomName,
     },
-    /// Appends a message to a room's log; answered by exactly one `ack` or `nack`. The room need not be joined.
+    /// Appends a message to a room's log; answered by exactly one `ack`, `nack` or `forgotten`. The room need not be joined.
     Publish(Publish),
+    /// Gives a message up that was published: if it is not in the log it never will be. Answered like `publish`.
+    Withdraw(Withdraw),
     /// Tells the members of a joined room something that is not kept, like "is typing". Not answered, unless by an `error`.
     Signal {
         /// Which room.
@@ -36,14 +38,7 @@ pub enum ClientFrame {
         body: Body,
     },
     /// Asks for messages before an offset; answered by `page` or `error`.
-    History {
-        /// Which room.
-        room: RoomName,
-        /// The offset after the last message wanted.
-        before: Offset,
-        /// How many at most.
-        limit: u32,
-    },
+    History(History),
     /// A newer token, before the one in use expires; answered by `welcome` or by closing.
     Auth {
         /// The token.
@@ -56,28 +51,28 @@ pub enum ClientFrame {
 }
 
 /// See [`ClientFrame::Hello`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// The client's secret.
     pub client: ClientKey,
     /// Proof of who the user is, if the server wants one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The name to show, where no token tells it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<UserName>,
 }
 
 /// See [`ClientFrame::Join`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Join {
     /// Which room.
     pub room: RoomName,
     /// The last message that the client has; what follows it is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Cursor>,
     /// How many of the newest messages to send when there is no `since` or what follows it is gone. Absent means none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
 }
 
@@ -91,20 +86,47 @@ pub struct Cursor {
 }
 
 /// See [`ClientFrame::Publish`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Publish {
     /// Which room.
     pub room: RoomName,
     /// The number of this message among those of the client in the room.
     pub seq: Seq,
+    /// What makes the message itself: a number that comes with another id is another message, and a conflict.
+    pub id: PublishId,
     /// Every earlier number of the client in the room is settled. A log that does not know the number before, because it is new, was
     /// lost or forgot, takes only a message that says so: then one that was refused for a time is not overtaken.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
-    /// The message. Absent, it withdraws the number: if it is not in the log yet it never will be (`nack` with `withdrawn`), and if
-    /// it is, the `ack` says where.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Body>,
+    /// The message; any JSON, also null.
+    pub body: Body,
+}
+
+/// See [`ClientFrame::Withdraw`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Withdraw {
+    /// Which room.
+    pub room: RoomName,
+    /// The number of the message.
+    pub seq: Seq,
+    /// The id of the message.
+    pub id: PublishId,
+    /// As in [`Publish`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
+}
+
+/// See [`ClientFrame::History`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The client's number of this request, given back with its answer.
+    pub id: RequestId,
+    /// Which room.
+    pub room: RoomName,
+    /// The offset after the last message wanted.
+    pub before: Offset,
+    /// How many at most.
+    pub limit: u32,
 }
 
 /// From the server to the client.
@@ -119,8 +141,10 @@ pub enum ServerFrame {
     Message(Message),
     /// The message is in the log.
     Ack(Ack),
-    /// The message is not in the log.
+    /// The message is not in the log of this epoch.
     Nack(Nack),
+    /// Nobody knows any more what became of the message.
+    Forgotten(Forgotten),
     /// Users who came and went since the last list.
     Presence(Presence),
     /// What a member signalled; it is not kept anywhere.
@@ -128,11 +152,8 @@ pub enum ServerFrame {
     /// The answer to `history`.
     Page(Page),
     /// Nothing more of this room follows; the answer to `leave`, or the server's own decision.
-    Left {
-        /// Which room.
-        room: RoomName,
-    },
-    /// A frame was refused, or something went wrong that belongs to no frame.
+    Left(Left),
+    /// A line was refused, or something went wrong that belongs to no line.
     Error(ErrorFrame),
     /// Asks for a sign of life; answered by `pong`.
     Ping {},
@@ -159,12 +180,14 @@ pub struct Welcome {
 /// What a server takes from one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Bytes of one text frame; a longer one closes with 1009.
-    pub frame_bytes: u32,
-    /// Lines of one text frame; more close with 1009.
-    pub frame_lines: u32,
+    /// Bytes of one text; a longer one closes with 1009.
+    pub text_bytes: u32,
+    /// Lines of one text; more close with 1009.
+    pub text_lines: u32,
     /// Bytes of the JSON of one body; a longer one is refused for good.
     pub body_bytes: u32,
+    /// How deep lists and objects of a body may be nested; a deeper one is refused for good.
+    pub body_depth: u32,
     /// Rooms joined at a time.
     pub rooms: u32,
     /// Messages of all rooms that were sent on this connection and are not answered: with as many the client waits. Nor does it send a
@@ -172,6 +195,18 @@ pub struct Limits {
     pub in_flight: u32,
     /// Messages in one page, and the most that `history` in `join` brings.
     pub page: u32,
+    /// Requests for history that are not answered.
+    pub history: u32,
+    /// Lines a second that the server reads of one client on average; 0 means any number. A faster client is read later.
+    pub lines_per_second: u32,
+    /// Lines that it reads at once after a quiet time.
+    pub lines_burst: u32,
+    /// Bytes a second that the server reads of one client on average; 0 means any number.
+    pub bytes_per_second: u32,
+    /// Bytes that it reads at once after a quiet time.
+    pub bytes_burst: u32,
+    /// Bytes of the largest text that the server sends.
+    pub sent_text_bytes: u32,
 }
 
 /// See [`ServerFrame::Joined`].
@@ -187,10 +222,15 @@ pub struct Joined {
     pub after: Offset,
     /// Whether nothing is missing between the cursor of `join` and the messages that follow. True without a cursor.
     pub recovered: bool,
+    /// Where this log parted from the life before, if it went on from an earlier point of it: the last message that both have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Cursor>,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room, one entry each; of many, only as many as the server lists.
-    pub members: Vec<Member>,
+    /// The users in the room, one entry each, as the server last listed them: the newest may still be missing, and `presence` tells
+    /// them. Absent: not told, because there are too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
 }
 
 /// A user in a room.
@@ -212,6 +252,9 @@ pub struct Message {
     /// The sender's own number of it. Absent if it did not come through a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
+    /// The id that its sender gave it. Absent if it did not come through a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<PublishId>,
     /// When it was appended.
     pub at: Millis,
     /// What it says.
@@ -234,6 +277,8 @@ pub struct Ack {
     pub room: RoomName,
     /// The number that the client gave it.
     pub seq: Seq,
+    /// The life of the log that the offset belongs to.
+    pub epoch: Epoch,
     /// Its place in the log.
     pub offset: Offset,
     /// When it was appended.
@@ -247,6 +292,9 @@ pub struct Nack {
     pub room: RoomName,
     /// The number that the client gave it.
     pub seq: Seq,
+    /// The life of the log that does not have it. Absent if it was refused before the log was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
     /// Why, for programs: one of [`code`].
     pub code: String,
     /// Why, for people.
@@ -257,15 +305,33 @@ pub struct Nack {
     pub retry_after_ms: Option<u64>,
 }
 
-/// See [`ServerFrame::Presence`].
+/// See [`ServerFrame::Forgotten`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forgotten {
+    /// Which room.
+    pub room: RoomName,
+    /// The number that the client gave it.
+    pub seq: Seq,
+    /// The life of the log that no longer knows.
+    pub epoch: Epoch,
+}
+
+/// See [`ServerFrame::Presence`]. A list that is absent is not told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Presence {
     /// Which room.
     pub room: RoomName,
+    /// How many users are in the room now.
+    pub users: u32,
     /// Users whose first tab came.
-    pub joined: Vec<Member>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Vec<Member>>,
     /// Users whose last tab left.
-    pub left: Vec<Member>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Vec<Member>>,
+    /// All users, in place of every earlier list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
 }
 
 /// See [`ServerFrame::Signal`].
@@ -282,6 +348,8 @@ pub struct Signal {
 /// See [`ServerFrame::Page`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
+    /// From the request.
+    pub id: RequestId,
     /// Which room.
     pub room: RoomName,
     /// The life of the log that the offsets belong to.
@@ -290,6 +358,19 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// Whether there are older ones.
     pub more: bool,
+}
+
+/// See [`ServerFrame::Left`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// Which room.
+    pub room: RoomName,
+    /// Why the server ended the membership, for programs. Absent in the answer to `leave`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The same for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// See [`ServerFrame::Error`].
@@ -302,35 +383,45 @@ pub struct ErrorFrame {
     /// The room it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomName>,
-    /// The kind of the frame that was refused, like `join`.
+    /// The kind of the line that was refused, like `join`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub frame: Option<String>,
-    /// Present: the same frame may be sent again after this many milliseconds.
+    pub kind: Option<String>,
+    /// Of a refused `history`: its `id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<RequestId>,
+    /// Present: the same line may be sent again after this many milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 fields::read_by_fields! {
+    Hello { client: required, token: optional, name: optional }
+    Join { room: required, since: optional, history: optional }
+    Publish { room: required, seq: required, id: required, first: flag, body: required }
+    Withdraw { room: required, seq: required, id: required, first: flag }
+    History { id: required, room: required, before: required, limit: required }
     Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional, limits: required }
-    Joined { room: required, epoch: required, head: required, after: required, recovered: required, users: required, members: required }
-    Message { room: required, offset: required, from: required, seq: optional, at: required, body: required }
-    Ack { room: required, seq: required, offset: required, at: required }
-    Nack { room: required, seq: required, code: required, message: required, retry_after_ms: optional }
-    Presence { room: required, joined: required, left: required }
+    Joined { room: required, epoch: required, head: required, after: required, recovered: required, fork: optional, users: required, members: optional }
+    Message { room: required, offset: required, from: required, seq: optional, id: optional, at: required, body: required }
+    Ack { room: required, seq: required, epoch: required, offset: required, at: required }
+    Nack { room: required, seq: required, epoch: optional, code: required, message: required, retry_after_ms: optional }
+    Forgotten { room: required, seq: required, epoch: required }
+    Presence { room: required, users: required, joined: optional, left: optional, members: optional }
     Signal { room: required, from: required, body: required }
-    Page { room: required, epoch: required, messages: required, more: required }
-    ErrorFrame { code: required, message: required, room: optional, frame: optional, retry_after_ms: optional }
+    Page { id: required, room: required, epoch: required, messages: required, more: required }
+    Left { room: required, code: optional, message: optional }
+    ErrorFrame { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional }
     Cursor { epoch: required, offset: required }
     Author { sender: required, user: required }
     Member { user: required }
-    Limits { frame_bytes: required, frame_lines: required, body_bytes: required, rooms: required, in_flight: required, page: required }
+    Limits { text_bytes: required, text_lines: required, body_bytes: required, body_depth: required, rooms: required, in_flight: required, page: required, history: required, lines_per_second: required, lines_burst: required, bytes_per_second: required, bytes_burst: required, sent_text_bytes: required }
 }
 
 /// The codes in `nack` and `error`. A client treats one that it does not know by `retry_after_ms` alone.
 pub mod code {
     /// An earlier number is missing: the client sends again from the first that is not settled.
     pub const GAP: &str = "gap";
-    /// Too many frames a second.
+    /// Too many signals or requests for history a second.
     pub const RATE: &str = "rate";
     /// The server has too much to do.
     pub const BUSY: &str = "busy";
@@ -338,6 +429,10 @@ pub mod code {
     pub const UNAVAILABLE: &str = "unavailable";
     /// The body is over `limits.body_bytes`.
     pub const TOO_LARGE: &str = "too_large";
+    /// The body is nested deeper than `limits.body_depth`.
+    pub const TOO_DEEP: &str = "too_deep";
+    /// The name of the room breaks the server's rule.
+    pub const BAD_ROOM: &str = "bad_room";
     /// This user may not do this in this room.
     pub const FORBIDDEN: &str = "forbidden";
     /// The room does not exist and may not be made.
@@ -352,16 +447,19 @@ pub mod code {
     pub const NOT_JOINED: &str = "not_joined";
     /// The client withdrew the number.
     pub const WITHDRAWN: &str = "withdrawn";
-    /// The number was settled so long ago that the log no longer knows how.
-    pub const FORGOTTEN: &str = "forgotten";
+    /// The number belongs to another message of this key: nothing was appended and nothing withdrawn, and the number is not settled by
+    /// this answer. Two clients use one key.
+    pub const CONFLICT: &str = "conflict";
 
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 15] = [
         GAP,
         RATE,
         BUSY,
         UNAVAILABLE,
         TOO_LARGE,
+        TOO_DEEP,
+        BAD_ROOM,
         FORBIDDEN,
         NO_SUCH_ROOM,
         TOO_MANY_ROOMS,
@@ -369,6 +467,6 @@ pub mod code {
         ALREADY_JOINED,
         NOT_JOINED,
         WITHDRAWN,
-        FORGOTTEN,
+        CONFLICT,
     ];
 }

@@ -71,6 +71,70 @@ impl From<ClientKey> for String {
     }
 }
 
+/// An id of a message that is not 16 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a message is 16 lower-case hexadecimal digits")]
+pub struct PublishIdError;
+
+/// What makes a message itself: 64 random bits that its sender made with it. A number that comes with another id is another message,
+/// so two clients that share a key by mistake cannot take each other's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublishId(u64);
+
+impl PublishId {
+    /// An id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The 64 bits, for a log that stores them.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Reads 16 lower-case hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`PublishIdError`] for every other text.
+    pub fn parse(digits: &str) -> Result<Self, PublishIdError> {
+        let allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 16 || !digits.bytes().all(allowed) {
+            return Err(PublishIdError);
+        }
+        u64::from_str_radix(digits, 16).map(Self).map_err(|_| PublishIdError)
+    }
+}
+
+impl fmt::Display for PublishId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for PublishId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublishId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl serde::de::Visitor<'_> for Digits {
+            type Value = PublishId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the id of a message")
+            }
+            fn visit_str<E: serde::de::Error>(self, digits: &str) -> Result<PublishId, E> {
+                PublishId::parse(digits).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Digits)
+    }
+}
+
 /// A sender id or an epoch that is not 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]

@@ -1,4 +1,4 @@
-//! The two counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
+//! The counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// A number that the wire cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is out of range: a seq is 1 to {MAX_NUMBER}, an offset 0 to {MAX_NUMBER}")]
+#[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, an offset 0 to {MAX_NUMBER}")]
 pub struct NumberError(u64);
 
 /// The place of a message in its room's log: contiguous from 1; 0 is before the first.
@@ -21,6 +21,16 @@ pub struct Offset(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);
+
+/// The number of a request for history among those of one client that are open: its own choice, given back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// The first of a client.
+    pub const FIRST: Self = Self(1);
+}
 
 impl Offset {
     /// Before the first message.
@@ -92,6 +102,7 @@ macro_rules! number {
 number! {
     Offset from 0;
     Seq from 1;
+    RequestId from 1;
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl<'de> Fields<'de> {
         value.map_or(Ok(None), |value| parse(name, value))
     }
 
+    /// The next field, which is false when it is absent or null.
+    pub(crate) fn flag<E: Error>(&mut self) -> Result<bool, E> {
+        Ok(self.optional()?.unwrap_or(false))
+    }
+
     fn next(&mut self) -> (&'static str, Option<&'de RawValue>) {
         let index = self.taken;
         self.taken += 1;

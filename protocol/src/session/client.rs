@@ -23,13 +23,13 @@ mod timer;
 use std::{collections::VecDeque, time::Duration};
 
 pub use api::{
-    Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, Output, PageError, RoomEvent, Status,
-    StopReason, SuspendReason, Tag,
+    Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, LeftReason, Output, PageError,
+    PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
 };
 pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
-use crate::{ClientFrame, ClientKey, Cursor, Moment, RoomName, codec};
+use crate::{ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec};
 use history::{History, Request};
 use link::Link;
 use outbox::{Outbox, Progress};
@@ -167,6 +167,7 @@ impl ClientSession {
             Input::Visible | Input::Resume => self.awake(),
             Input::Suspend => self.suspend(),
             Input::Token(token) => self.token(token),
+            Input::Key(key) => self.key = key,
             Input::Connect => self.connect_by_hand(),
             Input::Stop => self.stop(StopReason::Asked),
             Input::Join { room, since, history } => {
@@ -178,7 +179,7 @@ impl ClientSession {
                 if self.rooms.is_wanted(&room) {
                     let effect = self.rooms.leave(&room);
                     self.apply(&room, effect);
-                    self.tell(&room, RoomEvent::Left);
+                    self.tell(&room, RoomEvent::Left(None));
                 }
             }
             Input::Publish { room, body, tag } => self.publish(room, body, tag),
@@ -229,7 +230,10 @@ impl ClientSession {
             let state = DeliveryState::Failed(FailReason::Stopped);
             return self.outputs.push_back(Output::Delivery { tag, state });
         }
-        let taken = self.outbox.push(room, body, tag, self.now, self.config.rooms);
+        let taken = {
+            let id = PublishId::from_random(self.random);
+            self.outbox.push(room, body, id, tag, self.now, self.config.rooms)
+        };
         let state = match taken {
             Ok(deadline) => {
                 self.timers.set_earlier(Timer::Expire, deadline);
@@ -320,17 +324,20 @@ impl ClientSession {
                 break;
             }
             progress.extend(further);
-            frames.extend(publish.map(ClientFrame::Publish));
+            frames.extend(publish);
         }
-        if frames.iter().any(|frame| matches!(frame, ClientFrame::Publish(_))) {
+        if frames
+            .iter()
+            .any(|frame| matches!(frame, ClientFrame::Publish(_) | ClientFrame::Withdraw(_)))
+        {
             // A number that is on the wire must never be given to another message, and what was settled before must be known to be: so
             // the server's memory of the last `in_flight` numbers covers all that a restored session sends again.
             self.changed |= self.config.keep;
             self.save_due = true;
         }
         self.save_if_due();
-        let bytes = TEXT_BYTES.min(limits.frame_bytes as usize);
-        for text in codec::pack(&frames, bytes, limits.frame_lines as usize) {
+        let bytes = TEXT_BYTES.min(limits.text_bytes as usize);
+        for text in codec::pack(&frames, bytes, limits.text_lines as usize) {
             self.outputs.push_back(Output::Transmit { generation, text });
         }
         self.report(progress);

@@ -25,10 +25,11 @@ use std::{
 
 pub use api::{AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, Subscription, SubscriptionId};
 pub use config::ServerConfig;
+pub use rate::Allowance;
 
 use crate::{
-    ClientFrame, ClientKey, Moment, RoomName, Seq, ServerFrame, close, codec,
-    message::{Ack, Author, ErrorFrame, Joined, Nack, Welcome, code},
+    ClientFrame, ClientKey, Epoch, Moment, RequestId, RoomName, Seq, ServerFrame, close, codec,
+    message::{Ack, Author, ErrorFrame, Forgotten, Joined, Left, Nack, Welcome, code},
 };
 use rate::Rate;
 use timer::{Timer, Timers};
@@ -118,8 +119,9 @@ impl ServerSession {
             Input::Identified(result) => self.identified(result),
             Input::Subscribed { id, result } => self.subscribed(id, result),
             Input::Appended { room, seq, outcome } => self.appended(room, seq, outcome),
-            Input::PageRead { room, result } => self.page_read(&room, result),
-            Input::Expelled { id } => self.expelled(id),
+            Input::PageRead { id, room, result } => self.page_read(id, &room, result),
+            Input::Expelled { id, reason } => self.expelled(id, reason),
+            Input::Counted { .. } => {}
             Input::Shutdown { retry_after } => {
                 self.close(close::SERVICE_RESTART, &close::retry_after_reason(retry_after));
             }
@@ -237,8 +239,9 @@ impl ServerSession {
             head: subscription.head,
             after: subscription.after,
             recovered: subscription.recovered,
+            fork: subscription.fork,
             users: subscription.users,
-            members: subscription.members,
+            members: None,
         }));
         for message in &subscription.messages {
             self.send_line(message.line());
@@ -250,49 +253,70 @@ impl ServerSession {
     fn appended(&mut self, room: RoomName, seq: Seq, outcome: AppendOutcome) {
         self.appends = self.appends.saturating_sub(1);
         match outcome {
-            AppendOutcome::Appended { offset, at } => self.send(&ServerFrame::Ack(Ack { room, seq, offset, at })),
-            AppendOutcome::Refused(refusal) => self.nack(room, seq, refusal),
-            AppendOutcome::Gap => self.nack(
+            AppendOutcome::Appended { epoch, offset, at } => self.send(&ServerFrame::Ack(Ack {
                 room,
                 seq,
+                epoch,
+                offset,
+                at,
+            })),
+            AppendOutcome::Forgotten { epoch } => self.send(&ServerFrame::Forgotten(Forgotten { room, seq, epoch })),
+            AppendOutcome::Refused { epoch, refusal } => self.nack(room, seq, epoch, refusal),
+            AppendOutcome::Conflict { epoch } => self.nack(
+                room,
+                seq,
+                Some(epoch),
+                Refusal::for_good(code::CONFLICT, "the number belongs to another message of this key"),
+            ),
+            AppendOutcome::Gap { epoch } => self.nack(
+                room,
+                seq,
+                Some(epoch),
                 // The message before it was refused for a time, and that is the time to wait.
                 Refusal::later(code::GAP, "an earlier message is missing", Duration::ZERO),
             ),
         }
     }
 
-    fn page_read(&mut self, room: &RoomName, result: Result<PageLines, Refusal>) {
+    fn page_read(&mut self, id: RequestId, room: &RoomName, result: Result<PageLines, Refusal>) {
         self.reads = self.reads.saturating_sub(1);
         match result {
-            Ok(page) => self.send_line(&codec::encode_page(room, &page.epoch, &page.messages, page.more)),
+            Ok(page) => self.send_line(&codec::encode_page(id, room, &page.epoch, &page.messages, page.more)),
             Err(refusal) => self.refuse("history", Some(room.clone()), refusal),
         }
     }
 
-    fn expelled(&mut self, id: SubscriptionId) {
+    fn expelled(&mut self, id: SubscriptionId, reason: Option<Refusal>) {
         let found = self.rooms.iter().find(|(_, membership)| membership.id == id);
         if let Some(room) = found.map(|(room, _)| room.clone()) {
             self.rooms.remove(&room);
-            self.send(&ServerFrame::Left { room });
+            let (code, message) = reason.map(|reason| (reason.code, reason.message)).unzip();
+            self.send(&ServerFrame::Left(Left {
+                room,
+                code: code.map(Into::into),
+                message: message.map(Into::into),
+            }));
         }
     }
 
-    fn nack(&mut self, room: RoomName, seq: Seq, refusal: Refusal) {
+    fn nack(&mut self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal) {
         self.send(&ServerFrame::Nack(Nack {
             room,
             seq,
+            epoch,
             code: refusal.code.into_owned(),
             message: refusal.message.into_owned(),
             retry_after_ms: refusal.retry_after.map(millis),
         }));
     }
 
-    fn refuse(&mut self, frame: &str, room: Option<RoomName>, refusal: Refusal) {
+    fn refuse(&mut self, kind: &str, room: Option<RoomName>, refusal: Refusal) {
         self.send(&ServerFrame::Error(ErrorFrame {
             code: refusal.code.into_owned(),
             message: refusal.message.into_owned(),
             room,
-            frame: Some(frame.to_owned()),
+            kind: Some(kind.to_owned()),
+            id: None,
             retry_after_ms: refusal.retry_after.map(millis),
         }));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Body, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
+    Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
     message::{Author, Member, Message, Millis},
 };
 
@@ -22,7 +22,7 @@ pub enum Input {
         /// From [`Output::Connect`].
         generation: Generation,
     },
-    /// A text frame came.
+    /// A WebSocket message with a text came.
     Received {
         /// From [`Output::Connect`].
         generation: Generation,
@@ -54,6 +54,8 @@ pub enum Input {
 
     /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none to be had now, which is retried with backoff.
     Token(Option<String>),
+    /// The answer to [`Output::KeyWanted`]: a key that nobody has used, from a cryptographic source.
+    Key(ClientKey),
 
     /// Connects now, without waiting: for the first time, from "try now", after a stop.
     Connect,
@@ -110,7 +112,7 @@ pub enum Output {
         /// To be given with everything that the connection does.
         generation: Generation,
     },
-    /// Send this text frame.
+    /// Send this text as one WebSocket message.
     Transmit {
         /// Which connection.
         generation: Generation,
@@ -129,6 +131,9 @@ pub enum Output {
     },
     /// Ask the application for a token and answer with [`Input::Token`].
     TokenWanted,
+    /// Another client uses the key of this one, as a copy of its kept outbox would: answer with [`Input::Key`]. Messages that were sent
+    /// and not answered have failed as [`FailReason::Unconfirmed`]; those that were not sent go out with the new key.
+    KeyWanted,
     /// If the outbox is kept across reloads: store [`snapshot`](super::ClientSession::snapshot) now, before the outputs that follow
     /// are carried out. What follows may use numbers that a restored session must not use again.
     Save,
@@ -242,12 +247,21 @@ pub enum RoomEvent {
         /// Whether this client sent it. Its `Acked` with this offset came before.
         own: bool,
     },
-    /// Users came or went. A user may be named again who is there already, or leave who is not.
+    /// Users came or went.
     Presence {
-        /// Users whose first tab came.
-        joined: Vec<Member>,
-        /// Users whose last tab left.
-        left: Vec<Member>,
+        /// How many users are in the room now.
+        users: u32,
+        /// Who.
+        change: PresenceChange,
+    },
+    /// The log went on from an earlier point: these messages of this client were acknowledged and are lost. Comes before the
+    /// [`Recovered`](Self::Recovered) or [`Reset`](Self::Reset) of the same join.
+    Lost {
+        /// The life of the log in which they were acknowledged.
+        epoch: Epoch,
+        /// Their places in it, ascending. Of very many, the newest: as many as
+        /// [`ClientConfig::acknowledged`](super::ClientConfig::acknowledged).
+        offsets: Vec<Offset>,
     },
     /// A member signalled.
     Signal {
@@ -256,8 +270,8 @@ pub enum RoomEvent {
         /// What.
         body: Body,
     },
-    /// No longer a member, after [`Input::Leave`] or by the server's decision.
-    Left,
+    /// No longer a member, after [`Input::Leave`] or by the server's decision, which may come with a reason.
+    Left(Option<LeftReason>),
     /// The server does not let this user be a member; the room is not joined.
     Refused {
         /// Why, for programs: see [`code`](crate::message::code).
@@ -265,6 +279,31 @@ pub enum RoomEvent {
         /// Why, for people.
         message: String,
     },
+}
+
+/// Who came and went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresenceChange {
+    /// The difference to what was told before. A user may be named again who is there already, or leave who is not.
+    Changed {
+        /// Users whose first tab came.
+        joined: Vec<Member>,
+        /// Users whose last tab left.
+        left: Vec<Member>,
+    },
+    /// All users, in place of what was told before.
+    List(Vec<Member>),
+    /// The server does not tell who: there are too many. What was told before is out of date.
+    Untold,
+}
+
+/// Why the server ended a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftReason {
+    /// For programs: see [`code`](crate::message::code).
+    pub code: String,
+    /// For people.
+    pub message: String,
 }
 
 /// The state of a room at the moment it was joined.
@@ -278,8 +317,8 @@ pub struct JoinedRoom {
     pub after: Offset,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room; of many, only as many as the server lists.
-    pub members: Vec<Member>,
+    /// The users in the room, as the server last listed them; `None` when there are too many to tell.
+    pub members: Option<Vec<Member>>,
 }
 
 /// How far a message got.
@@ -291,6 +330,8 @@ pub enum DeliveryState {
     Written,
     /// In the log, for all members to see.
     Acked {
+        /// The life of the log.
+        epoch: Epoch,
         /// Its place.
         offset: Offset,
         /// When it was appended, by the server's clock.
@@ -334,6 +375,8 @@ pub enum FailReason {
     /// The server refused it for good.
     #[error("{message}")]
     Refused {
+        /// The life of the log that does not have it; `None` if it was refused before the log was asked.
+        epoch: Option<Epoch>,
         /// Why, for programs: see [`code`](crate::message::code).
         code: String,
         /// Why, for people.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Output, PageError, RoomEvent, rooms::Effect,
-    timer::Timer,
+    ClientSession, DeliveryState, FailReason, Generation, HistoryPage, LeftReason, Output, PageError, PresenceChange,
+    RoomEvent, rooms::Effect, timer::Timer,
 };
 use crate::{
-    ClientFrame, Offset, RoomName, Seq, ServerFrame, codec,
-    message::{ErrorFrame, Millis, Nack, Page, Presence, Signal, code},
+    ClientFrame, Epoch, Offset, PublishId, RoomName, Seq, ServerFrame, codec,
+    message::{ErrorFrame, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal},
 };
 
 impl ClientSession {
@@ -45,31 +45,42 @@ impl ClientSession {
                 let Some(sender) = self.link.sender() else { return };
                 let room = message.room.clone();
                 let effect = self.rooms.message(message, &sender);
-                if let Effect::Tell(RoomEvent::Message { message, own: true }) = &effect {
-                    self.settle_own(message.seq, &message.room, message.offset, message.at);
+                if let Effect::Tell(RoomEvent::Message { message, own: true }) = &effect
+                    && let (Some(seq), Some(id), Some(cursor)) = (message.seq, message.id, self.rooms.cursor(&room))
+                {
+                    let (epoch, Message { offset, at, .. }) = (cursor.epoch.clone(), message);
+                    self.settle_own(&room, seq, Some(id), epoch, *offset, *at);
                 }
                 self.apply(&room, effect);
             }
             ServerFrame::Ack(ack) => {
                 self.answered();
                 self.outbox.answered(&ack.room);
-                self.settle_own(Some(ack.seq), &ack.room, ack.offset, ack.at);
+                self.settle_own(&ack.room, ack.seq, None, ack.epoch, ack.offset, ack.at);
             }
             ServerFrame::Nack(nack) => self.nack(nack),
-            ServerFrame::Presence(Presence { room, joined, left }) => {
-                if self.rooms.is_in(&room) {
-                    self.tell(&room, RoomEvent::Presence { joined, left });
-                }
+            ServerFrame::Forgotten(Forgotten { room, seq, .. }) => {
+                self.answered();
+                self.outbox.answered(&room);
+                let fate = DeliveryState::Failed(FailReason::Unconfirmed);
+                let progress = self.outbox.settle(&room, seq, None, fate);
+                self.change();
+                self.report(progress);
             }
+            ServerFrame::Presence(presence) => self.presence(presence),
             ServerFrame::Signal(Signal { room, from, body }) => {
                 if self.rooms.is_in(&room) {
                     self.tell(&room, RoomEvent::Signal { from, body });
                 }
             }
             ServerFrame::Page(page) => self.page(page),
-            ServerFrame::Left { room } => {
+            ServerFrame::Left(Left { room, code, message }) => {
                 self.answered();
-                let effect = self.rooms.left(&room);
+                let reason = code.map(|code| LeftReason {
+                    code,
+                    message: message.unwrap_or_default(),
+                });
+                let effect = self.rooms.left(&room, reason);
                 self.apply(&room, effect);
             }
             ServerFrame::Error(error) => self.error(error),
@@ -85,13 +96,41 @@ impl ClientSession {
 
     /// A message of this client is in the log. Its own copy may come before the `ack` and says the same: so a page hears `Acked` before
     /// it shows the message, and can replace its pending row by the offset.
-    fn settle_own(&mut self, seq: Option<Seq>, room: &RoomName, offset: Offset, at: Millis) {
-        if let Some(seq) = seq {
-            let fate = DeliveryState::Acked { offset, at };
-            let progress = self.outbox.settle(room, seq, fate);
-            self.change();
-            self.report(progress);
+    fn settle_own(
+        &mut self,
+        room: &RoomName,
+        seq: Seq,
+        id: Option<PublishId>,
+        epoch: Epoch,
+        offset: Offset,
+        at: Millis,
+    ) {
+        let fate = DeliveryState::Acked { epoch, offset, at };
+        let progress = self.outbox.settle(room, seq, id, fate);
+        self.change();
+        self.report(progress);
+    }
+
+    fn presence(&mut self, presence: Presence) {
+        let Presence {
+            room,
+            users,
+            joined,
+            left,
+            members,
+        } = presence;
+        if !self.rooms.is_in(&room) {
+            return;
         }
+        let change = match (members, joined, left) {
+            (Some(members), ..) => PresenceChange::List(members),
+            (None, None, None) => PresenceChange::Untold,
+            (None, joined, left) => PresenceChange::Changed {
+                joined: joined.unwrap_or_default(),
+                left: left.unwrap_or_default(),
+            },
+        };
+        self.tell(&room, RoomEvent::Presence { users, change });
     }
 
     fn nack(&mut self, nack: Nack) {
@@ -101,15 +140,13 @@ impl ClientSession {
             let until = self.until(pause);
             return self.outbox.send_again(&nack.room, nack.seq, until);
         }
-        let reason = if nack.code == code::FORGOTTEN {
-            FailReason::Unconfirmed
-        } else {
-            FailReason::Refused {
-                code: nack.code,
-                message: nack.message,
-            }
+        let reason = FailReason::Refused {
+            epoch: nack.epoch,
+            code: nack.code,
+            message: nack.message,
         };
-        let progress = self.outbox.settle(&nack.room, nack.seq, DeliveryState::Failed(reason));
+        let fate = DeliveryState::Failed(reason);
+        let progress = self.outbox.settle(&nack.room, nack.seq, None, fate);
         self.change();
         self.report(progress);
     }
@@ -128,7 +165,7 @@ impl ClientSession {
 
     fn error(&mut self, error: ErrorFrame) {
         let until = error.retry_after_ms.map(|pause| self.until(pause));
-        match (error.frame.as_deref(), error.room) {
+        match (error.kind.as_deref(), error.room) {
             (Some("join"), Some(room)) => {
                 self.answered();
                 let effect = self.rooms.refused(&room, error.code, error.message, until);

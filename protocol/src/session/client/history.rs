@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::Tag;
-use crate::{ClientFrame, Offset, RoomName};
+use crate::{ClientFrame, Offset, RequestId, RoomName, message};
 
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -43,11 +43,12 @@ impl History {
         let request = self.requests.front()?;
         self.sent = true;
         self.paused_until = None;
-        Some(ClientFrame::History {
+        Some(ClientFrame::History(message::History {
+            id: RequestId::FIRST,
             room: request.room.clone(),
             before: request.before,
             limit: request.limit,
-        })
+        }))
     }
 
     /// The request that an answer about this room belongs to.

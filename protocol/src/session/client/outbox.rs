@@ -18,8 +18,8 @@ use litemap::LiteMap;
 
 use super::{DeliveryState, FailReason, OutboxConfig, Tag};
 use crate::{
-    Body, RoomName, Seq,
-    message::{Limits, Publish},
+    Body, ClientFrame, PublishId, RoomName, Seq,
+    message::{Limits, Publish, Withdraw},
 };
 
 pub(super) use lane::{Entry, Lane};
@@ -97,6 +97,7 @@ impl Outbox {
         &mut self,
         room: RoomName,
         body: Body,
+        id: PublishId,
         tag: Tag,
         now: Duration,
         rooms: usize,
@@ -117,6 +118,7 @@ impl Outbox {
         let deadline = now + self.config.ttl;
         let entry = Entry {
             tag: Some(tag),
+            id,
             body: Some(body),
             deadline,
             settled: false,
@@ -130,7 +132,7 @@ impl Outbox {
     }
 
     /// The next message to send, and how it got further; none while as many are on the way as the window and the server allow.
-    pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<Publish>, Option<Progress>) {
+    pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientFrame>, Option<Progress>) {
         let in_flight = limits.in_flight.max(1);
         if self.on_way >= in_flight.min(self.window) {
             return (None, None);
@@ -153,19 +155,25 @@ impl Outbox {
             // A server that took larger ones has it, or nobody will.
             entry.body = None;
         }
-        let publish = Publish {
-            room: room.clone(),
-            seq: lane.first.plus(index as u64),
-            first: index == 0,
-            body: entry.body.clone(),
+        let (room, seq) = (room.clone(), lane.first.plus(index as u64));
+        let (id, first) = (entry.id, index == 0);
+        self.turn = Some(room.clone());
+        let line = match entry.body.clone() {
+            Some(body) => ClientFrame::Publish(Publish {
+                room,
+                seq,
+                id,
+                first,
+                body,
+            }),
+            None => ClientFrame::Withdraw(Withdraw { room, seq, id, first }),
         };
         let progress = entry.tag.map(|tag| (tag, DeliveryState::Written));
         lane.sent += 1;
         lane.ever = lane.ever.max(lane.sent);
         lane.on_way += 1;
         self.on_way += 1;
-        self.turn = Some(publish.room.clone());
-        (Some(publish), progress)
+        (Some(line), progress)
     }
 
     /// One of the publishes on the way was answered.
@@ -181,13 +189,22 @@ impl Outbox {
     }
 
     /// A number is settled, in the log or refused for good.
-    pub(super) fn settle(&mut self, room: &RoomName, seq: Seq, fate: DeliveryState) -> Option<Progress> {
+    pub(super) fn settle(
+        &mut self,
+        room: &RoomName,
+        seq: Seq,
+        id: Option<PublishId>,
+        fate: DeliveryState,
+    ) -> Option<Progress> {
         let lane = self.lanes.get_mut(room)?;
         let index = usize::try_from(seq.get().checked_sub(lane.first.get())?).ok()?;
         if index >= lane.ever || lane.entries[index].settled {
             return None;
         }
         let entry = &mut lane.entries[index];
+        if id.is_some_and(|id| id != entry.id) {
+            return None;
+        }
         entry.settled = true;
         self.bytes -= entry.bytes();
         let withdrawn = entry.body.take().is_none();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use litemap::LiteMap;
 
-use super::{JoinedRoom, RoomEvent};
+use super::{JoinedRoom, LeftReason, RoomEvent};
 use crate::{
     ClientFrame, Cursor, RoomName, SenderId,
     message::{Join, Joined, Message, code},
@@ -196,7 +196,7 @@ impl Rooms {
         Effect::Tell(RoomEvent::Message { message, own })
     }
 
-    pub(super) fn left(&mut self, name: &RoomName) -> Effect {
+    pub(super) fn left(&mut self, name: &RoomName, reason: Option<LeftReason>) -> Effect {
         let Some(room) = self.0.get_mut(name) else {
             return Effect::Nothing;
         };
@@ -211,7 +211,7 @@ impl Rooms {
             }
             State::Joining | State::In => {
                 self.0.remove(name);
-                Effect::Tell(RoomEvent::Left)
+                Effect::Tell(RoomEvent::Left(reason))
             }
             State::Out | State::Waiting(_) => Effect::Nothing,
         }

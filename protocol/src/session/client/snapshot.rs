@@ -9,7 +9,7 @@ use super::{
     outbox::{Entry, Outbox},
     rooms::Rooms,
 };
-use crate::{Body, ClientKey, Cursor, RoomName, Seq, message::fields::read_by_fields};
+use crate::{Body, ClientKey, Cursor, PublishId, RoomName, Seq, message::fields::read_by_fields};
 
 /// What a driver stores so that a session can go on after a reload: the key, the messages that are not acknowledged, the numbers that
 /// were used, and how far each joined room was read.
@@ -48,6 +48,9 @@ pub struct PendingMessage {
     /// The driver's number for it; absent if its failure was reported and only its number is still to be settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
+    /// What makes it itself. Absent in what versions stored that had no ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<PublishId>,
     /// What to say; absent if it is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
@@ -58,7 +61,7 @@ pub struct PendingMessage {
 read_by_fields! {
     Snapshot { key: required, next: required, rooms: required }
     RoomSnapshot { room: required, cursor: optional, first: required, sent: required, pending: required }
-    PendingMessage { tag: optional, body: optional, ttl_ms: required }
+    PendingMessage { tag: optional, id: optional, body: optional, ttl_ms: required }
 }
 
 pub(super) fn take(key: ClientKey, outbox: &Outbox, rooms: &Rooms, now: Duration) -> Snapshot {
@@ -91,9 +94,11 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     if room.pending.is_empty() {
         return;
     }
-    let entries = room.pending.into_iter().map(|message| {
+    let entries = room.pending.into_iter().zip(room.first.get()..).map(|(message, seq)| {
         let left = Duration::from_millis(message.ttl_ms).saturating_sub(elapsed);
-        Entry::restored(message.tag, message.body, now + left)
+        // Without an id any will do that is the same each time.
+        let id = message.id.unwrap_or(PublishId::from_random(seq));
+        Entry::restored(message.tag, id, message.body, now + left)
     });
     outbox.restore(room.room, room.first, room.sent, entries.collect());
 }
@@ -103,6 +108,7 @@ fn pending(entry: &Entry, now: Duration) -> PendingMessage {
     let left = entry.deadline.saturating_sub(now).as_nanos().div_ceil(1_000_000);
     PendingMessage {
         tag: entry.tag,
+        id: Some(entry.id),
         body: entry.body.clone(),
         ttl_ms: u64::try_from(left).unwrap_or(u64::MAX),
     }

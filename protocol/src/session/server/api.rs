@@ -3,10 +3,12 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    Body, ClientKey, Cursor, Epoch, Offset, RoomName, Seq, UserName,
-    codec::MessageLine,
-    message::{Author, Member, Millis},
+    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RequestId, RoomName, Seq, UserName,
+    codec::{MemberList, MessageLine},
+    message::{Author, Millis},
 };
+
+use super::Allowance;
 
 /// Tells one subscription of a session from an earlier one to the same room.
 pub type SubscriptionId = u64;
@@ -14,10 +16,16 @@ pub type SubscriptionId = u64;
 /// Everything that can happen to a server's session. The transport's end is not among them: drop the session and its memberships.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A text frame came.
+    /// A WebSocket message with a text came.
     Received {
         /// The whole text.
         text: String,
+    },
+    /// So many WebSocket messages and control frames came since the last of these inputs; give it before what came last. They count
+    /// against the bound on everything that a client sends, whatever is in them.
+    Counted {
+        /// How many.
+        frames: u32,
     },
     /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come. Harmless at any other time.
     Tick,
@@ -42,6 +50,8 @@ pub enum Input {
     /// The answer to [`Output::ReadPage`].
     PageRead {
         /// From the request.
+        id: RequestId,
+        /// From the request.
         room: RoomName,
         /// The messages.
         result: Result<PageLines, Refusal>,
@@ -50,6 +60,8 @@ pub enum Input {
     Expelled {
         /// From [`Output::Subscribe`].
         id: SubscriptionId,
+        /// Why, if the client is to be told; its `retry_after` is not.
+        reason: Option<Refusal>,
     },
     /// The server stops: closes with 1012 and asks the client to come back after this time, which the driver spreads.
     Shutdown {
@@ -61,15 +73,21 @@ pub enum Input {
 /// Everything that a server's session asks for. Carry the outputs out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send this text frame.
+    /// Send this text as one WebSocket message.
     Transmit(String),
+    /// The client has sent what it may for now: take nothing from the transport before this time, on the clock of
+    /// [`Moment::now`](crate::Moment::now) and at most a second ahead. Everything else goes on. Silence is not counted meanwhile.
+    Pause {
+        /// When to read again.
+        until: Duration,
+    },
     /// Find out who the user is, and answer with [`Input::Identified`] before the next [`Input::Received`]: stop reading meanwhile.
     Identify {
         /// The client's secret, from `hello`.
         client: ClientKey,
         /// Its token, from `hello` or `auth`.
         token: Option<String>,
-        /// The name it would like to show, from `hello`.
+        /// The name it would like to show, from `hello`, also with a newer token.
         name: Option<UserName>,
     },
     /// Append to the room's log, in the order of these outputs. Any number may be on the way. Each gets one [`Input::Appended`]: for a
@@ -81,6 +99,8 @@ pub enum Output {
         client: ClientKey,
         /// Which of the client's messages in the room.
         seq: Seq,
+        /// What makes it itself. A log that has the number with another id answers [`AppendOutcome::Conflict`].
+        id: PublishId,
         /// Whether all earlier numbers are settled. The log takes the number after the last that it settled, which is 0 for a client
         /// that it does not know; if `first`, it takes any that is greater. Another greater one is [`AppendOutcome::Gap`].
         first: bool,
@@ -118,8 +138,10 @@ pub enum Output {
         /// Which room.
         room: RoomName,
     },
-    /// Read the newest messages before an offset and answer with [`Input::PageRead`], in the order of these outputs.
+    /// Read the newest messages before an offset and answer with [`Input::PageRead`], in any order.
     ReadPage {
+        /// To be given in the answer.
+        id: RequestId,
         /// Which room.
         room: RoomName,
         /// The offset after the last message wanted.
@@ -146,12 +168,15 @@ pub enum Output {
 }
 
 /// Who the user is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The name to show.
     pub user: UserName,
     /// How long the token is good for; after that the session closes with 4401.
     pub expires: Option<Duration>,
+    /// What an earlier connection of this client had left of its rate ([`ServerSession::allowance`](super::ServerSession::allowance)),
+    /// and how long ago it ended. Without it the client begins with full buckets.
+    pub allowance: Option<(Allowance, Duration)>,
 }
 
 /// Why a user is not let in: closes the connection.
@@ -175,10 +200,12 @@ pub struct Subscription {
     pub after: Offset,
     /// Whether nothing is missing between `since` and `messages`; true without `since`.
     pub recovered: bool,
+    /// Where this log parted from the life before, if it went on from an earlier point of it.
+    pub fork: Option<Cursor>,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room; of many, only as many as the server wants to list.
-    pub members: Vec<Member>,
+    /// The users in the room as they were last listed; `None` when there are too many to tell.
+    pub members: Option<MemberList>,
     /// The messages from `after + 1` on, encoded: all up to `head`, or some, or none. What is missing is the driver's to send after
     /// [`Output::Live`], before the live lines: so a long backlog can be read page by page, as fast as the client takes it.
     pub messages: Vec<MessageLine>,
@@ -189,15 +216,35 @@ pub struct Subscription {
 pub enum AppendOutcome {
     /// It is in the log, from now or from before.
     Appended {
+        /// The life of the log.
+        epoch: Epoch,
         /// Its place.
         offset: Offset,
         /// When it was appended.
         at: Millis,
     },
     /// It is not. Without `retry_after` its number is settled with this refusal; with it the number is still free.
-    Refused(Refusal),
+    Refused {
+        /// The life of the log; `None` if the log could not be asked.
+        epoch: Option<Epoch>,
+        /// Why.
+        refusal: Refusal,
+    },
     /// Its number is not the next one: an earlier one is missing.
-    Gap,
+    Gap {
+        /// The life of the log.
+        epoch: Epoch,
+    },
+    /// Its number belongs to a message with another id. Nothing changed.
+    Conflict {
+        /// The life of the log.
+        epoch: Epoch,
+    },
+    /// Its number was settled so long ago that the log no longer knows how.
+    Forgotten {
+        /// The life of the log.
+        epoch: Epoch,
+    },
 }
 
 /// Why something was refused.

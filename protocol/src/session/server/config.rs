@@ -31,12 +31,19 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             limits: Limits {
-                frame_bytes: 256 << 10,
-                frame_lines: 1_024,
+                text_bytes: 256 << 10,
+                text_lines: 1_024,
                 body_bytes: 64 << 10,
+                body_depth: 64,
                 rooms: 64,
                 in_flight: 128,
                 page: 100,
+                history: 4,
+                lines_per_second: 500,
+                lines_burst: 1_000,
+                bytes_per_second: 1 << 20,
+                bytes_burst: 2 << 20,
+                sent_text_bytes: 256 << 10,
             },
             hello_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(25),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Membership, Output, Refusal, ServerSession, State, rate::Verdict, timer::Timer};
 use crate::{
-    Body, ClientFrame, Offset, RoomName, ServerFrame, close,
+    Body, ClientFrame, PublishId, RoomName, Seq, ServerFrame, close,
     codec::{self, TextLimits},
-    message::{Hello, Join, Publish, code},
+    message::{Hello, History, Join, Left, Publish, Withdraw, code},
 };
 
 /// How soon something that found the engine busy may come again.
@@ -18,8 +18,8 @@ impl ServerSession {
             self.listen();
         }
         let limits = TextLimits {
-            bytes: self.config.limits.frame_bytes as usize,
-            lines: self.config.limits.frame_lines as usize,
+            bytes: self.config.limits.text_bytes as usize,
+            lines: self.config.limits.text_lines as usize,
         };
         let frames = match codec::decode::<ClientFrame>(text, limits) {
             Ok(frames) => frames,
@@ -55,9 +55,28 @@ impl ServerSession {
             (_, ClientFrame::Hello(_)) => self.close(close::BAD_FRAME, "hello came twice"),
             (_, ClientFrame::Join(join)) => self.join(join),
             (_, ClientFrame::Leave { room }) => self.leave(room),
-            (_, ClientFrame::Publish(publish)) => self.publish(publish),
+            (_, ClientFrame::Publish(publish)) => {
+                let Publish {
+                    room,
+                    seq,
+                    id,
+                    first,
+                    body,
+                } = publish;
+                let content = if self.fits(&body) {
+                    Ok(body)
+                } else {
+                    let message = "the message is larger than this server takes";
+                    Err(Refusal::for_good(code::TOO_LARGE, message))
+                };
+                self.append(room, seq, id, first, content);
+            }
+            (_, ClientFrame::Withdraw(Withdraw { room, seq, id, first })) => {
+                let refusal = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
+                self.append(room, seq, id, first, Err(refusal));
+            }
             (_, ClientFrame::Signal { room, body }) => self.signal(room, body),
-            (_, ClientFrame::History { room, before, limit }) => self.history(room, before, limit),
+            (_, ClientFrame::History(history)) => self.history(history),
             (_, ClientFrame::Auth { token }) => self.auth(token),
             (_, ClientFrame::Ping {}) => self.send(&ServerFrame::Pong {}),
             (_, ClientFrame::Pong {}) => {}
@@ -70,9 +89,10 @@ impl ServerSession {
         match (&self.state, frame) {
             (State::Silent, frame) => self.frame(frame),
             (_, ClientFrame::Join(join)) => self.refuse("join", Some(join.room), refusal),
-            (_, ClientFrame::Publish(publish)) => self.nack(publish.room, publish.seq, refusal),
+            (_, ClientFrame::Publish(publish)) => self.nack(publish.room, publish.seq, None, refusal),
+            (_, ClientFrame::Withdraw(withdraw)) => self.nack(withdraw.room, withdraw.seq, None, refusal),
             (_, ClientFrame::Signal { room, .. }) => self.refuse("signal", Some(room), refusal),
-            (_, ClientFrame::History { room, .. }) => self.refuse("history", Some(room), refusal),
+            (_, ClientFrame::History(history)) => self.refuse("history", Some(history.room), refusal),
             (_, frame) => self.frame(frame),
         }
     }
@@ -123,32 +143,28 @@ impl ServerSession {
         if let Some(Membership { id, .. }) = self.rooms.remove(&room) {
             self.outputs.push_back(Output::Unsubscribe { id, room: room.clone() });
         }
-        self.send(&ServerFrame::Left { room });
+        self.send(&ServerFrame::Left(Left {
+            room,
+            code: None,
+            message: None,
+        }));
     }
 
-    fn publish(&mut self, publish: Publish) {
-        let Publish { room, seq, first, body } = publish;
+    fn append(&mut self, room: RoomName, seq: Seq, id: PublishId, first: bool, content: Result<Body, Refusal>) {
         let State::Open { client, author } = &self.state else {
             return;
         };
         let (client, from) = (*client, author.clone());
         if self.appends >= self.config.limits.in_flight {
             let refusal = Refusal::later(code::BUSY, "too many messages are on the way", BUSY_PAUSE);
-            return self.nack(room, seq, refusal);
+            return self.nack(room, seq, None, refusal);
         }
         self.appends += 1;
-        let content = match body {
-            Some(body) if self.fits(&body) => Ok(body),
-            Some(_) => Err(Refusal::for_good(
-                code::TOO_LARGE,
-                "the message is larger than this server takes",
-            )),
-            None => Err(Refusal::for_good(code::WITHDRAWN, "the client withdrew the message")),
-        };
         self.outputs.push_back(Output::Append {
             room,
             client,
             seq,
+            id,
             first,
             from,
             content,
@@ -169,14 +185,25 @@ impl ServerSession {
         }
     }
 
-    fn history(&mut self, room: RoomName, before: Offset, limit: u32) {
+    fn history(&mut self, history: History) {
+        let History {
+            id,
+            room,
+            before,
+            limit,
+        } = history;
         if self.reads >= self.config.reads {
             let refusal = Refusal::later(code::BUSY, "too many pages are being read", BUSY_PAUSE);
             return self.refuse("history", Some(room), refusal);
         }
         self.reads += 1;
         let limit = limit.min(self.config.limits.page);
-        self.outputs.push_back(Output::ReadPage { room, before, limit });
+        self.outputs.push_back(Output::ReadPage {
+            id,
+            room,
+            before,
+            limit,
+        });
     }
 
     fn fits(&self, body: &Body) -> bool {

@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use super::ServerConfig;
 
+/// What a client had left of its rate when its connection ended, to go on from with its next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowance {
+    pub(super) lines: f64,
+    pub(super) bytes: f64,
+    pub(super) received: f64,
+}
+
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: f64,

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::super::Tag;
-use crate::{Body, Seq};
+use crate::{Body, PublishId, Seq};
 
 /// The messages of one room.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(in super::super) struct Lane {
 pub(in super::super) struct Entry {
     /// Absent once its last state was told.
     pub(in super::super) tag: Option<Tag>,
+    pub(in super::super) id: PublishId,
     /// Absent once it is withdrawn or settled.
     pub(in super::super) body: Option<Body>,
     pub(in super::super) deadline: Duration,
@@ -61,9 +62,10 @@ impl Lane {
 }
 
 impl Entry {
-    pub(in super::super) fn restored(tag: Option<Tag>, body: Option<Body>, deadline: Duration) -> Self {
+    pub(in super::super) fn restored(tag: Option<Tag>, id: PublishId, body: Option<Body>, deadline: Duration) -> Self {
         Self {
             tag,
+            id,
             body,
             deadline,
             settled: false,
