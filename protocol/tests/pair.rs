@@ -156,7 +156,7 @@ fn a_reload_loses_nothing_that_was_stored() {
             world.publish(0, &room("a"));
         }
         world.advance(ms(if crash { 400 } else { 45 }));
-        world.reload(0, crash);
+        world.reload(0, crash, secs(0), 0);
         settle(&mut world);
         all_acked(&world);
         assert_eq!(world.log.head(&room("a")).get(), 20, "crash: {crash}");

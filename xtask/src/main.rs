@@ -4,6 +4,7 @@
 //! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
 //! - [`soak`]: random faults against the session, for as long as one likes;
+//! - [`mutants`]: faults in the code itself, one at a time, each of which a test must notice;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
@@ -12,6 +13,7 @@
 mod bench;
 mod browsers;
 mod conformance;
+mod mutants;
 mod page;
 mod run;
 mod serve;
@@ -44,6 +46,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Run the session's promises against many more random faults than `test` does
     Soak(soak::SoakArgs),
+    /// Plant faults in the code that keeps the promises and show those that no test notices
+    Mutants(mutants::MutantsArgs),
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
 }
@@ -67,6 +71,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -46,6 +46,16 @@ impl Tool {
         })
     }
 
+    /// Plants faults in code and runs its tests.
+    pub(crate) fn cargo_mutants() -> anyhow::Result<Self> {
+        Ok(Self {
+            package: "cargo-mutants",
+            program: "cargo-mutants",
+            version: pinned("cargo-mutants")?,
+            takes: "about 2 minutes",
+        })
+    }
+
     /// The version on the PATH, if there is one.
     pub(crate) fn found(&self) -> Option<String> {
         let printed = run::output(self.program, &["--version"])?;

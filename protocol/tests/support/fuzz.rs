@@ -1,6 +1,6 @@
 //! What the fuzz targets do with bytes; `tests/corpus.rs` does the same with the corpus in every ordinary run.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use talkback_protocol::{
     ClientFrame, ClientKey, Moment, ServerFrame, UserName,
@@ -34,7 +34,8 @@ pub fn operations(data: &[u8]) {
     };
     let mut ops = Op::list(data);
     ops.truncate(MAX_OPERATIONS);
-    assert_eq!(run(u64::from_le_bytes(*seed), &ops, false), Ok(()), "{ops:?}");
+    let result = run(u64::from_le_bytes(*seed), &ops, false, &mut BTreeMap::new());
+    assert_eq!(result, Ok(()), "{ops:?}");
 }
 
 fn comes_back_the_same<F: Frame + PartialEq + std::fmt::Debug>(text: &str) {
@@ -76,7 +77,7 @@ fn to_a_client(text: &str) {
     }
 }
 
-const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"frame_bytes":1000,"frame_lines":10,"body_bytes":100,"rooms":4,"in_flight":3,"page":10}}}"#;
+const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":8,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":0,"lines_burst":0,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":1000}}}"#;
 
 fn to_a_server(text: &str) {
     let mut session = server::ServerSession::new(Arc::new(server::ServerConfig::default()), Duration::ZERO);
@@ -87,7 +88,11 @@ fn to_a_server(text: &str) {
         while let Some(output) = session.poll_output() {
             if let server::Output::Identify { .. } = output {
                 let user = UserName::parse("ann").unwrap();
-                let identity = server::Identity { user, expires: None };
+                let identity = server::Identity {
+                    user,
+                    expires: None,
+                    allowance: None,
+                };
                 session.handle(moment(), server::Input::Identified(Ok(identity)));
             }
         }

@@ -1,8 +1,11 @@
 //! What must hold of messages when they fail, and of everything in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use talkback_protocol::session::client::{DeliveryState, FailReason, Status, StopReason, Tag};
+use talkback_protocol::{
+    message::code,
+    session::client::{DeliveryState, FailReason, Status, StopReason, Tag},
+};
 
 use super::{
     peer::Sent,
@@ -18,10 +21,16 @@ impl World {
         let stopped = matches!(state.session.status(), Status::Stopped(StopReason::Asked));
         let fair = match reason {
             FailReason::Expired => age >= TTL,
-            FailReason::Unconfirmed => stopped || age >= TTL * 2 || state.crashed,
+            FailReason::Unconfirmed => stopped || age >= TTL * 2 || state.crashed || state.in_conflict,
             FailReason::Stopped => stopped,
             FailReason::OutboxFull => true,
-            FailReason::TooLarge { .. } | FailReason::TooManyRooms | FailReason::Refused { .. } => false,
+            FailReason::TooLarge { .. } => self.small_bodies,
+            FailReason::Refused { code, .. } => match code.as_str() {
+                code::FORBIDDEN => self.denied,
+                code::TOO_LARGE => self.small_bodies,
+                _ => false,
+            },
+            _ => false,
         };
         if !fair {
             self.violation(format!("peer {peer}: {tag} failed with {reason:?} after {age:?}"));
@@ -31,7 +40,7 @@ impl World {
     /// Messages that have time enough to be acknowledged, if nothing bad happens any more.
     pub fn still_possible(&self) -> Vec<(usize, Tag)> {
         let mut due = Vec::new();
-        for peer in self.peers.iter().filter(|peer| !peer.crashed) {
+        for peer in self.peers.iter().filter(|peer| !peer.crashed && !peer.in_conflict) {
             for (tag, sent) in &peer.sent {
                 let ended = sent.last.as_ref().is_some_and(DeliveryState::is_final);
                 if !ended && self.now - sent.at + secs(45) < TTL {
@@ -44,8 +53,13 @@ impl World {
 
     pub fn check_acked(&mut self, peer: usize, tag: Tag) {
         let sent = &self.peers[peer].sent[&tag];
-        let full = matches!(sent.last, Some(DeliveryState::Failed(FailReason::OutboxFull)));
-        if !full && !matches!(sent.last, Some(DeliveryState::Acked { .. })) {
+        let refused = matches!(
+            sent.last,
+            Some(DeliveryState::Failed(
+                FailReason::OutboxFull | FailReason::TooLarge { .. } | FailReason::Refused { .. }
+            ))
+        );
+        if !refused && !matches!(sent.last, Some(DeliveryState::Acked { .. })) {
             let text = format!("peer {peer}: {tag} was not acked although nothing bad happened: {sent:?}");
             self.violation(text);
         }
@@ -55,16 +69,25 @@ impl World {
     pub fn check_end(&mut self) {
         let mut problems = Vec::new();
         for ((room, epoch), log) in &self.log.truth {
-            let mut seen = std::collections::BTreeSet::new();
-            let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+            let mut ids = BTreeSet::new();
+            let mut newest: BTreeMap<_, u64> = BTreeMap::new();
             for message in log {
                 let text: String = message.body.read().unwrap();
-                let (peer, tag) = text.split_once('-').unwrap();
+                let mut parts = text.split('-');
+                let (peer, tag) = (parts.next().unwrap().to_owned(), parts.next().unwrap());
                 let tag: u64 = tag.parse().unwrap();
-                if !seen.insert(text.clone()) {
-                    problems.push(format!("{text} is twice in {room} of {epoch}"));
+                let times = seen.entry(text.clone()).or_default();
+                *times += 1;
+                // A message that pages with different keys held is in the log for each of them.
+                if *times > 1 + self.copies.get(&text).copied().unwrap_or_default() {
+                    problems.push(format!("{text} is {times} times in {room} of {epoch}"));
                 }
-                if newest.insert(peer.to_owned(), tag).is_some_and(|before| before > tag) {
+                if !ids.insert((message.from.sender.clone(), message.id)) {
+                    problems.push(format!("{text} is twice under one key in {room} of {epoch}"));
+                }
+                let before = newest.insert((message.from.sender.clone(), peer), tag);
+                if before.is_some_and(|before| before > tag) {
                     problems.push(format!("{text} is out of order in {room} of {epoch}"));
                 }
             }
@@ -78,6 +101,10 @@ impl World {
                 let unsent = sent.crashed && sent.last == Some(DeliveryState::Queued);
                 for ((room, epoch), log) in &self.log.truth {
                     // The model's epochs count up, so their order is that of time.
+                    let text: String = sent.body.read().unwrap();
+                    if self.copies.contains_key(&text) {
+                        continue;
+                    }
                     let never = unsent || sent.never_since.as_ref().is_some_and(|since| epoch >= since);
                     if never && *room == sent.room && log.iter().any(|message| message.body == sent.body) {
                         problems.push(format!("peer {}: {tag} is in {room} of {epoch}: {sent:?}", peer.index));
@@ -100,8 +127,17 @@ impl World {
             {
                 return false;
             }
-            for (room, view) in self.peers[peer].views.iter().filter(|(_, view)| view.wanted) {
+            let wanted = self.peers[peer].views.iter().filter(|(_, view)| view.wanted);
+            let wanted: Vec<_> = wanted.map(|(room, _)| room.clone()).collect();
+            for room in &wanted {
                 let (epoch, head) = (self.log.epoch(room), self.log.head(room));
+                let users = self.users(room);
+                let view = &self.peers[peer].views[room];
+                let count = usize::try_from(view.users).unwrap();
+                let is_known = view.roster.as_ref().is_none_or(|roster| *roster == users);
+                if count != users.len() || !is_known {
+                    return false;
+                }
                 if !view.joined || view.epoch.as_ref() != Some(&epoch) || view.last != head {
                     return false;
                 }

@@ -1,12 +1,17 @@
 //! Lists of operations, made from bytes, so that a seed and a fuzzer can write them.
 
-use talkback_protocol::session::client::Input;
+use std::{collections::BTreeMap, time::Duration};
+
+use talkback_protocol::{Body, session::client::Input};
 
 use super::{Random, TTL, World, ms, room, secs};
 
-const PEERS: usize = 3;
+const PEERS: usize = 4;
+/// How many tabs may be duplicated.
+const COPIES: usize = 2;
+const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Something that happens to the world.
+/// Something that happens to the world. Peers are counted around, so that those that were added have their share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Wait {
@@ -16,6 +21,11 @@ pub enum Op {
         peer: usize,
         room: usize,
         count: u8,
+    },
+    PublishLarge {
+        peer: usize,
+        room: usize,
+        padding: u8,
     },
     Join {
         peer: usize,
@@ -29,6 +39,7 @@ pub enum Op {
     History {
         peer: usize,
         room: usize,
+        count: u8,
     },
     Signal {
         peer: usize,
@@ -47,15 +58,25 @@ pub enum Op {
     },
     HealLink,
     Restart {
-        lose: bool,
         graceful: bool,
+        loss: Loss,
     },
+    Store,
     Trim {
         keep: u8,
     },
     Forget,
     Busy {
         milliseconds: u64,
+    },
+    Deny {
+        on: bool,
+    },
+    SmallBodies {
+        on: bool,
+    },
+    Flood {
+        peer: usize,
     },
     Sleep {
         peer: usize,
@@ -64,6 +85,10 @@ pub enum Op {
     Throttle {
         peer: usize,
         on: bool,
+    },
+    SetClockBack {
+        peer: usize,
+        milliseconds: u64,
     },
     Suspend {
         peer: usize,
@@ -83,6 +108,11 @@ pub enum Op {
     Reload {
         peer: usize,
         crash: bool,
+        away: u64,
+        back: usize,
+    },
+    Duplicate {
+        peer: usize,
     },
     TooSlow {
         peer: usize,
@@ -90,6 +120,8 @@ pub enum Op {
     Expel {
         peer: usize,
         room: usize,
+        told: bool,
+        leave: bool,
     },
     Connect {
         peer: usize,
@@ -103,6 +135,15 @@ pub enum Op {
     },
 }
 
+/// What a restart does to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Nothing,
+    /// The log goes on from where it was stored.
+    Newest,
+    Everything,
+}
+
 impl Op {
     /// Every three bytes are an operation.
     pub fn list(data: &[u8]) -> Vec<Self> {
@@ -112,74 +153,85 @@ impl Op {
     }
 
     fn read(kind: u8, a: u8, b: u8) -> Self {
-        let peer = usize::from(a) % PEERS;
-        let room = usize::from(a / 8) % 2;
-        match kind % 64 {
-            0..=9 => Self::Wait {
+        let peer = usize::from(a % 8);
+        let room = usize::from(a / 8) % ROOMS.len();
+        let even = b.is_multiple_of(2);
+        match kind % 96 {
+            0..=13 => Self::Wait {
                 milliseconds: u64::from(a) * 4,
             },
-            10..=13 => Self::Wait {
+            14..=19 => Self::Wait {
                 milliseconds: u64::from(a) * 200,
             },
-            14..=29 => Self::Publish {
+            20..=38 => Self::Publish {
                 peer,
                 room,
                 count: b % 12 + 1,
             },
-            30..=32 => Self::Join {
+            39..=42 => Self::PublishLarge { peer, room, padding: b },
+            43..=47 => Self::Join { peer, room, keep: even },
+            48 => Self::Leave { peer, room },
+            49..=50 => Self::History {
                 peer,
                 room,
-                keep: b.is_multiple_of(2),
+                count: b % 6 + 1,
             },
-            33 => Self::Leave { peer, room },
-            34 => Self::History { peer, room },
-            35 => Self::Signal { peer, room },
-            36..=39 => Self::Cut {
-                peer,
-                told: b.is_multiple_of(2),
-            },
-            40 => Self::CutAll,
-            41 => Self::Link {
+            51 => Self::Signal { peer, room },
+            52..=56 => Self::Cut { peer, told: even },
+            57 => Self::CutAll,
+            58 => Self::Link {
                 delay: b,
                 refuse: a & 1 != 0,
                 black_hole: a & 6 == 6,
                 close_at_once: a & 24 == 24,
             },
-            42..=43 => Self::HealLink,
-            44..=45 => Self::Restart {
-                lose: a.is_multiple_of(2),
-                graceful: b.is_multiple_of(2),
+            59..=61 => Self::HealLink,
+            62..=64 => Self::Restart {
+                graceful: even,
+                loss: [Loss::Nothing, Loss::Newest, Loss::Everything][usize::from(a) % 3],
             },
-            46 => Self::Trim { keep: b % 16 },
-            47 if b < 64 => Self::Forget,
-            47 => Self::Sloppy {
-                on: b.is_multiple_of(2),
-            },
-            48..=49 => Self::Busy {
+            65..=67 => Self::Store,
+            68 => Self::Trim { keep: b % 16 },
+            69 => Self::Forget,
+            70..=71 => Self::Busy {
                 milliseconds: u64::from(b) * 8,
             },
-            50 => Self::Sleep {
+            72 => Self::Deny { on: true },
+            73 => Self::Deny { on: false },
+            74 => Self::SmallBodies { on: even },
+            75 => Self::Flood { peer },
+            76 => Self::Sleep {
                 peer,
                 seconds: u64::from(b),
             },
-            51 => Self::Throttle {
+            77 => Self::Throttle { peer, on: even },
+            78 if even => Self::SetClockBack {
                 peer,
-                on: b.is_multiple_of(2),
+                milliseconds: u64::from(b) * 10,
             },
-            52 => Self::Suspend { peer },
-            53 => Self::Resume { peer },
-            54 => Self::Offline { peer },
-            55 => Self::Online { peer },
-            56 => Self::Visible { peer },
-            57..=58 => Self::Reload {
+            78 => Self::Sloppy { on: b % 4 == 1 },
+            79 => Self::Suspend { peer },
+            80 => Self::Resume { peer },
+            81 => Self::Offline { peer },
+            82 => Self::Online { peer },
+            83 => Self::Visible { peer },
+            84..=86 => Self::Reload {
                 peer,
-                crash: b.is_multiple_of(2),
+                crash: even,
+                away: if b % 8 < 2 { u64::from(b) } else { 0 },
+                back: if b % 8 == 3 { usize::from(a / 64) + 1 } else { 0 },
             },
-            59 => Self::TooSlow { peer },
-            60 => Self::Expel { peer, room },
-            61 => Self::Connect { peer },
-            62 => Self::NewTokens,
-            _ if b < 64 => Self::Stop { peer },
+            87..=88 => Self::Duplicate { peer },
+            89 => Self::TooSlow { peer },
+            90..=91 => Self::Expel {
+                peer,
+                room,
+                told: even,
+                leave: b % 4 < 2,
+            },
+            92 => Self::Connect { peer },
+            93 => Self::NewTokens,
+            94 if b < 64 => Self::Stop { peer },
             _ => Self::Wait {
                 milliseconds: u64::from(b) * 50,
             },
@@ -187,24 +239,32 @@ impl Op {
     }
 }
 
-/// Lets operations happen, then lets everything work again, and says which promise was broken.
-pub fn run(seed: u64, ops: &[Op], verbose: bool) -> Result<(), String> {
+/// Lets operations happen, then lets everything work again, and says which promise was broken. Adds to `counts` what happened how often.
+pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
     let mut world = World::new(seed, PEERS);
     world.verbose = verbose;
+    let result = run_in(&mut world, ops);
+    for (what, count) in world.counts {
+        *counts.entry(what).or_default() += count;
+    }
+    result
+}
+
+fn run_in(world: &mut World, ops: &[Op]) -> Result<(), String> {
     for peer in 0..PEERS {
         world.peer_input(peer, Input::Connect);
         world.join(peer, &room("a"), true, 5);
     }
     for op in ops {
         world.note(|| format!("op {op:?}"));
-        apply(&mut world, *op);
+        apply(world, *op);
         if let Some(first) = world.violations.first() {
             return Err(first.clone());
         }
     }
-    heal(&mut world);
+    heal(world);
     // One more in each room shows that the way is free, and uncovers a loss that no later message would.
-    let last: Vec<_> = ["a", "b"].map(|name| world.publish(0, &room(name))).into();
+    let last: Vec<_> = ROOMS.map(|name| world.publish(0, &room(name))).into();
     let due = world.still_possible();
     let settled = world.advance_until(TTL * 3 + secs(400), World::is_settled);
     world.check_end();
@@ -231,12 +291,21 @@ fn heal(world: &mut World) {
     world.advance(wake.saturating_sub(world.now));
     world.engine_busy_until = world.now;
     world.sloppy = false;
+    world.deny = false;
     good_link(world);
-    for peer in 0..PEERS {
+    for peer in 0..world.peers.len() {
         world.peers[peer].throttled = false;
+        world.peers[peer].clock_behind = Duration::ZERO;
         world.peer_input(peer, Input::Online);
         world.peer_input(peer, Input::Resume);
         world.peer_input(peer, Input::Connect);
+        // An application asks again for what it was refused.
+        let ended = world.peers[peer].views.iter().filter(|(_, view)| view.ended);
+        let ended: Vec<_> = ended.map(|(room, _)| room.clone()).collect();
+        for room in ended {
+            world.count("a client joined again after its membership had ended");
+            world.join(peer, &room, true, 5);
+        }
     }
 }
 
@@ -248,10 +317,22 @@ fn good_link(world: &mut World) {
 }
 
 fn apply(world: &mut World, op: Op) {
-    let name = |index: usize| room(["a", "b"][index]);
+    let name = |index: usize| room(ROOMS[index]);
+    let peers = world.peers.len();
+    let awake = |world: &World, peer: usize| {
+        let peer = peer % peers;
+        // What an application does needs a machine that is awake.
+        world.peers[peer].sleeps_until(world.now).is_none().then_some(peer)
+    };
+    let input = |world: &mut World, peer: usize, input: Input| {
+        if let Some(peer) = awake(world, peer) {
+            world.peer_input(peer, input);
+        }
+    };
+    let conn = |world: &World, peer: usize| world.peers[peer % peers].conn.map(|(_, conn)| conn);
     match op {
         Op::Wait { milliseconds } => world.advance(ms(milliseconds)),
-        Op::CutAll => (0..PEERS).for_each(|peer| cut(world, peer, true)),
+        Op::CutAll => (0..peers).for_each(|peer| cut(world, peer, true)),
         Op::Link {
             delay,
             refuse,
@@ -264,71 +345,132 @@ fn apply(world: &mut World, op: Op) {
             world.link.close_at_once = close_at_once.then_some(1013);
         }
         Op::HealLink => good_link(world),
-        Op::Restart { lose, graceful } => {
+        Op::Restart { graceful, loss } => {
             world.restart(graceful);
-            if lose {
-                world.log.lose();
+            match loss {
+                Loss::Nothing => world.count("a restart that kept the log"),
+                Loss::Newest => {
+                    if world.log.lose_newest() > 0 {
+                        world.count("a restart that lost the newest messages");
+                    }
+                }
+                Loss::Everything => {
+                    world.count("a restart that lost the log");
+                    world.log.lose();
+                }
             }
         }
+        Op::Store => world.log.store(),
         Op::Trim { keep } => world.log.trim(keep.into()),
         Op::Forget => {
             let before = world.now.saturating_sub(TTL * 3);
-            world.log.forget(before);
+            if world.log.forget(before) > 0 {
+                world.count("the log forgot a client");
+            }
         }
         Op::Busy { milliseconds } => world.engine_busy_until = world.now + ms(milliseconds),
+        Op::Deny { on } => {
+            world.deny = on;
+            world.denied |= on;
+        }
+        Op::SmallBodies { on } => world.limit_bodies(if on { 60 } else { 1 << 16 }),
+        Op::Flood { peer } => {
+            if let Some(conn) = conn(world, peer) {
+                world.server_input(
+                    conn,
+                    talkback_protocol::session::server::Input::Counted { frames: u32::MAX },
+                );
+            }
+        }
         Op::Sloppy { on } => world.sloppy = on,
         Op::NewTokens => world.token_version += 1,
-        Op::Cut { peer, told } => cut(world, peer, told),
+        Op::Cut { peer, told } => cut(world, peer % peers, told),
         Op::TooSlow { peer } => {
-            if let Some((_, conn)) = world.peers[peer].conn {
+            if let Some(conn) = conn(world, peer) {
+                world.count("a member was closed because it was too slow");
                 world.close_by_server(conn, 4413);
             }
         }
-        Op::Expel { peer, room } => {
-            if let Some((_, conn)) = world.peers[peer].conn {
-                world.expel(conn, &name(room));
+        Op::Expel {
+            peer,
+            room,
+            told,
+            leave,
+        } => {
+            if let Some(conn) = conn(world, peer) {
+                if leave && let Some(peer) = awake(world, peer) {
+                    world.count("a member left and was expelled at once");
+                    world.leave(peer, &name(room));
+                }
+                world.expel(conn, &name(room), told);
             }
         }
-        Op::Throttle { peer, on } => world.peers[peer].throttled = on,
-        Op::Sleep { peer, seconds } => world.peers[peer].wake = world.now + secs(seconds),
-        // What an application does needs a machine that is awake.
-        Op::Publish { peer, .. }
-        | Op::Join { peer, .. }
-        | Op::Leave { peer, .. }
-        | Op::History { peer, .. }
-        | Op::Signal { peer, .. }
-        | Op::Suspend { peer }
-        | Op::Resume { peer }
-        | Op::Offline { peer }
-        | Op::Online { peer }
-        | Op::Visible { peer }
-        | Op::Reload { peer, .. }
-        | Op::Connect { peer }
-        | Op::Stop { peer }
-            if world.peers[peer].sleeps_until(world.now).is_some() => {}
+        Op::Throttle { peer, on } => world.peers[peer % peers].throttled = on,
+        Op::SetClockBack { peer, milliseconds } => {
+            world.count("a clock stepped back");
+            world.peers[peer % peers].clock_behind = ms(milliseconds);
+        }
+        Op::Sleep { peer, seconds } => world.peers[peer % peers].wake = world.now + secs(seconds),
         Op::Publish { peer, room, count } => {
-            for _ in 0..count {
-                world.publish(peer, &name(room));
+            if let Some(peer) = awake(world, peer) {
+                for _ in 0..count {
+                    world.publish(peer, &name(room));
+                }
             }
         }
-        Op::Join { peer, room, keep } => world.join(peer, &name(room), keep, 5),
-        Op::Leave { peer, room } => world.leave(peer, &name(room)),
-        Op::History { peer, room } => {
-            let before = world.log.head(&name(room)).next();
-            world.ask_history(peer, &name(room), before);
+        Op::PublishLarge { peer, room, padding } => {
+            if let Some(peer) = awake(world, peer) {
+                for part in 1..4 {
+                    world.publish_sized(peer, &name(room), usize::from(padding) * part);
+                }
+            }
+        }
+        Op::Join { peer, room, keep } => {
+            if let Some(peer) = awake(world, peer) {
+                world.join(peer, &name(room), keep, 5);
+            }
+        }
+        Op::Leave { peer, room } => {
+            if let Some(peer) = awake(world, peer) {
+                world.leave(peer, &name(room));
+            }
+        }
+        Op::History { peer, room, count } => {
+            if let Some(peer) = awake(world, peer) {
+                for _ in 0..count {
+                    let before = world.log.head(&name(room)).next();
+                    world.ask_history(peer, &name(room), before);
+                }
+            }
         }
         Op::Signal { peer, room } => {
-            let (room, body) = (name(room), talkback_protocol::Body::text("typing"));
-            world.peer_input(peer, Input::Signal { room, body });
+            let (room, body) = (name(room), Body::text("typing"));
+            input(world, peer, Input::Signal { room, body });
         }
-        Op::Suspend { peer } => world.peer_input(peer, Input::Suspend),
-        Op::Resume { peer } => world.peer_input(peer, Input::Resume),
-        Op::Offline { peer } => world.peer_input(peer, Input::Offline),
-        Op::Online { peer } => world.peer_input(peer, Input::Online),
-        Op::Visible { peer } => world.peer_input(peer, Input::Visible),
-        Op::Reload { peer, crash } => world.reload(peer, crash),
-        Op::Connect { peer } => world.peer_input(peer, Input::Connect),
-        Op::Stop { peer } => world.peer_input(peer, Input::Stop),
+        Op::Suspend { peer } => input(world, peer, Input::Suspend),
+        Op::Resume { peer } => input(world, peer, Input::Resume),
+        Op::Offline { peer } => input(world, peer, Input::Offline),
+        Op::Online { peer } => input(world, peer, Input::Online),
+        Op::Visible { peer } => input(world, peer, Input::Visible),
+        Op::Reload {
+            peer,
+            crash,
+            away,
+            back,
+        } => {
+            if let Some(peer) = awake(world, peer) {
+                world.reload(peer, crash, secs(away), back);
+            }
+        }
+        Op::Duplicate { peer } => {
+            if peers < PEERS + COPIES
+                && let Some(peer) = awake(world, peer)
+            {
+                world.duplicate(peer);
+            }
+        }
+        Op::Connect { peer } => input(world, peer, Input::Connect),
+        Op::Stop { peer } => input(world, peer, Input::Stop),
     }
 }
 

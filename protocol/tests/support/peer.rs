@@ -2,12 +2,16 @@
 
 mod outputs;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
     session::client::{
-        ClientConfig, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Output, RoomEvent, Snapshot, Tag,
+        ClientConfig, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, LeftReason, Output, PresenceChange,
+        RoomEvent, Snapshot, Tag,
     },
 };
 
@@ -17,24 +21,37 @@ use super::{
     world::{ConnId, TTL, World},
 };
 
+/// How many earlier records a page may go back to.
+const RECORDS: usize = 8;
+/// How many bodies an application holds back until there is room in the outbox.
+const HELD_BACK: usize = 12;
+
 pub struct Peer {
     pub session: ClientSession,
     pub key: ClientKey,
     sender: SenderId,
     config: ClientConfig,
     pub index: usize,
-    /// A page of this client crashed, so that its session once went on from a state behind the present.
+    /// A page of this client crashed, or went back to an earlier record, so that its session once went on from a state behind the
+    /// present.
     pub crashed: bool,
+    /// Another client used its key.
+    pub in_conflict: bool,
     /// The connection that lives, as the session sees it.
     pub conn: Option<(u64, ConnId)>,
     /// The machine sleeps until then.
     pub wake: Duration,
     /// Timers go off once a minute only, as in a page in the background.
     pub throttled: bool,
+    /// The clock of this machine is set back by so much.
+    pub clock_behind: Duration,
     pub views: BTreeMap<RoomName, View>,
     pub sent: BTreeMap<Tag, Sent>,
+    /// What did not fit into the outbox and is published when there is room.
+    held_back: VecDeque<(RoomName, usize)>,
     next_tag: Tag,
-    stored: Option<(Snapshot, Duration)>,
+    /// What was stored, the newest last, and when.
+    records: VecDeque<(Snapshot, Duration)>,
     /// Attempts since anything but time made the session connect.
     attempts: u64,
     attempts_since: Duration,
@@ -47,14 +64,21 @@ pub struct Peer {
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub wanted: bool,
+    /// The server ended the membership, or refused it: the application asks again when it may.
+    pub ended: bool,
     pub joined: bool,
     pub epoch: Option<Epoch>,
     pub last: Offset,
     pub resets: usize,
     pub got: Vec<String>,
+    pub users: u32,
+    /// `None` while it is not told.
+    pub roster: Option<BTreeSet<UserName>>,
+    /// Own messages that are lost, as it was told.
+    pub lost: BTreeSet<(Epoch, Offset)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sent {
     pub room: RoomName,
     pub body: Body,
@@ -64,13 +88,13 @@ pub struct Sent {
     pub never_since: Option<Epoch>,
     /// Its application crashed before it was stored.
     pub crashed: bool,
+    /// It was acknowledged to the page that is open now.
+    pub acked_here: bool,
 }
 
 impl Peer {
     pub fn new(index: usize, random: &mut Random) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&random.bits().to_be_bytes());
-        let key = ClientKey::from_random(bytes);
+        let key = new_key(random);
         let mut config = ClientConfig {
             name: Some(UserName::parse(&format!("user{index}")).unwrap()),
             // One of them is known by tokens.
@@ -80,6 +104,7 @@ impl Peer {
         };
         config.outbox.ttl = TTL;
         config.outbox.messages = 40;
+        config.outbox.bytes = 1_200;
         Self {
             session: ClientSession::new(config.clone(), key),
             key,
@@ -87,13 +112,16 @@ impl Peer {
             config,
             index,
             crashed: false,
+            in_conflict: false,
             conn: None,
             wake: Duration::ZERO,
             throttled: false,
+            clock_behind: Duration::ZERO,
             views: BTreeMap::new(),
             sent: BTreeMap::new(),
+            held_back: VecDeque::new(),
             next_tag: 0,
-            stored: None,
+            records: VecDeque::new(),
             attempts: 0,
             attempts_since: Duration::ZERO,
             pages: BTreeMap::new(),
@@ -106,7 +134,7 @@ impl Peer {
     }
 
     pub fn next_tick(&self) -> Option<Duration> {
-        let timeout = self.session.next_timeout()?.max(self.wake);
+        let timeout = (self.session.next_timeout()? + self.clock_behind).max(self.wake);
         let minutes = timeout.as_nanos().div_ceil(secs(60).as_nanos());
         let whole = secs(60) * u32::try_from(minutes).unwrap();
         Some(if self.throttled { whole } else { timeout })
@@ -115,15 +143,51 @@ impl Peer {
     pub fn view(&mut self, room: &RoomName) -> &mut View {
         self.views.entry(room.clone()).or_default()
     }
+
+    /// A page begins with a record, or with nothing: what its application sent and is not in it, it does not hear of again.
+    fn begin_with(&mut self, record: Option<&Snapshot>) {
+        let pending = pending(record);
+        for (tag, sent) in &mut self.sent {
+            sent.acked_here = false;
+            if pending.contains(tag) {
+                // The new page hears of it again.
+                sent.last = None;
+                sent.never_since = None;
+            } else if sent.last.as_ref().is_none_or(|last| !last.is_final()) {
+                sent.crashed = true;
+            }
+        }
+        self.pages.values_mut().for_each(|answers| *answers = 1);
+        self.held_back.clear();
+    }
+}
+
+/// The messages that a record holds.
+fn pending(record: Option<&Snapshot>) -> BTreeSet<Tag> {
+    let rooms = record.into_iter().flat_map(|record| &record.rooms);
+    rooms
+        .flat_map(|room| room.pending.iter().filter_map(|message| message.tag))
+        .collect()
+}
+
+fn new_key(random: &mut Random) -> ClientKey {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random.bits().to_be_bytes());
+    ClientKey::from_random(bytes)
 }
 
 impl World {
     pub fn publish(&mut self, peer: usize, room: &RoomName) -> Tag {
+        self.publish_sized(peer, room, 0)
+    }
+
+    /// Publishes a message with so many bytes of padding.
+    pub fn publish_sized(&mut self, peer: usize, room: &RoomName, padding: usize) -> Tag {
         let at = self.now;
         let state = &mut self.peers[peer];
         state.next_tag += 1;
         let tag = state.next_tag;
-        let body = Body::text(&format!("{peer}-{tag}"));
+        let body = Body::text(&format!("{peer}-{tag}-{}", "x".repeat(padding)));
         let sent = Sent {
             room: room.clone(),
             body: body.clone(),
@@ -131,11 +195,25 @@ impl World {
             at,
             never_since: None,
             crashed: false,
+            acked_here: false,
         };
         state.sent.insert(tag, sent);
         let room = room.clone();
         self.peer_input(peer, Input::Publish { room, body, tag });
         tag
+    }
+
+    /// Publishes what was held back, as far as there is room.
+    fn publish_held_back(&mut self, peer: usize) {
+        while let Some((room, padding)) = self.peers[peer].held_back.front().cloned() {
+            // Two numbers, two dashes and two quotes are around the padding.
+            if !self.peers[peer].session.has_room(padding + 20) {
+                return;
+            }
+            self.count("a message that found the outbox full was published later");
+            self.peers[peer].held_back.pop_front();
+            self.publish_sized(peer, &room, padding);
+        }
     }
 
     pub fn join(&mut self, peer: usize, room: &RoomName, keep: bool, history: u32) {
@@ -147,6 +225,7 @@ impl World {
             *view = View::default();
         }
         view.wanted = true;
+        view.ended = false;
         let since = view.epoch.clone().map(|epoch| Cursor {
             epoch,
             offset: view.last,
@@ -174,46 +253,43 @@ impl World {
         );
     }
 
-    /// The page is loaded again: with what was stored last, which a crash leaves behind the present.
-    pub fn reload(&mut self, peer: usize, crash: bool) {
+    /// The page is loaded again, `away` later: with what was stored last, which a crash leaves behind the present, or with what was
+    /// stored `back` times before that.
+    pub fn reload(&mut self, peer: usize, crash: bool, away: Duration, back: usize) {
         if !crash {
             self.peer_input(peer, Input::Suspend);
         }
-        self.note(|| format!("peer {peer} reloads, crash: {crash}"));
+        self.note(|| format!("peer {peer} reloads after {away:?}, crash: {crash}, back: {back}"));
         if let Some((_, conn)) = self.peers[peer].conn.take() {
             self.close_by_client(conn);
         }
+        let state = &mut self.peers[peer];
+        state.session = ClientSession::new(state.config.clone(), state.key);
+        for view in state.views.values_mut() {
+            view.joined = false;
+        }
+        let records = state.records.len().saturating_sub(back).max(1);
+        state.records.truncate(records);
+        state.crashed |= crash || back > 0;
+        if !away.is_zero() {
+            self.count("time passed between a record and its page");
+            self.advance(away);
+        }
         let now = self.now;
         let state = &mut self.peers[peer];
-        state.crashed |= crash;
-        let stored = state.stored.clone();
-        let pending: Vec<Tag> =
-            stored
-                .iter()
-                .flat_map(|(snapshot, _)| &snapshot.rooms)
-                .fold(Vec::new(), |mut tags, room| {
-                    tags.extend(room.pending.iter().filter_map(|message| message.tag));
-                    tags
-                });
-        for (tag, sent) in &mut state.sent {
-            if pending.contains(tag) {
-                // The new page hears of it again.
-                sent.last = None;
-                sent.never_since = None;
-            } else if sent.last.as_ref().is_none_or(|last| !last.is_final()) {
-                sent.crashed = true;
+        let stored = state.records.back().cloned();
+        state.begin_with(stored.as_ref().map(|(record, _)| record));
+        if let Some((record, at)) = stored {
+            let texts = state.texts(&record);
+            state.key = record.key;
+            state.sender = record.key.sender();
+            state.session = restore(&state.config, &record, now - at, now);
+            if back > 0 {
+                self.count("a page went back to an earlier record");
+                self.copied(texts);
             }
         }
-        state.session = match stored {
-            Some((snapshot, at)) => {
-                let text = serde_json::to_string(&snapshot).unwrap();
-                let snapshot = serde_json::from_str(&text).unwrap();
-                ClientSession::restore(state.config.clone(), snapshot, now - at, now)
-            }
-            None => ClientSession::new(state.config.clone(), state.key),
-        };
-        state.pages.values_mut().for_each(|answers| *answers = 1);
-        let rooms: Vec<_> = state
+        let rooms: Vec<_> = self.peers[peer]
             .views
             .iter()
             .filter(|(_, view)| view.wanted)
@@ -229,11 +305,64 @@ impl World {
         }
     }
 
+    /// A tab is duplicated: another page begins with what this one stored, its key among it.
+    pub fn duplicate(&mut self, peer: usize) {
+        let now = self.now;
+        let source = &self.peers[peer];
+        let Some((record, at)) = source.records.back().cloned() else {
+            return;
+        };
+        let index = self.peers.len();
+        let texts = source.texts(&record);
+        let pending = pending(Some(&record));
+        let mut copy = Peer {
+            session: restore(&source.config, &record, now - at, now),
+            key: record.key,
+            sender: record.key.sender(),
+            index,
+            // What both have becomes of the one that is first.
+            crashed: true,
+            next_tag: source.next_tag,
+            ..Peer::new(index, &mut self.random)
+        };
+        copy.config = self.peers[peer].config.clone();
+        for (tag, sent) in &self.peers[peer].sent {
+            if pending.contains(tag) {
+                let again = Sent {
+                    last: None,
+                    never_since: None,
+                    crashed: false,
+                    acked_here: false,
+                    ..sent.clone()
+                };
+                copy.sent.insert(*tag, again);
+            }
+        }
+        self.peers[peer].crashed = true;
+        self.peers.push(copy);
+        self.count("a tab was duplicated");
+        self.copied(texts);
+        self.peer_input(index, Input::Connect);
+        self.join(index, &super::room("a"), true, 5);
+    }
+
+    /// Each of these may now be in a log once more, under another key.
+    fn copied(&mut self, texts: Vec<String>) {
+        for text in texts {
+            *self.copies.entry(text).or_default() += 1;
+        }
+    }
+
     pub fn peer_input(&mut self, peer: usize, input: Input) {
         self.note(|| format!("peer {peer} <- {input:?}"));
         if !matches!(
             input,
-            Input::Tick | Input::Opened { .. } | Input::Received { .. } | Input::Closed { .. } | Input::Token(_)
+            Input::Tick
+                | Input::Opened { .. }
+                | Input::Received { .. }
+                | Input::Closed { .. }
+                | Input::Token(_)
+                | Input::Key(_)
         ) {
             self.peers[peer].attempts = 0;
             self.peers[peer].attempts_since = self.now;
@@ -243,7 +372,8 @@ impl World {
         {
             self.peers[peer].conn = None;
         }
-        let moment = self.moment();
+        let mut moment = self.moment();
+        moment.now = moment.now.saturating_sub(self.peers[peer].clock_behind);
         self.peers[peer].session.handle(moment, input);
         let mut count = 0;
         while let Some(output) = self.peers[peer].session.poll_output() {
@@ -255,8 +385,29 @@ impl World {
             }
         }
         let now = self.now;
-        if self.peers[peer].session.next_timeout().is_some_and(|at| at <= now) {
+        if self.peers[peer]
+            .session
+            .next_timeout()
+            .is_some_and(|at| at + self.peers[peer].clock_behind <= now)
+            && self.peers[peer].clock_behind.is_zero()
+        {
             self.violation(format!("peer {peer} asks for a timer in the past"));
         }
     }
+}
+
+impl Peer {
+    /// What the messages of a record say.
+    fn texts(&self, record: &Snapshot) -> Vec<String> {
+        let tags = pending(Some(record));
+        let sent = self.sent.iter().filter(|(tag, _)| tags.contains(tag));
+        sent.map(|(_, sent)| sent.body.read().unwrap()).collect()
+    }
+}
+
+/// A session from a record as it comes out of a store.
+fn restore(config: &ClientConfig, record: &Snapshot, elapsed: Duration, now: Duration) -> ClientSession {
+    let text = serde_json::to_string(record).unwrap();
+    let record = serde_json::from_str(&text).unwrap();
+    ClientSession::restore(config.clone(), record, elapsed, now)
 }

@@ -2,19 +2,23 @@
 
 mod line;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Moment, Offset, RoomName, Seq,
-    message::Author,
+    ClientKey, Cursor, Moment, Offset, RequestId, RoomName,
+    message::code,
     session::{
         client,
-        server::{self, Refusal, ServerConfig, ServerSession, SubscriptionId},
+        server::{self, Allowance, Refusal, ServerConfig, SubscriptionId},
     },
 };
 
 use super::{
-    log::{ModelLog, REMEMBERED},
+    log::{Entry, ModelLog, REMEMBERED},
     ms,
     peer::Peer,
     random::Random,
@@ -27,6 +31,8 @@ pub use line::{Down, Link};
 
 pub type ConnId = u64;
 
+/// How long after a change members are told who came and went.
+const PRESENCE: Duration = ms(250);
 /// How long a message may wait in the outboxes of the model.
 pub const TTL: Duration = secs(60);
 
@@ -45,12 +51,21 @@ pub enum Event {
     },
     Append {
         conn: ConnId,
-        room: RoomName,
-        client: ClientKey,
-        seq: Seq,
-        first: bool,
-        entry: Result<(Author, Body), Refusal>,
+        entry: Entry,
     },
+    /// A pause that the server made may be over.
+    ReadOn {
+        conn: ConnId,
+    },
+    /// The next page of what a member missed.
+    CatchUp {
+        conn: ConnId,
+        id: SubscriptionId,
+        room: RoomName,
+        after: Offset,
+    },
+    /// Members are told who came and went.
+    Presence,
     Subscribe {
         conn: ConnId,
         id: SubscriptionId,
@@ -60,6 +75,7 @@ pub enum Event {
     },
     ReadPage {
         conn: ConnId,
+        id: RequestId,
         room: RoomName,
         before: Offset,
         limit: u32,
@@ -75,11 +91,24 @@ pub struct World {
     pub engine_busy_until: Duration,
     /// The hub sends some lines twice and loses others, which no hub should and every client must notice.
     pub sloppy: bool,
+    /// Joins, messages and requests for history are refused for good.
+    pub deny: bool,
+    /// They were, at some time.
+    pub denied: bool,
+    /// A server took smaller bodies than others, at some time.
+    pub small_bodies: bool,
     /// The only token that is good.
     pub token_version: u64,
     pub violations: Vec<String>,
+    /// How often each kind of thing happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What clients had left of their rates when their connections ended, and when.
+    pub allowances: BTreeMap<ClientKey, (Allowance, Duration)>,
+    /// Messages that another page went on with, by their text, and how many pages did.
+    pub copies: BTreeMap<String, usize>,
     /// Keeps a transcript when a seed is replayed.
     pub verbose: bool,
+    presence_due: bool,
     server_config: Arc<ServerConfig>,
     conns: BTreeMap<ConnId, Conn>,
     last_conn: ConnId,
@@ -92,8 +121,9 @@ impl World {
         let mut server_config = ServerConfig::default();
         server_config.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
         server_config.limits.page = 20;
-        server_config.frames_per_second = 200;
-        server_config.frames_burst = 40;
+        server_config.limits.lines_per_second = 100;
+        server_config.limits.lines_burst = 40;
+        server_config.limits.history = 3;
         let mut random = Random::new(seed);
         let peers = (0..peers).map(|index| Peer::new(index, &mut random)).collect();
         Self {
@@ -109,9 +139,16 @@ impl World {
             peers,
             engine_busy_until: Duration::ZERO,
             sloppy: false,
+            deny: false,
+            denied: false,
+            small_bodies: false,
             token_version: 0,
             violations: Vec::new(),
+            counts: BTreeMap::new(),
+            allowances: BTreeMap::new(),
+            copies: BTreeMap::new(),
             verbose: false,
+            presence_due: false,
             server_config: Arc::new(server_config),
             conns: BTreeMap::new(),
             last_conn: 0,
@@ -125,6 +162,18 @@ impl World {
             now: self.now,
             random: self.random.bits(),
         }
+    }
+
+    /// One more of these happened.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Other limits for the connections from now on, as another server has them.
+    pub fn limit_bodies(&mut self, bytes: u32) {
+        let config = Arc::make_mut(&mut self.server_config);
+        config.limits.body_bytes = bytes;
+        self.small_bodies |= bytes < 1_000;
     }
 
     pub fn violation(&mut self, text: String) {
@@ -183,7 +232,13 @@ impl World {
     fn step(&mut self) {
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
-                Event::Up { conn, text } => self.server_input(conn, server::Input::Received { text }),
+                Event::Up { conn, text } => self.server_received(conn, text),
+                Event::ReadOn { conn } => self.read_on(conn),
+                Event::CatchUp { conn, id, room, after } => self.catch_up(conn, id, &room, after),
+                Event::Presence => {
+                    self.presence_due = false;
+                    self.tell_presence();
+                }
                 Event::Down { conn, down } => self.come_down(conn, down),
                 Event::ServerGone { conn } => self.server_gone(conn),
                 event => self.engine_event(event),
@@ -220,13 +275,21 @@ impl World {
                 self.send_down(id, Down::Close(1006, String::new()));
             }
         }
-        self.events.retain(|_, event| matches!(event, Event::Down { .. }));
+        self.events
+            .retain(|_, event| matches!(event, Event::Down { .. } | Event::Presence));
+        self.allowances.clear();
     }
 
     pub fn server_gone(&mut self, id: ConnId) {
+        let now = self.now;
         if let Some(conn) = self.conns.get_mut(&id) {
-            conn.server = None;
             conn.up = false;
+            if let Some(server) = conn.server.take()
+                && let Some((client, allowance)) = server.session.allowance(now)
+            {
+                self.allowances.insert(client, (allowance, now));
+            }
+            self.presence_changed();
         }
     }
 
@@ -238,14 +301,16 @@ impl World {
         }
     }
 
-    pub fn expel(&mut self, id: ConnId, room: &RoomName) {
+    pub fn expel(&mut self, id: ConnId, room: &RoomName, told: bool) {
         let Some(sub) = self.sub(id, room).map(|sub| sub.id) else {
             return;
         };
         if let Some(server) = self.server_of(id) {
             server.subs.remove(room);
         }
-        self.server_input(id, server::Input::Expelled { id: sub });
+        self.presence_changed();
+        let reason = told.then(|| Refusal::for_good(code::FORBIDDEN, "the room is closed to you"));
+        self.server_input(id, server::Input::Expelled { id: sub, reason });
     }
 
     pub fn server_of(&mut self, id: ConnId) -> Option<&mut Server> {
@@ -254,6 +319,19 @@ impl World {
 
     pub fn sub(&mut self, id: ConnId, room: &RoomName) -> Option<&mut Sub> {
         self.server_of(id)?.subs.get_mut(room)
+    }
+
+    /// Somebody came or went: members are told of it soon.
+    pub fn presence_changed(&mut self) {
+        if !std::mem::replace(&mut self.presence_due, true) {
+            let at = self.now + PRESENCE;
+            self.at(at, Event::Presence);
+        }
+    }
+
+    pub fn rooms_with_members(&self) -> BTreeSet<RoomName> {
+        let servers = self.conns.values().filter_map(|conn| conn.server.as_ref());
+        servers.flat_map(|server| server.subs.keys().cloned()).collect()
     }
 
     pub fn members(&self, room: &RoomName) -> Vec<ConnId> {

@@ -2,10 +2,12 @@
 
 use talkback_protocol::{
     Epoch, RoomName,
-    session::client::{DeliveryState, FailReason, Input, JoinedRoom, Output, RoomEvent, Tag},
+    session::client::{
+        DeliveryState, FailReason, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent, Tag,
+    },
 };
 
-use super::{Sent, World};
+use super::{HELD_BACK, LeftReason, RECORDS, Sent, World, new_key};
 
 impl World {
     pub(super) fn peer_output(&mut self, peer: usize, output: Output) {
@@ -41,10 +43,20 @@ impl World {
                 let token = self.token_version.to_string();
                 self.peer_input(peer, Input::Token(Some(token)));
             }
+            Output::KeyWanted => {
+                self.count("a client took a new key");
+                let key = new_key(&mut self.random);
+                let state = &mut self.peers[peer];
+                (state.key, state.sender, state.in_conflict) = (key, key.sender(), true);
+                self.peer_input(peer, Input::Key(key));
+            }
             Output::Save => {
                 let now = self.now;
                 let state = &mut self.peers[peer];
-                state.stored = Some((state.session.snapshot(), now));
+                state.records.push_back((state.session.snapshot(), now));
+                if state.records.len() > RECORDS {
+                    state.records.pop_front();
+                }
             }
             Output::Room { room, event } => self.told(peer, &room, event),
             Output::Delivery { tag, state } => self.delivered(peer, tag, state),
@@ -56,18 +68,22 @@ impl World {
                 if answers != Some(1) {
                     self.violation(format!("peer {peer} got {answers:?} answers for page {tag}"));
                 }
-                if let Ok(page) = result {
-                    for message in &page.messages {
-                        if self.log.find(&message.room, &page.epoch, message.offset) != Some(message) {
-                            self.violation(format!("peer {peer} got a page with a wrong {message:?}"));
+                match result {
+                    Ok(page) => {
+                        self.count("a page of history came");
+                        for message in &page.messages {
+                            if self.log.find(&message.room, &page.epoch, message.offset) != Some(message) {
+                                self.violation(format!("peer {peer} got a page with a wrong {message:?}"));
+                            }
                         }
                     }
+                    Err(PageError::Refused { .. }) => self.count("a client heard that history was refused"),
+                    Err(_) => {}
                 }
             }
             Output::OutboxHasRoom => {
-                if !self.peers[peer].session.has_room(10) {
-                    self.violation(format!("peer {peer} was told of room that is not there"));
-                }
+                self.count("a client was told of room in the outbox");
+                self.publish_held_back(peer);
             }
             Output::Status(_) | Output::Fault { .. } => {}
         }
@@ -83,7 +99,14 @@ impl World {
                 self.enter(peer, room, joined);
             }
             RoomEvent::Recovered(joined) => {
-                if before.epoch.as_ref() != Some(&joined.epoch) || before.last != joined.after {
+                let same = before.epoch.as_ref() == Some(&joined.epoch);
+                let fork = self.log.forks.get(&(room.clone(), joined.epoch.clone()));
+                let shared =
+                    fork.is_some_and(|fork| before.epoch.as_ref() == Some(&fork.epoch) && before.last <= fork.offset);
+                if !same && shared {
+                    self.count("a member recovered across a fork");
+                }
+                if !(same || shared) || before.last != joined.after {
                     self.violation(format!(
                         "peer {peer} recovered {room} at {joined:?}, but had {before:?}"
                     ));
@@ -94,8 +117,24 @@ impl World {
                 if before.epoch.as_ref() == Some(&joined.epoch) && joined.after <= before.last {
                     self.violation(format!("peer {peer} was reset in {room} without need"));
                 }
+                self.count("a member was reset");
                 self.peers[peer].view(room).resets += 1;
                 self.enter(peer, room, joined);
+            }
+            RoomEvent::Lost { epoch, offsets } => {
+                self.count("a client heard which of its messages are lost");
+                let sender = self.peers[peer].sender.clone();
+                for offset in offsets {
+                    let message = self.log.find(room, &epoch, offset).cloned();
+                    let is_own = message.as_ref().is_some_and(|message| message.from.sender == sender);
+                    let now = self.log.epoch(room);
+                    let is_kept = message.is_some() && self.log.find(room, &now, offset) == message.as_ref();
+                    // A conflict gives a client another sender; what it said before is still its own.
+                    if (!is_own && !self.peers[peer].in_conflict && !self.peers[peer].crashed) || is_kept {
+                        self.violation(format!("peer {peer} heard that {offset} of {epoch} in {room} is lost"));
+                    }
+                    self.peers[peer].view(room).lost.insert((epoch.clone(), offset));
+                }
             }
             RoomEvent::Message { message, own } => {
                 if !before.joined || message.offset != before.last.next() {
@@ -120,9 +159,37 @@ impl World {
                 }
             }
             RoomEvent::Signal { .. } => self.peers[peer].signals += 1,
-            RoomEvent::Presence { .. } => {}
-            RoomEvent::Left | RoomEvent::Refused { .. } => {
+            RoomEvent::Presence { users, change } => {
                 let view = self.peers[peer].view(room);
+                view.users = users;
+                match change {
+                    PresenceChange::List(members) => {
+                        view.roster = Some(members.into_iter().map(|member| member.user).collect());
+                    }
+                    PresenceChange::Changed { joined, left } => {
+                        if let Some(roster) = &mut view.roster {
+                            roster.extend(joined.into_iter().map(|member| member.user));
+                            for member in left {
+                                roster.remove(&member.user);
+                            }
+                        }
+                    }
+                    PresenceChange::Untold => view.roster = None,
+                }
+            }
+            RoomEvent::Left(reason) => {
+                if let Some(LeftReason { .. }) = reason {
+                    self.count("a member heard why it was expelled");
+                }
+                let view = self.peers[peer].view(room);
+                view.ended = view.wanted;
+                view.wanted = false;
+                view.joined = false;
+            }
+            RoomEvent::Refused { .. } => {
+                self.count("a client heard that it may not join");
+                let view = self.peers[peer].view(room);
+                view.ended = true;
                 view.wanted = false;
                 view.joined = false;
             }
@@ -130,10 +197,32 @@ impl World {
     }
 
     fn enter(&mut self, peer: usize, room: &RoomName, joined: JoinedRoom) {
+        if let Some(fork) = self.log.forks.get(&(room.clone(), joined.epoch.clone())).cloned() {
+            let view = self.peers[peer].view(room).clone();
+            let untold = self.peers[peer].sent.values().find(|sent| match &sent.last {
+                Some(DeliveryState::Acked { epoch, offset, .. }) => {
+                    sent.acked_here
+                        && sent.room == *room
+                        && *epoch == fork.epoch
+                        && *offset > fork.offset
+                        && !view.lost.contains(&(epoch.clone(), *offset))
+                }
+                _ => false,
+            });
+            if let Some(sent) = untold.cloned() {
+                self.violation(format!(
+                    "peer {peer} did not hear that {sent:?} is lost beyond {fork:?}"
+                ));
+            }
+        }
         let view = self.peers[peer].view(room);
         view.joined = true;
         view.epoch = Some(joined.epoch);
         view.last = joined.after;
+        view.users = joined.users;
+        view.roster = joined
+            .members
+            .map(|members| members.into_iter().map(|member| member.user).collect());
     }
 
     fn delivered(&mut self, peer: usize, tag: Tag, state: DeliveryState) {
@@ -148,28 +237,49 @@ impl World {
         }
         match state {
             DeliveryState::Queued | DeliveryState::Written => {}
-            DeliveryState::Acked { offset, .. } => {
-                let mut logs = self.log.truth.iter().filter(|((name, _), _)| *name == room);
-                let there = logs.any(|(_, log)| {
-                    let index = usize::try_from(offset.get()).unwrap() - 1;
-                    log.get(index).is_some_and(|message| message.body == body)
-                });
-                if !there {
-                    self.violation(format!("peer {peer}: {tag} was acked at {offset}, where it is not"));
+            DeliveryState::Acked { epoch, offset, .. } => {
+                if let Some(sent) = self.peers[peer].sent.get_mut(&tag) {
+                    sent.acked_here = true;
+                }
+                let there = self.log.find(&room, &epoch, offset);
+                if there.is_none_or(|message| message.body != body) {
+                    self.violation(format!(
+                        "peer {peer}: {tag} was acked at {offset} of {epoch}, where {there:?} is"
+                    ));
                 }
             }
             DeliveryState::Failed(reason) => {
                 self.check_failure(peer, tag, &reason);
-                if reason == FailReason::Unconfirmed {
-                    return;
+                match reason {
+                    FailReason::Unconfirmed => {
+                        self.count("a message ended in doubt");
+                        return;
+                    }
+                    FailReason::OutboxFull => {
+                        self.count("the outbox was full");
+                        let text: String = body.read().unwrap();
+                        let padding = text.bytes().filter(|byte| *byte == b'x').count();
+                        let held_back = &mut self.peers[peer].held_back;
+                        if held_back.len() < HELD_BACK {
+                            held_back.push_back((room, padding));
+                        }
+                        return;
+                    }
+                    FailReason::TooLarge { .. } => self.count("a message was too large"),
+                    FailReason::Refused { .. } => self.count("a client heard that a message was refused for good"),
+                    FailReason::Expired => self.count("a message expired"),
+                    _ => {}
                 }
                 let epoch = self.log.epoch(&room);
+                let text: String = body.read().unwrap();
                 let log = self
                     .log
                     .truth
                     .get(&(room, epoch.clone()))
                     .map_or(&[][..], Vec::as_slice);
-                if log.iter().any(|message| message.body == body) {
+                // Another page with the same message may have sent it.
+                let is_shared = self.copies.contains_key(&text);
+                if !is_shared && log.iter().any(|message| message.body == body) {
                     self.violation(format!("peer {peer}: {tag} failed with {reason:?}, but is in the log"));
                 }
                 if let Some(sent) = self.peers[peer].sent.get_mut(&tag) {

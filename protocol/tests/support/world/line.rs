@@ -149,6 +149,20 @@ impl World {
             self.events
                 .retain(|_, event| !matches!(event, Event::Up { conn, .. } if *conn == id));
         }
+        if !lose_up && self.random.one_in(4) {
+            // A network can keep what was sent for long after its sender gave the connection up.
+            let late = at + ms(self.random.below(20_000));
+            let up = |event: &Event| matches!(event, Event::Up { conn, .. } if *conn == id);
+            for event in self
+                .events
+                .extract_if(.., |_, event| up(event))
+                .map(|(_, event)| event)
+                .collect::<Vec<_>>()
+            {
+                self.at(late, event);
+            }
+            at = late;
+        }
         // Half of what was on the way down arrives.
         let lost: Vec<_> = self
             .events
