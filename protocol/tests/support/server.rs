@@ -241,6 +241,8 @@ impl World {
                     }
                 }
             }
+            // `read_up` asks the session before it takes a text.
+            Output::Pause { .. } => {}
             Output::Close { code, reason } => {
                 if code == talkback_protocol::close::TOO_MANY {
                     self.count("a client was closed with 4429");

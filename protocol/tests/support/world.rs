@@ -260,6 +260,7 @@ impl World {
             .collect();
         for conn in due {
             self.server_input(conn, server::Input::Tick);
+            self.read_up(conn);
         }
     }
 
