@@ -50,6 +50,27 @@ impl Body {
         self.0.get()
     }
 
+    /// How deep its lists and objects are nested: 0 for a text or a number, 1 for a list of those.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut in_text, mut escaped) = (0, 0, false, false);
+        for byte in self.json().bytes() {
+            match byte {
+                _ if std::mem::take(&mut escaped) => {}
+                b'\\' => escaped = true,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'[' | b'{' => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// Reads it as a type of the application.
     ///
     /// # Errors
@@ -87,6 +108,19 @@ mod tests {
         assert_eq!(body.json(), r#"{"b": 1.50, "a":"x\n", "big":12345678901234567890123}"#);
         for wrong in ["", "{", "1 2", "{\"a\":\"x\ny\"}x"] {
             assert!(Body::from_json(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_depth_counts_lists_and_objects_outside_of_texts() {
+        for (json, depth) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a":[{}],"b":[]}"#, 3),
+            (r#""[[[""#, 0),
+            (r#"["\"[[",[1],"\\"]"#, 2),
+        ] {
+            assert_eq!(Body::from_json(json).unwrap().depth(), depth, "{json}");
         }
     }
 
