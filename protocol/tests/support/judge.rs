@@ -1,6 +1,9 @@
 //! What must hold of messages when they fail, and of everything in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use talkback_protocol::{
     message::code,
@@ -8,16 +11,23 @@ use talkback_protocol::{
 };
 
 use super::{
+    ms,
     peer::Sent,
     secs,
     world::{TTL, World},
 };
 
+/// By how much clocks are set back at most.
+const CLOCK_ERROR: Duration = ms(2_600);
+
 impl World {
     /// A message fails when its time is over, and not before.
     pub fn check_failure(&mut self, peer: usize, tag: Tag, reason: &FailReason) {
         let state = &self.peers[peer];
-        let age = self.now - state.sent[&tag].at;
+        // By a clock that was set back, a time may be over a little early.
+        let age = self.now - state.sent[&tag].at + CLOCK_ERROR;
+        let text: String = state.sent[&tag].body.read().unwrap();
+        let is_shared = self.copies.contains_key(&text);
         let stopped = matches!(state.session.status(), Status::Stopped(StopReason::Asked));
         let fair = match reason {
             FailReason::Expired => age >= TTL,
@@ -28,6 +38,8 @@ impl World {
             FailReason::Refused { code, .. } => match code.as_str() {
                 code::FORBIDDEN => self.denied,
                 code::TOO_LARGE => self.small_bodies,
+                // Another page with the same message gave it up.
+                code::WITHDRAWN => is_shared,
                 _ => false,
             },
             _ => false,
@@ -52,6 +64,10 @@ impl World {
     }
 
     pub fn check_acked(&mut self, peer: usize, tag: Tag) {
+        // Two pages with one key: what one of them had sent when the other was first is in doubt.
+        if self.peers[peer].in_conflict {
+            return;
+        }
         let sent = &self.peers[peer].sent[&tag];
         let refused = matches!(
             sent.last,

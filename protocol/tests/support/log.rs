@@ -14,11 +14,14 @@ use talkback_protocol::{
 
 /// How many outcomes are remembered for each client and room: as many as a client may have on the way.
 pub const REMEMBERED: usize = 8;
+/// After so many messages what the log has is stored.
+const STORED_EVERY: usize = 2;
 
 pub struct ModelLog {
     rooms: BTreeMap<RoomName, Room>,
-    /// What an engine that loses its newest messages still has.
+    /// What an engine that loses its newest messages still has: as of every [`STORED_EVERY`] messages.
     stored: BTreeMap<RoomName, Room>,
+    appended: usize,
     epochs: u64,
     /// Where each life of a log that went on from an earlier one parted from it.
     pub forks: BTreeMap<(RoomName, Epoch), Cursor>,
@@ -70,6 +73,7 @@ impl ModelLog {
         Self {
             rooms: BTreeMap::new(),
             stored: BTreeMap::new(),
+            appended: 0,
             epochs: 0,
             forks: BTreeMap::new(),
             truth: BTreeMap::new(),
@@ -94,11 +98,6 @@ impl ModelLog {
     pub fn lose(&mut self) {
         self.rooms.clear();
         self.stored.clear();
-    }
-
-    /// What is in the log now outlives a loss of what comes later.
-    pub fn store(&mut self) {
-        self.stored = self.rooms.clone();
     }
 
     /// The newest messages are gone: each room goes on in a new epoch from where it was stored. Gives how many lost messages.
@@ -246,6 +245,10 @@ impl ModelLog {
         }
         if let Some(message) = &message {
             self.truth.entry((name, epoch)).or_default().push(message.clone());
+            self.appended += 1;
+            if self.appended.is_multiple_of(STORED_EVERY) {
+                self.stored = self.rooms.clone();
+            }
         }
         Appended {
             outcome,

@@ -61,11 +61,18 @@ pub enum Op {
         graceful: bool,
         loss: Loss,
     },
-    Store,
+    /// A member is away while much is said, and then the log loses the end of it, or drops the beginning while it catches up.
+    Away {
+        peer: usize,
+        room: usize,
+        fork: bool,
+    },
     Trim {
         keep: u8,
     },
-    Forget,
+    Forget {
+        seconds: u64,
+    },
     Busy {
         milliseconds: u64,
     },
@@ -120,7 +127,6 @@ pub enum Op {
     Expel {
         peer: usize,
         room: usize,
-        told: bool,
         leave: bool,
     },
     Connect {
@@ -160,8 +166,14 @@ impl Op {
             0..=13 => Self::Wait {
                 milliseconds: u64::from(a) * 4,
             },
-            14..=19 => Self::Wait {
+            14..=16 => Self::Wait {
                 milliseconds: u64::from(a) * 200,
+            },
+            17..=18 => Self::Away { peer, room, fork: true },
+            19 => Self::Away {
+                peer,
+                room,
+                fork: false,
             },
             20..=38 => Self::Publish {
                 peer,
@@ -169,7 +181,8 @@ impl Op {
                 count: b % 12 + 1,
             },
             39..=42 => Self::PublishLarge { peer, room, padding: b },
-            43..=47 => Self::Join { peer, room, keep: even },
+            43..=45 => Self::Join { peer, room, keep: even },
+            46..=47 | 65..=67 => Self::Trim { keep: b % 4 },
             48 => Self::Leave { peer, room },
             49..=50 => Self::History {
                 peer,
@@ -188,11 +201,9 @@ impl Op {
             59..=61 => Self::HealLink,
             62..=64 => Self::Restart {
                 graceful: even,
-                loss: [Loss::Nothing, Loss::Newest, Loss::Everything][usize::from(a) % 3],
+                loss: [Loss::Nothing, Loss::Newest, Loss::Newest, Loss::Everything][usize::from(a) % 4],
             },
-            65..=67 => Self::Store,
-            68 => Self::Trim { keep: b % 16 },
-            69 => Self::Forget,
+            68..=69 => Self::Forget { seconds: b.into() },
             70..=71 => Self::Busy {
                 milliseconds: u64::from(b) * 8,
             },
@@ -226,8 +237,7 @@ impl Op {
             90..=91 => Self::Expel {
                 peer,
                 room,
-                told: even,
-                leave: b % 4 < 2,
+                leave: even,
             },
             92 => Self::Connect { peer },
             93 => Self::NewTokens,
@@ -360,10 +370,31 @@ fn apply(world: &mut World, op: Op) {
                 }
             }
         }
-        Op::Store => world.log.store(),
         Op::Trim { keep } => world.log.trim(keep.into()),
-        Op::Forget => {
-            let before = world.now.saturating_sub(TTL * 3);
+        Op::Away { peer, room, fork } => {
+            let Some(away) = awake(world, peer) else { return };
+            world.peer_input(away, Input::Suspend);
+            if let Some(other) = awake(world, peer + 1) {
+                for _ in 0..12 {
+                    world.publish(other, &name(room));
+                }
+            }
+            world.advance(ms(600));
+            if fork {
+                world.restart(false);
+                if world.log.lose_newest() > 0 {
+                    world.count("a restart that lost the newest messages");
+                }
+            }
+            input(world, away, Input::Resume);
+            if !fork {
+                world.advance(ms(700));
+                world.log.trim(1);
+            }
+        }
+        Op::Forget { seconds } => {
+            world.advance(secs(seconds));
+            let before = world.now.saturating_sub(TTL * 2 + secs(5));
             if world.log.forget(before) > 0 {
                 world.count("the log forgot a client");
             }
@@ -378,7 +409,7 @@ fn apply(world: &mut World, op: Op) {
             if let Some(conn) = conn(world, peer) {
                 world.server_input(
                     conn,
-                    talkback_protocol::session::server::Input::Counted { frames: u32::MAX },
+                    talkback_protocol::session::server::Input::Counted { frames: 15_000 },
                 );
             }
         }
@@ -391,18 +422,16 @@ fn apply(world: &mut World, op: Op) {
                 world.close_by_server(conn, 4413);
             }
         }
-        Op::Expel {
-            peer,
-            room,
-            told,
-            leave,
-        } => {
-            if let Some(conn) = conn(world, peer) {
+        Op::Expel { peer, room, leave } => {
+            let joined = world.peers[peer % peers].views.iter().filter(|(_, view)| view.joined);
+            let joined: Vec<_> = joined.map(|(room, _)| room.clone()).collect();
+            if let (Some(conn), false) = (conn(world, peer), joined.is_empty()) {
+                let room = &joined[room % joined.len()];
                 if leave && let Some(peer) = awake(world, peer) {
                     world.count("a member left and was expelled at once");
-                    world.leave(peer, &name(room));
+                    world.leave(peer, room);
                 }
-                world.expel(conn, &name(room), told);
+                world.expel(conn, room);
             }
         }
         Op::Throttle { peer, on } => world.peers[peer % peers].throttled = on,

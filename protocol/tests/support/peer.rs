@@ -92,12 +92,6 @@ pub struct Sent {
     pub acked_here: bool,
 }
 
-fn new_key(random: &mut Random) -> ClientKey {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&random.bits().to_be_bytes());
-    ClientKey::from_random(bytes)
-}
-
 impl Peer {
     pub fn new(index: usize, random: &mut Random) -> Self {
         let key = new_key(random);

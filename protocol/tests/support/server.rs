@@ -23,15 +23,13 @@ use super::{
 const LISTED: usize = 3;
 const LISTED_AGAIN: usize = 2;
 /// How many messages of a member's backlog go out together.
-const CATCH_UP_PAGE: usize = 4;
+const CATCH_UP_PAGE: usize = 2;
 
 pub struct Server {
     pub session: ServerSession,
     pub subs: BTreeMap<RoomName, Sub>,
     pub user: Option<UserName>,
-    /// Nothing is taken from the link before.
-    paused_until: Duration,
-    /// What came during a pause.
+    /// What came and was not read yet.
     unread: VecDeque<String>,
     /// The engine answers a session in order.
     engine_free: Duration,
@@ -67,7 +65,6 @@ impl Server {
             session,
             subs: BTreeMap::new(),
             user: None,
-            paused_until: Duration::ZERO,
             unread: VecDeque::new(),
             engine_free: Duration::ZERO,
         }
@@ -77,23 +74,15 @@ impl Server {
 impl World {
     /// A text came over the link.
     pub fn server_received(&mut self, conn: ConnId, text: String) {
-        let now = self.now;
-        let Some(server) = self.server_of(conn) else { return };
-        if server.paused_until > now || !server.unread.is_empty() {
+        if let Some(server) = self.server_of(conn) {
             server.unread.push_back(text);
-            return;
+            self.read_on(conn);
         }
-        self.server_input(conn, Input::Counted { frames: 1 });
-        self.server_input(conn, Input::Received { text });
     }
 
-    /// A pause may be over.
+    /// Takes what came, as far as the session reads.
     pub fn read_on(&mut self, conn: ConnId) {
-        loop {
-            let now = self.now;
-            let Some(server) = self.server_of(conn).filter(|server| server.paused_until <= now) else {
-                return;
-            };
+        while let Some(server) = self.server_of(conn).filter(|server| server.session.reads()) {
             let Some(text) = server.unread.pop_front() else { return };
             self.server_input(conn, Input::Counted { frames: 1 });
             self.server_input(conn, Input::Received { text });
@@ -117,9 +106,6 @@ impl World {
                 self.count("the server paused a client");
                 if until > self.now + Duration::from_secs(1) {
                     self.violation(format!("a pause until {until:?}"));
-                }
-                if let Some(server) = self.server_of(conn) {
-                    server.paused_until = until;
                 }
                 self.at(until, Event::ReadOn { conn });
             }
@@ -241,8 +227,6 @@ impl World {
                     }
                 }
             }
-            // `read_up` asks the session before it takes a text.
-            Output::Pause { .. } => {}
             Output::Close { code, reason } => {
                 if code == talkback_protocol::close::TOO_MANY {
                     self.count("a client was closed with 4429");
@@ -269,7 +253,7 @@ impl World {
         }
         if page.len() < rest.len() {
             self.count("a member caught up in several pages");
-            let at = self.now + ms(self.random.below(300));
+            let at = self.now + ms(self.random.below(2_000));
             let after = after.plus(page.len() as u64);
             let room = room.clone();
             return self.at(at, Event::CatchUp { conn, id, room, after });

@@ -121,8 +121,9 @@ impl World {
         let mut server_config = ServerConfig::default();
         server_config.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
         server_config.limits.page = 20;
-        server_config.limits.lines_per_second = 100;
-        server_config.limits.lines_burst = 40;
+        server_config.limits.lines_per_second = 30;
+        server_config.limits.lines_burst = 10;
+        server_config.limits.rooms = 4;
         server_config.limits.history = 3;
         let mut random = Random::new(seed);
         let peers = (0..peers).map(|index| Peer::new(index, &mut random)).collect();
@@ -233,7 +234,10 @@ impl World {
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
                 Event::Up { conn, text } => self.server_received(conn, text),
-                Event::ReadOn { conn } => self.read_on(conn),
+                Event::ReadOn { conn } => {
+                    self.server_input(conn, server::Input::Tick);
+                    self.read_on(conn);
+                }
                 Event::CatchUp { conn, id, room, after } => self.catch_up(conn, id, &room, after),
                 Event::Presence => {
                     self.presence_due = false;
@@ -260,7 +264,6 @@ impl World {
             .collect();
         for conn in due {
             self.server_input(conn, server::Input::Tick);
-            self.read_up(conn);
         }
     }
 
@@ -286,7 +289,7 @@ impl World {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.up = false;
             if let Some(server) = conn.server.take()
-                && let Some((client, allowance)) = server.session.allowance(now)
+                && let Some((client, allowance)) = server.session.allowance()
             {
                 self.allowances.insert(client, (allowance, now));
             }
@@ -302,7 +305,7 @@ impl World {
         }
     }
 
-    pub fn expel(&mut self, id: ConnId, room: &RoomName, told: bool) {
+    pub fn expel(&mut self, id: ConnId, room: &RoomName) {
         let Some(sub) = self.sub(id, room).map(|sub| sub.id) else {
             return;
         };
@@ -310,7 +313,7 @@ impl World {
             server.subs.remove(room);
         }
         self.presence_changed();
-        let reason = told.then(|| Refusal::for_good(code::FORBIDDEN, "the room is closed to you"));
+        let reason = Refusal::for_good(code::FORBIDDEN, "the room is closed to you");
         self.server_input(id, server::Input::Expelled { id: sub, reason });
     }
 
