@@ -330,6 +330,15 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
         )],
         "answers in any order"
     );
+    assert_eq!(
+        script.received(&history(9).replace("50", "0")),
+        ["read 9 lobby before 9 limit 1"]
+    );
+    assert_eq!(
+        script.page_of(9, 1, false),
+        [r#"-> {"page":{"id":9,"room":"lobby","epoch":"e1","messages":[],"more":true}}"#],
+        "none was asked for, and there is one"
+    );
     let (id, room, result) = (request(4), name("lobby"), Err(later()));
     assert_eq!(
         script.input(Input::PageRead { id, room, result }),
