@@ -50,21 +50,22 @@ impl Body {
         self.0.get()
     }
 
-    /// How deep its lists and objects are nested: 0 for a text or a number, 1 for a list of those.
+    /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for `[{}]`.
     #[must_use]
     pub fn depth(&self) -> usize {
-        let (mut depth, mut deepest, mut in_text, mut escaped) = (0, 0, false, false);
-        for byte in self.json().bytes() {
+        let (mut depth, mut deepest) = (0_usize, 0);
+        let mut in_text = false;
+        let mut bytes = self.json().bytes();
+        while let Some(byte) = bytes.next() {
             match byte {
-                _ if std::mem::take(&mut escaped) => {}
-                b'\\' => escaped = true,
+                // What follows is part of the text, also a quote.
+                b'\\' if in_text => drop(bytes.next()),
                 b'"' => in_text = !in_text,
-                _ if in_text => {}
-                b'[' | b'{' => {
+                b'[' | b'{' if !in_text => {
                     depth += 1;
                     deepest = deepest.max(depth);
                 }
-                b']' | b'}' => depth -= 1,
+                b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
                 _ => {}
             }
         }
@@ -114,14 +115,16 @@ mod tests {
     #[test]
     fn the_depth_counts_lists_and_objects_outside_of_texts() {
         for (json, depth) in [
-            ("1", 0),
+            ("null", 0),
+            (r#""[[{\"[""#, 0),
             ("[]", 1),
-            (r#"{"a":[{}],"b":[]}"#, 3),
-            (r#""[[[""#, 0),
-            (r#"["\"[[",[1],"\\"]"#, 2),
+            (r#"{"a[":"]","b":[{}, 1]}"#, 3),
+            (r#"[["\\"],[]]"#, 2),
         ] {
             assert_eq!(Body::from_json(json).unwrap().depth(), depth, "{json}");
         }
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(Body::from_json(&deep).unwrap().depth(), 10_000);
     }
 
     #[test]
