@@ -242,7 +242,7 @@ fn a_pause_that_the_server_asked_for_holds_while_offline_or_asleep() {
         script.closed(1, 1013, r#"{"retry_after_ms":3000}"#);
         script.input(away);
         script.pass(1000);
-        script.input(back);
+        script.put(back);
         script.put(Input::Online);
         assert_eq!(script.drain(), ["waiting 1 until 3000 because 1000"]);
         assert_eq!(script.wait(1999), [""; 0]);
