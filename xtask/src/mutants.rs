@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &MutantsArgs) -> anyhow::Result<()> {
     fs::create_dir_all(&out)?;
     let mut mutants = run::cargo();
     mutants
-        .args(["mutants", "--no-shuffle", "--colors", "never", "--jobs"])
+        .args(["mutants", "--workspace", "--no-shuffle", "--colors", "never", "--jobs"])
         .arg(arguments.jobs.to_string())
         .arg("--output")
         .arg(&out);
@@ -67,7 +67,8 @@ pub(crate) fn run(arguments: &MutantsArgs) -> anyhow::Result<()> {
 
 /// Prints how many mutants were caught and names those that were missed.
 fn report(outcomes: &Path) -> anyhow::Result<()> {
-    let text = fs::read_to_string(outcomes).with_context(|| format!("{}: cargo-mutants left no report", outcomes.display()))?;
+    let text = fs::read_to_string(outcomes)
+        .with_context(|| format!("{}: cargo-mutants left no report", outcomes.display()))?;
     let report: Value = serde_json::from_str(&text)?;
     let count = |name: &str| report[name].as_u64().unwrap_or_default();
     for outcome in report["outcomes"].as_array().into_iter().flatten() {
@@ -92,7 +93,7 @@ fn report(outcomes: &Path) -> anyhow::Result<()> {
 fn check_listed() -> anyhow::Result<()> {
     let list = |config: bool| -> anyhow::Result<usize> {
         let mut command = Command::new("cargo");
-        command.args(["mutants", "--list", "--json"]);
+        command.args(["mutants", "--workspace", "--list", "--json"]);
         if !config {
             command.args(["--no-config"]);
             for glob in globs()? {
@@ -101,7 +102,10 @@ fn check_listed() -> anyhow::Result<()> {
         }
         let output = command.output().context("cannot start `cargo mutants --list`")?;
         if !output.status.success() {
-            bail!("`cargo mutants --list` failed: {}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "`cargo mutants --list` failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         let mutants: Value = serde_json::from_slice(&output.stdout)?;
         Ok(mutants.as_array().map_or(0, Vec::len))
@@ -122,5 +126,8 @@ fn globs() -> anyhow::Result<Vec<String>> {
         .context(".cargo/mutants.toml")?;
     let globs = config.get("examine_globs").and_then(toml::Value::as_array);
     let globs = globs.context(".cargo/mutants.toml has no examine_globs")?;
-    Ok(globs.iter().filter_map(|glob| glob.as_str().map(str::to_owned)).collect())
+    Ok(globs
+        .iter()
+        .filter_map(|glob| glob.as_str().map(str::to_owned))
+        .collect())
 }
