@@ -52,13 +52,13 @@ fn what_is_malformed_or_too_big_closes_with_its_code() {
     assert_eq!(
         Script::open().received(&long),
         [format!(
-            "close 1009 the text frame has {} bytes: at most 500 are taken",
+            "close 1009 the text has {} bytes: at most 500 are taken",
             long.len()
         )]
     );
     assert_eq!(
         Script::open().received(&"\n".repeat(8)),
-        ["close 1009 the text frame has more than 8 lines"]
+        ["close 1009 the text has more than 8 lines"]
     );
     assert!(
         Script::open().received("{\"ping\":{}}\n{\"join\":{}}")[0]

@@ -34,9 +34,9 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             limits: Limits {
-                text_bytes: 256 << 10,
+                text_bytes: 64 << 10,
                 text_lines: 1_024,
-                body_bytes: 64 << 10,
+                body_bytes: 32 << 10,
                 body_depth: 64,
                 rooms: 64,
                 in_flight: 128,
