@@ -127,6 +127,15 @@ fn a_driver_that_was_kept_from_reading_does_not_close_a_client_that_is_there() {
     assert_eq!(script.received("{\"pong\":{}}"), [""; 0]);
     assert_eq!(script.input(Input::Tick), [""; 0]);
     assert!(!script.session.is_closed());
+
+    let mut script = Script::new();
+    script.now += Duration::from_secs(11);
+    assert_eq!(
+        script.input(Input::Counted { frames: 1 }),
+        [""; 0],
+        "the hello that it counts comes now"
+    );
+    assert_eq!(script.received(HELLO).len(), 1);
 }
 
 #[test]
