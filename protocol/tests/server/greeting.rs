@@ -103,6 +103,18 @@ fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
     assert_eq!(script.wait(24_999), ["-> {\"ping\":{}}"]);
     assert_eq!(script.wait(1), [""; 0]);
     assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
+
+    let mut script = Script::open_with(ServerConfig {
+        heartbeat: Duration::from_secs(5),
+        heartbeat_grace: Duration::from_secs(12),
+        ..config()
+    });
+    assert_eq!(script.wait(16_999).len(), 3, "pings");
+    assert_eq!(
+        script.wait(1),
+        ["close 4408 nothing was heard from the client"],
+        "counted from the first ping without an answer"
+    );
 }
 
 #[test]
