@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{TTL, World, ms, room, secs};
+use support::{Sent, TTL, World, ms, room, secs};
 use talkback_protocol::session::client::{DeliveryState, Input, Status};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -254,4 +254,40 @@ fn a_message_that_waits_too_long_fails_and_never_appears() {
     settle(&mut world);
     world.check_end();
     both_got(&world, 0);
+}
+
+#[test]
+fn a_backlog_drains_at_the_rate_of_the_server_in_any_number_of_rooms() {
+    const BACKLOG: u32 = 8_000;
+    for rooms in [1, 8, 64] {
+        let mut world = World::with_default_limits(5, 1);
+        // There and back, 50 ms at most.
+        world.link.delay = ms(25);
+        world.link.refuse = true;
+        world.peer_input(0, Input::Connect);
+        for message in 0..BACKLOG {
+            world.publish(0, &room(&format!("room-{}", message % rooms)));
+        }
+        world.link.refuse = false;
+        let is_open = |world: &mut World| matches!(world.peers[0].session.status(), Status::Open { .. });
+        assert!(world.advance_until(secs(60), is_open), "the client connects");
+        let start = world.now;
+        let ended = |sent: &Sent| sent.last.as_ref().is_some_and(DeliveryState::is_final);
+        while !world.peers[0].sent.values().all(ended) {
+            assert!(
+                world.now < start + secs(600),
+                "everything is answered within ten minutes"
+            );
+            world.advance(ms(50));
+        }
+        assert_eq!(world.violations, [""; 0]);
+        all_acked(&world);
+        let took = (world.now - start).as_secs_f64();
+        let limits = world.limits();
+        let expected = f64::from(BACKLOG - limits.lines_burst) / f64::from(limits.lines_per_second);
+        assert!(
+            (took / expected - 1.0).abs() <= 0.1,
+            "{BACKLOG} messages to {rooms} rooms took {took:.2} s instead of {expected:.2} s"
+        );
+    }
 }

@@ -23,7 +23,7 @@ mod world;
 
 pub use log::ModelLog;
 pub use ops::{Op, run, seeded};
-pub use peer::Peer;
+pub use peer::{Peer, Sent};
 pub use random::Random;
 pub use world::{Link, TTL, World};
 

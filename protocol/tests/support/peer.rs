@@ -129,6 +129,14 @@ impl Peer {
         }
     }
 
+    /// An outbox without a bound that a test meets.
+    pub fn hold_everything(&mut self) {
+        self.config.outbox.messages = 100_000;
+        self.config.outbox.bytes = 1 << 30;
+        self.config.outbox.ttl = secs(600);
+        self.session = ClientSession::new(self.config.clone(), self.key);
+    }
+
     pub fn sleeps_until(&self, now: Duration) -> Option<Duration> {
         (self.wake > now).then_some(self.wake)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use talkback_protocol::{
     ClientKey, Cursor, Moment, Offset, RequestId, RoomName,
-    message::code,
+    message::{Limits, code},
     session::{
         client,
         server::{self, Allowance, Refusal, ServerConfig, SubscriptionId},
@@ -156,6 +156,20 @@ impl World {
             events: BTreeMap::new(),
             last_event: 0,
         }
+    }
+
+    /// The limits that servers and clients have by default, and outboxes that hold everything.
+    pub fn with_default_limits(seed: u64, peers: usize) -> Self {
+        let mut world = Self::new(seed, peers);
+        world.server_config = Arc::new(ServerConfig::default());
+        for peer in &mut world.peers {
+            peer.hold_everything();
+        }
+        world
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.server_config.limits
     }
 
     pub fn moment(&mut self) -> Moment {
