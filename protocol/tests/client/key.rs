@@ -1,6 +1,9 @@
 //! One key in two hands: copies of a kept outbox, and what a session does when it learns of the other one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use talkback_protocol::{
     Body, ClientFrame, ClientKey, Epoch, Moment, Offset, PublishId, RoomName, SenderId, Seq, ServerFrame, UserName,
@@ -421,9 +424,15 @@ fn an_outbox_from_before_the_ids_goes_on_and_two_of_them_do_not_take_each_others
         let lines = script.received(1, &WELCOME.replace(r#""in_flight":3"#, r#""in_flight":9"#));
         (lines[2].clone(), script)
     };
+    let ids = |line: &str| -> Vec<String> {
+        let after = line.split(r#""id":""#).skip(1);
+        after.map(|rest| rest[..16].to_owned()).collect()
+    };
     let (line, mut script) = sent(old("a"));
-    assert_eq!(line, sent(old("a")).0, "the same each time");
-    assert_ne!(line, sent(old("b")).0, "another message is another one");
+    let of_a = ids(&line);
+    assert_eq!(of_a.iter().collect::<BTreeSet<_>>().len(), 4, "{line}");
+    assert_eq!(of_a, ids(&sent(old("a")).0), "the same each time");
+    assert_ne!(of_a, ids(&sent(old("b")).0), "another message is another one");
     assert_eq!(
         (
             line.matches(r#""publish""#).count(),

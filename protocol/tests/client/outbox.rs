@@ -254,6 +254,7 @@ fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
         while let Some(tag) = waiting.pop() {
             let (room, body) = (name("lobby"), Body::text(&"x".repeat(sizes[tag as usize % 2] - 2)));
             tries += 1;
+            assert!(tries <= 100, "{sizes:?}: tried {tries} times for 40 messages");
             let mut lines = script.input(Input::Publish { room, body, tag });
             if lines[0].contains("failed") {
                 waiting.push(tag);
