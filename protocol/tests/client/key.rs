@@ -223,7 +223,7 @@ impl Tab {
 
     fn publish(&mut self, tag: u64) {
         // Tabs that share a key say different things.
-        let body = Body::of(&(self.random as u32, tag)).unwrap();
+        let body = Body::of(&(self.random & u64::from(u32::MAX), tag)).unwrap();
         self.states.insert(tag, (body.clone(), Vec::new()));
         self.input(Input::Publish {
             room: name("lobby"),

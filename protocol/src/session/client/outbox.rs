@@ -23,7 +23,7 @@ use crate::{
     message::{Limits, Publish, Withdraw, code},
 };
 
-pub(super) use lane::{Entry, Lane};
+pub(super) use lane::{Entry, Lane, unfit};
 
 /// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
 /// connections that end after a while, the answers to a few arrive, where those to very many would not.
@@ -161,7 +161,7 @@ impl Outbox {
         };
         let index = lane.sent;
         let entry = &mut lane.entries[index];
-        if let Some(reason) = entry.unfit(limits) {
+        if let Some(reason) = entry.unfit(room, limits) {
             self.bytes -= entry.bytes();
             if index >= lane.ever {
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
