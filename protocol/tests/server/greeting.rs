@@ -218,6 +218,20 @@ fn a_client_that_is_too_fast_is_served_and_not_read_until_it_has_paid() {
 }
 
 #[test]
+fn a_join_counts_for_eight_lines() {
+    let mut config = slow();
+    config.limits.rooms = 1;
+    let mut script = Script::open_with(config);
+    let join = r#"{"join":{"room":"lobby"}}"#;
+    let outputs = script.received(&[join, PONG, PONG].join("\n"));
+    assert_eq!(
+        outputs,
+        ["subscribe 1 lobby since None history 0", "pause until 100"],
+        "two lines of the window and a join are the burst, and there was hello"
+    );
+}
+
+#[test]
 fn a_pause_is_at_most_a_second_and_goes_on_while_the_client_owes() {
     let mut config = slow();
     config.limits.lines_per_second = 0;
