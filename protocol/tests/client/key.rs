@@ -379,13 +379,13 @@ fn a_copied_tab_meets_no_false_answer_and_doubles_nothing() {
 
 #[test]
 fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer() {
-    for behind in [1, 5, 8, 9, 50] {
+    let cases = [1, 5, 8, 9, 50].map(|behind| [(behind, true), (behind, false)]);
+    for (behind, other_lives) in cases.into_iter().flatten() {
         let mut log = Log::default();
         let (mut tab, old) = record(&mut log, 3, 2);
         (200..200 + behind).for_each(|tag| tab.publish(tag));
         tab.settle(&mut log);
         let new = tab.stored.clone();
-        tab.check(&log);
         // The older record, then the newer one, then the older one again.
         for (random, snapshot) in [(2, &old), (3, &new), (4, &old)] {
             let mut page = Tab::with(snapshot, random);
@@ -394,15 +394,18 @@ fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer(
                 page.publish(tag);
             }
             page.settle(&mut log);
+            if other_lives {
+                tab.publish(1000 + random);
+                tab.settle(&mut log);
+            }
             page.publish(320);
             page.settle(&mut log);
             page.check(&log);
+            let case = format!("other lives: {other_lives}, {behind} behind, page {random}");
             let last = page.states[&320].1.last();
-            assert!(
-                matches!(last, Some(DeliveryState::Acked { .. })),
-                "{behind} behind, page {random}: {last:?}"
-            );
+            assert!(matches!(last, Some(DeliveryState::Acked { .. })), "{case}: {last:?}");
         }
+        tab.check(&log);
         assert_each_is_there_once(&log);
     }
 }
