@@ -134,3 +134,26 @@ fn a_room_refused_for_good_does_not_stop_the_others() {
     );
     assert_eq!(script.received(1, &ack_in("b", 1, 1)), ["2 acked 1"]);
 }
+
+/// Each room waiting for itself alone, 64 rooms were refused 64 times as often as one, and none got on.
+#[test]
+fn many_rooms_are_not_refused_more_often_than_one() {
+    let wide = WELCOME.replace(r#""in_flight":3"#, r#""in_flight":100"#);
+    let mut script = Script::new();
+    for tag in 0..64 {
+        script.publish(&format!("room-{tag:02}"), tag);
+    }
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    assert_eq!(written(&script.received(1, &wide)), 16);
+    for round in 0..3 {
+        for room in 0..16 {
+            // Rooms take turns: those that were not refused yet come first.
+            let room = (round * 16 + room) % 64;
+            let refused = nack_in(&format!("room-{room:02}"), 1, "busy", 500);
+            assert_eq!(script.received(1, &refused), [""; 0], "round {round}");
+        }
+        assert_eq!(script.wait(499), [""; 0], "round {round}");
+        assert_eq!(written(&script.wait(1)), 16, "round {round}");
+    }
+}
