@@ -129,8 +129,9 @@ impl Peer {
         }
     }
 
-    /// An outbox without a bound that a test meets.
+    /// An outbox without a bound that a test meets. It is not stored, which would take most of the time.
     pub fn hold_everything(&mut self) {
+        self.config.keep = false;
         self.config.outbox.messages = 100_000;
         self.config.outbox.bytes = 1 << 30;
         self.config.outbox.ttl = secs(600);
