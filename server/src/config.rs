@@ -13,7 +13,7 @@ use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
 use crate::{
-    engine::MemoryOptions,
+    engine::{MemoryOptions, NewRooms},
     http::rooms::{PublishKey, RoomsOptions},
     hub::HubOptions,
     origin::{OriginPattern, OriginPolicy},
@@ -113,26 +113,39 @@ pub struct Config {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub presence_grace: Duration,
-    /// How many rooms keep messages. Beyond it the room that was not used for longest is forgotten, unless somebody is in it.
+    /// How many rooms that nobody is in keep messages. Beyond it one of them is forgotten, a young one if more than a quarter are young;
+    /// of its kind the one that was not used for longest.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub log_rooms: usize,
-    /// How many messages a room keeps.
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    /// How many rooms a client may make at once by publishing; at least as many as --max-session-rooms.
+    #[arg(long, value_name = "COUNT", default_value = "128")]
+    pub new_rooms_burst: u32,
+    /// How many rooms a client may make in a minute on average; 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "30")]
+    pub new_rooms_per_minute: u32,
+    /// How many messages a room keeps. It must be several times --queue-messages, so that a member that was too slow finds what it
+    /// missed.
+    #[arg(long, value_name = "COUNT", default_value = "8192")]
     pub log_messages: usize,
-    /// How many bytes of messages a room keeps.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    /// How many bytes of messages a room keeps. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub log_bytes: usize,
-    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages.
+    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages,
+    /// those first that nobody is in.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub log_total_bytes: usize,
+    /// How many of its bytes a room with members does not lose to other rooms. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub log_watched_bytes: usize,
     /// How long a message is kept.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub log_age: Duration,
-    /// How many clients are remembered, so that a message that one sends again is not added again. It must be far more than publish
-    /// within --remember-clients-for.
+    /// How many clients are remembered, each once for each of its rooms, so that a message that one sends again is not added again. It must
+    /// be far more than publish within --remember-clients-for: nobody is forgotten early, and further ones are refused for now.
     #[arg(long, value_name = "COUNT", default_value = "100000")]
     pub remember_clients: usize,
     /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
@@ -142,7 +155,11 @@ pub struct Config {
     /// How many messages of a client may be on the way in a room, and are remembered with their places.
     #[arg(long, value_name = "COUNT", default_value = "128")]
     pub max_in_flight: usize,
-    /// How many Idempotency-Keys of publishers over HTTP are remembered.
+    /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free.
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub remember_bytes: usize,
+    /// How many Idempotency-Keys of publishers over HTTP are remembered for one room. Further ones are answered with 503.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub remember_requests: usize,
     /// How long an Idempotency-Key is remembered.
@@ -276,17 +293,28 @@ impl Config {
     /// What the log keeps.
     #[must_use]
     pub fn memory_options(&self) -> MemoryOptions {
+        let defaults = MemoryOptions::default();
         MemoryOptions {
             rooms: self.log_rooms,
+            // One for each room with members and one for each request that waits.
+            watches: self.max_rooms.saturating_add(self.max_connections),
+            new_rooms: NewRooms {
+                burst: self.new_rooms_burst,
+                per_minute: self.new_rooms_per_minute,
+                ..defaults.new_rooms
+            },
             messages: self.log_messages,
             bytes: self.log_bytes,
             total_bytes: self.log_total_bytes,
+            watched_bytes: self.log_watched_bytes,
             age: self.log_age,
             clients: self.remember_clients,
             client_messages: self.max_in_flight,
             client_age: self.remember_clients_for,
             requests: self.remember_requests,
             request_age: self.remember_requests_for,
+            remembered_bytes: self.remember_bytes,
+            ..defaults
         }
     }
 }
