@@ -201,6 +201,9 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// How many queues of a member the log of a room should hold.
+const QUEUES_IN_LOG: usize = 4;
+
 /// What the binary does instead of serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Action {
@@ -223,6 +226,38 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    /// Settings that are taken but do not go well together, each with what to do.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut at_least = |name: &str, set: usize, least: usize, why: &str| {
+            if set < least {
+                warnings.push(format!("--{name} is {set}: make it at least {least}, {why}"));
+            }
+        };
+        let why = "several times the queue of a member, or members that were too slow do not find what they missed";
+        let queues = |queue: usize| queue.saturating_mul(QUEUES_IN_LOG);
+        at_least("log-messages", self.log_messages, queues(self.queue_messages), why);
+        at_least("log-bytes", self.log_bytes, queues(self.queue_bytes), why);
+        at_least(
+            "log-watched-bytes",
+            self.log_watched_bytes,
+            queues(self.queue_bytes),
+            why,
+        );
+        let why = "or a room with members cannot keep --log-watched-bytes";
+        let least = self.log_watched_bytes.saturating_mul(2);
+        at_least("log-total-bytes", self.log_total_bytes, least, why);
+        if self.new_rooms_per_minute > 0 {
+            let why = "--max-session-rooms, or a client that comes back after a restart cannot go on in all its rooms";
+            let (burst, rooms) = (self.new_rooms_burst, self.max_session_rooms);
+            if burst < rooms {
+                warnings.push(format!("--new-rooms-burst is {burst}: make it at least {rooms}, {why}"));
+            }
+        }
+        warnings
     }
 
     /// The rules for sockets.
@@ -323,5 +358,60 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::parse_from(["talkback-server"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_not_several_times_a_queue_is_warned_of_and_the_defaults_are() {
+        let default = Config::default();
+        assert_eq!(default.warnings(), [""; 0]);
+        let options = default.memory_options();
+        let sockets = default.socket_options();
+        assert!(options.messages >= 4 * sockets.queue_messages);
+        assert!(options.bytes.min(options.watched_bytes) >= 4 * sockets.queue_bytes);
+        for (config, name) in [
+            (
+                Config {
+                    log_messages: 4095,
+                    ..default.clone()
+                },
+                "--log-messages is 4095: make it at least 4096",
+            ),
+            (
+                Config {
+                    queue_bytes: 3 << 20,
+                    ..default.clone()
+                },
+                "--log-bytes is 8388608: make it at least 12582912",
+            ),
+            (
+                Config {
+                    log_watched_bytes: 1,
+                    ..default.clone()
+                },
+                "--log-watched-bytes is 1: make it at least 4194304",
+            ),
+            (
+                Config {
+                    log_total_bytes: 1 << 20,
+                    ..default.clone()
+                },
+                "--log-total-bytes is 1048576",
+            ),
+            (
+                Config {
+                    new_rooms_burst: 63,
+                    ..default.clone()
+                },
+                "--new-rooms-burst is 63: make it at least 64",
+            ),
+        ] {
+            let warnings = config.warnings();
+            assert!(warnings[0].starts_with(name), "{warnings:?}");
+        }
     }
 }

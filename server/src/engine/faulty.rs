@@ -63,7 +63,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn new(fault: Fault) -> Arc<dyn Engine> {
+    fn with(fault: Fault) -> Arc<dyn Engine> {
         Arc::new(Self {
             engine: Memory::new(MemoryOptions::default()),
             fault,
@@ -238,7 +238,7 @@ async fn missed(fault: Fault) -> Vec<&'static str> {
     let behaviours: Vec<(&'static str, Behaviour)> = conformance::each_behaviour!(list {});
     let mut missed = Vec::new();
     for (name, behaviour) in behaviours {
-        if tokio::spawn(behaviour(Faulty::new(fault))).await.is_err() {
+        if tokio::spawn(behaviour(Faulty::with(fault))).await.is_err() {
             missed.push(name);
         }
     }
