@@ -305,6 +305,24 @@ mod tests {
     }
 
     #[test]
+    fn a_room_that_goes_gets_a_new_epoch_and_hardly_another_room_does() {
+        let mut rooms = Rooms::new(1, YOUNG_FOR);
+        let now = Instant::now();
+        let epochs = |rooms: &Rooms| (0..100).map(|number| rooms.unborn(&name(number))).collect::<Vec<_>>();
+        let before = epochs(&rooms);
+        let (log, _) = rooms.add(&name(0), now);
+        log.lock().touch(now);
+        let (_, evicted) = rooms.add(&name(1), now);
+        assert!(evicted.is_some_and(|Evicted(evicted)| Arc::ptr_eq(&evicted, &log)));
+        let after = epochs(&rooms);
+        assert_ne!(before[0], after[0]);
+        let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
+        assert!(changed.count() < 10);
+        let _ = rooms.add(&name(2), now);
+        assert_eq!(epochs(&rooms)[1..], after[1..], "in the second nothing was said");
+    }
+
+    #[test]
     fn a_watched_room_without_messages_leaves_nothing_behind() {
         let mut rooms = Rooms::new(4, YOUNG_FOR);
         let now = Instant::now();
