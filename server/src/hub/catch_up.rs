@@ -42,6 +42,7 @@ pub(crate) struct Start {
     pub(crate) after: Offset,
     /// Whether no message is missing between its cursor and those that it gets.
     pub(crate) recovered: bool,
+    pub(crate) fork: Option<Cursor>,
     pub(crate) users: Vec<UserName>,
 }
 
@@ -54,12 +55,13 @@ impl SessionMember {
     /// Finds out where to begin: behind `since`, or else so that the newest `history` messages follow.
     pub(crate) async fn start(&self, since: Option<&Cursor>, history: u64) -> Result<Start, Refusal> {
         let page = self.read(Range::Newest, 0).await?;
-        let recovered = since.is_none_or(|since| since.epoch == page.epoch && page.has_all_after(since.offset));
+        let recovered = since.is_none_or(|since| page.has_all_since(since));
         let newest = page.head.get().saturating_sub(history).max(page.floor.get());
         let newest = Offset::new(newest).unwrap_or(page.floor);
         Ok(Start {
             after: since.filter(|_| recovered).map_or(newest, |since| since.offset),
             epoch: page.epoch,
+            fork: page.fork,
             head: page.head,
             recovered,
             users: self.users.clone(),

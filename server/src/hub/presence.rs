@@ -25,6 +25,11 @@ struct Sockets {
 }
 
 impl Presence {
+    /// How many users are present.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.users.len()).unwrap_or(u32::MAX)
+    }
+
     /// Counts a socket of a user. True if the user was not present.
     pub(super) fn enter(&mut self, user: &UserName) -> bool {
         if let Some(sockets) = self.users.get_mut(user) {

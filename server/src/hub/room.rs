@@ -125,7 +125,7 @@ impl Room {
     fn entered(self: &Arc<Self>, members: &mut Members, kind: Kind, key: usize, user: &UserName) -> Member {
         self.count_kinds(members);
         if members.presence.enter(user) {
-            self.tell_presence(vec![user.clone()], Vec::new());
+            self.tell_presence(members.presence.count(), vec![user.clone()], Vec::new());
         }
         Member {
             kind,
@@ -169,7 +169,7 @@ impl Room {
             let mut members = self.members.lock();
             let left = members.presence.expire(Instant::now(), self.presence_grace);
             if !left.is_empty() {
-                self.tell_presence(Vec::new(), left);
+                self.tell_presence(members.presence.count(), Vec::new(), left);
             }
             if members.presence.next_end().is_none() {
                 return;
@@ -177,8 +177,8 @@ impl Room {
         }
     }
 
-    fn tell_presence(self: &Arc<Self>, joined: Vec<UserName>, left: Vec<UserName>) {
-        let frame = self.presence_frame(joined, left);
+    fn tell_presence(self: &Arc<Self>, users: u32, joined: Vec<UserName>, left: Vec<UserName>) {
+        let frame = self.presence_frame(users, joined, left);
         let mut pending = self.pending.lock();
         if pending.has_sessions {
             pending.lines.push_frame(None, &frame);
@@ -186,12 +186,14 @@ impl Room {
         }
     }
 
-    fn presence_frame(&self, joined: Vec<UserName>, left: Vec<UserName>) -> ServerFrame {
-        let members = |users: Vec<UserName>| users.into_iter().map(|user| message::Member { user }).collect();
+    fn presence_frame(&self, users: u32, joined: Vec<UserName>, left: Vec<UserName>) -> ServerFrame {
+        let members = |users: Vec<UserName>| Some(users.into_iter().map(|user| message::Member { user }).collect());
         ServerFrame::Presence(message::Presence {
             room: self.name.clone(),
+            users,
             joined: members(joined),
             left: members(left),
+            members: None,
         })
     }
 
@@ -217,13 +219,14 @@ impl Room {
             return false;
         }
         let changes = (members.presence.version() != version).then(|| members.presence.since(users));
+        let users = members.presence.count();
         let Some(session) = members.sessions.get_mut(member.key) else {
             return true;
         };
         session.progress = Progress::From(cursor.next());
         if let Some((joined, left)) = changes {
             let mut lines = Lines::default();
-            lines.push_frame((), &self.presence_frame(joined, left));
+            lines.push_frame((), &self.presence_frame(users, joined, left));
             if let Some(block) = lines.take() {
                 deliver(&session.socket, &block.frame(), 1);
             }
