@@ -231,6 +231,7 @@ impl Config {
             members_per_room: self.max_room_members,
             listed_users: self.max_listed_users,
             presence_grace: self.presence_grace,
+            ..HubOptions::default()
         }
     }
 
