@@ -243,12 +243,12 @@ impl Config {
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         ServerConfig {
             limits: Limits {
-                frame_lines: defaults.limits.frame_lines,
-                frame_bytes: small(self.max_message_size),
+                text_bytes: small(self.max_message_size),
                 body_bytes: small(self.max_body()),
                 rooms: self.max_session_rooms,
                 in_flight: small(self.max_in_flight),
                 page: self.max_page,
+                ..defaults.limits
             },
             hello_timeout: self.hello_timeout,
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),

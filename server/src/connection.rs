@@ -12,7 +12,7 @@ use futures_util::{
 };
 use talkback_protocol::{
     Cursor, Epoch, Moment, RoomName, Seq, UserName, close,
-    codec::MessageLine,
+    codec::{MemberList, MessageLine},
     message::Member,
     session::server::{
         Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
@@ -39,7 +39,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>)
         alarm.set(connection.next_timeout());
         let event = tokio::select! {
             biased;
-            message = socket.recv() => match message {
+            message = recv(&mut socket, &mut connection.paused) => match message {
                 Some(message) => Event::Message(message),
                 None => return,
             },
@@ -55,6 +55,15 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>)
             return;
         }
     }
+}
+
+/// The next message, not before the end of the pause.
+async fn recv(socket: &mut Socket, paused: &mut Option<Instant>) -> Option<Message> {
+    if let Some(until) = *paused {
+        tokio::time::sleep_until(until).await;
+        *paused = None;
+    }
+    socket.recv().await
 }
 
 enum Event {
@@ -78,6 +87,8 @@ struct Connection {
     socket: Sender,
     hub: Hub,
     user: Option<UserName>,
+    /// When the session wants to read again; `None` when it reads.
+    paused: Option<Instant>,
     rooms: Vec<Joined>,
     /// What the engine has not answered yet. The session bounds how many there are.
     answers: FuturesOrdered<BoxFuture<'static, Input>>,
@@ -100,6 +111,7 @@ impl Connection {
             socket,
             hub,
             user: None,
+            paused: None,
             rooms: Vec::new(),
             answers: FuturesOrdered::new(),
         }
@@ -164,12 +176,17 @@ impl Connection {
             Output::Identify { name, .. } => {
                 let user = name.unwrap_or_else(default_user);
                 self.user = Some(user.clone());
-                Some(Input::Identified(Ok(Identity { user, expires: None })))
+                Some(Input::Identified(Ok(Identity {
+                    user,
+                    expires: None,
+                    allowance: None,
+                })))
             }
             Output::Append {
                 room,
                 client,
                 seq,
+                id,
                 first,
                 from,
                 content,
@@ -177,6 +194,7 @@ impl Connection {
                 let id = MessageId::Client {
                     key: client,
                     seq,
+                    id,
                     first,
                 };
                 self.append(Append {
@@ -206,14 +224,23 @@ impl Connection {
                 self.rooms.retain(|joined| joined.id != id);
                 None
             }
-            Output::ReadPage { room, before, limit } => {
+            Output::ReadPage {
+                id,
+                room,
+                before,
+                limit,
+            } => {
                 let limit = Limit {
                     messages: usize::try_from(limit).unwrap_or(usize::MAX),
                     bytes: PAGE_BYTES,
                 };
                 let result = self.hub.engine().read(&room, Range::Before(before), limit).await;
                 let result = result.map(page_lines);
-                Some(Input::PageRead { room, result })
+                Some(Input::PageRead { id, room, result })
+            }
+            Output::Pause { until } => {
+                self.paused = Some(self.started + until);
+                None
             }
             Output::Signal { room, from, body } => {
                 if let Some(joined) = self.rooms.iter().find(|joined| joined.room == room) {
@@ -235,7 +262,7 @@ impl Connection {
 
     fn append(&mut self, append: Append) -> Option<Input> {
         let room = append.room.clone();
-        let seq = append.id.seq()?;
+        let (seq, _) = append.id.number()?;
         match self.hub.engine().append(append) {
             Answer::Later(outcome) => {
                 self.answers
@@ -268,14 +295,20 @@ impl Connection {
         });
         let users = u32::try_from(start.users.len()).unwrap_or(u32::MAX);
         let listed = self.hub.options().listed_users;
-        let members = start.users.into_iter().take(listed).map(|user| Member { user });
+        let members: Vec<_> = start
+            .users
+            .into_iter()
+            .take(listed)
+            .map(|user| Member { user })
+            .collect();
         Ok(Subscription {
             epoch: start.epoch,
             head: start.head,
             after: start.after,
             recovered: start.recovered,
             users,
-            members: members.collect(),
+            fork: start.fork,
+            members: Some(MemberList::encode(&members)),
             // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at once
             // do not need the memory for all their pages at once.
             messages: Vec::new(),

@@ -20,7 +20,7 @@ use std::{
 
 use serde::Serialize;
 use talkback_protocol::{
-    Body, ClientKey, Epoch, Offset, RoomName, Seq,
+    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
     message::{self, Message},
     session::server::{AppendOutcome, Refusal},
 };
@@ -39,7 +39,11 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// A message that the log has already is not added again; the answer is that of the first time. Of a numbered client
     /// ([`MessageId::Client`]) it takes the number after the last that is done with, which is 0 for a client that it does not know; of one
-    /// that vouches for all before it (`first`) any later number. Another later number is a [`Outcome::Gap`].
+    /// that vouches for all before it (`first`) any later number. Another later number is an [`Outcome::Gap`]. A number that is done with
+    /// belongs to the message whose id it came with: with another id it is an [`Outcome::Conflict`], also where there is nothing but a
+    /// refusal or a withdrawal to be told, and nothing changes.
+    ///
+    /// Dropping the answer does not take the message back.
     fn append(&self, append: Append) -> Answer<Outcome>;
 
     /// Messages of a room in the order of their offsets, as many as `limit` allows, and what is kept of the room now.
@@ -107,6 +111,8 @@ pub enum MessageId {
         key: ClientKey,
         /// Which of its messages.
         seq: Seq,
+        /// What makes it itself: the engine keeps it with the message and with what became of the number.
+        id: PublishId,
         /// Whether all earlier ones are done with.
         first: bool,
     },
@@ -123,11 +129,11 @@ pub enum MessageId {
 }
 
 impl MessageId {
-    /// The number, if it has one.
+    /// The number and what makes the message itself, if it came with a number.
     #[must_use]
-    pub fn seq(&self) -> Option<Seq> {
+    pub fn number(&self) -> Option<(Seq, PublishId)> {
         match self {
-            Self::Client { seq, .. } => Some(*seq),
+            Self::Client { seq, id, .. } => Some((*seq, *id)),
             Self::Request { .. } | Self::None => None,
         }
     }
@@ -140,27 +146,49 @@ pub enum Outcome {
     Added(Place),
     /// It has been in the log before.
     Duplicate(Place),
-    /// It is not in the log. Without `retry_after` its number is done with, and it would be refused again.
-    Refused(Refusal),
+    /// It is not in the log. Without `retry_after` its number is done with, and it would be refused again; with it nothing changed.
+    Refused {
+        /// The life of the log that was asked; `None` if none was.
+        epoch: Option<Epoch>,
+        /// Why.
+        refusal: Refusal,
+    },
     /// An earlier number of this client is missing and must come first.
-    Gap,
+    Gap {
+        /// The life of the log.
+        epoch: Epoch,
+    },
+    /// The number belongs to a message with another id. Nothing changed.
+    Conflict {
+        /// The life of the log.
+        epoch: Epoch,
+    },
+    /// The number was done with so long ago that the log no longer knows what became of it. Nothing changed.
+    Forgotten {
+        /// The life of the log.
+        epoch: Epoch,
+    },
 }
 
 impl From<Outcome> for AppendOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Added(Place { offset, at }) | Outcome::Duplicate(Place { offset, at }) => {
-                Self::Appended { offset, at }
+            Outcome::Added(Place { epoch, offset, at }) | Outcome::Duplicate(Place { epoch, offset, at }) => {
+                Self::Appended { epoch, offset, at }
             }
-            Outcome::Refused(refusal) => Self::Refused(refusal),
-            Outcome::Gap => Self::Gap,
+            Outcome::Refused { epoch, refusal } => Self::Refused { epoch, refusal },
+            Outcome::Gap { epoch } => Self::Gap { epoch },
+            Outcome::Conflict { epoch } => Self::Conflict { epoch },
+            Outcome::Forgotten { epoch } => Self::Forgotten { epoch },
         }
     }
 }
 
 /// Where a message is in a room's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The life of the log that the offset belongs to.
+    pub epoch: Epoch,
     /// Its offset.
     pub offset: Offset,
     /// When it was added, in milliseconds since the Unix epoch.
@@ -192,6 +220,9 @@ pub struct Limit {
 pub struct Page {
     /// The log's epoch.
     pub epoch: Epoch,
+    /// Where this life of the log parted from the one before, if it went on from an earlier point of it: the last message that both
+    /// have. A cursor of that epoch at or below it means the same message here.
+    pub fork: Option<Cursor>,
     /// The offset of its newest message, 0 if there never was one.
     pub head: Offset,
     /// The offset before the oldest message that is kept. Equal to `head` when none is.
@@ -206,10 +237,19 @@ impl Page {
     pub fn empty(epoch: Epoch) -> Self {
         Self {
             epoch,
+            fork: None,
             head: Offset::ZERO,
             floor: Offset::ZERO,
             messages: Vec::new(),
         }
+    }
+
+    /// Whether every message after this cursor is kept: it is of this life of the log, or of the one before at or below the fork.
+    #[must_use]
+    pub fn has_all_since(&self, since: &Cursor) -> bool {
+        let is_before_fork = |fork: &Cursor| since.epoch == fork.epoch && since.offset <= fork.offset;
+        (since.epoch == self.epoch || self.fork.as_ref().is_some_and(is_before_fork))
+            && self.has_all_after(since.offset)
     }
 
     /// Whether every message after this offset is kept, and the offset is of this log.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Append, Engine, Limit, Outcome, Page, Place, Range, Usage, Watch, Watcher};
 use log::Log;
-use publishers::{Publishers, Settled, Verdict};
+use publishers::{Fate, Publishers, Verdict};
 
 /// How often what is too old is dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -157,19 +157,25 @@ impl Memory {
         });
     }
 
-    fn append_now(&self, append: Append) -> Result<Outcome, Refusal> {
+    fn append_now(&self, append: Append) -> Outcome {
         let options = &self.0.options;
         let now = Instant::now();
-        let mut log = self.open(&append.room)?;
-        let verdict = self.0.publishers.lock().check(log.id(), &append.id, now);
+        let mut log = match self.open(&append.room) {
+            Ok(log) => log,
+            Err(refusal) => return Outcome::Refused { epoch: None, refusal },
+        };
+        let verdict = self.0.publishers.lock().check(&log, &append.id, now);
         match verdict.or_from_log(&log, &append.from.sender, &append.id) {
             Verdict::New | Verdict::Unknown => {}
-            Verdict::Known(outcome) => return Ok(outcome),
-            Verdict::Forgotten => return Err(forgotten()),
+            Verdict::Known(outcome) => return outcome,
+            Verdict::Forgotten => {
+                let epoch = log.epoch().clone();
+                return Outcome::Forgotten { epoch };
+            }
         }
-        let seq = append.id.seq();
+        let number = append.id.number();
         let weigh = |body: Body| {
-            let message = log.next_message(append.room, append.from, seq, body);
+            let message = log.next_message(append.room, append.from, number, body);
             let weight = log::weight(&message);
             if weight > options.bytes || weight > options.total_bytes {
                 return Err(too_large(options.bytes));
@@ -179,34 +185,46 @@ impl Memory {
         let (message, weight) = match append.content.and_then(weigh) {
             Ok(weighed) => weighed,
             Err(refusal) => {
-                let settled = Settled::Refused(Box::new(refusal.clone()));
-                self.0.publishers.lock().note(log.id(), append.id, settled, now);
-                return Err(refusal);
+                let fate = Fate::Refused(Box::new(refusal.clone()));
+                self.0.publishers.lock().note(log.id(), append.id, fate, now);
+                return refused_by(&log, refusal);
             }
         };
         if !self.0.make_room(&mut log, weight) {
-            return Err(full("the log is full: try again in a moment"));
+            return refused_by(&log, full("the log is full: try again in a moment"));
         }
         let place = Place {
+            epoch: log.epoch().clone(),
             offset: message.offset,
             at: message.at,
         };
-        let mut publishers = self.0.publishers.lock();
-        publishers.note(log.id(), append.id, Settled::At(place), now);
-        drop(publishers);
+        let fate = Fate::At {
+            offset: message.offset,
+            at: message.at,
+        };
+        self.0.publishers.lock().note(log.id(), append.id, fate, now);
         self.0.messages.fetch_add(1, Ordering::Relaxed);
         log.push(message, weight, now);
-        Ok(Outcome::Added(place))
+        Outcome::Added(place)
+    }
+}
+
+fn refused_by(log: &Log, refusal: Refusal) -> Outcome {
+    Outcome::Refused {
+        epoch: Some(log.epoch().clone()),
+        refusal,
     }
 }
 
 impl Engine for Memory {
     fn append(&self, append: Append) -> Answer<Outcome> {
-        let outcome = self.append_now(append).unwrap_or_else(Outcome::Refused);
+        let outcome = self.append_now(append);
         let counter = match outcome {
             Outcome::Added(_) => &self.0.added,
             Outcome::Duplicate(_) => &self.0.duplicates,
-            Outcome::Refused(_) | Outcome::Gap => &self.0.refused,
+            Outcome::Refused { .. } | Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
+                &self.0.refused
+            }
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Answer::Now(outcome)
@@ -383,14 +401,6 @@ fn too_large(max: usize) -> Refusal {
     Refusal {
         code: code::TOO_LARGE.into(),
         message: format!("the log of a room keeps at most {max} bytes").into(),
-        retry_after: None,
-    }
-}
-
-fn forgotten() -> Refusal {
-    Refusal {
-        code: code::FORGOTTEN.into(),
-        message: "this number was settled too long ago".into(),
         retry_after: None,
     }
 }

@@ -67,7 +67,7 @@ fn socket(upgrade: Upgrade, hub: Hub, room: RoomName, name: UserName) -> Respons
                     .sender()
                     .close_by_server(close::UNSUPPORTED_DATA, "this room takes text only");
             };
-            if let Outcome::Refused(refusal) = membership.publish_text(text.as_str()).await {
+            if let Outcome::Refused { refusal, .. } = membership.publish_text(text.as_str()).await {
                 // Plain chat has no other way to say that a message was not taken.
                 let code = match refusal.retry_after {
                     Some(_) => close::TRY_AGAIN_LATER,

@@ -50,12 +50,7 @@ pub(crate) struct Start {
 impl Start {
     /// Behind `since`, or else so that the newest `history` messages follow.
     fn new(page: Page, since: Option<&Cursor>, history: u64) -> Self {
-        let is_of_this_log = |since: &Cursor| {
-            let fork = page.fork.as_ref();
-            since.epoch == page.epoch
-                || fork.is_some_and(|fork| fork.epoch == since.epoch && since.offset <= fork.offset)
-        };
-        let recovered = since.is_none_or(|since| is_of_this_log(since) && page.has_all_after(since.offset));
+        let recovered = since.is_none_or(|since| page.has_all_since(since));
         let newest = page.head.get().saturating_sub(history).max(page.floor.get());
         let newest = Offset::new(newest).unwrap_or(page.floor);
         Self {

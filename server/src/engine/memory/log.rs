@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use talkback_protocol::{
-    Body, Epoch, Offset, RoomName, SenderId, Seq,
+    Body, Epoch, Offset, PublishId, RoomName, SenderId, Seq,
     message::{self, Message},
 };
 use tokio::time::Instant;
@@ -65,6 +65,10 @@ impl Log {
         self.id
     }
 
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -101,12 +105,20 @@ impl Log {
     }
 
     /// The message that would come next; it is not added yet.
-    pub(super) fn next_message(&self, room: RoomName, from: message::Author, seq: Option<Seq>, body: Body) -> Message {
+    pub(super) fn next_message(
+        &self,
+        room: RoomName,
+        from: message::Author,
+        number: Option<(Seq, PublishId)>,
+        body: Body,
+    ) -> Message {
+        let (seq, id) = number.unzip();
         Message {
             room,
             offset: self.head.next(),
             from,
             seq,
+            id,
             at: unix_milliseconds().max(self.at),
             body,
         }
@@ -167,12 +179,14 @@ impl Log {
     }
 
     /// Where this message of this sender is, if it is kept.
-    pub(super) fn find(&self, sender: &SenderId, seq: Seq) -> Option<Place> {
+    pub(super) fn find(&self, sender: &SenderId, seq: Seq) -> Option<(PublishId, Place)> {
         let message = self.of(sender).find(|message| message.seq == Some(seq))?;
-        Some(Place {
+        let place = Place {
+            epoch: self.epoch.clone(),
             offset: message.offset,
             at: message.at,
-        })
+        };
+        Some((message.id?, place))
     }
 
     /// The messages of this sender, newest first.
@@ -201,6 +215,7 @@ impl Log {
         };
         Page {
             epoch: self.epoch.clone(),
+            fork: None,
             head: self.head,
             floor,
             messages: self.kept.range(part).map(|kept| Arc::clone(&kept.message)).collect(),

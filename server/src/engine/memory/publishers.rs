@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use lru::LruCache;
-use talkback_protocol::{ClientKey, SenderId, Seq, session::server::Refusal};
+use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::{
@@ -32,17 +32,41 @@ struct Client {
 }
 
 struct Request {
-    place: Place,
+    fate: Fate,
     digest: [u8; 32],
     used: Instant,
 }
 
+/// A message that is done with.
+#[derive(Clone, Debug)]
+struct Settled {
+    id: PublishId,
+    fate: Fate,
+}
+
 /// What became of a message that is done with.
 #[derive(Clone, Debug)]
-pub(super) enum Settled {
-    At(Place),
+pub(super) enum Fate {
+    At { offset: Offset, at: u64 },
     // Boxed, because it is rare and would make all others larger.
     Refused(Box<Refusal>),
+}
+
+impl Fate {
+    fn outcome(&self, epoch: &Epoch) -> Outcome {
+        let epoch = epoch.clone();
+        match self {
+            Self::At { offset, at } => Outcome::Duplicate(Place {
+                epoch,
+                offset: *offset,
+                at: *at,
+            }),
+            Self::Refused(refusal) => Outcome::Refused {
+                epoch: Some(epoch),
+                refusal: (**refusal).clone(),
+            },
+        }
+    }
 }
 
 /// Whether a message may be added.
@@ -60,16 +84,16 @@ pub(super) enum Verdict {
 
 impl Client {
     /// Of the message with this number.
-    fn verdict(&self, seq: Seq, first: bool) -> Verdict {
+    fn verdict(&self, log: &Log, seq: Seq, id: PublishId, first: bool) -> Verdict {
         let Some(back) = self.last.get().checked_sub(seq.get()) else {
-            return Verdict::after(self.last.get(), seq, first);
+            return Verdict::after(log, self.last.get(), seq, first);
         };
         match usize::try_from(back)
             .ok()
             .and_then(|back| self.recent.iter().rev().nth(back))
         {
-            Some(Settled::At(place)) => Verdict::Known(Outcome::Duplicate(*place)),
-            Some(Settled::Refused(refusal)) => Verdict::Known(Outcome::Refused((**refusal).clone())),
+            Some(settled) if settled.id == id => Verdict::Known(settled.fate.outcome(log.epoch())),
+            Some(_) => Verdict::conflict(log),
             None => Verdict::Forgotten,
         }
     }
@@ -77,27 +101,35 @@ impl Client {
 
 impl Verdict {
     /// Of a number greater than the last that is done with.
-    fn after(last: u64, seq: Seq, first: bool) -> Self {
+    fn after(log: &Log, last: u64, seq: Seq, first: bool) -> Self {
         if first || seq.get() == last + 1 {
             Self::New
         } else {
-            Self::Known(Outcome::Gap)
+            let epoch = log.epoch().clone();
+            Self::Known(Outcome::Gap { epoch })
         }
     }
 
+    fn conflict(log: &Log) -> Self {
+        let epoch = log.epoch().clone();
+        Self::Known(Outcome::Conflict { epoch })
+    }
+
     /// What the log itself says where the table has forgotten the client or its message, or never knew them.
-    pub(super) fn or_from_log(self, log: &Log, sender: &SenderId, id: &MessageId) -> Self {
-        let MessageId::Client { seq, first, .. } = *id else {
+    pub(super) fn or_from_log(self, log: &Log, sender: &SenderId, message: &MessageId) -> Self {
+        let MessageId::Client { seq, id, first, .. } = *message else {
             return self;
         };
         match self {
             Self::Unknown => match log.newest_of(sender).map_or(0, Seq::get) {
-                last if seq.get() <= last => Self::Forgotten.or_from_log(log, sender, id),
-                last => Self::after(last, seq, first),
+                last if seq.get() <= last => Self::Forgotten.or_from_log(log, sender, message),
+                last => Self::after(log, last, seq, first),
             },
-            Self::Forgotten => log
-                .find(sender, seq)
-                .map_or(self, |place| Self::Known(Outcome::Duplicate(place))),
+            Self::Forgotten => match log.find(sender, seq) {
+                Some((found, place)) if found == id => Self::Known(Outcome::Duplicate(place)),
+                Some(_) => Self::conflict(log),
+                None => self,
+            },
             Self::New | Self::Known(_) => self,
         }
     }
@@ -121,23 +153,26 @@ impl Publishers {
         (self.clients.len(), self.requests.len())
     }
 
-    pub(super) fn check(&mut self, log: u64, id: &MessageId, now: Instant) -> Verdict {
-        match id {
-            MessageId::Client { key, seq, first } => {
-                let client = self.clients.get_mut(&(log, *key));
+    pub(super) fn check(&mut self, log: &Log, message: &MessageId, now: Instant) -> Verdict {
+        match message {
+            MessageId::Client { key, seq, id, first } => {
+                let client = self.clients.get_mut(&(log.id(), *key));
                 match client.filter(|client| client.used + self.client_age > now) {
                     Some(client) => {
                         client.used = now;
-                        client.verdict(*seq, *first)
+                        client.verdict(log, *seq, *id, *first)
                     }
                     None => Verdict::Unknown,
                 }
             }
             MessageId::Request { name, digest } => {
-                let request = self.requests.peek(&(log, name.clone()));
+                let request = self.requests.peek(&(log.id(), name.clone()));
                 match request.filter(|request| request.used + self.request_age > now) {
-                    Some(request) if request.digest == *digest => Verdict::Known(Outcome::Duplicate(request.place)),
-                    Some(_) => Verdict::Known(Outcome::Refused(key_reused())),
+                    Some(request) if request.digest == *digest => Verdict::Known(request.fate.outcome(log.epoch())),
+                    Some(_) => Verdict::Known(Outcome::Refused {
+                        epoch: Some(log.epoch().clone()),
+                        refusal: key_reused(),
+                    }),
                     None => Verdict::New,
                 }
             }
@@ -146,9 +181,9 @@ impl Publishers {
     }
 
     /// Remembers a message that was added, or whose number is done with.
-    pub(super) fn note(&mut self, log: u64, id: MessageId, settled: Settled, now: Instant) {
-        match (id, settled) {
-            (MessageId::Client { key, seq, .. }, settled) => {
+    pub(super) fn note(&mut self, log: u64, message: MessageId, fate: Fate, now: Instant) {
+        match (message, fate) {
+            (MessageId::Client { key, seq, id, .. }, fate) => {
                 let client = self.clients.get_or_insert_mut((log, key), || Client {
                     last: seq,
                     recent: VecDeque::new(),
@@ -163,14 +198,14 @@ impl Publishers {
                 if client.recent.len() >= self.max_recent {
                     client.recent.pop_front();
                 }
-                client.recent.push_back(settled);
+                client.recent.push_back(Settled { id, fate });
                 if self.clients.len() > self.max_clients {
                     self.clients.pop_lru();
                 }
             }
-            (MessageId::Request { name, digest }, Settled::At(place)) => {
+            (MessageId::Request { name, digest }, fate @ Fate::At { .. }) => {
                 let request = Request {
-                    place,
+                    fate,
                     digest,
                     used: now,
                 };

@@ -73,11 +73,13 @@ pub(crate) async fn publish(
     let (status, place, duplicate) = match hub.engine().append(append).await {
         Outcome::Added(place) => (StatusCode::CREATED, place, false),
         Outcome::Duplicate(place) => (StatusCode::OK, place, true),
-        Outcome::Refused(refusal) if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
-        Outcome::Refused(refusal) => return Err(Problem::Refused(refusal)),
-        Outcome::Gap => unreachable!("only a client's numbers have gaps"),
+        Outcome::Refused { refusal, .. } if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
+        Outcome::Refused { refusal, .. } => return Err(Problem::Refused(refusal)),
+        Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
+            unreachable!("only a client's numbers are answered so")
+        }
     };
-    let Place { offset, at } = place;
+    let Place { offset, at, .. } = place;
     Ok((
         status,
         fresh(Json(Published {
