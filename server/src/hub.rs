@@ -22,6 +22,7 @@ use talkback_protocol::{
     message::{Author, code},
     session::server::Refusal,
 };
+use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
@@ -39,6 +40,8 @@ pub struct HubOptions {
     pub members_per_room: usize,
     /// Users that are listed to a session that joins; it is told how many there are.
     pub listed_users: usize,
+    /// Bytes of messages that may be delivered in one room in a second, to all its members together; 0 is any number.
+    pub delivery_rate: usize,
     /// How long a user whose last socket closed still counts as present, so that a reconnect is not told to anybody.
     pub presence_grace: Duration,
 }
@@ -50,6 +53,7 @@ impl Default for HubOptions {
             members_per_room: 10_000,
             listed_users: 1000,
             presence_grace: Duration::from_secs(5),
+            delivery_rate: 64 * 1024 * 1024,
         }
     }
 }
@@ -178,7 +182,7 @@ impl Hub {
             Some(live) => Arc::clone(&live.room),
             None if rooms.len() >= self.0.options.rooms => return Err(JoinError::TooManyRooms),
             None => {
-                let room = Arc::new(Room::new(name.clone(), self.0.options.presence_grace));
+                let room = Arc::new(Room::new(name.clone(), &self.0.options));
                 let watch = self
                     .0
                     .engine
@@ -227,11 +231,22 @@ pub struct Membership {
 impl Membership {
     /// Says something in the room. All members get it, this one included, and all get all messages of a room in the same order.
     pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+        self.publish(Body::text(text))
+    }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
+    }
+
+    /// Like [`publish_text`](Self::publish_text), for any body. Plain members get one that is no text as JSON.
+    pub fn publish(&self, body: Body) -> Answer<Outcome> {
         self.place.hub.0.engine.append(Append {
             room: self.place.room.name().clone(),
             id: MessageId::None,
             from: self.author.clone(),
-            content: Ok(Body::text(text)),
+            content: Ok(body),
         })
     }
 }

@@ -12,6 +12,8 @@ use talkback_protocol::{
     session::server::Refusal,
 };
 
+use tokio::time::Instant;
+
 use super::{Place, block};
 use crate::{
     engine::{Limit, Page, Range},
@@ -103,6 +105,13 @@ impl SessionMember {
     async fn read(&self, range: Range, messages: usize) -> Result<Page, Refusal> {
         let limit = Limit { messages, ..PAGE };
         self.place.hub.engine().read(self.place.room.name(), range, limit).await
+    }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    #[expect(dead_code, reason = "sessions pause once the session has an output for it")]
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
     }
 
     /// Tells the other members something that is not kept.

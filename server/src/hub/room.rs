@@ -18,23 +18,28 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use super::{
-    Kind, Member,
+    HubOptions, Kind, Member,
     block::{Block, Frames, Lines},
     presence::Presence,
 };
 use crate::{
+    budget::Budget,
     engine::Watcher,
     socket::{Delivery, Sender},
 };
 
 /// Pending messages that are larger than this are not held back any longer.
 const DELIVER_AT: usize = 64 * 1024;
+/// What a delivery costs besides the message's own bytes, in bytes: the rest of its line, and a share of a write.
+const DELIVERY_OVERHEAD: usize = 128;
 /// Signals beyond this are dropped until the next delivery.
 const MAX_SIGNALS: usize = 16 * 1024;
 
 pub(super) struct Room {
     name: RoomName,
     presence_grace: Duration,
+    /// What its senders may cause together.
+    budget: Budget,
     /// Locked during a delivery, so that all members get everything in one order.
     members: Mutex<Members>,
     pending: Mutex<Pending>,
@@ -82,10 +87,12 @@ struct Pending {
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName, presence_grace: Duration) -> Self {
+    pub(super) fn new(name: RoomName, options: &HubOptions) -> Self {
+        let delivery_rate = u64::try_from(options.delivery_rate).unwrap_or(u64::MAX);
         Self {
             name,
-            presence_grace,
+            presence_grace: options.presence_grace,
+            budget: Budget::new(delivery_rate, Instant::now()),
             members: Mutex::default(),
             pending: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -98,6 +105,13 @@ impl Room {
 
     pub(super) fn members(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Charges a sender for a message of so many bytes that all members get. If all senders together cause too much: until when this
+    /// one should pause.
+    pub(super) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        let bytes = bytes.saturating_add(DELIVERY_OVERHEAD).saturating_mul(self.members());
+        self.budget.charge(u64::try_from(bytes).unwrap_or(u64::MAX), now)
     }
 
     pub(super) fn users(&self) -> Vec<UserName> {
