@@ -52,8 +52,9 @@ pub struct HubOptions {
     pub presence_lines_per_second: u32,
     /// Bytes of signals that one room holds until its next delivery; further ones are dropped.
     pub signal_bytes: usize,
-    /// Bytes times members that may be delivered in a room a second; whoever says more there is read later. 0 means any number.
-    pub delivery_bytes_per_second: u64,
+    /// Bytes of messages that may be delivered in one room in a second, to all its members together; whoever says more there is read
+    /// later. 0 is any number.
+    pub delivery_rate: usize,
     /// Clients whose rate is remembered after their connection ended, so that a new connection does not begin with a full one.
     pub allowances: usize,
     /// How long it is remembered. It should be as long as the rate needs to be whole again.
@@ -69,7 +70,7 @@ impl HubOptions {
         presence_interval: Duration::from_millis(250),
         presence_lines_per_second: 2_000,
         signal_bytes: 16 * 1024,
-        delivery_bytes_per_second: 128 << 20,
+        delivery_rate: 64 << 20,
         allowances: 10_000,
         allowance_age: Duration::from_secs(60),
     };
@@ -166,11 +167,10 @@ impl Hub {
         &self.0.allowances
     }
 
-    /// Charges somebody who says so many bytes in a room for their delivery to all members: until when nothing more should be taken
-    /// from it.
-    pub(crate) fn charge(&self, room: &RoomName, bytes: usize) -> Option<Instant> {
+    /// Like [`Membership::charge`], for somebody who need not be a member of the room.
+    pub(crate) fn charge(&self, room: &RoomName, bytes: usize, now: Instant) -> Option<Instant> {
         let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
-        room.and_then(|room| room.charge(bytes))
+        room.and_then(|room| room.charge(bytes, now))
     }
 
     /// How many rooms have members.
@@ -266,19 +266,24 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Charges it for the delivery of so many bytes to all members. If all who speak in the room cause too much: until when nothing
-    /// more should be taken from this one.
-    pub(crate) fn charge(&self, bytes: usize) -> Option<Instant> {
-        self.place.room.charge(bytes)
-    }
-
     /// Says something in the room. All members get it, this one included, and all get all messages of a room in the same order.
     pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+        self.publish(Body::text(text))
+    }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
+    }
+
+    /// Like [`publish_text`](Self::publish_text), for any body. Plain members get one that is no text as JSON.
+    pub fn publish(&self, body: Body) -> Answer<Outcome> {
         self.place.hub.0.engine.append(Append {
             room: self.place.room.name().clone(),
             id: MessageId::None,
             from: self.author.clone(),
-            content: Ok(Body::text(text)),
+            content: Ok(body),
         })
     }
 }

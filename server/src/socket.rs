@@ -126,6 +126,13 @@ impl Socket {
         self.sender.closed().await
     }
 
+    /// Lets the client send any number of control frames, fragments and empty messages
+    /// ([`SocketOptions::max_overhead_rate`] does not hold). The work of each turn stays bounded, and whole messages have no rate
+    /// either way: a handler slows a client down by not receiving.
+    pub fn take_any_rate(&self) {
+        self.sender.shared.take_any_rate();
+    }
+
     /// The subprotocol that was agreed on.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
@@ -206,6 +213,12 @@ impl Sender {
     /// Like [`Socket::closed`].
     pub async fn closed(&self) -> CloseInfo {
         self.shared.closed().await
+    }
+
+    /// How many WebSocket frames came since the last call: whole messages, and each fragment, ping and pong.
+    #[expect(dead_code, reason = "for the driver of a session, once the session counts them")]
+    pub(crate) fn take_received_frames(&self) -> u32 {
+        self.shared.take_received()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

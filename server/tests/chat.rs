@@ -148,6 +148,8 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
     const MESSAGES: usize = 3000;
     let config = Config {
         queue_bytes: 128 * 1024,
+        session_frame_rate: 0,
+        session_byte_rate: 0,
         ..Config::default()
     };
     let server = Server::with(config).await;
@@ -189,6 +191,8 @@ async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
     let config = Config {
         queue_messages: 50,
         queue_bytes: usize::MAX / 2,
+        max_body_size: 64 * 1024,
+        session_byte_rate: 0,
         ..Config::default()
     };
     let server = Server::with(config).await;

@@ -92,9 +92,10 @@ impl SessionMember {
         self.place.room.signal(&self.place.member, from, body);
     }
 
-    /// Charges it for the delivery of something that it says here: until when nothing more should be taken from it.
-    pub(crate) fn charge(&self, bytes: usize) -> Option<Instant> {
-        self.place.room.charge(bytes)
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
     }
 }
 

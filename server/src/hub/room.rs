@@ -27,12 +27,14 @@ use crate::{
 
 /// Pending messages that are larger than this are not held back any longer.
 const DELIVER_AT: usize = 64 * 1024;
+/// What a delivery costs besides the message's own bytes, in bytes: the rest of its line, and a share of a write.
+const DELIVERY_OVERHEAD: usize = 128;
 
 pub(super) struct Room {
     name: RoomName,
     options: HubOptions,
-    /// What those who speak here may cause together.
-    delivery: Budget,
+    /// What its senders may cause together.
+    budget: Budget,
     /// Locked during a delivery, so that all members get everything in one order.
     members: Mutex<Members>,
     pending: Mutex<Pending>,
@@ -91,10 +93,11 @@ struct Pending {
 
 impl Room {
     pub(super) fn new(name: RoomName, options: HubOptions) -> Self {
+        let delivery_rate = u64::try_from(options.delivery_rate).unwrap_or(u64::MAX);
         Self {
             name,
             options,
-            delivery: Budget::new(options.delivery_bytes_per_second, Instant::now()),
+            budget: Budget::new(delivery_rate, Instant::now()),
             members: Mutex::default(),
             pending: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -113,12 +116,11 @@ impl Room {
         self.members.lock().presence.users()
     }
 
-    /// Charges somebody who says so many bytes for their delivery to all members. If all together cause too much: until when nothing
-    /// more should be taken from this one.
-    pub(super) fn charge(&self, bytes: usize) -> Option<Instant> {
-        let amount = bytes.saturating_mul(self.members());
-        self.delivery
-            .charge(u64::try_from(amount).unwrap_or(u64::MAX), Instant::now())
+    /// Charges a sender for a message of so many bytes that all members get. If all senders together cause too much: until when this
+    /// one should pause.
+    pub(super) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        let bytes = bytes.saturating_add(DELIVERY_OVERHEAD).saturating_mul(self.members());
+        self.budget.charge(u64::try_from(bytes).unwrap_or(u64::MAX), now)
     }
 
     pub(super) fn add_plain(self: &Arc<Self>, user: &UserName, socket: Sender) -> Member {
