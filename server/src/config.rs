@@ -14,6 +14,7 @@ use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
 use crate::{
     budget::Rate,
+    connection,
     engine::MemoryOptions,
     http::{
         chat::ChatOptions,
@@ -303,13 +304,16 @@ impl Config {
                 rooms: self.max_session_rooms,
                 in_flight: small(self.max_in_flight),
                 page: self.max_page,
+                lines_per_second: self.session_frame_rate,
+                lines_burst: self.session_frame_burst,
+                bytes_per_second: small(self.session_byte_rate),
+                bytes_burst: small(self.session_byte_burst),
                 ..defaults.limits
             },
             hello_timeout: self.hello_timeout,
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
             heartbeat_grace: self.ping_timeout,
-            frames_per_second: self.session_frame_rate,
-            frames_burst: self.session_frame_burst,
+            check_room: connection::check_room,
             ..defaults
         }
     }

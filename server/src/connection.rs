@@ -14,11 +14,11 @@ use futures_util::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use talkback_protocol::{
-    Body, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
     codec::MessageLine,
     message::code,
     session::server::{
-        AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
+        Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
         SubscriptionId,
     },
 };
@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
+    hub::{CatchUp, CatchUpError, Hub, SessionMember, Start},
     names,
     socket::{Message, Sender, Socket},
 };
@@ -287,10 +287,6 @@ impl Connection {
                 from,
                 content,
             } => {
-                if let Err(refusal) = check_room(&room) {
-                    let outcome = AppendOutcome::Refused { epoch: None, refusal };
-                    return Ok(Some(Input::Appended { room, seq, outcome }));
-                }
                 if let Ok(body) = &content {
                     self.charge(&room, body);
                 }
@@ -372,7 +368,7 @@ impl Connection {
         Err(Over)
     }
 
-    fn identify(&mut self, client: &talkback_protocol::ClientKey, name: Option<UserName>) -> Result<Identity, Denied> {
+    fn identify(&mut self, client: &ClientKey, name: Option<UserName>) -> Result<Identity, Denied> {
         let user = match (name, &self.user) {
             (Some(name), _) => names::user(&name).map_err(|problem| Denied {
                 code: close::FORBIDDEN,
@@ -413,10 +409,6 @@ impl Connection {
     }
 
     fn read_page(&mut self, id: RequestId, room: RoomName, before: Offset, limit: u32) -> Option<Input> {
-        if let Err(refusal) = check_room(&room) {
-            let result = Err(refusal);
-            return Some(Input::PageRead { id, room, result });
-        }
         let limit = Limit {
             messages: usize::try_from(limit).unwrap_or(usize::MAX),
             bytes: PAGE_BYTES,
@@ -439,13 +431,12 @@ impl Connection {
 
     fn subscribe(&mut self, id: SubscriptionId, room: RoomName, since: Option<Cursor>, history: u32) -> Option<Input> {
         let user = self.user.clone().unwrap_or_else(default_user);
-        let joined = check_room(&room).and_then(|()| {
-            let joined = self.hub.join_session(&room, &user, self.socket.clone());
-            joined.map_err(JoinError::refusal)
-        });
-        let member = match joined {
+        let member = match self.hub.join_session(&room, &user, self.socket.clone()) {
             Ok(member) => member,
-            Err(refusal) => return Some(Input::Subscribed { id, result: Err(refusal) }),
+            Err(error) => {
+                let result = Err(error.refusal());
+                return Some(Input::Subscribed { id, result });
+            }
         };
         let start = member.start(since, history);
         self.rooms.push(Joined {
@@ -524,8 +515,8 @@ fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
 }
 
-/// Whether a client may name this room.
-fn check_room(room: &RoomName) -> Result<(), Refusal> {
+/// Whether a client may name this room, and how a line that does is refused.
+pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
     names::room(room).map_err(|problem| {
         let code = match problem {
             names::RoomProblem::Reserved => code::FORBIDDEN,

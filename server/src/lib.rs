@@ -19,6 +19,7 @@ pub mod hub;
 mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod origin;
 mod serve;
 pub mod shutdown;

@@ -216,7 +216,6 @@ impl Sender {
     }
 
     /// How many WebSocket frames came since the last call: whole messages, and each fragment, ping and pong.
-    #[expect(dead_code, reason = "for the driver of a session, once the session counts them")]
     pub(crate) fn take_received_frames(&self) -> u32 {
         self.shared.take_received()
     }

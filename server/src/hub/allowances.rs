@@ -60,7 +60,10 @@ impl Allowances {
 mod tests {
     use std::sync::Arc;
 
-    use talkback_protocol::session::server::{ServerConfig, ServerSession};
+    use talkback_protocol::{
+        Moment, UserName,
+        session::server::{Identity, Input, ServerConfig, ServerSession},
+    };
 
     use super::*;
 
@@ -68,9 +71,32 @@ mod tests {
         ClientKey::from_random(u128::from(number).to_ne_bytes())
     }
 
+    /// What a client has left that has only said hello.
+    fn allowance() -> Allowance {
+        let mut session = ServerSession::new(Arc::new(ServerConfig::default()), Duration::ZERO);
+        let user = UserName::parse("ann").unwrap();
+        for input in [
+            Input::Received {
+                text: r#"{"hello":{"client":"00000000000000000000000000000001"}}"#.to_owned(),
+            },
+            Input::Identified(Ok(Identity {
+                user,
+                expires: None,
+                allowance: None,
+            })),
+        ] {
+            let moment = Moment {
+                now: Duration::ZERO,
+                random: 0,
+            };
+            session.handle(moment, input);
+        }
+        session.allowance().unwrap().1
+    }
+
     #[test]
     fn the_last_allowances_are_kept_for_a_time_and_no_more_than_the_bound() {
-        let allowance = ServerSession::new(Arc::new(ServerConfig::default()), Duration::ZERO).allowance();
+        let allowance = allowance();
         let (age, start) = (Duration::from_secs(60), Instant::now());
         let kept = Allowances::new(10, age);
         (0..1000).for_each(|number| kept.keep_at(client(number), allowance, start));

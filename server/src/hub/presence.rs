@@ -59,11 +59,11 @@ struct List {
 }
 
 /// What a member is told when it joins.
-pub(super) struct Told {
+pub(crate) struct Told {
     /// How many users there are now.
-    pub(super) users: u32,
+    pub(crate) users: u32,
     /// The newest list, unless there are too many users.
-    pub(super) members: Option<MemberList>,
+    pub(crate) members: Option<MemberList>,
     /// The tellings that are in it.
     pub(super) version: u64,
 }
@@ -379,7 +379,9 @@ mod tests {
             }
         }
         assert_eq!(presence.leaving.len(), users.len());
-        users.iter().for_each(|user| drop(presence.enter(user, &OPTIONS)));
+        for user in &users {
+            presence.enter(user, &OPTIONS);
+        }
         assert!(!presence.expire(now + GRACE, &OPTIONS));
         assert_eq!((presence.leaving.len(), presence.users().len()), (0, 5));
     }

@@ -126,6 +126,7 @@ impl ServerSession {
     }
 
     fn join(&mut self, join: Join) {
+        self.rate.take_join();
         let room = join.room;
         if let Err(refusal) = self.check_room(&room) {
             return self.refuse("join", room, refusal);

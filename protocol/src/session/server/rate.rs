@@ -14,6 +14,9 @@ const MAX_BEHIND: Duration = Duration::from_secs(1);
 /// How much more everything that is received may be than the lines that count.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
+/// So many lines a join costs: with the leave that follows, it is told to all members of the room.
+const JOIN_LINES: u32 = 8;
+
 /// What a client had left of its rate when its connection ended, to go on from with its next one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
@@ -142,6 +145,11 @@ impl Rate {
         self.lines.take(1);
     }
 
+    /// Charges what a join costs beyond its line.
+    pub(super) fn take_join(&mut self) {
+        self.lines.take(JOIN_LINES as usize - 1);
+    }
+
     /// When what nobody waits for in order may come again, if not now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
@@ -209,6 +217,17 @@ mod tests {
         rate.fill(START);
         (0..11).for_each(|_| rate.take_line());
         assert!(rate.pause().is_some());
+    }
+
+    #[test]
+    fn a_join_costs_more_than_its_line() {
+        let mut rate = Rate::new(&config(), START);
+        rate.take_line();
+        rate.take_join();
+        assert_eq!(rate.pause(), None);
+        rate.take_line();
+        rate.take_join();
+        assert_eq!(rate.pause(), Some(Duration::from_millis(60)), "16 lines of 10");
     }
 
     #[test]
