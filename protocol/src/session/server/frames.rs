@@ -55,10 +55,10 @@ impl ServerSession {
         match (frame, late) {
             // Not charged: a refusal is no work, and what is sent again is charged then.
             (ClientFrame::Signal { room, .. }, Some(refusal)) if self.state == State::Open => {
-                return self.refuse("signal", room, refusal);
+                self.refuse("signal", room, refusal);
             }
             (ClientFrame::History(history), Some(refusal)) if self.state == State::Open => {
-                return self.refuse_history(history.id, history.room, refusal);
+                self.refuse_history(history.id, history.room, refusal);
             }
             (frame, _) => {
                 self.rate.take_line();
@@ -221,7 +221,10 @@ impl ServerSession {
             return self.refuse_history(id, room, refusal);
         }
         self.reads += 1;
-        let limit = limit.min(self.config.limits.page);
+        if limit == 0 {
+            self.probes.push(id);
+        }
+        let limit = limit.clamp(1, self.config.limits.page.max(1));
         self.outputs.push_back(Output::ReadPage {
             id,
             room,

@@ -83,7 +83,7 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) fn new(config: &ServerConfig, now: Duration) -> Self {
         let limits = &config.limits;
-        let honest = limits.in_flight.saturating_add(limits.rooms);
+        let honest = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
         let lines = f64::from(limits.lines_per_second);
         let burst = f64::from(limits.lines_burst.max(honest));
         let received = match limits.lines_per_second {
@@ -186,7 +186,7 @@ mod tests {
         let limits = &mut config.limits;
         (limits.lines_per_second, limits.lines_burst) = (100, 10);
         (limits.bytes_per_second, limits.bytes_burst) = (1_000, 5_000);
-        (limits.in_flight, limits.rooms) = (6, 4);
+        (limits.in_flight, limits.rooms) = (6, 0);
         config
     }
 
@@ -249,7 +249,10 @@ mod tests {
         config.limits.rooms = 14;
         let mut rate = Rate::new(&config, START);
         (0..20).for_each(|_| rate.take_line());
-        assert_eq!(rate.pause(), None);
+        (0..14).for_each(|_| rate.take_join());
+        assert_eq!(rate.pause(), None, "a full window, and all rooms joined again");
+        rate.take_line();
+        assert!(rate.pause().is_some());
         config.limits.lines_burst = 3_000;
         let mut rate = Rate::new(&config, START);
         assert!((0..12_000).all(|_| rate.receive(1)), "four times the burst of lines");
