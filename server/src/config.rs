@@ -15,7 +15,7 @@ use talkback_protocol::{message::Limits, session::server::ServerConfig};
 use crate::{
     budget::Rate,
     connection,
-    engine::MemoryOptions,
+    engine::{MemoryOptions, NewRooms},
     http::{
         chat::ChatOptions,
         rooms::{PublishKey, RoomsOptions},
@@ -136,26 +136,39 @@ pub struct Config {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub presence_grace: Duration,
-    /// How many rooms keep messages. Beyond it the room that was not used for longest is forgotten, unless somebody is in it.
+    /// How many rooms that nobody is in keep messages. Beyond it one of them is forgotten, a young one if more than a quarter are young;
+    /// of its kind the one that was not used for longest.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub log_rooms: usize,
-    /// How many messages a room keeps.
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    /// How many rooms a client may make at once by publishing; at least as many as --max-session-rooms.
+    #[arg(long, value_name = "COUNT", default_value = "128")]
+    pub new_rooms_burst: u32,
+    /// How many rooms a client may make in a minute on average; 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "30")]
+    pub new_rooms_per_minute: u32,
+    /// How many messages a room keeps. It must be several times --queue-messages, so that a member that was too slow finds what it
+    /// missed.
+    #[arg(long, value_name = "COUNT", default_value = "8192")]
     pub log_messages: usize,
-    /// How many bytes of messages a room keeps.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    /// How many bytes of messages a room keeps. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub log_bytes: usize,
-    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages.
+    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages,
+    /// those first that nobody is in.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub log_total_bytes: usize,
+    /// How many of its bytes a room with members does not lose to other rooms. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub log_watched_bytes: usize,
     /// How long a message is kept.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub log_age: Duration,
-    /// How many clients are remembered, so that a message that one sends again is not added again. It must be far more than publish
-    /// within --remember-clients-for.
+    /// How many clients are remembered, each once for each of its rooms, so that a message that one sends again is not added again. It must
+    /// be far more than publish within --remember-clients-for: nobody is forgotten early, and further ones are refused for now.
     #[arg(long, value_name = "COUNT", default_value = "100000")]
     pub remember_clients: usize,
     /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
@@ -165,7 +178,11 @@ pub struct Config {
     /// How many messages of a client may be on the way in a room, and are remembered with their places.
     #[arg(long, value_name = "COUNT", default_value = "128")]
     pub max_in_flight: usize,
-    /// How many Idempotency-Keys of publishers over HTTP are remembered.
+    /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free.
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub remember_bytes: usize,
+    /// How many Idempotency-Keys of publishers over HTTP are remembered for one room. Further ones are answered with 503.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub remember_requests: usize,
     /// How long an Idempotency-Key is remembered.
@@ -226,6 +243,9 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// How many queues of a member the log of a room should hold.
+const QUEUES_IN_LOG: usize = 4;
+
 /// What the binary does instead of serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Action {
@@ -248,6 +268,38 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    /// Settings that are taken but do not go well together, each with what to do.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut at_least = |name: &str, set: usize, least: usize, why: &str| {
+            if set < least {
+                warnings.push(format!("--{name} is {set}: make it at least {least}, {why}"));
+            }
+        };
+        let why = "several times the queue of a member, or members that were too slow do not find what they missed";
+        let queues = |queue: usize| queue.saturating_mul(QUEUES_IN_LOG);
+        at_least("log-messages", self.log_messages, queues(self.queue_messages), why);
+        at_least("log-bytes", self.log_bytes, queues(self.queue_bytes), why);
+        at_least(
+            "log-watched-bytes",
+            self.log_watched_bytes,
+            queues(self.queue_bytes),
+            why,
+        );
+        let why = "or a room with members cannot keep --log-watched-bytes";
+        let least = self.log_watched_bytes.saturating_mul(2);
+        at_least("log-total-bytes", self.log_total_bytes, least, why);
+        if self.new_rooms_per_minute > 0 {
+            let why = "--max-session-rooms, or a client that comes back after a restart cannot go on in all its rooms";
+            let (burst, rooms) = (self.new_rooms_burst, self.max_session_rooms);
+            if burst < rooms {
+                warnings.push(format!("--new-rooms-burst is {burst}: make it at least {rooms}, {why}"));
+            }
+        }
+        warnings
     }
 
     /// The rules for sockets.
@@ -336,17 +388,28 @@ impl Config {
     /// What the log keeps.
     #[must_use]
     pub fn memory_options(&self) -> MemoryOptions {
+        let defaults = MemoryOptions::default();
         MemoryOptions {
             rooms: self.log_rooms,
+            // One for each room with members and one for each request that waits.
+            watches: self.max_rooms.saturating_add(self.max_connections),
+            new_rooms: NewRooms {
+                burst: self.new_rooms_burst,
+                per_minute: self.new_rooms_per_minute,
+                ..defaults.new_rooms
+            },
             messages: self.log_messages,
             bytes: self.log_bytes,
             total_bytes: self.log_total_bytes,
+            watched_bytes: self.log_watched_bytes,
             age: self.log_age,
             clients: self.remember_clients,
             client_messages: self.max_in_flight,
             client_age: self.remember_clients_for,
             requests: self.remember_requests,
             request_age: self.remember_requests_for,
+            remembered_bytes: self.remember_bytes,
+            ..defaults
         }
     }
 }
@@ -355,5 +418,60 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::parse_from(["talkback-server"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_not_several_times_a_queue_is_warned_of_and_the_defaults_are() {
+        let default = Config::default();
+        assert_eq!(default.warnings(), [""; 0]);
+        let options = default.memory_options();
+        let sockets = default.socket_options();
+        assert!(options.messages >= 4 * sockets.queue_messages);
+        assert!(options.bytes.min(options.watched_bytes) >= 4 * sockets.queue_bytes);
+        for (config, name) in [
+            (
+                Config {
+                    log_messages: 4095,
+                    ..default.clone()
+                },
+                "--log-messages is 4095: make it at least 4096",
+            ),
+            (
+                Config {
+                    queue_bytes: 3 << 20,
+                    ..default.clone()
+                },
+                "--log-bytes is 8388608: make it at least 12582912",
+            ),
+            (
+                Config {
+                    log_watched_bytes: 1,
+                    ..default.clone()
+                },
+                "--log-watched-bytes is 1: make it at least 4194304",
+            ),
+            (
+                Config {
+                    log_total_bytes: 1 << 20,
+                    ..default.clone()
+                },
+                "--log-total-bytes is 1048576",
+            ),
+            (
+                Config {
+                    new_rooms_burst: 63,
+                    ..default.clone()
+                },
+                "--new-rooms-burst is 63: make it at least 64",
+            ),
+        ] {
+            let warnings = config.warnings();
+            assert!(warnings[0].starts_with(name), "{warnings:?}");
+        }
     }
 }

@@ -9,6 +9,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod faulty;
 mod memory;
 
 use std::{
@@ -25,7 +27,7 @@ use talkback_protocol::{
     session::server::{AppendOutcome, Refusal},
 };
 
-pub use memory::{Memory, MemoryOptions};
+pub use memory::{Memory, MemoryOptions, NewRooms};
 
 /// The code of a refused message whose request has the name of another one.
 pub const KEY_REUSED: &str = "key_reused";
@@ -268,10 +270,12 @@ pub struct Usage {
     pub messages: usize,
     /// Bytes that these take.
     pub bytes: usize,
-    /// Clients whose last number is remembered.
+    /// Clients whose last number is remembered, once for each of their rooms.
     pub clients: usize,
     /// Names of requests that are remembered.
     pub requests: usize,
+    /// Bytes that these and the clients take.
+    pub remembered_bytes: usize,
     /// Messages that were added since the start.
     pub added: u64,
     /// Messages that came again since the start and were not added.

@@ -13,9 +13,15 @@ fn main() -> ExitCode {
     };
     if config.action == Some(Action::Check) {
         println!("{}", config.to_toml().trim_end());
+        for warning in config.warnings() {
+            eprintln!("warning: {warning}");
+        }
         return ExitCode::SUCCESS;
     }
     logging::init(&config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }

@@ -11,16 +11,10 @@ use talkback_protocol::{
 
 use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Outcome, Page, Place, Range, Watcher};
 
-/// A test for each behaviour, on an engine that `$new` makes.
-macro_rules! suite {
-    ($new:expr; $($behaviour:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $behaviour() {
-            $crate::engine::conformance::$behaviour(&$new).await;
-        }
-    )*};
-    ($new:expr) => {
-        $crate::engine::conformance::suite! { $new;
+/// Gives the macro `$then` what is in the braces and the name of each behaviour.
+macro_rules! each_behaviour {
+    ($then:ident { $($given:tt)* }) => {
+        $then! { $($given)*
             offsets_are_contiguous_from_1_and_the_epoch_stays
             a_message_is_read_as_it_was_added
             a_page_has_what_fits_in_either_direction
@@ -29,13 +23,37 @@ macro_rules! suite {
             a_number_that_comes_again_is_answered_as_the_first_time
             a_number_too_far_ahead_is_a_gap_until_the_missing_one_came
             a_withdrawn_number_is_done_with
+            a_refusal_for_good_settles_the_number_and_one_for_now_settles_nothing
             a_client_goes_on_at_any_number_if_all_before_are_settled
+            of_two_copies_of_a_client_that_take_turns_one_is_heard_and_the_other_meets_conflicts
+            a_copy_that_is_used_after_the_other_meets_conflicts_until_its_numbers_are_new
+            an_older_copy_that_was_restored_gets_its_own_answers_and_no_others
+            a_withdrawal_with_another_id_withdraws_nothing
             numbers_are_counted_for_each_room_and_client
             a_named_request_is_added_once
             messages_without_a_number_are_all_added
             watchers_are_told_of_every_message_in_order_until_they_go
             of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled
         }
+    };
+}
+pub(crate) use each_behaviour;
+
+macro_rules! a_test_for_each {
+    ($new:expr; $($behaviour:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $behaviour() {
+            $crate::engine::conformance::$behaviour(&$new).await;
+        }
+    )*};
+}
+pub(crate) use a_test_for_each;
+
+/// A test for each behaviour, on an engine that `$new` makes.
+macro_rules! suite {
+    ($new:expr) => {
+        use $crate::engine::conformance::a_test_for_each;
+        $crate::engine::conformance::each_behaviour! { a_test_for_each { $new; } }
     };
 }
 pub(crate) use suite;
@@ -93,6 +111,25 @@ pub(crate) fn numbered(room: &str, key: u8, number: u64) -> Append {
     message(room, id, &format!("\"{key} {number}\""))
 }
 
+/// A message with this number that is another one than that of [`numbered`]: a copy of the client made it.
+pub(crate) fn of_copy(room: &str, key: u8, number: u64) -> Append {
+    let copy = MessageId::Client {
+        key: client(key),
+        seq: seq(number),
+        id: id(u64::from(key) << 32 | 1 << 24 | number),
+        first: false,
+    };
+    message(room, copy, &format!("\"copy of {key} {number}\""))
+}
+
+/// The same message, but its client gives it up.
+pub(crate) fn withdrawal(append: Append) -> Append {
+    Append {
+        content: Err(withdrawn()),
+        ..append
+    }
+}
+
 /// A message whose client vouches for all before it.
 pub(crate) fn first(room: &str, key: u8, number: u64) -> Append {
     let id = MessageId::Client {
@@ -115,7 +152,7 @@ pub(crate) fn code_of(outcome: &Outcome) -> Option<&str> {
     }
 }
 
-fn withdrawn() -> Refusal {
+pub(crate) fn withdrawn() -> Refusal {
     Refusal {
         code: code::WITHDRAWN.into(),
         message: "the client withdrew it".into(),
@@ -260,10 +297,7 @@ pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_came(e
 }
 
 pub(crate) async fn a_withdrawn_number_is_done_with(engine: &Any) {
-    let withdraw = |number| Append {
-        content: Err(withdrawn()),
-        ..numbered("a", 1, number)
-    };
+    let withdraw = |number| withdrawal(numbered("a", 1, number));
     let first = add(engine, numbered("a", 1, 1)).await;
     let epoch = first.epoch.clone();
     let refused = Outcome::Refused {
@@ -283,6 +317,111 @@ pub(crate) async fn a_withdrawn_number_is_done_with(engine: &Any) {
     assert_eq!(add(engine, numbered("a", 1, 3)).await.offset, offset(2));
 }
 
+pub(crate) async fn a_refusal_for_good_settles_the_number_and_one_for_now_settles_nothing(engine: &Any) {
+    let epoch = add(engine, numbered("a", 1, 1)).await.epoch;
+    let refused = |append, refusal: &Refusal| Append {
+        content: Err(refusal.clone()),
+        ..append
+    };
+    let answer = |refusal: &Refusal| Outcome::Refused {
+        epoch: Some(epoch.clone()),
+        refusal: refusal.clone(),
+    };
+    let for_now = Refusal::later(code::BUSY, "not now", std::time::Duration::from_secs(1));
+    let is_refused = engine.append(refused(numbered("a", 1, 2), &for_now)).await;
+    assert_eq!(is_refused, answer(&for_now));
+    let gap = Outcome::Gap { epoch: epoch.clone() };
+    assert_eq!(engine.append(numbered("a", 1, 3)).await, gap, "it does not overtake");
+    add(engine, of_copy("a", 1, 2)).await;
+
+    let for_good = Refusal::for_good(code::TOO_LARGE, "too large");
+    let is_refused = engine.append(refused(numbered("a", 1, 3), &for_good)).await;
+    assert_eq!(is_refused, answer(&for_good));
+    assert_eq!(engine.append(numbered("a", 1, 3)).await, answer(&for_good));
+    assert_eq!(
+        engine.append(of_copy("a", 1, 3)).await,
+        Outcome::Conflict { epoch: epoch.clone() }
+    );
+    assert_eq!(add(engine, numbered("a", 1, 4)).await.offset, offset(3));
+}
+
+pub(crate) async fn of_two_copies_of_a_client_that_take_turns_one_is_heard_and_the_other_meets_conflicts(engine: &Any) {
+    let mut places = Vec::new();
+    for number in 1..=4 {
+        let place = add(engine, numbered("a", 1, number)).await;
+        let conflict = Outcome::Conflict {
+            epoch: place.epoch.clone(),
+        };
+        for copy in [of_copy("a", 1, number), withdrawal(of_copy("a", 1, number))] {
+            assert_eq!(engine.append(copy).await, conflict);
+        }
+        places.push(place);
+    }
+    for (number, place) in (1..).zip(places) {
+        let again = engine.append(numbered("a", 1, number)).await;
+        assert_eq!(again, Outcome::Duplicate(place), "a conflict changed nothing");
+    }
+    assert_eq!(
+        bodies(&read(engine, "a", Range::Newest).await),
+        ["\"1 1\"", "\"1 2\"", "\"1 3\"", "\"1 4\""]
+    );
+}
+
+pub(crate) async fn a_copy_that_is_used_after_the_other_meets_conflicts_until_its_numbers_are_new(engine: &Any) {
+    let mut epoch = None;
+    for number in 1..=5 {
+        epoch = Some(add(engine, numbered("a", 1, number)).await.epoch);
+    }
+    let conflict = Outcome::Conflict { epoch: epoch.unwrap() };
+    // It was made when the first had sent two.
+    for number in 3..=5 {
+        assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
+    }
+    let place = add(engine, of_copy("a", 1, 6)).await;
+    assert_eq!(place.offset, offset(6));
+    assert_eq!(
+        engine.append(numbered("a", 1, 6)).await,
+        conflict,
+        "now the first is late"
+    );
+    assert_eq!(engine.append(of_copy("a", 1, 6)).await, Outcome::Duplicate(place));
+}
+
+pub(crate) async fn an_older_copy_that_was_restored_gets_its_own_answers_and_no_others(engine: &Any) {
+    let mut places = Vec::new();
+    for number in 1..=6 {
+        places.push(add(engine, numbered("a", 1, number)).await);
+    }
+    // It was kept when the fourth was made and not answered; what it says next is not what was said then.
+    let restored = engine.append(first("a", 1, 4)).await;
+    assert_eq!(restored, Outcome::Duplicate(places[3].clone()));
+    let next = engine.append(of_copy("a", 1, 5)).await;
+    assert!(matches!(next, Outcome::Conflict { .. }), "{next:?}");
+    assert_eq!(read(engine, "a", Range::Newest).await.head, offset(6));
+}
+
+pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any) {
+    let place = add(engine, numbered("a", 1, 1)).await;
+    let epoch = place.epoch.clone();
+    let conflict = Outcome::Conflict { epoch: epoch.clone() };
+    let refused = Outcome::Refused {
+        epoch: Some(epoch),
+        refusal: withdrawn(),
+    };
+    assert_eq!(engine.append(withdrawal(of_copy("a", 1, 1))).await, conflict);
+    assert_eq!(engine.append(numbered("a", 1, 1)).await, Outcome::Duplicate(place));
+
+    assert_eq!(engine.append(withdrawal(numbered("a", 1, 2))).await, refused);
+    assert_eq!(engine.append(withdrawal(of_copy("a", 1, 2))).await, conflict);
+    assert_eq!(engine.append(of_copy("a", 1, 2)).await, conflict);
+    assert_eq!(
+        engine.append(numbered("a", 1, 2)).await,
+        refused,
+        "the id is kept with the withdrawal"
+    );
+    assert_eq!(add(engine, numbered("a", 1, 3)).await.offset, offset(2));
+}
+
 pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(engine: &Any) {
     // The log is new to this client, as after a restart that lost it: a later message must not overtake one that is still to come.
     let is_gap = |outcome| matches!(outcome, Outcome::Gap { .. });
@@ -297,8 +436,11 @@ pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(eng
         engine.append(first("a", 1, 50)).await,
         Outcome::Duplicate(ahead.clone())
     );
-    let late = engine.append(first("a", 1, 39)).await;
-    assert_eq!(late, Outcome::Forgotten { epoch: ahead.epoch });
+    let epoch = ahead.epoch;
+    for never_sent in [39, 48, 49] {
+        let late = engine.append(first("a", 1, never_sent)).await;
+        assert_eq!(late, Outcome::Forgotten { epoch: epoch.clone() }, "{never_sent}");
+    }
 }
 
 pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
@@ -337,7 +479,8 @@ pub(crate) async fn messages_without_a_number_are_all_added(engine: &Any) {
             offset(number)
         );
     }
-    assert_eq!(read(engine, "a", Range::Newest).await.messages[2].seq, None);
+    let third = &read(engine, "a", Range::Newest).await.messages[2];
+    assert_eq!((third.seq, third.id), (None, None));
 }
 
 #[derive(Default)]

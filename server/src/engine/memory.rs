@@ -1,10 +1,18 @@
 //! The engine that keeps everything in this process, and loses it when the process ends.
 //!
-//! A room's log is behind a lock of its own; that lock is held while watchers are told, so that they all see one order. Locks are taken in
-//! this order: the map of rooms, a room's log, the publishers.
+//! A room's log is behind a lock of its own, with what is remembered about its publishers; that lock is held while watchers are told, so
+//! that they all see one order. Locks are taken in this order: the map of rooms, a room's log, the budget of new rooms or the ledger.
+//! Under the lock of the map nobody waits for a log, which may be telling many watchers.
+//!
+//! What it takes besides the bodies of messages: a room without messages about 600 bytes; a remembered client 400 to 500 bytes with its
+//! first four outcomes, which double with its messages up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with 128); the
+//! name of a request about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
 
+mod budget;
+mod ledger;
 mod log;
 mod publishers;
+mod rooms;
 
 use std::{
     sync::{
@@ -14,88 +22,116 @@ use std::{
     time::Duration,
 };
 
-use lru::LruCache;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
-use talkback_protocol::{Body, Epoch, RoomName, message::code, session::server::Refusal};
+use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Answer, Append, Engine, Limit, Outcome, Page, Place, Range, Usage, Watch, Watcher};
+use super::{Answer, Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Usage, Watch, Watcher};
+use budget::Budget;
+pub use budget::NewRooms;
+use ledger::{Bounds, Cost, Holder, Ledger};
 use log::Log;
-use publishers::{Fate, Publishers, Verdict};
+use publishers::{Fate, Memories, Refusals, Verdict};
+use rooms::{Evicted, Rooms, SharedLog};
 
 /// How often what is too old is dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How many of the rooms that were not used for longest are looked at to find one that nobody is in.
-const CANDIDATES: usize = 64;
 /// Whoever met a full log may try again after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Whoever found no place in what is remembered may try again after this long. What is remembered is for an hour, not for a second.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
 /// What the memory engine keeps at most.
 #[derive(Clone, Debug)]
 pub struct MemoryOptions {
-    /// Rooms. Beyond it the room that was not used for longest is forgotten, unless somebody is in it.
+    /// Rooms that nobody watches. Beyond it one of them is forgotten: the young ones take at most a quarter from the old ones, and of each
+    /// kind the one that was not used for longest goes. Rooms that somebody watches do not count.
     pub rooms: usize,
+    /// After what time a room that is used again is not young any more.
+    pub young_for: Duration,
+    /// Watches of all rooms. More are refused.
+    pub watches: usize,
+    /// How many rooms a client may make by publishing.
+    pub new_rooms: NewRooms,
     /// Messages of one room.
     pub messages: usize,
     /// Bytes of the messages of one room.
     pub bytes: usize,
-    /// Bytes of the messages of all rooms. Near it, rooms that hold more than their share drop their oldest messages.
+    /// Bytes of the messages of all rooms. Near it rooms that hold more than their share drop their oldest messages, those first that
+    /// nobody watches.
     pub total_bytes: usize,
+    /// Bytes of a room that somebody watches which it does not lose to others, as long as all such rooms have place for as many: enough
+    /// for a member that was too slow to catch up.
+    pub watched_bytes: usize,
     /// How old a message may become.
     pub age: Duration,
-    /// Clients whose last number is remembered, over all rooms. Must be far more than publish within `client_age`.
+    /// Clients whose last number is remembered; each counts once for each of its rooms. A client may have a sixteenth of what is free.
+    /// Nobody is forgotten early for another: one more is refused for now.
     pub clients: usize,
     /// How many messages of a client are remembered with their places: as many as it may have on the way.
     pub client_messages: usize,
     /// How long a client's last number is remembered. Must be longer than clients try to send a message again.
     pub client_age: Duration,
-    /// Names of requests that are remembered, over all rooms.
+    /// Names of requests that are remembered for one room. One more is refused for now.
     pub requests: usize,
     /// How long the name of a request is remembered.
     pub request_age: Duration,
+    /// Bytes of all that is remembered about clients and requests. A client, and the requests of a room, may have a sixteenth of what
+    /// is free.
+    pub remembered_bytes: usize,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
             rooms: 10_000,
-            messages: 1000,
-            bytes: 1024 * 1024,
-            total_bytes: 256 * 1024 * 1024,
+            young_for: Duration::from_secs(600),
+            watches: 100_000,
+            new_rooms: NewRooms {
+                burst: 128,
+                per_minute: 30,
+                clients: 65_536,
+            },
+            messages: 8192,
+            bytes: 8 << 20,
+            total_bytes: 256 << 20,
+            watched_bytes: 4 << 20,
             age: Duration::from_secs(24 * 3600),
             clients: 100_000,
-            client_messages: 64,
+            client_messages: 128,
             client_age: Duration::from_secs(3600),
             requests: 10_000,
             request_age: Duration::from_secs(3600),
+            remembered_bytes: 128 << 20,
         }
     }
 }
+
+/// The part of what is free that one holder of memories may have.
+const PART: usize = 16;
 
 /// Logs in memory. Clones are handles to the same logs.
 #[derive(Clone)]
 pub struct Memory(Arc<Inner>);
 
 struct Inner {
+    memories: Memories,
     options: MemoryOptions,
     rooms: Mutex<Rooms>,
-    publishers: Mutex<Publishers>,
+    budget: Mutex<Budget>,
+    ledger: Ledger,
+    refusals: Refusals,
+    requests: AtomicUsize,
     bytes: AtomicUsize,
     messages: AtomicUsize,
     added: AtomicU64,
     duplicates: AtomicU64,
     refused: AtomicU64,
-    next: AtomicU64,
     /// A message found no place: the next sweep makes some.
     pressed: AtomicBool,
     /// A task drops what is too old.
     sweeping: AtomicBool,
-}
-
-struct Rooms {
-    logs: LruCache<RoomName, Arc<Mutex<Log>>>,
-    /// The epoch of all rooms that have no log. It changes when a log with messages is forgotten, because that room begins anew.
-    unborn: Epoch,
 }
 
 type Locked = ArcMutexGuard<RawMutex, Log>;
@@ -104,35 +140,68 @@ impl Memory {
     /// No rooms yet.
     #[must_use]
     pub fn new(options: MemoryOptions) -> Self {
+        let memories = Memories::new(&options);
+        let bounds = Bounds {
+            total: Cost {
+                entries: options.clients,
+                bytes: options.remembered_bytes,
+            },
+            part: PART,
+            least_bytes: memories.largest_entry(),
+        };
         Self(Arc::new(Inner {
-            rooms: Mutex::new(Rooms {
-                logs: LruCache::unbounded(),
-                unborn: new_epoch(),
-            }),
-            publishers: Mutex::new(Publishers::new(&options)),
+            memories,
+            rooms: Mutex::new(Rooms::new(options.rooms, options.young_for)),
+            budget: Mutex::new(Budget::new(options.new_rooms)),
+            ledger: Ledger::new(bounds),
+            refusals: Refusals::default(),
             options,
+            requests: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
             added: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            next: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
         }))
     }
 
-    /// The room's log, locked and without what is too old.
-    fn open(&self, room: &RoomName) -> Result<Locked, Refusal> {
+    /// The log of the message's room, locked and without what is too old. What cannot be added makes no room.
+    fn open(&self, append: &Append, now: Instant) -> Result<Locked, Outcome> {
         loop {
-            let log = self.0.find_or_add(room)?;
+            let log = self.find_or_add(append, now)?;
             let mut log = log.lock_arc();
-            if !log.is_forgotten() {
+            if !log.is_closed() {
                 self.start_sweeping();
-                self.0.expire(&mut log, Instant::now());
+                self.0.expire(&mut log, now);
                 return Ok(log);
             }
         }
+    }
+
+    fn find_or_add(&self, append: &Append, now: Instant) -> Result<SharedLog, Outcome> {
+        let mut rooms = self.0.rooms.lock();
+        if let Some(log) = rooms.get(&append.room, now) {
+            return Ok(log);
+        }
+        let epoch = rooms.unborn(&append.room);
+        if let MessageId::Client { seq, first, .. } = append.id
+            && let Verdict::Known(gap) = Verdict::after(&epoch, 0, seq, first)
+        {
+            return Err(gap);
+        }
+        self.0
+            .may_make_room(&append.id, now)
+            .map_err(|refusal| Outcome::Refused {
+                epoch: Some(epoch),
+                refusal,
+            })?;
+        let (log, evicted) = rooms.add(&append.room, now);
+        log.lock().set_paid();
+        drop(rooms);
+        self.0.retire(evicted);
+        Ok(log)
     }
 
     /// The task ends when no room is left, or with the engine.
@@ -158,61 +227,26 @@ impl Memory {
     }
 
     fn append_now(&self, append: Append) -> Outcome {
-        let options = &self.0.options;
+        let inner = &*self.0;
         let now = Instant::now();
-        let mut log = match self.open(&append.room) {
+        let mut log = match self.open(&append, now) {
             Ok(log) => log,
-            Err(refusal) => return Outcome::Refused { epoch: None, refusal },
+            Err(outcome) => return outcome,
         };
-        let verdict = self.0.publishers.lock().check(&log, &append.id, now);
+        let epoch = log.epoch().clone();
+        let verdict = log.publishers_mut().verdict(&inner.memories, &epoch, &append.id, now);
         match verdict.or_from_log(&log, &append.from.sender, &append.id) {
             Verdict::New | Verdict::Unknown => {}
             Verdict::Known(outcome) => return outcome,
-            Verdict::Forgotten => {
-                let epoch = log.epoch().clone();
-                return Outcome::Forgotten { epoch };
-            }
+            Verdict::Forgotten => return Outcome::Forgotten { epoch },
         }
-        let number = append.id.number();
-        let weigh = |body: Body| {
-            let message = log.next_message(append.room, append.from, number, body);
-            let weight = log::weight(&message);
-            if weight > options.bytes || weight > options.total_bytes {
-                return Err(too_large(options.bytes));
-            }
-            Ok((message, weight))
-        };
-        let (message, weight) = match append.content.and_then(weigh) {
-            Ok(weighed) => weighed,
-            Err(refusal) => {
-                let fate = Fate::Refused(Box::new(refusal.clone()));
-                self.0.publishers.lock().note(log.id(), append.id, fate, now);
-                return refused_by(&log, refusal);
-            }
-        };
-        if !self.0.make_room(&mut log, weight) {
-            return refused_by(&log, full("the log is full: try again in a moment"));
+        match inner.add(&mut log, append, now) {
+            Ok(place) => Outcome::Added(place),
+            Err(refusal) => Outcome::Refused {
+                epoch: Some(epoch),
+                refusal,
+            },
         }
-        let place = Place {
-            epoch: log.epoch().clone(),
-            offset: message.offset,
-            at: message.at,
-        };
-        let fate = Fate::At {
-            offset: message.offset,
-            at: message.at,
-        };
-        self.0.publishers.lock().note(log.id(), append.id, fate, now);
-        self.0.messages.fetch_add(1, Ordering::Relaxed);
-        log.push(message, weight, now);
-        Outcome::Added(place)
-    }
-}
-
-fn refused_by(log: &Log, refusal: Refusal) -> Outcome {
-    Outcome::Refused {
-        epoch: Some(log.epoch().clone()),
-        refusal,
     }
 }
 
@@ -231,38 +265,48 @@ impl Engine for Memory {
     }
 
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
+        let now = Instant::now();
         let log = {
             let mut rooms = self.0.rooms.lock();
-            match rooms.logs.get(room) {
-                Some(log) => Arc::clone(log),
+            match rooms.get(room, now) {
+                Some(log) => log,
                 // Reading makes no room: anybody may ask for any name.
-                None => return Answer::Now(Ok(Page::empty(rooms.unborn.clone()))),
+                None => return Answer::Now(Ok(Page::empty(rooms.unborn(room)))),
             }
         };
         let mut log = log.lock();
-        self.0.expire(&mut log, Instant::now());
+        self.0.expire(&mut log, now);
         Answer::Now(Ok(log.page(range, limit)))
     }
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal> {
-        let mut log = self.open(room)?;
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        log.add_watcher(id, watcher);
-        let log = Arc::clone(ArcMutexGuard::mutex(&log));
+        let log = {
+            let mut rooms = self.0.rooms.lock();
+            if rooms.watches() >= self.0.options.watches {
+                return Err(busy("the server watches as many rooms as it may", RETRY_WHEN_FULL));
+            }
+            rooms.watch(room, Instant::now())
+        };
+        self.start_sweeping();
+        let key = log.lock().add_watcher(watcher);
+        let (inner, room) = (Arc::clone(&self.0), room.clone());
         Ok(Watch::new(move || {
             // Dropped outside of the lock: it may be the last handle to things that lock in turn.
-            let _watcher = log.lock().remove_watcher(id);
+            let _watcher = log.lock().remove_watcher(key);
+            let evicted = inner.rooms.lock().unwatch(&room, Instant::now());
+            inner.retire(evicted);
         }))
     }
 
     fn usage(&self) -> Usage {
-        let (clients, requests) = self.0.publishers.lock().len();
+        let remembered = self.0.ledger.total();
         Usage {
-            rooms: self.0.rooms.lock().logs.len(),
+            rooms: self.0.rooms.lock().len(),
             messages: self.0.messages.load(Ordering::Relaxed),
             bytes: self.0.bytes.load(Ordering::Relaxed),
-            clients,
-            requests,
+            clients: remembered.entries,
+            requests: self.0.requests.load(Ordering::Relaxed),
+            remembered_bytes: remembered.bytes,
             added: self.0.added.load(Ordering::Relaxed),
             duplicates: self.0.duplicates.load(Ordering::Relaxed),
             refused: self.0.refused.load(Ordering::Relaxed),
@@ -271,49 +315,116 @@ impl Engine for Memory {
 }
 
 impl Inner {
-    fn find_or_add(&self, room: &RoomName) -> Result<Arc<Mutex<Log>>, Refusal> {
-        let mut rooms = self.rooms.lock();
-        if let Some(log) = rooms.logs.get(room) {
-            return Ok(Arc::clone(log));
+    /// Adds a message that comes next, or settles its number with a refusal for good.
+    fn add(&self, log: &mut Log, append: Append, now: Instant) -> Result<Place, Refusal> {
+        let Append {
+            room,
+            id,
+            from,
+            content,
+        } = append;
+        if content.as_ref().is_err_and(|refusal| refusal.retry_after.is_some()) {
+            return Err(content.err().unwrap_or_else(|| unreachable!("it was just seen")));
         }
-        if rooms.logs.len() >= self.options.rooms && !self.forget_one(&mut rooms) {
-            return Err(full("the server has no place for another room"));
+        // One that is there only because somebody watches it.
+        if !log.is_paid() {
+            self.may_make_room(&id, now)?;
+            log.set_paid();
         }
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let log = Arc::new(Mutex::new(Log::new(id, rooms.unborn.clone(), Instant::now())));
-        rooms.logs.put(room.clone(), Arc::clone(&log));
-        Ok(log)
+        let weigh = |body: Body| {
+            let message = log.next_message(room, from, id.number(), body);
+            let weight = log::weight(&message);
+            if weight > self.options.bytes || weight > self.options.total_bytes {
+                return Err(too_large(self.options.bytes));
+            }
+            Ok((message, weight))
+        };
+        let content = content.and_then(weigh);
+        let paid = self.pay(log, &id, now)?;
+        let (message, weight) = match content {
+            Ok(weighed) => weighed,
+            Err(refusal) => {
+                self.note(log, id, Fate::Refused(self.refusals.share(&refusal)), now);
+                return Err(refusal);
+            }
+        };
+        if !self.make_room(log, weight) {
+            self.ledger.give_back(paid);
+            return Err(busy("the log is full: try again in a moment", RETRY_AFTER));
+        }
+        let place = Place {
+            epoch: log.epoch().clone(),
+            offset: message.offset,
+            at: message.at,
+        };
+        let fate = Fate::At {
+            offset: message.offset,
+            at: message.at,
+        };
+        self.note(log, id, fate, now);
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        log.push(message, weight, now);
+        Ok(place)
     }
 
-    /// Forgets the room that was not used for longest among those that nobody is in.
-    fn forget_one(&self, rooms: &mut Rooms) -> bool {
-        let oldest = rooms.logs.iter().rev().take(CANDIDATES);
-        let unused = oldest.filter(|(_, log)| log.try_lock().is_some_and(|log| !log.is_watched()));
-        let Some(name) = unused.map(|(name, _)| name.clone()).next() else {
-            return false;
+    fn may_make_room(&self, id: &MessageId, now: Instant) -> Result<(), Refusal> {
+        let MessageId::Client { key, .. } = id else {
+            return Ok(());
         };
-        self.forget_if(rooms, &name, |log| !log.is_watched())
+        let taken = self.budget.lock().take(key, now);
+        taken.map_err(|wait| busy("this client made too many rooms: wait before the next", wait))
     }
 
-    fn forget_if(&self, rooms: &mut Rooms, name: &RoomName, condition: impl FnOnce(&Log) -> bool) -> bool {
-        let Some(log) = rooms.logs.peek(name).cloned() else {
-            return false;
+    /// Pays for what will be remembered of a message; nobody is forgotten early for it.
+    fn pay(&self, log: &mut Log, id: &MessageId, now: Instant) -> Result<Option<(Holder, Cost)>, Refusal> {
+        let take = |log: &Log| {
+            let cost = log.publishers().cost(&self.memories, log.id(), id).ok()?;
+            cost.is_none_or(|(holder, cost)| self.ledger.take(holder, cost))
+                .then_some(cost)
         };
-        let mut log = log.lock();
-        if !condition(&log) {
-            return false;
+        if let Some(paid) = take(log) {
+            return Ok(paid);
         }
-        if log.has_begun() {
-            rooms.unborn = new_epoch();
+        self.expire_publishers(log, now);
+        take(log).ok_or_else(|| busy("too much is remembered: try again later", RETRY_WHEN_FULL))
+    }
+
+    fn note(&self, log: &mut Log, id: MessageId, fate: Fate, now: Instant) {
+        log.touch(now);
+        if matches!((&id, &fate), (MessageId::Request { .. }, Fate::At { .. })) {
+            self.requests.fetch_add(1, Ordering::Relaxed);
         }
-        self.freed(log.forget());
-        rooms.logs.pop(name);
-        true
+        log.publishers_mut().note(&self.memories, id, fate, now);
+    }
+
+    /// Frees what a log held that is not in the map any more.
+    fn retire(&self, evicted: Option<Evicted>) {
+        if let Some(Evicted(log)) = evicted {
+            let mut log = log.lock();
+            let (freed, publishers) = log.forget();
+            let id = log.id();
+            drop(log);
+            self.freed(freed);
+            self.requests.fetch_sub(publishers.len().1, Ordering::Relaxed);
+            self.ledger.give_back(publishers.costs(id));
+        }
     }
 
     fn expire(&self, log: &mut Log, now: Instant) {
         if let Some(oldest) = now.checked_sub(self.options.age) {
             self.freed(log.drop_while(|since, _| since < oldest));
+        }
+    }
+
+    fn expire_publishers(&self, log: &mut Log, now: Instant) {
+        let id = log.id();
+        let given_back = log.publishers_mut().expire(&self.memories, id, now);
+        if !given_back.is_empty() {
+            let requests = given_back
+                .iter()
+                .filter(|(holder, _)| matches!(holder, Holder::Requests(_)));
+            self.requests.fetch_sub(requests.count(), Ordering::Relaxed);
+            self.ledger.give_back(given_back);
         }
     }
 
@@ -348,53 +459,78 @@ impl Inner {
         true
     }
 
-    /// Drops what is too old or too much; returns how many rooms and remembered publishers are left.
+    /// Drops what is too old or too much; returns how many rooms are left.
     fn sweep(&self, now: Instant) -> usize {
-        let logs: Vec<_> = {
+        let (unwatched, watched) = {
             let rooms = self.rooms.lock();
-            let logs = rooms.logs.iter();
-            logs.map(|(name, log)| (name.clone(), Arc::clone(log))).collect()
+            (rooms.all_unwatched(), rooms.all_watched())
         };
-        // Rooms that hold no more than their share lose nothing to the others.
-        let share = self.options.total_bytes / logs.len().max(1);
-        let pressed = self.pressed.swap(false, Ordering::Relaxed)
-            || self.bytes.load(Ordering::Relaxed) > self.options.total_bytes / 8 * 7;
+        self.budget.lock().expire(now);
         let mut unused = Vec::new();
-        for (name, log) in logs {
+        for (name, log) in &unwatched {
             let mut log = log.lock();
             self.expire(&mut log, now);
-            if pressed && log.bytes() > share {
-                self.freed(log.drop_while(|_, left| left.bytes > share / 8 * 7));
-            }
+            self.expire_publishers(&mut log, now);
             if self.is_unused(&log, now) {
                 unused.push(name);
             }
         }
-        let mut rooms = self.rooms.lock();
-        for name in unused {
-            self.forget_if(&mut rooms, &name, |log| self.is_unused(log, now));
+        for log in &watched {
+            let mut log = log.lock();
+            self.expire(&mut log, now);
+            self.expire_publishers(&mut log, now);
         }
-        let (clients, requests) = self.publishers.lock().expire(now);
-        rooms.logs.len() + clients + requests
+        if self.pressed.swap(false, Ordering::Relaxed) || self.is_nearly_full() {
+            self.relieve(&unwatched, &watched);
+        }
+        for name in unused {
+            let evicted = self.rooms.lock().remove_if(name, |log| self.is_unused(log, now));
+            self.retire(evicted);
+        }
+        self.rooms.lock().len()
     }
 
-    /// A room in which nothing was ever said is not needed without watchers; another is kept while its publishers may be remembered.
+    fn is_nearly_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.options.total_bytes / 8 * 7
+    }
+
+    /// Makes place in the logs: rooms that hold no more than their share lose nothing, unless rooms that somebody watches need it.
+    fn relieve(&self, unwatched: &[(RoomName, SharedLog)], watched: &[SharedLog]) {
+        let total = self.options.total_bytes;
+        let share = total / (unwatched.len() + watched.len()).max(1);
+        let share_of_watched = total / watched.len().max(1);
+        let trim = |log: &SharedLog, above: usize, keep: usize| {
+            let mut log = log.lock();
+            if log.bytes() > above {
+                self.freed(log.drop_while(|_, left| left.bytes > keep));
+            }
+        };
+        for (_, log) in unwatched {
+            trim(log, share, share / 8 * 7);
+        }
+        let kept = self.options.watched_bytes.min(share_of_watched / 8 * 7);
+        for log in watched {
+            trim(log, share.max(kept), (share / 8 * 7).max(kept));
+        }
+        for (_, log) in unwatched {
+            if !self.is_nearly_full() {
+                return;
+            }
+            if !watched.is_empty() {
+                trim(log, 0, 0);
+            }
+        }
+    }
+
+    /// A room is kept while its publishers may be remembered; one in which nothing was ever said or settled is not needed.
     fn is_unused(&self, log: &Log, now: Instant) -> bool {
         let remembered = self.options.client_age.max(self.options.request_age);
-        !log.is_watched() && log.bytes() == 0 && (!log.has_begun() || log.used() + remembered <= now)
+        log.bytes() == 0 && (!log.is_touched() || log.used() + remembered <= now)
     }
 }
 
-fn new_epoch() -> Epoch {
-    Epoch::from_random(fastrand::u64(..))
-}
-
-fn full(message: &'static str) -> Refusal {
-    Refusal {
-        code: code::BUSY.into(),
-        message: message.into(),
-        retry_after: Some(RETRY_AFTER),
-    }
+fn busy(message: &'static str, retry_after: Duration) -> Refusal {
+    Refusal::later(code::BUSY, message, retry_after)
 }
 
 fn too_large(max: usize) -> Refusal {

@@ -1,16 +1,24 @@
 //! One room's messages.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, VecDeque, hash_map},
+    sync::Arc,
+    time::SystemTime,
+};
 
+use slab::Slab;
 use talkback_protocol::{
     Body, Epoch, Offset, PublishId, RoomName, SenderId, Seq,
     message::{self, Message},
 };
 use tokio::time::Instant;
 
-use super::super::{Limit, Page, Place, Range, Watcher};
+use super::{
+    super::{Limit, Page, Place, Range, Watcher},
+    publishers::Publishers,
+};
 
-/// What a message takes besides its body: the structs, the names, its place in the ring.
+/// What a message takes besides its body: the structs, the names, its places in the ring and among its sender's.
 const OVERHEAD: usize = 256;
 
 /// The bytes that a message counts for.
@@ -24,12 +32,19 @@ pub(super) struct Log {
     /// The offset of the newest message.
     head: Offset,
     kept: VecDeque<Kept>,
+    /// Where the kept messages with a number are, by their sender; the numbers ascend.
+    numbered: HashMap<SenderId, VecDeque<Offset>>,
     bytes: usize,
     /// The time of the newest message; times never go back, whatever the system's clock does.
     at: u64,
-    watchers: Vec<(u64, Arc<dyn Watcher>)>,
+    watchers: Slab<Arc<dyn Watcher>>,
+    publishers: Publishers,
     used: Instant,
-    forgotten: bool,
+    /// Whether anything was ever said or settled in it.
+    touched: bool,
+    /// Whether the budget of a client was charged for it, or need not be.
+    paid: bool,
+    closed: bool,
 }
 
 struct Kept {
@@ -52,11 +67,15 @@ impl Log {
             epoch,
             head: Offset::ZERO,
             kept: VecDeque::new(),
+            numbered: HashMap::new(),
             bytes: 0,
             at: 0,
-            watchers: Vec::new(),
+            watchers: Slab::new(),
+            publishers: Publishers::default(),
             used: now,
-            forgotten: false,
+            touched: false,
+            paid: false,
+            closed: false,
         }
     }
 
@@ -77,31 +96,58 @@ impl Log {
         self.used
     }
 
-    pub(super) fn has_begun(&self) -> bool {
-        self.head > Offset::ZERO
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
     }
 
-    pub(super) fn is_watched(&self) -> bool {
-        !self.watchers.is_empty()
+    /// Something was said or settled.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.touched = true;
+        self.used = now;
     }
 
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.forgotten
+    pub(super) fn is_paid(&self) -> bool {
+        self.paid
     }
 
-    /// Nobody may add to it any more.
-    pub(super) fn forget(&mut self) -> Freed {
-        self.forgotten = true;
-        self.drop_while(|_, _| true)
+    pub(super) fn set_paid(&mut self) {
+        self.paid = true;
     }
 
-    pub(super) fn add_watcher(&mut self, id: u64, watcher: Arc<dyn Watcher>) {
-        self.watchers.push((id, watcher));
+    /// Whether nobody may add to it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
-    pub(super) fn remove_watcher(&mut self, id: u64) -> Option<Arc<dyn Watcher>> {
-        let index = self.watchers.iter().position(|(watcher, _)| *watcher == id)?;
-        Some(self.watchers.swap_remove(index).1)
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Closes it and takes out everything that it holds.
+    pub(super) fn forget(&mut self) -> (Freed, Publishers) {
+        self.closed = true;
+        let freed = self.drop_while(|_, _| true);
+        (freed, std::mem::take(&mut self.publishers))
+    }
+
+    pub(super) fn publishers(&self) -> &Publishers {
+        &self.publishers
+    }
+
+    pub(super) fn publishers_mut(&mut self) -> &mut Publishers {
+        &mut self.publishers
+    }
+
+    pub(super) fn add_watcher(&mut self, watcher: Arc<dyn Watcher>) -> usize {
+        self.watchers.insert(watcher)
+    }
+
+    pub(super) fn remove_watcher(&mut self, key: usize) -> Option<Arc<dyn Watcher>> {
+        let watcher = self.watchers.try_remove(key);
+        if self.watchers.is_empty() {
+            self.watchers = Slab::new();
+        }
+        watcher
     }
 
     /// The message that would come next; it is not added yet.
@@ -127,8 +173,17 @@ impl Log {
     pub(super) fn push(&mut self, message: Message, weight: usize, now: Instant) {
         self.head = message.offset;
         self.at = message.at;
-        self.used = now;
+        self.touch(now);
         self.bytes += weight;
+        if message.seq.is_some() {
+            match self.numbered.get_mut(&message.from.sender) {
+                Some(offsets) => offsets.push_back(message.offset),
+                None => {
+                    let offsets = VecDeque::from([message.offset]);
+                    self.numbered.insert(message.from.sender.clone(), offsets);
+                }
+            }
+        }
         let message = Arc::new(message);
         self.kept.push_back(Kept {
             since: now,
@@ -158,6 +213,7 @@ impl Log {
         }
         if self.kept.is_empty() {
             self.kept = VecDeque::new();
+            self.numbered = HashMap::new();
         }
         freed
     }
@@ -167,6 +223,14 @@ impl Log {
             return Freed::default();
         };
         self.bytes -= oldest.weight;
+        if oldest.message.seq.is_some()
+            && let hash_map::Entry::Occupied(mut offsets) = self.numbered.entry(oldest.message.from.sender.clone())
+        {
+            offsets.get_mut().pop_front();
+            if offsets.get().is_empty() {
+                offsets.remove();
+            }
+        }
         Freed {
             messages: 1,
             bytes: oldest.weight,
@@ -175,12 +239,16 @@ impl Log {
 
     /// The number of the newest message of this sender that is kept and has one.
     pub(super) fn newest_of(&self, sender: &SenderId) -> Option<Seq> {
-        self.of(sender).find_map(|message| message.seq)
+        let newest = self.numbered.get(sender)?.back()?;
+        self.message_at(*newest)?.seq
     }
 
-    /// Where this message of this sender is, if it is kept.
+    /// Where this message of this sender is, and its id, if it is kept.
     pub(super) fn find(&self, sender: &SenderId, seq: Seq) -> Option<(PublishId, Place)> {
-        let message = self.of(sender).find(|message| message.seq == Some(seq))?;
+        let offsets = self.numbered.get(sender)?;
+        let number_at = |offset: &Offset| self.message_at(*offset).and_then(|message| message.seq);
+        let index = offsets.binary_search_by_key(&Some(seq), number_at).ok()?;
+        let message = self.message_at(*offsets.get(index)?)?;
         let place = Place {
             epoch: self.epoch.clone(),
             offset: message.offset,
@@ -189,10 +257,12 @@ impl Log {
         Some((message.id?, place))
     }
 
-    /// The messages of this sender, newest first.
-    fn of(&self, sender: &SenderId) -> impl Iterator<Item = &Message> {
-        let messages = self.kept.iter().rev().map(|kept| &*kept.message);
-        messages.filter(move |message| message.from.sender == *sender)
+    /// The message with this offset, if it is kept.
+    fn message_at(&self, offset: Offset) -> Option<&Message> {
+        let oldest = self.kept.front()?.message.offset;
+        let index = offset.get().checked_sub(oldest.get())?;
+        let kept = self.kept.get(usize::try_from(index).ok()?)?;
+        Some(&kept.message)
     }
 
     pub(super) fn page(&self, range: Range, limit: Limit) -> Page {

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use talkback_protocol::Offset;
+use talkback_protocol::{Cursor, Offset};
 use tokio::time::advance;
 
 use super::super::{
     Engine, MessageId, Outcome, Range,
-    conformance::{self, Seen, add, bodies, code_of, message, numbered, offset, read, request, room},
+    conformance::{
+        self, Seen, add, bodies, code_of, first, message, numbered, of_copy, offset, read, request, room, withdrawal,
+        withdrawn,
+    },
 };
 use super::*;
 
@@ -117,23 +120,141 @@ async fn what_is_too_old_goes_without_anybody_asking_and_the_room_with_it() {
 }
 
 #[tokio::test]
-async fn rooms_are_bounded_and_the_one_not_used_for_longest_gives_way_unless_somebody_is_in_it() {
+async fn rooms_that_nobody_is_in_are_bounded_and_the_one_not_used_for_longest_gives_way() {
     let engine = engine(MemoryOptions {
         rooms: 2,
         ..MemoryOptions::default()
     });
+    fill(&engine, "watched", 1).await;
     let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
     fill(&engine, "a", 1).await;
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
     fill(&engine, "b", 1).await;
-    assert_eq!(engine.usage().rooms, 2);
+    assert_eq!(engine.usage().rooms, 3);
+    fill(&engine, "c", 1).await;
+    assert_eq!(engine.usage().rooms, 3);
     let forgotten = read(&engine, "a", Range::Newest).await;
     assert!(forgotten.messages.is_empty() && forgotten.epoch != epoch);
-    let _other = engine.watch(&room("b"), Arc::new(Seen::default())).unwrap();
-    let refused = engine.append(numbered("c", 1, 1)).await;
-    assert!(code_of(&refused) == Some(code::BUSY), "{refused:?}");
-    assert!(engine.watch(&room("c"), Arc::new(Seen::default())).is_err());
-    assert_eq!(engine.usage().messages, 1);
+    assert_eq!(engine.usage().messages, 3);
+    assert_eq!(engine.usage().clients, 3, "its publishers are forgotten with it");
+    assert_eq!(read(&engine, "watched", Range::Newest).await.messages.len(), 1);
+}
+
+#[tokio::test]
+async fn quiet_rooms_with_members_never_keep_a_new_room_out() {
+    let engine = engine(MemoryOptions {
+        rooms: 10,
+        ..MemoryOptions::default()
+    });
+    let mut watches = Vec::new();
+    for number in 0..64 {
+        let quiet = room(&format!("quiet-{number}"));
+        watches.push(engine.watch(&quiet, Arc::new(Seen::default())).unwrap());
+    }
+    for number in 0..100 {
+        fill(&engine, &format!("new-{number}"), 1).await;
+    }
+    assert_eq!(engine.usage().rooms, 74);
+    drop(watches);
+    assert_eq!(
+        engine.usage().rooms,
+        10,
+        "of a room in which nothing was said nothing stays"
+    );
+}
+
+#[tokio::test]
+async fn watches_are_bounded_and_those_that_end_make_place() {
+    let engine = engine(MemoryOptions {
+        watches: 2,
+        ..MemoryOptions::default()
+    });
+    let watch = |name| engine.watch(&room(name), Arc::new(Seen::default()));
+    let (first, _second) = (watch("a").unwrap(), watch("a").unwrap());
+    assert_eq!(watch("b").err().map(|refusal| refusal.code), Some(code::BUSY.into()));
+    drop(first);
+    assert!(watch("b").is_ok());
+}
+
+#[tokio::test]
+async fn one_client_makes_few_rooms_and_the_history_of_other_rooms_stays() {
+    let engine = engine(MemoryOptions {
+        rooms: 300,
+        ..MemoryOptions::default()
+    });
+    for number in 0..100 {
+        add(&engine, message(&format!("old-{number}"), MessageId::None, "1")).await;
+    }
+    let mut made = 0;
+    for number in 0..10_000 {
+        let name = format!("new-{number}");
+        let publish = match number % 2 {
+            0 => numbered(&name, 1, 1),
+            _ => withdrawal(numbered(&name, 1, 1)),
+        };
+        match engine.append(publish).await {
+            Outcome::Refused { refusal, .. } if refusal.code == code::BUSY => {
+                assert!(refusal.retry_after.unwrap() > Duration::ZERO);
+                assert_eq!(engine.usage().rooms, 100 + made, "a refused message makes no room");
+            }
+            _ => made += 1,
+        }
+    }
+    assert!((128..140).contains(&made), "{made}");
+    for number in 0..100 {
+        let page = read(&engine, &format!("old-{number}"), Range::Newest).await;
+        assert_eq!(page.messages.len(), 1);
+    }
+    fill(&engine, "of-another", 0).await;
+    add(&engine, numbered("of-another", 2, 1)).await;
+    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let in_watched = engine.append(numbered("watched", 1, 1)).await;
+    assert_eq!(code_of(&in_watched), Some(code::BUSY), "a watch makes no room");
+    add(&engine, numbered("new-0", 1, 2)).await;
+}
+
+#[tokio::test]
+async fn a_number_that_leaves_a_gap_makes_no_room() {
+    let engine = engine(MemoryOptions::default());
+    let epoch = read(&engine, "a", Range::Newest).await.epoch;
+    assert_eq!(
+        engine.append(numbered("a", 1, 2)).await,
+        Outcome::Gap { epoch: epoch.clone() }
+    );
+    assert_eq!(engine.usage().rooms, 0);
+    assert_eq!(add(&engine, numbered("a", 1, 1)).await.epoch, epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_an_empty_room_keeps_its_epoch_when_other_rooms_are_forgotten() {
+    let engine = engine(MemoryOptions {
+        rooms: 1,
+        new_rooms: unlimited(),
+        ..MemoryOptions::default()
+    });
+    let _watch = engine.watch(&room("waited-for"), Arc::new(Seen::default())).unwrap();
+    let epoch = read(&engine, "waited-for", Range::Newest).await.epoch;
+    // So many that the epoch of every room without a log has changed.
+    for number in 0..20_000 {
+        add(&engine, message(&format!("r{number}"), MessageId::None, "1")).await;
+    }
+    let place = add(&engine, numbered("waited-for", 1, 1)).await;
+    assert_eq!(
+        place.epoch, epoch,
+        "the cursor of the empty room is good for its first message"
+    );
+    let since = Cursor {
+        epoch,
+        offset: Offset::ZERO,
+    };
+    assert!(read(&engine, "waited-for", Range::Newest).await.has_all_since(&since));
+}
+
+fn unlimited() -> NewRooms {
+    NewRooms {
+        per_minute: 0,
+        ..MemoryOptions::default().new_rooms
+    }
 }
 
 #[tokio::test]
@@ -175,39 +296,211 @@ async fn all_rooms_together_are_bounded_and_small_ones_lose_nothing_to_large_one
     assert_eq!(read(&engine, "small", Range::Newest).await.messages.len(), 5);
 }
 
-#[tokio::test]
-async fn clients_and_requests_are_remembered_up_to_a_number() {
-    let options = MemoryOptions {
-        messages: 1,
-        clients: 2,
-        requests: 2,
+#[tokio::test(start_paused = true)]
+async fn others_cannot_make_the_log_forget_a_client_early() {
+    let engine = engine(MemoryOptions {
+        messages: 2,
+        clients: 1000,
+        new_rooms: unlimited(),
         ..MemoryOptions::default()
-    };
-    let engine = engine(options);
-    for key in 1..=3 {
-        add(&engine, numbered("a", key, 1)).await;
-        add(&engine, message("a", request(&key.to_string(), [0; 32]), "1")).await;
+    });
+    let place = add(&engine, numbered("a", 200, 1)).await;
+    let mut refused = 0;
+    for key in 1..=40 {
+        for number in 0..100 {
+            let outcome = engine.append(numbered(&format!("r{number}"), key, 1)).await;
+            refused += usize::from(code_of(&outcome) == Some(code::BUSY));
+        }
+    }
+    for _ in 0..10 {
+        add(&engine, message("a", MessageId::None, "1")).await;
     }
     let usage = engine.usage();
-    assert_eq!((usage.clients, usage.requests), (2, 2));
-    let again = async |key| engine.append(numbered("a", key, 1)).await;
-    assert!(matches!(again(2).await, Outcome::Duplicate(_)));
-    assert!(matches!(again(1).await, Outcome::Added(_)), "the oldest is forgotten");
+    assert!(refused > 3000 && usage.clients < 1000, "{refused} {usage:?}");
+    assert_eq!(
+        engine.append(numbered("a", 200, 1)).await,
+        Outcome::Duplicate(place),
+        "although the message itself is gone"
+    );
+    add(&engine, numbered("a", 201, 1)).await;
+
+    tokio::time::sleep(Duration::from_secs(3602)).await;
+    assert_eq!(engine.usage().clients, 0);
+    assert_eq!(engine.usage().remembered_bytes, 0);
+    add(&engine, first("r0", 1, 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_requests_are_bounded_for_each_room_and_none_is_forgotten_early() {
+    let engine = engine(MemoryOptions {
+        requests: 2,
+        ..MemoryOptions::default()
+    });
+    let named = async |room, name| engine.append(message(room, request(name, [0; 32]), "1")).await;
+    assert!(matches!(named("a", "1").await, Outcome::Added(_)));
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert!(matches!(named("a", "2").await, Outcome::Added(_)));
+    for _ in 0..100 {
+        let refused = named("a", "3").await;
+        assert_eq!(code_of(&refused), Some(code::BUSY));
+    }
+    assert!(matches!(named("b", "3").await, Outcome::Added(_)), "another room");
+    assert!(matches!(named("a", "1").await, Outcome::Duplicate(_)));
+    assert_eq!(engine.usage().requests, 3);
+    tokio::time::sleep(Duration::from_secs(2601)).await;
+    assert!(
+        matches!(named("a", "3").await, Outcome::Added(_)),
+        "the first is too old"
+    );
+    assert!(matches!(named("a", "2").await, Outcome::Duplicate(_)));
+    tokio::time::sleep(Duration::from_secs(3602)).await;
+    assert_eq!((engine.usage().requests, engine.usage().remembered_bytes), (0, 0));
 }
 
 #[tokio::test]
-async fn of_a_client_that_the_table_forgot_the_log_itself_still_knows() {
+async fn bytes_of_what_is_remembered_are_counted_and_bounded() {
+    let each = 5000;
     let engine = engine(MemoryOptions {
-        clients: 1,
+        messages: 1,
+        remembered_bytes: 100_000,
         ..MemoryOptions::default()
     });
-    let first = add(&engine, numbered("a", 1, 1)).await;
+    let mut withdrawn_by = [0; 100];
+    for (key, count) in (0..).zip(&mut withdrawn_by) {
+        for number in 1..=200 {
+            let outcome = engine.append(withdrawal(numbered("a", key, number))).await;
+            if code_of(&outcome) != Some(code::WITHDRAWN) {
+                assert_eq!(code_of(&outcome), Some(code::BUSY));
+                break;
+            }
+            *count = number;
+        }
+        let bytes = engine.usage().remembered_bytes;
+        assert!(bytes <= (each * (usize::from(key) + 1)).min(100_000), "{key}: {bytes}");
+    }
+    assert_eq!((withdrawn_by[0], withdrawn_by[99]), (200, 0));
+    let outcome = engine.append(numbered("a", 0, 200)).await;
+    assert_eq!(
+        code_of(&outcome),
+        Some(code::WITHDRAWN),
+        "nobody was forgotten for the others"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_in_a_room_that_nobody_is_in_is_remembered_as_long_as_others() {
+    let engine = engine(MemoryOptions::default());
+    let refused = engine.append(withdrawal(numbered("a", 1, 1))).await;
+    assert_eq!(code_of(&refused), Some(code::WITHDRAWN));
+    tokio::time::sleep(Duration::from_secs(3500)).await;
+    let late = engine.append(numbered("a", 1, 1)).await;
+    assert_eq!(late, refused, "a late copy on an old connection");
+    assert!(matches!(late, Outcome::Refused { refusal, .. } if refusal == withdrawn()));
+    tokio::time::sleep(Duration::from_secs(3602)).await;
+    let usage = engine.usage();
+    assert_eq!((usage.rooms, usage.clients), (0, 0), "then nothing is left of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_a_full_log_refused_is_not_settled() {
+    let engine = engine(MemoryOptions {
+        total_bytes: 10_000,
+        ..MemoryOptions::default()
+    });
+    for _ in 0..2 {
+        add(&engine, message("full", MessageId::None, &body_of(4000))).await;
+    }
+    let large = |append| Append {
+        content: Ok(Body::from_json(&body_of(4000)).unwrap()),
+        ..append
+    };
+    let before = engine.usage().remembered_bytes;
+    let refused = engine.append(large(numbered("a", 1, 1))).await;
+    assert_eq!(code_of(&refused), Some(code::BUSY));
+    assert_eq!(engine.usage().remembered_bytes, before);
+    assert!(matches!(
+        engine.append(large(numbered("a", 1, 2))).await,
+        Outcome::Gap { .. }
+    ));
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    add(&engine, large(of_copy("a", 1, 1))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_with_members_keeps_several_queues_when_all_rooms_are_nearly_full() {
+    let queue = 100_000;
+    let options = MemoryOptions {
+        bytes: 8 * queue,
+        watched_bytes: 4 * queue,
+        total_bytes: 64 * queue,
+        ..MemoryOptions::default()
+    };
+    let nine_tenths = options.total_bytes / 10 * 9;
+    for unwatched in [9, 500] {
+        let engine = engine(options.clone());
+        let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+        let push = async |room: &str| engine.append(message(room, MessageId::None, &body_of(2000))).await;
+        for number in (0..unwatched).cycle() {
+            if engine.usage().bytes > nine_tenths {
+                break;
+            }
+            push(&format!("r{number}")).await;
+        }
+        for _ in 0..10 {
+            for _ in 0..200 {
+                assert!(matches!(push("watched").await, Outcome::Added(_)));
+                assert!(matches!(push("r0").await, Outcome::Added(_)));
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+        assert!(engine.usage().bytes <= options.total_bytes);
+        let page = read(&engine, "watched", Range::Newest).await;
+        let kept: usize = page.messages.iter().map(|message| log::weight(message)).sum();
+        assert!(kept >= 3 * queue, "{unwatched} other rooms: {kept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_client_that_the_table_forgot_the_log_itself_still_knows() {
+    let engine = engine(MemoryOptions {
+        client_age: Duration::from_secs(60),
+        ..MemoryOptions::default()
+    });
+    let place = add(&engine, numbered("a", 1, 1)).await;
     add(&engine, numbered("a", 1, 2)).await;
-    add(&engine, numbered("a", 2, 1)).await;
-    assert_eq!(engine.usage().clients, 1);
-    assert_eq!(engine.append(numbered("a", 1, 1)).await, Outcome::Duplicate(first));
+    tokio::time::sleep(Duration::from_secs(63)).await;
+    assert_eq!(engine.usage().clients, 0);
+    assert_eq!(engine.append(numbered("a", 1, 1)).await, Outcome::Duplicate(place));
+    assert!(matches!(
+        engine.append(of_copy("a", 1, 1)).await,
+        Outcome::Conflict { .. }
+    ));
     assert!(matches!(engine.append(numbered("a", 1, 4)).await, Outcome::Gap { .. }));
     add(&engine, numbered("a", 1, 3)).await;
+}
+
+#[tokio::test]
+async fn the_log_finds_messages_of_a_sender_while_it_drops_others() {
+    let engine = engine(MemoryOptions {
+        messages: 10,
+        client_messages: 1,
+        ..MemoryOptions::default()
+    });
+    let mut places = Vec::new();
+    for number in 1..=40 {
+        places.push(add(&engine, first("a", 1, 2 * number)).await);
+        add(&engine, numbered("a", 2, number)).await;
+    }
+    for (number, place) in (1..).zip(places) {
+        let again = engine.append(first("a", 1, 2 * number)).await;
+        let skipped = engine.append(first("a", 1, 2 * number - 1)).await;
+        assert!(matches!(skipped, Outcome::Forgotten { .. }), "{skipped:?}");
+        if number > 35 {
+            assert_eq!(again, Outcome::Duplicate(place));
+        } else {
+            assert!(matches!(again, Outcome::Forgotten { .. }), "{number}: {again:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,256 @@
+//! The conformance suite is tried on an engine with known faults: it must find each of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
+use talkback_protocol::{
+    ClientKey, Epoch, Offset, PublishId, RoomName, Seq, message::Message, session::server::Refusal,
+};
+
+use super::{
+    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Outcome, Page, Range, Usage, Watch, Watcher,
+    conformance,
+};
+
+/// What an engine may do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    IgnoresIds,
+    IgnoresIdsOfWithdrawals,
+    ForgetsIdsOfRefusals,
+    SettlesConflicts,
+    SettlesRefusalsForNow,
+    ForgetsWithdrawals,
+    TakesGaps,
+    IgnoresFirst,
+    AddsDuplicates,
+    AnswersWithTheHead,
+    ReadsWithoutIds,
+    IgnoresDigests,
+    BeginsWithAnotherEpoch,
+    ReadsOneTooMany,
+    TellsWatchersInPairs,
+    MixesRooms,
+}
+
+const FAULTS: [Fault; 16] = [
+    Fault::IgnoresIds,
+    Fault::IgnoresIdsOfWithdrawals,
+    Fault::ForgetsIdsOfRefusals,
+    Fault::SettlesConflicts,
+    Fault::SettlesRefusalsForNow,
+    Fault::ForgetsWithdrawals,
+    Fault::TakesGaps,
+    Fault::IgnoresFirst,
+    Fault::AddsDuplicates,
+    Fault::AnswersWithTheHead,
+    Fault::ReadsWithoutIds,
+    Fault::IgnoresDigests,
+    Fault::BeginsWithAnotherEpoch,
+    Fault::ReadsOneTooMany,
+    Fault::TellsWatchersInPairs,
+    Fault::MixesRooms,
+];
+
+/// A good engine behind a bad one.
+struct Faulty {
+    engine: Memory,
+    fault: Fault,
+    /// The id that each number had first.
+    ids: Mutex<HashMap<(RoomName, ClientKey, Seq), PublishId>>,
+}
+
+impl Faulty {
+    fn with(fault: Fault) -> Arc<dyn Engine> {
+        Arc::new(Self {
+            engine: Memory::new(MemoryOptions::default()),
+            fault,
+            ids: Mutex::default(),
+        })
+    }
+
+    fn ask(&self, append: Append) -> Outcome {
+        match self.engine.append(append) {
+            Answer::Now(outcome) => outcome,
+            Answer::Later(_) | Answer::Taken => unreachable!("memory answers at once"),
+        }
+    }
+
+    fn append_now(&self, mut append: Append) -> Outcome {
+        let mut retry_after = None;
+        if let MessageId::Client { key, seq, id, first } = &mut append.id {
+            let named = (append.room.clone(), *key, *seq);
+            let first_id = *self.ids.lock().entry(named).or_insert(*id);
+            let is_refusal = append.content.is_err();
+            match self.fault {
+                Fault::IgnoresIds => *id = first_id,
+                Fault::IgnoresIdsOfWithdrawals if is_refusal => *id = first_id,
+                Fault::TakesGaps => *first = true,
+                Fault::IgnoresFirst => *first = false,
+                _ => {}
+            }
+        }
+        if let (Fault::IgnoresDigests, MessageId::Request { digest, .. }) = (self.fault, &mut append.id) {
+            *digest = [0; 32];
+        }
+        if let (Fault::SettlesRefusalsForNow, Err(refusal)) = (self.fault, &mut append.content) {
+            retry_after = refusal.retry_after.take();
+        }
+        let outcome = self.ask(append.clone());
+        match (self.fault, outcome) {
+            (Fault::SettlesRefusalsForNow, Outcome::Refused { epoch, refusal }) if retry_after.is_some() => {
+                let refusal = Refusal { retry_after, ..refusal };
+                Outcome::Refused { epoch, refusal }
+            }
+            (Fault::ForgetsIdsOfRefusals, conflict @ Outcome::Conflict { .. }) => {
+                self.with_first_id(append, conflict, |outcome| matches!(outcome, Outcome::Refused { .. }))
+            }
+            (Fault::SettlesConflicts, Outcome::Conflict { epoch }) => {
+                let refusal = Refusal::for_good("conflict", "settled");
+                self.settle_next(append, &refusal);
+                Outcome::Conflict { epoch }
+            }
+            (Fault::ForgetsWithdrawals, Outcome::Refused { .. }) if append.content.is_ok() => {
+                let id = MessageId::None;
+                self.ask(Append { id, ..append })
+            }
+            (Fault::AddsDuplicates, Outcome::Duplicate(_)) => {
+                let id = MessageId::None;
+                self.ask(Append { id, ..append })
+            }
+            (Fault::AnswersWithTheHead, Outcome::Duplicate(mut place)) => {
+                let page = self.page(&append.room, Range::Newest);
+                place.offset = page.head;
+                Outcome::Duplicate(place)
+            }
+            (_, outcome) => outcome,
+        }
+    }
+
+    /// What the first message of this number would be answered, if that is as `wanted`.
+    fn with_first_id(&self, mut append: Append, otherwise: Outcome, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
+        if let MessageId::Client { key, seq, id, .. } = &mut append.id
+            && let Some(first) = self.ids.lock().get(&(append.room.clone(), *key, *seq))
+        {
+            *id = *first;
+        }
+        Some(self.ask(append)).filter(wanted).unwrap_or(otherwise)
+    }
+
+    /// Uses up the number after this one.
+    fn settle_next(&self, mut append: Append, refusal: &Refusal) {
+        if let MessageId::Client { seq, first, .. } = &mut append.id {
+            *seq = seq.next();
+            *first = true;
+        }
+        append.content = Err(refusal.clone());
+        self.ask(append);
+    }
+
+    fn page(&self, room: &RoomName, range: Range) -> Page {
+        match self.engine.read(room, range, conformance::ALL) {
+            Answer::Now(Ok(page)) => page,
+            _ => unreachable!("memory answers at once"),
+        }
+    }
+
+    fn room<'a>(&self, room: &'a RoomName, other: &'a RoomName) -> &'a RoomName {
+        if self.fault == Fault::MixesRooms { other } else { room }
+    }
+}
+
+impl Engine for Faulty {
+    fn append(&self, mut append: Append) -> Answer<Outcome> {
+        let other = conformance::room("a");
+        append.room = self.room(&append.room, &other).clone();
+        Answer::Now(self.append_now(append))
+    }
+
+    fn read(&self, room: &RoomName, mut range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
+        if let (Fault::ReadsOneTooMany, Range::After(offset)) = (self.fault, &mut range) {
+            *offset = offset.before();
+        }
+        let other = conformance::room("a");
+        let Answer::Now(Ok(mut page)) = self.engine.read(self.room(room, &other), range, limit) else {
+            unreachable!("memory answers at once");
+        };
+        match self.fault {
+            Fault::BeginsWithAnotherEpoch if page.head == Offset::ZERO => page.epoch = Epoch::from_random(0),
+            Fault::ReadsWithoutIds => {
+                for message in &mut page.messages {
+                    Arc::make_mut(message).id = None;
+                }
+            }
+            _ => {}
+        }
+        Answer::Now(Ok(page))
+    }
+
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal> {
+        let other = conformance::room("a");
+        let room = self.room(room, &other);
+        if self.fault == Fault::TellsWatchersInPairs {
+            let watcher = Pairs {
+                watcher,
+                held: Mutex::default(),
+            };
+            return self.engine.watch(room, Arc::new(watcher));
+        }
+        self.engine.watch(room, watcher)
+    }
+
+    fn usage(&self) -> Usage {
+        self.engine.usage()
+    }
+}
+
+/// Tells two messages at a time, the later one first.
+struct Pairs {
+    watcher: Arc<dyn Watcher>,
+    held: Mutex<Option<Arc<Message>>>,
+}
+
+impl Watcher for Pairs {
+    fn appended(&self, message: &Arc<Message>) {
+        let held = self.held.lock().take();
+        match held {
+            Some(held) => {
+                self.watcher.appended(message);
+                self.watcher.appended(&held);
+            }
+            None => *self.held.lock() = Some(Arc::clone(message)),
+        }
+    }
+}
+
+type Behaviour = fn(Arc<dyn Engine>) -> BoxFuture<'static, ()>;
+
+macro_rules! list {
+    ($($behaviour:ident)*) => {
+        vec![$((stringify!($behaviour), |engine| async move { conformance::$behaviour(&engine).await }.boxed())),*]
+    };
+}
+
+/// The behaviours that an engine with this fault does not have.
+async fn missed(fault: Fault) -> Vec<&'static str> {
+    let behaviours: Vec<(&'static str, Behaviour)> = conformance::each_behaviour!(list {});
+    let mut missed = Vec::new();
+    for (name, behaviour) in behaviours {
+        if tokio::spawn(behaviour(Faulty::with(fault))).await.is_err() {
+            missed.push(name);
+        }
+    }
+    missed
+}
+
+#[tokio::test]
+async fn the_suite_finds_every_planted_fault() {
+    assert_eq!(missed(Fault::None).await, [""; 0], "the stub itself is right");
+    for fault in FAULTS {
+        let missed = missed(fault).await;
+        println!("{fault:?}: {missed:?}");
+        assert!(!missed.is_empty(), "{fault:?} was not noticed");
+    }
+}
