@@ -4,6 +4,7 @@ mod support;
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
+use axum::{Router, extract::State, response::Response, routing::get};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use support::{
@@ -11,8 +12,8 @@ use support::{
     session::{Session, cursor, publish},
     text, wait_for, within,
 };
-use talkback_protocol::RoomName;
-use talkback_server::{Config, hub::HubOptions};
+use talkback_protocol::{Body, RoomName, UserName};
+use talkback_server::{AppState, Config, hub::HubOptions, socket::Upgrade};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
@@ -465,21 +466,20 @@ async fn signals_at_once_are_dropped_beyond_the_bound_of_a_room() {
 
 #[tokio::test]
 async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
-    let server = Server::start().await;
-    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
-    // It keeps the room's frames for plain members going.
-    let mut first = members(&server, "lobby", &["first"]).await.remove(0);
-    for round in 0..30 {
-        let (seq, name) = (round * 2 + 1, format!("late{round}"));
-        ann.publish("lobby", seq, json!("before")).await;
-        let mut late = server.connect(&format!("/chat/lobby?name={name}")).await;
-        // In the log before it came: the room may not have delivered it yet.
-        while ann.next().await["ack"]["seq"] != seq {}
-        let mut later = server.connect(&format!("/chat/lobby?name={name}")).await;
-        send(&mut later, "joined").await;
-        let joined = format!("[{name}] joined");
-        assert_eq!(text(&mut later).await, joined);
-        while text(&mut first).await != joined {}
-        while text(&mut late).await != joined {}
+    // It joins right after something was said, before that can have been delivered.
+    async fn joins_late(upgrade: Upgrade, State(app): State<AppState>) -> Response {
+        upgrade.on_upgrade(async move |mut socket| {
+            let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("late").unwrap());
+            let _ = app.hub().publish(&room, &user, Body::text("before"));
+            let _membership = app.hub().join(&room, &user, socket.sender()).unwrap();
+            let _ = app.hub().publish(&room, &user, Body::text("after"));
+            while socket.recv().await.is_some() {}
+        })
     }
+    let server = Server::with_routes(Config::default(), Router::new().route("/late", get(joins_late))).await;
+    let mut first = members(&server, "lobby", &["first"]).await.remove(0);
+    let mut late = server.connect("/late").await;
+    assert_eq!(text(&mut first).await, "[late] before");
+    assert_eq!(text(&mut first).await, "[late] after");
+    assert_eq!(text(&mut late).await, "[late] after");
 }
