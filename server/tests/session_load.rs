@@ -483,3 +483,119 @@ async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
     assert_eq!(text(&mut first).await, "[late] after");
     assert_eq!(text(&mut late).await, "[late] after");
 }
+
+/// A room over its budget of deliveries slows whoever speaks there, and refuses nothing.
+#[tokio::test]
+async fn who_says_more_than_a_room_may_deliver_is_read_later_and_the_others_are_not() {
+    const MESSAGES: u64 = 5;
+    let config = Config {
+        room_delivery_rate: 2 << 20,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut members = Vec::new();
+    for number in 1..=20 {
+        members.push(Session::member(&server, number, "ann", "lobby").await);
+    }
+    let mut other = Session::member(&server, 99, "eve", "elsewhere").await;
+    // Each costs 0.3 s of what the room may deliver; as much as in a second is free at first.
+    let filler = "x".repeat(30_000);
+    let start = Instant::now();
+    let loud = async {
+        for number in 1..=MESSAGES {
+            members[0].publish("lobby", number, json!(filler)).await;
+            while members[0].next().await.get("ack").is_none() {}
+        }
+        start.elapsed()
+    };
+    let quiet = async {
+        for number in 1..=100 {
+            other.publish("elsewhere", number, json!(number)).await;
+            while other.next().await.get("ack").is_none() {}
+        }
+    };
+    let (took, ()) = tokio::join!(loud, quiet);
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    assert_eq!(members[1].bodies(5).await.len(), 5);
+}
+
+/// Ten times a second each of them leaves and joins: what the others are told does not grow with that.
+#[tokio::test]
+async fn members_that_leave_and_join_all_the_time_are_told_in_few_lines() {
+    const MEMBERS: u32 = 40;
+    const TIMES: usize = 15;
+    let config = Config {
+        presence_grace: Duration::ZERO,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let start = Instant::now();
+    let mut watcher = Session::member(&server, 999, "eve", "lobby").await;
+    let mut members = Vec::new();
+    for number in 0..MEMBERS {
+        members.push(Session::open(&server, number, &format!("user{number}")).await);
+    }
+    let storms = members.into_iter().map(|mut member| async move {
+        for _ in 0..TIMES {
+            member.join(json!({"room": "lobby"})).await;
+            member.send(&[json!({"leave": {"room": "lobby"}})]).await;
+            member.expect("left").await;
+        }
+        member.join(json!({"room": "lobby"})).await;
+        member
+    });
+    let mut members = futures_util::future::join_all(storms).await;
+    let mut names: Vec<_> = (0..MEMBERS).map(|number| format!("user{number}")).collect();
+    names.push("eve".to_owned());
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    watcher.users("lobby", &names).await;
+    for member in &mut members {
+        member.users("lobby", &names).await;
+    }
+    let tellings = start.elapsed().as_millis() / HubOptions::default().presence_interval.as_millis() + 1;
+    assert!(
+        watcher.tellings as u128 <= tellings,
+        "{} lines in {:?}",
+        watcher.tellings,
+        start.elapsed()
+    );
+}
+
+/// No refusal and no pause costs a client more than its rate: as long as that, in however many rooms it speaks.
+#[tokio::test]
+async fn a_backlog_drains_at_the_rate_in_one_room_and_in_many() {
+    const MESSAGES: usize = 8_000;
+    const RATE: u32 = 4_000;
+    const BURST: u32 = 1_000;
+    let config = Config {
+        session_frame_rate: RATE,
+        session_frame_burst: BURST,
+        max_connection_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    for rooms in [1, 8, 64] {
+        let mut session = Session::open(&server, 1000 + u32::try_from(rooms).unwrap(), "ann").await;
+        let in_flight = usize::try_from(session.welcome["limits"]["in_flight"].as_u64().unwrap()).unwrap();
+        let start = Instant::now();
+        let (mut sent, mut acked, mut seqs) = (0, 0, vec![0; rooms]);
+        while acked < MESSAGES {
+            let mut lines = Vec::new();
+            while sent < MESSAGES && sent - acked < in_flight {
+                let room = sent % rooms;
+                seqs[room] += 1;
+                sent += 1;
+                lines.push(publish(&format!("{rooms}-{room}"), seqs[room], json!(sent)));
+            }
+            if !lines.is_empty() {
+                session.send(&lines).await;
+            }
+            session.expect("ack").await;
+            acked += 1;
+        }
+        let least = f64::from(u32::try_from(MESSAGES).unwrap() - BURST) / f64::from(RATE);
+        let took = start.elapsed().as_secs_f64();
+        assert!(took >= least * 0.9, "{took} s in {rooms} rooms, not {least} s");
+    }
+    assert_eq!(server.app.hub().engine().usage().refused, 0);
+}

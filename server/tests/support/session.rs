@@ -30,6 +30,8 @@ pub struct Session {
     /// Whether it answers pings of the session, as every client must.
     pub answers_pings: bool,
     pub pings: usize,
+    /// How many `presence` lines came.
+    pub tellings: usize,
 }
 
 impl Session {
@@ -50,6 +52,7 @@ impl Session {
             here: BTreeMap::new(),
             answers_pings: false,
             pings: 0,
+            tellings: 0,
         }
     }
 
@@ -193,6 +196,7 @@ impl Session {
             self.here.extend(list.map(|list| (room.to_owned(), list)));
         }
         if let Some(room) = presence["room"].as_str() {
+            self.tellings += 1;
             if let Some(list) = names(&presence["members"]) {
                 self.here.insert(room.to_owned(), list);
             } else if let (Some(joined), Some(left)) = (names(&presence["joined"]), names(&presence["left"])) {
