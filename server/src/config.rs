@@ -77,7 +77,8 @@ pub struct Config {
     /// How many members a chat room may have; one more is closed with 4429.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub max_room_members: usize,
-    /// How many of a room's users are listed to a session that joins; of more it is told only how many there are.
+    /// Up to how many users of a room sessions are told who they are; of more they are told only how many, until there are at most three
+    /// quarters of this.
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub max_listed_users: usize,
     /// How many rooms one session may have joined.

@@ -18,8 +18,7 @@ use talkback_protocol::{
     codec::MessageLine,
     message::code,
     session::server::{
-        Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
-        SubscriptionId,
+        Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
     },
 };
 use tokio::time::{Instant, Sleep};
@@ -314,7 +313,9 @@ impl Connection {
             } => self.subscribe(id, room, since, history),
             Output::Live { id, after, .. } => {
                 let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
-                if let Some((joined, epoch)) = joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch))) {
+                if let Some((joined, epoch)) =
+                    joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch)))
+                {
                     joined.catch_up = Some(CatchUp::new(epoch, after));
                     self.behind.push_back(id);
                 }
@@ -449,7 +450,8 @@ impl Connection {
         match start {
             Answer::Now(start) => Some(self.subscribed(id, start)),
             later => {
-                self.answers.push(later.map(move |start| Later::Start(id, start)).boxed());
+                self.answers
+                    .push(later.map(move |start| Later::Start(id, start)).boxed());
                 None
             }
         }

@@ -30,7 +30,14 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_talkback-server"))
-            .args(["--listen", "127.0.0.1:0", "--max-connection-rate", "0", "--workers", "1"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--max-connection-rate",
+                "0",
+                "--workers",
+                "1",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -38,7 +45,12 @@ impl Server {
         let mut first = String::new();
         let stdout = process.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut first).unwrap();
-        let address = first.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+        let address = first
+            .trim()
+            .strip_prefix("listening on http://")
+            .unwrap()
+            .parse()
+            .unwrap();
         Self { process, address }
     }
 
@@ -47,7 +59,10 @@ impl Server {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         let nanos = tasks.map(|task| {
             let stat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
-            stat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
+            stat.split(' ')
+                .next()
+                .and_then(|nanos| nanos.parse::<u64>().ok())
+                .unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
     }
@@ -97,7 +112,10 @@ async fn join(server: SocketAddr, number: u32, room: String) {
 async fn read_to(stream: &mut TcpStream, end: &[u8]) {
     let mut all = Vec::new();
     while !all.windows(end.len()).any(|part| part == end) {
-        assert!(stream.read_buf(&mut all).await.unwrap() > 0, "the server closed the connection");
+        assert!(
+            stream.read_buf(&mut all).await.unwrap() > 0,
+            "the server closed the connection"
+        );
     }
 }
 

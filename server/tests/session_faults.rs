@@ -79,7 +79,8 @@ async fn a_withdrawn_or_too_large_message_is_settled_and_the_next_one_goes_on() 
         assert_eq!((&nack["code"], nack.get("retry_after_ms")), (&json!("too_large"), None));
     }
     for _ in 0..2 {
-        ann.send(&[json!({"withdraw": {"room": "lobby", "seq": 3, "id": id(3)}})]).await;
+        ann.send(&[json!({"withdraw": {"room": "lobby", "seq": 3, "id": id(3)}})])
+            .await;
         assert_eq!(ann.expect("nack").await["code"], "withdrawn");
     }
     ann.publish("lobby", 3, json!("an old copy")).await;
@@ -145,7 +146,11 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
         assert_eq!(ann.expect("ack").await["seq"], acked);
     }
     let least = Duration::from_secs_f64(f64::from(MESSAGES - BURST) / f64::from(RATE));
-    assert!(start.elapsed() >= least - Duration::from_millis(100), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= least - Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(
         other.say("lobby", 1, json!(1)).await["offset"],
         MESSAGES + 1,
@@ -156,7 +161,9 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
     wait_for("the end of the session", || server.app.sockets().count() == 1).await;
     let start = std::time::Instant::now();
     let mut again = Session::open(&server, 1, "ann").await;
-    let more: Vec<_> = (MESSAGES + 1..=MESSAGES + 120).map(|number| publish("lobby", number.into(), json!(0))).collect();
+    let more: Vec<_> = (MESSAGES + 1..=MESSAGES + 120)
+        .map(|number| publish("lobby", number.into(), json!(0)))
+        .collect();
     again.send(&more).await;
     again.say("lobby", u64::from(MESSAGES) + 121, json!("last")).await;
     while again.expect("ack").await["seq"] != MESSAGES + 121 {}
@@ -185,14 +192,20 @@ async fn a_name_that_is_refused_closes_with_4403_and_a_room_that_is_refused_is_t
     let server = Server::start().await;
     for name in ["server", "a]b", "\u{200b}"] {
         let mut session = Session::silent(&server).await;
-        session.send(&[json!({"hello": {"client": key(1), "name": name}})]).await;
+        session
+            .send(&[json!({"hello": {"client": key(1), "name": name}})])
+            .await;
         let (code, reason) = session.closed().await;
         assert_eq!(code, 4403, "{name:?}: {reason}");
         assert_contains(&reason, "name");
     }
     let mut session = Session::open(&server, 1, "  Ａnn  ").await;
     assert_eq!(session.welcome["user"], "Ann", "the name in its one spelling");
-    for (room, code) in [("a/b", "bad_room"), ("cafe\u{301}", "bad_room"), ("~server", "forbidden")] {
+    for (room, code) in [
+        ("a/b", "bad_room"),
+        ("cafe\u{301}", "bad_room"),
+        ("~server", "forbidden"),
+    ] {
         session
             .send(&[
                 json!({"join": {"room": room}}),

@@ -277,7 +277,8 @@ async fn slow_link(server: SocketAddr, bytes_per_second: u32) -> SocketAddr {
                 let mut part = [0; PART];
                 let mut next = Instant::now();
                 while let Ok(read @ 1..) = from_server.read(&mut part).await {
-                    next = next.max(Instant::now()) + Duration::from_secs(1) * u32::try_from(read).unwrap() / bytes_per_second;
+                    next = next.max(Instant::now())
+                        + Duration::from_secs(1) * u32::try_from(read).unwrap() / bytes_per_second;
                     tokio::time::sleep_until(next).await;
                     if to_client.write_all(&part[..read]).await.is_err() {
                         return;
@@ -296,7 +297,9 @@ async fn fill_logs(server: &Server, rooms: &[String], messages: u64) {
     for room in rooms {
         for first in (1..=messages).step_by(50) {
             let last = messages.min(first + 49);
-            let lines: Vec<_> = (first..=last).map(|number| publish(room, number, json!(filler))).collect();
+            let lines: Vec<_> = (first..=last)
+                .map(|number| publish(room, number, json!(filler)))
+                .collect();
             publisher.send(&lines).await;
             for _ in first..=last {
                 publisher.expect("ack").await;
@@ -310,7 +313,7 @@ async fn fill_logs(server: &Server, rooms: &[String], messages: u64) {
 async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     const ROOMS: usize = 64;
     const MESSAGES: u64 = 40;
-    const TOTAL: usize = ROOMS * MESSAGES as usize;
+    const TOTAL: usize = ROOMS * 40;
     let config = Config {
         session_frame_rate: 0,
         session_byte_rate: 0,
@@ -355,11 +358,20 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
         }
     }
     let before_half = answered.iter().filter(|messages| **messages < TOTAL / 2).count();
-    assert!(before_half >= 3, "answers after so many of {TOTAL} messages: {answered:?}");
+    assert!(
+        before_half >= 3,
+        "answers after so many of {TOTAL} messages: {answered:?}"
+    );
     let waited = answered.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(waited < TOTAL / 4, "answers after so many of {TOTAL} messages: {answered:?}");
+    assert!(
+        waited < TOTAL / 4,
+        "answers after so many of {TOTAL} messages: {answered:?}"
+    );
     let all_began = all_began.unwrap();
-    assert!(all_began <= TOTAL * 3 / 4, "the last room began after {all_began} of {TOTAL} messages");
+    assert!(
+        all_began <= TOTAL * 3 / 4,
+        "the last room began after {all_began} of {TOTAL} messages"
+    );
     // Then it gets what is said now.
     let mut publisher = Session::open(&server, 99, "pub").await;
     for room in &rooms {
@@ -368,7 +380,11 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     for _ in &rooms {
         assert_eq!(slow.find("message").await["offset"], MESSAGES + 1);
     }
-    assert_eq!(server.app.sockets().metrics().sockets_opened.get(), 3, "nobody connected again");
+    assert_eq!(
+        server.app.sockets().metrics().sockets_opened.get(),
+        3,
+        "nobody connected again"
+    );
 }
 
 #[tokio::test]
@@ -415,7 +431,8 @@ async fn a_slow_member_gets_no_more_signals_than_it_takes_and_is_not_closed_for_
     }
     let filler = "x".repeat(30_000);
     for number in 0..SIGNALS {
-        ann.send(&[json!({"signal": {"room": "lobby", "body": [number, filler]}})]).await;
+        ann.send(&[json!({"signal": {"room": "lobby", "body": [number, filler]}})])
+            .await;
         // The others go on.
         assert_eq!(quick.expect("signal").await["body"][0], number);
     }
@@ -470,9 +487,9 @@ async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
     async fn joins_late(upgrade: Upgrade, State(app): State<AppState>) -> Response {
         upgrade.on_upgrade(async move |mut socket| {
             let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("late").unwrap());
-            let _ = app.hub().publish(&room, &user, Body::text("before"));
+            drop(app.hub().publish(&room, &user, Body::text("before")));
             let _membership = app.hub().join(&room, &user, socket.sender()).unwrap();
-            let _ = app.hub().publish(&room, &user, Body::text("after"));
+            drop(app.hub().publish(&room, &user, Body::text("after")));
             while socket.recv().await.is_some() {}
         })
     }

@@ -7,11 +7,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use talkback_protocol::{
-    Body, Cursor, Epoch, Offset,
-    message::Author,
-    session::server::Refusal,
-};
+use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::{Place, block, presence::Told};
@@ -70,7 +66,8 @@ impl SessionMember {
 
     /// Finds out where to begin.
     pub(crate) fn start(&self, since: Option<Cursor>, history: u32) -> Answer<Result<Start, Refusal>> {
-        let begin = move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
+        let begin =
+            move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
         match self.read(Range::Newest, 0) {
             Answer::Now(page) => Answer::Now(begin(page)),
             later => Answer::Later(later.map(begin).boxed()),
@@ -173,7 +170,11 @@ impl CatchUp {
 
     async fn send(&mut self, socket: &Sender) -> Result<(), CatchUpError> {
         if let Next::Send(frame, last) = &self.next {
-            socket.shared().send_frames(frame).await.map_err(|()| CatchUpError::Closed)?;
+            socket
+                .shared()
+                .send_frames(frame)
+                .await
+                .map_err(|()| CatchUpError::Closed)?;
             self.cursor = *last;
             self.next = Next::Read;
         }

@@ -146,7 +146,9 @@ impl Presence {
         let lines = u32::try_from(sessions).unwrap_or(u32::MAX);
         let share = Duration::from_secs(1) * lines / options.presence_lines_per_second.max(1);
         let interval = options.presence_interval.max(share);
-        self.told_at.map_or(now, |told| now.max(told + interval)).max(now + options.presence_interval)
+        self.told_at
+            .map_or(now, |told| now.max(told + interval))
+            .max(now + options.presence_interval)
     }
 
     /// The line that tells every session member what changed since the last one; `None` if nothing did.
@@ -164,7 +166,11 @@ impl Presence {
         } else {
             let (mut joined, mut left) = (Vec::new(), Vec::new());
             for user in self.touched.drain() {
-                let side = if self.users.contains_key(&user) { &mut joined } else { &mut left };
+                let side = if self.users.contains_key(&user) {
+                    &mut joined
+                } else {
+                    &mut left
+                };
                 side.push(Member { user });
             }
             let lists = !self.unlisted;
@@ -222,12 +228,9 @@ impl Presence {
     fn newest_list(&mut self, now: Instant, options: &HubOptions) -> &List {
         let is_good = |list: &List| !list.is_old || now < list.made_at + options.presence_interval;
         if self.list.as_ref().is_some_and(is_good) {
-            // Looked up again, because a reference that is returned on one path only is borrowed on all.
-            if let Some(list) = &mut self.list {
-                if !list.is_old {
-                    // Nobody came or left since, so it is also the list of now.
-                    list.version = self.version;
-                }
+            if let Some(list) = self.list.as_mut().filter(|list| !list.is_old) {
+                // Nobody came or left since, so it is also the list of now.
+                list.version = self.version;
             }
         } else {
             self.make_list(now);
@@ -413,7 +416,11 @@ mod tests {
             read(&missed[0]),
             (5, [None, None, names(&["ann", "bob", "cid", "dan", "eve"])])
         );
-        assert!(presence.missed(presence.version(), &room(), at(1200), &OPTIONS).is_empty());
+        assert!(
+            presence
+                .missed(presence.version(), &room(), at(1200), &OPTIONS)
+                .is_empty()
+        );
     }
 
     /// The list of a member is right after every telling, whenever it joined and whenever it began to be told.
@@ -479,15 +486,15 @@ mod tests {
                         }
                     }
                     _ => {
-                        if let Some(line) = presence.tell(&room(), now, &options) {
-                            if let Some(known) = &mut follower {
-                                apply(known, &line);
-                                if presence.unlisted {
-                                    assert_eq!(*known, None);
-                                } else {
-                                    assert_eq!(known.as_ref(), Some(&presence.users().into_iter().collect()));
-                                    kept += 1;
-                                }
+                        if let Some(line) = presence.tell(&room(), now, &options)
+                            && let Some(known) = &mut follower
+                        {
+                            apply(known, &line);
+                            if presence.unlisted {
+                                assert_eq!(*known, None);
+                            } else {
+                                assert_eq!(known.as_ref(), Some(&presence.users().into_iter().collect()));
+                                kept += 1;
                             }
                         }
                     }
@@ -532,7 +539,10 @@ mod tests {
         presence.enter(&user("ann"), &OPTIONS);
         presence.tell(&room(), start, &OPTIONS);
         let per_second = OPTIONS.presence_lines_per_second as usize;
-        assert_eq!(presence.due(start, per_second * 3, &OPTIONS), start + Duration::from_secs(3));
+        assert_eq!(
+            presence.due(start, per_second * 3, &OPTIONS),
+            start + Duration::from_secs(3)
+        );
         assert_eq!(presence.due(start, 10, &OPTIONS), start + OPTIONS.presence_interval);
     }
 }

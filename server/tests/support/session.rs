@@ -42,7 +42,9 @@ impl Session {
 
     /// The same through a link.
     pub async fn silent_at(address: SocketAddr) -> Self {
-        let (socket, response) = try_connect_at(address, "/ws", &[SUBPROTOCOL]).await.expect("the handshake");
+        let (socket, response) = try_connect_at(address, "/ws", &[SUBPROTOCOL])
+            .await
+            .expect("the handshake");
         assert_eq!(response.headers()["sec-websocket-protocol"], "talkback.v1");
         Self {
             socket,
@@ -186,7 +188,10 @@ impl Session {
 
     fn note_users(&mut self, line: &Value) {
         let names = |list: &Value| -> Option<BTreeSet<String>> {
-            let names = list.as_array()?.iter().map(|member| member["user"].as_str().unwrap().to_owned());
+            let names = list
+                .as_array()?
+                .iter()
+                .map(|member| member["user"].as_str().unwrap().to_owned());
             Some(names.collect())
         };
         let (joined, presence) = (&line["joined"], &line["presence"]);
