@@ -223,3 +223,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_the_bounds_of_the_systems_buffers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config {
+            receive_buffer: 50_000,
+            unsent_bytes: 20_000,
+            ..Config::default()
+        };
+        bound_system_buffers(&listener, &config);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        // Linux takes twice as much, for what it needs itself.
+        let receives = socket.recv_buffer_size().unwrap();
+        assert!((50_000..=100_000).contains(&receives), "{receives}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 20_000);
+    }
+}
