@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Method, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
@@ -156,16 +156,10 @@ impl Http {
             request.extensions_mut().insert(ConnectInfo(peer));
             let (router, account, sockets) = (router.clone(), Arc::clone(&account), sockets.clone());
             async move {
-                account.earlier_taken().await;
-                // hyper writes no body in answer to HEAD, so there is nothing to count.
-                let is_head = request.method() == Method::HEAD;
                 let response = router
                     .oneshot(request.map(Body::new))
                     .await
                     .unwrap_or_else(|never| match never {});
-                if is_head {
-                    return Ok(response);
-                }
                 Ok::<Response, Infallible>(account.admit(response).unwrap_or_else(|| {
                     sockets.metrics().answers_refused.add_one();
                     answers::too_many()

@@ -255,18 +255,29 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         close_timeout: Duration::from_millis(50),
         ..Config::default()
     };
-    for pings in [Duration::ZERO, Duration::from_millis(60)] {
+    let pings = Duration::from_millis(60);
+    for (path, pings, expected) in [
+        ("/echo", Duration::ZERO, (5, 0)),
+        ("/echo", pings, (5, 0)),
+        ("/test", Duration::ZERO, (5, 0)),
+        // This one has all the time to answer, and does not.
+        ("/test", pings, (0, 5)),
+    ] {
         let config = Config {
             ping_interval: pings,
             ping_timeout: Duration::from_millis(30),
             ..config.clone()
         };
-        let server = Server::with(config).await;
+        let server = server_with(config, |socket, _| async move {
+            while socket.send(vec![0; 60_000]).await.is_ok() {}
+        })
+        .await;
         let mut streams = Vec::new();
         for _ in 0..5 {
-            let stream = server.raw_socket("/echo").await;
-            // The server is in this thread, so it cannot give up before it is given time.
-            while stream.try_write(&frame(0x82, &[0; 60_000])).is_ok() {
+            let stream = server.raw_socket(path).await;
+            // The server is in this thread, so it cannot give up before it is given time. Nothing is sent to `/test`: closing a connection
+            // with unread input resets it anyway.
+            while path == "/echo" && stream.try_write(&frame(0x82, &[0; 60_000])).is_ok() {
                 tokio::task::yield_now().await;
             }
             streams.push(stream);
@@ -275,8 +286,8 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         let metrics = server.app.sockets().metrics();
         assert_eq!(
             (metrics.closed_stalled.get(), metrics.closed_heartbeat_lost.get()),
-            (5, 0),
-            "pings: {pings:?}"
+            expected,
+            "{path}, pings: {pings:?}"
         );
         #[cfg(target_os = "linux")]
         assert_eq!(
@@ -316,6 +327,32 @@ fn connections_of(server: std::net::SocketAddr) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
     rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTENS).count()
+}
+
+/// The system lets the buffer of a connection grow while much comes; later a client could fill it and leave it so.
+#[tokio::test]
+async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too() {
+    const BUFFER: usize = 64 * 1024;
+    let config = Config {
+        receive_buffer: BUFFER,
+        ..no_pings()
+    };
+    let server = server_with(config, |mut socket, _| async move {
+        while socket.recv().await.is_some_and(|message| message.as_text().is_none()) {}
+        std::future::pending().await
+    })
+    .await;
+    let mut stream = server.raw_socket("/test").await;
+    socket2::SockRef::from(&stream).set_send_buffer_size(BUFFER).unwrap();
+    let message = frame(0x82, &[0; 60_000]);
+    within("much to be taken", stream.write_all(&message.repeat(300)))
+        .await
+        .unwrap();
+    stream.write_all(&frame(0x81, b"stop")).await.unwrap();
+    let written = write_until_blocked(&mut stream, &message).await;
+    // On both sides the system takes more than it was told; the socket has a full queue and one more read.
+    let bound = 8 * BUFFER + 8 * BUFFER + 64 * 1024 + 2 * 60_000 + 32 * 1024;
+    assert!(written <= bound, "{written} of {bound} bytes");
 }
 
 fn quick_heartbeat() -> Config {
