@@ -23,7 +23,6 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::Notify,
     time::Sleep,
 };
 
@@ -58,12 +57,10 @@ impl Answers {
     }
 }
 
-/// The answers under way on one connection. Dropping it gives back what was not written.
+/// The answers under way on one connection, which hyper makes one after the other. Dropping it gives back what was not written.
 pub(crate) struct Account {
     answers: Arc<Answers>,
     under_way: AtomicUsize,
-    /// Notified when the client has taken nearly all.
-    taken: Notify,
 }
 
 impl Account {
@@ -71,16 +68,7 @@ impl Account {
         Arc::new(Self {
             answers: Arc::clone(answers),
             under_way: AtomicUsize::new(0),
-            taken: Notify::new(),
         })
-    }
-
-    /// Waits until the client took the earlier answers of this connection, so that requests in a row do not add up.
-    pub(crate) async fn earlier_taken(&self) {
-        while self.under_way.load(Ordering::Relaxed) > SMALL {
-            // Keeps a permit of a call before this one; the connection's own task is the only one that waits.
-            self.taken.notified().await;
-        }
     }
 
     /// Counts an answer. In place of one for which there is no room, `None`.
@@ -100,9 +88,6 @@ impl Account {
         if bytes > 0 {
             self.under_way.store(under_way - bytes, Ordering::Relaxed);
             self.answers.under_way.fetch_sub(bytes, Ordering::Relaxed);
-            if under_way - bytes <= SMALL {
-                self.taken.notify_one();
-            }
         }
     }
 }

@@ -31,9 +31,17 @@ impl Rate {
 
     /// How long the rate needs for so much.
     fn time_of(&self, amount: u64) -> Duration {
-        let nanos = u128::from(amount) * 1_000_000_000;
-        let nanos = nanos.checked_div(self.per_second.into()).unwrap_or(0);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(LONGEST)
+        if self.per_second == 0 {
+            return Duration::ZERO;
+        }
+        let nanos = match amount.checked_mul(1_000_000_000) {
+            Some(nanos) => nanos / self.per_second,
+            None => {
+                let nanos = u128::from(amount) * 1_000_000_000 / u128::from(self.per_second);
+                u64::try_from(nanos).unwrap_or(u64::MAX)
+            }
+        };
+        Duration::from_nanos(nanos).min(LONGEST)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Method, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
@@ -156,16 +156,10 @@ impl Http {
             request.extensions_mut().insert(ConnectInfo(peer));
             let (router, account, sockets) = (router.clone(), Arc::clone(&account), sockets.clone());
             async move {
-                account.earlier_taken().await;
-                // hyper writes no body in answer to HEAD, so there is nothing to count.
-                let is_head = request.method() == Method::HEAD;
                 let response = router
                     .oneshot(request.map(Body::new))
                     .await
                     .unwrap_or_else(|never| match never {});
-                if is_head {
-                    return Ok(response);
-                }
                 Ok::<Response, Infallible>(account.admit(response).unwrap_or_else(|| {
                     sockets.metrics().answers_refused.add_one();
                     answers::too_many()
@@ -222,4 +216,28 @@ fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_the_bounds_of_the_systems_buffers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config {
+            receive_buffer: 50_000,
+            unsent_bytes: 20_000,
+            ..Config::default()
+        };
+        bound_system_buffers(&listener, &config);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        // Linux takes twice as much, for what it needs itself.
+        let receives = socket.recv_buffer_size().unwrap();
+        assert!((50_000..=100_000).contains(&receives), "{receives}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 20_000);
+    }
 }

@@ -77,13 +77,12 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
         timer: Timer::Ping,
         due: first,
     };
-    let write_timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
     let mut told = false;
     std::future::poll_fn(|cx| {
         socket.begin_turn(cx.waker());
         while alarm.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let gives_up_at = write_timeout.and_then(|timeout| Some(socket.stalled_since()? + timeout));
+            let gives_up_at = gives_up_at(socket.stalled_since(), options);
             if gives_up_at.is_some_and(|at| now >= at) {
                 socket.give_up();
             }
@@ -116,8 +115,8 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             alarm.set(Timer::Linger, LINGER.min(options.close_timeout));
             cx.waker().wake_by_ref();
         }
-        if let (Some(since), Some(timeout), false) = (turn.stalled_since, write_timeout, turn.closed) {
-            alarm.no_later_than(since + timeout, cx);
+        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.closed) {
+            alarm.no_later_than(at, cx);
         }
         if turn.closed && !turn.observed && !finish {
             handler.set(None);
@@ -167,6 +166,12 @@ fn first_timer(options: &SocketOptions) -> Duration {
     } else {
         options.ping_interval
     }
+}
+
+/// When a client is given up that has taken nothing for some time.
+fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
+    let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
+    Some(stalled_since? + timeout?)
 }
 
 /// Does what the timer was set for, and says what it is set for next.

@@ -141,7 +141,10 @@ impl Shared {
 
     /// Gives up on a client that does not finish the close handshake.
     pub(crate) fn force_over(&self) {
-        self.state.lock().lose();
+        let mut state = self.state.lock();
+        let stalled = state.io.stalled_since();
+        state.given_up |= stalled.is_some_and(|since| since.elapsed() >= self.options().close_timeout);
+        state.lose();
     }
 }
 
