@@ -70,6 +70,7 @@ pub struct AppState {
     hub: Hub,
     session: Arc<ServerConfig>,
     rooms: Arc<rooms::RoomsOptions>,
+    chat: Arc<chat::ChatOptions>,
     assets: Arc<assets::Assets>,
 }
 
@@ -82,6 +83,7 @@ impl AppState {
             hub: Hub::new(config.hub_options(), Arc::new(Memory::new(config.memory_options()))),
             session: Arc::new(config.session_config()),
             rooms: Arc::new(config.rooms_options()),
+            chat: Arc::new(config.chat_options()),
             assets: Arc::new(assets::Assets::new(config.assets.clone())),
         }
     }
@@ -130,5 +132,11 @@ impl FromRef<AppState> for Arc<ServerConfig> {
 impl FromRef<AppState> for Arc<rooms::RoomsOptions> {
     fn from_ref(app: &AppState) -> Self {
         Arc::clone(&app.rooms)
+    }
+}
+
+impl FromRef<AppState> for Arc<chat::ChatOptions> {
+    fn from_ref(app: &AppState) -> Self {
+        Arc::clone(&app.chat)
     }
 }

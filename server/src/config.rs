@@ -13,8 +13,13 @@ use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
 use crate::{
+    budget::Rate,
+    connection,
     engine::{MemoryOptions, NewRooms},
-    http::rooms::{PublishKey, RoomsOptions},
+    http::{
+        chat::ChatOptions,
+        rooms::{PublishKey, RoomsOptions},
+    },
     hub::HubOptions,
     origin::{OriginPattern, OriginPolicy},
     socket::SocketOptions,
@@ -72,7 +77,8 @@ pub struct Config {
     /// How many members a chat room may have; one more is closed with 4429.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub max_room_members: usize,
-    /// How many of a room's users are listed to a session that joins; of more it is told only how many there are.
+    /// Up to how many users of a room sessions are told who they are; of more they are told only how many, until there are at most three
+    /// quarters of this.
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub max_listed_users: usize,
     /// How many rooms one session may have joined.
@@ -89,6 +95,24 @@ pub struct Config {
     /// How many frames a session may send at once.
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub session_frame_burst: u32,
+    /// How many bytes of messages a second a session or a plain chat member may send on average; 0 is any number. Beyond it, its
+    /// messages are read later.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub session_byte_rate: usize,
+    /// How many bytes of messages a session or a plain chat member may send at once.
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub session_byte_burst: usize,
+    /// How many bytes of messages a second may be delivered in one room, to all its members together; as much at once. Beyond it, what
+    /// its senders send is read later. 0 is any number.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub room_delivery_rate: usize,
+    /// How many control frames, fragments and empty messages a second a WebSocket client may send, twice as many at once; beyond it
+    /// its socket is closed with 4429. 0 is any number. /echo takes any number, a share at a time.
+    #[arg(long, value_name = "COUNT", default_value = "5000")]
+    pub max_overhead_rate: u32,
     /// How long a client may take to say hello on a new session.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
@@ -174,6 +198,25 @@ pub struct Config {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub ping_timeout: Duration,
+    /// How long bytes may wait for a client that takes none of them: then its WebSocket is closed with 4413, a plain HTTP connection is
+    /// cut. 0s waits for ever.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub write_timeout: Duration,
+    /// How many bytes of answers over HTTP may be under way to all clients together; what does not fit is answered with 503.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub answer_bytes: usize,
+    /// How many bytes the system may hold that came from one connection and were not read (SO_RCVBUF); 0 leaves it to the system. A
+    /// connection with a round trip of 100 ms can send ten times as much in a second.
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub receive_buffer: usize,
+    /// How many bytes the system may hold for one connection besides those that are on their way (TCP_NOTSENT_LOWAT, on Linux); 0 leaves
+    /// it to the system.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub unsent_bytes: usize,
     /// How long a closing handshake may take before the connection is cut.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
@@ -268,10 +311,13 @@ impl Config {
             max_message_size: self.max_message_size,
             queue_messages: self.queue_messages,
             queue_bytes: self.queue_bytes,
+            max_overhead_rate: self.max_overhead_rate,
+            write_timeout: self.write_timeout,
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             close_timeout: self.close_timeout,
             reconnect_spread: self.reconnect_spread,
+            ..SocketOptions::default()
         }
     }
 
@@ -283,6 +329,18 @@ impl Config {
             members_per_room: self.max_room_members,
             listed_users: self.max_listed_users,
             presence_grace: self.presence_grace,
+            delivery_rate: self.room_delivery_rate,
+            ..HubOptions::default()
+        }
+    }
+
+    /// Bounds of plain chat.
+    pub(crate) fn chat_options(&self) -> ChatOptions {
+        let amount = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        ChatOptions {
+            max_body: self.max_body(),
+            lines: Rate::new(self.session_frame_rate.into(), self.session_frame_burst.into()),
+            bytes: Rate::new(amount(self.session_byte_rate), amount(self.session_byte_burst)),
         }
     }
 
@@ -299,13 +357,16 @@ impl Config {
                 rooms: self.max_session_rooms,
                 in_flight: small(self.max_in_flight),
                 page: self.max_page,
+                lines_per_second: self.session_frame_rate,
+                lines_burst: self.session_frame_burst,
+                bytes_per_second: small(self.session_byte_rate),
+                bytes_burst: small(self.session_byte_burst),
                 ..defaults.limits
             },
             hello_timeout: self.hello_timeout,
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
             heartbeat_grace: self.ping_timeout,
-            frames_per_second: self.session_frame_rate,
-            frames_burst: self.session_frame_burst,
+            check_room: connection::check_room,
             ..defaults
         }
     }

@@ -2,27 +2,31 @@
 //!
 //! Messages of rooms do not pass through here: the hub writes them straight into the socket. What has come already goes to the session
 //! before anything is done for it, so that a burst of messages is acknowledged with one text frame.
+//!
+//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the client does not take
+//! yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a room pauses, and while texts wait.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt,
     future::{BoxFuture, FutureExt},
-    stream::FuturesOrdered,
+    stream::{FuturesOrdered, FuturesUnordered},
 };
 use talkback_protocol::{
-    Cursor, Epoch, Moment, RoomName, Seq, UserName, close,
-    codec::{MemberList, MessageLine},
-    message::Member,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
+    codec::MessageLine,
+    message::code,
     session::server::{
-        Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
+        Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
     },
 };
 use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{CatchUpError, Hub, JoinError, SessionMember},
+    hub::{CatchUp, CatchUpError, Hub, SessionMember, Start},
+    names,
     socket::{Message, Sender, Socket},
 };
 
@@ -30,26 +34,45 @@ use crate::{
 const MAX_BURST: usize = 64;
 /// The messages of a page of history have at most this many bytes; the client can ask for more.
 const PAGE_BYTES: usize = 256 * 1024;
+/// A room over its budget of deliveries stops the reading of one sender for at most so long, as the session does.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a session to its end.
 pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>) {
     let mut connection = Connection::new(socket.sender(), hub, config);
     let mut alarm = Alarm::new();
     loop {
-        alarm.set(connection.next_timeout());
+        alarm.set(connection.next_alarm());
+        let reads = connection.reads();
+        let Connection {
+            appends,
+            answers,
+            waiting,
+            rooms,
+            behind,
+            socket: sender,
+            ..
+        } = &mut connection;
         let event = tokio::select! {
             biased;
-            message = recv(&mut socket, &mut connection.paused) => match message {
+            Some(input) = appends.next(), if !appends.is_empty() => Event::Appended(input),
+            Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
+            sent = send_first(waiting, sender), if !waiting.is_empty() => Event::Sent(sent),
+            message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
                 None => return,
             },
-            Some(input) = connection.answers.next(), if !connection.answers.is_empty() => Event::Answer(input),
-            () = alarm.ring() => Event::Tick,
+            // Behind the answers: a client that reads slowly gets those first.
+            end = catch_up_next(rooms, behind, sender), if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
+            () = alarm.ring() => Event::Alarm,
         };
         let going_on = match event {
-            Event::Message(first) => connection.receive(first, &mut socket).await,
-            Event::Answer(input) => connection.handle(input).await,
-            Event::Tick => connection.handle(Input::Tick).await,
+            Event::Appended(input) => connection.handle(input),
+            Event::Answer(answer) => connection.answered(answer),
+            Event::Sent(sent) => sent,
+            Event::Message(first) => connection.receive(first, &mut socket),
+            Event::CaughtUp(end) => connection.caught_up(end),
+            Event::Alarm => connection.wake(&mut socket),
         };
         if going_on.is_err() {
             return;
@@ -57,24 +80,27 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>)
     }
 }
 
-/// The next message, not before the end of the pause.
-async fn recv(socket: &mut Socket, paused: &mut Option<Instant>) -> Option<Message> {
-    if let Some(until) = *paused {
-        tokio::time::sleep_until(until).await;
-        *paused = None;
-    }
-    socket.recv().await
+enum Event {
+    Appended(Input),
+    Answer(Later),
+    Sent(Result<(), Over>),
+    Message(Message),
+    CaughtUp(Result<(), CatchUpError>),
+    Alarm,
 }
 
-enum Event {
-    Message(Message),
-    Answer(Input),
-    Tick,
+/// What was asked of the engine and answered later.
+enum Later {
+    Page(Input),
+    Start(SubscriptionId, Result<Start, Refusal>),
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.socket.shared().sockets().metrics().sessions_ended.add_one();
+        if let Some((client, allowance)) = self.session.allowance() {
+            self.hub.allowances().keep(client, allowance);
+        }
     }
 }
 
@@ -87,18 +113,64 @@ struct Connection {
     socket: Sender,
     hub: Hub,
     user: Option<UserName>,
-    /// When the session wants to read again; `None` when it reads.
-    paused: Option<Instant>,
     rooms: Vec<Joined>,
-    /// What the engine has not answered yet. The session bounds how many there are.
-    answers: FuturesOrdered<BoxFuture<'static, Input>>,
+    /// Rooms that do not get yet what is delivered, in the order of their turns.
+    behind: VecDeque<SubscriptionId>,
+    /// Messages that the engine has not answered, in their order. The session bounds how many there are.
+    appends: FuturesOrdered<BoxFuture<'static, Input>>,
+    /// What else it has not answered; it may come in any order. The session bounds it too.
+    answers: FuturesUnordered<BoxFuture<'static, Later>>,
+    /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
+    waiting: VecDeque<Message>,
+    /// A room is over its budget of deliveries: when to read again.
+    paused: Option<Instant>,
 }
 
 struct Joined {
     id: SubscriptionId,
     room: RoomName,
-    epoch: Epoch,
     member: SessionMember,
+    /// The life of its log, once it is known.
+    epoch: Option<Epoch>,
+    catch_up: Option<CatchUp>,
+}
+
+/// Sends the first of the texts that wait. Cancel safe.
+async fn send_first(waiting: &mut VecDeque<Message>, socket: &Sender) -> Result<(), Over> {
+    if let Some(first) = waiting.front() {
+        socket.send(first.clone()).await.map_err(|_| Over)?;
+        waiting.pop_front();
+        if waiting.is_empty() {
+            waiting.shrink_to(0);
+        }
+    }
+    Ok(())
+}
+
+/// Sends a page to the room whose turn it is. Cancel safe.
+async fn catch_up_next(
+    rooms: &mut [Joined],
+    behind: &mut VecDeque<SubscriptionId>,
+    socket: &Sender,
+) -> Result<(), CatchUpError> {
+    let Some(id) = behind.front().copied() else {
+        return Ok(());
+    };
+    let joined = rooms.iter_mut().find(|joined| joined.id == id);
+    let is_live = match joined.and_then(|joined| joined.catch_up.as_mut().map(|catch_up| (catch_up, &joined.member))) {
+        Some((catch_up, member)) => catch_up.step(member, socket).await?,
+        None => true,
+    };
+    behind.pop_front();
+    if !is_live {
+        behind.push_back(id);
+    } else if let Some(joined) = rooms.iter_mut().find(|joined| joined.id == id) {
+        joined.catch_up = None;
+    }
+    if behind.is_empty() {
+        behind.shrink_to(0);
+    }
+    Ok(())
 }
 
 impl Connection {
@@ -111,18 +183,46 @@ impl Connection {
             socket,
             hub,
             user: None,
-            paused: None,
             rooms: Vec::new(),
-            answers: FuturesOrdered::new(),
+            behind: VecDeque::new(),
+            appends: FuturesOrdered::new(),
+            answers: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            paused: None,
         }
     }
 
-    fn next_timeout(&self) -> Option<Instant> {
-        self.session.next_timeout().map(|after| self.started + after)
+    /// Whether anything may be taken from the socket.
+    fn reads(&self) -> bool {
+        self.waiting.is_empty() && self.paused.is_none() && self.session.reads()
+    }
+
+    fn next_alarm(&self) -> Option<Instant> {
+        let session = self.session.next_timeout().map(|after| self.started + after);
+        [session, self.paused].into_iter().flatten().min()
+    }
+
+    /// A timer of the session, or the end of a pause.
+    fn wake(&mut self, socket: &mut Socket) -> Result<(), Over> {
+        self.paused.take_if(|until| *until <= Instant::now());
+        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign of life.
+        if !self.waiting.is_empty()
+            && self.session.reads()
+            && let Some(message) = socket.try_recv()
+        {
+            return self.receive_burst(message, None);
+        }
+        self.handle(Input::Tick)
     }
 
     /// Gives the session this message and those behind it.
-    async fn receive(&mut self, first: Message, socket: &mut Socket) -> Result<(), Over> {
+    fn receive(&mut self, first: Message, socket: &mut Socket) -> Result<(), Over> {
+        self.receive_burst(first, Some(socket))
+    }
+
+    fn receive_burst(&mut self, first: Message, mut socket: Option<&mut Socket>) -> Result<(), Over> {
+        let frames = self.socket.take_received_frames();
+        self.input(Input::Counted { frames });
         let mut message = first;
         // A message that was taken off the socket is the session's: the bound is looked at before the next one is taken.
         for left in (0..MAX_BURST).rev() {
@@ -132,27 +232,28 @@ impl Connection {
                     self.input(Input::Received { text });
                 }
                 Message::Binary(_) => {
-                    self.drain().await?;
+                    self.drain()?;
                     return self.close(close::UNSUPPORTED_DATA, "this protocol has text frames only");
                 }
             }
-            match (left > 0).then(|| socket.try_recv()).flatten() {
+            let more = left > 0 && self.session.reads();
+            match socket.as_mut().filter(|_| more).and_then(|socket| socket.try_recv()) {
                 Some(next) => message = next,
                 None => break,
             }
         }
-        self.drain().await
+        self.drain()
     }
 
     /// Gives the session an input and does what it asks for.
-    async fn handle(&mut self, input: Input) -> Result<(), Over> {
+    fn handle(&mut self, input: Input) -> Result<(), Over> {
         self.input(input);
-        self.drain().await
+        self.drain()
     }
 
-    async fn drain(&mut self) -> Result<(), Over> {
+    fn drain(&mut self) -> Result<(), Over> {
         while let Some(output) = self.session.poll_output() {
-            if let Some(answer) = self.carry_out(output).await? {
+            if let Some(answer) = self.carry_out(output)? {
                 self.input(answer);
             }
         }
@@ -167,21 +268,15 @@ impl Connection {
         self.session.handle(moment, input);
     }
 
-    async fn carry_out(&mut self, output: Output) -> Result<Option<Input>, Over> {
+    fn carry_out(&mut self, output: Output) -> Result<Option<Input>, Over> {
         Ok(match output {
             Output::Transmit(text) => {
-                self.socket.send(text).await.map_err(|_| Over)?;
+                self.transmit(text.into())?;
                 None
             }
-            Output::Identify { name, .. } => {
-                let user = name.unwrap_or_else(default_user);
-                self.user = Some(user.clone());
-                Some(Input::Identified(Ok(Identity {
-                    user,
-                    expires: None,
-                    allowance: None,
-                })))
-            }
+            // The session does not read meanwhile, and its timer says when to go on.
+            Output::Pause { .. } => None,
+            Output::Identify { client, name, .. } => Some(Input::Identified(self.identify(&client, name))),
             Output::Append {
                 room,
                 client,
@@ -191,37 +286,43 @@ impl Connection {
                 from,
                 content,
             } => {
+                if let Ok(body) = &content {
+                    self.charge(&room, body);
+                }
                 let id = MessageId::Client {
                     key: client,
                     seq,
                     id,
                     first,
                 };
-                self.append(Append {
-                    room,
-                    id,
-                    from,
-                    content,
-                })
+                self.append(
+                    seq,
+                    Append {
+                        room,
+                        id,
+                        from,
+                        content,
+                    },
+                )
             }
             Output::Subscribe {
                 id,
                 room,
                 since,
                 history,
-            } => {
-                let result = self.subscribe(id, room, since, history).await;
-                Some(Input::Subscribed { id, result })
-            }
+            } => self.subscribe(id, room, since, history),
             Output::Live { id, after, .. } => {
-                if let Some(joined) = self.rooms.iter().find(|joined| joined.id == id) {
-                    let caught_up = joined.member.catch_up(after, &joined.epoch, &self.socket).await;
-                    self.live(caught_up)?;
+                let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
+                if let Some((joined, epoch)) =
+                    joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch)))
+                {
+                    joined.catch_up = Some(CatchUp::new(epoch, after));
+                    self.behind.push_back(id);
                 }
                 None
             }
             Output::Unsubscribe { id, .. } => {
-                self.rooms.retain(|joined| joined.id != id);
+                self.leave(id);
                 None
             }
             Output::ReadPage {
@@ -229,22 +330,11 @@ impl Connection {
                 room,
                 before,
                 limit,
-            } => {
-                let limit = Limit {
-                    messages: usize::try_from(limit).unwrap_or(usize::MAX),
-                    bytes: PAGE_BYTES,
-                };
-                let result = self.hub.engine().read(&room, Range::Before(before), limit).await;
-                let result = result.map(page_lines);
-                Some(Input::PageRead { id, room, result })
-            }
-            Output::Pause { until } => {
-                self.paused = Some(self.started + until);
-                None
-            }
+            } => self.read_page(id, room, before, limit),
             Output::Signal { room, from, body } => {
                 if let Some(joined) = self.rooms.iter().find(|joined| joined.room == room) {
-                    joined.member.signal(from, body);
+                    joined.member.signal(from, body.clone());
+                    self.charge(&room, &body);
                 }
                 None
             }
@@ -252,72 +342,166 @@ impl Connection {
         })
     }
 
-    fn close(&self, code: u16, reason: &str) -> Result<(), Over> {
+    /// Sends a text, or keeps it until the client takes it.
+    fn transmit(&mut self, message: Message) -> Result<(), Over> {
+        if self.waiting.is_empty() {
+            match self.socket.send(message.clone()).now_or_never() {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(_)) => return Err(Over),
+                None => {}
+            }
+        }
+        self.waiting.push_back(message);
+        Ok(())
+    }
+
+    fn close(&mut self, code: u16, reason: &str) -> Result<(), Over> {
         if code == close::HEARTBEAT_LOST {
             self.socket.shared().sockets().metrics().closed_heartbeat_lost.add_one();
+        }
+        // What the client has asked for before goes before, as far as there is room for it.
+        for message in self.waiting.drain(..) {
+            if self.socket.try_send(message).is_err() {
+                break;
+            }
         }
         self.socket.close_by_server(code, reason);
         Err(Over)
     }
 
-    fn append(&mut self, append: Append) -> Option<Input> {
-        let room = append.room.clone();
-        let (seq, _) = append.id.number()?;
-        match self.hub.engine().append(append) {
-            Answer::Later(outcome) => {
-                self.answers
-                    .push_back(outcome.map(move |outcome| appended(room, seq, outcome)).boxed());
-                None
-            }
-            Answer::Now(outcome) => Some(appended(room, seq, outcome)),
-            Answer::Taken => None,
-        }
-    }
-
-    async fn subscribe(
-        &mut self,
-        id: SubscriptionId,
-        room: RoomName,
-        since: Option<Cursor>,
-        history: u32,
-    ) -> Result<Subscription, Refusal> {
-        let user = self.user.clone().unwrap_or_else(default_user);
-        let member = self
-            .hub
-            .join_session(&room, &user, self.socket.clone())
-            .map_err(JoinError::refusal)?;
-        let start = member.start(since.as_ref(), history.into()).await?;
-        self.rooms.push(Joined {
-            id,
-            room,
-            epoch: start.epoch.clone(),
-            member,
-        });
-        let users = u32::try_from(start.users.len()).unwrap_or(u32::MAX);
-        let listed = self.hub.options().listed_users;
-        let members: Vec<_> = start
-            .users
-            .into_iter()
-            .take(listed)
-            .map(|user| Member { user })
-            .collect();
-        Ok(Subscription {
-            epoch: start.epoch,
-            head: start.head,
-            after: start.after,
-            recovered: start.recovered,
-            users,
-            fork: start.fork,
-            members: Some(MemberList::encode(&members)),
-            // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at once
-            // do not need the memory for all their pages at once.
-            messages: Vec::new(),
+    fn identify(&mut self, client: &ClientKey, name: Option<UserName>) -> Result<Identity, Denied> {
+        let user = match (name, &self.user) {
+            (Some(name), _) => names::user(&name).map_err(|problem| Denied {
+                code: close::FORBIDDEN,
+                reason: problem.to_string(),
+            })?,
+            // A newer token of somebody who has a name.
+            (None, Some(user)) => user.clone(),
+            (None, None) => default_user(),
+        };
+        self.user = Some(user.clone());
+        Ok(Identity {
+            user,
+            expires: None,
+            allowance: self.hub.allowances().take(client),
         })
     }
 
+    fn append(&mut self, seq: Seq, append: Append) -> Option<Input> {
+        let room = append.room.clone();
+        match self.hub.engine().append(append) {
+            Answer::Now(outcome) => Some(appended(room, seq, outcome)),
+            later => {
+                let answer = later.map(move |outcome| appended(room, seq, outcome));
+                self.appends.push_back(answer.boxed());
+                None
+            }
+        }
+    }
+
+    /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its budget.
+    fn charge(&mut self, room: &RoomName, body: &Body) {
+        let (bytes, now) = (body.json().len(), Instant::now());
+        let until = match self.rooms.iter().find(|joined| joined.room == *room) {
+            Some(joined) => joined.member.charge(bytes, now),
+            None => self.hub.charge(room, bytes, now),
+        };
+        self.paused = self.paused.max(until.map(|until| until.min(now + MAX_PAUSE)));
+    }
+
+    fn read_page(&mut self, id: RequestId, room: RoomName, before: Offset, limit: u32) -> Option<Input> {
+        let limit = Limit {
+            messages: usize::try_from(limit).unwrap_or(usize::MAX),
+            bytes: PAGE_BYTES,
+        };
+        let answer = self.hub.engine().read(&room, Range::Before(before), limit);
+        let page_read = move |result: Result<Page, Refusal>| Input::PageRead {
+            id,
+            room,
+            result: result.map(page_lines),
+        };
+        match answer {
+            Answer::Now(result) => Some(page_read(result)),
+            later => {
+                let answer = later.map(|result| Later::Page(page_read(result)));
+                self.answers.push(answer.boxed());
+                None
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: SubscriptionId, room: RoomName, since: Option<Cursor>, history: u32) -> Option<Input> {
+        let user = self.user.clone().unwrap_or_else(default_user);
+        let member = match self.hub.join_session(&room, &user, self.socket.clone()) {
+            Ok(member) => member,
+            Err(error) => {
+                let result = Err(error.refusal());
+                return Some(Input::Subscribed { id, result });
+            }
+        };
+        let start = member.start(since, history);
+        self.rooms.push(Joined {
+            id,
+            room,
+            member,
+            epoch: None,
+            catch_up: None,
+        });
+        match start {
+            Answer::Now(start) => Some(self.subscribed(id, start)),
+            later => {
+                self.answers
+                    .push(later.map(move |start| Later::Start(id, start)).boxed());
+                None
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Later) -> Result<(), Over> {
+        let input = match answer {
+            Later::Page(input) => input,
+            Later::Start(id, start) => self.subscribed(id, start),
+        };
+        self.handle(input)
+    }
+
+    fn subscribed(&mut self, id: SubscriptionId, start: Result<Start, Refusal>) -> Input {
+        let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
+        let result = match (start, joined) {
+            (Ok(start), Some(joined)) => {
+                joined.epoch = Some(start.epoch.clone());
+                let told = joined.member.told();
+                Ok(Subscription {
+                    epoch: start.epoch,
+                    head: start.head,
+                    after: start.after,
+                    recovered: start.recovered,
+                    fork: start.fork,
+                    users: told.users,
+                    members: told.members,
+                    // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at
+                    // once do not need the memory for all their pages at once.
+                    messages: Vec::new(),
+                })
+            }
+            (Err(refusal), _) => Err(refusal),
+            // It was left meanwhile, and the session does not wait for this any more.
+            (Ok(_), None) => Err(Refusal::for_good(code::NOT_JOINED, "the room was left")),
+        };
+        if result.is_err() {
+            self.leave(id);
+        }
+        Input::Subscribed { id, result }
+    }
+
+    fn leave(&mut self, id: SubscriptionId) {
+        self.rooms.retain(|joined| joined.id != id);
+        self.behind.retain(|behind| *behind != id);
+    }
+
     /// A member that cannot go on has its socket closed: it comes back, and joins again with its cursor.
-    fn live(&mut self, caught_up: Result<(), CatchUpError>) -> Result<(), Over> {
-        match caught_up {
+    fn caught_up(&mut self, end: Result<(), CatchUpError>) -> Result<(), Over> {
+        match end {
             Ok(()) => Ok(()),
             Err(CatchUpError::Closed) => Err(Over),
             Err(CatchUpError::Overtaken) => self.close(close::TOO_SLOW, "messages were dropped before they were read"),
@@ -331,6 +515,21 @@ impl Connection {
 
 fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
+}
+
+/// Whether a client may name this room, and how a line that does is refused.
+pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
+    names::room(room).map_err(|problem| {
+        let code = match problem {
+            names::RoomProblem::Reserved => code::FORBIDDEN,
+            _ => code::BAD_ROOM,
+        };
+        Refusal {
+            code: code.into(),
+            message: problem.to_string().into(),
+            retry_after: None,
+        }
+    })
 }
 
 fn appended(room: RoomName, seq: Seq, outcome: Outcome) -> Input {

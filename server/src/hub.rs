@@ -7,8 +7,12 @@
 //! take them at once keeps a reference in its own bounded queue, and is closed with 4413 when that queue is full; it can catch up from
 //! the log. Nobody ever waits for a slow member.
 //!
+//! Who comes and goes is told by a timer of the room and not by those who come and go: a join costs the same in a room of ten users and
+//! of five thousand, except for its share of one list that all who join get.
+//!
 //! Locks are taken in this order: the map of rooms, a room's log, a room's members, its pending messages, a socket.
 
+mod allowances;
 mod block;
 mod catch_up;
 mod presence;
@@ -22,12 +26,14 @@ use talkback_protocol::{
     message::{Author, code},
     session::server::Refusal,
 };
+use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
     socket::Sender,
 };
-pub(crate) use catch_up::{CatchUpError, SessionMember};
+pub(crate) use allowances::Allowances;
+pub(crate) use catch_up::{CatchUp, CatchUpError, SessionMember, Start};
 use room::Room;
 
 /// Bounds and times of rooms.
@@ -37,20 +43,50 @@ pub struct HubOptions {
     pub rooms: usize,
     /// Members of one room.
     pub members_per_room: usize,
-    /// Users that are listed to a session that joins; it is told how many there are.
+    /// Users of a room up to which sessions are told who they are. Of more they are told only how many; and who they are again when
+    /// there are at most three quarters of this.
     pub listed_users: usize,
     /// How long a user whose last socket closed still counts as present, so that a reconnect is not told to anybody.
     pub presence_grace: Duration,
+    /// The least time between two tellings of who came and went, and between two lists of a room's users that are made.
+    pub presence_interval: Duration,
+    /// Lines a second that one room spends on telling who came and went: a room with more session members than this is told less often
+    /// than once a second.
+    pub presence_lines_per_second: u32,
+    /// Bytes of signals that one room holds until its next delivery; further ones are dropped.
+    pub signal_bytes: usize,
+    /// Bytes of messages that may be delivered in one room in a second, to all its members together; whoever says more there is read
+    /// later. 0 is any number.
+    pub delivery_rate: usize,
+    /// Clients whose rate is remembered after their connection ended, so that a new connection does not begin with a full one.
+    pub allowances: usize,
+    /// How long it is remembered. It should be as long as the rate needs to be whole again.
+    pub allowance_age: Duration,
+}
+
+impl HubOptions {
+    pub(crate) const DEFAULT: Self = Self {
+        rooms: 10_000,
+        members_per_room: 10_000,
+        listed_users: 1000,
+        presence_grace: Duration::from_secs(5),
+        presence_interval: Duration::from_millis(250),
+        presence_lines_per_second: 2_000,
+        signal_bytes: 16 * 1024,
+        delivery_rate: 64 << 20,
+        allowances: 10_000,
+        allowance_age: Duration::from_secs(60),
+    };
+
+    /// With so many users or fewer a room that was not listed is listed again.
+    fn listed_again(&self) -> usize {
+        self.listed_users / 4 * 3 + self.listed_users % 4 * 3 / 4
+    }
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self {
-            rooms: 10_000,
-            members_per_room: 10_000,
-            listed_users: 1000,
-            presence_grace: Duration::from_secs(5),
-        }
+        Self::DEFAULT
     }
 }
 
@@ -96,6 +132,7 @@ struct Inner {
     /// Who speaks for the server itself.
     sender: SenderId,
     rooms: Mutex<HashMap<RoomName, Live>>,
+    allowances: Allowances,
 }
 
 /// A room with members. Dropping it ends the watching.
@@ -113,6 +150,7 @@ impl Hub {
             engine,
             sender: new_sender(),
             rooms: Mutex::default(),
+            allowances: Allowances::new(options.allowances, options.allowance_age),
         }))
     }
 
@@ -128,8 +166,14 @@ impl Hub {
         &self.0.sender
     }
 
-    pub(crate) fn options(&self) -> &HubOptions {
-        &self.0.options
+    pub(crate) fn allowances(&self) -> &Allowances {
+        &self.0.allowances
+    }
+
+    /// Like [`Membership::charge`], for somebody who need not be a member of the room.
+    pub(crate) fn charge(&self, room: &RoomName, bytes: usize, now: Instant) -> Option<Instant> {
+        let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
+        room.and_then(|room| room.charge(bytes, now))
     }
 
     /// How many rooms have members.
@@ -178,7 +222,7 @@ impl Hub {
             Some(live) => Arc::clone(&live.room),
             None if rooms.len() >= self.0.options.rooms => return Err(JoinError::TooManyRooms),
             None => {
-                let room = Arc::new(Room::new(name.clone(), self.0.options.presence_grace));
+                let room = Arc::new(Room::new(name.clone(), self.0.options));
                 let watch = self
                     .0
                     .engine
@@ -227,11 +271,22 @@ pub struct Membership {
 impl Membership {
     /// Says something in the room. All members get it, this one included, and all get all messages of a room in the same order.
     pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+        self.publish(Body::text(text))
+    }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
+    }
+
+    /// Like [`publish_text`](Self::publish_text), for any body. Plain members get one that is no text as JSON.
+    pub fn publish(&self, body: Body) -> Answer<Outcome> {
         self.place.hub.0.engine.append(Append {
             room: self.place.room.name().clone(),
             id: MessageId::None,
             from: self.author.clone(),
-            content: Ok(Body::text(text)),
+            content: Ok(body),
         })
     }
 }

@@ -8,7 +8,9 @@
 //! - [`hub`] has the rooms with members: one message, encoded once, reaches all of them;
 //! - [`origin`] decides which pages may connect; [`metrics`] counts; [`shutdown`] waits for signals; [`logging`] writes to stderr.
 
+mod answers;
 mod app;
+mod budget;
 mod config;
 mod connection;
 pub mod engine;
@@ -17,6 +19,7 @@ pub mod hub;
 mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod origin;
 mod serve;
 pub mod shutdown;

@@ -36,6 +36,12 @@ pub struct Metrics {
     pub origins_refused: Counter,
     /// Members closed with 4413 because they did not read fast enough.
     pub closed_too_slow: Counter,
+    /// Sockets closed with 4413 because the client took none of what waited for it for too long.
+    pub closed_stalled: Counter,
+    /// Sockets closed with 4429 because of too many control frames, fragments and empty messages.
+    pub closed_too_many_frames: Counter,
+    /// HTTP answers replaced by 503 because too many were under way.
+    pub answers_refused: Counter,
     /// Sockets closed with 4408 because nothing was heard from the client.
     pub closed_heartbeat_lost: Counter,
     /// Handlers that panicked; their sockets were closed with 1011.

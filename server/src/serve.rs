@@ -5,6 +5,7 @@ use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, t
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -14,6 +15,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
+    answers::{self, Account, AnswerStream, Answers},
     app::{AppState, router},
     config::Config,
     limits::{ConnectionLimit, ConnectionPermit},
@@ -54,6 +56,7 @@ pub async fn serve_router(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
+    bound_system_buffers(&listener, config);
     let limit = ConnectionLimit::new(config.max_connections, config.max_connection_rate);
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     let (stop, stopping) = watch::channel(());
@@ -61,6 +64,9 @@ pub async fn serve_router(
         router,
         header_timeout: config.header_timeout,
         lifetime: config.http_lifetime,
+        write_timeout: config.write_timeout,
+        answers: Answers::new(config.answer_bytes),
+        sockets: sockets.clone(),
         stopping,
     };
     tracing::info!(%address, "listening");
@@ -107,12 +113,32 @@ pub async fn serve_router(
     Ok(())
 }
 
+/// Bounds what the system holds for each connection; those that are accepted inherit it.
+fn bound_system_buffers(listener: &TcpListener, config: &Config) {
+    let socket = SockRef::from(listener);
+    if config.receive_buffer > 0
+        && let Err(error) = socket.set_recv_buffer_size(config.receive_buffer)
+    {
+        tracing::warn!(%error, "--receive-buffer does not hold");
+    }
+    // Elsewhere the system's send buffer is small, or bounds itself.
+    #[cfg(target_os = "linux")]
+    if let Some(unsent @ 1..) = u32::try_from(config.unsent_bytes).ok()
+        && let Err(error) = socket.set_tcp_notsent_lowat(unsent)
+    {
+        tracing::warn!(%error, "--unsent-bytes does not hold");
+    }
+}
+
 /// What every HTTP connection of a server needs.
 #[derive(Clone)]
 struct Http {
     router: Router,
     header_timeout: Duration,
     lifetime: Duration,
+    write_timeout: Duration,
+    answers: Arc<Answers>,
+    sockets: Sockets,
     /// Its sender is dropped when the server stops.
     stopping: watch::Receiver<()>,
 }
@@ -122,17 +148,22 @@ impl Http {
         // A message is worth more than a full packet. Fails only on a connection that is gone, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let router = self.router;
+        let account = Account::new(&self.answers);
+        let stream = AnswerStream::new(stream, self.write_timeout, Arc::clone(&account));
+        let sockets = self.sockets;
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(permit.clone());
             request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
+            let (router, account, sockets) = (router.clone(), Arc::clone(&account), sockets.clone());
             async move {
-                Ok::<Response, Infallible>(
-                    router
-                        .oneshot(request.map(Body::new))
-                        .await
-                        .unwrap_or_else(|never| match never {}),
-                )
+                let response = router
+                    .oneshot(request.map(Body::new))
+                    .await
+                    .unwrap_or_else(|never| match never {});
+                Ok::<Response, Infallible>(account.admit(response).unwrap_or_else(|| {
+                    sockets.metrics().answers_refused.add_one();
+                    answers::too_many()
+                }))
             }
         });
         let connection = http1::Builder::new()
@@ -185,4 +216,28 @@ fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_the_bounds_of_the_systems_buffers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config {
+            receive_buffer: 50_000,
+            unsent_bytes: 20_000,
+            ..Config::default()
+        };
+        bound_system_buffers(&listener, &config);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        // Linux takes twice as much, for what it needs itself.
+        let receives = socket.recv_buffer_size().unwrap();
+        assert!((50_000..=100_000).contains(&receives), "{receives}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 20_000);
+    }
 }

@@ -126,6 +126,13 @@ impl Socket {
         self.sender.closed().await
     }
 
+    /// Lets the client send any number of control frames, fragments and empty messages
+    /// ([`SocketOptions::max_overhead_rate`] does not hold). The work of each turn stays bounded, and whole messages have no rate
+    /// either way: a handler slows a client down by not receiving.
+    pub fn take_any_rate(&self) {
+        self.sender.shared.take_any_rate();
+    }
+
     /// The subprotocol that was agreed on.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
@@ -208,6 +215,11 @@ impl Sender {
         self.shared.closed().await
     }
 
+    /// How many WebSocket frames came since the last call: whole messages, and each fragment, ping and pong.
+    pub(crate) fn take_received_frames(&self) -> u32 {
+        self.shared.take_received()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -218,5 +230,50 @@ impl std::fmt::Debug for Sender {
         f.debug_struct("Sender")
             .field("close_info", &self.shared.peek_close_info())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, routing::get};
+    use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
+
+    use super::*;
+
+    /// A client's empty frame: its first byte, and a mask of zeros.
+    fn frame(first: u8) -> [u8; 6] {
+        [first, 0x80, 0, 0, 0, 0]
+    }
+
+    #[tokio::test]
+    async fn every_frame_is_counted_once() {
+        let (count, mut counts) = mpsc::unbounded_channel();
+        let handler = get(move |upgrade: Upgrade| async move {
+            upgrade.on_upgrade(move |mut socket| async move {
+                while socket.recv().await.is_some() {
+                    count.send(socket.sender().take_received_frames()).unwrap();
+                }
+            })
+        });
+        let router = Router::new()
+            .route("/", handler)
+            .with_state(Sockets::new(SocketOptions::default()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(handshake.as_bytes()).await.unwrap();
+        let (ping, pong, text, start, middle, end) = (0x89, 0x8a, 0x81, 0x01, 0x00, 0x80);
+        for (frames, expected) in [
+            (&[text][..], 1),
+            (&[ping, ping, pong, text], 4),
+            (&[start, middle, ping, middle, end], 5),
+        ] {
+            let bytes: Vec<u8> = frames.iter().flat_map(|first| frame(*first)).collect();
+            stream.write_all(&bytes).await.unwrap();
+            assert_eq!(counts.recv().await, Some(expected), "{frames:?}");
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 mod support;
 
-use support::{Server, assert_contains, close_frame, members, next, send, text, wait_for, within};
+use std::time::Duration;
+
+use support::{Server, assert_contains, close_frame, frame, members, next, send, text, wait_for, within};
 use talkback_server::Config;
+use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[tokio::test]
@@ -148,6 +151,10 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
     const MESSAGES: usize = 3000;
     let config = Config {
         queue_bytes: 128 * 1024,
+        session_frame_rate: 0,
+        session_byte_rate: 0,
+        // The close frame waits for the slow member until this test reads.
+        close_timeout: Duration::from_secs(60),
         ..Config::default()
     };
     let server = Server::with(config).await;
@@ -189,6 +196,8 @@ async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
     let config = Config {
         queue_messages: 50,
         queue_bytes: usize::MAX / 2,
+        max_body_size: 64 * 1024,
+        session_byte_rate: 0,
         ..Config::default()
     };
     let server = Server::with(config).await;
@@ -202,4 +211,127 @@ async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
         sent += 1;
         assert!(sent < 1000, "the queue grows without bound");
     }
+}
+
+/// How many messages the server took in.
+fn added(server: &Server) -> u64 {
+    server.app.hub().engine().usage().added
+}
+
+/// So many messages a second, a tenth of that at once.
+fn slow_lines(per_second: u32) -> Config {
+    Config {
+        session_frame_rate: per_second,
+        session_frame_burst: per_second / 10,
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_nothing() {
+    let by_bytes = Config {
+        session_byte_rate: 102 * 100,
+        session_byte_burst: 102 * 10,
+        ..Config::default()
+    };
+    for (what, config) in [("messages", slow_lines(100)), ("bytes", by_bytes)] {
+        let server = Server::with(config).await;
+        let mut client = server.connect("/chat/lobby").await;
+        let started = Instant::now();
+        for number in 0..50 {
+            send(&mut client, format!("{number:<100}")).await;
+        }
+        for number in 0..50_u32 {
+            assert_eq!(text(&mut client).await.trim_end(), format!("[user] {number}"));
+            let at_least = Duration::from_millis(10) * number.saturating_sub(10);
+            let took = started.elapsed();
+            assert!(took >= at_least, "{what}: {number} after {took:?}");
+        }
+        let mut others = members(&server, "other", &["ann"]).await;
+        send(&mut others[0], "not slowed down").await;
+        assert_eq!(text(&mut others[0]).await, "[ann] not slowed down");
+    }
+}
+
+/// No queue grows: what is not taken waits at the client.
+#[tokio::test]
+async fn a_member_that_floods_its_room_is_read_at_its_rate_only() {
+    let server = Server::with(slow_lines(100)).await;
+    let mut stream = server.raw_socket("/chat/lobby").await;
+    let started = Instant::now();
+    let flood = frame(0x81, &[b'x'; 1000]).repeat(8000);
+    // 8 MB is more than the buffers of the system and the server hold.
+    let whole = tokio::time::timeout(Duration::from_millis(500), stream.write_all(&flood)).await;
+    assert!(whole.is_err(), "the server took everything");
+    let bound = 10.0 + started.elapsed().as_secs_f64() * 100.0 + 1.0;
+    assert!(added(&server) as f64 <= bound, "{} of {bound}", added(&server));
+    assert_eq!(server.app.sockets().count(), 1);
+}
+
+#[tokio::test]
+async fn what_a_member_sent_before_it_went_is_said_although_it_was_too_fast() {
+    for politely in [true, false] {
+        let server = Server::with(slow_lines(100)).await;
+        let mut stream = server.raw_socket("/chat/lobby").await;
+        let mut bytes: Vec<u8> = (0..100).flat_map(|_| frame(0x81, b"x")).collect();
+        if politely {
+            bytes.extend(frame(0x88, b""));
+        }
+        stream.write_all(&bytes).await.unwrap();
+        // Reset, if anything is unread, unless it goes in order.
+        stream.shutdown().await.unwrap();
+        wait_for("all messages", || added(&server) == 100).await;
+        wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
+    }
+}
+
+/// Two members and a message of 100 bytes: 2 x (100 + 2 + 128) bytes with what surrounds it.
+#[tokio::test]
+async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
+    const COST: usize = 2 * (102 + 128);
+    let config = Config {
+        room_delivery_rate: 50 * COST,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut lobby = members(&server, "lobby", &["ann", "bob"]).await;
+    let started = Instant::now();
+    for number in 0..100 {
+        send(&mut lobby[0], format!("{number:<100}")).await;
+    }
+    for number in 0..100_u32 {
+        assert_eq!(text(&mut lobby[1]).await.trim_end(), format!("[ann] {number}"));
+        // What is delivered in a second at once, a tenth more as debt, and the message itself.
+        let at_least = Duration::from_millis(20) * number.saturating_sub(50 + 5 + 2);
+        let took = started.elapsed();
+        assert!(took >= at_least, "{number} after {took:?}");
+    }
+    let mut other = members(&server, "other", &["eve"]).await;
+    let started = Instant::now();
+    for _ in 0..10 {
+        send(&mut other[0], "x").await;
+        assert_eq!(text(&mut other[0]).await, "[eve] x");
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "another room was slowed down"
+    );
+}
+
+#[tokio::test]
+async fn a_message_is_measured_as_the_json_that_it_becomes() {
+    let config = Config {
+        max_body_size: 1000,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut client = server.connect("/chat/lobby").await;
+    send(&mut client, "x".repeat(998)).await;
+    assert_eq!(text(&mut client).await.len(), 998 + "[user] ".len());
+    // Six characters each in JSON.
+    send(&mut client, "\u{1}".repeat(170)).await;
+    let (code, reason) = close_frame(&mut client).await;
+    assert_eq!(code, 1009);
+    assert_contains(&reason, "1000 bytes as JSON");
+    assert_eq!(added(&server), 1);
 }

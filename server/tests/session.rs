@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{
     Server, assert_contains, close_frame, send,
-    session::{SUBPROTOCOL, Session, cursor, key, publish},
+    session::{SUBPROTOCOL, Session, cursor, id, key, publish},
     text, wait_for,
 };
 use talkback_server::Config;
@@ -73,7 +73,8 @@ async fn a_message_is_acknowledged_and_reaches_all_members_the_sender_too() {
     for member in [&mut ann, &mut bob] {
         let message = member.find("message").await;
         let expected = json!({
-            "room": "lobby", "offset": 1, "from": {"sender": sender, "user": "ann"}, "seq": 1, "at": ack["at"], "body": body,
+            "room": "lobby", "offset": 1, "from": {"sender": sender, "user": "ann"}, "seq": 1, "id": id(1), "at": ack["at"],
+            "body": body,
         });
         assert_eq!(message, expected);
     }
@@ -98,7 +99,7 @@ async fn plain_members_and_session_members_of_a_room_see_each_other() {
     let server = Server::start().await;
     let mut session = Session::member(&server, 1, "ann", "lobby").await;
     let mut plain = server.connect("/chat/lobby?name=bob").await;
-    assert_eq!(session.expect("presence").await["joined"], json!([{"user": "bob"}]));
+    session.users("lobby", &["ann", "bob"]).await;
     send(&mut plain, "a \"quoted\"\nline").await;
     assert_eq!(text(&mut plain).await, "[bob] a \"quoted\"\nline");
     let message = session.expect("message").await;
@@ -191,9 +192,10 @@ async fn history_is_read_backwards_page_by_page() {
     let mut pages = Vec::new();
     let mut before = 8;
     loop {
-        ann.send(&[json!({"history": {"room": "lobby", "before": before, "limit": 3}})])
+        ann.send(&[json!({"history": {"id": before, "room": "lobby", "before": before, "limit": 3}})])
             .await;
         let page = ann.expect("page").await;
+        assert_eq!(page["id"], before);
         let messages = page["messages"].as_array().unwrap();
         before = messages[0]["offset"].as_u64().unwrap();
         pages.push(
@@ -207,7 +209,7 @@ async fn history_is_read_backwards_page_by_page() {
         }
     }
     assert_eq!(pages, [vec![5, 6, 7], vec![2, 3, 4], vec![1]]);
-    ann.send(&[json!({"history": {"room": "nowhere", "before": 5, "limit": 3}})])
+    ann.send(&[json!({"history": {"id": 99, "room": "nowhere", "before": 5, "limit": 3}})])
         .await;
     assert_eq!(ann.expect("page").await["messages"], json!([]));
 }
@@ -260,37 +262,36 @@ async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() 
         ..Config::default()
     };
     let server = Server::with(config).await;
+    let room = talkback_protocol::RoomName::parse("lobby").unwrap();
     let mut ann = Session::open(&server, 1, "ann").await;
     let joined = ann.join(json!({"room": "lobby"})).await;
     assert_eq!(
         (&joined["users"], &joined["members"]),
         (&json!(1), &json!([{"user": "ann"}]))
     );
+    ann.users("lobby", &["ann"]).await;
     let first = Session::member(&server, 2, "bob", "lobby").await;
-    assert_eq!(
-        ann.expect("presence").await,
-        json!({"room": "lobby", "joined": [{"user": "bob"}], "left": []})
-    );
+    ann.users("lobby", &["ann", "bob"]).await;
     let second = Session::member(&server, 3, "bob", "lobby").await;
     first.cut();
     second.cut();
     wait_for("both to be gone", || server.app.sockets().count() == 1).await;
     let third = Session::member(&server, 2, "bob", "lobby").await;
     let mut eve = Session::open(&server, 4, "eve").await;
-    let joined = eve.join(json!({"room": "lobby"})).await;
-    assert_eq!(
-        joined["members"],
-        json!([{"user": "ann"}, {"user": "bob"}, {"user": "eve"}])
-    );
-    assert_eq!(
-        ann.expect("presence").await["joined"],
-        json!([{"user": "eve"}]),
-        "the reconnect was no news"
-    );
+    assert_eq!(eve.join(json!({"room": "lobby"})).await["users"], 3);
+    eve.users("lobby", &["ann", "bob", "eve"]).await;
+    loop {
+        let presence = ann.find_presence().await;
+        assert_ne!(presence["left"], json!([{"user": "bob"}]), "the reconnect is no news");
+        if presence["joined"] == json!([{"user": "eve"}]) {
+            assert_eq!(presence["users"], 3);
+            break;
+        }
+    }
     third.cut();
-    let left = ann.expect("presence").await;
-    assert_eq!(left, json!({"room": "lobby", "joined": [], "left": [{"user": "bob"}]}));
-    assert_eq!(eve.expect("presence").await, left);
+    ann.users("lobby", &["ann", "eve"]).await;
+    eve.users("lobby", &["ann", "eve"]).await;
+    assert_eq!(server.app.hub().users(&room).len(), 2);
 }
 
 #[tokio::test]
@@ -298,7 +299,6 @@ async fn a_signal_reaches_the_other_members_and_is_not_kept() {
     let server = Server::start().await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
     let mut bob = Session::member(&server, 2, "bob", "lobby").await;
-    ann.find("presence").await;
     ann.send(&[json!({"signal": {"room": "lobby", "body": "typing"}})])
         .await;
     let signal = bob.expect("signal").await;
@@ -326,22 +326,32 @@ async fn a_signal_reaches_the_other_members_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn many_users_are_counted_and_only_some_of_them_listed() {
+async fn above_the_bound_users_are_counted_and_not_listed_and_the_whole_list_comes_when_there_are_fewer() {
     let config = Config {
-        max_listed_users: 2,
+        max_listed_users: 4,
+        presence_grace: Duration::ZERO,
         ..Config::default()
     };
     let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 9, "ann", "lobby").await;
     let mut members = Vec::new();
     for number in 1..=4 {
         members.push(Session::member(&server, number, &format!("user{number}"), "lobby").await);
     }
-    let mut late = Session::open(&server, 9, "zoe").await;
+    let mut late = Session::open(&server, 10, "zoe").await;
     let joined = late.join(json!({"room": "lobby"})).await;
-    assert_eq!(
-        (&joined["users"], joined["members"].as_array().unwrap().len()),
-        (&json!(5), 2)
-    );
+    assert_eq!((&joined["users"], joined.get("members")), (&json!(6), None));
+    let told = ann.find_presence_of(6).await;
+    for list in ["joined", "left", "members"] {
+        assert_eq!(told.get(list), None, "too many to tell: {told}");
+    }
+    members.truncate(2);
+    ann.find_presence_of(4).await;
+    assert_eq!(ann.here.get("lobby"), None, "4 of at most 4 are not clearly fewer");
+    members.truncate(1);
+    for member in [&mut ann, &mut late, &mut members[0]] {
+        member.users("lobby", &["ann", "user1", "zoe"]).await;
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
+use axum::{Router, extract::State, response::Response, routing::get};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use support::{
@@ -11,8 +12,13 @@ use support::{
     session::{Session, cursor, publish},
     text, wait_for, within,
 };
-use talkback_protocol::RoomName;
-use talkback_server::Config;
+use talkback_protocol::{Body, RoomName, UserName};
+use talkback_server::{AppState, Config, hub::HubOptions, socket::Upgrade};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket},
+    time::Instant,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 /// A burst of more text frames than the server takes at once: the first one beyond its bound was lost, and everything behind it a gap.
@@ -123,11 +129,13 @@ async fn a_member_that_reads_its_backlog_more_slowly_than_the_log_forgets_it_is_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_joins_amid_a_storm_of_messages_misses_none_and_gets_none_twice() {
-    const EACH: u64 = 1500;
+    const EACH: u64 = 600;
     const PUBLISHERS: u32 = 3;
     const TOTAL: u64 = EACH * PUBLISHERS as u64;
     let config = Config {
         session_frame_rate: 0,
+        session_byte_rate: 0,
+
         log_messages: 100_000,
         log_bytes: 64 << 20,
         queue_messages: 100_000,
@@ -156,11 +164,11 @@ async fn whoever_joins_amid_a_storm_of_messages_misses_none_and_gets_none_twice(
         })
     });
     let publishers: Vec<_> = publishers.collect();
-    let joiners = (0..60_u32).map(|number| {
+    let joiners = (0..40_u32).map(|number| {
         let (server, epoch) = (server.clone(), epoch.clone());
         tokio::spawn(async move {
             // They come one after the other, all through the storm, some with a cursor and some with none.
-            let newest = u64::from(number) * TOTAL / 60;
+            let newest = u64::from(number) * TOTAL / 40;
             wait_for("the storm", || server.app.hub().engine().usage().added >= newest).await;
             let mut joiner = Session::open(&server, 100 + number, "bob").await;
             let join = match number % 3 {
@@ -238,29 +246,374 @@ async fn who_comes_and_goes_while_a_member_reads_its_backlog_is_told_to_it_too()
     }
     let gone = Session::member(&server, 3, "gone", "lobby").await;
     let mut slow = Session::open(&server, 2, "bob").await;
-    let joined = slow.join(json!({"room": "lobby", "since": cursor(&joined, 0)})).await;
-    let users = |members: &Value| {
-        let members = members.as_array().unwrap().iter();
-        members
-            .map(|member| member["user"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(users(&joined["members"]), ["bob", "gone"]);
+    slow.join(json!({"room": "lobby", "since": cursor(&joined, 0)})).await;
     // It waits for its client to read, and is not live yet.
     gone.cut();
     let _eve = Session::member(&server, 5, "eve", "lobby").await;
     wait_for("who is gone to be gone", || server.app.hub().users(&room).len() == 2).await;
-    let mut here = users(&joined["members"]);
-    let mut messages = 0;
-    while messages < MESSAGES || here != ["bob", "eve"] {
-        let mut frame = slow.next().await;
-        if let Some(message) = frame.get("message") {
-            messages += 1;
-            assert_eq!(message["offset"], messages);
-        } else {
-            let presence = frame["presence"].take();
-            here.extend(users(&presence["joined"]));
-            here.retain(|user| !users(&presence["left"]).contains(user));
+    // It is told while and after it reads, and nothing of it stands between two messages in their stead.
+    for offset in 1..=MESSAGES {
+        assert_eq!(slow.find("message").await["offset"], offset);
+    }
+    slow.users("lobby", &["bob", "eve"]).await;
+}
+
+/// A link to the server that passes so many bytes a second to the client, and holds few itself.
+async fn slow_link(server: SocketAddr, bytes_per_second: u32) -> SocketAddr {
+    const PART: usize = 4096;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(16 * 1024).unwrap();
+            let server = socket.connect(server).await.unwrap();
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut part = [0; PART];
+                let mut next = Instant::now();
+                while let Ok(read @ 1..) = from_server.read(&mut part).await {
+                    next = next.max(Instant::now())
+                        + Duration::from_secs(1) * u32::try_from(read).unwrap() / bytes_per_second;
+                    tokio::time::sleep_until(next).await;
+                    if to_client.write_all(&part[..read]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Lets somebody say so many messages of about 1 KB in each of these rooms.
+async fn fill_logs(server: &Server, rooms: &[String], messages: u64) {
+    let mut publisher = Session::open(server, 99, "pub").await;
+    let filler = "x".repeat(900);
+    for room in rooms {
+        for first in (1..=messages).step_by(50) {
+            let last = messages.min(first + 49);
+            let lines: Vec<_> = (first..=last)
+                .map(|number| publish(room, number, json!(filler)))
+                .collect();
+            publisher.send(&lines).await;
+            for _ in first..=last {
+                publisher.expect("ack").await;
+            }
         }
     }
+}
+
+/// The room that catches up was the connection's only work: no line was read, acknowledged or answered before all of it was sent.
+#[tokio::test]
+async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
+    const ROOMS: usize = 64;
+    const MESSAGES: u64 = 40;
+    const TOTAL: usize = ROOMS * 40;
+    let config = Config {
+        session_frame_rate: 0,
+        session_byte_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let rooms: Vec<_> = (0..ROOMS).map(|number| format!("room{number}")).collect();
+    fill_logs(&server, &rooms, MESSAGES).await;
+    let link = slow_link(server.address, 500_000).await;
+    let mut slow = Session::open_at(link, 1, "ann").await;
+    let joins: Vec<_> = rooms
+        .iter()
+        .map(|room| json!({"join": {"room": room, "history": MESSAGES}}))
+        .collect();
+    slow.send(&joins).await;
+    let (mut received, mut seq) = (HashMap::<String, u64>::new(), 0);
+    let mut answered = Vec::new();
+    let mut all_began = None;
+    let mut messages = 0;
+    while messages < TOTAL {
+        let line = slow.next().await;
+        if let Some(room) = line["message"]["room"].as_str() {
+            if room == "elsewhere" {
+                continue;
+            }
+            let offset = received.entry(room.to_owned()).or_default();
+            *offset += 1;
+            assert_eq!(line["message"]["offset"], *offset, "in {room}");
+            messages += 1;
+            if received.len() == ROOMS {
+                all_began.get_or_insert(messages);
+            }
+        } else if line.get("ack").is_some() {
+            answered.push(messages);
+        } else {
+            assert!(line.get("joined").is_some(), "{line}");
+        }
+        // The next one when the one before is answered, from when the first message came.
+        if messages > 0 && answered.len() == seq {
+            seq += 1;
+            slow.publish("elsewhere", seq as u64, json!(seq)).await;
+        }
+    }
+    let before_half = answered.iter().filter(|messages| **messages < TOTAL / 2).count();
+    assert!(
+        before_half >= 3,
+        "answers after so many of {TOTAL} messages: {answered:?}"
+    );
+    let waited = answered.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(
+        waited < TOTAL / 4,
+        "answers after so many of {TOTAL} messages: {answered:?}"
+    );
+    let all_began = all_began.unwrap();
+    assert!(
+        all_began <= TOTAL * 3 / 4,
+        "the last room began after {all_began} of {TOTAL} messages"
+    );
+    // Then it gets what is said now.
+    let mut publisher = Session::open(&server, 99, "pub").await;
+    for room in &rooms {
+        publisher.publish(room, MESSAGES + 1, json!("live")).await;
+    }
+    for _ in &rooms {
+        assert_eq!(slow.find("message").await["offset"], MESSAGES + 1);
+    }
+    assert_eq!(
+        server.app.sockets().metrics().sockets_opened.get(),
+        3,
+        "nobody connected again"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_closed_for_silence() {
+    const MESSAGES: u64 = 2_000;
+    let config = Config {
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(1),
+        log_messages: 5_000,
+        log_bytes: 64 << 20,
+        session_frame_rate: 0,
+        session_byte_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let room = "lobby".to_owned();
+    fill_logs(&server, std::slice::from_ref(&room), MESSAGES).await;
+    let joined = Session::open(&server, 2, "bob").await.join(json!({"room": room})).await;
+    let link = slow_link(server.address, 600_000).await;
+    let mut slow = Session::open_at(link, 1, "ann").await;
+    slow.answers_pings = true;
+    slow.join(json!({"room": room, "since": cursor(&joined, 0)})).await;
+    for offset in 1..=MESSAGES {
+        assert_eq!(slow.find("message").await["offset"], offset);
+    }
+    assert!(slow.pings >= 2, "{} pings", slow.pings);
+}
+
+#[tokio::test]
+async fn a_slow_member_gets_no_more_signals_than_it_takes_and_is_not_closed_for_them() {
+    const SIGNALS: usize = 400;
+    let config = Config {
+        queue_bytes: 256 * 1024,
+        session_frame_rate: 0,
+        session_byte_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
+    let mut slow = Session::member(&server, 2, "bob", "lobby").await;
+    let mut quick = Session::member(&server, 3, "eve", "lobby").await;
+    for session in [&mut ann, &mut slow, &mut quick] {
+        session.users("lobby", &["ann", "bob", "eve"]).await;
+    }
+    let filler = "x".repeat(30_000);
+    for number in 0..SIGNALS {
+        ann.send(&[json!({"signal": {"room": "lobby", "body": [number, filler]}})])
+            .await;
+        // The others go on.
+        assert_eq!(quick.expect("signal").await["body"][0], number);
+    }
+    assert_eq!(server.app.sockets().metrics().closed_too_slow.get(), 0);
+    // It gets what it had taken before, and then what is new; what was between is gone.
+    let mut got = 0;
+    ann.publish("lobby", 1, json!("last")).await;
+    loop {
+        let line = slow.next().await;
+        if line.get("message").is_some() {
+            break;
+        }
+        got += usize::from(line.get("signal").is_some());
+    }
+    assert!(got < SIGNALS, "it was never slow");
+}
+
+#[tokio::test]
+async fn signals_at_once_are_dropped_beyond_the_bound_of_a_room() {
+    let server = Server::start().await;
+    let mut ann = Session::member(&server, 1, "ann", "lobby").await;
+    let mut bob = Session::member(&server, 2, "bob", "lobby").await;
+    let mut signals: Vec<_> = (0..400)
+        .map(|number| json!({"signal": {"room": "lobby", "body": [number, "x".repeat(100)]}}))
+        .collect();
+    signals.push(publish("lobby", 1, json!("after")));
+    ann.send(&signals).await;
+    let mut bytes = 0;
+    loop {
+        let line = bob.next().await;
+        if line.get("message").is_some() {
+            break;
+        }
+        bytes += line.to_string().len();
+    }
+    // The message may come before them.
+    ann.publish("lobby", 2, json!("after")).await;
+    loop {
+        let line = bob.next().await;
+        if line.get("message").is_some() {
+            break;
+        }
+        bytes += line.to_string().len();
+    }
+    let bound = HubOptions::default().signal_bytes;
+    assert!((1..bound + 1000).contains(&bytes), "{bytes} bytes of signals");
+}
+
+#[tokio::test]
+async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
+    // It joins right after something was said, before that can have been delivered.
+    async fn joins_late(upgrade: Upgrade, State(app): State<AppState>) -> Response {
+        upgrade.on_upgrade(async move |mut socket| {
+            let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("late").unwrap());
+            drop(app.hub().publish(&room, &user, Body::text("before")));
+            let _membership = app.hub().join(&room, &user, socket.sender()).unwrap();
+            drop(app.hub().publish(&room, &user, Body::text("after")));
+            while socket.recv().await.is_some() {}
+        })
+    }
+    let server = Server::with_routes(Config::default(), Router::new().route("/late", get(joins_late))).await;
+    let mut first = members(&server, "lobby", &["first"]).await.remove(0);
+    let mut late = server.connect("/late").await;
+    assert_eq!(text(&mut first).await, "[late] before");
+    assert_eq!(text(&mut first).await, "[late] after");
+    assert_eq!(text(&mut late).await, "[late] after");
+}
+
+/// A room over its budget of deliveries slows whoever speaks there, and refuses nothing.
+#[tokio::test]
+async fn who_says_more_than_a_room_may_deliver_is_read_later_and_the_others_are_not() {
+    const MESSAGES: u64 = 3;
+    let config = Config {
+        room_delivery_rate: 512 << 10,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut members = Vec::new();
+    for number in 1..=20 {
+        members.push(Session::member(&server, number, "ann", "lobby").await);
+    }
+    let mut other = Session::member(&server, 99, "eve", "elsewhere").await;
+    // Each is more than the room may deliver in a second, and a pause is a second at most.
+    let filler = "x".repeat(30_000);
+    let start = Instant::now();
+    let loud = async {
+        for number in 1..=MESSAGES {
+            members[0].publish("lobby", number, json!(filler)).await;
+            while members[0].next().await.get("ack").is_none() {}
+        }
+        start.elapsed()
+    };
+    let quiet = async {
+        for number in 1..=100 {
+            other.publish("elsewhere", number, json!(number)).await;
+            while other.next().await.get("ack").is_none() {}
+        }
+    };
+    let (took, ()) = tokio::join!(loud, quiet);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert_eq!(members[1].bodies(3).await.len(), 3);
+}
+
+/// What the others are told does not grow with how often they leave and join.
+#[tokio::test]
+async fn members_that_leave_and_join_all_the_time_are_told_in_few_lines() {
+    const MEMBERS: u32 = 40;
+    const TIMES: usize = 15;
+    let config = Config {
+        presence_grace: Duration::ZERO,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let start = Instant::now();
+    let mut watcher = Session::member(&server, 999, "eve", "lobby").await;
+    let mut members = Vec::new();
+    for number in 0..MEMBERS {
+        members.push(Session::open(&server, number, &format!("user{number}")).await);
+    }
+    // One after the other, so that each of them could be told by itself.
+    for _ in 0..TIMES {
+        for member in &mut members {
+            member.join(json!({"room": "lobby"})).await;
+            member.send(&[json!({"leave": {"room": "lobby"}})]).await;
+            member.expect("left").await;
+        }
+    }
+    for member in &mut members {
+        member.join(json!({"room": "lobby"})).await;
+    }
+    let mut names: Vec<_> = (0..MEMBERS).map(|number| format!("user{number}")).collect();
+    names.push("eve".to_owned());
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    watcher.users("lobby", &names).await;
+    for member in &mut members {
+        member.users("lobby", &names).await;
+    }
+    let tellings = start.elapsed().as_millis() / HubOptions::default().presence_interval.as_millis() + 1;
+    assert!(
+        watcher.tellings as u128 <= tellings,
+        "{} lines in {:?}",
+        watcher.tellings,
+        start.elapsed()
+    );
+}
+
+/// No refusal and no pause costs a client more than its rate: as long as that, in however many rooms it speaks.
+#[tokio::test]
+async fn a_backlog_drains_at_the_rate_in_one_room_and_in_many() {
+    const MESSAGES: usize = 8_000;
+    const RATE: u32 = 4_000;
+    const BURST: u32 = 1_000;
+    let config = Config {
+        session_frame_rate: RATE,
+        session_frame_burst: BURST,
+        max_connection_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    for rooms in [1, 8, 64] {
+        let mut session = Session::open(&server, 1000 + u32::try_from(rooms).unwrap(), "ann").await;
+        let in_flight = usize::try_from(session.welcome["limits"]["in_flight"].as_u64().unwrap()).unwrap();
+        let start = Instant::now();
+        let (mut sent, mut acked, mut seqs) = (0, 0, vec![0; rooms]);
+        while acked < MESSAGES {
+            let mut lines = Vec::new();
+            while sent < MESSAGES && sent - acked < in_flight {
+                let room = sent % rooms;
+                seqs[room] += 1;
+                sent += 1;
+                lines.push(publish(&format!("{rooms}-{room}"), seqs[room], json!(sent)));
+            }
+            if !lines.is_empty() {
+                session.send(&lines).await;
+            }
+            session.expect("ack").await;
+            acked += 1;
+        }
+        let least = f64::from(u32::try_from(MESSAGES).unwrap() - BURST) / f64::from(RATE);
+        let took = start.elapsed().as_secs_f64();
+        assert!(took >= least * 0.9, "{took} s in {rooms} rooms, not {least} s");
+    }
+    assert_eq!(server.app.hub().engine().usage().refused, 0);
 }

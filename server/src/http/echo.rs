@@ -37,6 +37,8 @@ pub(crate) async fn echo(
 
 fn socket(upgrade: Upgrade, suffix: String) -> Response {
     upgrade.subprotocols(&["echo"]).on_upgrade(|mut socket| async move {
+        // Whoever tries out a client may send what it likes; the work of each turn is bounded.
+        socket.take_any_rate();
         while let Some(message) = socket.recv().await {
             let answer = match message {
                 Message::Text(text) if !suffix.is_empty() => Message::from(format!("{text}{suffix}")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use talkback_protocol::{
-    codec,
+    Offset, codec,
     message::{Message, ServerFrame},
 };
 
@@ -17,11 +17,13 @@ const HEADER: usize = 10;
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    messages: usize,
+    /// The offset of each message, and where its frame begins.
+    starts: Vec<(Offset, usize)>,
 }
 
 impl Frames {
     pub(super) fn push(&mut self, message: &Message) {
+        self.starts.push((message.offset, self.bytes.len()));
         let text = message.body.read::<String>();
         let text = text.as_deref().unwrap_or_else(|_| message.body.json());
         let parts = ["[", &message.from.user, "] ", text];
@@ -33,17 +35,33 @@ impl Frames {
         for part in parts {
             self.bytes.extend_from_slice(part.as_bytes());
         }
-        self.messages += 1;
     }
 
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The frames, and how many there are.
-    pub(super) fn take(&mut self) -> Option<(Bytes, usize)> {
-        let Self { bytes, messages } = std::mem::take(self);
-        (messages > 0).then(|| (bytes.into(), messages))
+    pub(super) fn take(&mut self) -> Option<PlainBlock> {
+        let Self { bytes, starts } = std::mem::take(self);
+        (!starts.is_empty()).then(|| PlainBlock {
+            bytes: bytes.into(),
+            starts,
+        })
+    }
+}
+
+/// Frames for plain members.
+pub(super) struct PlainBlock {
+    bytes: Bytes,
+    starts: Vec<(Offset, usize)>,
+}
+
+impl PlainBlock {
+    /// The frames of messages after this one, shared, and how many there are.
+    pub(super) fn after(&self, offset: Offset) -> Option<(Bytes, usize)> {
+        let skipped = self.starts.partition_point(|(of, _)| *of <= offset);
+        let (_, start) = self.starts.get(skipped)?;
+        Some((self.bytes.slice(start..), self.starts.len() - skipped))
     }
 }
 
@@ -71,12 +89,12 @@ impl<T> Lines<T> {
     }
 
     pub(super) fn push_frame(&mut self, tag: T, frame: &ServerFrame) {
-        self.push(tag, &codec::encode(frame));
+        self.push(tag, codec::encode(frame).as_bytes());
     }
 
-    fn push(&mut self, tag: T, line: &str) {
+    pub(super) fn push(&mut self, tag: T, line: &[u8]) {
         self.begin_line(tag);
-        self.bytes.extend_from_slice(line.as_bytes());
+        self.bytes.extend_from_slice(line);
     }
 
     fn begin_line(&mut self, tag: T) {
@@ -141,8 +159,7 @@ impl<T> Block<T> {
                     .starts
                     .get(index + 1)
                     .map_or(self.bytes.len(), |(_, next)| next - 1);
-                let line = str::from_utf8(&self.bytes[*start..end]);
-                lines.push((), line.unwrap_or_else(|_| unreachable!("lines are made of text")));
+                lines.push((), &self.bytes[*start..end]);
             }
         }
         lines.take()
@@ -156,9 +173,17 @@ pub(super) fn frame_of(messages: &[Arc<Message>]) -> Option<Bytes> {
     lines.take().map(|block: Block<()>| block.frame())
 }
 
+/// One frame of these lines.
+pub(super) fn frame_of_lines(texts: &[Bytes]) -> Option<Bytes> {
+    let mut lines = Lines::default();
+    texts.iter().for_each(|text| lines.push((), text));
+    lines.take().map(|block: Block<()>| block.frame())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use talkback_protocol::{Body, RoomName, SenderId, UserName, message::Author};
 
     fn text_of(frame: &[u8]) -> &str {
         let header = match frame[1] {
@@ -178,7 +203,7 @@ mod tests {
             let texts = ["a", "b", "c"].map(|letter| letter.repeat(length));
             let mut lines = Lines::default();
             for (tag, text) in texts.iter().enumerate() {
-                lines.push(tag, text);
+                lines.push(tag, text.as_bytes());
             }
             let block = lines.take().unwrap();
             assert_eq!(lines.len(), 0);
@@ -193,5 +218,33 @@ mod tests {
             assert!(block.only(|_| false).is_none());
         }
         assert!(Lines::<()>::default().take().is_none());
+    }
+
+    #[test]
+    fn plain_frames_are_shared_and_begin_after_any_offset() {
+        let mut frames = Frames::default();
+        for offset in [4, 5, 7] {
+            frames.push(&Message {
+                room: RoomName::parse("lobby").unwrap(),
+                offset: Offset::new(offset).unwrap(),
+                from: Author {
+                    sender: SenderId::parse("s1").unwrap(),
+                    user: UserName::parse("ann").unwrap(),
+                },
+                seq: None,
+                id: None,
+                at: 0,
+                body: Body::text(&offset.to_string()),
+            });
+        }
+        let block = frames.take().unwrap();
+        assert_eq!(frames.len(), 0);
+        let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        let frames = [frame("[ann] 4"), frame("[ann] 5"), frame("[ann] 7")];
+        for (after, skipped) in [(0, 0), (3, 0), (4, 1), (5, 2), (6, 2)] {
+            let (bytes, count) = block.after(Offset::new(after).unwrap()).unwrap();
+            assert_eq!((&bytes[..], count), (&frames[skipped..].concat()[..], 3 - skipped));
+        }
+        assert!(block.after(Offset::new(7).unwrap()).is_none());
     }
 }

@@ -1,27 +1,26 @@
 //! How a session member gets from its cursor to what is delivered now, with no gap and no double.
 //!
-//! It is registered first and gets nothing. It reads the log, page by page and as fast as its client takes them, to the end. Then, with
-//! the members locked, either nothing was delivered that it has not read, and from here on it gets what follows its last message, even
-//! if that is in the middle of what is delivered next; or something was, and it reads again.
+//! It is registered first and gets nothing. It reads the log to the end, a page at a time and as fast as its client takes them; between
+//! two pages the connection does its other work, and its other rooms have their turn. Then, with the members locked, either nothing was
+//! delivered that it has not read, and from here on it gets what follows its last message, even if that is in the middle of what is
+//! delivered next; or something was, and it reads again.
 
-use std::sync::Arc;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
+use tokio::time::Instant;
 
-use talkback_protocol::{
-    Body, Cursor, Epoch, Offset, UserName,
-    message::{Author, Message},
-    session::server::Refusal,
-};
-
-use super::{Place, block};
+use super::{Place, block, presence::Told};
 use crate::{
-    engine::{Limit, Page, Range},
+    engine::{Answer, Limit, Page, Range},
     socket::Sender,
 };
 
-/// How much of the log goes to a client as one frame.
+/// How much of the log goes to a client as one frame. An answer to the client waits behind one of these at most, besides what the
+/// system holds for it.
 const PAGE: Limit = Limit {
     messages: 256,
-    bytes: 64 * 1024,
+    bytes: 32 * 1024,
 };
 /// How many messages the first frame has; each further one has twice as many. A client has nothing of a frame that does not arrive
 /// whole, and over connections that never last long enough for a large one it would have nothing for ever.
@@ -30,8 +29,6 @@ const FIRST_PAGE: usize = 16;
 /// A session's place in a room. Dropping it leaves the room.
 pub(crate) struct SessionMember {
     place: Place,
-    users: Vec<UserName>,
-    version: u64,
 }
 
 /// Where a member begins.
@@ -42,75 +39,77 @@ pub(crate) struct Start {
     pub(crate) after: Offset,
     /// Whether no message is missing between its cursor and those that it gets.
     pub(crate) recovered: bool,
+    /// Where this life of the log parted from the one before.
     pub(crate) fork: Option<Cursor>,
-    pub(crate) users: Vec<UserName>,
+}
+
+impl Start {
+    /// Behind `since`, or else so that the newest `history` messages follow.
+    fn new(page: Page, since: Option<&Cursor>, history: u64) -> Self {
+        let recovered = since.is_none_or(|since| page.has_all_since(since));
+        let newest = page.head.get().saturating_sub(history).max(page.floor.get());
+        let newest = Offset::new(newest).unwrap_or(page.floor);
+        Self {
+            after: since.filter(|_| recovered).map_or(newest, |since| since.offset),
+            epoch: page.epoch,
+            head: page.head,
+            recovered,
+            fork: page.fork,
+        }
+    }
 }
 
 impl SessionMember {
     pub(super) fn new(place: Place) -> Self {
-        let (users, version) = place.room.presence();
-        Self { place, users, version }
+        Self { place }
     }
 
-    /// Finds out where to begin: behind `since`, or else so that the newest `history` messages follow.
-    pub(crate) async fn start(&self, since: Option<&Cursor>, history: u64) -> Result<Start, Refusal> {
-        let page = self.read(Range::Newest, 0).await?;
-        let recovered = since.is_none_or(|since| page.has_all_since(since));
-        let newest = page.head.get().saturating_sub(history).max(page.floor.get());
-        let newest = Offset::new(newest).unwrap_or(page.floor);
-        Ok(Start {
-            after: since.filter(|_| recovered).map_or(newest, |since| since.offset),
-            epoch: page.epoch,
-            fork: page.fork,
-            head: page.head,
-            recovered,
-            users: self.users.clone(),
-        })
-    }
-
-    /// Sends everything after `cursor` to the socket, waiting while the client reads slowly, until the member gets what is delivered.
-    pub(crate) async fn catch_up(
-        &self,
-        mut cursor: Offset,
-        epoch: &Epoch,
-        socket: &Sender,
-    ) -> Result<(), CatchUpError> {
-        let mut messages = FIRST_PAGE;
-        loop {
-            let page = self
-                .read(Range::After(cursor), messages)
-                .await
-                .map_err(CatchUpError::Refused)?;
-            messages = PAGE.messages.min(messages * 2);
-            // While it waited for the client, the log may have dropped what comes next.
-            if page.epoch != *epoch || page.floor > cursor {
-                return Err(CatchUpError::Overtaken);
-            }
-            if let Some(last) = page.messages.last() {
-                cursor = last.offset;
-                send(&page.messages, socket).await.map_err(|()| CatchUpError::Closed)?;
-            }
-            let is_end = cursor >= page.head;
-            if is_end
-                && self
-                    .place
-                    .room
-                    .go_live(&self.place.member, cursor, &self.users, self.version)
-            {
-                return Ok(());
-            }
+    /// Finds out where to begin.
+    pub(crate) fn start(&self, since: Option<Cursor>, history: u32) -> Answer<Result<Start, Refusal>> {
+        let begin =
+            move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
+        match self.read(Range::Newest, 0) {
+            Answer::Now(page) => Answer::Now(begin(page)),
+            later => Answer::Later(later.map(begin).boxed()),
         }
     }
 
-    async fn read(&self, range: Range, messages: usize) -> Result<Page, Refusal> {
+    /// What it is told of the users when it begins.
+    pub(crate) fn told(&self) -> Told {
+        self.place.room.told(&self.place.member)
+    }
+
+    fn read(&self, range: Range, messages: usize) -> Answer<Result<Page, Refusal>> {
         let limit = Limit { messages, ..PAGE };
-        self.place.hub.engine().read(self.place.room.name(), range, limit).await
+        self.place.hub.engine().read(self.place.room.name(), range, limit)
     }
 
     /// Tells the other members something that is not kept.
     pub(crate) fn signal(&self, from: Author, body: Body) {
         self.place.room.signal(&self.place.member, from, body);
     }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
+    /// pause.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.place.room.charge(bytes, now)
+    }
+}
+
+/// How far a member is that does not get yet what is delivered.
+pub(crate) struct CatchUp {
+    epoch: Epoch,
+    /// The last message that the socket has.
+    cursor: Offset,
+    /// How many messages the next page has at most.
+    messages: usize,
+    next: Next,
+}
+
+enum Next {
+    Read,
+    Reading(Answer<Result<Page, Refusal>>),
+    Send(Bytes, Offset),
 }
 
 /// Why a member cannot go on.
@@ -123,9 +122,62 @@ pub(crate) enum CatchUpError {
     Closed,
 }
 
-async fn send(messages: &[Arc<Message>], socket: &Sender) -> Result<(), ()> {
-    match block::frame_of(messages) {
-        Some(frame) => socket.shared().send_frames(&frame).await,
-        None => Ok(()),
+impl CatchUp {
+    pub(crate) fn new(epoch: Epoch, cursor: Offset) -> Self {
+        Self {
+            epoch,
+            cursor,
+            messages: FIRST_PAGE,
+            next: Next::Read,
+        }
+    }
+
+    /// Sends the next page of what follows to the socket, once the client has taken what it was sent before. Returns whether the
+    /// member now gets what is delivered.
+    ///
+    /// Cancel safe: the next call goes on.
+    pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {
+        let is_end = loop {
+            match &mut self.next {
+                Next::Read => self.next = Next::Reading(member.read(Range::After(self.cursor), self.messages)),
+                Next::Reading(page) => {
+                    let page = page.await;
+                    self.next = Next::Read;
+                    let page = page.map_err(CatchUpError::Refused)?;
+                    self.messages = PAGE.messages.min(self.messages * 2);
+                    // While it waited for the client, the log may have dropped what comes next.
+                    if page.epoch != self.epoch || page.floor > self.cursor {
+                        return Err(CatchUpError::Overtaken);
+                    }
+                    let Some((last, frame)) = page.messages.last().zip(block::frame_of(&page.messages)) else {
+                        break true;
+                    };
+                    // Sent, it may be the end; if it is not, the next turn finds out.
+                    self.next = Next::Send(frame, last.offset);
+                    if last.offset >= page.head {
+                        self.send(socket).await?;
+                        break true;
+                    }
+                }
+                Next::Send(..) => {
+                    self.send(socket).await?;
+                    break false;
+                }
+            }
+        };
+        Ok(is_end && member.place.room.go_live(&member.place.member, self.cursor))
+    }
+
+    async fn send(&mut self, socket: &Sender) -> Result<(), CatchUpError> {
+        if let Next::Send(frame, last) = &self.next {
+            socket
+                .shared()
+                .send_frames(frame)
+                .await
+                .map_err(|()| CatchUpError::Closed)?;
+            self.cursor = *last;
+            self.next = Next::Read;
+        }
+        Ok(())
     }
 }

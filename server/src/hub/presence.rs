@@ -1,45 +1,88 @@
-//! Which users are in a room, however many sockets each has.
+//! Which users are in a room, however many sockets each has, and what its members are told of it.
+//!
+//! Nobody is told at once. Whose state changed is noted; at the next telling, which is a timer's, one line names those who are present
+//! among them as joined and the others as left. Both are set operations, so a list that is newer than the line stays right. Who joins
+//! gets the last list that was made, shared by all who join while it is the newest, and the tellings after it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use talkback_protocol::UserName;
+use bytes::Bytes;
+use talkback_protocol::{
+    RoomName, UserName,
+    codec::{self, MemberList},
+    message::{self, Member, ServerFrame},
+};
 use tokio::time::Instant;
+
+use super::HubOptions;
 
 /// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect goes unnoticed.
 #[derive(Default)]
 pub(super) struct Presence {
     users: HashMap<UserName, Sockets>,
-    /// Users whose last socket left, in the order in which their grace ends. Some may be back.
+    /// Users whose last socket left, each once, in the order in which they are to be looked at. Some may be back.
     leaving: VecDeque<(Instant, UserName)>,
-    /// Grows with each change of who is present.
+    /// Users who came or left since the last telling, while they are listed.
+    touched: HashSet<UserName>,
+    /// Whether the number of users or who they are changed since the last telling.
+    changed: bool,
+    /// There were too many users to list them.
+    unlisted: bool,
+    /// How many tellings there were.
     version: u64,
+    /// The last telling.
+    last: Option<Bytes>,
+    told_at: Option<Instant>,
+    list: Option<List>,
 }
 
 struct Sockets {
     open: usize,
     /// When the last one left.
     gone: Option<Instant>,
+    /// It stands in `leaving`.
+    waits: bool,
+}
+
+/// All users at one moment.
+struct List {
+    members: MemberList,
+    users: u32,
+    made_at: Instant,
+    /// Tellings until then.
+    version: u64,
+    /// Somebody came or left since.
+    is_old: bool,
+}
+
+/// What a member is told when it joins.
+pub(crate) struct Told {
+    /// How many users there are now.
+    pub(crate) users: u32,
+    /// The newest list, unless there are too many users.
+    pub(crate) members: Option<MemberList>,
+    /// The tellings that are in it.
+    pub(super) version: u64,
 }
 
 impl Presence {
-    /// How many users are present.
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.users.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Counts a socket of a user. True if the user was not present.
-    pub(super) fn enter(&mut self, user: &UserName) -> bool {
+    /// Counts a socket of a user. True if a telling is needed and was not before.
+    pub(super) fn enter(&mut self, user: &UserName, options: &HubOptions) -> bool {
         if let Some(sockets) = self.users.get_mut(user) {
             sockets.open += 1;
             sockets.gone = None;
             return false;
         }
-        self.users.insert(user.clone(), Sockets { open: 1, gone: None });
-        self.version += 1;
-        true
+        let sockets = Sockets {
+            open: 1,
+            gone: None,
+            waits: false,
+        };
+        self.users.insert(user.clone(), sockets);
+        self.touch(user, options)
     }
 
     /// A socket of a user left. True if somebody must call [`expire`](Self::expire) when the grace is over, and nobody was to yet.
@@ -52,28 +95,163 @@ impl Presence {
             return false;
         }
         sockets.gone = Some(now);
+        if std::mem::replace(&mut sockets.waits, true) {
+            return false;
+        }
         self.leaving.push_back((now + grace, user.clone()));
         self.leaving.len() == 1
     }
 
-    /// When the next grace ends.
+    /// When to call [`expire`](Self::expire) next.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.leaving.front().map(|(end, _)| *end)
     }
 
-    /// Lets users go whose grace is over and returns them.
-    pub(super) fn expire(&mut self, now: Instant, grace: Duration) -> Vec<UserName> {
-        let mut left = Vec::new();
+    /// Lets users go whose grace is over. True if a telling is needed and was not before.
+    pub(super) fn expire(&mut self, now: Instant, options: &HubOptions) -> bool {
+        let mut begins = false;
         while let Some((_, user)) = self.leaving.pop_front_if(|(end, _)| *end <= now) {
-            let gone = self.users.get(&user).and_then(|sockets| sockets.gone);
-            // A user may have come back and left again since.
-            if gone.is_some_and(|gone| gone + grace <= now) {
-                self.users.remove(&user);
-                self.version += 1;
-                left.push(user);
+            let Some(sockets) = self.users.get_mut(&user) else {
+                continue;
+            };
+            match sockets.gone.map(|gone| gone + options.presence_grace) {
+                None => sockets.waits = false,
+                // It came back and left again since.
+                Some(end) if end > now => self.leaving.push_back((end, user)),
+                Some(_) => {
+                    self.users.remove(&user);
+                    begins |= self.touch(&user, options);
+                }
             }
         }
-        left
+        begins
+    }
+
+    fn touch(&mut self, user: &UserName, options: &HubOptions) -> bool {
+        if let Some(list) = &mut self.list {
+            list.is_old = true;
+        }
+        if self.users.len() > options.listed_users {
+            self.unlisted = true;
+            self.list = None;
+            self.touched = HashSet::new();
+        } else if !self.unlisted {
+            self.touched.insert(user.clone());
+        }
+        !std::mem::replace(&mut self.changed, true)
+    }
+
+    /// When the telling that is needed is due in a room with so many session members.
+    pub(super) fn due(&self, now: Instant, sessions: usize, options: &HubOptions) -> Instant {
+        let lines = u32::try_from(sessions).unwrap_or(u32::MAX);
+        let share = Duration::from_secs(1) * lines / options.presence_lines_per_second.max(1);
+        let interval = options.presence_interval.max(share);
+        self.told_at
+            .map_or(now, |told| now.max(told + interval))
+            .max(now + options.presence_interval)
+    }
+
+    /// The line that tells every session member what changed since the last one; `None` if nothing did.
+    pub(super) fn tell(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Option<Bytes> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        self.told_at = Some(now);
+        self.version += 1;
+        let line = if self.unlisted && self.users.len() <= options.listed_again() {
+            self.unlisted = false;
+            self.touched.clear();
+            let list = self.make_list(now);
+            full_line(room, list)
+        } else {
+            let (mut joined, mut left) = (Vec::new(), Vec::new());
+            for user in self.touched.drain() {
+                let side = if self.users.contains_key(&user) {
+                    &mut joined
+                } else {
+                    &mut left
+                };
+                side.push(Member { user });
+            }
+            let lists = !self.unlisted;
+            let presence = message::Presence {
+                room: room.clone(),
+                users: self.count(),
+                joined: lists.then_some(joined),
+                left: lists.then_some(left),
+                members: None,
+            };
+            codec::encode(&ServerFrame::Presence(presence)).into()
+        };
+        // A crowd of users that came once is not kept in memory for ever.
+        self.touched.shrink_to(0);
+        self.last = Some(line.clone());
+        Some(line)
+    }
+
+    /// What a member is told when it joins.
+    pub(super) fn told(&mut self, now: Instant, options: &HubOptions) -> Told {
+        let users = self.count();
+        if self.unlisted {
+            return Told {
+                users,
+                members: None,
+                version: self.version,
+            };
+        }
+        let list = self.newest_list(now, options);
+        Told {
+            users,
+            members: Some(list.members.clone()),
+            version: list.version,
+        }
+    }
+
+    /// The lines that bring a member up to date that had all tellings up to this one.
+    pub(super) fn missed(&mut self, version: u64, room: &RoomName, now: Instant, options: &HubOptions) -> Vec<Bytes> {
+        match self.version - version {
+            0 => Vec::new(),
+            1 => self.last.iter().cloned().collect(),
+            // Of too many users the last telling says all there is.
+            _ if self.unlisted => self.last.iter().cloned().collect(),
+            _ => {
+                let version = self.version;
+                let list = self.newest_list(now, options);
+                let is_behind = list.version < version;
+                let mut lines = vec![full_line(room, list)];
+                lines.extend(self.last.iter().filter(|_| is_behind).cloned());
+                lines
+            }
+        }
+    }
+
+    fn newest_list(&mut self, now: Instant, options: &HubOptions) -> &List {
+        let is_good = |list: &List| !list.is_old || now < list.made_at + options.presence_interval;
+        if self.list.as_ref().is_some_and(is_good) {
+            if let Some(list) = self.list.as_mut().filter(|list| !list.is_old) {
+                // Nobody came or left since, so it is also the list of now.
+                list.version = self.version;
+            }
+        } else {
+            self.make_list(now);
+        }
+        self.list.as_ref().unwrap_or_else(|| unreachable!("it was made above"))
+    }
+
+    fn make_list(&mut self, now: Instant) -> &List {
+        let members: Vec<_> = self.users.keys().map(|user| Member { user: user.clone() }).collect();
+        self.list.insert(List {
+            members: MemberList::encode(&members),
+            users: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            made_at: now,
+            version: self.version,
+            is_old: false,
+        })
+    }
+
+    /// How many users are present.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.users.len()).unwrap_or(u32::MAX)
     }
 
     /// The users who are present, by name.
@@ -86,71 +264,285 @@ impl Presence {
     pub(super) fn version(&self) -> u64 {
         self.version
     }
+}
 
-    /// Who came and who left since these users (in order) were present.
-    pub(super) fn since(&self, before: &[UserName]) -> (Vec<UserName>, Vec<UserName>) {
-        let now = self.users();
-        let new = now.iter().filter(|user| before.binary_search(user).is_err());
-        let gone = before.iter().filter(|user| !self.users.contains_key(user));
-        (new.cloned().collect(), gone.cloned().collect())
-    }
+/// `presence` with the whole list.
+fn full_line(room: &RoomName, list: &List) -> Bytes {
+    let mut line = codec::encode(&ServerFrame::Presence(message::Presence {
+        room: room.clone(),
+        users: list.users,
+        joined: None,
+        left: None,
+        members: None,
+    }));
+    // Both braces go behind the list.
+    line.truncate(line.len() - 2);
+    line.push_str(",\"members\":");
+    line.push_str(list.members.json());
+    line.push_str("}}");
+    line.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GRACE: Duration = Duration::from_secs(5);
+    const OPTIONS: HubOptions = HubOptions {
+        presence_grace: Duration::from_secs(5),
+        presence_interval: Duration::from_millis(250),
+        listed_users: 8,
+        ..HubOptions::DEFAULT
+    };
+    const GRACE: Duration = OPTIONS.presence_grace;
 
     fn user(name: &str) -> UserName {
         UserName::parse(name).unwrap()
     }
 
+    fn room() -> RoomName {
+        RoomName::parse("lobby").unwrap()
+    }
+
+    /// The line as the user count and the sorted lists.
+    fn read(line: &Bytes) -> (u32, [Option<Vec<String>>; 3]) {
+        let ServerFrame::Presence(presence) = serde_json::from_slice(line).unwrap() else {
+            panic!("not a presence: {line:?}")
+        };
+        assert_eq!(presence.room, room());
+        let names = |members: Option<Vec<Member>>| {
+            members.map(|members| {
+                let mut names: Vec<_> = members.iter().map(|member| member.user.to_string()).collect();
+                names.sort_unstable();
+                names
+            })
+        };
+        (
+            presence.users,
+            [names(presence.joined), names(presence.left), names(presence.members)],
+        )
+    }
+
+    fn names(names: &[&str]) -> Option<Vec<String>> {
+        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn listed(told: &Told) -> Vec<String> {
+        let members: Vec<Member> = serde_json::from_str(told.members.as_ref().unwrap().json()).unwrap();
+        let mut names: Vec<_> = members.iter().map(|member| member.user.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
     #[test]
-    fn a_user_comes_with_the_first_tab_and_goes_a_grace_after_the_last() {
+    fn a_user_is_present_from_the_first_socket_until_a_grace_after_the_last() {
         let (mut presence, ann, now) = (Presence::default(), user("ann"), Instant::now());
-        assert!(presence.enter(&ann));
-        assert!(!presence.enter(&ann), "a second tab is no news");
+        assert!(presence.enter(&ann, &OPTIONS));
+        assert!(!presence.enter(&ann, &OPTIONS), "a second tab is no news");
         assert!(!presence.leave(&ann, now, GRACE));
         assert!(presence.leave(&ann, now, GRACE));
         assert_eq!(presence.next_end(), Some(now + GRACE));
-        assert_eq!(presence.expire(now + GRACE / 2, GRACE), []);
+        presence.tell(&room(), now, &OPTIONS);
+        assert!(!presence.expire(now + GRACE / 2, &OPTIONS));
         assert_eq!(presence.users(), std::slice::from_ref(&ann));
-        assert_eq!(presence.expire(now + GRACE, GRACE), [ann]);
+        assert!(presence.expire(now + GRACE, &OPTIONS));
         assert_eq!(presence.users(), []);
         assert_eq!(presence.next_end(), None);
+        let line = presence.tell(&room(), now + GRACE, &OPTIONS).unwrap();
+        assert_eq!(read(&line), (0, [names(&[]), names(&["ann"]), None]));
     }
 
     #[test]
     fn a_reconnect_within_the_grace_is_no_news_and_each_leave_has_a_grace_of_its_own() {
         let (mut presence, ann, start) = (Presence::default(), user("ann"), Instant::now());
-        presence.enter(&ann);
-        let version = presence.version();
+        presence.enter(&ann, &OPTIONS);
+        presence.tell(&room(), start, &OPTIONS);
         assert!(presence.leave(&ann, start, GRACE));
-        assert!(!presence.enter(&ann));
+        assert!(!presence.enter(&ann, &OPTIONS));
         assert!(
             !presence.leave(&ann, start + GRACE / 2, GRACE),
             "the timer of the first leave still runs"
         );
-        assert_eq!(
-            presence.expire(start + GRACE, GRACE),
-            [],
+        assert!(
+            !presence.expire(start + GRACE, &OPTIONS),
             "of the second leave only half is over"
         );
-        assert_eq!(presence.version(), version);
-        assert_eq!(presence.expire(start + GRACE / 2 + GRACE, GRACE), [ann]);
+        assert!(presence.tell(&room(), start + GRACE, &OPTIONS).is_none());
+        assert_eq!(presence.next_end(), Some(start + GRACE / 2 + GRACE));
+        assert!(presence.expire(start + GRACE / 2 + GRACE, &OPTIONS));
     }
 
     #[test]
-    fn the_difference_to_an_earlier_list_is_told_both_ways() {
+    fn leaving_and_coming_back_any_number_of_times_keeps_one_entry_for_a_user() {
         let (mut presence, now) = (Presence::default(), Instant::now());
-        let [ann, bob, eve] = ["ann", "bob", "eve"].map(user);
-        presence.enter(&ann);
-        presence.enter(&bob);
-        let before = presence.users();
-        presence.leave(&ann, now, Duration::ZERO);
-        assert_eq!(presence.expire(now, Duration::ZERO), std::slice::from_ref(&ann));
-        presence.enter(&eve);
-        assert_eq!(presence.since(&before), (vec![eve], vec![ann]));
+        let users: Vec<_> = (0..5).map(|number| user(&format!("user{number}"))).collect();
+        for _ in 0..1000 {
+            for user in &users {
+                presence.enter(user, &OPTIONS);
+                presence.leave(user, now, GRACE);
+            }
+        }
+        assert_eq!(presence.leaving.len(), users.len());
+        for user in &users {
+            presence.enter(user, &OPTIONS);
+        }
+        assert!(!presence.expire(now + GRACE, &OPTIONS));
+        assert_eq!((presence.leaving.len(), presence.users().len()), (0, 5));
+    }
+
+    #[test]
+    fn one_line_tells_all_changes_and_a_list_is_made_at_most_once_an_interval() {
+        let (mut presence, start) = (Presence::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(presence.enter(&user("ann"), &OPTIONS));
+        assert_eq!(presence.due(start, 1, &OPTIONS), at(250));
+        assert_eq!(listed(&presence.told(start, &OPTIONS)), ["ann"]);
+        assert!(!presence.enter(&user("bob"), &OPTIONS), "a telling is due already");
+        let told = presence.told(at(249), &OPTIONS);
+        assert_eq!((listed(&told), told.users), (vec!["ann".to_owned()], 2));
+        let line = presence.tell(&room(), at(250), &OPTIONS).unwrap();
+        assert_eq!(read(&line), (2, [names(&["ann", "bob"]), names(&[]), None]));
+        // What that list lacks is in the line that came after it.
+        assert_eq!(presence.missed(told.version, &room(), at(250), &OPTIONS), [line]);
+        assert_eq!(listed(&presence.told(at(251), &OPTIONS)), ["ann", "bob"]);
+        assert!(presence.tell(&room(), at(500), &OPTIONS).is_none(), "nothing changed");
+        // After several tellings the whole list comes, and what it may lack.
+        for (name, millis) in [("cid", 600), ("dan", 900), ("eve", 1200)] {
+            presence.enter(&user(name), &OPTIONS);
+            presence.tell(&room(), at(millis), &OPTIONS);
+        }
+        let missed = presence.missed(told.version, &room(), at(1200), &OPTIONS);
+        assert_eq!(missed.len(), 1);
+        assert_eq!(
+            read(&missed[0]),
+            (5, [None, None, names(&["ann", "bob", "cid", "dan", "eve"])])
+        );
+        assert!(
+            presence
+                .missed(presence.version(), &room(), at(1200), &OPTIONS)
+                .is_empty()
+        );
+    }
+
+    /// The list of a member is right after every telling, whenever it joined and whenever it began to be told.
+    #[test]
+    fn whoever_joins_at_any_time_knows_who_is_there_after_the_next_telling() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let users: Vec<_> = (0..12).map(|number| user(&format!("user{number}"))).collect();
+        let options = HubOptions {
+            presence_grace: Duration::ZERO,
+            ..OPTIONS
+        };
+        let (mut kept, mut fulls) = (0, 0);
+        for _ in 0..300 {
+            let (mut presence, mut now) = (Presence::default(), Instant::now());
+            let mut open = HashSet::new();
+            let mut joined: Option<(u64, Option<HashSet<UserName>>)> = None;
+            let mut follower: Option<Option<HashSet<UserName>>> = None;
+            let apply = |known: &mut Option<HashSet<UserName>>, line: &Bytes| {
+                let ServerFrame::Presence(line) = serde_json::from_slice(line).unwrap() else {
+                    panic!("not a presence")
+                };
+                let set = |list: Vec<Member>| list.into_iter().map(|member| member.user).collect::<HashSet<_>>();
+                match (line.members, line.joined, line.left) {
+                    (Some(all), ..) => *known = Some(set(all)),
+                    (None, Some(joined), Some(left)) => {
+                        if let Some(known) = known {
+                            known.extend(set(joined));
+                            let left = set(left);
+                            known.retain(|user| !left.contains(user));
+                        }
+                    }
+                    _ => *known = None,
+                }
+            };
+            for _ in 0..60 {
+                now += Duration::from_millis(random.u64(0..120));
+                let user = random.choice(&users).unwrap().clone();
+                match random.u8(0..10) {
+                    0..6 => {
+                        if open.insert(user.clone()) {
+                            presence.enter(&user, &options);
+                        } else {
+                            open.remove(&user);
+                            presence.leave(&user, now, Duration::ZERO);
+                            presence.expire(now, &options);
+                        }
+                    }
+                    6 if joined.is_none() => {
+                        let told = presence.told(now, &options);
+                        let members = told.members.map(|members| {
+                            let members: Vec<Member> = serde_json::from_str(members.json()).unwrap();
+                            members.into_iter().map(|member| member.user).collect()
+                        });
+                        joined = Some((told.version, members));
+                    }
+                    7 => {
+                        if let (Some((version, known)), None) = (&joined, &follower) {
+                            let mut known = known.clone();
+                            let missed = presence.missed(*version, &room(), now, &options);
+                            fulls += usize::from(presence.version() - version > 1);
+                            missed.iter().for_each(|line| apply(&mut known, line));
+                            follower = Some(known);
+                        }
+                    }
+                    _ => {
+                        if let Some(line) = presence.tell(&room(), now, &options)
+                            && let Some(known) = &mut follower
+                        {
+                            apply(known, &line);
+                            if presence.unlisted {
+                                assert_eq!(*known, None);
+                            } else {
+                                assert_eq!(known.as_ref(), Some(&presence.users().into_iter().collect()));
+                                kept += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(kept > 500 && fulls > 20, "{kept} checks, {fulls} full lists");
+    }
+
+    #[test]
+    fn above_the_bound_users_are_only_counted_until_there_are_clearly_fewer_and_then_listed_once() {
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let users: Vec<_> = (0..9).map(|number| user(&format!("user{number}"))).collect();
+        for user in &users[..8] {
+            presence.enter(user, &OPTIONS);
+        }
+        presence.tell(&room(), now, &OPTIONS);
+        assert!(presence.told(now, &OPTIONS).members.is_some());
+        presence.enter(&users[8], &OPTIONS);
+        let told = presence.told(now, &OPTIONS);
+        assert_eq!((told.users, told.members.is_none()), (9, true));
+        let line = presence.tell(&room(), now, &OPTIONS).unwrap();
+        assert_eq!(read(&line), (9, [None, None, None]));
+        for (left, expected) in [(8, None), (7, None), (6, Some(())), (5, None)] {
+            presence.leave(&users[left], now, GRACE);
+            presence.expire(now + GRACE, &OPTIONS);
+            let line = presence.tell(&room(), now, &OPTIONS).unwrap();
+            let (count, [joined, _, members]) = read(&line);
+            assert_eq!(count as usize, left);
+            assert_eq!(members.is_some(), expected.is_some(), "{left} users");
+            assert_eq!(joined.is_some(), left < 6, "{left} users");
+            if let Some(members) = members {
+                assert_eq!(members.len(), 6);
+            }
+        }
+        assert_eq!(listed(&presence.told(now + GRACE, &OPTIONS)).len(), 5);
+    }
+
+    #[test]
+    fn a_large_room_is_told_less_often() {
+        let (mut presence, start) = (Presence::default(), Instant::now());
+        presence.enter(&user("ann"), &OPTIONS);
+        presence.tell(&room(), start, &OPTIONS);
+        let per_second = OPTIONS.presence_lines_per_second as usize;
+        assert_eq!(
+            presence.due(start, per_second * 3, &OPTIONS),
+            start + Duration::from_secs(3)
+        );
+        assert_eq!(presence.due(start, 10, &OPTIONS), start + OPTIONS.presence_interval);
     }
 }

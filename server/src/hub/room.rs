@@ -1,11 +1,8 @@
 //! One room: its members, and what is about to be delivered to them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -18,23 +15,26 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use super::{
-    Kind, Member,
-    block::{Block, Frames, Lines},
-    presence::Presence,
+    HubOptions, Kind, Member,
+    block::{Block, Frames, Lines, PlainBlock, frame_of_lines},
+    presence::{Presence, Told},
 };
 use crate::{
+    budget::Budget,
     engine::Watcher,
     socket::{Delivery, Sender},
 };
 
 /// Pending messages that are larger than this are not held back any longer.
 const DELIVER_AT: usize = 64 * 1024;
-/// Signals beyond this are dropped until the next delivery.
-const MAX_SIGNALS: usize = 16 * 1024;
+/// What a delivery costs besides the message's own bytes, in bytes: the rest of its line, and a share of a write.
+const DELIVERY_OVERHEAD: usize = 128;
 
 pub(super) struct Room {
     name: RoomName,
-    presence_grace: Duration,
+    options: HubOptions,
+    /// What its senders may cause together.
+    budget: Budget,
     /// Locked during a delivery, so that all members get everything in one order.
     members: Mutex<Members>,
     pending: Mutex<Pending>,
@@ -43,16 +43,24 @@ pub(super) struct Room {
 
 #[derive(Default)]
 struct Members {
-    plain: Slab<Sender>,
+    plain: Slab<Plain>,
     sessions: Slab<Session>,
     presence: Presence,
     /// The newest message that was delivered since the room has members.
     delivered: Offset,
 }
 
+struct Plain {
+    socket: Sender,
+    /// It gets what was said after this message.
+    after: Offset,
+}
+
 struct Session {
     socket: Sender,
     progress: Progress,
+    /// The tellings of presence that it had when it joined.
+    told: u64,
 }
 
 /// What a session member gets.
@@ -76,16 +84,20 @@ struct Pending {
     lines: Lines<Option<Offset>>,
     /// Tagged with the member that sent them.
     signals: Lines<usize>,
-    /// The newest message among them.
+    /// The newest message that was said since the room has members.
     newest: Offset,
+    /// The newest message that is not among the lines, because nobody was there who gets lines.
+    not_in_lines: Offset,
     scheduled: bool,
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName, presence_grace: Duration) -> Self {
+    pub(super) fn new(name: RoomName, options: HubOptions) -> Self {
+        let delivery_rate = u64::try_from(options.delivery_rate).unwrap_or(u64::MAX);
         Self {
             name,
-            presence_grace,
+            options,
+            budget: Budget::new(delivery_rate, Instant::now()),
             members: Mutex::default(),
             pending: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -104,28 +116,35 @@ impl Room {
         self.members.lock().presence.users()
     }
 
+    /// Charges a sender for a message of so many bytes that all members get. If all senders together cause too much: until when this
+    /// one should pause.
+    pub(super) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        let bytes = bytes.saturating_add(DELIVERY_OVERHEAD).saturating_mul(self.members());
+        self.budget.charge(u64::try_from(bytes).unwrap_or(u64::MAX), now)
+    }
+
     pub(super) fn add_plain(self: &Arc<Self>, user: &UserName, socket: Sender) -> Member {
         let mut members = self.members.lock();
         // What was said before this member came is not for it.
-        self.deliver_to(&mut members);
-        let key = members.plain.insert(socket);
+        let after = self.pending.lock().newest;
+        let key = members.plain.insert(Plain { socket, after });
         self.entered(&mut members, Kind::Plain, key, user)
     }
 
     pub(super) fn add_session(self: &Arc<Self>, user: &UserName, socket: Sender) -> Member {
         let mut members = self.members.lock();
-        self.deliver_to(&mut members);
         let key = members.sessions.insert(Session {
             socket,
             progress: Progress::CatchingUp,
+            told: 0,
         });
         self.entered(&mut members, Kind::Session, key, user)
     }
 
     fn entered(self: &Arc<Self>, members: &mut Members, kind: Kind, key: usize, user: &UserName) -> Member {
         self.count_kinds(members);
-        if members.presence.enter(user) {
-            self.tell_presence(members.presence.count(), vec![user.clone()], Vec::new());
+        if members.presence.enter(user, &self.options) {
+            self.tell_soon(members);
         }
         Member {
             kind,
@@ -142,11 +161,8 @@ impl Room {
             Kind::Session => drop(members.sessions.try_remove(member.key)),
         }
         self.count_kinds(&members);
-        if members
-            .presence
-            .leave(&member.user, Instant::now(), self.presence_grace)
-            && self.members() > 0
-        {
+        let grace = self.options.presence_grace;
+        if members.presence.leave(&member.user, Instant::now(), grace) && self.members() > 0 {
             tokio::spawn(Arc::clone(self).end_graces());
         }
         self.members()
@@ -160,16 +176,15 @@ impl Room {
             .store(members.plain.len() + members.sessions.len(), Ordering::Relaxed);
     }
 
-    /// Tells who left for good, until nobody is about to or the room has ended.
+    /// Lets users go for good whose grace is over, until nobody is about to. There is one such task in a room at a time.
     async fn end_graces(self: Arc<Self>) {
         loop {
             let next = self.members.lock().presence.next_end();
             let Some(next) = next else { return };
             tokio::time::sleep_until(next).await;
             let mut members = self.members.lock();
-            let left = members.presence.expire(Instant::now(), self.presence_grace);
-            if !left.is_empty() {
-                self.tell_presence(members.presence.count(), Vec::new(), left);
+            if members.presence.expire(Instant::now(), &self.options) {
+                self.tell_soon(&members);
             }
             if members.presence.next_end().is_none() {
                 return;
@@ -177,30 +192,30 @@ impl Room {
         }
     }
 
-    fn tell_presence(self: &Arc<Self>, users: u32, joined: Vec<UserName>, left: Vec<UserName>) {
-        let frame = self.presence_frame(users, joined, left);
-        let mut pending = self.pending.lock();
-        if pending.has_sessions {
-            pending.lines.push_frame(None, &frame);
-            self.schedule(&mut pending);
-        }
-    }
-
-    fn presence_frame(&self, users: u32, joined: Vec<UserName>, left: Vec<UserName>) -> ServerFrame {
-        let members = |users: Vec<UserName>| Some(users.into_iter().map(|user| message::Member { user }).collect());
-        ServerFrame::Presence(message::Presence {
-            room: self.name.clone(),
-            users,
-            joined: members(joined),
-            left: members(left),
-            members: None,
-        })
+    /// Tells the session members who came and went, a little later. There is one such task in a room at a time.
+    fn tell_soon(self: &Arc<Self>, members: &Members) {
+        let due = members
+            .presence
+            .due(Instant::now(), members.sessions.len(), &self.options);
+        let room = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(due).await;
+            let mut members = room.members.lock();
+            let line = members.presence.tell(&room.name, Instant::now(), &room.options);
+            let mut pending = room.pending.lock();
+            if let Some(line) = line
+                && pending.has_sessions
+            {
+                pending.lines.push(None, &line);
+                room.schedule(&mut pending);
+            }
+        });
     }
 
     /// Tells the other session members something that is not kept. It may be dropped.
     pub(super) fn signal(self: &Arc<Self>, member: &Member, from: Author, body: Body) {
         let mut pending = self.pending.lock();
-        if pending.has_sessions && pending.signals.len() < MAX_SIGNALS {
+        if pending.has_sessions && pending.signals.len() < self.options.signal_bytes {
             let room = self.name.clone();
             pending
                 .signals
@@ -209,35 +224,36 @@ impl Room {
         }
     }
 
-    /// Lets a session member that has all messages up to `cursor` go on with what is delivered, unless it missed a delivery
-    /// meanwhile; then it has to read again. Who came and went since `users` were present is told before.
-    pub(super) fn go_live(&self, member: &Member, cursor: Offset, users: &[UserName], version: u64) -> bool {
+    /// What `joined` tells a session member of the users.
+    pub(super) fn told(&self, member: &Member) -> Told {
         let mut members = self.members.lock();
-        // It has this from the log, and knows who came: itself, for one.
-        self.deliver_to(&mut members);
-        if members.delivered > cursor {
+        let told = members.presence.told(Instant::now(), &self.options);
+        if let Some(session) = members.sessions.get_mut(member.key) {
+            session.told = told.version;
+        }
+        told
+    }
+
+    /// Lets a session member that has all messages up to `cursor` go on with what is delivered, unless it missed a delivery
+    /// meanwhile; then it has to read again. Who came and went since it joined is told before.
+    pub(super) fn go_live(&self, member: &Member, cursor: Offset) -> bool {
+        let mut members = self.members.lock();
+        let missed = members.delivered.max(self.pending.lock().not_in_lines);
+        if missed > cursor {
             return false;
         }
-        let changes = (members.presence.version() != version).then(|| members.presence.since(users));
-        let users = members.presence.count();
-        let Some(session) = members.sessions.get_mut(member.key) else {
+        let Members { sessions, presence, .. } = &mut *members;
+        let Some(session) = sessions.get_mut(member.key) else {
             return true;
         };
         session.progress = Progress::From(cursor.next());
-        if let Some((joined, left)) = changes {
-            let mut lines = Lines::default();
-            lines.push_frame((), &self.presence_frame(users, joined, left));
-            if let Some(block) = lines.take() {
-                deliver(&session.socket, &block.frame(), 1);
+        if presence.version() != session.told {
+            let lines = presence.missed(session.told, &self.name, Instant::now(), &self.options);
+            if let Some(frame) = frame_of_lines(&lines) {
+                deliver(&session.socket, &frame, 1);
             }
         }
         true
-    }
-
-    /// The users who are present and the number of this state.
-    pub(super) fn presence(&self) -> (Vec<UserName>, u64) {
-        let members = self.members.lock();
-        (members.presence.users(), members.presence.version())
     }
 
     fn schedule(self: &Arc<Self>, pending: &mut Pending) {
@@ -255,11 +271,8 @@ impl Room {
             members.delivered = members.delivered.max(pending.newest);
             (pending.frames.take(), pending.lines.take(), pending.signals.take())
         };
-        if let Some((frames, messages)) = frames {
-            members
-                .plain
-                .iter()
-                .for_each(|(_, socket)| deliver(socket, &frames, messages));
+        if let Some(block) = frames {
+            members.plain.iter().for_each(|(_, plain)| plain.deliver(&block));
         }
         if let Some(block) = lines {
             let frame = block.frame();
@@ -292,6 +305,8 @@ impl Watcher for Arc<Room> {
         }
         if pending.has_sessions {
             pending.lines.push_message(Some(message.offset), message);
+        } else {
+            pending.not_in_lines = message.offset;
         }
         pending.newest = message.offset;
         if pending.frames.len().max(pending.lines.len()) < DELIVER_AT {
@@ -299,6 +314,14 @@ impl Watcher for Arc<Room> {
         } else {
             drop(pending);
             self.deliver_to(&mut self.members.lock());
+        }
+    }
+}
+
+impl Plain {
+    fn deliver(&self, block: &PlainBlock) {
+        if let Some((frames, messages)) = block.after(self.after) {
+            deliver(&self.socket, &frames, messages);
         }
     }
 }

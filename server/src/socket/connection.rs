@@ -7,6 +7,8 @@
 
 mod turn;
 
+pub(crate) use turn::Life;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -120,6 +122,20 @@ impl Shared {
         state.info.clone()
     }
 
+    /// How many frames came since the last call.
+    pub(crate) fn take_received(&self) -> u32 {
+        std::mem::take(&mut self.state.lock().io.received)
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.state.lock().turns
+    }
+
+    /// Any number of control frames, fragments and empty messages is taken, a share of them in each turn.
+    pub(crate) fn take_any_rate(&self) {
+        self.state.lock().takes_any_rate = true;
+    }
+
     /// What [`close_info`](Self::close_info) says, on nobody's behalf.
     pub(crate) fn peek_close_info(&self) -> Option<CloseInfo> {
         self.state.lock().info.clone()
@@ -180,11 +196,13 @@ impl Shared {
             }
         }
         if waits {
-            let Some(left) = state.sends_left.checked_sub(1) else {
+            if state.sends_left == 0 || state.send_bytes_left == 0 {
+                state.share_used = true;
                 state.leave_to_task(Flushed::Blocked);
                 return Err(SendError::Full(message));
-            };
-            state.sends_left = left;
+            }
+            state.sends_left -= 1;
+            state.send_bytes_left = state.send_bytes_left.saturating_sub(length);
         }
         state
             .io
@@ -300,6 +318,7 @@ impl Shared {
 
     /// Tells everybody but the handler's own `close` call. The task must see it too: it arms the timer that bounds the handshake.
     fn announce_close(&self, state: &mut State) {
+        state.announced = true;
         if !state.in_turn {
             state.flush_direct();
             state.io.waker().wake_by_ref();

@@ -75,9 +75,13 @@ impl Frames {
     pub(crate) fn read(&mut self, io: &mut Io) -> Step {
         loop {
             if self.rest == 0 {
+                if !io.may_take_frame() {
+                    return Step::Nothing;
+                }
                 match Header::parse(&io.input) {
                     Some(header) if header.is_data() && !self.in_message && header.payload() <= self.max => {
                         if header.frame <= io.input.len() {
+                            io.took_frame(header.payload() > 0);
                             return take(&header, &mut io.input);
                         }
                         if header.frame <= WHOLE_UP_TO {
@@ -86,9 +90,11 @@ impl Frames {
                                 Some(step) => return step,
                             }
                         }
+                        io.took_frame(true);
                         self.rest = header.frame;
                     }
                     Some(header) => {
+                        io.took_frame(false);
                         self.in_message = header.leaves_message_open(self.in_message);
                         self.rest = header.frame;
                     }

@@ -13,10 +13,12 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_util::io::poll_read_buf;
 
 use super::outbox::Outbox;
+use crate::answers::AnswerStream;
 
 /// One read takes at most about this much. A burst of small messages costs one system call.
 pub(super) const READ_UP_TO: usize = 32 * 1024;
@@ -40,6 +42,10 @@ pub(crate) enum Stream {
 impl Stream {
     /// Unwraps what hyper gives after the `101`, with the bytes it had read too far.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
+        let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
+            Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
+            Err(upgraded) => upgraded,
+        };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => (Self::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
@@ -127,12 +133,20 @@ pub(crate) struct Io {
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
     reads_left: u8,
+    /// How many frames may still be taken in this turn.
+    frames_left: u32,
+    /// Frames that came since somebody last asked: whole messages, fragments, pings, pongs.
+    pub(super) received: u32,
+    /// Those of them since the last turn that carry no message of their own: control frames, fragments, empty messages.
+    pub(super) overhead: u32,
     /// The last read found nothing, and the task will be woken when there is more.
     blocked: bool,
     /// The client showed that it lives since this was last cleared.
     pub(super) heard: bool,
-    /// The last write found the kernel's buffer full.
-    stalled: bool,
+    /// When the kernel's buffer was found full, until it takes something again.
+    stalled: Option<Instant>,
+    /// Something was written since those who wait for room were last woken.
+    pub(super) wrote: bool,
     shut: bool,
     /// A write failed; whoever wrote may not have been the task, which has to learn of it.
     broken: bool,
@@ -147,20 +161,25 @@ impl Io {
             outbox: Outbox::default(),
             waker: Waker::noop().clone(),
             reads_left: READS_PER_TURN,
+            frames_left: 0,
+            received: 0,
+            overhead: 0,
             blocked: false,
             heard: false,
-            stalled: false,
+            stalled: None,
+            wrote: false,
             shut: false,
             broken: false,
         }
     }
 
     /// Starts a turn of the connection's task.
-    pub(crate) fn begin_turn(&mut self, waker: &Waker) {
+    pub(crate) fn begin_turn(&mut self, waker: &Waker, frames: u32) {
         if !self.waker.will_wake(waker) {
             self.waker.clone_from(waker);
         }
         self.reads_left = READS_PER_TURN;
+        self.frames_left = frames;
         self.blocked = false;
     }
 
@@ -168,9 +187,34 @@ impl Io {
         &self.waker
     }
 
-    /// The turn's share of reads is used up while there may be more to read.
+    /// The turn's share is used up while there may be more to read.
     pub(crate) fn wants_another_turn(&self) -> bool {
-        self.reads_left == 0 && !self.blocked
+        self.frames_left == 0 || (self.reads_left == 0 && !self.blocked)
+    }
+
+    /// Whether another frame may be taken in this turn.
+    pub(crate) fn may_take_frame(&self) -> bool {
+        self.frames_left > 0
+    }
+
+    /// Counts a frame that is taken. `carries_message` if it is a whole message that is not empty.
+    pub(crate) fn took_frame(&mut self, carries_message: bool) {
+        self.frames_left = self.frames_left.saturating_sub(1);
+        self.received = self.received.saturating_add(1);
+        self.overhead = self.overhead.saturating_add(u32::from(!carries_message));
+    }
+
+    /// Since when bytes wait of which the client has taken none.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled.filter(|_| !self.outbox.is_empty())
+    }
+
+    /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
+    pub(crate) fn reset_on_release(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            // Fails only on a connection that is gone.
+            let _ = stream.set_zero_linger();
+        }
     }
 
     /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over or that the task
@@ -278,11 +322,14 @@ impl Io {
 
     /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
-        self.stalled |= result.is_pending();
+        if result.is_pending() {
+            self.stalled.get_or_insert_with(Instant::now);
+        }
         match ready!(result) {
             Ok(written @ 1..) => {
                 // The kernel's buffer was full and has room again: the client acknowledged something.
-                self.heard |= std::mem::take(&mut self.stalled);
+                self.heard |= self.stalled.take().is_some();
+                self.wrote = true;
                 Poll::Ready(written)
             }
             _ => {

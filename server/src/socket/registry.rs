@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{CloseInfo, connection::Shared};
-use crate::{metrics::Metrics, origin::OriginPolicy};
+use crate::{budget::Rate, metrics::Metrics, origin::OriginPolicy};
 
 /// The rules every socket of an application lives by.
 #[derive(Clone, Debug)]
@@ -28,6 +28,17 @@ pub struct SocketOptions {
     pub queue_messages: usize,
     /// How many bytes may wait for one client that reads slowly.
     pub queue_bytes: usize,
+    /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue in it, before
+    /// other sockets have their turn. At least 1.
+    pub turn_messages: u32,
+    /// How many bytes a handler may queue in one turn. A turn reads at most 64 KiB, or 32 KiB and the rest of a message.
+    pub turn_bytes: usize,
+    /// How many control frames, fragments and empty messages a client may send in a second, twice as many at once; beyond it the
+    /// socket is closed with 4429. 0 is any number. A handler can go without ([`Socket::take_any_rate`](super::Socket::take_any_rate)).
+    pub max_overhead_rate: u32,
+    /// How long bytes may wait for a client that takes none of them, before its socket is closed with 4413 and they are dropped. Zero
+    /// waits for ever.
+    pub write_timeout: Duration,
     /// The time between two pings; zero sends none.
     pub ping_interval: Duration,
     /// How long a client may be silent after a ping before it is closed with 4408.
@@ -45,6 +56,10 @@ impl Default for SocketOptions {
             max_message_size: 64 * 1024,
             queue_messages: 1024,
             queue_bytes: 1024 * 1024,
+            turn_messages: 256,
+            turn_bytes: 128 * 1024,
+            max_overhead_rate: 5000,
+            write_timeout: Duration::from_secs(30),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
@@ -61,6 +76,8 @@ pub struct Sockets(Arc<Inner>);
 
 struct Inner {
     options: SocketOptions,
+    /// Of [`SocketOptions::max_overhead_rate`].
+    overhead_rate: Rate,
     metrics: Metrics,
     live: Mutex<HashMap<u64, Arc<Shared>>>,
     next: AtomicU64,
@@ -80,7 +97,9 @@ impl Sockets {
     /// An empty set with these rules.
     #[must_use]
     pub fn new(options: SocketOptions) -> Self {
+        let overhead = u64::from(options.max_overhead_rate);
         Self(Arc::new(Inner {
+            overhead_rate: Rate::new(overhead, 2 * overhead),
             options,
             metrics: Metrics::default(),
             live: Mutex::default(),
@@ -107,6 +126,17 @@ impl Sockets {
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.live.lock().len()
+    }
+
+    /// How many turns the tasks of the live sockets had so far, all together. A socket on which nothing moves has none, whatever waits
+    /// in it: if this grows while nothing is sent and received, something turns in vain.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.0.live.lock().values().map(|socket| socket.turns()).sum()
+    }
+
+    pub(crate) fn overhead_rate(&self) -> Rate {
+        self.0.overhead_rate
     }
 
     /// Whether [`drain`](Self::drain) was called; new sockets are refused from then on.

@@ -4,12 +4,14 @@ use std::{cell::Cell, collections::VecDeque, task::Waker};
 
 use bytes::Bytes;
 use talkback_protocol::close;
+use tokio::time::Instant;
 
 use super::{
     CloseInfo, ClosedBy, Message, Utf8Bytes,
     frames::{End, Frames, Step},
     io::{Flushed, Io, Stream},
 };
+use crate::budget::Bucket;
 
 /// Received messages that wait for the handler; when they reach either bound, reading stops and TCP slows the client down.
 const INBOUND_MESSAGES: usize = 128;
@@ -36,6 +38,8 @@ pub(super) struct State {
     inbound_bytes: usize,
     /// Reading stopped because `inbound` is full.
     pub(super) paused: bool,
+    /// It did since the client was last judged by its silence.
+    pub(super) was_paused: bool,
     /// The handler has asked for messages at least once.
     pub(super) receives: bool,
     /// How the client ended its side, while the handler has not taken all messages before that. The socket stays open until it has, so
@@ -48,14 +52,24 @@ pub(super) struct State {
     pub(super) receiver: Option<Waker>,
     /// The task is in the middle of a turn and will flush at its end.
     pub(super) in_turn: bool,
-    /// How many messages may still be queued before the task has its next turn.
-    pub(super) sends_left: u16,
+    /// How many turns the task had.
+    pub(super) turns: u64,
+    /// How many messages, and bytes of them, may still be queued before the task has its next turn.
+    pub(super) sends_left: u32,
+    pub(super) send_bytes_left: usize,
+    /// A sender used that up, and may go on in the next turn.
+    pub(super) share_used: bool,
+    /// What the client took of the rate of frames that carry no message.
+    pub(super) overhead: Bucket,
+    /// The handler knows how to bear any number of those.
+    pub(super) takes_any_rate: bool,
+    /// The client took nothing for too long: what waits for it is of no use to anybody.
+    pub(super) given_up: bool,
+    /// Everybody who waits for the end was told.
+    pub(super) announced: bool,
     /// The handler was told by its socket that it is closed.
     pub(super) observed: bool,
 }
-
-/// A handler that sends in a loop to a fast client lets go of the thread after this many messages.
-pub(super) const SENDS_PER_TURN: u16 = 256;
 
 impl State {
     pub(super) fn new(stream: Stream, unread: Bytes, max_message_size: usize) -> Self {
@@ -66,6 +80,7 @@ impl State {
             inbound: VecDeque::new(),
             inbound_bytes: 0,
             paused: false,
+            was_paused: false,
             receives: false,
             deferred: None,
             info: None,
@@ -73,7 +88,14 @@ impl State {
             receiver: None,
             // The first turn is about to begin.
             in_turn: true,
-            sends_left: SENDS_PER_TURN,
+            turns: 0,
+            sends_left: 0,
+            send_bytes_left: 0,
+            share_used: false,
+            overhead: Bucket::new(Instant::now()),
+            takes_any_rate: false,
+            given_up: false,
+            announced: false,
             observed: false,
         }
     }
@@ -87,6 +109,7 @@ impl State {
                 Phase::Open | Phase::Closing => {
                     let full = self.inbound.len() >= INBOUND_MESSAGES || self.inbound_bytes >= INBOUND_BYTES;
                     self.paused = full && self.phase == Phase::Open;
+                    self.was_paused |= self.paused;
                     if self.paused || !self.read() {
                         break;
                     }
@@ -209,6 +232,9 @@ impl State {
     /// Lets go of the connection.
     pub(super) fn release(&mut self) {
         self.lose();
+        if self.given_up {
+            self.io.reset_on_release();
+        }
         self.io.release();
         self.frames = Frames::new(0);
         self.in_turn = true;

@@ -14,21 +14,34 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     SocketOptions,
-    connection::Shared,
+    connection::{Life, Shared},
     registry::{Registered, log_close},
 };
 
 /// The one timer of a connection. It is not touched when a message comes or goes.
 struct Alarm<'a> {
+    /// Ends at `due`, or before it to look whether the client has taken anything.
     sleep: Pin<&'a mut Sleep>,
     timer: Timer,
+    due: Instant,
 }
 
 impl Alarm<'_> {
     /// Takes effect at the next turn, where the task waits for it.
     fn set(&mut self, timer: Timer, after: Duration) {
         self.timer = timer;
-        self.sleep.as_mut().reset(Instant::now() + after);
+        self.due = Instant::now() + after;
+        self.sleep.as_mut().reset(self.due);
+    }
+
+    /// Makes the sleep end by then.
+    fn no_later_than(&mut self, at: Instant, cx: &mut Context<'_>) {
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+            if self.sleep.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
     }
 }
 
@@ -58,14 +71,25 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, path: Box<str>, finish: bool) {
     let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
     let options = socket.sockets().options();
+    let first = Instant::now() + first_timer(options);
     let mut alarm = Alarm {
-        sleep: pin!(tokio::time::sleep(first_timer(options))),
+        sleep: pin!(tokio::time::sleep_until(first)),
         timer: Timer::Ping,
+        due: first,
     };
     let mut told = false;
     std::future::poll_fn(|cx| {
         socket.begin_turn(cx.waker());
         while alarm.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let gives_up_at = gives_up_at(socket.stalled_since(), options);
+            if gives_up_at.is_some_and(|at| now >= at) {
+                socket.give_up();
+            }
+            if now < alarm.due {
+                alarm.sleep.as_mut().reset(alarm.due);
+                continue;
+            }
             let (timer, after) = fire(&alarm.timer, &socket, options);
             alarm.set(timer, after);
         }
@@ -90,6 +114,9 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
         } else if turn.complete && alarm.timer != Timer::Linger {
             alarm.set(Timer::Linger, LINGER.min(options.close_timeout));
             cx.waker().wake_by_ref();
+        }
+        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.closed) {
+            alarm.no_later_than(at, cx);
         }
         if turn.closed && !turn.observed && !finish {
             handler.set(None);
@@ -141,25 +168,34 @@ fn first_timer(options: &SocketOptions) -> Duration {
     }
 }
 
+/// When a client is given up that has taken nothing for some time.
+fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
+    let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
+    Some(stalled_since? + timeout?)
+}
+
 /// Does what the timer was set for, and says what it is set for next.
 fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Duration) {
     match timer {
         Timer::Ping => {
             socket.ping();
             // What was heard before the ping says nothing about now.
-            socket.heard();
+            socket.life();
             (Timer::Answer, options.ping_timeout)
         }
-        Timer::Answer if socket.heard() => {
-            let rest = options.ping_interval.saturating_sub(options.ping_timeout);
-            (Timer::Ping, rest.max(Duration::from_millis(1)))
-        }
-        Timer::Answer => {
-            if socket.close(close::HEARTBEAT_LOST, "nothing was heard from the client") {
-                socket.sockets().metrics().closed_heartbeat_lost.add_one();
+        Timer::Answer => match socket.life() {
+            Life::Heard => {
+                let rest = options.ping_interval.saturating_sub(options.ping_timeout);
+                (Timer::Ping, rest.max(Duration::from_millis(1)))
             }
-            (Timer::ForceClose, options.close_timeout)
-        }
+            Life::NotRead => (Timer::Answer, options.ping_timeout),
+            Life::Silent => {
+                if socket.close(close::HEARTBEAT_LOST, "nothing was heard from the client") {
+                    socket.sockets().metrics().closed_heartbeat_lost.add_one();
+                }
+                (Timer::ForceClose, options.close_timeout)
+            }
+        },
         Timer::Deferred => {
             socket.stop_deferring();
             (Timer::ForceClose, options.close_timeout)

@@ -101,15 +101,7 @@ impl Server {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(Client, Response<Option<Vec<u8>>>), tungstenite::Error> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut request = self.url(path).into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-        within("the handshake", handshake).await
+        try_connect_at(self.address, path, headers).await
     }
 
     /// A TCP connection on which the opening handshake of a WebSocket is done.
@@ -150,6 +142,23 @@ impl Server {
     pub async fn ended(self) {
         within("the server to end", self.ended).await.unwrap().unwrap();
     }
+}
+
+/// Opens a WebSocket on the server that is reached at this address.
+pub async fn try_connect_at(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<(Client, Response<Option<Vec<u8>>>), tungstenite::Error> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+    let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+    within("the handshake", handshake).await
 }
 
 pub fn handshake(path: &str) -> String {

@@ -1,12 +1,15 @@
 //! A client of `talkback.v1` that does and sees exactly what a test says.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Client, Server, close_frame, within};
+use super::{Client, Server, close_frame, try_connect_at, within};
 
 /// The subprotocol in the handshake.
 pub const SUBPROTOCOL: (&str, &str) = ("sec-websocket-protocol", "talkback.v1");
@@ -22,24 +25,47 @@ pub struct Session {
     /// How many text frames came.
     pub frames: usize,
     pub welcome: Value,
+    /// The users of each room as they were told; not there when they were not.
+    pub here: BTreeMap<String, BTreeSet<String>>,
+    /// Whether it answers pings of the session, as every client must.
+    pub answers_pings: bool,
+    pub pings: usize,
+    /// How many `presence` lines came.
+    pub tellings: usize,
 }
 
 impl Session {
     /// An open socket without hello.
     pub async fn silent(server: &Server) -> Self {
-        let (socket, response) = server.try_connect("/ws", &[SUBPROTOCOL]).await.expect("the handshake");
+        Self::silent_at(server.address).await
+    }
+
+    /// The same through a link.
+    pub async fn silent_at(address: SocketAddr) -> Self {
+        let (socket, response) = try_connect_at(address, "/ws", &[SUBPROTOCOL])
+            .await
+            .expect("the handshake");
         assert_eq!(response.headers()["sec-websocket-protocol"], "talkback.v1");
         Self {
             socket,
             lines: VecDeque::new(),
             frames: 0,
             welcome: Value::Null,
+            here: BTreeMap::new(),
+            answers_pings: false,
+            pings: 0,
+            tellings: 0,
         }
     }
 
     /// A welcomed session.
     pub async fn open(server: &Server, number: u32, name: &str) -> Self {
-        let mut session = Self::silent(server).await;
+        Self::open_at(server.address, number, name).await
+    }
+
+    /// The same through a link.
+    pub async fn open_at(address: SocketAddr, number: u32, name: &str) -> Self {
+        let mut session = Self::silent_at(address).await;
         session
             .send(&[json!({"hello": {"client": key(number), "name": name}})])
             .await;
@@ -80,29 +106,110 @@ impl Session {
         self.find("ack").await
     }
 
-    /// The next frame, of any kind but ping.
+    /// The next line, of any kind but ping and presence, which come by themselves.
     pub async fn next(&mut self) -> Value {
         loop {
+            let line = self.next_of_all().await;
+            if line.get("presence").is_none() {
+                return line;
+            }
+        }
+    }
+
+    /// The next line, of any kind but ping.
+    pub async fn next_of_all(&mut self) -> Value {
+        loop {
             if let Some(line) = self.lines.pop_front() {
+                self.note_users(&line);
                 if line.get("ping").is_none() {
                     return line;
                 }
+                self.pings += 1;
+                if self.answers_pings {
+                    self.send(&[json!({"pong": {}})]).await;
+                }
                 continue;
             }
-            match within("a text frame", self.socket.next())
-                .await
-                .expect("the stream goes on")
-                .expect("a frame")
-            {
-                Message::Text(text) => {
-                    self.frames += 1;
-                    let lines = text
-                        .split('\n')
-                        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-                    self.lines.extend(lines);
-                }
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("expected a text, got {other:?}"),
+            self.read().await;
+        }
+    }
+
+    /// Waits for the next text.
+    async fn read(&mut self) {
+        match within("a text frame", self.socket.next())
+            .await
+            .expect("the stream goes on")
+            .expect("a frame")
+        {
+            Message::Text(text) => {
+                self.frames += 1;
+                let lines = text
+                    .split('\n')
+                    .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+                self.lines.extend(lines);
+            }
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("expected a text, got {other:?}"),
+        }
+    }
+
+    /// The next `presence`; other lines before it are dropped.
+    pub async fn find_presence(&mut self) -> Value {
+        loop {
+            if let Some(presence) = self.next_of_all().await.get_mut("presence") {
+                return presence.take();
+            }
+        }
+    }
+
+    /// The next `presence` that counts so many users.
+    pub async fn find_presence_of(&mut self, users: usize) -> Value {
+        loop {
+            let presence = self.find_presence().await;
+            if presence["users"] == users {
+                return presence;
+            }
+        }
+    }
+
+    /// Waits until exactly these users were told to be in a room. Other lines stay for later.
+    pub async fn users(&mut self, room: &str, names: &[&str]) {
+        let expected: BTreeSet<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut others = VecDeque::new();
+        while self.here.get(room) != Some(&expected) {
+            let line = within(&format!("{names:?} in {room}"), self.next_of_all()).await;
+            if line.get("presence").is_none() {
+                others.push_back(line);
+            }
+        }
+        others.append(&mut self.lines);
+        self.lines = others;
+    }
+
+    fn note_users(&mut self, line: &Value) {
+        let names = |list: &Value| -> Option<BTreeSet<String>> {
+            let names = list
+                .as_array()?
+                .iter()
+                .map(|member| member["user"].as_str().unwrap().to_owned());
+            Some(names.collect())
+        };
+        let (joined, presence) = (&line["joined"], &line["presence"]);
+        if let Some(room) = joined["room"].as_str() {
+            self.here.remove(room);
+            let list = names(&joined["members"]);
+            self.here.extend(list.map(|list| (room.to_owned(), list)));
+        }
+        if let Some(room) = presence["room"].as_str() {
+            self.tellings += 1;
+            if let Some(list) = names(&presence["members"]) {
+                self.here.insert(room.to_owned(), list);
+            } else if let (Some(joined), Some(left)) = (names(&presence["joined"]), names(&presence["left"])) {
+                let here = self.here.get_mut(room).expect("a difference to a list");
+                here.extend(joined);
+                here.retain(|name| !left.contains(name));
+            } else {
+                self.here.remove(room);
             }
         }
     }
@@ -149,8 +256,13 @@ impl Session {
     }
 }
 
+/// The id of the message with this number.
+pub fn id(seq: u64) -> String {
+    format!("{seq:016x}")
+}
+
 pub fn publish(room: &str, seq: u64, body: Value) -> Value {
-    json!({"publish": {"room": room, "seq": seq, "body": body}})
+    json!({"publish": {"room": room, "seq": seq, "id": id(seq), "body": body}})
 }
 
 /// The place after these messages.

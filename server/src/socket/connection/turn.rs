@@ -2,11 +2,14 @@
 
 use std::{sync::atomic::Ordering, task::Waker};
 
+use talkback_protocol::close;
+use tokio::time::Instant;
+
 use super::{
     super::{
         io::Flushed,
         outbox::FrameKind,
-        state::{Phase, SENDS_PER_TURN},
+        state::{Phase, State},
     },
     SEND_WAITS_AT, Shared,
 };
@@ -15,9 +18,12 @@ impl Shared {
     /// Begins a turn.
     pub(crate) fn begin_turn(&self, waker: &Waker) {
         let mut state = self.state.lock();
+        let options = self.options();
         state.in_turn = true;
-        state.sends_left = SENDS_PER_TURN;
-        state.io.begin_turn(waker);
+        state.turns += 1;
+        state.sends_left = options.turn_messages;
+        state.send_bytes_left = options.turn_bytes;
+        state.io.begin_turn(waker, options.turn_messages);
         if state.receiver.is_some() {
             state.pump();
             state.wake_receiver();
@@ -28,11 +34,11 @@ impl Shared {
     pub(crate) fn end_turn(&self, handler_done: bool) -> Turn {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let was_open = state.info.is_none();
         if handler_done {
             state.drop_inbound();
         }
         state.pump();
+        self.count_overhead(state);
         let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
         // The handler has taken everything and answered what it could: now it waits for something else.
         let nothing_left = state.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
@@ -50,11 +56,14 @@ impl Shared {
             state.io.shut_down();
             state.pump();
         }
-        if sends_waiting && state.io.outbox.bytes() < SEND_WAITS_AT / 2 {
+        // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
+        if sends_waiting && state.io.outbox.bytes() < SEND_WAITS_AT / 2 && (state.share_used || state.io.wrote) {
+            state.share_used = false;
+            state.io.wrote = false;
             self.room.notify_waiters();
         }
         state.wake_receiver();
-        if was_open && state.info.is_some() {
+        if state.info.is_some() && !state.announced {
             self.announce_close(state);
         }
         state.in_turn = false;
@@ -67,6 +76,20 @@ impl Shared {
             observed: state.observed,
             complete: state.complete && state.io.is_shut(),
             over: state.phase == Phase::Over,
+            stalled_since: state.io.stalled_since(),
+        }
+    }
+
+    /// Closes a client that sends more control frames, fragments and empty messages than anybody has use for.
+    fn count_overhead(&self, state: &mut State) {
+        let overhead = std::mem::take(&mut state.io.overhead);
+        if overhead == 0 || state.takes_any_rate || state.phase != Phase::Open {
+            return;
+        }
+        let rate = self.sockets.overhead_rate();
+        if state.overhead.take(&rate, overhead.into(), Instant::now()).is_some() {
+            state.close(close::TOO_MANY, "too many control frames, fragments or empty messages");
+            self.sockets.metrics().closed_too_many_frames.add_one();
         }
     }
 
@@ -78,10 +101,35 @@ impl Shared {
         }
     }
 
-    /// Whether the client showed any life since the last call. While reading is paused it has no chance to, and counts as heard.
-    pub(crate) fn heard(&self) -> bool {
+    /// What the client showed since the last call.
+    pub(crate) fn life(&self) -> Life {
         let mut state = self.state.lock();
-        std::mem::take(&mut state.io.heard) || state.paused
+        // What has come while this task had no turn counts.
+        state.pump();
+        let heard = std::mem::take(&mut state.io.heard);
+        let was_paused = state.was_paused;
+        state.was_paused = state.paused;
+        match (heard, was_paused) {
+            (true, _) => Life::Heard,
+            (false, true) => Life::NotRead,
+            (false, false) => Life::Silent,
+        }
+    }
+
+    /// Closes a client that took none of the bytes that wait for it since `stalled_since`.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.given_up = true;
+            state.io.outbox.discard_unstarted();
+            state.close(close::TOO_SLOW, "nothing was read for too long");
+            self.sockets.metrics().closed_stalled.add_one();
+            self.announce_close(&mut state);
+        }
+    }
+
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.state.lock().io.stalled_since()
     }
 
     pub(crate) fn ping(&self) {
@@ -93,8 +141,20 @@ impl Shared {
 
     /// Gives up on a client that does not finish the close handshake.
     pub(crate) fn force_over(&self) {
-        self.state.lock().lose();
+        let mut state = self.state.lock();
+        let stalled = state.io.stalled_since();
+        state.given_up |= stalled.is_some_and(|since| since.elapsed() >= self.options().close_timeout);
+        state.lose();
     }
+}
+
+/// What a client showed in some time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Heard,
+    Silent,
+    /// Nothing was heard, but this side did not read all the time.
+    NotRead,
 }
 
 /// The state at the end of a turn.
@@ -109,4 +169,6 @@ pub(crate) struct Turn {
     pub(crate) complete: bool,
     /// The connection itself is gone.
     pub(crate) over: bool,
+    /// Since when bytes wait of which the client took none.
+    pub(crate) stalled_since: Option<Instant>,
 }

@@ -1,0 +1,211 @@
+//! HTTP answers on their way: how many bytes of them there may be, and when to give up on a client that does not take them.
+//!
+//! An answer is made whole before the first byte of it leaves, so it costs memory until the client took it. [`AnswerStream`] sees what
+//! leaves; [`Account`] holds what has not left yet, for one connection; [`Answers`] is the sum over all connections.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::HttpBody,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Sleep,
+};
+
+/// An answer up to this size is never refused: the number of connections bounds how many there are.
+const SMALL: usize = 4 * 1024;
+/// A body that is read from a file while it is sent costs at most about this much.
+const STREAMED: usize = 64 * 1024;
+
+/// The bytes of all answers under way.
+pub(crate) struct Answers {
+    max: usize,
+    under_way: AtomicUsize,
+}
+
+impl Answers {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            under_way: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether there was room.
+    fn add(&self, bytes: usize) -> bool {
+        let add = |under_way: usize| {
+            let sum = under_way.saturating_add(bytes);
+            (bytes <= SMALL || sum <= self.max).then_some(sum)
+        };
+        self.under_way
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_ok()
+    }
+}
+
+/// The answers under way on one connection, which hyper makes one after the other. Dropping it gives back what was not written.
+pub(crate) struct Account {
+    answers: Arc<Answers>,
+    under_way: AtomicUsize,
+}
+
+impl Account {
+    pub(crate) fn new(answers: &Arc<Answers>) -> Arc<Self> {
+        Arc::new(Self {
+            answers: Arc::clone(answers),
+            under_way: AtomicUsize::new(0),
+        })
+    }
+
+    /// Counts an answer. In place of one for which there is no room, `None`.
+    pub(crate) fn admit(&self, response: Response) -> Option<Response> {
+        let bytes = cost(&response);
+        if !self.answers.add(bytes) {
+            return None;
+        }
+        self.under_way.fetch_add(bytes, Ordering::Relaxed);
+        Some(response)
+    }
+
+    /// Bytes left; heads are among them, which are not counted.
+    fn written(&self, bytes: usize) {
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        let bytes = bytes.min(under_way);
+        if bytes > 0 {
+            self.under_way.store(under_way - bytes, Ordering::Relaxed);
+            self.answers.under_way.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let left = *self.under_way.get_mut();
+        self.answers.under_way.fetch_sub(left, Ordering::Relaxed);
+    }
+}
+
+fn cost(response: &Response) -> usize {
+    let size = response.body().size_hint();
+    let length = response.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match (size.exact(), length) {
+        (Some(exact), _) => usize::try_from(exact).unwrap_or(usize::MAX),
+        (None, Some(length)) => length.min(STREAMED),
+        // Its end is unknown, so it cannot be told from what leaves when all of it has left.
+        (None, None) => 0,
+    }
+}
+
+/// The answer to a request when too many answers are under way.
+pub(crate) fn too_many() -> Response {
+    let mut response = (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many answers are under way: try again in a few seconds\n",
+    )
+        .into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A client's stream while it carries HTTP. A write fails when the client took nothing of what waits for it for too long, and then the
+/// system drops what it holds for the client too.
+pub(crate) struct AnswerStream {
+    stream: TcpStream,
+    timeout: Duration,
+    /// Runs while something waits to be written.
+    stalled: Option<Pin<Box<Sleep>>>,
+    account: Arc<Account>,
+}
+
+impl AnswerStream {
+    /// With a timeout of zero it waits for ever.
+    pub(crate) fn new(stream: TcpStream, timeout: Duration, account: Arc<Account>) -> Self {
+        Self {
+            stream,
+            timeout,
+            stalled: None,
+            account,
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
+    fn written(&mut self, result: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = result {
+            self.stalled = None;
+            if let Ok(bytes) = result {
+                self.account.written(bytes);
+            }
+            return Poll::Ready(result);
+        }
+        if self.timeout.is_zero() {
+            return Poll::Pending;
+        }
+        let timeout = self.timeout;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if stalled.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // Fails only on a connection that is gone.
+        let _ = self.stream.set_zero_linger();
+        let message = "the client took nothing of its answer for too long";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+}
+
+impl AsyncRead for AnswerStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for AnswerStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(result, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(result, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,120 @@
+//! What clients had left of their rates when their connections ended.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use talkback_protocol::{ClientKey, session::server::Allowance};
+use tokio::time::Instant;
+
+/// A bounded table: the client whose connection ended first gives way.
+pub(crate) struct Allowances {
+    age: Duration,
+    /// `None` if none are kept.
+    ended: Option<Mutex<LruCache<ClientKey, (Allowance, Instant)>>>,
+}
+
+impl Allowances {
+    pub(super) fn new(clients: usize, age: Duration) -> Self {
+        let ended = NonZeroUsize::new(clients).map(|clients| {
+            let mut ended = LruCache::unbounded();
+            // Grows as it is needed: a cache that is made with its bound takes the memory at once.
+            ended.resize(clients);
+            Mutex::new(ended)
+        });
+        Self { age, ended }
+    }
+
+    /// A connection of this client ended.
+    pub(crate) fn keep(&self, client: ClientKey, allowance: Allowance) {
+        self.keep_at(client, allowance, Instant::now());
+    }
+
+    fn keep_at(&self, client: ClientKey, allowance: Allowance, now: Instant) {
+        let Some(ended) = &self.ended else { return };
+        let mut ended = ended.lock();
+        ended.put(client, (allowance, now));
+        // Each call takes at most two away, so that what is too old goes as fast as new ones come.
+        for _ in 0..2 {
+            let is_old = |(_, (_, at)): &(&ClientKey, &(Allowance, Instant))| *at + self.age <= now;
+            if ended.peek_lru().is_none_or(|oldest| !is_old(&oldest)) {
+                break;
+            }
+            ended.pop_lru();
+        }
+    }
+
+    /// What this client had left when its last connection ended, and how long ago that was.
+    pub(crate) fn take(&self, client: &ClientKey) -> Option<(Allowance, Duration)> {
+        self.take_at(client, Instant::now())
+    }
+
+    fn take_at(&self, client: &ClientKey, now: Instant) -> Option<(Allowance, Duration)> {
+        let (allowance, at) = self.ended.as_ref()?.lock().pop(client)?;
+        let ago = now.saturating_duration_since(at);
+        (ago < self.age).then_some((allowance, ago))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use talkback_protocol::{
+        Moment, UserName,
+        session::server::{Identity, Input, ServerConfig, ServerSession},
+    };
+
+    use super::*;
+
+    fn client(number: u32) -> ClientKey {
+        ClientKey::from_random(u128::from(number).to_ne_bytes())
+    }
+
+    /// What a client has left that has only said hello.
+    fn allowance() -> Allowance {
+        let mut session = ServerSession::new(Arc::new(ServerConfig::default()), Duration::ZERO);
+        let user = UserName::parse("ann").unwrap();
+        for input in [
+            Input::Received {
+                text: r#"{"hello":{"client":"00000000000000000000000000000001"}}"#.to_owned(),
+            },
+            Input::Identified(Ok(Identity {
+                user,
+                expires: None,
+                allowance: None,
+            })),
+        ] {
+            let moment = Moment {
+                now: Duration::ZERO,
+                random: 0,
+            };
+            session.handle(moment, input);
+        }
+        session.allowance().unwrap().1
+    }
+
+    #[test]
+    fn the_last_allowances_are_kept_for_a_time_and_no_more_than_the_bound() {
+        let allowance = allowance();
+        let (age, start) = (Duration::from_secs(60), Instant::now());
+        let kept = Allowances::new(10, age);
+        (0..1000).for_each(|number| kept.keep_at(client(number), allowance, start));
+        assert_eq!(kept.ended.as_ref().unwrap().lock().len(), 10);
+        assert!(kept.take_at(&client(989), start).is_none());
+        let later = start + Duration::from_secs(7);
+        assert_eq!(
+            kept.take_at(&client(990), later),
+            Some((allowance, Duration::from_secs(7)))
+        );
+        assert!(kept.take_at(&client(990), later).is_none(), "it is taken once");
+        assert!(kept.take_at(&client(991), start + age).is_none());
+        for number in 2000..2008 {
+            kept.keep_at(client(number), allowance, start + age);
+        }
+        assert_eq!(kept.ended.as_ref().unwrap().lock().len(), 8, "old ones go");
+        let none = Allowances::new(0, age);
+        none.keep_at(client(1), allowance, start);
+        assert!(none.take_at(&client(1), start).is_none());
+    }
+}

@@ -1,0 +1,144 @@
+//! HTTP answers that are not taken: how many there may be, and for how long.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use support::{Server, assert_contains, read_head, wait_for, within};
+use talkback_server::{AppState, Config};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// More than the system's buffers hold of a client that does not read.
+const LARGE: usize = 16 * 1024 * 1024;
+const REQUEST: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A server with a `/large` page, and how often it was asked for.
+async fn server(config: Config) -> (Server, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let large = get(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async { vec![b'x'; LARGE] }
+    });
+    let routes = Router::<AppState>::new().route("/large", large);
+    (Server::with_routes(config, routes).await, asked)
+}
+
+/// Asks for the page, and takes nothing of it.
+async fn ask(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let config = Config {
+        write_timeout: Duration::from_millis(100),
+        answer_bytes: LARGE,
+        ..Config::default()
+    };
+    let (server, asked) = server(config).await;
+    let mut stalled = ask(&server).await;
+    wait_for("the request", || asked.load(Ordering::Relaxed) == 1).await;
+    // Its bytes are given back when it is given up.
+    within("room for another answer", async {
+        loop {
+            let mut stream = ask(&server).await;
+            if read_head(&mut stream).await.starts_with("HTTP/1.1 200") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let mut rest = Vec::new();
+    let end = within("the end", stalled.read_to_end(&mut rest)).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn answers_under_way_are_bounded_and_small_ones_pass() {
+    let config = Config {
+        answer_bytes: 2 * LARGE + 1000,
+        ..Config::default()
+    };
+    let (server, asked) = server(config).await;
+    let mut taking = vec![ask(&server).await, ask(&server).await];
+    wait_for("both requests", || asked.load(Ordering::Relaxed) == 2).await;
+    for _ in 0..3 {
+        let mut refused = ask(&server).await;
+        let head = read_head(&mut refused).await;
+        assert_contains(&head, "503 Service Unavailable");
+        assert_contains(&head, "retry-after: 1");
+    }
+    assert_eq!(server.app.sockets().metrics().answers_refused.get(), 3);
+    assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
+
+    // One is taken whole and one is left: both make room.
+    let mut stream = taking.pop().unwrap();
+    assert_contains(&read_head(&mut stream).await, "200 OK");
+    within("the answer", stream.read_exact(&mut vec![0; LARGE]))
+        .await
+        .unwrap();
+    drop(taking);
+    for _ in 0..2 {
+        within("room for an answer", async {
+            while !read_head(&mut ask(&server).await).await.contains("200 OK") {}
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn requests_in_a_row_on_one_connection_are_answered_one_after_the_other() {
+    const COUNT: usize = 5;
+    let (server, asked) = server(Config::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&REQUEST.repeat(COUNT)).await.unwrap();
+    wait_for("the first request", || asked.load(Ordering::Relaxed) == 1).await;
+    // Others are answered meanwhile.
+    for _ in 0..20 {
+        assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "the first answer is not taken yet");
+    for number in 1..=COUNT {
+        assert_contains(&read_head(&mut stream).await, "200 OK");
+        within("the answer", stream.read_exact(&mut vec![0; LARGE]))
+            .await
+            .unwrap();
+        assert!(asked.load(Ordering::Relaxed) <= number + 1);
+    }
+}
+
+/// An answer that is taken leaves nothing counted, whatever its kind.
+#[tokio::test]
+async fn answers_that_were_taken_do_not_add_up() {
+    let config = Config {
+        answer_bytes: 100_000,
+        ..Config::default()
+    };
+    let (server, _) = server(config).await;
+    let path = format!("/echo?message={}", "x".repeat(8000));
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..50 {
+        assert_contains(&server.get(&path, "").await, "200 OK");
+        for method in ["HEAD", "GET"] {
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            kept.write_all(request.as_bytes()).await.unwrap();
+            assert_contains(&read_head(&mut kept).await, "200 OK");
+        }
+        within("the answer", kept.read_exact(&mut [0; 8000])).await.unwrap();
+    }
+    assert_eq!(server.app.sockets().metrics().answers_refused.get(), 0);
+}

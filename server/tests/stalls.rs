@@ -1,0 +1,400 @@
+//! Clients that take nothing, or more than their share: what they may cost.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use support::{Server, frame, read_close, read_frame, send, text, wait_for, within};
+use talkback_server::{
+    AppState, Config,
+    socket::{Socket, SocketOptions, Sockets, Upgrade},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A server whose `/test` runs this handler.
+async fn server_with<H, F>(config: Config, handler: H) -> Server
+where
+    H: Fn(Socket, Sockets) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let route = get(
+        move |upgrade: Upgrade, axum::extract::State(sockets): axum::extract::State<Sockets>| async move {
+            upgrade.on_upgrade(move |socket| handler(socket, sockets))
+        },
+    );
+    Server::with_routes(config, Router::<AppState>::new().route("/test", route)).await
+}
+
+/// Waits until no socket of this server has had a turn for a while.
+async fn turns_to_stand_still(server: &Server) {
+    let mut last = (0, 0);
+    wait_for("the turns to stand still", || {
+        let turns = server.app.sockets().turns();
+        last = if turns == last.0 {
+            (turns, last.1 + 1)
+        } else {
+            (turns, 0)
+        };
+        last.1 > 50
+    })
+    .await;
+}
+
+/// Writes these bytes again and again until the server takes no more of them; returns how many it took.
+async fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    let mut quiet = 0;
+    within("the server to take no more", async {
+        while quiet < 50 {
+            match stream.try_write(&bytes[written % bytes.len()..]) {
+                Ok(more) => {
+                    written += more;
+                    quiet = 0;
+                }
+                Err(_) => quiet += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    written
+}
+
+fn no_pings() -> Config {
+    Config {
+        ping_interval: Duration::ZERO,
+        ..Config::default()
+    }
+}
+
+/// Sixteen of these messages are few bytes, so that the bytes in the queue do not tell whether one more fits.
+fn few_messages() -> Config {
+    Config {
+        queue_messages: 16,
+        ..no_pings()
+    }
+}
+
+#[tokio::test]
+async fn a_socket_whose_client_does_not_read_has_no_turns_however_it_is_full() {
+    for size in [1000, 60_000] {
+        let server = server_with(few_messages(), move |socket, _| async move {
+            let mut number = 0_usize;
+            while socket.send(format!("{number:<size$}")).await.is_ok() {
+                number += 1;
+            }
+        })
+        .await;
+        let mut stream = server.connect("/test").await;
+        wait_for("the socket", || server.app.sockets().count() == 1).await;
+        turns_to_stand_still(&server).await;
+        for number in 0..1000 {
+            assert_eq!(
+                text(&mut stream).await.trim_end(),
+                number.to_string(),
+                "nobody was woken"
+            );
+        }
+    }
+    let server = Server::with(few_messages()).await;
+    let mut stream = server.raw_socket("/echo").await;
+    write_until_blocked(&mut stream, &frame(0x82, &[7; 1000]).repeat(100)).await;
+    turns_to_stand_still(&server).await;
+    for _ in 0..100 {
+        assert_eq!(read_frame(&mut stream).await, (0x82, vec![7; 1000]));
+    }
+}
+
+#[tokio::test]
+async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turns_either() {
+    let server = server_with(few_messages(), |socket, _| async move {
+        let sender = socket.sender();
+        let other = tokio::spawn(async move { while sender.send("x".repeat(1000)).await.is_ok() {} });
+        other.await.unwrap();
+    })
+    .await;
+    let mut client = server.connect("/test").await;
+    wait_for("the socket", || server.app.sockets().count() == 1).await;
+    turns_to_stand_still(&server).await;
+    for _ in 0..1000 {
+        assert_eq!(text(&mut client).await.len(), 1000, "nobody was woken");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_queues_and_takes_a_bounded_amount_in_one_turn() {
+    const SIZE: usize = 60_000;
+    let most = Arc::new(AtomicUsize::new(0));
+    let most_seen = Arc::clone(&most);
+    let server = server_with(no_pings(), move |mut socket, sockets| {
+        let most = Arc::clone(&most);
+        async move {
+            let (mut turn, mut in_turn) = (0, 0);
+            let mut count = |amount| {
+                let now = sockets.turns();
+                in_turn = if now == turn { in_turn + amount } else { amount };
+                turn = now;
+                most.fetch_max(in_turn, Ordering::Relaxed);
+            };
+            if socket.recv().await.unwrap().as_text() == Some("send") {
+                for _ in 0..200 {
+                    socket.send(vec![0; SIZE]).await.unwrap();
+                    count(SIZE);
+                }
+            } else {
+                while socket.recv().await.is_some() {
+                    count(1);
+                }
+            }
+        }
+    })
+    .await;
+    let options = SocketOptions::default();
+
+    // On another thread, so that it reads while the server writes.
+    let mut stream = server.raw_socket("/test").await;
+    stream.write_all(&frame(0x81, b"send")).await.unwrap();
+    let mut reader = stream.into_std().unwrap();
+    reader.set_nonblocking(false).unwrap();
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; 1 << 20];
+        let mut total = 0;
+        while total < 200 * SIZE {
+            total += reader.read(&mut bytes).unwrap();
+        }
+    });
+    within("everything to be sent", reader).await.unwrap();
+    let bytes = most_seen.swap(0, Ordering::Relaxed);
+    assert!(bytes <= options.turn_bytes + SIZE, "{bytes} bytes in one turn");
+
+    wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
+    let mut stream = server.raw_socket("/test").await;
+    stream.write_all(&frame(0x81, b"x").repeat(20_000)).await.unwrap();
+    stream.write_all(&frame(0x88, b"")).await.unwrap();
+    assert_eq!(read_frame(&mut stream).await.0, 0x88);
+    let messages = most_seen.load(Ordering::Relaxed);
+    // A full queue may wait already when a turn begins.
+    let bound = usize::try_from(options.turn_messages).unwrap() + 128;
+    assert!((1..=bound).contains(&messages), "{messages} messages in one turn");
+}
+
+/// None of these reaches the handler, and each costs more to take than a byte of a message.
+#[tokio::test]
+async fn control_frames_fragments_and_empty_messages_are_bounded_in_each_turn() {
+    const COUNT: usize = 5000;
+    let many = |first| frame(first, b"").repeat(COUNT);
+    for (what, bytes, answers) in [
+        ("pings", many(0x89), COUNT),
+        ("pongs", [many(0x8a), frame(0x81, b"x")].concat(), 1),
+        (
+            "fragments",
+            [frame(0x01, b""), many(0x00), frame(0x80, b"x")].concat(),
+            1,
+        ),
+        ("empty messages", many(0x81), COUNT),
+    ] {
+        let server = Server::with(no_pings()).await;
+        let mut stream = server.raw_socket("/echo").await;
+        stream.write_all(&bytes).await.unwrap();
+        for _ in 0..answers {
+            assert!(matches!(read_frame(&mut stream).await.0, 0x81 | 0x8a), "{what}");
+        }
+        let per_turn = u64::from(SocketOptions::default().turn_messages);
+        let turns = server.app.sockets().turns();
+        assert!(turns >= COUNT as u64 / per_turn, "{COUNT} {what} in {turns} turns");
+    }
+}
+
+#[tokio::test]
+async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo() {
+    let config = Config {
+        max_overhead_rate: 100,
+        close_timeout: Duration::from_millis(50),
+        ..no_pings()
+    };
+    let server = Server::with(config).await;
+    let many = |first| frame(first, b"").repeat(5000);
+    for path in ["/chat/lobby", "/once"] {
+        for bytes in [many(0x89), many(0x8a), [frame(0x01, b""), many(0x00)].concat()] {
+            let mut stream = server.raw_socket(path).await;
+            // Twice the rate may come at once.
+            stream.write_all(&frame(0x8a, b"").repeat(150)).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            assert_eq!(read_close(&mut stream).await.0, 4429, "{path}");
+        }
+    }
+    assert_eq!(server.app.sockets().metrics().closed_too_many_frames.get(), 6);
+
+    let mut stream = server.raw_socket("/echo").await;
+    stream.write_all(&many(0x8a)).await.unwrap();
+    stream.write_all(&frame(0x81, b"still here")).await.unwrap();
+    assert_eq!(read_frame(&mut stream).await, (0x81, b"still here".to_vec()));
+
+    let mut honest = server.raw_socket("/chat/lobby").await;
+    honest.write_all(&frame(0x8a, b"").repeat(150)).await.unwrap();
+    honest.write_all(&frame(0x81, b"hello")).await.unwrap();
+    assert_eq!(read_frame(&mut honest).await, (0x81, b"[user] hello".to_vec()));
+}
+
+/// Such a client is alive for TCP: its system acknowledges that there is no room.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
+    let config = Config {
+        close_timeout: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let [pings, soon, late] = [60, 100, 10_000].map(Duration::from_millis);
+    for (path, pings, write_timeout, expected) in [
+        ("/echo", Duration::ZERO, soon, (5, 0)),
+        ("/echo", pings, soon, (5, 0)),
+        ("/test", Duration::ZERO, soon, (5, 0)),
+        // This one has all the time to answer, and does not.
+        ("/test", pings, late, (0, 5)),
+    ] {
+        let config = Config {
+            write_timeout,
+            ping_interval: pings,
+            ping_timeout: Duration::from_millis(30),
+            ..config.clone()
+        };
+        let server = server_with(config, |socket, _| async move {
+            while socket.send(vec![0; 60_000]).await.is_ok() {}
+        })
+        .await;
+        let mut streams = Vec::new();
+        for _ in 0..5 {
+            let stream = server.raw_socket(path).await;
+            // The server is in this thread, so it cannot give up before it is given time. Nothing is sent to `/test`: closing a connection
+            // with unread input resets it anyway.
+            while path == "/echo" && stream.try_write(&frame(0x82, &[0; 60_000])).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            streams.push(stream);
+        }
+        wait_for("the sockets to be gone", || server.app.sockets().count() == 0).await;
+        let metrics = server.app.sockets().metrics();
+        assert_eq!(
+            (metrics.closed_stalled.get(), metrics.closed_heartbeat_lost.get()),
+            expected,
+            "{path}, pings: {pings:?}"
+        );
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            connections_of(server.address),
+            0,
+            "the system still offers what nobody takes"
+        );
+        drop(streams);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_reads_is_not_given_up() {
+    let config = Config {
+        write_timeout: Duration::from_secs(2),
+        ..no_pings()
+    };
+    let server = server_with(config, |socket, _| async move {
+        while socket.send(vec![0; 10_000]).await.is_ok() {}
+    })
+    .await;
+    let mut stream = server.raw_socket("/test").await;
+    let mut bytes = vec![0; 400_000];
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        within("more bytes", stream.read_exact(&mut bytes)).await.unwrap();
+    }
+    assert_eq!(server.app.sockets().metrics().closed_stalled.get(), 0);
+    assert_eq!(server.app.sockets().count(), 1);
+}
+
+/// How many connections the system has with this address of a server, also such as the server has closed.
+#[cfg(target_os = "linux")]
+fn connections_of(server: std::net::SocketAddr) -> usize {
+    const LISTENS: &str = "0A";
+    let port = format!(":{:04X}", server.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTENS).count()
+}
+
+fn quick_heartbeat() -> Config {
+    Config {
+        ping_interval: Duration::from_millis(60),
+        ping_timeout: Duration::from_millis(30),
+        ..Config::default()
+    }
+}
+
+/// The pongs of this client wait behind what the handler does not take.
+#[tokio::test]
+async fn silence_is_not_counted_while_the_handler_takes_nothing() {
+    let goes = Arc::new(AtomicBool::new(false));
+    let go = Arc::clone(&goes);
+    let server = server_with(quick_heartbeat(), move |mut socket, _| {
+        let goes = Arc::clone(&goes);
+        async move {
+            wait_for("the word", || goes.load(Ordering::Relaxed)).await;
+            while let Some(message) = socket.recv().await {
+                if message.as_text() == Some("last") {
+                    socket.send("done").await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+    let mut stream = server.raw_socket("/test").await;
+    let message = frame(0x82, &[0; 60_000]);
+    let written = write_until_blocked(&mut stream, &message).await;
+    let rest = &message[written % message.len()..];
+    // Five times as long as a silent client is borne.
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    assert_eq!(server.app.sockets().count(), 1);
+    assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 0);
+    go.store(true, Ordering::Relaxed);
+    let rest = if written % message.len() == 0 { &[][..] } else { rest };
+    within("the rest", stream.write_all(rest)).await.unwrap();
+    stream.write_all(&frame(0x81, b"last")).await.unwrap();
+    loop {
+        match read_frame(&mut stream).await {
+            (0x89, _) => stream.write_all(&frame(0x8a, b"")).await.unwrap(),
+            answer => break assert_eq!(answer, (0x81, b"done".to_vec())),
+        }
+    }
+}
+
+/// As when the machine has other things to do, or was suspended.
+#[tokio::test]
+async fn an_answer_that_came_while_the_server_stood_still_counts() {
+    let server = Server::with(quick_heartbeat()).await;
+    let stream = server.raw_socket("/echo").await;
+    let mut stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    for _ in 0..3 {
+        let mut reading = stream.try_clone().unwrap();
+        let ping = tokio::task::spawn_blocking(move || {
+            let mut ping = [0; 2];
+            reading.read_exact(&mut ping).unwrap();
+            ping
+        });
+        assert_eq!(within("a ping", ping).await.unwrap(), [0x89, 0]);
+        // The server is in this thread. It stands still for longer than it waits for an answer, which comes meanwhile.
+        stream.write_all(&frame(0x8a, b"")).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let mut client = server.connect("/echo").await;
+    send(&mut client, "alive?").await;
+    assert_eq!(text(&mut client).await, "alive?");
+    assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 0);
+}
