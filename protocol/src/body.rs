@@ -10,6 +10,24 @@ use serde_json::value::RawValue;
 #[error("the body is not JSON: {0}")]
 pub struct BodyError(String);
 
+/// Why a body is refused that is JSON: many parsers, also common ones, fail on it or read it wrong, and with it on whatever stands
+/// around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyLimit {
+    /// Arrays and objects inside each other.
+    #[error("arrays and objects in the body are nested deeper than {max}")]
+    TooDeep {
+        /// The deepest allowed.
+        max: usize,
+    },
+    /// A number of too many characters.
+    #[error("the body has a number of more than {max} characters: write it as a string")]
+    LongNumber {
+        /// The longest allowed.
+        max: usize,
+    },
+}
+
 /// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the order of
 /// their fields, because nobody on the way understands or rebuilds it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -50,6 +68,52 @@ impl Body {
         self.0.get()
     }
 
+    /// The longest number that [`check`](Self::check) allows, in characters. A 64-bit number has at most 24 with its sign, point and
+    /// exponent; some parsers refuse numbers of more than 4,300 digits, and their time grows with the square.
+    pub const MAX_NUMBER: usize = 128;
+
+    /// Checks that every parser can read it: arrays and objects nested at most `max_depth` deep (`[]` is 1 deep, `1` is 0 deep), and
+    /// numbers of at most [`MAX_NUMBER`](Self::MAX_NUMBER) characters.
+    ///
+    /// # Errors
+    /// [`BodyLimit`], naming the first limit that it breaks.
+    pub fn check(&self, max_depth: usize) -> Result<(), BodyLimit> {
+        let (mut depth, mut number) = (0, 0);
+        let (mut in_string, mut escaped) = (false, false);
+        for byte in self.json().bytes() {
+            if in_string {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            if matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') {
+                number += 1;
+                if number > Self::MAX_NUMBER {
+                    let max = Self::MAX_NUMBER;
+                    return Err(BodyLimit::LongNumber { max });
+                }
+                continue;
+            }
+            number = 0;
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => {
+                    depth += 1;
+                    if depth > max_depth {
+                        return Err(BodyLimit::TooDeep { max: max_depth });
+                    }
+                }
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Reads it as a type of the application.
     ///
     /// # Errors
@@ -88,6 +152,41 @@ mod tests {
         for wrong in ["", "{", "1 2", "{\"a\":\"x\ny\"}x"] {
             assert!(Body::from_json(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn depth_and_length_of_numbers_are_bounded_and_texts_do_not_count() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let check = |json: &str| Body::from_json(json).unwrap().check(64);
+        assert_eq!(check(&nested(64)), Ok(()));
+        assert_eq!(check(&nested(65)), Err(BodyLimit::TooDeep { max: 64 }));
+        assert_eq!(check(&nested(16_000)), Err(BodyLimit::TooDeep { max: 64 }));
+        assert_eq!(
+            check(&format!("{{\"a\":{}}}", nested(64))),
+            Err(BodyLimit::TooDeep { max: 64 })
+        );
+        assert_eq!(
+            check(&format!("[{}]", vec!["[]"; 1000].join(","))),
+            Ok(()),
+            "many beside each other"
+        );
+        let number = "1".repeat(Body::MAX_NUMBER);
+        assert_eq!(check(&number), Ok(()));
+        assert_eq!(check(&format!("[{number},{number}]")), Ok(()));
+        for long in [
+            format!("{number}1"),
+            format!("{{\"a\":-{number}}}"),
+            format!("0.{number}e9"),
+        ] {
+            assert_eq!(check(&long), Err(BodyLimit::LongNumber { max: 128 }), "{long}");
+        }
+        let text = format!(r#""{}\\\"{}{}""#, "[".repeat(100), "1".repeat(200), r"\\");
+        assert_eq!(check(&text), Ok(()), "{text}");
+        assert_eq!(
+            Body::from_json("[1]").unwrap().check(0),
+            Err(BodyLimit::TooDeep { max: 0 })
+        );
+        assert_eq!(Body::from_json("null").unwrap().check(0), Ok(()));
     }
 
     #[test]

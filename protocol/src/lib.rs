@@ -24,7 +24,7 @@ pub mod session;
 
 #[cfg(feature = "session")]
 pub use {
-    body::{Body, BodyError},
+    body::{Body, BodyError, BodyLimit},
     id::{ClientKey, Epoch, KeyError, NameError, NumberError, Offset, RoomName, SenderId, Seq, TokenError, UserName},
     message::{ClientFrame, Cursor, ServerFrame},
     session::Moment,

@@ -10,12 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use talkback_protocol::{NameError, RoomName, UserName, close};
+use talkback_protocol::{RoomName, UserName, close};
 
 use super::assets::{self, Assets};
 use crate::{
     engine::Outcome,
     hub::Hub,
+    names,
     socket::{Message, Upgrade},
 };
 
@@ -41,16 +42,19 @@ pub(crate) async fn chat(
         Ok(room) => room,
         Err(error) => return refused(&error),
     };
+    if let Err(problem) = names::room(&room) {
+        return refused(&problem);
+    }
     let Some(upgrade) = upgrade else {
         return assets::respond_with_page(&assets, &headers);
     };
-    match UserName::parse(&query.name) {
+    match names::user(&query.name) {
         Ok(name) => socket(upgrade, hub, room, name),
         Err(error) => refused(&error),
     }
 }
 
-fn refused(error: &NameError) -> Response {
+fn refused(error: &impl std::error::Error) -> Response {
     (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }
 

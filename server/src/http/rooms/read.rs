@@ -1,16 +1,15 @@
 //! `GET /rooms/{room}/messages`: what was said, and waiting for what will be.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
 };
 use serde::{Deserialize, Serialize};
 use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
 
-use super::{Problem, Room, RoomsOptions, fresh, wait::Bell};
+use super::{Answers, Problem, Room, RoomsOptions, Waiting, fresh};
 use crate::{
     engine::{Engine, Limit, Page, Range},
     hub::Hub,
@@ -19,8 +18,6 @@ use crate::{
 
 /// Messages of one answer when the request does not say.
 const DEFAULT_LIMIT: usize = 50;
-/// Bodies of one answer have at most this many bytes; `more` says that there are more.
-const MAX_BYTES: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 pub(crate) struct MessagesQuery {
@@ -53,6 +50,8 @@ pub(crate) async fn messages(
     State(hub): State<Hub>,
     State(sockets): State<Sockets>,
     State(options): State<Arc<RoomsOptions>>,
+    State(waiting): State<Waiting>,
+    State(answers): State<Answers>,
 ) -> Result<Response, Problem> {
     let Room(room) = room;
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
@@ -68,7 +67,7 @@ pub(crate) async fn messages(
     let since = query.since.as_deref().map(Since::parse).transpose()?;
     let limit = Limit {
         messages,
-        bytes: MAX_BYTES,
+        bytes: options.max_answer,
     };
 
     let engine = hub.engine();
@@ -77,25 +76,25 @@ pub(crate) async fn messages(
         .as_ref()
         .filter(|_| query.wait > 0 && recovered && page.messages.is_empty())
     {
-        let bell = Arc::new(Bell::default());
-        // Watched first and read again after that, so that nothing falls between.
-        let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
+        // Waits first and reads again after that, so that nothing falls between.
+        let waiter = waiting.enter(&room);
+        let mut rung = pin!(waiter.bell.notified());
+        rung.as_mut().enable();
         (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         if recovered && page.messages.is_empty() {
             tokio::select! {
-                () = bell.rung() => {}
+                () = rung => {}
                 () = sockets.until_draining() => {}
                 () = tokio::time::sleep(Duration::from_secs(query.wait)) => {}
             }
             (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         }
-        drop(watch);
     }
     let last = page.messages.last().map(|last| last.offset);
     let last = last
         .or_else(|| since.filter(|_| recovered).map(|since| since.offset))
         .unwrap_or(page.head);
-    Ok(fresh(Json(Messages {
+    let messages = Messages {
         room: &room,
         epoch: &page.epoch,
         head: page.head,
@@ -103,7 +102,8 @@ pub(crate) async fn messages(
         recovered,
         more: last < page.head,
         messages: page.messages.iter().map(|message| &**message).collect(),
-    })))
+    };
+    Ok(fresh(answers.json(&messages, sockets.metrics())?))
 }
 
 /// The messages after a cursor, or the newest, and whether none is missing before them.

@@ -1,0 +1,324 @@
+//! Which names users and rooms may have on this server.
+//!
+//! The wire types [`UserName`] and [`RoomName`] check only what a client needs to live with any server: length and control characters.
+//! The rule itself is here alone, so that a client never chokes on a name that a newer server allows.
+//!
+//! - [`user`] is for the name with which somebody comes: the `name` of `hello`, of plain chat and of a publisher over HTTP.
+//! - [`room`] is for each room that a client names.
+
+use std::borrow::Cow;
+
+use precis_core::{DerivedPropertyValue, Error as PrecisError, FreeformClass, StringClass};
+use precis_profiles::{Nickname, precis_core::profile::PrecisFastInvocation};
+use talkback_protocol::{RoomName, UserName};
+use unicode_normalization::{char::is_combining_mark, is_nfc};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// The name of the server itself: it stands in messages that were published over HTTP without a name.
+pub(crate) const SERVER: &str = "server";
+
+/// Stands for what is taken as it is while the rest of a name goes through the profile. The profile allows it and never changes it.
+const KEPT: char = '\u{25a0}';
+
+/// Why somebody may not have this name; the text states the rule and can be shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    /// Nothing is left that a reader could see.
+    #[error("the name has nothing to see: give it at least one letter, digit or symbol")]
+    Invisible,
+    /// More code points than the wire carries, after the name got its one spelling.
+    #[error("the name has {length} characters: at most {max} are allowed")]
+    TooLong {
+        /// The length found, in code points.
+        length: usize,
+        /// The longest allowed name, in code points.
+        max: usize,
+    },
+    /// A character that no name may have.
+    #[error(
+        "the name has the character {0:?}: brackets, control characters and invisible characters outside emoji are not allowed"
+    )]
+    Character(char),
+    /// The server speaks under this name.
+    #[error("the name `server` is the server's own: take another")]
+    Reserved,
+}
+
+/// Why this cannot be the name of a room for a client; the text states the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomProblem {
+    /// A character outside the set. On the wire: `bad_room`.
+    #[error("the room name has the character {0:?}: use letters, digits, combining marks and - _ . ~")]
+    Character(char),
+    /// Every URL parser removes a path segment of dots alone, so such a room could not be reached. On the wire: `bad_room`.
+    #[error("a room may not be named . or ..")]
+    Dots,
+    /// The same text has another form with fewer code points. On the wire: `bad_room`.
+    #[error("the room name is not in Unicode's normalization form C: normalize it before you send it")]
+    NotNormalized,
+    /// The name begins with `~`. On the wire: `forbidden`.
+    #[error("rooms whose names begin with ~ are the server's own")]
+    Reserved,
+}
+
+/// The name that somebody who asks for `name` gets, or why not.
+///
+/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name goes away and
+/// becomes one space inside, compatible forms such as full width letters become the usual ones, and control, unassigned and invisible
+/// characters are refused. Three differences:
+/// - emoji are allowed, with the joiners, variation selectors and tags inside them, in the fully qualified form;
+/// - letters, digits and marks that are newer than the profile's tables are allowed as they are;
+/// - `[` and `]` are refused, because plain chat writes `[name] text`, and so is `server` in any case.
+///
+/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is what `welcome.user` tells.
+/// The result, put in again, is itself.
+///
+/// # Errors
+/// [`NameProblem`]. A session is closed with 4403 and its text as the reason; HTTP answers with 400.
+pub fn user(name: &str) -> Result<UserName, NameProblem> {
+    let (text, kept) = set_aside(name);
+    let text = Nickname::enforce(text).map_err(|error| match error {
+        PrecisError::BadCodepoint(info) => {
+            NameProblem::Character(char::from_u32(info.cp).unwrap_or(char::REPLACEMENT_CHARACTER))
+        }
+        // It is empty, or does not become stable.
+        PrecisError::Invalid | PrecisError::Unexpected(_) => NameProblem::Invisible,
+    })?;
+    let name = put_back(&text, &kept);
+    if let Some(bracket) = name.chars().find(|c| matches!(c, '[' | ']')) {
+        return Err(NameProblem::Character(bracket));
+    }
+    if name
+        .chars()
+        .all(|c| c.is_whitespace() || is_combining_mark(c) || is_blank(c))
+    {
+        return Err(NameProblem::Invisible);
+    }
+    let length = name.chars().count();
+    if length > UserName::MAX_CHARS {
+        let max = UserName::MAX_CHARS;
+        return Err(NameProblem::TooLong { length, max });
+    }
+    if name.to_lowercase() == SERVER {
+        return Err(NameProblem::Reserved);
+    }
+    UserName::parse(&name).map_err(|_| NameProblem::Invisible)
+}
+
+/// Whether a client may use this room.
+///
+/// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not `.` or `..`, and
+/// not beginning with `~`. A name that breaks it is refused and never changed.
+///
+/// # Errors
+/// [`RoomProblem`]: a session answers the line with `error` or `nack` and goes on; HTTP answers with 400, or 403 for
+/// [`RoomProblem::Reserved`].
+pub fn room(room: &RoomName) -> Result<(), RoomProblem> {
+    check_room(room)
+}
+
+fn check_room(room: &str) -> Result<(), RoomProblem> {
+    if room.starts_with('~') {
+        return Err(RoomProblem::Reserved);
+    }
+    let allowed = |c: char| {
+        (c.is_alphanumeric() || is_combining_mark(c) || matches!(c, '-' | '_' | '.' | '~'))
+            && !is_blank(c)
+            && !is_ignorable(c)
+    };
+    if let Some(found) = room.chars().find(|&c| !allowed(c)) {
+        return Err(RoomProblem::Character(found));
+    }
+    if matches!(room, "." | "..") {
+        return Err(RoomProblem::Dots);
+    }
+    if !is_nfc(room) {
+        return Err(RoomProblem::NotNormalized);
+    }
+    Ok(())
+}
+
+/// Replaces what is taken as it is by [`KEPT`], and returns the parts in their order.
+fn set_aside(name: &str) -> (String, Vec<Cow<'_, str>>) {
+    let mut text = String::with_capacity(name.len());
+    let mut kept = Vec::new();
+    for cluster in name.graphemes(true) {
+        if let Some(emoji) = emojis::get(cluster) {
+            text.push(KEPT);
+            kept.push(emoji.as_str().into());
+            continue;
+        }
+        for (at, c) in cluster.char_indices() {
+            if c == KEPT || is_newer(c) {
+                text.push(KEPT);
+                kept.push(cluster[at..at + c.len_utf8()].into());
+            } else {
+                text.push(c);
+            }
+        }
+    }
+    (text, kept)
+}
+
+fn put_back(text: &str, kept: &[Cow<'_, str>]) -> String {
+    let mut kept = kept.iter();
+    let mut name = String::with_capacity(text.len());
+    for c in text.chars() {
+        match (c == KEPT).then(|| kept.next()).flatten() {
+            Some(part) => name.push_str(part),
+            None => name.push(c),
+        }
+    }
+    name
+}
+
+/// A letter, digit or mark that the profile's tables, of Unicode 6.3, do not know.
+fn is_newer(c: char) -> bool {
+    (c.is_alphanumeric() || is_combining_mark(c))
+        && !is_ignorable(c)
+        && FreeformClass::default().get_value_from_char(c) == DerivedPropertyValue::Unassigned
+}
+
+/// A symbol or letter without ink.
+fn is_blank(c: char) -> bool {
+    matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
+}
+
+/// Marks that change nothing that a reader sees: those with the property Default_Ignorable_Code_Point.
+fn is_ignorable(c: char) -> bool {
+    matches!(c, '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Result<String, NameProblem> {
+        user(name).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn a_name_gets_one_spelling_and_keeps_its_case() {
+        for (asked, given) in [
+            ("Ann", "Ann"),
+            ("ann", "ann"),
+            ("  李 \u{3000} 雷 ", "李 雷"),
+            ("Ａｎｎ", "Ann"),
+            ("e\u{301}", "é"),
+            ("ﾊﾝｶｸ", "ハンカク"),
+            ("علی\u{200c}رضا", "علی\u{200c}رضا"),
+            // Newer than Unicode 6.3: Adlam.
+            ("\u{1e900}\u{1e922}", "\u{1e900}\u{1e922}"),
+            ("■", "■"),
+        ] {
+            assert_eq!(named(asked).as_deref(), Ok(given), "{asked:?}");
+            assert_eq!(
+                named(given).as_deref(),
+                Ok(given),
+                "the result of {asked:?}, put in again"
+            );
+        }
+    }
+
+    #[test]
+    fn emoji_are_allowed_with_all_that_holds_them_together() {
+        for (asked, given) in [
+            ("Zoë 🤖", "Zoë 🤖"),
+            ("👩\u{200d}👩\u{200d}👧\u{200d}👦", "👩\u{200d}👩\u{200d}👧\u{200d}👦"),
+            ("👍🏽", "👍🏽"),
+            ("🇨🇳 李", "🇨🇳 李"),
+            (
+                "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+                "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            ),
+            ("1\u{fe0f}\u{20e3}", "1\u{fe0f}\u{20e3}"),
+            // With and without the variation selector it looks the same and is the same.
+            ("\u{263a}", "\u{263a}\u{fe0f}"),
+            ("\u{263a}\u{fe0f}", "\u{263a}\u{fe0f}"),
+        ] {
+            assert_eq!(named(asked).as_deref(), Ok(given), "{asked:?}");
+            assert_eq!(
+                named(given).as_deref(),
+                Ok(given),
+                "the result of {asked:?}, put in again"
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_nobody_sees_or_that_forge_others_are_refused() {
+        for name in [
+            "",
+            " \t ",
+            "\u{3000}",
+            "\u{61c}",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{2028}",
+            "\u{2800}",
+            "\u{115f}",
+            "\u{fe0f}",
+            "\u{200d}",
+            "a\u{200b}b",
+            "a\u{202e}b",
+            "a\u{200d}b",
+            "a\nb",
+            "a\u{e0061}",
+            "\u{301}",
+            "a] hi [b",
+            "［server］",
+            "\u{fffe}",
+            "a\u{fe0f}",
+        ] {
+            assert!(named(name).is_err(), "{name:?} became {:?}", named(name));
+        }
+        for name in ["server", "SERVER", "Ｓｅｒｖｅｒ", " server "] {
+            assert_eq!(named(name), Err(NameProblem::Reserved), "{name:?}");
+        }
+        assert_eq!(named("servers").as_deref(), Ok("servers"));
+        assert_eq!(named("a] hi [b"), Err(NameProblem::Character(']')));
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_result() {
+        assert!(named(&"x".repeat(32)).is_ok());
+        assert_eq!(
+            named(&"x".repeat(33)),
+            Err(NameProblem::TooLong { length: 33, max: 32 })
+        );
+        // One code point that becomes 18.
+        assert!(matches!(named("\u{fdfa}\u{fdfa}"), Err(NameProblem::TooLong { .. })));
+    }
+
+    #[test]
+    fn rooms_of_any_script_pass_and_others_are_refused_with_the_rule() {
+        for name in [
+            "lobby",
+            "大厅",
+            "a-b_c.d~e",
+            "Straße",
+            "हिन्दी",
+            "ภาษาไทย",
+            "g\u{323}x",
+            "...",
+        ] {
+            assert_eq!(check_room(name), Ok(()), "{name:?}");
+        }
+        for (name, problem) in [
+            ("a/b", RoomProblem::Character('/')),
+            ("a b", RoomProblem::Character(' ')),
+            ("a\u{200d}b", RoomProblem::Character('\u{200d}')),
+            ("a\u{fe0f}", RoomProblem::Character('\u{fe0f}')),
+            ("\u{3164}", RoomProblem::Character('\u{3164}')),
+            (".", RoomProblem::Dots),
+            ("..", RoomProblem::Dots),
+            ("e\u{301}", RoomProblem::NotNormalized),
+            ("~", RoomProblem::Reserved),
+            ("~presence", RoomProblem::Reserved),
+        ] {
+            assert_eq!(check_room(name), Err(problem), "{name:?}");
+        }
+    }
+}
