@@ -13,7 +13,7 @@ use futures_util::{
 use talkback_protocol::{
     Cursor, Epoch, Moment, RoomName, Seq, UserName, close,
     codec::MessageLine,
-    message::Member,
+    message::{Member, code},
     session::server::{
         Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
     },
@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
     hub::{CatchUpError, Hub, JoinError, SessionMember},
+    limits::NewRooms,
     socket::{Message, Sender, Socket},
 };
 
@@ -32,8 +33,8 @@ const MAX_BURST: usize = 64;
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// Runs a session to its end.
-pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>) {
-    let mut connection = Connection::new(socket.sender(), hub, config);
+pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) {
+    let mut connection = Connection::new(socket.sender(), hub, config, new_rooms);
     let mut alarm = Alarm::new();
     loop {
         alarm.set(connection.next_timeout());
@@ -77,6 +78,8 @@ struct Connection {
     started: Instant,
     socket: Sender,
     hub: Hub,
+    /// What its address may still begin.
+    new_rooms: NewRooms,
     user: Option<UserName>,
     rooms: Vec<Joined>,
     /// What the engine has not answered yet. The session bounds how many there are.
@@ -91,7 +94,7 @@ struct Joined {
 }
 
 impl Connection {
-    fn new(socket: Sender, hub: Hub, config: Arc<ServerConfig>) -> Self {
+    fn new(socket: Sender, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) -> Self {
         socket.shared().sockets().metrics().sessions_opened.add_one();
         let started = Instant::now();
         Self {
@@ -99,6 +102,7 @@ impl Connection {
             started,
             socket,
             hub,
+            new_rooms,
             user: None,
             rooms: Vec::new(),
             answers: FuturesOrdered::new(),
@@ -233,9 +237,23 @@ impl Connection {
         Err(Over)
     }
 
+    fn may_begin(&self, room: &RoomName) -> Result<(), Refusal> {
+        if self.rooms.iter().any(|joined| joined.room == *room) {
+            return Ok(());
+        }
+        self.hub.may_begin(room, &self.new_rooms).map_err(|after| Refusal {
+            code: code::BUSY.into(),
+            message: "your address has begun too many rooms: try again later".into(),
+            retry_after: Some(after),
+        })
+    }
+
     fn append(&mut self, append: Append) -> Option<Input> {
         let room = append.room.clone();
         let seq = append.id.seq()?;
+        if let Err(refusal) = self.may_begin(&room) {
+            return Some(appended(room, seq, Outcome::Refused(refusal)));
+        }
         match self.hub.engine().append(append) {
             Answer::Later(outcome) => {
                 self.answers
@@ -254,6 +272,7 @@ impl Connection {
         since: Option<Cursor>,
         history: u32,
     ) -> Result<Subscription, Refusal> {
+        self.may_begin(&room)?;
         let user = self.user.clone().unwrap_or_else(default_user);
         let member = self
             .hub

@@ -58,7 +58,8 @@ impl ConnectionLimit {
     /// ([`admit_client`](Self::admit_client)).
     pub(crate) fn admit(self: &Arc<Self>, address: Option<Address>) -> Result<Admission, Refused> {
         // The address first: one that comes too fast must not use up what the others have together.
-        let admitted = address.map(|address| self.admit_client(address)).transpose()?;
+        let others = self.open.load(Ordering::Relaxed);
+        let admitted = address.map(|address| self.admit_address(address, others)).transpose()?;
         let (place, wait) = admitted.unzip();
         let open = |open| (open < self.max).then_some(open + 1);
         if self
@@ -83,9 +84,13 @@ impl ConnectionLimit {
         })
     }
 
-    /// The address's own part of the admission: its place among its connections, and how long this one waits.
+    /// The same for a client behind a proxy, whose connection has its place already: the client's own place, and how long it waits.
     pub(crate) fn admit_client(&self, address: Address) -> Result<(AddressPlace, Duration), Refused> {
-        let crowded = self.open.load(Ordering::Relaxed) >= self.max.div_ceil(2);
+        self.admit_address(address, self.open.load(Ordering::Relaxed).saturating_sub(1))
+    }
+
+    fn admit_address(&self, address: Address, others: usize) -> Result<(AddressPlace, Duration), Refused> {
+        let crowded = others >= self.max.div_ceil(2);
         let place = self.addresses.enter(address, crowded).ok_or(Refused::Address)?;
         let wait = self.addresses.attempt(address).ok_or(Refused::Address)?;
         Ok((place, wait))
@@ -190,7 +195,8 @@ struct Buckets {
 impl AddressLimits {
     pub(crate) fn new(options: AddressOptions) -> Arc<Self> {
         Arc::new(Self {
-            buckets: Mutex::new(LruCache::new(options.remembered)),
+            // Bounded in `with`: a bound given here would take the memory of a full table at once.
+            buckets: Mutex::new(LruCache::unbounded()),
             options,
             open: Mutex::default(),
         })
@@ -228,8 +234,11 @@ impl AddressLimits {
     fn with<T>(&self, address: Address, act: impl FnOnce(&mut Buckets, Instant) -> T) -> T {
         let now = Instant::now();
         let options = &self.options;
-        let mut buckets = self.buckets.lock();
-        let buckets = buckets.get_or_insert_mut(address, || Buckets {
+        let mut table = self.buckets.lock();
+        if table.len() >= options.remembered.get() && !table.contains(&address) {
+            table.pop_lru();
+        }
+        let buckets = table.get_or_insert_mut(address, || Buckets {
             connections: TokenBucket::new(options.connection_rate, options.connection_rate, now),
             requests: TokenBucket::new(options.request_rate, options.request_rate, now),
             rooms: TokenBucket::new(options.room_rate, options.room_burst, now),
@@ -472,7 +481,7 @@ mod tests {
             room_burst: 1,
             ..options()
         });
-        let rooms = |text| NewRooms(Some((address(text), Arc::clone(&limits))));
+        let rooms = |text: &str| NewRooms(Some((address(text), Arc::clone(&limits))));
         assert!(rooms("192.0.2.1").take().is_ok());
         let again = rooms("192.0.2.1").take().unwrap_err();
         assert!(

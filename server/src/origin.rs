@@ -326,7 +326,9 @@ impl Authority {
     fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
         // The Uri parser refuses user names, paths and characters that no host has.
         let authority = text.parse::<Uri>().ok()?.into_parts().authority?;
-        if authority.as_str() != text || text.contains('@') {
+        // A port that is no number is not a port.
+        let whole = authority.host().len() == text.len() || authority.port_u16().is_some();
+        if authority.as_str() != text || text.contains('@') || !whole {
             return None;
         }
         Some(Self {

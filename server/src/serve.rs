@@ -98,6 +98,9 @@ pub async fn serve(
 
 /// Like [`serve`], for an axum application of your own: the same limits around it and the same orderly end for its `sockets`.
 ///
+/// The limits of one address and the names of the server ([`Config::allow_host`]) are looked at here, so a router that another accept
+/// loop serves has neither.
+///
 /// # Errors
 /// If the listener's own address cannot be read. A failed accept is logged and tried again.
 pub async fn serve_router(

@@ -8,8 +8,6 @@ use super::{Config, ConfigError};
 
 /// More threads than any machine has processors for.
 const MAX_WORKERS: usize = 1024;
-/// A message must hold a line of the protocol with a body in it.
-const MIN_MESSAGE_SIZE: usize = 2048;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let small = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -56,8 +54,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.ping_interval.is_zero() || config.ping_timeout > Duration::ZERO,
         || "must be longer than 0s while --ping-interval sends pings".to_owned(),
     )?;
-    require("max-message-size", config.max_message_size >= MIN_MESSAGE_SIZE, || {
-        format!("must be at least {MIN_MESSAGE_SIZE} bytes")
+    // What is left of a line of the protocol is its body.
+    require("max-message-size", config.max_message_size > 1024, || {
+        "must be more than 1KiB".to_owned()
     })?;
     require(
         "answers-total-bytes",
@@ -142,7 +141,7 @@ mod tests {
             (["--log-age", "500000000000years"], "10 years"),
             (["--ping-interval", "11years"], "10 years"),
             (["--queue-bytes", "16EiB"], "1TiB"),
-            (["--max-message-size", "10B"], "at least 2048"),
+            (["--max-message-size", "10B"], "more than 1KiB"),
             (["--max-answer-size", "1GiB"], "--max-answer-size"),
             (["--workers", "100000"], "at most 1024"),
             (["--ping-timeout", "0s"], "while --ping-interval"),

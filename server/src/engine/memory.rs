@@ -237,6 +237,10 @@ impl Engine for Memory {
         }))
     }
 
+    fn has(&self, room: &RoomName) -> bool {
+        self.0.rooms.lock().logs.contains(room)
+    }
+
     fn usage(&self) -> Usage {
         let (clients, requests) = self.0.publishers.lock().len();
         Usage {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -16,6 +17,7 @@ use super::assets::{self, Assets};
 use crate::{
     engine::Outcome,
     hub::Hub,
+    limits::{NewRooms, Peer},
     names,
     socket::{Message, Upgrade},
 };
@@ -36,6 +38,7 @@ pub(crate) async fn chat(
     Query(query): Query<ChatQuery>,
     State(hub): State<Hub>,
     State(assets): State<Arc<Assets>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
     let room = match RoomName::parse(&room) {
@@ -49,7 +52,10 @@ pub(crate) async fn chat(
         return assets::respond_with_page(&assets, &headers);
     };
     match names::user(&query.name) {
-        Ok(name) => socket(upgrade, hub, room, name),
+        Ok(name) => {
+            let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
+            socket(upgrade, hub, new_rooms, room, name)
+        }
         Err(error) => refused(&error),
     }
 }
@@ -58,8 +64,12 @@ fn refused(error: &impl std::error::Error) -> Response {
     (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }
 
-fn socket(upgrade: Upgrade, hub: Hub, room: RoomName, name: UserName) -> Response {
+fn socket(upgrade: Upgrade, hub: Hub, new_rooms: NewRooms, room: RoomName, name: UserName) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
+        if let Err(after) = hub.may_begin(&room, &new_rooms) {
+            let reason = close::retry_after_reason(after);
+            return socket.sender().close_by_server(close::TOO_MANY, &reason);
+        }
         let membership = match hub.join(&room, &name, socket.sender()) {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),

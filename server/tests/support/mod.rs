@@ -141,6 +141,17 @@ impl Server {
         .await
     }
 
+    /// What those who run the server see.
+    pub async fn health(&self) -> serde_json::Value {
+        let request = axum::http::Request::get("/healthz")
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let operations = talkback_server::operations(self.app.clone());
+        let answer = tower::ServiceExt::oneshot(operations, request).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
     /// Asks the server to stop, as a signal would.
     pub fn stop(&mut self) {
         self.stop.take();
@@ -150,6 +161,16 @@ impl Server {
     pub async fn ended(self) {
         within("the server to end", self.ended).await.unwrap().unwrap();
     }
+}
+
+/// The whole answer to a `GET`.
+pub async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
 }
 
 pub fn handshake(path: &str) -> String {

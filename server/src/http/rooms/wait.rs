@@ -122,6 +122,10 @@ impl Engine for Ringing {
         self.engine.watch(room, watcher)
     }
 
+    fn has(&self, room: &RoomName) -> bool {
+        self.engine.has(room)
+    }
+
     fn usage(&self) -> Usage {
         self.engine.usage()
     }
