@@ -60,10 +60,10 @@ pub struct Config {
     /// repeated or separated by commas; * stands for any scheme, one label or any port.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<OriginPattern>,
-    /// Names under which the server is reached: chat.example.com, *.example.com, example.com:8443. May be repeated or separated by commas;
-    /// * stands for one label, and alone for any name; without a port any port is meant. Requests for other names are answered with 421.
-    /// Loopback names (localhost, 127.0.0.1, [::1]) are always taken. Without this option a server that listens on a loopback address
-    /// takes nothing else, so that no foreign page reaches it by a name that it points there, and any other server takes every name.
+    /// Names under which the server is reached: chat.example.com, *.example.com, example.com:8443. May be repeated or separated by commas.
+    /// One label may be *, and * alone is any name; without a port any port is meant. Requests for other names are answered with 421.
+    /// Loopback names (localhost, 127.0.0.1, ::1) are always taken. Without this option a server that listens on a loopback address takes
+    /// nothing else, so that no foreign page reaches it by a name that it points there, and any other server takes every name.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub allow_host: Vec<HostPattern>,
     /// Proxies in front of the server, as networks: 10.0.0.0/8, 127.0.0.1/32. May be repeated or separated by commas. From these alone
