@@ -3,7 +3,7 @@
 //!
 //! A browser lets any page connect anywhere and only says which page it was. Without [`OriginPolicy`] every site that a user visits could
 //! talk to the server with that user's cookies. And a site can let its own name point to an address that only its visitor reaches
-//! (DNS rebinding), so that its page and the server seem to have one origin; [`HostPolicy`] is against that.
+//! (DNS rebinding), so that its page and the server seem to have one origin; `HostPolicy` is against that.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
