@@ -11,12 +11,17 @@ use crate::{
     suite::Shape,
 };
 
-/// As it ships, but for the limits of new connections, and of messages, bytes and deliveries a second: the clients do what they do as fast as they can.
-const TALKBACK: [&str; 12] = [
+/// As it ships, but for the limits of new connections, of connections of one address, and of messages, bytes and deliveries a second: all
+/// clients have one address, and do what they do as fast as they can.
+const TALKBACK: [&str; 16] = [
     "--listen",
     "127.0.0.1:0",
     "--max-connection-rate",
     "0",
+    "--address-connection-rate",
+    "0",
+    "--max-address-connections",
+    "65536",
     "--session-frame-rate",
     "0",
     "--session-byte-rate",

@@ -10,6 +10,24 @@ use serde_json::value::RawValue;
 #[error("the body is not JSON: {0}")]
 pub struct BodyError(String);
 
+/// Why a body is refused that is JSON: many parsers, also common ones, fail on it or read it wrong, and with it on whatever stands
+/// around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyLimit {
+    /// Arrays and objects inside each other.
+    #[error("arrays and objects in the body are nested deeper than {max}")]
+    TooDeep {
+        /// The deepest allowed.
+        max: usize,
+    },
+    /// A number of too many characters.
+    #[error("the body has a number of more than {max} characters: write it as a string")]
+    LongNumber {
+        /// The longest allowed.
+        max: usize,
+    },
+}
+
 /// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the order of
 /// their fields, because nobody on the way understands or rebuilds it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -50,10 +68,36 @@ impl Body {
         self.0.get()
     }
 
+    /// The longest number that [`check`](Self::check) allows, in characters. A 64-bit number has at most 24 with its sign, point and
+    /// exponent; some parsers refuse numbers of more than 4,300 digits, and their time grows with the square.
+    pub const MAX_NUMBER: usize = 128;
+
     /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for `[{}]`.
     #[must_use]
     pub fn depth(&self) -> usize {
-        let (mut depth, mut deepest) = (0_usize, 0);
+        self.extent().depth
+    }
+
+    /// Checks that every parser can read it: lists and objects nested at most `max_depth` deep, and numbers of at most
+    /// [`MAX_NUMBER`](Self::MAX_NUMBER) characters.
+    ///
+    /// # Errors
+    /// [`BodyLimit`], naming a limit that it breaks.
+    pub fn check(&self, max_depth: usize) -> Result<(), BodyLimit> {
+        let Extent { depth, number } = self.extent();
+        if depth > max_depth {
+            return Err(BodyLimit::TooDeep { max: max_depth });
+        }
+        if number > Self::MAX_NUMBER {
+            let max = Self::MAX_NUMBER;
+            return Err(BodyLimit::LongNumber { max });
+        }
+        Ok(())
+    }
+
+    fn extent(&self) -> Extent {
+        let (mut depth, mut number) = (0_usize, 0);
+        let mut extent = Extent::default();
         let mut in_text = false;
         let mut bytes = self.json().bytes();
         while let Some(byte) = bytes.next() {
@@ -61,15 +105,22 @@ impl Body {
                 // What follows is part of the text, also a quote.
                 b'\\' if in_text => drop(bytes.next()),
                 b'"' => in_text = !in_text,
-                b'[' | b'{' if !in_text => {
-                    depth += 1;
-                    deepest = deepest.max(depth);
+                _ if in_text => {}
+                b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' => {
+                    number += 1;
+                    extent.number = extent.number.max(number);
+                    continue;
                 }
-                b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+                b'[' | b'{' => {
+                    depth += 1;
+                    extent.depth = extent.depth.max(depth);
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
                 _ => {}
             }
+            number = 0;
         }
-        deepest
+        extent
     }
 
     /// Reads it as a type of the application.
@@ -79,6 +130,15 @@ impl Body {
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
         serde_json::from_str(self.json()).map_err(|error| BodyError(error.to_string()))
     }
+}
+
+/// What of a body parsers have limits for.
+#[derive(Default)]
+struct Extent {
+    /// The deepest nesting.
+    depth: usize,
+    /// Characters of the longest number.
+    number: usize,
 }
 
 impl PartialEq for Body {
@@ -125,6 +185,41 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(Body::from_json(&deep).unwrap().depth(), 10_000);
+    }
+
+    #[test]
+    fn depth_and_length_of_numbers_are_bounded_and_texts_do_not_count() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let check = |json: &str| Body::from_json(json).unwrap().check(64);
+        assert_eq!(check(&nested(64)), Ok(()));
+        assert_eq!(check(&nested(65)), Err(BodyLimit::TooDeep { max: 64 }));
+        assert_eq!(check(&nested(16_000)), Err(BodyLimit::TooDeep { max: 64 }));
+        assert_eq!(
+            check(&format!("{{\"a\":{}}}", nested(64))),
+            Err(BodyLimit::TooDeep { max: 64 })
+        );
+        assert_eq!(
+            check(&format!("[{}]", vec!["[]"; 1000].join(","))),
+            Ok(()),
+            "many beside each other"
+        );
+        let number = "1".repeat(Body::MAX_NUMBER);
+        assert_eq!(check(&number), Ok(()));
+        assert_eq!(check(&format!("[{number},{number}]")), Ok(()));
+        for long in [
+            format!("{number}1"),
+            format!("{{\"a\":-{number}}}"),
+            format!("0.{number}e9"),
+        ] {
+            assert_eq!(check(&long), Err(BodyLimit::LongNumber { max: 128 }), "{long}");
+        }
+        let text = format!(r#""{}\\\"{}{}""#, "[".repeat(100), "1".repeat(200), r"\\");
+        assert_eq!(check(&text), Ok(()), "{text}");
+        assert_eq!(
+            Body::from_json("[1]").unwrap().check(0),
+            Err(BodyLimit::TooDeep { max: 0 })
+        );
+        assert_eq!(Body::from_json("null").unwrap().check(0), Ok(()));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod session;
 
 #[cfg(feature = "session")]
 pub use {
-    body::{Body, BodyError},
+    body::{Body, BodyError, BodyLimit},
     id::{
         ClientKey, Epoch, KeyError, NameError, NumberError, Offset, PublishId, PublishIdError, RequestId, RoomName,
         SenderId, Seq, TokenError, UserName,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::FromRef,
+    extract::{FromRef, Request},
     http::{HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use talkback_protocol::session::server::ServerConfig;
@@ -19,6 +21,7 @@ use crate::{
     engine::Memory,
     http::{assets, chat, echo, flood, health, once, rooms, session},
     hub::Hub,
+    limits::Peer,
     socket::Sockets,
 };
 
@@ -34,11 +37,35 @@ pub fn router(state: AppState) -> Router {
         .route("/ws", get(session::session))
         .nest("/rooms/{room}", rooms(&state))
         .route("/flood", get(flood::flood))
-        .route("/healthz", get(health::healthz))
+        .route("/healthz", get(health::liveness))
         .fallback_service(assets::files(&state))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), count_request))
         .layer(set_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set_header(header::REFERRER_POLICY, "same-origin"))
+        // No page of another site may hold a handle to this page's window, or embed what is served here.
+        .layer(set_header(CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
+        .layer(set_header(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
         .with_state(state)
+}
+
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// The URL map for those who run the server, to be served where only they come.
+pub fn operations(state: AppState) -> Router {
+    Router::new().route("/healthz", get(health::health)).with_state(state)
+}
+
+/// Holds each address to its rate of requests. Publishing has a key, and looks at the rate only when the key is wrong.
+async fn count_request(state: axum::extract::State<AppState>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST
+        && let Some(peer) = request.extensions().get::<Peer>()
+        && let Err(after) = peer.request()
+    {
+        state.sockets.metrics().requests_refused.add_one();
+        return rooms::Problem::TooManyRequests(after).into_response();
+    }
+    next.run(request).await
 }
 
 /// Rooms over plain HTTP. Pages that may open a socket may use them too.
@@ -71,6 +98,8 @@ pub struct AppState {
     session: Arc<ServerConfig>,
     rooms: Arc<rooms::RoomsOptions>,
     chat: Arc<chat::ChatOptions>,
+    waiting: rooms::Waiting,
+    flood: Option<Arc<flood::FloodOptions>>,
     assets: Arc<assets::Assets>,
 }
 
@@ -78,12 +107,16 @@ impl AppState {
     /// A new application with its own sockets and rooms. Of the configuration it takes the rules for both, and where the page is.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let engine = Arc::new(Memory::new(config.memory_options()));
+        let rooms = Arc::new(config.rooms_options());
         Self {
             sockets: Sockets::new(config.socket_options()),
-            hub: Hub::new(config.hub_options(), Arc::new(Memory::new(config.memory_options()))),
+            hub: Hub::new(config.hub_options(), engine),
             session: Arc::new(config.session_config()),
-            rooms: Arc::new(config.rooms_options()),
+            rooms,
             chat: Arc::new(config.chat_options()),
+            waiting: rooms::Waiting::default(),
+            flood: config.flood_options().map(Arc::new),
             assets: Arc::new(assets::Assets::new(config.assets.clone())),
         }
     }
@@ -98,6 +131,12 @@ impl AppState {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// How many requests wait for a message.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.count()
     }
 
     pub(crate) fn assets(&self) -> &Arc<assets::Assets> {
@@ -138,5 +177,17 @@ impl FromRef<AppState> for Arc<rooms::RoomsOptions> {
 impl FromRef<AppState> for Arc<chat::ChatOptions> {
     fn from_ref(app: &AppState) -> Self {
         Arc::clone(&app.chat)
+    }
+}
+
+impl FromRef<AppState> for rooms::Waiting {
+    fn from_ref(app: &AppState) -> Self {
+        app.waiting.clone()
+    }
+}
+
+impl FromRef<AppState> for Option<Arc<flood::FloodOptions>> {
+    fn from_ref(app: &AppState) -> Self {
+        app.flood.clone()
     }
 }

@@ -3,12 +3,14 @@
 //! One struct declares every setting once. Its name as a flag (`--max-rooms`), in the environment (`TALKBACK_MAX_ROOMS`) and in the file
 //! (`max-rooms`) is the same. What a file says becomes the default of the flag, which gives the order of precedence for free.
 
+mod check;
 mod sources;
 mod units;
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerConfig};
 
@@ -18,15 +20,17 @@ use crate::{
     engine::{MemoryOptions, NewRooms},
     http::{
         chat::ChatOptions,
+        flood::FloodOptions,
         rooms::{PublishKey, RoomsOptions},
     },
     hub::HubOptions,
-    origin::{OriginPattern, OriginPolicy},
+    limits::AddressOptions,
+    origin::{HostPattern, OriginPattern, OriginPolicy},
     socket::SocketOptions,
 };
 
 pub use sources::ConfigError;
-use units::{duration, parse_size, size};
+use units::{duration, parse_duration, parse_size, size};
 
 /// A WebSocket echo and group chat server.
 ///
@@ -47,6 +51,11 @@ pub struct Config {
     /// Where to listen; port 0 takes a free one. The first line on stdout says which.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: String,
+    /// Where to listen for those who run the server: /healthz with all counters. Without it nobody sees them; the public /healthz only
+    /// says whether the server is up. The second line on stdout says where.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations_listen: Option<String>,
     /// The directory of the built page.
     #[arg(long, value_name = "DIR", default_value = "dist")]
     pub assets: PathBuf,
@@ -54,6 +63,20 @@ pub struct Config {
     /// repeated or separated by commas; * stands for any scheme, one label or any port.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<OriginPattern>,
+    /// Names under which the server is reached: chat.example.com, *.example.com, example.com:8443. May be repeated or separated by commas.
+    /// One label may be *, and * alone is any name; without a port any port is meant. Requests for other names are answered with 421.
+    /// Loopback names (localhost, 127.0.0.1, ::1) are always taken. Without this option a server that listens on a loopback address takes
+    /// nothing else, so that no foreign page reaches it by a name that it points there, and any other server takes every name.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub allow_host: Vec<HostPattern>,
+    /// Proxies in front of the server, as networks: 10.0.0.0/8, 127.0.0.1/32. May be repeated or separated by commas. From these alone
+    /// --proxy-header and X-Forwarded-Proto are believed.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub trust_proxy: Vec<IpNet>,
+    /// The header in which a trusted proxy writes the client's address, alone or as the last of a list, such as X-Forwarded-For or
+    /// X-Real-IP.
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
+    pub proxy_header: String,
     /// The largest message that a client may send; a larger one closes its socket with 1009.
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
@@ -65,16 +88,43 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub queue_bytes: usize,
-    /// How many connections may be open; more are answered with 503.
+    /// How many connections may be open; more are answered with 503. It is lowered when the system allows fewer open files.
     #[arg(long, value_name = "COUNT", default_value = "65536")]
     pub max_connections: usize,
     /// How many connections may come in a second, as many at once; more are answered with 503. 0 is any number.
     #[arg(long, value_name = "COUNT", default_value = "2000")]
     pub max_connection_rate: u32,
-    /// How many chat rooms may have members; joining one more closes the socket with 4429.
+    /// How many connections one address (of IPv6: one /64) may have open while the server is over half full; more are answered with 429.
+    /// 0 is an eighth of --max-connections.
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    pub max_address_connections: usize,
+    /// How many connections may come from one address in a second, as many at once; more wait for their turn. 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "500")]
+    pub address_connection_rate: u32,
+    /// How long a connection may wait for its turn; one that would wait longer is answered with 429.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub address_delay: Duration,
+    /// How many requests without --publish-key may come from one address in a second, as many at once, the first of each connection not
+    /// counted; more are answered with 429. 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "500")]
+    pub address_request_rate: u32,
+    /// How many new rooms the clients of one address may begin in a second on average. 0 is any number.
+    #[arg(long, value_name = "COUNT", default_value = "10")]
+    pub address_room_rate: u32,
+    /// How many new rooms the clients of one address may begin at once.
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    pub address_room_burst: u32,
+    /// How many addresses are remembered with what they used up of these rates; beyond it the one that was not seen for longest begins
+    /// anew.
+    #[arg(long, value_name = "COUNT", default_value = "65536")]
+    pub remember_addresses: NonZeroUsize,
+    /// How many rooms may have members. Whoever would begin one more is refused: a plain chat member is closed with 4429, a session is
+    /// answered with `error` of code `busy` for that room.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub max_rooms: usize,
-    /// How many members a chat room may have; one more is closed with 4429.
+    /// How many members a room may have. One more is refused: a plain chat member is closed with 4429, a session is answered with
+    /// `error` of code `room_full`.
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub max_room_members: usize,
     /// Up to how many users of a room sessions are told who they are; of more they are told only how many, until there are at most three
@@ -89,6 +139,9 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", default_value = "32KiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub max_body_size: usize,
+    /// How deep arrays and objects may be nested in a message body.
+    #[arg(long, value_name = "COUNT", default_value = "64")]
+    pub max_body_depth: u32,
     /// How many frames a second a session may send on average; 0 is any number.
     #[arg(long, value_name = "COUNT", default_value = "500")]
     pub session_frame_rate: u32,
@@ -114,14 +167,18 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value = "5000")]
     pub max_overhead_rate: u32,
     /// How long a client may take to say hello on a new session.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub hello_timeout: Duration,
     /// How many messages one page of history or one answer over HTTP has.
     #[arg(long, value_name = "COUNT", default_value = "100")]
     pub max_page: u32,
+    /// How many bytes the messages of one answer over HTTP have; one message is answered however large it is.
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub max_answer_size: usize,
     /// How long a request over HTTP may wait for a message.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub max_wait: Duration,
     /// What a publisher over HTTP must send as `Authorization: Bearer KEY`: at least 16 characters. Without it nobody may publish over
@@ -130,11 +187,11 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish_key: Option<PublishKey>,
     /// When the server stops, over what time its sessions are asked to come back, each at a random moment.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub reconnect_spread: Duration,
     /// How long a user whose last connection ended still counts as present, so that a reconnect is not told to the room.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub presence_grace: Duration,
     /// How many rooms that nobody is in keep messages. Beyond it one of them is forgotten, a young one if more than a quarter are young;
@@ -165,7 +222,7 @@ pub struct Config {
     #[serde(serialize_with = "size")]
     pub log_watched_bytes: usize,
     /// How long a message is kept.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub log_age: Duration,
     /// How many clients are remembered, each once for each of its rooms, so that a message that one sends again is not added again. It must
@@ -173,10 +230,11 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value = "100000")]
     pub remember_clients: usize,
     /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub remember_clients_for: Duration,
-    /// How many messages of a client may be on the way in a room, and are remembered with their places.
+    /// How many messages of one connection may be on the way, over all its rooms. As many are remembered of each client in a room with
+    /// their places.
     #[arg(long, value_name = "COUNT", default_value = "128")]
     pub max_in_flight: usize,
     /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free.
@@ -187,15 +245,15 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value = "10000")]
     pub remember_requests: usize,
     /// How long an Idempotency-Key is remembered.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub remember_requests_for: Duration,
     /// The time between two pings to a client; 0s sends none.
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub ping_interval: Duration,
     /// How long a client may be silent after a ping before it is closed with 4408.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub ping_timeout: Duration,
     /// How long bytes may wait for a client that takes none of them: then its WebSocket is closed with 4413, a plain HTTP connection is
@@ -218,27 +276,51 @@ pub struct Config {
     #[serde(serialize_with = "size")]
     pub unsent_bytes: usize,
     /// How long a closing handshake may take before the connection is cut.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub close_timeout: Duration,
     /// How long a client may take to send the head of a request, and to rest between two requests.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[serde(serialize_with = "duration")]
+    pub body_timeout: Duration,
     /// How long a plain HTTP connection may stay open, all its requests and answers included.
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub http_lifetime: Duration,
     /// How long stopping may take: sockets are closed with 1001 and waited for; what is left then is cut.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub drain: Duration,
+    /// Serve /flood, which sends test traffic to whoever asks for it. Not for servers that strangers reach.
+    #[arg(long)]
+    pub flood: bool,
+    /// How many messages one /flood sends at most.
+    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    pub flood_messages: u32,
+    /// How many messages a second one /flood sends at most.
+    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    pub flood_rate: u32,
+    /// How large a message of /flood is at most.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub flood_message_size: usize,
+    /// How many bytes one /flood sends at most.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub flood_bytes: usize,
     /// Threads that serve; 0 is one for each processor.
     #[arg(long, value_name = "COUNT", default_value = "0")]
     pub workers: usize,
     /// What to log on stderr: error, warn, info, debug, trace, or a list such as info,talkback_server=debug.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
+    /// How many lines a second the log has for what clients can repeat at will, such as closing; the others are counted.
+    #[arg(long, value_name = "COUNT", default_value = "20")]
+    pub log_rate: u32,
     /// How to write logs.
     #[arg(long, value_enum, default_value = "human")]
     pub log_format: LogFormat,
@@ -265,6 +347,14 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Whether a server can run with these settings; [`load`](Self::load) has looked already.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with the first setting that cannot be meant, and its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check::check(self)
+    }
+
     /// The settings as TOML, each under the name that a file gives it.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -317,6 +407,7 @@ impl Config {
             ping_timeout: self.ping_timeout,
             close_timeout: self.close_timeout,
             reconnect_spread: self.reconnect_spread,
+            log_rate: self.log_rate,
             ..SocketOptions::default()
         }
     }
@@ -354,6 +445,7 @@ impl Config {
             limits: Limits {
                 text_bytes: small(self.max_message_size),
                 body_bytes: small(self.max_body()),
+                body_depth: self.max_body_depth,
                 rooms: self.max_session_rooms,
                 in_flight: small(self.max_in_flight),
                 page: self.max_page,
@@ -376,8 +468,37 @@ impl Config {
         RoomsOptions {
             publish_key: self.publish_key.clone(),
             max_body: self.max_body(),
+            max_depth: usize::try_from(self.max_body_depth).unwrap_or(usize::MAX),
             max_page: usize::try_from(self.max_page).unwrap_or(usize::MAX),
+            max_answer: self.max_answer_size,
             max_wait: self.max_wait,
+            body_timeout: self.body_timeout,
+        }
+    }
+
+    /// Bounds of `/flood`; `None` when it is not served.
+    pub(crate) fn flood_options(&self) -> Option<FloodOptions> {
+        self.flood.then_some(FloodOptions {
+            messages: self.flood_messages,
+            rate: self.flood_rate,
+            message_size: self.flood_message_size,
+            bytes: self.flood_bytes,
+        })
+    }
+
+    /// What one address may have.
+    pub(crate) fn address_options(&self) -> AddressOptions {
+        AddressOptions {
+            connections: match self.max_address_connections {
+                0 => self.max_connections.div_ceil(8),
+                connections => connections,
+            },
+            connection_rate: self.address_connection_rate,
+            delay: self.address_delay,
+            request_rate: self.address_request_rate,
+            room_rate: self.address_room_rate,
+            room_burst: self.address_room_burst,
+            remembered: self.remember_addresses,
         }
     }
 

@@ -25,7 +25,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{CatchUp, CatchUpError, Hub, SessionMember, Start},
+    hub::{CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
+    limits::NewRooms,
     names,
     socket::{Message, Sender, Socket},
 };
@@ -38,8 +39,8 @@ const PAGE_BYTES: usize = 256 * 1024;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a session to its end.
-pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>) {
-    let mut connection = Connection::new(socket.sender(), hub, config);
+pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) {
+    let mut connection = Connection::new(socket.sender(), hub, config, new_rooms);
     let mut alarm = Alarm::new();
     loop {
         alarm.set(connection.next_alarm());
@@ -112,6 +113,8 @@ struct Connection {
     started: Instant,
     socket: Sender,
     hub: Hub,
+    /// What its address may still begin.
+    new_rooms: NewRooms,
     user: Option<UserName>,
     rooms: Vec<Joined>,
     /// Rooms that do not get yet what is delivered, in the order of their turns.
@@ -174,7 +177,7 @@ async fn catch_up_next(
 }
 
 impl Connection {
-    fn new(socket: Sender, hub: Hub, config: Arc<ServerConfig>) -> Self {
+    fn new(socket: Sender, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) -> Self {
         socket.shared().sockets().metrics().sessions_opened.add_one();
         let started = Instant::now();
         Self {
@@ -182,6 +185,7 @@ impl Connection {
             started,
             socket,
             hub,
+            new_rooms,
             user: None,
             rooms: Vec::new(),
             behind: VecDeque::new(),
@@ -387,8 +391,23 @@ impl Connection {
         })
     }
 
+    fn may_begin(&self, room: &RoomName) -> Result<(), Refusal> {
+        if self.rooms.iter().any(|joined| joined.room == *room) {
+            return Ok(());
+        }
+        self.hub.may_begin(room, &self.new_rooms).map_err(|after| Refusal {
+            code: code::BUSY.into(),
+            message: "your address has begun too many rooms: try again later".into(),
+            retry_after: Some(after),
+        })
+    }
+
     fn append(&mut self, seq: Seq, append: Append) -> Option<Input> {
         let room = append.room.clone();
+        if let Err(refusal) = self.may_begin(&room) {
+            let outcome = Outcome::Refused { epoch: None, refusal };
+            return Some(appended(room, seq, outcome));
+        }
         match self.hub.engine().append(append) {
             Answer::Now(outcome) => Some(appended(room, seq, outcome)),
             later => {
@@ -432,10 +451,14 @@ impl Connection {
 
     fn subscribe(&mut self, id: SubscriptionId, room: RoomName, since: Option<Cursor>, history: u32) -> Option<Input> {
         let user = self.user.clone().unwrap_or_else(default_user);
-        let member = match self.hub.join_session(&room, &user, self.socket.clone()) {
+        let joined = self.may_begin(&room).and_then(|()| {
+            let joined = self.hub.join_session(&room, &user, self.socket.clone());
+            joined.map_err(JoinError::refusal)
+        });
+        let member = match joined {
             Ok(member) => member,
-            Err(error) => {
-                let result = Err(error.refusal());
+            Err(refusal) => {
+                let result = Err(refusal);
                 return Some(Input::Subscribed { id, result });
             }
         };

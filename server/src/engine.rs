@@ -60,6 +60,9 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Refusal`] if the engine has no place for another room.
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal>;
 
+    /// Whether it keeps anything about this room, so that a call which names the room begins none.
+    fn has(&self, room: &RoomName) -> bool;
+
     /// What the engine holds now.
     fn usage(&self) -> Usage;
 }

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
+    limits::NewRooms,
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
@@ -180,6 +181,18 @@ impl Hub {
     #[must_use]
     pub fn rooms(&self) -> usize {
         self.0.rooms.lock().len()
+    }
+
+    /// Takes a room that is not there off the budget of whoever is about to begin it.
+    ///
+    /// # Errors
+    /// When it may be tried again.
+    pub(crate) fn may_begin(&self, room: &RoomName, budget: &NewRooms) -> Result<(), Duration> {
+        // Asked of the engine first: it has nearly every room that has members.
+        if self.0.engine.has(room) || self.0.rooms.lock().contains_key(room) {
+            return Ok(());
+        }
+        budget.take()
     }
 
     /// The users in a room, by name.

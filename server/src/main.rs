@@ -6,7 +6,7 @@ use talkback_server::{Action, Config, ConfigError, logging, serve, shutdown};
 use tokio::{net::TcpListener, runtime};
 
 fn main() -> ExitCode {
-    let config = match Config::load() {
+    let mut config = match Config::load() {
         Ok(config) => config,
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => return failed(&error),
@@ -22,12 +22,31 @@ fn main() -> ExitCode {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit on open files stays as it is");
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(handles) => clamp_connections(&mut config, handles),
+        Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
     }
     match runtime(config.workers).and_then(|runtime| runtime.block_on(run(&config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
+    }
+}
+
+/// File handles for all that is not a connection: listeners, files of the page, connections that are being refused.
+const RESERVED_HANDLES: u64 = 128;
+
+/// Without a handle nothing is accepted and nobody is refused: connections would wait in silence.
+fn clamp_connections(config: &mut Config, handles: u64) {
+    let reserved = RESERVED_HANDLES.min(handles / 4);
+    let most = usize::try_from(handles - reserved).unwrap_or(usize::MAX).max(1);
+    if config.max_connections > most {
+        tracing::warn!(
+            wanted = config.max_connections,
+            max_connections = most,
+            "fewer connections than --max-connections: the system allows this process {handles} open files. Raise the limit \
+             (ulimit -Hn, or LimitNOFILE= of systemd) or lower --max-connections"
+        );
+        config.max_connections = most;
     }
 }
 
@@ -45,23 +64,31 @@ fn runtime(workers: usize) -> std::io::Result<runtime::Runtime> {
 }
 
 async fn run(config: &Config) -> std::io::Result<()> {
-    let listener = TcpListener::bind(&config.listen).await.map_err(|error| {
-        let listen = &config.listen;
-        std::io::Error::new(
-            error.kind(),
-            format!("cannot listen on {listen}: {error}. Choose another --listen address"),
-        )
-    })?;
+    let listener = listen("--listen", &config.listen).await?;
+    let operations = match &config.operations_listen {
+        Some(address) => Some(listen("--operations-listen", address).await?),
+        None => None,
+    };
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    if let Some(operations) = &operations {
+        writeln!(stdout, "operations on http://{}", operations.local_addr()?)?;
+    }
     stdout.flush()?;
-    serve(listener, config, async {
+    serve(listener, operations, config, async {
         if let Err(error) = shutdown::signal().await {
             tracing::error!(%error, "cannot wait for signals: stop the server with SIGKILL");
             std::future::pending::<()>().await;
         }
     })
     .await
+}
+
+async fn listen(option: &str, address: &str) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = format!("cannot listen on {address}: {error}. Choose another {option} address");
+        std::io::Error::new(error.kind(), why)
+    })
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

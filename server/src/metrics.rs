@@ -1,4 +1,4 @@
-//! Counters since the start, shown by `/healthz`.
+//! Counters since the start, shown by `/healthz` to those who run the server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,4 +48,10 @@ pub struct Metrics {
     pub handler_panics: Counter,
     /// Connections answered with 503 because the server was full or they came too fast.
     pub connections_refused: Counter,
+    /// Connections answered with 429 because their address had too many or they came too fast from there.
+    pub addresses_refused: Counter,
+    /// Requests answered with 429 because their address sent too many.
+    pub requests_refused: Counter,
+    /// Requests answered with 421 because they named a host that is not this server's.
+    pub hosts_refused: Counter,
 }

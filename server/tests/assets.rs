@@ -53,6 +53,8 @@ async fn the_page_is_served_at_all_its_addresses_with_a_strict_policy() {
         assert_eq!(header(&answer, "cache-control"), Some("no-cache"));
         assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
         assert_eq!(header(&answer, "referrer-policy"), Some("same-origin"));
+        assert_eq!(header(&answer, "cross-origin-opener-policy"), Some("same-origin"));
+        assert_eq!(header(&answer, "cross-origin-resource-policy"), Some("same-origin"));
         assert_eq!(
             header(&answer, "content-security-policy"),
             Some(
@@ -155,6 +157,42 @@ async fn missing_files_are_not_found_and_never_cached_for_ever() {
 }
 
 #[tokio::test]
+async fn the_page_is_never_served_as_a_file_without_its_policy() {
+    let (server, _files) = server_with(&[
+        ("index.html", "page"),
+        ("index.html.br", "page"),
+        ("assets/x.html", "page"),
+    ])
+    .await;
+    for path in [
+        "/assets/index.html",
+        "/assets//index.html",
+        "/assets/./index.html",
+        "/%69ndex.html",
+        "/assets/%69ndex.html",
+        "/./index.html",
+        "/assets/x.html",
+    ] {
+        for headers in ["", "Accept-Encoding: br\r\n", "Range: bytes=0-1\r\n"] {
+            let answer = server.get(path, headers).await;
+            assert_contains(&answer, "404 Not Found");
+            assert!(!body(&answer).starts_with("pa"), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_are_too_long_are_refused_as_what_they_are() {
+    let (server, _files) = server_with(&[("index.html", "page")]).await;
+    for prefix in ["/", "/assets/"] {
+        let answer = server.get(&format!("{prefix}{}", "x".repeat(15_000)), "").await;
+        assert_contains(&answer, "414 URI Too Long");
+        let answer = server.get(&format!("{prefix}{}", "x".repeat(500)), "").await;
+        assert_contains(&answer, "404 Not Found");
+    }
+}
+
+#[tokio::test]
 async fn nothing_outside_the_directory_can_be_read() {
     let (server, files) = server_with(&[("site/index.html", "page"), ("secret.txt", "secret")]).await;
     drop(server);
@@ -180,10 +218,11 @@ async fn nothing_outside_the_directory_can_be_read() {
 }
 
 #[tokio::test]
-async fn without_a_page_the_server_says_how_to_build_one() {
-    let (server, _files) = server_with(&[]).await;
+async fn without_a_page_the_server_says_how_to_build_one_and_not_where_it_looked() {
+    let (server, files) = server_with(&[]).await;
     let answer = server.get("/", "").await;
     assert_contains(&answer, "404 Not Found");
     assert_contains(&answer, "trunk build");
     assert_contains(&answer, "--assets");
+    assert!(!answer.contains(files.path().to_str().unwrap()), "{answer}");
 }

@@ -41,9 +41,14 @@ struct Running {
 
 impl Running {
     async fn start(args: &[&str]) -> Self {
-        let mut child = program(&[&["--listen", "127.0.0.1:0", "--log-format", "json"], args].concat())
-            .spawn()
-            .unwrap();
+        Self::of(program(
+            &[&["--listen", "127.0.0.1:0", "--log-format", "json"], args].concat(),
+        ))
+        .await
+    }
+
+    async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = within("the first line", stdout.next_line()).await.unwrap().unwrap();
         let address = first
@@ -135,23 +140,111 @@ async fn a_second_signal_ends_the_program_at_once() {
 }
 
 #[tokio::test]
-async fn a_close_with_an_applications_code_is_logged_with_all_that_is_known() {
+async fn a_close_with_an_applications_code_is_logged_without_the_clients_own_words() {
     let mut server = Running::start(&[]).await;
-    let mut client = server.connect("/echo").await;
+    let mut client = server.connect("/chat/secret-plans").await;
     let frame = CloseFrame {
         code: 4000.into(),
         reason: "再见".into(),
     };
     client.close(Some(frame)).await.unwrap();
     let line = server.log("the close", |line| line["code"] == 4000).await;
-    assert_eq!(
-        (&line["path"], &line["reason"], &line["by"]),
-        (&"/echo".into(), &"再见".into(), &"client".into())
-    );
+    assert_eq!((&line["path"], &line["by"]), (&"/chat/{room}".into(), &"client".into()));
+    let text = line.to_string();
+    assert!(!text.contains("再见") && !text.contains("secret-plans"), "{text}");
     assert_eq!(
         (&line["level"], &line["message"]),
         (&"INFO".into(), &"websocket closed".into())
     );
+}
+
+#[tokio::test]
+async fn closes_cannot_fill_the_log() {
+    let mut server = Running::start(&["--log-rate", "1"]).await;
+    for _ in 0..50 {
+        let mut client = server.connect("/echo").await;
+        let frame = CloseFrame {
+            code: 4000.into(),
+            reason: "".into(),
+        };
+        client.close(Some(frame)).await.unwrap();
+        while client.next().await.is_some_and(|message| message.is_ok()) {}
+    }
+    let mut written = 0;
+    let mut told = 0;
+    // The line that tells how many are missing comes with a close a second later.
+    for _ in 0..200 {
+        if told > 0 {
+            break;
+        }
+        let mut client = server.connect("/echo").await;
+        let frame = CloseFrame {
+            code: 4001.into(),
+            reason: "".into(),
+        };
+        client.close(Some(frame)).await.unwrap();
+        while client.next().await.is_some_and(|message| message.is_ok()) {}
+        let line = tokio::time::timeout(
+            std::time::Duration::from_millis(100),
+            server.log("a close", |line| line["message"] == "websocket closed"),
+        );
+        if let Ok(line) = line.await {
+            written += 1;
+            told = line["more"].as_u64().unwrap();
+        }
+    }
+    assert!(written <= 5 && told >= 20, "{written} lines, {told} left out");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn connections_are_held_to_what_the_system_allows_and_the_others_are_told() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_talkback-server");
+    let serve =
+        format!("ulimit -n 200; exec {program} --listen 127.0.0.1:0 --log-format json --max-address-connections 1000");
+    command.args(["-c", &serve]).env_clear().kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Running::of(command).await;
+    let line = server
+        .log("the lower limit", |line| line["max_connections"] == 150)
+        .await;
+    assert_eq!((&line["level"], &line["wanted"]), (&"WARN".into(), &65536.into()));
+    let mut held = Vec::new();
+    for _ in 0..150 {
+        held.push(server.connect("/echo").await);
+    }
+    let url = format!("ws://{}/echo", server.address);
+    let refused = within("the answer", tokio_tungstenite::connect_async(url))
+        .await
+        .unwrap_err();
+    assert_contains(&refused.to_string(), "503");
+}
+
+#[tokio::test]
+async fn the_counters_are_told_at_the_address_for_operations_only() {
+    let mut command = program(&["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]);
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut address = async |prefix: &str| {
+        let line = within("an address", stdout.next_line()).await.unwrap().unwrap();
+        line.strip_prefix(prefix).expect("the address").to_owned()
+    };
+    let public = address("listening on http://").await;
+    let operations = address("operations on http://").await;
+    let public = support::get(&public, "/healthz").await;
+    assert!(public.ends_with("{\"status\":\"ok\"}"), "{public}");
+    let all = support::get(&operations, "/healthz").await;
+    assert_contains(&all, "\"sockets_opened\":0");
+    assert_contains(&all, "\"status\":\"ok\"");
+    assert_contains(&support::get(&operations, "/rooms/a/messages").await, "404 Not Found");
+}
+
+#[tokio::test]
+async fn the_missing_access_control_is_told_at_the_start() {
+    let mut server = Running::start(&[]).await;
+    let told = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
+    assert_eq!(server.log("the warning", told).await["level"], "WARN");
 }
 
 #[tokio::test]
@@ -207,7 +300,7 @@ async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
 #[tokio::test]
 async fn flags_win_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\n";
+    let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\nflood = true\n";
     std::fs::write(file.path(), text).unwrap();
     let path = file.path().to_str().unwrap();
     let environment = [
@@ -219,6 +312,7 @@ async fn flags_win_over_the_environment_the_environment_over_the_file_and_the_fi
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_contains(&stdout, "max-message-size = \"1MiB\"\n");
     assert_contains(&stdout, "max-rooms = 2\n");
+    assert_contains(&stdout, "flood = true\n");
     assert_contains(&stdout, "max-room-members = 3\n");
     assert_contains(&stdout, "queue-messages = 1024\n");
     let origins = toml_list(&stdout, "allow-origin");
@@ -280,7 +374,8 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
     let path = file.path().to_str().unwrap();
     for (text, advice) in [
         ("ping-interval = \"25\"", "--ping-interval"),
-        ("max-rooms = true", "`max-rooms` must be"),
+        ("max-rooms = true", "--max-rooms"),
+        ("max-rooms = 1.5", "`max-rooms` must be"),
         ("max-rooms =", "line 1"),
     ] {
         std::fs::write(file.path(), text).unwrap();

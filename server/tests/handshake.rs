@@ -138,9 +138,66 @@ async fn pages_from_elsewhere_are_refused_and_others_are_not() {
     assert_eq!(status_of(&server, &[("origin", "https://evil.example")]).await, 403);
     assert_eq!(status_of(&server, &[("origin", "null")]).await, 403);
     assert_eq!(server.app.sockets().metrics().origins_refused.get(), 2);
-    // Reached by a public name, the server knows no loopback pages.
+}
+
+#[tokio::test]
+async fn a_server_that_is_reached_by_a_public_name_knows_no_loopback_pages() {
+    let config = Config {
+        allow_host: vec!["chat.example.com".parse().unwrap()],
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
     let public = [("host", "chat.example.com"), ("origin", "http://localhost:8080")];
     assert_eq!(status_of(&server, &public).await, 403);
+    let own = [("host", "chat.example.com"), ("origin", "https://chat.example.com")];
+    assert_eq!(status_of(&server, &own).await, 101);
+}
+
+/// DNS rebinding: the name of an attacker's page points to 127.0.0.1, so that page and server have one origin.
+#[tokio::test]
+async fn a_server_on_loopback_does_not_answer_to_foreign_names() {
+    let server = Server::start().await;
+    let rebound = [("host", "evil.example:3000"), ("origin", "http://evil.example:3000")];
+    assert_eq!(status_of(&server, &rebound).await, 421);
+    for path in ["/rooms/a/messages", "/", "/healthz", "/echo?message=a"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        let answer = server.raw(&request).await;
+        assert_contains(&answer, "HTTP/1.1 421");
+        assert_contains(&answer, "--allow-host evil.example");
+    }
+    for host in ["localhost", "127.0.0.1:9", "[::1]:3000"] {
+        assert_eq!(status_of(&server, &[("host", host)]).await, 101, "{host}");
+    }
+    assert_eq!(server.app.sockets().metrics().hosts_refused.get(), 5);
+}
+
+#[tokio::test]
+async fn a_request_with_no_host_or_several_is_malformed() {
+    let server = Server::start().await;
+    for hosts in ["", "Host: localhost\r\nHost: localhost\r\n", "Host: local host\r\n"] {
+        let request = format!("GET /echo?message=a HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        assert_contains(&server.raw(&request).await, "HTTP/1.1 400");
+    }
+}
+
+#[tokio::test]
+async fn subprotocols_beyond_sixteen_are_refused_and_not_compared() {
+    let server = Server::start().await;
+    let offer = |count: usize| {
+        (0..count)
+            .map(|number| format!("p{number}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    for (count, status) in [(16, "101"), (17, "400"), (2000, "400")] {
+        let header = format!("\r\nSec-WebSocket-Protocol: {}\r\n\r\n", offer(count));
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let request = handshake("/echo").replace("\r\n\r\n", &header);
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+            .await
+            .unwrap();
+        assert_contains(&support::read_head(&mut stream).await, format!("HTTP/1.1 {status}"));
+    }
 }
 
 #[tokio::test]

@@ -16,9 +16,16 @@ use talkback_server::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
+fn flooding() -> Config {
+    Config {
+        flood: true,
+        ..Config::default()
+    }
+}
+
 #[tokio::test]
 async fn flood_sends_so_many_numbered_messages_of_that_size_and_closes_normally() {
-    let server = Server::start().await;
+    let server = Server::with(flooding()).await;
     let mut client = server.connect("/flood?n=1000&size=100").await;
     for number in 0..1000 {
         let message = text(&mut client).await;
@@ -34,7 +41,7 @@ async fn flood_sends_so_many_numbered_messages_of_that_size_and_closes_normally(
 
 #[tokio::test]
 async fn flood_keeps_the_rate_that_was_asked_for() {
-    let server = Server::start().await;
+    let server = Server::with(flooding()).await;
     let started = tokio::time::Instant::now();
     let mut client = server.connect("/flood?n=101&rate=500").await;
     assert_eq!(close_frame(&mut client).await.0, 1000);
@@ -44,12 +51,37 @@ async fn flood_keeps_the_rate_that_was_asked_for() {
 
 #[tokio::test]
 async fn flood_is_bounded_and_speaks_websocket_only() {
-    let server = Server::start().await;
-    for query in ["n=1000001", "rate=1000001", "size=65537", "n=-1", "n=x"] {
+    let server = Server::with(flooding()).await;
+    for query in [
+        "n=1000001",
+        "rate=1000001",
+        "size=65537",
+        "n=1000000&size=65000",
+        "n=-1",
+        "n=x",
+    ] {
         let error = server.try_connect(&format!("/flood?{query}"), &[]).await.unwrap_err();
         assert_contains(&error.to_string(), "400");
     }
     assert_contains(&server.get("/flood", "").await, "426 Upgrade Required");
+}
+
+#[tokio::test]
+async fn flood_is_off_unless_the_server_is_told_to_serve_it() {
+    let server = Server::start().await;
+    let error = server.try_connect("/flood?n=1", &[]).await.unwrap_err();
+    assert_contains(&error.to_string(), "404");
+}
+
+#[tokio::test]
+async fn flood_sends_the_largest_messages_too() {
+    let server = Server::with(flooding()).await;
+    let mut client = server.connect("/flood?n=2&size=65536").await;
+    for _ in 0..2 {
+        assert_eq!(text(&mut client).await.len(), 65_536);
+    }
+    assert_eq!(close_frame(&mut client).await.0, 1000);
+    assert_eq!(server.app.sockets().metrics().handler_panics.get(), 0);
 }
 
 /// Each thread's messages must come whole, once and in that thread's order, whoever of them does the writing.

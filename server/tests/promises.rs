@@ -93,6 +93,7 @@ fn config() -> Config {
         ping_timeout: Duration::from_millis(200),
         presence_grace: Duration::from_millis(50),
         max_connection_rate: 0,
+        address_connection_rate: 0,
         max_page: 1000,
         ..Config::default()
     }

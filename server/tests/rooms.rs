@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use support::{Server, assert_contains, close_frame, members, send, text, wait_for, within};
-use talkback_server::{Config, PublishKey};
+use talkback_protocol::{Body, RoomName, UserName};
+use talkback_server::{Config, PublishKey, engine::Outcome};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 const KEY: &str = "0123456789abcdef";
@@ -175,7 +178,7 @@ async fn a_request_can_wait_for_the_next_message_of_a_room_that_is_not_there_yet
     assert_eq!((&empty.body["head"], since.ends_with(":0")), (&json!(0), true));
     let path = format!("/rooms/a/messages?wait=30&since={since}");
     let (read, ()) = tokio::join!(get(&server, &path), async {
-        wait_for("the request to wait", || server.app.hub().engine().usage().rooms == 1).await;
+        wait_for("the request to wait", || server.app.waiting() == 1).await;
         publish(&server, "b", "", "\"elsewhere\"").await;
         publish(&server, "a", "", "\"here\"").await;
     });
@@ -192,15 +195,181 @@ async fn a_request_that_waits_in_vain_gets_an_empty_answer_and_one_that_waits_at
     assert_eq!((read.status, bodies(&read).len()), (200, 0));
     let mut waiting = TcpStream::connect(server.address).await.unwrap();
     waiting
-        .write_all(b"GET /rooms/b/messages?since=0&wait=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(b"GET /rooms/b/messages?since=0&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .unwrap();
-    wait_for("the request to wait", || server.app.hub().engine().usage().rooms >= 1).await;
+    wait_for("the request to wait", || server.app.waiting() == 1).await;
     server.stop();
     let mut answer = String::new();
     within("the answer", waiting.read_to_string(&mut answer)).await.unwrap();
     assert_contains(&answer, "200 OK");
     server.ended().await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_room_makes_none_and_hears_its_first_message() {
+    let server = Server::with(with_key()).await;
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "GET /rooms/r{}/messages?since=0&wait=60 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            number / 2
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    wait_for("all to wait", || server.app.waiting() == 20).await;
+    publish(&server, "r3", "", "\"first\"").await;
+    for number in [6, 7] {
+        let mut answer = String::new();
+        within("the answer", waiting[number].read_to_string(&mut answer))
+            .await
+            .unwrap();
+        assert_contains(&answer, "\"body\":\"first\"");
+    }
+    wait_for("the others to go on waiting", || server.app.waiting() == 18).await;
+    drop(waiting);
+    wait_for("nobody to wait any more", || server.app.waiting() == 0).await;
+    assert_eq!(server.app.hub().engine().usage().rooms, 1, "the one with a message");
+}
+
+/// The answers under way are what a client makes the server hold by asking and not reading.
+#[tokio::test]
+async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again() {
+    const ANSWER: usize = 12 * 1024 * 1024;
+    let config = Config {
+        max_page: 1000,
+        log_bytes: 2 * ANSWER,
+        max_answer_size: ANSWER,
+        answer_bytes: ANSWER,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let (room, user) = (RoomName::parse("a").unwrap(), UserName::parse("ann").unwrap());
+    for _ in 0..340 {
+        let body = Body::text(&"x".repeat(32 * 1024));
+        let outcome = server.app.hub().publish(&room, &user, body).await;
+        assert!(matches!(outcome, Outcome::Added(_)), "{outcome:?}");
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut greedy = socket.connect(server.address).await.unwrap();
+    greedy
+        .write_all(b"GET /rooms/a/messages?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let head = support::read_head(&mut greedy).await;
+    assert_contains(&head, "200 OK");
+    assert_contains(&head, "content-length: 1");
+    let refused = get(&server, "/rooms/a/messages?limit=1000").await;
+    assert_eq!(refused.status, 503);
+    assert_contains(&refused.head, "retry-after: 1");
+    assert_eq!(server.app.sockets().metrics().answers_refused.get(), 1);
+    assert_eq!(
+        get(&server, "/rooms/a/messages?limit=1").await.status,
+        200,
+        "a small one has place"
+    );
+    drop(greedy);
+    within("the bytes to be free again", async {
+        while get(&server, "/rooms/a/messages?limit=1000").await.status != 200 {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_answer_has_a_bounded_number_of_bytes_and_says_that_there_are_more() {
+    let config = Config {
+        max_answer_size: 3000,
+        ..with_key()
+    };
+    let server = Server::with(config).await;
+    for _ in 0..5 {
+        publish(&server, "a", "", &format!("\"{}\"", "x".repeat(1000))).await;
+    }
+    let answer = get(&server, "/rooms/a/messages?since=0").await;
+    assert_eq!((bodies(&answer).len(), &answer.body["more"]), (2, &json!(true)));
+}
+
+#[tokio::test]
+async fn a_body_that_no_parser_could_read_is_refused() {
+    let server = Server::with(with_key()).await;
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(publish(&server, "a", "", &nested(64)).await.status, 201);
+    let deep = publish(&server, "a", "", &nested(65)).await;
+    assert_eq!((deep.status, &deep.body["code"]), (400, &json!("too_deep")));
+    let long = publish(&server, "a", "", &"1".repeat(30_000)).await;
+    assert_eq!((long.status, &long.body["code"]), (400, &json!("bad_request")));
+    assert_contains(long.body["message"].as_str().unwrap(), "write it as a string");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let config = Config {
+        body_timeout: Duration::from_millis(100),
+        ..with_key()
+    };
+    let server = Server::with(config).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1000\r\n\r\n\"x"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert_contains(&answer, "HTTP/1.1 408");
+    assert_contains(&answer, "\"code\":\"timeout\"");
+}
+
+#[tokio::test]
+async fn names_over_http_follow_the_rule_and_rooms_of_the_server_are_its_own() {
+    let server = Server::with(with_key()).await;
+    for (name, status) in [
+        ("%EF%BC%A1nn", 201),
+        ("SERVER", 400),
+        ("%E2%80%8B", 400),
+        ("a%5Db", 400),
+    ] {
+        let path = format!("/rooms/a/messages?name={name}");
+        let headers = format!("Authorization: Bearer {KEY}\r\n");
+        assert_eq!(
+            request(&server, "POST", &path, &headers, "1").await.status,
+            status,
+            "{name}"
+        );
+        let socket = server.try_connect(&format!("/chat/b?name={name}"), &[]).await;
+        assert_eq!(socket.is_ok(), status == 201, "{name}");
+    }
+    let read = get(&server, "/rooms/a/messages").await;
+    assert_eq!(read.body["messages"][0]["from"]["user"], json!("Ann"));
+    let own = get(&server, "/rooms/~x/messages").await;
+    assert_eq!((own.status, &own.body["code"]), (403, &json!("forbidden")));
+    assert!(server.try_connect("/chat/~x", &[]).await.is_err());
+}
+
+/// Such a request names no origin, and the time of its answer would tell the page whether somebody speaks in the room.
+#[tokio::test]
+async fn pages_from_elsewhere_may_not_even_embed_what_is_in_a_room() {
+    let server = Server::start().await;
+    for (site, status) in [
+        ("cross-site", 403),
+        ("same-site", 403),
+        ("same-origin", 200),
+        ("none", 200),
+    ] {
+        for path in ["/rooms/a/messages", "/rooms/a/members"] {
+            let headers = format!("Sec-Fetch-Site: {site}\r\n");
+            let answer = request(&server, "GET", path, &headers, "").await;
+            assert_eq!(answer.status, status, "{site} {path}");
+            assert_contains(&answer.head, "cross-origin-resource-policy: same-origin");
+        }
+    }
+    let allowed = "Sec-Fetch-Site: same-site\r\nOrigin: http://localhost:8080\r\n";
+    assert_eq!(
+        request(&server, "GET", "/rooms/a/messages", allowed, "").await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -290,7 +459,8 @@ async fn bad_requests_are_told_what_to_do() {
         ("a/messages?since=:1", "since must be"),
         ("a/messages?since=-1", "since must be"),
         ("a/messages?since=9007199254740992", "since must be"),
-        ("a%0A/members", "use letters, digits"),
+        ("a%0A/members", "the room name has the character"),
+        ("e%CC%81/members", "the room name"),
     ] {
         let answer = get(&server, &format!("/rooms/{path}")).await;
         assert_eq!(
@@ -372,7 +542,7 @@ async fn a_log_that_is_full_says_when_to_come_back_and_a_plain_member_is_told_by
     let refused = publish(&server, "b", "", "1").await;
     assert_eq!((refused.status, &refused.body["code"]), (503, &json!("busy")));
     assert_contains(&refused.head, "retry-after: 1");
-    let health = get(&server, "/healthz").await.body;
+    let health = server.health().await;
     assert_eq!(
         (&health["log"]["rooms"], &health["log"]["added"]),
         (&json!(1), &json!(1))

@@ -360,8 +360,7 @@ async fn health_tells_of_the_log_and_of_sessions() {
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
     ann.say("lobby", 1, json!(1)).await;
     ann.say("lobby", 1, json!(1)).await;
-    let health = server.get("/healthz", "").await;
-    let health: Value = serde_json::from_str(health.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let health = server.health().await;
     let log = &health["log"];
     assert_eq!(
         (&log["rooms"], &log["messages"], &log["added"], &log["duplicates"]),

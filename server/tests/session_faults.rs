@@ -406,7 +406,7 @@ async fn what_is_published_over_http_reaches_members_in_the_one_order_of_the_log
         } else {
             let body = number.to_string();
             let request = format!(
-                "POST /rooms/todo/messages HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\
+                "POST /rooms/todo/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
                  Authorization: Bearer 0123456789abcdef\r\n\r\n{body}",
                 body.len()
             );

@@ -188,13 +188,13 @@ async fn answer_until_hung_up(sent: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_request_head_is_cut_off() {
-    answer_until_hung_up(b"GET /echo HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+    answer_until_hung_up(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
     assert_eq!(answer_until_hung_up(b"").await, "", "a silent one");
 }
 
 #[tokio::test]
 async fn a_kept_alive_connection_may_not_rest_for_ever() {
-    let answer = answer_until_hung_up(b"GET /echo?message=a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = answer_until_hung_up(b"GET /echo?message=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(answer.ends_with("\r\n\r\na"), "{answer}");
 }
 
@@ -206,7 +206,10 @@ async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end
     };
     let server = Server::with(config).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request = format!("GET /echo?message={} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8000));
+    let request = format!(
+        "GET /echo?message={} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "x".repeat(8000)
+    );
     let flood = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
     within("the server to hang up", flood).await;
 }
@@ -215,6 +218,7 @@ async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end
 async fn connections_over_the_limit_get_503_and_a_place_is_free_again_later() {
     let config = Config {
         max_connections: 2,
+        max_address_connections: 3,
         ..Config::default()
     };
     let server = Server::with(config).await;

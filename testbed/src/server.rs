@@ -52,7 +52,7 @@ impl Server {
     pub async fn start_at(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
         let mut command = Command::new(binary()?);
         command
-            .args(["--listen", &address.to_string(), "--log-format", "json"])
+            .args(["--listen", &address.to_string(), "--log-format", "json", "--flood"])
             .args(&arguments);
         let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let child = process.child();

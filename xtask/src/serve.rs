@@ -42,7 +42,7 @@ fn serve(port: u16) -> anyhow::Result<()> {
     page::build()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let (server, address) = start_server("release", &["--listen", &format!("127.0.0.1:{port}")])?;
+    let (server, address) = start_server("release", &["--flood", "--listen", &format!("127.0.0.1:{port}")])?;
     println!("Talkback is at http://{address}/ (Ctrl-C stops it)");
     groups.wait_for(server)
 }
@@ -58,7 +58,7 @@ fn watch(port: u16) -> anyhow::Result<()> {
     page::set_up()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let (server, address) = start_server("debug", &["--listen", "127.0.0.1:0"])?;
+    let (server, address) = start_server("debug", &["--flood", "--listen", "127.0.0.1:0"])?;
     groups.add(&server);
     let mut trunk = page::trunk("serve");
     trunk

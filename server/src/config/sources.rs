@@ -32,6 +32,14 @@ pub enum ConfigError {
         /// What is wrong, and where.
         message: String,
     },
+    /// A value that cannot be meant.
+    #[error("--{setting} {rule}")]
+    Invalid {
+        /// The name of the flag.
+        setting: &'static str,
+        /// What it must be.
+        rule: String,
+    },
     /// A key or variable that does not exist.
     #[error("unknown {place} `{name}`{}", suggestion.as_ref().map(|name| format!(": did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
@@ -70,7 +78,7 @@ impl Config {
         let command = with_environment(Self::command());
         let matches = command.clone().try_get_matches_from(&args)?;
         let Some(path) = matches.get_one::<PathBuf>("config").cloned() else {
-            return Ok(Self::from_arg_matches(&matches)?);
+            return valid(Self::from_arg_matches(&matches)?);
         };
         let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable {
             path: path.clone(),
@@ -86,8 +94,13 @@ impl Config {
                 path: path.clone(),
                 message: first_line(&error),
             })?;
-        Ok(Self::from_arg_matches(&matches)?)
+        valid(Self::from_arg_matches(&matches)?)
     }
+}
+
+fn valid(config: Config) -> Result<Config, ConfigError> {
+    config.validate()?;
+    Ok(config)
 }
 
 fn with_environment(command: Command) -> Command {
@@ -113,7 +126,7 @@ fn with_file(mut command: Command, path: &std::path::Path, table: toml::Table) -
         }
         let values = texts(value).ok_or_else(|| ConfigError::Malformed {
             path: path.into(),
-            message: format!("`{key}` must be a text, a number or a list of texts"),
+            message: format!("`{key}` must be a text, a number, true or false, or a list of texts"),
         })?;
         command = command.mut_arg(key.replace('-', "_"), |arg| arg.default_values(values));
     }
@@ -132,6 +145,7 @@ fn texts(value: toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(flag) => Some(vec![flag.to_string()]),
         toml::Value::Array(values) => values
             .into_iter()
             .map(|value| value.as_str().map(str::to_owned))

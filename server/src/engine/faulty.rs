@@ -201,6 +201,10 @@ impl Engine for Faulty {
         self.engine.watch(room, watcher)
     }
 
+    fn has(&self, room: &RoomName) -> bool {
+        self.engine.has(room)
+    }
+
     fn usage(&self) -> Usage {
         self.engine.usage()
     }

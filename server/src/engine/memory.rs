@@ -298,6 +298,10 @@ impl Engine for Memory {
         }))
     }
 
+    fn has(&self, room: &RoomName) -> bool {
+        self.0.rooms.lock().has(room)
+    }
+
     fn usage(&self) -> Usage {
         let remembered = self.0.ledger.total();
         Usage {

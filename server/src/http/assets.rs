@@ -3,12 +3,7 @@
 //! `index.html` is read again whenever it changes on disk, so a rebuilt page needs no restart. Files with a hash in their name never
 //! change and are cached for ever; everything else is asked for again each time.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use axum::{
     Router,
@@ -25,6 +20,14 @@ use sha2::{Digest, Sha256};
 use tower_http::services::ServeDir;
 
 use crate::app::AppState;
+
+/// The longest path of a file, in bytes as it stands in the request.
+const MAX_PATH: usize = 1024;
+/// The longest name of a file that systems take.
+const MAX_NAME: usize = 255;
+const NO_PAGE: &str =
+    "There is no page here: build it with `trunk build --release`, or name its directory with --assets.\n";
+const NOT_FOUND: &str = "there is nothing at this address\n";
 
 /// The directory of the built page.
 pub(crate) struct Assets {
@@ -81,7 +84,10 @@ pub(crate) async fn page(State(assets): State<Arc<Assets>>, headers: HeaderMap) 
 pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Response {
     let index = match assets.index() {
         Ok(index) => index,
-        Err(error) => return no_page(&assets.directory, &error),
+        Err(error) => {
+            tracing::debug!(directory = %assets.directory.display(), %error, "there is no page to serve");
+            return (StatusCode::NOT_FOUND, NO_PAGE).into_response();
+        }
     };
     let unchanged = request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == index.tag);
     let headers = [
@@ -100,16 +106,6 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
     } else {
         (headers, index.html).into_response()
     }
-}
-
-fn no_page(directory: &Path, error: &io::Error) -> Response {
-    let directory = directory.display();
-    tracing::debug!(%directory, %error, "there is no page to serve");
-    let text = format!(
-        "There is no index.html in {directory}: {error}.\n\
-         Build the page with `trunk build --release`, or name its directory with --assets.\n"
-    );
-    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 /// Files asked for as `/assets/...`: from the directory `assets` inside the page's, else from the page's own.
@@ -137,14 +133,27 @@ fn serve(directory: PathBuf) -> ServeDir {
 }
 
 fn not_found() -> MethodRouter<()> {
-    axum::routing::any(async || (StatusCode::NOT_FOUND, "there is nothing at this address\n"))
+    axum::routing::any(async || (StatusCode::NOT_FOUND, NOT_FOUND))
 }
 
 async fn cache_by_name(request: Request, next: Next) -> Response {
-    let immutable = has_hash(request.uri().path());
+    let path = request.uri().path();
+    if path.len() > MAX_PATH {
+        return (StatusCode::URI_TOO_LONG, "the address is too long\n").into_response();
+    }
+    let immutable = has_hash(path);
+    let long_name = path.split('/').any(|name| name.len() > MAX_NAME);
     let mut response = next.run(request).await;
     let status = response.status();
+    // The system refuses to look for such a name, which is no fault of the server.
+    if status == StatusCode::INTERNAL_SERVER_ERROR && long_name {
+        return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
+    }
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        // The page has a policy that only its own handler sends, however the address of the file is written.
+        if is_html(response.headers()) {
+            return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
+        }
         let rule = if immutable {
             "public, max-age=31536000, immutable"
         } else {
@@ -156,6 +165,12 @@ async fn cache_by_name(request: Request, next: Next) -> Response {
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     response
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().starts_with(b"text/html") || kind.as_bytes().starts_with(b"application/xhtml")
+    })
 }
 
 /// Whether a part of the path ends in the hash that Trunk and wasm-bindgen give, as in `app-1a2b3c4d5e6f7a8b_bg.wasm`.

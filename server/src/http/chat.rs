@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use talkback_protocol::{Body, NameError, RoomName, UserName, close};
+use talkback_protocol::{Body, RoomName, UserName, close};
 use tokio::time::Instant;
 
 use super::assets::{self, Assets};
@@ -19,6 +20,8 @@ use crate::{
     budget::{Bucket, Rate},
     engine::Outcome,
     hub::Hub,
+    limits::{NewRooms, Peer},
+    names,
     socket::{Message, Socket, Upgrade},
 };
 
@@ -50,27 +53,45 @@ pub(crate) async fn chat(
     State(hub): State<Hub>,
     State(options): State<Arc<ChatOptions>>,
     State(assets): State<Arc<Assets>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
     let room = match RoomName::parse(&room) {
         Ok(room) => room,
         Err(error) => return refused(&error),
     };
+    if let Err(problem) = names::room(&room) {
+        return refused(&problem);
+    }
     let Some(upgrade) = upgrade else {
         return assets::respond_with_page(&assets, &headers);
     };
-    match UserName::parse(&query.name) {
-        Ok(name) => socket(upgrade, hub, options, room, name),
+    match names::user(&query.name) {
+        Ok(name) => {
+            let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
+            socket(upgrade, hub, options, new_rooms, room, name)
+        }
         Err(error) => refused(&error),
     }
 }
 
-fn refused(error: &NameError) -> Response {
+fn refused(error: &impl std::error::Error) -> Response {
     (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }
 
-fn socket(upgrade: Upgrade, hub: Hub, options: Arc<ChatOptions>, room: RoomName, name: UserName) -> Response {
+fn socket(
+    upgrade: Upgrade,
+    hub: Hub,
+    options: Arc<ChatOptions>,
+    new_rooms: NewRooms,
+    room: RoomName,
+    name: UserName,
+) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
+        if let Err(after) = hub.may_begin(&room, &new_rooms) {
+            let reason = close::retry_after_reason(after);
+            return socket.sender().close_by_server(close::TOO_MANY, &reason);
+        }
         let membership = match hub.join(&room, &name, socket.sender()) {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),

@@ -1,6 +1,6 @@
-//! `/flood?n=&rate=&size=`: numbered messages for load tests. WebSocket only.
+//! `/flood?n=&rate=&size=`: numbered messages for load tests. WebSocket only, and only on a server that was told to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Query, State},
@@ -10,21 +10,31 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::socket::{Sockets, Upgrade};
+use crate::socket::Upgrade;
 
-/// The most messages one request may ask for.
-const MAX_MESSAGES: u32 = 1_000_000;
-/// The highest rate, in messages a second.
-const MAX_RATE: u32 = 1_000_000;
+/// Digits of the longest number.
+const LONGEST_NUMBER: usize = 10;
 /// A rate is kept in steps of this length.
 const STEP: Duration = Duration::from_millis(5);
+
+/// What one request may ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct FloodOptions {
+    pub(crate) messages: u32,
+    /// Messages a second.
+    pub(crate) rate: u32,
+    /// Bytes of one message.
+    pub(crate) message_size: usize,
+    /// Bytes of all messages.
+    pub(crate) bytes: usize,
+}
 
 #[derive(Deserialize)]
 #[serde(default)]
 pub(crate) struct FloodQuery {
     /// How many messages, numbered from 0.
     n: u32,
-    /// Messages a second; 0 is as fast as the client takes them.
+    /// Messages a second; 0 is as fast as the client takes them, up to the highest rate.
     rate: u32,
     /// The size of each message in bytes. A number that is longer is sent whole.
     size: usize,
@@ -40,36 +50,114 @@ impl Default for FloodQuery {
     }
 }
 
+impl FloodQuery {
+    /// Keeps the request within the bounds, or says which one it breaks.
+    fn within(self, options: &FloodOptions) -> Result<Self, String> {
+        let FloodOptions {
+            messages,
+            rate,
+            message_size,
+            bytes,
+        } = options;
+        let size = self.size.max(LONGEST_NUMBER);
+        let total = usize::try_from(self.n).ok().and_then(|n| n.checked_mul(size));
+        if self.n > *messages {
+            Err(format!("n must be at most {messages} (--flood-messages)\n"))
+        } else if self.rate > *rate {
+            Err(format!(
+                "rate must be at most {rate} messages a second (--flood-rate)\n"
+            ))
+        } else if self.size > *message_size {
+            Err(format!(
+                "size must be at most {message_size} bytes (--flood-message-size)\n"
+            ))
+        } else if total.is_none_or(|total| total > *bytes) {
+            Err(format!(
+                "n messages of this size have more than {bytes} bytes (--flood-bytes)\n"
+            ))
+        } else {
+            let rate = if self.rate == 0 { *rate } else { self.rate };
+            Ok(Self { rate, ..self })
+        }
+    }
+
+    /// The number, followed by spaces up to the size.
+    fn text(&self, number: u32) -> String {
+        let mut text = number.to_string();
+        let padding = self.size.saturating_sub(text.len());
+        text.extend(std::iter::repeat_n(' ', padding));
+        text
+    }
+}
+
 pub(crate) async fn flood(
     upgrade: Upgrade,
     Query(query): Query<FloodQuery>,
-    State(sockets): State<Sockets>,
+    State(options): State<Option<Arc<FloodOptions>>>,
 ) -> Response {
-    let max_size = sockets.options().max_message_size;
-    if query.n > MAX_MESSAGES || query.rate > MAX_RATE || query.size > max_size {
-        let rule = format!("at most n={MAX_MESSAGES}, rate={MAX_RATE} and size={max_size} are allowed\n");
-        return (StatusCode::BAD_REQUEST, rule).into_response();
-    }
+    let Some(options) = options else {
+        let why = "this server sends no test traffic: start it with --flood to let it\n";
+        return (StatusCode::NOT_FOUND, why).into_response();
+    };
+    let query = match query.within(&options) {
+        Ok(query) => query,
+        Err(rule) => return (StatusCode::BAD_REQUEST, rule).into_response(),
+    };
     upgrade.on_upgrade(move |socket| async move {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = tokio::time::Instant::now();
         let mut sent = 0;
         while sent < query.n {
-            let due = if query.rate == 0 {
-                query.n
-            } else {
-                step.tick().await;
-                let due = started.elapsed().as_micros() * u128::from(query.rate) / 1_000_000;
-                u32::try_from(due).map_or(query.n, |due| query.n.min(due + 1))
-            };
+            step.tick().await;
+            let due = started.elapsed().as_micros() * u128::from(query.rate) / 1_000_000;
+            let due = u32::try_from(due).map_or(query.n, |due| query.n.min(due.saturating_add(1)));
             while sent < due {
-                let text = format!("{sent:<width$}", width = query.size);
-                if socket.send(text).await.is_err() {
+                if socket.send(query.text(sent)).await.is_err() {
                     return;
                 }
                 sent += 1;
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: FloodOptions = FloodOptions {
+        messages: 10,
+        rate: 100,
+        message_size: 100_000,
+        bytes: 500_000,
+    };
+
+    fn query(n: u32, rate: u32, size: usize) -> FloodQuery {
+        FloodQuery { n, rate, size }
+    }
+
+    #[test]
+    fn each_bound_is_told_by_its_option_and_no_rate_means_the_highest() {
+        for (asked, option) in [
+            (query(11, 0, 1), "--flood-messages"),
+            (query(1, 101, 1), "--flood-rate"),
+            (query(1, 0, 100_001), "--flood-message-size"),
+            (query(6, 0, 100_000), "--flood-bytes"),
+            (query(u32::MAX, 0, usize::MAX), "--flood-messages"),
+        ] {
+            let rule = asked.within(&OPTIONS).err().unwrap();
+            assert!(rule.contains(option), "{rule}");
+        }
+        assert_eq!(query(5, 0, 100_000).within(&OPTIONS).unwrap().rate, 100);
+        assert_eq!(query(5, 7, 100_000).within(&OPTIONS).unwrap().rate, 7);
+    }
+
+    #[test]
+    fn a_text_has_any_size_and_its_number_is_never_cut() {
+        for size in [0, 1, 65_535, 65_536, 1_000_000] {
+            let text = query(1, 0, size).text(12);
+            assert_eq!((text.len(), text.trim_end()), (size.max(2), "12"));
+        }
+    }
 }

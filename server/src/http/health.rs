@@ -1,4 +1,4 @@
-//! `/healthz`: whether the server lives, and what it has seen.
+//! `/healthz`: whether the server is up; and, for those who run it, what it has seen.
 
 use axum::{
     Json,
@@ -10,9 +10,17 @@ use serde::Serialize;
 
 use crate::{app::AppState, engine::Usage, metrics::Metrics};
 
+/// What everybody may know.
+#[derive(Serialize)]
+struct Liveness {
+    status: &'static str,
+}
+
+/// What those who run the server know.
 #[derive(Serialize)]
 struct Health<'a> {
-    status: &'static str,
+    #[serde(flatten)]
+    liveness: Liveness,
     sockets: usize,
     /// Those of them that are sessions.
     sessions: u64,
@@ -24,15 +32,17 @@ struct Health<'a> {
 }
 
 /// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that balancers look elsewhere.
-pub(crate) async fn healthz(State(app): State<AppState>) -> Response {
-    let (code, status) = if app.sockets().is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else {
-        (StatusCode::OK, "ok")
-    };
+pub(crate) async fn liveness(State(app): State<AppState>) -> Response {
+    let (code, liveness) = look(&app);
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()
+}
+
+/// The same with all counters.
+pub(crate) async fn health(State(app): State<AppState>) -> Response {
+    let (code, liveness) = look(&app);
     let metrics = app.sockets().metrics();
     let health = Health {
-        status,
+        liveness,
         sockets: app.sockets().count(),
         sessions: metrics
             .sessions_opened
@@ -43,4 +53,13 @@ pub(crate) async fn healthz(State(app): State<AppState>) -> Response {
         metrics,
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
+}
+
+fn look(app: &AppState) -> (StatusCode, Liveness) {
+    let (code, status) = if app.sockets().is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    (code, Liveness { status })
 }

@@ -9,17 +9,23 @@ use std::{borrow::Cow, time::Duration};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use talkback_protocol::{NameError, RoomName, message::Member, message::code, session::server::Refusal};
+use talkback_protocol::{BodyLimit, NameError, RoomName, message::Member, message::code, session::server::Refusal};
 
 pub use publish::PublishKey;
 pub(crate) use publish::publish;
 pub(crate) use read::messages;
+pub(crate) use wait::Waiting;
 
-use crate::{engine::KEY_REUSED, hub::Hub, socket::Sockets};
+use crate::{
+    engine::KEY_REUSED,
+    hub::Hub,
+    names::{self, NameProblem, RoomProblem},
+    socket::Sockets,
+};
 
 /// Bounds of reading and publishing over HTTP.
 #[derive(Clone, Debug)]
@@ -28,10 +34,16 @@ pub(crate) struct RoomsOptions {
     pub(crate) publish_key: Option<PublishKey>,
     /// Bytes of a body.
     pub(crate) max_body: usize,
+    /// How deep arrays and objects may be nested in a body.
+    pub(crate) max_depth: usize,
     /// Messages of one answer.
     pub(crate) max_page: usize,
+    /// Bytes of the messages of one answer.
+    pub(crate) max_answer: usize,
     /// How long a request may wait for a message.
     pub(crate) max_wait: Duration,
+    /// How long a request's body may take.
+    pub(crate) body_timeout: Duration,
 }
 
 #[derive(Serialize)]
@@ -45,6 +57,9 @@ pub(crate) async fn members(room: Room, State(hub): State<Hub>) -> Response {
     let members = hub.users(&room.0).into_iter().map(|user| Member { user }).collect();
     fresh(Json(Members { room: room.0, members }))
 }
+
+/// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The room in the path, of a request that may come from where it does.
 pub(crate) struct Room(RoomName);
@@ -62,9 +77,17 @@ where
             sockets.metrics().origins_refused.add_one();
             return Err(Problem::ForeignOrigin);
         }
+        // A browser names no origin when a page only embeds or opens an address, which could still measure how long the answer takes.
+        let site = parts.headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        if matches!(site, Some(b"cross-site" | b"same-site")) && !parts.headers.contains_key(header::ORIGIN) {
+            sockets.metrics().origins_refused.add_one();
+            return Err(Problem::ForeignOrigin);
+        }
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         let name = path.map_err(|error| Problem::BadRequest(error.body_text()))?;
-        Ok(Self(RoomName::parse(&name)?))
+        let room = RoomName::parse(&name)?;
+        names::room(&room)?;
+        Ok(Self(room))
     }
 }
 
@@ -73,6 +96,10 @@ where
 pub(crate) enum Problem {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Room(#[from] RoomProblem),
+    #[error(transparent)]
+    User(#[from] NameProblem),
     #[error("{0}")]
     BadRequest(String),
     #[error("pages from elsewhere may not use this server: start it with --allow-origin to let them")]
@@ -85,6 +112,12 @@ pub(crate) enum Problem {
     Unauthorized,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
+    #[error(transparent)]
+    Body(#[from] BodyLimit),
+    #[error("the body of the request did not come within {0:?}")]
+    BodyTimeout(Duration),
+    #[error("too many requests come from your address: try again later")]
+    TooManyRequests(Duration),
     #[error("this `Idempotency-Key` came before with another message: take a new key for a new message")]
     KeyReused,
     #[error("{}", .0.message)]
@@ -94,8 +127,12 @@ pub(crate) enum Problem {
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Name(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::ForeignOrigin | Self::PublishingIsOff => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::PublishingIsOff | Self::Room(RoomProblem::Reserved) => StatusCode::FORBIDDEN,
+            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -105,10 +142,21 @@ impl Problem {
         }
     }
 
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests(after) => Some(*after),
+            Self::Refused(refusal) => refusal.retry_after,
+            _ => None,
+        }
+    }
+
     fn code(&self) -> Cow<'static, str> {
         match self {
-            Self::Name(_) | Self::BadRequest(_) => "bad_request".into(),
-            Self::ForeignOrigin | Self::PublishingIsOff => code::FORBIDDEN.into(),
+            Self::ForeignOrigin | Self::PublishingIsOff | Self::Room(RoomProblem::Reserved) => code::FORBIDDEN.into(),
+            Self::Body(BodyLimit::TooDeep { .. }) => code::TOO_DEEP.into(),
+            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => "bad_request".into(),
+            Self::BodyTimeout(_) => "timeout".into(),
+            Self::TooManyRequests(_) => code::RATE.into(),
             Self::Unauthorized => "unauthorized".into(),
             Self::TooLarge(_) => code::TOO_LARGE.into(),
             Self::KeyReused => KEY_REUSED.into(),
@@ -126,21 +174,13 @@ impl IntoResponse for Problem {
         }
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match &self {
-            Self::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::Refused(Refusal {
-                retry_after: Some(after),
-                ..
-            }) => {
-                // Whole seconds, and never too early.
-                headers.insert(
-                    header::RETRY_AFTER,
-                    (after.as_secs() + u64::from(after.subsec_nanos() > 0)).into(),
-                );
-            }
-            _ => {}
+        if let Self::Unauthorized = self {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(after) = self.retry_after() {
+            // Whole seconds, and never too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         let body = Body {
             code: self.code(),

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerConfig};
 
-use crate::{connection, hub::Hub, socket::Upgrade};
+use crate::{connection, hub::Hub, limits::Peer, socket::Upgrade};
 
 pub(crate) async fn session(
     upgrade: Upgrade,
     State(hub): State<Hub>,
     State(config): State<Arc<ServerConfig>>,
+    peer: Option<Extension<Peer>>,
 ) -> Response {
     let upgrade = upgrade.subprotocols(&[SUBPROTOCOL]);
     if upgrade.subprotocol().is_some() {
+        let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
         return upgrade.on_upgrade(move |socket| {
             socket.sender().shared().expect_restart();
-            connection::run(socket, hub, config)
+            connection::run(socket, hub, config, new_rooms)
         });
     }
     // A browser cannot read why a handshake was refused, and fails one that answers with none of the subprotocols it offered; so any of

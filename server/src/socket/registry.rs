@@ -14,8 +14,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{CloseInfo, connection::Shared};
-use crate::{budget::Rate, metrics::Metrics, origin::OriginPolicy};
+use super::{CloseInfo, ClosedBy, connection::Shared};
+use crate::{budget::Rate, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
 
 /// The rules every socket of an application lives by.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct SocketOptions {
     pub close_timeout: Duration,
     /// When the server stops, over what time sessions are asked to come back, each at a random moment.
     pub reconnect_spread: Duration,
+    /// How many closes with an application's code are logged in a second; the others are counted.
+    pub log_rate: u32,
 }
 
 impl Default for SocketOptions {
@@ -64,6 +66,7 @@ impl Default for SocketOptions {
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             reconnect_spread: Duration::from_secs(5),
+            log_rate: 20,
         }
     }
 }
@@ -79,6 +82,7 @@ struct Inner {
     /// Of [`SocketOptions::max_overhead_rate`].
     overhead_rate: Rate,
     metrics: Metrics,
+    closes: Throttle,
     live: Mutex<HashMap<u64, Arc<Shared>>>,
     next: AtomicU64,
     draining: AtomicBool,
@@ -100,6 +104,7 @@ impl Sockets {
         let overhead = u64::from(options.max_overhead_rate);
         Self(Arc::new(Inner {
             overhead_rate: Rate::new(overhead, 2 * overhead),
+            closes: Throttle::new(options.log_rate),
             options,
             metrics: Metrics::default(),
             live: Mutex::default(),
@@ -229,12 +234,17 @@ impl Drop for Registered {
 }
 
 /// Logs how a socket ended: at `info` with a code of an application (3000 to 4999), because it means something to its author, else at
-/// `debug`. The lines are as many as connections, whose rate is limited.
-pub(crate) fn log_close(path: &str, info: &CloseInfo) {
+/// `debug`. A client chooses code and reason as it likes and as often as it likes, so its reason is not quoted and the lines at `info`
+/// are bounded.
+pub(crate) fn log_close(sockets: &Sockets, path: &str, info: &CloseInfo) {
     let CloseInfo { code, reason, by } = info;
-    if (3000..5000).contains(code) {
-        tracing::info!(path, code, reason = reason.as_str(), %by, "websocket closed");
-    } else {
-        tracing::debug!(path, code, reason = reason.as_str(), %by, "websocket closed");
+    let reason = match by {
+        ClosedBy::Server => Some(reason.as_str()),
+        _ => None,
+    };
+    if !(3000..5000).contains(code) {
+        tracing::debug!(path, code, reason, %by, "websocket closed");
+    } else if let Some(more) = sockets.0.closes.admit() {
+        tracing::info!(path, code, reason, %by, more, "websocket closed");
     }
 }

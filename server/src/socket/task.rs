@@ -101,7 +101,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
         if turn.closed && !told {
             told = true;
             if let Some(info) = socket.peek_close_info() {
-                log_close(&path, &info);
+                log_close(socket.sockets(), &path, &info);
             }
             alarm.set(Timer::ForceClose, options.close_timeout);
             // The handler learns of it in a turn of its own, with a fresh budget, before it may be dropped.

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use axum::{
-    extract::{FromRef, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRef, FromRequestParts, MatchedPath, OptionalFromRequestParts},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -12,6 +12,9 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{Socket, Sockets, connection::Shared, io::Stream, task};
 use crate::limits::ConnectionPermit;
+
+/// The most names that `Sec-WebSocket-Protocol` may have.
+const MAX_SUBPROTOCOLS: usize = 16;
 
 /// A request that asks for a WebSocket and may have one.
 ///
@@ -169,7 +172,8 @@ impl Upgrade {
             offered,
             chosen: None,
             on_upgrade,
-            path: parts.uri.path().into(),
+            // The route and not the address, whose text is the client's: it goes to the log.
+            path: parts.extensions.get().map_or("", MatchedPath::as_str).into(),
             sockets,
             permit: parts.extensions.get().cloned(),
             finish: false,
@@ -228,6 +232,9 @@ pub enum UpgradeError {
     /// `Sec-WebSocket-Protocol` has an empty, malformed or repeated name: 400.
     #[error("the header `Sec-WebSocket-Protocol` must be a list of distinct names: {0:?} is not allowed")]
     BadSubprotocol(String),
+    /// `Sec-WebSocket-Protocol` has more than 16 names: 400.
+    #[error("the header `Sec-WebSocket-Protocol` has more than {MAX_SUBPROTOCOLS} names")]
+    TooManySubprotocols,
     /// The page that connects is from elsewhere: 403.
     #[error("pages from {0} may not connect: start the server with --allow-origin {0} to let them")]
     ForeignOrigin(String),
@@ -246,9 +253,12 @@ impl UpgradeError {
         match self {
             Self::NotAnUpgrade | Self::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
             Self::MethodNotGet => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoConnectionUpgrade | Self::NoKey | Self::BadKey | Self::BadSubprotocol(_) | Self::NotUpgradable => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::NoConnectionUpgrade
+            | Self::NoKey
+            | Self::BadKey
+            | Self::BadSubprotocol(_)
+            | Self::TooManySubprotocols
+            | Self::NotUpgradable => StatusCode::BAD_REQUEST,
             Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
             Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -289,6 +299,9 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 fn offered_subprotocols(headers: &HeaderMap) -> Result<Vec<String>, UpgradeError> {
     let mut offered: Vec<String> = Vec::new();
     for name in list(headers, &header::SEC_WEBSOCKET_PROTOCOL) {
+        if offered.len() == MAX_SUBPROTOCOLS {
+            return Err(UpgradeError::TooManySubprotocols);
+        }
         if !is_token(name) || offered.iter().any(|offer| offer == name) {
             return Err(UpgradeError::BadSubprotocol(name.to_owned()));
         }

@@ -133,6 +133,17 @@ impl Server {
         .await
     }
 
+    /// What those who run the server see.
+    pub async fn health(&self) -> serde_json::Value {
+        let request = axum::http::Request::get("/healthz")
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let operations = talkback_server::operations(self.app.clone());
+        let answer = tower::ServiceExt::oneshot(operations, request).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
     /// Asks the server to stop, as a signal would.
     pub fn stop(&mut self) {
         self.stop.take();
@@ -159,6 +170,16 @@ pub async fn try_connect_at(
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
     let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
     within("the handshake", handshake).await
+}
+
+/// The whole answer to a `GET`.
+pub async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
 }
 
 pub fn handshake(path: &str) -> String {

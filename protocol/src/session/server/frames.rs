@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Membership, Output, Refusal, ServerSession, State, TOO_MUCH, Who, timer::Timer};
 use crate::{
-    Body, ClientFrame, PublishId, RoomName, Seq, ServerFrame, close,
+    Body, BodyLimit, ClientFrame, PublishId, RoomName, Seq, ServerFrame, close,
     codec::{self, TextLimits},
     message::{Hello, History, Join, Left, Publish, Withdraw, code},
 };
@@ -248,10 +248,15 @@ impl ServerSession {
             let message = "the body is larger than this server takes";
             return Err(Refusal::for_good(code::TOO_LARGE, message));
         }
-        if body.depth() > limits.body_depth as usize {
-            let message = "lists and objects of the body are nested deeper than this server takes";
-            return Err(Refusal::for_good(code::TOO_DEEP, message));
-        }
-        Ok(())
+        body.check(limits.body_depth as usize).map_err(|limit| match limit {
+            BodyLimit::TooDeep { .. } => {
+                let message = "lists and objects of the body are nested deeper than this server takes";
+                Refusal::for_good(code::TOO_DEEP, message)
+            }
+            BodyLimit::LongNumber { .. } => {
+                let message = "a number in the body has more than 128 characters: write it as a string";
+                Refusal::for_good(code::TOO_LARGE, message)
+            }
+        })
     }
 }

@@ -70,6 +70,11 @@ impl Rooms {
         self.watched.len() + self.unwatched()
     }
 
+    /// Whether the room has a log, or somebody watches it.
+    pub(super) fn has(&self, name: &RoomName) -> bool {
+        self.watched.contains_key(name) || self.old.contains(name) || self.young.contains(name)
+    }
+
     /// How many watches there are, over all rooms.
     pub(super) fn watches(&self) -> usize {
         self.watches

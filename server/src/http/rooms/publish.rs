@@ -1,14 +1,16 @@
 //! `POST /rooms/{room}/messages`: a back end says something.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
-    body::Body,
+    Extension, Json,
+    body::{Body, HttpBody},
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use talkback_protocol::{Body as MessageBody, Offset, RoomName, UserName, message::Author};
@@ -17,12 +19,12 @@ use super::{Problem, Room, RoomsOptions, fresh};
 use crate::{
     engine::{Append, KEY_REUSED, MessageId, Outcome, Place},
     hub::Hub,
+    limits::Peer,
+    names,
 };
 
 /// The longest `Idempotency-Key`.
 const MAX_KEY: usize = 128;
-/// Who speaks when the request does not say.
-const DEFAULT_NAME: &str = "server";
 
 #[derive(Deserialize)]
 pub(crate) struct PublishQuery {
@@ -44,18 +46,25 @@ pub(crate) async fn publish(
     query: Result<Query<PublishQuery>, QueryRejection>,
     State(hub): State<Hub>,
     State(options): State<Arc<RoomsOptions>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let Room(room) = room;
     let key = options.publish_key.as_ref().ok_or(Problem::PublishingIsOff)?;
     if !bearer(&headers).is_some_and(|given| key.is(given)) {
-        return Err(Problem::Unauthorized);
+        // Whoever has the key may publish as fast as it likes; whoever guesses may not.
+        let counted = peer.map_or(Ok(()), |Extension(peer)| peer.request());
+        return Err(counted.map_or_else(Problem::TooManyRequests, |()| Problem::Unauthorized));
     }
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
-    let user = UserName::parse(query.name.as_deref().unwrap_or(DEFAULT_NAME))?;
+    let user = match &query.name {
+        Some(name) => names::user(name)?,
+        None => UserName::parse(names::SERVER)?,
+    };
     let name = idempotency_key(&headers)?;
-    let body = read(body, options.max_body).await?;
+    let body = read(body, options.max_body, options.body_timeout).await?;
+    body.check(options.max_depth)?;
     let id = name.map_or(MessageId::None, |name| MessageId::Request {
         name,
         digest: Sha256::digest(format!("{user}\n{}", body.json())).into(),
@@ -105,11 +114,24 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
     }
 }
 
-async fn read(body: Body, max: usize) -> Result<MessageBody, Problem> {
-    // Fails when there is more, or when the client is gone and nobody hears the answer.
-    let bytes = axum::body::to_bytes(body, max)
-        .await
-        .map_err(|_| Problem::TooLarge(max))?;
+async fn read(body: Body, max: usize, within: Duration) -> Result<MessageBody, Problem> {
+    let told = body.size_hint().lower();
+    let told = usize::try_from(told).ok().filter(|told| *told <= max);
+    // Copied into one buffer: the pieces hold what they were read into, which may be a thousand times their own size.
+    let mut bytes = BytesMut::with_capacity(told.ok_or(Problem::TooLarge(max))?);
+    let mut pieces = body.into_data_stream();
+    let all = async {
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| Problem::BadRequest("the body of the request broke off".to_owned()))?;
+            if bytes.len() + piece.len() > max {
+                return Err(Problem::TooLarge(max));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(())
+    };
+    let read = tokio::time::timeout(within, all).await;
+    read.map_err(|_| Problem::BodyTimeout(within))??;
     let text = str::from_utf8(&bytes).map_err(|_| Problem::BadRequest("the body is not UTF-8".to_owned()))?;
     MessageBody::from_json(text).map_err(|error| {
         Problem::BadRequest(format!(

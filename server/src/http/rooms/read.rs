@@ -10,7 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
 
-use super::{Problem, Room, RoomsOptions, fresh, wait::Bell};
+use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Bell};
 use crate::{
     engine::{Engine, Limit, Page, Range},
     hub::Hub,
@@ -19,8 +19,6 @@ use crate::{
 
 /// Messages of one answer when the request does not say.
 const DEFAULT_LIMIT: usize = 50;
-/// Bodies of one answer have at most this many bytes; `more` says that there are more.
-const MAX_BYTES: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 pub(crate) struct MessagesQuery {
@@ -53,6 +51,7 @@ pub(crate) async fn messages(
     State(hub): State<Hub>,
     State(sockets): State<Sockets>,
     State(options): State<Arc<RoomsOptions>>,
+    State(waiting): State<Waiting>,
 ) -> Result<Response, Problem> {
     let Room(room) = room;
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
@@ -68,7 +67,7 @@ pub(crate) async fn messages(
     let since = query.since.as_deref().map(Since::parse).transpose()?;
     let limit = Limit {
         messages,
-        bytes: MAX_BYTES,
+        bytes: options.max_answer,
     };
 
     let engine = hub.engine();
@@ -78,8 +77,9 @@ pub(crate) async fn messages(
         .filter(|_| query.wait > 0 && recovered && page.messages.is_empty())
     {
         let bell = Arc::new(Bell::default());
-        // Watched first and read again after that, so that nothing falls between.
+        // Watched first and read again after that, so that nothing falls between. Watching makes no room that lasts.
         let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
+        let waiter = waiting.enter();
         (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         if recovered && page.messages.is_empty() {
             tokio::select! {
@@ -89,13 +89,13 @@ pub(crate) async fn messages(
             }
             (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         }
-        drop(watch);
+        drop((watch, waiter));
     }
     let last = page.messages.last().map(|last| last.offset);
     let last = last
         .or_else(|| since.filter(|_| recovered).map(|since| since.offset))
         .unwrap_or(page.head);
-    Ok(fresh(Json(Messages {
+    let messages = Messages {
         room: &room,
         epoch: &page.epoch,
         head: page.head,
@@ -103,7 +103,8 @@ pub(crate) async fn messages(
         recovered,
         more: last < page.head,
         messages: page.messages.iter().map(|message| &**message).collect(),
-    })))
+    };
+    Ok(fresh(Json(messages)))
 }
 
 /// The messages after a cursor, or the newest, and whether none is missing before them.

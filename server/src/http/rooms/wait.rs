@@ -1,13 +1,41 @@
-//! Wakes one request that waits for a message.
+//! Requests that wait for a message of a room.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use talkback_protocol::message::Message;
 use tokio::sync::Notify;
 
 use crate::engine::Watcher;
 
-/// Rings at the first message.
+/// How many requests wait. Clones count together.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A request waits until the answer is dropped.
+    pub(super) fn enter(&self) -> Waiter {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Waiter(self.clone())
+    }
+}
+
+/// One request that waits.
+pub(super) struct Waiter(Waiting);
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Wakes one request that waits for a message.
 #[derive(Default)]
 pub(super) struct Bell(Notify);
 
