@@ -50,6 +50,28 @@ impl Body {
         self.0.get()
     }
 
+    /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for `[{}]`.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest) = (0_usize, 0);
+        let mut in_text = false;
+        let mut bytes = self.json().bytes();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                // What follows is part of the text, also a quote.
+                b'\\' if in_text => drop(bytes.next()),
+                b'"' => in_text = !in_text,
+                b'[' | b'{' if !in_text => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// Reads it as a type of the application.
     ///
     /// # Errors
@@ -88,6 +110,21 @@ mod tests {
         for wrong in ["", "{", "1 2", "{\"a\":\"x\ny\"}x"] {
             assert!(Body::from_json(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_depth_counts_lists_and_objects_outside_of_texts() {
+        for (json, depth) in [
+            ("null", 0),
+            (r#""[[{\"[""#, 0),
+            ("[]", 1),
+            (r#"{"a[":"]","b":[{}, 1]}"#, 3),
+            (r#"[["\\"],[]]"#, 2),
+        ] {
+            assert_eq!(Body::from_json(json).unwrap().depth(), depth, "{json}");
+        }
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(Body::from_json(&deep).unwrap().depth(), 10_000);
     }
 
     #[test]

@@ -10,8 +10,9 @@ use serde::{
 };
 
 use crate::{
-    Epoch, RequestId, RoomName,
-    message::{ClientFrame, Member, Message, Page, ServerFrame},
+    RequestId, RoomName,
+    message::{ClientFrame, Joined, Member, Message, Page, ServerFrame},
+    session::server::PageLines,
 };
 
 /// A direction of the wire: [`ClientFrame`] or [`ServerFrame`].
@@ -231,27 +232,50 @@ impl MessageLine {
     }
 }
 
-/// A `page` line made of messages that were encoded before.
-pub(crate) fn encode_page(
-    id: RequestId,
-    room: &RoomName,
-    epoch: &Epoch,
-    messages: &[MessageLine],
-    more: bool,
-) -> String {
-    let frame = ServerFrame::Page(Page {
+/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into so many bytes,
+/// but at least one.
+pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, largest: usize) -> String {
+    let empty = encode(&ServerFrame::Page(Page {
         id,
         room: room.clone(),
-        epoch: epoch.clone(),
+        epoch: page.epoch.clone(),
         messages: Vec::new(),
-        more,
+        more: page.more,
+    }));
+    let mut bytes = empty.len() + "true".len();
+    let fitting = page.messages.iter().rev().take_while(|message| {
+        bytes += message.object().len() + 1;
+        bytes <= largest
     });
-    let mut line = encode(&frame);
-    // Neither a room's name nor an epoch holds quotes, so this is the field itself.
+    let count = fitting.count().max(1).min(page.messages.len());
+    let left_out = page.messages.len() - count;
+    let mut line = if left_out > 0 && !page.more {
+        empty.replace(r#""more":false}}"#, r#""more":true}}"#)
+    } else {
+        empty
+    };
+    // In a text the quotes would have a backslash before them, so this is the field itself.
     let field = r#""messages":["#;
     let at = line.find(field).map_or(line.len(), |at| at + field.len());
-    let objects: Vec<_> = messages.iter().map(MessageLine::object).collect();
+    let objects: Vec<_> = page.messages[left_out..].iter().map(MessageLine::object).collect();
     line.insert_str(at, &objects.join(","));
+    line
+}
+
+/// A `joined` line with users that were encoded before; without them if it would have more than so many bytes.
+pub(crate) fn encode_joined(joined: Joined, members: Option<&MemberList>, largest: usize) -> String {
+    let mut line = encode(&ServerFrame::Joined(joined));
+    let field = r#","members":"#;
+    if let Some(list) = members.map(MemberList::json)
+        && line.len() + field.len() + list.len() <= largest
+        && let Some(fields) = line.strip_suffix("}}")
+    {
+        let end = fields.len();
+        line.truncate(end);
+        for part in [field, list, "}}"] {
+            line.push_str(part);
+        }
+    }
     line
 }
 
@@ -307,7 +331,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::{Body, Offset, RoomName, SenderId, UserName, message::Author};
+    use crate::{Body, Epoch, Offset, RoomName, SenderId, UserName, message::Author};
 
     const LIMITS: TextLimits = TextLimits { bytes: 1000, lines: 4 };
 
@@ -345,11 +369,11 @@ mod tests {
 
     #[test]
     fn a_mistake_in_a_known_kind_is_named_with_its_line() {
-        let error = decode::<ClientFrame>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a/b\"}}", LIMITS).unwrap_err();
+        let error = decode::<ClientFrame>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a\\u0000\"}}", LIMITS).unwrap_err();
         assert!(
             error
                 .to_string()
-                .starts_with("line 2: bad leave: the room name has the character '/'"),
+                .starts_with("line 2: bad leave: room: the room name has the control character"),
             "{error}"
         );
         assert_eq!(error.close_code(), crate::close::BAD_FRAME);
@@ -405,8 +429,13 @@ mod tests {
             messages: vec![message.clone(), message],
             more: true,
         };
+        let lines = PageLines {
+            epoch: page.epoch.clone(),
+            messages: vec![line.clone(), line],
+            more: true,
+        };
         assert_eq!(
-            encode_page(page.id, &page.room, &page.epoch, &[line.clone(), line], true),
+            encode_page(page.id, &page.room, &lines, usize::MAX),
             encode(&ServerFrame::Page(page))
         );
     }

@@ -2,6 +2,7 @@
 //! receiver does; a test holds the two together.
 
 pub(crate) mod fields;
+mod kinds;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub type Millis = u64;
 
 /// From the client to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", from = "kinds::Client")]
 pub enum ClientFrame {
     /// First of all; answered by `welcome` or by closing.
     Hello(Hello),
@@ -131,7 +132,7 @@ pub struct History {
 
 /// From the server to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", from = "kinds::Server")]
 pub enum ServerFrame {
     /// The session is open, or a newer token was taken.
     Welcome(Welcome),
@@ -400,17 +401,17 @@ fields::read_by_fields! {
     Publish { room: required, seq: required, id: required, first: flag, body: required }
     Withdraw { room: required, seq: required, id: required, first: flag }
     History { id: required, room: required, before: required, limit: required }
-    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional, limits: required }
+    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, limits: required }
     Joined { room: required, epoch: required, head: required, after: required, recovered: required, fork: optional, users: required, members: optional }
-    Message { room: required, offset: required, from: required, seq: optional, id: optional, at: required, body: required }
-    Ack { room: required, seq: required, epoch: required, offset: required, at: required }
-    Nack { room: required, seq: required, epoch: optional, code: required, message: required, retry_after_ms: optional }
+    Message { room: required, offset: required, from: required, seq: optional, id: optional, at: number, body: required }
+    Ack { room: required, seq: required, epoch: required, offset: required, at: number }
+    Nack { room: required, seq: required, epoch: optional, code: required, message: required, retry_after_ms: optional_number }
     Forgotten { room: required, seq: required, epoch: required }
     Presence { room: required, users: required, joined: optional, left: optional, members: optional }
     Signal { room: required, from: required, body: required }
     Page { id: required, room: required, epoch: required, messages: required, more: required }
     Left { room: required, code: optional, message: optional }
-    ErrorFrame { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional }
+    ErrorFrame { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional_number }
     Cursor { epoch: required, offset: required }
     Author { sender: required, user: required }
     Member { user: required }

@@ -16,7 +16,7 @@
 //! ```
 //! use std::{sync::Arc, time::Duration};
 //! use talkback_protocol::{
-//!     Body, ClientKey, Moment, Offset, RoomName, UserName,
+//!     Body, ClientKey, Epoch, Moment, Offset, RoomName, UserName,
 //!     session::{client, server},
 //! };
 //!
@@ -47,13 +47,13 @@
 //!         match output {
 //!             server::Output::Identify { name, .. } => {
 //!                 let user = name.unwrap_or(UserName::parse("user")?);
-//!                 let identity = server::Identity { user, expires: None };
+//!                 let identity = server::Identity { user, expires: None, allowance: None };
 //!                 server.handle(moment, server::Input::Identified(Ok(identity)));
 //!             }
 //!             server::Output::Append { room, seq, content: Ok(body), .. } => {
 //!                 log.push(body);
 //!                 let offset = Offset::new(log.len() as u64)?;
-//!                 let outcome = server::AppendOutcome::Appended { offset, at: 0 };
+//!                 let outcome = server::AppendOutcome::Appended { epoch: Epoch::from_random(5), offset, at: 0 };
 //!                 server.handle(moment, server::Input::Appended { room, seq, outcome });
 //!             }
 //!             server::Output::Transmit(text) => {

@@ -9,7 +9,7 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// A number that the wire cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, an offset 0 to {MAX_NUMBER}")]
+#[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, other numbers 0 to {MAX_NUMBER}")]
 pub struct NumberError(u64);
 
 /// The place of a message in its room's log: contiguous from 1; 0 is before the first.

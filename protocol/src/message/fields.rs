@@ -12,7 +12,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`. Unknown fields are skipped.
+use crate::Offset as Number;
+
+/// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`; `number` and `optional_number`
+/// are the same for a `u64` that must be within what the wire can carry. Unknown fields are skipped.
 /// As the values are looked at where they lie, this reads from a text, and not from a stream or a `Value`.
 macro_rules! read_by_fields {
     ($($type:ident { $($field:ident: $presence:ident),* $(,)? })*) => {$(
@@ -55,6 +58,16 @@ impl<'de> Fields<'de> {
     pub(crate) fn optional<T: DeserializeOwned, E: Error>(&mut self) -> Result<Option<T>, E> {
         let (name, value) = self.next();
         value.map_or(Ok(None), |value| parse(name, value))
+    }
+
+    /// The next field, a number that the wire can carry.
+    pub(crate) fn number<E: Error>(&mut self) -> Result<u64, E> {
+        self.required().map(Number::get)
+    }
+
+    /// The next field, such a number, absent or null.
+    pub(crate) fn optional_number<E: Error>(&mut self) -> Result<Option<u64>, E> {
+        Ok(self.optional()?.map(Number::get))
     }
 
     /// The next field, which is false when it is absent or null.
@@ -148,7 +161,7 @@ mod tests {
             (r#""seq":7"#, r#""seq":7,"seq":7"#, "duplicate field `seq`"),
             (r#""seq":7"#, r#""seq":0"#, "seq: 0 is out of range"),
             (r#""seq":7"#, r#""seq":null"#, "seq: invalid type: null"),
-            (r#""lobby""#, r#""a/b""#, "room: the room name has the character '/'"),
+            (r#""lobby""#, r#""""#, "room: the room name is empty"),
             (
                 r#""code":"#,
                 r#""retry_after_ms":-1,"code":"#,

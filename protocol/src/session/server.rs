@@ -4,8 +4,8 @@
 //! |---|---|
 //! | what goes in and out | [`Input`], [`Output`] |
 //! | the greeting, time, answers of the engine | `server.rs` |
-//! | what each frame of the client does | `frames.rs` |
-//! | how many frames may come | `rate.rs` |
+//! | what each line of the client does | `frames.rs` |
+//! | how much may come | `rate.rs` |
 //! | everything that happens by time alone | `timer.rs` |
 //!
 //! Live messages do not pass through a session: the hub encodes each once and writes the shared bytes to every member's socket.
@@ -28,11 +28,13 @@ pub use config::ServerConfig;
 pub use rate::Allowance;
 
 use crate::{
-    ClientFrame, ClientKey, Epoch, Moment, RequestId, RoomName, Seq, ServerFrame, close, codec,
+    ClientFrame, ClientKey, Epoch, Moment, RequestId, RoomName, Seq, ServerFrame, UserName, close, codec,
     message::{Ack, Author, ErrorFrame, Forgotten, Joined, Left, Nack, Welcome, code},
 };
 use rate::Rate;
 use timer::{Timer, Timers};
+
+const TOO_MUCH: &str = "far more was sent than any client needs";
 
 /// The server's half of the session, for one connection. See the [contract](crate::session) of its driver.
 #[derive(Debug)]
@@ -40,14 +42,18 @@ pub struct ServerSession {
     config: Arc<ServerConfig>,
     now: Duration,
     state: State,
-    /// Frames that came while the driver finds out who the user is.
+    /// From `hello` on.
+    who: Option<Who>,
+    /// Lines that came while the driver finds out who the user is.
     held: VecDeque<ClientFrame>,
+    /// Bytes of the texts that they came with.
+    held_bytes: usize,
     rooms: BTreeMap<RoomName, Membership>,
     last_subscription: SubscriptionId,
     /// Messages that the engine has not answered.
     appends: u32,
     /// Pages that the engine has not answered.
-    reads: usize,
+    reads: u32,
     rate: Rate,
     timers: Timers,
     /// Lines that are ready and not yet an [`Output::Transmit`].
@@ -56,25 +62,35 @@ pub struct ServerSession {
 }
 
 /// Where the session stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// `hello` has not come.
     Silent,
     /// The driver finds out who said `hello`.
-    Greeting { client: ClientKey },
+    Greeting,
     /// Welcomed.
-    Open { client: ClientKey, author: Author },
+    Open,
     /// Welcomed, and the driver looks at a newer token.
-    Renewing { client: ClientKey, author: Author },
+    Renewing,
     /// [`Output::Close`] was given.
     Closed,
 }
 
 impl State {
-    /// Whether frames wait for the driver's answer.
-    fn is_identifying(&self) -> bool {
-        matches!(self, Self::Greeting { .. } | Self::Renewing { .. })
+    /// Whether lines wait for the driver's answer.
+    fn is_identifying(self) -> bool {
+        matches!(self, Self::Greeting | Self::Renewing)
     }
+}
+
+/// Who the other side is.
+#[derive(Debug)]
+struct Who {
+    client: ClientKey,
+    /// The name that it asked for.
+    name: Option<UserName>,
+    /// From `welcome` on.
+    author: Option<Author>,
 }
 
 #[derive(Debug)]
@@ -93,7 +109,9 @@ impl ServerSession {
         Self {
             now,
             state: State::Silent,
+            who: None,
             held: VecDeque::new(),
+            held_bytes: 0,
             rooms: BTreeMap::new(),
             last_subscription: 0,
             appends: 0,
@@ -113,22 +131,24 @@ impl ServerSession {
         if self.is_closed() {
             return;
         }
+        let heard = matches!(input, Input::Tick);
         match input {
             Input::Received { text } => self.received(&text),
+            Input::Counted { frames } => self.counted(frames),
             Input::Tick => {}
             Input::Identified(result) => self.identified(result),
             Input::Subscribed { id, result } => self.subscribed(id, result),
             Input::Appended { room, seq, outcome } => self.appended(room, seq, outcome),
             Input::PageRead { id, room, result } => self.page_read(id, &room, result),
             Input::Expelled { id, reason } => self.expelled(id, reason),
-            Input::Counted { .. } => {}
             Input::Shutdown { retry_after } => {
                 self.close(close::SERVICE_RESTART, &close::retry_after_reason(retry_after));
             }
         }
-        while let Some(timer) = self.timers.take_due(self.now) {
+        while let Some(timer) = self.timers.take_due(self.now, heard) {
             self.on_timer(timer);
         }
+        self.pause();
     }
 
     /// The next thing to do. `None` means that there is nothing until the next input.
@@ -156,13 +176,28 @@ impl ServerSession {
         matches!(self.state, State::Closed)
     }
 
+    /// Whether the driver may take anything more from the transport: not during an [`Output::Pause`], not before it has answered
+    /// [`Output::Identify`], not after the end. A driver that gives several inputs before it drains asks before each.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        !self.is_closed() && !self.state.is_identifying() && !self.timers.is_set(Timer::Pause)
+    }
+
     /// What the members of rooms see of this client; `None` before it was welcomed.
     #[must_use]
     pub fn author(&self) -> Option<&Author> {
-        match &self.state {
-            State::Open { author, .. } | State::Renewing { author, .. } => Some(author),
-            State::Silent | State::Greeting { .. } | State::Closed => None,
+        match self.state {
+            State::Open | State::Renewing => self.who.as_ref()?.author.as_ref(),
+            State::Silent | State::Greeting | State::Closed => None,
         }
+    }
+
+    /// What the client has left of its rate, for its next connection ([`Identity::allowance`]); `None` if it was never welcomed. Ask
+    /// when the connection ends.
+    #[must_use]
+    pub fn allowance(&self) -> Option<(ClientKey, Allowance)> {
+        let who = self.who.as_ref().filter(|who| who.author.is_some())?;
+        Some((who.client, self.rate.allowance(self.now)))
     }
 
     fn on_timer(&mut self, timer: Timer) {
@@ -171,9 +206,33 @@ impl ServerSession {
             Timer::Ping => {
                 self.send(&ServerFrame::Ping {});
                 self.timers.set(Timer::Ping, self.now + self.config.heartbeat);
+                // While nothing is read, nothing can be heard: then the next ping begins the wait.
+                if self.reads() && !self.timers.is_set(Timer::Silence) {
+                    self.timers.set(Timer::Silence, self.now + self.config.heartbeat_grace);
+                }
             }
             Timer::Silence => self.close(close::HEARTBEAT_LOST, "nothing was heard from the client"),
             Timer::Expiry => self.close(close::UNAUTHORIZED, "the token has expired"),
+            Timer::Pause => self.rate.fill(self.now),
+        }
+    }
+
+    /// Stops reading, if the client has sent more than it may for now.
+    fn pause(&mut self) {
+        if self.is_closed() || self.timers.is_set(Timer::Pause) {
+            return;
+        }
+        if let Some(pause) = self.rate.pause() {
+            let until = self.now + pause;
+            self.timers.set(Timer::Pause, until);
+            self.outputs.push_back(Output::Pause { until });
+        }
+    }
+
+    fn counted(&mut self, frames: u32) {
+        self.rate.fill(self.now);
+        if !self.rate.receive(frames as usize) {
+            self.close(close::TOO_MANY, TOO_MUCH);
         }
     }
 
@@ -182,37 +241,35 @@ impl ServerSession {
             Ok(identity) => identity,
             Err(denied) => return self.close(denied.code, &denied.reason),
         };
-        let client = match std::mem::replace(&mut self.state, State::Silent) {
-            State::Greeting { client } => {
-                self.timers.set(Timer::Ping, self.now + self.config.heartbeat);
-                self.listen();
-                client
-            }
-            State::Renewing { client, author } => {
-                if author.user != identity.user {
-                    return self.close(close::FORBIDDEN, "the new token is another user's");
-                }
-                client
-            }
-            other => return self.state = other,
+        let Some(who) = self.who.as_mut().filter(|_| self.state.is_identifying()) else {
+            return;
         };
-        let sender = client.sender();
+        if who.author.as_ref().is_some_and(|author| author.user != identity.user) {
+            return self.close(close::FORBIDDEN, "the new token is another user's");
+        }
+        let sender = who.client.sender();
+        who.author = Some(Author {
+            sender: sender.clone(),
+            user: identity.user.clone(),
+        });
+        if self.state == State::Greeting {
+            self.timers.set(Timer::Ping, self.now + self.config.heartbeat);
+            if let Some((allowance, ago)) = identity.allowance {
+                self.rate.go_on(allowance, ago);
+            }
+        }
+        self.state = State::Open;
         match identity.expires {
             Some(expires) => self.timers.set(Timer::Expiry, self.now + expires),
             None => self.timers.clear(Timer::Expiry),
         }
         self.send(&ServerFrame::Welcome(Welcome {
-            user: identity.user.clone(),
-            sender: sender.clone(),
+            user: identity.user,
+            sender,
             heartbeat_ms: u32::try_from(self.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
             expires_ms: identity.expires.map(millis),
             limits: self.config.limits.clone(),
         }));
-        let author = Author {
-            sender,
-            user: identity.user,
-        };
-        self.state = State::Open { client, author };
         self.take_held();
     }
 
@@ -229,11 +286,11 @@ impl ServerSession {
             }
             Err(refusal) => {
                 self.rooms.remove(&room);
-                return self.refuse("join", Some(room), refusal);
+                return self.refuse("join", room, refusal);
             }
         };
         let after = subscription.after.plus(subscription.messages.len() as u64);
-        self.send(&ServerFrame::Joined(Joined {
+        let joined = Joined {
             room: room.clone(),
             epoch: subscription.epoch,
             head: subscription.head,
@@ -242,7 +299,10 @@ impl ServerSession {
             fork: subscription.fork,
             users: subscription.users,
             members: None,
-        }));
+        };
+        let largest = self.config.limits.sent_text_bytes as usize;
+        let line = codec::encode_joined(joined, subscription.members.as_ref(), largest);
+        self.send_line(&line);
         for message in &subscription.messages {
             self.send_line(message.line());
         }
@@ -281,20 +341,22 @@ impl ServerSession {
     fn page_read(&mut self, id: RequestId, room: &RoomName, result: Result<PageLines, Refusal>) {
         self.reads = self.reads.saturating_sub(1);
         match result {
-            Ok(page) => self.send_line(&codec::encode_page(id, room, &page.epoch, &page.messages, page.more)),
-            Err(refusal) => self.refuse("history", Some(room.clone()), refusal),
+            Ok(page) => {
+                let largest = self.config.limits.sent_text_bytes as usize;
+                self.send_line(&codec::encode_page(id, room, &page, largest));
+            }
+            Err(refusal) => self.refuse_history(id, room.clone(), refusal),
         }
     }
 
-    fn expelled(&mut self, id: SubscriptionId, reason: Option<Refusal>) {
+    fn expelled(&mut self, id: SubscriptionId, reason: Refusal) {
         let found = self.rooms.iter().find(|(_, membership)| membership.id == id);
         if let Some(room) = found.map(|(room, _)| room.clone()) {
             self.rooms.remove(&room);
-            let (code, message) = reason.map(|reason| (reason.code, reason.message)).unzip();
             self.send(&ServerFrame::Left(Left {
                 room,
-                code: code.map(Into::into),
-                message: message.map(Into::into),
+                code: Some(reason.code.into_owned()),
+                message: Some(reason.message.into_owned()),
             }));
         }
     }
@@ -310,21 +372,23 @@ impl ServerSession {
         }));
     }
 
-    fn refuse(&mut self, kind: &str, room: Option<RoomName>, refusal: Refusal) {
+    fn refuse(&mut self, kind: &str, room: RoomName, refusal: Refusal) {
+        self.send_error(kind, room, None, refusal);
+    }
+
+    fn refuse_history(&mut self, id: RequestId, room: RoomName, refusal: Refusal) {
+        self.send_error("history", room, Some(id), refusal);
+    }
+
+    fn send_error(&mut self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal) {
         self.send(&ServerFrame::Error(ErrorFrame {
             code: refusal.code.into_owned(),
             message: refusal.message.into_owned(),
-            room,
+            room: Some(room),
             kind: Some(kind.to_owned()),
-            id: None,
+            id,
             retry_after_ms: refusal.retry_after.map(millis),
         }));
-    }
-
-    /// The client shows life.
-    fn listen(&mut self) {
-        let limit = self.config.heartbeat + self.config.heartbeat_grace;
-        self.timers.set(Timer::Silence, self.now + limit);
     }
 
     fn close(&mut self, code: u16, reason: &str) {
@@ -344,7 +408,11 @@ impl ServerSession {
     }
 
     fn send_line(&mut self, line: &str) {
-        if !self.text.is_empty() && self.text.len() + 1 + line.len() > self.config.transmit_bytes {
+        let most = self
+            .config
+            .transmit_bytes
+            .min(self.config.limits.sent_text_bytes as usize);
+        if !self.text.is_empty() && self.text.len() + 1 + line.len() > most {
             self.flush();
         }
         codec::append_line(&mut self.text, line);

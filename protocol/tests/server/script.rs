@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use talkback_protocol::{
-    Epoch, Moment, Offset, RoomName, Seq, UserName,
-    codec::MessageLine,
+    Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName,
+    codec::{MemberList, MessageLine},
     message::Message,
     session::server::{
         AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
@@ -65,7 +65,11 @@ impl Script {
 
     pub fn identified(&mut self, user: &str, expires: Option<Duration>) -> Vec<String> {
         let user = UserName::parse(user).unwrap();
-        self.input(Input::Identified(Ok(Identity { user, expires })))
+        self.input(Input::Identified(Ok(Identity {
+            user,
+            expires,
+            allowance: None,
+        })))
     }
 
     pub fn denied(&mut self, code: u16, reason: &str) -> Vec<String> {
@@ -76,12 +80,13 @@ impl Script {
     /// The log's answer to a subscription: head 9, messages 6 to 5 + `messages` are in it.
     pub fn subscribed(&mut self, id: u64, messages: u64) -> Vec<String> {
         let result = Ok(Subscription {
-            epoch: Epoch::parse("e1").unwrap(),
+            epoch: epoch(),
             head: offset(9),
             after: offset(5),
             recovered: true,
+            fork: None,
             users: 0,
-            members: Vec::new(),
+            members: Some(MemberList::encode(&[])),
             messages: (6..6 + messages).map(message).collect(),
         });
         self.input(Input::Subscribed { id, result })
@@ -97,14 +102,14 @@ impl Script {
         self.drain()
     }
 
-    pub fn page(&mut self, messages: u64) -> Vec<String> {
+    pub fn page(&mut self, id: u64, messages: u64) -> Vec<String> {
         let result = Ok(PageLines {
-            epoch: Epoch::parse("e1").unwrap(),
+            epoch: epoch(),
             messages: (1..=messages).map(message).collect(),
             more: true,
         });
-        let room = name("lobby");
-        self.input(Input::PageRead { room, result })
+        let (id, room) = (request(id), name("lobby"));
+        self.input(Input::PageRead { id, room, result })
     }
 
     /// Lets the timer go off, as often as it wants to within this time.
@@ -121,17 +126,19 @@ impl Script {
     }
 }
 
-/// Small limits, and any number of frames a second.
+/// Small limits, and any number of lines and bytes a second.
 pub fn config() -> ServerConfig {
     let mut config = ServerConfig {
-        frames_per_second: 0,
-        reads: 1,
         transmit_bytes: 1000,
         ..ServerConfig::default()
     };
+    config.limits.lines_per_second = 0;
+    config.limits.bytes_per_second = 0;
+    config.limits.body_depth = 3;
+    config.limits.history = 1;
     config.limits.body_bytes = 20;
-    config.limits.frame_bytes = 500;
-    config.limits.frame_lines = 8;
+    config.limits.text_bytes = 500;
+    config.limits.text_lines = 8;
     config.limits.rooms = 2;
     config.limits.in_flight = 2;
     config.limits.page = 3;
@@ -142,12 +149,21 @@ pub fn name(room: &str) -> RoomName {
     RoomName::parse(room).unwrap()
 }
 
+pub fn epoch() -> Epoch {
+    Epoch::parse("e1").unwrap()
+}
+
+pub fn request(number: u64) -> RequestId {
+    RequestId::new(number).unwrap()
+}
+
 pub fn offset(number: u64) -> Offset {
     Offset::new(number).unwrap()
 }
 
 pub fn done(number: u64) -> AppendOutcome {
     AppendOutcome::Appended {
+        epoch: epoch(),
         offset: offset(number),
         at: 1,
     }
@@ -178,6 +194,7 @@ fn line(output: &Output) -> String {
         Output::Append {
             room,
             seq,
+            id,
             first,
             from,
             content,
@@ -185,9 +202,9 @@ fn line(output: &Output) -> String {
         } => match content {
             Ok(body) => {
                 let first = if *first { " first" } else { "" };
-                format!("append {room} {seq}{first} from {} {}", from.user, body.json())
+                format!("append {room} {seq} {id}{first} from {} {}", from.user, body.json())
             }
-            Err(refusal) => format!("settle {room} {seq} {}", refusal.code),
+            Err(refusal) => format!("settle {room} {seq} {id} {}", refusal.code),
         },
         Output::Subscribe {
             id,
@@ -200,8 +217,14 @@ fn line(output: &Output) -> String {
         }
         Output::Live { id, room, after } => format!("live {id} {room} after {after}"),
         Output::Unsubscribe { id, room } => format!("unsubscribe {id} {room}"),
-        Output::ReadPage { room, before, limit } => format!("read {room} before {before} limit {limit}"),
+        Output::ReadPage {
+            id,
+            room,
+            before,
+            limit,
+        } => format!("read {id} {room} before {before} limit {limit}"),
         Output::Signal { room, from, body } => format!("signal {room} from {} {}", from.user, body.json()),
+        Output::Pause { until } => format!("pause until {}", until.as_millis()),
         Output::Close { code, reason } => format!("close {code} {reason}"),
     }
 }

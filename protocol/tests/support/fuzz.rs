@@ -76,7 +76,7 @@ fn to_a_client(text: &str) {
     }
 }
 
-const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"frame_bytes":1000,"frame_lines":10,"body_bytes":100,"rooms":4,"in_flight":3,"page":10}}}"#;
+const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":9,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":50,"lines_burst":100,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":9000}}}"#;
 
 fn to_a_server(text: &str) {
     let mut session = server::ServerSession::new(Arc::new(server::ServerConfig::default()), Duration::ZERO);
@@ -87,7 +87,11 @@ fn to_a_server(text: &str) {
         while let Some(output) = session.poll_output() {
             if let server::Output::Identify { .. } = output {
                 let user = UserName::parse("ann").unwrap();
-                let identity = server::Identity { user, expires: None };
+                let identity = server::Identity {
+                    user,
+                    expires: None,
+                    allowance: None,
+                };
                 session.handle(moment(), server::Input::Identified(Ok(identity)));
             }
         }

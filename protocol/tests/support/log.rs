@@ -6,9 +6,9 @@ use std::{
 };
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Offset, RoomName, Seq,
-    codec::MessageLine,
-    message::{Author, Message, code},
+    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
+    codec::{MemberList, MessageLine},
+    message::{Author, Message},
     session::server::{AppendOutcome, PageLines, Refusal, Subscription},
 };
 
@@ -32,7 +32,7 @@ struct Room {
 
 struct Settled {
     last: Seq,
-    outcomes: VecDeque<(Seq, AppendOutcome)>,
+    outcomes: VecDeque<(Seq, PublishId, AppendOutcome)>,
     touched: Duration,
 }
 
@@ -96,23 +96,28 @@ impl ModelLog {
         name: &RoomName,
         client: ClientKey,
         seq: Seq,
+        id: PublishId,
         first: bool,
         entry: Result<(Author, Body), Refusal>,
         now: Duration,
     ) -> (AppendOutcome, Option<Message>) {
         let room = self.room(name);
+        let epoch = room.epoch.clone();
         let last = room.settled.get(&client).map_or(0, |settled| settled.last.get());
         if let Some(settled) = room.settled.get_mut(&client) {
             settled.touched = now;
             if seq <= settled.last {
-                let found = settled.outcomes.iter().find(|(known, _)| *known == seq);
-                let forgotten = Refusal::for_good(code::FORGOTTEN, "settled too long ago");
-                let outcome = found.map_or(AppendOutcome::Refused(forgotten), |(_, outcome)| outcome.clone());
+                let found = settled.outcomes.iter().find(|(known, ..)| *known == seq);
+                let outcome = match found {
+                    None => AppendOutcome::Forgotten { epoch },
+                    Some((_, known, _)) if *known != id => AppendOutcome::Conflict { epoch },
+                    Some((.., outcome)) => outcome.clone(),
+                };
                 return (outcome, None);
             }
         }
         if seq.get() != last + 1 && !first {
-            return (AppendOutcome::Gap, None);
+            return (AppendOutcome::Gap { epoch }, None);
         }
         let (outcome, message) = match entry {
             Ok((from, body)) => {
@@ -122,16 +127,21 @@ impl ModelLog {
                     offset: Offset::new(room.head).unwrap(),
                     from,
                     seq: Some(seq),
+                    id: Some(id),
                     at: u64::try_from(now.as_millis()).unwrap(),
                     body,
                 };
                 let outcome = AppendOutcome::Appended {
+                    epoch,
                     offset: message.offset,
                     at: message.at,
                 };
                 (outcome, Some(message))
             }
-            Err(refusal) => (AppendOutcome::Refused(refusal), None),
+            Err(refusal) => {
+                let epoch = Some(epoch);
+                (AppendOutcome::Refused { epoch, refusal }, None)
+            }
         };
         let settled = room.settled.entry(client).or_insert(Settled {
             last: seq,
@@ -139,7 +149,7 @@ impl ModelLog {
             touched: now,
         });
         settled.last = seq;
-        settled.outcomes.push_back((seq, outcome.clone()));
+        settled.outcomes.push_back((seq, id, outcome.clone()));
         if settled.outcomes.len() > REMEMBERED {
             settled.outcomes.pop_front();
         }
@@ -170,8 +180,9 @@ impl ModelLog {
             head: Offset::new(head).unwrap(),
             after,
             recovered: since.is_none() || known.is_some(),
+            fork: None,
             users: 0,
-            members: Vec::new(),
+            members: Some(MemberList::encode(&[])),
             messages,
         }
     }

@@ -66,11 +66,15 @@ pub struct Sent {
     pub crashed: bool,
 }
 
+fn new_key(random: &mut Random) -> ClientKey {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random.bits().to_be_bytes());
+    ClientKey::from_random(bytes)
+}
+
 impl Peer {
     pub fn new(index: usize, random: &mut Random) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&random.bits().to_be_bytes());
-        let key = ClientKey::from_random(bytes);
+        let key = new_key(random);
         let mut config = ClientConfig {
             name: Some(UserName::parse(&format!("user{index}")).unwrap()),
             // One of them is known by tokens.

@@ -1,6 +1,9 @@
 //! The driver of one `ServerSession` in the model: the engine's answers come later, and live lines go straight to the link.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use talkback_protocol::{
     Offset, RoomName, ServerFrame, UserName,
@@ -14,6 +17,8 @@ use super::world::{ConnId, Down, Event, World};
 pub struct Server {
     pub session: ServerSession,
     pub subs: BTreeMap<RoomName, Sub>,
+    /// Texts that arrived while the session does not read.
+    unread: VecDeque<String>,
     /// The engine answers a session in order.
     engine_free: Duration,
 }
@@ -29,12 +34,30 @@ impl Server {
         Self {
             session,
             subs: BTreeMap::new(),
+            unread: VecDeque::new(),
             engine_free: Duration::ZERO,
         }
     }
 }
 
 impl World {
+    /// A text arrived: the session gets it when it reads.
+    pub fn come_up(&mut self, conn: ConnId, text: String) {
+        if let Some(server) = self.server_of(conn) {
+            server.unread.push_back(text);
+        }
+        self.read_up(conn);
+    }
+
+    pub fn read_up(&mut self, conn: ConnId) {
+        while let Some(server) = self.server_of(conn).filter(|server| server.session.reads()) {
+            let Some(text) = server.unread.pop_front() else {
+                return;
+            };
+            self.server_input(conn, Input::Received { text });
+        }
+    }
+
     pub fn server_input(&mut self, conn: ConnId, input: Input) {
         let moment = self.moment();
         if let Some(server) = self.server_of(conn) {
@@ -63,6 +86,7 @@ impl World {
                     Ok(Identity {
                         user: name.unwrap_or(UserName::parse("user").unwrap()),
                         expires: None,
+                        allowance: None,
                     })
                 };
                 self.server_input(conn, Input::Identified(result));
@@ -71,6 +95,7 @@ impl World {
                 room,
                 client,
                 seq,
+                id,
                 first,
                 from,
                 content,
@@ -84,6 +109,7 @@ impl World {
                         room,
                         client,
                         seq,
+                        id,
                         first,
                         entry,
                     },
@@ -116,12 +142,18 @@ impl World {
                     server.subs.remove(&room);
                 }
             }
-            Output::ReadPage { room, before, limit } => {
+            Output::ReadPage {
+                id,
+                room,
+                before,
+                limit,
+            } => {
                 let at = self.engine_time(conn);
                 self.at(
                     at,
                     Event::ReadPage {
                         conn,
+                        id,
                         room,
                         before,
                         limit,
@@ -140,6 +172,8 @@ impl World {
                     }
                 }
             }
+            // `read_up` asks the session before it takes a text.
+            Output::Pause { .. } => {}
             Output::Close { code, reason } => {
                 self.server_gone(conn);
                 self.send_down(conn, Down::Close(code, reason));
@@ -187,6 +221,7 @@ impl World {
                 room,
                 client,
                 seq,
+                id,
                 first,
                 entry,
             } => {
@@ -194,9 +229,9 @@ impl World {
                 let busy = self.engine_busy_until > now;
                 let (outcome, message) = if busy {
                     let refusal = Refusal::later(code::UNAVAILABLE, "busy", Duration::from_millis(300));
-                    (AppendOutcome::Refused(refusal), None)
+                    (AppendOutcome::Refused { epoch: None, refusal }, None)
                 } else {
-                    self.log.append(&room, client, seq, first, entry, now)
+                    self.log.append(&room, client, seq, id, first, entry, now)
                 };
                 if let Some(message) = message {
                     self.fan_out(&message);
@@ -226,12 +261,13 @@ impl World {
             }
             Event::ReadPage {
                 conn,
+                id,
                 room,
                 before,
                 limit,
             } => {
                 let result = Ok(self.log.page(&room, before, limit));
-                self.server_input(conn, Input::PageRead { room, result });
+                self.server_input(conn, Input::PageRead { id, room, result });
             }
             _ => {}
         }

@@ -5,8 +5,8 @@ mod line;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Moment, Offset, RoomName, Seq,
-    message::Author,
+    Body, ClientKey, Cursor, Moment, Offset, PublishId, RequestId, RoomName, Seq,
+    message::{Author, code},
     session::{
         client,
         server::{self, Refusal, ServerConfig, ServerSession, SubscriptionId},
@@ -48,6 +48,7 @@ pub enum Event {
         room: RoomName,
         client: ClientKey,
         seq: Seq,
+        id: PublishId,
         first: bool,
         entry: Result<(Author, Body), Refusal>,
     },
@@ -60,6 +61,7 @@ pub enum Event {
     },
     ReadPage {
         conn: ConnId,
+        id: RequestId,
         room: RoomName,
         before: Offset,
         limit: u32,
@@ -92,8 +94,8 @@ impl World {
         let mut server_config = ServerConfig::default();
         server_config.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
         server_config.limits.page = 20;
-        server_config.frames_per_second = 200;
-        server_config.frames_burst = 40;
+        server_config.limits.lines_per_second = 200;
+        server_config.limits.lines_burst = 40;
         let mut random = Random::new(seed);
         let peers = (0..peers).map(|index| Peer::new(index, &mut random)).collect();
         Self {
@@ -183,7 +185,7 @@ impl World {
     fn step(&mut self) {
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
-                Event::Up { conn, text } => self.server_input(conn, server::Input::Received { text }),
+                Event::Up { conn, text } => self.come_up(conn, text),
                 Event::Down { conn, down } => self.come_down(conn, down),
                 Event::ServerGone { conn } => self.server_gone(conn),
                 event => self.engine_event(event),
@@ -205,6 +207,7 @@ impl World {
             .collect();
         for conn in due {
             self.server_input(conn, server::Input::Tick);
+            self.read_up(conn);
         }
     }
 
@@ -245,7 +248,8 @@ impl World {
         if let Some(server) = self.server_of(id) {
             server.subs.remove(room);
         }
-        self.server_input(id, server::Input::Expelled { id: sub });
+        let reason = Refusal::for_good(code::FORBIDDEN, "the room is over for this user");
+        self.server_input(id, server::Input::Expelled { id: sub, reason });
     }
 
     pub fn server_of(&mut self, id: ConnId) -> Option<&mut Server> {

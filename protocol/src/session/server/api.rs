@@ -27,7 +27,10 @@ pub enum Input {
         /// How many.
         frames: u32,
     },
-    /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come. Harmless at any other time.
+    /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come, and what the transport had was taken before, unless
+    /// [`reads`](super::ServerSession::reads) forbids it: only this input can find that the client is silent, so that one whose pong lies
+    /// unread is not closed for it. A driver that does not read for reasons of its own does so for less than `heartbeat_grace` at a
+    /// time. Harmless at any other time.
     Tick,
     /// The answer to [`Output::Identify`].
     Identified(Result<Identity, Denied>),
@@ -60,8 +63,8 @@ pub enum Input {
     Expelled {
         /// From [`Output::Subscribe`].
         id: SubscriptionId,
-        /// Why, if the client is to be told; its `retry_after` is not.
-        reason: Option<Refusal>,
+        /// Why; its `retry_after` is not told. A `left` without a code is the answer to `leave`.
+        reason: Refusal,
     },
     /// The server stops: closes with 1012 and asks the client to come back after this time, which the driver spreads.
     Shutdown {
@@ -76,7 +79,8 @@ pub enum Output {
     /// Send this text as one WebSocket message.
     Transmit(String),
     /// The client has sent what it may for now: take nothing from the transport before this time, on the clock of
-    /// [`Moment::now`](crate::Moment::now) and at most a second ahead. Everything else goes on. Silence is not counted meanwhile.
+    /// [`Moment::now`](crate::Moment::now) and at most a second ahead. Then give [`Input::Tick`] before reading: the session pauses
+    /// again if the client still owes. Everything else goes on, and silence is not counted meanwhile.
     Pause {
         /// When to read again.
         until: Duration,

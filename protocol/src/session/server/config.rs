@@ -2,29 +2,32 @@
 
 use std::time::Duration;
 
-use crate::message::Limits;
+use super::Refusal;
+use crate::{RoomName, message::Limits};
 
 /// The times and bounds of a [`ServerSession`](super::ServerSession), shared by all sessions of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// What `welcome` tells and the session enforces.
+    /// What `welcome` tells and the session enforces. At `lines_per_second` and `bytes_per_second` it stops reading; a burst of less
+    /// than `in_flight` + `rooms` lines, which an honest client may send at once, counts as that many.
     pub limits: Limits,
     /// How long a client may take to say `hello`.
     pub hello_timeout: Duration,
     /// How often to ping; told in `welcome`.
     pub heartbeat: Duration,
-    /// How much later than a heartbeat a sign of life of the client may come.
+    /// How soon after a ping a sign of life of the client must come.
     pub heartbeat_grace: Duration,
-    /// Frames a second that a client may send on average; 0 means any number.
-    pub frames_per_second: u32,
-    /// Frames that it may send at once; at least `limits.in_flight` + `limits.rooms`, which is what an honest client may. Further
-    /// ones are refused, with the time to wait; a client that sends as many again without waiting is closed with 4429.
-    pub frames_burst: u32,
-    /// Reads of history of one session that the engine has not answered; further ones are told to come again. The same bound for
-    /// messages is `limits.in_flight`.
-    pub reads: usize,
-    /// Bytes after which lines that are ready at the same time go into the next text frame.
+    /// Everything that a client may send a second on average, whatever is in it: lines of all kinds, also unknown and empty ones,
+    /// WebSocket messages and control frames. More is no client's way to work and closes with 4429. Four times
+    /// `limits.lines_per_second` if that is more, and any number where lines are not limited.
+    pub received_per_second: u32,
+    /// The same at once. Four times `limits.lines_burst` if that is more.
+    pub received_burst: u32,
+    /// Bytes after which lines that are ready at the same time go into the next text; `limits.sent_text_bytes` if that is less.
     pub transmit_bytes: usize,
+    /// The server's rule for names of rooms, beyond what every [`RoomName`] keeps: a line with a name that breaks it gets this
+    /// refusal and has no other effect. `leave` is not asked, because it is answered in any case.
+    pub check_room: fn(&RoomName) -> Result<(), Refusal>,
 }
 
 impl Default for ServerConfig {
@@ -48,10 +51,10 @@ impl Default for ServerConfig {
             hello_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(25),
             heartbeat_grace: Duration::from_secs(10),
-            frames_per_second: 500,
-            frames_burst: 1_000,
-            reads: 4,
+            received_per_second: 5_000,
+            received_burst: 10_000,
             transmit_bytes: 64 << 10,
+            check_room: |_| Ok(()),
         }
     }
 }

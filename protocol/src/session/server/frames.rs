@@ -1,8 +1,8 @@
-//! What each frame of the client does.
+//! What each line of the client does.
 
 use std::time::Duration;
 
-use super::{Membership, Output, Refusal, ServerSession, State, rate::Verdict, timer::Timer};
+use super::{Membership, Output, Refusal, ServerSession, State, TOO_MUCH, Who, timer::Timer};
 use crate::{
     Body, ClientFrame, PublishId, RoomName, Seq, ServerFrame, close,
     codec::{self, TextLimits},
@@ -14,8 +14,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 impl ServerSession {
     pub(super) fn received(&mut self, text: &str) {
-        if self.timers.is_set(Timer::Silence) {
-            self.listen();
+        self.timers.clear(Timer::Silence);
+        self.rate.fill(self.now);
+        self.rate.take_bytes(text.len());
+        if !self.rate.receive(text.split('\n').count()) {
+            return self.close(close::TOO_MANY, TOO_MUCH);
         }
         let limits = TextLimits {
             bytes: self.config.limits.text_bytes as usize,
@@ -25,33 +28,49 @@ impl ServerSession {
             Ok(frames) => frames,
             Err(error) => return self.close(error.close_code(), &error.to_string()),
         };
-        // Only a driver that does not wait for `Identified` can make this grow.
-        if self.held.len() + frames.len() > limits.lines {
-            return self.close(close::TOO_MANY, "too many frames before the welcome");
+        // Only a driver that does not wait for `Identified` can make these grow.
+        self.held_bytes += text.len();
+        if self.held.len() + frames.len() > limits.lines || self.held_bytes > limits.bytes {
+            return self.close(close::TOO_MANY, "too much came before the welcome");
         }
         self.held.extend(frames);
         self.take_held();
     }
 
-    /// Takes frames until there are no more, or one of them waits for the driver.
+    /// Takes lines until there are no more, or one of them waits for the driver.
     pub(super) fn take_held(&mut self) {
         while !self.state.is_identifying() {
             let Some(frame) = self.held.pop_front() else {
                 self.held.shrink_to(0);
+                self.held_bytes = 0;
                 return;
             };
-            match self.rate.take(self.now) {
-                Verdict::Pass => self.frame(frame),
-                Verdict::Wait(pause) => self.frame_over_rate(frame, pause),
-                Verdict::TooMany => self.close(close::TOO_MANY, "too many frames; wait as long as the answers say"),
-            }
+            self.frame(frame);
         }
     }
 
     fn frame(&mut self, frame: ClientFrame) {
-        match (&self.state, frame) {
+        let late = self.rate.refused_for();
+        let late = late.map(|pause| Refusal::later(code::RATE, "too much was sent before it", pause));
+        match (frame, late) {
+            // Not charged: a refusal is no work, and what is sent again is charged then.
+            (ClientFrame::Signal { room, .. }, Some(refusal)) if self.state == State::Open => {
+                return self.refuse("signal", room, refusal);
+            }
+            (ClientFrame::History(history), Some(refusal)) if self.state == State::Open => {
+                return self.refuse_history(history.id, history.room, refusal);
+            }
+            (frame, _) => {
+                self.rate.take_line();
+                self.serve(frame);
+            }
+        }
+    }
+
+    fn serve(&mut self, frame: ClientFrame) {
+        match (self.state, frame) {
             (State::Silent, ClientFrame::Hello(hello)) => self.hello(hello),
-            (State::Silent, _) => self.close(close::BAD_FRAME, "the first frame must be hello"),
+            (State::Silent, _) => self.close(close::BAD_FRAME, "the first line must be hello"),
             (_, ClientFrame::Hello(_)) => self.close(close::BAD_FRAME, "hello came twice"),
             (_, ClientFrame::Join(join)) => self.join(join),
             (_, ClientFrame::Leave { room }) => self.leave(room),
@@ -63,12 +82,7 @@ impl ServerSession {
                     first,
                     body,
                 } = publish;
-                let content = if self.fits(&body) {
-                    Ok(body)
-                } else {
-                    let message = "the message is larger than this server takes";
-                    Err(Refusal::for_good(code::TOO_LARGE, message))
-                };
+                let content = self.check_body(&body).map(|()| body);
                 self.append(room, seq, id, first, content);
             }
             (_, ClientFrame::Withdraw(Withdraw { room, seq, id, first })) => {
@@ -83,50 +97,46 @@ impl ServerSession {
         }
     }
 
-    /// What asks for work is refused; what ends or answers something passes, and still counts.
-    fn frame_over_rate(&mut self, frame: ClientFrame, pause: Duration) {
-        let refusal = Refusal::later(code::RATE, "too many frames a second", pause);
-        match (&self.state, frame) {
-            (State::Silent, frame) => self.frame(frame),
-            (_, ClientFrame::Join(join)) => self.refuse("join", Some(join.room), refusal),
-            (_, ClientFrame::Publish(publish)) => self.nack(publish.room, publish.seq, None, refusal),
-            (_, ClientFrame::Withdraw(withdraw)) => self.nack(withdraw.room, withdraw.seq, None, refusal),
-            (_, ClientFrame::Signal { room, .. }) => self.refuse("signal", Some(room), refusal),
-            (_, ClientFrame::History(history)) => self.refuse("history", Some(history.room), refusal),
-            (_, frame) => self.frame(frame),
-        }
-    }
-
     fn hello(&mut self, hello: Hello) {
         self.timers.clear(Timer::Hello);
-        self.state = State::Greeting { client: hello.client };
-        self.outputs.push_back(Output::Identify {
+        self.state = State::Greeting;
+        self.who = Some(Who {
             client: hello.client,
-            token: hello.token,
             name: hello.name,
+            author: None,
         });
+        self.identify(hello.token);
     }
 
     fn auth(&mut self, token: String) {
-        if let State::Open { client, author } = self.state.clone() {
-            self.state = State::Renewing { client, author };
+        if self.state == State::Open {
+            self.state = State::Renewing;
+            self.identify(Some(token));
+        }
+    }
+
+    fn identify(&mut self, token: Option<String>) {
+        if let Some(Who { client, name, .. }) = &self.who {
             self.outputs.push_back(Output::Identify {
-                client,
-                token: Some(token),
-                name: None,
+                client: *client,
+                token,
+                name: name.clone(),
             });
         }
     }
 
     fn join(&mut self, join: Join) {
         let room = join.room;
+        if let Err(refusal) = self.check_room(&room) {
+            return self.refuse("join", room, refusal);
+        }
         if self.rooms.contains_key(&room) {
             let refusal = Refusal::for_good(code::ALREADY_JOINED, "the room is joined already: leave it first");
-            return self.refuse("join", Some(room), refusal);
+            return self.refuse("join", room, refusal);
         }
         if self.rooms.len() >= self.config.limits.rooms as usize {
             let refusal = Refusal::for_good(code::TOO_MANY_ROOMS, "leave another room first");
-            return self.refuse("join", Some(room), refusal);
+            return self.refuse("join", room, refusal);
         }
         self.last_subscription += 1;
         let id = self.last_subscription;
@@ -151,10 +161,18 @@ impl ServerSession {
     }
 
     fn append(&mut self, room: RoomName, seq: Seq, id: PublishId, first: bool, content: Result<Body, Refusal>) {
-        let State::Open { client, author } = &self.state else {
+        let Some(Who {
+            client,
+            author: Some(from),
+            ..
+        }) = &self.who
+        else {
             return;
         };
-        let (client, from) = (*client, author.clone());
+        let (client, from) = (*client, from.clone());
+        if let Err(refusal) = self.check_room(&room) {
+            return self.nack(room, seq, None, refusal);
+        }
         if self.appends >= self.config.limits.in_flight {
             let refusal = Refusal::later(code::BUSY, "too many messages are on the way", BUSY_PAUSE);
             return self.nack(room, seq, None, refusal);
@@ -172,13 +190,15 @@ impl ServerSession {
     }
 
     fn signal(&mut self, room: RoomName, body: Body) {
+        if let Err(refusal) = self.check_room(&room) {
+            return self.refuse("signal", room, refusal);
+        }
         if !self.rooms.get(&room).is_some_and(|membership| membership.live) {
             let refusal = Refusal::for_good(code::NOT_JOINED, "join the room to signal in it");
-            return self.refuse("signal", Some(room), refusal);
+            return self.refuse("signal", room, refusal);
         }
-        if !self.fits(&body) {
-            let refusal = Refusal::for_good(code::TOO_LARGE, "the signal is larger than this server takes");
-            return self.refuse("signal", Some(room), refusal);
+        if let Err(refusal) = self.check_body(&body) {
+            return self.refuse("signal", room, refusal);
         }
         if let Some(from) = self.author().cloned() {
             self.outputs.push_back(Output::Signal { room, from, body });
@@ -192,9 +212,12 @@ impl ServerSession {
             before,
             limit,
         } = history;
-        if self.reads >= self.config.reads {
-            let refusal = Refusal::later(code::BUSY, "too many pages are being read", BUSY_PAUSE);
-            return self.refuse("history", Some(room), refusal);
+        if let Err(refusal) = self.check_room(&room) {
+            return self.refuse_history(id, room, refusal);
+        }
+        if self.reads >= self.config.limits.history {
+            let refusal = Refusal::later(code::BUSY, "too many requests for history are open", BUSY_PAUSE);
+            return self.refuse_history(id, room, refusal);
         }
         self.reads += 1;
         let limit = limit.min(self.config.limits.page);
@@ -206,7 +229,25 @@ impl ServerSession {
         });
     }
 
-    fn fits(&self, body: &Body) -> bool {
-        body.json().len() <= self.config.limits.body_bytes as usize
+    /// Names that begin with `~` are the server's own.
+    fn check_room(&self, room: &RoomName) -> Result<(), Refusal> {
+        if room.is_reserved() {
+            let message = "rooms whose names begin with ~ are the server's own";
+            return Err(Refusal::for_good(code::FORBIDDEN, message));
+        }
+        (self.config.check_room)(room)
+    }
+
+    fn check_body(&self, body: &Body) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        if body.json().len() > limits.body_bytes as usize {
+            let message = "the body is larger than this server takes";
+            return Err(Refusal::for_good(code::TOO_LARGE, message));
+        }
+        if body.depth() > limits.body_depth as usize {
+            let message = "lists and objects of the body are nested deeper than this server takes";
+            return Err(Refusal::for_good(code::TOO_DEEP, message));
+        }
+        Ok(())
     }
 }

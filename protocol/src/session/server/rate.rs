@@ -1,67 +1,162 @@
-//! How many frames a client may send: a bucket that fills at a rate, and may be overdrawn once by as much as it holds.
+//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt; until it is not, the
+//! session does not read.
 
 use std::time::Duration;
 
 use super::ServerConfig;
 
+/// The longest time that a session does not read before it looks again.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// A client that is further behind than this is asked to send again later what nobody waits for in order.
+const MAX_BEHIND: Duration = Duration::from_secs(1);
+
+/// How much more everything that is received may be than the lines that count.
+const RECEIVED_PER_LINE: f64 = 4.0;
+
 /// What a client had left of its rate when its connection ended, to go on from with its next one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
-    pub(super) lines: f64,
-    pub(super) bytes: f64,
-    pub(super) received: f64,
+    lines: f64,
+    bytes: f64,
+    received: f64,
+}
+
+/// So much a second, and so much at once. A rate of 0 is any number.
+#[derive(Debug)]
+struct Bucket {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+}
+
+impl Bucket {
+    fn new(per_second: f64, burst: f64) -> Self {
+        Self {
+            per_second,
+            burst,
+            tokens: burst,
+        }
+    }
+
+    /// What there is after some time.
+    fn filled(&self, time: Duration) -> f64 {
+        (self.tokens + time.as_secs_f64() * self.per_second).min(self.burst)
+    }
+
+    fn fill(&mut self, time: Duration) {
+        self.tokens = self.filled(time);
+    }
+
+    fn take(&mut self, amount: usize) {
+        if self.per_second > 0.0 {
+            #[expect(clippy::cast_precision_loss, reason = "no text has 2^52 bytes")]
+            let amount = amount as f64;
+            self.tokens -= amount;
+        }
+    }
+
+    /// How long it takes to pay the debt.
+    fn behind(&self) -> Duration {
+        if self.tokens < 0.0 {
+            Duration::try_from_secs_f64(-self.tokens / self.per_second).unwrap_or(Duration::MAX)
+        } else {
+            Duration::ZERO
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Rate {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
+    /// Lines of known kinds.
+    lines: Bucket,
+    /// Bytes of texts.
+    bytes: Bucket,
+    /// Everything: all lines, WebSocket messages, control frames.
+    received: Bucket,
     filled: Duration,
-}
-
-/// What is to be done with a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It may pass.
-    Pass,
-    /// It is refused, and may come again after this time.
-    Wait(Duration),
-    /// The client does not wait although it was told to.
-    TooMany,
 }
 
 impl Rate {
     pub(super) fn new(config: &ServerConfig, now: Duration) -> Self {
-        let honest = config.limits.in_flight.saturating_add(config.limits.rooms);
-        let burst = f64::from(config.frames_burst.max(honest));
+        let limits = &config.limits;
+        let honest = limits.in_flight.saturating_add(limits.rooms);
+        let lines = f64::from(limits.lines_per_second);
+        let burst = f64::from(limits.lines_burst.max(honest));
+        let received = match limits.lines_per_second {
+            0 => 0.0,
+            _ => f64::from(config.received_per_second).max(lines * RECEIVED_PER_LINE),
+        };
+        let received_burst = f64::from(config.received_burst).max(burst * RECEIVED_PER_LINE);
         Self {
-            per_second: f64::from(config.frames_per_second),
-            burst,
-            tokens: burst,
+            lines: Bucket::new(lines, burst),
+            bytes: Bucket::new(f64::from(limits.bytes_per_second), f64::from(limits.bytes_burst)),
+            received: Bucket::new(received, received_burst),
             filled: now,
         }
     }
 
-    /// Judges the next frame.
-    pub(super) fn take(&mut self, now: Duration) -> Verdict {
-        if self.per_second == 0.0 {
-            return Verdict::Pass;
+    /// Lets the buckets fill up to this moment.
+    pub(super) fn fill(&mut self, now: Duration) {
+        let time = now.saturating_sub(self.filled);
+        self.filled = self.filled.max(now);
+        for bucket in [&mut self.lines, &mut self.bytes, &mut self.received] {
+            bucket.fill(time);
         }
-        let new = now.saturating_sub(self.filled).as_secs_f64() * self.per_second;
-        self.tokens = (self.tokens + new).min(self.burst);
-        self.filled = now;
-        self.tokens -= 1.0;
-        if self.tokens >= 0.0 {
-            Verdict::Pass
-        } else if self.tokens >= -self.burst {
-            // Half full, so that what was refused finds place when it comes again at once.
-            Verdict::Wait(Duration::from_secs_f64(
-                (self.burst / 2.0 - self.tokens) / self.per_second,
-            ))
-        } else {
-            Verdict::TooMany
+    }
+
+    /// Goes on where an earlier connection ended, so long ago. Never gives more than there is.
+    pub(super) fn go_on(&mut self, allowance: Allowance, ago: Duration) {
+        for (bucket, tokens) in [
+            (&mut self.lines, allowance.lines),
+            (&mut self.bytes, allowance.bytes),
+            (&mut self.received, allowance.received),
+        ] {
+            let used = bucket.burst - bucket.tokens;
+            bucket.tokens = tokens;
+            bucket.fill(ago);
+            bucket.tokens -= used;
         }
+    }
+
+    pub(super) fn allowance(&self, now: Duration) -> Allowance {
+        let time = now.saturating_sub(self.filled);
+        Allowance {
+            lines: self.lines.filled(time),
+            bytes: self.bytes.filled(time),
+            received: self.received.filled(time),
+        }
+    }
+
+    /// Counts anything that came; whether it may still be served.
+    pub(super) fn receive(&mut self, amount: usize) -> bool {
+        self.received.take(amount);
+        self.received.tokens >= 0.0
+    }
+
+    pub(super) fn take_bytes(&mut self, bytes: usize) {
+        self.bytes.take(bytes);
+    }
+
+    pub(super) fn take_line(&mut self) {
+        self.lines.take(1);
+    }
+
+    /// When what nobody waits for in order may come again, if not now.
+    pub(super) fn refused_for(&self) -> Option<Duration> {
+        let behind = self.behind();
+        (behind > MAX_BEHIND).then_some(behind)
+    }
+
+    /// How long not to read now.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let behind = self.behind();
+        // At least what a clock of milliseconds can tell, so that a timer that goes off in time finds the debt paid.
+        (!behind.is_zero()).then(|| behind.max(Duration::from_millis(1)).min(MAX_PAUSE))
+    }
+
+    fn behind(&self) -> Duration {
+        self.lines.behind().max(self.bytes.behind())
     }
 }
 
@@ -72,29 +167,89 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_burst_passes_then_frames_wait_then_the_client_is_too_much() {
+    const START: Duration = Duration::from_secs(7);
+
+    fn config() -> ServerConfig {
         let mut config = ServerConfig {
-            frames_per_second: 100,
-            frames_burst: 10,
+            received_per_second: 1_000,
+            received_burst: 2_000,
             ..ServerConfig::default()
         };
-        config.limits.in_flight = 6;
-        config.limits.rooms = 4;
-        let start = Duration::from_secs(7);
-        let mut rate = Rate::new(&config, start);
-        assert!((0..10).all(|_| rate.take(start) == Verdict::Pass));
-        assert_eq!(rate.take(start), Verdict::Wait(Duration::from_millis(60)));
-        let later = start + Duration::from_millis(60);
-        assert!((0..5).all(|_| rate.take(later) == Verdict::Pass));
-        assert!((0..10).all(|_| matches!(rate.take(later), Verdict::Wait(_))));
-        assert_eq!(rate.take(later), Verdict::TooMany);
+        let limits = &mut config.limits;
+        (limits.lines_per_second, limits.lines_burst) = (100, 10);
+        (limits.bytes_per_second, limits.bytes_burst) = (1_000, 5_000);
+        (limits.in_flight, limits.rooms) = (6, 4);
+        config
+    }
 
+    #[test]
+    fn a_burst_is_free_then_the_debt_of_lines_or_bytes_is_the_pause() {
+        let mut rate = Rate::new(&config(), START);
+        (0..10).for_each(|_| rate.take_line());
+        rate.take_bytes(5_000);
+        assert_eq!(rate.pause(), None);
+        (0..30).for_each(|_| rate.take_line());
+        assert_eq!(rate.pause(), Some(Duration::from_millis(300)));
+        rate.take_bytes(500);
+        assert_eq!(rate.pause(), Some(Duration::from_millis(500)));
+        rate.take_bytes(5_000);
+        assert_eq!(rate.pause(), Some(MAX_PAUSE), "and then it looks again");
+        assert_eq!(rate.refused_for(), Some(Duration::from_millis(5_500)));
+        rate.fill(START + Duration::from_millis(4_500));
+        assert_eq!(rate.refused_for(), None);
+        rate.fill(START + Duration::from_millis(5_500));
+        assert_eq!(rate.pause(), None);
+    }
+
+    #[test]
+    fn a_quiet_time_fills_a_bucket_to_its_burst_and_no_further() {
+        let mut rate = Rate::new(&config(), START);
+        rate.fill(START + Duration::from_secs(3_600));
+        assert_eq!(rate.allowance(START), Rate::new(&config(), START).allowance(START));
+        rate.fill(START);
+        (0..11).for_each(|_| rate.take_line());
+        assert!(rate.pause().is_some());
+    }
+
+    #[test]
+    fn a_new_connection_goes_on_where_the_last_one_ended() {
+        let mut first = Rate::new(&config(), START);
+        (0..60).for_each(|_| first.take_line());
+        let mut second = Rate::new(&config(), START);
+        second.take_line();
+        second.go_on(first.allowance(START), Duration::from_millis(200));
+        assert_eq!(second.pause(), Some(Duration::from_millis(310)));
+        second.go_on(first.allowance(START), Duration::from_secs(3_600));
+        second.fill(START + Duration::from_secs(3_600));
+        assert_eq!(second.pause(), None);
+    }
+
+    #[test]
+    fn what_an_honest_client_may_send_at_once_is_always_within_the_burst() {
+        let mut config = config();
         config.limits.rooms = 14;
-        let mut honest = Rate::new(&config, start);
-        assert!((0..20).all(|_| honest.take(start) == Verdict::Pass));
-        config.frames_per_second = 0;
-        let mut any = Rate::new(&config, start);
-        assert!((0..1000).all(|_| any.take(start) == Verdict::Pass));
+        let mut rate = Rate::new(&config, START);
+        (0..20).for_each(|_| rate.take_line());
+        assert_eq!(rate.pause(), None);
+        config.limits.lines_burst = 3_000;
+        let mut rate = Rate::new(&config, START);
+        assert!((0..12_000).all(|_| rate.receive(1)), "four times the burst of lines");
+        assert!(!rate.receive(1));
+    }
+
+    #[test]
+    fn everything_received_has_its_own_bound_unless_any_number_may_come() {
+        let mut rate = Rate::new(&config(), START);
+        assert!(rate.receive(2_000));
+        rate.fill(START + Duration::from_secs(1));
+        assert!(rate.receive(1_000));
+        assert!(!rate.receive(1));
+        let mut config = config();
+        (config.limits.lines_per_second, config.limits.bytes_per_second) = (0, 0);
+        let mut any = Rate::new(&config, START);
+        (0..1_000).for_each(|_| any.take_line());
+        any.take_bytes(1 << 30);
+        assert!(any.receive(1 << 20));
+        assert_eq!(any.pause(), None);
     }
 }

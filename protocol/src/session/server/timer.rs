@@ -10,13 +10,15 @@ pub(super) enum Timer {
     Hello,
     /// The client is to be asked for a sign of life.
     Ping,
-    /// No frame came for a heartbeat and some grace.
+    /// Nothing came after a ping.
     Silence,
     /// The token is good no longer.
     Expiry,
+    /// The client may send again.
+    Pause,
 }
 
-const ALL: [Timer; 4] = [Timer::Hello, Timer::Ping, Timer::Silence, Timer::Expiry];
+const ALL: [Timer; 5] = [Timer::Hello, Timer::Ping, Timer::Silence, Timer::Expiry, Timer::Pause];
 
 /// At most one deadline for each [`Timer`].
 #[derive(Debug, Default)]
@@ -39,11 +41,12 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes one whose time has come.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<Timer> {
-        let due = ALL
-            .into_iter()
-            .find(|&timer| self.0[timer as usize].is_some_and(|at| at <= now))?;
+    /// Takes one whose time has come. Whether nothing came from the client is only `heard` when the driver has looked.
+    pub(super) fn take_due(&mut self, now: Duration, heard: bool) -> Option<Timer> {
+        let due = ALL.into_iter().find(|&timer| {
+            let is_due = self.0[timer as usize].is_some_and(|at| at <= now);
+            is_due && (heard || timer != Timer::Silence)
+        })?;
         self.clear(due);
         Some(due)
     }

@@ -41,6 +41,13 @@ impl World {
                 let token = self.token_version.to_string();
                 self.peer_input(peer, Input::Token(Some(token)));
             }
+            Output::KeyWanted => {
+                let key = super::new_key(&mut self.random);
+                let state = &mut self.peers[peer];
+                state.key = key;
+                state.sender = key.sender();
+                self.peer_input(peer, Input::Key(key));
+            }
             Output::Save => {
                 let now = self.now;
                 let state = &mut self.peers[peer];
@@ -120,8 +127,8 @@ impl World {
                 }
             }
             RoomEvent::Signal { .. } => self.peers[peer].signals += 1,
-            RoomEvent::Presence { .. } => {}
-            RoomEvent::Left | RoomEvent::Refused { .. } => {
+            RoomEvent::Presence { .. } | RoomEvent::Lost { .. } => {}
+            RoomEvent::Left(_) | RoomEvent::Refused { .. } => {
                 let view = self.peers[peer].view(room);
                 view.wanted = false;
                 view.joined = false;
