@@ -7,8 +7,11 @@
 //! | what each frame of the server does | `frames.rs` |
 //! | which rooms are joined, and how far they were read | `rooms.rs` |
 //! | what was not acknowledged | `outbox.rs` |
+//! | where the log has own messages | `acknowledged.rs` |
+//! | older messages that were asked for | `history.rs` |
 //! | everything that happens by time alone | `timer.rs` |
 
+mod acknowledged;
 mod api;
 mod backoff;
 mod config;
@@ -30,7 +33,8 @@ pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec};
-use history::{History, Request};
+use acknowledged::Acknowledged;
+use history::{History, Question};
 use link::Link;
 use outbox::{Outbox, Progress};
 use rooms::{Effect, Rooms};
@@ -51,6 +55,7 @@ pub struct ClientSession {
     rooms: Rooms,
     outbox: Outbox,
     history: History,
+    acknowledged: Acknowledged,
     timers: Timers,
     /// Frames that are ready and not yet an [`Output::Transmit`].
     lines: Vec<ClientFrame>,
@@ -72,7 +77,8 @@ impl ClientSession {
             link: Link::default(),
             rooms: Rooms::default(),
             outbox: Outbox::new(config.outbox),
-            history: History::default(),
+            history: History::new(),
+            acknowledged: Acknowledged::new(config.acknowledged),
             timers: Timers::default(),
             lines: Vec::new(),
             outputs: VecDeque::new(),
@@ -167,7 +173,7 @@ impl ClientSession {
             Input::Visible | Input::Resume => self.awake(),
             Input::Suspend => self.suspend(),
             Input::Token(token) => self.token(token),
-            Input::Key(key) => self.key = key,
+            Input::Key(key) => self.take_key(key),
             Input::Connect => self.connect_by_hand(),
             Input::Stop => self.stop(StopReason::Asked),
             Input::Join { room, since, history } => {
@@ -193,7 +199,7 @@ impl ClientSession {
                 before,
                 limit,
                 tag,
-            } => self.ask_history(Request {
+            } => self.ask_history(Question {
                 room,
                 before,
                 limit,
@@ -245,16 +251,16 @@ impl ClientSession {
         self.outputs.push_back(Output::Delivery { tag, state });
     }
 
-    fn ask_history(&mut self, request: Request) {
+    fn ask_history(&mut self, question: Question) {
         let error = if self.link.is_over() {
             PageError::Stopped
         } else if self.history.len() >= self.config.pages {
             PageError::TooMany
         } else {
-            return self.history.push(request);
+            return self.history.push(question);
         };
         self.outputs.push_back(Output::Page {
-            tag: request.tag,
+            tag: question.tag,
             result: Err(error),
         });
     }
@@ -289,7 +295,8 @@ impl ClientSession {
     fn change(&mut self) {
         if self.config.keep {
             self.changed = true;
-            self.timers.set_earlier(Timer::Save, self.now + self.config.save_delay);
+            self.timers
+                .set_earlier(Timer::Save, self.now.saturating_add(self.config.save_delay));
         }
     }
 
@@ -316,7 +323,9 @@ impl ClientSession {
         while let Some(join) = self.rooms.next_join(self.now) {
             frames.push(join);
         }
-        frames.extend(self.history.next(self.now));
+        while let Some(request) = self.history.next(self.now, limits.history) {
+            frames.push(request);
+        }
         let mut progress = Vec::new();
         loop {
             let (publish, further) = self.outbox.next(self.now, &limits);
@@ -360,7 +369,7 @@ impl ClientSession {
         if !waits {
             self.timers.clear(Timer::Answer);
         } else if !self.timers.is_set(Timer::Answer) {
-            self.timers.set(Timer::Answer, self.now + self.config.answer_timeout);
+            self.set_timer(Timer::Answer, self.config.answer_timeout);
         }
     }
 }

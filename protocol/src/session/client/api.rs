@@ -131,8 +131,10 @@ pub enum Output {
     },
     /// Ask the application for a token and answer with [`Input::Token`].
     TokenWanted,
-    /// Another client uses the key of this one, as a copy of its kept outbox would: answer with [`Input::Key`]. Messages that were sent
-    /// and not answered have failed as [`FailReason::Unconfirmed`]; those that were not sent go out with the new key.
+    /// Another client uses the key of this one, as a copy of its kept outbox would, or the log is far beyond the numbers of this session,
+    /// as after an older copy was restored: answer with [`Input::Key`]; until then there is no connection. The connection was dropped
+    /// before. Messages that may have been sent with the old key and were not answered have failed as [`FailReason::Unconfirmed`]; those
+    /// that certainly were not go out with the new one, with new numbers.
     KeyWanted,
     /// If the outbox is kept across reloads: store [`snapshot`](super::ClientSession::snapshot) now, before the outputs that follow
     /// are carried out. What follows may use numbers that a restored session must not use again.
@@ -153,7 +155,10 @@ pub enum Output {
         /// How far.
         state: DeliveryState,
     },
-    /// After a publish failed with [`FailReason::OutboxFull`]: there is place again, a quarter of the outbox at least.
+    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_room`](super::ClientSession::has_room) said no: there is place
+    /// again, a quarter of the outbox at least, and enough for the smallest body that was refused since it was last told. A driver lets
+    /// those who wait ask in the order in which they came, each only after the one before got its place: then small bodies cannot keep
+    /// a large one waiting for ever.
     OutboxHasRoom,
     /// The answer to [`Input::History`]; exactly one.
     Page {
@@ -244,7 +249,8 @@ pub enum RoomEvent {
     Message {
         /// The message.
         message: Message,
-        /// Whether this client sent it. Its `Acked` with this offset came before.
+        /// Whether this client sent it, with the key that it has now. Its `Acked` with this offset came before. What it sent with an
+        /// earlier key, see [`Output::KeyWanted`], comes from another sender and is not its own any more.
         own: bool,
     },
     /// Users came or went.
@@ -259,8 +265,8 @@ pub enum RoomEvent {
     Lost {
         /// The life of the log in which they were acknowledged.
         epoch: Epoch,
-        /// Their places in it, ascending. Of very many, the newest: as many as
-        /// [`ClientConfig::acknowledged`](super::ClientConfig::acknowledged).
+        /// Their places in it, ascending: of the acknowledgements since the session began or was restored, as many as
+        /// [`ClientConfig::acknowledged`](super::ClientConfig::acknowledged) remembers.
         offsets: Vec<Offset>,
     },
     /// A member signalled.
@@ -366,16 +372,26 @@ pub enum FailReason {
         /// The server's limit.
         max: usize,
     },
-    /// Its time was over before it could be sent. It is certainly not in the log.
+    /// Lists and objects in the message are nested deeper than the server takes.
+    #[error("lists and objects in the message are nested {depth} deep: the server takes at most {max}")]
+    TooDeep {
+        /// Its depth; 0 for a text or a number.
+        depth: u32,
+        /// The server's limit.
+        max: u32,
+    },
+    /// Its time was over, and it is certainly not in the log: it was never sent, or the log told so in time.
     #[error("the message could not be sent in time")]
     Expired,
-    /// It was sent, no answer came, and the time to wait for one is over. It may be in the log.
+    /// It was sent, or an earlier page may have done so, and nobody can tell any more whether it is in the log: no answer came within
+    /// twice the time that a message may wait, the log has forgotten, or another client uses its key.
     #[error("the message was sent, but the server did not confirm it in time; it may have arrived")]
     Unconfirmed,
     /// The server refused it for good.
     #[error("{message}")]
     Refused {
-        /// The life of the log that does not have it; `None` if it was refused before the log was asked.
+        /// The life of the log that does not have it. `None`: it was refused before the log was asked; what an earlier connection
+        /// carried of it may be in the log.
         epoch: Option<Epoch>,
         /// Why, for programs: see [`code`](crate::message::code).
         code: String,

@@ -32,7 +32,8 @@ impl Backoff {
         let doublings = self.attempt.min(31);
         self.attempt = self.attempt.saturating_add(1);
         let bound = config.base.saturating_mul(1 << doublings).min(config.cap);
-        let jitter = (bound.as_nanos() * u128::from(random)) >> 64;
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = (u128::from(bound) * u128::from(random)) >> 64;
         let jitter = Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX));
         let asked = match close::retry_after(&cause.reason) {
             Some(pause) => Some(pause.min(max_retry_after)),
@@ -41,7 +42,7 @@ impl Backoff {
             None => None,
         };
         Pause {
-            length: asked.unwrap_or_default() + jitter,
+            length: asked.unwrap_or_default().saturating_add(jitter),
             asked,
         }
     }

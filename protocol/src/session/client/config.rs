@@ -7,37 +7,47 @@ use crate::{UserName, codec::TextLimits};
 /// The times and bounds of a [`ClientSession`](super::ClientSession). The defaults are those of `docs/protocol.md`.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The name to show, where no token tells it.
+    /// The name to show, where no token tells it. Default: none.
     pub name: Option<UserName>,
     /// Whether the application has tokens. Then one is asked for before the first connection, after 4401 and before it expires.
+    /// Default: no.
     pub tokens: bool,
-    /// Whether the driver stores snapshots; only then is there an [`Output::Save`](super::Output::Save).
+    /// Whether the driver stores snapshots; only then is there an [`Output::Save`](super::Output::Save). Default: no.
     pub keep: bool,
-    /// How soon a change that nothing sent depends on is stored.
+    /// How soon a change that nothing sent depends on is stored. Default: 250 ms.
     pub save_delay: Duration,
     /// How long to wait between attempts.
     pub backoff: BackoffConfig,
     /// What may wait to be sent.
     pub outbox: OutboxConfig,
-    /// From `Connect` to `Opened`.
+    /// From `Connect` to `Opened`. Default: 10 s.
     pub connect_timeout: Duration,
-    /// From `Opened` to `welcome`.
+    /// From `Opened` to `welcome`. Default: 10 s.
     pub hello_timeout: Duration,
-    /// From `TokenWanted` to `Token`.
+    /// From `TokenWanted` to `Token`. Default: 30 s.
     pub token_timeout: Duration,
-    /// How much later than announced a sign of life of the server may come.
+    /// How much later than announced a sign of life of the server may come. Default: 10 s.
     pub heartbeat_grace: Duration,
-    /// How soon the server must show life after the network or the page came back.
+    /// How soon the server must show life after the network or the page came back. Default: 5 s.
     pub probe_timeout: Duration,
     /// How long the server may leave requests without any answer before the connection is given up.
+    /// Default: 30 s.
     pub answer_timeout: Duration,
-    /// The longest pause that a server can ask for.
+    /// The longest pause that a server can ask for. Default: 300 s.
     pub max_retry_after: Duration,
-    /// Rooms that are joined, and rooms with messages that are not settled.
+    /// The shortest pause before a line that was refused for now is sent again, also where the server names a shorter one or none: else
+    /// a server that says 0 would be asked at the speed of the line. Default: 100 ms.
+    pub min_retry_after: Duration,
+    /// Rooms that are joined, and rooms with messages that are not settled. Default: 1,024.
     pub rooms: usize,
-    /// Requests for history that wait for an answer.
+    /// Requests for history that wait for an answer. Default: 64.
     pub pages: usize,
-    /// What is taken in one text frame. A server sends at most 64 KiB or one frame, whichever is more.
+    /// Places of own messages in logs that are remembered from their acknowledgement on, over all rooms, the newest; see
+    /// [`RoomEvent::Lost`](super::RoomEvent::Lost). They are not stored with a snapshot. Default: 1,000.
+    pub acknowledged: usize,
+    /// What is taken in one text; a larger one ends the connection with 4400, whatever the server announced: this holds, and not
+    /// `sent_text_bytes` in the limits of the server. So it must be above that, and above the largest single line, which may be alone
+    /// in a larger text. Default: 16 MiB and 65,536 lines.
     pub text: TextLimits,
 }
 
@@ -57,8 +67,10 @@ impl Default for ClientConfig {
             probe_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(300),
+            min_retry_after: Duration::from_millis(100),
             rooms: 1_024,
             pages: 64,
+            acknowledged: 1_000,
             text: TextLimits {
                 bytes: 16 << 20,
                 lines: 1 << 16,
@@ -71,12 +83,12 @@ impl Default for ClientConfig {
 /// of a server that comes back better than any other rule.
 #[derive(Clone, Copy, Debug)]
 pub struct BackoffConfig {
-    /// The bound of the first wait.
+    /// The bound of the first wait. Default: 500 ms.
     pub base: Duration,
-    /// The largest bound.
+    /// The largest bound. Default: 20 s.
     pub cap: Duration,
     /// A session that was welcomed and lived this long begins again at `base`. A shorter one does not: a server that accepts and
-    /// then closes would be asked without end.
+    /// then closes would be asked without end. Default: 10 s.
     pub reset_after: Duration,
 }
 
@@ -93,12 +105,14 @@ impl Default for BackoffConfig {
 /// The bounds of the outbox, over all rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxConfig {
-    /// Messages that are not acknowledged.
+    /// Messages that are not settled: also those whose failure was told and whose number is still to be settled. Default: 1,000.
     pub messages: usize,
-    /// Bytes of their JSON.
+    /// Bytes of their JSON. Default: 1 MiB.
     pub bytes: usize,
-    /// How long a message may wait to be sent. One that was sent and not answered is withdrawn after this time and has as long again
-    /// to learn its fate. Twice this time must be less than the time for which the server remembers a client.
+    /// How long a message may wait to be sent. One that was sent and not answered is withdrawn after this time; what the log answers then
+    /// counts until twice this time has passed since the message was published, on the clock of [`Moment::now`](crate::Moment::now) and
+    /// across a restored snapshot. Afterwards its fate is unknown. Twice this time must be less than the time for which the server
+    /// remembers a client. At most a hundred years. Default: 600 s.
     pub ttl: Duration,
 }
 

@@ -7,8 +7,8 @@ use super::{
     RoomEvent, rooms::Effect, timer::Timer,
 };
 use crate::{
-    ClientFrame, Epoch, Offset, PublishId, RoomName, Seq, ServerFrame, codec,
-    message::{ErrorFrame, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal},
+    ClientFrame, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerFrame, codec,
+    message::{ErrorFrame, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal, code},
 };
 
 impl ClientSession {
@@ -27,6 +27,9 @@ impl ClientSession {
                 self.frame(frame);
             }
         }
+        if self.outbox.needs_key() {
+            self.renew_key();
+        }
     }
 
     fn frame(&mut self, frame: ServerFrame) {
@@ -37,8 +40,11 @@ impl ClientSession {
             ServerFrame::Welcome(welcome) => self.welcomed(welcome),
             ServerFrame::Joined(joined) => {
                 self.answered();
-                let room = joined.room.clone();
+                let (room, epoch, fork) = (joined.room.clone(), joined.epoch.clone(), joined.fork.clone());
                 let effect = self.rooms.joined(joined);
+                if let Effect::Tell(_) = effect {
+                    self.entered(&room, &epoch, fork);
+                }
                 self.apply(&room, effect);
             }
             ServerFrame::Message(message) => {
@@ -55,17 +61,16 @@ impl ClientSession {
             }
             ServerFrame::Ack(ack) => {
                 self.answered();
-                self.outbox.answered(&ack.room);
+                self.outbox.answered(&ack.room, true);
                 self.settle_own(&ack.room, ack.seq, None, ack.epoch, ack.offset, ack.at);
             }
             ServerFrame::Nack(nack) => self.nack(nack),
             ServerFrame::Forgotten(Forgotten { room, seq, .. }) => {
                 self.answered();
-                self.outbox.answered(&room);
-                let fate = DeliveryState::Failed(FailReason::Unconfirmed);
-                let progress = self.outbox.settle(&room, seq, None, fate);
-                self.change();
-                self.report(progress);
+                self.outbox.answered(&room, true);
+                self.settle(&room, seq, None, DeliveryState::Failed(FailReason::Unconfirmed));
+                // The log remembers more than this session can have sent and not learned of: somebody else went on with its key.
+                self.outbox.outdated();
             }
             ServerFrame::Presence(presence) => self.presence(presence),
             ServerFrame::Signal(Signal { room, from, body }) => {
@@ -105,10 +110,24 @@ impl ClientSession {
         offset: Offset,
         at: Millis,
     ) {
-        let fate = DeliveryState::Acked { epoch, offset, at };
-        let progress = self.outbox.settle(room, seq, id, fate);
+        self.settle(room, seq, id, DeliveryState::Acked { epoch, offset, at });
+    }
+
+    fn settle(&mut self, room: &RoomName, seq: Seq, id: Option<PublishId>, fate: DeliveryState) {
+        let progress = self.outbox.settle(room, seq, id, self.now, fate);
+        if let Some((_, DeliveryState::Acked { epoch, offset, .. })) = &progress {
+            self.acknowledged.add(room, epoch, *offset);
+        }
         self.change();
         self.report(progress);
+    }
+
+    /// Tells which own messages the log has lost, if it has.
+    fn entered(&mut self, room: &RoomName, epoch: &Epoch, fork: Option<Cursor>) {
+        let offsets = self.acknowledged.entered(room, epoch, fork.as_ref());
+        if let (Some(Cursor { epoch, .. }), false) = (fork, offsets.is_empty()) {
+            self.tell(room, RoomEvent::Lost { epoch, offsets });
+        }
     }
 
     fn presence(&mut self, presence: Presence) {
@@ -135,25 +154,26 @@ impl ClientSession {
 
     fn nack(&mut self, nack: Nack) {
         self.answered();
-        self.outbox.answered(&nack.room);
+        if nack.code == code::CONFLICT {
+            return self.renew_key();
+        }
+        self.outbox.answered(&nack.room, nack.retry_after_ms.is_none());
         if let Some(pause) = nack.retry_after_ms {
             let until = self.until(pause);
-            return self.outbox.send_again(&nack.room, nack.seq, until);
+            let all = matches!(&*nack.code, code::RATE | code::BUSY);
+            return self.outbox.send_again(&nack.room, nack.seq, until, all);
         }
         let reason = FailReason::Refused {
             epoch: nack.epoch,
             code: nack.code,
             message: nack.message,
         };
-        let fate = DeliveryState::Failed(reason);
-        let progress = self.outbox.settle(&nack.room, nack.seq, None, fate);
-        self.change();
-        self.report(progress);
+        self.settle(&nack.room, nack.seq, None, DeliveryState::Failed(reason));
     }
 
     fn page(&mut self, page: Page) {
         self.answered();
-        if let Some(tag) = self.history.answered(&page.room) {
+        if let Some(tag) = self.history.answered(page.id) {
             let result = Ok(HistoryPage {
                 epoch: page.epoch,
                 messages: page.messages,
@@ -165,17 +185,17 @@ impl ClientSession {
 
     fn error(&mut self, error: ErrorFrame) {
         let until = error.retry_after_ms.map(|pause| self.until(pause));
-        match (error.kind.as_deref(), error.room) {
-            (Some("join"), Some(room)) => {
+        match (error.kind.as_deref(), error.room, error.id) {
+            (Some("join"), Some(room), _) => {
                 self.answered();
                 let effect = self.rooms.refused(&room, error.code, error.message, until);
                 self.apply(&room, effect);
             }
-            (Some("history"), Some(room)) => {
+            (Some("history"), _, Some(id)) => {
                 self.answered();
                 if let Some(until) = until {
-                    self.history.pause(&room, until);
-                } else if let Some(tag) = self.history.answered(&room) {
+                    self.history.pause(id, until, error.code == code::RATE);
+                } else if let Some(tag) = self.history.answered(id) {
                     let result = Err(PageError::Refused {
                         code: error.code,
                         message: error.message,
@@ -183,7 +203,7 @@ impl ClientSession {
                     self.outputs.push_back(Output::Page { tag, result });
                 }
             }
-            (_, room) => self.outputs.push_back(Output::Fault {
+            (_, room, _) => self.outputs.push_back(Output::Fault {
                 code: error.code,
                 message: error.message,
                 room,
@@ -192,6 +212,7 @@ impl ClientSession {
     }
 
     fn until(&self, pause_ms: u64) -> Duration {
-        self.now + Duration::from_millis(pause_ms).min(self.config.max_retry_after)
+        let pause = Duration::from_millis(pause_ms).min(self.config.max_retry_after);
+        self.now.saturating_add(pause.max(self.config.min_retry_after))
     }
 }

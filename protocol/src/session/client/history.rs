@@ -1,87 +1,139 @@
-//! Requests for older messages: one at a time, again after a reconnect.
+//! Requests for older messages: as many open as the server takes, each with its own pause, again after a reconnect.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use super::Tag;
 use crate::{ClientFrame, Offset, RequestId, RoomName, message};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
-    requests: VecDeque<Request>,
-    /// Whether the first request was sent on this connection.
-    sent: bool,
+    /// In the order in which they were asked.
+    requests: Vec<Request>,
+    /// The id of the next request. Never used twice, so that an answer that comes late is not taken for another's.
+    next: RequestId,
+    /// No request is sent before: the server refused one because there were too many.
     paused_until: Option<Duration>,
 }
 
 #[derive(Debug)]
-pub(super) struct Request {
+struct Request {
+    id: RequestId,
+    question: Question,
+    state: State,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Question {
     pub(super) room: RoomName,
     pub(super) before: Offset,
     pub(super) limit: u32,
     pub(super) tag: Tag,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be sent.
+    Ready,
+    /// Sent on this connection.
+    Open,
+    /// To be sent after this time.
+    Paused(Duration),
+}
+
 impl History {
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Vec::new(),
+            next: RequestId::FIRST,
+            paused_until: None,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.requests.len()
     }
 
-    pub(super) fn push(&mut self, request: Request) {
-        self.requests.push_back(request);
+    pub(super) fn push(&mut self, question: Question) {
+        let id = self.next;
+        self.next = id.next();
+        let state = State::Ready;
+        self.requests.push(Request { id, question, state });
     }
 
     /// Whether an answer of the server is awaited.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.sent
+        self.open() > 0
     }
 
-    /// The request to send now.
-    pub(super) fn next(&mut self, now: Duration) -> Option<ClientFrame> {
-        if self.sent || self.paused_until.is_some_and(|until| until > now) {
+    fn open(&self) -> usize {
+        let open = self.requests.iter().filter(|request| request.state == State::Open);
+        open.count()
+    }
+
+    /// The request to send now, while fewer than `limit` are open.
+    pub(super) fn next(&mut self, now: Duration, limit: u32) -> Option<ClientFrame> {
+        self.paused_until = self.paused_until.filter(|&until| until > now);
+        if self.paused_until.is_some() || self.open() >= limit.max(1) as usize {
             return None;
         }
-        let request = self.requests.front()?;
-        self.sent = true;
-        self.paused_until = None;
+        let request = self.requests.iter_mut().find(|request| match request.state {
+            State::Ready => true,
+            State::Open => false,
+            State::Paused(until) => until <= now,
+        })?;
+        request.state = State::Open;
+        let Question {
+            room, before, limit, ..
+        } = &request.question;
         Some(ClientFrame::History(message::History {
-            id: RequestId::FIRST,
-            room: request.room.clone(),
-            before: request.before,
-            limit: request.limit,
+            id: request.id,
+            room: room.clone(),
+            before: *before,
+            limit: *limit,
         }))
     }
 
-    /// The request that an answer about this room belongs to.
-    pub(super) fn answered(&mut self, room: &RoomName) -> Option<Tag> {
-        let answered = self.sent && self.requests.front().is_some_and(|request| request.room == *room);
-        if !answered {
-            return None;
-        }
-        self.sent = false;
-        self.requests.pop_front().map(|request| request.tag)
+    /// The request that an answer belongs to.
+    pub(super) fn answered(&mut self, id: RequestId) -> Option<Tag> {
+        let index = self.position(id)?;
+        Some(self.requests.remove(index).question.tag)
     }
 
-    /// The server asked to come again later.
-    pub(super) fn pause(&mut self, room: &RoomName, until: Duration) {
-        if self.sent && self.requests.front().is_some_and(|request| request.room == *room) {
-            self.sent = false;
-            self.paused_until = Some(until);
+    /// The server asked to come again later; with `all`, with any request.
+    pub(super) fn pause(&mut self, id: RequestId, until: Duration, all: bool) {
+        if let Some(index) = self.position(id) {
+            self.requests[index].state = State::Paused(until);
+            if all {
+                self.paused_until = self.paused_until.max(Some(until));
+            }
         }
     }
 
+    fn position(&self, id: RequestId) -> Option<usize> {
+        let open = |request: &Request| request.id == id && request.state == State::Open;
+        self.requests.iter().position(open)
+    }
+
+    /// When the first pause is over.
     pub(super) fn paused_until(&self) -> Option<Duration> {
-        self.paused_until
+        let pauses = self.requests.iter().filter_map(|request| match request.state {
+            State::Paused(until) => Some(until),
+            _ => None,
+        });
+        self.paused_until.or(pauses.min())
     }
 
     pub(super) fn disconnected(&mut self) {
-        self.sent = false;
         self.paused_until = None;
+        for request in &mut self.requests {
+            request.state = State::Ready;
+        }
     }
 
     pub(super) fn stop(&mut self) -> impl Iterator<Item = Tag> {
         self.disconnected();
-        std::mem::take(&mut self.requests)
-            .into_iter()
-            .map(|request| request.tag)
+        let requests = std::mem::take(&mut self.requests);
+        requests.into_iter().map(|request| request.question.tag)
     }
 }

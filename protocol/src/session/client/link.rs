@@ -11,7 +11,7 @@ use super::{
     timer::Timer,
 };
 use crate::{
-    ClientFrame, SenderId, close,
+    ClientFrame, ClientKey, SenderId, close,
     message::{Hello, Limits, Welcome},
 };
 
@@ -26,6 +26,8 @@ enum State {
     Waiting,
     /// A token was asked for, and the connection comes after it.
     AskingToken,
+    /// A key was asked for, and the connection comes after it.
+    AskingKey,
     /// The transport opens.
     Connecting,
     /// `hello` was sent.
@@ -59,6 +61,8 @@ pub(super) struct Link {
     token_asked: bool,
     /// The last token was refused, and no session lived since.
     token_refused: bool,
+    /// A key was asked for and has not come.
+    key_asked: bool,
 }
 
 impl Default for Link {
@@ -76,6 +80,7 @@ impl Default for Link {
             token: None,
             token_asked: false,
             token_refused: false,
+            key_asked: false,
         }
     }
 }
@@ -128,7 +133,7 @@ impl ClientSession {
             return;
         }
         self.timers.clear(Timer::Connect);
-        self.timers.set(Timer::Hello, self.now + self.config.hello_timeout);
+        self.set_timer(Timer::Hello, self.config.hello_timeout);
         self.link.state = State::Greeting;
         self.lines.push(ClientFrame::Hello(Hello {
             client: self.key,
@@ -177,13 +182,43 @@ impl ClientSession {
         });
     }
 
+    /// The key, or the numbers used with it, are another's too.
+    pub(super) fn renew_key(&mut self) {
+        let reason = "another client uses the key of this one: a new one is taken";
+        self.drop_connection(close::NORMAL, reason);
+        let mut progress = Vec::new();
+        self.outbox.renumber(&mut progress);
+        self.report(progress);
+        if !std::mem::replace(&mut self.link.key_asked, true) {
+            self.outputs.push_back(Output::KeyWanted);
+        }
+        // With a pause: a server that says so of every key would be asked without end.
+        self.wait(Cause {
+            code: close::NORMAL,
+            reason: reason.to_owned(),
+        });
+    }
+
+    pub(super) fn take_key(&mut self, key: ClientKey) {
+        if !std::mem::take(&mut self.link.key_asked) {
+            return;
+        }
+        self.key = key;
+        // Before anything is sent with it: the numbers begin anew, and belong to this key alone.
+        self.changed = self.config.keep;
+        self.save_due = true;
+        self.save_if_due();
+        if matches!(self.link.state, State::AskingKey) {
+            self.begin();
+        }
+    }
+
     /// The server shows life.
     pub(super) fn heard(&mut self) {
         self.link.heard = self.now;
         self.timers.clear(Timer::Probe);
         if let State::Open { heartbeat, .. } = self.link.state {
-            self.timers
-                .set(Timer::Heartbeat, self.now + heartbeat + self.config.heartbeat_grace);
+            self.set_timer(Timer::Heartbeat, heartbeat.saturating_add(self.config.heartbeat_grace));
         }
     }
 
@@ -202,8 +237,7 @@ impl ClientSession {
             // Early enough for a slow provider, and never in a busy loop.
             Some(expires) => {
                 let early = Duration::from_millis(expires).mul_f64(0.8);
-                self.timers
-                    .set(Timer::Renew, self.now + early.max(Duration::from_secs(1)));
+                self.set_timer(Timer::Renew, early.max(Duration::from_secs(1)));
             }
             None => self.timers.clear(Timer::Renew),
         }
@@ -238,9 +272,13 @@ impl ClientSession {
     /// Connects, with a token if the application has some.
     fn begin(&mut self) {
         self.timers.clear(Timer::Reconnect);
+        if self.link.key_asked {
+            self.link.state = State::AskingKey;
+            return self.set_status(Status::Connecting);
+        }
         if self.config.tokens && self.link.token.is_none() {
             self.link.state = State::AskingToken;
-            self.timers.set(Timer::Token, self.now + self.config.token_timeout);
+            self.set_timer(Timer::Token, self.config.token_timeout);
             self.set_status(Status::Connecting);
             return self.want_token();
         }
@@ -248,7 +286,7 @@ impl ClientSession {
         self.link.generation += 1;
         self.link.begun = Some(self.now);
         self.link.state = State::Connecting;
-        self.timers.set(Timer::Connect, self.now + self.config.connect_timeout);
+        self.set_timer(Timer::Connect, self.config.connect_timeout);
         self.set_status(Status::Connecting);
         let generation = self.link.generation;
         self.outputs.push_back(Output::Connect { generation });
@@ -256,18 +294,19 @@ impl ClientSession {
 
     /// Waits for the next attempt, as long as the causes so far call for.
     fn wait(&mut self, cause: Cause) {
-        if self.link.offline || self.link.asleep {
-            return self.suspended();
-        }
         let config = &self.config;
         let Pause { length, asked } =
             self.link
                 .backoff
                 .fail(config.backoff, config.max_retry_after, &cause, self.random);
         if let Some(asked) = asked {
-            self.link.hold_until = self.now + asked;
+            self.link.hold_until = self.now.saturating_add(asked);
         }
-        self.wait_until(self.now + length, cause);
+        // Only now: what the server asked for holds also where the next attempt waits for the page or the network.
+        if self.is_held_off() {
+            return self.suspended();
+        }
+        self.wait_until(self.now.saturating_add(length), cause);
     }
 
     fn wait_until(&mut self, until: Duration, cause: Cause) {
@@ -304,6 +343,10 @@ impl ClientSession {
         self.rooms.disconnected();
         self.outbox.rewind();
         self.history.disconnected();
+    }
+
+    pub(super) fn set_timer(&mut self, timer: Timer, after: Duration) {
+        self.timers.set(timer, self.now.saturating_add(after));
     }
 
     fn set_status(&mut self, status: Status) {

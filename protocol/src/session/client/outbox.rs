@@ -19,14 +19,19 @@ use litemap::LiteMap;
 use super::{DeliveryState, FailReason, OutboxConfig, Tag};
 use crate::{
     Body, ClientFrame, PublishId, RoomName, Seq,
-    message::{Limits, Publish, Withdraw},
+    message::{Limits, Publish, Withdraw, code},
 };
 
 pub(super) use lane::{Entry, Lane};
 
 /// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
 /// connections that end after a while, the answers to a few arrive, where those to very many would not.
+///
+/// After a refusal for now it begins again so: the messages behind the refused one are refused with it, and must all come again.
 const FIRST_WINDOW: u32 = 16;
+
+/// The longest time that a message may wait. With a longer one, sums with it would leave what a `Duration` holds.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A message that got further.
 pub(super) type Progress = (Tag, DeliveryState);
@@ -38,7 +43,7 @@ pub(super) struct Outbox {
     pub(super) lanes: LiteMap<RoomName, Lane>,
     /// The first number of a room that has no lane.
     pub(super) next: Seq,
-    /// Messages whose last state was not told yet.
+    /// Entries of all lanes: also those whose last state was told, and whose number is still to be settled.
     messages: usize,
     /// Bytes of the bodies that are held.
     bytes: usize,
@@ -48,12 +53,18 @@ pub(super) struct Outbox {
     window: u32,
     /// The room whose message was sent last; the next one is another's, so that a busy room does not hold up the others.
     turn: Option<RoomName>,
-    /// Somebody was told that there is no room.
-    awaited: bool,
+    /// Nothing is sent before: the server refused a message because the connection sends too much.
+    paused_until: Option<Duration>,
+    /// The smallest body that was refused for want of room since it was last told that there is some.
+    awaited: Option<usize>,
+    /// The log is far beyond the numbers of this session: no message gets another one, and once those that were sent are answered a new
+    /// key is needed.
+    outdated: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(config: OutboxConfig) -> Self {
+    pub(super) fn new(mut config: OutboxConfig) -> Self {
+        config.ttl = config.ttl.min(MAX_TTL);
         Self {
             config,
             lanes: LiteMap::new(),
@@ -63,17 +74,24 @@ impl Outbox {
             on_way: 0,
             window: FIRST_WINDOW,
             turn: None,
-            awaited: false,
+            paused_until: None,
+            awaited: None,
+            outdated: false,
         }
     }
 
+    /// How long a message may wait to be sent.
+    pub(super) fn ttl(&self) -> Duration {
+        self.config.ttl
+    }
+
     /// Puts back what a snapshot holds.
-    pub(super) fn restore(&mut self, room: RoomName, first: Seq, ever: usize, entries: Vec<Entry>) {
-        self.messages += entries.iter().filter(|entry| entry.tag.is_some()).count();
+    pub(super) fn restore(&mut self, room: RoomName, first: Seq, entries: VecDeque<Entry>) {
+        self.messages += entries.len();
         self.bytes += entries.iter().map(Entry::bytes).sum::<usize>();
         let lane = Lane {
-            ever: ever.min(entries.len()),
-            entries: entries.into(),
+            ever: entries.len(),
+            entries,
             ..Lane::new(first)
         };
         self.lanes.insert(room, lane);
@@ -88,7 +106,9 @@ impl Outbox {
         // One that never fits is not worth waiting for: `push` names the reason.
         let fits = bytes > self.config.bytes
             || (self.messages < self.config.messages && self.bytes + bytes <= self.config.bytes);
-        self.awaited |= !fits;
+        if !fits {
+            self.awaited = Some(self.awaited.map_or(bytes, |smallest| smallest.min(bytes)));
+        }
         fits
     }
 
@@ -115,14 +135,10 @@ impl Outbox {
         }
         self.messages += 1;
         self.bytes += bytes;
-        let deadline = now + self.config.ttl;
-        let entry = Entry {
-            tag: Some(tag),
-            id,
-            body: Some(body),
-            deadline,
-            settled: false,
-        };
+        let ttl = self.config.ttl;
+        let until = now.saturating_add(ttl.saturating_mul(2));
+        let entry = Entry::new(Some(tag), id, Some(body), until);
+        let deadline = entry.deadline(ttl);
         self.lanes
             .entry(room)
             .or_insert_with(|| Lane::new(self.next))
@@ -134,26 +150,27 @@ impl Outbox {
     /// The next message to send, and how it got further; none while as many are on the way as the window and the server allow.
     pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientFrame>, Option<Progress>) {
         let in_flight = limits.in_flight.max(1);
-        if self.on_way >= in_flight.min(self.window) {
+        self.paused_until = self.paused_until.filter(|&until| until > now);
+        if self.paused_until.is_some() || self.on_way >= in_flight.min(self.window) {
             return (None, None);
         }
-        let Some((room, lane)) = next_lane(&mut self.lanes, self.turn.as_ref(), now, in_flight as usize) else {
+        let (turn, known) = (self.turn.as_ref(), self.outdated);
+        let Some((room, lane)) = next_lane(&mut self.lanes, turn, now, in_flight as usize, known) else {
             return (None, None);
         };
         let index = lane.sent;
         let entry = &mut lane.entries[index];
-        let (bytes, max) = (entry.bytes(), limits.body_bytes as usize);
-        if bytes > max {
-            self.bytes -= bytes;
+        if let Some(reason) = entry.unfit(limits) {
+            self.bytes -= entry.bytes();
             if index >= lane.ever {
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
-                self.messages -= usize::from(tag.is_some());
-                let failed = DeliveryState::Failed(FailReason::TooLarge { bytes, max });
+                self.messages -= 1;
                 self.forget_settled();
-                return (None, tag.map(|tag| (tag, failed)));
+                return (None, tag.map(|tag| (tag, DeliveryState::Failed(reason))));
             }
-            // A server that took larger ones has it, or nobody will.
+            // A server that took such ones has it, or nobody will.
             entry.body = None;
+            entry.given_up = Some(reason);
         }
         let (room, seq) = (room.clone(), lane.first.plus(index as u64));
         let (id, first) = (entry.id, index == 0);
@@ -176,24 +193,25 @@ impl Outbox {
         (Some(line), progress)
     }
 
-    /// One of the publishes on the way was answered.
-    pub(super) fn answered(&mut self, room: &RoomName) {
+    /// One of the publishes on the way was answered. Only one that was settled makes place for more than itself.
+    pub(super) fn answered(&mut self, room: &RoomName, settled: bool) {
         if let Some(lane) = self.lanes.get_mut(room)
             && lane.on_way > 0
         {
             lane.on_way -= 1;
             self.on_way -= 1;
-            self.window = self.window.saturating_add(1);
+            self.window = self.window.saturating_add(u32::from(settled));
             self.forget_settled();
         }
     }
 
-    /// A number is settled, in the log or refused for good.
+    /// A number is settled: in the log, refused for good, or nobody knows.
     pub(super) fn settle(
         &mut self,
         room: &RoomName,
         seq: Seq,
         id: Option<PublishId>,
+        now: Duration,
         fate: DeliveryState,
     ) -> Option<Progress> {
         let lane = self.lanes.get_mut(room)?;
@@ -208,44 +226,87 @@ impl Outbox {
         entry.settled = true;
         self.bytes -= entry.bytes();
         let withdrawn = entry.body.take().is_none();
-        let tag = entry.tag.take();
-        self.messages -= usize::from(tag.is_some());
+        let (tag, until, given_up) = (entry.tag.take(), entry.until, entry.given_up.take());
         while lane.entries.front().is_some_and(|entry| entry.settled) {
             lane.entries.pop_front();
             lane.first = lane.first.next();
             lane.ever -= 1;
             lane.sent = lane.sent.saturating_sub(1);
+            self.messages -= 1;
         }
         self.forget_settled();
         let fate = match fate {
-            DeliveryState::Failed(FailReason::Refused { .. }) if withdrawn => {
-                DeliveryState::Failed(FailReason::Expired)
+            DeliveryState::Failed(FailReason::Refused { epoch, code, .. }) if withdrawn => {
+                // A server that did not ask the log cannot know what an earlier connection carried there, and a log that was asked too
+                // late may have forgotten it.
+                let certain = now < until && (epoch.is_some() || code == code::WITHDRAWN);
+                DeliveryState::Failed(match given_up {
+                    _ if !certain => FailReason::Unconfirmed,
+                    Some(reason) => reason,
+                    None => FailReason::Expired,
+                })
             }
             fate => fate,
         };
         Some((tag?, fate))
     }
 
-    /// A number is to be sent again after a time.
-    pub(super) fn send_again(&mut self, room: &RoomName, seq: Seq, until: Duration) {
+    /// A number is to be sent again after a time; with `all`, nothing of any room is sent before.
+    pub(super) fn send_again(&mut self, room: &RoomName, seq: Seq, until: Duration, all: bool) {
+        self.window = FIRST_WINDOW;
+        if all {
+            self.paused_until = self.paused_until.max(Some(until));
+        }
         if let Some(lane) = self.lanes.get_mut(room)
             && seq >= lane.first
             && seq.get() - lane.first.get() < lane.ever as u64
         {
             lane.rewinding = true;
-            lane.paused_until = lane.paused_until.max(Some(until));
+            if !all {
+                lane.paused_until = lane.paused_until.max(Some(until));
+            }
         }
+    }
+
+    /// The log has numbers of this key that this session does not know of.
+    pub(super) fn outdated(&mut self) {
+        self.outdated = true;
+    }
+
+    /// Whether a new key is needed and nothing is in doubt any more.
+    pub(super) fn needs_key(&self) -> bool {
+        self.outdated && self.lanes.values().all(|lane| lane.ever == 0 && lane.on_way == 0)
+    }
+
+    /// There will be a new key: ends the messages in doubt, and takes the numbers of all others from them. The connection is gone.
+    pub(super) fn renumber(&mut self, progress: &mut Vec<Progress>) {
+        for (_, lane) in &mut self.lanes {
+            for entry in lane.entries.drain(..lane.ever) {
+                self.bytes -= entry.bytes();
+                self.messages -= 1;
+                let unconfirmed = DeliveryState::Failed(FailReason::Unconfirmed);
+                progress.extend(entry.tag.map(|tag| (tag, unconfirmed)));
+            }
+            lane.ever = 0;
+            lane.first = Seq::FIRST;
+        }
+        self.forget_settled();
+        self.next = Seq::FIRST;
+        self.outdated = false;
     }
 
     /// When the first pause is over.
     pub(super) fn paused_until(&self) -> Option<Duration> {
-        self.lanes.values().filter_map(|lane| lane.paused_until).min()
+        let lanes = self.lanes.values().filter_map(|lane| lane.paused_until);
+        // While all wait, no room is worth waking for.
+        self.paused_until.or(lanes.min())
     }
 
     /// The connection is gone: everything that is not settled will be sent again, from the front.
     pub(super) fn rewind(&mut self) {
         self.on_way = 0;
         self.window = FIRST_WINDOW;
+        self.paused_until = None;
         for (_, lane) in &mut self.lanes {
             lane.on_way = 0;
             lane.sent = 0;
@@ -278,22 +339,21 @@ impl Outbox {
     pub(super) fn expire(&mut self, now: Duration, progress: &mut Vec<Progress>) -> Option<Duration> {
         let ttl = self.config.ttl;
         self.end(progress, |entry, was_sent| {
-            if entry.deadline > now {
-                return End::Not;
+            if entry.deadline(ttl) > now {
+                End::Not
+            } else if !was_sent {
+                End::Fail(FailReason::Expired)
+            } else if entry.until > now {
+                entry.given_up = Some(FailReason::Expired);
+                End::Withdraw
+            } else {
+                End::Fail(FailReason::Unconfirmed)
             }
-            if !was_sent {
-                return End::Fail(FailReason::Expired);
-            }
-            if entry.body.is_some() {
-                entry.deadline = now + ttl;
-                return End::Withdraw;
-            }
-            End::Fail(FailReason::Unconfirmed)
         });
         let entries = self.lanes.values().flat_map(|lane| &lane.entries);
         entries
             .filter(|entry| entry.tag.is_some())
-            .map(|entry| entry.deadline)
+            .map(|entry| entry.deadline(ttl))
             .min()
     }
 
@@ -323,13 +383,14 @@ impl Outbox {
                     entry.body = None;
                 }
                 if let End::Fail(reason) = end {
-                    self.messages -= 1;
                     entry.tag = None;
                     progress.push((tag, DeliveryState::Failed(reason)));
                 }
                 // Without its entry, the number of a message that was sent would be missing for ever.
                 if was_sent || entry.tag.is_some() {
                     kept.push_back(entry);
+                } else {
+                    self.messages -= 1;
                 }
             }
             lane.entries = kept;
@@ -337,11 +398,20 @@ impl Outbox {
         self.forget_settled();
     }
 
-    /// Whether those who were told to wait are to be told that there is room.
+    /// Whether those who were told to wait are to be told that there is room: a quarter, so that it is worth it, and enough for one of
+    /// them, so that they do not ask in vain again and again.
     pub(super) fn take_place(&mut self) -> bool {
-        let free = self.messages <= self.config.messages - self.config.messages.div_ceil(4)
-            && self.bytes <= self.config.bytes - self.config.bytes / 4;
-        free && std::mem::take(&mut self.awaited)
+        let OutboxConfig { messages, bytes, .. } = self.config;
+        let fits = |smallest: usize| {
+            self.messages < messages
+                && self.messages <= messages - messages.div_ceil(4)
+                && self.bytes <= bytes - smallest.max(bytes / 4)
+        };
+        let told = self.awaited.is_some_and(fits);
+        if told {
+            self.awaited = None;
+        }
+        told
     }
 }
 
@@ -351,6 +421,7 @@ fn next_lane<'a>(
     turn: Option<&RoomName>,
     now: Duration,
     window: usize,
+    known: bool,
 ) -> Option<(&'a RoomName, &'a mut Lane)> {
     let start = match turn.map(|room| lanes.find_index(room)) {
         Some(Ok(turn)) => turn + 1,
@@ -358,7 +429,7 @@ fn next_lane<'a>(
         None => 0,
     };
     let lanes_now = lanes.iter_mut().enumerate();
-    let ready = lanes_now.filter_map(|(index, (_, lane))| lane.ready(now, window).then_some(index));
+    let ready = lanes_now.filter_map(|(index, (_, lane))| lane.ready(now, window, known).then_some(index));
     let index = ready.min_by_key(|&index| (index < start, index))?;
     lanes.iter_mut().nth(index)
 }

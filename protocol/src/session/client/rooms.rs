@@ -158,7 +158,13 @@ impl Rooms {
             epoch: joined.epoch.clone(),
             offset: joined.after,
         };
-        if joined.recovered && room.cursor.as_ref().is_some_and(|cursor| *cursor != start) {
+        // In the life of the log that the cursor is from, or in the one that went on from it with all that the cursor covers.
+        let goes_on = |cursor: &Cursor| {
+            let shared = |fork: &Cursor| fork.epoch == cursor.epoch && cursor.offset <= fork.offset;
+            let same = cursor.epoch == start.epoch || joined.fork.as_ref().is_some_and(shared);
+            same && cursor.offset == start.offset
+        };
+        if joined.recovered && !room.cursor.as_ref().is_none_or(goes_on) {
             return Effect::Violation("joined says recovered, but begins at another place than the cursor");
         }
         room.state = State::In;
@@ -201,6 +207,8 @@ impl Rooms {
             return Effect::Nothing;
         };
         match room.state {
+            // The server's own decision, on its way while `leave` was: the answer is still to come.
+            State::Leaving if reason.is_some() => Effect::Nothing,
             State::Leaving if room.wanted => {
                 room.state = State::Out;
                 Effect::Nothing

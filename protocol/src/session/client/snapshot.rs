@@ -36,8 +36,6 @@ pub struct RoomSnapshot {
     pub cursor: Option<Cursor>,
     /// The number of the first message of `pending`.
     pub first: Seq,
-    /// How many of `pending` may have been sent, so that their numbers are theirs for ever.
-    pub sent: usize,
     /// Messages that are not acknowledged, in order.
     pub pending: Vec<PendingMessage>,
 }
@@ -54,13 +52,13 @@ pub struct PendingMessage {
     /// What to say; absent if it is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
-    /// How long it may go on waiting, in milliseconds.
+    /// How long it may go on waiting to be sent, or, without a body, for its fate, in milliseconds.
     pub ttl_ms: u64,
 }
 
 read_by_fields! {
     Snapshot { key: required, next: required, rooms: required }
-    RoomSnapshot { room: required, cursor: optional, first: required, sent: required, pending: required }
+    RoomSnapshot { room: required, cursor: optional, first: required, pending: required }
     PendingMessage { tag: optional, id: optional, body: optional, ttl_ms: required }
 }
 
@@ -72,15 +70,17 @@ pub(super) fn take(key: ClientKey, outbox: &Outbox, rooms: &Rooms, now: Duration
             .find(|(wanted, _)| *wanted == room)
             .and_then(|(_, cursor)| cursor.cloned()),
         first: lane.first,
-        sent: lane.ever,
-        pending: lane.entries.iter().map(|entry| pending(entry, now)).collect(),
+        pending: lane
+            .entries
+            .iter()
+            .map(|entry| pending(entry, outbox.ttl(), now))
+            .collect(),
     });
     let joined = rooms.wanted().filter(|(room, _)| !outbox.lanes.contains_key(*room));
     let reading = joined.map(|(room, cursor)| RoomSnapshot {
         room: room.clone(),
         cursor: cursor.cloned(),
         first: outbox.next,
-        sent: 0,
         pending: Vec::new(),
     });
     Snapshot {
@@ -94,18 +94,32 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     if room.pending.is_empty() {
         return;
     }
+    let ttl = outbox.ttl();
     let entries = room.pending.into_iter().zip(room.first.get()..).map(|(message, seq)| {
-        let left = Duration::from_millis(message.ttl_ms).saturating_sub(elapsed);
-        // Without an id any will do that is the same each time.
-        let id = message.id.unwrap_or(PublishId::from_random(seq));
-        Entry::restored(message.tag, id, message.body, now + left)
+        let PendingMessage { tag, id, body, ttl_ms } = message;
+        let id = id.unwrap_or_else(|| id_of(seq, body.as_ref()));
+        // Up to the end of everything, because what is over already counts too: the clock of a new page may be younger than the message.
+        let left = Duration::from_millis(ttl_ms).saturating_add(if body.is_some() { ttl } else { Duration::ZERO });
+        let left = left.min(ttl.saturating_mul(2)).saturating_sub(elapsed);
+        Entry::new(tag, id, body, now.saturating_add(left))
     });
-    outbox.restore(room.room, room.first, room.sent, entries.collect());
+    let entries = entries.collect();
+    outbox.restore(room.room, room.first, entries);
 }
 
-fn pending(entry: &Entry, now: Duration) -> PendingMessage {
+/// The id of a message that was stored without one: the same each time, and another for another number or body. This is FNV-1a; nobody
+/// gains by a collision with an own message.
+fn id_of(seq: u64, body: Option<&Body>) -> PublishId {
+    let body = body.map_or(&[][..], |body| body.json().as_bytes());
+    let bytes = seq.to_le_bytes().into_iter().chain(body.iter().copied());
+    PublishId::from_random(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}
+
+fn pending(entry: &Entry, ttl: Duration, now: Duration) -> PendingMessage {
     // Rounded up: no message expires before its time because a page was loaded again.
-    let left = entry.deadline.saturating_sub(now).as_nanos().div_ceil(1_000_000);
+    let left = entry.deadline(ttl).saturating_sub(now).as_nanos().div_ceil(1_000_000);
     PendingMessage {
         tag: entry.tag,
         id: Some(entry.id),

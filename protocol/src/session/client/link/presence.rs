@@ -47,7 +47,7 @@ impl ClientSession {
         match self.link.state {
             State::Stopped | State::Suspended | State::Waiting => self.begin(),
             State::Open { .. } => self.probe(),
-            State::AskingToken | State::Connecting | State::Greeting => {}
+            State::AskingToken | State::AskingKey | State::Connecting | State::Greeting => {}
         }
     }
 
@@ -61,7 +61,7 @@ impl ClientSession {
                 let earliest = self
                     .link
                     .begun
-                    .map_or(Duration::ZERO, |begun| begun + self.config.backoff.base);
+                    .map_or(Duration::ZERO, |begun| begun.saturating_add(self.config.backoff.base));
                 let at = earliest.max(self.link.hold_until);
                 if at <= self.now {
                     self.begin();
@@ -78,7 +78,7 @@ impl ClientSession {
         let silent = self.now.saturating_sub(self.link.heard) >= self.config.probe_timeout;
         if silent && !self.timers.is_set(Timer::Probe) {
             self.lines.push(ClientFrame::Ping {});
-            self.timers.set(Timer::Probe, self.now + self.config.probe_timeout);
+            self.set_timer(Timer::Probe, self.config.probe_timeout);
         }
     }
 

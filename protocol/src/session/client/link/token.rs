@@ -1,7 +1,7 @@
 //! Asking the application for tokens: before the first connection, when one was refused, and before one expires.
 
 use super::{
-    super::{Cause, ClientSession, Output},
+    super::{Cause, ClientSession, Output, timer::Timer},
     State,
 };
 use crate::{ClientFrame, close};
@@ -15,6 +15,7 @@ impl ClientSession {
 
     pub(in super::super) fn token(&mut self, token: Option<String>) {
         self.link.token_asked = false;
+        self.timers.clear(Timer::Token);
         let asking = matches!(self.link.state, State::AskingToken);
         match token {
             Some(token) => {

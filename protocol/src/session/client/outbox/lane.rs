@@ -2,8 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::super::Tag;
-use crate::{Body, PublishId, Seq};
+use super::super::{FailReason, Tag};
+use crate::{Body, PublishId, Seq, message::Limits};
 
 /// The messages of one room.
 #[derive(Debug)]
@@ -11,7 +11,8 @@ pub(in super::super) struct Lane {
     /// The number of the first entry, or of the next one.
     pub(in super::super) first: Seq,
     pub(in super::super) entries: VecDeque<Entry>,
-    /// How many entries, from the front, were ever sent: these have numbers.
+    /// How many entries, from the front, have a number: those that were sent, and all that came with a snapshot, because it may be older
+    /// than what its session did last.
     pub(in super::super) ever: usize,
     /// How many entries, from the front, were sent on this connection since the last rewind.
     pub(super) sent: usize,
@@ -19,7 +20,7 @@ pub(in super::super) struct Lane {
     pub(super) on_way: u32,
     /// The server asked to send again: from the front, once everything on the way is answered.
     pub(super) rewinding: bool,
-    /// Nothing is sent before.
+    /// Nothing of this room is sent before.
     pub(super) paused_until: Option<Duration>,
 }
 
@@ -30,7 +31,11 @@ pub(in super::super) struct Entry {
     pub(in super::super) id: PublishId,
     /// Absent once it is withdrawn or settled.
     pub(in super::super) body: Option<Body>,
-    pub(in super::super) deadline: Duration,
+    depth: u32,
+    /// From here on its fate is unknown: twice the time that a message may wait after it was published.
+    pub(in super::super) until: Duration,
+    /// Why it was withdrawn, to be told once the log confirms that it does not have it.
+    pub(super) given_up: Option<FailReason>,
     pub(super) settled: bool,
 }
 
@@ -49,7 +54,8 @@ impl Lane {
 
     /// Whether a message can be sent now. A rewind begins here, when its time has come. The server remembers the outcomes of the last
     /// `window` numbers: one that is further from the first that is not settled must wait, also if the answers to those between came.
-    pub(super) fn ready(&mut self, now: Duration, window: usize) -> bool {
+    /// With `known`, nothing gets a number that has none yet.
+    pub(super) fn ready(&mut self, now: Duration, window: usize, known: bool) -> bool {
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
         }
@@ -57,22 +63,44 @@ impl Lane {
             self.rewinding = false;
             self.sent = 0;
         }
-        !self.rewinding && self.paused_until.is_none() && self.sent < self.entries.len().min(window)
+        let end = if known { self.ever } else { self.entries.len() };
+        !self.rewinding && self.paused_until.is_none() && self.sent < end.min(window)
     }
 }
 
 impl Entry {
-    pub(in super::super) fn restored(tag: Option<Tag>, id: PublishId, body: Option<Body>, deadline: Duration) -> Self {
+    pub(in super::super) fn new(tag: Option<Tag>, id: PublishId, body: Option<Body>, until: Duration) -> Self {
+        let depth = body.as_ref().map_or(0, Body::depth);
         Self {
             tag,
             id,
             body,
-            deadline,
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+            until,
+            given_up: None,
             settled: false,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.body.as_ref().map_or(0, |body| body.json().len())
+    }
+
+    /// When something is to be done about it for the next time.
+    pub(in super::super) fn deadline(&self, ttl: Duration) -> Duration {
+        match self.body {
+            Some(_) => self.until.saturating_sub(ttl),
+            None => self.until,
+        }
+    }
+
+    /// Why the server will not take it, if that is known before it is sent.
+    pub(super) fn unfit(&self, limits: &Limits) -> Option<FailReason> {
+        let (bytes, max) = (self.bytes(), limits.body_bytes as usize);
+        if bytes > max {
+            return Some(FailReason::TooLarge { bytes, max });
+        }
+        let (depth, max) = (self.depth, limits.body_depth);
+        (self.body.is_some() && depth > max).then_some(FailReason::TooDeep { depth, max })
     }
 }
