@@ -13,7 +13,7 @@ use std::{fmt, rc::Rc, time::Duration};
 
 use serde::Serialize;
 use talkback_protocol::{
-    Body, BodyError, NameError, RoomName, SenderId,
+    Body, BodyError, RoomName, SenderId,
     session::client::{DeliveryState, FailReason, Input, Status},
 };
 
@@ -23,7 +23,7 @@ pub use builder::{Builder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxBounds;
-pub use name::room_name;
+pub use name::{RoomNameError, room_name};
 pub use room::{JoinOptions, Room, RoomSender};
 pub use watched::Changes;
 
@@ -103,16 +103,16 @@ impl Client {
     /// The name is taken as [`room_name`] gives it.
     ///
     /// # Errors
-    /// [`NameError`] says what is wrong with the name. Whether the server lets this user in comes as an event.
-    pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, NameError> {
+    /// [`RoomNameError`] says what is wrong with the name. Whether the server lets this user in comes as an event.
+    pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, RoomNameError> {
         Ok(Room::join(self.clone(), room_name(room)?, options))
     }
 
     /// A handle to send to a room, without being a member. The name is taken as [`room_name`] gives it.
     ///
     /// # Errors
-    /// [`NameError`] says what is wrong with the name.
-    pub fn room_sender<T>(&self, room: &str) -> Result<RoomSender<T>, NameError> {
+    /// [`RoomNameError`] says what is wrong with the name.
+    pub fn room_sender<T>(&self, room: &str) -> Result<RoomSender<T>, RoomNameError> {
         Ok(RoomSender::new(self.clone(), room_name(room)?))
     }
 

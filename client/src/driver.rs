@@ -322,7 +322,8 @@ impl Driver {
                 } else {
                     self.deliveries.borrow().get(&tag).cloned()
                 };
-                let (was_refused, is_final) = (state == DeliveryState::Failed(FailReason::OutboxFull), state.is_final());
+                let (was_refused, is_final) =
+                    (state == DeliveryState::Failed(FailReason::OutboxFull), state.is_final());
                 self.refused.set(self.refused.get() | was_refused);
                 if let Some(slot) = slot {
                     slot.refuse(self.turns.reliefs());

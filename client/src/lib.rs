@@ -108,7 +108,7 @@ pub use talkback_protocol::{
 #[cfg(feature = "session")]
 pub use client::{
     Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxBounds, Incoming, JoinOptions,
-    OutboxStorage, Received, Restored, Room, RoomSender, room_name,
+    OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
 
 pub use socket::{

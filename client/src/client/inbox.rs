@@ -210,7 +210,10 @@ impl Inbox {
             }
             RoomEvent::Message { message, .. } => {
                 // A handle that began with a cursor from elsewhere may be ahead of the subscription.
-                let is_known = self.queued.as_ref().is_some_and(|queued| message.offset <= queued.offset);
+                let is_known = self
+                    .queued
+                    .as_ref()
+                    .is_some_and(|queued| message.offset <= queued.offset);
                 if !matches!(self.state, State::Live) || is_known {
                     return;
                 }
@@ -237,7 +240,11 @@ impl Inbox {
     /// The subscription was joined, for the first time or again.
     fn rejoined(&mut self, event: RoomEvent, now: &Now) {
         let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), now.latest.offset);
-        let ahead = self.queued.as_ref().map(|queued| queued.offset).filter(|&queued| queued > after);
+        let ahead = self
+            .queued
+            .as_ref()
+            .map(|queued| queued.offset)
+            .filter(|&queued| queued > after);
         let event = match (&mut self.state, event) {
             (State::First, event) => event,
             // It still reads on to the end of the log; that the connection was lost meanwhile does not concern its reader, unless its

@@ -116,13 +116,15 @@ impl Store {
         let written = serde_json::to_string(&record)
             .map_err(|error| error.to_string())
             .and_then(|text| {
-                self.storage.set_item(name, &text).or_else(|error| {
-                    // There may be no place for two.
-                    let former = self.former.take().ok_or(error)?;
-                    self.storage.remove_item(&former.0)?;
-                    self.storage.set_item(name, &text)
-                })
-                .map_err(|error| format!("{error:?}"))
+                self.storage
+                    .set_item(name, &text)
+                    .or_else(|error| {
+                        // There may be no place for two.
+                        let former = self.former.take().ok_or(error)?;
+                        self.storage.remove_item(&former.0)?;
+                        self.storage.set_item(name, &text)
+                    })
+                    .map_err(|error| format!("{error:?}"))
             });
         if written.is_err() {
             let _ = self.storage.remove_item(name);

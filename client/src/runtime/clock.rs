@@ -68,9 +68,15 @@ mod tests {
             for reading in 0..30 * reads_per_second {
                 let time = f64::from(reading) * 1_000.0 / f64::from(reads_per_second);
                 // The two do not begin at the same moment.
-                now = clock.read(rounded(time, steady_ms), rounded(time + 7_000.4 * wall_ms, wall_ms) - 7_000.0 * wall_ms + 7_000.0);
+                now = clock.read(
+                    rounded(time, steady_ms),
+                    rounded(time + 7_000.4 * wall_ms, wall_ms) - 7_000.0 * wall_ms + 7_000.0,
+                );
             }
-            assert!((29_800..=30_200).contains(&now.as_millis()), "{now:?} with {steady_ms}, {wall_ms}");
+            assert!(
+                (29_800..=30_200).contains(&now.as_millis()),
+                "{now:?} with {steady_ms}, {wall_ms}"
+            );
         }
     }
 }

@@ -83,7 +83,11 @@ impl Log {
         let head = self.head();
         let recovered = since.as_ref().is_none_or(|since| {
             let fork = self.fork.as_ref().filter(|fork| fork.epoch == since.epoch);
-            let last = if since.epoch == self.epoch { Some(head) } else { fork.map(|fork| fork.offset) };
+            let last = if since.epoch == self.epoch {
+                Some(head)
+            } else {
+                fork.map(|fork| fork.offset)
+            };
             since.offset >= self.dropped && last.is_some_and(|last| since.offset <= last)
         });
         let after = match since.filter(|_| recovered) {

@@ -35,7 +35,6 @@ pub(super) struct Server {
 
 struct Connected {
     session: ServerSession,
-    client: Option<ClientKey>,
     rooms: BTreeMap<SubscriptionId, Membership>,
     /// Nothing is read before this time.
     paused_until: Duration,
@@ -137,7 +136,6 @@ impl Server {
         let session = ServerSession::new(self.config.clone(), now);
         let connected = Connected {
             session,
-            client: None,
             rooms: BTreeMap::new(),
             paused_until: Duration::ZERO,
             unread: VecDeque::new(),
@@ -181,8 +179,8 @@ impl Server {
     /// A connection ended.
     fn gone(&mut self, link: u64, network: &Network, now: Duration) {
         if let Some(mut gone) = self.sessions.remove(&link) {
-            if let Some(client) = gone.client {
-                self.allowances.insert(client, (gone.session.allowance(), now));
+            if let Some((client, allowance)) = gone.session.allowance() {
+                self.allowances.insert(client, (allowance, now));
             }
             for membership in std::mem::take(&mut gone.rooms).into_values() {
                 self.user_left(&membership.room, &gone.session, network, now);
@@ -231,7 +229,6 @@ impl Server {
             Output::Transmit(text) => network.to_client(link, text, now),
             Output::Pause { until } => self.sessions.get_mut(&link)?.paused_until = until,
             Output::Identify { client, token, name } => {
-                self.sessions.get_mut(&link)?.client = Some(client);
                 return Some(Input::Identified(self.identify(client, token.as_deref(), name, now)));
             }
             Output::Append {
@@ -426,7 +423,11 @@ impl Server {
             return;
         }
         let member = vec![Member { user: user.clone() }];
-        let (joined, left) = if came { (member, Vec::new()) } else { (Vec::new(), member) };
+        let (joined, left) = if came {
+            (member, Vec::new())
+        } else {
+            (Vec::new(), member)
+        };
         let users = self.room(room).user_count();
         let line = codec::encode(&ServerFrame::Presence(Presence {
             room: room.clone(),

@@ -220,13 +220,23 @@ mod tests {
         };
         assert_eq!(presence(1, came.clone()), (1, Some(vec!["bob".to_owned()])));
         assert_eq!(presence(3_000, PresenceChange::Untold), (3_000, None));
-        assert_eq!(presence(3_001, came), (3_001, None), "a difference to an unknown list is none");
-        assert_eq!(presence(1, PresenceChange::List(bob())), (1, Some(vec!["bob".to_owned()])));
+        assert_eq!(
+            presence(3_001, came),
+            (3_001, None),
+            "a difference to an unknown list is none"
+        );
+        assert_eq!(
+            presence(1, PresenceChange::List(bob())),
+            (1, Some(vec!["bob".to_owned()]))
+        );
         state.take(Event::Left(Some(LeftReason {
             code: "no_such_room".into(),
             message: "the room is over".into(),
         })));
-        assert_eq!((&state.joined, state.refused.as_deref()), (&None, Some("the room is over")));
+        assert_eq!(
+            (&state.joined, state.refused.as_deref()),
+            (&None, Some("the room is over"))
+        );
         state.take(Event::Joined(room(0)));
         state.take(Event::Refused {
             code: "forbidden".into(),

@@ -152,7 +152,6 @@ impl Inbox {
             }
         }
     }
-
 }
 
 fn first(page: &HistoryPage) -> Option<Offset> {
