@@ -392,3 +392,42 @@ impl Drop for Driver {
         self.status.end();
     }
 }
+
+#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+mod tests {
+    use talkback_protocol::{
+        Seq,
+        session::client::{PendingMessage, RoomSnapshot},
+    };
+
+    use super::*;
+    use crate::test_util::World;
+
+    #[test]
+    fn a_new_message_never_takes_the_tag_of_one_that_an_earlier_page_withdrew() {
+        let world = World::new();
+        let client = world.client("ann");
+        let pending = |tag, body| PendingMessage {
+            tag: Some(tag),
+            id: None,
+            body,
+            ttl_ms: 1_000,
+        };
+        client.driver().adopt(&Snapshot {
+            key: ClientKey::from_random([7; 16]),
+            next: Seq::FIRST,
+            rooms: vec![RoomSnapshot {
+                room: RoomName::parse("lobby").unwrap(),
+                cursor: None,
+                first: Seq::FIRST,
+                pending: vec![pending(40, Some(Body::text("said"))), pending(41, None)],
+            }],
+        });
+        assert_eq!(client.driver().tag(), 42);
+        assert_eq!(
+            client.driver().take_restored().len(),
+            1,
+            "what is withdrawn is not sent again"
+        );
+    }
+}

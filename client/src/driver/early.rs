@@ -90,3 +90,69 @@ impl Driver {
         }
     }
 }
+
+#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+mod tests {
+    use std::time::Duration;
+
+    use talkback_protocol::{Body, Offset, RoomName};
+
+    use crate::{Client, JoinOptions, OutboxConfig, test_util::World};
+
+    use super::*;
+
+    /// A client whose store is not open yet.
+    fn early(world: &World) -> Client {
+        let bounds = OutboxConfig {
+            messages: 3,
+            bytes: 100,
+            ttl: Duration::from_secs(60),
+        };
+        let builder = world.builder().outbox(bounds).config(|config| config.pages = 2);
+        let client = builder.build().unwrap_or_else(|error| panic!("{error}"));
+        client.driver().session.take();
+        client
+    }
+
+    fn held(client: &Client) -> usize {
+        client.driver().inputs.borrow().len()
+    }
+
+    #[test]
+    fn what_is_asked_for_before_the_store_is_open_is_bounded_as_in_the_session() {
+        let world = World::new();
+        let client = early(&world);
+        let driver = client.driver();
+        let room = RoomName::parse("lobby").unwrap();
+        let publish = |bytes| {
+            let slot = driver.publish(room.clone(), Body::text(&"x".repeat(bytes)));
+            crate::Delivery::new(slot).state()
+        };
+        assert_eq!(
+            publish(200),
+            DeliveryState::Failed(FailReason::TooLarge { bytes: 202, max: 100 })
+        );
+        assert_eq!(publish(80), DeliveryState::Queued);
+        assert_eq!(publish(80), DeliveryState::Failed(FailReason::OutboxFull), "the bytes");
+        assert_eq!([publish(1), publish(1)], [DeliveryState::Queued, DeliveryState::Queued]);
+        for _ in 0..10_000 {
+            assert_eq!(publish(1), DeliveryState::Failed(FailReason::OutboxFull), "the number");
+        }
+        assert_eq!(held(&client), 3);
+        for _ in 0..10_000 {
+            drop(driver.history(room.clone(), Offset::ZERO, 1));
+        }
+        assert_eq!(held(&client), 5);
+        for _ in 0..10_000 {
+            drop(client.join::<u64>("other", &JoinOptions::default()));
+            client.stop();
+            client.connect();
+            driver.page(Input::Visible);
+            driver.input(Input::Signal {
+                room: room.clone(),
+                body: Body::text("typing"),
+            });
+        }
+        assert_eq!(held(&client), 8, "the last of each kind");
+    }
+}

@@ -84,7 +84,7 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
     let witness = client(port(1), "bob").build().unwrap();
     let mut seen = join(&witness, &room);
     next(&mut seen).await;
-    until("the witness is there", || inside.members().len() == 2).await;
+    until("the witness is there", || inside.users() == Some(2)).await;
     // The first byte that the server answers ends the line.
     network.set("refuse=1&cut_after_down=1").await;
     let delivery = inside.send(&7).await.unwrap();
