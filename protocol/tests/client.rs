@@ -4,14 +4,20 @@
 
 #[path = "client/connecting.rs"]
 mod connecting;
+#[path = "client/key.rs"]
+mod key;
 #[path = "client/numbers.rs"]
 mod numbers;
 #[path = "client/outbox.rs"]
 mod outbox;
+#[path = "client/refused.rs"]
+mod refused;
 #[path = "client/rooms.rs"]
 mod rooms;
 #[path = "client/script.rs"]
 mod script;
+#[path = "client/times.rs"]
+mod times;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

@@ -173,7 +173,7 @@ mod tests {
         }
         let told = nack(r#"["lobby",7,"rate","slower"]"#).unwrap_err();
         assert!(
-            told.contains("expected an object with the fields room, seq, code"),
+            told.contains("expected an object with the fields room, seq, epoch, code"),
             "{told}"
         );
     }

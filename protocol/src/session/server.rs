@@ -54,6 +54,8 @@ pub struct ServerSession {
     appends: u32,
     /// Pages that the engine has not answered.
     reads: u32,
+    /// Those of them that ask for no message at all, but whether there is one.
+    probes: Vec<RequestId>,
     rate: Rate,
     timers: Timers,
     /// Lines that are ready and not yet an [`Output::Transmit`].
@@ -116,6 +118,7 @@ impl ServerSession {
             last_subscription: 0,
             appends: 0,
             reads: 0,
+            probes: Vec::new(),
             rate: Rate::new(&config, now),
             timers,
             text: String::new(),
@@ -340,8 +343,14 @@ impl ServerSession {
 
     fn page_read(&mut self, id: RequestId, room: &RoomName, result: Result<PageLines, Refusal>) {
         self.reads = self.reads.saturating_sub(1);
+        let probe = self.probes.iter().position(|probe| *probe == id);
+        let probe = probe.map(|index| self.probes.swap_remove(index));
         match result {
-            Ok(page) => {
+            Ok(mut page) => {
+                if probe.is_some() {
+                    page.more |= !page.messages.is_empty();
+                    page.messages.clear();
+                }
                 let largest = self.config.limits.sent_text_bytes as usize;
                 self.send_line(&codec::encode_page(id, room, &page, largest));
             }

@@ -7,18 +7,9 @@ use talkback_protocol::{
     session::client::{ClientConfig, Input},
 };
 
-use super::script::{Script, WELCOME, joined_frame, name};
+use super::script::{Script, WELCOME, ack, joined_frame, nack, name, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
-
-fn ack(seq: u64, offset: u64) -> String {
-    format!(r#"{{"ack":{{"room":"lobby","seq":{seq},"offset":{offset},"at":1}}}}"#)
-}
-
-fn nack(seq: u64, code: &str, retry_after_ms: Option<u64>) -> String {
-    let retry = retry_after_ms.map_or(String::new(), |pause| format!(r#","retry_after_ms":{pause}"#));
-    format!(r#"{{"nack":{{"room":"lobby","seq":{seq},"code":"{code}","message":"no {code}"{retry}}}}}"#)
-}
 
 fn small(messages: usize, bytes: usize) -> ClientConfig {
     let mut config = ClientConfig::default();
@@ -47,7 +38,7 @@ fn messages_that_are_ready_together_leave_as_one_text_frame_without_a_join() {
         [
             "1 Queued",
             "2 Queued",
-            r#"1 -> {"publish":{"room":"lobby","seq":1,"first":true,"body":1}} + {"publish":{"room":"lobby","seq":2,"body":2}}"#,
+            &*format!("1 -> {} + {}", publish_line(1, true, 1), publish_line(2, false, 2)),
             "1 Written",
             "2 Written"
         ]
@@ -67,7 +58,7 @@ fn what_was_not_acknowledged_is_sent_again_with_its_number() {
     script.received(1, &ack(1, 7));
     assert_eq!(
         reconnect(&mut script, 1)[1],
-        r#"2 -> {"publish":{"room":"lobby","seq":2,"first":true,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}}"#
+        format!("2 -> {} + {}", publish_line(2, true, 2), publish_line(3, false, 3))
     );
     assert_eq!(script.received(2, &ack(2, 8)), ["2 acked 8"]);
     assert_eq!(script.received(2, &ack(2, 8)), [""; 0], "said twice, told once");
@@ -127,7 +118,7 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
         script.received(1, &[ack(2, 2), ack(3, 3)].join("\n")),
         ["2 acked 2", "3 acked 3"]
     );
-    assert!(script.received(1, &ack(1, 1))[1].contains(r#""seq":4,"first":true"#));
+    assert!(script.received(1, &ack(1, 1))[1].contains(&publish_line(4, true, 4)));
 }
 
 /// A server has nothing of a text frame that a cut connection did not carry to its end.
@@ -135,8 +126,8 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
 fn messages_share_small_text_frames_also_where_the_server_takes_large_ones() {
     let wide = WELCOME
         .replace(
-            r#""frame_bytes":1000,"frame_lines":10,"body_bytes":100"#,
-            r#""frame_bytes":99000,"frame_lines":99,"body_bytes":9000"#,
+            r#""text_bytes":1000,"text_lines":10,"body_bytes":100"#,
+            r#""text_bytes":99000,"text_lines":99,"body_bytes":9000"#,
         )
         .replace(r#""in_flight":3"#, r#""in_flight":20"#);
     let mut script = Script::new();
@@ -161,8 +152,8 @@ fn messages_share_small_text_frames_also_where_the_server_takes_large_ones() {
 #[test]
 fn a_text_frame_stays_within_the_limits_of_the_server() {
     let limits = WELCOME.replace(
-        r#""frame_bytes":1000,"frame_lines":10"#,
-        r#""frame_bytes":130,"frame_lines":2"#,
+        r#""text_bytes":1000,"text_lines":10"#,
+        r#""text_bytes":190,"text_lines":2"#,
     );
     let mut script = Script::new();
     script.input(Input::Connect);
@@ -176,22 +167,6 @@ fn a_text_frame_stays_within_the_limits_of_the_server() {
 }
 
 #[test]
-fn a_message_refused_for_now_comes_again_in_order_after_all_answers_and_the_pause() {
-    let mut script = Script::open();
-    for tag in 1..=3 {
-        script.publish("lobby", tag);
-    }
-    assert_eq!(script.received(1, &nack(1, "busy", Some(500))), [""; 0]);
-    assert_eq!(script.publish("lobby", 4), ["4 Queued"]);
-    script.wait(600);
-    assert_eq!(script.received(1, &nack(2, "gap", Some(0))), [""; 0]);
-    assert_eq!(
-        script.received(1, &nack(3, "gap", Some(0)))[0],
-        r#"1 -> {"publish":{"room":"lobby","seq":1,"first":true,"body":1}} + {"publish":{"room":"lobby","seq":2,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}}"#
-    );
-}
-
-#[test]
 fn a_message_refused_for_good_fails_and_the_next_goes_on() {
     let mut script = Script::open();
     script.publish("lobby", 1);
@@ -202,22 +177,27 @@ fn a_message_refused_for_good_fails_and_the_next_goes_on() {
     );
     assert_eq!(script.received(1, &ack(2, 1)), ["2 acked 1"]);
     script.publish("lobby", 3);
-    let lines = script.received(1, &nack(3, "forgotten", None));
-    assert!(lines[0].contains("it may have arrived"), "{lines:?}");
 }
 
 #[test]
 fn the_own_message_is_an_acknowledgement_and_comes_after_it() {
     let mut script = Script::joined();
     script.publish("lobby", 1);
-    let own = r#"{"message":{"room":"lobby","offset":6,"from":{"sender":"s1","user":"ann"},"seq":1,"at":1,"body":1}}"#;
+    let own = r#"{"message":{"room":"lobby","offset":6,"from":{"sender":"s1","user":"ann"},"seq":1,"id":"0000000000000001","at":1,"body":1}}"#;
     assert_eq!(script.received(1, own), ["1 acked 6", "lobby: own 6 1"]);
     assert_eq!(script.received(1, &ack(1, 6)), [""; 0]);
-    let other = own.replace("s1", "s2").replace(r#""offset":6"#, r#""offset":7"#);
-    script.publish("lobby", 2);
+    // Another message of the same key, which a copy of the session sent.
+    script.publish("lobby", 9);
+    let copy = own
+        .replace(r#""offset":6"#, r#""offset":7"#)
+        .replace(r#""seq":1"#, r#""seq":2"#);
+    assert_eq!(script.received(1, &copy), ["lobby: own 7 1"]);
+    assert_eq!(script.received(1, &ack(2, 8)), ["9 acked 8"]);
+    let other = own.replace("s1", "s2").replace(r#""offset":6"#, r#""offset":8"#);
+    script.publish("lobby", 1);
     assert_eq!(
-        script.received(1, &other.replace(r#""seq":1"#, r#""seq":2"#)),
-        ["lobby: 7 1"]
+        script.received(1, &other.replace(r#""seq":1"#, r#""seq":3"#)),
+        ["lobby: 8 1"]
     );
 }
 
@@ -250,6 +230,121 @@ fn a_full_outbox_says_so_and_when_there_is_room() {
 }
 
 #[test]
+fn a_settled_message_gives_its_bytes_back() {
+    let mut script = Script::open_with(small(100, 40));
+    for tag in 1..=50 {
+        let (room, body) = (name("lobby"), Body::text(&"x".repeat(20)));
+        let lines = script.input(Input::Publish { room, body, tag });
+        assert_eq!(lines[0], format!("{tag} Queued"));
+        script.received(1, &ack(tag, tag));
+    }
+}
+
+/// One that waits for room and publishes again whenever it is told that there is some, as fast as it is told.
+#[test]
+fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
+    for sizes in [[10, 900], [300, 300], [2, 2], [990, 10], [600, 500], [260, 998]] {
+        let wide = WELCOME.replace(r#""body_bytes":100"#, r#""body_bytes":1000"#);
+        let mut script = Script::with(small(8, 1000));
+        script.input(Input::Connect);
+        script.input(Input::Opened { generation: 1 });
+        script.received(1, &wide);
+        let mut waiting: Vec<_> = (1..=40).rev().collect();
+        let (mut tries, mut told, mut acked) = (0, 1, 0);
+        while let Some(tag) = waiting.pop() {
+            let (room, body) = (name("lobby"), Body::text(&"x".repeat(sizes[tag as usize % 2] - 2)));
+            tries += 1;
+            let mut lines = script.input(Input::Publish { room, body, tag });
+            if lines[0].contains("failed") {
+                waiting.push(tag);
+                while !lines.iter().any(|line| line == "outbox has room") {
+                    acked += 1;
+                    assert!(acked <= 40, "{sizes:?}: nobody is told of room that is there");
+                    lines = script.received(1, &ack(acked, acked));
+                }
+                told += 1;
+            }
+        }
+        assert!(
+            tries <= 40 + told && told <= 41,
+            "{sizes:?}: {tries} tries, told {told} times"
+        );
+    }
+}
+
+#[test]
+fn an_outbox_that_holds_nothing_tells_nobody_of_room() {
+    let mut script = Script::open_with(small(0, 1000));
+    let lines = script.publish("lobby", 1);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
+/// Whoever waits with a large body is not told of room that only small ones fit into.
+#[test]
+fn room_is_told_when_the_smallest_that_was_refused_fits() {
+    let mut script = Script::open_with(small(100, 100));
+    let put = |script: &mut Script, tag, bytes: usize| {
+        let (room, body) = (name("lobby"), Body::text(&"x".repeat(bytes - 2)));
+        script.input(Input::Publish { room, body, tag })[0].clone()
+    };
+    for tag in 1..=3 {
+        assert_eq!(put(&mut script, tag, 24), format!("{tag} Queued"));
+    }
+    assert!(put(&mut script, 4, 80).starts_with("4 failed"));
+    assert_eq!(script.received(1, &ack(1, 1)), ["1 acked 1"]);
+    assert!(!script.session.has_room(60));
+    assert_eq!(script.received(1, &ack(2, 2)), ["2 acked 2", "outbox has room"]);
+    assert!(script.session.has_room(60) && !script.session.has_room(80));
+    assert_eq!(script.received(1, &ack(3, 3)), ["3 acked 3", "outbox has room"]);
+}
+
+#[test]
+fn a_number_whose_failure_was_told_counts_until_it_is_settled() {
+    let mut script = Script::open_with(small(3, 1000));
+    for tag in 1..=3 {
+        script.publish("lobby", tag);
+    }
+    script.input(Input::Offline);
+    script.closed(1, 1006, "");
+    assert_eq!(script.wait(120_000).len(), 3, "all are unconfirmed");
+    assert!(script.publish("lobby", 4)[0].starts_with("4 failed: too many messages"));
+    script.input(Input::Online);
+    script.input(Input::Opened { generation: 2 });
+    script.received(2, WELCOME);
+    let lines = script.received(2, &nack(1, "withdrawn", None));
+    assert_eq!(lines, ["outbox has room"]);
+    assert_eq!(script.publish("lobby", 5)[0], "5 Queued");
+}
+
+#[test]
+fn a_message_nested_deeper_than_the_server_takes_fails_without_using_a_number() {
+    let mut script = Script::open();
+    let deep = |depth: usize| Body::from_json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth))).unwrap();
+    let put = |script: &mut Script, tag, depth| {
+        let (room, body) = (name("lobby"), deep(depth));
+        script.input(Input::Publish { room, body, tag })
+    };
+    let lines = put(&mut script, 1, 9);
+    assert!(
+        lines[1].starts_with("1 failed: lists and objects in the message are nested 9 deep"),
+        "{lines:?}"
+    );
+    assert!(put(&mut script, 2, 8)[1].contains(r#""seq":1,"#));
+}
+
+#[test]
+fn publishes_without_any_answer_end_the_connection() {
+    let mut script = Script::open();
+    script.publish("lobby", 1);
+    script.pass(20_000);
+    script.received(1, "{\"ping\":{}}");
+    assert_eq!(
+        script.wait(10_000)[0],
+        "disconnect 1 4408 the server left requests without an answer"
+    );
+}
+
+#[test]
 fn a_message_larger_than_the_server_takes_fails_without_using_a_number() {
     let mut script = Script::open();
     let body = Body::text(&"x".repeat(200));
@@ -267,7 +362,7 @@ fn a_message_that_expires_before_it_was_sent_leaves_no_gap() {
     script.publish("lobby", 2);
     script.input(Input::Connect);
     script.input(Input::Opened { generation: 1 });
-    assert!(script.received(1, WELCOME)[1].contains(r#""seq":1,"first":true,"body":2"#));
+    assert!(script.received(1, WELCOME)[1].contains(&publish_line(1, true, 2)));
 }
 
 #[test]
@@ -287,10 +382,7 @@ fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_fate_is_learned
     };
 
     let mut script = expire();
-    assert_eq!(
-        back(&mut script)[1],
-        r#"2 -> {"publish":{"room":"lobby","seq":1,"first":true}}"#
-    );
+    assert_eq!(back(&mut script)[1], format!("2 -> {}", withdraw_line(1, true, 1)));
     assert_eq!(script.received(2, &ack(1, 4)), ["1 acked 4"]);
 
     let mut script = expire();
@@ -307,7 +399,7 @@ fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_fate_is_learned
     script.publish("lobby", 2);
     assert_eq!(
         back(&mut script)[1],
-        r#"2 -> {"publish":{"room":"lobby","seq":1,"first":true}} + {"publish":{"room":"lobby","seq":2,"body":2}}"#
+        format!("2 -> {} + {}", withdraw_line(1, true, 1), publish_line(2, false, 2))
     );
 }
 
@@ -329,7 +421,7 @@ fn stopping_ends_every_message_and_a_later_start_leaves_no_gap() {
     script.input(Input::Opened { generation: 2 });
     script.publish("lobby", 6);
     let lines = script.received(2, WELCOME);
-    assert_eq!(lines[1].matches("publish").count(), 3);
+    assert_eq!(lines[1].matches("withdraw").count(), 3);
     script.received(2, &[nack(1, "withdrawn", None), ack(2, 1), ack(3, 2)].join("\n"));
     assert!(script.received(2, "{\"pong\":{}}").is_empty());
 }
@@ -353,6 +445,16 @@ fn numbers_are_stored_before_they_are_used_and_other_changes_soon() {
 }
 
 #[test]
+fn what_is_to_be_stored_is_stored_although_the_connection_ends() {
+    let mut script = Script::open_with(kept());
+    script.publish("lobby", 1);
+    script.received(1, &ack(1, 1));
+    script.put(Input::Offline);
+    assert_eq!(script.closed(1, 1006, ""), ["Suspended(Offline)"]);
+    assert_eq!(script.wait(250), ["save"]);
+}
+
+#[test]
 fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
     let mut script = Script::open_with(kept());
     for tag in 1..=4 {
@@ -371,7 +473,12 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
     let lines = script.received(1, WELCOME);
     assert_eq!(
         lines[2],
-        r#"1 -> {"publish":{"room":"lobby","seq":2,"first":true,"body":2}} + {"publish":{"room":"lobby","seq":3,"body":3}} + {"publish":{"room":"lobby","seq":4,"body":4}}"#
+        format!(
+            "1 -> {} + {} + {}",
+            publish_line(2, true, 2),
+            publish_line(3, false, 3),
+            publish_line(4, false, 4)
+        )
     );
     script.received(1, &[ack(2, 2), ack(3, 3), ack(4, 4)].join("\n"));
     assert!(script.publish("lobby", 5)[2].contains(r#""seq":5,"#));
@@ -380,7 +487,7 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
     script.input(Input::Connect);
     script.input(Input::Opened { generation: 1 });
     assert!(
-        script.received(1, WELCOME)[2].contains(r#"{"publish":{"room":"lobby","seq":2,"first":true}}"#),
+        script.received(1, WELCOME)[2].contains(&withdraw_line(2, true, 2)),
         "its time was over: withdrawn"
     );
 }

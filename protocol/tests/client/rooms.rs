@@ -1,6 +1,9 @@
 //! Joining, reading without gap or double, leaving, and older messages.
 
-use talkback_protocol::{Offset, session::client::Input};
+use talkback_protocol::{
+    Offset,
+    session::client::{ClientConfig, Input},
+};
 
 use super::script::{Script, WELCOME, joined_frame, message_frame, name};
 #[cfg(target_family = "wasm")]
@@ -58,6 +61,143 @@ fn a_server_that_recovers_from_another_place_is_not_believed() {
     let mut script = Script::open();
     script.join("lobby", Some(("e1", 3)));
     assert!(script.received(1, &joined_frame("e1", 4, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
+    let mut script = Script::open();
+    script.join("lobby", Some(("e1", 3)));
+    assert!(script.received(1, &joined_frame("e2", 3, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
+}
+
+#[test]
+fn a_joined_that_was_not_asked_for_is_not_taken() {
+    let mut script = Script::joined();
+    assert_eq!(script.received(1, &joined_frame("e2", 9, true)), [""; 0]);
+    assert_eq!(script.received(1, &message_frame(6)), ["lobby: 6 6"]);
+    script.input(Input::Leave { room: name("lobby") });
+    assert_eq!(script.received(1, &joined_frame("e2", 9, true)), [""; 0]);
+}
+
+/// Joined in epoch e2, which went on from offset 7 of e1.
+fn forked(after: u64, recovered: bool) -> String {
+    let fork = r#""fork":{"epoch":"e1","offset":7},"users""#;
+    joined_frame("e2", after, recovered).replace(r#""users""#, fork)
+}
+
+/// A member of `lobby` in e1 from offset 5 on, with own messages at 7, 8 and 9, that has read up to `read` and is on connection 2.
+fn acknowledged(config: ClientConfig, read: u64) -> Script {
+    let mut script = Script::open_with(config);
+    script.join("lobby", None);
+    script.received(1, &joined_frame("e1", 5, true));
+    for (tag, offset) in [(1, 9), (2, 7), (3, 8)] {
+        script.publish("lobby", tag);
+        script.received(1, &super::script::ack(tag, offset));
+    }
+    for offset in 6..=read {
+        script.received(1, &message_frame(offset));
+    }
+    script.closed(1, 1006, "");
+    script.wait(300);
+    script.input(Input::Opened { generation: 2 });
+    script.received(2, WELCOME);
+    script
+}
+
+#[test]
+fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_what_it_lost() {
+    let mut script = acknowledged(ClientConfig::default(), 6);
+    assert_eq!(
+        script.received(2, &forked(6, true)),
+        ["lobby: lost [8, 9] of e1", "lobby: recovered after 6"]
+    );
+    assert_eq!(script.received(2, &message_frame(7)), ["lobby: 7 7"]);
+    script.closed(2, 1006, "");
+    script.wait(600);
+    script.input(Input::Opened { generation: 3 });
+    assert!(script.received(3, WELCOME)[1].contains(r#""since":{"epoch":"e2","offset":7}"#));
+    assert_eq!(
+        script.received(3, &forked(7, true)),
+        ["lobby: recovered after 7"],
+        "lost once"
+    );
+
+    let mut script = acknowledged(ClientConfig::default(), 9);
+    assert_eq!(
+        script.received(2, &forked(7, false)),
+        ["lobby: lost [8, 9] of e1", "lobby: reset after 7"]
+    );
+    // Beyond the point, or from another life, nothing can be recovered.
+    let mut script = acknowledged(ClientConfig::default(), 8);
+    assert!(script.received(2, &forked(8, true))[0].starts_with("disconnect 2 4400 joined says recovered"));
+    let mut script = acknowledged(ClientConfig::default(), 6);
+    let other = forked(6, true).replace(r#""fork":{"epoch":"e1"#, r#""fork":{"epoch":"e0"#);
+    assert!(script.received(2, &other)[0].starts_with("disconnect 2 4400 joined says recovered"));
+}
+
+#[test]
+fn of_acknowledged_messages_the_newest_are_remembered() {
+    let config = ClientConfig {
+        acknowledged: 2,
+        ..ClientConfig::default()
+    };
+    let mut script = acknowledged(config.clone(), 6);
+    assert_eq!(script.received(2, &forked(6, true))[0], "lobby: lost [8] of e1");
+    let mut script = acknowledged(
+        ClientConfig {
+            acknowledged: 0,
+            ..config
+        },
+        6,
+    );
+    assert_eq!(script.received(2, &forked(6, true)), ["lobby: recovered after 6"]);
+}
+
+/// Expelled while its own `leave` was on the way: one `left` is the server's decision, the other one the answer.
+#[test]
+fn two_left_that_cross_end_one_membership() {
+    let mut script = Script::joined();
+    script.input(Input::Leave { room: name("lobby") });
+    assert_eq!(script.join("lobby", None), [""; 0]);
+    let expelled = r#"{"left":{"room":"lobby","code":"forbidden","message":"out"}}"#;
+    assert_eq!(script.received(1, expelled), [""; 0]);
+    assert_eq!(
+        script.received(1, r#"{"left":{"room":"lobby"}}"#),
+        [r#"1 -> {"join":{"room":"lobby"}}"#]
+    );
+    assert_eq!(
+        script.received(1, &joined_frame("e1", 5, true)),
+        ["lobby: joined after 5"]
+    );
+    assert!(script.received(1, expelled)[0].starts_with("lobby: Left(Some(LeftReason"));
+}
+
+#[test]
+fn a_list_that_is_absent_is_not_an_empty_one() {
+    let mut script = Script::joined();
+    let mut told = |fields: &str| {
+        let line = format!(r#"{{"presence":{{"room":"lobby","users":2{fields}}}}}"#);
+        script.received(1, &line).swap_remove(0)
+    };
+    let presence = |change: &str| format!("lobby: Presence {{ users: 2, change: {change} }}");
+    let bob = r#"Member { user: UserName("bob") }"#;
+    assert_eq!(told(""), presence("Untold"));
+    assert_eq!(told(r#","members":[]"#), presence("List([])"));
+    assert_eq!(
+        told(r#","members":[{"user":"bob"}]"#),
+        presence(&format!("List([{bob}])"))
+    );
+    assert_eq!(
+        told(r#","left":[{"user":"bob"}]"#),
+        presence(&format!("Changed {{ joined: [], left: [{bob}] }}"))
+    );
+}
+
+/// A body is for the application. One that its types, or any, cannot hold ends no connection.
+#[test]
+fn a_body_that_cannot_be_read_is_no_fault_of_the_line() {
+    let mut script = Script::joined();
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    for (offset, body) in (6..).zip([&*deep, r#""\ud800""#, "1e99999", "null"]) {
+        let line = message_frame(offset).replace(&format!(r#""body":{offset}"#), &format!(r#""body":{body}"#));
+        assert_eq!(script.received(1, &line), [format!("lobby: {offset} {body}")]);
+    }
 }
 
 #[test]
@@ -99,7 +239,7 @@ fn a_missing_message_is_fetched_by_leaving_and_joining_again() {
 fn nothing_of_a_room_comes_after_leaving_and_joining_again_waits_for_left() {
     let mut script = Script::joined();
     let leave = script.input(Input::Leave { room: name("lobby") });
-    assert_eq!(leave, ["lobby: Left", r#"1 -> {"leave":{"room":"lobby"}}"#]);
+    assert_eq!(leave, ["lobby: Left(None)", r#"1 -> {"leave":{"room":"lobby"}}"#]);
     assert_eq!(script.join("lobby", None), [""; 0]);
     assert_eq!(script.received(1, &message_frame(6)), [""; 0]);
     assert_eq!(
@@ -111,13 +251,16 @@ fn nothing_of_a_room_comes_after_leaving_and_joining_again_waits_for_left() {
 #[test]
 fn the_server_may_end_a_membership() {
     let mut script = Script::joined();
-    assert_eq!(script.received(1, r#"{"left":{"room":"lobby"}}"#), ["lobby: Left"]);
+    assert_eq!(
+        script.received(1, r#"{"left":{"room":"lobby"}}"#),
+        ["lobby: Left(None)"]
+    );
     assert_eq!(script.session.cursor(&name("lobby")), None);
 }
 
 #[test]
 fn a_join_is_refused_for_good_or_for_now() {
-    let error = r#"{"error":{"code":"busy","message":"m","room":"lobby","frame":"join","retry_after_ms":700}}"#;
+    let error = r#"{"error":{"code":"busy","message":"m","room":"lobby","kind":"join","retry_after_ms":700}}"#;
     let mut script = Script::open();
     script.join("lobby", None);
     assert_eq!(script.received(1, error), [""; 0]);
@@ -132,7 +275,7 @@ fn a_join_is_refused_for_good_or_for_now() {
 
 #[test]
 fn presence_and_signals_belong_to_members() {
-    let presence = r#"{"presence":{"room":"lobby","joined":[{"user":"bob"}],"left":[]}}"#;
+    let presence = r#"{"presence":{"room":"lobby","users":2,"joined":[{"user":"bob"}],"left":[]}}"#;
     let signal = r#"{"signal":{"room":"lobby","from":{"sender":"s2","user":"bob"},"body":"typing"}}"#;
     let mut script = Script::joined();
     assert_eq!(script.received(1, presence).len(), 1);
@@ -176,31 +319,79 @@ fn history(before: u64, tag: u64) -> Input {
     }
 }
 
+fn page(id: u64, messages: &str) -> String {
+    format!(r#"{{"page":{{"id":{id},"room":"lobby","epoch":"e1","messages":[{messages}],"more":false}}}}"#)
+}
+
+fn asked(generation: u64, id: u64, before: u64) -> String {
+    format!(r#"{generation} -> {{"history":{{"id":{id},"room":"lobby","before":{before},"limit":5}}}}"#)
+}
+
+fn no_page(id: u64, code: &str, retry_after_ms: Option<u64>) -> String {
+    let retry = retry_after_ms.map_or(String::new(), |pause| format!(r#","retry_after_ms":{pause}"#));
+    format!(r#"{{"error":{{"code":"{code}","message":"no {code}","room":"lobby","kind":"history","id":{id}{retry}}}}}"#)
+}
+
 #[test]
-fn pages_are_asked_for_one_at_a_time_and_again_after_a_cut() {
-    let page = r#"{"page":{"room":"lobby","epoch":"e1","messages":[],"more":false}}"#;
+fn as_many_pages_are_open_as_the_server_takes_and_their_answers_come_in_any_order() {
     let mut script = Script::open();
+    assert_eq!(script.input(history(9, 1)), [asked(1, 1, 9)]);
+    assert_eq!(script.input(history(4, 2)), [asked(1, 2, 4)]);
+    assert_eq!(script.input(history(3, 3)), [""; 0], "the server takes two");
     assert_eq!(
-        script.input(history(9, 1)),
-        [r#"1 -> {"history":{"room":"lobby","before":9,"limit":5}}"#]
+        script.received(1, &page(2, "")),
+        ["page 2: 0 messages, more: false".to_owned(), asked(1, 3, 3)]
     );
-    assert_eq!(script.input(history(4, 2)), [""; 0]);
+    assert_eq!(script.received(1, &page(2, "")), [""; 0], "answered already");
+    assert_eq!(script.received(1, &page(3, "")), ["page 3: 0 messages, more: false"]);
+    assert_eq!(script.received(1, &page(1, "")), ["page 1: 0 messages, more: false"]);
+}
+
+#[test]
+fn pages_are_asked_for_again_after_a_cut_and_end_with_the_session() {
+    let mut script = Script::open();
+    script.input(history(9, 1));
+    script.input(history(4, 2));
     script.closed(1, 1006, "");
     script.wait(300);
     script.input(Input::Opened { generation: 2 });
-    assert!(script.received(2, WELCOME)[1].contains(r#""before":9"#));
-    let lines = script.received(2, page);
-    assert_eq!(lines[0], "page 1: 0 messages, more: false");
-    assert!(lines[1].contains(r#""before":4"#));
-    let busy = r#"{"error":{"code":"busy","message":"m","room":"lobby","frame":"history","retry_after_ms":100}}"#;
-    assert_eq!(script.received(2, busy), [""; 0]);
-    assert!(script.wait(100)[0].contains(r#""before":4"#));
-    let no = r#"{"error":{"code":"forbidden","message":"not yours","room":"lobby","frame":"history"}}"#;
-    assert_eq!(script.received(2, no), ["page 2: not yours"]);
-    script.input(history(1, 3));
+    assert_eq!(
+        script.received(2, WELCOME)[1..],
+        [format!("{} + {}", asked(2, 1, 9), &asked(2, 2, 4)[5..])]
+    );
+    assert_eq!(
+        script.received(2, &no_page(1, "forbidden", None)),
+        ["page 1: no forbidden"]
+    );
     assert!(
         script
             .input(Input::Stop)
-            .contains(&"page 3: the connection was stopped".to_owned())
+            .contains(&"page 2: the connection was stopped".to_owned())
+    );
+}
+
+#[test]
+fn a_page_refused_for_now_holds_up_no_other() {
+    let mut script = Script::open();
+    script.input(history(9, 1));
+    assert_eq!(script.received(1, &no_page(1, "busy", Some(700))), [""; 0]);
+    assert_eq!(script.input(history(4, 2)), [asked(1, 2, 4)]);
+    assert_eq!(script.input(history(3, 3)), [asked(1, 3, 3)]);
+    script.received(1, &page(2, ""));
+    script.received(1, &page(3, ""));
+    assert_eq!(script.wait(699), [""; 0]);
+    assert_eq!(script.wait(1), [asked(1, 1, 9)]);
+}
+
+#[test]
+fn too_many_requests_for_pages_pause_all_of_them() {
+    let mut script = Script::open();
+    script.input(history(9, 1));
+    assert_eq!(script.received(1, &no_page(1, "rate", Some(700))), [""; 0]);
+    assert_eq!(script.input(history(4, 2)), [""; 0]);
+    assert_eq!(script.wait(699), [""; 0]);
+    assert_eq!(
+        script.wait(1),
+        [format!("{} + {}", asked(1, 1, 9), &asked(1, 2, 4)[5..])]
     );
 }

@@ -7,7 +7,7 @@ use talkback_protocol::{
     session::client::{ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
 };
 
-pub const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"frame_bytes":1000,"frame_lines":10,"body_bytes":100,"rooms":4,"in_flight":3,"page":10}}}"#;
+pub const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":8,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":0,"lines_burst":0,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":65536}}}"#;
 
 pub struct Script {
     pub session: ClientSession,
@@ -56,8 +56,12 @@ impl Script {
         script
     }
 
+    /// The tag of a message is its id too.
     pub fn put(&mut self, input: Input) {
-        let (now, random) = (self.now, self.random);
+        let (now, mut random) = (self.now, self.random);
+        if let Input::Publish { tag, .. } = &input {
+            random = *tag;
+        }
         self.session.handle(Moment { now, random }, input);
     }
 
@@ -151,6 +155,31 @@ pub fn name(room: &str) -> RoomName {
     RoomName::parse(room).unwrap()
 }
 
+/// A message of `lobby` that was published with this tag, and a body that is the tag.
+pub fn publish_line(seq: u64, first: bool, tag: u64) -> String {
+    let first = if first { r#","first":true"# } else { "" };
+    format!(r#"{{"publish":{{"room":"lobby","seq":{seq},"id":"{tag:016x}"{first},"body":{tag}}}}}"#)
+}
+
+/// The same, given up.
+pub fn withdraw_line(seq: u64, first: bool, tag: u64) -> String {
+    let first = if first { r#","first":true"# } else { "" };
+    format!(r#"{{"withdraw":{{"room":"lobby","seq":{seq},"id":"{tag:016x}"{first}}}}}"#)
+}
+
+pub fn ack(seq: u64, offset: u64) -> String {
+    ack_in("lobby", seq, offset)
+}
+
+pub fn ack_in(room: &str, seq: u64, offset: u64) -> String {
+    format!(r#"{{"ack":{{"room":"{room}","seq":{seq},"epoch":"e1","offset":{offset},"at":1}}}}"#)
+}
+
+pub fn nack(seq: u64, code: &str, retry_after_ms: Option<u64>) -> String {
+    let retry = retry_after_ms.map_or(String::new(), |pause| format!(r#","retry_after_ms":{pause}"#));
+    format!(r#"{{"nack":{{"room":"lobby","seq":{seq},"code":"{code}","message":"no {code}"{retry}}}}}"#)
+}
+
 pub fn joined_frame(epoch: &str, after: u64, recovered: bool) -> String {
     format!(
         r#"{{"joined":{{"room":"lobby","epoch":"{epoch}","head":{after},"after":{after},"recovered":{recovered},"users":1,"members":[{{"user":"ann"}}]}}}}"#
@@ -174,6 +203,7 @@ fn line(output: &Output) -> String {
             reason,
         } => format!("disconnect {generation} {code} {reason}"),
         Output::TokenWanted => "token wanted".to_owned(),
+        Output::KeyWanted => "key wanted".to_owned(),
         Output::Save => "save".to_owned(),
         Output::OutboxHasRoom => "outbox has room".to_owned(),
         Output::Status(Status::Open { user, sender }) => format!("open as {user} {sender}"),
@@ -188,6 +218,10 @@ fn line(output: &Output) -> String {
             RoomEvent::Message { message, own } => {
                 let whose = if *own { "own " } else { "" };
                 format!("{room}: {whose}{} {}", message.offset, message.body.json())
+            }
+            RoomEvent::Lost { epoch, offsets } => {
+                let offsets: Vec<_> = offsets.iter().map(|offset| offset.get()).collect();
+                format!("{room}: lost {offsets:?} of {epoch}")
             }
             RoomEvent::Refused { code, .. } => format!("{room}: refused {code}"),
             event => format!("{room}: {event:?}"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use talkback_protocol::session::server::{Input, ServerConfig};
 
-use super::script::{HELLO, Script, config};
+use super::script::{HELLO, Script, config, done};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -15,7 +15,7 @@ fn hello_is_answered_with_who_the_client_is_and_what_it_may() {
     assert_eq!(
         script.identified("ann", None),
         [
-            r#"-> {"welcome":{"user":"ann","sender":"a8faed6abbf35c12","heartbeat_ms":25000,"limits":{"frame_bytes":500,"frame_lines":8,"body_bytes":20,"rooms":2,"in_flight":2,"page":3}}}"#
+            r#"-> {"welcome":{"user":"ann","sender":"a8faed6abbf35c12","heartbeat_ms":25000,"limits":{"text_bytes":500,"text_lines":8,"body_bytes":20,"body_depth":3,"rooms":2,"in_flight":2,"page":3,"history":1,"lines_per_second":0,"lines_burst":1000,"bytes_per_second":0,"bytes_burst":2097152,"sent_text_bytes":262144}}}"#
         ]
     );
     assert_eq!(&*script.session.author().unwrap().user, "ann");
@@ -39,7 +39,7 @@ fn a_client_that_says_nothing_or_something_else_first_is_closed() {
     let mut script = Script::new();
     assert_eq!(
         script.received("{\"ping\":{}}"),
-        ["close 4400 the first frame must be hello"]
+        ["close 4400 the first line must be hello"]
     );
     assert_eq!(script.received(HELLO), [""; 0], "nothing follows a close");
     assert_eq!(script.session.next_timeout(), None);
@@ -79,13 +79,54 @@ fn a_user_who_is_denied_is_told_why() {
 }
 
 #[test]
-fn a_silent_client_is_asked_and_then_closed_and_any_frame_is_life() {
+fn what_comes_before_the_welcome_is_bounded_in_lines_and_bytes() {
+    let ping = "{\"ping\":{}}";
+    for (text, taken) in [([ping; 4].join("\n"), 2), (format!("{ping}{}", " ".repeat(190)), 2)] {
+        let mut script = Script::new();
+        script.received(HELLO);
+        assert!(!script.session.reads(), "a driver that asks would wait");
+        for _ in 0..taken {
+            assert_eq!(script.received(&text), [""; 0]);
+        }
+        assert_eq!(script.received(&text), ["close 4429 too much came before the welcome"]);
+    }
+}
+
+#[test]
+fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
     let mut script = Script::open();
     assert_eq!(script.wait(25_000), ["-> {\"ping\":{}}"]);
     assert_eq!(script.wait(9_999), [""; 0]);
-    assert_eq!(script.received("{\"pong\":{}}"), [""; 0]);
-    assert_eq!(script.wait(34_999), ["-> {\"ping\":{}}"]);
+    assert_eq!(script.received("{\"later\":{}}"), [""; 0]);
+    assert_eq!(script.wait(25_000), ["-> {\"ping\":{}}"]);
+    assert_eq!(script.received(""), [""; 0]);
+    assert_eq!(script.wait(24_999), ["-> {\"ping\":{}}"]);
+    assert_eq!(script.wait(1), [""; 0]);
     assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
+}
+
+#[test]
+fn control_frames_alone_are_no_sign_of_life() {
+    let mut script = Script::open();
+    script.wait(30_000);
+    assert_eq!(script.input(Input::Counted { frames: 1 }), [""; 0]);
+    assert_eq!(script.wait(5_000), ["close 4408 nothing was heard from the client"]);
+}
+
+#[test]
+fn a_driver_that_was_kept_from_reading_does_not_close_a_client_that_is_there() {
+    let mut script = Script::open();
+    script.now += Duration::from_secs(100);
+    assert_eq!(script.input(Input::Tick), ["-> {\"ping\":{}}"], "it was not asked yet");
+    script.now += Duration::from_secs(11);
+    script.put_appended(1, done(1));
+    assert!(
+        script.drain()[0].contains("ack"),
+        "only a tick says that nothing is there to be read"
+    );
+    assert_eq!(script.received("{\"pong\":{}}"), [""; 0]);
+    assert_eq!(script.input(Input::Tick), [""; 0]);
+    assert!(!script.session.is_closed());
 }
 
 #[test]
@@ -96,19 +137,19 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
     assert!(script.identified("ann", minute)[0].contains(r#""expires_ms":60000"#));
     script.wait(30_000);
     let text = "{\"auth\":{\"token\":\"t2\"}}\n{\"ping\":{}}";
-    assert_eq!(script.received(text), [r#"identify Some("t2") None"#]);
+    assert_eq!(script.received(text), [r#"identify Some("t2") Some("ann")"#]);
     let lines = script.identified("ann", minute);
     assert!(lines[0].starts_with("-> {\"welcome\""), "{lines:?}");
     assert!(
         lines[0].ends_with("{\"pong\":{}}"),
         "what came behind auth follows: {lines:?}"
     );
-    script.wait(20_000);
-    script.received("{\"pong\":{}}");
-    script.wait(30_000);
-    script.received("{\"pong\":{}}");
-    let lines = script.wait(10_000);
-    assert_eq!(lines.last().unwrap(), "close 4401 the token has expired");
+    for _ in 0..2 {
+        script.wait(25_000);
+        script.received("{\"pong\":{}}");
+    }
+    assert_eq!(script.wait(9_999), [""; 0]);
+    assert_eq!(script.wait(1), ["close 4401 the token has expired"]);
 
     let mut script = Script::open();
     script.received("{\"auth\":{\"token\":\"t2\"}}");
@@ -118,31 +159,141 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
     );
 }
 
-#[test]
-fn a_client_that_is_too_fast_is_told_to_wait_and_then_closed() {
-    let mut script = Script::open_with(ServerConfig {
-        frames_per_second: 10,
-        frames_burst: 4,
+/// Ten lines and a hundred bytes a second; four lines and 300 bytes at once.
+fn slow() -> ServerConfig {
+    let mut config = ServerConfig {
+        received_per_second: 50,
+        received_burst: 40,
         ..config()
-    });
-    let ping = "{\"ping\":{}}";
-    script.received(&[ping; 3].join("\n"));
-    let text = [
-        r#"{"publish":{"room":"lobby","seq":1,"body":1}}"#,
-        r#"{"join":{"room":"lobby"}}"#,
-        r#"{"leave":{"room":"lobby"}}"#,
-        ping,
-    ];
-    let lines = script.received(&text.join("\n"));
+    };
+    config.limits.lines_per_second = 10;
+    config.limits.lines_burst = 4;
+    config
+}
+
+const PING: &str = "{\"ping\":{}}";
+const PONG: &str = "{\"pong\":{}}";
+
+#[test]
+fn a_client_that_is_too_fast_is_served_and_not_read_until_it_has_paid() {
+    let mut script = Script::open_with(slow());
+    assert_eq!(script.received(&[PONG; 3].join("\n")), [""; 0]);
+    assert!(script.session.reads());
+    let outputs = script.received(&[PING; 8].join("\n"));
+    assert_eq!(outputs[0], "pause until 800");
+    assert_eq!(outputs[1].matches("pong").count(), 8, "nothing is refused");
+    assert!(!script.session.reads());
+    assert_eq!(script.wait(799), [""; 0]);
+    assert!(!script.session.reads());
+    assert_eq!(script.wait(1), [""; 0]);
+    assert!(script.session.reads());
     assert_eq!(
-        lines,
-        [
-            r#"-> {"nack":{"room":"lobby","seq":1,"code":"rate","message":"too many frames a second","retry_after_ms":300}} + {"error":{"code":"rate","message":"too many frames a second","room":"lobby","frame":"join","retry_after_ms":400}} + {"left":{"room":"lobby"}} + {"pong":{}}"#
-        ]
+        script.received(PONG),
+        ["pause until 900"],
+        "it has saved nothing meanwhile"
     );
+}
+
+#[test]
+fn a_pause_is_at_most_a_second_and_goes_on_while_the_client_owes() {
+    let mut config = slow();
+    config.limits.lines_per_second = 0;
+    config.limits.bytes_per_second = 100;
+    config.limits.bytes_burst = 150;
+    config.received_per_second = 0;
+    let mut script = Script::open_with(config);
+    let text = format!("{PONG}{}", " ".repeat(350 - PONG.len() - HELLO.len()));
+    assert_eq!(script.received(&text), ["pause until 1000"]);
+    assert_eq!(script.wait(1_000), ["pause until 2000"]);
+    script.put_appended(1, done(1));
     assert_eq!(
-        script.received(ping),
-        ["close 4429 too many frames; wait as long as the answers say"]
+        script.drain().len(),
+        1,
+        "everything else goes on, and one pause is enough"
+    );
+    assert_eq!(script.wait(1_000), [""; 0]);
+    assert!(script.session.reads());
+}
+
+#[test]
+fn a_pause_is_no_silence() {
+    let mut config = slow();
+    config.limits.lines_per_second = 1;
+    config.limits.lines_burst = 1;
+    config.heartbeat = Duration::from_millis(2_500);
+    config.heartbeat_grace = Duration::from_secs(1);
+    let mut script = Script::open_with(config);
+    script.received(&[PONG; 8].join("\n"));
+    let outputs = script.wait(4_900);
+    assert!(outputs.contains(&format!("-> {PING}")), "{outputs:?}");
+    assert!(!script.session.is_closed(), "{outputs:?}");
+    let outputs = script.wait(3_600);
+    assert_eq!(outputs.last().unwrap(), "close 4408 nothing was heard from the client");
+}
+
+#[test]
+fn signals_and_history_are_refused_when_the_client_is_more_than_a_second_behind() {
+    let mut script = Script::open_with(slow());
+    script.received(&[PONG; 8].join("\n"));
+    script.received(&[PONG; 6].join("\n"));
+    let signal = r#"{"signal":{"room":"lobby","body":1}}"#;
+    let history = r#"{"history":{"id":7,"room":"lobby","before":9,"limit":2}}"#;
+    let leave = r#"{"leave":{"room":"lobby"}}"#;
+    // It owes eleven lines. A driver that reads no more meanwhile never lets it come so far.
+    assert_eq!(
+        script.received(&[signal, history, leave, signal].join("\n")),
+        [
+            r#"-> {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"signal","retry_after_ms":1100}} + {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"history","id":7,"retry_after_ms":1100}} + {"left":{"room":"lobby"}} + {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"signal","retry_after_ms":1200}}"#
+        ],
+        "and a refusal costs nothing"
+    );
+}
+
+#[test]
+fn more_of_anything_than_a_client_needs_closes() {
+    let closed = ["close 4429 far more was sent than any client needs"];
+    let unknown = ["{\"later\":{}}", "", " ", "{\"later\":{}}"].join("\n");
+    let mut script = Script::open_with(slow());
+    for _ in 0..9 {
+        assert_eq!(script.received(&unknown), [""; 0]);
+    }
+    assert_eq!(script.received(&unknown), closed, "37 lines and hello");
+    let mut script = Script::open_with(slow());
+    assert_eq!(script.input(Input::Counted { frames: 39 }), [""; 0]);
+    assert_eq!(script.input(Input::Counted { frames: 1 }), closed);
+    let mut script = Script::open_with(slow());
+    assert_eq!(script.input(Input::Counted { frames: 39 }), [""; 0]);
+    script.wait(500);
+    assert_eq!(script.input(Input::Counted { frames: 25 }), [""; 0]);
+    assert_eq!(script.input(Input::Counted { frames: 1 }), closed);
+}
+
+#[test]
+fn a_new_connection_does_not_fill_the_buckets() {
+    let mut first = Script::open_with(slow());
+    first.received(&[PONG; 8].join("\n"));
+    first.input(Input::Shutdown {
+        retry_after: Duration::ZERO,
+    });
+    let (client, allowance) = first.session.allowance().unwrap();
+    assert_eq!(client.reveal(), "00112233445566778899aabbccddeeff");
+    let (mut again, outputs) = Script::open_again(slow(), allowance, Duration::from_millis(100));
+    assert_eq!(
+        outputs[0], "pause until 500",
+        "it owes five lines and the new hello, and less what filled in since"
+    );
+    assert!(outputs[1].contains("welcome"));
+    again.wait(500);
+    assert!(again.session.reads());
+    let (_, outputs) = Script::open_again(slow(), allowance, Duration::from_secs(60));
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+
+    let mut stranger = Script::with(slow());
+    stranger.received(HELLO);
+    assert_eq!(
+        stranger.session.allowance(),
+        None,
+        "whoever was not let in has no claim to the key"
     );
 }
 

@@ -1,8 +1,13 @@
 //! Joining without gap or double, publishing, signals and pages.
 
-use talkback_protocol::session::server::{AppendOutcome, Input, Refusal};
+use talkback_protocol::{
+    Cursor,
+    codec::MemberList,
+    message::Member,
+    session::server::{AppendOutcome, Input, Refusal, ServerConfig},
+};
 
-use super::script::{Script, config, done, later, message_line, name};
+use super::script::{Script, config, done, epoch, later, message_line, name, offset, request};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -13,7 +18,7 @@ const LEAVE: &str = r#"{"leave":{"room":"lobby"}}"#;
 const LEFT: &str = r#"-> {"left":{"room":"lobby"}}"#;
 
 fn publish(seq: u64, body: &str) -> String {
-    format!(r#"{{"publish":{{"room":"lobby","seq":{seq},"first":true,"body":{body}}}}}"#)
+    format!(r#"{{"publish":{{"room":"lobby","seq":{seq},"id":"00000000000000a{seq}","first":true,"body":{body}}}}}"#)
 }
 
 #[test]
@@ -26,7 +31,7 @@ fn joined_and_its_messages_go_out_before_the_room_is_live() {
 }
 
 #[test]
-fn what_is_too_much_for_one_text_frame_goes_into_several() {
+fn what_is_too_much_for_one_text_goes_into_several() {
     let mut script = Script::open();
     script.received(JOIN);
     let lines = script.subscribed(1, 30);
@@ -56,40 +61,134 @@ fn joins_are_refused_with_a_reason() {
     let lines = script.received(&JOIN.replace("lobby", "c"));
     assert_eq!(
         lines,
-        [r#"-> {"error":{"code":"too_many_rooms","message":"leave another room first","room":"c","frame":"join"}}"#]
+        [r#"-> {"error":{"code":"too_many_rooms","message":"leave another room first","room":"c","kind":"join"}}"#]
     );
     let result = Err(later());
     assert_eq!(
         script.input(Input::Subscribed { id: 1, result }),
-        [r#"-> {"error":{"code":"unavailable","message":"later","room":"lobby","frame":"join","retry_after_ms":70}}"#]
+        [r#"-> {"error":{"code":"unavailable","message":"later","room":"lobby","kind":"join","retry_after_ms":70}}"#]
     );
     assert_eq!(script.received(JOIN).len(), 1, "a refused room takes no place");
 }
 
 #[test]
-fn the_server_may_end_a_membership() {
+fn joined_tells_who_is_there_and_where_the_log_parted_from_an_earlier_life() {
+    let ann = Member {
+        user: talkback_protocol::UserName::parse("ann \"}}").unwrap(),
+    };
     let mut script = Script::open();
     script.received(JOIN);
-    script.subscribed(1, 0);
-    assert_eq!(script.input(Input::Expelled { id: 1 }), [LEFT]);
-    assert_eq!(script.input(Input::Expelled { id: 1 }), [""; 0]);
+    let lines = script.subscribed_with(1, 0, |subscription| {
+        subscription.users = 2;
+        subscription.members = Some(MemberList::encode(&[ann.clone(), ann]));
+        let offset = offset(4);
+        subscription.fork = Some(Cursor { epoch: epoch(), offset });
+    });
+    assert_eq!(
+        lines[0],
+        r#"-> {"joined":{"room":"lobby","epoch":"e1","head":9,"after":5,"recovered":true,"fork":{"epoch":"e1","offset":4},"users":2,"members":[{"user":"ann \"}}"},{"user":"ann \"}}"}]}}"#
+    );
+    let untold = JOINED.replace(r#""users":0,"members":[]"#, r#""users":3000"#);
+    let mut script = Script::open();
+    script.received(JOIN);
+    let lines = script.subscribed_with(1, 0, |subscription| {
+        subscription.users = 3_000;
+        subscription.members = None;
+    });
+    assert_eq!(lines[0], format!("-> {untold}"));
 }
 
 #[test]
-fn messages_go_to_the_log_in_order_and_answers_share_a_text_frame() {
+fn no_text_is_larger_than_the_client_was_told_unless_it_is_one_message() {
+    let mut config = config();
+    config.limits.sent_text_bytes = 300;
+    let mut script = Script::open_with(config);
+    script.received(JOIN);
+    let many = vec![
+        Member {
+            user: talkback_protocol::UserName::parse("somebody").unwrap()
+        };
+        20
+    ];
+    let lines = script.subscribed_with(1, 5, |subscription| {
+        subscription.users = 20;
+        subscription.members = Some(MemberList::encode(&many));
+    });
+    assert!(lines[0].contains(r#""users":20}}"#), "the list is not told: {lines:?}");
+    assert!(lines.iter().all(|line| line.len() <= 303), "{lines:?}");
+
+    script.received(r#"{"history":{"id":1,"room":"lobby","before":9,"limit":3}}"#);
+    let page = &script.page_of(1, 3, false)[0];
+    assert!(page.len() <= 303, "{page}");
+    assert!(
+        page.contains(r#""offset":3"#) && !page.contains(r#""offset":1"#),
+        "the newest: {page}"
+    );
+    assert!(page.ends_with(r#""more":true}}"#), "{page}");
+
+    let mut config = super::script::config();
+    config.limits.sent_text_bytes = 30;
+    let mut script = Script::open_with(config);
+    script.received(r#"{"history":{"id":1,"room":"lobby","before":9,"limit":3}}"#);
+    let page = &script.page_of(1, 3, false)[0];
+    assert_eq!(page.matches("offset").count(), 1, "{page}");
+}
+
+#[test]
+fn the_server_may_end_a_membership_and_says_why() {
     let mut script = Script::open();
-    let text = [publish(1, "1"), publish(2, "2")].join("\n");
+    script.received(JOIN);
+    script.subscribed(1, 0);
+    let expelled = || Input::Expelled {
+        id: 1,
+        reason: Refusal::for_good("no_such_room", "the room is over"),
+    };
+    assert_eq!(
+        script.input(expelled()),
+        [r#"-> {"left":{"room":"lobby","code":"no_such_room","message":"the room is over"}}"#]
+    );
+    assert_eq!(script.input(expelled()), [""; 0]);
+    assert_eq!(
+        script.received(LEAVE),
+        [LEFT],
+        "each leave has its own answer, without a code"
+    );
+}
+
+#[test]
+fn messages_go_to_the_log_in_order_and_answers_share_a_text() {
+    let mut script = Script::open();
+    let text = [publish(1, "1"), publish(2, "null")].join("\n");
     assert_eq!(
         script.received(&text),
-        ["append lobby 1 first from ann 1", "append lobby 2 first from ann 2"]
+        [
+            "append lobby 1 00000000000000a1 first from ann 1",
+            "append lobby 2 00000000000000a2 first from ann null"
+        ]
     );
     script.put_appended(1, done(8));
-    script.put_appended(2, AppendOutcome::Gap);
+    script.put_appended(2, AppendOutcome::Gap { epoch: epoch() });
     assert_eq!(
         script.drain(),
         [
-            r#"-> {"ack":{"room":"lobby","seq":1,"offset":8,"at":1}} + {"nack":{"room":"lobby","seq":2,"code":"gap","message":"an earlier message is missing","retry_after_ms":0}}"#
+            r#"-> {"ack":{"room":"lobby","seq":1,"epoch":"e1","offset":8,"at":1}} + {"nack":{"room":"lobby","seq":2,"epoch":"e1","code":"gap","message":"an earlier message is missing","retry_after_ms":0}}"#
         ]
+    );
+}
+
+#[test]
+fn a_number_with_two_messages_and_one_that_was_forgotten_are_told_apart() {
+    let mut script = Script::open();
+    script.received(&[publish(1, "1"), publish(2, "1")].join("\n"));
+    assert_eq!(
+        script.appended(1, AppendOutcome::Conflict { epoch: epoch() }),
+        [
+            r#"-> {"nack":{"room":"lobby","seq":1,"epoch":"e1","code":"conflict","message":"the number belongs to another message of this key"}}"#
+        ]
+    );
+    assert_eq!(
+        script.appended(2, AppendOutcome::Forgotten { epoch: epoch() }),
+        [r#"-> {"forgotten":{"room":"lobby","seq":2,"epoch":"e1"}}"#]
     );
 }
 
@@ -100,7 +199,13 @@ fn more_than_the_window_comes_again_later() {
     let lines = script.received(&text);
     assert_eq!(lines.len(), 3);
     assert!(lines[2].contains(r#""seq":3,"code":"busy""#), "{lines:?}");
-    script.appended(1, AppendOutcome::Refused(later()));
+    script.appended(
+        1,
+        AppendOutcome::Refused {
+            epoch: None,
+            refusal: later(),
+        },
+    );
     assert_eq!(script.received(&publish(3, "1")).len(), 1);
 }
 
@@ -108,16 +213,84 @@ fn more_than_the_window_comes_again_later() {
 fn what_is_refused_for_good_is_settled_in_the_log() {
     let mut script = Script::open();
     let long = format!("\"{}\"", "x".repeat(30));
-    assert_eq!(script.received(&publish(1, &long)), ["settle lobby 1 too_large"]);
-    let outcome = AppendOutcome::Refused(Refusal::for_good("too_large", "m"));
+    assert_eq!(
+        script.received(&publish(1, &long)),
+        ["settle lobby 1 00000000000000a1 too_large"]
+    );
+    let outcome = AppendOutcome::Refused {
+        epoch: Some(epoch()),
+        refusal: Refusal::for_good("too_large", "m"),
+    };
     assert_eq!(
         script.appended(1, outcome),
-        [r#"-> {"nack":{"room":"lobby","seq":1,"code":"too_large","message":"m"}}"#]
+        [r#"-> {"nack":{"room":"lobby","seq":1,"epoch":"e1","code":"too_large","message":"m"}}"#]
     );
     assert_eq!(
-        script.received(r#"{"publish":{"room":"lobby","seq":2}}"#),
-        ["settle lobby 2 withdrawn"]
+        script.received(r#"{"withdraw":{"room":"lobby","seq":2,"id":"00000000000000a2"}}"#),
+        ["settle lobby 2 00000000000000a2 withdrawn"]
     );
+    assert_eq!(
+        script.received(&publish(3, "[[[[1]]]]")),
+        ["settle lobby 3 00000000000000a3 too_deep"]
+    );
+}
+
+#[test]
+fn a_publish_and_its_withdrawal_share_the_window() {
+    let mut script = Script::open();
+    let withdraw = r#"{"withdraw":{"room":"lobby","seq":1,"id":"00000000000000a1"}}"#;
+    assert_eq!(script.received(&publish(1, "1")).len(), 1);
+    assert_eq!(script.received(withdraw), ["settle lobby 1 00000000000000a1 withdrawn"]);
+    assert!(script.received(withdraw)[0].contains(r#""code":"busy""#));
+}
+
+#[test]
+fn a_room_that_breaks_the_servers_rule_is_refused_for_each_line_and_nothing_else_happens() {
+    fn no_slash(room: &talkback_protocol::RoomName) -> Result<(), Refusal> {
+        if room.contains('/') {
+            return Err(Refusal::for_good("bad_room", "no slashes"));
+        }
+        Ok(())
+    }
+    for (room, code, message) in [
+        ("a/b", "bad_room", "no slashes"),
+        (
+            "~log",
+            "forbidden",
+            "rooms whose names begin with ~ are the server's own",
+        ),
+    ] {
+        let mut script = Script::open_with(ServerConfig {
+            check_room: no_slash,
+            ..config()
+        });
+        for (kind, fields) in [
+            ("join", ""),
+            ("signal", r#","body":1"#),
+            ("history", r#","id":4,"before":1,"limit":1"#),
+        ] {
+            let id = if kind == "history" { r#","id":4"# } else { "" };
+            assert_eq!(
+                script.received(&format!(r#"{{"{kind}":{{"room":"{room}"{fields}}}}}"#)),
+                [format!(
+                    r#"-> {{"error":{{"code":"{code}","message":"{message}","room":"{room}","kind":"{kind}"{id}}}}}"#
+                )]
+            );
+        }
+        for (kind, fields) in [("publish", r#","body":1"#), ("withdraw", "")] {
+            let line = format!(r#"{{"{kind}":{{"room":"{room}","seq":3,"id":"00000000000000aa"{fields}}}}}"#);
+            assert_eq!(
+                script.received(&line),
+                [format!(
+                    r#"-> {{"nack":{{"room":"{room}","seq":3,"code":"{code}","message":"{message}"}}}}"#
+                )]
+            );
+        }
+        let leave = script.received(&LEAVE.replace("lobby", room));
+        assert_eq!(leave, [LEFT.replace("lobby", room)], "answered, whatever the name");
+        assert!(!script.session.is_closed());
+        assert_eq!(script.received(JOIN).len(), 1, "no place was taken");
+    }
 }
 
 #[test]
@@ -130,24 +303,52 @@ fn signals_are_for_members() {
     assert_eq!(script.received(signal), [r#"signal lobby from ann "typing""#]);
     let long = signal.replace("typing", &"x".repeat(30));
     assert!(script.received(&long)[0].contains(r#""code":"too_large""#));
+    let deep = signal.replace(r#""typing""#, "[[[[1]]]]");
+    assert!(script.received(&deep)[0].contains(r#""code":"too_deep""#));
 }
 
 #[test]
-fn pages_are_bounded_in_size_and_number() {
-    let history = r#"{"history":{"room":"lobby","before":9,"limit":50}}"#;
-    let mut script = Script::open_with(config());
-    assert_eq!(script.received(history), ["read lobby before 9 limit 3"]);
-    assert!(script.received(history)[0].contains(r#""code":"busy""#));
-    let lines = script.page(1);
+fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
+    let history = |id| format!(r#"{{"history":{{"id":{id},"room":"lobby","before":9,"limit":50}}}}"#);
+    let mut config = config();
+    config.limits.history = 2;
+    let mut script = Script::open_with(config);
+    assert_eq!(script.received(&history(4)), ["read 4 lobby before 9 limit 3"]);
+    assert_eq!(script.received(&history(5)), ["read 5 lobby before 9 limit 3"]);
+    assert_eq!(
+        script.received(&history(6)),
+        [
+            r#"-> {"error":{"code":"busy","message":"too many requests for history are open","room":"lobby","kind":"history","id":6,"retry_after_ms":200}}"#
+        ]
+    );
     let object = message_line(1).replace(r#"{"message":"#, "");
     let object = &object[..object.len() - 1];
     assert_eq!(
-        lines,
+        script.page(5, 1),
         [format!(
-            r#"-> {{"page":{{"room":"lobby","epoch":"e1","messages":[{object}],"more":true}}}}"#
-        )]
+            r#"-> {{"page":{{"id":5,"room":"lobby","epoch":"e1","messages":[{object}],"more":true}}}}"#
+        )],
+        "answers in any order"
     );
-    script.received(history);
-    let (room, result) = (name("lobby"), Err(later()));
-    assert!(script.input(Input::PageRead { room, result })[0].contains(r#""frame":"history","retry_after_ms":70"#));
+    assert_eq!(
+        script.received(&history(9).replace("50", "0")),
+        ["read 9 lobby before 9 limit 1"]
+    );
+    assert_eq!(
+        script.page_of(9, 1, false),
+        [r#"-> {"page":{"id":9,"room":"lobby","epoch":"e1","messages":[],"more":true}}"#],
+        "none was asked for, and there is one"
+    );
+    let (id, room, result) = (request(4), name("lobby"), Err(later()));
+    assert_eq!(
+        script.input(Input::PageRead { id, room, result }),
+        [
+            r#"-> {"error":{"code":"unavailable","message":"later","room":"lobby","kind":"history","id":4,"retry_after_ms":70}}"#
+        ]
+    );
+    assert_eq!(script.received(&history(7)).len(), 1);
+    assert!(
+        script.received(&history(8))[0].starts_with("read 8"),
+        "both places are free again"
+    );
 }

@@ -7,7 +7,8 @@ use talkback_protocol::{
     codec::{MemberList, MessageLine},
     message::Message,
     session::server::{
-        AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession,
+        Subscription,
     },
 };
 
@@ -33,6 +34,18 @@ impl Script {
     /// Welcomed.
     pub fn open() -> Self {
         Self::open_with(config())
+    }
+
+    /// Welcomed, going on where an earlier connection ended so long ago.
+    pub fn open_again(config: ServerConfig, allowance: Allowance, ago: Duration) -> (Self, Vec<String>) {
+        let mut script = Self::with(config);
+        script.received(HELLO);
+        let outputs = script.input(Input::Identified(Ok(Identity {
+            user: UserName::parse("ann").unwrap(),
+            expires: None,
+            allowance: Some((allowance, ago)),
+        })));
+        (script, outputs)
     }
 
     pub fn open_with(config: ServerConfig) -> Self {
@@ -79,7 +92,11 @@ impl Script {
 
     /// The log's answer to a subscription: head 9, messages 6 to 5 + `messages` are in it.
     pub fn subscribed(&mut self, id: u64, messages: u64) -> Vec<String> {
-        let result = Ok(Subscription {
+        self.subscribed_with(id, messages, |_| ())
+    }
+
+    pub fn subscribed_with(&mut self, id: u64, messages: u64, change: impl FnOnce(&mut Subscription)) -> Vec<String> {
+        let mut subscription = Subscription {
             epoch: epoch(),
             head: offset(9),
             after: offset(5),
@@ -88,7 +105,9 @@ impl Script {
             users: 0,
             members: Some(MemberList::encode(&[])),
             messages: (6..6 + messages).map(message).collect(),
-        });
+        };
+        change(&mut subscription);
+        let result = Ok(subscription);
         self.input(Input::Subscribed { id, result })
     }
 
@@ -103,10 +122,14 @@ impl Script {
     }
 
     pub fn page(&mut self, id: u64, messages: u64) -> Vec<String> {
+        self.page_of(id, messages, true)
+    }
+
+    pub fn page_of(&mut self, id: u64, messages: u64, more: bool) -> Vec<String> {
         let result = Ok(PageLines {
             epoch: epoch(),
             messages: (1..=messages).map(message).collect(),
-            more: true,
+            more,
         });
         let (id, room) = (request(id), name("lobby"));
         self.input(Input::PageRead { id, room, result })

@@ -1,8 +1,9 @@
 //! Messages that are not acknowledged: one lane per room, in order, each with a number that is its own for ever once it was sent.
 //!
 //! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was sent keeps its
-//! number until the server has settled it: when its time is over it is *withdrawn*, which is a publish without a body. Then the log
-//! says what became of it, and the messages behind it can go on.
+//! number until the server has settled it: when its time is over it is *withdrawn*. Then the log says what became of it,
+//! and the messages behind it can go on. What the log says counts for twice the time that a message may wait, from when it was
+//! published; later it may have forgotten, and the message's fate is unknown.
 //!
 //! A room is forgotten as soon as everything in it is settled, so a client may publish to any number of rooms in its life. Of all
 //! forgotten rooms together one number is remembered, [`Outbox::next`]: above all that were used in them. A room that is published to

@@ -15,7 +15,9 @@ use crate::{Body, ClientKey, Cursor, PublishId, RoomName, Seq, message::fields::
 /// were used, and how far each joined room was read.
 ///
 /// It holds the secret key. At any time one session may use it: a browser copies `sessionStorage` into a duplicated tab, so a driver
-/// takes a lock with the snapshot, and begins anew without it.
+/// takes a lock with the snapshot, and begins anew without it. A copy that is used all the same, or one that is older than what its
+/// session did last, meets no false answer: each message has an id, and the log tells a
+/// [conflict](crate::message::code::CONFLICT), see [`Output::KeyWanted`](super::Output::KeyWanted).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The client's secret.

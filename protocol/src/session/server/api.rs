@@ -150,7 +150,7 @@ pub enum Output {
         room: RoomName,
         /// The offset after the last message wanted.
         before: Offset,
-        /// How many at most; within `limits.page`.
+        /// How many at most: 1 to `limits.page`.
         limit: u32,
     },
     /// Send a `signal` line to the other members of the room.

@@ -220,7 +220,10 @@ impl ServerSession {
             return self.refuse_history(id, room, refusal);
         }
         self.reads += 1;
-        let limit = limit.min(self.config.limits.page);
+        if limit == 0 {
+            self.probes.push(id);
+        }
+        let limit = limit.clamp(1, self.config.limits.page.max(1));
         self.outputs.push_back(Output::ReadPage {
             id,
             room,

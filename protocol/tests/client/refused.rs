@@ -1,0 +1,136 @@
+//! What the server refuses for now: when it comes again, and how much at once.
+
+use talkback_protocol::session::client::{ClientConfig, Input};
+
+use super::script::{Script, WELCOME, ack, ack_in, nack, publish_line};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn nack_in(room: &str, seq: u64, code: &str, retry_after_ms: u64) -> String {
+    nack(seq, code, Some(retry_after_ms)).replace("lobby", room)
+}
+
+fn written(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.ends_with("Written")).count()
+}
+
+#[test]
+fn a_message_refused_for_now_comes_again_in_order_after_all_answers_and_the_pause() {
+    let mut script = Script::open();
+    for tag in 1..=3 {
+        script.publish("lobby", tag);
+    }
+    assert_eq!(script.received(1, &nack(1, "busy", Some(500))), [""; 0]);
+    assert_eq!(script.publish("lobby", 4), ["4 Queued"]);
+    script.wait(600);
+    assert_eq!(script.received(1, &nack(2, "gap", Some(0))), [""; 0]);
+    assert_eq!(script.received(1, &nack(3, "gap", Some(0))), [""; 0]);
+    assert_eq!(script.wait(99), [""; 0], "no pause is shorter than 100 ms");
+    assert_eq!(
+        script.wait(1)[0],
+        format!(
+            "1 -> {} + {} + {}",
+            publish_line(1, true, 1),
+            publish_line(2, false, 2),
+            publish_line(3, false, 3)
+        )
+    );
+}
+
+#[test]
+fn a_join_or_a_page_refused_without_a_pause_waits_too() {
+    let mut script = Script::open();
+    script.join("lobby", None);
+    let error = r#"{"error":{"code":"busy","message":"m","room":"lobby","kind":"join","retry_after_ms":0}}"#;
+    assert_eq!(script.received(1, error), [""; 0]);
+    assert_eq!(script.wait(99), [""; 0]);
+    assert_eq!(script.wait(1), [r#"1 -> {"join":{"room":"lobby"}}"#]);
+}
+
+#[test]
+fn the_window_begins_again_with_a_few_and_refusals_do_not_widen_it() {
+    let wide = WELCOME.replace(r#""in_flight":3"#, r#""in_flight":100"#);
+    let mut script = Script::new();
+    for tag in 1..=100 {
+        script.publish("lobby", tag);
+    }
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    let mut sent = written(&script.received(1, &wide)) as u64;
+    for seq in 1..=20 {
+        sent += written(&script.received(1, &ack(seq, seq))) as u64;
+    }
+    assert_eq!(sent, 16 + 40, "36 are on the way");
+    for round in 0..2 {
+        for seq in 21..=sent {
+            let (code, pause) = if seq == 21 { ("unavailable", 500) } else { ("gap", 0) };
+            assert_eq!(script.received(1, &nack(seq, code, Some(pause))), [""; 0]);
+        }
+        assert_eq!(written(&script.wait(500)), 16, "in round {round}");
+        sent = 36;
+    }
+}
+
+#[test]
+fn a_refusal_that_is_about_the_connection_pauses_all_rooms_and_another_one_its_own() {
+    for (code, other_waits) in [("busy", true), ("rate", true), ("unavailable", false)] {
+        let mut script = Script::open();
+        script.publish("a", 1);
+        assert_eq!(script.received(1, &nack_in("a", 1, code, 500)), [""; 0]);
+        let sent = written(&script.publish("b", 2)) == 1;
+        assert_eq!(sent, !other_waits, "{code}");
+        script.wait(499);
+        assert!(script.wait(1)[0].contains(r#""room":"a","seq":1"#), "{code}");
+    }
+}
+
+#[test]
+fn of_several_pauses_the_longest_counts() {
+    for code in ["busy", "unavailable"] {
+        let mut script = Script::open();
+        script.publish("lobby", 1);
+        script.publish("lobby", 2);
+        script.received(1, &nack(1, code, Some(5000)));
+        script.received(1, &nack(2, code, Some(500)));
+        assert_eq!(script.wait(4999), [""; 0], "{code}");
+        assert_eq!(written(&script.wait(1)), 2, "{code}");
+    }
+}
+
+#[test]
+fn a_pause_ends_with_its_connection() {
+    for code in ["busy", "unavailable"] {
+        let mut script = Script::open();
+        script.publish("lobby", 1);
+        script.received(1, &nack(1, code, Some(60_000)));
+        script.closed(1, 1006, "");
+        script.wait_for_attempt();
+        script.input(Input::Opened { generation: 2 });
+        assert_eq!(written(&script.received(2, WELCOME)), 1, "{code}");
+    }
+}
+
+#[test]
+fn no_server_can_ask_for_a_longer_pause_than_the_configuration_allows() {
+    let config = ClientConfig {
+        max_retry_after: std::time::Duration::from_secs(7),
+        ..ClientConfig::default()
+    };
+    let mut script = Script::open_with(config);
+    script.publish("lobby", 1);
+    script.received(1, &nack(1, "busy", Some(1_000_000_000)));
+    assert_eq!(script.wait(6_999), [""; 0]);
+    assert_eq!(written(&script.wait(1)), 1);
+}
+
+#[test]
+fn a_room_refused_for_good_does_not_stop_the_others() {
+    let mut script = Script::open();
+    script.publish("a", 1);
+    script.publish("b", 2);
+    assert_eq!(
+        script.received(1, &nack(1, "bad_room", None).replace("lobby", "a")),
+        ["1 failed: no bad_room"]
+    );
+    assert_eq!(script.received(1, &ack_in("b", 1, 1)), ["2 acked 1"]);
+}
