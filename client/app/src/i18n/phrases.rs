@@ -97,6 +97,7 @@ pub(super) fn failed_english(reason: &FailReason) -> String {
                 format::size(*max as u64)
             )
         }
+        FailReason::TooDeep { .. } => "Not sent: it is nested too deeply.".into(),
         FailReason::Expired => "Not sent: there was no connection for too long.".into(),
         FailReason::Unconfirmed => {
             "Perhaps not sent: the server did not confirm it. Look for it before you send it again.".into()
@@ -116,6 +117,7 @@ pub(super) fn failed_chinese(reason: &FailReason) -> String {
                 format::size(*max as u64)
             )
         }
+        FailReason::TooDeep { .. } => "未发送：嵌套过深".into(),
         FailReason::Expired => "未发送：断线时间过长".into(),
         FailReason::Unconfirmed => "可能未发送：服务器未确认，重新发送前请先查看".into(),
         FailReason::Refused { message, .. } => format!("未发送：服务器拒绝：{message}"),
