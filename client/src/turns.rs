@@ -15,7 +15,9 @@ pub(crate) struct Turns {
     waiting: RefCell<VecDeque<u64>>,
     next: Cell<u64>,
     reliefs: Cell<u64>,
-    waiters: Waiters,
+    /// Who has its turn waits here for room, all others for their turn.
+    room: Waiters,
+    turn: Waiters,
 }
 
 /// A place in the order; dropping it gives it up.
@@ -40,33 +42,20 @@ impl Turns {
     /// Something left the outbox.
     pub(crate) fn relieve(&self) {
         self.reliefs.set(self.reliefs.get() + 1);
-        self.waiters.wake();
-    }
-
-    async fn until(&self, condition: impl Fn(&Self) -> bool) {
-        let waiter = Waiter::default();
-        poll_fn(|context| {
-            if condition(self) {
-                return Poll::Ready(());
-            }
-            self.waiters.wait(&waiter, context);
-            Poll::Pending
-        })
-        .await;
+        self.room.wake();
     }
 }
 
 impl Turn<'_> {
     /// Waits until nobody is before it.
     pub(crate) async fn comes(&self) {
-        self.turns
-            .until(|turns| turns.waiting.borrow().front() == Some(&self.number))
-            .await;
+        let is_first = || self.turns.waiting.borrow().front() == Some(&self.number);
+        until(&self.turns.turn, is_first).await;
     }
 
     /// Waits until more has left the outbox than when it was full.
     pub(crate) async fn relief(&self, when_full: u64) {
-        self.turns.until(|turns| turns.reliefs.get() != when_full).await;
+        until(&self.turns.room, || self.turns.reliefs.get() != when_full).await;
     }
 }
 
@@ -79,7 +68,19 @@ impl Drop for Turn<'_> {
             was_first && !waiting.is_empty()
         };
         if was_first {
-            self.turns.waiters.wake();
+            self.turns.turn.wake();
         }
     }
+}
+
+async fn until(waiters: &Waiters, condition: impl Fn() -> bool) {
+    let waiter = Waiter::default();
+    poll_fn(|context| {
+        if condition() {
+            return Poll::Ready(());
+        }
+        waiters.wait(&waiter, context);
+        Poll::Pending
+    })
+    .await;
 }
