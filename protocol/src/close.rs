@@ -44,7 +44,7 @@ pub const TRY_AGAIN_LATER: u16 = 1013;
 pub const BAD_GATEWAY: u16 = 1014;
 /// Never on the wire: the TLS handshake failed.
 pub const TLS_HANDSHAKE: u16 = 1015;
-/// A malformed Talkback frame; final.
+/// Broken syntax: a malformed line, or one that may not come now; final.
 pub const BAD_FRAME: u16 = 4400;
 /// The token is missing, wrong or expired; come back with a new one.
 pub const UNAUTHORIZED: u16 = 4401;

@@ -1,6 +1,6 @@
-//! Frames to text and back: one JSON object per line, several lines per text frame.
+//! Lines to text and back: one JSON object per line, several lines per text.
 //!
-//! A browser spends about 40 us on a WebSocket frame and 1 us on a line of it, so whatever is ready at the same time leaves as one.
+//! A browser spends about 40 us on a WebSocket message and 1 us on a line of it, so whatever is ready at the same time leaves as one.
 
 use std::{fmt, sync::Arc};
 
@@ -45,7 +45,7 @@ impl Frame for ServerFrame {
     ];
 }
 
-/// What a receiver takes in one text frame.
+/// What a receiver takes in one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextLimits {
     /// Bytes of UTF-8.
@@ -54,11 +54,11 @@ pub struct TextLimits {
     pub lines: usize,
 }
 
-/// Why a text frame was refused. Every case closes the connection: after it, what the other side believes is not known any more.
+/// Why a text was refused. Every case closes the connection: after it, what the other side believes is not known any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// More bytes than the receiver takes; closes with 1009.
-    #[error("the text frame has {bytes} bytes: at most {max} are taken")]
+    #[error("the text has {bytes} bytes: at most {max} are taken")]
     TooManyBytes {
         /// Bytes found.
         bytes: usize,
@@ -66,7 +66,7 @@ pub enum CodecError {
         max: usize,
     },
     /// More lines than the receiver takes; closes with 1009.
-    #[error("the text frame has more than {max} lines")]
+    #[error("the text has more than {max} lines")]
     TooManyLines {
         /// [`TextLimits::lines`].
         max: usize,
@@ -79,12 +79,12 @@ pub enum CodecError {
         /// What is wrong.
         reason: String,
     },
-    /// A frame of a known kind lacks a field or has a wrong value; closes with 4400.
+    /// A line of a known kind lacks a field or has a wrong value; closes with 4400.
     #[error("line {line}: bad {kind}: {reason}")]
     Malformed {
         /// Which line, from 1.
         line: usize,
-        /// The kind of the frame.
+        /// The kind of the line.
         kind: &'static str,
         /// What is wrong.
         reason: String,
@@ -102,11 +102,11 @@ impl CodecError {
     }
 }
 
-/// Reads the frames of a text frame, in order. Empty lines and frames of kinds that this version does not know are skipped, so that a
+/// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so that a
 /// later version can add some.
 ///
 /// # Errors
-/// [`CodecError`]; then none of the frames is to be used.
+/// [`CodecError`]; then none of the lines is to be used.
 pub fn decode<F: Frame>(text: &str, limits: TextLimits) -> Result<Vec<F>, CodecError> {
     if text.len() > limits.bytes {
         return Err(CodecError::TooManyBytes {
@@ -126,12 +126,12 @@ pub fn decode<F: Frame>(text: &str, limits: TextLimits) -> Result<Vec<F>, CodecE
     Ok(frames)
 }
 
-/// Adds a frame to a text frame, as a line of its own.
+/// Adds a line to a text.
 pub fn write_line<F: Frame>(text: &mut String, frame: &F) {
     append_line(text, &encode(frame));
 }
 
-/// Makes as few text frames as the limits of the receiver allow. A frame that alone is over the limit goes alone.
+/// Makes as few texts as the limits of the receiver allow. A line that alone is over the limit goes alone.
 pub(crate) fn pack<F: Frame>(frames: &[F], max_bytes: usize, max_lines: usize) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     let mut lines = 0;
@@ -159,7 +159,7 @@ pub(crate) fn append_line(text: &mut String, line: &str) {
     text.push_str(line);
 }
 
-/// One frame as a line.
+/// One line.
 #[must_use]
 pub fn encode<F: Frame>(frame: &F) -> String {
     serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
@@ -284,7 +284,7 @@ fn decode_line<F: Frame>(line: usize, text: &str) -> Result<Option<F>, CodecErro
         Ok(frame) => return Ok(Some(frame)),
         Err(error) => error,
     };
-    // Only now, off the usual path, is it worth reading the line once more to tell a later version's frame from a mistake.
+    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a mistake.
     let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotAFrame {
         line,
         reason: error.to_string(),

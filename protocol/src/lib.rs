@@ -3,7 +3,7 @@
 //! Reading order:
 //! - [`message`]: [`ClientFrame`] and [`ServerFrame`], the only wire types; `docs/protocol.md` is the specification around them;
 //! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a message says;
-//! - [`codec`]: frames to text and back;
+//! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, what each means for the other side, and what an application may send;
 //! - [`session`]: the state machines.
 //!

@@ -4,9 +4,16 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use support::fuzz;
+use talkback_protocol::{
+    ClientFrame, ServerFrame,
+    codec::{self, TextLimits},
+};
 
 #[test]
 fn the_codec_takes_its_corpus() {
@@ -18,9 +25,36 @@ fn the_promises_hold_for_the_corpus_of_operations() {
     each("operations", 12, fuzz::operations);
 }
 
-fn each(target: &str, at_least: usize, function: fn(&[u8])) {
+/// A sample that the wire has outgrown would try nothing but the refusal.
+#[test]
+fn the_corpus_of_the_codec_is_of_this_version_of_the_wire() {
+    let wrong = ["bad-kind", "lists", "not-json", "numbers", "two-kinds"];
+    let limits = TextLimits {
+        bytes: usize::MAX,
+        lines: usize::MAX,
+    };
+    for file in files("codec") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+        let server = codec::decode::<ServerFrame>(&text, limits);
+        let client = codec::decode::<ClientFrame>(&text, limits);
+        let known = server
+            .as_ref()
+            .map_or(0, Vec::len)
+            .max(client.as_ref().map_or(0, Vec::len));
+        let right = known == lines || name == "unknown";
+        assert_eq!(right, !wrong.contains(&name), "{name}: {server:?} {client:?}");
+    }
+}
+
+fn files(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+fn each(target: &str, at_least: usize, function: fn(&[u8])) {
+    let files = files(target);
     assert!(files.len() >= at_least, "the corpus is there");
     for file in files {
         println!("{}", file.display());

@@ -6,9 +6,9 @@ use serde::{
     Deserializer, Serialize,
     de::{DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use talkback_protocol::{
-    ClientFrame, Cursor, ServerFrame, close,
+    ClientFrame, ClientKey, Cursor, ServerFrame, close,
     codec::{self, Frame, TextLimits},
     message::{Author, Limits, Member, code},
     session::{client::ClientConfig, server::ServerConfig},
@@ -50,9 +50,103 @@ fn every_object_has_the_fields_and_the_sample_of_the_spec() {
     check_object::<Limits>(&objects[3]);
 }
 
+/// Numbers are read within the range of the spec and nowhere else; and as numbers, without fraction and exponent.
+#[test]
+fn every_number_is_read_within_its_range() {
+    let ranges = ranges();
+    assert_eq!(
+        ranges.iter().map(|(name, ..)| *name).collect::<Vec<_>>(),
+        ["offset", "seq", "request", "count", "milliseconds", "at"]
+    );
+    let mut checked = 0;
+    for entry in entries("Client to server") {
+        checked += check_numbers(&entry, &ranges, reads_frame::<ClientFrame>);
+    }
+    for entry in entries("Server to client") {
+        checked += check_numbers(&entry, &ranges, reads_frame::<ServerFrame>);
+    }
+    for entry in entries("Objects") {
+        checked += check_numbers(&entry, &ranges, |sample| match entry.name {
+            "cursor" => serde_json::from_str::<Cursor>(sample).is_ok(),
+            "limits" => serde_json::from_str::<Limits>(sample).is_ok(),
+            _ => true,
+        });
+    }
+    assert!(checked >= 38, "{checked} numbers");
+}
+
+#[test]
+fn every_optional_field_may_be_absent_or_null_and_no_other() {
+    for entry in entries("Client to server") {
+        check_presence(&entry, reads_frame::<ClientFrame>);
+    }
+    for entry in entries("Server to client") {
+        check_presence(&entry, reads_frame::<ServerFrame>);
+    }
+}
+
+#[test]
+fn a_list_is_not_an_object() {
+    for entry in entries("Client to server") {
+        check_lists(&entry, reads_frame::<ClientFrame>);
+    }
+    for entry in entries("Server to client") {
+        check_lists(&entry, reads_frame::<ServerFrame>);
+    }
+}
+
+/// The samples are one conversation: what they say of the same thing is the same.
+#[test]
+fn the_samples_belong_together() {
+    let sample = |title, name: &str| {
+        let entry = entries(title).find(|entry| entry.name == name).unwrap();
+        entry.samples()[0][name].clone()
+    };
+    let (hello, welcome) = (
+        sample("Client to server", "hello"),
+        sample("Server to client", "welcome"),
+    );
+    let key: ClientKey = hello["client"].as_str().unwrap().parse().unwrap();
+    assert_eq!(welcome["sender"], key.sender().as_str());
+    assert_eq!(welcome["user"], hello["name"]);
+    let limits = serde_json::to_value(&ServerConfig::default().limits).unwrap();
+    assert_eq!(welcome["limits"], limits);
+
+    let (join, joined) = (sample("Client to server", "join"), sample("Server to client", "joined"));
+    assert_eq!(join["since"], joined["fork"], "the newest place that both lives share");
+    assert_eq!(joined["after"], join["since"]["offset"]);
+    assert_eq!(joined["recovered"], true);
+
+    let (publish, message) = (
+        sample("Client to server", "publish"),
+        sample("Server to client", "message"),
+    );
+    let ack = sample("Server to client", "ack");
+    for field in ["room", "seq", "id", "body"] {
+        assert_eq!(publish[field], message[field], "{field}");
+    }
+    for field in ["room", "seq", "offset", "at"] {
+        assert_eq!(ack[field], message[field], "{field}");
+    }
+    assert_eq!(ack["epoch"], joined["epoch"]);
+    assert_eq!(message["from"]["sender"], welcome["sender"]);
+
+    let (history, page) = (
+        sample("Client to server", "history"),
+        sample("Server to client", "page"),
+    );
+    assert_eq!((&history["id"], &history["room"]), (&page["id"], &page["room"]));
+    let messages = page["messages"].as_array().unwrap();
+    assert_eq!(messages.len() as u64, history["limit"].as_u64().unwrap());
+    let newest = messages.last().unwrap()["offset"].as_u64().unwrap();
+    assert_eq!(newest + 1, history["before"].as_u64().unwrap());
+}
+
 #[test]
 fn every_code_stands_in_the_spec_and_no_other() {
-    let specified: Vec<_> = rows("Codes in `nack` and `error`").map(|row| bare(row[0])).collect();
+    let specified: Vec<_> = rows("Codes in `nack`, `error` and `left`")
+        .map(|row| bare(row[0]))
+        .collect();
     assert_eq!(specified, code::ALL);
 }
 
@@ -92,6 +186,12 @@ fn the_defaults_of_the_spec_are_those_of_the_configuration() {
         ("probe_timeout", seconds(client.probe_timeout)),
         ("answer_timeout", seconds(client.answer_timeout)),
         ("max_retry_after", seconds(client.max_retry_after)),
+        ("min_retry_after", seconds(client.min_retry_after)),
+        ("rooms", client.rooms.to_string()),
+        ("pages", client.pages.to_string()),
+        ("acknowledged", client.acknowledged.to_string()),
+        ("text.bytes", client.text.bytes.to_string()),
+        ("text.lines", client.text.lines.to_string()),
         ("backoff.base", seconds(client.backoff.base)),
         ("backoff.cap", seconds(client.backoff.cap)),
         ("backoff.reset_after", seconds(client.backoff.reset_after)),
@@ -101,14 +201,22 @@ fn the_defaults_of_the_spec_are_those_of_the_configuration() {
         ("hello_timeout", seconds(server.hello_timeout)),
         ("heartbeat", seconds(server.heartbeat)),
         ("heartbeat_grace", seconds(server.heartbeat_grace)),
-        ("frames_per_second", server.frames_per_second.to_string()),
-        ("frames_burst", server.frames_burst.to_string()),
-        ("limits.frame_bytes", limits.frame_bytes.to_string()),
-        ("limits.frame_lines", limits.frame_lines.to_string()),
+        ("received_per_second", server.received_per_second.to_string()),
+        ("received_burst", server.received_burst.to_string()),
+        ("transmit_bytes", server.transmit_bytes.to_string()),
+        ("limits.text_bytes", limits.text_bytes.to_string()),
+        ("limits.text_lines", limits.text_lines.to_string()),
         ("limits.body_bytes", limits.body_bytes.to_string()),
+        ("limits.body_depth", limits.body_depth.to_string()),
         ("limits.rooms", limits.rooms.to_string()),
         ("limits.in_flight", limits.in_flight.to_string()),
         ("limits.page", limits.page.to_string()),
+        ("limits.history", limits.history.to_string()),
+        ("limits.lines_per_second", limits.lines_per_second.to_string()),
+        ("limits.lines_burst", limits.lines_burst.to_string()),
+        ("limits.bytes_per_second", limits.bytes_per_second.to_string()),
+        ("limits.bytes_burst", limits.bytes_burst.to_string()),
+        ("limits.sent_text_bytes", limits.sent_text_bytes.to_string()),
     ];
     let specified: Vec<_> = rows("Defaults").map(|row| (bare(row[0]), row[1].to_owned())).collect();
     assert_eq!(specified, expected);
@@ -118,7 +226,7 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// A `### name` with its table of fields and its sample.
+/// A `### name` with its table of fields and its samples.
 struct Entry {
     name: &'static str,
     text: &'static str,
@@ -129,37 +237,142 @@ impl Entry {
         table(self.text).map(|row| row[0]).collect()
     }
 
-    fn sample(&self) -> Value {
-        let mut blocks = self.text.split("```").skip(1);
-        let block = blocks.find_map(|block| block.strip_prefix("json\n"));
-        let block = block.unwrap_or_else(|| panic!("{} has no sample", self.name));
-        serde_json::from_str(block).unwrap_or_else(|error| panic!("the sample of {}: {error}", self.name))
+    /// Name and value column of each field.
+    fn values(&self) -> Vec<(&'static str, &'static str)> {
+        table(self.text).map(|row| (row[0], row[1])).collect()
+    }
+
+    /// At least one.
+    fn samples(&self) -> Vec<Value> {
+        let blocks = self.text.split("```").skip(1);
+        let blocks = blocks.filter_map(|block| block.strip_prefix("json\n"));
+        let samples: Vec<_> = blocks
+            .map(|block| {
+                serde_json::from_str(block).unwrap_or_else(|error| panic!("a sample of {}: {error}", self.name))
+            })
+            .collect();
+        assert!(!samples.is_empty(), "{} has no sample", self.name);
+        samples
+    }
+
+    /// The fields of a sample: of the object itself, or of the kind that has the entry's name.
+    fn content<'a>(&self, sample: &'a mut Value) -> &'a mut Value {
+        let is_frame = sample.as_object().is_some_and(|object| object.contains_key(self.name));
+        if is_frame { &mut sample[self.name] } else { sample }
+    }
+}
+
+const ONE_LINE: TextLimits = TextLimits {
+    bytes: usize::MAX,
+    lines: 1,
+};
+
+fn reads_frame<F: Frame>(sample: &str) -> bool {
+    codec::decode::<F>(sample, ONE_LINE).is_ok_and(|frames| frames.len() == 1)
+}
+
+/// Name, smallest and largest of each kind of number.
+fn ranges() -> Vec<(&'static str, u64, u64)> {
+    let values = section("Connection").split_once("### Values").unwrap().1;
+    let numbers = table(values).filter(|row| row[1] == "number");
+    numbers
+        .map(|row| {
+            let range = row[2].split(';').next().unwrap().trim();
+            let (smallest, largest) = range.split_once(" to ").unwrap();
+            let power = largest
+                .strip_prefix("2^")
+                .and_then(|largest| largest.strip_suffix(" - 1"));
+            let bits: u32 = power.unwrap().parse().unwrap();
+            (row[0], smallest.parse().unwrap(), (1 << bits) - 1)
+        })
+        .collect()
+}
+
+/// Puts all sorts of numbers into each field of the first sample that is one. Gives how many fields there were.
+fn check_numbers(entry: &Entry, ranges: &[(&str, u64, u64)], reads: impl Fn(&str) -> bool) -> usize {
+    let mut checked = 0;
+    for (field, value) in entry.values() {
+        let kind = value.split(',').next().unwrap();
+        let Some((_, smallest, largest)) = ranges.iter().find(|(name, ..)| *name == kind) else {
+            assert_ne!(kind, "number", "{field} of {} needs a range", entry.name);
+            continue;
+        };
+        checked += 1;
+        let mut sample = entry.samples().swap_remove(0);
+        entry.content(&mut sample)[field] = json!("@");
+        let with = |number: &str| sample.to_string().replace("\"@\"", number);
+        for number in [smallest, largest] {
+            assert!(
+                reads(&with(&number.to_string())),
+                "{number} as {field} of {}",
+                entry.name
+            );
+        }
+        let outside = (i128::from(*smallest) - 1).to_string();
+        let above = (largest + 1).to_string();
+        for wrong in [&outside, &above, "5.0", "5e0", "\"5\"", "true", "[5]"] {
+            assert!(!reads(&with(wrong)), "{wrong} as {field} of {}", entry.name);
+        }
+    }
+    checked
+}
+
+/// Leaves each field of each sample out, and makes it null.
+fn check_presence(entry: &Entry, reads: impl Fn(&str) -> bool) {
+    for (field, value) in entry.values() {
+        for sample in entry.samples() {
+            let optional = value.ends_with(", optional");
+            let mut without = sample.clone();
+            let fields = entry.content(&mut without).as_object_mut().unwrap();
+            if fields.remove(field).is_none() {
+                continue;
+            }
+            assert_eq!(reads(&without.to_string()), optional, "{} without {field}", entry.name);
+            let mut null = sample;
+            entry.content(&mut null)[field] = Value::Null;
+            let taken = optional || value == "body";
+            assert_eq!(reads(&null.to_string()), taken, "{} with null as {field}", entry.name);
+        }
+    }
+}
+
+/// Puts the values of each object of a sample into a list.
+fn check_lists(entry: &Entry, reads: impl Fn(&str) -> bool) {
+    let sample = entry.samples().swap_remove(0);
+    let mut list = sample.clone();
+    let content = entry.content(&mut list);
+    *content = content.as_object().unwrap().values().cloned().collect();
+    assert!(!reads(&list.to_string()), "{list}");
+    let fields = sample[entry.name].as_object().unwrap();
+    let objects = fields
+        .iter()
+        .filter(|(name, value)| value.is_object() && *name != "body");
+    for (name, object) in objects {
+        let mut list = sample.clone();
+        list[entry.name][name] = object.as_object().unwrap().values().cloned().collect();
+        assert!(!reads(&list.to_string()), "{list}");
     }
 }
 
 fn check_frame<F: Frame>(entry: &Entry) {
     let name = entry.name;
     assert_eq!(entry.fields(), fields::<F>(name), "the fields of {name}");
-    let sample = entry.sample();
-    let limits = TextLimits {
-        bytes: usize::MAX,
-        lines: 1,
-    };
-    let frames: Vec<F> = codec::decode(&sample.to_string(), limits).unwrap();
-    assert_eq!(serde_json::to_value(frames).unwrap(), Value::from(vec![sample.clone()]));
-    let content = sample
-        .get(name)
-        .unwrap_or_else(|| panic!("the sample of {name} is of another kind"));
-    assert_eq!(
-        keys(content),
-        BTreeSet::from_iter(entry.fields()),
-        "in the sample of {name}"
-    );
+    let mut seen = BTreeSet::new();
+    let samples = entry.samples();
+    for sample in &samples {
+        let frames: Vec<F> = codec::decode(&sample.to_string(), ONE_LINE).unwrap();
+        assert_eq!(serde_json::to_value(frames).unwrap(), Value::from(vec![sample.clone()]));
+        let content = sample
+            .get(name)
+            .unwrap_or_else(|| panic!("a sample of {name} is of another kind"));
+        seen.extend(keys(content));
+    }
+    assert_eq!(seen, BTreeSet::from_iter(entry.fields()), "in the samples of {name}");
 }
 
 fn check_object<T: Serialize + DeserializeOwned>(entry: &Entry) {
     assert_eq!(entry.fields(), fields::<T>(""), "the fields of {}", entry.name);
-    let sample = entry.sample();
+    let sample = entry.samples().swap_remove(0);
     let object: T = serde_json::from_str(&sample.to_string()).unwrap();
     assert_eq!(serde_json::to_value(object).unwrap(), sample);
     assert_eq!(

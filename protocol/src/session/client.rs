@@ -32,11 +32,11 @@ pub use api::{
 pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
-use crate::{ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec};
+use crate::{Body, ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec, message::code};
 use acknowledged::Acknowledged;
 use history::{History, Question};
 use link::Link;
-use outbox::{Outbox, Progress};
+use outbox::{Outbox, Progress, unfit};
 use rooms::{Effect, Rooms};
 use timer::{Timer, Timers};
 
@@ -189,11 +189,7 @@ impl ClientSession {
                 }
             }
             Input::Publish { room, body, tag } => self.publish(room, body, tag),
-            Input::Signal { room, body } => {
-                if self.rooms.is_in(&room) {
-                    self.lines.push(ClientFrame::Signal { room, body });
-                }
-            }
+            Input::Signal { room, body } => self.signal(room, body),
             Input::History {
                 room,
                 before,
@@ -231,7 +227,7 @@ impl ClientSession {
         }
     }
 
-    fn publish(&mut self, room: RoomName, body: crate::Body, tag: Tag) {
+    fn publish(&mut self, room: RoomName, body: Body, tag: Tag) {
         if self.link.is_over() {
             let state = DeliveryState::Failed(FailReason::Stopped);
             return self.outputs.push_back(Output::Delivery { tag, state });
@@ -249,6 +245,25 @@ impl ClientSession {
             Err(reason) => DeliveryState::Failed(reason),
         };
         self.outputs.push_back(Output::Delivery { tag, state });
+    }
+
+    fn signal(&mut self, room: RoomName, body: Body) {
+        let Some((_, limits)) = self.link.open().filter(|_| self.rooms.is_in(&room)) else {
+            return;
+        };
+        let depth = u32::try_from(body.depth()).unwrap_or(u32::MAX);
+        let Some(reason) = unfit(&room, body.json().len(), depth, limits) else {
+            return self.lines.push(ClientFrame::Signal { room, body });
+        };
+        let code = match reason {
+            FailReason::TooDeep { .. } => code::TOO_DEEP,
+            _ => code::TOO_LARGE,
+        };
+        self.outputs.push_back(Output::Fault {
+            code: code.to_owned(),
+            message: reason.to_string(),
+            room: Some(room),
+        });
     }
 
     fn ask_history(&mut self, question: Question) {

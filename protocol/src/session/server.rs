@@ -134,7 +134,7 @@ impl ServerSession {
         if self.is_closed() {
             return;
         }
-        let heard = matches!(input, Input::Tick);
+        let looked = matches!(input, Input::Tick);
         match input {
             Input::Received { text } => self.received(&text),
             Input::Counted { frames } => self.counted(frames),
@@ -148,7 +148,7 @@ impl ServerSession {
                 self.close(close::SERVICE_RESTART, &close::retry_after_reason(retry_after));
             }
         }
-        while let Some(timer) = self.timers.take_due(self.now, heard) {
+        while let Some(timer) = self.timers.take_due(self.now, looked) {
             self.on_timer(timer);
         }
         self.pause();

@@ -1,6 +1,9 @@
 //! One key in two hands: copies of a kept outbox, and what a session does when it learns of the other one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use talkback_protocol::{
     Body, ClientFrame, ClientKey, Epoch, Moment, Offset, PublishId, RoomName, SenderId, Seq, ServerFrame, UserName,
@@ -220,7 +223,7 @@ impl Tab {
 
     fn publish(&mut self, tag: u64) {
         // Tabs that share a key say different things.
-        let body = Body::of(&(self.random as u32, tag)).unwrap();
+        let body = Body::of(&(self.random & u64::from(u32::MAX), tag)).unwrap();
         self.states.insert(tag, (body.clone(), Vec::new()));
         self.input(Input::Publish {
             room: name("lobby"),
@@ -376,13 +379,13 @@ fn a_copied_tab_meets_no_false_answer_and_doubles_nothing() {
 
 #[test]
 fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer() {
-    for behind in [1, 5, 8, 9, 50] {
+    let cases = [1, 5, 8, 9, 50].map(|behind| [(behind, true), (behind, false)]);
+    for (behind, other_lives) in cases.into_iter().flatten() {
         let mut log = Log::default();
         let (mut tab, old) = record(&mut log, 3, 2);
         (200..200 + behind).for_each(|tag| tab.publish(tag));
         tab.settle(&mut log);
         let new = tab.stored.clone();
-        tab.check(&log);
         // The older record, then the newer one, then the older one again.
         for (random, snapshot) in [(2, &old), (3, &new), (4, &old)] {
             let mut page = Tab::with(snapshot, random);
@@ -391,15 +394,18 @@ fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer(
                 page.publish(tag);
             }
             page.settle(&mut log);
+            if other_lives {
+                tab.publish(1000 + random);
+                tab.settle(&mut log);
+            }
             page.publish(320);
             page.settle(&mut log);
             page.check(&log);
+            let case = format!("other lives: {other_lives}, {behind} behind, page {random}");
             let last = page.states[&320].1.last();
-            assert!(
-                matches!(last, Some(DeliveryState::Acked { .. })),
-                "{behind} behind, page {random}: {last:?}"
-            );
+            assert!(matches!(last, Some(DeliveryState::Acked { .. })), "{case}: {last:?}");
         }
+        tab.check(&log);
         assert_each_is_there_once(&log);
     }
 }
@@ -421,9 +427,15 @@ fn an_outbox_from_before_the_ids_goes_on_and_two_of_them_do_not_take_each_others
         let lines = script.received(1, &WELCOME.replace(r#""in_flight":3"#, r#""in_flight":9"#));
         (lines[2].clone(), script)
     };
+    let ids = |line: &str| -> Vec<String> {
+        let after = line.split(r#""id":""#).skip(1);
+        after.map(|rest| rest[..16].to_owned()).collect()
+    };
     let (line, mut script) = sent(old("a"));
-    assert_eq!(line, sent(old("a")).0, "the same each time");
-    assert_ne!(line, sent(old("b")).0, "another message is another one");
+    let of_a = ids(&line);
+    assert_eq!(of_a.iter().collect::<BTreeSet<_>>().len(), 4, "{line}");
+    assert_eq!(of_a, ids(&sent(old("a")).0), "the same each time");
+    assert_ne!(of_a, ids(&sent(old("b")).0), "another message is another one");
     assert_eq!(
         (
             line.matches(r#""publish""#).count(),

@@ -252,8 +252,12 @@ fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
         let mut waiting: Vec<_> = (1..=40).rev().collect();
         let (mut tries, mut told, mut acked) = (0, 1, 0);
         while let Some(tag) = waiting.pop() {
-            let (room, body) = (name("lobby"), Body::text(&"x".repeat(sizes[tag as usize % 2] - 2)));
+            let (room, body) = (
+                name("lobby"),
+                Body::text(&"x".repeat(sizes[usize::from(tag % 2 == 1)] - 2)),
+            );
             tries += 1;
+            assert!(tries <= 100, "{sizes:?}: tried {tries} times for 40 messages");
             let mut lines = script.input(Input::Publish { room, body, tag });
             if lines[0].contains("failed") {
                 waiting.push(tag);
@@ -330,6 +334,28 @@ fn a_message_nested_deeper_than_the_server_takes_fails_without_using_a_number() 
         "{lines:?}"
     );
     assert!(put(&mut script, 2, 8)[1].contains(r#""seq":1,"#));
+}
+
+/// A text over the limit would end the connection, again and again.
+#[test]
+fn a_message_whose_line_would_be_over_the_limit_of_a_text_is_not_sent() {
+    let narrow = WELCOME.replace(r#""text_bytes":1000"#, r#""text_bytes":190"#);
+    let mut script = Script::new();
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, &narrow);
+    let put = |script: &mut Script, tag, bytes: usize| {
+        let (room, body) = (name("lobby"), Body::text(&"x".repeat(bytes - 2)));
+        script.input(Input::Publish { room, body, tag })
+    };
+    let failed = put(&mut script, 1, 100)[1].clone();
+    assert!(
+        failed.starts_with("1 failed: the message has 100 bytes of JSON: the server takes at most"),
+        "{failed}"
+    );
+    let max = failed.rsplit(' ').next().unwrap().parse().unwrap();
+    let sent = put(&mut script, 2, max)[1].clone();
+    assert!(sent.len() <= "1 -> ".len() + 190, "{sent}");
 }
 
 #[test]

@@ -288,6 +288,14 @@ fn presence_and_signals_belong_to_members() {
         script.input(ours.clone()),
         [r#"1 -> {"signal":{"room":"lobby","body":"typing"}}"#]
     );
+    for (body, code) in [
+        ("x".repeat(101), "too_large"),
+        (format!("{}{}", "[".repeat(9), "]".repeat(9)), "too_deep"),
+    ] {
+        let body = talkback_protocol::Body::from_json(&body).unwrap_or_else(|_| talkback_protocol::Body::text(&body));
+        let room = name("lobby");
+        assert_eq!(script.input(Input::Signal { room, body }), [format!("fault {code}")]);
+    }
     let mut script = Script::open();
     assert_eq!(script.received(1, presence), [""; 0]);
     assert_eq!(script.received(1, signal), [""; 0]);

@@ -52,13 +52,13 @@ fn what_is_malformed_or_too_big_closes_with_its_code() {
     assert_eq!(
         Script::open().received(&long),
         [format!(
-            "close 1009 the text frame has {} bytes: at most 500 are taken",
+            "close 1009 the text has {} bytes: at most 500 are taken",
             long.len()
         )]
     );
     assert_eq!(
         Script::open().received(&"\n".repeat(8)),
-        ["close 1009 the text frame has more than 8 lines"]
+        ["close 1009 the text has more than 8 lines"]
     );
     assert!(
         Script::open().received("{\"ping\":{}}\n{\"join\":{}}")[0]
@@ -103,6 +103,18 @@ fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
     assert_eq!(script.wait(24_999), ["-> {\"ping\":{}}"]);
     assert_eq!(script.wait(1), [""; 0]);
     assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
+
+    let mut script = Script::open_with(ServerConfig {
+        heartbeat: Duration::from_secs(5),
+        heartbeat_grace: Duration::from_secs(12),
+        ..config()
+    });
+    assert_eq!(script.wait(16_999).len(), 3, "pings");
+    assert_eq!(
+        script.wait(1),
+        ["close 4408 nothing was heard from the client"],
+        "counted from the first ping without an answer"
+    );
 }
 
 #[test]
@@ -127,6 +139,15 @@ fn a_driver_that_was_kept_from_reading_does_not_close_a_client_that_is_there() {
     assert_eq!(script.received("{\"pong\":{}}"), [""; 0]);
     assert_eq!(script.input(Input::Tick), [""; 0]);
     assert!(!script.session.is_closed());
+
+    let mut script = Script::new();
+    script.now += Duration::from_secs(11);
+    assert_eq!(
+        script.input(Input::Counted { frames: 1 }),
+        [""; 0],
+        "the hello that it counts comes now"
+    );
+    assert_eq!(script.received(HELLO).len(), 1);
 }
 
 #[test]
@@ -168,6 +189,8 @@ fn slow() -> ServerConfig {
     };
     config.limits.lines_per_second = 10;
     config.limits.lines_burst = 4;
+    // So that no join makes the burst larger.
+    config.limits.rooms = 0;
     config
 }
 
@@ -191,6 +214,20 @@ fn a_client_that_is_too_fast_is_served_and_not_read_until_it_has_paid() {
         script.received(PONG),
         ["pause until 900"],
         "it has saved nothing meanwhile"
+    );
+}
+
+#[test]
+fn a_join_counts_for_eight_lines() {
+    let mut config = slow();
+    config.limits.rooms = 1;
+    let mut script = Script::open_with(config);
+    let join = r#"{"join":{"room":"lobby"}}"#;
+    let outputs = script.received(&[join, PONG, PONG].join("\n"));
+    assert_eq!(
+        outputs,
+        ["subscribe 1 lobby since None history 0", "pause until 100"],
+        "two lines of the window and a join are the burst, and there was hello"
     );
 }
 

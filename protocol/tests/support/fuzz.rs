@@ -18,7 +18,7 @@ const LIMITS: TextLimits = TextLimits {
 /// More operations find nothing that fewer do not, and take long.
 const MAX_OPERATIONS: usize = 200;
 
-/// A text frame is refused with a name, or comes back the same; and no session falls over it.
+/// A text is refused with a name, or comes back the same; and no session falls over it.
 pub fn codec(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     comes_back_the_same::<ClientFrame>(&text);

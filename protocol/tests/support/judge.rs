@@ -21,7 +21,10 @@ impl World {
             FailReason::Unconfirmed => stopped || age >= TTL * 2 || state.crashed,
             FailReason::Stopped => stopped,
             FailReason::OutboxFull => true,
-            FailReason::TooLarge { .. } | FailReason::TooManyRooms | FailReason::Refused { .. } => false,
+            FailReason::TooLarge { .. }
+            | FailReason::TooDeep { .. }
+            | FailReason::TooManyRooms
+            | FailReason::Refused { .. } => false,
         };
         if !fair {
             self.violation(format!("peer {peer}: {tag} failed with {reason:?} after {age:?}"));

@@ -22,6 +22,13 @@ pub struct ModelLog {
     pub truth: BTreeMap<(RoomName, Epoch), Vec<Message>>,
 }
 
+/// Which message of its client an append is about.
+pub struct Number {
+    pub seq: Seq,
+    pub id: PublishId,
+    pub first: bool,
+}
+
 struct Room {
     epoch: Epoch,
     /// Offsets up to this one are not kept any more.
@@ -95,9 +102,7 @@ impl ModelLog {
         &mut self,
         name: &RoomName,
         client: ClientKey,
-        seq: Seq,
-        id: PublishId,
-        first: bool,
+        Number { seq, id, first }: Number,
         entry: Result<(Author, Body), Refusal>,
         now: Duration,
     ) -> (AppendOutcome, Option<Message>) {

@@ -12,6 +12,7 @@ use talkback_protocol::{
     session::server::{AppendOutcome, Identity, Input, Output, Refusal, ServerSession, SubscriptionId},
 };
 
+use super::log::Number;
 use super::world::{ConnId, Down, Event, World};
 
 pub struct Server {
@@ -231,7 +232,7 @@ impl World {
                     let refusal = Refusal::later(code::UNAVAILABLE, "busy", Duration::from_millis(300));
                     (AppendOutcome::Refused { epoch: None, refusal }, None)
                 } else {
-                    self.log.append(&room, client, seq, id, first, entry, now)
+                    self.log.append(&room, client, Number { seq, id, first }, entry, now)
                 };
                 if let Some(message) = message {
                     self.fan_out(&message);

@@ -84,7 +84,8 @@ pub enum Input {
         /// Comes back with each [`Output::Delivery`].
         tag: Tag,
     },
-    /// Tell the members of a joined room something that is not kept. Without a joined room it is dropped.
+    /// Tell the members of a joined room something that is not kept. Without a joined room it is dropped; one that
+    /// the server would not take is an [`Output::Fault`].
     Signal {
         /// Which room.
         room: RoomName,

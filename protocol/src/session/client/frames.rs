@@ -61,13 +61,13 @@ impl ClientSession {
             }
             ServerFrame::Ack(ack) => {
                 self.answered();
-                self.outbox.answered(&ack.room, true);
+                self.outbox.answered(&ack.room);
                 self.settle_own(&ack.room, ack.seq, None, ack.epoch, ack.offset, ack.at);
             }
             ServerFrame::Nack(nack) => self.nack(nack),
             ServerFrame::Forgotten(Forgotten { room, seq, .. }) => {
                 self.answered();
-                self.outbox.answered(&room, true);
+                self.outbox.answered(&room);
                 self.settle(&room, seq, None, DeliveryState::Failed(FailReason::Unconfirmed));
                 // The log remembers more than this session can have sent and not learned of: somebody else went on with its key.
                 self.outbox.outdated();
@@ -157,7 +157,7 @@ impl ClientSession {
         if nack.code == code::CONFLICT {
             return self.renew_key();
         }
-        self.outbox.answered(&nack.room, nack.retry_after_ms.is_none());
+        self.outbox.answered(&nack.room);
         if let Some(pause) = nack.retry_after_ms {
             let until = self.until(pause);
             let all = matches!(&*nack.code, code::RATE | code::BUSY);

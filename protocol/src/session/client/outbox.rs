@@ -23,7 +23,7 @@ use crate::{
     message::{Limits, Publish, Withdraw, code},
 };
 
-pub(super) use lane::{Entry, Lane};
+pub(super) use lane::{Entry, Lane, unfit};
 
 /// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
 /// connections that end after a while, the answers to a few arrive, where those to very many would not.
@@ -161,7 +161,7 @@ impl Outbox {
         };
         let index = lane.sent;
         let entry = &mut lane.entries[index];
-        if let Some(reason) = entry.unfit(limits) {
+        if let Some(reason) = entry.unfit(room, limits) {
             self.bytes -= entry.bytes();
             if index >= lane.ever {
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
@@ -194,14 +194,14 @@ impl Outbox {
         (Some(line), progress)
     }
 
-    /// One of the publishes on the way was answered. Only one that was settled makes place for more than itself.
-    pub(super) fn answered(&mut self, room: &RoomName, settled: bool) {
+    /// One of the publishes on the way was answered.
+    pub(super) fn answered(&mut self, room: &RoomName) {
         if let Some(lane) = self.lanes.get_mut(room)
             && lane.on_way > 0
         {
             lane.on_way -= 1;
             self.on_way -= 1;
-            self.window = self.window.saturating_add(u32::from(settled));
+            self.window = self.window.saturating_add(1);
             self.forget_settled();
         }
     }
@@ -254,6 +254,7 @@ impl Outbox {
 
     /// A number is to be sent again after a time; with `all`, nothing of any room is sent before.
     pub(super) fn send_again(&mut self, room: &RoomName, seq: Seq, until: Duration, all: bool) {
+        // Also when this answer has just widened it.
         self.window = FIRST_WINDOW;
         if all {
             self.paused_until = self.paused_until.max(Some(until));

@@ -8,8 +8,8 @@ use crate::{RoomName, message::Limits};
 /// The times and bounds of a [`ServerSession`](super::ServerSession), shared by all sessions of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// What `welcome` tells and the session enforces. At `lines_per_second` and `bytes_per_second` it stops reading; a burst of less
-    /// than `in_flight` + `rooms` lines, which an honest client may send at once, counts as that many.
+    /// What `welcome` tells and the session enforces. At `lines_per_second` and `bytes_per_second` it stops reading; a join counts
+    /// for eight lines. A burst of less than what an honest client may send at once, `in_flight` lines and `rooms` joins, counts as that.
     pub limits: Limits,
     /// How long a client may take to say `hello`.
     pub hello_timeout: Duration,
@@ -34,9 +34,9 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             limits: Limits {
-                text_bytes: 256 << 10,
+                text_bytes: 64 << 10,
                 text_lines: 1_024,
-                body_bytes: 64 << 10,
+                body_bytes: 32 << 10,
                 body_depth: 64,
                 rooms: 64,
                 in_flight: 128,

@@ -55,10 +55,10 @@ impl ServerSession {
         match (frame, late) {
             // Not charged: a refusal is no work, and what is sent again is charged then.
             (ClientFrame::Signal { room, .. }, Some(refusal)) if self.state == State::Open => {
-                return self.refuse("signal", room, refusal);
+                self.refuse("signal", room, refusal);
             }
             (ClientFrame::History(history), Some(refusal)) if self.state == State::Open => {
-                return self.refuse_history(history.id, history.room, refusal);
+                self.refuse_history(history.id, history.room, refusal);
             }
             (frame, _) => {
                 self.rate.take_line();
@@ -126,6 +126,7 @@ impl ServerSession {
     }
 
     fn join(&mut self, join: Join) {
+        self.rate.take_join();
         let room = join.room;
         if let Err(refusal) = self.check_room(&room) {
             return self.refuse("join", room, refusal);

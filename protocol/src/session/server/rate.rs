@@ -14,6 +14,9 @@ const MAX_BEHIND: Duration = Duration::from_secs(1);
 /// How much more everything that is received may be than the lines that count.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
+/// So many lines a join costs: with the leave that follows, it is told to all members of the room.
+const JOIN_LINES: u32 = 8;
+
 /// What a client had left of its rate when its connection ended, to go on from with its next one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
@@ -80,7 +83,7 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) fn new(config: &ServerConfig, now: Duration) -> Self {
         let limits = &config.limits;
-        let honest = limits.in_flight.saturating_add(limits.rooms);
+        let honest = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
         let lines = f64::from(limits.lines_per_second);
         let burst = f64::from(limits.lines_burst.max(honest));
         let received = match limits.lines_per_second {
@@ -142,6 +145,11 @@ impl Rate {
         self.lines.take(1);
     }
 
+    /// Charges what a join costs beyond its line.
+    pub(super) fn take_join(&mut self) {
+        self.lines.take(JOIN_LINES as usize - 1);
+    }
+
     /// When what nobody waits for in order may come again, if not now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
@@ -178,7 +186,7 @@ mod tests {
         let limits = &mut config.limits;
         (limits.lines_per_second, limits.lines_burst) = (100, 10);
         (limits.bytes_per_second, limits.bytes_burst) = (1_000, 5_000);
-        (limits.in_flight, limits.rooms) = (6, 4);
+        (limits.in_flight, limits.rooms) = (6, 0);
         config
     }
 
@@ -212,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn a_join_costs_more_than_its_line() {
+        let mut rate = Rate::new(&config(), START);
+        rate.take_line();
+        rate.take_join();
+        assert_eq!(rate.pause(), None);
+        rate.take_line();
+        rate.take_join();
+        assert_eq!(rate.pause(), Some(Duration::from_millis(60)), "16 lines of 10");
+    }
+
+    #[test]
     fn a_new_connection_goes_on_where_the_last_one_ended() {
         let mut first = Rate::new(&config(), START);
         (0..60).for_each(|_| first.take_line());
@@ -230,7 +249,10 @@ mod tests {
         config.limits.rooms = 14;
         let mut rate = Rate::new(&config, START);
         (0..20).for_each(|_| rate.take_line());
-        assert_eq!(rate.pause(), None);
+        (0..14).for_each(|_| rate.take_join());
+        assert_eq!(rate.pause(), None, "a full window, and all rooms joined again");
+        rate.take_line();
+        assert!(rate.pause().is_some());
         config.limits.lines_burst = 3_000;
         let mut rate = Rate::new(&config, START);
         assert!((0..12_000).all(|_| rate.receive(1)), "four times the burst of lines");

@@ -41,11 +41,11 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes one whose time has come. Whether nothing came from the client is only `heard` when the driver has looked.
-    pub(super) fn take_due(&mut self, now: Duration, heard: bool) -> Option<Timer> {
+    /// Takes one whose time has come. That nothing came from the client is known only when the driver `looked`.
+    pub(super) fn take_due(&mut self, now: Duration, looked: bool) -> Option<Timer> {
         let due = ALL.into_iter().find(|&timer| {
             let is_due = self.0[timer as usize].is_some_and(|at| at <= now);
-            is_due && (heard || timer != Timer::Silence)
+            is_due && (looked || !matches!(timer, Timer::Hello | Timer::Silence))
         })?;
         self.clear(due);
         Some(due)

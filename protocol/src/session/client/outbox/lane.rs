@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::super::{FailReason, Tag};
-use crate::{Body, PublishId, Seq, message::Limits};
+use crate::{Body, PublishId, RoomName, Seq, message::Limits};
 
 /// The messages of one room.
 #[derive(Debug)]
@@ -95,12 +95,24 @@ impl Entry {
     }
 
     /// Why the server will not take it, if that is known before it is sent.
-    pub(super) fn unfit(&self, limits: &Limits) -> Option<FailReason> {
-        let (bytes, max) = (self.bytes(), limits.body_bytes as usize);
-        if bytes > max {
-            return Some(FailReason::TooLarge { bytes, max });
-        }
-        let (depth, max) = (self.depth, limits.body_depth);
-        (self.body.is_some() && depth > max).then_some(FailReason::TooDeep { depth, max })
+    pub(super) fn unfit(&self, room: &RoomName, limits: &Limits) -> Option<FailReason> {
+        let body = self.body.as_ref()?;
+        unfit(room, body.json().len(), self.depth, limits)
     }
+}
+
+/// What stands in the line of a publish around the name of the room and the body; in that of a signal it is less.
+const AROUND: usize =
+    r#"{"publish":{"room":"","seq":9007199254740991,"id":"0123456789abcdef","first":true,"body":}}"#.len();
+
+/// Why a body of so many bytes, nested so deep, cannot be sent to a room, if it cannot.
+pub(in super::super) fn unfit(room: &RoomName, bytes: usize, depth: u32, limits: &Limits) -> Option<FailReason> {
+    // A line must fit into a text of its own, and in JSON a quote in the name takes two bytes.
+    let around = AROUND + 2 * room.len();
+    let max = (limits.body_bytes as usize).min((limits.text_bytes as usize).saturating_sub(around));
+    if bytes > max {
+        return Some(FailReason::TooLarge { bytes, max });
+    }
+    let max = limits.body_depth;
+    (depth > max).then_some(FailReason::TooDeep { depth, max })
 }
