@@ -20,12 +20,15 @@ use super::{log::Log, network::Network};
 
 type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
 
+/// What one message became.
+type Settled = (Seq, PublishId, AppendOutcome);
+
 pub(super) struct Server {
     config: Arc<ServerConfig>,
     sessions: BTreeMap<u64, Connected>,
     rooms: BTreeMap<RoomName, Log>,
     /// What every client's messages became, for ever: a test is short.
-    settled: HashMap<(RoomName, ClientKey), Vec<(Seq, PublishId, AppendOutcome)>>,
+    settled: HashMap<(RoomName, ClientKey), Vec<Settled>>,
     /// What ended connections had left of their rate, and when they ended.
     allowances: HashMap<ClientKey, (Allowance, Duration)>,
     lives: u64,
