@@ -25,7 +25,7 @@ pub fn greeting(number: usize, room: &str) -> Vec<u8> {
 #[must_use]
 pub fn publish(room: &str, seq: u64, text: &str) -> Vec<u8> {
     frame::masked_text(&format!(
-        "{{\"publish\":{{\"room\":\"{room}\",\"seq\":{seq},\"body\":\"{text}\"}}}}"
+        "{{\"publish\":{{\"room\":\"{room}\",\"seq\":{seq},\"id\":\"{seq:016x}\",\"body\":\"{text}\"}}}}"
     ))
 }
 

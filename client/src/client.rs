@@ -5,6 +5,7 @@ mod delivery;
 mod event;
 mod inbox;
 mod members;
+mod name;
 mod room;
 mod watched;
 
@@ -12,7 +13,7 @@ use std::{fmt, rc::Rc, time::Duration};
 
 use serde::Serialize;
 use talkback_protocol::{
-    Body, BodyError, NameError, RoomName, SenderId,
+    Body, BodyError, RoomName, SenderId,
     session::client::{DeliveryState, FailReason, Input, Status},
 };
 
@@ -22,6 +23,7 @@ pub use builder::{Builder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxBounds;
+pub use name::{RoomNameError, room_name};
 pub use room::{JoinOptions, Room, RoomSender};
 pub use watched::Changes;
 
@@ -98,19 +100,20 @@ impl Client {
     ///
     /// Several `Room`s of one room share one membership; each has every message, from where it wants.
     ///
-    /// # Errors
-    /// [`NameError`] says what is wrong with the name. Whether the server lets this user in comes as an event.
-    pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, NameError> {
-        let name = RoomName::parse(room)?;
-        Ok(Room::join(self.clone(), name, options))
-    }
-
-    /// A handle to send to a room, without being a member.
+    /// The name is taken as [`room_name`] gives it.
     ///
     /// # Errors
-    /// [`NameError`] says what is wrong with the name.
-    pub fn room_sender<T>(&self, room: &str) -> Result<RoomSender<T>, NameError> {
-        Ok(RoomSender::new(self.clone(), RoomName::parse(room)?))
+    /// [`RoomNameError`] says what is wrong with the name. Whether the server lets this user in comes as an event.
+    pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, RoomNameError> {
+        Ok(Room::join(self.clone(), room_name(room)?, options))
+    }
+
+    /// A handle to send to a room, without being a member. The name is taken as [`room_name`] gives it.
+    ///
+    /// # Errors
+    /// [`RoomNameError`] says what is wrong with the name.
+    pub fn room_sender<T>(&self, room: &str) -> Result<RoomSender<T>, RoomNameError> {
+        Ok(RoomSender::new(self.clone(), room_name(room)?))
     }
 
     /// The messages that an earlier page of this tab left in a kept outbox, with their deliveries, the oldest of each room first.
@@ -150,15 +153,15 @@ impl Client {
     ) -> Result<Delivery, BodyError> {
         let body = Body::of(message)?;
         self.driver.ready().await;
-        let waiter = Waiter::default();
+        let (turn, waiter) = (self.driver.turns.take(), Waiter::default());
+        turn.comes().await;
         loop {
-            let reliefs = self.driver.reliefs();
             let slot = self.driver.publish(room.clone(), body.clone());
             let begun = std::future::poll_fn(|context| slot.poll_begun(&waiter, context)).await;
             if begun != DeliveryState::Failed(FailReason::OutboxFull) {
                 return Ok(Delivery::new(slot));
             }
-            self.driver.relieved(reliefs).await;
+            turn.relief(slot.refused_at()).await;
         }
     }
 }

@@ -6,6 +6,7 @@
 //! reach the driver weakly, so dropping the last handle ends everything.
 
 mod connection;
+mod early;
 mod pages;
 mod rooms;
 mod store;
@@ -34,6 +35,7 @@ use crate::{
     client::{Delivery, Fault, Restored, Slot, Watched},
     runtime::{LocalFuture, Runtime},
     transport::{Connection, Transport},
+    turns::Turns,
     waiters::{Waiter, Waiters},
 };
 
@@ -66,6 +68,7 @@ pub(crate) struct Driver {
     /// As the server told it last.
     sender: RefCell<Option<SenderId>>,
     inputs: RefCell<VecDeque<Input>>,
+    early: early::Early,
     busy: Cell<bool>,
     connection: RefCell<Option<(Generation, Box<dyn Connection>)>>,
     /// The time the runtime was asked to wake at.
@@ -78,10 +81,11 @@ pub(crate) struct Driver {
     pages: pages::Pages,
     rooms: rooms::Rooms,
     pub(crate) status: Rc<Watched<Status>>,
-    /// Wait for the store to be opened, or for room in the outbox.
+    /// Wait for the store to be opened.
     patient: Waiters,
-    /// How many times there was room again.
-    reliefs: Cell<u64>,
+    pub(crate) turns: Turns,
+    /// Whether the outbox was full for a message in what is being carried out.
+    refused: Cell<bool>,
     watching: RefCell<Option<Box<dyn Any>>>,
 }
 
@@ -98,6 +102,7 @@ impl Driver {
             session: RefCell::default(),
             sender: RefCell::default(),
             inputs: RefCell::default(),
+            early: early::Early::new(&config),
             busy: Cell::default(),
             connection: RefCell::default(),
             alarm: Cell::default(),
@@ -110,7 +115,8 @@ impl Driver {
             rooms: rooms::Rooms::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             patient: Waiters::default(),
-            reliefs: Cell::default(),
+            turns: Turns::default(),
+            refused: Cell::default(),
             watching: RefCell::default(),
         });
         let watching = driver.runtime.watch(&driver.me);
@@ -160,10 +166,10 @@ impl Driver {
     fn adopt(&self, snapshot: &Snapshot) {
         for room in &snapshot.rooms {
             for pending in &room.pending {
-                let (Some(tag), Some(body)) = (pending.tag, &pending.body) else {
-                    continue;
-                };
+                let Some(tag) = pending.tag else { continue };
+                // Also that of a withdrawn message: its fate is told under it.
                 self.next_tag.set(self.next_tag.get().max(tag + 1));
+                let Some(body) = &pending.body else { continue };
                 let slot = Slot::at(DeliveryState::Queued);
                 self.deliveries.borrow_mut().insert(tag, slot.clone());
                 self.restored.borrow_mut().push(Restored {
@@ -177,6 +183,9 @@ impl Driver {
 
     /// Feeds the session, now or as soon as what is being carried out is done.
     pub(crate) fn input(&self, input: Input) {
+        if self.session.borrow().is_none() {
+            return self.hold(input);
+        }
         self.inputs.borrow_mut().push_back(input);
         self.carry_on();
     }
@@ -219,24 +228,6 @@ impl Driver {
         .await;
     }
 
-    /// How many times the outbox had room again so far.
-    pub(crate) fn reliefs(&self) -> u64 {
-        self.reliefs.get()
-    }
-
-    /// Waits until the outbox had room again since.
-    pub(crate) async fn relieved(&self, since: u64) {
-        let waiter = Waiter::default();
-        poll_fn(|context| {
-            if self.reliefs.get() != since {
-                return Poll::Ready(());
-            }
-            self.patient.wait(&waiter, context);
-            Poll::Pending
-        })
-        .await;
-    }
-
     pub(crate) fn now(&self) -> Duration {
         self.runtime.now()
     }
@@ -266,6 +257,7 @@ impl Driver {
                 break;
             };
             let moment = self.moment();
+            self.refused.set(false);
             if let Some(session) = &mut *self.session.borrow_mut() {
                 session.handle(moment, input);
             }
@@ -315,6 +307,7 @@ impl Driver {
                 reason,
             } => self.disconnect(generation, code, &reason),
             Output::TokenWanted => self.ask_for_token(),
+            Output::KeyWanted => self.renew_key(),
             Output::Save => self.save(),
             Output::Status(status) => {
                 if let Status::Open { sender, .. } = &status {
@@ -329,13 +322,22 @@ impl Driver {
                 } else {
                     self.deliveries.borrow().get(&tag).cloned()
                 };
+                let (was_refused, is_final) =
+                    (state == DeliveryState::Failed(FailReason::OutboxFull), state.is_final());
+                self.refused.set(self.refused.get() | was_refused);
                 if let Some(slot) = slot {
+                    slot.refuse(self.turns.reliefs());
                     slot.step(state);
+                }
+                if is_final && !was_refused {
+                    self.turns.relieve();
                 }
             }
             Output::OutboxHasRoom => {
-                self.reliefs.set(self.reliefs.get() + 1);
-                self.patient.wake();
+                // Told in one breath with a refusal, it was no room for what was refused: nothing has left since.
+                if !self.refused.get() {
+                    self.turns.relieve();
+                }
             }
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
@@ -346,6 +348,14 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Somebody else uses the key, so this client goes on with one that nobody has, and what it keeps moves to a record that nobody has.
+    fn renew_key(&self) {
+        if let Some(store) = &*self.store.borrow() {
+            store.renew(u64::from_le_bytes(self.random()));
+        }
+        self.input(Input::Key(ClientKey::from_random(self.random())));
     }
 
     fn save(&self) {
@@ -380,5 +390,44 @@ impl Drop for Driver {
         }
         self.pages.end();
         self.status.end();
+    }
+}
+
+#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+mod tests {
+    use talkback_protocol::{
+        Seq,
+        session::client::{PendingMessage, RoomSnapshot},
+    };
+
+    use super::*;
+    use crate::test_util::World;
+
+    #[test]
+    fn a_new_message_never_takes_the_tag_of_one_that_an_earlier_page_withdrew() {
+        let world = World::new();
+        let client = world.client("ann");
+        let pending = |tag, body| PendingMessage {
+            tag: Some(tag),
+            id: None,
+            body,
+            ttl_ms: 1_000,
+        };
+        client.driver().adopt(&Snapshot {
+            key: ClientKey::from_random([7; 16]),
+            next: Seq::FIRST,
+            rooms: vec![RoomSnapshot {
+                room: RoomName::parse("lobby").unwrap(),
+                cursor: None,
+                first: Seq::FIRST,
+                pending: vec![pending(40, Some(Body::text("said"))), pending(41, None)],
+            }],
+        });
+        assert_eq!(client.driver().tag(), 42);
+        assert_eq!(
+            client.driver().take_restored().len(),
+            1,
+            "what is withdrawn is not sent again"
+        );
     }
 }

@@ -88,6 +88,8 @@ mod socket;
 pub mod test_util;
 #[cfg(feature = "session")]
 mod transport;
+#[cfg(feature = "session")]
+mod turns;
 mod waiters;
 #[cfg(feature = "yew")]
 pub mod yew;
@@ -98,15 +100,15 @@ pub use talkback_protocol::{
     Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
     message::{Author, Member},
     session::client::{
-        BackoffConfig, Cause, ClientConfig, DeliveryState, FailReason, JoinedRoom, OutboxConfig, PageError, Status,
-        StopReason, SuspendReason,
+        BackoffConfig, Cause, ClientConfig, DeliveryState, FailReason, JoinedRoom, LeftReason, OutboxConfig, PageError,
+        PresenceChange, Status, StopReason, SuspendReason,
     },
 };
 
 #[cfg(feature = "session")]
 pub use client::{
     Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxBounds, Incoming, JoinOptions,
-    OutboxStorage, Received, Restored, Room, RoomSender,
+    OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
 
 pub use socket::{

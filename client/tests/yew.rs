@@ -54,7 +54,7 @@ async fn publish(room: &Room<u64>, numbers: std::ops::Range<u64>) {
 }
 
 async fn until_gone(room: &Room<u64>) {
-    until("the component's user has left", || room.members().len() == 1).await;
+    until("the component's user has left", || room.users() == Some(1)).await;
 }
 
 #[derive(Clone, PartialEq, Properties)]
@@ -96,7 +96,7 @@ fn List(props: &ListProps) -> Html {
         .collect();
     let error = room.name_error().map(ToString::to_string);
     html! {
-        <p data-open={status.to_string()} data-members={room.members.len().to_string()}>
+        <p data-open={status.to_string()} data-members={room.users.to_string()}>
             { numbers.join(" ") }{ error }
         </p>
     }
@@ -161,7 +161,7 @@ async fn every_message_of_a_burst_reaches_the_reducer_once() {
     SEEN.with(|seen| seen.0.borrow_mut().clear());
     let reader = client("ann");
     let app = yew::Renderer::<CountingPage>::with_root_and_props(element, props(&reader, &room)).render();
-    until("the component's user is there", || inside.members().len() == 2).await;
+    until("the component's user is there", || inside.users() == Some(2)).await;
     publish(&inside, 0..3_000).await;
     let count = || SEEN.with(|seen| seen.0.borrow().len());
     until("all messages", || count() >= 3_000).await;
@@ -284,7 +284,7 @@ async fn components_come_and_go_at_any_moment_and_leave_nothing() {
                     app.update(shown);
                 }
                 _ => {
-                    until("both are there", || inside.members().len() == 2).await;
+                    until("both are there", || inside.users() == Some(2)).await;
                     app.update(props(&reader, "other"));
                     world.cut();
                     turn().await;

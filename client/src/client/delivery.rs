@@ -1,5 +1,5 @@
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt,
     future::Future,
     pin::Pin,
@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream;
 use talkback_protocol::{
-    Offset,
+    Epoch, Offset,
     message::Millis,
     session::client::{DeliveryState, FailReason},
 };
@@ -17,8 +17,10 @@ use talkback_protocol::{
 use crate::waiters::{Waiter, Waiters};
 
 /// Where a message is in the log of its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acked {
+    /// The life of the log that the offset belongs to.
+    pub epoch: Epoch,
     /// Its place.
     pub offset: Offset,
     /// When it was appended, in milliseconds since the Unix epoch by the server's clock.
@@ -80,7 +82,8 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.slot.progress.borrow().state {
-            Some(DeliveryState::Acked { offset, at }) => Poll::Ready(Ok(Acked {
+            Some(DeliveryState::Acked { epoch, offset, at }) => Poll::Ready(Ok(Acked {
+                epoch: epoch.clone(),
                 offset: *offset,
                 at: *at,
             })),
@@ -119,6 +122,8 @@ impl Stream for Delivery {
 #[derive(Default)]
 pub(crate) struct Slot {
     progress: RefCell<Progress>,
+    /// When the outbox was full for it, see [`Turns`](crate::turns::Turns).
+    refused_at: Cell<u64>,
     waiting: Waiters,
 }
 
@@ -146,6 +151,15 @@ impl Slot {
             progress.steps = progress.steps.wrapping_add(1);
         }
         self.waiting.wake();
+    }
+
+    /// The outbox was full for it after so many reliefs.
+    pub(crate) fn refuse(&self, reliefs: u64) {
+        self.refused_at.set(reliefs);
+    }
+
+    pub(crate) fn refused_at(&self) -> u64 {
+        self.refused_at.get()
     }
 
     /// The first step, once there is one.

@@ -1,8 +1,8 @@
 use serde::de::DeserializeOwned;
 use talkback_protocol::{
     Body, Epoch, Offset,
-    message::{Author, Member, Message, Millis},
-    session::client::{JoinedRoom, RoomEvent},
+    message::{Author, Message, Millis},
+    session::client::{JoinedRoom, LeftReason, PresenceChange, RoomEvent},
 };
 
 /// What happens in a room, for an application whose messages are of type `T`.
@@ -17,12 +17,21 @@ pub enum Event<T> {
     Reset(JoinedRoom),
     /// The next message, in the order that all members share. Each comes once.
     Message(Received<T>),
-    /// Users came or went. A user may be named again who is there already, or leave who is not.
+    /// Users came or went.
     Presence {
-        /// Users whose first tab came.
-        joined: Vec<Member>,
-        /// Users whose last tab left.
-        left: Vec<Member>,
+        /// How many users are in the room now.
+        users: u32,
+        /// Who.
+        change: PresenceChange,
+    },
+    /// The server lost its newest messages and goes on from an earlier one: these messages of this client were acknowledged
+    /// ([`Acked`](crate::Acked)) and are in the log no longer. Comes before the [`Event::Recovered`] or [`Event::Reset`] of the same
+    /// join. To send them again is for the application to decide.
+    Lost {
+        /// The life of the log in which they were acknowledged.
+        epoch: Epoch,
+        /// Their places in it, ascending; of very many, the newest.
+        offsets: Vec<Offset>,
     },
     /// A member told something that is not kept, like "is typing".
     Signal {
@@ -31,8 +40,8 @@ pub enum Event<T> {
         /// What.
         body: Body,
     },
-    /// No longer a member, by the server's decision. The last event.
-    Left,
+    /// No longer a member, by the server's decision, which may come with a reason. The last event.
+    Left(Option<LeftReason>),
     /// The server does not let this user be a member. The last event.
     Refused {
         /// Why, for programs: see [`code`](talkback_protocol::message::code).
@@ -95,9 +104,10 @@ impl<T: DeserializeOwned> Event<T> {
             RoomEvent::Recovered(room) => Self::Recovered(room),
             RoomEvent::Reset(room) => Self::Reset(room),
             RoomEvent::Message { message, .. } => Self::Message(Received::read(message, is_own)),
-            RoomEvent::Presence { joined, left } => Self::Presence { joined, left },
+            RoomEvent::Presence { users, change } => Self::Presence { users, change },
+            RoomEvent::Lost { epoch, offsets } => Self::Lost { epoch, offsets },
             RoomEvent::Signal { from, body } => Self::Signal { from, body },
-            RoomEvent::Left => Self::Left,
+            RoomEvent::Left(reason) => Self::Left(reason),
             RoomEvent::Refused { code, message } => Self::Refused { code, message },
         }
     }

@@ -1,13 +1,14 @@
-//! What one handle of a room has not taken yet. Bounded; what does not fit is read again from the room's log.
+//! What one handle of a room has not taken yet. Bounded; what does not fit is read again from the room's log, and of the events that
+//! tell the state of the room at most one waits.
 
 mod log;
 
 use std::collections::VecDeque;
 
 use talkback_protocol::{
-    Cursor, Epoch, Offset,
-    message::Message,
-    session::client::{JoinedRoom, RoomEvent},
+    Cursor, Offset,
+    message::Member,
+    session::client::{JoinedRoom, PresenceChange, RoomEvent},
 };
 
 use super::Members;
@@ -16,13 +17,17 @@ use super::Members;
 ///
 /// At the bound nothing is lost and nobody else is slowed down: the handle takes in no more messages, and once half of what it
 /// holds was read, it reads on from the room's log, a page at a time, until it has caught up. If the log has dropped messages
-/// by then, the handle yields [`Event::Reset`](crate::Event::Reset). Presence is told as one difference afterwards, and signals,
-/// which nobody keeps, are skipped meanwhile. One page may come on top of the bounds.
+/// by then, the handle yields [`Event::Reset`](crate::Event::Reset). Presence is told by one list afterwards, and signals,
+/// which nobody keeps, are skipped meanwhile.
+///
+/// However often the room is joined again before the reader reads, one event tells of it: [`Event::Recovered`](crate::Event::Recovered)
+/// renews an event of that kind that was not read yet, and [`Event::Reset`](crate::Event::Reset) takes its place together with what
+/// followed it. This one event, one page and one [`Event::Lost`](crate::Event::Lost) may come on top of the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxBounds {
     /// The most events, 4,096 by default.
     pub events: usize,
-    /// The most bytes of bodies, 4 MiB by default.
+    /// The most bytes of bodies and names, 4 MiB by default.
     pub bytes: usize,
 }
 
@@ -47,19 +52,29 @@ pub(crate) struct Want {
 pub(crate) struct Now {
     /// The last message that the subscription delivered.
     pub(crate) latest: Cursor,
-    /// As of the join; more than `members` if the server did not list all.
     pub(crate) users: u32,
-    pub(crate) members: Members,
+    /// `None` while the server does not tell who.
+    pub(crate) members: Option<Members>,
 }
 
 impl Now {
     fn joined(&self, after: Offset) -> JoinedRoom {
         JoinedRoom {
             epoch: self.latest.epoch.clone(),
-            head: self.latest.offset,
+            head: self.latest.offset.max(after),
             after,
             users: self.users,
-            members: self.members.list(),
+            members: self.members.as_ref().map(Members::list),
+        }
+    }
+
+    fn presence(&self) -> RoomEvent {
+        RoomEvent::Presence {
+            users: self.users,
+            change: match &self.members {
+                Some(members) => PresenceChange::List(members.list()),
+                None => PresenceChange::Untold,
+            },
         }
     }
 }
@@ -93,8 +108,11 @@ enum State {
     Opening(Start),
     /// Takes every event.
     Live,
-    /// Messages after `queued` did not fit. The members as the reader knows them.
-    Behind(Members),
+    /// Messages after `queued` did not fit.
+    Behind {
+        /// Whether the reader is to be told of presence when it has caught up.
+        presence: bool,
+    },
     /// The reader gets no more.
     Ended,
 }
@@ -180,80 +198,188 @@ impl Inbox {
 
     /// The subscription has an event for everybody. `now` is the room after it; there is none if it was never joined.
     pub(crate) fn push(&mut self, event: RoomEvent, now: Option<&Now>) {
-        let Some(now) = now.filter(|_| !matches!(event, RoomEvent::Left | RoomEvent::Refused { .. })) else {
-            self.state = State::Ended;
-            return self.put(event);
-        };
         match &event {
-            RoomEvent::Left | RoomEvent::Refused { .. } => {}
-            RoomEvent::Joined(room) | RoomEvent::Recovered(room) | RoomEvent::Reset(room) => {
-                let after = room.after;
-                self.rejoined(event, &now.latest.epoch, after);
+            RoomEvent::Left(_) | RoomEvent::Refused { .. } => {
+                self.state = State::Ended;
+                self.put(event);
+            }
+            RoomEvent::Joined(_) | RoomEvent::Recovered(_) | RoomEvent::Reset(_) => {
+                if let Some(now) = now {
+                    self.rejoined(event, now);
+                }
             }
             RoomEvent::Message { message, .. } => {
-                if !matches!(self.state, State::Live) {
+                // A handle that began with a cursor from elsewhere may be ahead of the subscription.
+                let is_known = self
+                    .queued
+                    .as_ref()
+                    .is_some_and(|queued| message.offset <= queued.offset);
+                if !matches!(self.state, State::Live) || is_known {
                     return;
                 }
-                if self.fits(message) {
+                if self.fits(&event) {
                     self.put(event);
                 } else {
-                    // The presence that the reader knows is that of this moment: a message changes nothing about it.
-                    self.state = State::Behind(now.members.clone());
+                    self.state = State::Behind { presence: false };
                 }
             }
-            RoomEvent::Presence { joined, left } => {
-                if matches!(self.state, State::Live) {
-                    if self.queue.len() < self.bounds.events {
-                        self.put(event);
-                    } else {
-                        let mut known = now.members.clone();
-                        known.go(joined);
-                        known.come(left);
-                        self.state = State::Behind(known);
-                    }
-                }
-            }
+            RoomEvent::Presence { .. } => match self.state {
+                State::Live if self.fits(&event) => self.put(event),
+                State::Live | State::Behind { .. } => self.state = State::Behind { presence: true },
+                State::First | State::Opening(_) | State::Ended => {}
+            },
             RoomEvent::Signal { .. } => {
-                if matches!(self.state, State::Live) && self.queue.len() < self.bounds.events {
+                if matches!(self.state, State::Live) && self.fits(&event) {
                     self.put(event);
                 }
             }
+            RoomEvent::Lost { .. } => self.lost(event),
         }
     }
 
     /// The subscription was joined, for the first time or again.
-    fn rejoined(&mut self, event: RoomEvent, epoch: &Epoch, after: Offset) {
-        let reset = matches!(event, RoomEvent::Reset(_));
-        match self.state {
-            State::First => self.state = State::Live,
-            // It still reads on to the end of the log; that the connection was lost meanwhile does not concern its reader.
-            State::Behind(_) if !reset => return,
-            State::Behind(_) | State::Live => self.state = State::Live,
-            State::Opening(_) | State::Ended => return,
-        }
+    fn rejoined(&mut self, event: RoomEvent, now: &Now) {
+        let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), now.latest.offset);
+        let ahead = self
+            .queued
+            .as_ref()
+            .map(|queued| queued.offset)
+            .filter(|&queued| queued > after);
+        let event = match (&mut self.state, event) {
+            (State::First, event) => event,
+            // It still reads on to the end of the log; that the connection was lost meanwhile does not concern its reader, unless its
+            // cursor is to go on in another epoch.
+            (State::Behind { presence }, _) if is_recovered => {
+                *presence = true;
+                if let Some(queued) = &mut self.queued
+                    && queued.epoch != now.latest.epoch
+                {
+                    queued.epoch = now.latest.epoch.clone();
+                    self.asked = None;
+                    let after = queued.offset;
+                    self.tell_state(RoomEvent::Recovered(now.joined(after)));
+                }
+                return;
+            }
+            (State::Live, RoomEvent::Recovered(room)) => match ahead {
+                Some(after) if after <= room.head => RoomEvent::Recovered(JoinedRoom { after, ..room }),
+                // The log does not have what the cursor from elsewhere claimed.
+                Some(_) => RoomEvent::Reset(room),
+                None => RoomEvent::Recovered(room),
+            },
+            (State::Behind { .. } | State::Live, event) => event,
+            (State::Opening(_) | State::Ended, _) => return,
+        };
+        self.state = State::Live;
         self.asked = None;
+        self.tell_state(event);
+    }
+
+    /// Tells of the room as it is now, with the event of this kind that waits already, if there is one.
+    fn tell_state(&mut self, event: RoomEvent) {
+        let is_recovered = matches!(event, RoomEvent::Recovered(_));
+        let Some(room) = joined_room(&event) else { return };
         self.queued = Some(Cursor {
-            epoch: epoch.clone(),
-            offset: after,
+            epoch: room.epoch.clone(),
+            offset: room.after,
         });
+        let Some(place) = self.queue.iter().position(|(event, _)| joined_room(event).is_some()) else {
+            return self.put(event);
+        };
+        let room = room.clone();
+        if is_recovered {
+            // Its lists are those of now, so the differences since are told with them.
+            self.keep(place + 1, |event| !matches!(event, RoomEvent::Presence { .. }));
+            if let RoomEvent::Joined(waiting) | RoomEvent::Recovered(waiting) | RoomEvent::Reset(waiting) =
+                &mut self.queue[place].0
+            {
+                let after = waiting.after;
+                *waiting = JoinedRoom { after, ..room };
+            }
+        } else {
+            let has_nothing = matches!(self.queue[place].0, RoomEvent::Joined(_));
+            self.keep(place, |event| matches!(event, RoomEvent::Lost { .. }));
+            self.put(begun(room, !has_nothing));
+        }
+    }
+
+    /// Own messages were lost. Of more than fit, the newest are told.
+    fn lost(&mut self, event: RoomEvent) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        while !self.fits(&event)
+            && let Some(place) = self
+                .queue
+                .iter()
+                .position(|(event, _)| matches!(event, RoomEvent::Lost { .. }))
+            && let Some((_, bytes)) = self.queue.remove(place)
+        {
+            self.bytes -= bytes;
+        }
         self.put(event);
     }
 
-    fn fits(&self, message: &Message) -> bool {
-        self.queue.len() < self.bounds.events && self.bytes + message.body.json().len() <= self.bounds.bytes
+    /// Keeps of the events from this place on only these.
+    fn keep(&mut self, place: usize, wanted: impl Fn(&RoomEvent) -> bool) {
+        for (event, bytes) in self.queue.split_off(place) {
+            if wanted(&event) {
+                self.queue.push_back((event, bytes));
+            } else {
+                self.bytes -= bytes;
+            }
+        }
+    }
+
+    fn fits(&self, event: &RoomEvent) -> bool {
+        self.queue.len() < self.bounds.events && self.bytes + weight(event) <= self.bounds.bytes
     }
 
     fn put(&mut self, event: RoomEvent) {
-        let bytes = match &event {
-            RoomEvent::Message { message, .. } => {
-                if let Some(queued) = &mut self.queued {
-                    queued.offset = message.offset;
-                }
-                message.body.json().len()
-            }
-            _ => 0,
-        };
+        if let (RoomEvent::Message { message, .. }, Some(queued)) = (&event, &mut self.queued) {
+            queued.offset = message.offset;
+        }
+        let bytes = weight(&event);
         self.bytes += bytes;
         self.queue.push_back((event, bytes));
     }
 }
+
+/// The room, of an event that tells how it is now.
+fn joined_room(event: &RoomEvent) -> Option<&JoinedRoom> {
+    match event {
+        RoomEvent::Joined(room) | RoomEvent::Recovered(room) | RoomEvent::Reset(room) => Some(room),
+        _ => None,
+    }
+}
+
+fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
+    if reset {
+        RoomEvent::Reset(room)
+    } else {
+        RoomEvent::Joined(room)
+    }
+}
+
+/// What an event counts of [`InboxBounds::bytes`].
+fn weight(event: &RoomEvent) -> usize {
+    let names = |members: &[Member]| members.iter().map(|member| member.user.len()).sum::<usize>();
+    match event {
+        RoomEvent::Message { message, .. } => message.body.json().len(),
+        RoomEvent::Signal { body, .. } => body.json().len(),
+        RoomEvent::Presence { change, .. } => match change {
+            PresenceChange::Changed { joined, left } => names(joined) + names(left),
+            PresenceChange::List(members) => names(members),
+            PresenceChange::Untold => 0,
+        },
+        RoomEvent::Lost { offsets, .. } => size_of_val(offsets.as_slice()),
+        RoomEvent::Joined(_)
+        | RoomEvent::Recovered(_)
+        | RoomEvent::Reset(_)
+        | RoomEvent::Left(_)
+        | RoomEvent::Refused { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,12 +29,6 @@ impl Members {
         }
     }
 
-    /// Those who are not among the others.
-    pub(crate) fn without(&self, others: &Self) -> Vec<Member> {
-        let missing = |member: &&Member| others.0.binary_search(member).is_err();
-        self.0.iter().filter(missing).cloned().collect()
-    }
-
     pub(crate) fn list(&self) -> Vec<Member> {
         self.0.clone()
     }

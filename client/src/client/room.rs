@@ -46,7 +46,8 @@ impl Default for JoinOptions {
 ///
 /// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], as soon as there is a connection. Then every message
 /// of the room comes once, in the order of the room's log, whatever happens to the connection; or [`Event::Reset`] says that the log
-/// has dropped some. The stream ends after [`Event::Left`] and [`Event::Refused`].
+/// has dropped some, and [`Event::Lost`] which acknowledged ones of this client it has lost. The stream ends after [`Event::Left`] and
+/// [`Event::Refused`].
 ///
 /// What is not read is bounded by [`JoinOptions::inbox`], see there; a reader that is slow, or stops for a while, loses nothing that
 /// the room's log still has.
@@ -213,10 +214,16 @@ impl<T> RoomSender<T> {
     }
 
     /// The users in the room, sorted, as of the last event that came from the server; a reader that is behind sees them earlier than
-    /// the events. Empty before the room is joined.
+    /// the events. `None` before the room is joined, and while the server does not tell who is there, because there are too many.
     #[must_use]
-    pub fn members(&self) -> Vec<Member> {
-        self.client.driver().members(&self.name).unwrap_or_default()
+    pub fn members(&self) -> Option<Vec<Member>> {
+        self.client.driver().members(&self.name)
+    }
+
+    /// How many users are in the room, as of the last event that came from the server. `None` before the room is joined.
+    #[must_use]
+    pub fn users(&self) -> Option<u32> {
+        self.client.driver().users(&self.name)
     }
 
     /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer;

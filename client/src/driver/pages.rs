@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     rc::{Rc, Weak},
     task::{Context, Poll},
 };
@@ -20,7 +21,11 @@ use crate::{
 
 /// The pages that are asked for.
 #[derive(Default)]
-pub(super) struct Pages(RefCell<LiteMap<Tag, Asker>>);
+pub(super) struct Pages {
+    asked: RefCell<LiteMap<Tag, Asker>>,
+    /// Handles whose page was one too many; they ask again in turn, as soon as another page came. Each at most once.
+    put_off: RefCell<VecDeque<(RoomName, Weak<Handle>)>>,
+}
 
 enum Asker {
     Application(Weak<PageSlot>),
@@ -57,7 +62,7 @@ impl PageSlot {
 
 impl Pages {
     pub(super) fn end(&self) {
-        for (_, asker) in self.0.take() {
+        for (_, asker) in self.asked.take() {
             if let Asker::Application(slot) = asker
                 && let Some(slot) = slot.upgrade()
             {
@@ -90,7 +95,7 @@ impl Driver {
 
     fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
         let tag = self.tag();
-        self.pages.0.borrow_mut().insert(tag, asker);
+        self.pages.asked.borrow_mut().insert(tag, asker);
         self.input(Input::History {
             room,
             before,
@@ -100,7 +105,11 @@ impl Driver {
     }
 
     pub(super) fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
-        let asker = self.pages.0.borrow_mut().remove(&tag);
+        let asker = self.pages.asked.borrow_mut().remove(&tag);
+        if result.as_ref().err() != Some(&PageError::TooMany) {
+            // Before the answer is taken in: whoever gets it and wants another page comes after those who wait.
+            self.ask_put_off();
+        }
         match asker {
             Some(Asker::Application(slot)) => {
                 if let Some(slot) = slot.upgrade() {
@@ -113,6 +122,26 @@ impl Driver {
                 }
             }
             None => {}
+        }
+    }
+
+    pub(super) fn put_off(&self, room: &RoomName, handle: &Rc<Handle>) {
+        let mut waiting = self.pages.put_off.borrow_mut();
+        waiting.retain(|(_, other)| other.strong_count() > 0);
+        let handle = Rc::downgrade(handle);
+        if !waiting.iter().any(|(_, other)| other.ptr_eq(&handle)) {
+            waiting.push_back((room.clone(), handle));
+        }
+    }
+
+    /// There is place for one page more.
+    fn ask_put_off(&self) {
+        loop {
+            let next = self.pages.put_off.borrow_mut().pop_front();
+            let Some((room, handle)) = next else { return };
+            if handle.upgrade().is_some_and(|handle| self.pump(&room, &handle)) {
+                return;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use litemap::LiteMap;
 use talkback_protocol::{
     Cursor, RoomName,
     message::Member,
-    session::client::{HistoryPage, Input, JoinedRoom, PageError, RoomEvent},
+    session::client::{HistoryPage, Input, JoinedRoom, PageError, PresenceChange, RoomEvent},
 };
 
 use super::Driver;
@@ -116,11 +116,17 @@ impl Driver {
         Poll::Pending
     }
 
-    /// The users in a room that is joined.
+    /// The users in a room that is joined, if the server tells them.
     pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
         let rooms = self.rooms.0.borrow();
         let now = rooms.get(room)?.now.as_ref()?;
-        Some(now.members.list())
+        now.members.as_ref().map(Members::list)
+    }
+
+    /// How many users are in a room that is joined.
+    pub(crate) fn users(&self, room: &RoomName) -> Option<u32> {
+        let rooms = self.rooms.0.borrow();
+        Some(rooms.get(room)?.now.as_ref()?.users)
     }
 
     pub(super) fn room_event(&self, room: &RoomName, event: RoomEvent) {
@@ -140,7 +146,7 @@ impl Driver {
         wanted: PageWanted,
         result: Result<HistoryPage, PageError>,
     ) {
-        let failed = result.is_err();
+        let failed = result.as_ref().err().cloned();
         {
             let rooms = self.rooms.0.borrow();
             let Some(now) = rooms.get(room).and_then(|subscription| subscription.now.as_ref()) else {
@@ -149,26 +155,31 @@ impl Driver {
             handle.inbox.borrow_mut().answer(wanted, result, now);
         }
         handle.readers.wake();
-        // What failed is asked for again when the room moves or is joined anew, not at once and for ever.
-        if !failed {
-            self.pump(room, handle);
+        match failed {
+            None => drop(self.pump(room, handle)),
+            Some(PageError::TooMany) => self.put_off(room, handle),
+            // Asked for again when the room moves or is joined anew, not at once and for ever.
+            Some(_) => {}
         }
     }
 
-    /// Lets a handle that is behind read on.
-    fn pump(&self, room: &RoomName, handle: &Rc<Handle>) {
+    /// Lets a handle that is behind read on; whether it asked for a page.
+    pub(super) fn pump(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
         let wanted = {
             let rooms = self.rooms.0.borrow();
             let Some(now) = rooms.get(room).and_then(|subscription| subscription.now.as_ref()) else {
-                return;
+                return false;
             };
             handle.inbox.borrow_mut().wants(now)
         };
         if let Some(wanted) = wanted {
             self.page_for(room.clone(), handle, wanted);
-        } else if handle.inbox.borrow().has_more() {
+            return true;
+        }
+        if handle.inbox.borrow().has_more() {
             handle.readers.wake();
         }
+        false
     }
 }
 
@@ -177,14 +188,14 @@ impl Rooms {
     fn fan_out(&self, room: &RoomName, event: RoomEvent) -> Option<Vec<Rc<Handle>>> {
         let mut rooms = self.0.borrow_mut();
         let subscription = rooms.get_mut(room)?;
-        let over = matches!(event, RoomEvent::Left | RoomEvent::Refused { .. });
+        let over = matches!(event, RoomEvent::Left(_) | RoomEvent::Refused { .. });
         match &mut subscription.now {
             Some(now) => now.follow(&event),
             now => match &event {
                 RoomEvent::Joined(joined) | RoomEvent::Recovered(joined) | RoomEvent::Reset(joined) => {
                     *now = Some(Now::of(joined));
                 }
-                RoomEvent::Refused { .. } => {}
+                RoomEvent::Refused { .. } | RoomEvent::Lost { .. } => {}
                 // What is left of an earlier membership, which was given up.
                 _ => return None,
             },
@@ -212,7 +223,7 @@ impl Now {
                 offset: joined.after,
             },
             users: joined.users,
-            members: Members::of(&joined.members),
+            members: joined.members.as_deref().map(Members::of),
         }
     }
 
@@ -224,9 +235,17 @@ impl Now {
             RoomEvent::Message { message, .. } => {
                 self.latest.offset = message.offset;
             }
-            RoomEvent::Presence { joined, left } => {
-                self.members.come(joined);
-                self.members.go(left);
+            RoomEvent::Presence { users, change } => {
+                self.users = *users;
+                match (change, &mut self.members) {
+                    (PresenceChange::Changed { joined, left }, Some(members)) => {
+                        members.come(joined);
+                        members.go(left);
+                    }
+                    (PresenceChange::Changed { .. }, None) => {}
+                    (PresenceChange::List(all), members) => *members = Some(Members::of(all)),
+                    (PresenceChange::Untold, members) => *members = None,
+                }
             }
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! each other's messages for resent ones; so whoever uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named like its
 //! record, by random digits, for as long as it lives, and a record is read only by the holder. A record whose lock is taken is a copy and is removed;
 //! should it be the owner's after all (in a frame of the same page), the owner writes it again when it saves and when the page is left.
+//! The lock stops use at the same time, not one after the other; that is noticed by the server, and the client moves to a record of its own.
 //!
 //! A reloaded page may begin before its predecessor is quite gone, so it waits for the lock for a moment.
 
@@ -33,6 +34,8 @@ pub(crate) struct Store {
     storage: Storage,
     prefix: String,
     owner: RefCell<Option<(String, Lock)>>,
+    /// The record that the client moves away from. It stays until what it holds is written anew, lest a page that ends before lose it.
+    former: RefCell<Option<(String, Lock)>>,
 }
 
 /// What an earlier page left behind.
@@ -67,6 +70,7 @@ impl Keep {
             storage,
             prefix,
             owner: RefCell::default(),
+            former: RefCell::default(),
         };
         for name in store.names() {
             if let Some(left) = store.adopt(&name, self.ttl).await {
@@ -88,6 +92,16 @@ impl Store {
         });
     }
 
+    /// Moves to a record for a new key, named by these random bits.
+    pub(crate) fn renew(&self, random: u64) {
+        let owner = self.owner.take();
+        self.own(random);
+        let mut former = self.former.borrow_mut();
+        if former.is_none() {
+            *former = owner;
+        }
+    }
+
     /// Writes a snapshot.
     ///
     /// # Errors
@@ -101,9 +115,22 @@ impl Store {
         };
         let written = serde_json::to_string(&record)
             .map_err(|error| error.to_string())
-            .and_then(|text| self.storage.set_item(name, &text).map_err(|error| format!("{error:?}")));
+            .and_then(|text| {
+                self.storage
+                    .set_item(name, &text)
+                    .or_else(|error| {
+                        // There may be no place for two.
+                        let former = self.former.take().ok_or(error)?;
+                        self.storage.remove_item(&former.0)?;
+                        self.storage.set_item(name, &text)
+                    })
+                    .map_err(|error| format!("{error:?}"))
+            });
         if written.is_err() {
             let _ = self.storage.remove_item(name);
+        }
+        if let Some((former, _)) = self.former.take() {
+            let _ = self.storage.remove_item(&former);
         }
         written
     }
@@ -134,9 +161,15 @@ impl Store {
         let count = self.storage.length().unwrap_or(0);
         (0..count)
             .filter_map(|index| self.storage.key(index).ok().flatten())
-            .filter(|name| name.starts_with(&self.prefix))
+            .filter(|name| is_record(&self.prefix, name))
             .collect()
     }
+}
+
+/// Whether a name is one of a record under this prefix, and not under a longer one: `talkback:ann:` begins those of `ann:x` too.
+fn is_record(prefix: &str, name: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 fn wall_clock() -> u64 {
@@ -224,4 +257,24 @@ impl Drop for Lock {
 fn locks() -> Option<Object> {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
     Reflect::get(&navigator, &"locks".into()).ok()?.dyn_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_its_own_records_and_not_those_of_a_name_that_it_begins() {
+        let ann = "talkback:chat.ann:";
+        assert!(is_record(ann, "talkback:chat.ann:00112233445566ff"));
+        for other in [
+            "talkback:chat.ann:x:00112233445566ff",
+            "talkback:chat.ann:00112233445566ff:00112233445566ff",
+            "talkback:chat.anna:00112233445566ff",
+            "talkback:chat.ann:00112233",
+            "talkback:chat.ann:+0112233445566ff",
+        ] {
+            assert!(!is_record(ann, other), "{other}");
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use talkback_protocol::{
-    Body, Cursor, Epoch, Offset, RoomName, Seq, UserName,
-    codec::MessageLine,
+    Body, Cursor, Epoch, Offset, PublishId, RoomName, Seq, UserName,
+    codec::{MemberList, MessageLine},
     message::{Author, Member, Message},
     session::server::{PageLines, Subscription},
 };
@@ -12,6 +12,8 @@ use talkback_protocol::{
 /// The messages of one room, and who is in it.
 pub(super) struct Log {
     epoch: Epoch,
+    /// Where it parted from its life before.
+    fork: Option<Cursor>,
     /// The offset before the first message that is kept.
     dropped: Offset,
     messages: Vec<Message>,
@@ -23,10 +25,15 @@ impl Log {
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
+            fork: None,
             dropped: Offset::ZERO,
             messages: Vec::new(),
             users: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
     }
 
     pub(super) fn messages(&self) -> &[Message] {
@@ -37,7 +44,7 @@ impl Log {
         &mut self,
         room: RoomName,
         from: Author,
-        seq: Option<Seq>,
+        sent_as: Option<(Seq, PublishId)>,
         body: Body,
         now: Duration,
     ) -> Message {
@@ -45,7 +52,8 @@ impl Log {
             room,
             offset: self.head().next(),
             from,
-            seq,
+            seq: sent_as.map(|(seq, _)| seq),
+            id: sent_as.map(|(_, id)| id),
             at: u64::try_from(now.as_millis()).unwrap_or_default(),
             body,
         };
@@ -61,12 +69,27 @@ impl Log {
         }
     }
 
+    /// Loses the newest messages and goes on in another life from what is left.
+    pub(super) fn lose_newest(&mut self, count: usize, epoch: Epoch) {
+        self.messages.truncate(self.messages.len().saturating_sub(count));
+        self.fork = Some(Cursor {
+            epoch: std::mem::replace(&mut self.epoch, epoch),
+            offset: self.head(),
+        });
+    }
+
     /// What a new member gets: what follows its cursor, or the newest messages if it has none or one that this log does not know.
     pub(super) fn following(&self, since: Option<Cursor>, history: u32) -> Subscription {
         let head = self.head();
-        let recovered = since
-            .as_ref()
-            .is_none_or(|since| since.epoch == self.epoch && since.offset >= self.dropped && since.offset <= head);
+        let recovered = since.as_ref().is_none_or(|since| {
+            let fork = self.fork.as_ref().filter(|fork| fork.epoch == since.epoch);
+            let last = if since.epoch == self.epoch {
+                Some(head)
+            } else {
+                fork.map(|fork| fork.offset)
+            };
+            since.offset >= self.dropped && last.is_some_and(|last| since.offset <= last)
+        });
         let after = match since.filter(|_| recovered) {
             Some(since) => since.offset,
             None => Offset::new(head.get().saturating_sub(u64::from(history)))
@@ -79,8 +102,9 @@ impl Log {
             head,
             after,
             recovered,
-            users: u32::try_from(self.users.len()).unwrap_or(u32::MAX),
-            members: self.users.keys().map(|user| Member { user: user.clone() }).collect(),
+            fork: self.fork.clone(),
+            users: self.user_count(),
+            members: Some(MemberList::encode(&self.members())),
             messages: following.map(MessageLine::encode).collect(),
         }
     }
@@ -93,6 +117,14 @@ impl Log {
             messages: self.messages[from..older].iter().map(MessageLine::encode).collect(),
             more: from > 0,
         }
+    }
+
+    pub(super) fn user_count(&self) -> u32 {
+        u32::try_from(self.users.len()).unwrap_or(u32::MAX)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.users.keys().map(|user| Member { user: user.clone() }).collect()
     }
 
     /// Counts a connection of a user; whether the user came with the first or left with the last.

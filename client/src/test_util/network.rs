@@ -156,7 +156,7 @@ impl Network {
             What::Text(text) => server.borrow_mut().received(id, text, self, now),
             What::Leave => {
                 self.links.borrow_mut().remove(&id);
-                server.borrow_mut().gone(id, self, now);
+                server.borrow_mut().ended(id, self, now);
             }
             What::Opened if open => events.opened(),
             What::Line(text) if open => events.received(text),

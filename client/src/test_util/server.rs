@@ -1,17 +1,17 @@
 //! The real server's session over a small log in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName, Seq, ServerFrame, UserName, close,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, PublishId, RoomName, Seq, ServerFrame, UserName, close,
     codec::{self, MessageLine},
     message::{Author, Member, Message, Presence, Signal, code},
     session::server::{
-        AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerConfig, ServerSession, Subscription,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerConfig, ServerSession, Subscription,
         SubscriptionId,
     },
 };
@@ -20,12 +20,17 @@ use super::{log::Log, network::Network};
 
 type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
 
+/// What one message became.
+type Settled = (Seq, PublishId, AppendOutcome);
+
 pub(super) struct Server {
     config: Arc<ServerConfig>,
     sessions: BTreeMap<u64, Connected>,
     rooms: BTreeMap<RoomName, Log>,
     /// What every client's messages became, for ever: a test is short.
-    settled: HashMap<(RoomName, ClientKey), Vec<(Seq, AppendOutcome)>>,
+    settled: HashMap<(RoomName, ClientKey), Vec<Settled>>,
+    /// What ended connections had left of their rate, and when they ended.
+    allowances: HashMap<ClientKey, (Allowance, Duration)>,
     lives: u64,
     accept: Option<AcceptToken>,
     forbidden: Vec<RoomName>,
@@ -34,6 +39,20 @@ pub(super) struct Server {
 struct Connected {
     session: ServerSession,
     rooms: BTreeMap<SubscriptionId, Membership>,
+    /// Nothing is read before this time.
+    paused_until: Duration,
+    /// What came meanwhile, and whether the connection ended after it.
+    unread: VecDeque<String>,
+    is_ended: bool,
+}
+
+impl Connected {
+    /// When it wants to go on by itself.
+    fn next_timeout(&self) -> Option<Duration> {
+        let has_unread = self.is_ended || !self.unread.is_empty();
+        let read = has_unread.then_some(self.paused_until);
+        self.session.next_timeout().into_iter().chain(read).min()
+    }
 }
 
 struct Membership {
@@ -49,6 +68,7 @@ impl Server {
             sessions: BTreeMap::new(),
             rooms: BTreeMap::new(),
             settled: HashMap::new(),
+            allowances: HashMap::new(),
             lives: 0,
             accept: None,
             forbidden: Vec::new(),
@@ -88,6 +108,21 @@ impl Server {
         }
     }
 
+    /// Loses the newest messages of a room, with what it knows of who sent them, and goes on from what is left.
+    pub(super) fn lose_newest(&mut self, room: &RoomName, count: usize) {
+        self.lives += 1;
+        let Some(log) = self.rooms.get_mut(room) else { return };
+        log.lose_newest(count, Epoch::from_random(self.lives));
+        let head = log.messages().last().map_or(Offset::ZERO, |message| message.offset);
+        for ((other, _), settled) in &mut self.settled {
+            if other == room {
+                settled.retain(
+                    |(_, _, outcome)| !matches!(outcome, AppendOutcome::Appended { offset, .. } if *offset > head),
+                );
+            }
+        }
+    }
+
     pub(super) fn log(&self, room: &RoomName) -> Vec<Message> {
         self.rooms
             .get(room)
@@ -102,17 +137,54 @@ impl Server {
 
     pub(super) fn open(&mut self, link: u64, now: Duration) {
         let session = ServerSession::new(self.config.clone(), now);
-        let rooms = BTreeMap::new();
-        self.sessions.insert(link, Connected { session, rooms });
+        let connected = Connected {
+            session,
+            rooms: BTreeMap::new(),
+            paused_until: Duration::ZERO,
+            unread: VecDeque::new(),
+            is_ended: false,
+        };
+        self.sessions.insert(link, connected);
     }
 
     pub(super) fn received(&mut self, link: u64, text: String, network: &Network, now: Duration) {
-        self.input(link, Input::Received { text }, network, now);
+        if let Some(connected) = self.sessions.get_mut(&link) {
+            connected.unread.push_back(text);
+            self.read(link, network, now);
+        }
+    }
+
+    /// The client closed; what it sent before is read all the same.
+    pub(super) fn ended(&mut self, link: u64, network: &Network, now: Duration) {
+        if let Some(connected) = self.sessions.get_mut(&link) {
+            connected.is_ended = true;
+            self.read(link, network, now);
+        }
+    }
+
+    /// Reads what came, unless the session pauses.
+    fn read(&mut self, link: u64, network: &Network, now: Duration) {
+        while let Some(connected) = self.sessions.get_mut(&link)
+            && connected.paused_until <= now
+        {
+            if let Some(text) = connected.unread.pop_front() {
+                self.input(link, Input::Counted { frames: 1 }, network, now);
+                self.input(link, Input::Received { text }, network, now);
+            } else {
+                if connected.is_ended {
+                    self.gone(link, network, now);
+                }
+                return;
+            }
+        }
     }
 
     /// A connection ended.
-    pub(super) fn gone(&mut self, link: u64, network: &Network, now: Duration) {
+    fn gone(&mut self, link: u64, network: &Network, now: Duration) {
         if let Some(mut gone) = self.sessions.remove(&link) {
+            if let Some((client, allowance)) = gone.session.allowance() {
+                self.allowances.insert(client, (allowance, now));
+            }
             for membership in std::mem::take(&mut gone.rooms).into_values() {
                 self.user_left(&membership.room, &gone.session, network, now);
             }
@@ -121,17 +193,18 @@ impl Server {
 
     pub(super) fn next_timeout(&self) -> Option<Duration> {
         let timeouts = self.sessions.values();
-        timeouts.filter_map(|connected| connected.session.next_timeout()).min()
+        timeouts.filter_map(Connected::next_timeout).min()
     }
 
     /// Lets one session act that is due by time.
     pub(super) fn tick(&mut self, network: &Network, now: Duration) -> bool {
-        let due = |connected: &Connected| connected.session.next_timeout().is_some_and(|time| time <= now);
+        let due = |connected: &Connected| connected.next_timeout().is_some_and(|time| time <= now);
         let link = self.sessions.iter().find(|(_, connected)| due(connected));
         let Some(link) = link.map(|(link, _)| *link) else {
             return false;
         };
         self.input(link, Input::Tick, network, now);
+        self.read(link, network, now);
         true
     }
 
@@ -157,26 +230,32 @@ impl Server {
     fn carry_out(&mut self, link: u64, output: Output, network: &Network, now: Duration) -> Option<Input> {
         match output {
             Output::Transmit(text) => network.to_client(link, text, now),
-            Output::Identify { token, name, .. } => {
-                return Some(Input::Identified(self.identify(token.as_deref(), name)));
+            Output::Pause { until } => self.sessions.get_mut(&link)?.paused_until = until,
+            Output::Identify { client, token, name } => {
+                return Some(Input::Identified(self.identify(client, token.as_deref(), name, now)));
             }
             Output::Append {
                 room,
                 client,
                 seq,
+                id,
                 first,
                 from,
                 content,
             } => {
-                let outcome = self.settle(&room, client, seq, first, |server| match content {
+                let outcome = self.settle(&room, client, (seq, id), first, |server, epoch| match content {
                     Ok(body) => {
-                        let message = server.append(room.clone(), from, Some(seq), body, network, now);
+                        let message = server.append(room.clone(), from, Some((seq, id)), body, network, now);
                         AppendOutcome::Appended {
+                            epoch,
                             offset: message.offset,
                             at: message.at,
                         }
                     }
-                    Err(refusal) => AppendOutcome::Refused(refusal),
+                    Err(refusal) => AppendOutcome::Refused {
+                        epoch: Some(epoch),
+                        refusal,
+                    },
                 });
                 return Some(Input::Appended { room, seq, outcome });
             }
@@ -203,9 +282,14 @@ impl Server {
                 let user = connected.session.author()?.user.clone();
                 self.user_came_or_left(&room, &user, false, Some(link), network, now);
             }
-            Output::ReadPage { room, before, limit } => {
+            Output::ReadPage {
+                id,
+                room,
+                before,
+                limit,
+            } => {
                 let result = Ok(self.room(&room).page(before, limit));
-                return Some(Input::PageRead { room, result });
+                return Some(Input::PageRead { id, room, result });
             }
             Output::Signal { room, from, body } => {
                 let line = codec::encode(&ServerFrame::Signal(Signal {
@@ -223,7 +307,13 @@ impl Server {
         None
     }
 
-    fn identify(&self, token: Option<&str>, name: Option<UserName>) -> Result<Identity, Denied> {
+    fn identify(
+        &mut self,
+        client: ClientKey,
+        token: Option<&str>,
+        name: Option<UserName>,
+        now: Duration,
+    ) -> Result<Identity, Denied> {
         if self.accept.as_ref().is_some_and(|accept| !accept(token)) {
             return Err(Denied {
                 code: close::UNAUTHORIZED,
@@ -234,7 +324,12 @@ impl Server {
             code: close::UNAUTHORIZED,
             reason: "there is no name".to_owned(),
         })?;
-        Ok(Identity { user, expires: None })
+        let allowance = self.allowances.remove(&client);
+        Ok(Identity {
+            user,
+            expires: None,
+            allowance: allowance.map(|(allowance, ended)| (allowance, now.saturating_sub(ended))),
+        })
     }
 
     /// The outcome of a client's message: that of before if it had one, else that of `decide`.
@@ -242,24 +337,27 @@ impl Server {
         &mut self,
         room: &RoomName,
         client: ClientKey,
-        seq: Seq,
+        (seq, id): (Seq, PublishId),
         first: bool,
-        decide: impl FnOnce(&mut Self) -> AppendOutcome,
+        decide: impl FnOnce(&mut Self, Epoch) -> AppendOutcome,
     ) -> AppendOutcome {
+        let epoch = self.room(room).epoch().clone();
         let key = (room.clone(), client);
         let settled = self.settled.get(&key).map_or(&[][..], Vec::as_slice);
-        if let Some((_, outcome)) = settled.iter().find(|(known, _)| *known == seq) {
-            return outcome.clone();
+        match settled.iter().find(|(known, ..)| *known == seq) {
+            Some((_, of, outcome)) if *of == id => return outcome.clone(),
+            Some(_) => return AppendOutcome::Conflict { epoch },
+            None => {}
         }
-        let last = settled.last().map_or(0, |(last, _)| last.get());
+        let last = settled.last().map_or(0, |(last, ..)| last.get());
         if seq.get() <= last {
-            return AppendOutcome::Refused(Refusal::for_good(code::FORGOTTEN, "settled before this log knew"));
+            return AppendOutcome::Forgotten { epoch };
         }
         if seq.get() > last + 1 && !first {
-            return AppendOutcome::Gap;
+            return AppendOutcome::Gap { epoch };
         }
-        let outcome = decide(self);
-        self.settled.entry(key).or_default().push((seq, outcome.clone()));
+        let outcome = decide(self, epoch);
+        self.settled.entry(key).or_default().push((seq, id, outcome.clone()));
         outcome
     }
 
@@ -267,12 +365,12 @@ impl Server {
         &mut self,
         room: RoomName,
         from: Author,
-        seq: Option<Seq>,
+        sent_as: Option<(Seq, PublishId)>,
         body: Body,
         network: &Network,
         now: Duration,
     ) -> Message {
-        let message = self.room(&room).append(room.clone(), from, seq, body, now);
+        let message = self.room(&room).append(room.clone(), from, sent_as, body, now);
         let line = MessageLine::encode(&message);
         self.tell(&room, Some(message.offset), line.line(), None, network, now);
         message
@@ -333,10 +431,13 @@ impl Server {
         } else {
             (Vec::new(), member)
         };
+        let users = self.room(room).user_count();
         let line = codec::encode(&ServerFrame::Presence(Presence {
             room: room.clone(),
-            joined,
-            left,
+            users,
+            joined: Some(joined),
+            left: Some(left),
+            members: None,
         }));
         self.tell(room, None, &line, link, network, now);
     }

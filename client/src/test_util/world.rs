@@ -288,6 +288,23 @@ impl World {
         Ok(())
     }
 
+    /// Lets the server lose the newest messages of a room: it starts again and goes on, in another life of the log, from what is left.
+    ///
+    /// # Errors
+    /// [`NameError`] if it is not a room's name.
+    pub fn lose_newest(&self, room: &str, count: usize) -> Result<(), NameError> {
+        let room = RoomName::parse(room)?;
+        self.inner.server.borrow_mut().lose_newest(&room, count);
+        self.restart_server(true);
+        Ok(())
+    }
+
+    /// Begins the world's random bits anew. Clients that begin with the same bits have the same key, as the copies of a tab have that
+    /// are used one after the other.
+    pub fn set_random(&self, seed: u64) {
+        self.inner.random.set(seed);
+    }
+
     /// What the log of a room holds.
     ///
     /// # Errors

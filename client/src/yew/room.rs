@@ -15,7 +15,7 @@ use yew::prelude::*;
 
 use super::{RoomReducer, RoomState, use_client};
 use crate::{
-    JoinOptions, NameError, Room, RoomSender,
+    JoinOptions, Room, RoomNameError, RoomSender,
     waiters::{Waiter, Waiters},
 };
 
@@ -25,7 +25,7 @@ const BATCH: usize = 2_000;
 /// A room in a component: its state, which this derefs to, and the way to send.
 pub struct UseRoomHandle<T, R = RoomState<T>> {
     state: Rc<R>,
-    sender: Result<RoomSender<T>, NameError>,
+    sender: Result<RoomSender<T>, RoomNameError>,
 }
 
 impl<T, R> UseRoomHandle<T, R> {
@@ -38,7 +38,7 @@ impl<T, R> UseRoomHandle<T, R> {
 
     /// What is wrong with the name.
     #[must_use]
-    pub fn name_error(&self) -> Option<&NameError> {
+    pub fn name_error(&self) -> Option<&RoomNameError> {
         self.sender.as_ref().err()
     }
 }

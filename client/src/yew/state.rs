@@ -4,7 +4,7 @@ use std::{
     rc::Rc,
 };
 
-use crate::{Event, JoinedRoom, Member, Offset, Received};
+use crate::{Event, JoinedRoom, Member, Offset, PresenceChange, Received};
 
 /// What a component makes of a room's events, see [`use_room_with`](super::use_room_with). A pure function of the events, so that
 /// it can be tested without a browser.
@@ -18,13 +18,17 @@ pub trait RoomReducer<T>: Clone + Default + 'static {
 pub struct RoomState<T> {
     /// The messages that the page shows, oldest first, without a gap: at most [`RoomState::MESSAGES`].
     pub messages: VecDeque<Rc<Received<T>>>,
-    /// The users in the room.
-    pub members: BTreeSet<Member>,
+    /// How many users are in the room.
+    pub users: u32,
+    /// The users in the room; `None` while the server does not tell who, because there are too many.
+    pub members: Option<BTreeSet<Member>>,
     /// The room when it was joined last; `None` before.
     pub joined: Option<JoinedRoom>,
     /// How many times messages were lost because the log had them no longer; what was shown before is gone from `messages`.
     pub resets: u32,
-    /// Why the server does not let this user be a member.
+    /// How many acknowledged messages of this client the server has lost, see [`Event::Lost`].
+    pub lost: u64,
+    /// Why the server does not let this user be a member, or ended the membership.
     pub refused: Option<String>,
 }
 
@@ -39,7 +43,8 @@ impl<T> RoomState<T> {
     }
 
     fn members(&mut self, room: &JoinedRoom) {
-        self.members = room.members.iter().cloned().collect();
+        self.users = room.users;
+        self.members = room.members.as_ref().map(|members| members.iter().cloned().collect());
         self.joined = Some(room.clone());
         self.refused = None;
     }
@@ -64,14 +69,26 @@ impl<T: 'static> RoomReducer<T> for RoomState<T> {
                 }
                 self.messages.push_back(Rc::new(message));
             }
-            Event::Presence { joined, left } => {
-                self.members.extend(joined);
-                for member in left {
-                    self.members.remove(&member);
+            Event::Presence { users, change } => {
+                self.users = users;
+                match (change, &mut self.members) {
+                    (PresenceChange::Changed { joined, left }, Some(members)) => {
+                        members.extend(joined);
+                        for member in left {
+                            members.remove(&member);
+                        }
+                    }
+                    (PresenceChange::Changed { .. }, None) => {}
+                    (PresenceChange::List(all), members) => *members = Some(all.into_iter().collect()),
+                    (PresenceChange::Untold, members) => *members = None,
                 }
             }
+            Event::Lost { offsets, .. } => self.lost += offsets.len() as u64,
             Event::Signal { .. } => {}
-            Event::Left => self.joined = None,
+            Event::Left(reason) => {
+                self.joined = None;
+                self.refused = reason.map(|reason| reason.message);
+            }
             Event::Refused { message, .. } => {
                 self.joined = None;
                 self.refused = Some(message);
@@ -85,9 +102,11 @@ impl<T> Clone for RoomState<T> {
     fn clone(&self) -> Self {
         Self {
             messages: self.messages.clone(),
+            users: self.users,
             members: self.members.clone(),
             joined: self.joined.clone(),
             resets: self.resets,
+            lost: self.lost,
             refused: self.refused.clone(),
         }
     }
@@ -97,9 +116,11 @@ impl<T> Default for RoomState<T> {
     fn default() -> Self {
         Self {
             messages: VecDeque::new(),
-            members: BTreeSet::new(),
+            users: 0,
+            members: None,
             joined: None,
             resets: 0,
+            lost: 0,
             refused: None,
         }
     }
@@ -109,9 +130,11 @@ impl<T: fmt::Debug> fmt::Debug for RoomState<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomState")
             .field("messages", &self.messages)
+            .field("users", &self.users)
             .field("members", &self.members)
             .field("joined", &self.joined)
             .field("resets", &self.resets)
+            .field("lost", &self.lost)
             .field("refused", &self.refused)
             .finish()
     }
@@ -120,7 +143,7 @@ impl<T: fmt::Debug> fmt::Debug for RoomState<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Author, Epoch, Incoming, SenderId, UserName};
+    use crate::{Author, Epoch, Incoming, LeftReason, SenderId, UserName};
 
     fn room(after: u64) -> JoinedRoom {
         JoinedRoom {
@@ -128,7 +151,7 @@ mod tests {
             head: Offset::new(after).unwrap(),
             after: Offset::new(after).unwrap(),
             users: 1,
-            members: vec![member("ann")],
+            members: Some(vec![member("ann")]),
         }
     }
 
@@ -182,11 +205,39 @@ mod tests {
     fn members_come_and_go() {
         let mut state = RoomState::<u64>::default();
         state.take(Event::Joined(room(0)));
-        state.take(Event::Presence {
-            joined: vec![member("bob")],
+        let names = |state: &RoomState<u64>| {
+            let members = state.members.as_ref()?;
+            Some(members.iter().map(|member| member.user.to_string()).collect::<Vec<_>>())
+        };
+        let mut presence = |users, change| {
+            state.take(Event::Presence { users, change });
+            (state.users, names(&state))
+        };
+        let bob = || vec![member("bob")];
+        let came = PresenceChange::Changed {
+            joined: bob(),
             left: vec![member("ann")],
-        });
-        assert_eq!(state.members.iter().collect::<Vec<_>>(), [&member("bob")]);
+        };
+        assert_eq!(presence(1, came.clone()), (1, Some(vec!["bob".to_owned()])));
+        assert_eq!(presence(3_000, PresenceChange::Untold), (3_000, None));
+        assert_eq!(
+            presence(3_001, came),
+            (3_001, None),
+            "a difference to an unknown list is none"
+        );
+        assert_eq!(
+            presence(1, PresenceChange::List(bob())),
+            (1, Some(vec!["bob".to_owned()]))
+        );
+        state.take(Event::Left(Some(LeftReason {
+            code: "no_such_room".into(),
+            message: "the room is over".into(),
+        })));
+        assert_eq!(
+            (&state.joined, state.refused.as_deref()),
+            (&None, Some("the room is over"))
+        );
+        state.take(Event::Joined(room(0)));
         state.take(Event::Refused {
             code: "forbidden".into(),
             message: "you may not".into(),

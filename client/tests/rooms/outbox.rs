@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use talkback_client::{Client, DeliveryState, OutboxStorage};
+use talkback_client::{Client, DeliveryState, FailReason, OutboxStorage};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::{
@@ -84,7 +84,7 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
     let witness = client(port(1), "bob").build().unwrap();
     let mut seen = join(&witness, &room);
     next(&mut seen).await;
-    until("the witness is there", || inside.members().len() == 2).await;
+    until("the witness is there", || inside.users() == Some(2)).await;
     // The first byte that the server answers ends the line.
     network.set("refuse=1&cut_after_down=1").await;
     let delivery = inside.send(&7).await.unwrap();
@@ -137,10 +137,67 @@ async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
     crate::dispatch(&web_sys::window().unwrap(), "pageshow");
 }
 
+/// Browsers restore a tab with what they stored before a crash, and a duplicate may be used after its original: then a key has two lives.
+#[wasm_bindgen_test]
+async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_loses_nothing_in_silence() {
+    let (network, room) = (Network::shared().await, room_name());
+    let before = with_outbox(&network, &room).await;
+    let sender = before.room_sender::<u64>(&room).unwrap();
+    within("an acknowledgement", sender.send(&1).await.unwrap())
+        .await
+        .unwrap();
+    let window = web_sys::window().unwrap();
+    crate::dispatch(&window, "pagehide");
+    let older = records(&room).remove(0);
+    let text = storage().get_item(&older).unwrap().unwrap();
+    crate::dispatch(&window, "pageshow");
+    within("an acknowledgement", sender.send(&2).await.unwrap())
+        .await
+        .unwrap();
+    let key = before.sender();
+    drop((before, sender));
+    storage().set_item(&older, &text).unwrap();
+
+    let after = with_outbox(&network, &room).await;
+    open(&after).await;
+    assert_eq!(after.sender(), key, "it begins with the key of the record");
+    let sender = after.room_sender::<u64>(&room).unwrap();
+    let in_doubt = within("the fate of what used the number again", sender.send(&3).await.unwrap()).await;
+    assert!(matches!(in_doubt, Ok(_) | Err(FailReason::Unconfirmed)), "{in_doubt:?}");
+    within("an acknowledgement", sender.send(&4).await.unwrap())
+        .await
+        .unwrap();
+    assert_ne!(after.sender(), key, "it goes on with a key that nobody has");
+    let mut inside = join(&after, &room);
+    let expected: &[u64] = if in_doubt.is_ok() { &[1, 2, 3, 4] } else { &[1, 2, 4] };
+    assert_eq!(messages(&mut inside, expected.len()).await, expected);
+    crate::dispatch(&window, "pagehide");
+    let records = records(&room);
+    crate::dispatch(&window, "pageshow");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_ne!(records[0], older);
+}
+
+#[wasm_bindgen_test]
+async fn a_record_of_a_longer_name_is_left_alone() {
+    let (network, room) = (Network::shared().await, room_name());
+    let longer = format!("{room}:x");
+    network.set("refuse=1").await;
+    let other = with_outbox(&network, &longer).await;
+    other.room_sender::<u64>(&room).unwrap().send(&1).await.unwrap();
+    reload(&longer, other);
+    let ours = with_outbox(&network, &room).await;
+    assert!(ours.restored().await.is_empty());
+    let other = with_outbox(&network, &longer).await;
+    assert_eq!(other.restored().await.len(), 1);
+}
+
 #[wasm_bindgen_test]
 async fn a_record_that_is_too_old_or_unreadable_is_dropped() {
     let (network, room) = (Network::shared().await, room_name());
-    storage().set_item(&format!("talkback:{room}:broken"), "{").unwrap();
+    storage()
+        .set_item(&format!("talkback:{room}:0123456789abcdef"), "{")
+        .unwrap();
     let before = with_outbox(&network, &room).await;
     assert!(records(&room).is_empty());
     within(

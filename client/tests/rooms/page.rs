@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use js_sys::{Function, Object, Reflect};
-use talkback_client::{Client, Event, Status, SuspendReason};
+use talkback_client::{Client, Event, JoinOptions, Status, SuspendReason};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -136,4 +136,15 @@ async fn a_token_is_asked_for_before_each_connection_that_needs_one() {
         .unwrap();
     open(&client).await;
     assert_eq!(asked.get(), 1);
+}
+
+/// What looks the same is the same room, however the keyboard or the address wrote it.
+#[wasm_bindgen_test]
+async fn a_room_is_named_in_its_composed_form() {
+    let written = talkback_client::room_name("cafe\u{301}").unwrap();
+    assert_eq!(&*written, "caf\u{e9}");
+    let client = Network::shared().await.client("ann").build().unwrap();
+    let mut room = client.join::<u64>("cafe\u{301}", &JoinOptions::default()).unwrap();
+    assert_eq!(&**room.name(), "caf\u{e9}");
+    joined(&mut room).await;
 }

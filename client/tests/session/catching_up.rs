@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use talkback_client::{Event, InboxBounds, JoinOptions, Room, test_util::World};
+use talkback_client::{Cursor, Event, InboxBounds, JoinOptions, Offset, PresenceChange, Room, test_util::World};
 use talkback_protocol::session::server::ServerConfig;
 
 use crate::{join, joined, next, numbers, world_with};
@@ -131,7 +131,7 @@ fn a_log_that_began_anew_is_told_as_a_reset_to_a_slow_reader_too() {
 }
 
 #[test]
-fn presence_that_did_not_fit_comes_as_one_difference() {
+fn presence_that_did_not_fit_comes_as_one_list() {
     let world = World::new();
     let others: Vec<_> = (0..20).map(|n| world.client(&format!("user{n}"))).collect();
     world.run(async {
@@ -141,10 +141,14 @@ fn presence_that_did_not_fit_comes_as_one_difference() {
         rooms.truncate(5);
         world.settle();
         assert_eq!(numbers(&mut room, 100).await.len(), 100);
-        let Event::Presence { joined, left } = next(&mut room).await else {
+        let Event::Presence {
+            users,
+            change: PresenceChange::List(members),
+        } = next(&mut room).await
+        else {
             panic!()
         };
-        assert_eq!((joined.len(), left.len()), (5, 0));
+        assert_eq!((users, members.len()), (6, 6));
     });
 }
 
@@ -159,5 +163,79 @@ fn the_cursor_is_what_was_taken_and_not_what_was_received() {
         world.settle();
         numbers(&mut room, 4).await;
         assert_eq!(room.cursor().unwrap().offset.get(), 4);
+    });
+}
+
+/// The reader stopped and the line flaps: what is held stays within its bound.
+#[test]
+fn a_line_that_flaps_is_told_to_a_stopped_reader_once() {
+    let world = World::new();
+    let client = world.client("ann");
+    let mut room = client.join::<u64>("lobby", &narrow(16, usize::MAX)).unwrap();
+    let mut fast = join(&client);
+    world.run(joined(&mut room));
+    world.run(joined(&mut fast));
+    publish(&world, 0..3);
+    world.settle();
+    for _ in 0..200 {
+        world.cut();
+        world.run(async { while !matches!(next(&mut fast).await, Event::Recovered(_)) {} });
+    }
+    publish(&world, 3..5);
+    world.settle();
+    let mut told = Vec::new();
+    world.run(async {
+        while told.len() < 6 {
+            told.push(match next(&mut room).await {
+                Event::Message(message) => message.offset.get().to_string(),
+                Event::Recovered(_) => "recovered".to_owned(),
+                other => panic!("{other:?}"),
+            });
+        }
+    });
+    assert_eq!(told, ["1", "2", "3", "recovered", "4", "5"]);
+}
+
+/// Each further handle reads a page of its own; the session asks for one at a time here.
+#[test]
+fn handles_whose_page_was_one_too_many_get_it_as_soon_as_another_came() {
+    let world = world_with(0..30);
+    let client = world.builder().config(|config| config.pages = 1).build().unwrap();
+    world.run(async {
+        let mut first = join(&client);
+        joined(&mut first).await;
+        // Nothing happens in the room from here on.
+        let mut further: Vec<_> = (0..20).map(|_| join(&client)).collect();
+        for room in &mut further {
+            joined(room).await;
+            assert_eq!(numbers(room, 30).await, (0..30).collect::<Vec<_>>());
+        }
+    });
+}
+
+/// A page has the newest state over HTTP before its subscription has it.
+#[test]
+fn a_further_handle_with_a_cursor_ahead_gets_nothing_twice() {
+    let world = world_with(0..45);
+    let client = world.client("ann");
+    world.run(async {
+        let mut first = join(&client);
+        joined(&mut first).await;
+        numbers(&mut first, 45).await;
+        world.set_latency(Duration::from_secs(1));
+        publish(&world, 45..50);
+        let since = Some(Cursor {
+            offset: Offset::new(50).unwrap(),
+            ..first.cursor().unwrap()
+        });
+        let options = JoinOptions {
+            since,
+            ..JoinOptions::default()
+        };
+        let mut ahead = client.join::<u64>("lobby", &options).unwrap();
+        assert!(matches!(next(&mut ahead).await, Event::Recovered(room) if room.after.get() == 50));
+        publish(&world, 50..52);
+        assert_eq!(numbers(&mut ahead, 2).await, [50, 51]);
+        assert_eq!(numbers(&mut first, 7).await, (45..52).collect::<Vec<_>>());
     });
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, future::join_all};
-use talkback_client::{DeliveryState, FailReason, OutboxConfig, test_util::World};
+use futures_util::{FutureExt, StreamExt, future::join_all};
+use talkback_client::{DeliveryState, Event, FailReason, OutboxConfig, test_util::World};
 
 use crate::{join, joined, numbers, open};
 
@@ -134,5 +134,170 @@ fn what_cannot_be_sent_in_time_fails_with_its_reason() {
             matches!(refused, Err(FailReason::TooLarge { .. } | FailReason::Refused { .. })),
             "{refused:?}"
         );
+    });
+}
+
+/// Counts how often it is polled.
+struct Counted<F> {
+    inner: std::pin::Pin<Box<F>>,
+    polls: std::rc::Rc<std::cell::Cell<usize>>,
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
+        self.polls.set(self.polls.get() + 1);
+        assert!(self.polls.get() < 10_000, "it is polled without end");
+        self.inner.as_mut().poll(context)
+    }
+}
+
+/// The outbox is less than three quarters full, and the next body does not fit all the same.
+#[test]
+fn those_who_wait_for_room_take_turns_and_do_not_spin() {
+    let world = World::new();
+    world.refuse(true);
+    let bounds = OutboxConfig {
+        bytes: 10_000,
+        ..OutboxConfig::default()
+    };
+    let client = world.builder().outbox(bounds).build().unwrap();
+    let sender = client.room_sender::<String>("lobby").unwrap();
+    let text = |bytes: usize| "x".repeat(bytes);
+    let held = sender.try_send(&text(5_000)).unwrap();
+    let polls = std::rc::Rc::<std::cell::Cell<usize>>::default();
+    let sizes = [9_000, 10, 8_000, 4_000, 10, 9_990, 6_000];
+    let texts: Vec<_> = sizes.iter().map(|&bytes| text(bytes)).collect();
+    let mut waiting = Box::pin(Counted {
+        inner: Box::pin(join_all(texts.iter().map(|text| sender.send(text)))),
+        polls: polls.clone(),
+    });
+    assert!((&mut waiting).now_or_never().is_none());
+    world.settle();
+    assert!((&mut waiting).now_or_never().is_none());
+    assert!(polls.get() <= 2, "{} polls", polls.get());
+    world.refuse(false);
+    let deliveries = world.run(waiting);
+    assert!(polls.get() <= 2 + 4 * sizes.len(), "{} polls", polls.get());
+    world.run(async {
+        assert_eq!(held.await.unwrap().offset.get(), 1);
+        for (index, delivery) in deliveries.into_iter().enumerate() {
+            let acked = delivery.unwrap().await.unwrap();
+            assert_eq!(acked.offset.get(), index as u64 + 2, "in the order of the calls");
+        }
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
+    let world = World::new();
+    world.refuse(true);
+    let bounds = OutboxConfig {
+        bytes: 10_000,
+        ..OutboxConfig::default()
+    };
+    let client = world.builder().outbox(bounds).build().unwrap();
+    let sender = client.room_sender::<String>("lobby").unwrap();
+    let (large, small) = ("x".repeat(9_000), "x".to_owned());
+    sender.try_send(&large).unwrap();
+    let mut first = Box::pin(sender.send(&large));
+    let mut second = Box::pin(sender.send(&small));
+    assert!((&mut first).now_or_never().is_none());
+    assert!(
+        (&mut second).now_or_never().is_none(),
+        "it would fit, but has not its turn"
+    );
+    drop(first);
+    assert!(second.now_or_never().is_some());
+}
+
+#[test]
+fn an_outbox_set_to_hold_a_backlog_of_8000_messages_holds_and_drains_it() {
+    let world = World::new();
+    world.refuse(true);
+    let bounds = OutboxConfig {
+        messages: 8_000,
+        bytes: 1 << 20,
+        ..OutboxConfig::default()
+    };
+    let client = world.builder().outbox(bounds).build().unwrap();
+    let senders = ["a", "b", "c"].map(|room| client.room_sender::<u64>(room).unwrap());
+    let deliveries =
+        (0..8_000).map(|number: u64| senders[usize::try_from(number % 3).unwrap()].try_send(&number).unwrap());
+    let deliveries: Vec<_> = deliveries.collect();
+    assert_eq!(
+        senders[0].try_send(&8_000).unwrap().now_or_never(),
+        Some(Err(FailReason::OutboxFull))
+    );
+    world.set_latency(Duration::from_millis(25));
+    world.refuse(false);
+    world.run(async {
+        for acked in join_all(deliveries).await {
+            acked.unwrap();
+        }
+    });
+    let kept: usize = ["a", "b", "c"].iter().map(|room| world.log(room).unwrap().len()).sum();
+    assert_eq!(kept, 8_000);
+}
+
+/// As two copies of a tab do that are used one after the other.
+#[test]
+fn a_client_whose_key_another_one_uses_goes_on_with_a_new_one_and_loses_nothing() {
+    let world = World::new();
+    let clients = [1, 2].map(|_| {
+        world.set_random(99);
+        world.client("ann")
+    });
+    world.run(async {
+        open(&clients[0]).await;
+        open(&clients[1]).await;
+        assert_eq!(clients[0].sender(), clients[1].sender());
+        let senders = clients
+            .each_ref()
+            .map(|client| client.room_sender::<u64>("lobby").unwrap());
+        for number in 0..3 {
+            senders[0].send(&number).await.unwrap().await.unwrap();
+        }
+        let mut missing = 0;
+        for number in 3..6 {
+            match senders[1].send(&number).await.unwrap().await {
+                Ok(_) => {}
+                Err(FailReason::Unconfirmed) => missing += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(missing <= 1, "only what was sent with the shared key may be in doubt");
+        assert_ne!(clients[0].sender(), clients[1].sender());
+        let log = world.log("lobby").unwrap();
+        assert_eq!(log.len(), 6 - missing);
+        senders[0].send(&6).await.unwrap().await.unwrap();
+    });
+}
+
+#[test]
+fn messages_that_the_server_lost_after_their_ack_are_told_by_their_places() {
+    let world = World::new();
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = join(&client);
+        joined(&mut room).await;
+        let mut acked = Vec::new();
+        for number in 0..5 {
+            acked.push(room.send(&number).await.unwrap().await.unwrap());
+        }
+        assert_eq!(numbers(&mut room, 5).await, (0..5).collect::<Vec<_>>());
+        world.lose_newest("lobby", 2).unwrap();
+        let Event::Lost { epoch, offsets } = crate::next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!(epoch, acked[0].epoch);
+        assert_eq!(offsets, [acked[3].offset, acked[4].offset]);
+        let Event::Reset(joined) = crate::next(&mut room).await else {
+            panic!()
+        };
+        assert_ne!(joined.epoch, epoch);
+        let again = room.send(&3).await.unwrap().await.unwrap();
+        assert_eq!((again.epoch, again.offset), (joined.epoch, acked[3].offset));
     });
 }

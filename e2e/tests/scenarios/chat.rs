@@ -179,14 +179,16 @@ fn a_room_is_joined_at_once_under_the_name_of_the_tab_and_without_one_the_page_a
 }
 
 #[test]
-fn a_name_with_brackets_is_refused_with_the_rule_and_kept() {
+fn a_name_that_the_server_does_not_take_is_told_with_its_reason_and_kept() {
     in_every_browser(async |stage| {
         let page = &stage.page;
         page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
         page.fill("chat_name", "[Ann]").await?;
         page.click("chat_join").await?;
-        page.wait_text("error", "Not a usable name").await?;
+        page.wait_text("error", "does not take this name").await?;
         assert_eq!(page.value("chat_name").await?, "[Ann]");
+        let is_marked = page.script("chat_name", "return arguments[0].ariaInvalid;").await?;
+        assert_eq!(is_marked, "true");
         assert_eq!(page.state("chat_state").await?, "CLOSED");
         page.fill("chat_name", "Ann").await?;
         page.click("chat_join").await?;

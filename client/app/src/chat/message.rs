@@ -74,11 +74,16 @@ pub(super) fn outgoing(sent: &Outgoing, from: &str, act: &Callback<Action>, lang
             html! { <span class="delivery">{ text(Text::DeliveryWritten) }</span> },
         ),
         Progress::Acked { .. } => ("acked", mark("✓", Text::DeliveryAcked, language)),
-        Progress::Failed(_) => ("failed", Html::default()),
+        Progress::Failed(_) | Progress::Lost => ("failed", Html::default()),
     };
     let offset = match sent.progress {
         Progress::Acked { offset } => Some(offset.to_string()),
         _ => None,
+    };
+    let fault = match &sent.progress {
+        Progress::Failed(reason) => Some(Message::Failed(reason.clone())),
+        Progress::Lost => Some(Message::OwnLost(1)),
+        Progress::Queued | Progress::Written | Progress::Acked { .. } => None,
     };
     let key = sent.key;
     html! {
@@ -90,8 +95,8 @@ pub(super) fn outgoing(sent: &Outgoing, from: &str, act: &Callback<Action>, lang
                 { marked }
             </div>
             <div class="text">{ sent.text.clone() }</div>
-            if let Progress::Failed(reason) = &sent.progress {
-                <p class="fault" role="alert">{ Message::Failed(reason.clone()).in_language(language) }</p>
+            if let Some(fault) = fault {
+                <p class="fault" role="alert">{ fault.in_language(language) }</p>
                 <div class="row-buttons">
                     <button type="button" class="retry" data-look="small" onclick={act.reform(move |_| Action::Retry(key))}>
                         { text(Text::Retry) }
@@ -115,7 +120,11 @@ fn mark(sign: &'static str, words: Text, language: Language) -> Html {
     }
 }
 
-/// Losses stand out among the notices.
+/// Losses stand out among the notices, those of what was acknowledged like a message that failed.
 fn kind(message: &Message) -> Option<&'static str> {
-    matches!(message, Message::HistoryLost | Message::AwayTooLong).then_some("loss")
+    match message {
+        Message::HistoryLost | Message::AwayTooLong => Some("loss"),
+        Message::OwnLost(_) => Some("failure"),
+        _ => None,
+    }
 }

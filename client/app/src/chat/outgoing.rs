@@ -16,6 +16,15 @@ pub(crate) enum Progress {
     Acked { offset: u64 },
     /// It will not be sent any more, unless the user tries again.
     Failed(FailReason),
+    /// It was in the room's log, and the server has lost it.
+    Lost,
+}
+
+impl Progress {
+    /// Whether it is over, and the user decides what becomes of it.
+    fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Lost)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +93,17 @@ impl Outbox {
         }
     }
 
+    /// Messages at these places of the log were acknowledged, and are lost.
+    pub(super) fn lost(&mut self, offsets: &[u64]) {
+        for message in &mut self.messages {
+            if let Progress::Acked { offset } = message.progress
+                && offsets.contains(&offset)
+            {
+                message.progress = Progress::Lost;
+            }
+        }
+    }
+
     /// Takes those that are in the log.
     pub(super) fn take_acked(&mut self) -> Vec<Outgoing> {
         let is_acked = |message: &mut Outgoing| matches!(message.progress, Progress::Acked { .. });
@@ -113,7 +133,7 @@ impl Outbox {
             let text = message.text.clone();
             self.hide(&text);
         }
-        let is_failed = |message: &Outgoing| matches!(message.progress, Progress::Failed(_));
+        let is_failed = |message: &Outgoing| message.progress.is_failed();
         if self.messages.iter().filter(|message| is_failed(message)).count() > KEPT_FAILED
             && let Some(oldest) = self.messages.iter().position(is_failed)
         {
@@ -123,7 +143,7 @@ impl Outbox {
 
     /// Takes a failed message away, to be sent anew or forgotten.
     pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
-        let failed = matches!(self.find(key)?.progress, Progress::Failed(_));
+        let failed = self.find(key)?.progress.is_failed();
         failed.then(|| self.take(key)).flatten()
     }
 
@@ -179,6 +199,19 @@ mod tests {
         outbox.failed(key, FailReason::Expired);
         assert_eq!(outbox.take_failed(key).unwrap().text, "a");
         assert!(shown(&outbox).is_empty());
+    }
+
+    #[test]
+    fn a_message_that_the_server_lost_is_shown_as_failed_and_can_be_sent_again() {
+        let mut outbox = Outbox::default();
+        let [lost, kept] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
+        outbox.acked(lost, 8, 0.0);
+        outbox.acked(kept, 7, 0.0);
+        outbox.lost(&[8, 9]);
+        assert_eq!(outbox.take_failed(kept), None);
+        outbox.came_back(8, "another message of the log that goes on");
+        assert_eq!(shown(&outbox), [lost, kept]);
+        assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub(super) fn roster_card(state: &State, language: Language) -> Html {
                     <li key={name.to_string()}><span class="name">{ name.to_string() }</span></li>
                 }) }
             </ul>
-            if more > 0 {
+            if roster.is_untold() {
+                <p class="quiet">{ Message::Users(roster.users()).in_language(language) }</p>
+            } else if more > 0 {
                 <p class="quiet">{ Message::MoreUsers(more).in_language(language) }</p>
             }
         </section>

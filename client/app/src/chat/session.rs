@@ -10,7 +10,6 @@ use talkback_client as client;
 use talkback_client::{Client, Delivery, JoinOptions, OutboxStorage, RoomSender};
 use talkback_protocol::{
     Cursor, Offset, RoomName, UserName,
-    message::Member,
     session::client::{DeliveryState, Status, StopReason, SuspendReason},
 };
 use wasm_bindgen_futures::spawn_local;
@@ -174,6 +173,9 @@ impl Session {
         let (mut changes, watched, events) = (client.status_changes(), client.clone(), self.events.clone());
         let _status = Task::start(async move {
             while let Some(status) = changes.next().await {
+                if let Status::Open { user, .. } = &status {
+                    events.emit(Event::Welcome(user.clone()));
+                }
                 events.emit(Event::Link(link(status, watched.retry_in())));
             }
         });
@@ -208,7 +210,7 @@ impl Session {
                 match state {
                     DeliveryState::Queued => {}
                     DeliveryState::Written => events.emit(Event::Written(key)),
-                    DeliveryState::Acked { offset, at } => events.emit(Event::Acked {
+                    DeliveryState::Acked { offset, at, .. } => events.emit(Event::Acked {
                         key,
                         offset: offset.get(),
                         at: millis(at),
@@ -238,22 +240,25 @@ impl Drop for Task {
 }
 
 fn read(event: client::Event<String>) -> Option<Event> {
-    let users = |members: Vec<Member>| members.into_iter().map(|member| member.user).collect();
     Some(match event {
         client::Event::Joined(room) => Event::Joined(room, Continuity::Fresh),
         client::Event::Recovered(room) => Event::Joined(room, Continuity::Recovered),
         client::Event::Reset(room) => Event::Joined(room, Continuity::Reset),
         client::Event::Message(message) => Event::Message(incoming(message)),
-        client::Event::Presence { joined, left } => Event::Presence {
-            joined: users(joined),
-            left: users(left),
-        },
+        client::Event::Presence { users, change } => Event::Presence { users, change },
+        client::Event::Lost { offsets, .. } => Event::Lost(offsets.into_iter().map(Offset::get).collect()),
         client::Event::Signal { from, body } => {
             let is_typing = body.read::<String>().is_ok_and(|signal| signal == TYPING);
             return is_typing.then_some(Event::Typing(from.user));
         }
-        client::Event::Left => Event::Refused(String::new()),
-        client::Event::Refused { message, .. } => Event::Refused(message),
+        client::Event::Left(reason) => {
+            let (code, message) = reason.map(|reason| (reason.code, reason.message)).unzip();
+            Event::Refused {
+                code: code.unwrap_or_default(),
+                message: message.unwrap_or_default(),
+            }
+        }
+        client::Event::Refused { code, message } => Event::Refused { code, message },
     })
 }
 

@@ -1,8 +1,9 @@
 //! What the chat shows and does: a pure reducer. Actions come in with the time, effects go out.
 
+use talkback_client::{RoomNameError, room_name};
 use talkback_protocol::{
-    Cursor, Epoch, NameError, RoomName, UserName,
-    session::client::{Cause, FailReason, JoinedRoom},
+    Cursor, Epoch, RoomName, UserName,
+    session::client::{Cause, FailReason, JoinedRoom, PresenceChange},
 };
 
 use super::{
@@ -63,7 +64,7 @@ pub(crate) struct State {
     pub(crate) fault: Option<Fault<Field>>,
     pub(crate) membership: Membership,
     pub(crate) link: Link,
-    /// The name under which the room was joined.
+    /// The name under which the room was joined, as the server writes it once it has told.
     pub(crate) joined_as: String,
     pub(crate) roster: Roster,
     pub(crate) typing: Typing,
@@ -82,7 +83,7 @@ pub(crate) struct State {
 pub(crate) enum Action {
     Edit(Field, String),
     /// The path names another room, or none that is possible.
-    Room(Result<RoomName, NameError>),
+    Room(Result<RoomName, RoomNameError>),
     /// The user wants to go to the room that is typed.
     Go,
     Join,
@@ -108,16 +109,23 @@ pub(crate) enum Action {
 /// What the session tells.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The name that others see, as the server writes it.
+    Welcome(UserName),
     Link(Link),
     Joined(JoinedRoom, Continuity),
     Message(Incoming),
     Presence {
-        joined: Vec<UserName>,
-        left: Vec<UserName>,
+        users: u32,
+        change: PresenceChange,
     },
+    /// The server has lost these messages of this client, which it had acknowledged.
+    Lost(Vec<u64>),
     Typing(UserName),
     /// The room is not open to this user, or not any more.
-    Refused(String),
+    Refused {
+        code: String,
+        message: String,
+    },
     /// What was sent before the page was reloaded and is not answered yet, in order.
     Restored(Vec<String>),
     Written(Key),
@@ -273,7 +281,7 @@ impl State {
     }
 
     /// Another room is another conversation: the rows start anew, and who was in joins there.
-    fn enter(&mut self, room: Result<RoomName, NameError>) -> Vec<Effect> {
+    fn enter(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
         let (room, fault) = match room {
             Ok(room) => (Some(room), None),
             Err(error) => (None, Some(Fault::of(Field::Room, Message::BadRoom(error)))),
@@ -301,7 +309,7 @@ impl State {
     }
 
     fn go(&mut self) -> Option<Effect> {
-        match RoomName::parse(self.other_room.trim()) {
+        match room_name(self.other_room.trim()) {
             Ok(room) => Some(Effect::Navigate(room)),
             Err(error) => {
                 self.fail(Field::Room, Message::BadRoom(error));
@@ -314,7 +322,7 @@ impl State {
         let Some(room) = self.room.clone().filter(|_| self.is_out()) else {
             return Vec::new();
         };
-        match UserName::parse(&self.name) {
+        match UserName::parse(self.name.trim()) {
             Ok(name) => {
                 self.fault = None;
                 self.membership = Membership::Entering;

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
-use talkback_protocol::{NameError, RoomName};
+use talkback_client::RoomNameError;
+use talkback_protocol::RoomName;
 use web_sys::{HtmlElement, wasm_bindgen::JsCast};
 use yew::{Callback, Component, Context, Html, Properties, html};
 
@@ -36,7 +37,7 @@ pub(crate) struct Props {
     /// Whether the view is drawn; it lives on when it is not.
     pub(crate) visible: bool,
     pub(crate) language: Language,
-    pub(crate) room: Result<RoomName, NameError>,
+    pub(crate) room: Result<RoomName, RoomNameError>,
     pub(crate) onroom: Callback<RoomName>,
 }
 

@@ -1,6 +1,6 @@
 //! Sentences with values in them: errors, what happened to a connection, counts.
 
-use talkback_client::ReadyState;
+use talkback_client::{ReadyState, RoomNameError};
 use talkback_protocol::{
     NameError, UserName,
     close::MAX_REASON_BYTES,
@@ -11,7 +11,7 @@ use super::{
     Language, Text,
     phrases::{
         cause_text, ended_chinese, ended_english, failed_chinese, failed_english, frame, name_rule_chinese,
-        name_rule_english, users_chinese, users_english,
+        name_rule_english, room_rule_chinese, room_rule_english, users_chinese, users_english,
     },
 };
 use crate::{connection::End, format};
@@ -32,7 +32,7 @@ pub(crate) enum Message {
     BufferFull(u32),
     HttpFailed(HttpProblem),
     HttpStatus(u16),
-    BadRoom(NameError),
+    BadRoom(RoomNameError),
     BadName(NameError),
     Opening(String),
     Opened {
@@ -61,12 +61,16 @@ pub(crate) enum Message {
     NotJoined,
     /// The server's words about why.
     RoomRefused(String),
+    /// The server's words about why nobody may have this name.
+    NameRefused(String),
     /// The server ended the session for good.
     Stopped(Cause),
     /// The log is another one than before.
     HistoryLost,
     /// The log goes on, but no longer reaches back to the last message on the page.
     AwayTooLong,
+    /// So many own messages that the server had acknowledged are gone.
+    OwnLost(usize),
     Came(Vec<UserName>),
     Went(Vec<UserName>),
     Typing(Vec<UserName>),
@@ -79,6 +83,8 @@ pub(crate) enum Message {
     Unread(usize),
     /// So many users that are not listed.
     MoreUsers(usize),
+    /// So many users, none of them listed.
+    Users(usize),
 }
 
 /// What is wrong with a WebSocket address.
@@ -134,7 +140,7 @@ impl Message {
                 "The HTTP request failed. The browser hides the reason. Common: server not running, or it does not allow this page's origin.".into()
             }
             Self::HttpStatus(status) => format!("The server answered with HTTP status {status}."),
-            Self::BadRoom(error) => format!("Not a room name: {}.", name_rule_english(error)),
+            Self::BadRoom(error) => format!("Not a room name: {}.", room_rule_english(error)),
             Self::BadName(error) => format!("Not a usable name: {}.", name_rule_english(error)),
             Self::Opening(url) => format!("Connecting to {url}"),
             Self::Opened { protocol } if protocol.is_empty() => "Connected.".into(),
@@ -154,9 +160,13 @@ impl Message {
             Self::NotJoined => "Not sent: join the room first. Your text is kept.".into(),
             Self::RoomRefused(why) if why.is_empty() => "The server ended your membership of this room.".into(),
             Self::RoomRefused(why) => format!("This room is not open to you: {why}"),
+            Self::NameRefused(why) if why.is_empty() => "The server does not take this name.".into(),
+            Self::NameRefused(why) => format!("The server does not take this name: {why}"),
             Self::Stopped(cause) => format!("The server ended the connection: {} {}", cause.code, cause_text(cause, Language::English)),
             Self::HistoryLost => "Messages were lost: the server started anew. What follows is new.".into(),
             Self::AwayTooLong => "You were away for longer than the server keeps messages: some are missing here.".into(),
+            Self::OwnLost(1) => "One of your messages was lost by the server.".into(),
+            Self::OwnLost(count) => format!("{count} of your messages were lost by the server."),
             Self::Came(users) => format!("{} joined.", users_english(users)),
             Self::Went(users) => format!("{} left.", users_english(users)),
             Self::Typing(users) if users.len() == 1 => format!("{} is typing…", users_english(users)),
@@ -168,6 +178,8 @@ impl Message {
             Self::Unread(1) => "1 new message".into(),
             Self::Unread(count) => format!("{count} new messages"),
             Self::MoreUsers(count) => format!("and {count} more"),
+            Self::Users(1) => "1 person".into(),
+            Self::Users(count) => format!("{count} people"),
         }
     }
 
@@ -198,14 +210,8 @@ impl Message {
                 "HTTP 请求失败，浏览器不提供原因。常见：服务未启动，或不允许本页面的来源".into()
             }
             Self::HttpStatus(status) => format!("服务器返回 HTTP 状态 {status}"),
-            Self::BadRoom(error) => format!(
-                "房间名无效：{}",
-                name_rule_chinese(error, "只能用字母、数字和 - _ . ~，且不能只是 . 或 ..")
-            ),
-            Self::BadName(error) => format!(
-                "名字无效：{}",
-                name_rule_chinese(error, "不能含方括号、控制字符和方向标记")
-            ),
+            Self::BadRoom(error) => format!("房间名无效：{}", room_rule_chinese(error)),
+            Self::BadName(error) => format!("名字无效：{}", name_rule_chinese(error)),
             Self::Opening(url) => format!("正在连接 {url}"),
             Self::Opened { protocol } if protocol.is_empty() => "已连接".into(),
             Self::Opened { protocol } => format!("已连接，子协议 {protocol}"),
@@ -227,6 +233,8 @@ impl Message {
             Self::NotJoined => "未发送：请先加入房间，内容已保留".into(),
             Self::RoomRefused(why) if why.is_empty() => "服务器已让您离开此房间".into(),
             Self::RoomRefused(why) => format!("您不能进入此房间：{why}"),
+            Self::NameRefused(why) if why.is_empty() => "服务器不接受此名字".into(),
+            Self::NameRefused(why) => format!("服务器不接受此名字：{why}"),
             Self::Stopped(cause) => format!(
                 "服务器结束了连接：{} {}",
                 cause.code,
@@ -234,6 +242,7 @@ impl Message {
             ),
             Self::HistoryLost => "部分消息已丢失：服务器已重新开始，以下为新消息".into(),
             Self::AwayTooLong => "您离开的时间超过了服务器保留消息的时间：此处缺少部分消息".into(),
+            Self::OwnLost(count) => format!("您的 {count} 条消息被服务器丢失"),
             Self::Came(users) => format!("{}加入了房间", users_chinese(users)),
             Self::Went(users) => format!("{}离开了房间", users_chinese(users)),
             Self::Typing(users) => format!("{}正在输入…", users_chinese(users)),
@@ -243,6 +252,7 @@ impl Message {
             Self::Failed(reason) => failed_chinese(reason),
             Self::Unread(count) => format!("{count} 条新消息"),
             Self::MoreUsers(count) => format!("以及另外 {count} 人"),
+            Self::Users(count) => format!("{count} 人"),
         }
     }
 }
@@ -330,12 +340,12 @@ mod tests {
 
     #[test]
     fn a_bad_name_states_its_rule_in_both_languages() {
-        let error = talkback_protocol::RoomName::parse("a/b").unwrap_err();
+        let error = talkback_client::room_name("a/b").unwrap_err();
         assert_eq!(
             both(&Message::BadRoom(error)),
             [
                 "Not a room name: it has the character '/'; use letters, digits and - _ . ~.",
-                "房间名无效：含有字符 '/'；只能用字母、数字和 - _ . ~，且不能只是 . 或 .."
+                "房间名无效：含有字符 '/'；只能用字母、数字和 - _ . ~"
             ]
         );
     }

@@ -1,5 +1,6 @@
 //! The parts that sentences are made of, where a value has many forms.
 
+use talkback_client::RoomNameError;
 use talkback_protocol::{
     NameError, UserName,
     session::client::{Cause, FailReason},
@@ -15,15 +16,33 @@ pub(super) fn name_rule_english(error: &NameError) -> String {
     match error {
         NameError::Empty { max, .. } => format!("give it 1 to {max} characters"),
         NameError::TooLong { length, max, .. } => format!("it has {length} characters, at most {max} are allowed"),
-        NameError::Character { found, rule, .. } => format!("it has the character {found:?}; {rule}"),
+        NameError::Control { found, .. } => format!("it has the control character {found:?}"),
     }
 }
 
-pub(super) fn name_rule_chinese(error: &NameError, rule: &str) -> String {
+pub(super) fn name_rule_chinese(error: &NameError) -> String {
     match error {
         NameError::Empty { max, .. } => format!("请输入 1 到 {max} 个字符"),
         NameError::TooLong { length, max, .. } => format!("共 {length} 个字符，最多 {max} 个"),
-        NameError::Character { found, .. } => format!("含有字符 {found:?}；{rule}"),
+        NameError::Control { found, .. } => format!("含有控制字符 {found:?}"),
+    }
+}
+
+pub(super) fn room_rule_english(error: &RoomNameError) -> String {
+    match error {
+        RoomNameError::Name(error) => name_rule_english(error),
+        RoomNameError::Character(found) => {
+            format!("it has the character {found:?}; use letters, digits and - _ . ~")
+        }
+        RoomNameError::Dots => "it may not be . or .. alone".into(),
+    }
+}
+
+pub(super) fn room_rule_chinese(error: &RoomNameError) -> String {
+    match error {
+        RoomNameError::Name(error) => name_rule_chinese(error),
+        RoomNameError::Character(found) => format!("含有字符 {found:?}；只能用字母、数字和 - _ . ~"),
+        RoomNameError::Dots => "不能只是 . 或 ..".into(),
     }
 }
 
@@ -78,6 +97,7 @@ pub(super) fn failed_english(reason: &FailReason) -> String {
                 format::size(*max as u64)
             )
         }
+        FailReason::TooDeep { .. } => "Not sent: it is nested too deeply.".into(),
         FailReason::Expired => "Not sent: there was no connection for too long.".into(),
         FailReason::Unconfirmed => {
             "Perhaps not sent: the server did not confirm it. Look for it before you send it again.".into()
@@ -97,6 +117,7 @@ pub(super) fn failed_chinese(reason: &FailReason) -> String {
                 format::size(*max as u64)
             )
         }
+        FailReason::TooDeep { .. } => "未发送：嵌套过深".into(),
         FailReason::Expired => "未发送：断线时间过长".into(),
         FailReason::Unconfirmed => "可能未发送：服务器未确认，重新发送前请先查看".into(),
         FailReason::Refused { message, .. } => format!("未发送：服务器拒绝：{message}"),

@@ -1,11 +1,11 @@
 //! Reading from the room's log, a page at a time: to begin where a handle wants to, and to catch up after what did not fit.
 
 use talkback_protocol::{
-    Cursor, Offset,
-    session::client::{HistoryPage, JoinedRoom, PageError, RoomEvent},
+    Offset,
+    session::client::{HistoryPage, PageError, RoomEvent},
 };
 
-use super::{Inbox, Members, Now, PAGE, PageWanted, Start, State};
+use super::{Inbox, Now, PAGE, PageWanted, Start, State, begun, joined_room};
 
 impl Inbox {
     /// The page of the log that this handle needs now, if any; to be asked for, and answered with [`Inbox::answer`]. To be called
@@ -23,7 +23,9 @@ impl Inbox {
             State::First | State::Live | State::Ended => None,
             State::Opening(Start::Since(since, _)) => {
                 if since.offset >= now.latest.offset {
-                    self.open(RoomEvent::Recovered(now.joined(now.latest.offset)), now);
+                    // It may be ahead: what the subscription has still to deliver up to it is known to the reader.
+                    let after = since.offset;
+                    self.open(RoomEvent::Recovered(now.joined(after)), now);
                     return None;
                 }
                 Some(self.page_after(since.offset, now))
@@ -36,13 +38,17 @@ impl Inbox {
                 before: now.latest.offset.next(),
                 limit: (*history).min(self.page_limit),
             }),
-            State::Behind(known) => {
+            State::Behind { presence } => {
                 if self.queue.len() * 2 > self.bounds.events || self.bytes * 2 > self.bounds.bytes {
                     return None;
                 }
                 let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
                 if queued >= now.latest.offset {
-                    self.catch_up(known.clone(), now);
+                    let presence = *presence;
+                    self.state = State::Live;
+                    if presence {
+                        self.put(now.presence());
+                    }
                     return None;
                 }
                 Some(self.page_after(queued, now))
@@ -84,7 +90,7 @@ impl Inbox {
                     self.fill(page);
                 }
             }
-            State::Behind(_) => {
+            State::Behind { .. } => {
                 let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
                 if self.follow(queued, self.page_limit, wanted, &page, now) {
                     self.fill(page);
@@ -126,19 +132,13 @@ impl Inbox {
 
     /// Begins to yield messages after what the event says, reading the log before it goes live.
     fn open(&mut self, event: RoomEvent, now: &Now) {
-        let (RoomEvent::Joined(room) | RoomEvent::Recovered(room) | RoomEvent::Reset(room)) = &event else {
-            return;
-        };
-        self.queued = Some(Cursor {
-            epoch: room.epoch.clone(),
-            offset: room.after,
-        });
+        let Some(room) = joined_room(&event) else { return };
         self.state = if room.after >= now.latest.offset {
             State::Live
         } else {
-            State::Behind(now.members.clone())
+            State::Behind { presence: false }
         };
-        self.put(event);
+        self.tell_state(event);
     }
 
     fn fill(&mut self, page: HistoryPage) {
@@ -151,23 +151,6 @@ impl Inbox {
                 self.put(RoomEvent::Message { message, own: false });
             }
         }
-    }
-
-    fn catch_up(&mut self, known: Members, now: &Now) {
-        self.state = State::Live;
-        let joined = now.members.without(&known);
-        let left = known.without(&now.members);
-        if !joined.is_empty() || !left.is_empty() {
-            self.put(RoomEvent::Presence { joined, left });
-        }
-    }
-}
-
-fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
-    if reset {
-        RoomEvent::Reset(room)
-    } else {
-        RoomEvent::Joined(room)
     }
 }
 

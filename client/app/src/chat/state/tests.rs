@@ -30,8 +30,12 @@ fn answer(epoch: u64, after: u64, head: u64, members: &[&str]) -> JoinedRoom {
         head: Offset::new(head).unwrap(),
         after: Offset::new(after).unwrap(),
         users: u32::try_from(members.len()).unwrap(),
-        members: members.iter().map(|name| Member { user: user(name) }).collect(),
+        members: Some(self::members(members)),
     }
+}
+
+fn members(names: &[&str]) -> Vec<Member> {
+    names.iter().map(|name| Member { user: user(name) }).collect()
 }
 
 fn joined() -> State {
@@ -91,11 +95,21 @@ fn joining_enters_the_room_of_the_path_under_the_trimmed_name_and_remembers_it()
 }
 
 #[test]
-fn a_name_against_the_rule_is_refused_at_its_field() {
+fn a_name_that_cannot_be_one_is_refused_at_its_field() {
     let mut state = state();
-    state.update(Action::Edit(Field::Name, "a]b".into()), 0.0);
+    state.update(Action::Edit(Field::Name, " ".into()), 0.0);
     assert_eq!(state.update(Action::Join, 0.0), []);
     assert_eq!(state.fault.unwrap().field, Some(Field::Name));
+}
+
+#[test]
+fn the_name_is_the_one_that_the_server_makes_of_it() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, "Ａｎｎ".into()), 0.0);
+    state.update(Action::Join, 0.0);
+    tell(&mut state, Event::Welcome(user("Ann")));
+    tell(&mut state, Event::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh));
+    assert_eq!(shown(&state), [HELLO]);
 }
 
 #[test]
@@ -274,12 +288,15 @@ fn who_leaves_and_joins_again_goes_on_where_they_were() {
 #[test]
 fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
     let mut state = joined();
-    let presence = |joined: &[&str], left: &[&str]| Event::Presence {
-        joined: joined.iter().map(|name| user(name)).collect(),
-        left: left.iter().map(|name| user(name)).collect(),
+    let presence = |users: u32, joined: &[&str], left: &[&str]| Event::Presence {
+        users,
+        change: PresenceChange::Changed {
+            joined: members(joined),
+            left: members(left),
+        },
     };
-    tell(&mut state, presence(&["Ann", "Bob", "Eve"], &[]));
-    tell(&mut state, presence(&["Bob"], &["Eve", "Zoe"]));
+    tell(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
+    tell(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
     assert_eq!(shown(&state), [HELLO, "<Bob and Eve joined.>", "<Eve left.>"]);
     assert!(state.roster.names().eq(&[user("Ann"), user("Bob")]));
 }
@@ -331,9 +348,75 @@ fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back()
 }
 
 #[test]
+fn of_a_crowd_only_the_number_is_shown_and_nobody_comes_or_goes() {
+    let mut state = joined();
+    let change = PresenceChange::Untold;
+    tell(&mut state, Event::Presence { users: 3_000, change });
+    let change = PresenceChange::Changed {
+        joined: members(&["Bob"]),
+        left: Vec::new(),
+    };
+    tell(&mut state, Event::Presence { users: 3_001, change });
+    assert_eq!((state.roster.is_untold(), state.roster.users()), (true, 3_001));
+    assert_eq!(shown(&state), [HELLO]);
+    let change = PresenceChange::List(members(&["Ann", "Bob"]));
+    tell(&mut state, Event::Presence { users: 2, change });
+    assert_eq!((state.roster.is_untold(), state.roster.users()), (false, 2));
+}
+
+#[test]
+fn messages_that_the_server_lost_are_counted_and_those_that_never_came_back_can_be_sent_again() {
+    let mut state = joined();
+    for (key, offset) in [(1, 1), (2, 2)] {
+        send(&mut state, "hi");
+        tell(&mut state, Event::Acked { key, offset, at: 0.0 });
+    }
+    tell(&mut state, from("Ann", 1, "hi"));
+    tell(&mut state, Event::Lost(vec![1, 2]));
+    assert_eq!(
+        shown(&state),
+        [
+            HELLO,
+            "Ann: hi",
+            "<2 of your messages were lost by the server.>",
+            "* hi"
+        ]
+    );
+    tell(&mut state, Event::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset));
+    assert_eq!(
+        state.outbox.shown().next().map(|sent| &sent.progress),
+        Some(&Progress::Lost)
+    );
+    assert_eq!(state.update(Action::Retry(2), 0.0).len(), 1);
+}
+
+fn refused(code: &str) -> Event {
+    Event::Refused {
+        code: code.into(),
+        message: "only friends".into(),
+    }
+}
+
+#[test]
+fn what_the_server_does_not_take_is_told_at_its_field() {
+    let mut state = joined();
+    tell(&mut state, refused("bad_room"));
+    assert_eq!(state.fault.as_ref().unwrap().field, Some(Field::Room));
+    let mut state = joined();
+    let cause = Cause {
+        code: 4403,
+        reason: "brackets are not allowed".into(),
+    };
+    tell(&mut state, Event::Link(Link::Stopped(Some(cause.clone()))));
+    let fault = state.fault.unwrap();
+    assert_eq!(fault.field, Some(Field::Name));
+    assert_eq!(fault.message, Message::NameRefused(cause.reason));
+}
+
+#[test]
 fn a_refused_room_or_server_is_left_and_says_why() {
     let mut state = joined();
-    let effects = tell(&mut state, Event::Refused("only friends".into()));
+    let effects = tell(&mut state, refused("forbidden"));
     assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
     assert!(matches!(state.fault.as_ref().unwrap().message, Message::RoomRefused(_)));
     let mut state = joined();
@@ -367,7 +450,7 @@ fn the_same_room_again_changes_nothing() {
 #[test]
 fn a_path_without_a_possible_room_leaves_and_says_why() {
     let mut state = joined();
-    assert_eq!(state.update(Action::Room(RoomName::parse("a b")), 0.0), [Effect::Leave]);
+    assert_eq!(state.update(Action::Room(room_name("a b")), 0.0), [Effect::Leave]);
     assert!(state.is_out() && state.room.is_none());
     assert_eq!(state.fault.as_ref().unwrap().field, Some(Field::Room));
     assert_eq!(state.update(Action::Join, 0.0), [], "there is no room to join");

@@ -1,24 +1,35 @@
 //! What the session tells, and what becomes of it.
 
-use talkback_protocol::{Epoch, UserName, session::client::JoinedRoom};
+use talkback_protocol::{
+    Epoch, UserName, close,
+    message::{Member, code},
+    session::client::{JoinedRoom, PresenceChange},
+};
 
-use super::{Continuity, Effect, Event, Link, Membership, State};
+use super::{Continuity, Effect, Event, Field, Link, Membership, State};
 use crate::{chat::Incoming, form::Fault, i18n::Message};
 
 impl State {
     pub(super) fn session(&mut self, event: Event, now: f64) -> Vec<Effect> {
         match event {
+            Event::Welcome(user) => self.joined_as = user.to_string(),
             Event::Link(link) => self.link(link),
             Event::Joined(room, continuity) => self.joined(room, continuity, now),
             Event::Message(message) => self.said(message, now),
-            Event::Presence { joined, left } => self.presence(joined, left, now),
+            Event::Presence { users, change } => self.presence(users, change, now),
+            Event::Lost(offsets) => {
+                self.outbox.lost(&offsets);
+                self.timeline.notice(now, Message::OwnLost(offsets.len()));
+            }
             Event::Typing(user) => {
                 if *user != *self.joined_as {
                     self.typing.heard(user, now);
                 }
             }
-            Event::Refused(why) => {
-                self.fault = Some(Fault::of_connection(Message::RoomRefused(why)));
+            Event::Refused { code, message } => {
+                let field = (code == code::BAD_ROOM).then_some(Field::Room);
+                let message = Message::RoomRefused(message);
+                self.fault = Some(Fault { field, message });
                 return self.leave().into_iter().collect();
             }
             Event::Restored(texts) => {
@@ -39,7 +50,13 @@ impl State {
             return;
         }
         if let Link::Stopped(Some(cause)) = &link {
-            self.fault = Some(Fault::of_connection(Message::Stopped(cause.clone())));
+            // The page has no tokens: what may not be is the name.
+            let field = (cause.code == close::FORBIDDEN).then_some(Field::Name);
+            let message = match field {
+                Some(_) => Message::NameRefused(cause.reason.clone()),
+                None => Message::Stopped(cause.clone()),
+            };
+            self.fault = Some(Fault { field, message });
             self.gone();
             return;
         }
@@ -53,7 +70,7 @@ impl State {
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
         self.roster.replace(
             usize::try_from(room.users).unwrap_or(usize::MAX),
-            room.members.into_iter().map(|member| member.user),
+            room.members.map(users),
         );
         let (after, head) = (room.after.get(), room.head.get());
         if continuity == Continuity::Reset {
@@ -111,7 +128,19 @@ impl State {
         self.timeline.keep_bounds(self.reading.at_end);
     }
 
-    fn presence(&mut self, joined: Vec<UserName>, left: Vec<UserName>, now: f64) {
+    fn presence(&mut self, count: u32, change: PresenceChange, now: f64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let (joined, left) = match change {
+            PresenceChange::Changed { joined, left } => (users(joined), users(left)),
+            PresenceChange::List(members) => {
+                self.roster.replace(count, Some(users(members)));
+                return;
+            }
+            PresenceChange::Untold => {
+                self.roster.replace(count, None);
+                return;
+            }
+        };
         for user in &left {
             self.typing.stopped(user);
         }
@@ -120,6 +149,7 @@ impl State {
         };
         let joined = not_me(self.roster.came(joined), &self.joined_as);
         let left = not_me(self.roster.went(left), &self.joined_as);
+        self.roster.count(count);
         if !joined.is_empty() {
             self.timeline.notice(now, Message::Came(joined));
         }
@@ -128,4 +158,8 @@ impl State {
         }
         self.timeline.keep_bounds(self.reading.at_end);
     }
+}
+
+fn users(members: Vec<Member>) -> Vec<UserName> {
+    members.into_iter().map(|member| member.user).collect()
 }
