@@ -329,6 +329,34 @@ fn connections_of(server: std::net::SocketAddr) -> usize {
     rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTENS).count()
 }
 
+/// The system lets the buffer of a connection grow while much comes; later a client could fill it and leave it so.
+#[tokio::test]
+async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too() {
+    const BUFFER: usize = 64 * 1024;
+    let config = Config {
+        receive_buffer: BUFFER,
+        ..no_pings()
+    };
+    let server = server_with(config, |mut socket, _| async move {
+        while socket.recv().await.is_some_and(|message| message.as_text().is_none()) {}
+        std::future::pending().await
+    })
+    .await;
+    // The listener is open before the server runs, and what connects before that does not inherit its bound.
+    server.get("/healthz", "").await;
+    let mut stream = server.raw_socket("/test").await;
+    socket2::SockRef::from(&stream).set_send_buffer_size(BUFFER).unwrap();
+    let message = frame(0x82, &[0; 60_000]);
+    within("much to be taken", stream.write_all(&message.repeat(300)))
+        .await
+        .unwrap();
+    stream.write_all(&frame(0x81, b"stop")).await.unwrap();
+    let written = write_until_blocked(&mut stream, &message).await;
+    // The system takes twice as much for a buffer, on both sides; the socket has a full queue and one more read.
+    let bound = 2 * BUFFER + 2 * BUFFER + 64 * 1024 + 2 * 60_000 + 32 * 1024;
+    assert!(written <= bound, "{written} of {bound} bytes");
+}
+
 fn quick_heartbeat() -> Config {
     Config {
         ping_interval: Duration::from_millis(60),
