@@ -98,10 +98,10 @@ enum Later {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.socket.shared().sockets().metrics().sessions_ended.add_one();
         if let Some((client, allowance)) = self.session.allowance() {
             self.hub.allowances().keep(client, allowance);
         }
+        self.socket.shared().sockets().metrics().sessions_ended.add_one();
     }
 }
 
