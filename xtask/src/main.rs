@@ -5,10 +5,12 @@
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
 //! - [`soak`]: random faults against the session, for as long as one likes;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
+//! - [`attack`]: what attacks on the server do to others, as docs/attacks.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: child processes that end with this one.
 
+mod attack;
 mod bench;
 mod browsers;
 mod conformance;
@@ -46,6 +48,8 @@ enum Command {
     Soak(soak::SoakArgs),
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
+    /// Attack the server and look at what that does to others; with --write, write docs/attacks.md
+    Attack(attack::AttackArgs),
 }
 
 /// Errors are for those who run the commands: what went wrong and why, without the backtrace that `anyhow` adds for those who write
@@ -68,6 +72,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Attack(arguments) => attack::run(&arguments),
     }
 }
 
