@@ -54,7 +54,7 @@ const IDLE: Duration = Duration::from_secs(2);
 const IDLE_QUICK: Duration = Duration::from_millis(500);
 const SECONDS_QUICK: u64 = 1;
 /// A child that says nothing for longer than its scenario and its preparations take hangs.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Between two looks at the server's memory and sockets.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Files that a server may open: its own limit, `--max-connections`, comes first.
@@ -286,12 +286,14 @@ impl Stage {
         thread::sleep(if self.quick { IDLE_QUICK } else { IDLE });
         let idle = ask(&mut innocents)?;
         let memory_before = server.memory()?;
-        let (cpu_before, begun) = (server.cpu_time()?, Instant::now());
+        let (cpu_before, waited_before, begun) = (server.cpu_time()?, server.waiting_time()?, Instant::now());
         let watch = Watch::start(&server);
         attacker.say()?;
         let answer = attacker.hear().context("the attacker said nothing");
         let attacked = ask(&mut innocents)?;
-        let cpu = (server.cpu_time()? - cpu_before).as_secs_f64() / begun.elapsed().as_secs_f64();
+        let lasted = begun.elapsed().as_secs_f64();
+        let cpu = (server.cpu_time()? - cpu_before).as_secs_f64() / lasted;
+        let waited = (server.waiting_time()? - waited_before).as_secs_f64() / lasted;
         // What was closed a moment ago may still be on its way out.
         thread::sleep(Duration::from_millis(300));
         let held = server.sockets(innocent::is_innocent)?.others;
@@ -306,6 +308,7 @@ impl Stage {
             attacked,
             done,
             cpu,
+            waited,
             memory_before,
             memory: server.peak_memory()?,
             kernel: watch.end()?,

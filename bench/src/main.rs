@@ -1,6 +1,6 @@
 //! Measures the servers and writes the report; started by `cargo xtask bench` and `cargo xtask attack`.
 
-use std::{fs, net::SocketAddrV4, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -107,8 +107,19 @@ struct LoadArgs {
     prefix: String,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+/// Errors are for those who run the commands: what went wrong and why, without a backtrace.
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("talkback-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
         Command::Run(arguments) => run(arguments),
         Command::Compare(arguments) => compare(arguments),
         Command::Load(arguments) => load(arguments),

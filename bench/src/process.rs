@@ -114,11 +114,23 @@ impl Server {
     /// # Errors
     /// When the server is gone.
     pub fn cpu_time(&self) -> Result<Duration> {
+        self.schedstat(0)
+    }
+
+    /// How long threads that were ready to run have waited so far, because others used the core.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn waiting_time(&self) -> Result<Duration> {
+        self.schedstat(1)
+    }
+
+    fn schedstat(&self, field: usize) -> Result<Duration> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-            let on_cpu = schedstat.split_whitespace().next().context("empty schedstat")?;
-            nanoseconds += on_cpu.parse::<u64>()?;
+            let value = schedstat.split_whitespace().nth(field).context("short schedstat")?;
+            nanoseconds += value.parse::<u64>()?;
         }
         Ok(Duration::from_nanos(nanoseconds))
     }

@@ -72,8 +72,8 @@ struct Attacker {
 /// # Errors
 /// When the preparations fail or the system refuses something; what the server does to an attacker is counted.
 pub fn run(arguments: &AttackerArgs) -> Result<()> {
-    // Behind the innocents on the core that both share.
-    let _ = rustix::process::setpriority_process(None, 15);
+    // Behind the innocents on the core that both share, and behind the server where that has no core of its own.
+    let _ = rustix::process::nice(5);
     process::raise_open_files(arguments.size as u64 + 4_000)?;
     let scenario = scenarios::all()
         .into_iter()

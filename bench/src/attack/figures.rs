@@ -99,6 +99,8 @@ pub struct Run {
     pub done: Done,
     /// The server's share of its core during the attack.
     pub cpu: f64,
+    /// The share of the time in which the server was ready to run and another process had its core: not the attack's doing.
+    pub waited: f64,
     /// The server's resident memory before, in bytes.
     pub memory_before: u64,
     /// The most resident memory that the server had, in bytes.

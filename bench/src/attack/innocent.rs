@@ -247,7 +247,7 @@ struct Innocents {
 /// When the system refuses something; what the server does is counted.
 pub fn run(arguments: &InnocentArgs) -> Result<()> {
     // Ahead of the attacker on the core that both share. Without the right to it, only the attacker's lower priority helps.
-    let _ = rustix::process::setpriority_process(None, -10);
+    let _ = rustix::process::nice(-10);
     let (ask, asked) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {

@@ -13,7 +13,7 @@ pub(super) fn line(run: &Run) -> String {
     let same = run.attacked.same.map(|same| format!("; same room {}", times(&same)));
     let facts = run.done.facts.iter().map(|(name, value)| format!("; {name} {value}"));
     format!(
-        "{} x{} ({}): did {}; idle {}; other room {}{}; late {:.1}; closed {}, refused {}, visitors {} of {} refused; cpu {:.0} %; rss {} -> {} MiB; \
+        "{} x{} ({}): did {}; idle {}; other room {}{}; late {:.1}; closed {}, refused {}, visitors {} of {} refused; cpu {:.0} % (waited {:.0} %); rss {} -> {} MiB; \
          kernel {} MiB; attacker closed {}, refused {}, held {}{}; load {:.1}",
         run.scenario,
         run.factor,
@@ -28,6 +28,7 @@ pub(super) fn line(run: &Run) -> String {
         run.attacked.visits_refused,
         run.attacked.visits_refused + run.attacked.visits.count,
         run.cpu * 100.0,
+        run.waited * 100.0,
         run.memory_before >> 20,
         run.memory >> 20,
         run.kernel >> 20,
@@ -69,7 +70,7 @@ pub(super) fn markdown(now: &Record, before: &Record) -> String {
             scenario.unit
         );
         page.push_str(
-            "| | size | another room: idle | attacked | same room | innocents closed, refused | visitors refused | CPU | resident | kernel | attacker: did; closed, refused, held |\n\
+            "| | size | another room: idle | attacked | same room | innocents closed, refused | visitors refused | CPU, waited | resident | kernel | attacker: did; closed, refused, held |\n\
              |---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for factor in [1, 4] {
@@ -117,7 +118,7 @@ fn row(when: &str, run: &Run) -> String {
         let _ = write!(facts, "; {name} {value}");
     }
     format!(
-        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} % | {} MiB | {} MiB | {}; {}, {}, {}{facts} |",
+        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} %, {:.0} % | {} MiB | {} MiB | {}; {}, {}, {}{facts} |",
         run.size,
         times(&run.idle.other),
         times(&run.attacked.other),
@@ -127,6 +128,7 @@ fn row(when: &str, run: &Run) -> String {
         run.attacked.visits_refused,
         run.attacked.visits_refused + run.attacked.visits.count,
         run.cpu * 100.0,
+        run.waited * 100.0,
         run.memory >> 20,
         run.kernel >> 20,
         done.units,
@@ -154,16 +156,17 @@ Written by `cargo xtask attack --write`; do not edit. `cargo xtask attack` makes
 
 - For each row a fresh server process with default options, on a core of its own. The options that are given: `--listen`,
   `--publish-key`, with which logs are filled before an attack, and `--flood`, without which there is no `/flood` to attack.
-- The other core has two processes: the attacker, at priority 15, and the innocents, at priority -10 where the system allows it, so that the
-  attacker's work does not delay their measurement much. With two cores they cannot be kept apart further.
+- The other core has two processes: the attacker, 5 steps of priority (`nice`) below the server, and the innocents, 10 above it where the
+  system allows that, so that the attacker's work does not delay their measurement much. With two cores they cannot be kept apart further.
 - The innocents are a speaker and three listeners in a room that is not attacked, and as many in the attacked room where a room is
   attacked, each with an address of its own. A speaker says something 50 times a second, whatever became of what it said before, and measures until its own
   message comes back: p50 / p99 / max. What is not answered counts with the time it has waited. A visitor comes 4 times a second from another address, makes a
   room, says something there, and is refused if it is told so or has no answer after 10 s.
 - The idle figures are those of the same innocents on the same server during 2 s before the attack.
 - Each attack is made in its size from one address and in four times its size from four addresses, unless it says otherwise.
-- CPU is the server's share of its core during the attack, resident memory its peak (`VmHWM`), the kernel's the most bytes that waited in the
-  server's sockets in both directions (`/proc/net/tcp`, every half second). \"Held\" are the attacker's connections that the server still had at the end.
+- CPU is the server's share of its core during the attack, \"waited\" the share of the time in which it was ready to run and a process that has
+  nothing to do with the attack had the core (`/proc/PID/task/*/schedstat`): where that is not near 0 the machine was busy, and times say little. Resident memory is its peak (`VmHWM`), the
+  kernel's the most bytes that waited in the server's sockets in both directions (`/proc/net/tcp`, every half second). \"Held\" are the attacker's connections that the server still had at the end.
 - The bounds of memory and CPU follow from the server's named limits: `bench/src/attack/scenarios.rs` derives them.
 
 ## Figures
