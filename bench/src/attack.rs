@@ -8,7 +8,7 @@
 //! - `scenarios`: the attacks and their bounds;
 //! - `attacker` and `innocent`: the two child processes;
 //! - `swarm`: connections that do not behave;
-//! - [`wire`]: the lines that both send;
+//! - `wire`: the lines that both send;
 //! - `page`: docs/attacks.md.
 //!
 //! `cargo xtask attack` builds everything and runs it.
@@ -19,7 +19,7 @@ pub(crate) mod innocent;
 mod page;
 mod scenarios;
 mod swarm;
-pub mod wire;
+mod wire;
 
 use std::{
     fs::{self, File},
@@ -47,7 +47,6 @@ use crate::{
 };
 use figures::{Done, Heard, Judging, Run};
 use scenarios::{ATTACKED_ROOM, PUBLISH_KEY, Scenario};
-use wire::Wire;
 
 /// How long the innocents measure without an attack.
 const IDLE: Duration = Duration::from_secs(2);
@@ -84,9 +83,6 @@ pub struct AttackArgs {
     /// Keep the figures in a file, with those of other scenarios that it has already
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// The lines that the server takes: `before` is for servers from before each message had an id
-    #[arg(long, default_value = "now")]
-    wire: Wire,
 }
 
 /// Figures of a server, as they are kept in a file.
@@ -202,7 +198,6 @@ struct Stage {
     cores: Cores,
     server: PathBuf,
     options: Vec<String>,
-    wire: Wire,
     quick: bool,
     /// What the servers log.
     logs: PathBuf,
@@ -237,7 +232,6 @@ impl Stage {
             cores,
             server,
             options,
-            wire: arguments.wire,
             quick: arguments.quick,
             logs,
         })
@@ -253,27 +247,16 @@ impl Stage {
         let log = File::create(self.logs.join(format!("{}-{factor}.log", scenario.name)))?;
         let server = Server::start_logging(self.cores, &self.server, &self.options, log.into())?;
         let address = server.address().to_string();
-        let mut innocents = Extra::start(
-            "innocents",
-            &["--address", &address, "--wire", self.wire.name()],
-            |command| {
-                if scenario.local {
-                    command.args(["--attacked-room", ATTACKED_ROOM]);
-                }
-            },
-        )?;
+        let mut innocents = Extra::start("innocents", &["--address", &address], |command| {
+            if scenario.local {
+                command.args(["--attacked-room", ATTACKED_ROOM]);
+            }
+        })?;
         innocents.expect_ready()?;
         let seconds = if self.quick { SECONDS_QUICK } else { scenario.seconds };
         let mut attacker = Extra::start(
             "attacker",
-            &[
-                "--address",
-                &address,
-                "--wire",
-                self.wire.name(),
-                "--scenario",
-                scenario.name,
-            ],
+            &["--address", &address, "--scenario", scenario.name],
             |command| {
                 command.args(["--size", &size.to_string(), "--seconds", &seconds.to_string()]);
                 command.args(["--addresses", &factor.to_string()]);

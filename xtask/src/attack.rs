@@ -20,9 +20,6 @@ pub(crate) struct AttackArgs {
     /// Another server than this workspace's, to compare with
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
-    /// The lines that the server takes: `now`, or `before` for a server from before each message had an id [default: now]
-    #[arg(long, value_name = "WIRE")]
-    wire: Option<String>,
     /// Write docs/attacks.md
     #[arg(long)]
     write: bool,
@@ -57,9 +54,6 @@ pub(crate) fn run(arguments: &AttackArgs) -> anyhow::Result<()> {
         ("--write", arguments.write),
     ];
     attack.args(flags.iter().filter(|(_, given)| *given).map(|(flag, _)| flag));
-    if let Some(wire) = &arguments.wire {
-        attack.args(["--wire", wire]);
-    }
     for (flag, path) in [("--server", &arguments.server), ("--save", &arguments.save)] {
         if let Some(path) = path {
             attack.arg(flag).arg(path);

@@ -16,7 +16,7 @@ use super::{
     figures::Done,
     scenarios::{self, ATTACKED_ROOM, Attack, Frame, PUBLISH_KEY},
     swarm::{Event, Nobody, Opening, Peer, Reading, Swarm},
-    wire::{self, Wire},
+    wire,
 };
 use crate::{clients, frame, process, session};
 
@@ -28,6 +28,8 @@ const OPENED_A_SECOND: f64 = 1_500.0;
 const FLOOD_BYTES: usize = 32 * 1024;
 /// A little buffer on this side makes the other side hold what is not read.
 const SMALL: Option<usize> = Some(4096);
+/// Messages of 10 KB in each of 64 rooms: 85 % of `--log-total-bytes`, before which no room has to drop any.
+const FULL: u64 = 350;
 const PREPARATION: Duration = Duration::from_secs(60);
 /// Lines a second that stay below what a session may send.
 const LINES_A_SECOND: f64 = 450.0;
@@ -50,14 +52,10 @@ pub struct AttackerArgs {
     /// How long.
     #[arg(long)]
     seconds: f64,
-    /// The lines that the server takes.
-    #[arg(long)]
-    wire: Wire,
 }
 
 struct Attacker {
     swarm: Swarm,
-    wire: Wire,
     size: usize,
     addresses: u32,
     seconds: Duration,
@@ -81,7 +79,6 @@ pub fn run(arguments: &AttackerArgs) -> Result<()> {
         .context("no such scenario")?;
     let mut attacker = Attacker {
         swarm: Swarm::new(arguments.address)?,
-        wire: arguments.wire,
         size: arguments.size,
         addresses: arguments.addresses,
         seconds: Duration::try_from_secs_f64(arguments.seconds)?,
@@ -228,10 +225,10 @@ impl Attacker {
         while Instant::now() < self.deadline {
             let now = Instant::now();
             let mut may_open = pace.due();
-            for index in 0..self.size {
-                if may_open > 0 && again[index].is_some_and(|at| at <= now) {
+            for (index, again) in again.iter_mut().enumerate() {
+                if may_open > 0 && again.is_some_and(|at| at <= now) {
                     may_open -= 1;
-                    again[index] = None;
+                    *again = None;
                     let opening = opening(self, index);
                     let place = (index < self.swarm.peers.len()).then_some(index);
                     self.swarm.open(&opening, place)?;
@@ -395,13 +392,12 @@ impl Attacker {
     }
 
     fn quiet_rooms(&mut self) -> Result<()> {
-        let wire = self.wire;
         self.prepare_sessions(self.size, Reading::Discard, "welcome", |index| {
-            wire.hello(client(index), "mallory")
+            wire::hello(client(index), "mallory")
         })?;
         self.go()?;
         for index in 0..self.size {
-            let joins: Vec<_> = (0..64).map(|room| wire.join(&format!("sat{index}-{room}"))).collect();
+            let joins: Vec<_> = (0..64).map(|room| wire::join(&format!("sat{index}-{room}"))).collect();
             self.swarm.text(index, &joins.join("\n"));
         }
         let mut pace = Pace::new(LINES_A_SECOND);
@@ -409,7 +405,7 @@ impl Attacker {
         while Instant::now() < self.deadline && name < 10_000 {
             for _ in 0..pace.due() {
                 for index in 0..self.size {
-                    let line = wire.publish(&format!("quiet{index}-{name}"), 1, true, client(index), "x");
+                    let line = wire::publish(&format!("quiet{index}-{name}"), 1, true, client(index), "x");
                     self.swarm.text(index, &line);
                     self.units += 1;
                 }
@@ -421,15 +417,14 @@ impl Attacker {
     }
 
     fn rooms_by_sessions(&mut self) -> Result<()> {
-        let wire = self.wire;
         self.go()?;
         let mut joined = 0;
         self.keep(
             |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
             |index, peer, event| match event {
                 Event::Opened => {
-                    let joins = (0..64).map(|room| wire.join(&format!("taken{index}-{room}")));
-                    let lines: Vec<_> = std::iter::once(wire.hello(client(index), "mallory"))
+                    let joins = (0..64).map(|room| wire::join(&format!("taken{index}-{room}")));
+                    let lines: Vec<_> = std::iter::once(wire::hello(client(index), "mallory"))
                         .chain(joins)
                         .collect();
                     peer.text(&lines.join("\n"));
@@ -461,34 +456,33 @@ impl Attacker {
     }
 
     fn session_flood(&mut self) -> Result<()> {
-        let wire = self.wire;
         self.go()?;
         let mut next = vec![1; self.size];
         let mut lives = vec![0; self.size];
         let mut units = 0;
         let opened = std::cell::RefCell::new(Vec::new());
         self.keep(
-            |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Discard),
-            |index, peer, event| {
+            |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
+            |index, _, event| {
                 if matches!(event, Event::Opened) {
                     opened.borrow_mut().push(index);
-                    peer.send(&[]);
                 }
             },
             |attacker| {
                 for index in opened.borrow_mut().drain(..) {
                     // A new client each time, so that each number is new.
                     (next[index], lives[index]) = (1, lives[index] + 1);
-                    let hello = wire.hello(client(index) + (lives[index] << 40), "mallory");
+                    let hello = wire::hello(client(index) + (lives[index] << 40), "mallory");
                     attacker.swarm.text(index, &hello);
                 }
-                for index in 0..attacker.swarm.peers.len() {
+                let opened = attacker.swarm.peers.len();
+                for (index, next) in next.iter_mut().enumerate().take(opened) {
                     if attacker.swarm.peers[index].is_open() && attacker.swarm.peers[index].waiting() < FLOOD_BYTES {
-                        let lines: Vec<_> = (next[index]..next[index] + 100)
-                            .map(|seq| wire.publish(ATTACKED_ROOM, seq, seq == 1, seq, "xxxxxxxxxxxxxxxx"))
+                        let lines: Vec<_> = (*next..*next + 100)
+                            .map(|seq| wire::publish(ATTACKED_ROOM, seq, seq == 1, seq, "xxxxxxxxxxxxxxxx"))
                             .collect();
                         attacker.swarm.text(index, &lines.join("\n"));
-                        next[index] += 100;
+                        *next += 100;
                         units += 100;
                     }
                 }
@@ -500,7 +494,6 @@ impl Attacker {
     }
 
     fn names(&mut self, chat: bool) -> Result<()> {
-        let wire = self.wire;
         self.go()?;
         let reading = if chat { Reading::Discard } else { Reading::Lines };
         let mut joined = 0;
@@ -517,8 +510,8 @@ impl Attacker {
                 Event::Opened => {
                     peer.text(&format!(
                         "{}\n{}",
-                        wire.hello(client(index), &format!("user{index}")),
-                        wire.join(ATTACKED_ROOM)
+                        wire::hello(client(index), &format!("user{index}")),
+                        wire::join(ATTACKED_ROOM)
                     ));
                 }
                 Event::Text(text) if text.split('\n').any(|line| wire::is(line, "joined")) => {
@@ -534,17 +527,16 @@ impl Attacker {
     }
 
     fn churn(&mut self, crowd: usize, a_second: f64) -> Result<()> {
-        let wire = self.wire;
         let greeting = |index| {
             format!(
                 "{}\n{}",
-                wire.hello(client(index), &format!("user{index}")),
-                wire.join(ATTACKED_ROOM)
+                wire::hello(client(index), &format!("user{index}")),
+                wire::join(ATTACKED_ROOM)
             )
         };
         self.prepare_sessions(crowd + self.size, Reading::Discard, "joined", greeting)?;
         self.go()?;
-        let lines = format!("{}\n{}", wire.leave(ATTACKED_ROOM), wire.join(ATTACKED_ROOM));
+        let lines = format!("{}\n{}", wire::leave(ATTACKED_ROOM), wire::join(ATTACKED_ROOM));
         let mut pace = Pace::new(a_second);
         while Instant::now() < self.deadline {
             for _ in 0..pace.due() {
@@ -578,7 +570,6 @@ impl Attacker {
 
     fn pages_by_session(&mut self) -> Result<()> {
         self.fill("full", 34, 30_000)?;
-        let wire = self.wire;
         self.go()?;
         let mut asked = 0;
         self.keep(
@@ -588,8 +579,8 @@ impl Attacker {
             },
             |index, peer, event| {
                 if matches!(event, Event::Opened) {
-                    let pages = (1..=8).map(|id| wire.history(id, "full", 1_000_000, 100));
-                    let lines: Vec<_> = std::iter::once(wire.hello(client(index), "mallory"))
+                    let pages = (1..=8).map(|id| wire::history(id, "full", 1_000_000, 100));
+                    let lines: Vec<_> = std::iter::once(wire::hello(client(index), "mallory"))
                         .chain(pages)
                         .collect();
                     peer.text(&lines.join("\n"));
@@ -611,7 +602,7 @@ impl Attacker {
             Frame::Blank => frame::masked_text(&"\n".repeat(1_000)),
             Frame::Empty => frame::masked_text(""),
         };
-        let hello = self.wire.hello(client(0), "mallory");
+        let hello = wire::hello(client(0), "mallory");
         let mut greeting = if path == session::PATH {
             frame::masked_text(&hello)
         } else {
@@ -621,16 +612,21 @@ impl Attacker {
             greeting.extend(frame::masked(0x01, b"x"));
         }
         self.go()?;
-        self.keep_flooding(path, Some(greeting), &unit, Reading::Discard)
+        // A session that is closed says so in a frame, and this attacker does not wait for the end of the closing handshake.
+        let reading = if path == session::PATH {
+            Reading::Lines
+        } else {
+            Reading::Discard
+        };
+        self.keep_flooding(path, Some(greeting), &unit, reading)
     }
 
     fn evicted_author(&mut self) -> Result<()> {
         const ROOMS: u64 = 4_000;
-        let wire = self.wire;
-        let line = wire.publish("victims", 1, true, 0xfeed, "once");
+        let line = wire::publish("victims", 1, true, 0xfeed, "once");
         let first = self.say_once(&line)?;
         self.prepare_sessions(self.size, Reading::Discard, "welcome", |index| {
-            wire.hello(client(index), "mallory")
+            wire::hello(client(index), "mallory")
         })?;
         self.go()?;
         let mut pace = Pace::new(LINES_A_SECOND);
@@ -640,9 +636,9 @@ impl Attacker {
             for _ in 0..pace.due() {
                 for index in 0..self.size {
                     let line = match step {
-                        ..ROOMS => wire.publish(&format!("e{step}"), 1, true, step, "x"),
-                        _ if step < 2 * ROOMS => wire.publish(&format!("e{}", step - ROOMS), 2, true, step, "x"),
-                        _ => wire.publish("victims", step - 2 * ROOMS + 1, true, step, "x"),
+                        ..ROOMS => wire::publish(&format!("e{step}"), 1, true, step, "x"),
+                        _ if step < 2 * ROOMS => wire::publish(&format!("e{}", step - ROOMS), 2, true, step, "x"),
+                        _ => wire::publish("victims", step - 2 * ROOMS + 1, true, step, "x"),
                     };
                     if self.swarm.peers[index].is_open() {
                         self.swarm.text(index, &line);
@@ -668,7 +664,7 @@ impl Attacker {
     /// The victim of [`Attack::EvictedAuthor`] publishes on a connection of its own and returns the offset that was acknowledged, if any.
     fn say_once(&self, line: &str) -> Result<Option<u64>> {
         let mut swarm = Swarm::new(self.swarm.address())?;
-        let hello = self.wire.hello(0xfeed, "victim");
+        let hello = wire::hello(0xfeed, "victim");
         swarm.open(
             &self.websocket(session::PATH, Ipv4Addr::new(127, 9, 2, 1), Reading::Lines),
             None,
@@ -744,7 +740,6 @@ impl Attacker {
     }
 
     fn unread_members(&mut self, chat: bool) -> Result<()> {
-        let wire = self.wire;
         let mut speaker = Swarm::new(self.swarm.address())?;
         let opening = self.websocket(session::PATH, self.source(0), Reading::Discard);
         self.go()?;
@@ -757,13 +752,13 @@ impl Attacker {
                 seq += 1;
                 // It stands still while the server does not read.
                 if speaker.peers[0].is_open() && speaker.peers[0].waiting() < FLOOD_BYTES {
-                    speaker.text(0, &wire.publish(ATTACKED_ROOM, seq, true, seq, &body));
+                    speaker.text(0, &wire::publish(ATTACKED_ROOM, seq, true, seq, &body));
                     attacker.units += 1;
                 }
             }
             let hello = |_: usize, peer: &mut Peer, event: Event<'_>| {
                 if matches!(event, Event::Opened) {
-                    peer.text(&wire.hello(0xbeef, "mallory"));
+                    peer.text(&wire::hello(0xbeef, "mallory"));
                 }
             };
             speaker.turn(Duration::ZERO, &mut { hello }).is_ok()
@@ -783,8 +778,8 @@ impl Attacker {
                 if !chat && matches!(event, Event::Opened) {
                     peer.text(&format!(
                         "{}\n{}",
-                        wire.hello(client(index), "mute"),
-                        wire.join(ATTACKED_ROOM)
+                        wire::hello(client(index), "mute"),
+                        wire::join(ATTACKED_ROOM)
                     ));
                 }
             },
@@ -795,7 +790,6 @@ impl Attacker {
 
     /// Members as this project's client makes them: those that are refused try again with backoff.
     fn come_back(&mut self, rooms: usize, one_address: bool) -> Result<()> {
-        let wire = self.wire;
         self.go()?;
         let begun = Instant::now();
         let mut slots = vec![
@@ -827,9 +821,9 @@ impl Attacker {
                     match event {
                         Event::Opened => {
                             let room = format!("back{}", index % rooms);
-                            let hello = wire.hello(client(index), &format!("user{index}"));
+                            let hello = wire::hello(client(index), &format!("user{index}"));
                             // The log of the life before is gone.
-                            peer.text(&format!("{hello}\n{}", wire.join_since(&room, "0123456789abcdef", 7)));
+                            peer.text(&format!("{hello}\n{}", wire::join_since(&room, "0123456789abcdef", 7)));
                         }
                         Event::Text(text) => {
                             if !slot.joined && text.split('\n').any(|line| wire::is(line, "joined")) {
@@ -865,7 +859,7 @@ impl Attacker {
         (0..64)
             .map(|number| {
                 let room = format!("full{number}");
-                self.fill(&room, 100, 10_000)?;
+                self.fill(&room, usize::try_from(FULL)?, 10_000)?;
                 let answer = self.ask(&format!("GET /rooms/{room}/messages?limit=1 HTTP/1.1\r\n"), "")?;
                 let epoch = wire::string(&answer, "epoch").context("an answer without an epoch")?;
                 Ok(epoch.to_owned())
@@ -873,13 +867,27 @@ impl Attacker {
             .collect()
     }
 
+    /// The first offset after which a full room has all its messages: a server may keep fewer.
+    fn first_kept(&self) -> Result<u64> {
+        let (mut lost, mut kept) = (0, FULL);
+        while lost < kept {
+            let middle = u64::midpoint(lost, kept);
+            let line = format!("GET /rooms/full0/messages?since={middle}&limit=1 HTTP/1.1\r\n");
+            if self.ask(&line, "")?.contains("\"recovered\":true") {
+                kept = middle;
+            } else {
+                lost = middle + 1;
+            }
+        }
+        Ok(kept)
+    }
+
     fn catch_up_sessions(&mut self) -> Result<()> {
-        const HEAD: u64 = 100;
-        let wire = self.wire;
         let epochs = self.fill_rooms()?;
+        let after = self.first_kept()?;
         let joins = |epochs: &[String]| {
             let joins = epochs.iter().enumerate();
-            let joins = joins.map(|(number, epoch)| wire.join_since(&format!("full{number}"), epoch, 0));
+            let joins = joins.map(|(number, epoch)| wire::join_since(&format!("full{number}"), epoch, after));
             joins.collect::<Vec<_>>().join("\n")
         };
         let all = joins(&epochs);
@@ -889,10 +897,10 @@ impl Attacker {
         self.keep(
             |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
             |index, peer, event| match event {
-                Event::Opened => peer.text(&format!("{}\n{all}", wire.hello(client(index), "mallory"))),
+                Event::Opened => peer.text(&format!("{}\n{all}", wire::hello(client(index), "mallory"))),
                 Event::Text(text) => {
                     for line in text.split('\n').filter(|line| wire::is(line, "message")) {
-                        if wire::number(line, "offset") == Some(HEAD)
+                        if wire::number(line, "offset") == Some(FULL)
                             && let Some(room) = wire::string(line, "room")
                             && let Some(number) = room
                                 .strip_prefix("full")
@@ -901,8 +909,8 @@ impl Attacker {
                             rooms_read += 1;
                             peer.text(&format!(
                                 "{}\n{}",
-                                wire.leave(room),
-                                wire.join_since(room, &epochs[number], 0)
+                                wire::leave(room),
+                                wire::join_since(room, &epochs[number], after)
                             ));
                         }
                     }
@@ -919,12 +927,13 @@ impl Attacker {
 
     fn catch_up_http(&mut self) -> Result<()> {
         self.fill_rooms()?;
+        let after = self.first_kept()?;
         self.go()?;
         let next = std::cell::Cell::new(0_u64);
         self.keep(
             |attacker, index| {
                 next.set(next.get() + 1);
-                let path = format!("/rooms/full{}/messages?since=0&limit=100", next.get() % 64);
+                let path = format!("/rooms/full{}/messages?since={after}&limit=100", next.get() % 64);
                 attacker.get(&path, attacker.source(index), Reading::Discard)
             },
             |_, _, _| {},
@@ -986,7 +995,6 @@ impl Attacker {
 /// One that catches up at 1 Mbit/s, says something 5 times a second, and measures how long the answers take.
 struct Slow {
     swarm: Swarm,
-    wire: Wire,
     greeting: String,
     next_read: Instant,
     next_message: Instant,
@@ -1011,11 +1019,9 @@ impl Slow {
             },
             None,
         )?;
-        let wire = attacker.wire;
         Ok(Self {
             swarm,
-            wire,
-            greeting: format!("{}\n{joins}", wire.hello(0xcafe, "slow")),
+            greeting: format!("{}\n{joins}", wire::hello(0xcafe, "slow")),
             next_read: Instant::now(),
             next_message: Instant::now() + Duration::from_millis(500),
             asked: BTreeMap::new(),
@@ -1030,7 +1036,7 @@ impl Slow {
         if self.next_message <= now && self.swarm.peers[0].is_open() {
             self.seq += 1;
             self.asked.insert(self.seq, now);
-            let line = self.wire.publish("slow", self.seq, true, self.seq, "still here");
+            let line = wire::publish("slow", self.seq, true, self.seq, "still here");
             self.swarm.text(0, &line);
             self.next_message = now + Duration::from_millis(200);
         }

@@ -17,7 +17,7 @@ use clap::Args;
 use super::{
     figures::{Heard, Spread},
     swarm::{Event, Opening, Peer, Reading, Swarm},
-    wire::{self, Wire},
+    wire,
 };
 use crate::{clients, session};
 
@@ -54,9 +54,6 @@ pub struct InnocentArgs {
     /// A room that is attacked; innocents are in it too.
     #[arg(long)]
     attacked_room: Option<String>,
-    /// The lines that the server takes.
-    #[arg(long)]
-    wire: Wire,
 }
 
 struct Pending {
@@ -104,12 +101,12 @@ impl Member {
         }
     }
 
-    fn greeting(&self, wire: Wire) -> String {
+    fn greeting(&self) -> String {
         let number = self.number;
         format!(
             "{}\n{}",
-            wire.hello(0x1000 + number, &format!("innocent{number}")),
-            wire.join(&self.room)
+            wire::hello(0x1000 + number, &format!("innocent{number}")),
+            wire::join(&self.room)
         )
     }
 
@@ -129,7 +126,7 @@ impl Member {
     }
 
     /// The lines that may be sent now.
-    fn due(&mut self, wire: Wire, now: Instant) -> Option<String> {
+    fn due(&mut self, now: Instant) -> Option<String> {
         if !self.joined || now < self.not_before {
             return None;
         }
@@ -138,7 +135,7 @@ impl Member {
         for pending in self.pending.range(self.sent.min(last)..last) {
             let id = self.number << 48 | pending.seq;
             let body = format!("i{}-{}", self.number, pending.seq);
-            lines.push(wire.publish(&self.room, pending.seq, self.first, id, &body));
+            lines.push(wire::publish(&self.room, pending.seq, self.first, id, &body));
             self.first = false;
         }
         self.sent = last;
@@ -229,7 +226,6 @@ struct Visit {
 }
 
 struct Innocents {
-    wire: Wire,
     swarm: Swarm,
     members: Vec<Member>,
     /// Which member or visit has a place.
@@ -292,7 +288,6 @@ impl Innocents {
             }
         }
         Ok(Self {
-            wire: arguments.wire,
             swarm: Swarm::new(arguments.address)?,
             members,
             visits: Vec::new(),
@@ -329,7 +324,7 @@ impl Innocents {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
             if let Some(place) = member.place {
-                if let Some(lines) = member.due(self.wire, now) {
+                if let Some(lines) = member.due(now) {
                     self.swarm.text(place, &lines);
                 }
             } else if now >= member.not_before {
@@ -361,7 +356,6 @@ impl Innocents {
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
         let Self {
-            wire,
             swarm,
             members,
             visits,
@@ -372,7 +366,7 @@ impl Innocents {
             let now = Instant::now();
             if let Some(member) = members.iter_mut().find(|member| member.place == Some(place)) {
                 match event {
-                    Event::Opened => peer.text(&member.greeting(*wire)),
+                    Event::Opened => peer.text(&member.greeting()),
                     Event::Text(text) => member.hear(text, now),
                     Event::Closed | Event::Refused | Event::Answered => {
                         if member.joined || matches!(event, Event::Closed) {
@@ -384,7 +378,7 @@ impl Innocents {
                     }
                 }
             } else if let Some(visit) = visits.iter_mut().find(|visit| visit.place == place) {
-                visit.hear(*wire, *run, peer, &event);
+                visit.hear(*run, peer, &event);
             }
         })?;
         self.end_visits();
@@ -439,16 +433,16 @@ impl Innocents {
 }
 
 impl Visit {
-    fn hear(&mut self, wire: Wire, run: u64, peer: &mut Peer, event: &Event<'_>) {
+    fn hear(&mut self, run: u64, peer: &mut Peer, event: &Event<'_>) {
         let room = format!("visit{}", self.number);
         match event {
             Event::Opened => {
                 let client = run << 32 | self.number;
                 let name = format!("visitor{}", self.number);
                 let lines = [
-                    wire.hello(client, &name),
-                    wire.join(&room),
-                    wire.publish(&room, 1, true, client, "hello"),
+                    wire::hello(client, &name),
+                    wire::join(&room),
+                    wire::publish(&room, 1, true, client, "hello"),
                 ];
                 peer.text(&lines.join("\n"));
             }

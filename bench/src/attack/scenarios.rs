@@ -97,16 +97,26 @@ mod limits {
     pub(super) const QUEUE_BYTES: u64 = MIB;
     /// `--max-message-size`.
     pub(super) const MESSAGE: u64 = 64 * KIB;
+    /// `--receive-buffer`: what the kernel holds that was not read.
+    pub(super) const RECEIVE_BUFFER: u64 = 256 * KIB;
+    /// `--unsent-bytes`: what it holds that was not sent.
+    pub(super) const UNSENT: u64 = 64 * KIB;
+    /// `--answer-bytes`: answers over HTTP that are under way, all together.
+    pub(super) const ANSWERS: u64 = 64 * MIB;
     /// `--log-bytes`: what one room keeps.
-    pub(super) const LOG_BYTES: u64 = MIB;
-    /// `--log-rooms`.
-    pub(super) const LOG_ROOMS: u64 = 10_000;
-    /// `--remember-clients`.
-    pub(super) const CLIENTS: u64 = 100_000;
-    /// `--session-line-rate`: lines of a session in a second.
+    pub(super) const LOG_BYTES: u64 = 8 * MIB;
+    /// `--log-total-bytes`: what all rooms keep.
+    pub(super) const LOG_TOTAL: u64 = 256 * MIB;
+    /// `--log-rooms`, and `--max-rooms`.
+    pub(super) const ROOMS: u64 = 10_000;
+    /// `--remember-bytes`: what is remembered about clients.
+    pub(super) const REMEMBERED: u64 = 128 * MIB;
+    /// `--address-connection-rate` times `--address-delay`: connections that wait for their turn.
+    pub(super) const WAITING_CONNECTIONS: u64 = 500 * 5;
+    /// `lines_per_second`: lines of a session.
     pub(super) const LINES_A_SECOND: f64 = 500.0;
-    /// What the bucket over everything received lets through in a second: lines, frames and control frames.
-    pub(super) const RECEIVED_A_SECOND: f64 = 20.0 * LINES_A_SECOND;
+    /// `--max-overhead-rate`: what carries nothing.
+    pub(super) const OVERHEAD_A_SECOND: f64 = 5_000.0;
 }
 
 /// The process itself, its innocents and what its allocator does not give back: 7 MiB were measured at rest.
@@ -114,15 +124,15 @@ const PROCESS: u64 = 32 * limits::MIB;
 /// A connection: 2.1 KB at rest (docs/bench.md), the head of a request and the state of a session beside it, and its name, room and
 /// place in the lists of a room.
 const CONNECTION: u64 = 16 * limits::KIB;
-/// A room without messages and the entry of one author in it.
-const ROOM: u64 = 2 * limits::KIB;
-/// A remembered author of a room, with what became of its latest messages.
-const AUTHOR: u64 = limits::KIB;
-/// Bytes of a log in memory for each of its bodies.
-const LOG_OVERHEAD: u64 = 2;
-/// What the kernel may hold of one connection in both directions: the clamp on what is received and what `TCP_NOTSENT_LOWAT` lets wait
-/// unsent, with what a page of the system rounds up. A reader that does not read holds no more than this.
-const KERNEL: u64 = 512 * limits::KIB;
+/// A room without messages and the entry of one author in it, once in the log and once with its members.
+const ROOM: u64 = 4 * limits::KIB;
+/// A body in the log as a share of its bytes: 1.5 times with what stands beside it, when the allocator rounds up.
+const fn logged(bytes: u64) -> u64 {
+    bytes / 2 * 3
+}
+/// What the kernel may hold of one connection in both directions; the last write may go beyond the limit on what is not sent, by a message.
+/// A client that does not read has a small buffer of its own here, so that what is on the way is little.
+const KERNEL: u64 = limits::RECEIVE_BUFFER + limits::UNSENT + 2 * limits::MESSAGE;
 /// The same for connections that never carried more than the head of a request.
 const KERNEL_IDLE: u64 = 4 * limits::KIB;
 /// What the innocents, the visitors and the measurement cost, as a share of the core.
@@ -200,20 +210,12 @@ impl Scenario {
                 (CPU_AT_REST + many * 1e-3).min(CPU_FREE),
                 vec![],
             ),
-            Attack::QuietRooms => (
-                PROCESS + LOG_ROOMS * 2 * ROOM,
-                size * KERNEL,
-                rated(LINES_A_SECOND),
-                vec![],
-            ),
-            Attack::RoomsBySessions | Attack::RoomsByWaiting => (
-                connections(0) + LOG_ROOMS * 2 * ROOM,
-                size * KERNEL_IDLE * 4,
-                CPU_FREE,
-                vec![],
-            ),
+            Attack::QuietRooms => (PROCESS + ROOMS * ROOM, size * KERNEL, rated(LINES_A_SECOND), vec![]),
+            Attack::RoomsBySessions | Attack::RoomsByWaiting => {
+                (connections(0) + ROOMS * ROOM, size * KERNEL_IDLE * 4, CPU_FREE, vec![])
+            }
             Attack::ChatFlood | Attack::SessionFlood => (
-                connections(QUEUE_BYTES) + LOG_BYTES * LOG_OVERHEAD,
+                connections(QUEUE_BYTES) + logged(LOG_BYTES),
                 size * KERNEL + 8 * KERNEL,
                 // Each line goes to the innocents in the room, too: 8 writes of it.
                 (CPU_AT_REST + many * LINES_A_SECOND * CPU_OF_A_LINE * 8.0).min(CPU_FREE),
@@ -232,9 +234,9 @@ impl Scenario {
                 CPU_FREE,
                 vec![],
             ),
-            // A page is in memory for as long as it is sent: answers under way have a bound of their own, of at most this much.
+            // A page is in memory for as long as it is sent.
             Attack::PagesByHttp | Attack::PagesBySession => (
-                connections(0) + 64 * MIB + LOG_BYTES * LOG_OVERHEAD,
+                connections(0) + ANSWERS + logged(LOG_BYTES),
                 size * KERNEL,
                 CPU_FREE,
                 vec![("held", 0)],
@@ -244,23 +246,28 @@ impl Scenario {
                 size * 2 * KERNEL,
                 // `/echo` has no rate.
                 if path == "/ws" {
-                    rated(RECEIVED_A_SECOND)
+                    rated(OVERHEAD_A_SECOND)
                 } else {
                     CPU_FREE
                 },
                 vec![],
             ),
             Attack::EvictedAuthor => (
-                connections(0) + LOG_ROOMS * ROOM + CLIENTS * AUTHOR + LOG_BYTES * LOG_OVERHEAD,
+                connections(0) + ROOMS * ROOM + REMEMBERED + logged(LOG_BYTES),
                 size * KERNEL,
                 rated(LINES_A_SECOND * 2.0),
                 vec![("appended_again", 0)],
             ),
-            Attack::Connects { .. } => (PROCESS + 2000 * CONNECTION, 2000 * KERNEL_IDLE, CPU_FREE, vec![]),
+            Attack::Connects { .. } => (
+                PROCESS + size.min(WAITING_CONNECTIONS * 4) * CONNECTION,
+                WAITING_CONNECTIONS * 4 * KERNEL_IDLE,
+                CPU_FREE,
+                vec![],
+            ),
             Attack::HalfHeads => (connections(0), size * KERNEL_IDLE, CPU_FREE, vec![]),
             // What is said in a room is shared by those who have not read it.
             Attack::UnreadMembers { .. } => (
-                connections(0) + 8 * QUEUE_BYTES + LOG_BYTES * LOG_OVERHEAD,
+                connections(0) + 8 * QUEUE_BYTES + logged(LOG_BYTES),
                 size * KERNEL,
                 CPU_FREE,
                 vec![],
@@ -278,7 +285,7 @@ impl Scenario {
                 )
             }
             Attack::CatchUp { http } => (
-                connections(QUEUE_BYTES + 64 * CONNECTION) + 65 * LOG_BYTES * LOG_OVERHEAD + 64 * MIB,
+                connections(QUEUE_BYTES + 64 * CONNECTION) + logged(LOG_TOTAL) + ANSWERS,
                 (size + 1) * 2 * KERNEL,
                 CPU_FREE,
                 if http {
@@ -333,7 +340,7 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             2,
             "connections",
-            "`/flood` of 65,000-byte messages is read as fast as it comes",
+            "`/flood` of 65,000-byte messages, again and again, is read as fast as it comes",
         ),
         Scenario::new(
             "echo-large",

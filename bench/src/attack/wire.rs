@@ -1,74 +1,31 @@
-//! The lines of `talkback.v1` that attackers and innocents send, and what they look for in those that come.
+//! The lines of `talkback.v1` that attackers and innocents send, and what they look for in those that come. They are texts, and not the
+//! types of `talkback-protocol`, so that an attacker can send what no type allows, and an older server can be attacked too.
 
-use std::str::FromStr;
-
-use anyhow::bail;
-
-/// Which shape of the lines a server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Before each message had an id of its own.
-    Before,
-    /// As docs/protocol.md says.
-    Now,
+pub(super) fn hello(client: u64, name: &str) -> String {
+    format!(r#"{{"hello":{{"client":"{client:032x}","name":"{name}"}}}}"#)
 }
 
-impl FromStr for Wire {
-    type Err = anyhow::Error;
-
-    fn from_str(name: &str) -> anyhow::Result<Self> {
-        match name {
-            "before" => Ok(Self::Before),
-            "now" => Ok(Self::Now),
-            _ => bail!("the wire is `before` or `now`"),
-        }
-    }
+pub(super) fn join(room: &str) -> String {
+    format!(r#"{{"join":{{"room":"{room}"}}}}"#)
 }
 
-impl Wire {
-    /// The name that `--wire` takes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Before => "before",
-            Self::Now => "now",
-        }
-    }
+/// Joins and asks for everything after a place in the log.
+pub(super) fn join_since(room: &str, epoch: &str, offset: u64) -> String {
+    format!(r#"{{"join":{{"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}}}"#)
+}
 
-    pub(super) fn hello(self, client: u64, name: &str) -> String {
-        format!(r#"{{"hello":{{"client":"{client:032x}","name":"{name}"}}}}"#)
-    }
+pub(super) fn leave(room: &str) -> String {
+    format!(r#"{{"leave":{{"room":"{room}"}}}}"#)
+}
 
-    pub(super) fn join(self, room: &str) -> String {
-        format!(r#"{{"join":{{"room":"{room}"}}}}"#)
-    }
+/// `id` belongs to the message: the same number with another one is another message.
+pub(super) fn publish(room: &str, seq: u64, first: bool, id: u64, body: &str) -> String {
+    let first = if first { r#","first":true"# } else { "" };
+    format!(r#"{{"publish":{{"room":"{room}","seq":{seq},"id":"{id:016x}"{first},"body":"{body}"}}}}"#)
+}
 
-    /// Joins and asks for everything after a place in the log.
-    pub(super) fn join_since(self, room: &str, epoch: &str, offset: u64) -> String {
-        format!(r#"{{"join":{{"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}}}"#)
-    }
-
-    pub(super) fn leave(self, room: &str) -> String {
-        format!(r#"{{"leave":{{"room":"{room}"}}}}"#)
-    }
-
-    /// `id` belongs to the message: the same number with another one is another message.
-    pub(super) fn publish(self, room: &str, seq: u64, first: bool, id: u64, body: &str) -> String {
-        let first = if first { r#","first":true"# } else { "" };
-        let id = match self {
-            Self::Before => String::new(),
-            Self::Now => format!(r#","id":"{id:016x}""#),
-        };
-        format!(r#"{{"publish":{{"room":"{room}","seq":{seq}{id}{first},"body":"{body}"}}}}"#)
-    }
-
-    pub(super) fn history(self, id: u64, room: &str, before: u64, limit: u32) -> String {
-        let id = match self {
-            Self::Before => String::new(),
-            Self::Now => format!(r#""id":{id},"#),
-        };
-        format!(r#"{{"history":{{{id}"room":"{room}","before":{before},"limit":{limit}}}}}"#)
-    }
+pub(super) fn history(id: u64, room: &str, before: u64, limit: u32) -> String {
+    format!(r#"{{"history":{{"id":{id},"room":"{room}","before":{before},"limit":{limit}}}}}"#)
 }
 
 /// A line of a kind that no version knows.
@@ -114,21 +71,19 @@ mod tests {
 
     #[test]
     fn every_line_is_one_json_object_with_one_field() {
-        for wire in [Wire::Before, Wire::Now] {
-            for line in [
-                wire.hello(1, "ann"),
-                wire.join("r"),
-                wire.join_since("r", "5f", 1),
-                wire.leave("r"),
-                wire.publish("r", 1, true, 7, "hi"),
-                wire.publish("r", 2, false, 8, "hi"),
-                wire.history(1, "r", 9, 100),
-                UNKNOWN.to_owned(),
-                PONG.to_owned(),
-            ] {
-                let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-                assert_eq!(value.as_object().unwrap().len(), 1, "{line}");
-            }
+        for line in [
+            hello(1, "ann"),
+            join("r"),
+            join_since("r", "5f", 1),
+            leave("r"),
+            publish("r", 1, true, 7, "hi"),
+            publish("r", 2, false, 8, "hi"),
+            history(1, "r", 9, 100),
+            UNKNOWN.to_owned(),
+            PONG.to_owned(),
+        ] {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value.as_object().unwrap().len(), 1, "{line}");
         }
     }
 }
