@@ -30,7 +30,7 @@ const FLOOD_BYTES: usize = 32 * 1024;
 const SMALL: Option<usize> = Some(4096);
 /// Messages of 10 KB in each of 64 rooms: 85 % of `--log-total-bytes`, before which no room has to drop any.
 const FULL: u64 = 350;
-const PREPARATION: Duration = Duration::from_secs(60);
+const PREPARATION: Duration = Duration::from_secs(150);
 /// Lines a second that stay below what a session may send.
 const LINES_A_SECOND: f64 = 450.0;
 
@@ -212,10 +212,21 @@ impl Attacker {
         }
     }
 
-    /// Keeps `size` connections open until the deadline: each is opened again when it is refused or closed. `on_open` says something to a
-    /// new one.
+    /// Keeps `size` connections open until the deadline: each is opened again when it is refused or closed. `on` says something to a new
+    /// one.
     fn keep(
         &mut self,
+        opening: impl Fn(&Self, usize) -> Opening,
+        on: impl FnMut(usize, &mut Peer, Event<'_>),
+        each_turn: impl FnMut(&mut Self) -> bool,
+    ) -> Result<()> {
+        self.keep_open(Some(TRY_AGAIN), opening, on, each_turn)
+    }
+
+    /// The same, with the pause after which a connection is opened again, if at all.
+    fn keep_open(
+        &mut self,
+        try_again: Option<Duration>,
         opening: impl Fn(&Self, usize) -> Opening,
         mut on: impl FnMut(usize, &mut Peer, Event<'_>),
         mut each_turn: impl FnMut(&mut Self) -> bool,
@@ -238,7 +249,7 @@ impl Attacker {
                 Duration::from_millis(2),
                 &mut |index: usize, peer: &mut Peer, event: Event<'_>| {
                     if matches!(event, Event::Closed | Event::Refused | Event::Answered) {
-                        again[index] = Some(Instant::now() + TRY_AGAIN);
+                        again[index] = try_again.map(|pause| Instant::now() + pause);
                     }
                     on(index, peer, event);
                 },
@@ -272,7 +283,9 @@ impl Attacker {
         self.go()?;
         let unit = frame::masked_text("x");
         let flood: Rc<[u8]> = unit.repeat(FLOOD_BYTES / unit.len()).into();
-        self.keep(
+        // Those that the server got rid of stay away, so that what it still has at the end is what it did not get rid of.
+        self.keep_open(
+            None,
             |attacker, index| Opening {
                 buffers: SMALL,
                 ..attacker.websocket(path, attacker.source(index), Reading::Never)
@@ -556,7 +569,8 @@ impl Attacker {
     fn pages_by_http(&mut self) -> Result<()> {
         self.fill("full", 34, 30_000)?;
         self.go()?;
-        self.keep(
+        self.keep_open(
+            None,
             |attacker, index| Opening {
                 buffers: SMALL,
                 ..attacker.get("/rooms/full/messages?limit=100", attacker.source(index), Reading::Never)
@@ -572,7 +586,8 @@ impl Attacker {
         self.fill("full", 34, 30_000)?;
         self.go()?;
         let mut asked = 0;
-        self.keep(
+        self.keep_open(
+            None,
             |attacker, index| Opening {
                 buffers: SMALL,
                 ..attacker.websocket(session::PATH, attacker.source(index), Reading::Never)
@@ -625,13 +640,23 @@ impl Attacker {
         const ROOMS: u64 = 4_000;
         let line = wire::publish("victims", 1, true, 0xfeed, "once");
         let first = self.say_once(&line)?;
-        self.prepare_sessions(self.size, Reading::Discard, "welcome", |index| {
+        self.prepare_sessions(self.size, Reading::Lines, "welcome", |index| {
             wire::hello(client(index), "mallory")
         })?;
         self.go()?;
         let mut pace = Pace::new(LINES_A_SECOND);
         let flush = 1_100_u64.div_ceil(self.size as u64);
         let mut step = 0;
+        let answered = std::cell::Cell::new(0);
+        let mut count = |_: usize, _: &mut Peer, event: Event<'_>| {
+            if let Event::Text(text) = event {
+                let kinds = ["ack", "nack", "forgotten"];
+                let answers = text
+                    .split('\n')
+                    .filter(|line| kinds.iter().any(|kind| wire::is(line, kind)));
+                answered.set(answered.get() + answers.count() as u64);
+            }
+        };
         while Instant::now() < self.deadline && step < 2 * ROOMS + flush {
             for _ in 0..pace.due() {
                 for index in 0..self.size {
@@ -647,13 +672,14 @@ impl Attacker {
                 }
                 step += 1;
             }
-            self.swarm.turn(Duration::from_millis(2), &mut Nobody)?;
+            self.swarm.turn(Duration::from_millis(2), &mut count)?;
         }
-        let _ = self
-            .swarm
-            .run(Instant::now() + Duration::from_secs(5), &mut Nobody, |swarm| {
-                swarm.peers.iter().all(|peer| peer.waiting() == 0)
-            })?;
+        // All of it must have been done, or refused, before the victim comes again.
+        let (units, patience) = (self.units, Instant::now() + Duration::from_secs(20));
+        self.swarm.run(patience, &mut count, |swarm| {
+            answered.get() >= units || !swarm.peers.iter().any(Peer::is_open)
+        })?;
+        self.facts.insert("answered".to_owned(), answered.get());
         let second = self.say_once(&line)?;
         // Told that it is there already, or that nobody knows any more: both are true. A new place is not.
         let again = first.is_some() && second.is_some() && first != second;

@@ -133,6 +133,8 @@ const fn logged(bytes: u64) -> u64 {
 /// What the kernel may hold of one connection in both directions; the last write may go beyond the limit on what is not sent, by a message.
 /// A client that does not read has a small buffer of its own here, so that what is on the way is little.
 const KERNEL: u64 = limits::RECEIVE_BUFFER + limits::UNSENT + 2 * limits::MESSAGE;
+/// The same for clients that send nothing but what they ask for.
+const KERNEL_SENT: u64 = limits::UNSENT + limits::MESSAGE;
 /// The same for connections that never carried more than the head of a request.
 const KERNEL_IDLE: u64 = 4 * limits::KIB;
 /// What the innocents, the visitors and the measurement cost, as a share of the core.
@@ -237,7 +239,7 @@ impl Scenario {
             // A page is in memory for as long as it is sent.
             Attack::PagesByHttp | Attack::PagesBySession => (
                 connections(0) + ANSWERS + logged(LOG_BYTES),
-                size * KERNEL,
+                size * KERNEL_SENT,
                 CPU_FREE,
                 vec![("held", 0)],
             ),
@@ -268,7 +270,7 @@ impl Scenario {
             // What is said in a room is shared by those who have not read it.
             Attack::UnreadMembers { .. } => (
                 connections(0) + 8 * QUEUE_BYTES + logged(LOG_BYTES),
-                size * KERNEL,
+                size * KERNEL_SENT,
                 CPU_FREE,
                 vec![],
             ),
@@ -449,7 +451,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "connections",
             "as `echo-unread`, for longer than silence and stalled writes are allowed",
         )
-        .seconds(42),
+        .seconds(45),
         Scenario::new(
             "pages-by-http",
             PagesByHttp,
@@ -457,7 +459,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "requests",
             "pages of 1 MB are asked for over HTTP and never read",
         )
-        .seconds(42),
+        .seconds(45),
         Scenario::new(
             "pages-by-session",
             PagesBySession,
@@ -465,7 +467,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "sessions",
             "each asks for 8 pages of history and never reads",
         )
-        .seconds(42),
+        .seconds(45),
         frames("pings-ws", "/ws", Frame::Ping, "empty pings to `/ws`").quick(),
         frames("pongs-ws", "/ws", Frame::Pong, "empty pongs to `/ws`"),
         frames(
