@@ -187,6 +187,12 @@ impl Attacker {
         Ok(())
     }
 
+    /// Attempts, if anything of them reached the system.
+    fn begun(&self) -> u64 {
+        let counts = self.swarm.counts;
+        if counts.written > 0 { counts.attempts } else { 0 }
+    }
+
     fn source(&self, index: usize) -> Ipv4Addr {
         spread(Ipv4Addr::new(127, 0, 1, 1), index, self.addresses)
     }
@@ -347,8 +353,7 @@ impl Attacker {
                     free.push(index);
                 })?;
         }
-        let counts = self.swarm.counts;
-        self.units = counts.opened + counts.refused;
+        self.units = self.swarm.counts.written / request.len() as u64;
         Ok(())
     }
 
@@ -464,7 +469,7 @@ impl Attacker {
             |_, _, _| {},
             |_| true,
         )?;
-        self.units = self.swarm.counts.attempts;
+        self.units = self.begun();
         Ok(())
     }
 
@@ -578,7 +583,7 @@ impl Attacker {
             |_, _, _| {},
             |_| true,
         )?;
-        self.units = self.swarm.counts.attempts;
+        self.units = self.begun();
         Ok(())
     }
 
@@ -735,9 +740,9 @@ impl Attacker {
                     break;
                 };
                 if !request {
+                    self.units += u64::from(self.swarm.peers[index].is_connected());
                     self.swarm.peers[index].cut();
                     free.push(index);
-                    self.units += 1;
                 }
             }
             self.swarm
@@ -761,7 +766,7 @@ impl Attacker {
             |_, _, _| {},
             |_| true,
         )?;
-        self.units = self.swarm.counts.attempts;
+        self.units = self.begun();
         Ok(())
     }
 

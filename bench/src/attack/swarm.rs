@@ -124,6 +124,11 @@ impl Peer {
         self.stream.is_some() && self.stage == Stage::Frames
     }
 
+    /// Whether the other side's system has taken the connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.peer_addr().is_ok())
+    }
+
     /// From now on it reads like this.
     pub(super) fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
