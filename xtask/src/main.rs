@@ -48,7 +48,7 @@ enum Command {
     Soak(soak::SoakArgs),
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
-    /// Attack the server and look at what that does to others; with --write, write docs/attacks.md
+    /// Attack the server and fail when that reaches others: about 20 minutes. With --write, write docs/attacks.md
     Attack(attack::AttackArgs),
 }
 

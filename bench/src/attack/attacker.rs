@@ -474,10 +474,10 @@ impl Attacker {
     }
 
     fn session_flood(&mut self) -> Result<()> {
+        const SAID: &str = "xxxxxxxxxxxxxxxx";
         self.go()?;
         let mut next = vec![1; self.size];
         let mut lives = vec![0; self.size];
-        let mut units = 0;
         let opened = std::cell::RefCell::new(Vec::new());
         self.keep(
             |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
@@ -497,17 +497,17 @@ impl Attacker {
                 for (index, next) in next.iter_mut().enumerate().take(opened) {
                     if attacker.swarm.peers[index].is_open() && attacker.swarm.peers[index].waiting() < FLOOD_BYTES {
                         let lines: Vec<_> = (*next..*next + 100)
-                            .map(|seq| wire::publish(ATTACKED_ROOM, seq, seq == 1, seq, "xxxxxxxxxxxxxxxx"))
+                            .map(|seq| wire::publish(ATTACKED_ROOM, seq, seq == 1, seq, SAID))
                             .collect();
                         attacker.swarm.text(index, &lines.join("\n"));
                         *next += 100;
-                        units += 100;
                     }
                 }
                 true
             },
         )?;
-        self.units = units;
+        let line = wire::publish(ATTACKED_ROOM, 1, true, 1, SAID);
+        self.units = self.swarm.counts.written / line.len() as u64;
         Ok(())
     }
 

@@ -171,3 +171,38 @@ Written by `cargo xtask attack --write`; do not edit. `cargo xtask attack` makes
 
 ## Figures
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_shows_what_was_seen_before_beside_what_is_seen_now() {
+        let record = |note: &str, units| Record {
+            note: note.to_owned(),
+            runs: scenarios::all()
+                .iter()
+                .map(|scenario| {
+                    let mut run = Run {
+                        scenario: scenario.name.to_owned(),
+                        factor: 1,
+                        ..Run::default()
+                    };
+                    run.done.units = units;
+                    run
+                })
+                .collect(),
+        };
+        let page = markdown(&record("a new server", 222), &record("an old server", 111));
+        for scenario in scenarios::all() {
+            assert!(page.contains(&format!("### {}\n", scenario.name)), "{}", scenario.name);
+        }
+        assert_eq!(page.matches("| before |").count(), scenarios::all().len());
+        assert_eq!(page.matches("| **now** |").count(), scenarios::all().len());
+        assert_eq!(page.matches("| 111; 0, 0, 0 |").count(), scenarios::all().len());
+        assert!(page.contains("- now: a new server") && page.contains("- before: an old server"));
+        let columns = |line: &str| line.matches('|').count();
+        let tables = page.lines().filter(|line| line.starts_with('|'));
+        assert!(tables.clone().all(|line| columns(line) == 12), "{page}");
+    }
+}
