@@ -255,7 +255,15 @@ impl Attacker {
                 Duration::from_millis(2),
                 &mut |index: usize, peer: &mut Peer, event: Event<'_>| {
                     if matches!(event, Event::Closed | Event::Refused | Event::Answered) {
-                        again[index] = try_again.map(|pause| Instant::now() + pause);
+                        // One that was answered goes on at once.
+                        let pause = |pause| {
+                            if matches!(event, Event::Answered) {
+                                Duration::ZERO
+                            } else {
+                                pause
+                            }
+                        };
+                        again[index] = try_again.map(|after| Instant::now() + pause(after));
                     }
                     on(index, peer, event);
                 },
@@ -420,8 +428,9 @@ impl Attacker {
         }
         let mut pace = Pace::new(LINES_A_SECOND);
         let mut name = 0;
-        while Instant::now() < self.deadline && name < 10_000 {
-            for _ in 0..pace.due() {
+        while Instant::now() < self.deadline {
+            // Then the sessions only sit there.
+            for _ in 0..pace.due().min(10_000 - name) {
                 for index in 0..self.size {
                     let line = wire::publish(&format!("quiet{index}-{name}"), 1, true, client(index), "x");
                     self.swarm.text(index, &line);

@@ -373,7 +373,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "sessions",
             "a session sits in 64 rooms and publishes once to each of 10,000 names",
         )
-        .seconds(24),
+        .seconds(30),
         Scenario::new(
             "rooms-by-sessions",
             RoomsBySessions,
