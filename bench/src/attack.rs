@@ -111,8 +111,12 @@ impl Record {
         self.runs.push(run);
     }
 
+    /// Each run on a line of its own, so that a new measurement of one changes one line.
     fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
+        let runs = self.runs.iter().map(serde_json::to_string);
+        let runs = runs.collect::<Result<Vec<_>, _>>()?.join(",\n");
+        let note = serde_json::to_string(&self.note)?;
+        let text = format!("{{\"note\": {note},\n\"runs\": [\n{runs}\n]}}\n");
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
@@ -290,8 +294,8 @@ impl Stage {
             idle,
             attacked,
             done,
-            cpu,
-            waited,
+            cpu: figures::rounded(cpu),
+            waited: figures::rounded(waited),
             memory_before,
             memory: server.peak_memory()?,
             kernel: watch.end()?,
@@ -415,5 +419,44 @@ impl Watch {
         self.over.store(true, Ordering::Release);
         let _ = self.thread.join();
         std::mem::replace(&mut *self.most.lock().unwrap_or_else(PoisonError::into_inner), Ok(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_record_is_read_again_and_a_new_run_takes_the_place_of_the_old() {
+        let run = |scenario: &str, factor, held| Run {
+            scenario: scenario.to_owned(),
+            factor,
+            held,
+            ..Run::default()
+        };
+        let mut record = Record {
+            note: "a \"busy\" machine".to_owned(),
+            runs: vec![run("one", 1, 5), run("one", 4, 6), run("two", 1, 7)],
+        };
+        record.add(run("one", 4, 60));
+        let path = std::env::temp_dir().join(format!("attacks-{}.json", std::process::id()));
+        record.write(&path).unwrap();
+        let again = Record::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!((&again.note, &again.runs), (&record.note, &record.runs));
+        assert_eq!(again.runs.len(), 3);
+        assert_eq!(again.find("one", 4).map(|run| run.held), Some(60));
+    }
+
+    #[test]
+    fn the_figures_from_before_the_server_was_hardened_are_of_scenarios_that_exist() {
+        let before = Record::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/attacks-before.json")).unwrap();
+        for run in &before.runs {
+            let scenario = scenarios::all()
+                .into_iter()
+                .find(|scenario| scenario.name == run.scenario);
+            assert!(scenario.is_some(), "there is no scenario {}", run.scenario);
+        }
+        assert!(!before.runs.is_empty());
     }
 }

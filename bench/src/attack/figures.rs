@@ -27,7 +27,8 @@ impl Spread {
         let at = |percent: usize| {
             // The nearest rank: the smallest time that is not below `percent` of 100.
             let rank = (times.len() * percent).div_ceil(100).max(1);
-            times.get(rank - 1).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+            let time = times.get(rank - 1).copied().unwrap_or_default();
+            rounded(time.as_secs_f64() * 1e3)
         };
         let count = times.len() as u64;
         Self {
@@ -38,6 +39,11 @@ impl Spread {
             max: at(100),
         }
     }
+}
+
+/// To thousandths: more digits say nothing, and would make records hard to read.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 /// What the innocents saw in a while.

@@ -188,7 +188,8 @@ impl Scenario {
         let connections = |each: u64| PROCESS + size * (CONNECTION + each);
         let rated = |lines_a_second: f64| (CPU_AT_REST + many * lines_a_second * CPU_OF_A_LINE).min(CPU_FREE);
         let (memory, kernel, cpu, facts) = match self.attack {
-            // What waits for a reader is at most its queue; the last message taken may stand beside it.
+            // What waits for a reader is at most its queue; the last message taken may stand beside it. After `--write-timeout` and
+            // `--close-timeout`, 35 s, none of those is left that took nothing.
             Attack::Unread { send, .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
                 size * KERNEL,
