@@ -51,6 +51,9 @@ use scenarios::{ATTACKED_ROOM, PUBLISH_KEY, Scenario};
 /// How long the innocents measure without an attack.
 const IDLE: Duration = Duration::from_secs(2);
 const IDLE_QUICK: Duration = Duration::from_millis(500);
+/// After the preparations: no message of a moment waited for this long, in milliseconds.
+const QUIET_MS: f64 = 250.0;
+const QUIET_WITHIN: Duration = Duration::from_secs(30);
 const SECONDS_QUICK: u64 = 1;
 /// A child that says nothing for longer than its scenario and its preparations take hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -267,9 +270,7 @@ impl Stage {
             },
         )?;
         attacker.expect_ready()?;
-        // What the preparations did is over for everybody, and no part of either measurement.
-        thread::sleep(Duration::from_millis(300));
-        ask(&mut innocents)?;
+        until_quiet(&mut innocents)?;
         thread::sleep(if self.quick { IDLE_QUICK } else { IDLE });
         let idle = ask(&mut innocents)?;
         let memory_before = server.memory()?;
@@ -303,6 +304,18 @@ impl Stage {
         };
         drop(attacker);
         Ok(run)
+    }
+}
+
+/// What the preparations did to the innocents is no part of either measurement: waits until it is over, within reason.
+fn until_quiet(innocents: &mut Extra) -> Result<()> {
+    let deadline = Instant::now() + QUIET_WITHIN;
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        let heard = ask(innocents)?;
+        if heard.other.max < QUIET_MS || Instant::now() > deadline {
+            return Ok(());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpStream},
     rc::Rc,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -179,10 +180,19 @@ impl Attacker {
         }
     }
 
-    /// The preparations are over: waits until the innocents' measurement began.
+    /// The preparations are over: waits until the innocents' measurement began. Sessions go on reading and answering pings.
     fn go(&mut self) -> Result<()> {
         println!("ready");
-        std::io::stdin().read_line(&mut String::new())?;
+        let (said, go) = mpsc::channel();
+        std::thread::spawn(move || said.send(std::io::stdin().read_line(&mut String::new())));
+        loop {
+            match go.try_recv() {
+                Ok(line) => break line?,
+                Err(_) => self.swarm.turn(Duration::from_millis(2), &mut Nobody)?,
+            };
+        }
+        .checked_sub(1)
+        .context("nobody waits for the attack any more")?;
         self.deadline = Instant::now() + self.seconds;
         Ok(())
     }
@@ -561,7 +571,7 @@ impl Attacker {
                 wire::join(ATTACKED_ROOM)
             )
         };
-        self.prepare_sessions(crowd + self.size, Reading::Discard, "joined", greeting)?;
+        self.prepare_sessions(crowd + self.size, Reading::Lines, "joined", greeting)?;
         self.go()?;
         let lines = format!("{}\n{}", wire::leave(ATTACKED_ROOM), wire::join(ATTACKED_ROOM));
         let mut pace = Pace::new(a_second);
