@@ -162,7 +162,7 @@ impl Clients {
             let source = Ipv4Addr::from_bits(source.to_bits() + offset);
             let mut stream = open(target.address, source).context("cannot connect")?;
             if let Some(path) = &target.path {
-                stream.write_all(request(target, path).as_bytes())?;
+                stream.write_all(upgrade_request(target.address, path).as_bytes())?;
             }
             opened.push((index, stream));
         }
@@ -259,9 +259,9 @@ fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn request(target: &Target, path: &str) -> String {
-    let address = target.address;
-    let subprotocol = if target.is_session() {
+/// The head of the request for the WebSocket at `path`.
+pub(crate) fn upgrade_request(address: SocketAddrV4, path: &str) -> String {
+    let subprotocol = if path == session::PATH {
         format!("Sec-WebSocket-Protocol: {}\r\n", session::SUBPROTOCOL)
     } else {
         String::new()

@@ -11,13 +11,15 @@
 //! - [`contenders`]: the servers, and how each is started;
 //! - [`suite`]: scenarios in interleaved rounds, and [`results`]: what comes out of them;
 //! - [`report`] and [`plot`]: docs/bench.md and docs/bench.svg;
+//! - [`attack`]: attacks on the server, and what they do to others, as docs/attacks.md;
 //! - [`reference`](mod@reference): what the reference servers in `src/bin` share.
 //!
-//! `cargo xtask bench` builds everything and runs it.
+//! `cargo xtask bench` and `cargo xtask attack` build everything and run it.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("talkback-bench reads /proc and uses epoll: it runs on Linux only");
 
+pub mod attack;
 pub mod clients;
 pub mod contenders;
 pub mod frame;

@@ -1,10 +1,11 @@
-//! Measures the servers and writes the report; started by `cargo xtask bench`.
+//! Measures the servers and writes the report; started by `cargo xtask bench` and `cargo xtask attack`.
 
-use std::{fs, net::SocketAddrV4, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use talkback_bench::{
+    attack::{self, AttackArgs, AttackerArgs, InnocentArgs},
     clients::Target,
     contenders::Programs,
     hold::{self, HoldArgs},
@@ -30,6 +31,14 @@ enum Command {
     Load(LoadArgs),
     /// Hold idle connections until standard input ends
     Hold(HoldArgs),
+    /// Attack the server, judge what that does to others, and fail when a bound is broken
+    Attack(AttackArgs),
+    /// The process that attacks
+    #[command(hide = true)]
+    Attacker(AttackerArgs),
+    /// The process of those who have no part in the attack
+    #[command(hide = true)]
+    Innocents(InnocentArgs),
 }
 
 #[derive(Args, Debug)]
@@ -98,12 +107,26 @@ struct LoadArgs {
     prefix: String,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+/// Errors are for those who run the commands: what went wrong and why, without a backtrace.
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("talkback-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
         Command::Run(arguments) => run(arguments),
         Command::Compare(arguments) => compare(arguments),
         Command::Load(arguments) => load(arguments),
         Command::Hold(arguments) => hold::run(&arguments),
+        Command::Attack(arguments) => attack::run(&arguments),
+        Command::Attacker(arguments) => attack::run_attacker(&arguments),
+        Command::Innocents(arguments) => attack::run_innocents(&arguments),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    net::SocketAddrV4,
+    net::{Ipv4Addr, SocketAddrV4},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -67,12 +67,21 @@ impl Server {
     /// # Errors
     /// When it does not start or says something else.
     pub fn start(cores: Cores, program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        Self::start_logging(cores, program, arguments, Stdio::inherit())
+    }
+
+    /// Like [`Server::start`], with another place for what it says on standard error.
+    ///
+    /// # Errors
+    /// When it does not start or says something else.
+    pub fn start_logging(cores: Cores, program: &Path, arguments: &[impl AsRef<OsStr>], log: Stdio) -> Result<Self> {
         // A child inherits the core of the thread that starts it.
         pin(cores.server)?;
         let started = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn();
         pin(cores.clients)?;
         let mut child = started.with_context(|| format!("cannot start {}", program.display()))?;
@@ -105,11 +114,23 @@ impl Server {
     /// # Errors
     /// When the server is gone.
     pub fn cpu_time(&self) -> Result<Duration> {
+        self.schedstat(0)
+    }
+
+    /// How long threads that were ready to run have waited so far, because others used the core.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn waiting_time(&self) -> Result<Duration> {
+        self.schedstat(1)
+    }
+
+    fn schedstat(&self, field: usize) -> Result<Duration> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-            let on_cpu = schedstat.split_whitespace().next().context("empty schedstat")?;
-            nanoseconds += on_cpu.parse::<u64>()?;
+            let value = schedstat.split_whitespace().nth(field).context("short schedstat")?;
+            nanoseconds += value.parse::<u64>()?;
         }
         Ok(Duration::from_nanos(nanoseconds))
     }
@@ -127,6 +148,26 @@ impl Server {
             .context("no Rss in smaps_rollup")?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim_end().parse()?;
         Ok(kibibytes * 1024)
+    }
+
+    /// The most resident memory that the process has had, in bytes.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = line.context("no VmHWM in status")?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim_end().parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// The server's end of its connections, and how many of them are with others than `known` addresses.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn sockets(&self, known: impl Fn(Ipv4Addr) -> bool) -> Result<Sockets> {
+        Sockets::read(self.address.port(), known)
     }
 
     /// [`Server::memory`] once it has not changed for half a second.
@@ -155,6 +196,61 @@ impl Drop for Server {
     }
 }
 
+/// The server's end of connections, as the kernel sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Connections that the process has open with others than the known addresses.
+    pub others: u64,
+    /// Bytes that wait in the kernel to be sent, acknowledged or read, also those of connections that the process has closed.
+    pub bytes: u64,
+}
+
+impl Sockets {
+    /// Those at this port of this machine.
+    ///
+    /// # Errors
+    /// When /proc is not readable.
+    pub fn read(port: u16, known: impl Fn(Ipv4Addr) -> bool) -> Result<Self> {
+        Ok(Self::parse(&fs::read_to_string("/proc/net/tcp")?, port, known))
+    }
+
+    fn parse(table: &str, port: u16, known: impl Fn(Ipv4Addr) -> bool) -> Self {
+        const LISTENING: &str = "0A";
+        let mut sockets = Self::default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().take(10).collect();
+            let &[_, local, remote, state, queues, _, _, _, _, inode] = fields.as_slice() else {
+                continue;
+            };
+            let is_here = |(_, text): (&str, &str)| u16::from_str_radix(text, 16) == Ok(port);
+            if state == LISTENING || !local.split_once(':').is_some_and(is_here) {
+                continue;
+            }
+            let (send, receive) = queues.split_once(':').unwrap_or_default();
+            let waiting = [send, receive].map(|digits| u64::from_str_radix(digits, 16).unwrap_or_default());
+            sockets.bytes += waiting.iter().sum::<u64>();
+            // The kernel prints the four bytes of an address as the number that they are in memory.
+            let address = remote
+                .split_once(':')
+                .and_then(|(digits, _)| u32::from_str_radix(digits, 16).ok());
+            let is_known = address.is_some_and(|bits| known(Ipv4Addr::from(bits.to_ne_bytes())));
+            if inode != "0" && !is_known {
+                sockets.others += 1;
+            }
+        }
+        sockets
+    }
+}
+
+/// The load of the machine in the last minute.
+///
+/// # Errors
+/// When /proc is not readable.
+pub fn load_average() -> Result<f64> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').next().context("empty loadavg")?.parse()?)
+}
+
 /// Raises this process's limit of open files as far as it may, for itself and the processes it starts, and returns it.
 ///
 /// # Errors
@@ -178,4 +274,31 @@ pub fn raise_open_files(wanted: u64) -> Result<u64> {
         },
     )?;
     Ok(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sockets_of_a_port_are_counted_without_known_addresses_and_orphans() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000005 00:00000000 00000000     0        0 100 1 0
+   1: 0100007F:0BB8 0101007F:9C40 01 00000010:00000001 00:00000000 00000000     0        0 101 1 0
+   2: 0100007F:0BB8 0200097F:9C41 01 00000100:00000000 00:00000000 00000000     0        0 102 1 0
+   3: 0100007F:0BB8 0101007F:9C42 04 00001000:00000000 01:00000000 00000000     0        0 0 1 0
+   4: 0101007F:9C40 0100007F:0BB8 01 00000000:0000FFFF 00:00000000 00000000     0        0 103 1 0
+";
+        // The digits above are those of a machine that is little-endian.
+        if cfg!(target_endian = "little") {
+            let sockets = Sockets::parse(table, 3000, |address| address == Ipv4Addr::new(127, 9, 0, 2));
+            assert_eq!(
+                sockets,
+                Sockets {
+                    others: 1,
+                    bytes: 0x1111
+                }
+            );
+        }
+    }
 }

@@ -1,11 +1,16 @@
 //! docs/bench.md: what was measured, on what, how, and what it says about the targets.
 
-use std::{fmt::Write, fs, process::Command};
+use std::{
+    fmt::{self, Write},
+    fs,
+    process::Command,
+};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
     contenders::Contender,
+    process,
     results::{Cost, Held, Results},
     suite::Shape,
 };
@@ -50,17 +55,33 @@ impl Machine {
             .map(|output| output.stdout)
             .unwrap_or_default();
         let rustc = String::from_utf8_lossy(&rustc);
-        let load = fs::read_to_string("/proc/loadavg")?;
         Ok(Self {
             processor: format!("{}, {cores} cores", model.trim_start_matches([':', ' ', '\t'])),
             kernel: format!("Linux {}", kernel.join(".")),
             rustc: rustc.split_whitespace().take(2).collect::<Vec<_>>().join(" "),
-            load: load.split(' ').next().context("empty loadavg")?.parse()?,
+            load: process::load_average()?,
             date: jiff::Timestamp::now()
                 .to_zoned(jiff::tz::TimeZone::UTC)
                 .date()
                 .to_string(),
         })
+    }
+}
+
+/// In one sentence, with the load before.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            processor,
+            kernel,
+            rustc,
+            load,
+            date,
+        } = self;
+        write!(
+            f,
+            "{date}: {processor}, {kernel}, {rustc}; the machine's load was {load:.1} before the start"
+        )
     }
 }
 

@@ -112,7 +112,7 @@ impl Incoming {
 }
 
 /// The first byte and the payload of a server's frame, and what follows it. `None` if it is not whole.
-fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(crate) fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, length], rest) = bytes.split_first_chunk::<2>()?;
     let (length, rest) = match length {
         126 => rest

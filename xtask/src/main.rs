@@ -6,10 +6,12 @@
 //! - [`soak`]: random faults against the session, for as long as one likes;
 //! - [`mutants`]: faults in the code itself, one at a time, each of which a test must notice;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
+//! - [`attack`]: what attacks on the server do to others, as docs/attacks.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: child processes that end with this one.
 
+mod attack;
 mod bench;
 mod browsers;
 mod conformance;
@@ -50,6 +52,8 @@ enum Command {
     Mutants(mutants::MutantsArgs),
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
+    /// Attack the server and fail when that reaches others: about 20 minutes. With --write, write docs/attacks.md
+    Attack(attack::AttackArgs),
 }
 
 /// Errors are for those who run the commands: what went wrong and why, without the backtrace that `anyhow` adds for those who write
@@ -73,6 +77,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Attack(arguments) => attack::run(&arguments),
     }
 }
 

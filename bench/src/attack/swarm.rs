@@ -1,0 +1,475 @@
+//! Many connections that do not behave: each reads or does not, sends what it is told as fast as it is taken, and what becomes of it is
+//! an event and never an error.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use rustix::{
+    event::{Timespec, epoll},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
+
+use super::wire;
+use crate::{frame, session};
+
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+/// Reads or writes of one connection before the others have their turn.
+const CALLS_A_TURN: usize = 8;
+
+/// What a connection does with what the server sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It reads nothing once it is open.
+    Never,
+    /// It reads and throws away.
+    Discard,
+    /// It reads lines, and answers pings.
+    Lines,
+}
+
+/// How to open a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    pub(super) source: Ipv4Addr,
+    /// The head of the request, and what follows without waiting for an answer.
+    pub(super) request: Vec<u8>,
+    /// Whether the answer must be 101; otherwise the answer ends with the connection.
+    pub(super) websocket: bool,
+    pub(super) reading: Reading,
+    /// Asked of the system for what this side holds unread and unsent, so that it is the other side that has to.
+    pub(super) buffers: Option<usize>,
+}
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// The WebSocket is open.
+    Opened,
+    /// Another answer than 101 came, or the connection was not made.
+    Refused,
+    /// A WebSocket message came.
+    Text(&'a str),
+    /// A plain answer is over, and it was 200.
+    Answered,
+    /// The server closed or cut a connection that was open.
+    Closed,
+}
+
+/// What the whole swarm did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) attempts: u64,
+    pub(super) opened: u64,
+    pub(super) refused: u64,
+    pub(super) answered: u64,
+    pub(super) closed: u64,
+    pub(super) written: u64,
+    pub(super) read: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Frames,
+    Plain,
+    Over,
+}
+
+pub(super) struct Peer {
+    stream: Option<TcpStream>,
+    stage: Stage,
+    reading: Reading,
+    writable: bool,
+    readable: bool,
+    status: u16,
+    out: Vec<u8>,
+    rest: Vec<u8>,
+    flood: Option<Rc<[u8]>>,
+    flooded: usize,
+}
+
+impl Peer {
+    /// Sends these bytes when the connection takes them.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        let frame = frame::masked_text(text);
+        self.send(&frame);
+    }
+
+    /// Bytes that the connection has not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Sends copies of these bytes, whole ones, for as long as the connection takes them.
+    pub(super) fn flood(&mut self, bytes: &Rc<[u8]>) {
+        self.flood = Some(Rc::clone(bytes));
+        self.flooded = 0;
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.is_some() && self.stage == Stage::Frames
+    }
+
+    /// Whether the other side's system has taken the connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.peer_addr().is_ok())
+    }
+
+    /// From now on it reads like this.
+    pub(super) fn set_reading(&mut self, reading: Reading) {
+        self.reading = reading;
+        self.readable = true;
+    }
+
+    /// Cuts the connection, without an event.
+    pub(super) fn cut(&mut self) {
+        self.stream = None;
+        self.stage = Stage::Over;
+        self.out = Vec::new();
+        self.rest = Vec::new();
+    }
+
+    fn flush(&mut self) -> Result<u64, ErrorKind> {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let mut written = 0;
+        for _ in 0..CALLS_A_TURN {
+            let flood = self.flood.as_ref().filter(|_| self.stage == Stage::Frames);
+            let bytes = match flood {
+                _ if !self.out.is_empty() && self.flooded == 0 => &self.out[..],
+                Some(flood) => &flood[self.flooded..],
+                None => break,
+            };
+            match stream.write(bytes) {
+                Ok(length) => {
+                    written += length as u64;
+                    if !self.out.is_empty() && self.flooded == 0 {
+                        self.out.drain(..length);
+                    } else if let Some(flood) = flood {
+                        self.flooded = (self.flooded + length) % flood.len();
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    self.writable = false;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.kind()),
+            }
+        }
+        Ok(written)
+    }
+
+    fn wants_to_write(&self) -> bool {
+        self.writable && (!self.out.is_empty() || (self.flood.is_some() && self.stage == Stage::Frames))
+    }
+
+    fn wants_to_read(&self) -> bool {
+        self.readable && self.stream.is_some() && (self.reading != Reading::Never || self.stage == Stage::Head)
+    }
+}
+
+/// Who is told what happens.
+pub(super) trait Watcher {
+    fn on(&mut self, index: usize, peer: &mut Peer, event: Event<'_>);
+}
+
+/// For those who only count.
+pub(super) struct Nobody;
+
+impl Watcher for Nobody {
+    fn on(&mut self, _: usize, _: &mut Peer, _: Event<'_>) {}
+}
+
+impl<F: FnMut(usize, &mut Peer, Event<'_>)> Watcher for F {
+    fn on(&mut self, index: usize, peer: &mut Peer, event: Event<'_>) {
+        self(index, peer, event);
+    }
+}
+
+pub(super) struct Swarm {
+    address: SocketAddrV4,
+    epoll: OwnedFd,
+    pub(super) peers: Vec<Peer>,
+    events: Vec<epoll::Event>,
+    buffer: Box<[u8]>,
+    pub(super) counts: Counts,
+    /// Connections to look at in the next turn, whatever the system says.
+    busy: Vec<usize>,
+}
+
+impl Swarm {
+    pub(super) fn new(address: SocketAddrV4) -> Result<Self> {
+        Self::reading(address, 64 * 1024)
+    }
+
+    /// One that reads so many bytes at once.
+    pub(super) fn reading(address: SocketAddrV4, bytes: usize) -> Result<Self> {
+        Ok(Self {
+            address,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            peers: Vec::new(),
+            events: vec![
+                epoll::Event {
+                    flags: epoll::EventFlags::empty(),
+                    data: epoll::EventData::new_u64(0)
+                };
+                1024
+            ],
+            buffer: vec![0; bytes].into_boxed_slice(),
+            counts: Counts::default(),
+            busy: Vec::new(),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// Begins one more connection and returns its index; a place whose connection is over may be taken again with `place`.
+    pub(super) fn open(&mut self, opening: &Opening, place: Option<usize>) -> Result<usize> {
+        self.counts.attempts += 1;
+        let index = place.unwrap_or(self.peers.len());
+        let stream = connect(self.address, opening)?;
+        epoll::add(
+            &self.epoll,
+            &stream,
+            epoll::EventData::new_u64(index as u64),
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET,
+        )?;
+        let peer = Peer {
+            stream: Some(stream),
+            stage: if opening.websocket { Stage::Head } else { Stage::Plain },
+            reading: opening.reading,
+            writable: false,
+            readable: false,
+            status: 0,
+            out: opening.request.clone(),
+            rest: Vec::new(),
+            flood: None,
+            flooded: 0,
+        };
+        if index == self.peers.len() {
+            self.peers.push(peer);
+        } else {
+            self.peers[index] = peer;
+        }
+        Ok(index)
+    }
+
+    /// Waits at most `timeout` for something to do, and does it.
+    pub(super) fn turn(&mut self, timeout: Duration, watcher: &mut impl Watcher) -> Result<()> {
+        let timeout = if self.busy.is_empty() { timeout } else { Duration::ZERO };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs())?,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let ready = match epoll::wait(&self.epoll, self.events.as_mut_slice(), Some(&timeout)) {
+            Err(Errno::INTR) => 0,
+            ready => ready?,
+        };
+        let mut now = std::mem::take(&mut self.busy);
+        for event in &self.events[..ready] {
+            let index = usize::try_from(event.data.u64())?;
+            let peer = &mut self.peers[index];
+            let gone = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
+            let flags = event.flags;
+            peer.writable |= flags.intersects(epoll::EventFlags::OUT | gone);
+            peer.readable |= flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | gone);
+            if flags.intersects(gone) && peer.reading == Reading::Never {
+                // A reset ends it although nothing is read.
+                peer.reading = Reading::Discard;
+            }
+            now.push(index);
+        }
+        now.sort_unstable();
+        now.dedup();
+        for index in now {
+            self.serve(index, watcher);
+        }
+        Ok(())
+    }
+
+    /// Looks at a connection in the next turn, because something was done to it from outside of its events.
+    pub(super) fn wake(&mut self, index: usize) {
+        self.busy.push(index);
+    }
+
+    /// Sends a text when the connection takes it.
+    pub(super) fn text(&mut self, index: usize, text: &str) {
+        self.peers[index].text(text);
+        self.wake(index);
+    }
+
+    fn serve(&mut self, index: usize, watcher: &mut impl Watcher) {
+        let peer = &mut self.peers[index];
+        if peer.stream.is_none() {
+            return;
+        }
+        let mut gone = false;
+        if peer.wants_to_write() {
+            match peer.flush() {
+                Ok(written) => self.counts.written += written,
+                Err(_) => gone = true,
+            }
+        }
+        for _ in 0..CALLS_A_TURN {
+            let peer = &mut self.peers[index];
+            if !peer.wants_to_read() {
+                break;
+            }
+            let Some(stream) = &mut peer.stream else { break };
+            match stream.read(&mut self.buffer) {
+                Ok(0) => gone = true,
+                Ok(length) => {
+                    self.counts.read += length as u64;
+                    accept(index, peer, &self.buffer[..length], &mut self.counts, watcher);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => peer.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => gone = true,
+            }
+            break;
+        }
+        let peer = &mut self.peers[index];
+        if gone && peer.stream.is_some() {
+            ended(index, peer, &mut self.counts, watcher);
+        }
+        let peer = &mut self.peers[index];
+        if peer.wants_to_write() || peer.wants_to_read() {
+            self.busy.push(index);
+        }
+    }
+
+    /// Turns until `until` says so or the time is over; whether it said so.
+    pub(super) fn run(
+        &mut self,
+        deadline: Instant,
+        watcher: &mut impl Watcher,
+        mut until: impl FnMut(&mut Self) -> bool,
+    ) -> Result<bool> {
+        loop {
+            if until(self) {
+                return Ok(true);
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Ok(false);
+            };
+            self.turn(left.min(Duration::from_millis(2)), watcher)?;
+        }
+    }
+}
+
+fn ended(index: usize, peer: &mut Peer, counts: &mut Counts, watcher: &mut impl Watcher) {
+    let stage = peer.stage;
+    let status = peer.status;
+    peer.cut();
+    let event = match stage {
+        Stage::Frames => {
+            counts.closed += 1;
+            Event::Closed
+        }
+        Stage::Plain if status == 200 => {
+            counts.answered += 1;
+            Event::Answered
+        }
+        Stage::Head | Stage::Plain => {
+            counts.refused += 1;
+            Event::Refused
+        }
+        Stage::Over => return,
+    };
+    watcher.on(index, peer, event);
+}
+
+fn accept(index: usize, peer: &mut Peer, bytes: &[u8], counts: &mut Counts, watcher: &mut impl Watcher) {
+    if peer.stage == Stage::Plain {
+        if peer.status == 0 {
+            peer.rest.extend_from_slice(bytes);
+            peer.status = status(&peer.rest).unwrap_or_default();
+        }
+        return;
+    }
+    if peer.reading != Reading::Lines && peer.stage == Stage::Frames {
+        return;
+    }
+    let mut all = std::mem::take(&mut peer.rest);
+    all.extend_from_slice(bytes);
+    let mut bytes = &all[..];
+    if peer.stage == Stage::Head {
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            peer.rest = all;
+            return;
+        };
+        if status(bytes) != Some(101) {
+            counts.refused += 1;
+            peer.cut();
+            watcher.on(index, peer, Event::Refused);
+            return;
+        }
+        bytes = &bytes[end + 4..];
+        peer.stage = Stage::Frames;
+        counts.opened += 1;
+        watcher.on(index, peer, Event::Opened);
+    }
+    if peer.reading != Reading::Lines {
+        return;
+    }
+    while let Some((first, payload, rest)) = session::split_frame(bytes) {
+        bytes = rest;
+        match first {
+            TEXT => {
+                if let Ok(text) = str::from_utf8(payload) {
+                    if text.contains("{\"ping\":") {
+                        peer.text(wire::PONG);
+                    }
+                    watcher.on(index, peer, Event::Text(text));
+                }
+            }
+            PING => peer.send(&frame::masked(PONG, payload)),
+            CLOSE => {
+                ended(index, peer, counts, watcher);
+                return;
+            }
+            _ => {}
+        }
+        if peer.stage != Stage::Frames {
+            return;
+        }
+    }
+    peer.rest = bytes.to_vec();
+}
+
+fn status(head: &[u8]) -> Option<u16> {
+    str::from_utf8(head.get(9..12)?).ok()?.parse().ok()
+}
+
+fn connect(address: SocketAddrV4, opening: &Opening) -> Result<TcpStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(bytes) = opening.buffers {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+        sockopt::set_socket_send_buffer_size(&socket, bytes)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::from((opening.source, 0)))?;
+    match rustix::net::connect(&socket, &SocketAddr::from(address)) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error.into()),
+    }
+}
