@@ -22,7 +22,7 @@ const TALKBACK: [&str; 16] = [
     "0",
     "--max-address-connections",
     "65536",
-    "--session-frame-rate",
+    "--session-line-rate",
     "0",
     "--session-byte-rate",
     "0",

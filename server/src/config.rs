@@ -142,12 +142,12 @@ pub struct Config {
     /// How deep arrays and objects may be nested in a message body.
     #[arg(long, value_name = "COUNT", default_value = "64")]
     pub max_body_depth: u32,
-    /// How many frames a second a session may send on average; 0 is any number.
+    /// How many lines a second a session may send, or messages a plain chat member, on average; beyond it they are read later; 0 is any number.
     #[arg(long, value_name = "COUNT", default_value = "500")]
-    pub session_frame_rate: u32,
-    /// How many frames a session may send at once.
+    pub session_line_rate: u32,
+    /// How many lines a session may send at once, or messages a plain chat member.
     #[arg(long, value_name = "COUNT", default_value = "1000")]
-    pub session_frame_burst: u32,
+    pub session_line_burst: u32,
     /// How many bytes of messages a second a session or a plain chat member may send on average; 0 is any number. Beyond it, its
     /// messages are read later.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
@@ -430,7 +430,7 @@ impl Config {
         let amount = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         ChatOptions {
             max_body: self.max_body(),
-            lines: Rate::new(self.session_frame_rate.into(), self.session_frame_burst.into()),
+            lines: Rate::new(self.session_line_rate.into(), self.session_line_burst.into()),
             bytes: Rate::new(amount(self.session_byte_rate), amount(self.session_byte_burst)),
         }
     }
@@ -449,8 +449,8 @@ impl Config {
                 rooms: self.max_session_rooms,
                 in_flight: small(self.max_in_flight),
                 page: self.max_page,
-                lines_per_second: self.session_frame_rate,
-                lines_burst: self.session_frame_burst,
+                lines_per_second: self.session_line_rate,
+                lines_burst: self.session_line_burst,
                 bytes_per_second: small(self.session_byte_rate),
                 bytes_burst: small(self.session_byte_burst),
                 ..defaults.limits

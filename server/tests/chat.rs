@@ -151,7 +151,7 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
     const MESSAGES: usize = 3000;
     let config = Config {
         queue_bytes: 128 * 1024,
-        session_frame_rate: 0,
+        session_line_rate: 0,
         session_byte_rate: 0,
         // The close frame waits for the slow member until this test reads.
         close_timeout: Duration::from_secs(60),
@@ -220,8 +220,8 @@ fn added(server: &Server) -> u64 {
 /// So many messages a second, a tenth of that at once.
 fn slow_lines(per_second: u32) -> Config {
     Config {
-        session_frame_rate: per_second,
-        session_frame_burst: per_second / 10,
+        session_line_rate: per_second,
+        session_line_burst: per_second / 10,
         ..Config::default()
     }
 }

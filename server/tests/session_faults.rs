@@ -125,8 +125,8 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
     const BURST: u32 = 200;
     const MESSAGES: u32 = 500;
     let config = Config {
-        session_frame_rate: RATE,
-        session_frame_burst: BURST,
+        session_line_rate: RATE,
+        session_line_burst: BURST,
         // A burst is never less than an honest client needs to join its rooms again.
         max_session_rooms: 4,
         ..Config::default()

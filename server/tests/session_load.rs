@@ -48,7 +48,7 @@ async fn a_slow_member_is_closed_with_4413_and_catches_up_from_the_log_without_g
         close_timeout: Duration::from_secs(60),
         log_messages: 5000,
         log_bytes: 64 << 20,
-        session_frame_rate: 0,
+        session_line_rate: 0,
         ..Config::default()
     };
     let server = Server::with(config).await;
@@ -104,7 +104,7 @@ async fn a_member_that_reads_its_backlog_more_slowly_than_the_log_forgets_it_is_
         log_messages: 600,
         log_bytes: 64 << 20,
         close_timeout: Duration::from_secs(60),
-        session_frame_rate: 0,
+        session_line_rate: 0,
         ..Config::default()
     };
     let server = Server::with(config).await;
@@ -133,7 +133,7 @@ async fn whoever_joins_amid_a_storm_of_messages_misses_none_and_gets_none_twice(
     const PUBLISHERS: u32 = 3;
     const TOTAL: u64 = EACH * PUBLISHERS as u64;
     let config = Config {
-        session_frame_rate: 0,
+        session_line_rate: 0,
         session_byte_rate: 0,
 
         log_messages: 100_000,
@@ -230,7 +230,7 @@ async fn who_comes_and_goes_while_a_member_reads_its_backlog_is_told_to_it_too()
     let config = Config {
         log_messages: 600,
         log_bytes: 64 << 20,
-        session_frame_rate: 0,
+        session_line_rate: 0,
         presence_grace: Duration::ZERO,
         ..Config::default()
     };
@@ -315,7 +315,7 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     const MESSAGES: u64 = 40;
     const TOTAL: usize = ROOMS * 40;
     let config = Config {
-        session_frame_rate: 0,
+        session_line_rate: 0,
         session_byte_rate: 0,
         ..Config::default()
     };
@@ -395,7 +395,7 @@ async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_clos
         ping_timeout: Duration::from_secs(1),
         log_messages: 5_000,
         log_bytes: 64 << 20,
-        session_frame_rate: 0,
+        session_line_rate: 0,
         session_byte_rate: 0,
         ..Config::default()
     };
@@ -418,7 +418,7 @@ async fn a_slow_member_gets_no_more_signals_than_it_takes_and_is_not_closed_for_
     const SIGNALS: usize = 400;
     let config = Config {
         queue_bytes: 256 * 1024,
-        session_frame_rate: 0,
+        session_line_rate: 0,
         session_byte_rate: 0,
         ..Config::default()
     };
@@ -586,8 +586,8 @@ async fn a_backlog_drains_at_the_rate_in_one_room_and_in_many() {
     const RATE: u32 = 4_000;
     const BURST: u32 = 1_000;
     let config = Config {
-        session_frame_rate: RATE,
-        session_frame_burst: BURST,
+        session_line_rate: RATE,
+        session_line_burst: BURST,
         max_connection_rate: 0,
         ..Config::default()
     };

@@ -20,7 +20,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ("max-room-members", config.max_room_members),
         ("max-session-rooms", small(config.max_session_rooms)),
         ("max-body-size", config.max_body_size),
-        ("session-frame-burst", small(config.session_frame_burst)),
+        ("session-line-burst", small(config.session_line_burst)),
         ("max-page", small(config.max_page)),
         ("log-rooms", config.log_rooms),
         ("log-messages", config.log_messages),
