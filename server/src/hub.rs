@@ -72,7 +72,7 @@ impl HubOptions {
         listed_users: 1000,
         presence_grace: Duration::from_secs(5),
         presence_interval: Duration::from_millis(250),
-        presence_lines_per_second: 2_000,
+        presence_lines_per_second: 1_000,
         signal_bytes: 16 * 1024,
         delivery_rate: 64 << 20,
         allowances: 10_000,

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Joins over which the cost is taken.
-const JOINS: u32 = 500;
+const JOINS: u32 = 1_000;
 /// Joins on the way at a time, as after a restart.
 const AT_ONCE: usize = 50;
 
@@ -127,7 +127,7 @@ async fn join_all(server: SocketAddr, numbers: std::ops::Range<u32>, room: &str)
 
 /// Until what was to be told has been told.
 async fn rest() {
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
 }
 
 #[tokio::test]
