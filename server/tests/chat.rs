@@ -82,7 +82,7 @@ async fn bad_room_and_user_names_are_refused_with_the_rule() {
     let server = Server::start().await;
     for (path, rule) in [
         ("/chat/a%2Fb", "the room name has the character '/'"),
-        ("/chat/a%0Ab", "use letters, digits"),
+        ("/chat/a%0Ab", "control character"),
         (&format!("/chat/{}", "x".repeat(65)), "at most 64"),
         ("/chat/lobby?name=%5Ba%5D", "brackets"),
         ("/chat/lobby?name=", "nothing to see"),
