@@ -239,7 +239,7 @@ impl World {
 
     /// Sends the next page of what a member missed. Then it is live, or there is another page after a while.
     pub fn catch_up(&mut self, conn: ConnId, id: SubscriptionId, room: &RoomName, after: Offset) {
-        if !self.sub(conn, room).is_some_and(|sub| sub.id == id) {
+        if self.sub(conn, room).is_none_or(|sub| sub.id != id) {
             return;
         }
         if !self.log.has_all_after(room, after) {

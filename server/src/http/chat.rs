@@ -50,9 +50,7 @@ pub(crate) async fn chat(
     upgrade: Option<Upgrade>,
     Path(room): Path<String>,
     Query(query): Query<ChatQuery>,
-    State(hub): State<Hub>,
-    State(options): State<Arc<ChatOptions>>,
-    State(assets): State<Arc<Assets>>,
+    (State(hub), State(options), State(assets)): (State<Hub>, State<Arc<ChatOptions>>, State<Arc<Assets>>),
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
