@@ -548,6 +548,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_protocol() {
+        let limits = Config::default().session_config().limits;
+        assert_eq!(limits, ServerConfig::default().limits);
+    }
+
+    #[test]
     fn a_log_that_is_not_several_times_a_queue_is_warned_of_and_the_defaults_are() {
         let default = Config::default();
         assert_eq!(default.warnings(), [""; 0]);

@@ -23,6 +23,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use talkback_protocol::{
     Body, ClientKey, RoomName, SenderId, UserName,
+    codec::MemberList,
     message::{Author, code},
     session::server::Refusal,
 };
@@ -195,7 +196,15 @@ impl Hub {
         budget.take()
     }
 
-    /// The users in a room, by name.
+    /// How many users are in a room, and the list of them that is told to members who join: a little old at times, and absent when
+    /// there are too many. However often it is asked for, the list is made at most once in [`HubOptions::presence_interval`].
+    #[must_use]
+    pub fn listed(&self, room: &RoomName) -> (u32, Option<MemberList>) {
+        let live = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
+        live.map_or_else(|| (0, Some(MemberList::encode(&[]))), |room| room.listed())
+    }
+
+    /// The users in a room, by name. It looks at all of them while nobody can join or leave: not for what anybody may ask for.
     #[must_use]
     pub fn users(&self, room: &RoomName) -> Vec<UserName> {
         let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));

@@ -13,7 +13,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use talkback_protocol::{BodyLimit, NameError, RoomName, message::Member, message::code, session::server::Refusal};
+use serde_json::value::RawValue;
+use talkback_protocol::{BodyLimit, NameError, RoomName, message::code, session::server::Refusal};
 
 pub use publish::PublishKey;
 pub(crate) use publish::publish;
@@ -49,13 +50,22 @@ pub(crate) struct RoomsOptions {
 #[derive(Serialize)]
 struct Members {
     room: RoomName,
-    members: Vec<Member>,
+    /// How many there are.
+    users: u32,
+    /// Absent when there are too many to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<Box<RawValue>>,
 }
 
 /// `GET /rooms/{room}/members`: who is there.
 pub(crate) async fn members(room: Room, State(hub): State<Hub>) -> Response {
-    let members = hub.users(&room.0).into_iter().map(|user| Member { user }).collect();
-    fresh(Json(Members { room: room.0, members }))
+    let (users, list) = hub.listed(&room.0);
+    let members = list.and_then(|list| RawValue::from_string(list.json().to_owned()).ok());
+    fresh(Json(Members {
+        room: room.0,
+        users,
+        members,
+    }))
 }
 
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>

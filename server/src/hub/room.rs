@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 use talkback_protocol::{
     Body, Offset, RoomName, UserName,
+    codec::MemberList,
     message::{self, Author, Message, ServerFrame},
 };
 use tokio::time::Instant;
@@ -222,6 +223,12 @@ impl Room {
                 .push_frame(member.key, &ServerFrame::Signal(message::Signal { room, from, body }));
             self.schedule(&mut pending);
         }
+    }
+
+    /// How many users there are, and the newest list of them, unless there are too many.
+    pub(super) fn listed(&self) -> (u32, Option<MemberList>) {
+        let told = self.members.lock().presence.told(Instant::now(), &self.options);
+        (told.users, told.members)
     }
 
     /// What `joined` tells a session member of the users.
