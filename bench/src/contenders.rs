@@ -1,35 +1,70 @@
 //! The servers, how each is started, and what each is asked to do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
     clients::Target,
-    process::{Cores, Server},
+    process::{Cores, Place, Server},
     session,
     suite::Shape,
 };
 
-/// As it ships, but for the limits of new connections, of connections of one address, and of messages, bytes and deliveries a second: all
-/// clients have one address, and do what they do as fast as they can.
-const TALKBACK: [&str; 16] = [
-    "--listen",
-    "127.0.0.1:0",
-    "--max-connection-rate",
-    "0",
-    "--address-connection-rate",
-    "0",
-    "--max-address-connections",
-    "65536",
-    "--session-line-rate",
-    "0",
-    "--session-byte-rate",
-    "0",
-    "--room-delivery-rate",
-    "0",
-    "--log",
-    "error",
+/// A port that is free.
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+/// An option with which a bound is taken off, and why that is fair.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchedOff {
+    /// The option.
+    pub option: &'static str,
+    /// What it is set to.
+    pub value: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// What is switched off in Talkback, except where it is measured as it ships. All else is as it ships.
+pub const TALKBACK: [SwitchedOff; 7] = [
+    SwitchedOff {
+        option: "--max-connection-rate",
+        value: "0",
+        why: "the clients connect as fast as they can, before anything is measured; no other server limits that",
+    },
+    SwitchedOff {
+        option: "--address-connection-rate",
+        value: "0",
+        why: "the same: thousands of clients have one address here, as they would have behind a proxy that is not named",
+    },
+    SwitchedOff {
+        option: "--max-address-connections",
+        value: "65536",
+        why: "the same, when the server is over half full",
+    },
+    SwitchedOff {
+        option: "--session-line-rate",
+        value: "0",
+        why: "the clients send as fast as they get answers; with the rate the server would rest, not work",
+    },
+    SwitchedOff {
+        option: "--session-byte-rate",
+        value: "0",
+        why: "the same",
+    },
+    SwitchedOff {
+        option: "--room-delivery-rate",
+        value: "0",
+        why: "one room has all deliveries that the core can make",
+    },
+    SwitchedOff {
+        option: "--log",
+        value: "error",
+        why: "no other server logs connections",
+    },
 ];
 
 /// A server under measurement.
@@ -49,11 +84,15 @@ pub enum Contender {
     Talkback,
     /// The same server: sessions of `talkback.v1`.
     Session,
+    /// The same with a thread on every core of the machine.
+    AllCores,
+    /// Talkback with no option but the port: an echo, or sessions in a room.
+    AsShipped,
 }
 
 impl Contender {
     /// Every contender, in the order of the tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Tcp,
         Self::AxumEach,
         Self::AxumBatch,
@@ -61,6 +100,8 @@ impl Contender {
         Self::UWebSockets,
         Self::Talkback,
         Self::Session,
+        Self::AllCores,
+        Self::AsShipped,
     ];
 
     /// Its name in tables and plots.
@@ -74,16 +115,63 @@ impl Contender {
             Self::UWebSockets => "uWebSockets",
             Self::Talkback => "Talkback",
             Self::Session => "Talkback, session",
+            Self::AllCores => "Talkback, session, all cores",
+            Self::AsShipped => "Talkback, default limits",
         }
     }
 
-    /// Whether it can do this.
+    /// Whether it is this project's server.
+    #[must_use]
+    pub fn is_talkback(self) -> bool {
+        matches!(self, Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped)
+    }
+
+    /// Whether it is measured under this load.
     #[must_use]
     pub fn can(self, shape: Shape) -> bool {
         match shape {
-            Shape::Echo { .. } => self != Self::Session,
-            Shape::FanOut { .. } => matches!(self, Self::Tcp | Self::UWebSockets | Self::Talkback | Self::Session),
+            Shape::Echo { .. } => match self {
+                Self::AsShipped => shape == Shape::ECHO_AS_SHIPPED,
+                _ => !matches!(self, Self::Session | Self::AllCores),
+            },
+            Shape::FanOut { .. } => matches!(
+                self,
+                Self::Tcp | Self::AxumBatch | Self::UWebSockets | Self::Talkback | Self::Session
+            ),
+            Shape::Paced { .. } => matches!(self, Self::Session | Self::AsShipped),
+            Shape::Append { .. } => matches!(self, Self::Session | Self::AllCores),
+            Shape::Join { .. } => self == Self::Session,
         }
+    }
+
+    /// What of its kind a reference server does not do, and why that is fair.
+    #[must_use]
+    pub fn leaves_out(self) -> Option<(&'static str, &'static str)> {
+        let lean = "there is nothing to switch off: it has no rates, no bounds of connections, no timers, no checks of host and origin";
+        match self {
+            Self::Tcp => Some((
+                "HTTP, WebSocket, every bound and timer",
+                "it is the limit: what the system itself takes",
+            )),
+            Self::AxumEach => Some(("buffers of 4 KiB in place of 128 KiB", lean)),
+            Self::AxumBatch => Some((
+                "buffers of 4 KiB in place of 128 KiB; in a room a member more than 1,024 messages behind is dropped",
+                lean,
+            )),
+            Self::FastWebSockets => Some(("nothing", lean)),
+            Self::UWebSockets => Some((
+                "TLS and compression, when it is compiled; messages of up to 64 KiB in place of 16 KiB",
+                "no other server has them here; its idle timeout, its pings and its bound of what waits for a client are on",
+            )),
+            Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped => None,
+        }
+    }
+
+    /// Whether its memory with idle connections is worth a comparison: plain TCP holds nothing for a connection, and the same server holds
+    /// the same however it is started.
+    #[must_use]
+    pub fn can_idle(self) -> bool {
+        !matches!(self, Self::Tcp | Self::AllCores | Self::AsShipped)
     }
 
     /// What a room puts in front of a text.
@@ -105,15 +193,35 @@ impl Contender {
             Self::AxumBatch => ("reference-axum", vec!["--mode", "batch"]),
             Self::FastWebSockets => ("reference-fastwebsockets", vec![]),
             Self::UWebSockets => ("uwebsockets", vec![]),
-            Self::Talkback | Self::Session => ("talkback-server", TALKBACK.to_vec()),
+            Self::Talkback | Self::Session | Self::AllCores => {
+                let options = TALKBACK.iter().flat_map(|off| [off.option, off.value]);
+                ("talkback-server", LISTEN.into_iter().chain(options).collect())
+            }
+            Self::AsShipped => ("talkback-server", LISTEN.to_vec()),
+        }
+    }
+
+    fn place(self) -> Place {
+        match self {
+            Self::AllCores => Place::AllCores,
+            _ => Place::OwnCore,
+        }
+    }
+
+    /// Where it says what it has to say: as it ships, Talkback logs connections, which is not for the terminal.
+    fn log(self) -> Stdio {
+        match self {
+            Self::AsShipped => Stdio::null(),
+            _ => Stdio::inherit(),
         }
     }
 
     fn path(self, shape: Shape) -> Option<String> {
         let path = match shape {
-            _ if self == Self::Session => session::PATH,
+            _ if matches!(self, Self::Session | Self::AllCores) => session::PATH,
             Shape::Echo { .. } => "/echo",
             Shape::FanOut { .. } => "/chat/bench?name=bench",
+            Shape::Paced { .. } | Shape::Append { .. } | Shape::Join { .. } => session::PATH,
         };
         (self != Self::Tcp).then(|| path.to_owned())
     }
@@ -163,7 +271,8 @@ impl Programs {
     /// When it does not start.
     pub fn start(&self, contender: Contender, shape: Shape, cores: Cores) -> Result<(Server, Target)> {
         let program = self.path(contender).context("uWebSockets was not compiled")?;
-        let server = Server::start(cores, &program, &contender.command(shape).1)?;
+        let arguments = contender.command(shape).1;
+        let server = Server::start(cores, contender.place(), &program, &arguments, contender.log())?;
         let target = Target {
             address: server.address(),
             path: contender.path(shape),

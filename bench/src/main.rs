@@ -53,7 +53,7 @@ struct RunArgs {
     #[arg(long)]
     quick: bool,
     /// Rounds; in each, every server carries each load once
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// How long a server carries a load in a round
     #[arg(long, default_value_t = 1.5)]
@@ -154,13 +154,17 @@ fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
         measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
         idle: 10_000,
         held: HELD,
+        most_users: 5000,
+        joins: 1000,
+        one_room: 3000,
     })
 }
 
 fn compare(arguments: CompareArgs) -> Result<()> {
     let plan = plan(arguments.rounds, arguments.seconds)?;
     let programs = Programs::find(arguments.uwebsockets)?;
-    for cost in suite::costs(&programs, plan, &arguments.loads, arguments.size)? {
+    let costs = suite::costs(&programs, plan, &arguments.loads, arguments.size)?;
+    for cost in &costs {
         let delay = cost.slowest_percent.get(cost.slowest_percent.len() / 2);
         let delay = delay
             .map(|delay| format!(", 99 of 100 within {delay:.2} ms"))
@@ -172,6 +176,12 @@ fn compare(arguments: CompareArgs) -> Result<()> {
             cost.min(),
             cost.max()
         );
+        let others = costs
+            .iter()
+            .filter(|other| other.shape == cost.shape && !other.contender.is_talkback());
+        for other in others.filter(|_| cost.contender.is_talkback()) {
+            println!("  {} {}", report::paired(cost.over(other)), other.contender.name());
+        }
     }
     Ok(())
 }

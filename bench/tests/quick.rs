@@ -12,7 +12,7 @@ use std::{
 
 use talkback_bench::{
     clients::Target,
-    contenders::Contender,
+    contenders::{Contender, TALKBACK},
     load::{Echo, Load},
     suite::Shape,
 };
@@ -42,6 +42,33 @@ fn a_quick_run_measures_every_server_under_every_load() {
         assert!(page.contains(&shape.title()), "no {} in:\n{page}", shape.title());
         assert!(plot.contains(&shape.title()), "no {} in the plot", shape.title());
     }
+    for off in TALKBACK {
+        let row = format!("`{} {}`", off.option, off.value);
+        assert!(
+            page.contains(&row),
+            "{row} is switched off, and the page does not say so"
+        );
+    }
+    let rows = |start: &str| {
+        let mut rows = page.lines().filter(|line| line.starts_with(start));
+        let row = rows.next().unwrap_or_else(|| panic!("no row {start:?} in:\n{page}"));
+        assert_eq!(rows.next(), None, "a second row {start:?}");
+        row.to_owned()
+    };
+    // One round says nothing, and the page says so beside every comparison: with default limits, of the cores, of the rooms.
+    for start in [
+        format!("| {} | ", Shape::ROOM_AS_SHIPPED.title()),
+        format!("| {} | ", Shape::APPENDS.title()),
+        format!("| {} | ", Shape::JOINS[2].title()),
+    ] {
+        assert!(rows(&start).ends_with(": too few rounds |"), "{}", rows(&start));
+    }
+    rows("| **Talkback, session, 60 in one room** | ");
+    rows("| 60 idle sessions in one room: at most 5,120 bytes each | ");
+    let against_axum = page
+        .lines()
+        .filter(|line| line.starts_with("| axum, flushing each batch | ") && line.contains("too few rounds"));
+    assert_eq!(against_axum.count(), 3, "echo, plain chat and session, in:\n{page}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) struct BenchArgs {
     /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are
     #[arg(long)]
     quick: bool,
-    /// Rounds; in each, every server carries each load once [default: 7]
+    /// Rounds; in each, every server carries each load once [default: 9]
     #[arg(long, conflicts_with = "quick")]
     rounds: Option<usize>,
     /// How long a server carries a load in a round [default: 1.5]
