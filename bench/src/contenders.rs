@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 use crate::{
     clients::Target,
@@ -88,11 +89,15 @@ pub enum Contender {
     AllCores,
     /// Talkback with no option but the port: an echo, or sessions in a room.
     AsShipped,
+    /// An earlier version of Talkback's server, where one is given: plain WebSockets.
+    Before,
+    /// The same earlier version: sessions.
+    BeforeSession,
 }
 
 impl Contender {
     /// Every contender, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Tcp,
         Self::AxumEach,
         Self::AxumBatch,
@@ -102,6 +107,8 @@ impl Contender {
         Self::Session,
         Self::AllCores,
         Self::AsShipped,
+        Self::Before,
+        Self::BeforeSession,
     ];
 
     /// Its name in tables and plots.
@@ -117,10 +124,22 @@ impl Contender {
             Self::Session => "Talkback, session",
             Self::AllCores => "Talkback, session, all cores",
             Self::AsShipped => "Talkback, default limits",
+            Self::Before => "Talkback before",
+            Self::BeforeSession => "Talkback before, session",
         }
     }
 
-    /// Whether it is this project's server.
+    /// Whether `own` is compared with it.
+    #[must_use]
+    pub fn is_rival_of(self, own: Self) -> bool {
+        match self {
+            Self::Before => own == Self::Talkback,
+            Self::BeforeSession => own == Self::Session,
+            _ => own.is_talkback() && !self.is_talkback(),
+        }
+    }
+
+    /// Whether it is this project's server as it is now.
     #[must_use]
     pub fn is_talkback(self) -> bool {
         matches!(self, Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped)
@@ -132,11 +151,17 @@ impl Contender {
         match shape {
             Shape::Echo { .. } => match self {
                 Self::AsShipped => shape == Shape::ECHO_AS_SHIPPED,
-                _ => !matches!(self, Self::Session | Self::AllCores),
+                _ => !matches!(self, Self::Session | Self::AllCores | Self::BeforeSession),
             },
             Shape::FanOut { .. } => matches!(
                 self,
-                Self::Tcp | Self::AxumBatch | Self::UWebSockets | Self::Talkback | Self::Session
+                Self::Tcp
+                    | Self::AxumBatch
+                    | Self::UWebSockets
+                    | Self::Talkback
+                    | Self::Session
+                    | Self::Before
+                    | Self::BeforeSession
             ),
             Shape::Paced { .. } => matches!(self, Self::Session | Self::AsShipped),
             Shape::Append { .. } => matches!(self, Self::Session | Self::AllCores),
@@ -163,7 +188,7 @@ impl Contender {
                 "TLS and compression, when it is compiled; messages of up to 64 KiB in place of 16 KiB",
                 "no other server has them here; its idle timeout, its pings and its bound of what waits for a client are on",
             )),
-            Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped => None,
+            _ => None,
         }
     }
 
@@ -177,7 +202,10 @@ impl Contender {
     /// What a room puts in front of a text.
     #[must_use]
     pub fn room_prefix(self) -> &'static str {
-        if self == Self::Talkback { "[bench] " } else { "" }
+        match self {
+            Self::Talkback | Self::Before => "[bench] ",
+            _ => "",
+        }
     }
 
     /// The program's file name and arguments.
@@ -197,7 +225,8 @@ impl Contender {
                 let options = TALKBACK.iter().flat_map(|off| [off.option, off.value]);
                 ("talkback-server", LISTEN.into_iter().chain(options).collect())
             }
-            Self::AsShipped => ("talkback-server", LISTEN.to_vec()),
+            // An earlier version is told its other options where its program is.
+            Self::AsShipped | Self::Before | Self::BeforeSession => ("talkback-server", LISTEN.to_vec()),
         }
     }
 
@@ -218,7 +247,7 @@ impl Contender {
 
     fn path(self, shape: Shape) -> Option<String> {
         let path = match shape {
-            _ if matches!(self, Self::Session | Self::AllCores) => session::PATH,
+            _ if matches!(self, Self::Session | Self::AllCores | Self::BeforeSession) => session::PATH,
             Shape::Echo { .. } => "/echo",
             Shape::FanOut { .. } => "/chat/bench?name=bench",
             Shape::Paced { .. } | Shape::Append { .. } | Shape::Join { .. } => session::PATH,
@@ -231,18 +260,32 @@ impl Contender {
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
+    others: Others,
+}
+
+/// Programs that are not beside this one.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Others {
+    /// reference/uwebsockets.cpp as a program; left out where no C++ compiler is
+    #[arg(long, value_name = "PROGRAM")]
     uwebsockets: Option<PathBuf>,
+    /// An earlier talkback-server to compare with
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
+    /// An option for it besides --listen, such as --before-option=--session-line-rate=0; may be repeated
+    #[arg(long, value_name = "OPTION", requires = "before")]
+    before_option: Vec<String>,
 }
 
 impl Programs {
-    /// The programs beside this one, and `uwebsockets` where it was compiled.
+    /// The programs beside this one, and the others where they are given.
     ///
     /// # Errors
     /// When Talkback's server or a reference server is not there.
-    pub fn find(uwebsockets: Option<PathBuf>) -> Result<Self> {
+    pub fn find(others: Others) -> Result<Self> {
         let own = std::env::current_exe()?;
         let folder = own.parent().context("this program is in no folder")?.to_owned();
-        let programs = Self { folder, uwebsockets };
+        let programs = Self { folder, others };
         for contender in Contender::ALL {
             if let Some(program) = programs.path(contender) {
                 let there = program.is_file();
@@ -270,8 +313,8 @@ impl Programs {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, contender: Contender, shape: Shape, cores: Cores) -> Result<(Server, Target)> {
-        let program = self.path(contender).context("uWebSockets was not compiled")?;
-        let arguments = contender.command(shape).1;
+        let program = self.path(contender).context("its program is not given")?;
+        let arguments = self.arguments(contender, shape);
         let server = Server::start(cores, contender.place(), &program, &arguments, contender.log())?;
         let target = Target {
             address: server.address(),
@@ -280,9 +323,26 @@ impl Programs {
         Ok((server, target))
     }
 
+    /// How a contender is started, for people.
+    #[must_use]
+    pub fn command_line(&self, contender: Contender) -> String {
+        let mut command = vec![contender.command(Shape::IDLE).0];
+        command.extend(self.arguments(contender, Shape::IDLE));
+        command.join(" ")
+    }
+
+    fn arguments(&self, contender: Contender, shape: Shape) -> Vec<&str> {
+        let mut arguments = contender.command(shape).1;
+        if matches!(contender, Contender::Before | Contender::BeforeSession) {
+            arguments.extend(self.others.before_option.iter().map(String::as_str));
+        }
+        arguments
+    }
+
     fn path(&self, contender: Contender) -> Option<PathBuf> {
         match contender {
-            Contender::UWebSockets => self.uwebsockets.clone(),
+            Contender::UWebSockets => self.others.uwebsockets.clone(),
+            Contender::Before | Contender::BeforeSession => self.others.before.clone(),
             _ => Some(in_folder(&self.folder, contender)),
         }
     }

@@ -337,10 +337,10 @@ pub fn paired(ratio: Ratio) -> String {
     )
 }
 
-/// One contender against each of the others that is not Talkback, under the loads that both carry.
+/// One contender against each of its rivals, under the loads that both carry.
 fn pairs(results: &Results, own: Contender, include: impl Fn(Shape) -> bool) -> String {
     table(results, include, |contender, shape| {
-        let is_rival = !contender.is_talkback();
+        let is_rival = contender.is_rival_of(own);
         is_rival.then(|| results.ratio(own, contender, shape).map(paired))?
     })
 }
@@ -534,9 +534,7 @@ fn method(results: &Results, machine: &Machine) -> String {
         );
     }
     text.push_str("- Servers are release builds of one profile (uWebSockets: `-O3`, its C++ interface, no TLS, no compression), started as:\n\n```\n");
-    for contender in results.contenders() {
-        let (program, arguments) = contender.command(Shape::IDLE);
-        let command = [&[program], arguments.as_slice()].concat().join(" ");
+    for (contender, command) in &results.commands {
         let _ = writeln!(text, "{:30}{command}", contender.name());
     }
     text.push_str(

@@ -228,6 +228,8 @@ pub enum Held {
 pub struct Results {
     /// How.
     pub plan: Plan,
+    /// How those that were measured were started.
+    pub commands: Vec<(Contender, String)>,
     /// CPU, load by load and in each in the order of the contenders.
     pub costs: Vec<Cost>,
     /// Memory.
@@ -316,6 +318,12 @@ mod tests {
                 "{ratio:?}"
             );
         }
+    }
+
+    #[test]
+    fn quotients_are_taken_within_a_round() {
+        let ratio = cost(&[1.0, 2.0, 4.0]).over(&cost(&[2.0, 4.0, 1.0]));
+        assert!((ratio.median - 0.5).abs() < 1e-9, "{ratio:?}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Incoming {
     acked: u64,
     welcome: bool,
     joined: bool,
-    /// How many users were said to be in the room, the last time.
+    /// How many users were said to be in the room, the last time; an earlier server does not say it.
     users: Option<u64>,
 }
 
@@ -139,9 +139,9 @@ impl Incoming {
                 reply.extend(frame::masked_text("{\"pong\":{}}"));
             } else if line.starts_with("{\"joined\":") {
                 self.joined = true;
-                self.users = Some(number(line, "\"users\":")?);
+                self.users = number(line, "\"users\":").ok();
             } else if line.starts_with("{\"presence\":") {
-                self.users = Some(number(line, "\"users\":")?);
+                self.users = number(line, "\"users\":").ok();
             } else if line.starts_with("{\"welcome\":") {
                 self.welcome = true;
             } else {

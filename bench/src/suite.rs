@@ -238,8 +238,12 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     }
     let one_room = idle(programs, Contender::Session, cores, 1, plan.one_room, Rooms::One)?;
     let held = held(programs, plan, cores, files)?;
+    let contenders = programs.contenders().into_iter();
     Ok(Results {
         plan,
+        commands: contenders
+            .map(|contender| (contender, programs.command_line(contender)))
+            .collect(),
         costs,
         memory,
         one_room,

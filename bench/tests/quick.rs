@@ -24,13 +24,16 @@ fn a_quick_run_measures_every_server_under_every_load() {
     let output = Command::new(bench)
         .args(["run", "--quick", "--out"])
         .arg(&out)
+        .arg("--before")
+        .arg(Path::new(bench).with_file_name("talkback-server"))
+        .args(TALKBACK.map(|off| format!("--before-option={}={}", off.option, off.value)))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let page = fs::read_to_string(out.join("bench.md")).unwrap();
     let plot = fs::read_to_string(out.join("bench.svg")).unwrap();
-    // Compiled only by `cargo xtask bench`.
+    // The others need programs that are not beside the bench, except Talkback itself in the place of an earlier one.
     let measured = Contender::ALL
         .into_iter()
         .filter(|contender| *contender != Contender::UWebSockets);
@@ -68,6 +71,13 @@ fn a_quick_run_measures_every_server_under_every_load() {
     let against_axum = page
         .lines()
         .filter(|line| line.starts_with("| axum, flushing each batch | ") && line.contains("too few rounds"));
+    for before in [Contender::Before, Contender::BeforeSession] {
+        let start = format!("| {} | ", before.name());
+        let against = page
+            .lines()
+            .filter(|line| line.starts_with(&start) && line.contains("too few rounds"));
+        assert!(against.count() > 0, "nothing is compared with {}", before.name());
+    }
     assert_eq!(against_axum.count(), 3, "echo, plain chat and session, in:\n{page}");
 }
 
