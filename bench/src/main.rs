@@ -153,9 +153,10 @@ fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
         measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
         idle: 10_000,
         held: HELD,
-        most_users: 5000,
+        most_members: 5000,
         joins: 1000,
         one_room: 3000,
+        settled: Duration::from_millis(500),
     })
 }
 

@@ -198,14 +198,14 @@ impl Server {
         Sockets::read(self.address.port(), known)
     }
 
-    /// [`Server::memory`] once it has not changed for half a second.
+    /// [`Server::memory`] once it has not changed for so long.
     ///
     /// # Errors
     /// When the server is gone or still grows after 20 s.
-    pub fn settled_memory(&self) -> Result<u64> {
+    pub fn settled_memory(&self, unchanged: Duration) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut last = (self.memory()?, Instant::now());
-        while last.1.elapsed() < Duration::from_millis(500) {
+        while last.1.elapsed() < unchanged {
             thread::sleep(Duration::from_millis(50));
             let now = self.memory()?;
             if now != last.0 {

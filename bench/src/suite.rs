@@ -195,12 +195,14 @@ pub struct Plan {
     pub idle: usize,
     /// Connections that Talkback must hold at once.
     pub held: usize,
-    /// The most users that are in a room before others join it, whatever the load says.
-    pub most_users: usize,
+    /// The most members that a room has and the most sessions that append, whatever the load says; of joins, before others join.
+    pub most_members: usize,
     /// How many users join then.
     pub joins: usize,
     /// How many idle sessions are in the one room whose memory is measured.
     pub one_room: usize,
+    /// For how long memory must not change before it is read.
+    pub settled: Duration,
 }
 
 impl Plan {
@@ -212,9 +214,10 @@ impl Plan {
         measured: Duration::from_millis(20),
         idle: 50,
         held: 100,
-        most_users: 60,
+        most_members: 60,
         joins: 20,
         one_room: 60,
+        settled: Duration::from_millis(100),
     };
 }
 
@@ -233,10 +236,10 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     let mut memory = Vec::new();
     for contender in programs.contenders() {
         if contender.can_idle() {
-            memory.push(idle(programs, contender, cores, 1, plan.idle, Rooms::OfThousand)?);
+            memory.push(idle(programs, plan, contender, cores, 1, plan.idle, Rooms::OfThousand)?);
         }
     }
-    let one_room = idle(programs, Contender::Session, cores, 1, plan.one_room, Rooms::One)?;
+    let one_room = idle(programs, plan, Contender::Session, cores, 1, plan.one_room, Rooms::One)?;
     let held = held(programs, plan, cores, files)?;
     let contenders = programs.contenders().into_iter();
     Ok(Results {
@@ -258,7 +261,7 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
 pub fn costs(programs: &Programs, plan: Plan, part: &str, size: Option<usize>) -> Result<Vec<Cost>> {
     let cores = Cores::find()?;
     cores.enter_clients()?;
-    process::raise_open_files(SPARE_FILES + (plan.most_users + plan.joins).max(2000) as u64)?;
+    process::raise_open_files(SPARE_FILES + (plan.most_members + plan.joins).max(2000) as u64)?;
     let mut costs = Vec::new();
     for group in groups() {
         let group: Vec<_> = group.into_iter().filter(|shape| shape.title().contains(part)).collect();
@@ -326,17 +329,22 @@ fn once(
 ) -> Result<(f64, Option<Duration>)> {
     let (server, target) = programs.start(contender, shape, cores)?;
     let mut load: Box<dyn Load> = match shape {
-        Shape::Join { users } => return Ok((joins(&server, &target, users.min(plan.most_users), plan.joins)?, None)),
+        Shape::Join { users } => return Ok((joins(&server, &target, users.min(plan.most_members), plan.joins)?, None)),
         Shape::Append {
             sessions,
             in_flight,
             size,
-        } => Box::new(Echo::appending(&target, sessions, in_flight, size)?),
+        } => Box::new(Echo::appending(
+            &target,
+            sessions.min(plan.most_members),
+            in_flight,
+            size,
+        )?),
         Shape::Paced {
             members,
             size,
             per_second,
-        } => Box::new(FanOut::connect(&target, members, 1, size, "")?.paced(per_second)),
+        } => Box::new(FanOut::connect(&target, members.min(plan.most_members), 1, size, "")?.paced(per_second)),
         Shape::Echo {
             connections,
             in_flight,
@@ -348,7 +356,7 @@ fn once(
             size,
         } => Box::new(FanOut::connect(
             &target,
-            members,
+            members.min(plan.most_members),
             in_flight,
             size,
             contender.room_prefix(),
@@ -384,6 +392,7 @@ fn microseconds_each(time: Duration, count: u64) -> f64 {
 /// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections.
 fn idle(
     programs: &Programs,
+    plan: Plan,
     contender: Contender,
     cores: Cores,
     servers: usize,
@@ -395,14 +404,14 @@ fn idle(
     for index in 0..servers {
         let (server, target) = programs.start(contender, Shape::IDLE, cores)?;
         let path = target.path.context("idle connections are WebSockets")?;
-        before += server.settled_memory()?;
+        before += server.settled_memory(plan.settled)?;
         running.push((
             Holder::start(target.address, &path, each, source(index)?, rooms)?,
             server,
         ));
     }
     for (_, server) in &running {
-        with += server.settled_memory()?;
+        with += server.settled_memory(plan.settled)?;
     }
     let holding = running.iter_mut().all(|(holder, _)| holder.is_holding());
     ensure!(holding, "{} dropped idle connections", contender.name());
@@ -432,7 +441,15 @@ fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Hel
         )));
     }
     let each = plan.held.div_ceil(processes);
-    let memory = idle(programs, Contender::Talkback, cores, processes, each, Rooms::OfThousand)?;
+    let memory = idle(
+        programs,
+        plan,
+        Contender::Talkback,
+        cores,
+        processes,
+        each,
+        Rooms::OfThousand,
+    )?;
     Ok(Held::Yes {
         connections: memory.connections,
         processes,
