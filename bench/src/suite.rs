@@ -161,7 +161,7 @@ impl Shape {
                 members,
                 size,
                 per_second,
-            } => format!("{members} members × 1 × {}, {per_second} a second", bytes(size)),
+            } => format!("{members} members × {}, {per_second} a second", bytes(size)),
             Self::Append {
                 sessions,
                 in_flight,
