@@ -47,18 +47,58 @@ impl Target {
 pub enum Expected {
     /// Copies of these bytes.
     Copies(Vec<u8>),
-    /// Messages of a session with this text as their body.
-    Messages(String),
+    /// Messages of a session in its room.
+    Messages {
+        /// Their body.
+        text: String,
+        /// Which room that is.
+        rooms: Rooms,
+    },
+    /// Acknowledgements of what the session publishes; it joins no room.
+    Acks,
 }
 
-/// Members of one room of sessions; the next ones get another room. The default of Talkback's server is more.
+impl Expected {
+    /// What a session with this index says first.
+    fn greeting(&self, index: usize) -> Vec<u8> {
+        match self {
+            Self::Messages { rooms, .. } => session::greeting(index, &rooms.user(index), &rooms.room(index)),
+            Self::Copies(_) | Self::Acks => session::hello(index),
+        }
+    }
+}
+
+/// Which rooms the sessions join, and as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rooms {
+    /// Each thousand of them another one, all as one user.
+    OfThousand,
+    /// All the same one, each as another user.
+    One,
+}
+
 const MEMBERS_OF_A_ROOM: usize = 1000;
 
-/// The room of the session with this index.
-#[must_use]
-pub fn room(index: usize) -> String {
-    format!("bench{}", index / MEMBERS_OF_A_ROOM)
+impl Rooms {
+    /// The room of the session with this index.
+    #[must_use]
+    pub fn room(self, index: usize) -> String {
+        match self {
+            Self::OfThousand => format!("bench{}", index / MEMBERS_OF_A_ROOM),
+            Self::One => String::from("bench"),
+        }
+    }
+
+    fn user(self, index: usize) -> String {
+        match self {
+            Self::OfThousand => String::from("bench"),
+            Self::One => format!("user{index}"),
+        }
+    }
 }
+
+/// How long it may take until all members know how many users are in the room: a large room is told every few seconds only.
+const TOLD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Open connections that each expect copies of one message.
 pub struct Clients {
@@ -104,8 +144,9 @@ impl Incoming {
     fn accept(&mut self, bytes: &[u8], expected: &Expected, reply: &mut Vec<u8>) -> Result<u64> {
         match (self, expected) {
             (Self::Copies(incoming), Expected::Copies(expected)) => incoming.accept(bytes, expected, reply),
-            (Self::Session(incoming), Expected::Messages(text)) => incoming.accept(bytes, text, reply),
-            _ => bail!("a session expects messages, and everything else copies"),
+            (Self::Session(incoming), Expected::Messages { text, .. }) => incoming.accept(bytes, Some(text), reply),
+            (Self::Session(incoming), Expected::Acks) => incoming.accept(bytes, None, reply),
+            _ => bail!("a session expects messages or acknowledgements, and everything else copies"),
         }
     }
 }
@@ -130,17 +171,49 @@ impl Clients {
             ],
             arrived: Vec::with_capacity(1024),
         };
-        while clients.connections.len() < count {
-            let first = clients.connections.len();
+        clients.grow_to(target, count, source)?;
+        Ok(clients)
+    }
+
+    /// Opens more connections, until there are `count`.
+    ///
+    /// # Errors
+    /// When a connection or its handshake fails.
+    pub fn grow_to(&mut self, target: &Target, count: usize, source: Ipv4Addr) -> Result<()> {
+        while self.connections.len() < count {
+            let first = self.connections.len();
             let last = count.min(first + AT_ONCE);
-            clients
-                .add(target, source, first..last)
+            self.add(target, source, first..last)
                 .with_context(|| format!("connections {} to {last} of {count}", first + 1))?;
             // Opening thousands can take longer than a server waits for the answer to a ping.
-            let early = clients.receive(Duration::ZERO)?;
+            let early = self.receive(Duration::ZERO)?;
             ensure!(early.is_empty(), "a message came before any was sent");
         }
-        Ok(clients)
+        Ok(())
+    }
+
+    /// Waits until every session was told that so many users are in its room.
+    ///
+    /// # Errors
+    /// When one was not told within a minute, or a message comes.
+    pub fn await_users(&mut self, users: usize) -> Result<()> {
+        let users = users as u64;
+        let deadline = Instant::now() + TOLD_TIMEOUT;
+        let is_told = |connection: &Connection| match &connection.incoming {
+            Incoming::Session(session) => session.users() == Some(users),
+            Incoming::Copies(_) => false,
+        };
+        while !self.connections.iter().all(is_told) {
+            let told = self.connections.iter().filter(|connection| is_told(connection)).count();
+            ensure!(
+                Instant::now() < deadline,
+                "only {told} of {} sessions were told that {users} users are in the room",
+                self.connections.len()
+            );
+            let early = self.receive(Duration::from_millis(5))?;
+            ensure!(early.is_empty(), "a message came before any was sent");
+        }
+        Ok(())
     }
 
     /// From now on each client acknowledges what it reads when it reads it, as it does anyway if it has never sent anything. After a
@@ -174,8 +247,9 @@ impl Clients {
                 ensure!(messages == 0, "a message came before any was sent");
             }
             if target.is_session() {
-                stream.write_all(&session::greeting(index, &room(index)))?;
-                joined(&mut stream, &mut incoming, &self.expected).context("the room was not joined")?;
+                stream.write_all(&self.expected.greeting(index))?;
+                let is_member = matches!(self.expected, Expected::Messages { .. });
+                greeted(&mut stream, &mut incoming, &self.expected, is_member).context("the session was not opened")?;
             }
             epoll::add(
                 &self.epoll,
@@ -205,17 +279,19 @@ impl Clients {
             .context("cannot write to the server")
     }
 
-    /// Waits for messages, answers pings, and returns what arrived; empty after `timeout`.
+    /// Waits for messages, answers pings, and returns what arrived; empty after `timeout`. Reads at least once.
     ///
     /// # Errors
     /// When a connection ends or carries anything but the expected message.
     pub fn receive(&mut self, timeout: Duration) -> Result<&[Arrival]> {
         self.arrived.clear();
         let deadline = Instant::now() + timeout;
-        while self.arrived.is_empty() && Instant::now() < deadline {
+        loop {
             self.read_ready()?;
+            if !self.arrived.is_empty() || Instant::now() >= deadline {
+                return Ok(&self.arrived);
+            }
         }
-        Ok(&self.arrived)
     }
 
     /// Reads once from every connection that has something.
@@ -272,10 +348,15 @@ pub(crate) fn upgrade_request(address: SocketAddrV4, path: &str) -> String {
     )
 }
 
-/// Reads until the session is a member of its room.
-fn joined(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected) -> Result<()> {
+/// Reads until the session is open, and a member of its room if it is to be one.
+fn greeted(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected, is_member: bool) -> Result<()> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-    while matches!(incoming, Incoming::Session(session) if !session.is_joined()) {
+    let is_done = |incoming: &Incoming| match incoming {
+        Incoming::Session(session) if is_member => session.is_joined(),
+        Incoming::Session(session) => session.is_welcome(),
+        Incoming::Copies(_) => true,
+    };
+    while !is_done(incoming) {
         let mut chunk = [0; 1024];
         let length = stream.read(&mut chunk).context("no answer")?;
         ensure!(length > 0, "the server ended the connection");

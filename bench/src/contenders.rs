@@ -1,35 +1,71 @@
 //! The servers, how each is started, and what each is asked to do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 use crate::{
     clients::Target,
-    process::{Cores, Server},
+    process::{Cores, Place, Server},
     session,
     suite::Shape,
 };
 
-/// As it ships, but for the limits of new connections, of connections of one address, and of messages, bytes and deliveries a second: all
-/// clients have one address, and do what they do as fast as they can.
-const TALKBACK: [&str; 16] = [
-    "--listen",
-    "127.0.0.1:0",
-    "--max-connection-rate",
-    "0",
-    "--address-connection-rate",
-    "0",
-    "--max-address-connections",
-    "65536",
-    "--session-line-rate",
-    "0",
-    "--session-byte-rate",
-    "0",
-    "--room-delivery-rate",
-    "0",
-    "--log",
-    "error",
+/// A port that is free.
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+/// An option with which a bound is taken off, and why that is fair.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchedOff {
+    /// The option.
+    pub option: &'static str,
+    /// What it is set to.
+    pub value: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// What is switched off in Talkback, except where it is measured as it ships. All else is as it ships.
+pub const TALKBACK: [SwitchedOff; 7] = [
+    SwitchedOff {
+        option: "--max-connection-rate",
+        value: "0",
+        why: "the clients connect as fast as they can, before anything is measured; no other server limits that",
+    },
+    SwitchedOff {
+        option: "--address-connection-rate",
+        value: "0",
+        why: "the same: thousands of clients have one address here, as they would have behind a proxy that is not named",
+    },
+    SwitchedOff {
+        option: "--max-address-connections",
+        value: "65536",
+        why: "the same, when the server is over half full",
+    },
+    SwitchedOff {
+        option: "--session-line-rate",
+        value: "0",
+        why: "the clients send as fast as they get answers; with the rate the server would rest, not work",
+    },
+    SwitchedOff {
+        option: "--session-byte-rate",
+        value: "0",
+        why: "the same",
+    },
+    SwitchedOff {
+        option: "--room-delivery-rate",
+        value: "0",
+        why: "one room has all deliveries that the core can make",
+    },
+    SwitchedOff {
+        option: "--log",
+        value: "error",
+        why: "no other server logs connections",
+    },
 ];
 
 /// A server under measurement.
@@ -49,11 +85,19 @@ pub enum Contender {
     Talkback,
     /// The same server: sessions of `talkback.v1`.
     Session,
+    /// The same with a thread on every core of the machine.
+    AllCores,
+    /// Talkback with no option but the port: an echo, or sessions in a room.
+    AsShipped,
+    /// An earlier version of Talkback's server, where one is given: plain WebSockets.
+    Before,
+    /// The same earlier version: sessions.
+    BeforeSession,
 }
 
 impl Contender {
     /// Every contender, in the order of the tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Tcp,
         Self::AxumEach,
         Self::AxumBatch,
@@ -61,6 +105,10 @@ impl Contender {
         Self::UWebSockets,
         Self::Talkback,
         Self::Session,
+        Self::AllCores,
+        Self::AsShipped,
+        Self::Before,
+        Self::BeforeSession,
     ];
 
     /// Its name in tables and plots.
@@ -74,22 +122,90 @@ impl Contender {
             Self::UWebSockets => "uWebSockets",
             Self::Talkback => "Talkback",
             Self::Session => "Talkback, session",
+            Self::AllCores => "Talkback, session, all cores",
+            Self::AsShipped => "Talkback, default limits",
+            Self::Before => "Talkback before",
+            Self::BeforeSession => "Talkback before, session",
         }
     }
 
-    /// Whether it can do this.
+    /// Whether `own` is compared with it.
+    #[must_use]
+    pub fn is_rival_of(self, own: Self) -> bool {
+        match self {
+            Self::Before => own == Self::Talkback,
+            Self::BeforeSession => own == Self::Session,
+            _ => own.is_talkback() && !self.is_talkback(),
+        }
+    }
+
+    /// Whether it is this project's server as it is now.
+    #[must_use]
+    pub fn is_talkback(self) -> bool {
+        matches!(self, Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped)
+    }
+
+    /// Whether it is measured under this load.
     #[must_use]
     pub fn can(self, shape: Shape) -> bool {
         match shape {
-            Shape::Echo { .. } => self != Self::Session,
-            Shape::FanOut { .. } => matches!(self, Self::Tcp | Self::UWebSockets | Self::Talkback | Self::Session),
+            Shape::Echo { .. } => match self {
+                Self::AsShipped => shape == Shape::ECHO_AS_SHIPPED,
+                _ => !matches!(self, Self::Session | Self::AllCores | Self::BeforeSession),
+            },
+            Shape::FanOut { .. } => matches!(
+                self,
+                Self::Tcp
+                    | Self::AxumBatch
+                    | Self::UWebSockets
+                    | Self::Talkback
+                    | Self::Session
+                    | Self::Before
+                    | Self::BeforeSession
+            ),
+            Shape::Paced { .. } => matches!(self, Self::Session | Self::AsShipped),
+            Shape::Append { .. } => matches!(self, Self::Session | Self::AllCores),
+            Shape::Join { .. } => self == Self::Session,
         }
+    }
+
+    /// What of its kind a reference server does not do, and why that is fair.
+    #[must_use]
+    pub fn leaves_out(self) -> Option<(&'static str, &'static str)> {
+        let lean = "there is nothing to switch off: it has no rates, no bounds of connections, no timers, no checks of host and origin";
+        match self {
+            Self::Tcp => Some((
+                "HTTP, WebSocket, every bound and timer",
+                "it is the limit: what the system itself takes",
+            )),
+            Self::AxumEach => Some(("buffers of 4 KiB in place of 128 KiB", lean)),
+            Self::AxumBatch => Some((
+                "buffers of 4 KiB in place of 128 KiB; in a room a member more than 1,024 messages behind is dropped",
+                lean,
+            )),
+            Self::FastWebSockets => Some(("nothing", lean)),
+            Self::UWebSockets => Some((
+                "TLS and compression, when it is compiled; messages of up to 64 KiB in place of 16 KiB",
+                "no other server has them here; its idle timeout, its pings and its bound of what waits for a client are on",
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether its memory with idle connections is worth a comparison: plain TCP holds nothing for a connection, and the same server holds
+    /// the same however it is started.
+    #[must_use]
+    pub fn can_idle(self) -> bool {
+        !matches!(self, Self::Tcp | Self::AllCores | Self::AsShipped)
     }
 
     /// What a room puts in front of a text.
     #[must_use]
     pub fn room_prefix(self) -> &'static str {
-        if self == Self::Talkback { "[bench] " } else { "" }
+        match self {
+            Self::Talkback | Self::Before => "[bench] ",
+            _ => "",
+        }
     }
 
     /// The program's file name and arguments.
@@ -105,15 +221,36 @@ impl Contender {
             Self::AxumBatch => ("reference-axum", vec!["--mode", "batch"]),
             Self::FastWebSockets => ("reference-fastwebsockets", vec![]),
             Self::UWebSockets => ("uwebsockets", vec![]),
-            Self::Talkback | Self::Session => ("talkback-server", TALKBACK.to_vec()),
+            Self::Talkback | Self::Session | Self::AllCores => {
+                let options = TALKBACK.iter().flat_map(|off| [off.option, off.value]);
+                ("talkback-server", LISTEN.into_iter().chain(options).collect())
+            }
+            // An earlier version is told its other options where its program is.
+            Self::AsShipped | Self::Before | Self::BeforeSession => ("talkback-server", LISTEN.to_vec()),
+        }
+    }
+
+    fn place(self) -> Place {
+        match self {
+            Self::AllCores => Place::AllCores,
+            _ => Place::OwnCore,
+        }
+    }
+
+    /// Where it says what it has to say: as it ships, Talkback logs connections, which is not for the terminal.
+    fn log(self) -> Stdio {
+        match self {
+            Self::AsShipped => Stdio::null(),
+            _ => Stdio::inherit(),
         }
     }
 
     fn path(self, shape: Shape) -> Option<String> {
         let path = match shape {
-            _ if self == Self::Session => session::PATH,
+            _ if matches!(self, Self::Session | Self::AllCores | Self::BeforeSession) => session::PATH,
             Shape::Echo { .. } => "/echo",
             Shape::FanOut { .. } => "/chat/bench?name=bench",
+            Shape::Paced { .. } | Shape::Append { .. } | Shape::Join { .. } => session::PATH,
         };
         (self != Self::Tcp).then(|| path.to_owned())
     }
@@ -123,18 +260,32 @@ impl Contender {
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
+    others: Others,
+}
+
+/// Programs that are not beside this one.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Others {
+    /// reference/uwebsockets.cpp as a program; left out where no C++ compiler is
+    #[arg(long, value_name = "PROGRAM")]
     uwebsockets: Option<PathBuf>,
+    /// An earlier talkback-server to compare with
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
+    /// An option for it besides --listen, such as --before-option=--session-line-rate=0; may be repeated
+    #[arg(long, value_name = "OPTION", requires = "before")]
+    before_option: Vec<String>,
 }
 
 impl Programs {
-    /// The programs beside this one, and `uwebsockets` where it was compiled.
+    /// The programs beside this one, and the others where they are given.
     ///
     /// # Errors
     /// When Talkback's server or a reference server is not there.
-    pub fn find(uwebsockets: Option<PathBuf>) -> Result<Self> {
+    pub fn find(others: Others) -> Result<Self> {
         let own = std::env::current_exe()?;
         let folder = own.parent().context("this program is in no folder")?.to_owned();
-        let programs = Self { folder, uwebsockets };
+        let programs = Self { folder, others };
         for contender in Contender::ALL {
             if let Some(program) = programs.path(contender) {
                 let there = program.is_file();
@@ -162,8 +313,9 @@ impl Programs {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, contender: Contender, shape: Shape, cores: Cores) -> Result<(Server, Target)> {
-        let program = self.path(contender).context("uWebSockets was not compiled")?;
-        let server = Server::start(cores, &program, &contender.command(shape).1)?;
+        let program = self.path(contender).context("its program is not given")?;
+        let arguments = self.arguments(contender, shape);
+        let server = Server::start(cores, contender.place(), &program, &arguments, contender.log())?;
         let target = Target {
             address: server.address(),
             path: contender.path(shape),
@@ -171,9 +323,26 @@ impl Programs {
         Ok((server, target))
     }
 
+    /// How a contender is started, for people.
+    #[must_use]
+    pub fn command_line(&self, contender: Contender) -> String {
+        let mut command = vec![contender.command(Shape::IDLE).0];
+        command.extend(self.arguments(contender, Shape::IDLE));
+        command.join(" ")
+    }
+
+    fn arguments(&self, contender: Contender, shape: Shape) -> Vec<&str> {
+        let mut arguments = contender.command(shape).1;
+        if matches!(contender, Contender::Before | Contender::BeforeSession) {
+            arguments.extend(self.others.before_option.iter().map(String::as_str));
+        }
+        arguments
+    }
+
     fn path(&self, contender: Contender) -> Option<PathBuf> {
         match contender {
-            Contender::UWebSockets => self.uwebsockets.clone(),
+            Contender::UWebSockets => self.others.uwebsockets.clone(),
+            Contender::Before | Contender::BeforeSession => self.others.before.clone(),
             _ => Some(in_folder(&self.folder, contender)),
         }
     }

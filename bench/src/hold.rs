@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    clients::{AT_ONCE, Clients, Expected, Target, room},
+    clients::{AT_ONCE, Clients, Expected, Rooms, Target},
     frame, process, session,
 };
 
@@ -37,6 +37,9 @@ pub struct HoldArgs {
     /// The first source address.
     #[arg(long)]
     source: Ipv4Addr,
+    /// Sessions are all in one room, each as another user.
+    #[arg(long)]
+    one_room: bool,
 }
 
 /// The child process: prints `held N` when all connections are open and idle.
@@ -50,14 +53,25 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
         path: Some(arguments.path.clone()),
     };
     let text = frame::text(MESSAGE_BYTES);
+    let rooms = if arguments.one_room {
+        Rooms::One
+    } else {
+        Rooms::OfThousand
+    };
     let expected = if target.is_session() {
-        Expected::Messages(text.clone())
+        Expected::Messages {
+            text: text.clone(),
+            rooms,
+        }
     } else {
         Expected::Copies(frame::server_text(&text))
     };
     let mut clients = Clients::connect(&target, arguments.connections, arguments.source, expected)?;
+    if rooms == Rooms::One {
+        clients.await_users(arguments.connections)?;
+    }
     if target.is_session() {
-        tell_rooms(&mut clients, &text)?;
+        tell_rooms(&mut clients, rooms, &text)?;
     } else {
         echo(&mut clients, &text)?;
     }
@@ -93,7 +107,8 @@ fn echo(clients: &mut Clients, text: &str) -> Result<()> {
 }
 
 /// Every member of every room gets a message of the room's first one.
-fn tell_rooms(clients: &mut Clients, text: &str) -> Result<()> {
+fn tell_rooms(clients: &mut Clients, rooms: Rooms, text: &str) -> Result<()> {
+    let room = |index| rooms.room(index);
     for first in (0..clients.count()).filter(|&index| index == 0 || room(index) != room(index - 1)) {
         clients.send(first, &session::publish(&room(first), 1, text))?;
         let members = (first..clients.count()).take_while(|&index| room(index) == room(first));
@@ -123,7 +138,13 @@ impl Holder {
     ///
     /// # Errors
     /// When a connection fails; the child has said why on standard error.
-    pub fn start(address: SocketAddrV4, path: &str, connections: usize, source: Ipv4Addr) -> Result<Self> {
+    pub fn start(
+        address: SocketAddrV4,
+        path: &str,
+        connections: usize,
+        source: Ipv4Addr,
+        rooms: Rooms,
+    ) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["hold", "--address", &address.to_string(), "--path", path])
             .args([
@@ -132,6 +153,7 @@ impl Holder {
                 "--source",
                 &source.to_string(),
             ])
+            .args((rooms == Rooms::One).then_some("--one-room"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -5,11 +5,11 @@
 //! - [`frame`]: the masked frames that are sent, and a reader that checks every byte that comes back;
 //! - [`session`]: the same for `talkback.v1`;
 //! - [`clients`]: many connections on one epoll loop, cheap enough to keep any of the servers busy;
-//! - [`load`]: what the clients do: echo with a number of messages in flight, or fan-out in one room;
+//! - [`load`]: what the clients do: echo with a number of messages in flight, append to logs, or fan-out in one room;
 //! - [`process`]: a server as a child process on a core of its own, its CPU time and its memory;
 //! - [`hold`]: a process that holds idle connections, because descriptors are limited per process;
 //! - [`contenders`]: the servers, and how each is started;
-//! - [`suite`]: scenarios in interleaved rounds, and [`results`]: what comes out of them;
+//! - [`suite`]: scenarios in interleaved rounds, and [`results`]: what comes out of them, and how certain that is;
 //! - [`report`] and [`plot`]: docs/bench.md and docs/bench.svg;
 //! - [`attack`]: attacks on the server, and what they do to others, as docs/attacks.md;
 //! - [`reference`](mod@reference): what the reference servers in `src/bin` share.

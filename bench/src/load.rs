@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use crate::{
-    clients::{self, Clients, Expected, Target},
+    clients::{Clients, Expected, Rooms, Target},
     frame, session,
 };
 
@@ -32,12 +32,12 @@ pub trait Load {
     }
 }
 
-/// Every connection keeps some messages in flight and sends a new one for each that comes back. What comes back in one
-/// read is answered in one write.
+/// Every connection keeps some messages in flight and sends a new one for each that comes back, or is acknowledged. What comes back in
+/// one read is answered in one write.
 pub struct Echo {
     clients: Clients,
     in_flight: u64,
-    burst: Burst,
+    sender: Sender,
 }
 
 impl Echo {
@@ -58,7 +58,23 @@ impl Echo {
         Ok(Self {
             clients,
             in_flight,
-            burst,
+            sender: Sender::Copies(burst),
+        })
+    }
+
+    /// Connects `sessions` clients that each keep `in_flight` messages of `size` bytes on the way to the log of a room of its own.
+    ///
+    /// # Errors
+    /// When a connection fails.
+    pub fn appending(target: &Target, sessions: usize, in_flight: u64, size: usize) -> Result<Self> {
+        let clients = Clients::connect(target, sessions, Ipv4Addr::LOCALHOST, Expected::Acks)?;
+        Ok(Self {
+            clients,
+            in_flight,
+            sender: Sender::Appends {
+                text: frame::text(size - QUOTES),
+                next: vec![1; sessions],
+            },
         })
     }
 }
@@ -70,7 +86,7 @@ impl Load for Echo {
         let mut total_outstanding = self.in_flight * self.clients.count() as u64;
         let mut received = 0;
         for client in 0..self.clients.count() {
-            self.clients.send(client, self.burst.frames(self.in_flight)?)?;
+            self.sender.send(&mut self.clients, client, self.in_flight)?;
         }
         while total_outstanding > 0 {
             let arrived = self.clients.receive(PATIENCE)?.to_vec();
@@ -85,8 +101,7 @@ impl Load for Echo {
                 );
                 received += arrival.messages;
                 if go_on {
-                    self.clients
-                        .send(arrival.client, self.burst.frames(arrival.messages)?)?;
+                    self.sender.send(&mut self.clients, arrival.client, arrival.messages)?;
                 } else {
                     outstanding[arrival.client] -= arrival.messages;
                     total_outstanding -= arrival.messages;
@@ -102,28 +117,41 @@ pub struct FanOut {
     clients: Clients,
     in_flight: u64,
     sender: Sender,
+    /// The time from one burst to the next; zero: as soon as it has arrived.
+    pause: Duration,
     /// How long deliveries took, and how many took so long.
     delays: Vec<(Duration, u64)>,
 }
 
-/// Makes the bursts of the member that speaks.
+/// The quotation marks of a text as JSON.
+const QUOTES: usize = 2;
+
+/// Makes what a client sends.
 enum Sender {
     /// The same bytes each time.
     Copies(Burst),
-    /// Numbered messages.
+    /// Numbered messages to the room that all are in, each in a frame of its own.
     Session { text: String, next: u64 },
+    /// Numbered messages of each client to a room of its own, as the lines of one frame.
+    Appends { text: String, next: Vec<u64> },
 }
 
 impl Sender {
-    fn send(&mut self, clients: &mut Clients, count: u64) -> Result<()> {
+    fn send(&mut self, clients: &mut Clients, client: usize, count: u64) -> Result<()> {
         match self {
-            Self::Copies(burst) => clients.send(0, burst.frames(count)?),
+            Self::Copies(burst) => clients.send(client, burst.frames(count)?),
             Self::Session { text, next } => {
                 let seqs = *next..*next + count;
                 *next += count;
-                let room = clients::room(0);
+                let room = Rooms::OfThousand.room(client);
                 let frames: Vec<_> = seqs.map(|seq| session::publish(&room, seq, text)).collect();
-                clients.send(0, &frames.concat())
+                clients.send(client, &frames.concat())
+            }
+            Self::Appends { text, next } => {
+                let next = &mut next[client];
+                let seqs = *next..*next + count;
+                *next += count;
+                clients.send(client, &session::publish_all(&format!("bench{client}"), seqs, text))
             }
         }
     }
@@ -137,14 +165,16 @@ impl FanOut {
     /// When a connection fails or the room does not reach all its members.
     pub fn connect(target: &Target, members: usize, in_flight: u64, size: usize, prefix: &str) -> Result<Self> {
         let (sender, expected) = if target.is_session() {
-            // The body is the text as JSON, with its quotation marks.
-            let text = frame::text(size - 2);
+            let text = frame::text(size - QUOTES);
             (
                 Sender::Session {
                     text: text.clone(),
                     next: 1,
                 },
-                Expected::Messages(text),
+                Expected::Messages {
+                    text,
+                    rooms: Rooms::OfThousand,
+                },
             )
         } else {
             let text = frame::text(size - prefix.len());
@@ -162,6 +192,7 @@ impl FanOut {
             clients,
             in_flight,
             sender,
+            pause: Duration::ZERO,
             delays: Vec::new(),
         };
         fan_out.await_all_members()?;
@@ -169,11 +200,18 @@ impl FanOut {
         Ok(fan_out)
     }
 
+    /// From now on bursts begin this often.
+    #[must_use]
+    pub fn paced(mut self, per_second: u32) -> Self {
+        self.pause = Duration::from_secs(1) / per_second.max(1);
+        self
+    }
+
     /// A handshake may end before the room counts the member.
     fn await_all_members(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            self.sender.send(&mut self.clients, 1)?;
+            self.sender.send(&mut self.clients, 0, 1)?;
             let mut reached = 0;
             loop {
                 let arrived = self.clients.receive(QUIET)?;
@@ -201,7 +239,7 @@ impl Load for FanOut {
         let mut per_member = vec![0; self.clients.count()];
         self.delays.clear();
         while Instant::now() < deadline {
-            self.sender.send(&mut self.clients, self.in_flight)?;
+            self.sender.send(&mut self.clients, 0, self.in_flight)?;
             let sent = Instant::now();
             let mut missing = self.in_flight * self.clients.count() as u64;
             received += missing;
@@ -220,6 +258,10 @@ impl Load for FanOut {
                     missing -= arrival.messages;
                     self.delays.push((arrival.at - sent, arrival.messages));
                 }
+            }
+            if let Some(rest) = self.pause.checked_sub(sent.elapsed()).filter(|rest| !rest.is_zero()) {
+                let early = self.clients.receive(rest)?;
+                ensure!(early.is_empty(), "a message came that nobody sent");
             }
         }
         Ok(received)

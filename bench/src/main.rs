@@ -7,10 +7,11 @@ use clap::{Args, Parser, Subcommand};
 use talkback_bench::{
     attack::{self, AttackArgs, AttackerArgs, InnocentArgs},
     clients::Target,
-    contenders::Programs,
+    contenders::{Others, Programs},
     hold::{self, HoldArgs},
     load::{Echo, FanOut, Load},
     plot, report,
+    results::Cost,
     suite::{self, HELD, Plan},
 };
 
@@ -46,14 +47,13 @@ struct RunArgs {
     /// The folder for bench.md and bench.svg
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// reference/uwebsockets.cpp as a program; left out where no C++ compiler is
-    #[arg(long, value_name = "PROGRAM")]
-    uwebsockets: Option<PathBuf>,
+    #[command(flatten)]
+    others: Others,
     /// Everything once and briefly: shows that the bench works, not how fast the servers are
     #[arg(long)]
     quick: bool,
     /// Rounds; in each, every server carries each load once
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// How long a server carries a load in a round
     #[arg(long, default_value_t = 1.5)]
@@ -68,9 +68,8 @@ struct CompareArgs {
     /// Other bytes of a message than the loads have
     #[arg(long, value_name = "BYTES")]
     size: Option<usize>,
-    /// reference/uwebsockets.cpp as a program
-    #[arg(long, value_name = "PROGRAM")]
-    uwebsockets: Option<PathBuf>,
+    #[command(flatten)]
+    others: Others,
     /// Rounds; in each, every server carries each load once
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -137,7 +136,7 @@ fn run(arguments: RunArgs) -> Result<()> {
         plan(arguments.rounds, arguments.seconds)?
     };
     let machine = report::Machine::read()?;
-    let results = suite::run(&Programs::find(arguments.uwebsockets)?, plan)?;
+    let results = suite::run(&Programs::find(arguments.others)?, plan)?;
     fs::create_dir_all(&arguments.out)?;
     let page = arguments.out.join("bench.md");
     fs::write(arguments.out.join("bench.svg"), plot::svg(&results)?)?;
@@ -154,13 +153,18 @@ fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
         measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
         idle: 10_000,
         held: HELD,
+        most_members: 5000,
+        joins: 1000,
+        one_room: 3000,
+        settled: Duration::from_millis(500),
     })
 }
 
 fn compare(arguments: CompareArgs) -> Result<()> {
     let plan = plan(arguments.rounds, arguments.seconds)?;
-    let programs = Programs::find(arguments.uwebsockets)?;
-    for cost in suite::costs(&programs, plan, &arguments.loads, arguments.size)? {
+    let programs = Programs::find(arguments.others)?;
+    let costs = suite::costs(&programs, plan, &arguments.loads, arguments.size)?;
+    for cost in &costs {
         let delay = cost.slowest_percent.get(cost.slowest_percent.len() / 2);
         let delay = delay
             .map(|delay| format!(", 99 of 100 within {delay:.2} ms"))
@@ -172,6 +176,14 @@ fn compare(arguments: CompareArgs) -> Result<()> {
             cost.min(),
             cost.max()
         );
+        let is_rival = |other: &&Cost| other.shape == cost.shape && other.contender.is_rival_of(cost.contender);
+        for rival in costs.iter().filter(is_rival) {
+            println!(
+                "  {} against {}",
+                report::paired(cost.over(rival)),
+                rival.contender.name()
+            );
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! docs/bench.svg: one panel a load, one bar a server, a whisker from the smallest to the largest round.
+//! docs/bench.svg: one panel a load, one bar a server (of the joins, one bar a room), a whisker from the smallest to the largest round.
 
 use anyhow::Result;
 use plotters::{
@@ -8,7 +8,6 @@ use plotters::{
 };
 
 use crate::{
-    contenders::Contender,
     results::{Cost, Results},
     suite::Shape,
 };
@@ -32,11 +31,9 @@ const INK: RGBColor = RGBColor(0x1f, 0x29, 0x33);
 /// # Errors
 /// When drawing fails.
 pub fn svg(results: &Results) -> Result<String> {
-    let panels: Vec<_> = Shape::ALL.chunks(COLUMNS).collect();
-    let heights: Vec<_> = panels
-        .iter()
-        .map(|row| row.iter().map(|&shape| height(results, shape)).max())
-        .collect();
+    let panels = panels(results);
+    let panels: Vec<_> = panels.chunks(COLUMNS).collect();
+    let heights: Vec<_> = panels.iter().map(|row| row.iter().map(Panel::height).max()).collect();
     let total: i32 = heights.iter().flatten().sum();
     let mut text = String::new();
     {
@@ -47,8 +44,8 @@ pub fn svg(results: &Results) -> Result<String> {
         let mut rest = root;
         for (row, height) in panels.iter().zip(heights.into_iter().flatten()) {
             let (line, below) = rest.split_vertically(height);
-            for (panel, &shape) in line.split_evenly((1, COLUMNS)).iter().zip(row.iter()) {
-                draw(panel, results, shape)?;
+            for (area, panel) in line.split_evenly((1, COLUMNS)).iter().zip(row.iter()) {
+                panel.draw(area)?;
             }
             rest = below;
         }
@@ -57,65 +54,91 @@ pub fn svg(results: &Results) -> Result<String> {
     Ok(text)
 }
 
-fn costs(results: &Results, shape: Shape) -> Vec<&Cost> {
-    results.costs.iter().filter(|cost| cost.shape == shape).collect()
+struct Panel<'a> {
+    head: String,
+    bars: Vec<(String, &'a Cost)>,
 }
 
-fn height(results: &Results, shape: Shape) -> i32 {
-    let bars = i32::try_from(costs(results, shape).len()).unwrap_or_default();
-    HEAD_HEIGHT + bars * (BAR_HEIGHT + BAR_GAP) + BAR_GAP
+fn panels(results: &Results) -> Vec<Panel<'_>> {
+    let is_join = |shape: Shape| matches!(shape, Shape::Join { .. });
+    let one_load = Shape::ALL
+        .into_iter()
+        .filter(|&shape| !is_join(shape))
+        .map(|shape| Panel {
+            head: format!("{}: server CPU µs per {}", shape.title(), shape.unit()),
+            bars: results
+                .costs
+                .iter()
+                .filter(|cost| cost.shape == shape)
+                .map(|cost| (cost.contender.name().to_owned(), cost))
+                .collect(),
+        });
+    let joins = Panel {
+        head: format!("Joins: server CPU µs per {}", Shape::JOINS[0].unit()),
+        bars: results
+            .costs
+            .iter()
+            .filter(|cost| is_join(cost.shape))
+            .map(|cost| (cost.shape.title(), cost))
+            .collect(),
+    };
+    one_load.chain([joins]).collect()
 }
 
-fn draw(panel: &DrawingArea<SVGBackend<'_>, Shift>, results: &Results, shape: Shape) -> Result<()> {
-    let costs = costs(results, shape);
-    let most = costs.iter().map(|cost| cost.max()).fold(f64::MIN_POSITIVE, f64::max);
-    let unit = if matches!(shape, Shape::Echo { .. }) {
-        "message"
-    } else {
-        "delivery"
-    };
-    let head = format!("{}: server CPU µs per {unit}", shape.title());
-    let style = |size: i32, color: RGBColor, horizontal| {
-        (FONT, size)
-            .into_font()
-            .color(&color)
-            .pos(Pos::new(horizontal, VPos::Center))
-    };
-    panel.draw(&Text::new(head, (10, HEAD_HEIGHT / 2), style(15, INK, HPos::Left)))?;
-    let room = f64::from(i32::try_from(PANEL_WIDTH)? - NAMES_WIDTH - VALUES_WIDTH);
-    #[expect(clippy::cast_possible_truncation, reason = "a place in the panel, at most its width")]
-    let x = |value: f64| NAMES_WIDTH + (value / most * room).round() as i32;
-    let mut top = HEAD_HEIGHT;
-    for cost in costs {
-        let (middle, bottom) = (top + BAR_HEIGHT / 2, top + BAR_HEIGHT);
-        let color = if matches!(cost.contender, Contender::Talkback | Contender::Session) {
-            TALKBACK
-        } else {
-            OTHERS
-        };
-        panel.draw(&Text::new(
-            cost.contender.name(),
-            (NAMES_WIDTH - 8, middle),
-            style(13, INK, HPos::Right),
-        ))?;
-        panel.draw(&Rectangle::new(
-            [(NAMES_WIDTH, top), (x(cost.median()), bottom)],
-            color.filled(),
-        ))?;
-        panel.draw(&PathElement::new(
-            [(x(cost.min()), middle), (x(cost.max()), middle)],
-            INK,
-        ))?;
-        for end in [cost.min(), cost.max()] {
-            panel.draw(&PathElement::new([(x(end), middle - 3), (x(end), middle + 3)], INK))?;
-        }
-        let value = format!("{:.2}", cost.median());
-        panel.draw(&Text::new(
-            value,
-            (x(cost.max()) + 6, middle),
-            style(13, INK, HPos::Left),
-        ))?;
-        top = bottom + BAR_GAP;
+impl Panel<'_> {
+    fn height(&self) -> i32 {
+        let bars = i32::try_from(self.bars.len()).unwrap_or_default();
+        HEAD_HEIGHT + bars * (BAR_HEIGHT + BAR_GAP) + BAR_GAP
     }
-    Ok(())
+
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
+        let Self { head, bars } = self;
+        let most = bars
+            .iter()
+            .map(|(_, cost)| cost.max())
+            .fold(f64::MIN_POSITIVE, f64::max);
+        let style = |size: i32, color: RGBColor, horizontal| {
+            (FONT, size)
+                .into_font()
+                .color(&color)
+                .pos(Pos::new(horizontal, VPos::Center))
+        };
+        area.draw(&Text::new(
+            head.as_str(),
+            (10, HEAD_HEIGHT / 2),
+            style(15, INK, HPos::Left),
+        ))?;
+        let room = f64::from(i32::try_from(PANEL_WIDTH)? - NAMES_WIDTH - VALUES_WIDTH);
+        #[expect(clippy::cast_possible_truncation, reason = "a place in the panel, at most its width")]
+        let x = |value: f64| NAMES_WIDTH + (value / most * room).round() as i32;
+        let mut top = HEAD_HEIGHT;
+        for (name, cost) in bars {
+            let (middle, bottom) = (top + BAR_HEIGHT / 2, top + BAR_HEIGHT);
+            let color = if cost.contender.is_talkback() { TALKBACK } else { OTHERS };
+            area.draw(&Text::new(
+                name.as_str(),
+                (NAMES_WIDTH - 8, middle),
+                style(13, INK, HPos::Right),
+            ))?;
+            area.draw(&Rectangle::new(
+                [(NAMES_WIDTH, top), (x(cost.median()), bottom)],
+                color.filled(),
+            ))?;
+            area.draw(&PathElement::new(
+                [(x(cost.min()), middle), (x(cost.max()), middle)],
+                INK,
+            ))?;
+            for end in [cost.min(), cost.max()] {
+                area.draw(&PathElement::new([(x(end), middle - 3), (x(end), middle + 3)], INK))?;
+            }
+            let value = format!("{:.2}", cost.median());
+            area.draw(&Text::new(
+                value,
+                (x(cost.max()) + 6, middle),
+                style(13, INK, HPos::Left),
+            ))?;
+            top = bottom + BAR_GAP;
+        }
+        Ok(())
+    }
 }

@@ -17,11 +17,21 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-/// The core of the server and the core of the clients.
+/// The core of the server, the core of the clients, and all there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
-    server: usize,
-    clients: usize,
+    server: CpuSet,
+    clients: CpuSet,
+    all: CpuSet,
+}
+
+/// Where a server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a core that it shares with nobody.
+    OwnCore,
+    /// On all cores, also that of the clients.
+    AllCores,
 }
 
 impl Cores {
@@ -36,7 +46,11 @@ impl Cores {
         let clients = cores
             .next()
             .context("two cores are needed: one for the server, one for the clients")?;
-        Ok(Self { server, clients })
+        Ok(Self {
+            server: only(server),
+            clients: only(clients),
+            all: allowed,
+        })
     }
 
     /// Moves the calling thread, and the processes it starts from now on, to the clients' core.
@@ -48,10 +62,14 @@ impl Cores {
     }
 }
 
-fn pin(core: usize) -> Result<()> {
+fn only(core: usize) -> CpuSet {
     let mut set = CpuSet::new();
     set.set(core);
-    Ok(sched_setaffinity(None, &set)?)
+    set
+}
+
+fn pin(cores: CpuSet) -> Result<()> {
+    Ok(sched_setaffinity(None, &cores)?)
 }
 
 /// A running server; killed on drop.
@@ -62,21 +80,31 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on the server's core and waits for its first line, `listening on http://ADDRESS`.
-    ///
-    /// # Errors
-    /// When it does not start or says something else.
-    pub fn start(cores: Cores, program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
-        Self::start_logging(cores, program, arguments, Stdio::inherit())
-    }
-
-    /// Like [`Server::start`], with another place for what it says on standard error.
+    /// Starts `program` on the server's core and waits for its first line, `listening on http://ADDRESS`. What it says on standard
+    /// error goes to `log`.
     ///
     /// # Errors
     /// When it does not start or says something else.
     pub fn start_logging(cores: Cores, program: &Path, arguments: &[impl AsRef<OsStr>], log: Stdio) -> Result<Self> {
-        // A child inherits the core of the thread that starts it.
-        pin(cores.server)?;
+        Self::start(cores, Place::OwnCore, program, arguments, log)
+    }
+
+    /// Like [`Server::start_logging`], anywhere.
+    ///
+    /// # Errors
+    /// When it does not start or says something else.
+    pub fn start(
+        cores: Cores,
+        place: Place,
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        log: Stdio,
+    ) -> Result<Self> {
+        // A child inherits the cores of the thread that starts it.
+        pin(match place {
+            Place::OwnCore => cores.server,
+            Place::AllCores => cores.all,
+        })?;
         let started = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -170,14 +198,14 @@ impl Server {
         Sockets::read(self.address.port(), known)
     }
 
-    /// [`Server::memory`] once it has not changed for half a second.
+    /// [`Server::memory`] once it has not changed for so long.
     ///
     /// # Errors
     /// When the server is gone or still grows after 20 s.
-    pub fn settled_memory(&self) -> Result<u64> {
+    pub fn settled_memory(&self, unchanged: Duration) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut last = (self.memory()?, Instant::now());
-        while last.1.elapsed() < Duration::from_millis(500) {
+        while last.1.elapsed() < unchanged {
             thread::sleep(Duration::from_millis(50));
             let now = self.memory()?;
             if now != last.0 {

@@ -1,5 +1,7 @@
 //! What a client of `talkback.v1` sends, and a reader that checks that every member gets every message once and in order.
 
+use std::{fmt::Write, ops::Range};
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::frame;
@@ -13,20 +15,44 @@ const FINAL_TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// The frames with which client `number` becomes a member of `room`.
+/// The frame with which client `number` becomes a member of `room` as `user`.
 #[must_use]
-pub fn greeting(number: usize, room: &str) -> Vec<u8> {
-    frame::masked_text(&format!(
-        "{{\"hello\":{{\"client\":\"{number:032x}\",\"name\":\"bench\"}}}}\n{{\"join\":{{\"room\":\"{room}\"}}}}"
-    ))
+pub fn greeting(number: usize, user: &str, room: &str) -> Vec<u8> {
+    let hello = hello_line(number, user);
+    frame::masked_text(&format!("{hello}\n{{\"join\":{{\"room\":\"{room}\"}}}}"))
+}
+
+/// The frame with which client `number` opens its session and joins nothing.
+#[must_use]
+pub fn hello(number: usize) -> Vec<u8> {
+    frame::masked_text(&hello_line(number, "bench"))
+}
+
+fn hello_line(number: usize, user: &str) -> String {
+    format!("{{\"hello\":{{\"client\":\"{number:032x}\",\"name\":\"{user}\"}}}}")
 }
 
 /// The frame with which a client says `text` as its message `seq`.
 #[must_use]
 pub fn publish(room: &str, seq: u64, text: &str) -> Vec<u8> {
-    frame::masked_text(&format!(
-        "{{\"publish\":{{\"room\":\"{room}\",\"seq\":{seq},\"id\":\"{seq:016x}\",\"body\":\"{text}\"}}}}"
-    ))
+    publish_all(room, seq..seq + 1, text)
+}
+
+/// One frame with which a client says `text` as each of these messages.
+#[must_use]
+pub fn publish_all(room: &str, seqs: Range<u64>, text: &str) -> Vec<u8> {
+    let mut lines = String::new();
+    for seq in seqs {
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(
+            lines,
+            "{{\"publish\":{{\"room\":\"{room}\",\"seq\":{seq},\"id\":\"{seq:016x}\",\"body\":\"{text}\"}}}}"
+        );
+    }
+    frame::masked_text(&lines)
 }
 
 /// What one member receives.
@@ -36,22 +62,46 @@ pub struct Incoming {
     rest: Vec<u8>,
     /// The offset of the last message, once one came.
     last: Option<u64>,
+    /// How many messages of its own were acknowledged.
+    acked: u64,
+    welcome: bool,
     joined: bool,
+    /// How many users were said to be in the room, the last time; an earlier server does not say it.
+    users: Option<u64>,
 }
 
 impl Incoming {
+    /// Whether the session is open.
+    #[must_use]
+    pub fn is_welcome(&self) -> bool {
+        self.welcome
+    }
+
+    /// How many users the server said were in the room, the last time it did.
+    #[must_use]
+    pub fn users(&self) -> Option<u64> {
+        self.users
+    }
+
     /// Whether the room was joined.
     #[must_use]
     pub fn is_joined(&self) -> bool {
         self.joined
     }
 
-    /// Takes `bytes` from the connection and returns how many messages with the body `text` they completed. What must be answered is
-    /// appended to `reply`.
+    /// Takes `bytes` from the connection and returns how many messages with the body `text` they completed; without a text, how many
+    /// acknowledgements. What must be answered is appended to `reply`.
     ///
     /// # Errors
-    /// When a message is missing, doubled or another one, or the server refuses something or closes.
-    pub fn accept(&mut self, bytes: &[u8], text: &str, reply: &mut Vec<u8>) -> Result<u64> {
+    /// When a message or an acknowledgement is missing, doubled or another one, or the server refuses something or closes.
+    pub fn accept(&mut self, bytes: &[u8], text: Option<&str>, reply: &mut Vec<u8>) -> Result<u64> {
+        let acked = self.acked;
+        let messages = self.frames(bytes, text, reply)?;
+        Ok(if text.is_some() { messages } else { self.acked - acked })
+    }
+
+    /// How many messages there were.
+    fn frames(&mut self, bytes: &[u8], text: Option<&str>, reply: &mut Vec<u8>) -> Result<u64> {
         let before = std::mem::take(&mut self.rest);
         let joined = (!before.is_empty()).then(|| [&before, bytes].concat());
         let mut bytes = joined.as_deref().unwrap_or(bytes);
@@ -71,31 +121,38 @@ impl Incoming {
         Ok(messages)
     }
 
-    fn lines(&mut self, payload: &[u8], text: &str, reply: &mut Vec<u8>) -> Result<u64> {
+    fn lines(&mut self, payload: &[u8], text: Option<&str>, reply: &mut Vec<u8>) -> Result<u64> {
         let mut messages = 0;
         for line in str::from_utf8(payload)?.split('\n') {
             if line.starts_with("{\"message\":") {
-                self.message(line, text)?;
+                self.message(line, text.context("a message came for a session that joined nothing")?)?;
                 messages += 1;
+            } else if line.starts_with("{\"ack\":") {
+                let seq = number(line, "\"seq\":")?;
+                ensure!(
+                    seq == self.acked + 1,
+                    "after the acknowledgement of message {} came that of {seq}",
+                    self.acked
+                );
+                self.acked = seq;
             } else if line.starts_with("{\"ping\":") {
                 reply.extend(frame::masked_text("{\"pong\":{}}"));
             } else if line.starts_with("{\"joined\":") {
                 self.joined = true;
+                self.users = number(line, "\"users\":").ok();
+            } else if line.starts_with("{\"presence\":") {
+                self.users = number(line, "\"users\":").ok();
+            } else if line.starts_with("{\"welcome\":") {
+                self.welcome = true;
             } else {
-                let expected = ["{\"welcome\":", "{\"ack\":", "{\"presence\":"];
-                ensure!(
-                    expected.iter().any(|kind| line.starts_with(kind)),
-                    "the server sent {line}"
-                );
+                bail!("the server sent {line}");
             }
         }
         Ok(messages)
     }
 
     fn message(&mut self, line: &str, text: &str) -> Result<()> {
-        let (_, after) = line.split_once("\"offset\":").context("a message without an offset")?;
-        let digits = after.split(',').next().unwrap_or_default();
-        let offset = digits.parse().with_context(|| format!("no offset in {line}"))?;
+        let offset = number(line, "\"offset\":")?;
         ensure!(
             self.last.is_none_or(|last| offset == last + 1),
             "after message {:?} came {offset}",
@@ -109,6 +166,15 @@ impl Incoming {
         );
         Ok(())
     }
+}
+
+/// The number behind `key` in a line.
+fn number(line: &str, key: &str) -> Result<u64> {
+    let (_, after) = line.split_once(key).with_context(|| format!("no {key} in {line}"))?;
+    let digits = after.split([',', '}']).next().unwrap_or_default();
+    digits
+        .parse()
+        .with_context(|| format!("no number behind {key} in {line}"))
 }
 
 /// The first byte and the payload of a server's frame, and what follows it. `None` if it is not whole.
@@ -138,16 +204,22 @@ mod tests {
     #[test]
     fn messages_are_counted_however_they_are_gathered_and_cut() {
         let stream = [
-            frame::server_text("{\"welcome\":{}}\n{\"joined\":{}}"),
+            frame::server_text("{\"welcome\":{}}\n{\"joined\":{\"room\":\"bench\",\"users\":1}}"),
+            frame::server_text("{\"presence\":{\"room\":\"bench\",\"users\":12,\"joined\":[]}}"),
             frame::server_text(&[message(5, "hi"), "{\"ping\":{}}".to_owned(), message(6, "hi")].join("\n")),
             frame::server_text(&message(7, "hi")),
         ]
         .concat();
         for cut in 0..=stream.len() {
             let (mut incoming, mut reply) = (Incoming::default(), Vec::new());
-            let first = incoming.accept(&stream[..cut], "hi", &mut reply).unwrap();
-            let second = incoming.accept(&stream[cut..], "hi", &mut reply).unwrap();
+            let first = incoming.accept(&stream[..cut], Some("hi"), &mut reply).unwrap();
+            let second = incoming.accept(&stream[cut..], Some("hi"), &mut reply).unwrap();
             assert_eq!((first + second, incoming.is_joined()), (3, true), "cut at {cut}");
+            assert_eq!(
+                (incoming.is_welcome(), incoming.users()),
+                (true, Some(12)),
+                "cut at {cut}"
+            );
             assert_eq!(reply, frame::masked_text("{\"pong\":{}}"));
         }
     }
@@ -161,8 +233,22 @@ mod tests {
             "{\"nack\":{}}".to_owned(),
         ] {
             let text = [message(5, "hi"), second].join("\n");
-            let result = Incoming::default().accept(&frame::server_text(&text), "hi", &mut Vec::new());
+            let result = Incoming::default().accept(&frame::server_text(&text), Some("hi"), &mut Vec::new());
             assert!(result.is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn acknowledgements_count_one_after_the_other_where_nothing_was_joined() {
+        let ack = |seq: u64| {
+            format!("{{\"ack\":{{\"room\":\"bench\",\"seq\":{seq},\"epoch\":\"5f\",\"offset\":9,\"at\":1}}}}")
+        };
+        let accept = |lines: &[String]| {
+            Incoming::default().accept(&frame::server_text(&lines.join("\n")), None, &mut Vec::new())
+        };
+        assert_eq!(accept(&[ack(1), ack(2), ack(3)]).unwrap(), 3);
+        assert!(accept(&[ack(1), ack(3)]).is_err(), "one is missing");
+        assert!(accept(&[ack(1), ack(1)]).is_err(), "one is doubled");
+        assert!(accept(&[message(1, "hi")]).is_err(), "nothing was joined");
     }
 }

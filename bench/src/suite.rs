@@ -5,10 +5,11 @@ use std::{net::Ipv4Addr, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    clients::{Clients, Expected, Rooms, Target},
     contenders::{Contender, Programs},
     hold::{Holder, SPARE_FILES},
     load::{Echo, FanOut, Load},
-    process::{self, Cores},
+    process::{self, Cores, Server},
     results::{Cost, Held, Memory, Results},
 };
 
@@ -38,14 +39,57 @@ pub enum Shape {
         /// Bytes of a delivered text.
         size: usize,
     },
+    /// The same, one message at a time and so many a second, which the default limits allow.
+    Paced {
+        /// How many members the room has.
+        members: usize,
+        /// Bytes of a delivered text.
+        size: usize,
+        /// How many messages the member that speaks sends in a second.
+        per_second: u32,
+    },
+    /// `sessions` clients keep `in_flight` messages of `size` bytes on the way to the log of a room of their own, in which nobody is.
+    Append {
+        /// How many clients and rooms.
+        sessions: usize,
+        /// Messages each client has sent that are not yet acknowledged.
+        in_flight: u64,
+        /// Bytes of a message's body.
+        size: usize,
+    },
+    /// Users join a room, as fast as they can.
+    Join {
+        /// How many users are in the room before.
+        users: usize,
+    },
 }
 
 impl Shape {
     /// Connections that echo once and then do nothing.
     pub const IDLE: Self = Self::echo(1, 1, 32);
+    /// The echo that Talkback carries as it ships too.
+    pub const ECHO_AS_SHIPPED: Self = Self::echo(64, 1, 32);
+    /// The sessions in a room that Talkback carries as it ships too.
+    pub const ROOM_AS_SHIPPED: Self = Self::Paced {
+        members: 100,
+        size: 64,
+        per_second: 250,
+    };
+    /// Appends to many rooms.
+    pub const APPENDS: Self = Self::Append {
+        sessions: 256,
+        in_flight: 16,
+        size: 64,
+    };
+    /// Joins in a small, a large and a very large room.
+    pub const JOINS: [Self; 3] = [
+        Self::Join { users: 100 },
+        Self::Join { users: 1000 },
+        Self::Join { users: 5000 },
+    ];
     /// The loads of the report.
-    pub const ALL: [Self; 8] = [
-        Self::echo(64, 1, 32),
+    pub const ALL: [Self; 13] = [
+        Self::ECHO_AS_SHIPPED,
         Self::echo(64, 16, 32),
         Self::echo(64, 1, 1024),
         Self::echo(64, 16, 1024),
@@ -53,6 +97,11 @@ impl Shape {
         Self::fan_out(100, 8, 64),
         Self::fan_out(1000, 1, 64),
         Self::fan_out(1000, 8, 64),
+        Self::ROOM_AS_SHIPPED,
+        Self::APPENDS,
+        Self::JOINS[0],
+        Self::JOINS[1],
+        Self::JOINS[2],
     ];
 
     const fn echo(connections: usize, in_flight: u64, size: usize) -> Self {
@@ -73,9 +122,25 @@ impl Shape {
 
     /// The same with messages of another size.
     fn with_size(mut self, other: Option<usize>) -> Self {
-        let (Self::Echo { size, .. } | Self::FanOut { size, .. }) = &mut self;
-        *size = other.unwrap_or(*size);
+        match &mut self {
+            Self::Echo { size, .. }
+            | Self::FanOut { size, .. }
+            | Self::Paced { size, .. }
+            | Self::Append { size, .. } => *size = other.unwrap_or(*size),
+            Self::Join { .. } => {}
+        }
         self
+    }
+
+    /// What its cost is counted by.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Echo { .. } => "message",
+            Self::FanOut { .. } | Self::Paced { .. } => "delivery",
+            Self::Append { .. } => "append",
+            Self::Join { .. } => "join",
+        }
     }
 
     /// The head of its column.
@@ -92,6 +157,17 @@ impl Shape {
                 in_flight,
                 size,
             } => format!("{members} members × {in_flight} × {}", bytes(size)),
+            Self::Paced {
+                members,
+                size,
+                per_second,
+            } => format!("{members} members × {}, {per_second} a second", bytes(size)),
+            Self::Append {
+                sessions,
+                in_flight,
+                size,
+            } => format!("{sessions} rooms × {in_flight} × {}", bytes(size)),
+            Self::Join { users } => format!("a room of {users} users"),
         }
     }
 }
@@ -119,6 +195,14 @@ pub struct Plan {
     pub idle: usize,
     /// Connections that Talkback must hold at once.
     pub held: usize,
+    /// The most members that a room has and the most sessions that append, whatever the load says; of joins, before others join.
+    pub most_members: usize,
+    /// How many users join then.
+    pub joins: usize,
+    /// How many idle sessions are in the one room whose memory is measured.
+    pub one_room: usize,
+    /// For how long memory must not change before it is read.
+    pub settled: Duration,
 }
 
 impl Plan {
@@ -130,6 +214,10 @@ impl Plan {
         measured: Duration::from_millis(20),
         idle: 50,
         held: 100,
+        most_members: 60,
+        joins: 20,
+        one_room: 60,
+        settled: Duration::from_millis(100),
     };
 }
 
@@ -142,29 +230,26 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     cores.enter_clients()?;
     let files = process::raise_open_files((plan.held as u64) + SPARE_FILES)?;
     let mut costs = Vec::new();
-    for shape in Shape::ALL {
-        costs.extend(cost(programs, plan, cores, shape)?);
+    for group in groups() {
+        costs.extend(cost(programs, plan, cores, &group)?);
     }
     let mut memory = Vec::new();
-    // Plain TCP holds nothing per connection that is worth a comparison.
-    for contender in programs
-        .contenders()
-        .into_iter()
-        .filter(|&contender| contender != Contender::Tcp)
-    {
-        let (before, with) = idle(programs, contender, cores, 1, plan.idle)?;
-        memory.push(Memory {
-            contender,
-            connections: plan.idle,
-            before,
-            with,
-        });
+    for contender in programs.contenders() {
+        if contender.can_idle() {
+            memory.push(idle(programs, plan, contender, cores, 1, plan.idle, Rooms::OfThousand)?);
+        }
     }
+    let one_room = idle(programs, plan, Contender::Session, cores, 1, plan.one_room, Rooms::One)?;
     let held = held(programs, plan, cores, files)?;
+    let contenders = programs.contenders().into_iter();
     Ok(Results {
         plan,
+        commands: contenders
+            .map(|contender| (contender, programs.command_line(contender)))
+            .collect(),
         costs,
         memory,
+        one_room,
         held,
     })
 }
@@ -176,41 +261,59 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
 pub fn costs(programs: &Programs, plan: Plan, part: &str, size: Option<usize>) -> Result<Vec<Cost>> {
     let cores = Cores::find()?;
     cores.enter_clients()?;
-    process::raise_open_files(SPARE_FILES + 2000)?;
+    process::raise_open_files(SPARE_FILES + (plan.most_members + plan.joins).max(2000) as u64)?;
     let mut costs = Vec::new();
-    for shape in Shape::ALL.into_iter().filter(|shape| shape.title().contains(part)) {
-        costs.extend(cost(programs, plan, cores, shape.with_size(size))?);
+    for group in groups() {
+        let group: Vec<_> = group.into_iter().filter(|shape| shape.title().contains(part)).collect();
+        let group: Vec<_> = group.into_iter().map(|shape| shape.with_size(size)).collect();
+        costs.extend(cost(programs, plan, cores, &group)?);
     }
     Ok(costs)
 }
 
-/// One load: round after round, every contender in turn, each time in a fresh process.
-fn cost(programs: &Programs, plan: Plan, cores: Cores, shape: Shape) -> Result<Vec<Cost>> {
-    let able = programs
-        .contenders()
-        .into_iter()
-        .filter(|contender| contender.can(shape));
-    let mut costs: Vec<_> = able
-        .map(|contender| Cost {
+/// The loads, those together whose costs are compared with each other.
+fn groups() -> Vec<Vec<Shape>> {
+    let is_join = |shape: &Shape| matches!(shape, Shape::Join { .. });
+    let (joins, alone): (Vec<_>, Vec<_>) = Shape::ALL.into_iter().partition(is_join);
+    alone.into_iter().map(|shape| vec![shape]).chain([joins]).collect()
+}
+
+/// A group of loads: round after round, every contender in turn under each, each time in a fresh process. What is compared is measured
+/// in the same round; each round begins with the next one, so that none always comes after the same other.
+fn cost(programs: &Programs, plan: Plan, cores: Cores, group: &[Shape]) -> Result<Vec<Cost>> {
+    let mut costs = Vec::new();
+    for &shape in group {
+        let able = programs
+            .contenders()
+            .into_iter()
+            .filter(|contender| contender.can(shape));
+        costs.extend(able.map(|contender| Cost {
             contender,
             shape,
-            sorted: Vec::new(),
+            rounds: Vec::new(),
             slowest_percent: Vec::new(),
-        })
-        .collect();
-    for round in 1..=plan.rounds {
-        for cost in &mut costs {
-            let name = cost.contender.name();
-            let (value, delay) = once(programs, plan, cores, cost.contender, shape)
-                .with_context(|| format!("{name}, {}, round {round}", shape.title()))?;
-            eprintln!("{} round {round}/{}: {name}: {value:.3} us", shape.title(), plan.rounds);
-            cost.sorted.push(value);
+        }));
+    }
+    for round in 0..plan.rounds {
+        for turn in 0..costs.len() {
+            let index = (round + turn) % costs.len();
+            let cost = &mut costs[index];
+            let what = format!(
+                "{} round {}/{}: {}",
+                cost.shape.title(),
+                round + 1,
+                plan.rounds,
+                cost.contender.name()
+            );
+            let (value, delay) =
+                once(programs, plan, cores, cost.contender, cost.shape).with_context(|| what.clone())?;
+            eprintln!("{what}: {value:.3} us");
+            cost.rounds.push(value);
             cost.slowest_percent
                 .extend(delay.map(|delay| delay.as_secs_f64() * 1e3));
         }
     }
     for cost in &mut costs {
-        cost.sorted.sort_by(f64::total_cmp);
         cost.slowest_percent.sort_by(f64::total_cmp);
     }
     Ok(costs)
@@ -226,6 +329,22 @@ fn once(
 ) -> Result<(f64, Option<Duration>)> {
     let (server, target) = programs.start(contender, shape, cores)?;
     let mut load: Box<dyn Load> = match shape {
+        Shape::Join { users } => return Ok((joins(&server, &target, users.min(plan.most_members), plan.joins)?, None)),
+        Shape::Append {
+            sessions,
+            in_flight,
+            size,
+        } => Box::new(Echo::appending(
+            &target,
+            sessions.min(plan.most_members),
+            in_flight,
+            size,
+        )?),
+        Shape::Paced {
+            members,
+            size,
+            per_second,
+        } => Box::new(FanOut::connect(&target, members.min(plan.most_members), 1, size, "")?.paced(per_second)),
         Shape::Echo {
             connections,
             in_flight,
@@ -237,7 +356,7 @@ fn once(
             size,
         } => Box::new(FanOut::connect(
             &target,
-            members,
+            members.min(plan.most_members),
             in_flight,
             size,
             contender.room_prefix(),
@@ -248,22 +367,51 @@ fn once(
     let messages = load.run(plan.measured)?;
     let used = server.cpu_time()? - before;
     ensure!(messages > 0, "no message in {:?}", plan.measured);
-    #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^52")]
-    Ok((used.as_secs_f64() * 1e6 / messages as f64, load.slowest_percent()))
+    Ok((microseconds_each(used, messages), load.slowest_percent()))
+}
+
+/// Server CPU a join in microseconds, with what everybody in the room is told because of it.
+fn joins(server: &Server, target: &Target, users: usize, joins: usize) -> Result<f64> {
+    let expected = Expected::Messages {
+        text: String::new(),
+        rooms: Rooms::One,
+    };
+    let mut clients = Clients::connect(target, users, Ipv4Addr::LOCALHOST, expected)?;
+    clients.await_users(users)?;
+    let before = server.cpu_time()?;
+    clients.grow_to(target, users + joins, Ipv4Addr::LOCALHOST)?;
+    clients.await_users(users + joins)?;
+    Ok(microseconds_each(server.cpu_time()? - before, joins as u64))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what is counted is far below 2^52")]
+fn microseconds_each(time: Duration, count: u64) -> f64 {
+    time.as_secs_f64() * 1e6 / count as f64
 }
 
 /// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections.
-fn idle(programs: &Programs, contender: Contender, cores: Cores, servers: usize, each: usize) -> Result<(u64, u64)> {
+fn idle(
+    programs: &Programs,
+    plan: Plan,
+    contender: Contender,
+    cores: Cores,
+    servers: usize,
+    each: usize,
+    rooms: Rooms,
+) -> Result<Memory> {
     let mut running = Vec::new();
     let (mut before, mut with) = (0, 0);
     for index in 0..servers {
         let (server, target) = programs.start(contender, Shape::IDLE, cores)?;
         let path = target.path.context("idle connections are WebSockets")?;
-        before += server.settled_memory()?;
-        running.push((Holder::start(target.address, &path, each, source(index)?)?, server));
+        before += server.settled_memory(plan.settled)?;
+        running.push((
+            Holder::start(target.address, &path, each, source(index)?, rooms)?,
+            server,
+        ));
     }
     for (_, server) in &running {
-        with += server.settled_memory()?;
+        with += server.settled_memory(plan.settled)?;
     }
     let holding = running.iter_mut().all(|(holder, _)| holder.is_holding());
     ensure!(holding, "{} dropped idle connections", contender.name());
@@ -274,7 +422,12 @@ fn idle(programs: &Programs, contender: Contender, cores: Cores, servers: usize,
         before / 1024,
         with / 1024
     );
-    Ok((before, with))
+    Ok(Memory {
+        contender,
+        connections: servers * each,
+        before,
+        with,
+    })
 }
 
 /// Open files are limited per process, so a low limit spreads the connections over several server processes.
@@ -288,12 +441,19 @@ fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Hel
         )));
     }
     let each = plan.held.div_ceil(processes);
-    let (before, with) = idle(programs, Contender::Talkback, cores, processes, each)?;
-    let connections = processes * each;
-    Ok(Held::Yes {
-        connections,
+    let memory = idle(
+        programs,
+        plan,
+        Contender::Talkback,
+        cores,
         processes,
-        per_connection: with.saturating_sub(before) / connections as u64,
+        each,
+        Rooms::OfThousand,
+    )?;
+    Ok(Held::Yes {
+        connections: memory.connections,
+        processes,
+        per_connection: memory.per_connection(),
     })
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use talkback_bench::{
     clients::Target,
-    contenders::Contender,
+    contenders::{Contender, TALKBACK},
     load::{Echo, Load},
     suite::Shape,
 };
@@ -24,13 +24,16 @@ fn a_quick_run_measures_every_server_under_every_load() {
     let output = Command::new(bench)
         .args(["run", "--quick", "--out"])
         .arg(&out)
+        .arg("--before")
+        .arg(Path::new(bench).with_file_name("talkback-server"))
+        .args(TALKBACK.map(|off| format!("--before-option={}={}", off.option, off.value)))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let page = fs::read_to_string(out.join("bench.md")).unwrap();
     let plot = fs::read_to_string(out.join("bench.svg")).unwrap();
-    // Compiled only by `cargo xtask bench`.
+    // The others need programs that are not beside the bench, except Talkback itself in the place of an earlier one.
     let measured = Contender::ALL
         .into_iter()
         .filter(|contender| *contender != Contender::UWebSockets);
@@ -42,6 +45,40 @@ fn a_quick_run_measures_every_server_under_every_load() {
         assert!(page.contains(&shape.title()), "no {} in:\n{page}", shape.title());
         assert!(plot.contains(&shape.title()), "no {} in the plot", shape.title());
     }
+    for off in TALKBACK {
+        let row = format!("`{} {}`", off.option, off.value);
+        assert!(
+            page.contains(&row),
+            "{row} is switched off, and the page does not say so"
+        );
+    }
+    let rows = |start: &str| {
+        let mut rows = page.lines().filter(|line| line.starts_with(start));
+        let row = rows.next().unwrap_or_else(|| panic!("no row {start:?} in:\n{page}"));
+        assert_eq!(rows.next(), None, "a second row {start:?}");
+        row.to_owned()
+    };
+    // One round says nothing, and the page says so beside every comparison: with default limits, of the cores, of the rooms.
+    for start in [
+        format!("| {} | ", Shape::ROOM_AS_SHIPPED.title()),
+        format!("| {} | ", Shape::APPENDS.title()),
+        format!("| {} | ", Shape::JOINS[2].title()),
+    ] {
+        assert!(rows(&start).ends_with(": too few rounds |"), "{}", rows(&start));
+    }
+    rows("| **Talkback, session, 60 in one room** | ");
+    rows("| 60 idle sessions in one room: at most 5,120 bytes each | ");
+    let against_axum = page
+        .lines()
+        .filter(|line| line.starts_with("| axum, flushing each batch | ") && line.contains("too few rounds"));
+    for before in [Contender::Before, Contender::BeforeSession] {
+        let start = format!("| {} | ", before.name());
+        let against = page
+            .lines()
+            .filter(|line| line.starts_with(&start) && line.contains("too few rounds"));
+        assert!(against.count() > 0, "nothing is compared with {}", before.name());
+    }
+    assert_eq!(against_axum.count(), 3, "echo, plain chat and session, in:\n{page}");
 }
 
 #[test]

@@ -15,12 +15,18 @@ pub(crate) struct BenchArgs {
     /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are
     #[arg(long)]
     quick: bool,
-    /// Rounds; in each, every server carries each load once [default: 7]
+    /// Rounds; in each, every server carries each load once [default: 9]
     #[arg(long, conflicts_with = "quick")]
     rounds: Option<usize>,
     /// How long a server carries a load in a round [default: 1.5]
     #[arg(long, conflicts_with = "quick")]
     seconds: Option<f64>,
+    /// An earlier talkback-server to compare with, too
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
+    /// An option for it besides --listen, such as --before-option=--session-line-rate=0; may be repeated
+    #[arg(long, value_name = "OPTION", requires = "before")]
+    before_option: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
@@ -49,6 +55,11 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     if let Some(seconds) = arguments.seconds {
         bench.args(["--seconds", &seconds.to_string()]);
     }
+    if let Some(before) = &arguments.before {
+        bench.arg("--before").arg(before);
+    }
+    let options = arguments.before_option.iter();
+    bench.args(options.map(|option| format!("--before-option={option}")));
     run::succeed(&mut bench)
 }
 

@@ -1,30 +1,41 @@
-//! The leanest axum echo: one thread, 4 KiB buffers, no limits, no timers, no Origin check.
-//! `--mode each` flushes every message; `--mode batch` feeds all messages that are there and flushes once.
+//! The leanest axum echo, and a group chat as one writes it with axum and tokio: one thread, 4 KiB buffers, no limits, no timers, no
+//! Origin check. `--mode each` flushes every message; `--mode batch` feeds all messages that are there and flushes once, and
+//! has the chat too.
 
 use anyhow::{Result, bail};
 use axum::{
     Router,
-    extract::ws::{Message, WebSocket, WebSocketUpgrade},
+    extract::{
+        State,
+        ws::{Message, WebSocket, WebSocketUpgrade},
+    },
     routing::any,
 };
 use clap::Parser;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use talkback_bench::reference::{self, ReferenceArgs};
+use tokio::sync::broadcast;
 
 const BUFFER_BYTES: usize = 4096;
+/// Messages that a member may be behind; one that is further behind is dropped.
+const BEHIND: usize = 1024;
 
 fn main() -> Result<()> {
     let arguments = ReferenceArgs::parse();
-    let route = match arguments.mode.as_deref() {
-        Some("each") => any(|upgrade: WebSocketUpgrade| async { lean(upgrade).on_upgrade(echo_each) }),
-        Some("batch") => any(|upgrade: WebSocketUpgrade| async { lean(upgrade).on_upgrade(echo_batch) }),
+    let each = any(|upgrade: WebSocketUpgrade| async { lean(upgrade).on_upgrade(echo_each) });
+    let batch = any(|upgrade: WebSocketUpgrade| async { lean(upgrade).on_upgrade(echo_batch) });
+    let app = match arguments.mode.as_deref() {
+        Some("each") => Router::new().route("/echo", each),
+        Some("batch") => Router::new()
+            .route("/echo", batch)
+            .route("/chat/{room}", any(chat))
+            .with_state(Room::new(BEHIND)),
         _ => bail!("--mode is `each` or `batch`"),
     };
     let runtime = reference::runtime()?;
     let listener = arguments.bind()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let app = Router::new().route("/echo", route);
         Ok(axum::serve(
             axum::serve::ListenerExt::tap_io(listener, |stream| {
                 let _ = stream.set_nodelay(true);
@@ -58,6 +69,42 @@ async fn echo_batch(mut socket: WebSocket) {
         }
         if socket.flush().await.is_err() {
             return;
+        }
+    }
+}
+
+/// There is one, whatever its name: the bench needs no second.
+type Room = broadcast::Sender<Message>;
+
+async fn chat(State(room): State<Room>, upgrade: WebSocketUpgrade) -> axum::response::Response {
+    lean(upgrade).on_upgrade(|socket| member(socket, room))
+}
+
+async fn member(mut socket: WebSocket, room: Room) {
+    let mut messages = room.subscribe();
+    loop {
+        tokio::select! {
+            said = socket.recv() => match said {
+                // Without members nobody hears it, but this is one.
+                Some(Ok(message)) if is_data(&message) => drop(room.send(message)),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+            message = messages.recv() => {
+                let mut next = message.ok();
+                if next.is_none() {
+                    return;
+                }
+                while let Some(message) = next {
+                    if socket.feed(message).await.is_err() {
+                        return;
+                    }
+                    next = messages.try_recv().ok();
+                }
+                if socket.flush().await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
