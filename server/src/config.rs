@@ -159,7 +159,7 @@ pub struct Config {
     pub session_byte_burst: usize,
     /// How many bytes of messages a second may be delivered in one room, to all its members together; as much at once. Beyond it, what
     /// its senders send is read later. 0 is any number.
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub room_delivery_rate: usize,
     /// How many control frames, fragments and empty messages a second a WebSocket client may send, twice as many at once; beyond it

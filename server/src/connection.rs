@@ -49,6 +49,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             appends,
             answers,
             waiting,
+            pages,
             rooms,
             behind,
             socket: sender,
@@ -59,6 +60,8 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             Some(input) = appends.next(), if !appends.is_empty() => Event::Appended(input),
             Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
             sent = send_first(waiting, sender), if !waiting.is_empty() => Event::Sent(sent),
+            // One at a time, and only when the client took the one before: a page is far larger than what asks for it.
+            () = std::future::ready(()), if waiting.is_empty() && !pages.is_empty() => Event::PageWanted,
             message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
                 None => return,
@@ -71,6 +74,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             Event::Appended(input) => connection.handle(input),
             Event::Answer(answer) => connection.answered(answer),
             Event::Sent(sent) => sent,
+            Event::PageWanted => connection.read_page(),
             Event::Message(first) => connection.receive(first, &mut socket),
             Event::CaughtUp(end) => connection.caught_up(end),
             Event::Alarm => connection.wake(&mut socket),
@@ -85,6 +89,7 @@ enum Event {
     Appended(Input),
     Answer(Later),
     Sent(Result<(), Over>),
+    PageWanted,
     Message(Message),
     CaughtUp(Result<(), CatchUpError>),
     Alarm,
@@ -123,10 +128,20 @@ struct Connection {
     appends: FuturesOrdered<BoxFuture<'static, Input>>,
     /// What else it has not answered; it may come in any order. The session bounds it too.
     answers: FuturesUnordered<BoxFuture<'static, Later>>,
+    /// Pages of history that are still to be read. The session bounds how many there are.
+    pages: VecDeque<PageRequest>,
     /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
     waiting: VecDeque<Message>,
     /// A room is over its budget of deliveries: when to read again.
     paused: Option<Instant>,
+}
+
+/// See [`Output::ReadPage`].
+struct PageRequest {
+    id: RequestId,
+    room: RoomName,
+    before: Offset,
+    limit: u32,
 }
 
 struct Joined {
@@ -191,6 +206,7 @@ impl Connection {
             behind: VecDeque::new(),
             appends: FuturesOrdered::new(),
             answers: FuturesUnordered::new(),
+            pages: VecDeque::new(),
             waiting: VecDeque::new(),
             paused: None,
         }
@@ -237,7 +253,7 @@ impl Connection {
                 }
                 Message::Binary(_) => {
                     self.drain()?;
-                    return self.close(close::UNSUPPORTED_DATA, "this protocol has text frames only");
+                    return self.close(close::UNSUPPORTED_DATA, "this protocol has messages of text only");
                 }
             }
             let more = left > 0 && self.session.reads();
@@ -334,7 +350,15 @@ impl Connection {
                 room,
                 before,
                 limit,
-            } => self.read_page(id, room, before, limit),
+            } => {
+                self.pages.push_back(PageRequest {
+                    id,
+                    room,
+                    before,
+                    limit,
+                });
+                None
+            }
             Output::Signal { room, from, body } => {
                 if let Some(joined) = self.rooms.iter().find(|joined| joined.room == room) {
                     joined.member.signal(from, body.clone());
@@ -428,7 +452,19 @@ impl Connection {
         self.paused = self.paused.max(until.map(|until| until.min(now + MAX_PAUSE)));
     }
 
-    fn read_page(&mut self, id: RequestId, room: RoomName, before: Offset, limit: u32) -> Option<Input> {
+    fn read_page(&mut self) -> Result<(), Over> {
+        let Some(request) = self.pages.pop_front() else {
+            return Ok(());
+        };
+        if self.pages.is_empty() {
+            self.pages.shrink_to(0);
+        }
+        let PageRequest {
+            id,
+            room,
+            before,
+            limit,
+        } = request;
         let limit = Limit {
             messages: usize::try_from(limit).unwrap_or(usize::MAX),
             bytes: PAGE_BYTES,
@@ -440,11 +476,11 @@ impl Connection {
             result: result.map(page_lines),
         };
         match answer {
-            Answer::Now(result) => Some(page_read(result)),
+            Answer::Now(result) => self.handle(page_read(result)),
             later => {
                 let answer = later.map(|result| Later::Page(page_read(result)));
                 self.answers.push(answer.boxed());
-                None
+                Ok(())
             }
         }
     }

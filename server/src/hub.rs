@@ -75,7 +75,7 @@ impl HubOptions {
         presence_interval: Duration::from_millis(250),
         presence_lines_per_second: 1_000,
         signal_bytes: 16 * 1024,
-        delivery_rate: 64 << 20,
+        delivery_rate: 1 << 30,
         allowances: 10_000,
         allowance_age: Duration::from_secs(60),
     };

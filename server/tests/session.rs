@@ -182,6 +182,31 @@ async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_mess
     }
 }
 
+/// A page is far larger than what asks for it, and each one that was read would wait in memory for a client that reads none.
+#[tokio::test]
+async fn of_many_requests_for_history_at_once_only_as_many_as_announced_are_read() {
+    let server = Server::start().await;
+    let mut ann = Session::open(&server, 1, "ann").await;
+    ann.say("lobby", 1, json!(1)).await;
+    let requests: Vec<_> = (1..=40)
+        .map(|id| json!({"history": {"id": id, "room": "lobby", "before": 2, "limit": 5}}))
+        .collect();
+    ann.send(&requests).await;
+    let (mut pages, mut refused) = (0, 0);
+    for _ in 0..requests.len() {
+        let line = ann.next().await;
+        if line["error"].is_object() {
+            assert_eq!(line["error"]["code"], json!("busy"));
+            refused += 1;
+        } else {
+            assert_eq!(line["page"]["messages"].as_array().unwrap().len(), 1, "{line}");
+            pages += 1;
+        }
+    }
+    let announced = Config::default().session_config().limits.history;
+    assert_eq!((pages, refused), (announced, 40 - announced));
+}
+
 #[tokio::test]
 async fn history_is_read_backwards_page_by_page() {
     let server = Server::start().await;
