@@ -47,6 +47,7 @@ fn a_run_in_which_nothing_happened_is_broken() {
         memory: u64::MAX,
         kernel: u64::MAX,
         cpu: 2.0,
+        visits_refused: 0,
         facts: Vec::new(),
     };
     let broken = judge(&Run::default(), &bounds, Judging::Untimed);

@@ -4,6 +4,7 @@
 //! leaves; [`Account`] holds what has not left yet, for one connection; [`Answers`] is the sum over all connections.
 
 use std::{
+    collections::HashMap,
     future::Future,
     io,
     pin::Pin,
@@ -20,21 +21,29 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Sleep,
 };
 
+use crate::limits::Address;
+
 /// An answer up to this size is never refused: the number of connections bounds how many there are.
 const SMALL: usize = 4 * 1024;
 /// A body that is read from a file while it is sent costs at most about this much.
 const STREAMED: usize = 64 * 1024;
 
+/// Of all answers under way one address may have this part, once half of them are.
+const PART: usize = 8;
+
 /// The bytes of all answers under way.
 pub(crate) struct Answers {
     max: usize,
     under_way: AtomicUsize,
+    /// What each address has of it that has any.
+    addresses: Mutex<HashMap<Address, usize>>,
 }
 
 impl Answers {
@@ -42,11 +51,42 @@ impl Answers {
         Arc::new(Self {
             max,
             under_way: AtomicUsize::new(0),
+            addresses: Mutex::default(),
         })
     }
 
-    /// Whether there was room.
-    fn add(&self, bytes: usize) -> bool {
+    /// Whether there was room, in all and for this address.
+    fn add(&self, bytes: usize, address: Option<Address>) -> bool {
+        if !self.add_to_all(bytes) {
+            return false;
+        }
+        let Some(address) = address else { return true };
+        let is_half_full = self.under_way.load(Ordering::Relaxed) > self.max / 2;
+        let mut addresses = self.addresses.lock();
+        let of_address = addresses.entry(address).or_default();
+        // The first of an address passes however large it is, if there is room at all.
+        if bytes > SMALL && is_half_full && *of_address > 0 && *of_address + bytes > self.max / PART {
+            self.under_way.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        *of_address += bytes;
+        true
+    }
+
+    fn give_back(&self, bytes: usize, address: Option<Address>) {
+        self.under_way.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(address) = address {
+            let mut addresses = self.addresses.lock();
+            if let Some(of_address) = addresses.get_mut(&address) {
+                *of_address -= bytes;
+                if *of_address == 0 {
+                    addresses.remove(&address);
+                }
+            }
+        }
+    }
+
+    fn add_to_all(&self, bytes: usize) -> bool {
         let add = |under_way: usize| {
             let sum = under_way.saturating_add(bytes);
             (bytes <= SMALL || sum <= self.max).then_some(sum)
@@ -60,13 +100,16 @@ impl Answers {
 /// The answers under way on one connection, which hyper makes one after the other. Dropping it gives back what was not written.
 pub(crate) struct Account {
     answers: Arc<Answers>,
+    /// `None` for a proxy, which many clients share.
+    address: Option<Address>,
     under_way: AtomicUsize,
 }
 
 impl Account {
-    pub(crate) fn new(answers: &Arc<Answers>) -> Arc<Self> {
+    pub(crate) fn new(answers: &Arc<Answers>, address: Option<Address>) -> Arc<Self> {
         Arc::new(Self {
             answers: Arc::clone(answers),
+            address,
             under_way: AtomicUsize::new(0),
         })
     }
@@ -74,7 +117,7 @@ impl Account {
     /// Counts an answer. In place of one for which there is no room, `None`.
     pub(crate) fn admit(&self, response: Response) -> Option<Response> {
         let bytes = cost(&response);
-        if !self.answers.add(bytes) {
+        if bytes > 0 && !self.answers.add(bytes, self.address) {
             return None;
         }
         self.under_way.fetch_add(bytes, Ordering::Relaxed);
@@ -87,7 +130,7 @@ impl Account {
         let bytes = bytes.min(under_way);
         if bytes > 0 {
             self.under_way.store(under_way - bytes, Ordering::Relaxed);
-            self.answers.under_way.fetch_sub(bytes, Ordering::Relaxed);
+            self.answers.give_back(bytes, self.address);
         }
     }
 }
@@ -95,7 +138,9 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let left = *self.under_way.get_mut();
-        self.answers.under_way.fetch_sub(left, Ordering::Relaxed);
+        if left > 0 {
+            self.answers.give_back(left, self.address);
+        }
     }
 }
 

@@ -80,6 +80,10 @@ pub(crate) struct Budget {
     paid_at: AtomicU64,
 }
 
+/// No more than this is owed beyond the burst: so a room is free again soon after those who send too much are gone.
+const MOST_DEBT: Duration = Duration::from_secs(2);
+/// No sender pauses for longer than this at a time, which is shorter than silence may last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// So much debt beyond the burst makes a sender pause for as long as the rate needs for what it caused; twice as much, four times as
 /// long: with a hundred senders that take all they can, the debt settles at ten times this.
 const DEBT_UNIT: Duration = Duration::from_millis(100);
@@ -102,19 +106,20 @@ impl Budget {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now_at = nanos(now.saturating_duration_since(self.started));
         let own = self.rate.time_of(amount);
-        let add = |paid_at: u64| paid_at.max(now_at).saturating_add(nanos(own));
+        let most = now_at.saturating_add(nanos(self.rate.burst + MOST_DEBT));
+        let add = |paid_at: u64| paid_at.max(now_at).saturating_add(nanos(own)).min(most);
         let before = self
             .paid_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| Some(add(paid_at)))
             .unwrap_or_else(|same| same);
-        let ahead = Duration::from_nanos(add(before) - now_at);
+        let ahead = Duration::from_nanos(add(before).saturating_sub(now_at));
         let debt = ahead.saturating_sub(self.rate.burst);
         if debt.is_zero() {
             return None;
         }
         let price = (debt.as_secs_f64() / DEBT_UNIT.as_secs_f64()).powi(2);
-        let pause = Duration::try_from_secs_f64(own.as_secs_f64() * price).unwrap_or(LONGEST);
-        Some(now + pause.min(LONGEST))
+        let pause = Duration::try_from_secs_f64(own.as_secs_f64() * price).unwrap_or(LONGEST_PAUSE);
+        Some(now + pause.min(LONGEST_PAUSE))
     }
 }
 
@@ -191,6 +196,19 @@ mod tests {
             let least = caused[..greedy].iter().map(|(amount, _)| amount).min().unwrap();
             assert!(most - least <= most / 4, "{least} to {most}");
         }
+    }
+
+    #[test]
+    fn what_is_owed_and_how_long_it_lasts_are_bounded_however_much_is_caused() {
+        let start = Instant::now();
+        let budget = Budget::new(1_000, start);
+        for _ in 0..1_000 {
+            let until = budget.charge(1_000_000, start).unwrap();
+            assert!(until <= start + LONGEST_PAUSE);
+        }
+        // The burst is a second's worth.
+        let later = start + MOST_DEBT + Duration::from_secs(1);
+        assert_eq!(budget.charge(1, later), None, "the room is free again");
     }
 
     #[test]

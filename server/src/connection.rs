@@ -14,7 +14,7 @@ use futures_util::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
+    ClientKey, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
     codec::MessageLine,
     message::code,
     session::server::{
@@ -28,15 +28,17 @@ use crate::{
     hub::{CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
     limits::NewRooms,
     names,
-    socket::{Message, Sender, Socket},
+    socket::{Message, SendError, Sender, Socket},
 };
 
 /// So many text frames go to the session at once.
 const MAX_BURST: usize = 64;
 /// The messages of a page of history have at most this many bytes; the client can ask for more.
 const PAGE_BYTES: usize = 256 * 1024;
-/// A room over its budget of deliveries stops the reading of one sender for at most so long, as the session does.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
+const JOINS_AT_ONCE: usize = 8;
+/// Texts up to this size do not wait behind live messages: what was read bounds how many there are.
+const SMALL_TEXT: usize = 4 * 1024;
 
 /// Runs a session to its end.
 pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) {
@@ -50,6 +52,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             answers,
             waiting,
             pages,
+            joins,
             rooms,
             behind,
             socket: sender,
@@ -62,6 +65,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             sent = send_first(waiting, sender), if !waiting.is_empty() => Event::Sent(sent),
             // One at a time, and only when the client took the one before: a page is far larger than what asks for it.
             () = std::future::ready(()), if waiting.is_empty() && !pages.is_empty() => Event::PageWanted,
+            () = std::future::ready(()), if waiting.is_empty() && !joins.is_empty() => Event::JoinsWanted,
             message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
                 None => return,
@@ -75,6 +79,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             Event::Answer(answer) => connection.answered(answer),
             Event::Sent(sent) => sent,
             Event::PageWanted => connection.read_page(),
+            Event::JoinsWanted => connection.join_next(),
             Event::Message(first) => connection.receive(first, &mut socket),
             Event::CaughtUp(end) => connection.caught_up(end),
             Event::Alarm => connection.wake(&mut socket),
@@ -90,6 +95,7 @@ enum Event {
     Answer(Later),
     Sent(Result<(), Over>),
     PageWanted,
+    JoinsWanted,
     Message(Message),
     CaughtUp(Result<(), CatchUpError>),
     Alarm,
@@ -128,12 +134,22 @@ struct Connection {
     appends: FuturesOrdered<BoxFuture<'static, Input>>,
     /// What else it has not answered; it may come in any order. The session bounds it too.
     answers: FuturesUnordered<BoxFuture<'static, Later>>,
+    /// Rooms that are still to be joined. The session bounds how many there are.
+    joins: VecDeque<JoinRequest>,
     /// Pages of history that are still to be read. The session bounds how many there are.
     pages: VecDeque<PageRequest>,
     /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
     waiting: VecDeque<Message>,
     /// A room is over its budget of deliveries: when to read again.
     paused: Option<Instant>,
+}
+
+/// See [`Output::Subscribe`].
+struct JoinRequest {
+    id: SubscriptionId,
+    room: RoomName,
+    since: Option<Cursor>,
+    history: u32,
 }
 
 /// See [`Output::ReadPage`].
@@ -206,6 +222,7 @@ impl Connection {
             behind: VecDeque::new(),
             appends: FuturesOrdered::new(),
             answers: FuturesUnordered::new(),
+            joins: VecDeque::new(),
             pages: VecDeque::new(),
             waiting: VecDeque::new(),
             paused: None,
@@ -306,9 +323,6 @@ impl Connection {
                 from,
                 content,
             } => {
-                if let Ok(body) = &content {
-                    self.charge(&room, body);
-                }
                 let id = MessageId::Client {
                     key: client,
                     seq,
@@ -330,7 +344,15 @@ impl Connection {
                 room,
                 since,
                 history,
-            } => self.subscribe(id, room, since, history),
+            } => {
+                self.joins.push_back(JoinRequest {
+                    id,
+                    room,
+                    since,
+                    history,
+                });
+                None
+            }
             Output::Live { id, after, .. } => {
                 let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
                 if let Some((joined, epoch)) =
@@ -361,8 +383,9 @@ impl Connection {
             }
             Output::Signal { room, from, body } => {
                 if let Some(joined) = self.rooms.iter().find(|joined| joined.room == room) {
-                    joined.member.signal(from, body.clone());
-                    self.charge(&room, &body);
+                    let bytes = body.json().len();
+                    joined.member.signal(from, body);
+                    self.charge(&room, bytes);
                 }
                 None
             }
@@ -372,7 +395,15 @@ impl Connection {
 
     /// Sends a text, or keeps it until the client takes it.
     fn transmit(&mut self, message: Message) -> Result<(), Over> {
+        let mut message = message;
         if self.waiting.is_empty() {
+            if message.len() <= SMALL_TEXT {
+                match self.socket.try_send(message) {
+                    Ok(()) => return Ok(()),
+                    Err(SendError::Closed(_)) => return Err(Over),
+                    Err(SendError::Full(full)) => message = full,
+                }
+            }
             match self.socket.send(message.clone()).now_or_never() {
                 Some(Ok(())) => return Ok(()),
                 Some(Err(_)) => return Err(Over),
@@ -407,11 +438,13 @@ impl Connection {
             (None, Some(user)) => user.clone(),
             (None, None) => default_user(),
         };
-        self.user = Some(user.clone());
+        // A newer token of an open session is no new connection.
+        let greets = self.user.replace(user.clone()).is_none();
+        let allowance = greets.then(|| self.hub.allowances().take(client)).flatten();
         Ok(Identity {
             user,
             expires: None,
-            allowance: self.hub.allowances().take(client),
+            allowance,
         })
     }
 
@@ -432,9 +465,17 @@ impl Connection {
             let outcome = Outcome::Refused { epoch: None, refusal };
             return Some(appended(room, seq, outcome));
         }
+        let bytes = append.content.as_ref().map_or(0, |body| body.json().len());
         match self.hub.engine().append(append) {
-            Answer::Now(outcome) => Some(appended(room, seq, outcome)),
+            Answer::Now(outcome) => {
+                // What came again or was refused is delivered to nobody.
+                if let Outcome::Added(_) = outcome {
+                    self.charge(&room, bytes);
+                }
+                Some(appended(room, seq, outcome))
+            }
             later => {
+                self.charge(&room, bytes);
                 let answer = later.map(move |outcome| appended(room, seq, outcome));
                 self.appends.push_back(answer.boxed());
                 None
@@ -443,13 +484,13 @@ impl Connection {
     }
 
     /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its budget.
-    fn charge(&mut self, room: &RoomName, body: &Body) {
-        let (bytes, now) = (body.json().len(), Instant::now());
+    fn charge(&mut self, room: &RoomName, bytes: usize) {
+        let now = Instant::now();
         let until = match self.rooms.iter().find(|joined| joined.room == *room) {
             Some(joined) => joined.member.charge(bytes, now),
             None => self.hub.charge(room, bytes, now),
         };
-        self.paused = self.paused.max(until.map(|until| until.min(now + MAX_PAUSE)));
+        self.paused = self.paused.max(until);
     }
 
     fn read_page(&mut self) -> Result<(), Over> {
@@ -485,7 +526,26 @@ impl Connection {
         }
     }
 
-    fn subscribe(&mut self, id: SubscriptionId, room: RoomName, since: Option<Cursor>, history: u32) -> Option<Input> {
+    fn join_next(&mut self) -> Result<(), Over> {
+        for _ in 0..JOINS_AT_ONCE {
+            let Some(join) = self.joins.pop_front() else { break };
+            if let Some(answer) = self.subscribe(join) {
+                self.input(answer);
+            }
+        }
+        if self.joins.is_empty() {
+            self.joins.shrink_to(0);
+        }
+        self.drain()
+    }
+
+    fn subscribe(&mut self, join: JoinRequest) -> Option<Input> {
+        let JoinRequest {
+            id,
+            room,
+            since,
+            history,
+        } = join;
         let user = self.user.clone().unwrap_or_else(default_user);
         let joined = self.may_begin(&room).and_then(|()| {
             let joined = self.hub.join_session(&room, &user, self.socket.clone());
@@ -556,6 +616,7 @@ impl Connection {
     fn leave(&mut self, id: SubscriptionId) {
         self.rooms.retain(|joined| joined.id != id);
         self.behind.retain(|behind| *behind != id);
+        self.joins.retain(|join| join.id != id);
     }
 
     /// A member that cannot go on has its socket closed: it comes back, and joins again with its cursor.

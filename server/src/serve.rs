@@ -391,7 +391,7 @@ impl Http {
         // A message is worth more than a full packet. Fails only on a connection that is gone, which the first read will tell.
         let _ = stream.set_nodelay(true);
         let (router, front) = (self.router, self.front);
-        let account = Account::new(&front.answers);
+        let account = Account::new(&front.answers, (!front.trusts(peer.ip())).then(|| peer.ip().into()));
         let stream = AnswerStream::new(stream, front.write_timeout, Arc::clone(&account));
         let first = AtomicBool::new(true);
         let service = service_fn(|mut request: Request<Incoming>| {

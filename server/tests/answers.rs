@@ -15,7 +15,7 @@ use support::{Server, assert_contains, read_head, wait_for, within};
 use talkback_server::{AppState, Config};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 /// More than the system's buffers hold of a client that does not read.
@@ -36,7 +36,14 @@ async fn server(config: Config) -> (Server, Arc<AtomicUsize>) {
 
 /// Asks for the page, and takes nothing of it.
 async fn ask(server: &Server) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    ask_from(server, 1).await
+}
+
+/// The same from 127.0.0.`last`.
+async fn ask_from(server: &Server, last: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
     stream.write_all(REQUEST).await.unwrap();
     stream
 }
@@ -74,7 +81,7 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
         ..Config::default()
     };
     let (server, asked) = server(config).await;
-    let mut taking = vec![ask(&server).await, ask(&server).await];
+    let mut taking = vec![ask_from(&server, 1).await, ask_from(&server, 2).await];
     wait_for("both requests", || asked.load(Ordering::Relaxed) == 2).await;
     for _ in 0..3 {
         let mut refused = ask(&server).await;
@@ -92,11 +99,33 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
         .await
         .unwrap();
     drop(taking);
-    for _ in 0..2 {
+    for last in 1..=2 {
         within("room for an answer", async {
-            while !read_head(&mut ask(&server).await).await.contains("200 OK") {}
+            while !read_head(&mut ask_from(&server, last).await).await.contains("200 OK") {}
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_leaves_others_their_part_of_the_answers() {
+    let config = Config {
+        answer_bytes: 8 * LARGE,
+        ..Config::default()
+    };
+    let (server, asked) = server(config).await;
+    let mut held = Vec::new();
+    for count in 1..=4 {
+        held.push(ask(&server).await);
+        wait_for("the request", || asked.load(Ordering::Relaxed) == count).await;
+    }
+    // Half of the bytes are under way, all of them to one address.
+    let mut refused = ask(&server).await;
+    assert_contains(&read_head(&mut refused).await, "503 Service Unavailable");
+    for last in 2..=4 {
+        let mut other = ask_from(&server, last).await;
+        assert_contains(&read_head(&mut other).await, "200 OK");
+        held.push(other);
     }
 }
 

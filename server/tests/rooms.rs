@@ -254,6 +254,8 @@ async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
+    // Of one address the share would be the limit.
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut greedy = socket.connect(server.address).await.unwrap();
     greedy
         .write_all(b"GET /rooms/a/messages?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")

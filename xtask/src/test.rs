@@ -21,6 +21,9 @@ pub(crate) struct TestArgs {
     /// Run only this tier
     #[arg(long)]
     tier: Option<Tier>,
+    /// Also run the tier `long`, which takes most of an hour
+    #[arg(long, conflicts_with = "tier")]
+    full: bool,
     /// The browsers of the tiers `browser` and `e2e`
     #[arg(long, default_value = "present")]
     browsers: Choice,
@@ -39,6 +42,8 @@ enum Tier {
     Browser,
     /// The built page in real browsers, against the real server
     E2e,
+    /// What is too long for every day: the soak with 20,000 seeds, Autobahn's cases, all attacks
+    Long,
 }
 
 /// Members that run in a browser, linted for wasm32 too.
@@ -76,9 +81,13 @@ impl Count {
 /// # Errors
 /// Set-up failed, or a test did.
 pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
-    let tiers = arguments
-        .tier
-        .map_or_else(|| Tier::value_variants().to_vec(), |tier| vec![tier]);
+    let tiers = arguments.tier.map_or_else(
+        || {
+            let all = Tier::value_variants().iter().copied();
+            all.filter(|tier| arguments.full || *tier != Tier::Long).collect()
+        },
+        |tier| vec![tier],
+    );
     let browsers = set_up(&tiers, arguments.browsers)?;
     let mut report = Vec::new();
     // The tier `native` builds the server on its way. Without it, the tests that need the server build it themselves.
@@ -93,6 +102,7 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
             Tier::Native => native(),
             Tier::Browser => browser(&browsers, server.as_deref()),
             Tier::E2e => e2e(&browsers, server.as_deref())?,
+            Tier::Long => long(),
         };
         if tier == Tier::Native && count.failed == 0 {
             server = Some(fs::canonicalize(run::target().join("debug/talkback-server"))?);
@@ -259,6 +269,15 @@ fn e2e(browsers: &[Browser], server: Option<&Path>) -> anyhow::Result<Count> {
         tests.env(SERVER, server);
     }
     Ok(counted(&mut tests, ""))
+}
+
+/// The long proofs, each by its own command.
+fn long() -> Count {
+    let mut count = Count::default();
+    for proof in [&["soak", "--seeds", "20000"][..], &["conformance"], &["attack"]] {
+        count.add(one(run::cargo().arg("xtask").args(proof)));
+    }
+    count
 }
 
 /// A command that passes or fails as a whole.

@@ -314,6 +314,13 @@ impl Scenario {
             // The innocents' own sockets.
             kernel: kernel + MIB,
             cpu,
+            // While thousands come back at once, `--max-connection-rate` tells some to come again, and who comes for the first time is one
+            // of them.
+            visits_refused: if matches!(self.attack, Attack::ComeBack { .. }) {
+                4
+            } else {
+                0
+            },
             facts,
         }
     }

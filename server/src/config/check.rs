@@ -58,6 +58,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     require("max-message-size", config.max_message_size > 1024, || {
         "must be more than 1KiB".to_owned()
     })?;
+    // All names at their longest, with what stands around them, fit into a text.
+    require("max-listed-users", config.max_listed_users <= 1800, || {
+        "must be at most 1800, so that a list fits into one text".to_owned()
+    })?;
     require("answer-bytes", config.answer_bytes >= config.max_answer_size, || {
         "must be at least --max-answer-size".to_owned()
     })?;

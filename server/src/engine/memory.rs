@@ -502,7 +502,8 @@ impl Inner {
     fn relieve(&self, unwatched: &[(RoomName, SharedLog)], watched: &[SharedLog]) {
         let total = self.options.total_bytes;
         let share = total / (unwatched.len() + watched.len()).max(1);
-        let share_of_watched = total / watched.len().max(1);
+        // At most half is for those that somebody is in: else so many of them as fill the total leave nothing to all others.
+        let share_of_watched = total / 2 / watched.len().max(1);
         let trim = |log: &SharedLog, above: usize, keep: usize| {
             let mut log = log.lock();
             if log.bytes() > above {
@@ -512,7 +513,7 @@ impl Inner {
         for (_, log) in unwatched {
             trim(log, share, share / 8 * 7);
         }
-        let kept = self.options.watched_bytes.min(share_of_watched / 8 * 7);
+        let kept = self.options.watched_bytes.min(share_of_watched);
         for log in watched {
             trim(log, share.max(kept), (share / 8 * 7).max(kept));
         }

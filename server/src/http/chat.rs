@@ -109,8 +109,12 @@ fn socket(
                 return socket.sender().close_by_server(close::MESSAGE_TOO_BIG, &reason);
             }
             let now = Instant::now();
-            let pause = pace.take(&options, bytes, now).max(membership.charge(bytes, now));
-            if let Outcome::Refused { refusal, .. } = membership.publish(body).await {
+            let mut pause = pace.take(&options, bytes, now);
+            let outcome = membership.publish(body).await;
+            if let Outcome::Added(_) = outcome {
+                pause = pause.max(membership.charge(bytes, now));
+            }
+            if let Outcome::Refused { refusal, .. } = outcome {
                 // Plain chat has no other way to say that a message was not taken.
                 let code = match refusal.retry_after {
                     Some(_) => close::TRY_AGAIN_LATER,

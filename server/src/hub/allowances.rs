@@ -33,6 +33,9 @@ impl Allowances {
     fn keep_at(&self, client: ClientKey, allowance: Allowance, now: Instant) {
         let Some(ended) = &self.ended else { return };
         let mut ended = ended.lock();
+        // Of connections that overlapped, the one that used more counts.
+        let kept = ended.peek(&client).filter(|(_, at)| *at + self.age > now);
+        let allowance = kept.map_or(allowance, |(kept, _)| kept.less(&allowance));
         ended.put(client, (allowance, now));
         // Each call takes at most two away, so that what is too old goes as fast as new ones come.
         for _ in 0..2 {

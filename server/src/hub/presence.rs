@@ -239,7 +239,8 @@ impl Presence {
     }
 
     fn make_list(&mut self, now: Instant) -> &List {
-        let members: Vec<_> = self.users.keys().map(|user| Member { user: user.clone() }).collect();
+        let mut members: Vec<_> = self.users.keys().map(|user| Member { user: user.clone() }).collect();
+        members.sort_unstable();
         self.list.insert(List {
             members: MemberList::encode(&members),
             users: u32::try_from(members.len()).unwrap_or(u32::MAX),

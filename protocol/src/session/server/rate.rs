@@ -25,6 +25,18 @@ pub struct Allowance {
     received: f64,
 }
 
+impl Allowance {
+    /// The smaller of two in each part, for a client of which two connections ended.
+    #[must_use]
+    pub fn less(&self, other: &Self) -> Self {
+        Self {
+            lines: self.lines.min(other.lines),
+            bytes: self.bytes.min(other.bytes),
+            received: self.received.min(other.received),
+        }
+    }
+}
+
 /// So much a second, and so much at once. A rate of 0 is any number.
 #[derive(Debug)]
 struct Bucket {

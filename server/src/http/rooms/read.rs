@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
 };
@@ -14,6 +14,7 @@ use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Bell};
 use crate::{
     engine::{Engine, Limit, Page, Range},
     hub::Hub,
+    limits::Peer,
     socket::Sockets,
 };
 
@@ -52,6 +53,7 @@ pub(crate) async fn messages(
     State(sockets): State<Sockets>,
     State(options): State<Arc<RoomsOptions>>,
     State(waiting): State<Waiting>,
+    peer: Option<Extension<Peer>>,
 ) -> Result<Response, Problem> {
     let Room(room) = room;
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
@@ -76,6 +78,12 @@ pub(crate) async fn messages(
         .as_ref()
         .filter(|_| query.wait > 0 && recovered && page.messages.is_empty())
     {
+        // Whoever waits for a room that is not there begins it for those who join it meanwhile.
+        if !engine.has(&room)
+            && let Some(Extension(peer)) = peer
+        {
+            peer.new_rooms().take().map_err(Problem::TooManyRequests)?;
+        }
         let bell = Arc::new(Bell::default());
         // Watched first and read again after that, so that nothing falls between. Watching makes no room that lasts.
         let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
