@@ -136,6 +136,8 @@ struct Connection {
     answers: FuturesUnordered<BoxFuture<'static, Later>>,
     /// Rooms that are still to be joined. The session bounds how many there are.
     joins: VecDeque<JoinRequest>,
+    /// How many more may be joined before the client is looked at again.
+    joins_left: usize,
     /// Pages of history that are still to be read. The session bounds how many there are.
     pages: VecDeque<PageRequest>,
     /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
@@ -223,6 +225,7 @@ impl Connection {
             appends: FuturesOrdered::new(),
             answers: FuturesUnordered::new(),
             joins: VecDeque::new(),
+            joins_left: JOINS_AT_ONCE,
             pages: VecDeque::new(),
             waiting: VecDeque::new(),
             paused: None,
@@ -259,6 +262,7 @@ impl Connection {
 
     fn receive_burst(&mut self, first: Message, mut socket: Option<&mut Socket>) -> Result<(), Over> {
         let frames = self.socket.take_received_frames();
+        self.joins_left = JOINS_AT_ONCE;
         self.input(Input::Counted { frames });
         let mut message = first;
         // A message that was taken off the socket is the session's: the bound is looked at before the next one is taken.
@@ -345,12 +349,18 @@ impl Connection {
                 since,
                 history,
             } => {
-                self.joins.push_back(JoinRequest {
+                let join = JoinRequest {
                     id,
                     room,
                     since,
                     history,
-                });
+                };
+                // The first ones at once: what was published behind them is answered after them.
+                if self.waiting.is_empty() && self.joins.is_empty() && self.joins_left > 0 {
+                    self.joins_left -= 1;
+                    return Ok(self.subscribe(join));
+                }
+                self.joins.push_back(join);
                 None
             }
             Output::Live { id, after, .. } => {
