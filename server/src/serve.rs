@@ -203,8 +203,10 @@ impl Server {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                // First, so that it listens for the signal before anybody is let in who could rely on it.
+                biased;
                 () = &mut shutdown => return,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => self.take(stream, peer),
