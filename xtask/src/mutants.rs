@@ -45,7 +45,11 @@ pub(crate) fn run(arguments: &MutantsArgs) -> anyhow::Result<()> {
         mutants.args(["--shard", shard]);
     }
     if let Some(glob) = &arguments.file {
-        mutants.args(["--file", glob]);
+        // The globs of the configuration would be tried too; what it lists as equivalent stays out.
+        mutants.args(["--no-config", "--file", glob, "--minimum-test-timeout", "60"]);
+        for equivalent in strings("exclude_re")? {
+            mutants.args(["--exclude-re", &equivalent]);
+        }
     }
     if let Some(commit) = &arguments.in_diff {
         let diff = out.join("changes.diff");
@@ -96,7 +100,7 @@ fn check_listed() -> anyhow::Result<()> {
         command.args(["mutants", "--workspace", "--list", "--json"]);
         if !config {
             command.args(["--no-config"]);
-            for glob in globs()? {
+            for glob in strings("examine_globs")? {
                 command.args(["--file", &glob]);
             }
         }
@@ -119,14 +123,14 @@ fn check_listed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files to mutate.
-fn globs() -> anyhow::Result<Vec<String>> {
+/// A list of the configuration.
+fn strings(key: &str) -> anyhow::Result<Vec<String>> {
     let config: toml::Table = fs::read_to_string(".cargo/mutants.toml")?
         .parse()
         .context(".cargo/mutants.toml")?;
-    let globs = config.get("examine_globs").and_then(toml::Value::as_array);
-    let globs = globs.context(".cargo/mutants.toml has no examine_globs")?;
-    Ok(globs
+    let list = config.get(key).and_then(toml::Value::as_array);
+    let list = list.with_context(|| format!(".cargo/mutants.toml has no {key}"))?;
+    Ok(list
         .iter()
         .filter_map(|glob| glob.as_str().map(str::to_owned))
         .collect())
