@@ -8,8 +8,9 @@ use std::{fs, path::Path};
 pub(crate) struct Tool {
     /// The package to install.
     package: &'static str,
-    /// A program of it, which answers `--version`.
+    /// A program of it, and how it is asked for its version.
     program: &'static str,
+    asked: &'static [&'static str],
     version: String,
     /// What an installation takes on two cores, measured.
     takes: &'static str,
@@ -21,6 +22,7 @@ impl Tool {
         Ok(Self {
             package: "trunk",
             program: "trunk",
+            asked: &["--version"],
             version: pinned("trunk")?,
             takes: "about 6 minutes",
         })
@@ -31,6 +33,7 @@ impl Tool {
         Ok(Self {
             package: "wasm-bindgen-cli",
             program: "wasm-bindgen",
+            asked: &["--version"],
             version: locked("wasm-bindgen")?,
             takes: "about 3 minutes",
         })
@@ -41,6 +44,7 @@ impl Tool {
         Ok(Self {
             package: "geckodriver",
             program: "geckodriver",
+            asked: &["--version"],
             version: pinned("geckodriver")?,
             takes: "about 2 minutes",
         })
@@ -51,6 +55,7 @@ impl Tool {
         Ok(Self {
             package: "cargo-mutants",
             program: "cargo-mutants",
+            asked: &["mutants", "--version"],
             version: pinned("cargo-mutants")?,
             takes: "about 2 minutes",
         })
@@ -58,7 +63,7 @@ impl Tool {
 
     /// The version on the PATH, if there is one.
     pub(crate) fn found(&self) -> Option<String> {
-        let printed = run::output(self.program, &["--version"])?;
+        let printed = run::output(self.program, self.asked)?;
         printed.split_whitespace().nth(1).map(str::to_owned)
     }
 
