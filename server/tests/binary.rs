@@ -10,7 +10,8 @@ use std::{
 use futures_util::{SinkExt, StreamExt};
 use support::{assert_contains, within};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
@@ -245,6 +246,34 @@ async fn the_missing_access_control_is_told_at_the_start() {
     let mut server = Running::start(&[]).await;
     let told = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
     assert_eq!(server.log("the warning", told).await["level"], "WARN");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_reported_once_and_one_that_is_trusted_is_not() {
+    for (arguments, expected) in [(&[][..], 1), (&["--trust-proxy", "127.0.0.1/32"], 0)] {
+        let mut server = Running::start(arguments).await;
+        for header in ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"] {
+            let mut stream = TcpStream::connect(&server.address).await.unwrap();
+            let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{header}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+            assert_contains(&answer, "200 OK");
+        }
+        server.signal("-TERM");
+        let mut reports = Vec::new();
+        while let Some(line) = within("the logs", server.logs.next_line()).await.unwrap() {
+            if line.contains("a proxy that is not trusted") {
+                reports.push(line);
+            }
+        }
+        assert_eq!(reports.len(), expected, "{arguments:?}: {reports:?}");
+        for report in reports {
+            assert_contains(&report, "--trust-proxy");
+            assert_contains(&report, "127.0.0.1");
+        }
+    }
 }
 
 #[tokio::test]

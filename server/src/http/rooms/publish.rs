@@ -180,3 +180,52 @@ impl Serialize for PublishKey {
         serializer.serialize_str("(secret)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    static HELD: AtomicUsize = AtomicUsize::new(0);
+
+    /// One byte in a buffer of 4 KiB, as it comes from the network.
+    struct Received(Box<[u8; 4096]>);
+
+    impl Received {
+        fn byte(byte: u8) -> Bytes {
+            HELD.fetch_add(1, Ordering::Relaxed);
+            Bytes::from_owner(Self(Box::new([byte; 4096]))).slice(..1)
+        }
+    }
+
+    impl AsRef<[u8]> for Received {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
+    }
+
+    impl Drop for Received {
+        fn drop(&mut self) {
+            HELD.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_holds_none_of_the_buffers_it_came_in() {
+        let text = format!("\"{}\"", "x".repeat(1000));
+        let most = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&most);
+        let pieces = futures_util::stream::iter(text.clone().into_bytes()).map(move |byte| {
+            let piece = Received::byte(byte);
+            seen.fetch_max(HELD.load(Ordering::Relaxed), Ordering::Relaxed);
+            Ok::<_, std::io::Error>(piece)
+        });
+        let body = read(Body::from_stream(pieces), 10_000, Duration::from_secs(60)).await;
+        assert_eq!(body.unwrap_or_else(|_| panic!("it is a string")).json(), text);
+        let most = most.load(Ordering::Relaxed);
+        assert!((1..=2).contains(&most), "{most} buffers were held at once");
+    }
+}
