@@ -6,6 +6,9 @@ use lru::LruCache;
 use talkback_protocol::ClientKey;
 use tokio::time::Instant;
 
+/// Others wait meanwhile. What is left is dropped the next time.
+const DROPPED_AT_ONCE: usize = 1024;
+
 /// What one client may make.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRooms {
@@ -55,9 +58,22 @@ impl Budget {
         Ok(())
     }
 
-    /// Drops buckets that are full: they are the same as none.
+    /// The room that was just taken was not made.
+    pub(super) fn give_back(&mut self, client: &ClientKey) {
+        if let Some(each) = Duration::from_secs(60).checked_div(self.limits.per_minute)
+            && let Some(full_at) = self.full_at.peek_mut(client)
+            && let Some(earlier) = full_at.checked_sub(each)
+        {
+            *full_at = earlier;
+        }
+    }
+
+    /// Drops buckets that are full, which are the same as none; as many as may be dropped at once.
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.full_at.peek_lru().is_some_and(|(_, full_at)| *full_at <= now) {
+        for _ in 0..DROPPED_AT_ONCE {
+            if self.full_at.peek_lru().is_none_or(|(_, full_at)| *full_at > now) {
+                break;
+            }
             self.full_at.pop_lru();
         }
     }

@@ -42,8 +42,6 @@ pub(super) struct Log {
     used: Instant,
     /// Whether anything was ever said or settled in it.
     touched: bool,
-    /// Whether the budget of a client was charged for it, or need not be.
-    paid: bool,
     closed: bool,
 }
 
@@ -74,7 +72,6 @@ impl Log {
             publishers: Publishers::default(),
             used: now,
             touched: false,
-            paid: false,
             closed: false,
         }
     }
@@ -104,14 +101,6 @@ impl Log {
     pub(super) fn touch(&mut self, now: Instant) {
         self.touched = true;
         self.used = now;
-    }
-
-    pub(super) fn is_paid(&self) -> bool {
-        self.paid
-    }
-
-    pub(super) fn set_paid(&mut self) {
-        self.paid = true;
     }
 
     /// Whether nobody may add to it any more.
