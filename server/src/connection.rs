@@ -332,6 +332,7 @@ impl Connection {
                     seq,
                     id,
                     first,
+                    origin: self.new_rooms.origin(),
                 };
                 self.append(
                     seq,

@@ -18,6 +18,8 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::engine::Origin;
+
 /// Counts connections; a connection is counted from accept until its TCP stream is closed, also after it became a WebSocket.
 pub(crate) struct ConnectionLimit {
     max: usize,
@@ -152,6 +154,16 @@ impl From<IpAddr> for Address {
                 Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
             }
             v4 => v4,
+        })
+    }
+}
+
+impl From<Address> for Origin {
+    /// IPv4 addresses are where nobody has an IPv6 address: 0000::/32 is reserved.
+    fn from(Address(address): Address) -> Self {
+        Self(match address {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or_else(|_| unreachable!("64 bits are left")),
         })
     }
 }
@@ -291,7 +303,7 @@ impl Peer {
             .with(self.address, |buckets, now| buckets.requests.take_or_when(now))
     }
 
-    /// The handle for those who begin rooms for this peer.
+    /// The handle for those who begin rooms for this peer, which also tells where it is.
     pub(crate) fn new_rooms(&self) -> NewRooms {
         NewRooms(Some((self.address, Arc::clone(&self.limits))))
     }
@@ -302,6 +314,11 @@ impl Peer {
 pub(crate) struct NewRooms(Option<(Address, Arc<AddressLimits>)>);
 
 impl NewRooms {
+    /// Whose budget it is.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.0.as_ref().map(|(address, _)| (*address).into())
+    }
+
     /// Takes one room off the budget. To be called before a room begins that had neither a log nor members. Connections that did not
     /// come through this crate's accept loop have no address, and no budget.
     ///

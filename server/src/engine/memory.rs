@@ -74,6 +74,8 @@ pub struct MemoryOptions {
     /// Clients whose last number is remembered; each counts once for each of its rooms. A client may have a sixteenth of what is free.
     /// Nobody is forgotten early for another: one more is refused for now.
     pub clients: usize,
+    /// All clients of one origin may have this part of what is free of `clients` and `remembered_bytes`: 8 is an eighth.
+    pub origin_part: usize,
     /// How many messages of a client are remembered with their places: as many as it may have on the way.
     pub client_messages: usize,
     /// How long a client's last number is remembered. Must be longer than clients try to send a message again.
@@ -104,6 +106,7 @@ impl Default for MemoryOptions {
             watched_bytes: 4 << 20,
             age: Duration::from_secs(24 * 3600),
             clients: 100_000,
+            origin_part: 8,
             client_messages: 128,
             client_age: Duration::from_secs(3600),
             requests: 10_000,
@@ -150,6 +153,7 @@ impl Memory {
                 bytes: options.remembered_bytes,
             },
             part: PART,
+            origin_part: options.origin_part.max(1),
             least_bytes: memories.largest_entry(),
         };
         Self(Arc::new(Inner {
