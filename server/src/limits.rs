@@ -319,6 +319,15 @@ impl NewRooms {
         self.0.as_ref().map(|(address, _)| (*address).into())
     }
 
+    /// Gives back what was taken for a room that did not begin.
+    pub(crate) fn give_back(&self) {
+        if let Some((address, limits)) = &self.0
+            && limits.options.room_rate > 0
+        {
+            limits.with(*address, |buckets, _| buckets.rooms.give_back());
+        }
+    }
+
     /// Takes one room off the budget. To be called before a room begins that had neither a log nor members. Connections that did not
     /// come through this crate's accept loop have no address, and no budget.
     ///
@@ -360,6 +369,11 @@ impl TokenBucket {
 
     fn take_or_when(&mut self, now: Instant) -> Result<(), Duration> {
         self.take_within(now, Duration::ZERO).map(|_| ())
+    }
+
+    /// Puts back a token that was taken and not used.
+    fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
     }
 
     /// Takes a token that is there within `max`, and tells how long to wait for it; else when one could be taken at once.
