@@ -425,6 +425,10 @@ mod tests {
         let much_later = start + Duration::from_secs(3600);
         assert_eq!((0..20).filter(|_| bucket.take(much_later)).count(), 10);
         assert!(!bucket.take(start), "a clock that steps back gives nothing");
+        bucket.give_back();
+        assert!(bucket.take(start) && !bucket.take(start));
+        (0..20).for_each(|_| bucket.give_back());
+        assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10, "no more than the burst");
     }
 
     #[test]
@@ -503,6 +507,11 @@ mod tests {
         assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
         assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
         assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
+        let origin = |text: &str| Origin::from(address(text));
+        assert_eq!(origin("2001:db8:1:2::1"), origin("2001:db8:1:2:ffff::9"));
+        assert_ne!(origin("2001:db8:1:2::1"), origin("2001:db8:1:3::1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(origin("0.0.0.1"), origin("::1"));
     }
 
     #[test]

@@ -110,6 +110,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut budget = Budget::new(NewRooms {
+            burst: 3,
+            per_minute: 6,
+            clients: 10,
+        });
+        let now = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(budget.take(&client(1), now), Ok(()));
+            budget.give_back(&client(1));
+        }
+        budget.give_back(&client(2));
+        assert!((0..3).all(|_| budget.take(&client(1), now).is_ok()));
+        assert_eq!(budget.take(&client(1), now), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn few_buckets_are_dropped_at_once_and_all_in_the_end() {
+        let mut budget = Budget::new(NewRooms {
+            burst: 3,
+            per_minute: 6,
+            clients: 10_000,
+        });
+        let start = Instant::now();
+        for number in 0..5000_u128 {
+            assert!(budget.take(&ClientKey::from_random(number.to_ne_bytes()), start).is_ok());
+        }
+        let later = start + Duration::from_secs(10);
+        budget.expire(later);
+        assert_eq!(budget.full_at.len(), 5000 - DROPPED_AT_ONCE);
+        (0..4).for_each(|_| budget.expire(later));
+        assert_eq!(budget.full_at.len(), 0);
+    }
+
+    #[test]
     fn buckets_are_bounded_and_full_ones_are_dropped() {
         let mut budget = Budget::new(NewRooms {
             burst: 3,

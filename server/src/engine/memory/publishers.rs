@@ -461,6 +461,27 @@ mod tests {
     }
 
     #[test]
+    fn few_clients_are_forgotten_at_once_and_all_in_the_end() {
+        let (memories, start) = (memories(), Instant::now());
+        let mut publishers = Publishers::default();
+        for number in 1..=10_000_u64 {
+            let id = MessageId::Client {
+                key: ClientKey::from_random(u128::from(number).to_ne_bytes()),
+                seq: Seq::FIRST,
+                id: PublishId::from_random(number),
+                first: true,
+                origin: None,
+            };
+            publishers.note(&memories, id, fate(number), start);
+        }
+        let later = start + Duration::from_secs(60);
+        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
+        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
+        assert_eq!(publishers.expire(&memories, 7, later).len(), 10_000 - 2 * FORGOTTEN_AT_ONCE);
+        assert_eq!(publishers.len(), (0, 0));
+    }
+
+    #[test]
     fn the_same_refusal_is_kept_once_and_few_are_kept() {
         let refusals = Refusals::default();
         let withdrawn = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
