@@ -163,7 +163,9 @@ impl From<Address> for Origin {
     fn from(Address(address): Address) -> Self {
         Self(match address {
             IpAddr::V4(address) => address.to_bits().into(),
-            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or_else(|_| unreachable!("64 bits are left")),
+            IpAddr::V6(address) => {
+                u64::try_from(address.to_bits() >> 64).unwrap_or_else(|_| unreachable!("64 bits are left"))
+            }
         })
     }
 }
@@ -428,7 +430,11 @@ mod tests {
         bucket.give_back();
         assert!(bucket.take(start) && !bucket.take(start));
         (0..20).for_each(|_| bucket.give_back());
-        assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10, "no more than the burst");
+        assert_eq!(
+            (0..20).filter(|_| bucket.take(start)).count(),
+            10,
+            "no more than the burst"
+        );
     }
 
     #[test]

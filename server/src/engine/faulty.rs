@@ -9,8 +9,8 @@ use talkback_protocol::{
 };
 
 use super::{
-    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Outcome, Page, Range, Usage, Watch, Watcher,
-    conformance,
+    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Outcome, Page, Range, Usage, Watch,
+    Watcher, conformance,
 };
 
 /// What an engine may do wrong.

@@ -48,9 +48,7 @@ impl Session {
     /// The same with more headers.
     pub async fn silent_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
         let headers: Vec<_> = headers.iter().copied().chain([SUBPROTOCOL]).collect();
-        let (socket, response) = try_connect_at(address, "/ws", &headers)
-            .await
-            .expect("the handshake");
+        let (socket, response) = try_connect_at(address, "/ws", &headers).await.expect("the handshake");
         assert_eq!(response.headers()["sec-websocket-protocol"], "talkback.v1");
         Self {
             socket,

@@ -135,7 +135,11 @@ mod tests {
         });
         let start = Instant::now();
         for number in 0..5000_u128 {
-            assert!(budget.take(&ClientKey::from_random(number.to_ne_bytes()), start).is_ok());
+            assert!(
+                budget
+                    .take(&ClientKey::from_random(number.to_ne_bytes()), start)
+                    .is_ok()
+            );
         }
         let later = start + Duration::from_secs(10);
         budget.expire(later);

@@ -17,10 +17,7 @@ use super::super::Origin;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// A client, in all rooms, and its origin when it came to be remembered.
-    Client {
-        key: ClientKey,
-        origin: Option<Origin>,
-    },
+    Client { key: ClientKey, origin: Option<Origin> },
     /// The named requests of the room whose log has this id.
     Requests(u64),
 }

@@ -461,6 +461,27 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_moves_is_charged_where_it_was_first_remembered() {
+        let (memories, start) = (memories(), Instant::now());
+        let mut publishers = Publishers::default();
+        let mut paid_by = Vec::new();
+        for number in 1..=16 {
+            let mut id = message(number, false);
+            if let MessageId::Client { origin, .. } = &mut id {
+                *origin = Some(Origin(number));
+            }
+            let (holder, _) = publishers.cost(&memories, 7, &id).unwrap().unwrap();
+            paid_by.push(holder);
+            publishers.note(&memories, id, fate(number), start);
+        }
+        paid_by.extend(publishers.costs(7).map(|(holder, _)| holder));
+        paid_by.dedup();
+        let key = ClientKey::from_random([1; 16]);
+        let origin = Some(Origin(1));
+        assert_eq!(paid_by, [Holder::Client { key, origin }]);
+    }
+
+    #[test]
     fn few_clients_are_forgotten_at_once_and_all_in_the_end() {
         let (memories, start) = (memories(), Instant::now());
         let mut publishers = Publishers::default();
@@ -477,7 +498,10 @@ mod tests {
         let later = start + Duration::from_secs(60);
         assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
         assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
-        assert_eq!(publishers.expire(&memories, 7, later).len(), 10_000 - 2 * FORGOTTEN_AT_ONCE);
+        assert_eq!(
+            publishers.expire(&memories, 7, later).len(),
+            10_000 - 2 * FORGOTTEN_AT_ONCE
+        );
         assert_eq!(publishers.len(), (0, 0));
     }
 

@@ -439,7 +439,11 @@ async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_ar
     add(&engine, numbered("a", 201, 1)).await;
     for (number, place) in heard {
         let again = engine.append(made_up(number, 3)).await;
-        assert_eq!(again, Outcome::Duplicate(place), "the message itself is gone, its client is not");
+        assert_eq!(
+            again,
+            Outcome::Duplicate(place),
+            "the message itself is gone, its client is not"
+        );
     }
     let again = engine.append(from_origin(1, numbered("a", 200, 1))).await;
     assert_eq!(again, Outcome::Duplicate(innocent), "from wherever it comes");
@@ -477,8 +481,16 @@ async fn others_have_their_turns_while_very_many_rooms_are_swept() {
     assert!(turns > 20, "{turns}");
     assert!(engine.usage().bytes <= 700_000 / 8 * 7);
     let engine: Arc<dyn Engine> = Arc::new(engine.clone());
-    let kept = async |number| !read(&engine, &format!("r{number}"), Range::Newest).await.messages.is_empty();
-    assert!(!kept(0).await && kept(rooms - 1).await, "those that were used last keep theirs");
+    let kept = async |number| {
+        !read(&engine, &format!("r{number}"), Range::Newest)
+            .await
+            .messages
+            .is_empty()
+    };
+    assert!(
+        !kept(0).await && kept(rooms - 1).await,
+        "those that were used last keep theirs"
+    );
 }
 
 #[tokio::test(start_paused = true)]
