@@ -452,6 +452,27 @@ async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_ar
     add(&engine, made_up(5000, 1)).await;
 }
 
+/// The log itself would answer for such a client, but not for longer than others let it keep the message.
+#[tokio::test]
+async fn no_client_is_forgotten_for_another_although_the_log_still_has_its_newest_message() {
+    let engine = engine(MemoryOptions {
+        messages: 100,
+        clients: 32,
+        ..MemoryOptions::default()
+    });
+    let place = add(&engine, numbered("a", 200, 1)).await;
+    let mut refused = 0;
+    for number in 1..=64 {
+        let outcome = engine.append(made_up(number, number)).await;
+        refused += usize::from(code_of(&outcome) == Some(code::BUSY));
+    }
+    assert_eq!(refused, 64 - 31);
+    for _ in 0..100 {
+        add(&engine, message("a", MessageId::None, "1")).await;
+    }
+    assert_eq!(engine.append(numbered("a", 200, 1)).await, Outcome::Duplicate(place));
+}
+
 #[tokio::test(start_paused = true)]
 async fn others_have_their_turns_while_very_many_rooms_are_swept() {
     let engine = Memory::new(MemoryOptions {
