@@ -226,7 +226,8 @@ pub struct Config {
     #[serde(serialize_with = "duration")]
     pub log_age: Duration,
     /// How many clients are remembered, each once for each of its rooms, so that a message that one sends again is not added again. It must
-    /// be far more than publish within --remember-clients-for: nobody is forgotten early, and further ones are refused for now.
+    /// be far more than publish within --remember-clients-for: nobody is forgotten early, and further ones are refused for now. The clients
+    /// of one address (of IPv6: one /64) may have an eighth of what is free.
     #[arg(long, value_name = "COUNT", default_value = "100000")]
     pub remember_clients: usize,
     /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
@@ -237,7 +238,8 @@ pub struct Config {
     /// their places.
     #[arg(long, value_name = "COUNT", default_value = "128")]
     pub max_in_flight: usize,
-    /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free.
+    /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free,
+    /// the clients of one address an eighth.
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub remember_bytes: usize,

@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
+    hub::{Beginning, CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
     limits::NewRooms,
     names,
     socket::{Message, SendError, Sender, Socket},
@@ -332,6 +332,7 @@ impl Connection {
                     seq,
                     id,
                     first,
+                    origin: self.new_rooms.origin(),
                 };
                 self.append(
                     seq,
@@ -458,9 +459,9 @@ impl Connection {
         })
     }
 
-    fn may_begin(&self, room: &RoomName) -> Result<(), Refusal> {
+    fn may_begin(&self, room: &RoomName) -> Result<Beginning, Refusal> {
         if self.rooms.iter().any(|joined| joined.room == *room) {
-            return Ok(());
+            return Ok(Beginning::default());
         }
         self.hub.may_begin(room, &self.new_rooms).map_err(|after| Refusal {
             code: code::BUSY.into(),
@@ -471,13 +472,17 @@ impl Connection {
 
     fn append(&mut self, seq: Seq, append: Append) -> Option<Input> {
         let room = append.room.clone();
-        if let Err(refusal) = self.may_begin(&room) {
-            let outcome = Outcome::Refused { epoch: None, refusal };
-            return Some(appended(room, seq, outcome));
-        }
+        let beginning = match self.may_begin(&room) {
+            Ok(beginning) => beginning,
+            Err(refusal) => {
+                let outcome = Outcome::Refused { epoch: None, refusal };
+                return Some(appended(room, seq, outcome));
+            }
+        };
         let bytes = append.content.as_ref().map_or(0, |body| body.json().len());
         match self.hub.engine().append(append) {
             Answer::Now(outcome) => {
+                beginning.settle();
                 // What came again or was refused is delivered to nobody.
                 if let Outcome::Added(_) = outcome {
                     self.charge(&room, bytes);
@@ -486,7 +491,10 @@ impl Connection {
             }
             later => {
                 self.charge(&room, bytes);
-                let answer = later.map(move |outcome| appended(room, seq, outcome));
+                let answer = later.map(move |outcome| {
+                    beginning.settle();
+                    appended(room, seq, outcome)
+                });
                 self.appends.push_back(answer.boxed());
                 None
             }
@@ -557,8 +565,9 @@ impl Connection {
             history,
         } = join;
         let user = self.user.clone().unwrap_or_else(default_user);
-        let joined = self.may_begin(&room).and_then(|()| {
+        let joined = self.may_begin(&room).and_then(|beginning| {
             let joined = self.hub.join_session(&room, &user, self.socket.clone());
+            beginning.settle();
             joined.map_err(JoinError::refusal)
         });
         let member = match joined {

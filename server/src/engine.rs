@@ -120,6 +120,9 @@ pub enum MessageId {
         id: PublishId,
         /// Whether all earlier ones are done with.
         first: bool,
+        /// Where it publishes from now, if that is known. It says nothing about which client or message it is: a client may come from
+        /// elsewhere at any time. An engine may charge it for what it remembers.
+        origin: Option<Origin>,
     },
     /// By a name that the publisher gave to the request, remembered for a time. Under the name of another message it is refused with
     /// [`KEY_REUSED`].
@@ -132,6 +135,11 @@ pub enum MessageId {
     /// Not at all.
     None,
 }
+
+/// What many clients may have in common, and whoever makes up clients has little of: the address from which they come. An engine can
+/// bound what clients of one origin take; to it an origin is a number like any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(pub u64);
 
 impl MessageId {
     /// The number and what makes the message itself, if it came with a number.

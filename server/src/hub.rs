@@ -13,6 +13,7 @@
 //! Locks are taken in this order: the map of rooms, a room's log, a room's members, its pending messages, a socket.
 
 mod allowances;
+mod beginning;
 mod block;
 mod catch_up;
 mod presence;
@@ -31,10 +32,10 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
-    limits::NewRooms,
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
+pub(crate) use beginning::Beginning;
 pub(crate) use catch_up::{CatchUp, CatchUpError, SessionMember, Start};
 use room::Room;
 
@@ -182,18 +183,6 @@ impl Hub {
     #[must_use]
     pub fn rooms(&self) -> usize {
         self.0.rooms.lock().len()
-    }
-
-    /// Takes a room that is not there off the budget of whoever is about to begin it.
-    ///
-    /// # Errors
-    /// When it may be tried again.
-    pub(crate) fn may_begin(&self, room: &RoomName, budget: &NewRooms) -> Result<(), Duration> {
-        // Asked of the engine first: it has nearly every room that has members.
-        if self.0.engine.has(room) || self.0.rooms.lock().contains_key(room) {
-            return Ok(());
-        }
-        budget.take()
     }
 
     /// How many users are in a room, and the list of them that is told to members who join: a little old at times, and absent when

@@ -18,6 +18,8 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::engine::Origin;
+
 /// Counts connections; a connection is counted from accept until its TCP stream is closed, also after it became a WebSocket.
 pub(crate) struct ConnectionLimit {
     max: usize,
@@ -152,6 +154,18 @@ impl From<IpAddr> for Address {
                 Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
             }
             v4 => v4,
+        })
+    }
+}
+
+impl From<Address> for Origin {
+    /// IPv4 addresses are where nobody has an IPv6 address: 0000::/32 is reserved.
+    fn from(Address(address): Address) -> Self {
+        Self(match address {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => {
+                u64::try_from(address.to_bits() >> 64).unwrap_or_else(|_| unreachable!("64 bits are left"))
+            }
         })
     }
 }
@@ -291,7 +305,7 @@ impl Peer {
             .with(self.address, |buckets, now| buckets.requests.take_or_when(now))
     }
 
-    /// The handle for those who begin rooms for this peer.
+    /// The handle for those who begin rooms for this peer, which also tells where it is.
     pub(crate) fn new_rooms(&self) -> NewRooms {
         NewRooms(Some((self.address, Arc::clone(&self.limits))))
     }
@@ -302,6 +316,20 @@ impl Peer {
 pub(crate) struct NewRooms(Option<(Address, Arc<AddressLimits>)>);
 
 impl NewRooms {
+    /// Whose budget it is.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.0.as_ref().map(|(address, _)| (*address).into())
+    }
+
+    /// Gives back what was taken for a room that did not begin.
+    pub(crate) fn give_back(&self) {
+        if let Some((address, limits)) = &self.0
+            && limits.options.room_rate > 0
+        {
+            limits.with(*address, |buckets, _| buckets.rooms.give_back());
+        }
+    }
+
     /// Takes one room off the budget. To be called before a room begins that had neither a log nor members. Connections that did not
     /// come through this crate's accept loop have no address, and no budget.
     ///
@@ -343,6 +371,11 @@ impl TokenBucket {
 
     fn take_or_when(&mut self, now: Instant) -> Result<(), Duration> {
         self.take_within(now, Duration::ZERO).map(|_| ())
+    }
+
+    /// Puts back a token that was taken and not used.
+    fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
     }
 
     /// Takes a token that is there within `max`, and tells how long to wait for it; else when one could be taken at once.
@@ -394,6 +427,14 @@ mod tests {
         let much_later = start + Duration::from_secs(3600);
         assert_eq!((0..20).filter(|_| bucket.take(much_later)).count(), 10);
         assert!(!bucket.take(start), "a clock that steps back gives nothing");
+        bucket.give_back();
+        assert!(bucket.take(start) && !bucket.take(start));
+        (0..20).for_each(|_| bucket.give_back());
+        assert_eq!(
+            (0..20).filter(|_| bucket.take(start)).count(),
+            10,
+            "no more than the burst"
+        );
     }
 
     #[test]
@@ -472,6 +513,11 @@ mod tests {
         assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
         assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
         assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
+        let origin = |text: &str| Origin::from(address(text));
+        assert_eq!(origin("2001:db8:1:2::1"), origin("2001:db8:1:2:ffff::9"));
+        assert_ne!(origin("2001:db8:1:2::1"), origin("2001:db8:1:3::1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(origin("0.0.0.1"), origin("::1"));
     }
 
     #[test]

@@ -203,6 +203,66 @@ async fn new_rooms_have_a_budget_for_each_address_and_rooms_that_are_there_need_
     assert_eq!(close_frame(&mut plain).await.0, 4429);
 }
 
+#[tokio::test]
+async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
+    let config = Config {
+        address_room_rate: 1,
+        address_room_burst: 3,
+        max_rooms: 2,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 1, "ann", "r0").await;
+    ann.join(json!({"room": "r1"})).await;
+    for room in 2..40 {
+        // Its number is one too far, the server has as many rooms with members as it may: both begin nothing.
+        ann.publish(&format!("r{room}"), 2, json!("x")).await;
+        assert_eq!(ann.find("nack").await["code"], json!("gap"), "{room}");
+        ann.send(&[json!({"join": {"room": format!("r{room}")}})]).await;
+        let error = ann.find("error").await;
+        assert_eq!(error["message"], json!("the server has no place for another room"));
+    }
+    for room in 2..10 {
+        let mut plain = server.connect(&format!("/chat/r{room}?name=cid")).await;
+        let reason = "the server has no place for another room".to_owned();
+        assert_eq!(close_frame(&mut plain).await, (4429, reason));
+    }
+    ann.say("r99", 1, json!("the third")).await;
+    assert!(server.app.hub().engine().usage().rooms <= 3);
+}
+
+#[tokio::test]
+async fn clients_that_one_address_makes_up_do_not_keep_those_of_others_from_being_remembered() {
+    let config = Config {
+        remember_clients: 80,
+        max_connections: Config::default().max_connections,
+        ..proxied()
+    };
+    let server = Server::with(config).await;
+    let from = async |address: &str, client| {
+        let session = Session::silent_with(server.address, &[("x-forwarded-for", address)]).await;
+        session.welcomed(client, "ann").await
+    };
+    let mut heard = 0;
+    for client in 0..100 {
+        // Of one /64, which is one customer.
+        let mut session = from(&format!("2001:db8::{client:x}"), client).await;
+        session.publish("lobby", 1, json!(client)).await;
+        match session.next().await {
+            line if line.get("ack").is_some() => heard += 1,
+            line => assert_eq!(line["nack"]["code"], json!("busy")),
+        }
+    }
+    assert!((1..=80 / 8).contains(&heard), "{heard}");
+    for innocent in 1..=6 {
+        let mut session = from(&format!("192.0.2.{innocent}"), 1000 + innocent).await;
+        session.say("lobby", 1, json!("hello")).await;
+    }
+    // Those that are remembered are answered as before, from wherever they come.
+    let mut session = from("192.0.2.99", 0).await;
+    assert_eq!(session.say("lobby", 1, json!(0)).await["offset"], json!(1));
+}
+
 fn proxied() -> Config {
     Config {
         trust_proxy: vec!["127.0.0.1/32".parse().unwrap()],

@@ -73,7 +73,7 @@ fn the_window_begins_again_with_a_few_and_refusals_do_not_widen_it() {
 
 #[test]
 fn a_refusal_that_is_about_the_connection_pauses_all_rooms_and_another_one_its_own() {
-    for (code, other_waits) in [("busy", true), ("rate", true), ("unavailable", false)] {
+    for (code, other_waits) in [("busy", false), ("rate", true), ("unavailable", false)] {
         let mut script = Script::open();
         script.publish("a", 1);
         assert_eq!(script.received(1, &nack_in("a", 1, code, 500)), [""; 0]);
@@ -85,8 +85,30 @@ fn a_refusal_that_is_about_the_connection_pauses_all_rooms_and_another_one_its_o
 }
 
 #[test]
+fn while_a_server_has_no_place_for_a_room_the_others_go_on() {
+    let mut script = Script::open();
+    script.publish("new", 1);
+    script.publish("old", 2);
+    assert_eq!(script.received(1, &nack_in("new", 1, "busy", 5000)), [""; 0]);
+    assert_eq!(script.publish("new", 3), ["3 Queued"]);
+    assert_eq!(script.received(1, &ack_in("old", 1, 1)), ["2 acked 1"]);
+    assert_eq!(
+        script.publish("old", 4),
+        [
+            "4 Queued".to_owned(),
+            format!("1 -> {}", publish_line(2, true, 4).replace("lobby", "old")),
+            "4 Written".to_owned(),
+        ]
+    );
+    assert_eq!(script.received(1, &ack_in("old", 2, 2)), ["4 acked 2"]);
+    assert_eq!(script.wait(4999), [""; 0]);
+    let again = [publish_line(1, true, 1), publish_line(2, false, 3)].map(|line| line.replace("lobby", "new"));
+    assert_eq!(script.wait(1)[0], format!("1 -> {}", again.join(" + ")));
+}
+
+#[test]
 fn of_several_pauses_the_longest_counts() {
-    for code in ["busy", "unavailable"] {
+    for code in ["busy", "rate"] {
         let mut script = Script::open();
         script.publish("lobby", 1);
         script.publish("lobby", 2);
@@ -99,7 +121,7 @@ fn of_several_pauses_the_longest_counts() {
 
 #[test]
 fn a_pause_ends_with_its_connection() {
-    for code in ["busy", "unavailable"] {
+    for code in ["busy", "rate"] {
         let mut script = Script::open();
         script.publish("lobby", 1);
         script.received(1, &nack(1, code, Some(60_000)));
@@ -150,7 +172,7 @@ fn many_rooms_are_not_refused_more_often_than_one() {
         for room in 0..16 {
             // Rooms take turns: those that were not refused yet come first.
             let room = (round * 16 + room) % 64;
-            let refused = nack_in(&format!("room-{room:02}"), 1, "busy", 500);
+            let refused = nack_in(&format!("room-{room:02}"), 1, "rate", 500);
             assert_eq!(script.received(1, &refused), [""; 0], "round {round}");
         }
         assert_eq!(script.wait(499), [""; 0], "round {round}");

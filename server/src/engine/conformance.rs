@@ -9,7 +9,7 @@ use talkback_protocol::{
     session::server::Refusal,
 };
 
-use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Outcome, Page, Place, Range, Watcher};
+use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Origin, Outcome, Page, Place, Range, Watcher};
 
 /// Gives the macro `$then` what is in the braces and the name of each behaviour.
 macro_rules! each_behaviour {
@@ -30,6 +30,7 @@ macro_rules! each_behaviour {
             an_older_copy_that_was_restored_gets_its_own_answers_and_no_others
             a_withdrawal_with_another_id_withdraws_nothing
             numbers_are_counted_for_each_room_and_client
+            a_client_that_comes_from_elsewhere_is_the_same_client
             a_named_request_is_added_once
             messages_without_a_number_are_all_added
             watchers_are_told_of_every_message_in_order_until_they_go
@@ -107,6 +108,7 @@ pub(crate) fn numbered(room: &str, key: u8, number: u64) -> Append {
         seq: seq(number),
         id: id(u64::from(key) << 32 | number),
         first: false,
+        origin: None,
     };
     message(room, id, &format!("\"{key} {number}\""))
 }
@@ -118,6 +120,7 @@ pub(crate) fn of_copy(room: &str, key: u8, number: u64) -> Append {
         seq: seq(number),
         id: id(u64::from(key) << 32 | 1 << 24 | number),
         first: false,
+        origin: None,
     };
     message(room, copy, &format!("\"copy of {key} {number}\""))
 }
@@ -137,11 +140,21 @@ pub(crate) fn first(room: &str, key: u8, number: u64) -> Append {
         seq: seq(number),
         id: id(u64::from(key) << 32 | number),
         first: true,
+        origin: None,
     };
     Append {
         id,
         ..numbered(room, key, number)
     }
+}
+
+/// The same message from there.
+pub(crate) fn from_origin(number: u64, append: Append) -> Append {
+    let mut append = append;
+    if let MessageId::Client { origin, .. } = &mut append.id {
+        *origin = Some(Origin(number));
+    }
+    append
 }
 
 /// Why a message was refused.
@@ -193,6 +206,7 @@ pub(crate) async fn a_message_is_read_as_it_was_added(engine: &Any) {
         seq: seq(7),
         id: id(77),
         first: true,
+        origin: None,
     };
     let append = message("a", number, body);
     let from = append.from.clone();
@@ -450,6 +464,18 @@ pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
         assert!(matches!(again, Outcome::Duplicate(_)), "{room} {key}: {again:?}");
         add(engine, numbered(room, key, 2)).await;
     }
+}
+
+pub(crate) async fn a_client_that_comes_from_elsewhere_is_the_same_client(engine: &Any) {
+    let place = add(engine, from_origin(1, numbered("a", 1, 1))).await;
+    let again = engine.append(from_origin(2, numbered("a", 1, 1))).await;
+    assert_eq!(again, Outcome::Duplicate(place));
+    let copy = engine.append(from_origin(2, of_copy("a", 1, 1))).await;
+    assert!(matches!(copy, Outcome::Conflict { .. }), "{copy:?}");
+    add(engine, from_origin(2, numbered("a", 1, 2))).await;
+    add(engine, numbered("a", 1, 3)).await;
+    let other = add(engine, from_origin(2, numbered("a", 2, 1))).await;
+    assert_eq!(other.offset, offset(4));
 }
 
 /// A request of this name that says something with this digest.

@@ -9,8 +9,8 @@ use talkback_protocol::{
 };
 
 use super::{
-    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Outcome, Page, Range, Usage, Watch, Watcher,
-    conformance,
+    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Outcome, Page, Range, Usage, Watch,
+    Watcher, conformance,
 };
 
 /// What an engine may do wrong.
@@ -33,9 +33,10 @@ enum Fault {
     ReadsOneTooMany,
     TellsWatchersInPairs,
     MixesRooms,
+    TellsOriginsApart,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault::IgnoresIds,
     Fault::IgnoresIdsOfWithdrawals,
     Fault::ForgetsIdsOfRefusals,
@@ -52,6 +53,7 @@ const FAULTS: [Fault; 16] = [
     Fault::ReadsOneTooMany,
     Fault::TellsWatchersInPairs,
     Fault::MixesRooms,
+    Fault::TellsOriginsApart,
 ];
 
 /// A good engine behind a bad one.
@@ -80,7 +82,14 @@ impl Faulty {
 
     fn append_now(&self, mut append: Append) -> Outcome {
         let mut retry_after = None;
-        if let MessageId::Client { key, seq, id, first } = &mut append.id {
+        if let MessageId::Client {
+            key,
+            seq,
+            id,
+            first,
+            origin,
+        } = &mut append.id
+        {
             let named = (append.room.clone(), *key, *seq);
             let first_id = *self.ids.lock().entry(named).or_insert(*id);
             let is_refusal = append.content.is_err();
@@ -89,6 +98,11 @@ impl Faulty {
                 Fault::IgnoresIdsOfWithdrawals if is_refusal => *id = first_id,
                 Fault::TakesGaps => *first = true,
                 Fault::IgnoresFirst => *first = false,
+                Fault::TellsOriginsApart => {
+                    if let Some(Origin(origin)) = *origin {
+                        *key = ClientKey::from_random(u128::from(origin).to_ne_bytes());
+                    }
+                }
                 _ => {}
             }
         }

@@ -15,6 +15,8 @@ mod publishers;
 mod rooms;
 
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -22,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use parking_lot::{Mutex, MutexGuard};
 use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
@@ -32,12 +34,15 @@ pub use budget::NewRooms;
 use ledger::{Bounds, Cost, Holder, Ledger};
 use log::Log;
 use publishers::{Fate, Memories, Refusals, Verdict};
-use rooms::{Evicted, Rooms, SharedLog};
+use rooms::{Class, Evicted, Placed, Rooms};
 
 /// How often what is too old is dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Whoever met a full log may try again after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// So many rooms are looked at before others have a turn, and while nobody else may use the map of rooms.
+const SWEPT_AT_ONCE: usize = 256;
 
 /// Whoever found no place in what is remembered may try again after this long. What is remembered is for an hour, not for a second.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
@@ -69,6 +74,8 @@ pub struct MemoryOptions {
     /// Clients whose last number is remembered; each counts once for each of its rooms. A client may have a sixteenth of what is free.
     /// Nobody is forgotten early for another: one more is refused for now.
     pub clients: usize,
+    /// All clients of one origin may have this part of what is free of `clients` and `remembered_bytes`: 8 is an eighth.
+    pub origin_part: usize,
     /// How many messages of a client are remembered with their places: as many as it may have on the way.
     pub client_messages: usize,
     /// How long a client's last number is remembered. Must be longer than clients try to send a message again.
@@ -99,6 +106,7 @@ impl Default for MemoryOptions {
             watched_bytes: 4 << 20,
             age: Duration::from_secs(24 * 3600),
             clients: 100_000,
+            origin_part: 8,
             client_messages: 128,
             client_age: Duration::from_secs(3600),
             requests: 10_000,
@@ -134,8 +142,6 @@ struct Inner {
     sweeping: AtomicBool,
 }
 
-type Locked = ArcMutexGuard<RawMutex, Log>;
-
 impl Memory {
     /// No rooms yet.
     #[must_use]
@@ -147,6 +153,7 @@ impl Memory {
                 bytes: options.remembered_bytes,
             },
             part: PART,
+            origin_part: options.origin_part.max(1),
             least_bytes: memories.largest_entry(),
         };
         Self(Arc::new(Inner {
@@ -167,43 +174,6 @@ impl Memory {
         }))
     }
 
-    /// The log of the message's room, locked and without what is too old. What cannot be added makes no room.
-    fn open(&self, append: &Append, now: Instant) -> Result<Locked, Outcome> {
-        loop {
-            let log = self.find_or_add(append, now)?;
-            let mut log = log.lock_arc();
-            if !log.is_closed() {
-                self.start_sweeping();
-                self.0.expire(&mut log, now);
-                return Ok(log);
-            }
-        }
-    }
-
-    fn find_or_add(&self, append: &Append, now: Instant) -> Result<SharedLog, Outcome> {
-        let mut rooms = self.0.rooms.lock();
-        if let Some(log) = rooms.get(&append.room, now) {
-            return Ok(log);
-        }
-        let epoch = rooms.unborn(&append.room);
-        if let MessageId::Client { seq, first, .. } = append.id
-            && let Verdict::Known(gap) = Verdict::after(&epoch, 0, seq, first)
-        {
-            return Err(gap);
-        }
-        self.0
-            .may_make_room(&append.id, now)
-            .map_err(|refusal| Outcome::Refused {
-                epoch: Some(epoch),
-                refusal,
-            })?;
-        let (log, evicted) = rooms.add(&append.room, now);
-        log.lock().set_paid();
-        drop(rooms);
-        self.0.retire(evicted);
-        Ok(log)
-    }
-
     /// The task ends when no room is left, or with the engine.
     fn start_sweeping(&self) {
         if self.0.sweeping.load(Ordering::Relaxed) || self.0.sweeping.swap(true, Ordering::Relaxed) {
@@ -218,35 +188,48 @@ impl Memory {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 let Some(engine) = engine.upgrade() else { return };
-                if engine.sweep(Instant::now()) == 0 {
+                if engine.sweep().await == 0 {
                     engine.sweeping.store(false, Ordering::Relaxed);
-                    return;
+                    // A room that came since did not start another task.
+                    if engine.rooms.lock().len() == 0 || engine.sweeping.swap(true, Ordering::Relaxed) {
+                        return;
+                    }
                 }
             }
         });
     }
 
     fn append_now(&self, append: Append) -> Outcome {
-        let inner = &*self.0;
         let now = Instant::now();
-        let mut log = match self.open(&append, now) {
-            Ok(log) => log,
-            Err(outcome) => return outcome,
-        };
-        let epoch = log.epoch().clone();
-        let verdict = log.publishers_mut().verdict(&inner.memories, &epoch, &append.id, now);
-        match verdict.or_from_log(&log, &append.from.sender, &append.id) {
-            Verdict::New | Verdict::Unknown => {}
-            Verdict::Known(outcome) => return outcome,
-            Verdict::Forgotten => return Outcome::Forgotten { epoch },
+        loop {
+            let log = {
+                let mut rooms = self.0.rooms.lock();
+                match rooms.get(&append.room, now) {
+                    Some(log) => log,
+                    None => return self.begin(rooms, append, now),
+                }
+            };
+            let mut log = log.lock();
+            if !log.is_closed() {
+                self.start_sweeping();
+                self.0.expire(&mut log, now);
+                return self.0.append_to(&mut log, append, now);
+            }
         }
-        match inner.add(&mut log, append, now) {
-            Ok(place) => Outcome::Added(place),
-            Err(refusal) => Outcome::Refused {
-                epoch: Some(epoch),
-                refusal,
-            },
+    }
+
+    /// The first message of a room that is not there. One that settles nothing makes no room, which could take the place of another.
+    fn begin(&self, mut rooms: MutexGuard<'_, Rooms>, append: Append, now: Instant) -> Outcome {
+        let room = append.room.clone();
+        let mut log = rooms.new_log(&room, now);
+        let outcome = self.0.append_to(&mut log, append, now);
+        if log.is_touched() {
+            let evicted = rooms.put(&room, log, now);
+            drop(rooms);
+            self.start_sweeping();
+            self.0.retire(evicted);
         }
+        outcome
     }
 }
 
@@ -267,8 +250,8 @@ impl Engine for Memory {
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
         let now = Instant::now();
         let log = {
-            let mut rooms = self.0.rooms.lock();
-            match rooms.get(room, now) {
+            let rooms = self.0.rooms.lock();
+            match rooms.peek(room) {
                 Some(log) => log,
                 // Reading makes no room: anybody may ask for any name.
                 None => return Answer::Now(Ok(Page::empty(rooms.unborn(room)))),
@@ -319,7 +302,40 @@ impl Engine for Memory {
 }
 
 impl Inner {
-    /// Adds a message that comes next, or settles its number with a refusal for good.
+    fn append_to(&self, log: &mut Log, append: Append, now: Instant) -> Outcome {
+        let epoch = log.epoch().clone();
+        let verdict = log.publishers_mut().verdict(&self.memories, &epoch, &append.id, now);
+        match verdict.or_from_log(log, &append.from.sender, &append.id) {
+            Verdict::New | Verdict::Unknown => {}
+            Verdict::Known(outcome) => return outcome,
+            Verdict::Forgotten => return Outcome::Forgotten { epoch },
+        }
+        match self.add_or_begin(log, append, now) {
+            Ok(place) => Outcome::Added(place),
+            Err(refusal) => Outcome::Refused {
+                epoch: Some(epoch),
+                refusal,
+            },
+        }
+    }
+
+    /// Adds a message that comes next, or settles its number with a refusal for good. If that begins the room, its client pays for it.
+    fn add_or_begin(&self, log: &mut Log, append: Append, now: Instant) -> Result<Place, Refusal> {
+        let key = match append.id {
+            MessageId::Client { key, .. } if !log.is_touched() => key,
+            MessageId::Client { .. } | MessageId::Request { .. } | MessageId::None => {
+                return self.add(log, append, now);
+            }
+        };
+        let taken = self.budget.lock().take(&key, now);
+        taken.map_err(|wait| busy("this client made too many rooms: wait before the next", wait))?;
+        let added = self.add(log, append, now);
+        if !log.is_touched() {
+            self.budget.lock().give_back(&key);
+        }
+        added
+    }
+
     fn add(&self, log: &mut Log, append: Append, now: Instant) -> Result<Place, Refusal> {
         let Append {
             room,
@@ -329,11 +345,6 @@ impl Inner {
         } = append;
         if content.as_ref().is_err_and(|refusal| refusal.retry_after.is_some()) {
             return Err(content.err().unwrap_or_else(|| unreachable!("it was just seen")));
-        }
-        // One that is there only because somebody watches it.
-        if !log.is_paid() {
-            self.may_make_room(&id, now)?;
-            log.set_paid();
         }
         let weigh = |body: Body| {
             let message = log.next_message(room, from, id.number(), body);
@@ -369,14 +380,6 @@ impl Inner {
         self.messages.fetch_add(1, Ordering::Relaxed);
         log.push(message, weight, now);
         Ok(place)
-    }
-
-    fn may_make_room(&self, id: &MessageId, now: Instant) -> Result<(), Refusal> {
-        let MessageId::Client { key, .. } = id else {
-            return Ok(());
-        };
-        let taken = self.budget.lock().take(key, now);
-        taken.map_err(|wait| busy("this client made too many rooms: wait before the next", wait))
     }
 
     /// Pays for what will be remembered of a message; nobody is forgotten early for it.
@@ -464,34 +467,35 @@ impl Inner {
     }
 
     /// Drops what is too old or too much; returns how many rooms are left.
-    fn sweep(&self, now: Instant) -> usize {
-        let (unwatched, watched) = {
-            let rooms = self.rooms.lock();
-            (rooms.all_unwatched(), rooms.all_watched())
-        };
+    async fn sweep(&self) -> usize {
+        let now = Instant::now();
         self.budget.lock().expire(now);
-        let mut unused = Vec::new();
-        for (name, log) in &unwatched {
-            let mut log = log.lock();
+        self.for_each_room(|room| {
+            let mut log = room.log.lock();
             self.expire(&mut log, now);
             self.expire_publishers(&mut log, now);
-            if self.is_unused(&log, now) {
-                unused.push(name);
+            if room.class != Class::Watched && self.is_unused(&log, now) {
+                drop(log);
+                let evicted = self.rooms.lock().remove_if(&room.name, |log| self.is_unused(log, now));
+                self.retire(evicted);
             }
-        }
-        for log in &watched {
-            let mut log = log.lock();
-            self.expire(&mut log, now);
-            self.expire_publishers(&mut log, now);
-        }
+        })
+        .await;
         if self.pressed.swap(false, Ordering::Relaxed) || self.is_nearly_full() {
-            self.relieve(&unwatched, &watched);
-        }
-        for name in unused {
-            let evicted = self.rooms.lock().remove_if(name, |log| self.is_unused(log, now));
-            self.retire(evicted);
+            self.relieve().await;
         }
         self.rooms.lock().len()
+    }
+
+    /// Visits all rooms, a part of them at a time. A room that is made meanwhile may be left out.
+    async fn for_each_room(&self, mut visit: impl FnMut(Placed)) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (part, rest) = self.rooms.lock().part(from, SWEPT_AT_ONCE);
+            part.into_iter().for_each(&mut visit);
+            next = rest;
+            tokio::task::yield_now().await;
+        }
     }
 
     fn is_nearly_full(&self) -> bool {
@@ -499,31 +503,48 @@ impl Inner {
     }
 
     /// Makes place in the logs: rooms that hold no more than their share lose nothing, unless rooms that somebody watches need it.
-    fn relieve(&self, unwatched: &[(RoomName, SharedLog)], watched: &[SharedLog]) {
+    async fn relieve(&self) {
         let total = self.options.total_bytes;
-        let share = total / (unwatched.len() + watched.len()).max(1);
+        let (rooms, watched) = {
+            let rooms = self.rooms.lock();
+            (rooms.len(), rooms.watched())
+        };
+        // One more, for a room that is not there because its first message found no place.
+        let share = total / (rooms + 1);
         // At most half is for those that somebody is in: else so many of them as fill the total leave nothing to all others.
-        let share_of_watched = total / 2 / watched.len().max(1);
-        let trim = |log: &SharedLog, above: usize, keep: usize| {
-            let mut log = log.lock();
+        let share_of_watched = total / 2 / watched.max(1);
+        let kept = self.options.watched_bytes.min(share_of_watched);
+        let trim = |log: &mut Log, above: usize, keep: usize| {
             if log.bytes() > above {
                 self.freed(log.drop_while(|_, left| left.bytes > keep));
             }
         };
-        for (_, log) in unwatched {
-            trim(log, share, share / 8 * 7);
-        }
-        let kept = self.options.watched_bytes.min(share_of_watched);
-        for log in watched {
-            trim(log, share.max(kept), (share / 8 * 7).max(kept));
-        }
-        for (_, log) in unwatched {
-            if !self.is_nearly_full() {
+        let (mut unwatched, mut order) = (Vec::new(), Vec::new());
+        self.for_each_room(|room| {
+            let mut log = room.log.lock();
+            if room.class == Class::Watched {
+                trim(&mut log, share.max(kept), (share / 8 * 7).max(kept));
                 return;
             }
-            if !watched.is_empty() {
-                trim(log, 0, 0);
+            trim(&mut log, share, share / 8 * 7);
+            if watched > 0 && log.bytes() > 0 {
+                order.push((Reverse((room.class, log.used())), unwatched.len()));
+                drop(log);
+                unwatched.push(room.log);
             }
+        })
+        .await;
+        // Sorted only as far as it is needed: of very many rooms few may have to go.
+        let mut order = BinaryHeap::from(order);
+        while self.is_nearly_full() && !order.is_empty() {
+            for _ in 0..SWEPT_AT_ONCE {
+                if self.is_nearly_full()
+                    && let Some((_, index)) = order.pop()
+                {
+                    trim(&mut unwatched[index].lock(), 0, 0);
+                }
+            }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -86,11 +86,16 @@ fn socket(
     name: UserName,
 ) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
-        if let Err(after) = hub.may_begin(&room, &new_rooms) {
-            let reason = close::retry_after_reason(after);
-            return socket.sender().close_by_server(close::TOO_MANY, &reason);
-        }
-        let membership = match hub.join(&room, &name, socket.sender()) {
+        let beginning = match hub.may_begin(&room, &new_rooms) {
+            Ok(beginning) => beginning,
+            Err(after) => {
+                let reason = close::retry_after_reason(after);
+                return socket.sender().close_by_server(close::TOO_MANY, &reason);
+            }
+        };
+        let joined = hub.join(&room, &name, socket.sender());
+        beginning.settle();
+        let membership = match joined {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
         };

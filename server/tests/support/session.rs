@@ -42,9 +42,13 @@ impl Session {
 
     /// The same through a link.
     pub async fn silent_at(address: SocketAddr) -> Self {
-        let (socket, response) = try_connect_at(address, "/ws", &[SUBPROTOCOL])
-            .await
-            .expect("the handshake");
+        Self::silent_with(address, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn silent_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
+        let headers: Vec<_> = headers.iter().copied().chain([SUBPROTOCOL]).collect();
+        let (socket, response) = try_connect_at(address, "/ws", &headers).await.expect("the handshake");
         assert_eq!(response.headers()["sec-websocket-protocol"], "talkback.v1");
         Self {
             socket,
@@ -65,12 +69,15 @@ impl Session {
 
     /// The same through a link.
     pub async fn open_at(address: SocketAddr, number: u32, name: &str) -> Self {
-        let mut session = Self::silent_at(address).await;
-        session
-            .send(&[json!({"hello": {"client": key(number), "name": name}})])
+        Self::silent_at(address).await.welcomed(number, name).await
+    }
+
+    /// Says hello.
+    pub async fn welcomed(mut self, number: u32, name: &str) -> Self {
+        self.send(&[json!({"hello": {"client": key(number), "name": name}})])
             .await;
-        session.welcome = session.expect("welcome").await;
-        session
+        self.welcome = self.expect("welcome").await;
+        self
     }
 
     /// A welcomed session that joined a room without a cursor.

@@ -160,7 +160,7 @@ impl ClientSession {
         self.outbox.answered(&nack.room);
         if let Some(pause) = nack.retry_after_ms {
             let until = self.until(pause);
-            let all = matches!(&*nack.code, code::RATE | code::BUSY);
+            let all = nack.code == code::RATE;
             return self.outbox.send_again(&nack.room, nack.seq, until, all);
         }
         let reason = FailReason::Refused {

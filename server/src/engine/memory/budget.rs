@@ -6,6 +6,9 @@ use lru::LruCache;
 use talkback_protocol::ClientKey;
 use tokio::time::Instant;
 
+/// Others wait meanwhile. What is left is dropped the next time.
+const DROPPED_AT_ONCE: usize = 1024;
+
 /// What one client may make.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRooms {
@@ -55,9 +58,22 @@ impl Budget {
         Ok(())
     }
 
-    /// Drops buckets that are full: they are the same as none.
+    /// The room that was just taken was not made.
+    pub(super) fn give_back(&mut self, client: &ClientKey) {
+        if let Some(each) = Duration::from_secs(60).checked_div(self.limits.per_minute)
+            && let Some(full_at) = self.full_at.peek_mut(client)
+            && let Some(earlier) = full_at.checked_sub(each)
+        {
+            *full_at = earlier;
+        }
+    }
+
+    /// Drops buckets that are full, which are the same as none; as many as may be dropped at once.
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.full_at.peek_lru().is_some_and(|(_, full_at)| *full_at <= now) {
+        for _ in 0..DROPPED_AT_ONCE {
+            if self.full_at.peek_lru().is_none_or(|(_, full_at)| *full_at > now) {
+                break;
+            }
             self.full_at.pop_lru();
         }
     }
@@ -91,6 +107,45 @@ mod tests {
             "no more than a burst is saved up"
         );
         assert!(budget.take(&client(1), rested).is_err());
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut budget = Budget::new(NewRooms {
+            burst: 3,
+            per_minute: 6,
+            clients: 10,
+        });
+        let now = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(budget.take(&client(1), now), Ok(()));
+            budget.give_back(&client(1));
+        }
+        budget.give_back(&client(2));
+        assert!((0..3).all(|_| budget.take(&client(1), now).is_ok()));
+        assert_eq!(budget.take(&client(1), now), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn few_buckets_are_dropped_at_once_and_all_in_the_end() {
+        let mut budget = Budget::new(NewRooms {
+            burst: 3,
+            per_minute: 6,
+            clients: 10_000,
+        });
+        let start = Instant::now();
+        for number in 0..5000_u128 {
+            assert!(
+                budget
+                    .take(&ClientKey::from_random(number.to_ne_bytes()), start)
+                    .is_ok()
+            );
+        }
+        let later = start + Duration::from_secs(10);
+        budget.expire(later);
+        assert_eq!(budget.full_at.len(), 5000 - DROPPED_AT_ONCE);
+        (0..4).for_each(|_| budget.expire(later));
+        assert_eq!(budget.full_at.len(), 0);
     }
 
     #[test]

@@ -3,20 +3,45 @@
 //! A fixed bound for each client would be too small for an honest one or too large for many that are not. So the bound is a part of what
 //! is still free: one holder alone gets a good part of all, and however many holders take as much as they may, something is left for
 //! one that comes new. (The dynamic threshold by which switches share their buffers, Choudhury and Hahne 1998.)
+//!
+//! Clients cost nothing to make up, and each may have at least one entry. So all clients of one origin together have such a bound too.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use talkback_protocol::ClientKey;
 
+use super::super::Origin;
+
 /// Who is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// A client, in all rooms.
-    Client(ClientKey),
+    /// A client, in all rooms, and its origin when it came to be remembered.
+    Client { key: ClientKey, origin: Option<Origin> },
     /// The named requests of the room whose log has this id.
     Requests(u64),
 }
+
+impl Holder {
+    /// Where it is counted.
+    fn accounts(self) -> impl Iterator<Item = Account> + Clone {
+        let (own, origin) = match self {
+            Self::Client { key, origin } => (Account::Client(key), origin),
+            Self::Requests(log) => (Account::Requests(log), None),
+        };
+        [Some(own), origin.map(Account::Origin)].into_iter().flatten()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Account {
+    Client(ClientKey),
+    Requests(u64),
+    Origin(Origin),
+}
+
+/// So much is given back before others have a turn.
+const RETURNED_AT_ONCE: usize = 256;
 
 /// What something takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +56,9 @@ pub(super) struct Bounds {
     pub(super) total: Cost,
     /// A holder may have this part of what is free: 16 is a sixteenth.
     pub(super) part: usize,
-    /// Bytes that a holder may have in any case while there are any: what one entry takes at most.
+    /// All holders of one origin may have this part of it together.
+    pub(super) origin_part: usize,
+    /// Bytes that each may have in any case while there are any: what one entry takes at most.
     pub(super) least_bytes: usize,
 }
 
@@ -42,7 +69,7 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Books {
-    held: HashMap<Holder, Cost>,
+    held: HashMap<Account, Cost>,
     total: Cost,
 }
 
@@ -62,43 +89,61 @@ impl Ledger {
         let Bounds {
             total,
             part,
+            origin_part,
             least_bytes,
         } = self.bounds;
         let mut books = self.books.lock();
-        let held = books.held.get(&holder).copied().unwrap_or_default();
         let free = Cost {
             entries: total.entries.saturating_sub(books.total.entries),
             bytes: total.bytes.saturating_sub(books.total.bytes),
         };
-        let new = held.plus(cost);
-        let fits = cost.entries <= free.entries
-            && cost.bytes <= free.bytes
-            && (cost.entries == 0 || new.entries <= (free.entries / part).max(1))
-            && new.bytes <= (free.bytes / part).max(least_bytes);
+        let has_place = |account: Account| {
+            let new = books.held.get(&account).copied().unwrap_or_default().plus(cost);
+            let part = match account {
+                Account::Client(_) | Account::Requests(_) => part,
+                Account::Origin(_) => origin_part,
+            };
+            (cost.entries == 0 || new.entries <= (free.entries / part).max(1))
+                && new.bytes <= (free.bytes / part).max(least_bytes)
+        };
+        let fits = cost.entries <= free.entries && cost.bytes <= free.bytes && holder.accounts().all(has_place);
         if fits {
-            books.held.insert(holder, new);
+            for account in holder.accounts() {
+                let held = books.held.entry(account).or_default();
+                *held = held.plus(cost);
+            }
             books.total = books.total.plus(cost);
         }
         fits
     }
 
-    /// Gives back what was taken.
+    /// Gives back what was taken. Others have a turn between: a room may have very many publishers.
     pub(super) fn give_back(&self, returned: impl IntoIterator<Item = (Holder, Cost)>) {
-        let mut books = self.books.lock();
-        let books = &mut *books;
-        for (holder, cost) in returned {
-            books.total = books.total.minus(cost);
-            if let Some(held) = books.held.get_mut(&holder) {
-                *held = held.minus(cost);
-                if *held == Cost::default() {
-                    books.held.remove(&holder);
-                }
+        let mut returned = returned.into_iter().peekable();
+        while returned.peek().is_some() {
+            let mut books = self.books.lock();
+            for (holder, cost) in returned.by_ref().take(RETURNED_AT_ONCE) {
+                books.give_back(holder, cost);
             }
         }
     }
 
     pub(super) fn total(&self) -> Cost {
         self.books.lock().total
+    }
+}
+
+impl Books {
+    fn give_back(&mut self, holder: Holder, cost: Cost) {
+        self.total = self.total.minus(cost);
+        for account in holder.accounts() {
+            if let Some(held) = self.held.get_mut(&account) {
+                *held = held.minus(cost);
+                if *held == Cost::default() {
+                    self.held.remove(&account);
+                }
+            }
+        }
     }
 }
 
@@ -128,12 +173,31 @@ mod tests {
         Ledger::new(Bounds {
             total: Cost { entries, bytes },
             part: 16,
+            origin_part: 8,
             least_bytes: 400,
         })
     }
 
     fn client(number: u8) -> Holder {
-        Holder::Client(ClientKey::from_random([number; 16]))
+        Holder::Client {
+            key: ClientKey::from_random([number; 16]),
+            origin: None,
+        }
+    }
+
+    fn made_up(number: u64, origin: u64) -> Holder {
+        Holder::Client {
+            key: ClientKey::from_random(u128::from(number).to_ne_bytes()),
+            origin: Some(Origin(origin)),
+        }
+    }
+
+    /// How many entries clients get that one origin makes up, one each.
+    fn take_as_many(ledger: &Ledger, origin: u64) -> usize {
+        let clients = origin << 32..(origin + 1) << 32;
+        clients
+            .take_while(|number| ledger.take(made_up(*number, origin), ENTRY))
+            .count()
     }
 
     fn take_all(ledger: &Ledger, holder: Holder) -> usize {
@@ -165,6 +229,40 @@ mod tests {
         }
         assert!(ledger.total().bytes <= 100_000);
         assert_eq!(take_all(&ledger, client(201)), 0);
+    }
+
+    #[test]
+    fn however_many_clients_an_origin_makes_up_it_gets_an_eighth_and_new_ones_still_get_theirs() {
+        let ledger = ledger(100_000, usize::MAX);
+        let first = take_as_many(&ledger, 1);
+        assert!((10_000..=100_000 / 8).contains(&first), "{first}");
+        for origin in 2..20 {
+            assert!(take_as_many(&ledger, origin) > 1000, "{origin}");
+            assert_eq!(take_as_many(&ledger, 1), 0);
+        }
+        assert!(ledger.take(made_up(0, 99), ENTRY));
+        assert!(take_all(&ledger, client(200)) > 500, "one of no known origin");
+    }
+
+    #[test]
+    fn bytes_of_an_origin_are_bounded_too_and_grow_within_that() {
+        let ledger = ledger(usize::MAX, 100_000);
+        let clients = take_as_many(&ledger, 1);
+        assert!((100..=125).contains(&clients), "{clients}");
+        let more = Cost { entries: 0, bytes: 100 };
+        assert!(!ledger.take(made_up(1 << 32, 1), more));
+        assert!(ledger.take(made_up(0, 2), ENTRY) && ledger.take(made_up(0, 2), more));
+    }
+
+    #[test]
+    fn what_an_origin_gives_back_is_its_own_again() {
+        let ledger = ledger(100_000, usize::MAX);
+        let clients = take_as_many(&ledger, 1);
+        let returned = (1 << 32..).take(clients).map(|number| (made_up(number, 1), ENTRY));
+        ledger.give_back(returned);
+        assert_eq!(ledger.total(), Cost::default());
+        assert!(ledger.books.lock().held.is_empty());
+        assert_eq!(take_as_many(&ledger, 1), clients);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use super::{
 /// What a message takes besides its body: the structs, the names, its places in the ring and among its sender's.
 const OVERHEAD: usize = 256;
 
+/// A list has place for at most so many times what is in it.
+const SPARE: usize = 4;
+
 /// The bytes that a message counts for.
 pub(super) fn weight(message: &Message) -> usize {
     message.body.json().len() + OVERHEAD
@@ -42,8 +45,6 @@ pub(super) struct Log {
     used: Instant,
     /// Whether anything was ever said or settled in it.
     touched: bool,
-    /// Whether the budget of a client was charged for it, or need not be.
-    paid: bool,
     closed: bool,
 }
 
@@ -74,7 +75,6 @@ impl Log {
             publishers: Publishers::default(),
             used: now,
             touched: false,
-            paid: false,
             closed: false,
         }
     }
@@ -104,14 +104,6 @@ impl Log {
     pub(super) fn touch(&mut self, now: Instant) {
         self.touched = true;
         self.used = now;
-    }
-
-    pub(super) fn is_paid(&self) -> bool {
-        self.paid
-    }
-
-    pub(super) fn set_paid(&mut self) {
-        self.paid = true;
     }
 
     /// Whether nobody may add to it any more.
@@ -211,9 +203,10 @@ impl Log {
             freed.messages += more.messages;
             freed.bytes += more.bytes;
         }
-        if self.kept.is_empty() {
-            self.kept = VecDeque::new();
-            self.numbered = HashMap::new();
+        // A room that was busy once would keep the memory for that, which nobody counts.
+        shrink(&mut self.kept);
+        if self.numbered.len() < self.numbered.capacity().div_ceil(SPARE) {
+            self.numbered.shrink_to(self.numbered.len() * 2);
         }
         freed
     }
@@ -227,6 +220,7 @@ impl Log {
             && let hash_map::Entry::Occupied(mut offsets) = self.numbered.entry(oldest.message.from.sender.clone())
         {
             offsets.get_mut().pop_front();
+            shrink(offsets.get_mut());
             if offsets.get().is_empty() {
                 offsets.remove();
             }
@@ -293,6 +287,12 @@ impl Log {
     }
 }
 
+fn shrink<T>(list: &mut VecDeque<T>) {
+    if list.len() < list.capacity().div_ceil(SPARE) {
+        list.shrink_to(list.len() * 2);
+    }
+}
+
 fn newest_of(kept: &VecDeque<Kept>, end: usize, limit: Limit) -> std::ops::Range<usize> {
     end - fitting(kept.range(..end).rev(), limit)..end
 }
@@ -312,4 +312,40 @@ fn fitting<'a>(kept: impl Iterator<Item = &'a Kept>, limit: Limit) -> usize {
 fn unix_milliseconds() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::{ClientKey, UserName};
+
+    use super::*;
+
+    #[test]
+    fn what_a_busy_room_needed_is_given_back_when_its_messages_are_dropped() {
+        let now = Instant::now();
+        let mut log = Log::new(1, Epoch::from_random(1), now);
+        for number in 1..=8192_u64 {
+            // One who says much, and many who say little.
+            let sender = if number % 2 == 0 { 0 } else { u128::from(number) };
+            let from = message::Author {
+                sender: ClientKey::from_random(sender.to_ne_bytes()).sender(),
+                user: UserName::parse("ann").unwrap(),
+            };
+            let number = Some((Seq::new(number).unwrap(), PublishId::from_random(number)));
+            let body = Body::from_json("1").unwrap();
+            let message = log.next_message(RoomName::parse("a").unwrap(), from, number, body);
+            let weight = weight(&message);
+            log.push(message, weight, now);
+        }
+        let sizes = |log: &Log| {
+            let most = log.numbered.values().map(VecDeque::capacity).max();
+            [log.kept.capacity(), log.numbered.capacity(), most.unwrap_or(0)]
+        };
+        assert!(sizes(&log).iter().all(|size| *size >= 4096));
+        let freed = log.drop_while(|_, left| left.messages > 100);
+        assert_eq!((freed.messages, log.kept.len()), (8092, 100));
+        assert!(sizes(&log).iter().all(|size| *size <= 100 * SPARE), "{:?}", sizes(&log));
+        log.drop_while(|_, _| true);
+        assert_eq!(sizes(&log), [0, 0, 0]);
+    }
 }

@@ -8,7 +8,7 @@ use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, sess
 use tokio::time::Instant;
 
 use super::{
-    super::{KEY_REUSED, MessageId, Outcome, Place},
+    super::{KEY_REUSED, MessageId, Origin, Outcome, Place},
     MemoryOptions,
     ledger::{Cost, Holder},
     log::Log,
@@ -18,6 +18,8 @@ use super::{
 const OVERHEAD: usize = 192;
 /// Outcomes for which a new client has room; it doubles until there are as many as are remembered.
 const FIRST_OUTCOMES: usize = 4;
+/// The room waits meanwhile. What is left is forgotten the next time.
+const FORGOTTEN_AT_ONCE: usize = 4096;
 /// The engine's own refusals are few, and each is kept once. A further one takes the place of the oldest.
 const SHARED_REFUSALS: usize = 32;
 
@@ -39,6 +41,8 @@ pub(super) struct Memories {
 }
 
 struct Client {
+    /// Who is charged for it.
+    origin: Option<Origin>,
     /// The last number that is done with.
     last: Seq,
     /// What became of the messages up to `last`.
@@ -196,7 +200,9 @@ fn request_bytes(name: &str) -> usize {
 impl Publishers {
     pub(super) fn verdict(&mut self, memories: &Memories, epoch: &Epoch, message: &MessageId, now: Instant) -> Verdict {
         match message {
-            MessageId::Client { key, seq, id, first } => {
+            MessageId::Client {
+                key, seq, id, first, ..
+            } => {
                 let Some(clients) = &mut self.clients else {
                     return Verdict::Unknown;
                 };
@@ -233,22 +239,18 @@ impl Publishers {
         message: &MessageId,
     ) -> Result<Option<(Holder, Cost)>, TooManyRequests> {
         Ok(match message {
-            MessageId::Client { key, .. } => {
+            MessageId::Client { key, origin, .. } => {
                 let known = self.clients.as_ref().and_then(|clients| clients.peek(key));
-                let (entries, before, after) = match known {
+                let (entries, before, after, origin) = match known {
                     Some(client) => {
-                        let capacity = client.recent.capacity();
-                        let before = client_bytes(capacity);
-                        (
-                            0,
-                            before,
-                            client_bytes(room_for_one_more(client.recent.len(), capacity, memories)),
-                        )
+                        let (len, capacity) = (client.recent.len(), client.recent.capacity());
+                        let after = client_bytes(room_for_one_more(len, capacity, memories));
+                        (0, client_bytes(capacity), after, client.origin)
                     }
-                    None => (1, 0, client_bytes(room_for_one_more(0, 0, memories))),
+                    None => (1, 0, client_bytes(room_for_one_more(0, 0, memories)), *origin),
                 };
                 let bytes = after - before;
-                Some((Holder::Client(*key), Cost { entries, bytes }))
+                Some((Holder::Client { key: *key, origin }, Cost { entries, bytes }))
             }
             MessageId::Request { name, .. } => {
                 let requests = self.requests.as_ref();
@@ -268,9 +270,15 @@ impl Publishers {
     /// Remembers a message that was added, or whose number is done with. The [`cost`](Self::cost) must have been paid.
     pub(super) fn note(&mut self, memories: &Memories, message: MessageId, fate: Fate, now: Instant) {
         match (message, fate) {
-            (MessageId::Client { key, seq, id, .. }, fate) => {
+            (
+                MessageId::Client {
+                    key, seq, id, origin, ..
+                },
+                fate,
+            ) => {
                 let clients = self.clients.get_or_insert_with(|| Box::new(LruCache::unbounded()));
                 let client = clients.get_or_insert_mut(key, || Client {
+                    origin,
                     last: seq,
                     recent: VecDeque::new(),
                     used: now,
@@ -302,11 +310,12 @@ impl Publishers {
         }
     }
 
-    /// Forgets what is too old and returns what that gives back.
+    /// Forgets what is too old, as much as may be at once, and returns what that gives back.
     pub(super) fn expire(&mut self, memories: &Memories, log: u64, now: Instant) -> Vec<(Holder, Cost)> {
         let mut given_back = Vec::new();
         if let Some(clients) = &mut self.clients {
-            while let Some((_, client)) = clients.peek_lru()
+            while given_back.len() < FORGOTTEN_AT_ONCE
+                && let Some((_, client)) = clients.peek_lru()
                 && client.used + memories.client_age <= now
                 && let Some((key, client)) = clients.pop_lru()
             {
@@ -317,7 +326,8 @@ impl Publishers {
             }
         }
         if let Some(requests) = &mut self.requests {
-            while let Some((_, request)) = requests.peek_lru()
+            while given_back.len() < FORGOTTEN_AT_ONCE
+                && let Some((_, request)) = requests.peek_lru()
                 && request.used + memories.request_age <= now
                 && let Some((name, _)) = requests.pop_lru()
             {
@@ -361,8 +371,12 @@ fn room_for_one_more(len: usize, capacity: usize, memories: &Memories) -> usize 
 }
 
 fn cost_of_client(key: &ClientKey, client: &Client) -> (Holder, Cost) {
+    let holder = Holder::Client {
+        key: *key,
+        origin: client.origin,
+    };
     let bytes = client_bytes(client.recent.capacity());
-    (Holder::Client(*key), Cost { entries: 1, bytes })
+    (holder, Cost { entries: 1, bytes })
 }
 
 fn cost_of_request(name: &str, log: u64) -> (Holder, Cost) {
@@ -398,6 +412,7 @@ mod tests {
             seq: Seq::new(number).unwrap(),
             id: PublishId::from_random(number),
             first,
+            origin: None,
         }
     }
 
@@ -443,6 +458,51 @@ mod tests {
         let given_back = publishers.expire(&memories, 7, start + Duration::from_secs(60));
         assert_eq!(given_back.len(), 1);
         assert_eq!((given_back[0].1, publishers.len()), (paid, (0, 0)));
+    }
+
+    #[test]
+    fn a_client_that_moves_is_charged_where_it_was_first_remembered() {
+        let (memories, start) = (memories(), Instant::now());
+        let mut publishers = Publishers::default();
+        let mut paid_by = Vec::new();
+        for number in 1..=16 {
+            let mut id = message(number, false);
+            if let MessageId::Client { origin, .. } = &mut id {
+                *origin = Some(Origin(number));
+            }
+            let (holder, _) = publishers.cost(&memories, 7, &id).unwrap().unwrap();
+            paid_by.push(holder);
+            publishers.note(&memories, id, fate(number), start);
+        }
+        paid_by.extend(publishers.costs(7).map(|(holder, _)| holder));
+        paid_by.dedup();
+        let key = ClientKey::from_random([1; 16]);
+        let origin = Some(Origin(1));
+        assert_eq!(paid_by, [Holder::Client { key, origin }]);
+    }
+
+    #[test]
+    fn few_clients_are_forgotten_at_once_and_all_in_the_end() {
+        let (memories, start) = (memories(), Instant::now());
+        let mut publishers = Publishers::default();
+        for number in 1..=10_000_u64 {
+            let id = MessageId::Client {
+                key: ClientKey::from_random(u128::from(number).to_ne_bytes()),
+                seq: Seq::FIRST,
+                id: PublishId::from_random(number),
+                first: true,
+                origin: None,
+            };
+            publishers.note(&memories, id, fate(number), start);
+        }
+        let later = start + Duration::from_secs(60);
+        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
+        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
+        assert_eq!(
+            publishers.expire(&memories, 7, later).len(),
+            10_000 - 2 * FORGOTTEN_AT_ONCE
+        );
+        assert_eq!(publishers.len(), (0, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use slab::Slab;
 use talkback_protocol::{Epoch, RoomName};
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ pub(super) struct Rooms {
     watched: HashMap<RoomName, Watched>,
     young: LruCache<RoomName, Room>,
     old: LruCache<RoomName, Room>,
+    /// All of them once more, each at a place that stays the same: so that all can be gone through a part at a time while some come and
+    /// go. The maps have no such places.
+    places: Slab<Placed>,
     max_unwatched: usize,
     young_for: Duration,
     watches: usize,
@@ -40,11 +44,28 @@ pub(super) struct Rooms {
 struct Room {
     log: SharedLog,
     made: Instant,
+    place: usize,
 }
 
 struct Watched {
     room: Room,
     watches: usize,
+}
+
+/// A room as [`Rooms::part`] gives it.
+#[derive(Clone)]
+pub(super) struct Placed {
+    pub(super) name: RoomName,
+    pub(super) log: SharedLog,
+    pub(super) class: Class,
+}
+
+/// The order is that in which rooms lose their messages to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    Young,
+    Old,
+    Watched,
 }
 
 /// A log that is not in the map any more; whoever takes it out must call [`Log::forget`], without the lock of the map.
@@ -57,6 +78,7 @@ impl Rooms {
             watched: HashMap::new(),
             young: LruCache::unbounded(),
             old: LruCache::unbounded(),
+            places: Slab::new(),
             max_unwatched: max_unwatched.max(1),
             young_for,
             watches: 0,
@@ -93,7 +115,16 @@ impl Rooms {
         usize::try_from(self.hasher.hash_one(name) % EPOCHS as u64).unwrap_or(0)
     }
 
-    /// The log of a room, which counts as used now.
+    /// The log of a room, without counting as a use of it: anybody may read any room as often as they like, and must not keep it by that.
+    pub(super) fn peek(&self, name: &RoomName) -> Option<SharedLog> {
+        let watched = self.watched.get(name).map(|watched| &watched.room);
+        let room = watched
+            .or_else(|| self.old.peek(name))
+            .or_else(|| self.young.peek(name))?;
+        Some(Arc::clone(&room.log))
+    }
+
+    /// The log of a room, which counts as used now: somebody publishes there.
     pub(super) fn get(&mut self, name: &RoomName, now: Instant) -> Option<SharedLog> {
         if let Some(watched) = self.watched.get(name) {
             return Some(Arc::clone(&watched.room.log));
@@ -106,6 +137,7 @@ impl Rooms {
         if self.is_old(made, now)
             && let Some((name, room)) = self.young.pop_entry(name)
         {
+            self.set_class(&room, Class::Old);
             self.old.put(name, room);
         }
         Some(log)
@@ -115,26 +147,53 @@ impl Rooms {
         made + self.young_for <= now
     }
 
-    /// Makes a room that is not there and that nobody watches.
-    pub(super) fn add(&mut self, name: &RoomName, now: Instant) -> (SharedLog, Option<Evicted>) {
-        let room = self.new_room(name, now);
-        let log = Arc::clone(&room.log);
-        (log, self.add_unwatched(name.clone(), room, now))
+    /// A log for a room that is not there. It is nobody's before it is [put in](Self::put).
+    pub(super) fn new_log(&mut self, name: &RoomName, now: Instant) -> Log {
+        self.next_id += 1;
+        Log::new(self.next_id, self.unborn(name), now)
     }
 
-    fn new_room(&mut self, name: &RoomName, now: Instant) -> Room {
-        self.next_id += 1;
-        let log = Log::new(self.next_id, self.unborn(name), now);
+    /// Makes a room that is not there, and that nobody watches, of a [new log](Self::new_log).
+    pub(super) fn put(&mut self, name: &RoomName, log: Log, now: Instant) -> Option<Evicted> {
+        let room = self.place(name, log, now);
+        self.add_unwatched(name.clone(), room, now)
+    }
+
+    fn place(&mut self, name: &RoomName, log: Log, now: Instant) -> Room {
+        let log = Arc::new(Mutex::new(log));
+        let placed = Placed {
+            name: name.clone(),
+            log: Arc::clone(&log),
+            class: Class::Young,
+        };
         Room {
-            log: Arc::new(Mutex::new(log)),
+            log,
             made: now,
+            place: self.places.insert(placed),
         }
+    }
+
+    fn set_class(&mut self, room: &Room, class: Class) {
+        if let Some(placed) = self.places.get_mut(room.place) {
+            placed.class = class;
+        }
+    }
+
+    /// The room is in no map any more.
+    fn take_out(&mut self, room: Room) -> Evicted {
+        self.places.try_remove(room.place);
+        if self.places.is_empty() {
+            self.places = Slab::new();
+        }
+        Evicted(room.log)
     }
 
     fn add_unwatched(&mut self, name: RoomName, room: Room, now: Instant) -> Option<Evicted> {
         if self.is_old(room.made, now) {
+            self.set_class(&room, Class::Old);
             self.old.put(name, room);
         } else {
+            self.set_class(&room, Class::Young);
             self.young.put(name, room);
         }
         if self.unwatched() <= self.max_unwatched {
@@ -146,7 +205,7 @@ impl Rooms {
         if !close_if_untouched(&room.log) {
             self.begin_anew(&name);
         }
-        Some(Evicted(room.log))
+        Some(self.take_out(room))
     }
 
     /// The next life of this room has another epoch than the last one.
@@ -163,7 +222,11 @@ impl Rooms {
             return Arc::clone(&watched.room.log);
         }
         let unwatched = self.old.pop(name).or_else(|| self.young.pop(name));
-        let room = unwatched.unwrap_or_else(|| self.new_room(name, now));
+        let room = unwatched.unwrap_or_else(|| {
+            let log = self.new_log(name, now);
+            self.place(name, log, now)
+        });
+        self.set_class(&room, Class::Watched);
         let log = Arc::clone(&room.log);
         self.watched.insert(name.clone(), Watched { room, watches: 1 });
         log
@@ -181,7 +244,7 @@ impl Rooms {
         }
         let room = watched.remove().room;
         if close_if_untouched(&room.log) {
-            return Some(Evicted(room.log));
+            return Some(self.take_out(room));
         }
         self.add_unwatched(name.clone(), room, now)
     }
@@ -201,25 +264,20 @@ impl Rooms {
         if is_touched {
             self.begin_anew(name);
         }
-        self.old.pop(name).or_else(|| self.young.pop(name))?;
-        Some(Evicted(log))
+        let room = self.old.pop(name).or_else(|| self.young.pop(name))?;
+        Some(self.take_out(room))
     }
 
-    /// The rooms that nobody watches, those first that would go first.
-    pub(super) fn all_unwatched(&self) -> Vec<(RoomName, SharedLog)> {
-        let young = self.young.iter().rev();
-        let rooms = young.chain(self.old.iter().rev());
-        rooms
-            .map(|(name, room)| (name.clone(), Arc::clone(&room.log)))
-            .collect()
+    /// The rooms at so many places from this one on, and the place to go on with, if there is one.
+    pub(super) fn part(&self, from: usize, places: usize) -> (Vec<Placed>, Option<usize>) {
+        let end = from.saturating_add(places).min(self.places.capacity());
+        let part = (from..end).filter_map(|place| self.places.get(place).cloned());
+        (part.collect(), (end < self.places.capacity()).then_some(end))
     }
 
-    /// The rooms that somebody watches.
-    pub(super) fn all_watched(&self) -> Vec<SharedLog> {
-        self.watched
-            .values()
-            .map(|watched| Arc::clone(&watched.room.log))
-            .collect()
+    /// How many rooms somebody watches.
+    pub(super) fn watched(&self) -> usize {
+        self.watched.len()
     }
 }
 
@@ -242,6 +300,30 @@ mod tests {
 
     fn name(number: usize) -> RoomName {
         RoomName::parse(&format!("room-{number}")).unwrap()
+    }
+
+    impl Rooms {
+        fn add(&mut self, name: &RoomName, now: Instant) -> (SharedLog, Option<Evicted>) {
+            let log = self.new_log(name, now);
+            let evicted = self.put(name, log, now);
+            (self.peek(name).unwrap(), evicted)
+        }
+
+        fn all(&self) -> Vec<(RoomName, Class)> {
+            let mut all: Vec<_> = self.parts(usize::MAX).concat();
+            all.sort();
+            all
+        }
+
+        fn parts(&self, places: usize) -> Vec<Vec<(RoomName, Class)>> {
+            let mut next = Some(0);
+            let parts = std::iter::from_fn(|| {
+                let (part, rest) = self.part(next?, places);
+                next = rest;
+                Some(part.into_iter().map(|placed| (placed.name, placed.class)).collect())
+            });
+            parts.collect()
+        }
     }
 
     #[test]
@@ -296,6 +378,62 @@ mod tests {
             .filter(|number| rooms.get(&name(*number), later).is_some())
             .collect();
         assert_eq!(left, [2, 3, 4, 5, 6, 7, 108, 109]);
+    }
+
+    #[test]
+    fn who_only_reads_a_room_neither_keeps_it_nor_makes_it_old() {
+        let mut rooms = Rooms::new(4, YOUNG_FOR);
+        let start = Instant::now();
+        for number in 0..4 {
+            let _ = rooms.add(&name(number), start);
+        }
+        let later = start + YOUNG_FOR;
+        assert!((0..4).all(|number| rooms.peek(&name(number)).is_some()));
+        assert!(rooms.get(&name(3), later).is_some());
+        for number in 4..8 {
+            assert!(rooms.peek(&name(0)).is_some() || number > 4);
+            let _ = rooms.add(&name(number), later);
+        }
+        let left: Vec<_> = (0..8).filter(|number| rooms.has(&name(*number))).collect();
+        assert_eq!(left, [3, 5, 6, 7], "0 was read last and goes first, 3 was published to");
+    }
+
+    #[test]
+    fn each_room_is_in_one_part_with_its_class_and_a_part_has_no_more_than_is_asked_for() {
+        let mut rooms = Rooms::new(100, YOUNG_FOR);
+        let start = Instant::now();
+        let later = start + YOUNG_FOR;
+        for number in 0..60 {
+            let _ = rooms.add(&name(number), start);
+        }
+        for number in 0..10 {
+            assert!(rooms.get(&name(number), later).is_some());
+        }
+        for number in 10..20 {
+            rooms.watch(&name(number), later).lock().touch(later);
+        }
+        for number in 20..30 {
+            assert!(rooms.remove_if(&name(number), |_| true).is_some());
+        }
+        rooms.watch(&name(30), later).lock().touch(later);
+        assert!(rooms.unwatch(&name(30), later).is_none());
+        rooms.watch(&name(99), later);
+        assert!(rooms.unwatch(&name(99), later).is_some());
+        let mut expected: Vec<_> = (0..10).chain([30]).map(|number| (name(number), Class::Old)).collect();
+        expected.extend((10..20).map(|number| (name(number), Class::Watched)));
+        expected.extend((31..60).map(|number| (name(number), Class::Young)));
+        expected.sort();
+        assert_eq!(rooms.all(), expected);
+        assert_eq!((rooms.len(), rooms.watched()), (expected.len(), 10));
+        let parts = rooms.parts(7);
+        assert!(parts.iter().all(|part| part.len() <= 7));
+        let mut together = parts.concat();
+        together.sort();
+        assert_eq!(together, expected);
+        for number in 1000..2000 {
+            let _ = rooms.add(&name(number), later);
+        }
+        assert_eq!(rooms.places.len(), rooms.len(), "those that went left nothing");
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use talkback_protocol::{Cursor, Offset};
+use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq};
 use tokio::time::advance;
 
 use super::super::{
-    Engine, MessageId, Outcome, Range,
+    Engine, MessageId, Origin, Outcome, Range,
     conformance::{
-        self, Seen, add, bodies, code_of, first, message, numbered, of_copy, offset, read, request, room, withdrawal,
-        withdrawn,
+        self, Seen, add, bodies, code_of, first, from_origin, message, numbered, of_copy, offset, read, request, room,
+        withdrawal, withdrawn,
     },
 };
 use super::*;
@@ -214,6 +214,78 @@ async fn one_client_makes_few_rooms_and_the_history_of_other_rooms_stays() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_refused_for_now_takes_no_place_of_a_room_and_nothing_off_a_budget() {
+    let engine = engine(MemoryOptions {
+        rooms: 4,
+        total_bytes: 10_000,
+        clients: 20,
+        new_rooms: NewRooms {
+            burst: 2,
+            per_minute: 1,
+            ..MemoryOptions::default().new_rooms
+        },
+        ..MemoryOptions::default()
+    });
+    for number in 0..4 {
+        add(&engine, message(&format!("r{number}"), MessageId::None, &body_of(1900))).await;
+    }
+    let large = |append| Append {
+        content: Ok(Body::from_json(&body_of(4000)).unwrap()),
+        ..append
+    };
+    let not_now = |append| Append {
+        content: Err(Refusal::later(code::BUSY, "not now", RETRY_AFTER)),
+        ..append
+    };
+    for number in 0..100 {
+        for refused in [
+            large(numbered(&format!("new-{number}"), 1, 1)),
+            not_now(numbered(&format!("new-{number}"), 1, 1)),
+            numbered(&format!("new-{number}"), 1, 2),
+        ] {
+            let outcome = engine.append(refused).await;
+            let is_busy = code_of(&outcome) == Some(code::BUSY);
+            assert!(is_busy || matches!(outcome, Outcome::Gap { .. }), "{outcome:?}");
+        }
+    }
+    for number in 0..4 {
+        let page = read(&engine, &format!("r{number}"), Range::Newest).await;
+        assert_eq!(page.messages.len(), 1, "{number}");
+    }
+    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let refused = engine.append(not_now(numbered("watched", 1, 1))).await;
+    assert_eq!(code_of(&refused), Some(code::BUSY));
+    // Its whole budget is left, and its part of what is remembered: one entry while few are free.
+    add(&engine, numbered("watched", 1, 1)).await;
+    let full = engine.append(numbered("new", 1, 1)).await;
+    assert!(matches!(&full, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(RETRY_WHEN_FULL)));
+    assert!(!engine.has(&room("new")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_is_only_read_goes_before_those_that_are_published_to() {
+    let options = MemoryOptions {
+        rooms: 4,
+        young_for: Duration::from_secs(60),
+        ..MemoryOptions::default()
+    };
+    let engine = engine(options);
+    for number in 0..4 {
+        add(&engine, message(&format!("r{number}"), MessageId::None, "1")).await;
+    }
+    advance(Duration::from_secs(60)).await;
+    add(&engine, message("r3", MessageId::None, "2")).await;
+    for number in 4..20 {
+        for _ in 0..3 {
+            read(&engine, "r0", Range::Newest).await;
+        }
+        add(&engine, message(&format!("r{number}"), MessageId::None, "1")).await;
+    }
+    assert!(!engine.has(&room("r0")), "however often it was read");
+    assert!(engine.has(&room("r3")));
+}
+
+#[tokio::test]
 async fn a_number_that_leaves_a_gap_makes_no_room() {
     let engine = engine(MemoryOptions::default());
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
@@ -328,6 +400,118 @@ async fn others_cannot_make_the_log_forget_a_client_early() {
     assert_eq!(engine.usage().clients, 0);
     assert_eq!(engine.usage().remembered_bytes, 0);
     add(&engine, first("r0", 1, 2)).await;
+}
+
+/// The first message of a client that was made up, one of very many.
+fn made_up(number: u64, origin: u64) -> Append {
+    let id = MessageId::Client {
+        key: ClientKey::from_random(u128::from(number).to_ne_bytes()),
+        seq: Seq::FIRST,
+        id: PublishId::from_random(number),
+        first: true,
+        origin: Some(Origin(origin)),
+    };
+    message("a", id, "1")
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_are_remembered_stay() {
+    let engine = engine(MemoryOptions {
+        messages: 2,
+        clients: 1000,
+        ..MemoryOptions::default()
+    });
+    let innocent = add(&engine, from_origin(2, numbered("a", 200, 1))).await;
+    let mut heard = Vec::new();
+    for number in 0..5000 {
+        match engine.append(made_up(number, 1)).await {
+            Outcome::Added(place) => heard.push((number, place)),
+            refused => assert!(
+                matches!(&refused, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(RETRY_WHEN_FULL)),
+                "{refused:?}"
+            ),
+        }
+    }
+    assert!((100..=1000 / 8).contains(&heard.len()), "{}", heard.len());
+    for number in 0..90 {
+        add(&engine, made_up(1 << 32 | number, 2)).await;
+    }
+    add(&engine, numbered("a", 201, 1)).await;
+    for (number, place) in heard {
+        let again = engine.append(made_up(number, 3)).await;
+        assert_eq!(
+            again,
+            Outcome::Duplicate(place),
+            "the message itself is gone, its client is not"
+        );
+    }
+    let again = engine.append(from_origin(1, numbered("a", 200, 1))).await;
+    assert_eq!(again, Outcome::Duplicate(innocent), "from wherever it comes");
+    tokio::time::sleep(Duration::from_secs(3602)).await;
+    assert_eq!((engine.usage().clients, engine.usage().remembered_bytes), (0, 0));
+    add(&engine, made_up(5000, 1)).await;
+}
+
+/// The log itself would answer for such a client, but not for longer than others let it keep the message.
+#[tokio::test]
+async fn no_client_is_forgotten_for_another_although_the_log_still_has_its_newest_message() {
+    let engine = engine(MemoryOptions {
+        messages: 100,
+        clients: 32,
+        ..MemoryOptions::default()
+    });
+    let place = add(&engine, numbered("a", 200, 1)).await;
+    let mut refused = 0;
+    for number in 1..=64 {
+        let outcome = engine.append(made_up(number, number)).await;
+        refused += usize::from(code_of(&outcome) == Some(code::BUSY));
+    }
+    assert_eq!(refused, 64 - 31);
+    for _ in 0..100 {
+        add(&engine, message("a", MessageId::None, "1")).await;
+    }
+    assert_eq!(engine.append(numbered("a", 200, 1)).await, Outcome::Duplicate(place));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_have_their_turns_while_very_many_rooms_are_swept() {
+    let engine = Memory::new(MemoryOptions {
+        rooms: 5000,
+        total_bytes: 700_000,
+        ..MemoryOptions::default()
+    });
+    let rooms = 10 * SWEPT_AT_ONCE;
+    for number in 0..rooms {
+        let name = format!("r{number}");
+        assert!(matches!(
+            engine.append(message(&name, MessageId::None, "1")).await,
+            Outcome::Added(_)
+        ));
+        advance(Duration::from_millis(1)).await;
+    }
+    // The log is nearly full, so rooms that nobody is in lose their messages to one that somebody is in.
+    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let mut turns = 0;
+    let mut sweep = std::pin::pin!(engine.0.sweep());
+    let left = std::future::poll_fn(|cx| {
+        turns += 1;
+        sweep.as_mut().poll(cx)
+    })
+    .await;
+    assert_eq!(left, rooms + 1);
+    assert!(turns > 20, "{turns}");
+    assert!(engine.usage().bytes <= 700_000 / 8 * 7);
+    let engine: Arc<dyn Engine> = Arc::new(engine.clone());
+    let kept = async |number| {
+        !read(&engine, &format!("r{number}"), Range::Newest)
+            .await
+            .messages
+            .is_empty()
+    };
+    assert!(
+        !kept(0).await && kept(rooms - 1).await,
+        "those that were used last keep theirs"
+    );
 }
 
 #[tokio::test(start_paused = true)]
