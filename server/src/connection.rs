@@ -33,8 +33,9 @@ use crate::{
 
 /// So many text frames go to the session at once.
 const MAX_BURST: usize = 64;
-/// The messages of a page of history have at most this many bytes; the client can ask for more.
-const PAGE_BYTES: usize = 256 * 1024;
+/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a second it comes
+/// before a client gives up waiting for it, which is half a minute.
+const PAGE_BYTES: usize = 48 * 1024;
 /// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
 const JOINS_AT_ONCE: usize = 8;
 /// Texts up to this size do not wait behind live messages: what was read bounds how many there are.

@@ -26,7 +26,7 @@ pub struct SocketOptions {
     pub max_message_size: usize,
     /// How many messages may wait for one client that reads slowly.
     pub queue_messages: usize,
-    /// How many bytes may wait for one client that reads slowly.
+    /// How many bytes may wait for one client that reads slowly, besides one answer to the client itself.
     pub queue_bytes: usize,
     /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue in it, before
     /// other sockets have their turn. At least 1.

@@ -281,8 +281,10 @@ impl State {
 
     /// Whether all that was queued before this place is written. If not, those who wait for room are woken when it is.
     pub(super) fn waits_no_longer(&mut self, place: Option<u64>) -> bool {
-        self.place = place.filter(|place| *place > self.io.written);
-        place.is_some() && self.place.is_none()
+        let Some(place) = place else { return false };
+        let is_reached = place <= self.io.written;
+        self.place = Some(place).filter(|_| !is_reached);
+        is_reached
     }
 
     /// Whether somebody waited for a place, and can go on.
