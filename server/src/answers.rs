@@ -28,7 +28,7 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::limits::Address;
+use crate::{limits::Address, socket::send_now};
 
 /// An answer up to this size is never refused: the number of connections bounds how many there are.
 const SMALL: usize = 4 * 1024;
@@ -169,23 +169,29 @@ pub(crate) fn too_many() -> Response {
     response
 }
 
-/// A client's stream while it carries HTTP. A write fails when the client took nothing of what waits for it for too long, and then the
-/// system drops what it holds for the client too.
+/// A client's stream while it carries HTTP. A write fails when the client took hardly anything of what waits for it for too long, and then
+/// the system drops what it holds for the client too.
 pub(crate) struct AnswerStream {
     stream: TcpStream,
     timeout: Duration,
-    /// Runs while something waits to be written.
+    /// How many bytes of what waits for it the client must take in that time.
+    min_taken: usize,
+    /// Runs while something waits to be written and the client has not taken so much.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What it has taken since.
+    taken: usize,
     account: Arc<Account>,
 }
 
 impl AnswerStream {
     /// With a timeout of zero it waits for ever.
-    pub(crate) fn new(stream: TcpStream, timeout: Duration, account: Arc<Account>) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeout: Duration, min_taken: usize, account: Arc<Account>) -> Self {
         Self {
             stream,
             timeout,
+            min_taken,
             stalled: None,
+            taken: 0,
             account,
         }
     }
@@ -194,13 +200,15 @@ impl AnswerStream {
         self.stream
     }
 
-    fn written(&mut self, result: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Notes what came of a write of `bytes`.
+    fn written(
+        &mut self,
+        bytes: &[u8],
+        result: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = result {
-            self.stalled = None;
-            if let Ok(bytes) = result {
-                self.account.written(bytes);
-            }
-            return Poll::Ready(result);
+            return Poll::Ready(result.inspect(|taken| self.took(*taken)));
         }
         if self.timeout.is_zero() {
             return Poll::Pending;
@@ -212,10 +220,30 @@ impl AnswerStream {
         if stalled.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
+        // The system tells of room only when much of what it holds was taken; asked, it takes more before that.
+        if let Ok(taken @ 1..) = send_now(&self.stream, bytes) {
+            self.took(taken);
+            if self.stalled.is_none() {
+                return Poll::Ready(Ok(taken));
+            }
+        }
         // Fails only on a connection that is gone.
         let _ = self.stream.set_zero_linger();
-        let message = "the client took nothing of its answer for too long";
+        let message = "the client took hardly anything of its answer for too long";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.account.written(bytes);
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken >= self.min_taken {
+            self.waits_no_more();
+        }
+    }
+
+    fn waits_no_more(&mut self) {
+        self.stalled = None;
+        self.taken = 0;
     }
 }
 
@@ -229,7 +257,7 @@ impl AsyncWrite for AnswerStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.written(result, cx)
+        this.written(bytes, result, cx)
     }
 
     fn poll_write_vectored(
@@ -239,7 +267,8 @@ impl AsyncWrite for AnswerStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.written(result, cx)
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        this.written(first.map_or(&[], |slice| slice), result, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -247,7 +276,10 @@ impl AsyncWrite for AnswerStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // All that there was is written.
+        this.waits_no_more();
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -97,7 +97,7 @@ pub struct AppState {
     hub: Hub,
     session: Arc<ServerConfig>,
     rooms: Arc<rooms::RoomsOptions>,
-    chat: Arc<chat::ChatOptions>,
+    chat: Arc<chat::Chat>,
     waiting: rooms::Waiting,
     flood: Option<Arc<flood::FloodOptions>>,
     assets: Arc<assets::Assets>,
@@ -114,7 +114,7 @@ impl AppState {
             hub: Hub::new(config.hub_options(), engine),
             session: Arc::new(config.session_config()),
             rooms,
-            chat: Arc::new(config.chat_options()),
+            chat: Arc::new(chat::Chat::new(config.chat_options())),
             waiting: rooms::Waiting::default(),
             flood: config.flood_options().map(Arc::new),
             assets: Arc::new(assets::Assets::new(config.assets.clone())),
@@ -174,7 +174,7 @@ impl FromRef<AppState> for Arc<rooms::RoomsOptions> {
     }
 }
 
-impl FromRef<AppState> for Arc<chat::ChatOptions> {
+impl FromRef<AppState> for Arc<chat::Chat> {
     fn from_ref(app: &AppState) -> Self {
         Arc::clone(&app.chat)
     }

@@ -46,7 +46,7 @@ impl Rate {
 }
 
 /// What one connection took of a rate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket {
     /// When all that was taken is paid for.
     paid_at: Instant,
@@ -65,6 +65,17 @@ impl Bucket {
         }
         self.paid_at = self.paid_at.max(now) + rate.time_of(amount);
         self.paid_at.checked_sub(rate.burst).filter(|until| *until > now)
+    }
+
+    /// Whether anything that was taken is not paid for.
+    pub(crate) fn owes(&self, now: Instant) -> bool {
+        self.paid_at > now
+    }
+
+    /// Takes so much, and owes at most what the rate needs for `most`. Returns how long it takes to pay all of it.
+    pub(crate) fn take_up_to(&mut self, rate: &Rate, amount: u64, most: u64, now: Instant) -> Duration {
+        self.paid_at = (self.paid_at.max(now) + rate.time_of(amount)).min(now + rate.time_of(most));
+        self.paid_at.saturating_duration_since(now)
     }
 }
 

@@ -254,15 +254,25 @@ pub struct Config {
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub ping_interval: Duration,
-    /// How long a client may be silent after a ping before it is closed with 4408.
+    /// How long a client may be silent after a ping before it is closed with 4408; longer when much was sent before (--link-rate).
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     #[serde(serialize_with = "duration")]
     pub ping_timeout: Duration,
-    /// How long bytes may wait for a client that takes none of them: then its WebSocket is closed with 4413, a plain HTTP connection is
-    /// cut. 0s waits for ever.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// How long bytes may wait for a client that takes fewer than --min-taken of them: then its WebSocket is closed with 4413, a plain HTTP
+    /// connection is cut. 0s waits for ever.
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "duration")]
     pub write_timeout: Duration,
+    /// How many of the bytes that wait for it a client must take in --write-timeout; 0 is any. What the system holds hides the first of them:
+    /// with the defaults a link of 2KB a second may stall for 20s, and one that takes less than 70 bytes a second is given up.
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub min_taken: usize,
+    /// How slow a client's link may be, in bytes a second: after much was sent, the answer to a ping is waited for as much longer than
+    /// --ping-timeout as such a link needs for it. 0 never waits longer.
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = parse_size)]
+    #[serde(serialize_with = "size")]
+    pub link_rate: usize,
     /// How many bytes of answers over HTTP may be under way to all clients together; what does not fit is answered with 503.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
@@ -405,6 +415,8 @@ impl Config {
             queue_bytes: self.queue_bytes,
             max_overhead_rate: self.max_overhead_rate,
             write_timeout: self.write_timeout,
+            min_taken: self.min_taken,
+            link_rate: self.link_rate,
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             close_timeout: self.close_timeout,
@@ -434,6 +446,7 @@ impl Config {
             max_body: self.max_body(),
             lines: Rate::new(self.session_line_rate.into(), self.session_line_burst.into()),
             bytes: Rate::new(amount(self.session_byte_rate), amount(self.session_byte_burst)),
+            remembered: self.hub_options().allowances,
         }
     }
 

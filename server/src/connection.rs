@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{
-    StreamExt,
+    Stream, StreamExt,
     future::{BoxFuture, FutureExt},
     stream::{FuturesOrdered, FuturesUnordered},
 };
@@ -33,8 +33,9 @@ use crate::{
 
 /// So many text frames go to the session at once.
 const MAX_BURST: usize = 64;
-/// The messages of a page of history have at most this many bytes; the client can ask for more.
-const PAGE_BYTES: usize = 256 * 1024;
+/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a second it comes
+/// before a client gives up waiting for it, which is half a minute.
+const PAGE_BYTES: usize = 48 * 1024;
 /// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
 const JOINS_AT_ONCE: usize = 8;
 /// Texts up to this size do not wait behind live messages: what was read bounds how many there are.
@@ -51,6 +52,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
             appends,
             answers,
             waiting,
+            place,
             pages,
             joins,
             rooms,
@@ -60,9 +62,9 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
         } = &mut connection;
         let event = tokio::select! {
             biased;
-            Some(input) = appends.next(), if !appends.is_empty() => Event::Appended(input),
-            Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
-            sent = send_first(waiting, sender), if !waiting.is_empty() => Event::Sent(sent),
+            Some(input) = next_of(appends), if appends.is_some() => Event::Appended(input),
+            Some(answer) = next_of(answers), if answers.is_some() => Event::Answer(answer),
+            sent = send_first(waiting, place, sender), if !waiting.is_empty() => Event::Sent(sent),
             // One at a time, and only when the client took the one before: a page is far larger than what asks for it.
             () = std::future::ready(()), if waiting.is_empty() && !pages.is_empty() => Event::PageWanted,
             () = std::future::ready(()), if waiting.is_empty() && !joins.is_empty() => Event::JoinsWanted,
@@ -71,7 +73,8 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
                 None => return,
             },
             // Behind the answers: a client that reads slowly gets those first.
-            end = catch_up_next(rooms, behind, sender), if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
+            // Boxed when it begins, because few sessions are about to catch up.
+            end = async { Box::pin(catch_up_next(rooms, behind, sender)).await }, if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
             () = alarm.ring() => Event::Alarm,
         };
         let going_on = match event {
@@ -130,10 +133,11 @@ struct Connection {
     rooms: Vec<Joined>,
     /// Rooms that do not get yet what is delivered, in the order of their turns.
     behind: VecDeque<SubscriptionId>,
-    /// Messages that the engine has not answered, in their order. The session bounds how many there are.
-    appends: FuturesOrdered<BoxFuture<'static, Input>>,
+    /// Messages that the engine has not answered, in their order. The session bounds how many there are. Made when there is one: an
+    /// empty set of futures takes memory too.
+    appends: Option<Box<FuturesOrdered<BoxFuture<'static, Input>>>>,
     /// What else it has not answered; it may come in any order. The session bounds it too.
-    answers: FuturesUnordered<BoxFuture<'static, Later>>,
+    answers: Option<Box<FuturesUnordered<BoxFuture<'static, Later>>>>,
     /// Rooms that are still to be joined. The session bounds how many there are.
     joins: VecDeque<JoinRequest>,
     /// How many more may be joined before the client is looked at again.
@@ -142,6 +146,9 @@ struct Connection {
     pages: VecDeque<PageRequest>,
     /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
     waiting: VecDeque<Message>,
+    /// The place in the socket's queue that the first of them had when it began to wait. What is delivered goes before it until all that
+    /// was before this place is with the client, and no longer.
+    place: u64,
     /// A room is over its budget of deliveries: when to read again.
     paused: Option<Instant>,
 }
@@ -168,14 +175,26 @@ struct Joined {
     member: SessionMember,
     /// The life of its log, once it is known.
     epoch: Option<Epoch>,
-    catch_up: Option<CatchUp>,
+    /// Boxed, because few members are about to catch up.
+    catch_up: Option<Box<CatchUp>>,
+}
+
+/// The next of these futures that is ready; they are gone when there are none. Cancel safe.
+async fn next_of<S: Stream + Unpin>(futures: &mut Option<Box<S>>) -> Option<S::Item> {
+    let next = futures.as_mut()?.next().await;
+    if next.is_none() {
+        *futures = None;
+    }
+    next
 }
 
 /// Sends the first of the texts that wait. Cancel safe.
-async fn send_first(waiting: &mut VecDeque<Message>, socket: &Sender) -> Result<(), Over> {
+async fn send_first(waiting: &mut VecDeque<Message>, place: &mut u64, socket: &Sender) -> Result<(), Over> {
     if let Some(first) = waiting.front() {
-        socket.send(first.clone()).await.map_err(|_| Over)?;
+        socket.shared().send_at(*place, first).await.map_err(|()| Over)?;
         waiting.pop_front();
+        // The next one waits until the client has taken this one.
+        *place = socket.shared().place();
         if waiting.is_empty() {
             waiting.shrink_to(0);
         }
@@ -222,12 +241,13 @@ impl Connection {
             user: None,
             rooms: Vec::new(),
             behind: VecDeque::new(),
-            appends: FuturesOrdered::new(),
-            answers: FuturesUnordered::new(),
+            appends: None,
+            answers: None,
             joins: VecDeque::new(),
             joins_left: JOINS_AT_ONCE,
             pages: VecDeque::new(),
             waiting: VecDeque::new(),
+            place: 0,
             paused: None,
         }
     }
@@ -302,11 +322,16 @@ impl Connection {
     }
 
     fn input(&mut self, input: Input) {
-        let moment = Moment {
-            now: self.started.elapsed(),
+        let now = self.started.elapsed();
+        let moment = || Moment {
+            now,
             random: fastrand::u64(..),
         };
-        self.session.handle(moment, input);
+        if self.session.next_timeout().is_some_and(|at| at <= now) {
+            let by = self.socket.shared().backlog_time();
+            self.session.handle(moment(), Input::Slow { by });
+        }
+        self.session.handle(moment(), input);
     }
 
     fn carry_out(&mut self, output: Output) -> Result<Option<Input>, Over> {
@@ -369,7 +394,7 @@ impl Connection {
                 if let Some((joined, epoch)) =
                     joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch)))
                 {
-                    joined.catch_up = Some(CatchUp::new(epoch, after));
+                    joined.catch_up = Some(Box::new(CatchUp::new(epoch, after)));
                     self.behind.push_back(id);
                 }
                 None
@@ -420,6 +445,7 @@ impl Connection {
                 Some(Err(_)) => return Err(Over),
                 None => {}
             }
+            self.place = self.socket.shared().place();
         }
         self.waiting.push_back(message);
         Ok(())
@@ -495,7 +521,7 @@ impl Connection {
                     beginning.settle();
                     appended(room, seq, outcome)
                 });
-                self.appends.push_back(answer.boxed());
+                self.appends.get_or_insert_default().push_back(answer.boxed());
                 None
             }
         }
@@ -538,7 +564,7 @@ impl Connection {
             Answer::Now(result) => self.handle(page_read(result)),
             later => {
                 let answer = later.map(|result| Later::Page(page_read(result)));
-                self.answers.push(answer.boxed());
+                self.answers.get_or_insert_default().push(answer.boxed());
                 Ok(())
             }
         }
@@ -578,6 +604,10 @@ impl Connection {
             }
         };
         let start = member.start(since, history);
+        if self.rooms.is_empty() {
+            // Most sessions are in one room, and a vector that grows by itself begins with four places.
+            self.rooms.reserve_exact(1);
+        }
         self.rooms.push(Joined {
             id,
             room,
@@ -589,6 +619,7 @@ impl Connection {
             Answer::Now(start) => Some(self.subscribed(id, start)),
             later => {
                 self.answers
+                    .get_or_insert_default()
                     .push(later.map(move |start| Later::Start(id, start)).boxed());
                 None
             }
@@ -723,5 +754,21 @@ impl Alarm {
         }
         self.sleep.as_mut().await;
         self.armed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session costs besides is measured by `cargo xtask bench`.
+    #[test]
+    fn what_a_session_holds_while_it_waits_is_small() {
+        fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerConfig>, NewRooms) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (session, member) = (bytes(run), size_of::<Joined>());
+        assert!(session <= 1300, "{session} bytes of a session");
+        assert!(member <= 100, "{member} bytes of a place in a room");
     }
 }

@@ -180,6 +180,7 @@ impl Server {
             sockets,
             limit: Arc::clone(&limit),
             write_timeout: config.write_timeout,
+            min_taken: config.min_taken,
             answers: Answers::new(config.answer_bytes),
         };
         let http = Http {
@@ -256,6 +257,7 @@ struct Front {
     sockets: Sockets,
     limit: Arc<ConnectionLimit>,
     write_timeout: Duration,
+    min_taken: usize,
     answers: Arc<Answers>,
 }
 
@@ -394,7 +396,7 @@ impl Http {
         let _ = stream.set_nodelay(true);
         let (router, front) = (self.router, self.front);
         let account = Account::new(&front.answers, (!front.trusts(peer.ip())).then(|| peer.ip().into()));
-        let stream = AnswerStream::new(stream, front.write_timeout, Arc::clone(&account));
+        let stream = AnswerStream::new(stream, front.write_timeout, front.min_taken, Arc::clone(&account));
         let first = AtomicBool::new(true);
         let service = service_fn(|mut request: Request<Incoming>| {
             let (router, front, permit) = (router.clone(), Arc::clone(&front), permit.clone());

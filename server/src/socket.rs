@@ -34,6 +34,7 @@ pub use registry::{SocketOptions, Sockets};
 pub use upgrade::{Upgrade, UpgradeError};
 
 pub(crate) use connection::{Delivery, Shared};
+pub(crate) use io::send_now;
 pub(crate) use outbox::{FrameKind, put_header};
 
 /// An open WebSocket, as its handler sees it.

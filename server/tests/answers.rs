@@ -74,6 +74,38 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
+/// Any byte that was taken made the time begin anew.
+#[tokio::test]
+async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
+    let config = Config {
+        write_timeout: Duration::from_secs(1),
+        min_taken: 4 << 20,
+        unsent_bytes: 16 * 1024,
+        ..Config::default()
+    };
+    let (server, _) = server(config).await;
+    server.get("/healthz", "").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut bytes = vec![0; 16 * 1024];
+    let mut taken = 0;
+    let end = within("the end", async {
+        loop {
+            match stream.read(&mut bytes).await {
+                Ok(0) => break None,
+                Ok(read) => taken += read,
+                Err(error) => break Some(error.kind()),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+    assert!(taken > bytes.len() * 8, "{taken} bytes: it took nothing");
+}
+
 #[tokio::test]
 async fn answers_under_way_are_bounded_and_small_ones_pass() {
     let config = Config {

@@ -252,6 +252,34 @@ async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_
     }
 }
 
+/// A new connection does not bring a new burst.
+#[tokio::test]
+async fn a_member_that_comes_back_goes_on_at_the_pace_it_had() {
+    const RATE: u32 = 20;
+    let config = Config {
+        session_line_rate: RATE,
+        session_line_burst: 10,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let started = Instant::now();
+    let mut said = 0;
+    for _ in 0..5 {
+        let mut client = server.connect("/chat/lobby?name=ann").await;
+        for number in 0..10 {
+            send(&mut client, number.to_string()).await;
+            assert_eq!(text(&mut client).await, format!("[ann] {number}"));
+            said += 1;
+        }
+        drop(client);
+        wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
+    }
+    // The last one is said before its pause.
+    let least = Duration::from_secs(1) * (said - 10 - 1) / RATE;
+    let took = started.elapsed();
+    assert!(took >= least * 9 / 10, "{said} messages in {took:?}");
+}
+
 /// No queue grows: what is not taken waits at the client.
 #[tokio::test]
 async fn a_member_that_floods_its_room_is_read_at_its_rate_only() {

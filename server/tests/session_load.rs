@@ -413,6 +413,84 @@ async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_clos
     assert!(slow.pings >= 2, "{} pings", slow.pings);
 }
 
+/// What is delivered kept the socket's queue from ever being empty, and a page waited for that.
+#[tokio::test]
+async fn a_slow_member_of_a_busy_room_gets_its_pages_after_a_bounded_amount_of_messages() {
+    /// What waits for the slow member all the time, well below the bound of its queue.
+    const BEHIND: u64 = 500;
+    let config = Config {
+        session_line_rate: 0,
+        session_byte_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let room = "lobby".to_owned();
+    let other = "other".to_owned();
+    fill_logs(&server, &[room.clone(), other.clone()], 200).await;
+    let link = slow_link(server.address, 2_000_000).await;
+    let mut slow = Session::open_at(link, 1, "ann").await;
+    slow.join(json!({"room": room})).await;
+    let mut publisher = Session::open(&server, 98, "pub").await;
+    let filler = "x".repeat(900);
+    let (mut said, mut got, mut asked_at) = (0, 0, None);
+    let (mut page, mut of_other) = (None, 0);
+    while page.is_none() || of_other < 200 {
+        while said < got + BEHIND {
+            said += 1;
+            publisher.say(&room, said, json!(filler)).await;
+        }
+        if got == BEHIND && asked_at.is_none() {
+            asked_at = Some(got);
+            slow.send(&[
+                json!({"history": {"id": 1, "room": room, "before": 200, "limit": 100}}),
+                json!({"join": {"room": other, "history": 200}}),
+            ])
+            .await;
+        }
+        let line = slow.next().await;
+        let since = got - asked_at.unwrap_or(got);
+        if line["message"]["room"] == room {
+            got += 1;
+            // Each page waits for what was before it: one of history, and six or seven of the other room.
+            assert!(
+                since < 10 * BEHIND,
+                "{of_other} of the other room's messages after {since}"
+            );
+            assert!(page.is_some() || since < 3 * BEHIND, "no page after {since} messages");
+        } else if line["message"]["room"] == other {
+            of_other += 1;
+        } else if line.get("page").is_some() {
+            page = Some(line);
+        }
+    }
+    assert_eq!(server.app.sockets().metrics().closed_too_slow.get(), 0);
+}
+
+/// A page that takes far longer than a ping may: the client has no chance to answer while it comes.
+#[tokio::test]
+async fn a_client_behind_a_page_on_a_slow_link_is_not_closed_for_silence() {
+    let config = Config {
+        ping_interval: Duration::from_millis(500),
+        ping_timeout: Duration::from_millis(500),
+        session_line_rate: 0,
+        session_byte_rate: 0,
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let room = "lobby".to_owned();
+    fill_logs(&server, std::slice::from_ref(&room), 100).await;
+    let link = slow_link(server.address, 10_000).await;
+    let mut slow = Session::open_at(link, 1, "ann").await;
+    slow.answers_pings = true;
+    slow.join(json!({"room": room})).await;
+    slow.send(&[json!({"history": {"id": 1, "room": room, "before": 101, "limit": 100}})])
+        .await;
+    let page = slow.find("page").await;
+    assert!(page.to_string().len() > 30_000, "{} bytes", page.to_string().len());
+    slow.say(&room, 1, json!("still here")).await;
+    assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 0);
+}
+
 #[tokio::test]
 async fn a_slow_member_gets_no_more_signals_than_it_takes_and_is_not_closed_for_them() {
     const SIGNALS: usize = 400;

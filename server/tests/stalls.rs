@@ -19,7 +19,8 @@ use talkback_server::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
+    time::Instant,
 };
 
 /// A server whose `/test` runs this handler.
@@ -264,6 +265,8 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
     ] {
         let config = Config {
             write_timeout,
+            // What the system took would take this client long.
+            link_rate: 0,
             ping_interval: pings,
             ping_timeout: Duration::from_millis(30),
             ..config.clone()
@@ -314,6 +317,76 @@ async fn a_client_that_reads_slowly_but_reads_is_not_given_up() {
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         within("more bytes", stream.read_exact(&mut bytes)).await.unwrap();
+    }
+    assert_eq!(server.app.sockets().metrics().closed_stalled.get(), 0);
+    assert_eq!(server.app.sockets().count(), 1);
+}
+
+/// A client with small buffers, so that the server notices what it takes soon.
+async fn small_client(server: &Server) -> TcpStream {
+    // The listener is open before the server runs, and what connects before that does not inherit its bounds.
+    server.get("/healthz", "").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    // As on links between machines.
+    socket2::SockRef::from(&socket).set_tcp_mss(1448).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(support::handshake("/test").as_bytes()).await.unwrap();
+    assert!(support::read_head(&mut stream).await.starts_with("HTTP/1.1 101"));
+    stream
+}
+
+/// Any byte that was taken made the time begin anew: a byte now and then kept all that waits.
+#[tokio::test]
+async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
+    const PART: usize = 16 * 1024;
+    let config = Config {
+        write_timeout: Duration::from_secs(1),
+        min_taken: 1 << 20,
+        unsent_bytes: 16 * 1024,
+        ..no_pings()
+    };
+    let server = server_with(config, |socket, _| async move {
+        while socket.send(vec![0; 10_000]).await.is_ok() {}
+    })
+    .await;
+    let mut stream = small_client(&server).await;
+    let mut bytes = vec![0; PART];
+    let mut taken = 0;
+    within("the client to be given up", async {
+        while server.app.sockets().metrics().closed_stalled.get() == 0 {
+            taken += stream.read(&mut bytes).await.unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(taken > 8 * PART, "{taken} bytes: it took nothing");
+}
+
+/// As slow as a link may be, but faster by a factor so that it does not take minutes: 2 KB a second, and 20 seconds without any.
+#[tokio::test]
+async fn a_client_on_a_slow_link_that_stalls_for_a_time_is_not_given_up() {
+    const FASTER: u32 = 10;
+    const RATE: u32 = 2_000 * FASTER;
+    let config = Config {
+        write_timeout: Config::default().write_timeout / FASTER,
+        ..no_pings()
+    };
+    let stall = Duration::from_secs(20) / FASTER;
+    let server = server_with(config, |socket, _| async move {
+        while socket.send(vec![0; 60_000]).await.is_ok() {}
+    })
+    .await;
+    let mut stream = small_client(&server).await;
+    let mut bytes = vec![0; 1024];
+    let mut next = Instant::now();
+    for part in 1..=100_u32 {
+        let read = within("a part", stream.read(&mut bytes)).await.unwrap();
+        next += Duration::from_secs(1) * u32::try_from(read).unwrap() / RATE;
+        if part % 50 == 0 {
+            next += stall;
+        }
+        tokio::time::sleep_until(next).await;
     }
     assert_eq!(server.app.sockets().metrics().closed_stalled.get(), 0);
     assert_eq!(server.app.sockets().count(), 1);

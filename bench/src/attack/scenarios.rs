@@ -189,17 +189,17 @@ impl Scenario {
         let rated = |lines_a_second: f64| (CPU_AT_REST + many * lines_a_second * CPU_OF_A_LINE).min(CPU_FREE);
         let (memory, kernel, cpu, facts) = match self.attack {
             // What waits for a reader is at most its queue; the last message taken may stand beside it. After `--write-timeout` and
-            // `--close-timeout`, 35 s, none of those is left that took nothing.
+            // `--close-timeout`, 65 s, none of those is left that took nothing.
             Attack::Unread { send, .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
                 size * KERNEL,
                 // Until its client has a full buffer, each of them is a client like others: for at most a tenth of the long scenarios.
-                if send && self.seconds > 35 {
+                if send && self.seconds > 65 {
                     2.0 * CPU_AT_REST
                 } else {
                     CPU_AT_REST
                 },
-                if send && self.seconds > 35 {
+                if send && self.seconds > 65 {
                     vec![("held", 0)]
                 } else {
                     vec![]
@@ -468,7 +468,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "connections",
             "as `echo-unread`, for longer than silence and stalled writes are allowed",
         )
-        .seconds(45),
+        .seconds(75),
         Scenario::new(
             "pages-by-http",
             PagesByHttp,
@@ -476,7 +476,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "requests",
             "pages of 1 MB are asked for over HTTP and never read",
         )
-        .seconds(45),
+        .seconds(75),
         Scenario::new(
             "pages-by-session",
             PagesBySession,
@@ -484,7 +484,7 @@ pub(super) fn all() -> Vec<Scenario> {
             "sessions",
             "each asks for 8 pages of history and never reads",
         )
-        .seconds(45),
+        .seconds(75),
         frames("pings-ws", "/ws", Frame::Ping, "empty pings to `/ws`").quick(),
         frames("pongs-ws", "/ws", Frame::Pong, "empty pongs to `/ws`"),
         frames(

@@ -17,11 +17,7 @@ mod frames;
 mod rate;
 mod timer;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 pub use api::{AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, Subscription, SubscriptionId};
 pub use config::ServerConfig;
@@ -48,7 +44,8 @@ pub struct ServerSession {
     held: VecDeque<ClientFrame>,
     /// Bytes of the texts that they came with.
     held_bytes: usize,
-    rooms: BTreeMap<RoomName, Membership>,
+    /// A few dozen at most, and mostly one: a map would take several times the memory.
+    rooms: Vec<Membership>,
     last_subscription: SubscriptionId,
     /// Messages that the engine has not answered.
     appends: u32,
@@ -58,6 +55,8 @@ pub struct ServerSession {
     probes: Vec<RequestId>,
     rate: Rate,
     timers: Timers,
+    /// So much later than `heartbeat_grace` an answer may come.
+    slow_by: Duration,
     /// Lines that are ready and not yet an [`Output::Transmit`].
     text: String,
     outputs: VecDeque<Output>,
@@ -97,6 +96,7 @@ struct Who {
 
 #[derive(Debug)]
 struct Membership {
+    room: RoomName,
     id: SubscriptionId,
     /// Whether `joined` was sent.
     live: bool,
@@ -114,13 +114,14 @@ impl ServerSession {
             who: None,
             held: VecDeque::new(),
             held_bytes: 0,
-            rooms: BTreeMap::new(),
+            rooms: Vec::new(),
             last_subscription: 0,
             appends: 0,
             reads: 0,
             probes: Vec::new(),
             rate: Rate::new(&config, now),
             timers,
+            slow_by: Duration::ZERO,
             text: String::new(),
             outputs: VecDeque::new(),
             config,
@@ -139,6 +140,7 @@ impl ServerSession {
             Input::Received { text } => self.received(&text),
             Input::Counted { frames } => self.counted(frames),
             Input::Tick => {}
+            Input::Slow { by } => self.slow_by = by,
             Input::Identified(result) => self.identified(result),
             Input::Subscribed { id, result } => self.subscribed(id, result),
             Input::Appended { room, seq, outcome } => self.appended(room, seq, outcome),
@@ -211,7 +213,8 @@ impl ServerSession {
                 self.timers.set(Timer::Ping, self.now + self.config.heartbeat);
                 // While nothing is read, nothing can be heard: then the next ping begins the wait.
                 if self.reads() && !self.timers.is_set(Timer::Silence) {
-                    self.timers.set(Timer::Silence, self.now + self.config.heartbeat_grace);
+                    let grace = self.config.heartbeat_grace.saturating_add(self.slow_by);
+                    self.timers.set(Timer::Silence, self.now.saturating_add(grace));
                 }
             }
             Timer::Silence => self.close(close::HEARTBEAT_LOST, "nothing was heard from the client"),
@@ -278,20 +281,19 @@ impl ServerSession {
 
     fn subscribed(&mut self, id: SubscriptionId, result: Result<Subscription, Refusal>) {
         // Not there: it was left meanwhile.
-        let Some((room, membership)) = self.rooms.iter_mut().find(|(_, membership)| membership.id == id) else {
+        let Some(index) = self.rooms.iter().position(|membership| membership.id == id) else {
             return;
         };
-        let room = room.clone();
         let subscription = match result {
-            Ok(subscription) => {
-                membership.live = true;
-                subscription
-            }
+            Ok(subscription) => subscription,
             Err(refusal) => {
-                self.rooms.remove(&room);
+                let Membership { room, .. } = self.rooms.swap_remove(index);
                 return self.refuse("join", room, refusal);
             }
         };
+        let membership = &mut self.rooms[index];
+        membership.live = true;
+        let room = membership.room.clone();
         let after = subscription.after.plus(subscription.messages.len() as u64);
         let joined = Joined {
             room: room.clone(),
@@ -359,9 +361,9 @@ impl ServerSession {
     }
 
     fn expelled(&mut self, id: SubscriptionId, reason: Refusal) {
-        let found = self.rooms.iter().find(|(_, membership)| membership.id == id);
-        if let Some(room) = found.map(|(room, _)| room.clone()) {
-            self.rooms.remove(&room);
+        let found = self.rooms.iter().position(|membership| membership.id == id);
+        if let Some(index) = found {
+            let Membership { room, .. } = self.rooms.swap_remove(index);
             self.send(&ServerFrame::Left(Left {
                 room,
                 code: Some(reason.code.into_owned()),

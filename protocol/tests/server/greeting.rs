@@ -118,6 +118,20 @@ fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
 }
 
 #[test]
+fn the_answer_to_a_ping_behind_much_that_was_sent_is_waited_for_longer() {
+    let mut script = Script::open();
+    let slow = |seconds| Input::Slow {
+        by: Duration::from_secs(seconds),
+    };
+    assert_eq!(script.input(slow(60)), [""; 0]);
+    assert_eq!(script.wait(25_000), ["-> {\"ping\":{}}"]);
+    // What is sent later does not matter for this ping.
+    assert_eq!(script.input(slow(0)), [""; 0]);
+    assert_eq!(script.wait(69_999), ["-> {\"ping\":{}}", "-> {\"ping\":{}}"]);
+    assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
+}
+
+#[test]
 fn control_frames_alone_are_no_sign_of_life() {
     let mut script = Script::open();
     script.wait(30_000);

@@ -11,6 +11,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use lru::LruCache;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use talkback_protocol::{Body, RoomName, UserName, close};
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use crate::{
     budget::{Bucket, Rate},
     engine::Outcome,
     hub::Hub,
-    limits::{NewRooms, Peer},
+    limits::{Address, NewRooms, Peer},
     names,
     socket::{Message, Socket, Upgrade},
 };
@@ -34,6 +36,23 @@ pub(crate) struct ChatOptions {
     pub(crate) lines: Rate,
     /// Bytes of messages a second.
     pub(crate) bytes: Rate,
+    /// How many of those who were over their rate when their connection ended are remembered.
+    pub(crate) remembered: usize,
+}
+
+/// What plain chat keeps beside the rooms.
+pub(crate) struct Chat {
+    options: ChatOptions,
+    paces: Paces,
+}
+
+impl Chat {
+    pub(crate) fn new(options: ChatOptions) -> Self {
+        Self {
+            paces: Paces::new(options.remembered),
+            options,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,7 +69,7 @@ pub(crate) async fn chat(
     upgrade: Option<Upgrade>,
     Path(room): Path<String>,
     Query(query): Query<ChatQuery>,
-    (State(hub), State(options), State(assets)): (State<Hub>, State<Arc<ChatOptions>>, State<Arc<Assets>>),
+    (State(hub), State(chat), State(assets)): (State<Hub>, State<Arc<Chat>>, State<Arc<Assets>>),
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
@@ -66,8 +85,9 @@ pub(crate) async fn chat(
     };
     match names::user(&query.name) {
         Ok(name) => {
+            let address = peer.as_ref().map(|Extension(peer)| peer.address);
             let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
-            socket(upgrade, hub, options, new_rooms, room, name)
+            socket(upgrade, hub, chat, address, new_rooms, room, name)
         }
         Err(error) => refused(&error),
     }
@@ -80,7 +100,8 @@ fn refused(error: &impl std::error::Error) -> Response {
 fn socket(
     upgrade: Upgrade,
     hub: Hub,
-    options: Arc<ChatOptions>,
+    chat: Arc<Chat>,
+    address: Option<Address>,
     new_rooms: NewRooms,
     room: RoomName,
     name: UserName,
@@ -99,8 +120,9 @@ fn socket(
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
         };
-        drop((room, name));
-        let mut pace = Pace::new();
+        drop(room);
+        let options = &chat.options;
+        let mut pace = Remembered::new(&chat.paces, (address, name));
         while let Some(message) = socket.recv().await {
             let Message::Text(text) = message else {
                 return socket
@@ -114,7 +136,7 @@ fn socket(
                 return socket.sender().close_by_server(close::MESSAGE_TOO_BIG, &reason);
             }
             let now = Instant::now();
-            let mut pause = pace.take(&options, bytes, now);
+            let mut pause = pace.pace.take(options, bytes, now);
             let outcome = membership.publish(body).await;
             if let Outcome::Added(_) = outcome {
                 pause = pause.max(membership.charge(bytes, now));
@@ -143,18 +165,94 @@ async fn rest(until: Instant, socket: &Socket) {
     }
 }
 
+/// Who is taken for the same member when it comes back. Plain chat has no keys, and a name alone may be anybody's. Who comes from the
+/// same address with another name is another, as a session with another key is: what an address may do with many is bounded by its rate of
+/// connections.
+type Who = (Option<Address>, UserName);
+
+/// What members took of their rates whose connections ended before it was paid for: coming back does not pay.
+struct Paces {
+    ended: Mutex<LruCache<Who, Pace>>,
+    most: usize,
+}
+
+impl Paces {
+    fn new(most: usize) -> Self {
+        // Grows as it is needed: a cache that is made with its bound takes the memory at once.
+        let ended = Mutex::new(LruCache::unbounded());
+        Self { ended, most }
+    }
+
+    fn keep(&self, who: Who, pace: Pace, now: Instant) {
+        if !pace.owes(now) || self.most == 0 {
+            return;
+        }
+        let mut paces = self.ended.lock();
+        // Of connections that overlapped, the one that used more counts.
+        let pace = paces.peek(&who).map_or(pace, |kept| kept.more(&pace));
+        paces.put(who, pace);
+        if paces.len() > self.most {
+            paces.pop_lru();
+        }
+        // What is paid for goes as fast as new ones come.
+        for _ in 0..2 {
+            if paces.peek_lru().is_none_or(|(_, oldest)| oldest.owes(now)) {
+                break;
+            }
+            paces.pop_lru();
+        }
+    }
+
+    fn take(&self, who: &Who) -> Option<Pace> {
+        self.ended.lock().pop(who)
+    }
+}
+
+/// A member's pace, which is kept when its connection ends.
+struct Remembered<'a> {
+    paces: &'a Paces,
+    who: Who,
+    pace: Pace,
+}
+
+impl<'a> Remembered<'a> {
+    fn new(paces: &'a Paces, who: Who) -> Self {
+        let pace = paces.take(&who).unwrap_or_else(|| Pace::new(Instant::now()));
+        Self { paces, who, pace }
+    }
+}
+
+impl Drop for Remembered<'_> {
+    fn drop(&mut self) {
+        self.paces.keep(self.who.clone(), self.pace, Instant::now());
+    }
+}
+
 /// What one member sent, in messages and in bytes.
+#[derive(Clone, Copy, Debug)]
 struct Pace {
     lines: Bucket,
     bytes: Bucket,
 }
 
 impl Pace {
-    fn new() -> Self {
-        let bucket = Bucket::new(Instant::now());
+    fn new(now: Instant) -> Self {
+        let bucket = Bucket::new(now);
         Self {
             lines: bucket,
             bytes: bucket,
+        }
+    }
+
+    /// Whether anything that was taken is not paid for.
+    fn owes(&self, now: Instant) -> bool {
+        self.lines.owes(now) || self.bytes.owes(now)
+    }
+
+    fn more(&self, other: &Self) -> Self {
+        Self {
+            lines: self.lines.max(other.lines),
+            bytes: self.bytes.max(other.bytes),
         }
     }
 
@@ -163,5 +261,44 @@ impl Pace {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let lines = self.lines.take(&options.lines, 1, now);
         lines.max(self.bytes.take(&options.bytes, bytes, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_comes_back_goes_on_with_the_pace_it_had_and_few_are_remembered() {
+        let start = Instant::now();
+        let options = ChatOptions {
+            max_body: 1000,
+            lines: Rate::new(10, 10),
+            bytes: Rate::new(0, 0),
+            remembered: 3,
+        };
+        let who = |number: u32| (None, UserName::parse(&format!("user{number}")).unwrap());
+        let paces = Paces::new(options.remembered);
+        let mut pace = Pace::new(start);
+        assert!((0..10).all(|_| pace.take(&options, 1, start).is_none()));
+        // Of two that overlap, the one that used more counts.
+        paces.keep(who(0), pace, start);
+        paces.keep(who(0), Pace::new(start), start);
+        let mut back = paces.take(&who(0)).unwrap();
+        assert!(back.take(&options, 1, start).is_some(), "its burst is used up");
+        assert!(paces.take(&who(0)).is_none(), "it is taken once");
+        assert!(paces.take(&who(1)).is_none(), "others begin anew");
+        (0..100).for_each(|number| paces.keep(who(number), pace, start));
+        assert_eq!(paces.ended.lock().len(), options.remembered);
+        // After a second all of it is paid for: then there is nothing to remember, and what is kept goes.
+        let later = start + Duration::from_secs(2);
+        paces.keep(who(200), pace, later);
+        assert!(paces.take(&who(200)).is_none());
+        let mut busy = Pace::new(later);
+        busy.take(&options, 1, later);
+        (201..203).for_each(|number| paces.keep(who(number), busy, later));
+        assert_eq!(paces.ended.lock().len(), 2);
     }
 }

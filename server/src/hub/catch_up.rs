@@ -109,7 +109,8 @@ pub(crate) struct CatchUp {
 enum Next {
     Read,
     Reading(Answer<Result<Page, Refusal>>),
-    Send(Bytes, Offset),
+    /// What to send, its last message, and the place in the socket's queue that it had when it began to wait.
+    Send(Bytes, Offset, u64),
 }
 
 /// Why a member cannot go on.
@@ -153,7 +154,7 @@ impl CatchUp {
                         break true;
                     };
                     // Sent, it may be the end; if it is not, the next turn finds out.
-                    self.next = Next::Send(frame, last.offset);
+                    self.next = Next::Send(frame, last.offset, socket.shared().place());
                     if last.offset >= page.head {
                         self.send(socket).await?;
                         break true;
@@ -169,10 +170,10 @@ impl CatchUp {
     }
 
     async fn send(&mut self, socket: &Sender) -> Result<(), CatchUpError> {
-        if let Next::Send(frame, last) = &self.next {
+        if let Next::Send(frame, last, place) = &self.next {
             socket
                 .shared()
-                .send_frames(frame)
+                .send_frames_at(*place, frame)
                 .await
                 .map_err(|()| CatchUpError::Closed)?;
             self.cursor = *last;

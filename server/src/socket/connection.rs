@@ -16,6 +16,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,11 +28,14 @@ use super::{
     CloseInfo, Message, SendError, SocketOptions, Sockets,
     io::{Flushed, Stream},
     outbox::FrameKind,
-    state::{Phase, State, give_spare},
+    state::{Answer, Phase, State, give_spare},
 };
 
 /// Where `send` begins to wait for a client that reads slowly.
 const SEND_WAITS_AT: usize = 64 * 1024;
+/// What the system holds of what was sent to a client, at most about: what it has not sent (`--unsent-bytes`, and as much again that it
+/// takes at once), and what is on its way.
+const SYSTEM_HOLDS: usize = 128 * 1024;
 /// Where a handler's burst is written before its turn ends.
 const WRITE_AT: usize = 32 * 1024;
 
@@ -50,6 +54,33 @@ pub(crate) struct Shared {
     sockets: Sockets,
 }
 
+/// How long a message may have to wait for a place in the queue.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// It is refused when the queue is full.
+    Never,
+    /// It begins to wait long before that.
+    ForRoom,
+    /// The same, but not after all that was queued before this place is written.
+    ForPlace(u64),
+}
+
+impl Wait {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Never => usize::MAX,
+            Self::ForRoom | Self::ForPlace(_) => SEND_WAITS_AT,
+        }
+    }
+
+    fn place(self) -> Option<u64> {
+        match self {
+            Self::ForPlace(place) => Some(place),
+            Self::Never | Self::ForRoom => None,
+        }
+    }
+}
+
 /// How a broadcast to one member ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -62,7 +93,7 @@ pub(crate) enum Delivery {
 impl Shared {
     pub(crate) fn new(stream: Stream, unread: Bytes, sockets: Sockets) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::new(stream, unread, sockets.options().max_message_size)),
+            state: Mutex::new(State::new(stream, unread, sockets.options())),
             has_batch: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
             sends_waiting: AtomicUsize::new(0),
@@ -154,19 +185,34 @@ impl Shared {
 
     #[inline]
     pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
-        match self.queue(message, SEND_WAITS_AT, true) {
+        match self.queue(message, Wait::ForRoom) {
             // Boxed, because every handler's future holds the state of its calls, and this one is rare.
-            Err(SendError::Full(message)) => Box::pin(self.send_slowly(message)).await,
+            Err(SendError::Full(message)) => Box::pin(self.send_slowly(message, Wait::ForRoom)).await,
             result => result,
         }
     }
 
-    async fn send_slowly(&self, mut message: Message) -> Result<(), SendError> {
+    /// The end of the queue, in bytes of all that was ever queued.
+    pub(crate) fn place(&self) -> u64 {
+        self.state.lock().place()
+    }
+
+    /// Queues a message, waiting while the client reads too slowly, but only until it has all that was queued before this place: what
+    /// others queue meanwhile goes before it and cannot keep it out for ever. Of one socket, one call at a time. An error if the socket is
+    /// closed.
+    ///
+    /// Cancel safe: a call with the same place goes on.
+    pub(crate) async fn send_at(&self, place: u64, message: &Message) -> Result<(), ()> {
+        let sent = Box::pin(self.send_slowly(message.clone(), Wait::ForPlace(place))).await;
+        sent.map_err(|_| ())
+    }
+
+    async fn send_slowly(&self, mut message: Message, wait: Wait) -> Result<(), SendError> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            message = match self.queue(message, SEND_WAITS_AT, true) {
+            message = match self.queue(message, wait) {
                 Err(SendError::Full(message)) => message,
                 result => return result,
             };
@@ -175,13 +221,13 @@ impl Shared {
     }
 
     pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
-        self.queue(message, usize::MAX, false)
+        self.queue(message, Wait::Never)
     }
 
     #[inline]
-    fn queue(&self, message: Message, max_bytes: usize, waits: bool) -> Result<(), SendError> {
+    fn queue(&self, message: Message, wait: Wait) -> Result<(), SendError> {
         let options = self.options();
-        let max_bytes = max_bytes.min(options.queue_bytes);
+        let max_bytes = wait.bytes().min(options.queue_bytes);
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.phase != Phase::Open {
@@ -191,11 +237,12 @@ impl Shared {
         let length = message.len();
         if state.io.outbox.bytes() >= WRITE_AT || state.is_full(1, length, options.queue_messages, max_bytes) {
             state.flush_direct();
-            if state.is_full(1, length, options.queue_messages, max_bytes) {
+            let is_full = state.is_full(1, length, options.queue_messages, max_bytes);
+            if is_full && !state.waits_no_longer(wait.place()) {
                 return Err(SendError::Full(message));
             }
         }
-        if waits {
+        if !matches!(wait, Wait::Never) {
             if state.sends_left == 0 || state.send_bytes_left == 0 {
                 state.share_used = true;
                 state.leave_to_task(Flushed::Blocked);
@@ -208,6 +255,12 @@ impl Shared {
             .io
             .outbox
             .push_message(FrameKind::of(&message), message.shared_payload());
+        if let Wait::ForPlace(_) = wait {
+            state.answer = Answer {
+                end: state.place(),
+                bytes: length,
+            };
+        }
         if !state.in_turn {
             state.flush_direct();
         }
@@ -221,8 +274,11 @@ impl Shared {
             return Delivery::Closed;
         }
         let options = self.options();
-        let is_full =
-            |state: &State| state.is_full(messages, frames.len(), options.queue_messages, options.queue_bytes);
+        let is_full = |state: &State| {
+            // An answer has a place of its own beside what is delivered.
+            let bytes = options.queue_bytes + state.answer_left();
+            state.is_full(messages, frames.len(), options.queue_messages, bytes)
+        };
         if is_full(&state) {
             state.flush_direct();
             if is_full(&state) {
@@ -255,8 +311,8 @@ impl Shared {
         }
     }
 
-    /// Queues whole frames as one message, waiting while the client reads too slowly. An error if the socket is closed.
-    pub(crate) async fn send_frames(&self, frames: &Bytes) -> Result<(), ()> {
+    /// Like [`send_at`](Self::send_at), for whole frames as one message.
+    pub(crate) async fn send_frames_at(&self, place: u64, frames: &Bytes) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
             let mut room = std::pin::pin!(self.room.notified());
@@ -267,7 +323,7 @@ impl Shared {
                     state.observed = true;
                     return Err(());
                 }
-                if state.io.outbox.bytes() < SEND_WAITS_AT {
+                if state.io.outbox.bytes() < SEND_WAITS_AT || state.waits_no_longer(Some(place)) {
                     state.io.outbox.push_frames(frames.clone(), 1);
                     if !state.in_turn {
                         state.flush_direct();
@@ -277,6 +333,12 @@ impl Shared {
             }
             room.await;
         }
+    }
+
+    /// How long what was sent may still be on its way to a client whose link is as slow as any.
+    pub(crate) fn backlog_time(&self) -> Duration {
+        let rate = self.sockets.link_rate();
+        self.state.lock().backlog_time(&rate, SYSTEM_HOLDS)
     }
 
     /// Starts the close handshake. False if the socket was closing already.

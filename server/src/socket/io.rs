@@ -93,13 +93,13 @@ impl Stream {
 /// Writes without asking the runtime first whether the stream is writable: with a thousand members that is a thousand cache misses,
 /// and the system knows anyway. A full stream is found out by the task's own next write.
 #[cfg(unix)]
-fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
     Ok(send(stream, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
 
 #[cfg(not(unix))]
-fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
 }
 
@@ -124,6 +124,13 @@ pub(crate) enum Flushed {
     Broken,
 }
 
+/// A client that does not take what waits for it.
+struct Stalled {
+    since: Instant,
+    /// Bytes that it took since.
+    taken: usize,
+}
+
 pub(crate) struct Io {
     stream: Stream,
     /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
@@ -143,8 +150,12 @@ pub(crate) struct Io {
     blocked: bool,
     /// The client showed that it lives since this was last cleared.
     pub(super) heard: bool,
-    /// When the kernel's buffer was found full, until it takes something again.
-    stalled: Option<Instant>,
+    /// The kernel's buffer was found full, and has not taken `min_taken` bytes since.
+    stalled: Option<Stalled>,
+    /// How many bytes a client must take so that it is not stalled any more.
+    min_taken: usize,
+    /// All bytes that were ever written.
+    pub(super) written: u64,
     /// Something was written since those who wait for room were last woken.
     pub(super) wrote: bool,
     shut: bool,
@@ -153,7 +164,7 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, unread: Bytes) -> Self {
+    pub(crate) fn new(stream: Stream, unread: Bytes, min_taken: usize) -> Self {
         Self {
             stream,
             input: BytesMut::from(unread),
@@ -167,6 +178,8 @@ impl Io {
             blocked: false,
             heard: false,
             stalled: None,
+            min_taken,
+            written: 0,
             wrote: false,
             shut: false,
             broken: false,
@@ -204,9 +217,10 @@ impl Io {
         self.overhead = self.overhead.saturating_add(u32::from(!carries_message));
     }
 
-    /// Since when bytes wait of which the client has taken none.
+    /// Since when bytes wait of which the client has taken hardly any.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.stalled.filter(|_| !self.outbox.is_empty())
+        let stalled = self.stalled.as_ref().filter(|_| !self.outbox.is_empty());
+        stalled.map(|stalled| stalled.since)
     }
 
     /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
@@ -289,6 +303,8 @@ impl Io {
             self.outbox = Outbox::default();
             return Flushed::Broken;
         }
+        // Nothing waits: what was taken slowly before says nothing about what comes next.
+        self.stalled = None;
         match self.poll_flush_stream() {
             Poll::Pending => Flushed::Blocked,
             Poll::Ready(()) if self.broken => Flushed::Broken,
@@ -323,13 +339,23 @@ impl Io {
     /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
-            self.stalled.get_or_insert_with(Instant::now);
+            self.stalled.get_or_insert_with(|| Stalled {
+                since: Instant::now(),
+                taken: 0,
+            });
         }
         match ready!(result) {
             Ok(written @ 1..) => {
-                // The kernel's buffer was full and has room again: the client acknowledged something.
-                self.heard |= self.stalled.take().is_some();
+                if let Some(stalled) = &mut self.stalled {
+                    // The kernel's buffer was full and has room again: the client acknowledged something.
+                    self.heard = true;
+                    stalled.taken = stalled.taken.saturating_add(written);
+                    if stalled.taken >= self.min_taken {
+                        self.stalled = None;
+                    }
+                }
                 self.wrote = true;
+                self.written += written as u64;
                 Poll::Ready(written)
             }
             _ => {

@@ -26,7 +26,7 @@ pub struct SocketOptions {
     pub max_message_size: usize,
     /// How many messages may wait for one client that reads slowly.
     pub queue_messages: usize,
-    /// How many bytes may wait for one client that reads slowly.
+    /// How many bytes may wait for one client that reads slowly, besides one answer to the client itself.
     pub queue_bytes: usize,
     /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue in it, before
     /// other sockets have their turn. At least 1.
@@ -36,12 +36,20 @@ pub struct SocketOptions {
     /// How many control frames, fragments and empty messages a client may send in a second, twice as many at once; beyond it the
     /// socket is closed with 4429. 0 is any number. A handler can go without ([`Socket::take_any_rate`](super::Socket::take_any_rate)).
     pub max_overhead_rate: u32,
-    /// How long bytes may wait for a client that takes none of them, before its socket is closed with 4413 and they are dropped. Zero
-    /// waits for ever.
+    /// How long bytes may wait for a client that takes fewer than `min_taken` of them, before its socket is closed with 4413 and they are
+    /// dropped. Zero waits for ever.
+    ///
+    /// Not less than a slow link needs for what the system takes at once (`--unsent-bytes` and 64 KiB) and a time without any: at 2 KB a
+    /// second and 20 seconds, that is 54 seconds.
     pub write_timeout: Duration,
+    /// How many of the bytes that wait for it a client must take in `write_timeout`; 0 is any.
+    pub min_taken: usize,
+    /// How slow a client's link may be, in bytes a second: the answer to a ping is waited for as much longer as such a link needs for what
+    /// was sent before the ping. 0 waits for `ping_timeout` in any case.
+    pub link_rate: usize,
     /// The time between two pings; zero sends none.
     pub ping_interval: Duration,
-    /// How long a client may be silent after a ping before it is closed with 4408.
+    /// How long a client may be silent after a ping has reached it before it is closed with 4408.
     pub ping_timeout: Duration,
     /// How long the close handshake may take before the connection is cut.
     pub close_timeout: Duration,
@@ -61,7 +69,9 @@ impl Default for SocketOptions {
             turn_messages: 256,
             turn_bytes: 128 * 1024,
             max_overhead_rate: 5000,
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            min_taken: 4 * 1024,
+            link_rate: 1024,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
@@ -81,6 +91,8 @@ struct Inner {
     options: SocketOptions,
     /// Of [`SocketOptions::max_overhead_rate`].
     overhead_rate: Rate,
+    /// Of [`SocketOptions::link_rate`].
+    link_rate: Rate,
     metrics: Metrics,
     closes: Throttle,
     live: Mutex<HashMap<u64, Arc<Shared>>>,
@@ -104,6 +116,7 @@ impl Sockets {
         let overhead = u64::from(options.max_overhead_rate);
         Self(Arc::new(Inner {
             overhead_rate: Rate::new(overhead, 2 * overhead),
+            link_rate: Rate::new(u64::try_from(options.link_rate).unwrap_or(u64::MAX), 0),
             closes: Throttle::new(options.log_rate),
             options,
             metrics: Metrics::default(),
@@ -142,6 +155,10 @@ impl Sockets {
 
     pub(crate) fn overhead_rate(&self) -> Rate {
         self.0.overhead_rate
+    }
+
+    pub(crate) fn link_rate(&self) -> Rate {
+        self.0.link_rate
     }
 
     /// Whether [`drain`](Self::drain) was called; new sockets are refused from then on.

@@ -1,17 +1,17 @@
 //! The state of one socket: what was received, how far the end has come, and who must be woken.
 
-use std::{cell::Cell, collections::VecDeque, task::Waker};
+use std::{cell::Cell, collections::VecDeque, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use talkback_protocol::close;
 use tokio::time::Instant;
 
 use super::{
-    CloseInfo, ClosedBy, Message, Utf8Bytes,
+    CloseInfo, ClosedBy, Message, SocketOptions, Utf8Bytes,
     frames::{End, Frames, Step},
     io::{Flushed, Io, Stream},
 };
-use crate::budget::Bucket;
+use crate::budget::{Bucket, Rate};
 
 /// Received messages that wait for the handler; when they reach either bound, reading stops and TCP slows the client down.
 const INBOUND_MESSAGES: usize = 128;
@@ -61,6 +61,14 @@ pub(super) struct State {
     pub(super) share_used: bool,
     /// What the client took of the rate of frames that carry no message.
     pub(super) overhead: Bucket,
+    /// When what was queued before this place is written, somebody who waits can go on.
+    place: Option<u64>,
+    /// The last message that took a place of its own.
+    pub(super) answer: Answer,
+    /// When all that was written has reached a client whose link is as slow as any.
+    link: Bucket,
+    /// How much of it is counted there.
+    link_bytes: u64,
     /// The handler knows how to bear any number of those.
     pub(super) takes_any_rate: bool,
     /// The client took nothing for too long: what waits for it is of no use to anybody.
@@ -71,11 +79,20 @@ pub(super) struct State {
     pub(super) observed: bool,
 }
 
+/// A message that is queued whatever else waits.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// The place behind it.
+    pub(super) end: u64,
+    pub(super) bytes: usize,
+}
+
 impl State {
-    pub(super) fn new(stream: Stream, unread: Bytes, max_message_size: usize) -> Self {
+    pub(super) fn new(stream: Stream, unread: Bytes, options: &SocketOptions) -> Self {
+        let now = Instant::now();
         Self {
-            io: Io::new(stream, unread),
-            frames: Frames::new(max_message_size),
+            io: Io::new(stream, unread, options.min_taken),
+            frames: Frames::new(options.max_message_size),
             phase: Phase::Open,
             inbound: VecDeque::new(),
             inbound_bytes: 0,
@@ -92,7 +109,11 @@ impl State {
             sends_left: 0,
             send_bytes_left: 0,
             share_used: false,
-            overhead: Bucket::new(Instant::now()),
+            overhead: Bucket::new(now),
+            place: None,
+            answer: Answer::default(),
+            link: Bucket::new(now),
+            link_bytes: 0,
             takes_any_rate: false,
             given_up: false,
             announced: false,
@@ -251,6 +272,39 @@ impl State {
     pub(super) fn is_full(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
         let outbox = &self.io.outbox;
         !outbox.is_empty() && (outbox.messages() + messages > max_messages || outbox.bytes() + bytes > max_bytes)
+    }
+
+    /// The end of the queue, in bytes of all that was ever queued.
+    pub(super) fn place(&self) -> u64 {
+        self.io.written + self.io.outbox.bytes() as u64
+    }
+
+    /// Whether all that was queued before this place is written. If not, those who wait for room are woken when it is.
+    pub(super) fn waits_no_longer(&mut self, place: Option<u64>) -> bool {
+        let Some(place) = place else { return false };
+        let is_reached = place <= self.io.written;
+        self.place = Some(place).filter(|_| !is_reached);
+        is_reached
+    }
+
+    /// Whether somebody waited for a place, and can go on.
+    pub(super) fn reached_place(&mut self) -> bool {
+        self.place.take_if(|place| *place <= self.io.written).is_some()
+    }
+
+    /// How much of the last answer is not written.
+    pub(super) fn answer_left(&self) -> usize {
+        let left = self.answer.end.saturating_sub(self.io.written);
+        usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.bytes)
+    }
+
+    /// How long what was sent may still be on its way over a link of this rate. It cannot be more than what waits here and what the
+    /// system `holds`.
+    pub(super) fn backlog_time(&mut self, rate: &Rate, holds: usize) -> Duration {
+        let sent = self.place() - self.link_bytes;
+        self.link_bytes += sent;
+        let most = (holds + self.io.outbox.bytes()) as u64;
+        self.link.take_up_to(rate, sent, most, Instant::now())
     }
 
     /// Writes now, from wherever the caller runs; what does not go is left to the task.

@@ -84,7 +84,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             let now = Instant::now();
             let gives_up_at = gives_up_at(socket.stalled_since(), options);
             if gives_up_at.is_some_and(|at| now >= at) {
-                socket.give_up();
+                socket.give_up(options.write_timeout);
             }
             if now < alarm.due {
                 alarm.sleep.as_mut().reset(alarm.due);
@@ -168,7 +168,7 @@ fn first_timer(options: &SocketOptions) -> Duration {
     }
 }
 
-/// When a client is given up that has taken nothing for some time.
+/// When a client is given up that has taken hardly anything for some time.
 fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
     let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
     Some(stalled_since? + timeout?)
@@ -178,10 +178,12 @@ fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Optio
 fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Duration) {
     match timer {
         Timer::Ping => {
+            // The ping arrives behind what was sent before.
+            let backlog = socket.backlog_time();
             socket.ping();
             // What was heard before the ping says nothing about now.
             socket.life();
-            (Timer::Answer, options.ping_timeout)
+            (Timer::Answer, options.ping_timeout + backlog)
         }
         Timer::Answer => match socket.life() {
             Life::Heard => {

@@ -32,6 +32,13 @@ pub enum Input {
     /// unread is not closed for it. A driver that does not read for reasons of its own does so for less than `heartbeat_grace` at a
     /// time. Harmless at any other time.
     Tick,
+    /// What was sent before may still be on its way to a slow client for so long: from here on, the answer to a ping is waited for so much
+    /// longer than `heartbeat_grace`. For a driver that knows how much it sent; give it before an input that is given at or after
+    /// [`next_timeout`](super::ServerSession::next_timeout).
+    Slow {
+        /// How much longer; replaces what was given before.
+        by: Duration,
+    },
     /// The answer to [`Output::Identify`].
     Identified(Result<Identity, Denied>),
     /// The answer to [`Output::Subscribe`].

@@ -125,13 +125,17 @@ impl ServerSession {
         }
     }
 
+    fn membership(&self, room: &RoomName) -> Option<usize> {
+        self.rooms.iter().position(|membership| membership.room == *room)
+    }
+
     fn join(&mut self, join: Join) {
         self.rate.take_join();
         let room = join.room;
         if let Err(refusal) = self.check_room(&room) {
             return self.refuse("join", room, refusal);
         }
-        if self.rooms.contains_key(&room) {
+        if self.membership(&room).is_some() {
             let refusal = Refusal::for_good(code::ALREADY_JOINED, "the room is joined already: leave it first");
             return self.refuse("join", room, refusal);
         }
@@ -141,7 +145,15 @@ impl ServerSession {
         }
         self.last_subscription += 1;
         let id = self.last_subscription;
-        self.rooms.insert(room.clone(), Membership { id, live: false });
+        if self.rooms.is_empty() {
+            // A vector that grows by itself begins with four places.
+            self.rooms.reserve_exact(1);
+        }
+        self.rooms.push(Membership {
+            room: room.clone(),
+            id,
+            live: false,
+        });
         self.outputs.push_back(Output::Subscribe {
             id,
             room,
@@ -151,7 +163,8 @@ impl ServerSession {
     }
 
     fn leave(&mut self, room: RoomName) {
-        if let Some(Membership { id, .. }) = self.rooms.remove(&room) {
+        if let Some(index) = self.membership(&room) {
+            let Membership { id, .. } = self.rooms.swap_remove(index);
             self.outputs.push_back(Output::Unsubscribe { id, room: room.clone() });
         }
         self.send(&ServerFrame::Left(Left {
@@ -194,7 +207,7 @@ impl ServerSession {
         if let Err(refusal) = self.check_room(&room) {
             return self.refuse("signal", room, refusal);
         }
-        if !self.rooms.get(&room).is_some_and(|membership| membership.live) {
+        if !self.membership(&room).is_some_and(|index| self.rooms[index].live) {
             let refusal = Refusal::for_good(code::NOT_JOINED, "join the room to signal in it");
             return self.refuse("signal", room, refusal);
         }

@@ -1,6 +1,6 @@
 //! The task's side of what is shared, in the order of a turn.
 
-use std::{sync::atomic::Ordering, task::Waker};
+use std::{sync::atomic::Ordering, task::Waker, time::Duration};
 
 use talkback_protocol::close;
 use tokio::time::Instant;
@@ -57,7 +57,8 @@ impl Shared {
             state.pump();
         }
         // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
-        if sends_waiting && state.io.outbox.bytes() < SEND_WAITS_AT / 2 && (state.share_used || state.io.wrote) {
+        let has_room = state.io.outbox.bytes() < SEND_WAITS_AT / 2 || state.reached_place();
+        if sends_waiting && has_room && (state.share_used || state.io.wrote) {
             state.share_used = false;
             state.io.wrote = false;
             self.room.notify_waiters();
@@ -116,10 +117,13 @@ impl Shared {
         }
     }
 
-    /// Closes a client that took none of the bytes that wait for it since `stalled_since`.
-    pub(crate) fn give_up(&self) {
+    /// Closes a client that took hardly any of the bytes that wait for it in all of this time.
+    pub(crate) fn give_up(&self, timeout: Duration) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Open {
+        // The system wakes the task only when much of what it holds was taken; asked, it takes more before that.
+        state.flush_direct();
+        let stalled = state.io.stalled_since();
+        if state.phase == Phase::Open && stalled.is_some_and(|since| since.elapsed() >= timeout) {
             state.given_up = true;
             state.io.outbox.discard_unstarted();
             state.close(close::TOO_SLOW, "nothing was read for too long");
@@ -169,6 +173,6 @@ pub(crate) struct Turn {
     pub(crate) complete: bool,
     /// The connection itself is gone.
     pub(crate) over: bool,
-    /// Since when bytes wait of which the client took none.
+    /// Since when bytes wait of which the client took hardly any.
     pub(crate) stalled_since: Option<Instant>,
 }
