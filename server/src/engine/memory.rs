@@ -330,6 +330,9 @@ impl Inner {
         if content.as_ref().is_err_and(|refusal| refusal.retry_after.is_some()) {
             return Err(content.err().unwrap_or_else(|| unreachable!("it was just seen")));
         }
+        if content.is_ok() && !log.watchers_have_room() {
+            return Err(busy("the room is busy: try again in a moment", RETRY_AFTER));
+        }
         // One that is there only because somebody watches it.
         if !log.is_paid() {
             self.may_make_room(&id, now)?;

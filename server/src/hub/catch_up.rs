@@ -10,14 +10,15 @@ use futures_util::FutureExt;
 use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Place, block, presence::Told};
+use super::{Place, block, presence::Told, room::GoneLive};
 use crate::{
     engine::{Answer, Limit, Page, Range},
     socket::Sender,
 };
 
 /// How much of the log goes to a client as one frame. An answer to the client waits behind one of these at most, besides what the
-/// system holds for it.
+/// system holds for it. What stands in a line beside the body, 600 bytes with the longest names, is bounded by the number of messages:
+/// so it is a text as the protocol allows it.
 const PAGE: Limit = Limit {
     messages: 256,
     bytes: 32 * 1024,
@@ -77,6 +78,11 @@ impl SessionMember {
     /// What it is told of the users when it begins.
     pub(crate) fn told(&self) -> Told {
         self.place.room.told(&self.place.member)
+    }
+
+    /// See [`Room::go_live`](super::room::Room::go_live).
+    pub(super) fn go_live(&self, cursor: Offset) -> GoneLive {
+        self.place.room.go_live(&self.place.member, cursor)
     }
 
     fn read(&self, range: Range, messages: usize) -> Answer<Result<Page, Refusal>> {
@@ -165,7 +171,16 @@ impl CatchUp {
                 }
             }
         };
-        Ok(is_end && member.place.room.go_live(&member.place.member, self.cursor))
+        if !is_end {
+            return Ok(false);
+        }
+        loop {
+            match member.go_live(self.cursor) {
+                GoneLive::Live => return Ok(true),
+                GoneLive::Behind => return Ok(false),
+                GoneLive::Full => socket.shared().ready().await.map_err(|()| CatchUpError::Closed)?,
+            }
+        }
     }
 
     async fn send(&mut self, socket: &Sender) -> Result<(), CatchUpError> {

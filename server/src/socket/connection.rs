@@ -257,26 +257,56 @@ impl Shared {
 
     /// Queues whole frames as one message, waiting while the client reads too slowly. An error if the socket is closed.
     pub(crate) async fn send_frames(&self, frames: &Bytes) -> Result<(), ()> {
+        while !self.try_send_frames(std::slice::from_ref(frames))? {
+            self.ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Queues whole frames, each as one message, unless the client reads too slowly; then it returns false, and [`ready`](Self::ready)
+    /// tells when to try again. An error if the socket is closed.
+    pub(crate) fn try_send_frames(&self, frames: &[Bytes]) -> Result<bool, ()> {
+        let mut state = self.state.lock();
+        if !Self::is_ready(&mut state)? {
+            return Ok(false);
+        }
+        for frame in frames {
+            state.io.outbox.push_frames(frame.clone(), 1);
+        }
+        if !state.in_turn {
+            state.flush_direct();
+        }
+        Ok(true)
+    }
+
+    /// Waits until [`try_send_frames`](Self::try_send_frames) takes something. An error if the socket is closed. Cancel safe.
+    pub(crate) async fn ready(&self) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            {
-                let mut state = self.state.lock();
-                if state.phase != Phase::Open {
-                    state.observed = true;
-                    return Err(());
-                }
-                if state.io.outbox.bytes() < SEND_WAITS_AT {
-                    state.io.outbox.push_frames(frames.clone(), 1);
-                    if !state.in_turn {
-                        state.flush_direct();
-                    }
-                    return Ok(());
-                }
+            if Self::is_ready(&mut self.state.lock())? {
+                return Ok(());
             }
             room.await;
         }
+    }
+
+    fn is_ready(state: &mut State) -> Result<bool, ()> {
+        if state.phase != Phase::Open {
+            state.observed = true;
+            return Err(());
+        }
+        Ok(state.io.outbox.bytes() < SEND_WAITS_AT)
+    }
+
+    /// What waits to be written.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
+        let state = self.state.lock();
+        let mut slices = [std::io::IoSlice::new(&[]); 4096];
+        let used = state.io.outbox.slices(&mut slices);
+        slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     /// Starts the close handshake. False if the socket was closing already.
