@@ -82,7 +82,7 @@ impl Bucket {
 /// What several senders may cause together, such as the bytes that are delivered in a room.
 ///
 /// While they cause more, each pauses in proportion to what it causes itself: the price rises with the debt until what they cause meets
-/// the rate. So senders that take all they can share the rate equally, and one that causes little hardly waits.
+/// the rate, or what can really be done where that is less: work that is late counts as debt. So senders that take all they can share the rate equally, and one that causes little hardly waits.
 #[derive(Debug)]
 pub(crate) struct Budget {
     rate: Rate,
@@ -98,6 +98,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// So much debt beyond the burst makes a sender pause for as long as the rate needs for what it caused; twice as much, four times as
 /// long: with a hundred senders that take all they can, the debt settles at ten times this.
 const DEBT_UNIT: Duration = Duration::from_millis(100);
+/// Work that is later than this is a debt.
+const LATE: Duration = Duration::from_millis(50);
 
 impl Budget {
     /// As much as the rate allows in a second may be caused at once.
@@ -109,8 +111,8 @@ impl Budget {
         }
     }
 
-    /// Charges a sender. If all together caused too much: until when this one should pause.
-    pub(crate) fn charge(&self, amount: u64, now: Instant) -> Option<Instant> {
+    /// Charges a sender, while what was caused before is done so late. If all together caused too much: until when this one should pause.
+    pub(crate) fn charge(&self, amount: u64, late: Duration, now: Instant) -> Option<Instant> {
         if self.rate.per_second == 0 {
             return None;
         }
@@ -124,7 +126,7 @@ impl Budget {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_at| Some(add(paid_at)))
             .unwrap_or_else(|same| same);
         let ahead = Duration::from_nanos(add(before).saturating_sub(now_at));
-        let debt = ahead.saturating_sub(self.rate.burst);
+        let debt = ahead.saturating_sub(self.rate.burst).max(late.saturating_sub(LATE));
         if debt.is_zero() {
             return None;
         }
@@ -176,7 +178,7 @@ mod tests {
             && now < to
         {
             let (amount, interval) = senders[sender];
-            let until = budget.charge(amount, now).unwrap_or(now);
+            let until = budget.charge(amount, Duration::ZERO, now).unwrap_or(now);
             if now >= from {
                 caused[sender].0 += amount;
                 caused[sender].1 = caused[sender].1.max(until - now);
@@ -214,12 +216,25 @@ mod tests {
         let start = Instant::now();
         let budget = Budget::new(1_000, start);
         for _ in 0..1_000 {
-            let until = budget.charge(1_000_000, start).unwrap();
+            let until = budget.charge(1_000_000, Duration::ZERO, start).unwrap();
             assert!(until <= start + LONGEST_PAUSE);
         }
         // The burst is a second's worth.
         let later = start + MOST_DEBT + Duration::from_secs(1);
-        assert_eq!(budget.charge(1, later), None, "the room is free again");
+        assert_eq!(budget.charge(1, Duration::ZERO, later), None, "the room is free again");
+    }
+
+    #[test]
+    fn while_work_is_late_its_senders_pause_in_proportion_however_much_the_rate_allows() {
+        let start = Instant::now();
+        let budget = Budget::new(1 << 30, start);
+        assert_eq!(budget.charge(1 << 20, LATE, start), None);
+        let pause = |amount, late| budget.charge(amount, late, start).unwrap() - start;
+        let late = LATE + 2 * DEBT_UNIT;
+        let small = pause(1 << 10, late);
+        assert!(pause(1 << 20, late) >= small * 1000);
+        assert!(pause(1 << 20, late + 2 * DEBT_UNIT) >= pause(1 << 20, late) * 3);
+        assert_eq!(pause(1 << 30, Duration::from_secs(3600)), LONGEST_PAUSE);
     }
 
     #[test]
@@ -227,6 +242,6 @@ mod tests {
         let senders = [(1000, Duration::from_millis(20)); 10];
         assert!(simulate(600_000, &senders, 10).iter().all(|(_, pause)| pause.is_zero()));
         let start = Instant::now();
-        assert_eq!(Budget::new(0, start).charge(u64::MAX, start), None);
+        assert_eq!(Budget::new(0, start).charge(u64::MAX, Duration::ZERO, start), None);
     }
 }

@@ -435,6 +435,7 @@ impl Config {
             listed_users: self.max_listed_users,
             presence_grace: self.presence_grace,
             delivery_rate: self.room_delivery_rate,
+            sent_text_bytes: usize::try_from(self.session_config().limits.sent_text_bytes).unwrap_or(usize::MAX),
             ..HubOptions::default()
         }
     }

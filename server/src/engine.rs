@@ -37,7 +37,8 @@ pub const KEY_REUSED: &str = "key_reused";
 /// Rooms need not be made: every room exists with the first call that names it, and an engine may forget one that has no messages, no
 /// watchers and nothing to remember about its publishers. It comes back with another epoch.
 pub trait Engine: Send + Sync + 'static {
-    /// Adds a message to a room and tells everybody who watches it.
+    /// Adds a message to a room and tells everybody who watches it. While one of them cannot be told ([`Watcher::has_room`]), the message
+    /// is refused for a time.
     ///
     /// A message that the log has already is not added again; the answer is that of the first time. Of a numbered client
     /// ([`MessageId::Client`]) it takes the number after the last that is done with, which is 0 for a client that it does not know; of one
@@ -69,6 +70,12 @@ pub trait Engine: Send + Sync + 'static {
 
 /// Somebody who wants to know of each message of a room.
 pub trait Watcher: Send + Sync {
+    /// Whether it can be told of one more message. An engine asks all watchers before it adds one; when one of them has no room, it
+    /// refuses the message for a time. May be called while the engine holds the room's lock, like [`appended`](Self::appended).
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// A message was added. Calls come one at a time, in the order of the offsets and without a gap, and may come while the engine
     /// holds the room's lock: they must be short and must not call the engine.
     fn appended(&self, message: &Arc<Message>);

@@ -1,16 +1,20 @@
 //! Rooms on this server: who is in which, and how one message reaches all of them.
 //!
 //! What is said goes into the room's log first; the log tells the room, in the order of its offsets. The message is encoded once for
-//! each kind of member that the room has: as a frame `[name] text` for plain members, as a line for session members. Shortly after, one
-//! pass writes everything that is pending to every member, as one write: plain members get several frames, session members one text
-//! frame of several lines. The frames of a server are not masked, so all members of a kind share the same bytes. A member that cannot
-//! take them at once keeps a reference in its own bounded queue, and is closed with 4413 when that queue is full; it can catch up from
-//! the log. Nobody ever waits for a slow member.
+//! each kind of member that the room has: as a frame `[name] text` for plain members, as a line for session members. Shortly after, a
+//! pass hands what is pending to one member after the other, each as one write: plain members get several frames, session members one
+//! text frame of several lines. The frames of a server are not masked, so all members of a kind share the same bytes. A member that
+//! cannot take them at once keeps a reference in its own bounded queue, and is closed with 4413 when that queue is full; it can catch up
+//! from the log. Nobody ever waits for a slow member.
+//!
+//! A pass is made in slices, between which everything else has its turn. What is said meanwhile waits. Whoever says much where deliveries
+//! are late is read later, and when [`HubOptions::pending_bytes`] wait, the log refuses for a time to add more.
 //!
 //! Who comes and goes is told by a timer of the room and not by those who come and go: a join costs the same in a room of ten users and
 //! of five thousand, except for its share of one list that all who join get.
 //!
-//! Locks are taken in this order: the map of rooms, a room's log, a room's members, its pending messages, a socket.
+//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of rooms is locked,
+//! nothing is waited for.
 
 mod allowances;
 mod beginning;
@@ -31,13 +35,13 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Engine, MessageId, Outcome, Watch},
+    engine::{Answer, Append, Engine, MessageId, Outcome},
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
 pub(crate) use beginning::Beginning;
 pub(crate) use catch_up::{CatchUp, CatchUpError, SessionMember, Start};
-use room::Room;
+use room::{NotAdded, Room};
 
 /// Bounds and times of rooms.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +63,19 @@ pub struct HubOptions {
     /// Bytes of signals that one room holds until its next delivery; further ones are dropped.
     pub signal_bytes: usize,
     /// Bytes of messages that may be delivered in one room in a second, to all its members together; whoever says more there is read
-    /// later. 0 is any number.
+    /// later, and also while deliveries are late. 0 is any number.
     pub delivery_rate: usize,
+    /// So many members get what is delivered in one go, before other tasks have their turn.
+    pub slice_members: usize,
+    /// So many bytes are delivered in one go, and what one member gets beyond it.
+    pub slice_bytes: usize,
+    /// The most bytes that are delivered to a member as one write, and as one text. One message may be larger.
+    pub block_bytes: usize,
+    /// Bytes of messages that may wait for their delivery in one room. While so many do, no message is added to its log; who sends one is
+    /// told when to try again.
+    pub pending_bytes: usize,
+    /// No text with several lines and no line about who is in a room has more bytes, which is `sent_text_bytes` of the protocol.
+    pub sent_text_bytes: usize,
     /// Clients whose rate is remembered after their connection ended, so that a new connection does not begin with a full one.
     pub allowances: usize,
     /// How long it is remembered. It should be as long as the rate needs to be whole again.
@@ -77,6 +92,11 @@ impl HubOptions {
         presence_lines_per_second: 1_000,
         signal_bytes: 16 * 1024,
         delivery_rate: 1 << 30,
+        slice_members: 128,
+        slice_bytes: 256 * 1024,
+        block_bytes: 64 * 1024,
+        pending_bytes: 1024 * 1024,
+        sent_text_bytes: 256 * 1024,
         allowances: 10_000,
         allowance_age: Duration::from_secs(60),
     };
@@ -134,14 +154,9 @@ struct Inner {
     engine: Arc<dyn Engine>,
     /// Who speaks for the server itself.
     sender: SenderId,
-    rooms: Mutex<HashMap<RoomName, Live>>,
+    /// Rooms that have members, or whose first or last one is about to come or go.
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     allowances: Allowances,
-}
-
-/// A room with members. Dropping it ends the watching.
-struct Live {
-    room: Arc<Room>,
-    _watch: Watch,
 }
 
 impl Hub {
@@ -175,8 +190,7 @@ impl Hub {
 
     /// Like [`Membership::charge`], for somebody who need not be a member of the room.
     pub(crate) fn charge(&self, room: &RoomName, bytes: usize, now: Instant) -> Option<Instant> {
-        let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
-        room.and_then(|room| room.charge(bytes, now))
+        self.find(room)?.charge(bytes, now)
     }
 
     /// How many rooms have members.
@@ -189,15 +203,18 @@ impl Hub {
     /// there are too many. However often it is asked for, the list is made at most once in [`HubOptions::presence_interval`].
     #[must_use]
     pub fn listed(&self, room: &RoomName) -> (u32, Option<MemberList>) {
-        let live = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
-        live.map_or_else(|| (0, Some(MemberList::encode(&[]))), |room| room.listed())
+        self.find(room)
+            .map_or_else(|| (0, Some(MemberList::encode(&[]))), |room| room.listed())
     }
 
     /// The users in a room, by name. It looks at all of them while nobody can join or leave: not for what anybody may ask for.
     #[must_use]
     pub fn users(&self, room: &RoomName) -> Vec<UserName> {
-        let room = self.0.rooms.lock().get(room).map(|live| Arc::clone(&live.room));
-        room.map(|room| room.users()).unwrap_or_default()
+        self.find(room).map(|room| room.users()).unwrap_or_default()
+    }
+
+    fn find(&self, room: &RoomName) -> Option<Arc<Room>> {
+        self.0.rooms.lock().get(room).map(Arc::clone)
     }
 
     /// Makes a socket a plain member of a room: it gets everything that is said from now on as `[name] text`. A room begins to exist
@@ -206,7 +223,7 @@ impl Hub {
     /// # Errors
     /// [`JoinError`] when a limit is reached.
     pub fn join(&self, room: &RoomName, user: &UserName, socket: Sender) -> Result<Membership, JoinError> {
-        self.enter(room, |room| room.add_plain(user, socket))
+        self.enter(room, |room, engine| room.add_plain(engine, user, socket.clone()))
             .map(|place| Membership {
                 place,
                 author: Author {
@@ -223,39 +240,56 @@ impl Hub {
         user: &UserName,
         socket: Sender,
     ) -> Result<SessionMember, JoinError> {
-        self.enter(room, |room| room.add_session(user, socket))
+        self.enter(room, |room, engine| room.add_session(engine, user, socket.clone()))
             .map(SessionMember::new)
     }
 
-    fn enter(&self, name: &RoomName, add: impl FnOnce(&Arc<Room>) -> Member) -> Result<Place, JoinError> {
-        let mut rooms = self.0.rooms.lock();
-        let room = match rooms.get(name) {
-            Some(live) => Arc::clone(&live.room),
-            None if rooms.len() >= self.0.options.rooms => return Err(JoinError::TooManyRooms),
-            None => {
-                let room = Arc::new(Room::new(name.clone(), self.0.options));
-                let watch = self
-                    .0
-                    .engine
-                    .watch(name, Arc::new(Arc::clone(&room)))
-                    .map_err(JoinError::Log)?;
-                let live = Live {
-                    room: Arc::clone(&room),
-                    _watch: watch,
-                };
-                rooms.insert(name.clone(), live);
-                room
+    fn enter(
+        &self,
+        name: &RoomName,
+        add: impl Fn(&Arc<Room>, &dyn Engine) -> Result<Member, NotAdded>,
+    ) -> Result<Place, JoinError> {
+        loop {
+            let room = self.find_or_begin(name)?;
+            match add(&room, &*self.0.engine) {
+                Ok(member) => {
+                    return Ok(Place {
+                        hub: self.clone(),
+                        room,
+                        member,
+                    });
+                }
+                // Whoever ended it may not have come to this yet.
+                Err(NotAdded::Over) => self.forget(&room),
+                Err(NotAdded::Refused(error)) => {
+                    if room.end_if_empty() {
+                        self.forget(&room);
+                    }
+                    return Err(error);
+                }
             }
-        };
-        if room.members() >= self.0.options.members_per_room {
-            return Err(JoinError::RoomFull);
         }
-        let member = add(&room);
-        Ok(Place {
-            hub: self.clone(),
-            room,
-            member,
-        })
+    }
+
+    fn find_or_begin(&self, name: &RoomName) -> Result<Arc<Room>, JoinError> {
+        let mut rooms = self.0.rooms.lock();
+        if let Some(room) = rooms.get(name) {
+            return Ok(Arc::clone(room));
+        }
+        if rooms.len() >= self.0.options.rooms {
+            return Err(JoinError::TooManyRooms);
+        }
+        let room = Arc::new(Room::new(name.clone(), self.0.options));
+        rooms.insert(name.clone(), Arc::clone(&room));
+        Ok(room)
+    }
+
+    /// Takes a room that is over out of the map. Another one of its name may be there already.
+    fn forget(&self, room: &Arc<Room>) {
+        let mut rooms = self.0.rooms.lock();
+        if rooms.get(room.name()).is_some_and(|current| Arc::ptr_eq(current, room)) {
+            rooms.remove(room.name());
+        }
     }
 
     /// Says something in a room in the name of `user`. It is kept, and all members get it.
@@ -325,9 +359,8 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut rooms = self.hub.0.rooms.lock();
-        if self.room.remove(&self.member) == 0 {
-            rooms.remove(self.room.name());
+        if self.room.remove(&self.member) {
+            self.hub.forget(&self.room);
         }
     }
 }

@@ -224,6 +224,14 @@ impl Sender {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
+
+    /// Of a socket whose task never has a turn: what is sent to it waits.
+    #[cfg(test)]
+    pub(crate) fn without_task(sockets: &Sockets) -> Self {
+        Self {
+            shared: Shared::new(io::Stream::Gone, bytes::Bytes::new(), sockets.clone()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Sender {

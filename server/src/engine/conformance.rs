@@ -1,6 +1,9 @@
 //! What every engine must do, whatever it keeps its logs in. An engine runs all of it with [`suite!`].
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use talkback_protocol::{
@@ -34,6 +37,7 @@ macro_rules! each_behaviour {
             a_named_request_is_added_once
             messages_without_a_number_are_all_added
             watchers_are_told_of_every_message_in_order_until_they_go
+            while_a_watcher_has_no_room_messages_are_refused_for_a_time
             of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled
         }
     };
@@ -547,6 +551,37 @@ pub(crate) async fn watchers_are_told_of_every_message_in_order_until_they_go(en
     add(engine, numbered("a", 1, 3)).await;
     assert_eq!(second.wait_for(2).await, [2, 3]);
     assert_eq!(first.wait_for(2).await, [1, 2], "it is gone");
+}
+
+#[derive(Default)]
+struct Full(AtomicBool);
+
+impl Watcher for Full {
+    fn has_room(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    fn appended(&self, _message: &Arc<Message>) {}
+}
+
+pub(crate) async fn while_a_watcher_has_no_room_messages_are_refused_for_a_time(engine: &Any) {
+    let full = Arc::new(Full::default());
+    let _watch = engine.watch(&room("a"), full.clone()).unwrap();
+    add(engine, numbered("a", 1, 1)).await;
+    full.0.store(true, Ordering::Relaxed);
+    for message in [numbered("a", 1, 2), message("a", MessageId::None, "1")] {
+        let Outcome::Refused { refusal, .. } = engine.append(message).await else {
+            panic!("it was not refused")
+        };
+        assert!(refusal.retry_after.is_some());
+    }
+    assert!(matches!(
+        engine.append(numbered("a", 1, 1)).await,
+        Outcome::Duplicate(_)
+    ));
+    add(engine, numbered("b", 1, 1)).await;
+    full.0.store(false, Ordering::Relaxed);
+    assert_eq!(add(engine, numbered("a", 1, 2)).await.offset, offset(2));
 }
 
 pub(crate) async fn of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled(engine: &Any) {

@@ -346,6 +346,9 @@ impl Inner {
         if content.as_ref().is_err_and(|refusal| refusal.retry_after.is_some()) {
             return Err(content.err().unwrap_or_else(|| unreachable!("it was just seen")));
         }
+        if content.is_ok() && !log.watchers_have_room() {
+            return Err(busy("the room is busy: try again in a moment", RETRY_AFTER));
+        }
         let weigh = |body: Body| {
             let message = log.next_message(room, from, id.number(), body);
             let weight = log::weight(&message);

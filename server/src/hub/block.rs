@@ -1,17 +1,90 @@
 //! Messages that are about to be delivered, encoded once for all members of a kind.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use talkback_protocol::{
     Offset, codec,
     message::{Message, ServerFrame},
 };
+use tokio::time::Instant;
 
 use crate::socket::{FrameKind, put_header};
 
 /// The longest header of a server's frame.
 const HEADER: usize = 10;
+
+/// A block that is being made.
+pub(super) trait Unfinished: Default {
+    type Block;
+
+    /// Its bytes.
+    fn len(&self) -> usize;
+
+    /// Takes what was put in last out again, into a block of its own, unless it is alone.
+    fn split_last(&mut self) -> Option<Self>;
+
+    /// `None` if there is nothing in it.
+    fn take(&mut self) -> Option<Self::Block>;
+}
+
+/// Blocks that wait for their delivery, the newest still growing.
+///
+/// None has more bytes than was asked for, except that one message may be larger: so that each can be one text, and has its place in the
+/// queue of a member that takes what it gets.
+pub(super) struct Blocks<B> {
+    largest: usize,
+    waiting: VecDeque<(B, Instant)>,
+    bytes: usize,
+}
+
+impl<B: Unfinished> Blocks<B> {
+    pub(super) fn new(largest: usize) -> Self {
+        Self {
+            largest,
+            waiting: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Puts one message or line in, with `put`.
+    pub(super) fn push(&mut self, now: Instant, put: impl FnOnce(&mut B)) {
+        if self.waiting.is_empty() {
+            self.waiting.push_back((B::default(), now));
+        }
+        let Some((newest, _)) = self.waiting.back_mut() else {
+            unreachable!("one was put in above")
+        };
+        let before = newest.len();
+        put(newest);
+        let last = (newest.len() > self.largest).then(|| newest.split_last()).flatten();
+        self.bytes += newest.len() - before;
+        if let Some(last) = last {
+            self.bytes += last.len();
+            self.waiting.push_back((last, now));
+        }
+    }
+
+    /// The bytes of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Since when the oldest one waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiting.front().map(|(_, since)| *since)
+    }
+
+    pub(super) fn take(&mut self) -> Option<B::Block> {
+        let (mut oldest, _) = self.waiting.pop_front()?;
+        self.bytes -= oldest.len();
+        if self.waiting.is_empty() {
+            // A crowd of messages that came once is not kept in memory for ever.
+            self.waiting = VecDeque::new();
+        }
+        oldest.take()
+    }
+}
 
 /// `[name] text`, one frame after the other.
 #[derive(Default)]
@@ -36,12 +109,24 @@ impl Frames {
             self.bytes.extend_from_slice(part.as_bytes());
         }
     }
+}
 
-    pub(super) fn len(&self) -> usize {
+impl Unfinished for Frames {
+    type Block = PlainBlock;
+
+    fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(super) fn take(&mut self) -> Option<PlainBlock> {
+    fn split_last(&mut self) -> Option<Self> {
+        let (offset, start) = self.starts.pop_if(|(_, start)| *start > 0)?;
+        Some(Self {
+            bytes: self.bytes.split_off(start),
+            starts: vec![(offset, 0)],
+        })
+    }
+
+    fn take(&mut self) -> Option<PlainBlock> {
         let Self { bytes, starts } = std::mem::take(self);
         (!starts.is_empty()).then(|| PlainBlock {
             bytes: bytes.into(),
@@ -105,12 +190,25 @@ impl<T> Lines<T> {
         }
         self.starts.push((tag, self.bytes.len()));
     }
+}
 
-    pub(super) fn len(&self) -> usize {
+impl<T> Unfinished for Lines<T> {
+    type Block = Block<T>;
+
+    fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(super) fn take(&mut self) -> Option<Block<T>> {
+    fn split_last(&mut self) -> Option<Self> {
+        let (tag, start) = self.starts.pop_if(|(_, start)| *start > HEADER)?;
+        let mut last = Self::default();
+        last.push(tag, &self.bytes[start..]);
+        // With the line break before it.
+        self.bytes.truncate(start - 1);
+        Some(last)
+    }
+
+    fn take(&mut self) -> Option<Block<T>> {
         let Self { mut bytes, starts } = std::mem::take(self);
         if starts.is_empty() {
             return None;
@@ -173,10 +271,10 @@ pub(super) fn frame_of(messages: &[Arc<Message>]) -> Option<Bytes> {
     lines.take().map(|block: Block<()>| block.frame())
 }
 
-/// One frame of these lines.
-pub(super) fn frame_of_lines(texts: &[Bytes]) -> Option<Bytes> {
+/// One frame of this line.
+pub(super) fn frame_of_line(text: &[u8]) -> Option<Bytes> {
     let mut lines = Lines::default();
-    texts.iter().for_each(|text| lines.push((), text));
+    lines.push((), text);
     lines.take().map(|block: Block<()>| block.frame())
 }
 
@@ -221,25 +319,59 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_cut_into_blocks_of_bounded_size_and_nothing_is_lost() {
+        let now = Instant::now();
+        let mut random = fastrand::Rng::with_seed(3);
+        for largest in [1, 100, 1000] {
+            let mut blocks = Blocks::<Lines<usize>>::new(largest);
+            let texts: Vec<_> = (0..500)
+                .map(|number| format!("{number}:{}", "x".repeat(random.usize(0..400))))
+                .collect();
+            for (tag, text) in texts.iter().enumerate() {
+                blocks.push(now, |lines| lines.push(tag, text.as_bytes()));
+            }
+            let mut taken = Vec::new();
+            while let Some(block) = blocks.take() {
+                let frame = block.frame();
+                assert!(block.len() == 1 || frame.len() <= largest, "{} bytes", frame.len());
+                assert!(block.tags().copied().eq(taken.len()..taken.len() + block.len()));
+                taken.extend(text_of(&frame).split('\n').map(str::to_owned));
+                assert!(blocks.oldest().is_some() == (blocks.bytes() > 0));
+            }
+            assert_eq!(taken, texts);
+            assert_eq!((blocks.bytes(), blocks.oldest()), (0, None));
+        }
+    }
+
+    #[test]
     fn plain_frames_are_shared_and_begin_after_any_offset() {
+        let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        let message = |offset: u64| Message {
+            room: RoomName::parse("lobby").unwrap(),
+            offset: Offset::new(offset).unwrap(),
+            from: Author {
+                sender: SenderId::parse("s1").unwrap(),
+                user: UserName::parse("ann").unwrap(),
+            },
+            seq: None,
+            id: None,
+            at: 0,
+            body: Body::text(&offset.to_string()),
+        };
         let mut frames = Frames::default();
         for offset in [4, 5, 7] {
-            frames.push(&Message {
-                room: RoomName::parse("lobby").unwrap(),
-                offset: Offset::new(offset).unwrap(),
-                from: Author {
-                    sender: SenderId::parse("s1").unwrap(),
-                    user: UserName::parse("ann").unwrap(),
-                },
-                seq: None,
-                id: None,
-                at: 0,
-                body: Body::text(&offset.to_string()),
-            });
+            frames.push(&message(offset));
         }
         let block = frames.take().unwrap();
         assert_eq!(frames.len(), 0);
-        let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        let mut blocks = Blocks::<Frames>::new(1);
+        blocks.push(Instant::now(), |frames| frames.push(&message(4)));
+        blocks.push(Instant::now(), |frames| frames.push(&message(5)));
+        for offset in [4, 5] {
+            let block = blocks.take().unwrap();
+            assert_eq!(block.starts, [(Offset::new(offset).unwrap(), 0)]);
+            assert_eq!(block.bytes, frame(&format!("[ann] {offset}")));
+        }
         let frames = [frame("[ann] 4"), frame("[ann] 5"), frame("[ann] 7")];
         for (after, skipped) in [(0, 0), (3, 0), (4, 1), (5, 2), (6, 2)] {
             let (bytes, count) = block.after(Offset::new(after).unwrap()).unwrap();

@@ -10,14 +10,15 @@ use futures_util::FutureExt;
 use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Place, block, presence::Told};
+use super::{Place, block, presence::Told, room::GoneLive};
 use crate::{
     engine::{Answer, Limit, Page, Range},
     socket::Sender,
 };
 
 /// How much of the log goes to a client as one frame. An answer to the client waits behind one of these at most, besides what the
-/// system holds for it.
+/// system holds for it. What stands in a line beside the body, 600 bytes with the longest names, is bounded by the number of messages:
+/// so it is a text as the protocol allows it.
 const PAGE: Limit = Limit {
     messages: 256,
     bytes: 32 * 1024,
@@ -79,6 +80,11 @@ impl SessionMember {
         self.place.room.told(&self.place.member)
     }
 
+    /// See [`Room::go_live`](super::room::Room::go_live).
+    pub(super) fn go_live(&self, cursor: Offset, place: u64) -> GoneLive {
+        self.place.room.go_live(&self.place.member, cursor, place)
+    }
+
     fn read(&self, range: Range, messages: usize) -> Answer<Result<Page, Refusal>> {
         let limit = Limit { messages, ..PAGE };
         self.place.hub.engine().read(self.place.room.name(), range, limit)
@@ -111,6 +117,8 @@ enum Next {
     Reading(Answer<Result<Page, Refusal>>),
     /// What to send, its last message, and the place in the socket's queue that it had when it began to wait.
     Send(Bytes, Offset, u64),
+    /// The client has all of the log; the place is that of what it is told before it gets what is delivered.
+    GoLive(u64),
 }
 
 /// Why a member cannot go on.
@@ -138,7 +146,7 @@ impl CatchUp {
     ///
     /// Cancel safe: the next call goes on.
     pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {
-        let is_end = loop {
+        loop {
             match &mut self.next {
                 Next::Read => self.next = Next::Reading(member.read(Range::After(self.cursor), self.messages)),
                 Next::Reading(page) => {
@@ -151,22 +159,33 @@ impl CatchUp {
                         return Err(CatchUpError::Overtaken);
                     }
                     let Some((last, frame)) = page.messages.last().zip(block::frame_of(&page.messages)) else {
-                        break true;
+                        self.next = Next::GoLive(socket.shared().place());
+                        continue;
                     };
-                    // Sent, it may be the end; if it is not, the next turn finds out.
                     self.next = Next::Send(frame, last.offset, socket.shared().place());
                     if last.offset >= page.head {
+                        // Sent, it may be the end; if it is not, the next turn finds out.
                         self.send(socket).await?;
-                        break true;
+                        self.next = Next::GoLive(socket.shared().place());
                     }
                 }
                 Next::Send(..) => {
                     self.send(socket).await?;
-                    break false;
+                    return Ok(false);
                 }
+                Next::GoLive(place) => match member.go_live(self.cursor, *place) {
+                    GoneLive::Live => return Ok(true),
+                    GoneLive::Behind => {
+                        self.next = Next::Read;
+                        return Ok(false);
+                    }
+                    GoneLive::Full => {
+                        let ready = socket.shared().ready_at(*place).await;
+                        ready.map_err(|()| CatchUpError::Closed)?;
+                    }
+                },
             }
-        };
-        Ok(is_end && member.place.room.go_live(&member.place.member, self.cursor))
+        }
     }
 
     async fn send(&mut self, socket: &Sender) -> Result<(), CatchUpError> {

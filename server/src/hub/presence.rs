@@ -25,11 +25,13 @@ pub(super) struct Presence {
     users: HashMap<UserName, Sockets>,
     /// Users whose last socket left, each once, in the order in which they are to be looked at. Some may be back.
     leaving: VecDeque<(Instant, UserName)>,
-    /// Users who came or left since the last telling, while they are listed.
+    /// Users who came or left since the last telling, while they are listed: at most as many as may be listed.
     touched: HashSet<UserName>,
+    /// They were more: the next telling is the whole list.
+    too_many_touched: bool,
     /// Whether the number of users or who they are changed since the last telling.
     changed: bool,
-    /// There were too many users to list them.
+    /// There were too many users to list them, or their list was too long for one text.
     unlisted: bool,
     /// How many tellings there were.
     version: u64,
@@ -135,7 +137,10 @@ impl Presence {
             self.unlisted = true;
             self.list = None;
             self.touched = HashSet::new();
-        } else if !self.unlisted {
+        } else if self.touched.len() >= options.listed_users.max(1) && !self.touched.contains(user) {
+            self.touched = HashSet::new();
+            self.too_many_touched = true;
+        } else if !self.unlisted && !self.too_many_touched {
             self.touched.insert(user.clone());
         }
         !std::mem::replace(&mut self.changed, true)
@@ -158,52 +163,66 @@ impl Presence {
         }
         self.told_at = Some(now);
         self.version += 1;
-        let line = if self.unlisted && self.users.len() <= options.listed_again() {
-            self.unlisted = false;
-            self.touched.clear();
-            let list = self.make_list(now);
-            full_line(room, list)
+        let line = if self.unlisted {
+            self.tell_unlisted(room, now, options)
         } else {
-            let (mut joined, mut left) = (Vec::new(), Vec::new());
-            for user in self.touched.drain() {
-                let side = if self.users.contains_key(&user) {
-                    &mut joined
-                } else {
-                    &mut left
-                };
-                side.push(Member { user });
-            }
-            let lists = !self.unlisted;
-            let presence = message::Presence {
-                room: room.clone(),
-                users: self.count(),
-                joined: lists.then_some(joined),
-                left: lists.then_some(left),
-                members: None,
-            };
-            codec::encode(&ServerFrame::Presence(presence)).into()
+            self.tell_listed(room, now, options)
         };
         // A crowd of users that came once is not kept in memory for ever.
-        self.touched.shrink_to(0);
+        self.touched = HashSet::new();
+        self.too_many_touched = false;
         self.last = Some(line.clone());
         Some(line)
+    }
+
+    /// The number, or the list again.
+    fn tell_unlisted(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
+        let largest = longest_list(options) / 4 * 3;
+        if self.users.len() <= options.listed_again()
+            && let Some(list) = self.make_list(now, largest)
+        {
+            return full_line(room, list);
+        }
+        number_line(room, self.count())
+    }
+
+    /// Who came and who left, or the list where that would be too long, or else the number.
+    fn tell_listed(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
+        if !self.too_many_touched {
+            let member = |user: &UserName| Member { user: user.clone() };
+            let (joined, left): (Vec<_>, Vec<_>) = self.touched.iter().partition(|user| self.users.contains_key(*user));
+            let line: Bytes = codec::encode(&ServerFrame::Presence(message::Presence {
+                room: room.clone(),
+                users: self.count(),
+                joined: Some(joined.into_iter().map(member).collect()),
+                left: Some(left.into_iter().map(member).collect()),
+                members: None,
+            }))
+            .into();
+            if line.len() <= options.sent_text_bytes {
+                return line;
+            }
+        }
+        match self.make_list(now, longest_list(options)) {
+            Some(list) => full_line(room, list),
+            None => number_line(room, self.count()),
+        }
     }
 
     /// What a member is told when it joins.
     pub(super) fn told(&mut self, now: Instant, options: &HubOptions) -> Told {
         let users = self.count();
-        if self.unlisted {
-            return Told {
+        match self.newest_list(now, options) {
+            Some(list) => Told {
+                users,
+                members: Some(list.members.clone()),
+                version: list.version,
+            },
+            None => Told {
                 users,
                 members: None,
                 version: self.version,
-            };
-        }
-        let list = self.newest_list(now, options);
-        Told {
-            users,
-            members: Some(list.members.clone()),
-            version: list.version,
+            },
         }
     }
 
@@ -212,11 +231,11 @@ impl Presence {
         match self.version - version {
             0 => Vec::new(),
             1 => self.last.iter().cloned().collect(),
-            // Of too many users the last telling says all there is.
-            _ if self.unlisted => self.last.iter().cloned().collect(),
             _ => {
-                let version = self.version;
-                let list = self.newest_list(now, options);
+                let (version, count) = (self.version, self.count());
+                let Some(list) = self.newest_list(now, options) else {
+                    return vec![number_line(room, count)];
+                };
                 let is_behind = list.version < version;
                 let mut lines = vec![full_line(room, list)];
                 lines.extend(self.last.iter().filter(|_| is_behind).cloned());
@@ -225,29 +244,36 @@ impl Presence {
         }
     }
 
-    fn newest_list(&mut self, now: Instant, options: &HubOptions) -> &List {
-        let is_good = |list: &List| !list.is_old || now < list.made_at + options.presence_interval;
-        if self.list.as_ref().is_some_and(is_good) {
-            if let Some(list) = self.list.as_mut().filter(|list| !list.is_old) {
-                // Nobody came or left since, so it is also the list of now.
-                list.version = self.version;
-            }
-        } else {
-            self.make_list(now);
+    /// `None` if there are too many users for a list.
+    fn newest_list(&mut self, now: Instant, options: &HubOptions) -> Option<&List> {
+        if self.unlisted {
+            return None;
         }
-        self.list.as_ref().unwrap_or_else(|| unreachable!("it was made above"))
+        let is_good = |list: &List| !list.is_old || now < list.made_at + options.presence_interval;
+        if !self.list.as_ref().is_some_and(is_good) {
+            return self.make_list(now, longest_list(options));
+        }
+        if let Some(list) = self.list.as_mut().filter(|list| !list.is_old) {
+            // Nobody came or left since, so it is also the list of now.
+            list.version = self.version;
+        }
+        self.list.as_ref()
     }
 
-    fn make_list(&mut self, now: Instant) -> &List {
+    /// Makes the list of now. If it has more bytes than may be, the users are unlisted from now on.
+    fn make_list(&mut self, now: Instant, most_bytes: usize) -> Option<&List> {
         let mut members: Vec<_> = self.users.keys().map(|user| Member { user: user.clone() }).collect();
         members.sort_unstable();
-        self.list.insert(List {
+        let list = List {
             members: MemberList::encode(&members),
             users: u32::try_from(members.len()).unwrap_or(u32::MAX),
             made_at: now,
             version: self.version,
             is_old: false,
-        })
+        };
+        self.unlisted = list.members.json().len() > most_bytes;
+        self.list = (!self.unlisted).then_some(list);
+        self.list.as_ref()
     }
 
     /// How many users are present.
@@ -265,6 +291,26 @@ impl Presence {
     pub(super) fn version(&self) -> u64 {
         self.version
     }
+}
+
+/// What the line has besides the list, `joined` or `presence`, at most: the name of a room and two cursors.
+const BESIDES_LIST: usize = 2048;
+
+/// The most bytes that a list may have.
+fn longest_list(options: &HubOptions) -> usize {
+    options.sent_text_bytes.saturating_sub(BESIDES_LIST)
+}
+
+/// `presence` without a list.
+fn number_line(room: &RoomName, users: u32) -> Bytes {
+    let presence = message::Presence {
+        room: room.clone(),
+        users,
+        joined: None,
+        left: None,
+        members: None,
+    };
+    codec::encode(&ServerFrame::Presence(presence)).into()
 }
 
 /// `presence` with the whole list.
@@ -532,6 +578,81 @@ mod tests {
             }
         }
         assert_eq!(listed(&presence.told(now + GRACE, &OPTIONS)).len(), 5);
+    }
+
+    /// Names of different lengths, and a text that has place for some of them.
+    #[test]
+    fn no_line_is_longer_than_a_text_may_be_and_who_follows_them_knows_who_is_there_or_that_it_does_not() {
+        let options = HubOptions {
+            listed_users: 100,
+            sent_text_bytes: BESIDES_LIST + 1500,
+            presence_grace: Duration::ZERO,
+            ..OPTIONS
+        };
+        let mut random = fastrand::Rng::with_seed(11);
+        let users: Vec<_> = (0..300)
+            .map(|number| user(&format!("{number}{}", "x".repeat(random.usize(0..28)))))
+            .collect();
+        let (mut presence, mut now) = (Presence::default(), Instant::now());
+        let mut open = HashSet::new();
+        let mut known = Some(Vec::new());
+        let (mut wholes, mut numbers, mut differences) = (0, 0, 0);
+        for round in 0..400 {
+            // Crowds come and go.
+            let wanted = if round / 20 % 2 == 0 { 10 } else { 90 };
+            for _ in 0..random.usize(0..120) {
+                let user = random.choice(&users).unwrap();
+                if open.contains(user) && (open.len() > wanted || random.bool()) {
+                    open.remove(user);
+                    presence.leave(user, now, Duration::ZERO);
+                    presence.expire(now, &options);
+                } else if open.len() < wanted && open.insert(user.clone()) {
+                    presence.enter(user, &options);
+                }
+                assert!(presence.touched.len() <= options.listed_users);
+            }
+            now += Duration::from_millis(300);
+            let told = presence.told(now, &options);
+            let fits = |list: &MemberList| list.json().len() + BESIDES_LIST <= options.sent_text_bytes;
+            assert!(told.members.as_ref().is_none_or(fits));
+            let Some(line) = presence.tell(&room(), now, &options) else {
+                continue;
+            };
+            for line in presence
+                .missed(told.version.saturating_sub(3), &room(), now, &options)
+                .iter()
+                .chain([&line])
+            {
+                assert!(line.len() <= options.sent_text_bytes, "{} bytes", line.len());
+            }
+            match read(&line) {
+                (_, [None, None, Some(all)]) => {
+                    wholes += 1;
+                    known = Some(all);
+                }
+                (_, [Some(joined), Some(left), None]) => {
+                    differences += 1;
+                    if let Some(known) = &mut known {
+                        known.retain(|user| !left.contains(user) && !joined.contains(user));
+                        known.extend(joined);
+                        known.sort_unstable();
+                    }
+                }
+                (_, lists) => {
+                    assert_eq!(lists, [None, None, None]);
+                    numbers += 1;
+                    known = None;
+                }
+            }
+            let mut there: Vec<_> = open.iter().map(ToString::to_string).collect();
+            there.sort_unstable();
+            assert!(known.as_ref().is_none_or(|known| *known == there));
+            assert_eq!(known.is_none(), presence.unlisted);
+        }
+        assert!(
+            wholes > 5 && numbers > 20 && differences > 20,
+            "{wholes}, {numbers}, {differences}"
+        );
     }
 
     #[test]

@@ -313,32 +313,62 @@ impl Shared {
 
     /// Like [`send_at`](Self::send_at), for whole frames as one message.
     pub(crate) async fn send_frames_at(&self, place: u64, frames: &Bytes) -> Result<(), ()> {
+        while !self.try_send_frames_at(place, std::slice::from_ref(frames))? {
+            self.ready_at(place).await?;
+        }
+        Ok(())
+    }
+
+    /// Queues whole frames, each as one message, unless the client reads too slowly; then it returns false, and
+    /// [`ready_at`](Self::ready_at) tells when to try again. An error if the socket is closed.
+    pub(crate) fn try_send_frames_at(&self, place: u64, frames: &[Bytes]) -> Result<bool, ()> {
+        let mut state = self.state.lock();
+        if !Self::is_ready(&mut state, place)? {
+            return Ok(false);
+        }
+        for frame in frames {
+            state.io.outbox.push_frames(frame.clone(), 1);
+        }
+        if !state.in_turn {
+            state.flush_direct();
+        }
+        Ok(true)
+    }
+
+    /// Waits until [`try_send_frames_at`](Self::try_send_frames_at) takes something. An error if the socket is closed. Cancel safe.
+    pub(crate) async fn ready_at(&self, place: u64) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            {
-                let mut state = self.state.lock();
-                if state.phase != Phase::Open {
-                    state.observed = true;
-                    return Err(());
-                }
-                if state.io.outbox.bytes() < SEND_WAITS_AT || state.waits_no_longer(Some(place)) {
-                    state.io.outbox.push_frames(frames.clone(), 1);
-                    if !state.in_turn {
-                        state.flush_direct();
-                    }
-                    return Ok(());
-                }
+            if Self::is_ready(&mut self.state.lock(), place)? {
+                return Ok(());
             }
             room.await;
         }
+    }
+
+    fn is_ready(state: &mut State, place: u64) -> Result<bool, ()> {
+        if state.phase != Phase::Open {
+            state.observed = true;
+            return Err(());
+        }
+        Ok(state.io.outbox.bytes() < SEND_WAITS_AT || state.waits_no_longer(Some(place)))
     }
 
     /// How long what was sent may still be on its way to a client whose link is as slow as any.
     pub(crate) fn backlog_time(&self) -> Duration {
         let rate = self.sockets.link_rate();
         self.state.lock().backlog_time(&rate, SYSTEM_HOLDS)
+    }
+
+    /// What waits to be written.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
+        let state = self.state.lock();
+        let mut slices = [std::io::IoSlice::new(&[]); 4096];
+        let used = state.io.outbox.slices(&mut slices);
+        slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     /// Starts the close handshake. False if the socket was closing already.

@@ -134,6 +134,10 @@ impl Log {
         self.watchers.insert(watcher)
     }
 
+    pub(super) fn watchers_have_room(&self) -> bool {
+        self.watchers.iter().all(|(_, watcher)| watcher.has_room())
+    }
+
     pub(super) fn remove_watcher(&mut self, key: usize) -> Option<Arc<dyn Watcher>> {
         let watcher = self.watchers.try_remove(key);
         if self.watchers.is_empty() {
