@@ -31,8 +31,8 @@ pub(super) use lane::{Entry, Lane, unfit};
 /// After a refusal for now it begins again so: the messages behind the refused one are refused with it, and must all come again.
 const FIRST_WINDOW: u32 = 16;
 
-/// The longest time that a message may wait. With a longer one, sums with it would leave what a `Duration` holds.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The longest time that a message may wait: 36,500 days. With a longer one, sums with it would leave what a `Duration` holds.
+const MAX_TTL: Duration = Duration::from_secs(3_153_600_000);
 
 /// A message that got further.
 pub(super) type Progress = (Tag, DeliveryState);
