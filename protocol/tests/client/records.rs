@@ -233,10 +233,10 @@ fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
         saves += 1;
         bytes += written;
         largest = largest.max(written);
-        if saves % 100 == 0 {
+        if saves % 2_000 == 0 {
             assert_eq!(read(store), Some(script.session.snapshot()));
             // What storing all each time would have cost, as a sample.
-            whole += 100 * serde_json::to_string(&script.session.snapshot()).unwrap().len();
+            whole += 2_000 * serde_json::to_string(&script.session.snapshot()).unwrap().len();
         }
     };
     for tag in 1..=8_000 {
