@@ -151,9 +151,9 @@ impl Driver {
         }
         self.store.replace(store);
         let session = match left {
-            Some(Left { snapshot, elapsed }) => {
-                self.adopt(&snapshot);
-                ClientSession::restore(config, snapshot, elapsed, self.runtime.now())
+            Some(Left { kept, wall }) => {
+                self.adopt(kept.snapshot());
+                ClientSession::resume(config, kept, wall, self.runtime.now())
             }
             None => ClientSession::new(config, ClientKey::from_random(self.random())),
         };
@@ -359,10 +359,10 @@ impl Driver {
     }
 
     fn save(&self) {
-        let session = self.session.borrow();
+        let mut session = self.session.borrow_mut();
         let mut store = self.store.borrow_mut();
-        if let (Some(session), Some(kept)) = (&*session, &*store)
-            && let Err(reason) = kept.save(session.snapshot())
+        if let (Some(session), Some(kept)) = (&mut *session, &*store)
+            && let Err(reason) = kept.save(session)
         {
             self.runtime
                 .warn(&format!("talkback: the outbox is not kept any more: {reason}"));

@@ -97,8 +97,10 @@ pub(crate) struct Inbox {
     /// The last message that was taken out of it.
     taken: Option<Cursor>,
     asked: Option<PageWanted>,
-    /// The most messages that the server was seen to put into a page.
-    page_limit: u32,
+    /// The last page was of another life of the log, or not what was asked for: no other one is asked for before the room is joined
+    /// again, because the answer would be the same each time.
+    stalled: bool,
+    page_size: log::PageSize,
 }
 
 enum State {
@@ -134,9 +136,6 @@ impl From<Want> for Start {
     }
 }
 
-/// What a server gives at once by default; less is learned from its pages.
-const PAGE: u32 = 100;
-
 impl Inbox {
     /// For the handle whose wishes the subscription's own `join` carries.
     pub(crate) fn first(bounds: InboxBounds) -> Self {
@@ -157,7 +156,8 @@ impl Inbox {
             queued: None,
             taken: None,
             asked: None,
-            page_limit: PAGE,
+            stalled: false,
+            page_size: log::PageSize::default(),
         }
     }
 
@@ -239,6 +239,7 @@ impl Inbox {
 
     /// The subscription was joined, for the first time or again.
     fn rejoined(&mut self, event: RoomEvent, now: &Now) {
+        self.stalled = false;
         let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), now.latest.offset);
         let ahead = self
             .queued

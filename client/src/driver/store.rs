@@ -1,21 +1,28 @@
 //! The outbox in the tab's `sessionStorage`, so that it survives a reload.
 //!
-//! A record holds one client key. A browser copies `sessionStorage` into a duplicated tab, and two tabs that used one key would take
-//! each other's messages for resent ones; so whoever uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named like its
-//! record, by random digits, for as long as it lives, and a record is read only by the holder. A record whose lock is taken is a copy and is removed;
-//! should it be the owner's after all (in a frame of the same page), the owner writes it again when it saves and when the page is left.
-//! The lock stops use at the same time, not one after the other; that is noticed by the server, and the client moves to a record of its own.
+//! What is kept of one client key is a set of records ([`Records`]), so that each change writes what changed. A browser copies
+//! `sessionStorage` into a duplicated tab, and two tabs that used one key would take each other's messages for resent ones; so whoever
+//! uses a key holds the [Web Lock](https://w3c.github.io/web-locks/) named like its head, by random digits, for as long as it lives,
+//! and records are read only by the holder. Those whose lock is taken are a copy and are removed; should they be the owner's after all
+//! (in a frame of the same page), the owner notices when it saves and when the page is left, and writes them again.
+//! The lock stops use at the same time, not one after the other; that is noticed by the server, and the client moves to records of its own.
 //!
 //! A reloaded page may begin before its predecessor is quite gone, so it waits for the lock for a moment.
+
+mod records;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use js_sys::{Date, Function, Object, Promise, Reflect};
-use serde::{Deserialize, Serialize};
-use talkback_protocol::session::client::Snapshot;
+use talkback_protocol::{
+    message::Millis,
+    session::client::{ClientSession, Kept},
+};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Storage;
+
+use records::{Records, Texts};
 
 /// How long a page waits for its predecessor to let go of the key.
 const PATIENCE_MS: u32 = 2_000;
@@ -25,36 +32,28 @@ const PATIENCE_MS: u32 = 2_000;
 pub(crate) struct Keep {
     /// Tells the clients of one origin apart.
     pub(crate) name: String,
-    /// A record that is older is dropped.
+    /// What was written before this time is dropped.
     pub(crate) ttl: Duration,
 }
 
-/// Where a session's snapshots go while it lives. Dropping it lets go of the key.
+/// Where a session is kept while it lives. Dropping it lets go of the key.
 pub(crate) struct Store {
     storage: Storage,
     prefix: String,
-    owner: RefCell<Option<(String, Lock)>>,
-    /// The record that the client moves away from. It stays until what it holds is written anew, lest a page that ends before lose it.
-    former: RefCell<Option<(String, Lock)>>,
+    owner: RefCell<Option<(Records, Lock)>>,
+    /// The records that the client moves away from. They stay until what they hold is written anew, lest a page that ends before lose it.
+    former: RefCell<Option<(Records, Lock)>>,
 }
 
 /// What an earlier page left behind.
 pub(crate) struct Left {
-    pub(crate) snapshot: Snapshot,
-    /// The time since.
-    pub(crate) elapsed: Duration,
-}
-
-/// What is stored.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    /// By the wall clock, in milliseconds since the Unix epoch.
-    saved_at: u64,
-    snapshot: Snapshot,
+    pub(crate) kept: Kept,
+    /// The time now, by the clock of [`Kept::saved_at`].
+    pub(crate) wall: Millis,
 }
 
 impl Keep {
-    /// Opens the store, with the snapshot that an earlier page of this tab left behind.
+    /// Opens the store, with what an earlier page of this tab left behind.
     ///
     /// # Errors
     /// Why nothing can be kept here.
@@ -72,8 +71,8 @@ impl Keep {
             owner: RefCell::default(),
             former: RefCell::default(),
         };
-        for name in store.names() {
-            if let Some(left) = store.adopt(&name, self.ttl).await {
+        for name in records::heads(&store.storage, &store.prefix) {
+            if let Some(left) = store.adopt(name, self.ttl).await {
                 return Ok((store, Some(left)));
             }
         }
@@ -82,97 +81,86 @@ impl Keep {
 }
 
 impl Store {
-    /// Takes a record for a new key, named by these random bits, unless one was taken over.
+    /// Takes records for a new key, named by these random bits, unless some were taken over.
     pub(crate) fn own(&self, random: u64) {
         self.owner.borrow_mut().get_or_insert_with(|| {
             let name = format!("{}{random:016x}", self.prefix);
             // A name that was made a moment ago is locked by nobody else.
             let lock = Lock::request(&name, None);
-            (name, lock)
+            (Records::new(name), lock)
         });
     }
 
-    /// Moves to a record for a new key, named by these random bits.
+    /// Moves to records for a new key, named by these random bits.
     pub(crate) fn renew(&self, random: u64) {
         let owner = self.owner.take();
         self.own(random);
         let mut former = self.former.borrow_mut();
         if former.is_none() {
             *former = owner;
+        } else if let Some((records, _)) = owner {
+            records.remove_all(&self.storage);
         }
     }
 
-    /// Writes a snapshot.
+    /// Writes what changed.
     ///
     /// # Errors
-    /// Why it cannot be kept, for instance because the storage is full. Then nothing is: an older snapshot would use numbers again.
-    pub(crate) fn save(&self, snapshot: Snapshot) -> Result<(), String> {
+    /// Why it cannot be kept, for instance because the storage is full. Then nothing is: what is older would use numbers again.
+    pub(crate) fn save(&self, session: &mut ClientSession) -> Result<(), String> {
         let owner = self.owner.borrow();
-        let Some((name, _)) = &*owner else { return Ok(()) };
-        let record = Record {
-            saved_at: wall_clock(),
-            snapshot,
-        };
-        let written = serde_json::to_string(&record)
-            .map_err(|error| error.to_string())
-            .and_then(|text| {
-                self.storage
-                    .set_item(name, &text)
-                    .or_else(|error| {
-                        // There may be no place for two.
-                        let former = self.former.take().ok_or(error)?;
-                        self.storage.remove_item(&former.0)?;
-                        self.storage.set_item(name, &text)
-                    })
-                    .map_err(|error| format!("{error:?}"))
-            });
-        if written.is_err() {
-            let _ = self.storage.remove_item(name);
-        }
-        if let Some((former, _)) = self.former.take() {
-            let _ = self.storage.remove_item(&former);
-        }
+        let Some((records, _)) = &*owner else { return Ok(()) };
+        let written = records.save(&self.storage, session, wall_clock(), || self.remove_former());
+        self.remove_former();
         written
     }
 
-    /// Takes over a record, if it is nobody's.
-    async fn adopt(&mut self, name: &str, ttl: Duration) -> Option<Left> {
-        let lock = Lock::request(name, Some(PATIENCE_MS));
+    fn remove_former(&self) {
+        if let Some((former, _)) = self.former.take() {
+            former.remove_all(&self.storage);
+        }
+    }
+
+    /// Takes over records, if they are nobody's.
+    async fn adopt(&mut self, name: String, ttl: Duration) -> Option<Left> {
+        let lock = Lock::request(&name, Some(PATIENCE_MS));
         let granted = lock.granted().await;
+        let (records, wall) = (Records::new(name), wall_clock());
         // Read only now: until it let go, the page before may have written.
-        let text = self.storage.get_item(name).ok().flatten()?;
-        let left = serde_json::from_str::<Record>(&text)
-            .ok()
-            .filter(|_| granted)
-            .map(|record| Left {
-                elapsed: Duration::from_millis(wall_clock().saturating_sub(record.saved_at)),
-                snapshot: record.snapshot,
-            })
-            .filter(|left| left.elapsed <= ttl);
+        let left = records
+            .read(&self.storage)
+            .filter(|kept| granted && Duration::from_millis(wall.saturating_sub(kept.saved_at())) <= ttl)
+            .map(|kept| Left { kept, wall });
         if left.is_some() {
-            self.owner.replace(Some((name.to_owned(), lock)));
+            self.owner.replace(Some((records, lock)));
         } else {
-            let _ = self.storage.remove_item(name);
+            records.remove_all(&self.storage);
         }
         left
     }
+}
 
+impl Texts for Storage {
     fn names(&self) -> Vec<String> {
-        let count = self.storage.length().unwrap_or(0);
-        (0..count)
-            .filter_map(|index| self.storage.key(index).ok().flatten())
-            .filter(|name| is_record(&self.prefix, name))
-            .collect()
+        let count = self.length().unwrap_or(0);
+        (0..count).filter_map(|index| self.key(index).ok().flatten()).collect()
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.get_item(name).ok().flatten()
+    }
+
+    fn set(&self, name: &str, text: &str) -> Result<(), String> {
+        self.set_item(name, text).map_err(|error| format!("{error:?}"))
+    }
+
+    fn remove(&self, name: &str) {
+        // Fails where the storage was taken away from the page, with all that is in it.
+        let _: Result<(), _> = self.remove_item(name);
     }
 }
 
-/// Whether a name is one of a record under this prefix, and not under a longer one: `talkback:ann:` begins those of `ann:x` too.
-fn is_record(prefix: &str, name: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-}
-
-fn wall_clock() -> u64 {
+fn wall_clock() -> Millis {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -257,24 +245,4 @@ impl Drop for Lock {
 fn locks() -> Option<Object> {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
     Reflect::get(&navigator, &"locks".into()).ok()?.dyn_into().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_its_own_records_and_not_those_of_a_name_that_it_begins() {
-        let ann = "talkback:chat.ann:";
-        assert!(is_record(ann, "talkback:chat.ann:00112233445566ff"));
-        for other in [
-            "talkback:chat.ann:x:00112233445566ff",
-            "talkback:chat.ann:00112233445566ff:00112233445566ff",
-            "talkback:chat.anna:00112233445566ff",
-            "talkback:chat.ann:00112233",
-            "talkback:chat.ann:+0112233445566ff",
-        ] {
-            assert!(!is_record(ann, other), "{other}");
-        }
-    }
 }

@@ -34,6 +34,10 @@ pub(super) struct Server {
     lives: u64,
     accept: Option<AcceptToken>,
     forbidden: Vec<RoomName>,
+    /// Pages that were asked for so far.
+    pages: u64,
+    /// Whether pages are of another life than that of their log.
+    pages_of_another_life: bool,
 }
 
 struct Connected {
@@ -72,6 +76,8 @@ impl Server {
             lives: 0,
             accept: None,
             forbidden: Vec::new(),
+            pages: 0,
+            pages_of_another_life: false,
         }
     }
 
@@ -84,6 +90,18 @@ impl Server {
         if forbid {
             self.forbidden.push(room);
         }
+    }
+
+    pub(super) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    pub(super) fn give_pages_of_another_life(&mut self, give: bool) {
+        self.pages_of_another_life = give;
+    }
+
+    pub(super) fn set_page(&mut self, page: u32) {
+        Arc::make_mut(&mut self.config).limits.page = page;
     }
 
     /// Its connections are gone and nobody is told.
@@ -288,7 +306,12 @@ impl Server {
                 before,
                 limit,
             } => {
-                let result = Ok(self.room(&room).page(before, limit));
+                self.pages += 1;
+                let mut page = self.room(&room).page(before, limit);
+                if self.pages_of_another_life {
+                    page.epoch = Epoch::from_random(u64::MAX);
+                }
+                let result = Ok(page);
                 return Some(Input::PageRead { id, room, result });
             }
             Output::Signal { room, from, body } => {

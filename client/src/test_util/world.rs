@@ -299,6 +299,23 @@ impl World {
         Ok(())
     }
 
+    /// Whether the server answers requests for history with pages of another life of the log than members have, from now on; as one does
+    /// whose log began anew a moment ago.
+    pub fn give_pages_of_another_life(&self, give: bool) {
+        self.inner.server.borrow_mut().give_pages_of_another_life(give);
+    }
+
+    /// The most messages that the server gives in a page, to connections from now on.
+    pub fn set_page(&self, messages: u32) {
+        self.inner.server.borrow_mut().set_page(messages);
+    }
+
+    /// How many pages of history the server was asked for so far.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.inner.server.borrow().pages()
+    }
+
     /// Begins the world's random bits anew. Clients that begin with the same bits have the same key, as the copies of a tab have that
     /// are used one after the other.
     pub fn set_random(&self, seed: u64) {

@@ -1,6 +1,6 @@
 //! An outbox that outlives its page.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use talkback_client::{Client, DeliveryState, FailReason, OutboxStorage};
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -27,30 +27,37 @@ fn storage() -> web_sys::Storage {
     web_sys::window().unwrap().session_storage().unwrap().unwrap()
 }
 
-fn records(name: &str) -> Vec<String> {
+/// All records of the clients with this name, by their names.
+fn records(name: &str) -> BTreeMap<String, String> {
     let storage = storage();
     let prefix = format!("talkback:{name}:");
     (0..storage.length().unwrap())
         .map(|index| storage.key(index).unwrap().unwrap())
         .filter(|key| key.starts_with(&prefix))
+        .map(|key| (key.clone(), storage.get_item(&key).unwrap().unwrap()))
         .collect()
 }
 
+/// The names of the first record of each client, which tells its key.
+fn heads(name: &str) -> Vec<String> {
+    records(name).into_keys().filter(|key| !key.contains('#')).collect()
+}
+
+fn put(records: &BTreeMap<String, String>) {
+    for (key, record) in records {
+        storage().set_item(key, record).unwrap();
+    }
+}
+
 /// What a reload does: the page is told that it is left, then it is gone and its locks with it, without running anything of it.
-/// A client that is dropped does run something, so its record is put back as the page left it.
+/// A client that is dropped does run something, so its records are put back as the page left them.
 fn reload(name: &str, client: Client) {
     let window = web_sys::window().unwrap();
     crate::dispatch(&window, "pagehide");
-    let left = records(name).into_iter().map(|key| {
-        let record = storage().get_item(&key).unwrap().unwrap();
-        (key, record)
-    });
-    let left: Vec<_> = left.collect();
+    let left = records(name);
     drop(client);
     crate::dispatch(&window, "pageshow");
-    for (key, record) in left {
-        storage().set_item(&key, &record).unwrap();
-    }
+    put(&left);
 }
 
 #[wasm_bindgen_test]
@@ -133,7 +140,7 @@ async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
     let mut inside = join(&owner, &room);
     assert_eq!(messages(&mut inside, 3).await, [1, 2, 3]);
     crate::dispatch(&web_sys::window().unwrap(), "pagehide");
-    assert_eq!(records(&room).len(), 2, "each has its own");
+    assert_eq!(heads(&room).len(), 2, "each has its own");
     crate::dispatch(&web_sys::window().unwrap(), "pageshow");
 }
 
@@ -148,15 +155,14 @@ async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_lo
         .unwrap();
     let window = web_sys::window().unwrap();
     crate::dispatch(&window, "pagehide");
-    let older = records(&room).remove(0);
-    let text = storage().get_item(&older).unwrap().unwrap();
+    let (head, older) = (heads(&room).remove(0), records(&room));
     crate::dispatch(&window, "pageshow");
     within("an acknowledgement", sender.send(&2).await.unwrap())
         .await
         .unwrap();
     let key = before.sender();
     drop((before, sender));
-    storage().set_item(&older, &text).unwrap();
+    put(&older);
 
     let after = with_outbox(&network, &room).await;
     open(&after).await;
@@ -172,10 +178,83 @@ async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_lo
     let expected: &[u64] = if in_doubt.is_ok() { &[1, 2, 3, 4] } else { &[1, 2, 4] };
     assert_eq!(messages(&mut inside, expected.len()).await, expected);
     crate::dispatch(&window, "pagehide");
-    let records = records(&room);
+    let heads = heads(&room);
     crate::dispatch(&window, "pageshow");
-    assert_eq!(records.len(), 1, "{records:?}");
-    assert_ne!(records[0], older);
+    assert_eq!(heads.len(), 1, "{heads:?}");
+    assert_ne!(heads[0], head);
+}
+
+#[wasm_bindgen_test]
+async fn each_message_has_a_record_of_its_own_for_as_long_as_it_waits() {
+    let (network, room) = (Network::shared().await, room_name());
+    network.set("refuse=1").await;
+    let client = with_outbox(&network, &room).await;
+    let sender = client.room_sender::<u64>(&room).unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..50 {
+        deliveries.push(sender.send(&number).await.unwrap());
+    }
+    until("all is stored", || records(&room).len() == 52).await;
+    let before = records(&room);
+    deliveries.push(sender.send(&50).await.unwrap());
+    until("the last one too", || records(&room).len() == 53).await;
+    let head = heads(&room).remove(0);
+    let now = records(&room);
+    let changed = now.iter().filter(|(key, record)| before.get(*key) != Some(record));
+    assert_eq!(changed.filter(|(key, _)| **key != head).count(), 1);
+    network.set("").await;
+    client.connect();
+    for delivery in deliveries {
+        within("an acknowledgement", delivery).await.unwrap();
+    }
+    until("nothing but the key is left", || records(&room).len() == 1).await;
+}
+
+/// All in one record, as versions stored it that had no others.
+#[wasm_bindgen_test]
+async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
+    let (network, room) = (Network::shared().await, room_name());
+    let head = format!("talkback:{room}:0123456789abcdef");
+    let key = format!("{:032x}", js_sys::Math::random().to_bits());
+    let former = format!(
+        r#"{{"saved_at":{},"snapshot":{{"key":"{key}","next":1,"rooms":[{{"room":"{room}","first":1,"pending":[{{"tag":1,"id":"0123456789abcdef","body":7,"ttl_ms":600000}}]}}]}}}}"#,
+        js_sys::Date::now()
+    );
+    storage().set_item(&head, &former).unwrap();
+    let client = with_outbox(&network, &room).await;
+    let restored = client.restored().await.remove(0);
+    assert_eq!(restored.body.read::<u64>().unwrap(), 7);
+    let acked = within("an acknowledgement", restored.delivery).await.unwrap();
+    assert_eq!(acked.offset.get(), 1);
+    until("it is replaced", || {
+        records(&room)
+            .get(&head)
+            .is_some_and(|record| !record.contains("snapshot"))
+    })
+    .await;
+}
+
+#[wasm_bindgen_test]
+async fn a_record_that_is_broken_takes_only_its_own_message_with_it() {
+    let (network, room) = (Network::shared().await, room_name());
+    network.set("refuse=1").await;
+    let before = with_outbox(&network, &room).await;
+    for number in 0..3 {
+        before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
+    }
+    reload(&room, before);
+    let (last, _) = records(&room)
+        .into_iter()
+        .find(|(_, record)| record.contains(r#""body":2"#))
+        .unwrap();
+    storage().set_item(&last, "{").unwrap();
+    network.set("").await;
+    let after = with_outbox(&network, &room).await;
+    let restored = after.restored().await;
+    assert_eq!(restored.len(), 2);
+    for restored in restored {
+        within("an acknowledgement", restored.delivery).await.unwrap();
+    }
 }
 
 #[wasm_bindgen_test]

@@ -239,3 +239,68 @@ fn a_further_handle_with_a_cursor_ahead_gets_nothing_twice() {
         assert_eq!(numbers(&mut first, 7).await, (45..52).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn a_page_of_another_life_is_not_asked_for_again_before_the_room_is_joined_in_that_life() {
+    let world = World::new();
+    world.run(async {
+        let (_client, mut room) = behind(&world).await;
+        world.give_pages_of_another_life(true);
+        assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
+        world.settle();
+        assert_eq!(world.pages(), 1);
+        publish(&world, 100..110);
+        world.wait(Duration::from_secs(600)).await;
+        assert_eq!(world.pages(), 1, "whatever happens in the room");
+
+        world.give_pages_of_another_life(false);
+        world.cut();
+        assert_eq!(numbers(&mut room, 100).await, (10..110).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_further_handle_waits_for_the_life_of_its_page_too() {
+    let world = world_with(0..30);
+    let client = world.client("ann");
+    world.run(async {
+        let mut first = join(&client);
+        joined(&mut first).await;
+        world.give_pages_of_another_life(true);
+        let mut further = join(&client);
+        world.settle();
+        publish(&world, 30..40);
+        world.settle();
+        assert_eq!(world.pages(), 1);
+        world.give_pages_of_another_life(false);
+        world.cut();
+        joined(&mut further).await;
+        assert_eq!(numbers(&mut further, 40).await, (0..40).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_server_that_gives_small_pages_for_a_while_is_asked_for_large_ones_again() {
+    let mut config = ServerConfig::default();
+    config.limits.page = 2;
+    let world = World::with_config(config);
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = client.join::<u64>("lobby", &narrow(200, usize::MAX)).unwrap();
+        joined(&mut room).await;
+        publish(&world, 0..1_000);
+        world.settle();
+        assert_eq!(numbers(&mut room, 400).await, (0..400).collect::<Vec<_>>());
+        let small = world.pages();
+        // Each page that is too small for what was asked is of no use; the smaller the server's pages are, the rarer that is.
+        assert!((100..120).contains(&small), "{small}");
+        world.set_page(100);
+        world.cut();
+        assert_eq!(numbers(&mut room, 600).await, (400..1_000).collect::<Vec<_>>());
+        publish(&world, 1_000..11_000);
+        world.settle();
+        assert_eq!(numbers(&mut room, 10_000).await, (1_000..11_000).collect::<Vec<_>>());
+        let large = world.pages() - small;
+        assert!(large < 200, "{large} pages for 10,600 messages");
+    });
+}

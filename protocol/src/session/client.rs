@@ -7,6 +7,7 @@
 //! | what each frame of the server does | `frames.rs` |
 //! | which rooms are joined, and how far they were read | `rooms.rs` |
 //! | what was not acknowledged | `outbox.rs` |
+//! | what is kept across reloads | `snapshot.rs`, `records.rs` |
 //! | where the log has own messages | `acknowledged.rs` |
 //! | older messages that were asked for | `history.rs` |
 //! | everything that happens by time alone | `timer.rs` |
@@ -19,6 +20,7 @@ mod frames;
 mod history;
 mod link;
 mod outbox;
+mod records;
 mod rooms;
 mod snapshot;
 mod timer;
@@ -30,9 +32,13 @@ pub use api::{
     PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
 };
 pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
+pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
-use crate::{Body, ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec, message::code};
+use crate::{
+    Body, ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec,
+    message::{Millis, code},
+};
 use acknowledged::Acknowledged;
 use history::{History, Question};
 use link::Link;
@@ -103,7 +109,39 @@ impl ClientSession {
         session
     }
 
-    /// What to store so that [`restore`](Self::restore) can go on.
+    /// A session that goes on where a store has it, as [`restore`](Self::restore) does. `wall` is the time by the clock that was given
+    /// to [`writes`](Self::writes). The store may be used again: the first `writes` replaces what is there.
+    #[must_use]
+    pub fn resume(config: ClientConfig, kept: Kept, wall: Millis, now: Duration) -> Self {
+        let elapsed = Duration::from_millis(wall.saturating_sub(kept.saved_at()));
+        let mut session = Self::restore(config, kept.snapshot, elapsed, now);
+        session.outbox.journal.begin_above(kept.last);
+        session
+    }
+
+    /// What to carry out so that a store of numbered texts has the session as it is now, and [`resume`](Self::resume) can go on. `wall`
+    /// is a clock that goes on while there is no page.
+    ///
+    /// The first call gives everything, each further one what changed since the call before; so all that is written over time is
+    /// proportional to what was published, however much waits. The steps are to be carried out in this order. If it ends after any of
+    /// them, as with a page that crashes, the store has all that the calls before gave, nothing twice, and no number that was sent
+    /// belongs to another message. If a step fails, the store is not up to date any more: [`write_all`](Self::write_all) begins anew,
+    /// or nothing of it may be used again.
+    ///
+    /// At most [`OutboxConfig::messages`] changes are remembered for the next call; after more, it gives everything.
+    #[must_use = "each step is given once"]
+    pub fn writes(&mut self, wall: Millis) -> Vec<Write> {
+        records::take(self.key, &mut self.outbox, self.now, wall)
+    }
+
+    /// The store does not have any more what was written, for instance because it is another one: the next
+    /// [`writes`](Self::writes) gives everything.
+    pub fn write_all(&mut self) {
+        self.outbox.journal.all();
+    }
+
+    /// What to store so that [`restore`](Self::restore) can go on. For a store that takes it whole each time; see
+    /// [`writes`](Self::writes) for one in which only changes are written.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         snapshot::take(self.key, &self.outbox, &self.rooms, self.now)

@@ -174,3 +174,14 @@ fn a_message_that_the_first_server_took_is_acknowledged_also_by_one_that_would_n
     script.received(2, &WELCOME.replace(r#""body_bytes":100"#, r#""body_bytes":6"#));
     assert_eq!(script.received(2, &ack(1, 4)), ["1 acked 4"]);
 }
+
+#[test]
+fn a_message_waits_for_36500_days_at_most() {
+    let mut config = minute();
+    config.outbox.ttl = Duration::MAX;
+    config.keep = false;
+    let mut script = Script::with(config);
+    script.publish("lobby", 1);
+    assert_eq!(script.wait(3_153_600_000_000 - 1), [""; 0]);
+    assert_eq!(script.wait(1), [EXPIRED]);
+}

@@ -77,7 +77,7 @@ pub(super) fn outgoing(sent: &Outgoing, from: &str, act: &Callback<Action>, lang
         Progress::Failed(_) | Progress::Lost => ("failed", Html::default()),
     };
     let offset = match sent.progress {
-        Progress::Acked { offset } => Some(offset.to_string()),
+        Progress::Acked { offset, .. } => Some(offset.to_string()),
         _ => None,
     };
     let fault = match &sent.progress {

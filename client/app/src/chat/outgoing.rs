@@ -1,6 +1,6 @@
 //! One's own messages that have not come back from the room: on the way, acknowledged, or failed.
 
-use talkback_protocol::session::client::FailReason;
+use talkback_protocol::{Epoch, session::client::FailReason};
 
 /// The page's own number of a message it sends; never used twice.
 pub(crate) type Key = u64;
@@ -12,8 +12,8 @@ pub(crate) enum Progress {
     Queued,
     /// It was handed to the connection, and the answer is not there.
     Written,
-    /// It is in the room's log at this offset, and has not come back yet.
-    Acked { offset: u64 },
+    /// It is in this life of the room's log at this offset, and has not come back yet.
+    Acked { epoch: Epoch, offset: u64 },
     /// It will not be sent any more, unless the user tries again.
     Failed(FailReason),
     /// It was in the room's log, and the server has lost it.
@@ -74,18 +74,19 @@ impl Outbox {
 
     /// One's own message came back from the room and stands among its messages.
     pub(super) fn came_back(&mut self, offset: u64, text: &str) {
-        let acked = Progress::Acked { offset };
-        if let Some(place) = self.messages.iter().position(|message| message.progress == acked) {
+        let is_it =
+            |message: &Outgoing| matches!(message.progress, Progress::Acked { offset: acked, .. } if acked == offset);
+        if let Some(place) = self.messages.iter().position(is_it) {
             self.messages.remove(place);
         } else {
             self.hide(text);
         }
     }
 
-    pub(super) fn acked(&mut self, key: Key, offset: u64, at: f64) {
+    pub(super) fn acked(&mut self, key: Key, epoch: Epoch, offset: u64, at: f64) {
         match self.find(key) {
             Some(message) if !message.came_back => {
-                message.progress = Progress::Acked { offset };
+                message.progress = Progress::Acked { epoch, offset };
                 message.at = at;
             }
             Some(_) => drop(self.take(key)),
@@ -93,21 +94,36 @@ impl Outbox {
         }
     }
 
-    /// Messages at these places of the log were acknowledged, and are lost.
-    pub(super) fn lost(&mut self, offsets: &[u64]) {
+    /// Messages at these places of this life of the log were acknowledged, and are lost.
+    pub(super) fn lost(&mut self, life: &Epoch, offsets: &[u64]) {
         for message in &mut self.messages {
-            if let Progress::Acked { offset } = message.progress
-                && offsets.contains(&offset)
+            if let Progress::Acked { epoch, offset } = &message.progress
+                && epoch == life
+                && offsets.contains(offset)
             {
                 message.progress = Progress::Lost;
             }
         }
     }
 
-    /// Takes those that are in the log.
-    pub(super) fn take_acked(&mut self) -> Vec<Outgoing> {
-        let is_acked = |message: &mut Outgoing| matches!(message.progress, Progress::Acked { .. });
-        self.messages.extract_if(.., is_acked).collect()
+    /// The room goes on in this life of the log with the messages after an offset: takes those that are in the log and will not come.
+    /// An acknowledgement may be there before the room's answer, so those of the new life are on their way back.
+    pub(super) fn take_acked(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
+        let is_gone = |message: &mut Outgoing| match &message.progress {
+            Progress::Acked { epoch, offset } => epoch != life || *offset <= after,
+            _ => false,
+        };
+        self.messages.extract_if(.., is_gone).collect()
+    }
+
+    /// The log goes on in another life with all that is in it: what was acknowledged before comes back with the same offset, unless it
+    /// was told to be lost.
+    pub(super) fn recovered(&mut self, life: &Epoch) {
+        for message in &mut self.messages {
+            if let Progress::Acked { epoch, .. } = &mut message.progress {
+                *epoch = life.clone();
+            }
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -161,6 +177,10 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    fn life(bits: u64) -> Epoch {
+        Epoch::from_random(bits)
+    }
+
     fn shown(outbox: &Outbox) -> Vec<Key> {
         outbox.shown().map(|message| message.key).collect()
     }
@@ -171,8 +191,8 @@ mod tests {
         let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
         outbox.came_back(1, "a");
         assert_eq!(shown(&outbox), [b]);
-        outbox.acked(a, 1, 5.0);
-        outbox.acked(b, 2, 5.0);
+        outbox.acked(a, life(1), 1, 5.0);
+        outbox.acked(b, life(1), 2, 5.0);
         assert_eq!(shown(&outbox), [b], "it is in the log, but its row has not come");
         outbox.came_back(2, "b");
         assert_eq!(outbox.messages, []);
@@ -186,7 +206,7 @@ mod tests {
         assert_eq!(shown(&outbox), [second]);
         outbox.failed(first, FailReason::Stopped);
         assert_eq!(shown(&outbox), [first]);
-        outbox.acked(second, 1, 0.0);
+        outbox.acked(second, life(1), 1, 0.0);
         assert_eq!(shown(&outbox), [first]);
     }
 
@@ -205,12 +225,19 @@ mod tests {
     fn a_message_that_the_server_lost_is_shown_as_failed_and_can_be_sent_again() {
         let mut outbox = Outbox::default();
         let [lost, kept] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
-        outbox.acked(lost, 8, 0.0);
-        outbox.acked(kept, 7, 0.0);
-        outbox.lost(&[8, 9]);
+        let new = outbox.push("c".into(), 0.0);
+        outbox.acked(lost, life(1), 8, 0.0);
+        outbox.acked(kept, life(1), 7, 0.0);
+        outbox.acked(new, life(2), 9, 0.0);
+        outbox.lost(&life(1), &[8, 9]);
         assert_eq!(outbox.take_failed(kept), None);
+        assert_eq!(
+            outbox.take_failed(new),
+            None,
+            "it has the number of a lost one in another life"
+        );
         outbox.came_back(8, "another message of the log that goes on");
-        assert_eq!(shown(&outbox), [lost, kept]);
+        assert_eq!(shown(&outbox), [lost, kept, new]);
         assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
     }
 

@@ -210,8 +210,9 @@ impl Session {
                 match state {
                     DeliveryState::Queued => {}
                     DeliveryState::Written => events.emit(Event::Written(key)),
-                    DeliveryState::Acked { offset, at, .. } => events.emit(Event::Acked {
+                    DeliveryState::Acked { epoch, offset, at } => events.emit(Event::Acked {
                         key,
+                        epoch,
                         offset: offset.get(),
                         at: millis(at),
                     }),
@@ -246,7 +247,10 @@ fn read(event: client::Event<String>) -> Option<Event> {
         client::Event::Reset(room) => Event::Joined(room, Continuity::Reset),
         client::Event::Message(message) => Event::Message(incoming(message)),
         client::Event::Presence { users, change } => Event::Presence { users, change },
-        client::Event::Lost { offsets, .. } => Event::Lost(offsets.into_iter().map(Offset::get).collect()),
+        client::Event::Lost { epoch, offsets } => Event::Lost {
+            epoch,
+            offsets: offsets.into_iter().map(Offset::get).collect(),
+        },
         client::Event::Signal { from, body } => {
             let is_typing = body.read::<String>().is_ok_and(|signal| signal == TYPING);
             return is_typing.then_some(Event::Typing(from.user));

@@ -119,7 +119,10 @@ pub(crate) enum Event {
         change: PresenceChange,
     },
     /// The server has lost these messages of this client, which it had acknowledged.
-    Lost(Vec<u64>),
+    Lost {
+        epoch: Epoch,
+        offsets: Vec<u64>,
+    },
     Typing(UserName),
     /// The room is not open to this user, or not any more.
     Refused {
@@ -131,6 +134,7 @@ pub(crate) enum Event {
     Written(Key),
     Acked {
         key: Key,
+        epoch: Epoch,
         offset: u64,
         at: f64,
     },

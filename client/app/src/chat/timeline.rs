@@ -165,6 +165,14 @@ impl Timeline {
         self.older = if after == 0 { Older::Beginning } else { Older::More };
     }
 
+    /// The room goes on with nothing missing, perhaps in another life of its log.
+    pub(super) fn go_on(&mut self, epoch: Epoch) {
+        let is_other = self.epoch.replace(epoch.clone()).is_some_and(|life| life != epoch);
+        if is_other && self.older == Older::Failed {
+            self.older = Older::More;
+        }
+    }
+
     /// A message came from the room; whether it was not on the page yet.
     pub(super) fn said(&mut self, message: Incoming, live: bool) -> bool {
         if message.offset <= self.received {
@@ -205,9 +213,11 @@ impl Timeline {
             return;
         }
         if self.epoch.as_ref() != Some(epoch) {
-            self.older = Older::More;
+            // Not asked for again by itself: until the room tells of its new life, the answer would be the same each time.
+            self.older = Older::Failed;
             return;
         }
+        let before = self.before_first;
         for message in messages.into_iter().rev() {
             if message.offset != self.before_first {
                 // The rest is older than what the log still had when it answered, or on the page already.
@@ -218,6 +228,8 @@ impl Timeline {
             self.rows.insert(self.past, row);
         }
         self.older = match (more, self.before_first) {
+            // A server that answers so would be asked at the speed of the line.
+            (true, 1..) if self.before_first == before => Older::Failed,
             (true, 1..) => Older::More,
             (_, 0) => Older::Beginning,
             (false, _) => Older::NotKept,

@@ -5,13 +5,67 @@ use talkback_protocol::{
     session::client::{HistoryPage, PageError, RoomEvent},
 };
 
-use super::{Inbox, Now, PAGE, PageWanted, Start, State, begun, joined_room};
+use super::{Inbox, Now, PageWanted, Start, State, begun, joined_room};
+
+/// What a server gives at once by default, and the most that is asked for.
+const PAGE: u32 = 100;
+
+/// After so many whole pages at the latest a larger one is tried again.
+const MAX_PATIENCE: u32 = 64;
+
+/// How many messages to ask for at once. A server may give fewer than it is asked for, the newest of them, which is of no use here; so
+/// the size follows what was seen of the server. It is tried from time to time whether it gives more again: rarer each time that it
+/// did not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PageSize {
+    limit: u32,
+    /// Whole pages of this size in a row.
+    whole: u32,
+    /// How many there must be before a larger one is tried.
+    patience: u32,
+    /// This size was tried after a smaller one, and no page of it came yet.
+    tried: bool,
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self {
+            limit: PAGE,
+            whole: 0,
+            patience: 1,
+            tried: false,
+        }
+    }
+}
+
+impl PageSize {
+    /// As many messages came as were asked for.
+    fn came_whole(&mut self) {
+        self.whole += 1;
+        if std::mem::take(&mut self.tried) {
+            self.patience = 1;
+        }
+        if self.limit < PAGE && self.whole >= self.patience {
+            self.limit = (self.limit * 2).min(PAGE);
+            self.whole = 0;
+            self.tried = true;
+        }
+    }
+
+    /// Only so many messages came.
+    fn came_short(&mut self, messages: usize) {
+        self.limit = u32::try_from(messages).unwrap_or(PAGE).max(1);
+        self.whole = 0;
+        self.tried = false;
+        self.patience = (self.patience * 2).min(MAX_PATIENCE);
+    }
+}
 
 impl Inbox {
     /// The page of the log that this handle needs now, if any; to be asked for, and answered with [`Inbox::answer`]. To be called
     /// after whatever changed the room or the queue.
     pub(crate) fn wants(&mut self, now: &Now) -> Option<PageWanted> {
-        if self.asked.is_some() {
+        if self.asked.is_some() || self.stalled {
             return None;
         }
         if let State::Opening(Start::Since(since, history)) = &self.state
@@ -36,7 +90,7 @@ impl Inbox {
             }
             State::Opening(Start::Newest(history, _)) => Some(PageWanted {
                 before: now.latest.offset.next(),
-                limit: (*history).min(self.page_limit),
+                limit: *history,
             }),
             State::Behind { presence } => {
                 if self.queue.len() * 2 > self.bounds.events || self.bytes * 2 > self.bounds.bytes {
@@ -66,9 +120,12 @@ impl Inbox {
         }
         self.asked = None;
         let page = match result {
-            Ok(page) if page.epoch == now.latest.epoch => page,
-            // The log began anew. The subscription notices that too and says so.
-            Ok(_) => return,
+            Ok(page) if page.epoch == now.latest.epoch && is_answer(&page, wanted) => page,
+            // The log began anew. The subscription notices that too and is joined again.
+            Ok(_) => {
+                self.stalled = true;
+                return;
+            }
             Err(PageError::Refused { code, message }) => {
                 self.state = State::Ended;
                 return self.put(RoomEvent::Refused { code, message });
@@ -92,7 +149,7 @@ impl Inbox {
             }
             State::Behind { .. } => {
                 let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
-                if self.follow(queued, self.page_limit, wanted, &page, now) {
+                if self.follow(queued, self.page_size.limit, wanted, &page, now) {
                     self.fill(page);
                 }
             }
@@ -101,7 +158,8 @@ impl Inbox {
 
     fn page_after(&self, offset: Offset, now: &Now) -> PageWanted {
         let most = self
-            .page_limit
+            .page_size
+            .limit
             .min(u32::try_from(self.bounds.events / 2).unwrap_or(PAGE))
             .max(1);
         let before = offset.plus(u64::from(most) + 1).min(now.latest.offset.next());
@@ -116,10 +174,16 @@ impl Inbox {
     /// are missing.
     fn follow(&mut self, offset: Offset, history: u32, wanted: PageWanted, page: &HistoryPage, now: &Now) -> bool {
         match first(page) {
-            Some(found) if found == offset.next() => return true,
+            Some(found) if found == offset.next() => {
+                // The last page before the reader has caught up is a part of one, and says nothing.
+                if page.messages.len() >= self.page_size.limit as usize {
+                    self.page_size.came_whole();
+                }
+                return true;
+            }
             // A server may give fewer messages than it was asked for, the newest of them.
             Some(_) if page.more && page.messages.len() < wanted.limit as usize => {
-                self.page_limit = u32::try_from(page.messages.len()).unwrap_or(PAGE).max(1);
+                self.page_size.came_short(page.messages.len());
             }
             Some(found) => {
                 self.open(RoomEvent::Reset(now.joined(found.before())), now);
@@ -152,6 +216,17 @@ impl Inbox {
             }
         }
     }
+}
+
+/// Whether a page has what was asked for: the newest messages before an offset, and not more of them.
+fn is_answer(page: &HistoryPage, wanted: PageWanted) -> bool {
+    let offsets = page.messages.iter().map(|message| message.offset);
+    let is_contiguous = offsets
+        .clone()
+        .zip(offsets.clone().skip(1))
+        .all(|(one, other)| other == one.next());
+    let reaches = offsets.last().is_none_or(|last| last.next() == wanted.before);
+    is_contiguous && reaches && page.messages.len() <= wanted.limit as usize
 }
 
 fn first(page: &HistoryPage) -> Option<Offset> {

@@ -1,6 +1,7 @@
 use talkback_protocol::{
     Body, Epoch, RoomName, SenderId, UserName,
     message::{Author, Message},
+    session::client::HistoryPage,
 };
 
 use super::*;
@@ -225,4 +226,45 @@ fn a_cursor_ahead_of_the_log_is_told_to_have_been_wrong() {
     inbox.push(RoomEvent::Recovered(at.joined(offset(45))), Some(&at));
     inbox.push(message(46), Some(&now(1, 46, &["ann"])));
     assert_eq!(shown(&mut inbox), ["reset after 45", "46"]);
+}
+
+fn page(epoch: u64, offsets: impl IntoIterator<Item = u64>, more: bool) -> HistoryPage {
+    let messages = offsets.into_iter().map(|number| match message(number) {
+        RoomEvent::Message { message, .. } => message,
+        other => panic!("{other:?}"),
+    });
+    HistoryPage {
+        epoch: Epoch::from_random(epoch),
+        messages: messages.collect(),
+        more,
+    }
+}
+
+/// A server that answers so would be asked at the speed of the line, or take the reader back and forth.
+#[test]
+fn after_a_page_that_is_not_what_was_asked_for_nothing_is_asked_before_the_room_is_joined_again() {
+    for wrong in [
+        page(2, 3..=5, true),
+        page(1, 1..=5, true),
+        page(1, [3, 5], true),
+        page(1, [5, 4, 3], true),
+        page(1, 4..=6, true),
+        page(1, 2..=4, true),
+    ] {
+        let mut inbox = live(2);
+        (1..=5).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
+        assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
+        let at = now(1, 5, &["ann"]);
+        let wanted = inbox.wants(&at).unwrap();
+        assert_eq!((wanted.before, wanted.limit), (offset(3), 1), "{wanted:?}");
+        inbox.answer(wanted, Ok(wrong.clone()), &at);
+        assert_eq!((inbox.wants(&at), inbox.has_more()), (None, false), "{wrong:?}");
+        inbox.push(message(6), Some(&now(1, 6, &["ann"])));
+        assert_eq!(inbox.wants(&now(1, 6, &["ann"])), None, "{wrong:?}");
+        let at = now(1, 6, &["ann"]);
+        inbox.push(RoomEvent::Recovered(at.joined(offset(6))), Some(&at));
+        let wanted = inbox.wants(&at).unwrap();
+        inbox.answer(wanted, Ok(page(1, [2], true)), &at);
+        assert_eq!(shown(&mut inbox), ["2"], "{wrong:?}");
+    }
 }

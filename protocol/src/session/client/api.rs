@@ -137,8 +137,8 @@ pub enum Output {
     /// before. Messages that may have been sent with the old key and were not answered have failed as [`FailReason::Unconfirmed`]; those
     /// that certainly were not go out with the new one, with new numbers.
     KeyWanted,
-    /// If the outbox is kept across reloads: store [`snapshot`](super::ClientSession::snapshot) now, before the outputs that follow
-    /// are carried out. What follows may use numbers that a restored session must not use again.
+    /// If the outbox is kept across reloads: carry out [`writes`](super::ClientSession::writes), or store
+    /// [`snapshot`](super::ClientSession::snapshot), now, before the outputs that follow are carried out. What follows may use numbers that a restored session must not use again.
     Save,
     /// The state of the connection changed.
     Status(Status),

@@ -17,7 +17,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use litemap::LiteMap;
 
-use super::{DeliveryState, FailReason, OutboxConfig, Tag};
+use super::{DeliveryState, FailReason, OutboxConfig, Tag, records::Journal};
 use crate::{
     Body, ClientFrame, PublishId, RoomName, Seq,
     message::{Limits, Publish, Withdraw, code},
@@ -31,8 +31,8 @@ pub(super) use lane::{Entry, Lane, unfit};
 /// After a refusal for now it begins again so: the messages behind the refused one are refused with it, and must all come again.
 const FIRST_WINDOW: u32 = 16;
 
-/// The longest time that a message may wait. With a longer one, sums with it would leave what a `Duration` holds.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The longest time that a message may wait: 36,500 days. With a longer one, sums with it would leave what a `Duration` holds.
+const MAX_TTL: Duration = Duration::from_secs(3_153_600_000);
 
 /// A message that got further.
 pub(super) type Progress = (Tag, DeliveryState);
@@ -44,6 +44,8 @@ pub(super) struct Outbox {
     pub(super) lanes: LiteMap<RoomName, Lane>,
     /// The first number of a room that has no lane.
     pub(super) next: Seq,
+    /// What of it the store does not have.
+    pub(super) journal: Journal,
     /// Entries of all lanes: also those whose last state was told, and whose number is still to be settled.
     messages: usize,
     /// Bytes of the bodies that are held.
@@ -67,6 +69,7 @@ impl Outbox {
     pub(super) fn new(mut config: OutboxConfig) -> Self {
         config.ttl = config.ttl.min(MAX_TTL);
         Self {
+            journal: Journal::new(config.messages),
             config,
             lanes: LiteMap::new(),
             next: Seq::FIRST,
@@ -138,13 +141,18 @@ impl Outbox {
         self.bytes += bytes;
         let ttl = self.config.ttl;
         let until = now.saturating_add(ttl.saturating_mul(2));
-        let entry = Entry::new(Some(tag), id, Some(body), until);
+        let mut entry = Entry::new(Some(tag), id, Some(body), until);
         let deadline = entry.deadline(ttl);
-        self.lanes
-            .entry(room)
-            .or_insert_with(|| Lane::new(self.next))
-            .entries
-            .push_back(entry);
+        let lane = self.lanes.entry(room.clone()).or_insert_with(|| {
+            self.journal.room(&room);
+            Lane {
+                record: self.journal.number(),
+                ..Lane::new(self.next)
+            }
+        });
+        entry.record = self.journal.number();
+        self.journal.message(entry.record, &room);
+        lane.entries.push_back(entry);
         Ok(deadline)
     }
 
@@ -164,6 +172,7 @@ impl Outbox {
         if let Some(reason) = entry.unfit(room, limits) {
             self.bytes -= entry.bytes();
             if index >= lane.ever {
+                self.journal.message_gone(entry.record);
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
                 self.messages -= 1;
                 self.forget_settled();
@@ -172,6 +181,7 @@ impl Outbox {
             // A server that took such ones has it, or nobody will.
             entry.body = None;
             entry.given_up = Some(reason);
+            self.journal.message(entry.record, room);
         }
         let (room, seq) = (room.clone(), lane.first.plus(index as u64));
         let (id, first) = (entry.id, index == 0);
@@ -228,8 +238,12 @@ impl Outbox {
         self.bytes -= entry.bytes();
         let withdrawn = entry.body.take().is_none();
         let (tag, until, given_up) = (entry.tag.take(), entry.until, entry.given_up.take());
-        while lane.entries.front().is_some_and(|entry| entry.settled) {
-            lane.entries.pop_front();
+        self.journal.message(entry.record, room);
+        if index == 0 {
+            self.journal.room(room);
+        }
+        while let Some(entry) = lane.entries.pop_front_if(|entry| entry.settled) {
+            self.journal.message_gone(entry.record);
             lane.first = lane.first.next();
             lane.ever -= 1;
             lane.sent = lane.sent.saturating_sub(1);
@@ -295,6 +309,7 @@ impl Outbox {
         self.forget_settled();
         self.next = Seq::FIRST;
         self.outdated = false;
+        self.journal.all();
     }
 
     /// When the first pause is over.
@@ -320,11 +335,12 @@ impl Outbox {
 
     /// Forgets the rooms in which nothing is open and no answer is awaited.
     fn forget_settled(&mut self) {
-        let next = &mut self.next;
-        self.lanes.retain(|_, lane| {
+        let (next, journal) = (&mut self.next, &mut self.journal);
+        self.lanes.retain(|room, lane| {
             let settled = lane.entries.is_empty() && lane.on_way == 0;
             if settled {
                 *next = lane.first.max(*next);
+                journal.room_gone(lane.record, room);
             }
             !settled
         });
@@ -371,7 +387,7 @@ impl Outbox {
     }
 
     fn end(&mut self, progress: &mut Vec<Progress>, mut decide: impl FnMut(&mut Entry, bool) -> End) {
-        for (_, lane) in &mut self.lanes {
+        for (room, lane) in &mut self.lanes {
             let mut kept = VecDeque::with_capacity(lane.entries.len());
             for (index, mut entry) in std::mem::take(&mut lane.entries).into_iter().enumerate() {
                 let was_sent = index < lane.ever;
@@ -380,7 +396,8 @@ impl Outbox {
                     continue;
                 };
                 let end = decide(&mut entry, was_sent);
-                if !matches!(end, End::Not) {
+                let has_ended = !matches!(end, End::Not);
+                if has_ended {
                     self.bytes -= entry.bytes();
                     entry.body = None;
                 }
@@ -390,8 +407,12 @@ impl Outbox {
                 }
                 // Without its entry, the number of a message that was sent would be missing for ever.
                 if was_sent || entry.tag.is_some() {
+                    if has_ended {
+                        self.journal.message(entry.record, room);
+                    }
                     kept.push_back(entry);
                 } else {
+                    self.journal.message_gone(entry.record);
                     self.messages -= 1;
                 }
             }

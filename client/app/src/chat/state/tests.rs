@@ -56,6 +56,15 @@ fn from(name: &str, offset: u64, text: &str) -> Event {
     })
 }
 
+fn acked(key: u64, epoch: u64, offset: u64) -> Event {
+    Event::Acked {
+        key,
+        epoch: Epoch::from_random(epoch),
+        offset,
+        at: 5.0,
+    }
+}
+
 fn send(state: &mut State, text: &str) -> Vec<Effect> {
     state.update(Action::Edit(Field::Message, text.into()), 0.0);
     state.update(Action::Send, 0.0)
@@ -141,6 +150,7 @@ fn a_sent_message_stands_there_at_once_and_moves_to_its_place_when_it_comes_back
         &mut state,
         Event::Acked {
             key: *key,
+            epoch: Epoch::from_random(1),
             offset: 2,
             at: 5.0,
         },
@@ -224,6 +234,7 @@ fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
         &mut state,
         Event::Acked {
             key: 1,
+            epoch: Epoch::from_random(1),
             offset: 2,
             at: 5.0,
         },
@@ -239,6 +250,45 @@ fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
         [HELLO, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
     );
     assert_eq!(state.timeline.older(), Older::Beginning);
+}
+
+/// An `ack` may come before the `joined` of the same connection.
+#[test]
+fn an_own_message_that_was_acknowledged_before_the_room_is_reset_is_shown_once() {
+    for (life, after) in [(2, 0), (1, 5)] {
+        let mut state = joined();
+        tell(&mut state, from("Bob", 1, "before"));
+        for text in ["of the past", "a", "b"] {
+            send(&mut state, text);
+        }
+        tell(&mut state, acked(1, 1, 2));
+        tell(&mut state, acked(2, life, after + 1));
+        let joined = answer(life, after, after + 2, &["Ann"]);
+        tell(&mut state, Event::Joined(joined, Continuity::Reset));
+        tell(&mut state, from("Ann", after + 1, "a"));
+        tell(&mut state, from("Ann", after + 2, "b"));
+        tell(&mut state, acked(3, life, after + 2));
+        let mut said = shown(&state);
+        said.retain(|row| !row.starts_with('<'));
+        assert_eq!(said, ["Bob: before", "Ann: of the past", "Ann: a", "Ann: b"]);
+    }
+}
+
+#[test]
+fn an_own_message_that_was_acknowledged_before_the_log_went_on_in_another_life_is_shown_once() {
+    let mut state = joined();
+    for (key, life, offset) in [(1, 1, 1), (2, 2, 2)] {
+        send(&mut state, &offset.to_string());
+        tell(&mut state, acked(key, life, offset));
+    }
+    let recovered = answer(2, 0, 2, &["Ann"]);
+    tell(&mut state, Event::Joined(recovered, Continuity::Recovered));
+    tell(&mut state, from("Ann", 1, "1"));
+    tell(&mut state, from("Ann", 2, "2"));
+    tell(&mut state, Event::Joined(answer(3, 0, 0, &["Ann"]), Continuity::Reset));
+    let mut said = shown(&state);
+    said.retain(|row| !row.starts_with('<'));
+    assert_eq!(said, ["Ann: 1", "Ann: 2"]);
 }
 
 #[test]
@@ -369,10 +419,11 @@ fn messages_that_the_server_lost_are_counted_and_those_that_never_came_back_can_
     let mut state = joined();
     for (key, offset) in [(1, 1), (2, 2)] {
         send(&mut state, "hi");
-        tell(&mut state, Event::Acked { key, offset, at: 0.0 });
+        tell(&mut state, acked(key, 1, offset));
     }
     tell(&mut state, from("Ann", 1, "hi"));
-    tell(&mut state, Event::Lost(vec![1, 2]));
+    let (epoch, offsets) = (Epoch::from_random(1), vec![1, 2]);
+    tell(&mut state, Event::Lost { epoch, offsets });
     assert_eq!(
         shown(&state),
         [

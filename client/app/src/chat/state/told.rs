@@ -17,8 +17,8 @@ impl State {
             Event::Joined(room, continuity) => self.joined(room, continuity, now),
             Event::Message(message) => self.said(message, now),
             Event::Presence { users, change } => self.presence(users, change, now),
-            Event::Lost(offsets) => {
-                self.outbox.lost(&offsets);
+            Event::Lost { epoch, offsets } => {
+                self.outbox.lost(&epoch, &offsets);
                 self.timeline.notice(now, Message::OwnLost(offsets.len()));
             }
             Event::Typing(user) => {
@@ -37,7 +37,7 @@ impl State {
                 return keys.map(Effect::Follow).collect();
             }
             Event::Written(key) => self.outbox.written(key),
-            Event::Acked { key, offset, at } => self.outbox.acked(key, offset, at),
+            Event::Acked { key, epoch, offset, at } => self.outbox.acked(key, epoch, offset, at),
             Event::Failed { key, reason } => self.outbox.failed(key, reason),
             Event::Page { epoch, messages, more } => self.timeline.page(&epoch, messages, more),
             Event::PageFailed => self.timeline.page_failed(),
@@ -73,10 +73,14 @@ impl State {
             room.members.map(users),
         );
         let (after, head) = (room.after.get(), room.head.get());
-        if continuity == Continuity::Reset {
-            self.history_lost(&room.epoch, now);
-        }
-        if continuity != Continuity::Recovered {
+        if continuity == Continuity::Recovered {
+            self.outbox.recovered(&room.epoch);
+            self.timeline.go_on(room.epoch);
+        } else {
+            self.replaced(&room.epoch, after);
+            if continuity == Continuity::Reset {
+                self.history_lost(&room.epoch, now);
+            }
             self.timeline.begin(room.epoch, after);
             self.history_to = head;
         }
@@ -87,9 +91,9 @@ impl State {
         }
     }
 
-    /// What is on the page stays, above the news that it does not go on.
-    fn history_lost(&mut self, epoch: &Epoch, now: f64) {
-        for sent in self.outbox.take_acked() {
+    /// Own messages that will not come any more stand where the page has them.
+    fn replaced(&mut self, epoch: &Epoch, after: u64) {
+        for sent in self.outbox.take_acked(epoch, after) {
             self.timeline.was_said(Incoming {
                 offset: 0,
                 from: self.joined_as.clone(),
@@ -98,6 +102,10 @@ impl State {
                 own: true,
             });
         }
+    }
+
+    /// What is on the page stays, above the news that it does not go on.
+    fn history_lost(&mut self, epoch: &Epoch, now: f64) {
         let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
             Message::AwayTooLong
         } else {

@@ -86,7 +86,34 @@ fn a_page_of_another_log_is_not_mixed_in() {
     assert!(offsets(timeline.current()).is_empty());
     assert_eq!(timeline.ask_older(), Some(4));
     timeline.page(&epoch(1), vec![message(3)], true);
-    assert_eq!((offsets(timeline.current()), timeline.older()), (vec![], Older::More));
+    assert_eq!((offsets(timeline.current()), timeline.older()), (vec![], Older::Failed));
+    timeline.go_on(epoch(1));
+    assert_eq!(timeline.ask_older(), Some(4), "the room is in the life of that page");
+    timeline.page(&epoch(1), vec![message(3)], true);
+    assert_eq!((offsets(timeline.current()), timeline.older()), (vec![3], Older::More));
+}
+
+#[test]
+fn a_page_that_brings_nothing_is_not_asked_for_again_by_itself() {
+    let mut timeline = with(4, 6);
+    timeline.ask_older();
+    timeline.page(&epoch(1), vec![message(2)], true);
+    assert_eq!(
+        (offsets(timeline.current()), timeline.older()),
+        (vec![5, 6], Older::Failed)
+    );
+}
+
+#[test]
+fn a_log_that_goes_on_in_another_life_is_joined_again_in_that_life() {
+    let mut timeline = with(4, 6);
+    timeline.go_on(epoch(2));
+    timeline.said(message(7), true);
+    let cursor = timeline.cursor().unwrap();
+    assert_eq!((cursor.epoch, cursor.offset.get()), (epoch(2), 7));
+    assert_eq!(timeline.ask_older(), Some(5));
+    timeline.page(&epoch(2), vec![message(4)], true);
+    assert_eq!(offsets(timeline.current()), [4, 5, 6, 7]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::{Body, PublishId, RoomName, Seq, message::Limits};
 pub(in super::super) struct Lane {
     /// The number of the first entry, or of the next one.
     pub(in super::super) first: Seq,
+    /// Its record; without meaning while all records are to be written anew.
+    pub(in super::super) record: u64,
     pub(in super::super) entries: VecDeque<Entry>,
     /// How many entries, from the front, have a number: those that were sent, and all that came with a snapshot, because it may be older
     /// than what its session did last.
@@ -26,6 +28,8 @@ pub(in super::super) struct Lane {
 
 #[derive(Debug)]
 pub(in super::super) struct Entry {
+    /// As that of the lane. Ascending in a lane.
+    pub(in super::super) record: u64,
     /// Absent once its last state was told.
     pub(in super::super) tag: Option<Tag>,
     pub(in super::super) id: PublishId,
@@ -43,6 +47,7 @@ impl Lane {
     pub(super) fn new(first: Seq) -> Self {
         Self {
             first,
+            record: 0,
             entries: VecDeque::new(),
             ever: 0,
             sent: 0,
@@ -72,6 +77,7 @@ impl Entry {
     pub(in super::super) fn new(tag: Option<Tag>, id: PublishId, body: Option<Body>, until: Duration) -> Self {
         let depth = body.as_ref().map_or(0, Body::depth);
         Self {
+            record: 0,
             tag,
             id,
             body,

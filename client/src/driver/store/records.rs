@@ -1,0 +1,346 @@
+//! The records of one client key among the texts of a storage: the head under the record's own name, each other one under that name, `#`
+//! and its number.
+
+use std::cell::RefCell;
+
+use talkback_protocol::{
+    message::Millis,
+    session::client::{ClientSession, Kept, Write},
+};
+
+/// Texts under names, as `sessionStorage` has them.
+pub(super) trait Texts {
+    /// All names.
+    fn names(&self) -> Vec<String>;
+
+    /// The text under a name.
+    fn get(&self, name: &str) -> Option<String>;
+
+    /// Puts a text in place of what is there.
+    ///
+    /// # Errors
+    /// Why it cannot be stored, for instance because there is no more room. Then what was there is still there.
+    fn set(&self, name: &str, text: &str) -> Result<(), String>;
+
+    /// Removes what is there.
+    fn remove(&self, name: &str);
+}
+
+/// The records of one client key.
+pub(super) struct Records {
+    name: String,
+    /// The head as it was written last. Another page that took the records for a copy removes it first, see [`Store`](super::Store).
+    head: RefCell<Option<String>>,
+}
+
+impl Records {
+    pub(super) fn new(name: String) -> Self {
+        let head = RefCell::default();
+        Self { name, head }
+    }
+
+    /// What is there, if it can be read.
+    pub(super) fn read(&self, texts: &dyn Texts) -> Option<Kept> {
+        let names = texts.names();
+        let records = names.iter().filter_map(|name| {
+            let number = number(&self.name, name)?;
+            Some((number, texts.get(name)?))
+        });
+        Kept::read(records)
+    }
+
+    /// Writes what changed, or everything where what was written is not there any more. `make_room` is called if a text does not fit.
+    ///
+    /// # Errors
+    /// Why it cannot be kept. Then nothing is: what is there would use numbers again.
+    pub(super) fn save(
+        &self,
+        texts: &dyn Texts,
+        session: &mut ClientSession,
+        wall: Millis,
+        make_room: impl Fn(),
+    ) -> Result<(), String> {
+        let is_there = self.head.borrow().is_some() && texts.get(&self.name) == *self.head.borrow();
+        if !is_there {
+            session.write_all();
+        }
+        let writes = session.writes(wall);
+        for write in &writes {
+            let put = match write {
+                Write::Put { record, text } => self.put(texts, *record, text).or_else(|_| {
+                    make_room();
+                    // There may be no place for what is replaced beside what replaces it.
+                    let replaced = writes.iter().filter(|write| matches!(write, Write::RemoveBelow { .. }));
+                    replaced.for_each(|write| self.remove(texts, write));
+                    self.put(texts, *record, text)
+                }),
+                remove => {
+                    self.remove(texts, remove);
+                    Ok(())
+                }
+            };
+            if put.is_err() {
+                self.remove_all(texts);
+                return put;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all, the head first.
+    pub(super) fn remove_all(&self, texts: &dyn Texts) {
+        self.head.take();
+        texts.remove(&self.name);
+        self.remove(texts, &Write::RemoveBelow { record: u64::MAX });
+    }
+
+    fn put(&self, texts: &dyn Texts, record: u64, text: &str) -> Result<(), String> {
+        if record == 0 {
+            texts.set(&self.name, text)?;
+            self.head.replace(Some(text.to_owned()));
+            return Ok(());
+        }
+        texts.set(&format!("{}#{record}", self.name), text)
+    }
+
+    fn remove(&self, texts: &dyn Texts, write: &Write) {
+        match write {
+            Write::Put { .. } => {}
+            Write::Remove { record } => texts.remove(&format!("{}#{record}", self.name)),
+            Write::RemoveBelow { record } => {
+                for name in texts.names() {
+                    if number(&self.name, &name).is_some_and(|number| (1..*record).contains(&number)) {
+                        texts.remove(&name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The names of the heads under this prefix. Records without a head are removed: a page ended while it removed them.
+pub(super) fn heads(texts: &dyn Texts, prefix: &str) -> Vec<String> {
+    let names = texts.names();
+    let heads: Vec<_> = names.iter().filter(|name| is_head(prefix, name)).cloned().collect();
+    for name in names {
+        let head = name.rsplit_once('#').map(|(head, _)| head);
+        if let Some(head) = head.filter(|head| is_head(prefix, head))
+            && number(head, &name).is_some()
+            && !heads.iter().any(|other| other == head)
+        {
+            texts.remove(&name);
+        }
+    }
+    heads
+}
+
+/// Whether a name is one of a head under this prefix, and not under a longer one: `talkback:ann:` begins those of `ann:x` too.
+fn is_head(prefix: &str, name: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// The number of a record, of the records under this name.
+fn number(head: &str, name: &str) -> Option<u64> {
+    let rest = name.strip_prefix(head)?;
+    if rest.is_empty() {
+        return Some(0);
+    }
+    let digits = rest.strip_prefix('#')?;
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+    digits.parse().ok().filter(|number| is_number && *number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, collections::BTreeMap, time::Duration};
+
+    use talkback_protocol::{
+        Body, ClientKey, Moment, RoomName,
+        session::client::{ClientConfig, Input},
+    };
+
+    use super::*;
+
+    const NAME: &str = "talkback:chat.ann:00112233445566ff";
+
+    #[derive(Default)]
+    struct Memory {
+        texts: RefCell<BTreeMap<String, String>>,
+        /// How many bytes fit.
+        room: Cell<Option<usize>>,
+        written: Cell<usize>,
+    }
+
+    impl Memory {
+        fn len(&self) -> usize {
+            self.texts.borrow().len()
+        }
+
+        fn bytes(&self) -> usize {
+            let texts = self.texts.borrow();
+            texts.iter().map(|(name, text)| name.len() + text.len()).sum()
+        }
+    }
+
+    impl Texts for Memory {
+        fn names(&self) -> Vec<String> {
+            self.texts.borrow().keys().cloned().collect()
+        }
+
+        fn get(&self, name: &str) -> Option<String> {
+            self.texts.borrow().get(name).cloned()
+        }
+
+        fn set(&self, name: &str, text: &str) -> Result<(), String> {
+            let former = self.texts.borrow_mut().insert(name.to_owned(), text.to_owned());
+            if self.room.get().is_some_and(|room| self.bytes() > room) {
+                let mut texts = self.texts.borrow_mut();
+                match former {
+                    Some(former) => drop(texts.insert(name.to_owned(), former)),
+                    None => drop(texts.remove(name)),
+                }
+                return Err("the quota is exceeded".to_owned());
+            }
+            self.written.set(self.written.get() + name.len() + text.len());
+            Ok(())
+        }
+
+        fn remove(&self, name: &str) {
+            self.texts.borrow_mut().remove(name);
+        }
+    }
+
+    fn session() -> ClientSession {
+        let mut config = ClientConfig {
+            keep: true,
+            ..ClientConfig::default()
+        };
+        config.outbox.messages = 8_000;
+        ClientSession::new(config, ClientKey::from_random([7; 16]))
+    }
+
+    fn publish(session: &mut ClientSession, tags: std::ops::RangeInclusive<u64>) {
+        for tag in tags {
+            let moment = Moment {
+                now: Duration::ZERO,
+                random: tag,
+            };
+            let (room, body) = (RoomName::parse("lobby").unwrap(), Body::text("0123456789"));
+            session.handle(moment, Input::Publish { room, body, tag });
+        }
+    }
+
+    fn save(records: &Records, texts: &Memory, session: &mut ClientSession) -> Result<(), String> {
+        records.save(texts, session, 0, || {})
+    }
+
+    fn tags(records: &Records, texts: &Memory) -> Vec<u64> {
+        let kept = records.read(texts).unwrap();
+        let rooms = kept.snapshot().rooms.iter();
+        rooms
+            .flat_map(|room| &room.pending)
+            .filter_map(|message| message.tag)
+            .collect()
+    }
+
+    #[test]
+    fn a_name_has_its_own_records_and_not_those_of_a_name_that_it_begins() {
+        let ann = "talkback:chat.ann:";
+        assert!(is_head(ann, NAME));
+        for other in [
+            "talkback:chat.ann:x:00112233445566ff",
+            "talkback:chat.ann:00112233445566ff:00112233445566ff",
+            "talkback:chat.ann:00112233445566ff#1",
+            "talkback:chat.anna:00112233445566ff",
+            "talkback:chat.ann:00112233",
+            "talkback:chat.ann:+0112233445566ff",
+        ] {
+            assert!(!is_head(ann, other), "{other}");
+        }
+        let numbered = |rest: &str| number(NAME, &format!("{NAME}{rest}"));
+        assert_eq!([numbered(""), numbered("#7")], [Some(0), Some(7)]);
+        for other in ["#", "#0", "#+1", "7", "#7:00112233445566ff", "#99999999999999999999"] {
+            assert_eq!(numbered(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn each_save_writes_what_changed_and_all_of_it_is_read() {
+        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        for tag in 1..=8_000 {
+            publish(&mut session, tag..=tag);
+            save(&records, &texts, &mut session).unwrap();
+        }
+        assert_eq!(tags(&records, &texts), (1..=8_000).collect::<Vec<_>>());
+        let written = texts.written.get();
+        assert!(written < 8_000 * 450, "{written} bytes for 8,000 messages");
+    }
+
+    /// As a frame of the same page does that takes the records for a copy.
+    #[test]
+    fn records_that_another_page_removed_are_written_again_as_a_whole() {
+        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        publish(&mut session, 1..=3);
+        save(&records, &texts, &mut session).unwrap();
+        Records::new(NAME.to_owned()).remove_all(&texts);
+        assert_eq!(texts.len(), 0);
+        publish(&mut session, 4..=4);
+        save(&records, &texts, &mut session).unwrap();
+        assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
+        // Another one has written under the name since.
+        texts.set(NAME, "{}").unwrap();
+        save(&records, &texts, &mut session).unwrap();
+        assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
+        assert_eq!(texts.len(), 6, "nothing is left of what was written before");
+    }
+
+    #[test]
+    fn records_of_other_names_and_what_has_no_head_are_not_mixed_in() {
+        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        publish(&mut session, 1..=2);
+        save(&records, &texts, &mut session).unwrap();
+        let longer = "talkback:chat.ann:00112233445566ff#1:00112233445566ff";
+        let (own, orphan) = (texts.len(), "talkback:chat.ann:ffffffffffffffff#3");
+        for name in [longer, orphan, "something else#1"] {
+            texts.set(name, "{}").unwrap();
+        }
+        assert_eq!(heads(&texts, "talkback:chat.ann:"), [NAME]);
+        assert_eq!(texts.len(), own + 2, "the record without a head is gone");
+        assert_eq!(texts.get(orphan), None);
+        records.remove_all(&texts);
+        assert_eq!(texts.names(), ["something else#1", longer]);
+    }
+
+    #[test]
+    fn a_full_storage_is_told_and_leaves_nothing_that_would_use_numbers_again() {
+        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        publish(&mut session, 1..=3);
+        save(&records, &texts, &mut session).unwrap();
+        texts.room.set(Some(texts.bytes() + 50));
+        publish(&mut session, 4..=4);
+        assert!(save(&records, &texts, &mut session).is_err());
+        assert_eq!(texts.len(), 0);
+    }
+
+    #[test]
+    fn where_there_is_no_place_for_two_lives_of_the_records_the_earlier_one_is_given_up() {
+        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        publish(&mut session, 1..=10);
+        save(&records, &texts, &mut session).unwrap();
+        texts.room.set(Some(texts.bytes() * 3 / 2));
+        let again = Records::new(NAME.to_owned());
+        save(&again, &texts, &mut session).unwrap();
+        assert_eq!(tags(&again, &texts), (1..=10).collect::<Vec<_>>());
+
+        let other = Records::new("talkback:chat.ann:ffffffffffffffff".to_owned());
+        let made = Cell::new(0);
+        let make_room = || {
+            again.remove_all(&texts);
+            made.set(made.get() + 1);
+        };
+        session.write_all();
+        other.save(&texts, &mut session, 0, make_room).unwrap();
+        assert_eq!((made.get(), tags(&other, &texts).len(), texts.len()), (1, 10, 12));
+    }
+}
