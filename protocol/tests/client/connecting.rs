@@ -437,3 +437,15 @@ fn what_comes_back_does_not_put_off_an_attempt_that_is_near() {
     assert_eq!(script.input(Input::Online), [""; 0]);
     assert_eq!(script.wait(10), ["Connecting", "connect 2"]);
 }
+
+#[test]
+fn without_a_newer_token_the_one_in_use_is_good_until_the_server_says_otherwise() {
+    let mut script = with_tokens();
+    script.input(Input::Connect);
+    script.input(token("t1"));
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, &WELCOME.replace(r#""limits""#, r#""expires_ms":10000,"limits""#));
+    assert_eq!(script.wait(8_000), ["token wanted"]);
+    assert_eq!(script.input(Input::Token(None)), [""; 0]);
+    assert_eq!(script.wait(2_000), [""; 0]);
+}
