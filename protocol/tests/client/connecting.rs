@@ -382,3 +382,70 @@ fn a_newer_token_is_given_before_the_old_one_expires() {
     assert_eq!(script.wait(1), ["token wanted"]);
     assert_eq!(script.input(token("t2")), [r#"1 -> {"auth":{"token":"t2"}}"#]);
 }
+
+#[test]
+fn what_comes_late_on_an_old_connection_is_not_taken_for_the_new_one() {
+    let mut script = Script::open();
+    script.closed(1, 1006, "");
+    script.wait_for_attempt();
+    let error = r#"{"error":{"code":"odd","message":"m"}}"#;
+    assert_eq!(script.received(2, error), [""; 0], "it did not open yet");
+    script.input(Input::Opened { generation: 2 });
+    script.received(2, WELCOME);
+    assert_eq!(script.received(1, error), [""; 0]);
+    assert_eq!(script.received(2, error), ["fault odd"]);
+}
+
+#[test]
+fn nothing_but_a_ping_is_heard_before_the_welcome() {
+    let mut script = Script::new();
+    script.input(Input::Connect);
+    script.input(Input::Opened { generation: 1 });
+    let error = r#"{"error":{"code":"odd","message":"m"}}"#;
+    assert_eq!(script.received(1, error), [""; 0]);
+    assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
+    script.received(1, WELCOME);
+    assert_eq!(script.received(1, error), ["fault odd"]);
+}
+
+#[test]
+fn a_second_welcome_does_not_begin_the_life_of_the_session_anew() {
+    let mut script = Script::open();
+    script.pass(6_000);
+    script.received(1, WELCOME);
+    script.pass(5_000);
+    let lines = script.closed(1, 1006, "");
+    assert!(lines[0].starts_with("waiting 1 "), "{lines:?}");
+    script.wait_for_attempt();
+    script.input(Input::Opened { generation: 2 });
+    script.received(2, WELCOME);
+    script.pass(6_000);
+    script.received(2, WELCOME);
+    script.pass(5_000);
+    let lines = script.closed(2, 1006, "");
+    assert!(
+        lines[0].starts_with("waiting 1 "),
+        "it has lived eleven seconds: {lines:?}"
+    );
+}
+
+#[test]
+fn what_comes_back_does_not_put_off_an_attempt_that_is_near() {
+    let mut script = Script::open();
+    script.random = u64::MAX / 50;
+    assert_eq!(script.closed(1, 1006, ""), ["waiting 1 until 9 because 1006"]);
+    assert_eq!(script.input(Input::Online), [""; 0]);
+    assert_eq!(script.wait(10), ["Connecting", "connect 2"]);
+}
+
+#[test]
+fn without_a_newer_token_the_one_in_use_is_good_until_the_server_says_otherwise() {
+    let mut script = with_tokens();
+    script.input(Input::Connect);
+    script.input(token("t1"));
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, &WELCOME.replace(r#""limits""#, r#""expires_ms":10000,"limits""#));
+    assert_eq!(script.wait(8_000), ["token wanted"]);
+    assert_eq!(script.input(Input::Token(None)), [""; 0]);
+    assert_eq!(script.wait(2_000), [""; 0]);
+}

@@ -450,3 +450,34 @@ fn an_outbox_from_before_the_ids_goes_on_and_two_of_them_do_not_take_each_others
     assert_eq!(script.received(1, &ack(5, 1)), ["1 acked 1"]);
     assert_eq!(script.received(1, &ack(6, 2)), ["2 acked 2"]);
 }
+
+#[test]
+fn a_message_that_is_to_be_sent_again_is_in_doubt_and_keeps_its_key() {
+    let mut script = Script::open();
+    script.publish("lobby", 1);
+    script.publish("lobby", 2);
+    script.received(1, r#"{"forgotten":{"room":"lobby","seq":1,"epoch":"e1"}}"#);
+    assert_eq!(script.received(1, &nack(2, "unavailable", Some(500))), [""; 0]);
+    assert!(script.wait(500)[0].contains(&publish_line(2, true, 2)));
+    let lines = script.received(1, &ack(2, 7));
+    assert_eq!(lines[0], "2 acked 7");
+    assert_eq!(lines[2], "key wanted");
+}
+
+#[test]
+fn the_place_of_what_a_conflict_ended_is_free_again() {
+    let mut config = kept();
+    config.outbox.messages = 2;
+    config.outbox.bytes = 44;
+    let mut script = Script::open_with(config);
+    let publish = |script: &mut Script, tag| {
+        let (room, body) = (name("lobby"), Body::text(&"x".repeat(20)));
+        script.input(Input::Publish { room, body, tag })[0].clone()
+    };
+    publish(&mut script, 1);
+    publish(&mut script, 2);
+    script.received(1, &nack(1, "conflict", None));
+    assert_eq!(publish(&mut script, 3), "3 Queued");
+    assert_eq!(publish(&mut script, 4), "4 Queued");
+    assert!(publish(&mut script, 5).starts_with("5 failed: too many messages"));
+}

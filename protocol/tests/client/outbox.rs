@@ -340,22 +340,25 @@ fn a_message_nested_deeper_than_the_server_takes_fails_without_using_a_number() 
 #[test]
 fn a_message_whose_line_would_be_over_the_limit_of_a_text_is_not_sent() {
     let narrow = WELCOME.replace(r#""text_bytes":1000"#, r#""text_bytes":190"#);
-    let mut script = Script::new();
-    script.input(Input::Connect);
-    script.input(Input::Opened { generation: 1 });
-    script.received(1, &narrow);
-    let put = |script: &mut Script, tag, bytes: usize| {
-        let (room, body) = (name("lobby"), Body::text(&"x".repeat(bytes - 2)));
-        script.input(Input::Publish { room, body, tag })
-    };
-    let failed = put(&mut script, 1, 100)[1].clone();
-    assert!(
-        failed.starts_with("1 failed: the message has 100 bytes of JSON: the server takes at most"),
-        "{failed}"
-    );
-    let max = failed.rsplit(' ').next().unwrap().parse().unwrap();
-    let sent = put(&mut script, 2, max)[1].clone();
-    assert!(sent.len() <= "1 -> ".len() + 190, "{sent}");
+    // In JSON a quote takes two bytes.
+    for room in ["lobby", &"\"".repeat(20)] {
+        let mut script = Script::new();
+        script.input(Input::Connect);
+        script.input(Input::Opened { generation: 1 });
+        script.received(1, &narrow);
+        let put = |script: &mut Script, tag, bytes: usize| {
+            let (room, body) = (name(room), Body::text(&"x".repeat(bytes - 2)));
+            script.input(Input::Publish { room, body, tag })
+        };
+        let failed = put(&mut script, 1, 100)[1].clone();
+        assert!(
+            failed.starts_with("1 failed: the message has 100 bytes of JSON: the server takes at most"),
+            "{failed}"
+        );
+        let max = failed.rsplit(' ').next().unwrap().parse().unwrap();
+        let sent = put(&mut script, 2, max)[1].clone();
+        assert!(sent.starts_with("1 -> ") && sent.len() <= "1 -> ".len() + 190, "{sent}");
+    }
 }
 
 #[test]
@@ -516,4 +519,103 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
         script.received(1, WELCOME)[2].contains(&withdraw_line(2, true, 2)),
         "its time was over: withdrawn"
     );
+}
+
+#[test]
+fn a_failure_by_time_is_stored_soon() {
+    let mut script = Script::with(kept());
+    script.publish("lobby", 1);
+    assert_eq!(script.wait(59_999), ["save"]);
+    assert_eq!(script.wait(1), ["1 failed: the message could not be sent in time"]);
+    assert_eq!(script.wait(250), ["save"]);
+}
+
+#[test]
+fn each_answer_gives_the_server_as_long_again_for_the_rest() {
+    let mut script = Script::open();
+    script.publish("lobby", 1);
+    script.publish("lobby", 2);
+    script.pass(20_000);
+    script.received(1, &ack(1, 1));
+    script.pass(20_000);
+    assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
+    assert_eq!(script.wait(9_999), [""; 0]);
+    assert_eq!(
+        script.wait(1)[0],
+        "disconnect 1 4408 the server left requests without an answer"
+    );
+}
+
+#[test]
+fn a_body_as_large_as_the_outbox_is_taken_alone() {
+    let mut script = Script::with(small(10, 20));
+    let mut publish = |tag| {
+        let (room, body) = (name("lobby"), Body::text(&"x".repeat(18)));
+        script.input(Input::Publish { room, body, tag })
+    };
+    assert_eq!(publish(1), ["1 Queued"]);
+    let lines = publish(2);
+    assert!(lines[0].starts_with("2 failed: too many messages"), "{lines:?}");
+    assert!(!script.session.has_room(20), "it fits once the other one is gone");
+}
+
+#[test]
+fn a_refusal_for_now_of_a_number_that_was_never_used_sends_nothing_again() {
+    let mut script = Script::open();
+    script.publish("lobby", 1);
+    assert_eq!(script.received(1, &nack(2, "gap", Some(100))), [""; 0]);
+    assert_eq!(script.wait(1_000), [""; 0]);
+}
+
+fn publish_text(script: &mut Script, tag: u64, characters: usize) -> String {
+    let (room, body) = (name("lobby"), Body::text(&"x".repeat(characters)));
+    script.input(Input::Publish { room, body, tag })[0].clone()
+}
+
+#[test]
+fn the_place_of_messages_whose_time_is_over_is_free_again() {
+    let mut script = Script::with(small(2, 44));
+    for tag in [1, 3] {
+        assert_eq!(publish_text(&mut script, tag, 20), format!("{tag} Queued"));
+        assert_eq!(publish_text(&mut script, tag + 1, 20), format!("{} Queued", tag + 1));
+        assert!(publish_text(&mut script, 9, 20).starts_with("9 failed: too many messages"));
+        script.wait(60_000);
+    }
+}
+
+#[test]
+fn room_is_told_when_a_quarter_of_the_bytes_is_free() {
+    let mut script = Script::open_with(small(100, 100));
+    for tag in 1..=4 {
+        publish_text(&mut script, tag, 20);
+    }
+    publish_text(&mut script, 5, 8);
+    assert!(!script.session.has_room(5));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!told(script.input(Input::Tick)));
+    assert!(!told(script.received(1, &ack(1, 1))), "76 bytes of 100 are held");
+    assert!(told(script.received(1, &ack(2, 2))), "54 bytes of 100 are held");
+}
+
+#[test]
+fn a_later_message_puts_off_neither_the_end_of_an_earlier_one_nor_its_record() {
+    let mut script = Script::with(kept());
+    script.publish("lobby", 1);
+    script.pass(200);
+    script.publish("lobby", 2);
+    assert_eq!(script.wait(50), ["save"]);
+    assert_eq!(script.wait(59_749), [""; 0]);
+    assert_eq!(script.wait(1), ["1 failed: the message could not be sent in time"]);
+}
+
+#[test]
+fn room_is_told_when_a_quarter_of_the_messages_is_settled() {
+    let mut script = Script::open_with(small(8, 1000));
+    for tag in 1..=8 {
+        script.publish("lobby", tag);
+    }
+    assert!(!script.session.has_room(1));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!told(script.received(1, &ack(1, 1))));
+    assert!(told(script.received(1, &ack(2, 2))));
 }

@@ -403,3 +403,117 @@ fn too_many_requests_for_pages_pause_all_of_them() {
         [format!("{} + {}", asked(1, 1, 9), &asked(1, 2, 4)[5..])]
     );
 }
+
+#[test]
+fn a_cursor_follows_what_was_delivered() {
+    let mut script = Script::joined();
+    let cursor = |script: &Script, room: &str| {
+        let cursor = script.session.cursor(&name(room));
+        cursor.map(|cursor| (cursor.epoch.to_string(), cursor.offset.get()))
+    };
+    assert_eq!(cursor(&script, "lobby"), Some(("e1".to_owned(), 5)));
+    script.received(1, &message_frame(6));
+    assert_eq!(cursor(&script, "lobby"), Some(("e1".to_owned(), 6)));
+    assert_eq!(cursor(&script, "other"), None);
+}
+
+#[test]
+fn the_log_of_one_room_loses_nothing_of_another_and_nothing_of_its_present_life() {
+    let mut script = Script::open();
+    let in_b = |frame: String| frame.replace(r#""room":"lobby""#, r#""room":"b""#);
+    script.join("lobby", None);
+    script.join("b", None);
+    script.received(1, &joined_frame("e1", 5, true));
+    script.received(1, &in_b(joined_frame("e1", 5, true)));
+    for (tag, room) in [(1, "lobby"), (2, "b")] {
+        script.publish(room, tag);
+        script.received(1, &super::script::ack_in(room, tag, 8));
+    }
+    let again = |script: &mut Script, generation: u64| {
+        script.closed(generation - 1, 1006, "");
+        script.wait_for_attempt();
+        script.input(Input::Opened { generation });
+        script.received(generation, WELCOME);
+    };
+    again(&mut script, 2);
+    assert_eq!(
+        script.received(2, &in_b(joined_frame("e1", 5, true))),
+        ["b: recovered after 5"]
+    );
+    assert_eq!(
+        script.received(2, &forked(5, true)),
+        ["lobby: lost [8] of e1", "lobby: recovered after 5"]
+    );
+    again(&mut script, 3);
+    assert_eq!(
+        script.received(3, &in_b(forked(5, true))),
+        ["b: lost [8] of e1", "b: recovered after 5"]
+    );
+}
+
+#[test]
+fn no_more_pages_are_asked_for_at_once_than_the_configuration_allows() {
+    let mut script = Script::open_with(ClientConfig {
+        pages: 3,
+        ..ClientConfig::default()
+    });
+    for tag in 1..=3 {
+        let lines = script.input(history(9, tag));
+        assert!(!lines.iter().any(|line| line.starts_with("page")), "{lines:?}");
+    }
+    let too_many = script.input(history(9, 4));
+    assert!(too_many[0].starts_with("page 4: "), "{too_many:?}");
+    script.received(1, &page(1, ""));
+    assert_eq!(script.input(history(9, 5)), [""; 0], "there is room for one again");
+}
+
+#[test]
+fn a_page_that_never_comes_ends_the_connection() {
+    let mut script = Script::open();
+    script.input(history(9, 1));
+    script.pass(20_000);
+    script.received(1, "{\"ping\":{}}");
+    assert_eq!(script.wait(9_999), [""; 0]);
+    assert_eq!(
+        script.wait(1)[0],
+        "disconnect 1 4408 the server left requests without an answer"
+    );
+}
+
+#[test]
+fn as_many_rooms_are_joined_as_the_configuration_allows() {
+    let mut script = Script::open_with(ClientConfig {
+        rooms: 1,
+        ..ClientConfig::default()
+    });
+    assert_eq!(script.join("lobby", None), [r#"1 -> {"join":{"room":"lobby"}}"#]);
+    assert_eq!(script.join("lobby", None), [""; 0]);
+    assert_eq!(script.join("b", None), ["b: refused too_many_rooms"]);
+    script.received(1, &joined_frame("e1", 5, true));
+    assert_eq!(script.join("lobby", None), [""; 0]);
+    script.input(Input::Leave { room: name("lobby") });
+    script.received(1, r#"{"left":{"room":"lobby"}}"#);
+    assert_eq!(script.join("b", None), [r#"1 -> {"join":{"room":"b"}}"#]);
+}
+
+#[test]
+fn leaving_a_room_that_was_not_joined_does_nothing() {
+    let mut script = Script::open();
+    assert_eq!(script.input(Input::Leave { room: name("lobby") }), [""; 0]);
+}
+
+#[test]
+fn a_snapshot_holds_each_room_once_whether_something_is_pending_there_or_not() {
+    let mut script = Script::joined();
+    let rooms = |script: &Script| {
+        let rooms = script.session.snapshot().rooms;
+        let shown = rooms.iter().map(|room| {
+            let offset = room.cursor.as_ref().map(|cursor| cursor.offset.get());
+            (room.room.to_string(), offset, room.pending.len())
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(rooms(&script), [("lobby".to_owned(), Some(5), 0)]);
+    script.publish("lobby", 1);
+    assert_eq!(rooms(&script), [("lobby".to_owned(), Some(5), 1)]);
+}

@@ -358,3 +358,40 @@ fn a_server_that_stops_says_when_to_come_back() {
     );
     assert!(script.session.is_closed());
 }
+
+#[test]
+fn exactly_as_many_bytes_as_a_text_may_have_can_wait_for_the_welcome() {
+    for (bytes, outputs) in [(500, 0), (501, 1)] {
+        let mut script = Script::new();
+        script.received(HELLO);
+        let text = format!("{PING}{}", " ".repeat(bytes - HELLO.len() - PING.len()));
+        assert_eq!(script.received(&text).len(), outputs);
+    }
+}
+
+#[test]
+fn the_first_line_must_be_hello_also_of_a_client_that_sends_too_much() {
+    for line in [
+        r#"{"signal":{"room":"lobby","body":1}}"#,
+        r#"{"history":{"id":7,"room":"lobby","before":9,"limit":2}}"#,
+    ] {
+        let mut config = slow();
+        config.limits.bytes_per_second = 100;
+        config.limits.bytes_burst = 100;
+        let mut script = Script::with(config);
+        assert_eq!(
+            script.received(&format!("{line}{}", " ".repeat(300))),
+            ["close 4400 the first line must be hello"]
+        );
+    }
+}
+
+#[test]
+fn a_rate_of_0_is_any_number_also_without_a_burst() {
+    let mut config = config();
+    config.limits.bytes_per_second = 0;
+    config.limits.bytes_burst = 0;
+    let mut script = Script::open_with(config);
+    assert_eq!(script.received(PING), [format!("-> {PONG}")]);
+    assert!(script.session.reads());
+}

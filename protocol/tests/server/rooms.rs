@@ -352,3 +352,25 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
         "both places are free again"
     );
 }
+
+#[test]
+fn lines_share_a_text_as_long_as_it_is_no_larger_than_it_may_be() {
+    let pong = "{\"pong\":{}}";
+    for (transmit_bytes, texts) in [(2 * pong.len() + 1, 1), (2 * pong.len(), 2)] {
+        let mut script = Script::open_with(ServerConfig {
+            transmit_bytes,
+            ..config()
+        });
+        assert_eq!(script.received("{\"ping\":{}}\n{\"ping\":{}}").len(), texts);
+    }
+}
+
+#[test]
+fn a_body_may_be_exactly_as_large_as_the_client_was_told() {
+    for (characters, refused) in [(18, false), (19, true)] {
+        let mut script = Script::open();
+        let body = format!(r#""{}""#, "x".repeat(characters));
+        let lines = script.received(&publish(1, &body));
+        assert_eq!(lines[0].ends_with("too_large"), refused, "{lines:?}");
+    }
+}

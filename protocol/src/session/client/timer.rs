@@ -55,9 +55,8 @@ impl Timers {
 
     /// Sets it unless it is to go off earlier anyway.
     pub(super) fn set_earlier(&mut self, timer: Timer, deadline: Duration) {
-        if self.0[timer as usize].is_none_or(|set| deadline < set) {
-            self.set(timer, deadline);
-        }
+        let earlier = self.at(timer).map_or(deadline, |set| set.min(deadline));
+        self.set(timer, earlier);
     }
 
     pub(super) fn clear(&mut self, timer: Timer) {
@@ -68,9 +67,9 @@ impl Timers {
         self.0[timer as usize].is_some()
     }
 
-    /// Whether it is to go off later than this.
-    pub(super) fn is_after(&self, timer: Timer, time: Duration) -> bool {
-        self.0[timer as usize].is_some_and(|set| set > time)
+    /// When it is to go off.
+    pub(super) fn at(&self, timer: Timer) -> Option<Duration> {
+        self.0[timer as usize]
     }
 
     /// Clears those that are about the connection that just ended, and about the next one.

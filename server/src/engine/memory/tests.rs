@@ -700,3 +700,155 @@ async fn a_duplicate_is_answered_with_its_place_after_the_log_dropped_it() {
     assert!(matches!(again(2).await, Outcome::Duplicate(place) if place.offset == offset(2)));
     assert!(matches!(again(1).await, Outcome::Forgotten { .. }));
 }
+
+#[tokio::test]
+async fn a_room_is_there_while_something_was_said_in_it_or_somebody_watches_it() {
+    let engine = engine(MemoryOptions::default());
+    assert!(!engine.has(&room("a")));
+    fill(&engine, "a", 1).await;
+    let watch = engine.watch(&room("b"), Arc::new(Seen::default())).unwrap();
+    assert!(engine.has(&room("a")) && engine.has(&room("b")));
+    drop(watch);
+    assert!(engine.has(&room("a")) && !engine.has(&room("b")));
+}
+
+#[tokio::test]
+async fn a_message_may_fill_its_room_or_all_of_the_log_exactly_and_one_byte_more_is_too_large() {
+    let push =
+        async |engine: &Arc<dyn Engine>, bytes| engine.append(message("a", MessageId::None, &body_of(bytes))).await;
+    let any = engine(MemoryOptions::default());
+    push(&any, 4000).await;
+    let weight = log::weight(&read(&any, "a", Range::Newest).await.messages[0]);
+    for (bytes, total_bytes) in [(weight, 10 * weight), (10 * weight, weight)] {
+        let engine = engine(MemoryOptions {
+            bytes,
+            total_bytes,
+            ..MemoryOptions::default()
+        });
+        assert!(matches!(push(&engine, 4000).await, Outcome::Added(_)));
+        let refused = push(&engine, 4001).await;
+        assert_eq!(code_of(&refused), Some(code::TOO_LARGE), "{refused:?}");
+        assert_eq!(engine.usage().bytes, weight);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_as_old_as_it_may_become_is_still_there() {
+    let engine = engine(MemoryOptions {
+        age: Duration::from_secs(60),
+        ..MemoryOptions::default()
+    });
+    fill(&engine, "a", 1).await;
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(read(&engine, "a", Range::Newest).await.messages.len(), 1);
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(read(&engine, "a", Range::Newest).await.messages.len(), 0);
+}
+
+async fn thousand(engine: &Arc<dyn Engine>, room: &str) -> Outcome {
+    engine.append(message(room, MessageId::None, &body_of(1000))).await
+}
+
+async fn weight_of_thousand() -> usize {
+    let engine = engine(MemoryOptions::default());
+    assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
+    engine.usage().bytes
+}
+
+#[tokio::test]
+async fn a_room_is_filled_to_the_last_byte_before_it_drops_anything() {
+    let engine = engine(MemoryOptions {
+        bytes: 2 * weight_of_thousand().await,
+        ..MemoryOptions::default()
+    });
+    for kept in [1, 2, 2] {
+        assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
+        assert_eq!(engine.usage().messages, kept);
+    }
+}
+
+#[tokio::test]
+async fn a_room_gives_its_own_messages_for_a_new_one_only_where_that_makes_place() {
+    let weight = weight_of_thousand().await;
+    let engine = engine(MemoryOptions {
+        total_bytes: 3 * weight,
+        ..MemoryOptions::default()
+    });
+    for room in ["other", "other", "own", "own"] {
+        assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
+    }
+    let usage = engine.usage();
+    assert_eq!((usage.messages, usage.bytes), (3, 3 * weight), "its first one went");
+    let large = message("own", MessageId::None, &body_of(1001));
+    assert_eq!(code_of(&engine.append(large).await), Some(code::BUSY));
+    assert_eq!(read(&engine, "own", Range::Newest).await.messages.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_lose_what_is_above_their_share_once_all_are_nearly_full_and_not_before() {
+    let weight = weight_of_thousand().await;
+    let engine = engine(MemoryOptions {
+        bytes: 80 * weight,
+        total_bytes: 80 * weight,
+        ..MemoryOptions::default()
+    });
+    thousand(&engine, "small").await;
+    for _ in 0..69 {
+        thousand(&engine, "large").await;
+    }
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert_eq!(engine.usage().messages, 70, "seven eighths are not nearly full");
+    thousand(&engine, "large").await;
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert_eq!(
+        engine.usage().messages,
+        1 + 35,
+        "seven eighths of its half are left to the large one"
+    );
+}
+
+/// Fills rooms with so many messages each, of which some are watched, and gives how many are left after a sweep. There is place for 80
+/// messages, and 70 are not nearly full.
+async fn left_after_sweep(rooms: &[(&str, u64)], watched: &[&str]) -> Vec<usize> {
+    let weight = weight_of_thousand().await;
+    let engine = engine(MemoryOptions {
+        bytes: 80 * weight,
+        total_bytes: 80 * weight,
+        ..MemoryOptions::default()
+    });
+    let watch = |name: &&str| engine.watch(&room(name), Arc::new(Seen::default())).unwrap();
+    let _watches: Vec<_> = watched.iter().map(watch).collect();
+    for (room, messages) in rooms {
+        for _ in 0..*messages {
+            assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
+        }
+    }
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    let mut left = Vec::new();
+    for (room, _) in rooms {
+        left.push(read(&engine, room, Range::Newest).await.messages.len());
+    }
+    left
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_holds_no_more_than_its_share_loses_nothing() {
+    assert_eq!(left_after_sweep(&[("a", 40), ("b", 31)], &[]).await, [40, 31]);
+    assert_eq!(left_after_sweep(&[("a", 41), ("b", 30)], &[]).await, [35, 30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_all_is_for_rooms_that_somebody_watches_and_the_others_give_way_only_beyond() {
+    assert_eq!(
+        left_after_sweep(&[("watched", 50), ("b", 30)], &["watched"]).await,
+        [40, 30]
+    );
+    let rooms = [("watched", 45), ("too", 1), ("b", 30)];
+    assert_eq!(left_after_sweep(&rooms, &["watched", "too"]).await, [23, 1, 23]);
+    let rooms = [("watched", 36), ("b", 20), ("c", 20)];
+    assert_eq!(
+        left_after_sweep(&rooms, &["watched"]).await,
+        [36, 0, 20],
+        "of the others the one not used for longest is emptied first"
+    );
+}

@@ -65,8 +65,10 @@ impl ClientSession {
                 let at = earliest.max(self.link.hold_until);
                 if at <= self.now {
                     self.begin();
-                } else if matches!(self.link.state, State::Suspended) || self.timers.is_after(Timer::Reconnect, at) {
-                    self.wait_until(at, self.last_cause());
+                } else {
+                    // An attempt that comes earlier anyway is not put off.
+                    let until = self.timers.at(Timer::Reconnect).map_or(at, |set| set.min(at));
+                    self.wait_until(until, self.last_cause());
                 }
             }
             _ => {}
