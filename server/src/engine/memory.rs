@@ -481,8 +481,9 @@ impl Inner {
             }
         })
         .await;
-        if self.pressed.swap(false, Ordering::Relaxed) || self.is_nearly_full() {
-            self.relieve().await;
+        let is_pressed = self.pressed.swap(false, Ordering::Relaxed);
+        if is_pressed || self.is_nearly_full() {
+            self.relieve(is_pressed).await;
         }
         self.rooms.lock().len()
     }
@@ -503,14 +504,14 @@ impl Inner {
     }
 
     /// Makes place in the logs: rooms that hold no more than their share lose nothing, unless rooms that somebody watches need it.
-    async fn relieve(&self) {
+    async fn relieve(&self, is_pressed: bool) {
         let total = self.options.total_bytes;
         let (rooms, watched) = {
             let rooms = self.rooms.lock();
             (rooms.len(), rooms.watched())
         };
-        // One more, for a room that is not there because its first message found no place.
-        let share = total / (rooms + 1);
+        // One more if a message found no place: it may be the first of a room, which is not there then.
+        let share = total / (rooms + usize::from(is_pressed)).max(1);
         // At most half is for those that somebody is in: else so many of them as fill the total leave nothing to all others.
         let share_of_watched = total / 2 / watched.max(1);
         let kept = self.options.watched_bytes.min(share_of_watched);
