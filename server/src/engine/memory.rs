@@ -529,7 +529,7 @@ impl Inner {
             }
             trim(&mut log, share, share / 8 * 7);
             if watched > 0 && log.bytes() > 0 {
-                order.push((Reverse((room.class, log.used())), unwatched.len()));
+                order.push(Reverse((room.class, log.used(), unwatched.len())));
                 drop(log);
                 unwatched.push(room.log);
             }
@@ -540,7 +540,7 @@ impl Inner {
         while self.is_nearly_full() && !order.is_empty() {
             for _ in 0..SWEPT_AT_ONCE {
                 if self.is_nearly_full()
-                    && let Some((_, index)) = order.pop()
+                    && let Some(Reverse((_, _, index))) = order.pop()
                 {
                     trim(&mut unwatched[index].lock(), 0, 0);
                 }
