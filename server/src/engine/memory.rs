@@ -484,8 +484,9 @@ impl Inner {
             }
         })
         .await;
-        if self.pressed.swap(false, Ordering::Relaxed) || self.is_nearly_full() {
-            self.relieve().await;
+        let is_pressed = self.pressed.swap(false, Ordering::Relaxed);
+        if is_pressed || self.is_nearly_full() {
+            self.relieve(is_pressed).await;
         }
         self.rooms.lock().len()
     }
@@ -506,14 +507,14 @@ impl Inner {
     }
 
     /// Makes place in the logs: rooms that hold no more than their share lose nothing, unless rooms that somebody watches need it.
-    async fn relieve(&self) {
+    async fn relieve(&self, is_pressed: bool) {
         let total = self.options.total_bytes;
         let (rooms, watched) = {
             let rooms = self.rooms.lock();
             (rooms.len(), rooms.watched())
         };
-        // One more, for a room that is not there because its first message found no place.
-        let share = total / (rooms + 1);
+        // One more if a message found no place: it may be the first of a room, which is not there then.
+        let share = total / (rooms + usize::from(is_pressed)).max(1);
         // At most half is for those that somebody is in: else so many of them as fill the total leave nothing to all others.
         let share_of_watched = total / 2 / watched.max(1);
         let kept = self.options.watched_bytes.min(share_of_watched);
@@ -531,7 +532,7 @@ impl Inner {
             }
             trim(&mut log, share, share / 8 * 7);
             if watched > 0 && log.bytes() > 0 {
-                order.push((Reverse((room.class, log.used())), unwatched.len()));
+                order.push(Reverse((room.class, log.used(), unwatched.len())));
                 drop(log);
                 unwatched.push(room.log);
             }
@@ -542,7 +543,7 @@ impl Inner {
         while self.is_nearly_full() && !order.is_empty() {
             for _ in 0..SWEPT_AT_ONCE {
                 if self.is_nearly_full()
-                    && let Some((_, index)) = order.pop()
+                    && let Some(Reverse((_, _, index))) = order.pop()
                 {
                     trim(&mut unwatched[index].lock(), 0, 0);
                 }
