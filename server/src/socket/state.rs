@@ -301,8 +301,10 @@ impl State {
     /// How long what was sent may still be on its way over a link of this rate. It cannot be more than what waits here and what the
     /// system `holds`.
     pub(super) fn backlog_time(&mut self, rate: &Rate, holds: usize) -> Duration {
-        let sent = self.place() - self.link_bytes;
-        self.link_bytes += sent;
+        let place = self.place();
+        // Less than before, if what waited was dropped meanwhile.
+        let sent = place.saturating_sub(self.link_bytes);
+        self.link_bytes = place;
         let most = (holds + self.io.outbox.bytes()) as u64;
         self.link.take_up_to(rate, sent, most, Instant::now())
     }
@@ -329,4 +331,30 @@ thread_local! {
 /// Keeps the memory of an empty queue for the next socket that receives something.
 pub(super) fn give_spare(queue: &mut VecDeque<Message>) {
     SPARE.set(std::mem::take(queue));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::outbox::FrameKind;
+
+    #[test]
+    fn the_backlog_of_a_slow_link_is_what_was_sent_and_has_a_bound() {
+        const KIB: usize = 1024;
+        let mut state = State::new(Stream::Gone, Bytes::new(), &SocketOptions::default());
+        let rate = Rate::new(1024, 0);
+        let backlog = |state: &mut State| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
+        assert_eq!(backlog(&mut state), 0.0);
+        state
+            .io
+            .outbox
+            .push_message(FrameKind::Text, &vec![0; 100 * KIB].into());
+        assert_eq!(backlog(&mut state), 100.0);
+        assert_eq!(backlog(&mut state), 100.0, "it is counted once");
+        state.io.outbox.discard_unstarted();
+        assert_eq!(backlog(&mut state), 10.0, "nothing waits but what the system holds");
+        state.io.outbox.push_message(FrameKind::Text, &vec![0; 4 * KIB].into());
+        assert_eq!(backlog(&mut state), 14.0);
+        assert_eq!(state.backlog_time(&Rate::new(0, 0), 10 * KIB), Duration::ZERO);
+    }
 }
