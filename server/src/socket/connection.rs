@@ -241,28 +241,6 @@ impl Shared {
         Delivery::Queued
     }
 
-    /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
-    pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Open || !state.io.outbox.is_empty() {
-            return;
-        }
-        if state.in_turn {
-            state.io.outbox.push_frames(frame.clone(), 1);
-        } else {
-            let flushed = state.io.write_frames(frame, 1);
-            state.leave_to_task(flushed);
-        }
-    }
-
-    /// Queues whole frames as one message, waiting while the client reads too slowly. An error if the socket is closed.
-    pub(crate) async fn send_frames(&self, frames: &Bytes) -> Result<(), ()> {
-        while !self.try_send_frames(std::slice::from_ref(frames))? {
-            self.ready().await?;
-        }
-        Ok(())
-    }
-
     /// Queues whole frames, each as one message, unless the client reads too slowly; then it returns false, and [`ready`](Self::ready)
     /// tells when to try again. An error if the socket is closed.
     pub(crate) fn try_send_frames(&self, frames: &[Bytes]) -> Result<bool, ()> {
@@ -307,6 +285,44 @@ impl Shared {
         let mut slices = [std::io::IoSlice::new(&[]); 4096];
         let used = state.io.outbox.slices(&mut slices);
         slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
+    pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open || !state.io.outbox.is_empty() {
+            return;
+        }
+        if state.in_turn {
+            state.io.outbox.push_frames(frame.clone(), 1);
+        } else {
+            let flushed = state.io.write_frames(frame, 1);
+            state.leave_to_task(flushed);
+        }
+    }
+
+    /// Queues whole frames as one message, waiting while the client reads too slowly. An error if the socket is closed.
+    pub(crate) async fn send_frames(&self, frames: &Bytes) -> Result<(), ()> {
+        let _waiting = Waiting::new(&self.sends_waiting);
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if state.phase != Phase::Open {
+                    state.observed = true;
+                    return Err(());
+                }
+                if state.io.outbox.bytes() < SEND_WAITS_AT {
+                    state.io.outbox.push_frames(frames.clone(), 1);
+                    if !state.in_turn {
+                        state.flush_direct();
+                    }
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
     }
 
     /// Starts the close handshake. False if the socket was closing already.
