@@ -157,8 +157,8 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub session_byte_burst: usize,
-    /// How many bytes of messages a second may be delivered in one room, to all its members together; as much at once. Beyond it, what
-    /// its senders send is read later. 0 is any number.
+    /// How many bytes of messages a second may be delivered in one room, to all its members together; as much at once. Beyond it, and
+    /// while deliveries are late, what its senders send is read later. 0 is any number.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     #[serde(serialize_with = "size")]
     pub room_delivery_rate: usize,

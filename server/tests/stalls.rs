@@ -12,9 +12,11 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use support::{Server, frame, read_close, read_frame, send, text, wait_for, within};
+use support::{Server, frame, members, read_close, read_frame, send, text, wait_for, within};
+use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{
     AppState, Config,
+    engine::{Answer, Outcome},
     socket::{Socket, SocketOptions, Sockets, Upgrade},
 };
 use tokio::{
@@ -130,6 +132,43 @@ async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turn
     turns_to_stand_still(&server).await;
     for _ in 0..1000 {
         assert_eq!(text(&mut client).await.len(), 1000, "nobody was woken");
+    }
+}
+
+/// What is said in a room costs a member that takes nothing a place in its queue, and no turn.
+#[tokio::test]
+async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said() {
+    let config = Config {
+        queue_bytes: 64 << 20,
+        room_delivery_rate: 0,
+        ..no_pings()
+    };
+    let server = Server::with(config).await;
+    let mut sockets = members(&server, "lobby", &["mute", "ann"]).await;
+    let (mut ann, mut mute) = (sockets.pop().unwrap(), sockets.pop().unwrap());
+    let (lobby, bob) = (RoomName::parse("lobby").unwrap(), UserName::parse("bob").unwrap());
+    let filler = "x".repeat(30_000);
+    // More than the system takes for a client that does not read.
+    for number in 0..400 {
+        let outcome = server
+            .app
+            .hub()
+            .publish(&lobby, &bob, Body::text(&format!("{number} {filler}")));
+        assert!(matches!(outcome, Answer::Now(Outcome::Added(_))));
+        assert!(text(&mut ann).await.starts_with(&format!("[bob] {number} ")));
+    }
+    turns_to_stand_still(&server).await;
+    let turns = server.app.sockets().turns();
+    for number in 400..500 {
+        let _ = server.app.hub().publish(&lobby, &bob, Body::text(&number.to_string()));
+        assert_eq!(text(&mut ann).await, format!("[bob] {number}"));
+    }
+    assert_eq!(server.app.sockets().turns(), turns);
+    for number in 0..500 {
+        assert!(
+            text(&mut mute).await.starts_with(&format!("[bob] {number}")),
+            "nobody was woken"
+        );
     }
 }
 

@@ -584,13 +584,13 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_a_text_may_be_and_who_follows_them_knows_who_is_there_or_that_it_does_not() {
         let options = HubOptions {
-            listed_users: 100,
+            listed_users: 150,
             sent_text_bytes: BESIDES_LIST + 1500,
             presence_grace: Duration::ZERO,
             ..OPTIONS
         };
         let mut random = fastrand::Rng::with_seed(11);
-        let users: Vec<_> = (0..300)
+        let users: Vec<_> = (0..600)
             .map(|number| user(&format!("{number}{}", "x".repeat(random.usize(0..28)))))
             .collect();
         let (mut presence, mut now) = (Presence::default(), Instant::now());
@@ -600,7 +600,7 @@ mod tests {
         for round in 0..400 {
             // Crowds come and go.
             let wanted = if round / 20 % 2 == 0 { 10 } else { 90 };
-            for _ in 0..random.usize(0..120) {
+            for _ in 0..random.usize(0..1500) {
                 let user = random.choice(&users).unwrap();
                 if open.contains(user) && (open.len() > wanted || random.bool()) {
                     open.remove(user);
@@ -653,6 +653,27 @@ mod tests {
             wholes > 5 && numbers > 20 && differences > 20,
             "{wholes}, {numbers}, {differences}"
         );
+    }
+
+    #[test]
+    fn the_whole_list_is_told_where_the_difference_would_be_longer_than_a_text_may_be() {
+        let options = HubOptions {
+            listed_users: 1000,
+            sent_text_bytes: BESIDES_LIST + 500,
+            ..OPTIONS
+        };
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        presence.enter(&user("ann"), &options);
+        for number in 0..400 {
+            presence.enter(&user(&format!("user{number}")), &options);
+        }
+        for number in 0..400 {
+            presence.leave(&user(&format!("user{number}")), now, Duration::ZERO);
+        }
+        presence.expire(now + options.presence_grace, &options);
+        let line = presence.tell(&room(), now, &options).unwrap();
+        assert!(line.len() <= options.sent_text_bytes);
+        assert_eq!(read(&line), (1, [None, None, names(&["ann"])]));
     }
 
     #[test]

@@ -120,6 +120,8 @@ pub(crate) enum Flushed {
     All,
     /// The client does not take more now.
     Blocked,
+    /// The same, and the task knows it.
+    Awaited,
     /// The connection is broken; what was queued is gone.
     Broken,
 }
@@ -161,6 +163,8 @@ pub(crate) struct Io {
     shut: bool,
     /// A write failed; whoever wrote may not have been the task, which has to learn of it.
     broken: bool,
+    /// The task found the stream full, and will be woken when it is not.
+    awaits_room: bool,
 }
 
 impl Io {
@@ -183,6 +187,7 @@ impl Io {
             wrote: false,
             shut: false,
             broken: false,
+            awaits_room: false,
         }
     }
 
@@ -194,6 +199,7 @@ impl Io {
         self.reads_left = READS_PER_TURN;
         self.frames_left = frames;
         self.blocked = false;
+        self.awaits_room = false;
     }
 
     pub(crate) fn waker(&self) -> &Waker {
@@ -295,8 +301,14 @@ impl Io {
                 self.stream.poll_write(&mut cx, &slices[..used])
             };
             match self.written(result) {
-                Poll::Pending => return Flushed::Blocked,
-                Poll::Ready(written) => self.outbox.advance(written),
+                Poll::Pending => {
+                    self.awaits_room |= !direct;
+                    return Flushed::Blocked;
+                }
+                Poll::Ready(written) => {
+                    self.awaits_room = false;
+                    self.outbox.advance(written);
+                }
             }
         }
         if self.broken {
@@ -316,7 +328,12 @@ impl Io {
     pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
-            return self.flush(true);
+            // To try again would be a system call in vain, and a turn of the task, for each message that a stalled client does not take.
+            return if self.awaits_room {
+                Flushed::Awaited
+            } else {
+                self.flush(true)
+            };
         }
         let mut cx = Context::from_waker(&self.waker);
         let result = self.stream.try_write(&mut cx, &[IoSlice::new(frames)]);

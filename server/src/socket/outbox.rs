@@ -6,6 +6,9 @@ use bytes::{Buf, Bytes};
 
 /// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads are shared.
 const COPY_UP_TO: usize = 4096;
+/// The list of what waits grows by so many places at a time: thousands of clients that read slowly have one each, and with twice as many
+/// places each time half of that memory would be unused and as much again in pieces that were given back.
+const GROWS_BY: usize = 16;
 /// A spare buffer that grew beyond this is given back to the allocator instead of being kept for the next burst.
 const KEEP_SPARE_UP_TO: usize = 256 * 1024;
 
@@ -115,6 +118,7 @@ impl Outbox {
         self.seal_tail(false);
         let keep = self.segments.iter().position(|segment| !segment.continues);
         self.segments.truncate(keep.map_or(0, |last| last + 1));
+        self.segments.shrink_to_fit();
         self.bytes = self.segments.iter().map(|segment| segment.bytes.len()).sum();
         self.messages = self.segments.iter().map(|segment| segment.messages).sum();
     }
@@ -174,7 +178,7 @@ impl Outbox {
         let mut bytes = Bytes::from(std::mem::take(&mut self.tail));
         bytes.advance(std::mem::take(&mut self.tail_written));
         let messages = std::mem::take(&mut self.tail_messages);
-        self.segments.push_back(Segment {
+        self.push(Segment {
             bytes,
             messages,
             continues,
@@ -184,11 +188,18 @@ impl Outbox {
     fn push_segment(&mut self, bytes: Bytes, messages: usize) {
         self.bytes += bytes.len();
         self.messages += messages;
-        self.segments.push_back(Segment {
+        self.push(Segment {
             bytes,
             messages,
             continues: false,
         });
+    }
+
+    fn push(&mut self, segment: Segment) {
+        if self.segments.len() == self.segments.capacity() {
+            self.segments.reserve_exact(GROWS_BY);
+        }
+        self.segments.push_back(segment);
     }
 }
 
@@ -256,6 +267,18 @@ mod tests {
             assert!(written == expected, "cut at {cut}");
             assert_eq!(outbox.messages(), 0);
         }
+    }
+
+    #[test]
+    fn the_list_of_what_waits_has_few_places_that_are_not_used_and_none_when_it_is_discarded() {
+        let mut outbox = Outbox::default();
+        for _ in 0..1000 {
+            outbox.push_frames(frame(&[3; 600]).into(), 1);
+            assert!(outbox.segments.capacity() <= outbox.segments.len() + GROWS_BY);
+        }
+        outbox.advance(1);
+        outbox.discard_unstarted();
+        assert!(outbox.segments.capacity() <= GROWS_BY);
     }
 
     #[test]

@@ -317,7 +317,7 @@ impl State {
 
     /// Wakes the task if a direct write left something to do.
     pub(super) fn leave_to_task(&self, flushed: Flushed) {
-        if flushed != Flushed::All && !self.in_turn {
+        if matches!(flushed, Flushed::Blocked | Flushed::Broken) && !self.in_turn {
             self.io.waker().wake_by_ref();
         }
     }
