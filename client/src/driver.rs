@@ -313,7 +313,12 @@ impl Driver {
                 if let Status::Open { sender, .. } = &status {
                     self.sender.replace(Some(sender.clone()));
                 }
+                let is_over = matches!(status, Status::Stopped(_));
                 self.status.set(status);
+                if is_over {
+                    // Who waits for room is told so now, also if nothing leaves the outbox: numbers may still be unsettled in it.
+                    self.turns.relieve();
+                }
             }
             Output::Room { room, event } => self.room_event(&room, event),
             Output::Delivery { tag, state } => {

@@ -2,6 +2,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
+    rc::Rc,
     task::Poll,
 };
 
@@ -11,27 +12,33 @@ use crate::waiters::{Waiter, Waiters};
 /// small ones for ever, and each try follows something that left the outbox.
 #[derive(Default)]
 pub(crate) struct Turns {
-    /// The first has its turn.
-    waiting: RefCell<VecDeque<u64>>,
+    /// In ascending order; the first has its turn. Each waits for its own turn, so that a turn that ends wakes one task and not all.
+    waiting: RefCell<VecDeque<(u64, Rc<Waiters>)>>,
     next: Cell<u64>,
     reliefs: Cell<u64>,
-    /// Who has its turn waits here for room, all others for their turn.
+    /// Who has its turn waits here for room.
     room: Waiters,
-    turn: Waiters,
 }
 
 /// A place in the order; dropping it gives it up.
 pub(crate) struct Turn<'a> {
     turns: &'a Turns,
     number: u64,
+    /// Woken when it comes.
+    turn: Rc<Waiters>,
 }
 
 impl Turns {
     /// The last place in the order.
     pub(crate) fn take(&self) -> Turn<'_> {
         let number = self.next.replace(self.next.get() + 1);
-        self.waiting.borrow_mut().push_back(number);
-        Turn { turns: self, number }
+        let turn = Rc::<Waiters>::default();
+        self.waiting.borrow_mut().push_back((number, turn.clone()));
+        Turn {
+            turns: self,
+            number,
+            turn,
+        }
     }
 
     /// How many times something left the outbox so far.
@@ -44,13 +51,16 @@ impl Turns {
         self.reliefs.set(self.reliefs.get() + 1);
         self.room.wake();
     }
+
+    fn first(&self) -> Option<u64> {
+        self.waiting.borrow().front().map(|(number, _)| *number)
+    }
 }
 
 impl Turn<'_> {
     /// Waits until nobody is before it.
     pub(crate) async fn comes(&self) {
-        let is_first = || self.turns.waiting.borrow().front() == Some(&self.number);
-        until(&self.turns.turn, is_first).await;
+        until(&self.turn, || self.turns.first() == Some(self.number)).await;
     }
 
     /// Waits until more has left the outbox than when it was full.
@@ -61,14 +71,18 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let was_first = {
+        let next = {
             let mut waiting = self.turns.waiting.borrow_mut();
-            let was_first = waiting.front() == Some(&self.number);
-            waiting.retain(|&number| number != self.number);
-            was_first && !waiting.is_empty()
+            let Ok(place) = waiting.binary_search_by_key(&self.number, |(number, _)| *number) else {
+                return;
+            };
+            waiting.remove(place);
+            let next = waiting.front().filter(|_| place == 0);
+            next.map(|(_, turn)| turn.clone())
         };
-        if was_first {
-            self.turns.turn.wake();
+        // Nothing is borrowed: a woken task may run at once.
+        if let Some(next) = next {
+            next.wake();
         }
     }
 }

@@ -301,3 +301,51 @@ fn messages_that_the_server_lost_after_their_ack_are_told_by_their_places() {
         assert_eq!((again.epoch, again.offset), (joined.epoch, acked[3].offset));
     });
 }
+
+#[test]
+fn a_turn_that_ends_wakes_who_is_next_and_not_all_that_wait() {
+    let world = World::new();
+    world.refuse(true);
+    let bounds = OutboxConfig {
+        messages: 1,
+        ..OutboxConfig::default()
+    };
+    let client = world.builder().outbox(bounds).build().unwrap();
+    let sender = client.room_sender::<u64>("lobby").unwrap();
+    let numbers: Vec<u64> = (0..300).collect();
+    let polls = std::rc::Rc::<std::cell::Cell<usize>>::default();
+    let sends = numbers.iter().map(|number| Counted {
+        inner: Box::pin(sender.send(number)),
+        polls: polls.clone(),
+    });
+    let mut waiting = Box::pin(join_all(sends));
+    assert!((&mut waiting).now_or_never().is_none());
+    world.refuse(false);
+    let deliveries = world.run(waiting);
+    assert_eq!(deliveries.len(), 300);
+    assert!(polls.get() <= 300 * 5, "{} polls", polls.get());
+}
+
+/// Its number is still to be settled, so it counts, although nothing will be told of it any more.
+#[test]
+fn who_waits_for_room_is_told_when_the_session_stops_also_if_nothing_leaves_the_outbox() {
+    let world = World::new();
+    let bounds = OutboxConfig {
+        messages: 1,
+        ttl: Duration::from_secs(10),
+        ..OutboxConfig::default()
+    };
+    let client = world.builder().outbox(bounds).build().unwrap();
+    world.run(async {
+        open(&client).await;
+        let sender = client.room_sender::<u64>("lobby").unwrap();
+        world.half_open();
+        let in_doubt = sender.send(&1).await.unwrap();
+        world.refuse(true);
+        assert_eq!(in_doubt.await, Err(FailReason::Unconfirmed));
+        let mut waiting = Box::pin(sender.send(&2));
+        assert!((&mut waiting).now_or_never().is_none(), "the outbox is full");
+        client.stop();
+        assert_eq!(waiting.await.unwrap().await, Err(FailReason::Stopped));
+    });
+}

@@ -562,7 +562,8 @@ impl Pages {
     fn step(&mut self) {
         match self.random.below(20) {
             0..=6 => {
-                let (tag, room) = (self.next_tag, ["lobby", "a", "b"][self.random.below(3) as usize]);
+                let room = ["lobby", "a", "b"][usize::try_from(self.random.below(3)).unwrap()];
+                let tag = self.next_tag;
                 self.next_tag += 1;
                 // Some are larger than the server takes.
                 let length = if self.random.below(10) == 0 { 200 } else { 5 };

@@ -10,8 +10,8 @@ use std::{
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
     session::client::{
-        ClientConfig, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, LeftReason, Output, PresenceChange,
-        RoomEvent, Snapshot, Tag,
+        ClientConfig, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
+        PresenceChange, RoomEvent, Snapshot, Tag, Write,
     },
 };
 
@@ -50,7 +50,9 @@ pub struct Peer {
     /// What did not fit into the outbox and is published when there is room.
     held_back: VecDeque<(RoomName, usize)>,
     next_tag: Tag,
-    /// What was stored, the newest last, and when.
+    /// What is stored.
+    store: BTreeMap<u64, String>,
+    /// What it held, the newest last, and when.
     records: VecDeque<(Snapshot, Duration)>,
     /// Attempts since anything but time made the session connect.
     attempts: u64,
@@ -121,6 +123,7 @@ impl Peer {
             sent: BTreeMap::new(),
             held_back: VecDeque::new(),
             next_tag: 0,
+            store: BTreeMap::new(),
             records: VecDeque::new(),
             attempts: 0,
             attempts_since: Duration::ZERO,
@@ -168,6 +171,20 @@ impl Peer {
         }
         self.pages.values_mut().for_each(|answers| *answers = 1);
         self.held_back.clear();
+        self.store.clear();
+    }
+
+    /// Writes what changed, and reads all of it again.
+    fn store(&mut self) -> Option<Snapshot> {
+        for write in self.session.writes(0) {
+            match write {
+                Write::Put { record, text } => drop(self.store.insert(record, text)),
+                Write::Remove { record } => drop(self.store.remove(&record)),
+                Write::RemoveBelow { record } => self.store.retain(|&number, _| number == 0 || number >= record),
+            }
+        }
+        let records = self.store.iter().map(|(number, text)| (*number, text));
+        Kept::read(records).map(|kept| kept.snapshot().clone())
     }
 }
 

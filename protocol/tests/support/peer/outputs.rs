@@ -3,11 +3,22 @@
 use talkback_protocol::{
     Epoch, RoomName,
     session::client::{
-        DeliveryState, FailReason, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent, Tag,
+        DeliveryState, FailReason, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent, Snapshot, Tag,
     },
 };
 
 use super::{HELD_BACK, LeftReason, RECORDS, Sent, World, new_key};
+
+/// What a store has of a session, all but the times.
+fn lasting(snapshot: &Snapshot) -> impl PartialEq {
+    let rooms = snapshot.rooms.iter().filter(|room| !room.pending.is_empty());
+    let rooms = rooms.map(|room| {
+        let pending = room.pending.iter();
+        let pending = pending.map(|message| (message.tag, message.id, message.body.clone()));
+        (room.room.clone(), room.first, pending.collect::<Vec<_>>())
+    });
+    (snapshot.key, snapshot.next, rooms.collect::<Vec<_>>())
+}
 
 impl World {
     pub(super) fn peer_output(&mut self, peer: usize, output: Output) {
@@ -53,7 +64,13 @@ impl World {
             Output::Save => {
                 let now = self.now;
                 let state = &mut self.peers[peer];
-                state.records.push_back((state.session.snapshot(), now));
+                let whole = state.session.snapshot();
+                let stored = state.store();
+                if stored.as_ref().is_none_or(|stored| lasting(stored) != lasting(&whole)) {
+                    self.violation(format!("peer {peer} stored {stored:?} and not {whole:?}"));
+                }
+                let state = &mut self.peers[peer];
+                state.records.extend(stored.map(|stored| (stored, now)));
                 if state.records.len() > RECORDS {
                     state.records.pop_front();
                 }
