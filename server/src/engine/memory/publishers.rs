@@ -460,4 +460,19 @@ mod tests {
         }
         assert_eq!(refusals.0.lock().len(), SHARED_REFUSALS);
     }
+
+    #[test]
+    fn what_is_counted_is_near_what_it_takes() {
+        let each = OVERHEAD + size_of::<(ClientKey, Client)>();
+        assert_eq!(client_bytes(0), each);
+        assert_eq!(client_bytes(10) - client_bytes(0), 10 * size_of::<Settled>());
+        assert!(
+            (300..=500).contains(&client_bytes(FIRST_OUTCOMES)),
+            "{}",
+            client_bytes(FIRST_OUTCOMES)
+        );
+        assert!((4_000..=5_000).contains(&client_bytes(128)), "{}", client_bytes(128));
+        assert!((250..=350).contains(&request_bytes("")), "{}", request_bytes(""));
+        assert_eq!(request_bytes(&"x".repeat(100)), request_bytes("") + 100);
+    }
 }
