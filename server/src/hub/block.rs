@@ -205,6 +205,10 @@ mod tests {
             for (tag, text) in texts.iter().enumerate() {
                 lines.push(tag, text.as_bytes());
             }
+            assert!(
+                lines.len() >= texts.join("\n").len(),
+                "what is pending is bounded by it"
+            );
             let block = lines.take().unwrap();
             assert_eq!(lines.len(), 0);
             assert_eq!(text_of(&block.frame()), texts.join("\n"));
@@ -237,6 +241,7 @@ mod tests {
                 body: Body::text(&offset.to_string()),
             });
         }
+        assert_eq!(frames.len(), 3 * "..[ann] 4".len(), "what is pending is bounded by it");
         let block = frames.take().unwrap();
         assert_eq!(frames.len(), 0);
         let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
@@ -246,5 +251,12 @@ mod tests {
             assert_eq!((&bytes[..], count), (&frames[skipped..].concat()[..], 3 - skipped));
         }
         assert!(block.after(Offset::new(7).unwrap()).is_none());
+    }
+
+    #[test]
+    fn lines_that_a_member_missed_are_one_frame() {
+        let lines = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        assert_eq!(text_of(&frame_of_lines(&lines).unwrap()), "a\nb");
+        assert!(frame_of_lines(&[]).is_none());
     }
 }

@@ -475,4 +475,26 @@ mod tests {
         assert!((250..=350).contains(&request_bytes("")), "{}", request_bytes(""));
         assert_eq!(request_bytes(&"x".repeat(100)), request_bytes("") + 100);
     }
+
+    #[test]
+    fn the_places_of_a_client_double_up_to_what_is_remembered() {
+        let places = |len, capacity| room_for_one_more(len, capacity, &memories());
+        assert_eq!((places(0, 0), places(3, 4), places(4, 4), places(8, 8)), (4, 4, 8, 16));
+        assert_eq!((places(12, 12), places(16, 16)), (16, 16), "sixteen are remembered");
+    }
+
+    #[test]
+    fn the_name_of_a_request_that_is_too_old_is_free_although_nobody_swept_it_away() {
+        let (memories, epoch, start) = (memories(), Epoch::from_random(1), Instant::now());
+        let mut publishers = Publishers::default();
+        let named = || MessageId::Request {
+            name: "x".into(),
+            digest: [0; 32],
+        };
+        publishers.note(&memories, named(), fate(1), start);
+        let mut verdict = |after| publishers.verdict(&memories, &epoch, &named(), start + after);
+        let almost = memories.request_age.saturating_sub(Duration::from_millis(1));
+        assert!(matches!(verdict(almost), Verdict::Known(_)));
+        assert!(matches!(verdict(memories.request_age), Verdict::New));
+    }
 }

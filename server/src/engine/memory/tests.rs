@@ -690,3 +690,15 @@ async fn requests_of_one_room_leave_their_part_to_those_of_another() {
     let (in_b, is_busy) = fill("b").await;
     assert!(in_b > 10 && is_busy, "{in_b}");
 }
+
+#[tokio::test]
+async fn the_requests_of_a_room_that_goes_are_counted_no_longer() {
+    let engine = engine(MemoryOptions {
+        rooms: 1,
+        ..MemoryOptions::default()
+    });
+    add(&engine, message("a", request("x", [0; 32]), "1")).await;
+    assert_eq!(engine.usage().requests, 1);
+    fill(&engine, "b", 1).await;
+    assert_eq!(engine.usage().requests, 0);
+}
