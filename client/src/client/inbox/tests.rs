@@ -226,3 +226,11 @@ fn a_cursor_ahead_of_the_log_is_told_to_have_been_wrong() {
     inbox.push(message(46), Some(&now(1, 46, &["ann"])));
     assert_eq!(shown(&mut inbox), ["reset after 45", "46"]);
 }
+
+#[test]
+fn a_queue_says_whether_something_waits_in_it() {
+    let mut inbox = live(16);
+    assert!(inbox.has_more());
+    assert_eq!(shown(&mut inbox).len(), 1);
+    assert!(!inbox.has_more());
+}
