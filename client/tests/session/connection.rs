@@ -314,3 +314,31 @@ fn everything_may_be_called_from_within_every_callback() {
     assert!(!world.log("lobby").unwrap().is_empty());
     slot.take();
 }
+
+#[test]
+fn the_time_until_the_next_attempt_is_counted_from_now() {
+    let world = World::new();
+    world.refuse(true);
+    let client = world.client("ann");
+    world.advance(Duration::from_secs(60));
+    world.run(async {
+        until(&client, "waiting", |status| matches!(status, Status::Waiting { .. })).await;
+        let retry_in = client.retry_in().unwrap();
+        assert!(retry_in <= Duration::from_secs(20), "{retry_in:?}");
+    });
+}
+
+/// The next sign of life is due later than the answer.
+#[test]
+fn an_answer_that_does_not_come_is_noticed_before_the_connection_is_silent_for_too_long() {
+    let world = World::new();
+    let client = world.client("ann");
+    world.run(async {
+        open(&client).await;
+        world.half_open();
+        let sender = client.room_sender::<u64>("lobby").unwrap();
+        let _delivery = sender.try_send(&1).unwrap();
+        world.wait(Duration::from_secs(31)).await;
+        assert_eq!(world.attempts(), 2);
+    });
+}

@@ -76,6 +76,11 @@ mod tests {
 
     /// What a client has left that has only said hello.
     fn allowance() -> Allowance {
+        allowance_after(0)
+    }
+
+    /// What a client has left that has said hello and so many lines more.
+    fn allowance_after(lines: usize) -> Allowance {
         let mut session = ServerSession::new(Arc::new(ServerConfig::default()), Duration::ZERO);
         let user = UserName::parse("ann").unwrap();
         for input in [
@@ -87,6 +92,9 @@ mod tests {
                 expires: None,
                 allowance: None,
             })),
+            Input::Received {
+                text: vec!["{\"pong\":{}}"; lines].join("\n"),
+            },
         ] {
             let moment = Moment {
                 now: Duration::ZERO,
@@ -119,5 +127,28 @@ mod tests {
         let none = Allowances::new(0, age);
         none.keep_at(client(1), allowance, start);
         assert!(none.take_at(&client(1), start).is_none());
+    }
+
+    #[test]
+    fn of_connections_that_overlapped_the_one_that_used_more_counts() {
+        let (age, start) = (Duration::from_secs(60), Instant::now());
+        let (little, much) = (allowance_after(10), allowance_after(5));
+        let kept = Allowances::new(10, age);
+        kept.keep_at(client(1), little, start);
+        kept.keep_at(client(1), much, start + Duration::from_secs(1));
+        let taken = kept.take_at(&client(1), start + Duration::from_secs(1));
+        assert_eq!(taken, Some((little, Duration::ZERO)));
+        kept.keep_at(client(1), little, start);
+        kept.keep_at(client(1), much, start + age);
+        let taken = kept.take_at(&client(1), start + age);
+        assert_eq!(taken, Some((much, Duration::ZERO)), "it had its time to be whole again");
+    }
+
+    #[test]
+    fn what_a_connection_left_is_for_the_next_one() {
+        let kept = Allowances::new(10, Duration::from_secs(60));
+        let allowance = allowance();
+        kept.keep(client(1), allowance);
+        assert!(kept.take(&client(1)).is_some_and(|(taken, _)| taken == allowance));
     }
 }

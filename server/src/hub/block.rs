@@ -303,6 +303,10 @@ mod tests {
             for (tag, text) in texts.iter().enumerate() {
                 lines.push(tag, text.as_bytes());
             }
+            assert!(
+                lines.len() >= texts.join("\n").len(),
+                "what is pending is bounded by it"
+            );
             let block = lines.take().unwrap();
             assert_eq!(lines.len(), 0);
             assert_eq!(text_of(&block.frame()), texts.join("\n"));
@@ -362,6 +366,7 @@ mod tests {
         for offset in [4, 5, 7] {
             frames.push(&message(offset));
         }
+        assert_eq!(frames.len(), 3 * "..[ann] 4".len(), "what is pending is bounded by it");
         let block = frames.take().unwrap();
         assert_eq!(frames.len(), 0);
         let mut blocks = Blocks::<Frames>::new(1);
@@ -378,5 +383,12 @@ mod tests {
             assert_eq!((&bytes[..], count), (&frames[skipped..].concat()[..], 3 - skipped));
         }
         assert!(block.after(Offset::new(7).unwrap()).is_none());
+    }
+
+    #[test]
+    fn lines_that_a_member_missed_are_one_frame() {
+        let lines = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        assert_eq!(text_of(&frame_of_lines(&lines).unwrap()), "a\nb");
+        assert!(frame_of_lines(&[]).is_none());
     }
 }

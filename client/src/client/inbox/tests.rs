@@ -268,3 +268,11 @@ fn after_a_page_that_is_not_what_was_asked_for_nothing_is_asked_before_the_room_
         assert_eq!(shown(&mut inbox), ["2"], "{wrong:?}");
     }
 }
+
+#[test]
+fn a_queue_says_whether_something_waits_in_it() {
+    let mut inbox = live(16);
+    assert!(inbox.has_more());
+    assert_eq!(shown(&mut inbox).len(), 1);
+    assert!(!inbox.has_more());
+}

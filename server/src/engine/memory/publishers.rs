@@ -520,4 +520,41 @@ mod tests {
         }
         assert_eq!(refusals.0.lock().len(), SHARED_REFUSALS);
     }
+
+    #[test]
+    fn what_is_counted_is_near_what_it_takes() {
+        let each = OVERHEAD + size_of::<(ClientKey, Client)>();
+        assert_eq!(client_bytes(0), each);
+        assert_eq!(client_bytes(10) - client_bytes(0), 10 * size_of::<Settled>());
+        assert!(
+            (300..=500).contains(&client_bytes(FIRST_OUTCOMES)),
+            "{}",
+            client_bytes(FIRST_OUTCOMES)
+        );
+        assert!((4_000..=5_000).contains(&client_bytes(128)), "{}", client_bytes(128));
+        assert!((250..=350).contains(&request_bytes("")), "{}", request_bytes(""));
+        assert_eq!(request_bytes(&"x".repeat(100)), request_bytes("") + 100);
+    }
+
+    #[test]
+    fn the_places_of_a_client_double_up_to_what_is_remembered() {
+        let places = |len, capacity| room_for_one_more(len, capacity, &memories());
+        assert_eq!((places(0, 0), places(3, 4), places(4, 4), places(8, 8)), (4, 4, 8, 16));
+        assert_eq!((places(12, 12), places(16, 16)), (16, 16), "sixteen are remembered");
+    }
+
+    #[test]
+    fn the_name_of_a_request_that_is_too_old_is_free_although_nobody_swept_it_away() {
+        let (memories, epoch, start) = (memories(), Epoch::from_random(1), Instant::now());
+        let mut publishers = Publishers::default();
+        let named = || MessageId::Request {
+            name: "x".into(),
+            digest: [0; 32],
+        };
+        publishers.note(&memories, named(), fate(1), start);
+        let mut verdict = |after| publishers.verdict(&memories, &epoch, &named(), start + after);
+        let almost = memories.request_age.saturating_sub(Duration::from_millis(1));
+        assert!(matches!(verdict(almost), Verdict::Known(_)));
+        assert!(matches!(verdict(memories.request_age), Verdict::New));
+    }
 }

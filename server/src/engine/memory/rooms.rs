@@ -477,4 +477,18 @@ mod tests {
         assert_eq!((rooms.len(), rooms.watches()), (0, 0));
         assert_eq!(rooms.unborn(&name(0)), epoch);
     }
+
+    #[test]
+    fn nobody_adds_to_a_log_that_was_taken_out() {
+        let mut rooms = Rooms::new(4, YOUNG_FOR);
+        let now = Instant::now();
+        let watched = rooms.watch(&name(0), now);
+        let (log, _) = rooms.add(&name(1), now);
+        assert!(rooms.remove_if(&name(1), |_| false).is_none());
+        assert!(!watched.lock().is_closed() && !log.lock().is_closed());
+        assert!(rooms.unwatch(&name(0), now).is_some());
+        assert!(rooms.remove_if(&name(1), |_| true).is_some());
+        assert!(watched.lock().is_closed() && log.lock().is_closed());
+        assert_eq!(rooms.len(), 0);
+    }
 }

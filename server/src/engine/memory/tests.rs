@@ -852,3 +852,37 @@ async fn half_of_all_is_for_rooms_that_somebody_watches_and_the_others_give_way_
         "of the others the one not used for longest is emptied first"
     );
 }
+
+#[tokio::test]
+async fn requests_of_one_room_leave_their_part_to_those_of_another() {
+    let engine = engine(MemoryOptions {
+        remembered_bytes: 100_000,
+        ..MemoryOptions::default()
+    });
+    let fill = async |room| {
+        let mut taken = 0;
+        loop {
+            let named = message(room, request(&taken.to_string(), [0; 32]), "1");
+            match engine.append(named).await {
+                Outcome::Added(_) => taken += 1,
+                refused => return (taken, code_of(&refused) == Some(code::BUSY)),
+            }
+        }
+    };
+    let (in_a, is_busy) = fill("a").await;
+    assert!(in_a > 10 && is_busy, "{in_a}");
+    let (in_b, is_busy) = fill("b").await;
+    assert!(in_b > 10 && is_busy, "{in_b}");
+}
+
+#[tokio::test]
+async fn the_requests_of_a_room_that_goes_are_counted_no_longer() {
+    let engine = engine(MemoryOptions {
+        rooms: 1,
+        ..MemoryOptions::default()
+    });
+    add(&engine, message("a", request("x", [0; 32]), "1")).await;
+    assert_eq!(engine.usage().requests, 1);
+    fill(&engine, "b", 1).await;
+    assert_eq!(engine.usage().requests, 0);
+}
