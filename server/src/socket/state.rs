@@ -343,7 +343,7 @@ mod tests {
         const KIB: usize = 1024;
         let mut state = State::new(Stream::Gone, Bytes::new(), &SocketOptions::default());
         let rate = Rate::new(1024, 0);
-        let mut backlog = |state: &mut State| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
+        let backlog = |state: &mut State| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
         assert_eq!(backlog(&mut state), 0.0);
         state
             .io
