@@ -220,12 +220,12 @@ impl Inbox {
 
 /// Whether a page has what was asked for: the newest messages before an offset, and not more of them.
 fn is_answer(page: &HistoryPage, wanted: PageWanted) -> bool {
-    let offsets = page.messages.iter().map(|message| message.offset);
-    let is_contiguous = offsets
-        .clone()
-        .zip(offsets.clone().skip(1))
-        .all(|(one, other)| other == one.next());
-    let reaches = offsets.last().is_none_or(|last| last.next() == wanted.before);
+    let offsets = || page.messages.iter().map(|message| message.offset);
+    let is_contiguous = offsets().zip(offsets().skip(1)).all(|(one, other)| other == one.next());
+    let reaches = page
+        .messages
+        .last()
+        .is_none_or(|last| last.offset.next() == wanted.before);
     is_contiguous && reaches && page.messages.len() <= wanted.limit as usize
 }
 
