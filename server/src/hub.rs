@@ -92,7 +92,7 @@ impl HubOptions {
         presence_lines_per_second: 1_000,
         signal_bytes: 16 * 1024,
         delivery_rate: 1 << 30,
-        slice_members: 128,
+        slice_members: 256,
         slice_bytes: 256 * 1024,
         block_bytes: 64 * 1024,
         pending_bytes: 1024 * 1024,

@@ -160,7 +160,8 @@ async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said(
     turns_to_stand_still(&server).await;
     let turns = server.app.sockets().turns();
     for number in 400..500 {
-        let _ = server.app.hub().publish(&lobby, &bob, Body::text(&number.to_string()));
+        let outcome = server.app.hub().publish(&lobby, &bob, Body::text(&number.to_string()));
+        assert!(matches!(outcome, Answer::Now(Outcome::Added(_))));
         assert_eq!(text(&mut ann).await, format!("[bob] {number}"));
     }
     assert_eq!(server.app.sockets().turns(), turns);

@@ -15,7 +15,7 @@ use clap::Args;
 
 use super::{
     figures::Done,
-    scenarios::{self, ATTACKED_ROOM, Attack, Frame, PUBLISH_KEY},
+    scenarios::{self, ATTACKED_ROOM, Attack, Frame, PUBLISH_KEY, UNREAD_MESSAGE},
     swarm::{Event, Nobody, Opening, Peer, Reading, Swarm},
     wire,
 };
@@ -794,7 +794,7 @@ impl Attacker {
         let opening = self.websocket(session::PATH, self.source(0), Reading::Discard);
         self.go()?;
         speaker.open(&opening, None)?;
-        let body = frame::text(8_000);
+        let body = frame::text(UNREAD_MESSAGE);
         let mut pace = Pace::new(50.0);
         let mut seq = 0;
         let mut turn = move |attacker: &mut Self| {
