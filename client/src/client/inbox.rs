@@ -290,7 +290,7 @@ impl Inbox {
         let room = room.clone();
         if is_recovered {
             // Its lists are those of now, so the differences since are told with them.
-            self.keep(place + 1, |event| !matches!(event, RoomEvent::Presence { .. }));
+            self.keep(place, |event| !matches!(event, RoomEvent::Presence { .. }));
             if let RoomEvent::Joined(waiting) | RoomEvent::Recovered(waiting) | RoomEvent::Reset(waiting) =
                 &mut self.queue[place].0
             {

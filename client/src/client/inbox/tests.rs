@@ -159,6 +159,7 @@ fn losses_survive_a_reset_and_are_bounded_with_the_newest_kept() {
         Some("joined after 0"),
         "the first state that this reader hears of"
     );
+    assert_eq!(inbox.bytes, 0, "all is given back");
 }
 
 #[test]
@@ -275,4 +276,98 @@ fn a_queue_says_whether_something_waits_in_it() {
     assert!(inbox.has_more());
     assert_eq!(shown(&mut inbox).len(), 1);
     assert!(!inbox.has_more());
+}
+
+#[test]
+fn losses_that_fit_are_all_told() {
+    let mut inbox = live(16);
+    inbox.push(lost(1, [1]), None);
+    inbox.push(lost(2, [2, 3]), None);
+    assert_eq!(shown(&mut inbox), ["joined after 0", "lost 1", "lost 2"]);
+}
+
+#[test]
+fn a_cursor_that_is_ahead_stays_ahead_when_the_room_is_joined_again() {
+    let since = Cursor {
+        epoch: Epoch::from_random(1),
+        offset: offset(50),
+    };
+    let want = Want {
+        since: Some(since),
+        history: 5,
+    };
+    let mut inbox = Inbox::further(InboxBounds::default(), want);
+    inbox.wants(&now(1, 45, &["ann"]));
+    assert_eq!(shown(&mut inbox), ["recovered after 50"]);
+    let at = now(1, 46, &["ann"]);
+    let room = JoinedRoom {
+        head: offset(52),
+        ..at.joined(offset(46))
+    };
+    inbox.push(RoomEvent::Recovered(room), Some(&at));
+    (47..=52).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
+    assert_eq!(shown(&mut inbox), ["recovered after 50", "51", "52"]);
+}
+
+#[test]
+fn a_change_of_users_weighs_what_its_names_do() {
+    let change = PresenceChange::Changed {
+        joined: members(&["ann"]),
+        left: members(&["bo"]),
+    };
+    assert_eq!(weight(&RoomEvent::Presence { users: 1, change }), 5);
+}
+
+/// Takes one event after the other, and gives for each number of those that are left whether the log is read then.
+fn reads_on(bounds: InboxBounds) -> Vec<(usize, bool)> {
+    let mut inbox = Inbox::first(bounds);
+    let at = now(1, 0, &["ann"]);
+    inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
+    inbox.take();
+    (1..=20).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
+    let at = now(1, 20, &["ann"]);
+    let mut left = Vec::new();
+    loop {
+        let wants = inbox.wants(&at).is_some();
+        left.push((inbox.queue.len(), wants));
+        if wants || inbox.take().is_none() {
+            return left;
+        }
+    }
+}
+
+#[test]
+fn the_log_is_read_on_once_half_of_what_may_wait_was_taken() {
+    let few = InboxBounds {
+        events: 4,
+        ..InboxBounds::default()
+    };
+    assert_eq!(reads_on(few), [(4, false), (3, false), (2, true)]);
+    // A body of these messages has three bytes.
+    let small = InboxBounds { events: 100, bytes: 12 };
+    assert_eq!(reads_on(small), [(4, false), (3, false), (2, true)]);
+}
+
+#[test]
+fn a_page_of_another_life_of_the_log_is_not_taken() {
+    let mut inbox = live(2);
+    (1..=5).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
+    let at = now(1, 5, &["ann"]);
+    assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
+    let page = |epoch| {
+        let RoomEvent::Message { message, .. } = message(2) else {
+            panic!()
+        };
+        talkback_protocol::session::client::HistoryPage {
+            epoch: Epoch::from_random(epoch),
+            messages: vec![message],
+            more: false,
+        }
+    };
+    let wanted = inbox.wants(&at).unwrap();
+    inbox.answer(wanted, Ok(page(2)), &at);
+    assert_eq!(shown(&mut inbox), [""; 0]);
+    let wanted = inbox.wants(&at).unwrap();
+    inbox.answer(wanted, Ok(page(1)), &at);
+    assert_eq!(shown(&mut inbox), ["2"]);
 }
