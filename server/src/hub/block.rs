@@ -384,11 +384,4 @@ mod tests {
         }
         assert!(block.after(Offset::new(7).unwrap()).is_none());
     }
-
-    #[test]
-    fn lines_that_a_member_missed_are_one_frame() {
-        let lines = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        assert_eq!(text_of(&frame_of_lines(&lines).unwrap()), "a\nb");
-        assert!(frame_of_lines(&[]).is_none());
-    }
 }
