@@ -183,8 +183,8 @@ mod tests {
             .driver()
             .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1);
         drop(client);
-        let mut context = Context::from_waker(Waker::noop());
-        let told = page.poll(&Waiter::default(), &mut context);
+        let context = Context::from_waker(Waker::noop());
+        let told = page.poll(&Waiter::default(), &context);
         assert!(matches!(told, Poll::Ready(Err(PageError::Stopped))), "{told:?}");
     }
 }
