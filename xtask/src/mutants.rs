@@ -56,7 +56,19 @@ const PASSES: [Pass; 3] = [
     Pass {
         package: "talkback-server",
         tests: &[
-            "--lib", "--test", "chat", "--test", "load", "--test", "promises", "--test", "rooms", "--test", "session",
+            "--lib",
+            "--test",
+            "chat",
+            "--test",
+            "load",
+            "--test",
+            "promises",
+            "--test",
+            "rooms",
+            "--test",
+            "session",
+            "--test",
+            "session_load",
         ],
     },
     Pass {

@@ -93,11 +93,14 @@ impl Driver {
 
 #[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        task::{Context, Poll, Waker},
+        time::Duration,
+    };
 
     use talkback_protocol::{Body, Offset, RoomName};
 
-    use crate::{Client, JoinOptions, OutboxConfig, test_util::World};
+    use crate::{Client, JoinOptions, OutboxConfig, test_util::World, waiters::Waiter};
 
     use super::*;
 
@@ -154,5 +157,34 @@ mod tests {
             });
         }
         assert_eq!(held(&client), 8, "the last of each kind");
+    }
+
+    #[test]
+    fn what_comes_before_the_session_is_held_to_the_last_byte_of_its_bounds() {
+        let mut config = ClientConfig::default();
+        (config.outbox.messages, config.outbox.bytes) = (2, 10);
+        let full = Err(FailReason::OutboxFull);
+        let early = Early::new(&config);
+        let too_large = FailReason::TooLarge { bytes: 11, max: 10 };
+        assert_eq!(early.publish(11), Err(too_large));
+        assert_eq!((early.publish(10), early.publish(1)), (Ok(()), full.clone()));
+        let early = Early::new(&config);
+        assert_eq!(
+            (early.publish(4), early.publish(6), early.publish(0)),
+            (Ok(()), Ok(()), full)
+        );
+    }
+
+    #[test]
+    fn who_waits_for_a_page_is_told_when_the_client_goes_before_there_is_a_session() {
+        let world = World::new();
+        let client = early(&world);
+        let page = client
+            .driver()
+            .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1);
+        drop(client);
+        let context = Context::from_waker(Waker::noop());
+        let told = page.poll(&Waiter::default(), &context);
+        assert!(matches!(told, Poll::Ready(Err(PageError::Stopped))), "{told:?}");
     }
 }

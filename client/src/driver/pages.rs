@@ -145,3 +145,30 @@ impl Driver {
         }
     }
 }
+
+#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+mod tests {
+    use super::*;
+    use crate::{
+        client::{InboxBounds, Want},
+        test_util::World,
+    };
+
+    #[test]
+    fn of_the_handles_that_were_put_off_those_that_are_gone_are_not_held() {
+        let world = World::new();
+        let client = world.client("ann");
+        let (driver, room) = (client.driver(), RoomName::parse("lobby").unwrap());
+        for _ in 0..100 {
+            let want = Want {
+                since: None,
+                history: 0,
+            };
+            let handle = driver.join(&room, want, InboxBounds::default());
+            driver.put_off(&room, &handle);
+            driver.put_off(&room, &handle);
+            assert_eq!(driver.pages.put_off.borrow().len(), 1);
+            driver.release(&room, &handle);
+        }
+    }
+}

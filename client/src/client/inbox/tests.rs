@@ -371,3 +371,49 @@ fn a_page_of_another_life_of_the_log_is_not_taken() {
     inbox.answer(wanted, Ok(page(1)), &at);
     assert_eq!(shown(&mut inbox), ["2"]);
 }
+
+fn history(numbers: impl IntoIterator<Item = u64>, more: bool) -> talkback_protocol::session::client::HistoryPage {
+    let message_of = |number| match message(number) {
+        RoomEvent::Message { message, .. } => message,
+        _ => panic!(),
+    };
+    talkback_protocol::session::client::HistoryPage {
+        epoch: Epoch::from_random(1),
+        messages: numbers.into_iter().map(message_of).collect(),
+        more,
+    }
+}
+
+/// Eight events may wait; the log has twenty messages, of which seven were read.
+fn behind() -> (Inbox, PageWanted) {
+    let mut inbox = live(8);
+    (1..=20).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
+    assert_eq!(shown(&mut inbox).len(), 8);
+    let wanted = inbox.wants(&now(1, 20, &["ann"])).unwrap();
+    (inbox, wanted)
+}
+
+#[test]
+fn a_page_is_half_of_what_may_wait() {
+    let (_, wanted) = behind();
+    assert_eq!((wanted.before, wanted.limit), (offset(12), 4));
+}
+
+#[test]
+fn what_the_log_does_not_have_any_more_is_told_and_what_a_server_gave_too_little_of_is_asked_for_again() {
+    let at = now(1, 20, &["ann"]);
+    // Nothing is before it, or all that was asked for came: then the messages between are gone.
+    for (page, reset) in [(history(10..=11, false), 9), (history(9..=12, true), 8)] {
+        let (mut inbox, wanted) = behind();
+        let told: Vec<_> = page.messages.iter().map(|message| message.offset.to_string()).collect();
+        inbox.answer(wanted, Ok(page), &at);
+        assert_eq!(
+            shown(&mut inbox),
+            [&[format!("reset after {reset}")][..], &told].concat()
+        );
+    }
+    let (mut inbox, wanted) = behind();
+    inbox.answer(wanted, Ok(history(10..=11, true)), &at);
+    assert_eq!(shown(&mut inbox), [""; 0]);
+    assert_eq!(inbox.wants(&at).unwrap().limit, 2);
+}
