@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use talkback_client::{
-    Event, JoinOptions, Status, StopReason, SuspendReason,
+    Event, FailReason, JoinOptions, OutboxConfig, Status, StopReason, SuspendReason,
     test_util::{PageEvent, World},
 };
 use talkback_protocol::close;
@@ -341,4 +341,24 @@ fn an_answer_that_does_not_come_is_noticed_before_the_connection_is_silent_for_t
         world.wait(Duration::from_secs(31)).await;
         assert_eq!(world.attempts(), 2);
     });
+}
+
+#[test]
+fn a_message_whose_time_is_over_long_before_the_next_attempt_fails_in_time() {
+    let world = World::new();
+    let outbox = OutboxConfig {
+        ttl: Duration::from_secs(2),
+        ..OutboxConfig::default()
+    };
+    world.refuse(true);
+    let client = world.builder().outbox(outbox).build().unwrap();
+    let is_far = || client.retry_in().is_some_and(|after| after > Duration::from_secs(5));
+    assert!((0..600).any(|_| {
+        world.advance(Duration::from_secs(1));
+        is_far()
+    }));
+    let sender = client.room_sender::<u64>("lobby").unwrap();
+    let sent = sender.try_send(&1).unwrap();
+    world.advance(Duration::from_secs(3));
+    assert_eq!(sent.now_or_never(), Some(Err(FailReason::Expired)));
 }

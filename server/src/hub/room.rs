@@ -907,6 +907,25 @@ mod tests {
         assert!(shared.ready_at(place).now_or_never().is_none());
     }
 
+    #[tokio::test]
+    async fn users_who_come_and_go_need_no_task_each() {
+        let hub = hub(HubOptions {
+            presence_grace: Duration::from_secs(60),
+            ..HubOptions::default()
+        });
+        let sockets = Sockets::new(SocketOptions::default());
+        let join = |name: &str| hub.join(&lobby(), &user(name), Sender::without_task(&sockets)).unwrap();
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let _ann = join("ann");
+        drop(join("bob"));
+        let before = tasks();
+        for number in 0..100 {
+            drop(join(&format!("user-{number}")));
+            drop(join("bob"));
+        }
+        assert!(tasks() <= before, "{} tasks, {before} before", tasks());
+    }
+
     /// Runs this on a thread of its own and waits for it.
     fn elsewhere<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
         let runtime = tokio::runtime::Handle::current();
