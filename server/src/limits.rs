@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 
 use crate::engine::Origin;
 
+/// This part of the connections that may come at once is kept for addresses that have not come often just now.
+const KEPT_FOR_OTHERS: f64 = 0.25;
+
 /// Counts connections; a connection is counted from accept until its TCP stream is closed, also after it became a WebSocket.
 pub(crate) struct ConnectionLimit {
     max: usize,
@@ -36,6 +39,15 @@ pub(crate) enum Refused {
     Full,
     /// Its address has as many as it may have, or they come too fast from there.
     Address,
+}
+
+/// A new connection of an address that may come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempt {
+    /// How long it waits for its turn.
+    wait: Duration,
+    /// The address used up more than half of what it may open at once.
+    often: bool,
 }
 
 /// A connection's place, and how long it waits until it is served.
@@ -62,7 +74,8 @@ impl ConnectionLimit {
         // The address first: one that comes too fast must not use up what the others have together.
         let others = self.open.load(Ordering::Relaxed);
         let admitted = address.map(|address| self.admit_address(address, others)).transpose()?;
-        let (place, wait) = admitted.unzip();
+        let (place, attempt) = admitted.unzip();
+        let attempt = attempt.unwrap_or_default();
         let open = |open| (open < self.max).then_some(open + 1);
         if self
             .open
@@ -72,30 +85,38 @@ impl ConnectionLimit {
             return Err(Refused::Full);
         }
         let permit = Permit(Arc::clone(self));
-        if let Some(rate) = &self.rate
-            && !rate.lock().take(Instant::now())
-        {
-            return Err(Refused::Full);
+        if let Some(rate) = &self.rate {
+            let mut rate = rate.lock();
+            // A few addresses that come as fast as each of them may would use up all that there is in a second.
+            let kept = if attempt.often {
+                rate.burst * KEPT_FOR_OTHERS
+            } else {
+                0.0
+            };
+            if !rate.take_leaving(kept, Instant::now()) {
+                return Err(Refused::Full);
+            }
         }
         Ok(Admission {
             permit: ConnectionPermit {
                 _connection: Arc::new(permit),
                 _address: place.map(Arc::new),
             },
-            wait: wait.unwrap_or_default(),
+            wait: attempt.wait,
         })
     }
 
     /// The same for a client behind a proxy, whose connection has its place already: the client's own place, and how long it waits.
     pub(crate) fn admit_client(&self, address: Address) -> Result<(AddressPlace, Duration), Refused> {
-        self.admit_address(address, self.open.load(Ordering::Relaxed).saturating_sub(1))
+        let (place, attempt) = self.admit_address(address, self.open.load(Ordering::Relaxed).saturating_sub(1))?;
+        Ok((place, attempt.wait))
     }
 
-    fn admit_address(&self, address: Address, others: usize) -> Result<(AddressPlace, Duration), Refused> {
+    fn admit_address(&self, address: Address, others: usize) -> Result<(AddressPlace, Attempt), Refused> {
         let crowded = others >= self.max.div_ceil(2);
         let place = self.addresses.enter(address, crowded).ok_or(Refused::Address)?;
-        let wait = self.addresses.attempt(address).ok_or(Refused::Address)?;
-        Ok((place, wait))
+        let attempt = self.addresses.attempt(address).ok_or(Refused::Address)?;
+        Ok((place, attempt))
     }
 
     pub(crate) fn addresses(&self) -> &Arc<AddressLimits> {
@@ -233,14 +254,16 @@ impl AddressLimits {
         })
     }
 
-    /// How long a new connection of this address waits for its turn; `None` refuses it.
-    fn attempt(&self, address: Address) -> Option<Duration> {
+    /// `None` refuses a new connection of this address.
+    fn attempt(&self, address: Address) -> Option<Attempt> {
         let options = &self.options;
         if options.connection_rate == 0 {
-            return Some(Duration::ZERO);
+            return Some(Attempt::default());
         }
         self.with(address, |buckets, now| {
-            buckets.connections.take_within(now, options.delay)
+            let wait = buckets.connections.take_within(now, options.delay)?;
+            let often = buckets.connections.tokens < buckets.connections.burst / 2.0;
+            Ok::<_, Duration>(Attempt { wait, often })
         })
         .ok()
     }
@@ -369,6 +392,18 @@ impl TokenBucket {
         self.take_within(now, Duration::ZERO).is_ok()
     }
 
+    /// Takes a token if as many as `kept` are there besides.
+    fn take_leaving(&mut self, kept: f64, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens >= kept + 1.0 && self.take(now)
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let new = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + new).min(self.burst);
+        self.filled = now;
+    }
+
     fn take_or_when(&mut self, now: Instant) -> Result<(), Duration> {
         self.take_within(now, Duration::ZERO).map(|_| ())
     }
@@ -380,9 +415,7 @@ impl TokenBucket {
 
     /// Takes a token that is there within `max`, and tells how long to wait for it; else when one could be taken at once.
     fn take_within(&mut self, now: Instant, max: Duration) -> Result<Duration, Duration> {
-        let new = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
-        self.tokens = (self.tokens + new).min(self.burst);
-        self.filled = now;
+        self.fill(now);
         let missing = (1.0 - self.tokens).max(0.0) / self.per_second;
         let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
         if wait > max {
@@ -505,6 +538,24 @@ mod tests {
         assert_eq!(held.len(), 14, "10 at once and 4 that wait");
         assert!(held[13].wait > Duration::from_millis(300));
         assert!(limit.admit(Some(address("192.0.2.2"))).is_ok());
+    }
+
+    #[test]
+    fn addresses_that_come_as_fast_as_each_may_leave_a_part_of_the_rate_to_others() {
+        let options = AddressOptions {
+            connection_rate: 100,
+            ..options()
+        };
+        let limit = limit(10_000, 400, options);
+        let mut held = Vec::new();
+        for greedy in 1..=4 {
+            let address = Some(address(&format!("192.0.2.{greedy}")));
+            held.extend((0..100).map_while(|_| limit.admit(address).ok()));
+        }
+        assert!((300..=370).contains(&held.len()), "{}", held.len());
+        let others = (1..=60).filter_map(|last| limit.admit(Some(address(&format!("198.51.100.{last}")))).ok());
+        let others = others.count();
+        assert!(others >= 40, "{others}");
     }
 
     #[test]
