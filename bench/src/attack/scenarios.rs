@@ -258,7 +258,8 @@ impl Scenario {
                     + logged(LOG_BYTES),
                 size * KERNEL_SENT,
                 CPU_FREE,
-                vec![("held", 0)],
+                // Of some the system takes a few more bytes just before they are given up, which counts as progress once.
+                vec![("held", size / 1000)],
             ),
             Attack::Frames { .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
