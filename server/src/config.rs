@@ -91,7 +91,8 @@ pub struct Config {
     /// How many connections may be open; more are answered with 503. It is lowered when the system allows fewer open files.
     #[arg(long, value_name = "COUNT", default_value = "65536")]
     pub max_connections: usize,
-    /// How many connections may come in a second, as many at once; more are answered with 503. 0 is any number.
+    /// How many connections may come in a second, as many at once; more are answered with 503. A quarter is kept for addresses that have
+    /// not come often just now. 0 is any number.
     #[arg(long, value_name = "COUNT", default_value = "2000")]
     pub max_connection_rate: u32,
     /// How many connections one address (of IPv6: one /64) may have open while the server is over half full; more are answered with 429.
