@@ -258,8 +258,8 @@ impl Scenario {
                     + logged(LOG_BYTES),
                 size * KERNEL_SENT,
                 CPU_FREE,
-                // Of some the system takes a few more bytes just before they are given up, which counts as progress once.
-                vec![("held", size / 1000)],
+                // Of a few the system takes some more bytes just before they are given up, which counts as progress once.
+                vec![("held", 4)],
             ),
             Attack::Frames { .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
