@@ -82,7 +82,8 @@ impl Bucket {
 /// What several senders may cause together, such as the bytes that are delivered in a room.
 ///
 /// While they cause more, each pauses in proportion to what it causes itself: the price rises with the debt until what they cause meets
-/// the rate, or what can really be done where that is less: work that is late counts as debt. So senders that take all they can share the rate equally, and one that causes little hardly waits.
+/// the rate, or what can really be done where that is less: work that is late counts as debt. So senders that take all they can share
+/// the rate equally, and one that causes little hardly waits.
 #[derive(Debug)]
 pub(crate) struct Budget {
     rate: Rate,

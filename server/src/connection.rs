@@ -72,9 +72,9 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>,
                 Some(message) => Event::Message(message),
                 None => return,
             },
-            // Behind the answers: a client that reads slowly gets those first.
-            // Boxed when it begins, because few sessions are about to catch up.
-            end = async { Box::pin(catch_up_next(rooms, behind, sender)).await }, if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
+            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few sessions catch up.
+            end = async { Box::pin(catch_up_next(rooms, behind, sender)).await },
+                if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
             () = alarm.ring() => Event::Alarm,
         };
         let going_on = match event {

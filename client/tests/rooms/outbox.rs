@@ -23,6 +23,18 @@ async fn with_outbox(network: &Network, name: &str) -> Client {
     client
 }
 
+/// A room to which a page that was reloaded wanted to send 0, 1 and 2, and could not.
+async fn three_unsent() -> (Network, String) {
+    let (network, room) = (Network::shared().await, room_name());
+    network.set("refuse=1").await;
+    let before = with_outbox(&network, &room).await;
+    for number in 0..3 {
+        before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
+    }
+    reload(&room, before);
+    (network, room)
+}
+
 fn storage() -> web_sys::Storage {
     web_sys::window().unwrap().session_storage().unwrap().unwrap()
 }
@@ -62,13 +74,7 @@ fn reload(name: &str, client: Client) {
 
 #[wasm_bindgen_test]
 async fn what_was_not_sent_before_a_reload_is_sent_after_it() {
-    let (network, room) = (Network::shared().await, room_name());
-    network.set("refuse=1").await;
-    let before = with_outbox(&network, &room).await;
-    for number in 0..3 {
-        before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
-    }
-    reload(&room, before);
+    let (network, room) = three_unsent().await;
     network.set("").await;
     let after = with_outbox(&network, &room).await;
     let restored = after.restored().await;
@@ -236,13 +242,7 @@ async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
 
 #[wasm_bindgen_test]
 async fn a_record_that_is_broken_takes_only_its_own_message_with_it() {
-    let (network, room) = (Network::shared().await, room_name());
-    network.set("refuse=1").await;
-    let before = with_outbox(&network, &room).await;
-    for number in 0..3 {
-        before.room_sender::<u64>(&room).unwrap().send(&number).await.unwrap();
-    }
-    reload(&room, before);
+    let (network, room) = three_unsent().await;
     let (last, _) = records(&room)
         .into_iter()
         .find(|(_, record)| record.contains(r#""body":2"#))

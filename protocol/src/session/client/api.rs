@@ -138,7 +138,8 @@ pub enum Output {
     /// that certainly were not go out with the new one, with new numbers.
     KeyWanted,
     /// If the outbox is kept across reloads: carry out [`writes`](super::ClientSession::writes), or store
-    /// [`snapshot`](super::ClientSession::snapshot), now, before the outputs that follow are carried out. What follows may use numbers that a restored session must not use again.
+    /// [`snapshot`](super::ClientSession::snapshot), now, before the outputs that follow are carried out. What follows may use numbers that
+    /// a restored session must not use again.
     Save,
     /// The state of the connection changed.
     Status(Status),
