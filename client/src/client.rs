@@ -27,6 +27,8 @@ pub use name::{RoomNameError, room_name};
 pub use room::{JoinOptions, Room, RoomSender};
 pub use watched::Changes;
 
+#[cfg(feature = "test-util")]
+pub(crate) use builder::Platform;
 pub(crate) use delivery::Slot;
 pub(crate) use inbox::{Inbox, Now, PageWanted, Want};
 pub(crate) use members::Members;

@@ -9,7 +9,6 @@ mod connection;
 mod early;
 mod pages;
 mod rooms;
-mod store;
 mod token;
 
 use std::{
@@ -34,13 +33,13 @@ use talkback_protocol::{
 use crate::{
     client::{Delivery, Fault, Restored, Slot, Watched},
     runtime::{LocalFuture, Runtime},
+    store::{Keep, Left, Store},
     transport::{Connection, Transport},
     turns::Turns,
     waiters::{Waiter, Waiters},
 };
 
 pub(crate) use rooms::Handle;
-pub(crate) use store::{Keep, Left, Store};
 
 /// Asks the application for a token.
 pub(crate) type TokenProvider = Box<dyn Fn() -> LocalFuture<Option<String>>>;
@@ -84,8 +83,6 @@ pub(crate) struct Driver {
     /// Wait for the store to be opened.
     patient: Waiters,
     pub(crate) turns: Turns,
-    /// Whether the outbox was full for a message in what is being carried out.
-    refused: Cell<bool>,
     watching: RefCell<Option<Box<dyn Any>>>,
 }
 
@@ -116,7 +113,6 @@ impl Driver {
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             patient: Waiters::default(),
             turns: Turns::default(),
-            refused: Cell::default(),
             watching: RefCell::default(),
         });
         let watching = driver.runtime.watch(&driver.me);
@@ -215,6 +211,15 @@ impl Driver {
         slot
     }
 
+    /// The page ends as it does at a reload: told before, and then without running anything of it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn end_page(&self) {
+        self.page(Input::Suspend);
+        self.store.take();
+        self.session.take();
+        self.connection.take();
+    }
+
     /// Waits until the session takes messages at all; before that, an outbox may still be on its way from the store.
     pub(crate) async fn ready(&self) {
         let waiter = Waiter::default();
@@ -249,7 +254,7 @@ impl Driver {
     }
 
     fn carry_on(&self) {
-        if self.session.borrow().is_none() || self.busy.replace(true) {
+        if self.busy.replace(true) {
             return;
         }
         loop {
@@ -257,7 +262,6 @@ impl Driver {
                 break;
             };
             let moment = self.moment();
-            self.refused.set(false);
             if let Some(session) = &mut *self.session.borrow_mut() {
                 session.handle(moment, input);
             }
@@ -327,23 +331,17 @@ impl Driver {
                 } else {
                     self.deliveries.borrow().get(&tag).cloned()
                 };
-                let (was_refused, is_final) =
-                    (state == DeliveryState::Failed(FailReason::OutboxFull), state.is_final());
-                self.refused.set(self.refused.get() | was_refused);
+                // What was refused for want of room has not been in the outbox.
+                let has_left = state.is_final() && state != DeliveryState::Failed(FailReason::OutboxFull);
                 if let Some(slot) = slot {
                     slot.refuse(self.turns.reliefs());
                     slot.step(state);
                 }
-                if is_final && !was_refused {
+                if has_left {
                     self.turns.relieve();
                 }
             }
-            Output::OutboxHasRoom => {
-                // Told in one breath with a refusal, it was no room for what was refused: nothing has left since.
-                if !self.refused.get() {
-                    self.turns.relieve();
-                }
-            }
+            Output::OutboxHasRoom => self.turns.relieve(),
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };

@@ -84,6 +84,8 @@ mod driver;
 #[cfg(feature = "session")]
 mod runtime;
 mod socket;
+#[cfg(feature = "session")]
+mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 #[cfg(feature = "session")]

@@ -12,6 +12,8 @@ mod connection;
 mod delivery;
 #[path = "session/faults.rs"]
 mod faults;
+#[path = "session/kept.rs"]
+mod kept;
 #[path = "session/rooms.rs"]
 mod rooms;
 

@@ -8,9 +8,10 @@ use talkback_protocol::{
 use super::{Client, Fault};
 use crate::{
     ConnectError, Socket,
-    driver::{Driver, Keep, OnFault, Parts, TokenProvider},
+    driver::{Driver, OnFault, Parts, TokenProvider},
     runtime::{Browser, Runtime},
     socket::resolve,
+    store::{Keep, SessionStorage, Storage},
     transport::{Transport, WebSocketTransport},
 };
 
@@ -45,7 +46,15 @@ pub struct Builder {
     token: Option<TokenProvider>,
     on_fault: Option<OnFault>,
     storage: OutboxStorage,
-    world: Option<(Rc<dyn Transport>, Rc<dyn Runtime>)>,
+    platform: Option<Platform>,
+}
+
+/// What a client stands on.
+pub(crate) struct Platform {
+    pub(crate) transport: Rc<dyn Transport>,
+    pub(crate) runtime: Rc<dyn Runtime>,
+    /// `sessionStorage` if there is none.
+    pub(crate) storage: Option<Rc<dyn Storage>>,
 }
 
 impl Builder {
@@ -56,15 +65,15 @@ impl Builder {
             token: None,
             on_fault: None,
             storage: OutboxStorage::Memory,
-            world: None,
+            platform: None,
         }
     }
 
-    /// For a client in another world than a browser's.
+    /// For a client that is not in a browser.
     #[cfg(feature = "test-util")]
-    pub(crate) fn within(transport: Rc<dyn Transport>, runtime: Rc<dyn Runtime>) -> Self {
+    pub(crate) fn on(platform: Platform) -> Self {
         Self {
-            world: Some((transport, runtime)),
+            platform: Some(platform),
             ..Self::new("")
         }
     }
@@ -115,24 +124,30 @@ impl Builder {
     /// What can be known of the address without trying: [`ConnectError::Unsupported`], [`ConnectError::InvalidUrl`],
     /// [`ConnectError::Fragment`] and [`ConnectError::MixedContent`]. Everything later is told by [`Client::status`].
     pub fn build(self) -> Result<Client, ConnectError> {
-        let (transport, runtime) = match self.world {
-            Some(world) => world,
+        let platform = match self.platform {
+            Some(platform) => platform,
             None if !Socket::is_supported() => return Err(ConnectError::Unsupported),
             None => {
                 let url = resolve(&self.url)?;
-                let transport: Rc<dyn Transport> = Rc::new(WebSocketTransport { url });
-                let runtime: Rc<dyn Runtime> = Rc::new(Browser::new());
-                (transport, runtime)
+                Platform {
+                    transport: Rc::new(WebSocketTransport { url }),
+                    runtime: Rc::new(Browser::new()),
+                    storage: None,
+                }
             }
         };
         let keep = match self.storage {
             OutboxStorage::Memory => None,
-            OutboxStorage::Session { name, ttl } => Some(Keep { name, ttl }),
+            OutboxStorage::Session { name, ttl } => Some(Keep {
+                storage: platform.storage.map_or_else(SessionStorage::of_this_tab, Ok),
+                name,
+                ttl,
+            }),
         };
         Ok(Client::over(Driver::start(Parts {
             config: self.config,
-            transport,
-            runtime,
+            transport: platform.transport,
+            runtime: platform.runtime,
             token: self.token,
             on_fault: self.on_fault,
             keep,

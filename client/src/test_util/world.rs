@@ -1,4 +1,5 @@
 mod place;
+mod tab;
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,8 +24,9 @@ use talkback_protocol::{
 };
 
 use super::{network::Network, server::Server};
-use crate::{Builder, Client, driver::Driver, runtime::LocalFuture};
+use crate::{Builder, Client, client::Platform, driver::Driver, runtime::LocalFuture};
 use place::Place;
+use tab::Tab;
 
 /// How long, by its own clock, a world goes on for a future before it says that it waits in vain.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -60,6 +62,7 @@ struct Inner {
     server: RefCell<Server>,
     alarms: RefCell<BTreeMap<u64, (Duration, Weak<Driver>)>>,
     watchers: RefCell<Vec<Weak<Driver>>>,
+    tab: Tab,
     tasks: RefCell<Vec<Task>>,
     next_id: Cell<u64>,
     warnings: RefCell<Vec<String>>,
@@ -88,6 +91,7 @@ impl World {
                 server: RefCell::new(Server::new(config)),
                 alarms: RefCell::default(),
                 watchers: RefCell::default(),
+                tab: Tab::default(),
                 tasks: RefCell::default(),
                 next_id: Cell::default(),
                 warnings: RefCell::default(),
@@ -110,11 +114,19 @@ impl World {
 
     /// Prepares a client of this world's server.
     pub fn builder(&self) -> Builder {
+        Builder::on(self.platform())
+    }
+
+    pub(crate) fn platform(&self) -> Platform {
         let place = Rc::new(Place {
             inner: self.inner.clone(),
             id: self.inner.id(),
         });
-        Builder::within(place.clone(), place)
+        Platform {
+            transport: place.clone(),
+            runtime: place,
+            storage: Some(Rc::new(self.inner.clone())),
+        }
     }
 
     /// Runs a future to its end. When all wait for something, the clock jumps to what happens next, so that no time is spent.
@@ -246,6 +258,30 @@ impl World {
         for driver in watchers.iter().filter_map(Weak::upgrade) {
             driver.page(input.clone());
         }
+    }
+
+    /// Ends the page of a client as a reload does: it is told that it is left, and then it is gone, without running anything of its own.
+    /// A client that is built afterwards finds what its outbox kept, see [`OutboxStorage::Session`](crate::OutboxStorage::Session): all
+    /// clients of a world are in one tab.
+    #[expect(clippy::needless_pass_by_value, reason = "a client is of no use after its page")]
+    pub fn reload(&self, client: Client) {
+        client.driver().end_page();
+    }
+
+    /// What the tab's `sessionStorage` has.
+    #[must_use]
+    pub fn tab_storage(&self) -> BTreeMap<String, String> {
+        self.inner.tab.texts()
+    }
+
+    /// Puts other texts in place of those of the tab's `sessionStorage`, as a browser that restores an older state of the tab does.
+    pub fn set_tab_storage(&self, texts: BTreeMap<String, String>) {
+        self.inner.tab.set_texts(texts);
+    }
+
+    /// How many bytes the tab's `sessionStorage` can have from now on; any number at first.
+    pub fn set_storage_quota(&self, bytes: Option<usize>) {
+        self.inner.tab.set_quota(bytes);
     }
 
     /// The server accepts a client only if this says so of its token, from now on. Without it, everybody.

@@ -9,7 +9,7 @@ use talkback_protocol::{
 };
 
 /// Texts under names, as `sessionStorage` has them.
-pub(super) trait Texts {
+pub(crate) trait Texts {
     /// All names.
     fn names(&self) -> Vec<String>;
 

@@ -1,0 +1,124 @@
+//! What the pages that follow each other in a tab keep.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use talkback_protocol::message::Millis;
+
+use super::Inner;
+use crate::{
+    runtime::LocalFuture,
+    store::{Lock, Storage, Texts},
+    waiters::{Waiter, Waiters},
+};
+
+/// The texts of a tab, and the locks that its pages hold.
+#[derive(Default)]
+pub(super) struct Tab {
+    texts: RefCell<BTreeMap<String, String>>,
+    locked: RefCell<BTreeSet<String>>,
+    /// Wait for a lock.
+    waiting: Waiters,
+    /// In bytes, of names and texts.
+    quota: Cell<Option<usize>>,
+}
+
+impl Tab {
+    pub(super) fn set_quota(&self, bytes: Option<usize>) {
+        self.quota.set(bytes);
+    }
+
+    pub(super) fn set_texts(&self, texts: BTreeMap<String, String>) {
+        self.texts.replace(texts);
+    }
+
+    pub(super) fn texts(&self) -> BTreeMap<String, String> {
+        self.texts.borrow().clone()
+    }
+
+    fn take_lock(&self, name: &str) -> bool {
+        self.locked.borrow_mut().insert(name.to_owned())
+    }
+}
+
+impl Texts for Rc<Inner> {
+    fn names(&self) -> Vec<String> {
+        self.tab.texts.borrow().keys().cloned().collect()
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.tab.texts.borrow().get(name).cloned()
+    }
+
+    fn set(&self, name: &str, text: &str) -> Result<(), String> {
+        let mut texts = self.tab.texts.borrow_mut();
+        let others = texts.iter().filter(|(other, _)| *other != name);
+        let bytes = others.map(|(name, text)| name.len() + text.len()).sum::<usize>() + name.len() + text.len();
+        if self.tab.quota.get().is_some_and(|quota| bytes > quota) {
+            return Err("the quota is exceeded".to_owned());
+        }
+        texts.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) {
+        self.tab.texts.borrow_mut().remove(name);
+    }
+}
+
+impl Storage for Rc<Inner> {
+    fn wall_clock(&self) -> Millis {
+        u64::try_from(self.now.get().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self, name: &str, patience: Option<Duration>) -> Box<dyn Lock> {
+        Box::new(FakeLock {
+            held: Rc::new(Cell::new(self.tab.take_lock(name))),
+            name: name.to_owned(),
+            until: patience.map(|patience| self.now.get() + patience),
+            inner: self.clone(),
+        })
+    }
+}
+
+struct FakeLock {
+    inner: Rc<Inner>,
+    name: String,
+    held: Rc<Cell<bool>>,
+    until: Option<Duration>,
+}
+
+impl Lock for FakeLock {
+    fn granted(&self) -> LocalFuture<bool> {
+        let (inner, name, held, until) = (self.inner.clone(), self.name.clone(), self.held.clone(), self.until);
+        let (waiter, id) = (Waiter::default(), inner.id());
+        Box::pin(poll_fn(move |context| {
+            if !held.get() {
+                held.set(inner.tab.take_lock(&name));
+            }
+            if held.get() || until.is_some_and(|until| inner.now.get() >= until) {
+                return Poll::Ready(held.get());
+            }
+            inner.tab.waiting.wait(&waiter, context);
+            if let Some(until) = until {
+                inner.network.wake_at(id, until, context.waker().clone());
+            }
+            Poll::Pending
+        }))
+    }
+}
+
+impl Drop for FakeLock {
+    fn drop(&mut self) {
+        if self.held.get() {
+            self.inner.tab.locked.borrow_mut().remove(&self.name);
+            self.inner.tab.waiting.wake();
+        }
+    }
+}
