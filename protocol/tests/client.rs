@@ -10,6 +10,8 @@ mod key;
 mod numbers;
 #[path = "client/outbox.rs"]
 mod outbox;
+#[path = "support/recording.rs"]
+mod recording;
 #[path = "client/records.rs"]
 mod records;
 #[path = "client/refused.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "server/greeting.rs"]
 mod greeting;
+#[path = "support/recording.rs"]
+mod recording;
 #[path = "server/rooms.rs"]
 mod rooms;
 #[path = "server/script.rs"]

@@ -5,6 +5,7 @@
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
 //! - [`soak`]: random faults against the session, for as long as one likes;
 //! - [`mutants`]: faults in the code itself, one at a time, each of which a test must notice;
+//! - [`recordings`]: what both halves of the session say to each other, as one number;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`attack`]: what attacks on the server do to others, as docs/attacks.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
@@ -17,6 +18,7 @@ mod browsers;
 mod conformance;
 mod mutants;
 mod page;
+mod recordings;
 mod run;
 mod serve;
 mod soak;
@@ -50,6 +52,9 @@ enum Command {
     Soak(soak::SoakArgs),
     /// Plant faults in the code that keeps the promises and show those that no test notices
     Mutants(mutants::MutantsArgs),
+    /// Print a digest of what both halves of the session say to each other in the tests: equal before and after a change that is to
+    /// change nothing on the wire
+    Recordings,
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
     /// Attack the server and fail when that reaches others: about 20 minutes. With --write, write docs/attacks.md
@@ -76,6 +81,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::Recordings => recordings::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Attack(arguments) => attack::run(&arguments),
     }

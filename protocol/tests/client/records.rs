@@ -54,11 +54,7 @@ fn save(session: &mut ClientSession, store: &mut Store, wall: u64) -> usize {
 fn resumed(config: ClientConfig, store: &Store, wall: u64) -> Script {
     let kept = Kept::read(store.iter().map(|(number, text)| (*number, text))).unwrap();
     let now = Duration::from_secs(5);
-    Script {
-        session: ClientSession::resume(config, kept, wall, now),
-        now,
-        random: u64::MAX / 2,
-    }
+    Script::of(ClientSession::resume(config, kept, wall, now), now)
 }
 
 fn greeted(script: &mut Script, generation: u64) -> String {

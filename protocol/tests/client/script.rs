@@ -7,9 +7,12 @@ use talkback_protocol::{
     session::client::{ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
 };
 
+use crate::recording::{Direction, Recording};
+
 pub const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":8,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":0,"lines_burst":0,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":65536}}}"#;
 
 pub struct Script {
+    recording: Recording,
     pub session: ClientSession,
     pub now: Duration,
     /// Given with each input; the middle of the range unless a test wants otherwise.
@@ -30,9 +33,14 @@ impl Script {
         Self::of(ClientSession::restore(config, snapshot, elapsed, now), now)
     }
 
-    fn of(session: ClientSession, now: Duration) -> Self {
+    pub fn of(session: ClientSession, now: Duration) -> Self {
         let random = u64::MAX / 2;
-        Self { session, now, random }
+        Self {
+            recording: Recording::default(),
+            session,
+            now,
+            random,
+        }
     }
 
     /// A session that is welcomed, on connection 1.
@@ -62,13 +70,21 @@ impl Script {
         if let Input::Publish { tag, .. } = &input {
             random = *tag;
         }
+        if let Input::Received { generation, text } = &input {
+            self.recording.text(now, *generation, Direction::ToClient, text);
+        }
         self.session.handle(Moment { now, random }, input);
     }
 
     pub fn drain(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.session.poll_output())
-            .map(|output| line(&output))
-            .collect()
+        let mut lines = Vec::new();
+        while let Some(output) = self.session.poll_output() {
+            if let Output::Transmit { generation, text } = &output {
+                self.recording.text(self.now, *generation, Direction::ToServer, text);
+            }
+            lines.push(line(&output));
+        }
+        lines
     }
 
     pub fn input(&mut self, input: Input) -> Vec<String> {

@@ -12,9 +12,12 @@ use talkback_protocol::{
     },
 };
 
+use crate::recording::{Direction, Recording};
+
 pub const HELLO: &str = r#"{"hello":{"client":"00112233445566778899aabbccddeeff","name":"ann"}}"#;
 
 pub struct Script {
+    recording: Recording,
     pub session: ServerSession,
     pub now: Duration,
 }
@@ -26,6 +29,7 @@ impl Script {
 
     pub fn with(config: ServerConfig) -> Self {
         Self {
+            recording: Recording::default(),
             session: ServerSession::new(Arc::new(config), Duration::ZERO),
             now: Duration::ZERO,
         }
@@ -57,13 +61,21 @@ impl Script {
 
     pub fn put(&mut self, input: Input) {
         let (now, random) = (self.now, 0);
+        if let Input::Received { text } = &input {
+            self.recording.text(now, 1, Direction::ToServer, text);
+        }
         self.session.handle(Moment { now, random }, input);
     }
 
     pub fn drain(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.session.poll_output())
-            .map(|output| line(&output))
-            .collect()
+        let mut lines = Vec::new();
+        while let Some(output) = self.session.poll_output() {
+            if let Output::Transmit(text) = &output {
+                self.recording.text(self.now, 1, Direction::ToClient, text);
+            }
+            lines.push(line(&output));
+        }
+        lines
     }
 
     pub fn input(&mut self, input: Input) -> Vec<String> {

@@ -18,6 +18,7 @@ mod log;
 mod ops;
 mod peer;
 mod random;
+mod recording;
 mod server;
 mod world;
 
@@ -25,6 +26,7 @@ pub use log::ModelLog;
 pub use ops::{Op, run, seeded};
 pub use peer::{Peer, Sent};
 pub use random::Random;
+pub use recording::{Direction, Recording};
 pub use world::{Link, TTL, World};
 
 use std::time::Duration;

@@ -22,6 +22,7 @@ use super::{
     ms,
     peer::Peer,
     random::Random,
+    recording::Recording,
     secs,
     server::{Server, Sub},
 };
@@ -108,6 +109,7 @@ pub struct World {
     pub copies: BTreeMap<String, usize>,
     /// Keeps a transcript when a seed is replayed.
     pub verbose: bool,
+    recording: Recording,
     presence_due: bool,
     server_config: Arc<ServerConfig>,
     conns: BTreeMap<ConnId, Conn>,
@@ -149,6 +151,7 @@ impl World {
             allowances: BTreeMap::new(),
             copies: BTreeMap::new(),
             verbose: false,
+            recording: Recording::default(),
             presence_due: false,
             server_config: Arc::new(server_config),
             conns: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use talkback_protocol::session::{client, server::ServerSession};
 
 use super::{ConnId, Event, World};
-use crate::support::{ms, server::Server};
+use crate::support::{Direction, ms, server::Server};
 
 /// What the link does to new connections and texts.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,7 @@ impl World {
         let Some(state) = self.conns.get_mut(&conn).filter(|conn| conn.up) else {
             return;
         };
+        self.recording.text(self.now, conn, Direction::ToServer, &text);
         state.up_free = state.up_free.max(at);
         let at = state.up_free;
         self.at(at, Event::Up { conn, text });
@@ -88,6 +89,9 @@ impl World {
         let Some(state) = self.conns.get_mut(&conn).filter(|conn| conn.down) else {
             return;
         };
+        if let Down::Text(text) = &down {
+            self.recording.text(self.now, conn, Direction::ToClient, text);
+        }
         state.down_free = state.down_free.max(at);
         let at = state.down_free;
         self.at(at, Event::Down { conn, down });
