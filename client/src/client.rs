@@ -22,7 +22,7 @@ use crate::{driver::Driver, waiters::Waiter};
 pub use builder::{Builder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
 pub use event::{Event, History, Incoming, Received};
-pub use inbox::InboxBounds;
+pub use inbox::InboxOptions;
 pub use name::{RoomNameError, room_name};
 pub use room::{JoinOptions, Room, RoomSender};
 pub use watched::Changes;

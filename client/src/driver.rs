@@ -25,7 +25,7 @@ use litemap::LiteMap;
 use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, SenderId,
     session::client::{
-        ClientConfig, ClientSession, DeliveryState, FailReason, Generation, Input, Output, Snapshot, Status,
+        ClientOptions, ClientSession, DeliveryState, FailReason, Generation, Input, Output, Snapshot, Status,
         StopReason, Tag,
     },
 };
@@ -48,7 +48,7 @@ pub(crate) type OnFault = Box<dyn Fn(Fault)>;
 
 /// What a driver is made of.
 pub(crate) struct Parts {
-    pub(crate) config: ClientConfig,
+    pub(crate) config: ClientOptions,
     pub(crate) transport: Rc<dyn Transport>,
     pub(crate) runtime: Rc<dyn Runtime>,
     pub(crate) token: Option<TokenProvider>,
@@ -140,7 +140,7 @@ impl Driver {
         driver
     }
 
-    fn begin(&self, mut config: ClientConfig, store: Option<Store>, left: Option<Left>) {
+    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<Left>) {
         config.keep = store.is_some();
         if let Some(store) = &store {
             store.own(u64::from_le_bytes(self.random()));

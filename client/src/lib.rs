@@ -102,14 +102,14 @@ pub use talkback_protocol::{
     Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
     message::{Author, Member},
     session::client::{
-        BackoffConfig, Cause, ClientConfig, DeliveryState, FailReason, JoinedRoom, LeftReason, OutboxConfig, PageError,
-        PresenceChange, Status, StopReason, SuspendReason,
+        BackoffOptions, Cause, ClientOptions, DeliveryState, FailReason, JoinedRoom, LeftReason, OutboxOptions,
+        PageError, PresenceChange, Status, StopReason, SuspendReason,
     },
 };
 
 #[cfg(feature = "session")]
 pub use client::{
-    Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxBounds, Incoming, JoinOptions,
+    Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
     OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gloo_net::http::Method;
 use serde::Deserialize;
-use talkback_client::{BackoffConfig, Builder, Client, Event, JoinOptions, Room, Status, UserName};
+use talkback_client::{BackoffOptions, Builder, Client, Event, JoinOptions, Room, Status, UserName};
 
 use support::{Port, ask, port, unique, within};
 
@@ -98,7 +98,7 @@ fn client(port: u16, user: &str) -> Builder {
     Client::builder(&format!("ws://127.0.0.1:{port}/ws"))
         .name(UserName::parse(user).unwrap())
         .config(|config| {
-            config.backoff = BackoffConfig {
+            config.backoff = BackoffOptions {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(200),
                 reset_after: Duration::from_secs(1),

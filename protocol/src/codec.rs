@@ -11,23 +11,23 @@ use serde::{
 
 use crate::{
     RequestId, RoomName,
-    message::{ClientFrame, Joined, Member, Message, Page, ServerFrame},
+    message::{ClientLine, Joined, Member, Message, Page, ServerLine},
     session::server::PageLines,
 };
 
-/// A direction of the wire: [`ClientFrame`] or [`ServerFrame`].
+/// A direction of the wire: [`ClientLine`] or [`ServerLine`].
 pub trait Frame: Serialize + DeserializeOwned {
     /// The kinds that this version knows. A line of another kind is skipped.
     const KINDS: &'static [&'static str];
 }
 
-impl Frame for ClientFrame {
+impl Frame for ClientLine {
     const KINDS: &'static [&'static str] = &[
         "hello", "join", "leave", "publish", "withdraw", "signal", "history", "auth", "ping", "pong",
     ];
 }
 
-impl Frame for ServerFrame {
+impl Frame for ServerLine {
     const KINDS: &'static [&'static str] = &[
         "welcome",
         "joined",
@@ -235,7 +235,7 @@ impl MessageLine {
 /// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into so many bytes,
 /// but at least one.
 pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, largest: usize) -> String {
-    let empty = encode(&ServerFrame::Page(Page {
+    let empty = encode(&ServerLine::Page(Page {
         id,
         room: room.clone(),
         epoch: page.epoch.clone(),
@@ -264,7 +264,7 @@ pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, larg
 
 /// A `joined` line with users that were encoded before; without them if it would have more than so many bytes.
 pub(crate) fn encode_joined(joined: Joined, members: Option<&MemberList>, largest: usize) -> String {
-    let mut line = encode(&ServerFrame::Joined(joined));
+    let mut line = encode(&ServerLine::Joined(joined));
     let field = r#","members":"#;
     if let Some(list) = members.map(MemberList::json)
         && line.len() + field.len() + list.len() <= largest
@@ -339,9 +339,9 @@ mod tests {
     fn several_frames_share_a_text_and_come_back_in_order() {
         let room = RoomName::parse("lobby").unwrap();
         let frames = [
-            ClientFrame::Leave { room: room.clone() },
-            ClientFrame::Ping {},
-            ClientFrame::Signal {
+            ClientLine::Leave { room: room.clone() },
+            ClientLine::Ping {},
+            ClientLine::Signal {
                 room,
                 body: Body::from_json("[1, 2]").unwrap(),
             },
@@ -352,16 +352,16 @@ mod tests {
             text,
             "{\"leave\":{\"room\":\"lobby\"}}\n{\"ping\":{}}\n{\"signal\":{\"room\":\"lobby\",\"body\":[1, 2]}}"
         );
-        assert_eq!(decode::<ClientFrame>(&text, LIMITS).unwrap(), frames);
+        assert_eq!(decode::<ClientLine>(&text, LIMITS).unwrap(), frames);
     }
 
     #[test]
     fn what_a_later_version_adds_is_skipped() {
         let text = "{\"wave\":{\"at\":[1]}}\n\n{\"leave\":{\"room\":\"a\",\"new\":true}}\r\n{\"later\":null}";
-        let frames = decode::<ClientFrame>(text, LIMITS).unwrap();
+        let frames = decode::<ClientLine>(text, LIMITS).unwrap();
         assert_eq!(
             frames,
-            [ClientFrame::Leave {
+            [ClientLine::Leave {
                 room: RoomName::parse("a").unwrap()
             }]
         );
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_mistake_in_a_known_kind_is_named_with_its_line() {
-        let error = decode::<ClientFrame>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a\\u0000\"}}", LIMITS).unwrap_err();
+        let error = decode::<ClientLine>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a\\u0000\"}}", LIMITS).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -386,7 +386,7 @@ mod tests {
             "\"ping\"",
             "1",
         ] {
-            let error = decode::<ClientFrame>(text, LIMITS).unwrap_err();
+            let error = decode::<ClientLine>(text, LIMITS).unwrap_err();
             assert!(
                 matches!(error, CodecError::NotAFrame { line: 1, .. }),
                 "{text}: {error}"
@@ -396,13 +396,13 @@ mod tests {
 
     #[test]
     fn a_text_over_a_limit_is_refused_before_it_is_read() {
-        let error = decode::<ClientFrame>(&"x".repeat(1001), LIMITS).unwrap_err();
+        let error = decode::<ClientLine>(&"x".repeat(1001), LIMITS).unwrap_err();
         assert_eq!(error.close_code(), crate::close::MESSAGE_TOO_BIG);
         assert_eq!(
-            decode::<ClientFrame>("\n\n\n\n", LIMITS),
+            decode::<ClientLine>("\n\n\n\n", LIMITS),
             Err(CodecError::TooManyLines { max: 4 })
         );
-        assert_eq!(decode::<ClientFrame>("\n\n\n", LIMITS), Ok(vec![]));
+        assert_eq!(decode::<ClientLine>("\n\n\n", LIMITS), Ok(vec![]));
     }
 
     #[test]
@@ -420,7 +420,7 @@ mod tests {
             body: Body::text("hi"),
         };
         let line = MessageLine::encode(&message);
-        assert_eq!(line.line(), encode(&ServerFrame::Message(message.clone())));
+        assert_eq!(line.line(), encode(&ServerLine::Message(message.clone())));
         assert_eq!(serde_json::from_str::<Message>(line.object()).unwrap(), message);
         let page = Page {
             id: RequestId::FIRST,
@@ -436,7 +436,7 @@ mod tests {
         };
         assert_eq!(
             encode_page(page.id, &page.room, &lines, usize::MAX),
-            encode(&ServerFrame::Page(page))
+            encode(&ServerLine::Page(page))
         );
     }
 }

@@ -1,7 +1,7 @@
 //! What Talkback's client and server must agree on: the wire, and both halves of the session that speaks it.
 //!
 //! Reading order:
-//! - [`message`]: [`ClientFrame`] and [`ServerFrame`], the only wire types; `docs/protocol.md` is the specification around them;
+//! - [`message`]: [`ClientLine`] and [`ServerLine`], the only wire types; `docs/protocol.md` is the specification around them;
 //! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a message says;
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, what each means for the other side, and what an application may send;
@@ -29,7 +29,7 @@ pub use {
         ClientKey, Epoch, KeyError, NameError, NumberError, Offset, PublishId, PublishIdError, RequestId, RoomName,
         SenderId, Seq, TokenError, UserName,
     },
-    message::{ClientFrame, Cursor, ServerFrame},
+    message::{ClientLine, Cursor, ServerLine},
     session::Moment,
 };
 

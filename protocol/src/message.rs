@@ -17,7 +17,7 @@ pub type Millis = u64;
 /// From the client to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", from = "kinds::Client")]
-pub enum ClientFrame {
+pub enum ClientLine {
     /// First of all; answered by `welcome` or by closing.
     Hello(Hello),
     /// Asks for the messages of a room; answered by `joined` or `error`.
@@ -51,7 +51,7 @@ pub enum ClientFrame {
     Pong {},
 }
 
-/// See [`ClientFrame::Hello`].
+/// See [`ClientLine::Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// The client's secret.
@@ -64,7 +64,7 @@ pub struct Hello {
     pub name: Option<UserName>,
 }
 
-/// See [`ClientFrame::Join`].
+/// See [`ClientLine::Join`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Join {
     /// Which room.
@@ -86,7 +86,7 @@ pub struct Cursor {
     pub offset: Offset,
 }
 
-/// See [`ClientFrame::Publish`].
+/// See [`ClientLine::Publish`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Publish {
     /// Which room.
@@ -103,7 +103,7 @@ pub struct Publish {
     pub body: Body,
 }
 
-/// See [`ClientFrame::Withdraw`].
+/// See [`ClientLine::Withdraw`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withdraw {
     /// Which room.
@@ -117,7 +117,7 @@ pub struct Withdraw {
     pub first: bool,
 }
 
-/// See [`ClientFrame::History`].
+/// See [`ClientLine::History`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct History {
     /// The client's number of this request, given back with its answer.
@@ -133,7 +133,7 @@ pub struct History {
 /// From the server to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", from = "kinds::Server")]
-pub enum ServerFrame {
+pub enum ServerLine {
     /// The session is open, or a newer token was taken.
     Welcome(Welcome),
     /// The answer to `join`; the messages after `after` follow.
@@ -155,14 +155,14 @@ pub enum ServerFrame {
     /// Nothing more of this room follows; the answer to `leave`, or the server's own decision.
     Left(Left),
     /// A line was refused, or something went wrong that belongs to no line.
-    Error(ErrorFrame),
+    Error(ErrorLine),
     /// Asks for a sign of life; answered by `pong`.
     Ping {},
     /// The answer to `ping`.
     Pong {},
 }
 
-/// See [`ServerFrame::Welcome`].
+/// See [`ServerLine::Welcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
     /// The name that the members of rooms see.
@@ -210,7 +210,7 @@ pub struct Limits {
     pub sent_text_bytes: u32,
 }
 
-/// See [`ServerFrame::Joined`].
+/// See [`ServerLine::Joined`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Joined {
     /// Which room.
@@ -271,7 +271,7 @@ pub struct Author {
     pub user: UserName,
 }
 
-/// See [`ServerFrame::Ack`].
+/// See [`ServerLine::Ack`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ack {
     /// Which room.
@@ -286,7 +286,7 @@ pub struct Ack {
     pub at: Millis,
 }
 
-/// See [`ServerFrame::Nack`].
+/// See [`ServerLine::Nack`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Nack {
     /// Which room.
@@ -306,7 +306,7 @@ pub struct Nack {
     pub retry_after_ms: Option<u64>,
 }
 
-/// See [`ServerFrame::Forgotten`].
+/// See [`ServerLine::Forgotten`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Forgotten {
     /// Which room.
@@ -317,7 +317,7 @@ pub struct Forgotten {
     pub epoch: Epoch,
 }
 
-/// See [`ServerFrame::Presence`]. A list that is absent is not told.
+/// See [`ServerLine::Presence`]. A list that is absent is not told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Presence {
     /// Which room.
@@ -335,7 +335,7 @@ pub struct Presence {
     pub members: Option<Vec<Member>>,
 }
 
-/// See [`ServerFrame::Signal`].
+/// See [`ServerLine::Signal`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signal {
     /// Which room.
@@ -346,7 +346,7 @@ pub struct Signal {
     pub body: Body,
 }
 
-/// See [`ServerFrame::Page`].
+/// See [`ServerLine::Page`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
     /// From the request.
@@ -361,7 +361,7 @@ pub struct Page {
     pub more: bool,
 }
 
-/// See [`ServerFrame::Left`].
+/// See [`ServerLine::Left`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Left {
     /// Which room.
@@ -374,9 +374,9 @@ pub struct Left {
     pub message: Option<String>,
 }
 
-/// See [`ServerFrame::Error`].
+/// See [`ServerLine::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ErrorFrame {
+pub struct ErrorLine {
     /// Why, for programs: one of [`code`].
     pub code: String,
     /// Why, for people.
@@ -411,7 +411,7 @@ fields::read_by_fields! {
     Signal { room: required, from: required, body: required }
     Page { id: required, room: required, epoch: required, messages: required, more: required }
     Left { room: required, code: optional, message: optional }
-    ErrorFrame { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional_number }
+    ErrorLine { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional_number }
     Cursor { epoch: required, offset: required }
     Author { sender: required, user: required }
     Member { user: required }

@@ -22,8 +22,8 @@
 //!
 //! let start = Duration::ZERO;
 //! let key = ClientKey::from_random([7; 16]); // from a cryptographic source
-//! let mut client = client::ClientSession::new(client::ClientConfig::default(), key);
-//! let mut server = server::ServerSession::new(Arc::new(server::ServerConfig::default()), start);
+//! let mut client = client::ClientSession::new(client::ClientOptions::default(), key);
+//! let mut server = server::ServerSession::new(Arc::new(server::ServerOptions::default()), start);
 //! let moment = Moment { now: start, random: 4 }; // a clock and random bits, fresh for each input
 //!
 //! client.handle(moment, client::Input::Connect);

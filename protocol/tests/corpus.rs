@@ -11,7 +11,7 @@ use std::{
 
 use support::fuzz;
 use talkback_protocol::{
-    ClientFrame, ServerFrame,
+    ClientLine, ServerLine,
     codec::{self, TextLimits},
 };
 
@@ -37,8 +37,8 @@ fn the_corpus_of_the_codec_is_of_this_version_of_the_wire() {
         let name = file.file_name().unwrap().to_str().unwrap();
         let text = fs::read_to_string(&file).unwrap();
         let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
-        let server = codec::decode::<ServerFrame>(&text, limits);
-        let client = codec::decode::<ClientFrame>(&text, limits);
+        let server = codec::decode::<ServerLine>(&text, limits);
+        let client = codec::decode::<ClientLine>(&text, limits);
         let known = server
             .as_ref()
             .map_or(0, Vec::len)

@@ -8,10 +8,10 @@ use serde::{
 };
 use serde_json::{Value, json};
 use talkback_protocol::{
-    ClientFrame, ClientKey, Cursor, ServerFrame, close,
+    ClientKey, ClientLine, Cursor, ServerLine, close,
     codec::{self, Frame, TextLimits},
     message::{Author, Limits, Member, code},
-    session::{client::ClientConfig, server::ServerConfig},
+    session::{client::ClientOptions, server::ServerOptions},
 };
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -21,8 +21,8 @@ const SPEC: &str = include_str!("../../docs/protocol.md");
 #[test]
 fn every_kind_stands_in_the_spec_and_no_other() {
     for (title, kinds) in [
-        ("Client to server", ClientFrame::KINDS),
-        ("Server to client", ServerFrame::KINDS),
+        ("Client to server", ClientLine::KINDS),
+        ("Server to client", ServerLine::KINDS),
     ] {
         let specified: Vec<_> = entries(title).map(|entry| entry.name).collect();
         assert_eq!(specified, kinds, "the headings below \"{title}\"");
@@ -32,10 +32,10 @@ fn every_kind_stands_in_the_spec_and_no_other() {
 #[test]
 fn every_frame_has_the_fields_and_the_sample_of_the_spec() {
     for entry in entries("Client to server") {
-        check_frame::<ClientFrame>(&entry);
+        check_frame::<ClientLine>(&entry);
     }
     for entry in entries("Server to client") {
-        check_frame::<ServerFrame>(&entry);
+        check_frame::<ServerLine>(&entry);
     }
 }
 
@@ -60,10 +60,10 @@ fn every_number_is_read_within_its_range() {
     );
     let mut checked = 0;
     for entry in entries("Client to server") {
-        checked += check_numbers(&entry, &ranges, reads_frame::<ClientFrame>);
+        checked += check_numbers(&entry, &ranges, reads_frame::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        checked += check_numbers(&entry, &ranges, reads_frame::<ServerFrame>);
+        checked += check_numbers(&entry, &ranges, reads_frame::<ServerLine>);
     }
     for entry in entries("Objects") {
         checked += check_numbers(&entry, &ranges, |sample| match entry.name {
@@ -78,20 +78,20 @@ fn every_number_is_read_within_its_range() {
 #[test]
 fn every_optional_field_may_be_absent_or_null_and_no_other() {
     for entry in entries("Client to server") {
-        check_presence(&entry, reads_frame::<ClientFrame>);
+        check_presence(&entry, reads_frame::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        check_presence(&entry, reads_frame::<ServerFrame>);
+        check_presence(&entry, reads_frame::<ServerLine>);
     }
 }
 
 #[test]
 fn a_list_is_not_an_object() {
     for entry in entries("Client to server") {
-        check_lists(&entry, reads_frame::<ClientFrame>);
+        check_lists(&entry, reads_frame::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        check_lists(&entry, reads_frame::<ServerFrame>);
+        check_lists(&entry, reads_frame::<ServerLine>);
     }
 }
 
@@ -109,7 +109,7 @@ fn the_samples_belong_together() {
     let key: ClientKey = hello["client"].as_str().unwrap().parse().unwrap();
     assert_eq!(welcome["sender"], key.sender().as_str());
     assert_eq!(welcome["user"], hello["name"]);
-    let limits = serde_json::to_value(&ServerConfig::default().limits).unwrap();
+    let limits = serde_json::to_value(&ServerOptions::default().limits).unwrap();
     assert_eq!(welcome["limits"], limits);
 
     let (join, joined) = (sample("Client to server", "join"), sample("Server to client", "joined"));
@@ -175,8 +175,8 @@ fn the_spec_stops_at_those_close_codes_that_are_final() {
 
 #[test]
 fn the_defaults_of_the_spec_are_those_of_the_configuration() {
-    let client = ClientConfig::default();
-    let server = ServerConfig::default();
+    let client = ClientOptions::default();
+    let server = ServerOptions::default();
     let limits = &server.limits;
     let expected = [
         ("connect_timeout", seconds(client.connect_timeout)),

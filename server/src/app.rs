@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use talkback_protocol::session::server::ServerConfig;
+use talkback_protocol::session::server::ServerOptions;
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
     set_header::SetResponseHeaderLayer,
@@ -95,7 +95,7 @@ fn set_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<H
 pub struct AppState {
     sockets: Sockets,
     hub: Hub,
-    session: Arc<ServerConfig>,
+    session: Arc<ServerOptions>,
     rooms: Arc<rooms::RoomsOptions>,
     chat: Arc<chat::Chat>,
     waiting: rooms::Waiting,
@@ -162,7 +162,7 @@ impl FromRef<AppState> for Arc<assets::Assets> {
     }
 }
 
-impl FromRef<AppState> for Arc<ServerConfig> {
+impl FromRef<AppState> for Arc<ServerOptions> {
     fn from_ref(app: &AppState) -> Self {
         Arc::clone(&app.session)
     }

@@ -12,7 +12,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use serde::Serialize;
-use talkback_protocol::{message::Limits, session::server::ServerConfig};
+use talkback_protocol::{message::Limits, session::server::ServerOptions};
 
 use crate::{
     budget::Rate,
@@ -454,11 +454,11 @@ impl Config {
 
     /// Times and bounds of sessions.
     #[must_use]
-    pub fn session_config(&self) -> ServerConfig {
-        let defaults = ServerConfig::default();
+    pub fn session_config(&self) -> ServerOptions {
+        let defaults = ServerOptions::default();
         let heartbeat = Some(self.ping_interval).filter(|interval| !interval.is_zero());
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        ServerConfig {
+        ServerOptions {
             limits: Limits {
                 text_bytes: small(self.max_message_size),
                 body_bytes: small(self.max_body()),
@@ -567,7 +567,7 @@ mod tests {
     #[test]
     fn the_defaults_of_the_flags_are_those_of_the_protocol() {
         let limits = Config::default().session_config().limits;
-        assert_eq!(limits, ServerConfig::default().limits);
+        assert_eq!(limits, ServerOptions::default().limits);
     }
 
     #[test]

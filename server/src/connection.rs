@@ -18,7 +18,7 @@ use talkback_protocol::{
     codec::MessageLine,
     message::code,
     session::server::{
-        Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession, Subscription, SubscriptionId,
+        Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession, Subscription, SubscriptionId,
     },
 };
 use tokio::time::{Instant, Sleep};
@@ -42,7 +42,7 @@ const JOINS_AT_ONCE: usize = 8;
 const SMALL_TEXT: usize = 4 * 1024;
 
 /// Runs a session to its end.
-pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) {
+pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerOptions>, new_rooms: NewRooms) {
     let mut connection = Connection::new(socket.sender(), hub, config, new_rooms);
     let mut alarm = Alarm::new();
     loop {
@@ -229,7 +229,7 @@ async fn catch_up_next(
 }
 
 impl Connection {
-    fn new(socket: Sender, hub: Hub, config: Arc<ServerConfig>, new_rooms: NewRooms) -> Self {
+    fn new(socket: Sender, hub: Hub, config: Arc<ServerOptions>, new_rooms: NewRooms) -> Self {
         socket.shared().sockets().metrics().sessions_opened.add_one();
         let started = Instant::now();
         Self {
@@ -764,7 +764,7 @@ mod tests {
     /// What a session costs besides is measured by `cargo xtask bench`.
     #[test]
     fn what_a_session_holds_while_it_waits_is_small() {
-        fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerConfig>, NewRooms) -> F) -> usize {
+        fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms) -> F) -> usize {
             size_of::<F>()
         }
         let (session, member) = (bytes(run), size_of::<Joined>());

@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use support::{Client, Server, session::SUBPROTOCOL};
 use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, UserName,
-    session::client::{BackoffConfig, ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent},
+    session::client::{BackoffOptions, ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},
 };
 use talkback_server::Config;
 use tokio::{
@@ -109,9 +109,9 @@ struct Member {
 
 /// Says `says` messages, some at a time, and listens until it has all `hears`.
 async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
-    let config = ClientConfig {
+    let config = ClientOptions {
         name: Some(UserName::parse(&format!("user{number}")).unwrap()),
-        backoff: BackoffConfig {
+        backoff: BackoffOptions {
             base: Duration::from_millis(5),
             cap: Duration::from_millis(50),
             reset_after: Duration::from_millis(200),
@@ -119,7 +119,7 @@ async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
         connect_timeout: Duration::from_millis(500),
         hello_timeout: Duration::from_millis(500),
         heartbeat_grace: Duration::from_millis(200),
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     let room = RoomName::parse("lobby").unwrap();
     let start = Instant::now();

@@ -2,7 +2,7 @@ use std::{future::Future, rc::Rc, time::Duration};
 
 use talkback_protocol::{
     UserName,
-    session::client::{ClientConfig, OutboxConfig},
+    session::client::{ClientOptions, OutboxOptions},
 };
 
 use super::{Client, Fault};
@@ -42,7 +42,7 @@ pub enum OutboxStorage {
 #[must_use = "nothing happens before `build`"]
 pub struct Builder {
     url: String,
-    config: ClientConfig,
+    config: ClientOptions,
     token: Option<TokenProvider>,
     on_fault: Option<OnFault>,
     storage: OutboxStorage,
@@ -61,7 +61,7 @@ impl Builder {
     pub(super) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            config: ClientConfig::default(),
+            config: ClientOptions::default(),
             token: None,
             on_fault: None,
             storage: OutboxStorage::Memory,
@@ -95,7 +95,7 @@ impl Builder {
 
     /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. They bound what is sent while a
     /// kept outbox is still being read as well.
-    pub fn outbox(mut self, bounds: OutboxConfig) -> Self {
+    pub fn outbox(mut self, bounds: OutboxOptions) -> Self {
         self.config.outbox = bounds;
         self
     }
@@ -113,7 +113,7 @@ impl Builder {
     }
 
     /// All other times and bounds of the session, and those above.
-    pub fn config(mut self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+    pub fn config(mut self, change: impl FnOnce(&mut ClientOptions)) -> Self {
         change(&mut self.config);
         self
     }

@@ -24,14 +24,14 @@ use super::Members;
 /// renews an event of that kind that was not read yet, and [`Event::Reset`](crate::Event::Reset) takes its place together with what
 /// followed it. This one event, one page and one [`Event::Lost`](crate::Event::Lost) may come on top of the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InboxBounds {
+pub struct InboxOptions {
     /// The most events, 4,096 by default.
     pub events: usize,
     /// The most bytes of bodies and names, 4 MiB by default.
     pub bytes: usize,
 }
 
-impl Default for InboxBounds {
+impl Default for InboxOptions {
     fn default() -> Self {
         Self {
             events: 4_096,
@@ -88,7 +88,7 @@ pub(crate) struct PageWanted {
 
 /// The queue between a room's subscription and one reader.
 pub(crate) struct Inbox {
-    bounds: InboxBounds,
+    bounds: InboxOptions,
     queue: VecDeque<(RoomEvent, usize)>,
     bytes: usize,
     state: State,
@@ -138,16 +138,16 @@ impl From<Want> for Start {
 
 impl Inbox {
     /// For the handle whose wishes the subscription's own `join` carries.
-    pub(crate) fn first(bounds: InboxBounds) -> Self {
+    pub(crate) fn first(bounds: InboxOptions) -> Self {
         Self::new(bounds, State::First)
     }
 
     /// For a further handle of a room.
-    pub(crate) fn further(bounds: InboxBounds, want: Want) -> Self {
+    pub(crate) fn further(bounds: InboxOptions, want: Want) -> Self {
         Self::new(bounds, State::Opening(Start::from(want)))
     }
 
-    fn new(bounds: InboxBounds, state: State) -> Self {
+    fn new(bounds: InboxOptions, state: State) -> Self {
         Self {
             bounds,
             queue: VecDeque::new(),
@@ -362,7 +362,7 @@ fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
     }
 }
 
-/// What an event counts of [`InboxBounds::bytes`].
+/// What an event counts of [`InboxOptions::bytes`].
 fn weight(event: &RoomEvent) -> usize {
     let names = |members: &[Member]| members.iter().map(|member| member.user.len()).sum::<usize>();
     match event {

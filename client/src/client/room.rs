@@ -15,7 +15,7 @@ use talkback_protocol::{
     session::client::{Input, PageError},
 };
 
-use super::{Client, Delivery, Event, History, InboxBounds, Received, Want};
+use super::{Client, Delivery, Event, History, InboxOptions, Received, Want};
 use crate::{driver::Handle, waiters::Waiter};
 
 /// How to join a room.
@@ -28,7 +28,7 @@ pub struct JoinOptions {
     /// 100 at most unless it is configured otherwise; [`RoomSender::history`] has older ones.
     pub history: u32,
     /// The bounds of what was received and not read yet.
-    pub inbox: InboxBounds,
+    pub inbox: InboxOptions,
 }
 
 impl Default for JoinOptions {
@@ -36,7 +36,7 @@ impl Default for JoinOptions {
         Self {
             since: None,
             history: 50,
-            inbox: InboxBounds::default(),
+            inbox: InboxOptions::default(),
         }
     }
 }

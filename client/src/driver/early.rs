@@ -4,15 +4,15 @@
 use std::{cell::Cell, mem::discriminant};
 
 use talkback_protocol::session::client::{
-    ClientConfig, DeliveryState, FailReason, Input, OutboxConfig, PageError, Tag,
+    ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, PageError, Tag,
 };
 
 use super::Driver;
 
 /// How much is held.
 pub(super) struct Early {
-    outbox: OutboxConfig,
-    /// See [`ClientConfig::pages`].
+    outbox: OutboxOptions,
+    /// See [`ClientOptions::pages`].
     pages: usize,
     messages: Cell<usize>,
     bytes: Cell<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Early {
 }
 
 impl Early {
-    pub(super) fn new(config: &ClientConfig) -> Self {
+    pub(super) fn new(config: &ClientOptions) -> Self {
         Self {
             outbox: config.outbox,
             pages: config.pages,
@@ -100,13 +100,13 @@ mod tests {
 
     use talkback_protocol::{Body, Offset, RoomName};
 
-    use crate::{Client, JoinOptions, OutboxConfig, test_util::World, waiters::Waiter};
+    use crate::{Client, JoinOptions, OutboxOptions, test_util::World, waiters::Waiter};
 
     use super::*;
 
     /// A client whose store is not open yet.
     fn early(world: &World) -> Client {
-        let bounds = OutboxConfig {
+        let bounds = OutboxOptions {
             messages: 3,
             bytes: 100,
             ttl: Duration::from_secs(60),
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_comes_before_the_session_is_held_to_the_last_byte_of_its_bounds() {
-        let mut config = ClientConfig::default();
+        let mut config = ClientOptions::default();
         (config.outbox.messages, config.outbox.bytes) = (2, 10);
         let full = Err(FailReason::OutboxFull);
         let early = Early::new(&config);

@@ -150,7 +150,7 @@ impl Driver {
 mod tests {
     use super::*;
     use crate::{
-        client::{InboxBounds, Want},
+        client::{InboxOptions, Want},
         test_util::World,
     };
 
@@ -164,7 +164,7 @@ mod tests {
                 since: None,
                 history: 0,
             };
-            let handle = driver.join(&room, want, InboxBounds::default());
+            let handle = driver.join(&room, want, InboxOptions::default());
             driver.put_off(&room, &handle);
             driver.put_off(&room, &handle);
             assert_eq!(driver.pages.put_off.borrow().len(), 1);

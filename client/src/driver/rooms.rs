@@ -15,7 +15,7 @@ use talkback_protocol::{
 
 use super::Driver;
 use crate::{
-    client::{Inbox, InboxBounds, Members, Now, PageWanted, Want},
+    client::{Inbox, InboxOptions, Members, Now, PageWanted, Want},
     waiters::{Waiter, Waiters},
 };
 
@@ -52,7 +52,7 @@ impl Handle {
 
 impl Driver {
     /// A further handle of a room, which joins it if it is the first.
-    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxBounds) -> Rc<Handle> {
+    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxOptions) -> Rc<Handle> {
         let mut rooms = self.rooms.0.borrow_mut();
         if let Some(subscription) = rooms.get_mut(room) {
             let handle = Handle::new(Inbox::further(bounds, want));

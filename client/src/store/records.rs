@@ -157,7 +157,7 @@ mod tests {
 
     use talkback_protocol::{
         Body, ClientKey, Moment, RoomName,
-        session::client::{ClientConfig, Input},
+        session::client::{ClientOptions, Input},
     };
 
     use super::*;
@@ -212,9 +212,9 @@ mod tests {
     }
 
     fn session() -> ClientSession {
-        let mut config = ClientConfig {
+        let mut config = ClientOptions {
             keep: true,
-            ..ClientConfig::default()
+            ..ClientOptions::default()
         };
         config.outbox.messages = 8_000;
         ClientSession::new(config, ClientKey::from_random([7; 16]))

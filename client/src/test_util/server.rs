@@ -7,11 +7,11 @@ use std::{
 };
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Moment, Offset, PublishId, RoomName, Seq, ServerFrame, UserName, close,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, PublishId, RoomName, Seq, ServerLine, UserName, close,
     codec::{self, MessageLine},
     message::{Author, Member, Message, Presence, Signal, code},
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerConfig, ServerSession, Subscription,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerOptions, ServerSession, Subscription,
         SubscriptionId,
     },
 };
@@ -24,7 +24,7 @@ type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
 type Settled = (Seq, PublishId, AppendOutcome);
 
 pub(super) struct Server {
-    config: Arc<ServerConfig>,
+    config: Arc<ServerOptions>,
     sessions: BTreeMap<u64, Connected>,
     rooms: BTreeMap<RoomName, Log>,
     /// What every client's messages became, for ever: a test is short.
@@ -66,7 +66,7 @@ struct Membership {
 }
 
 impl Server {
-    pub(super) fn new(config: ServerConfig) -> Self {
+    pub(super) fn new(config: ServerOptions) -> Self {
         Self {
             config: Arc::new(config),
             sessions: BTreeMap::new(),
@@ -315,7 +315,7 @@ impl Server {
                 return Some(Input::PageRead { id, room, result });
             }
             Output::Signal { room, from, body } => {
-                let line = codec::encode(&ServerFrame::Signal(Signal {
+                let line = codec::encode(&ServerLine::Signal(Signal {
                     room: room.clone(),
                     from,
                     body,
@@ -455,7 +455,7 @@ impl Server {
             (Vec::new(), member)
         };
         let users = self.room(room).user_count();
-        let line = codec::encode(&ServerFrame::Presence(Presence {
+        let line = codec::encode(&ServerLine::Presence(Presence {
             room: room.clone(),
             users,
             joined: Some(joined),

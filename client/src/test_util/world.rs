@@ -20,7 +20,7 @@ use serde::Serialize;
 use talkback_protocol::{
     Body, NameError, RoomName, UserName, close,
     message::Message,
-    session::{client::Input, server::ServerConfig},
+    session::{client::Input, server::ServerOptions},
 };
 
 use super::{network::Network, server::Server};
@@ -77,12 +77,12 @@ impl World {
     /// A world in which everything works and takes no time.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_config(ServerConfig::default())
+        Self::with_config(ServerOptions::default())
     }
 
     /// With a server of other limits and times.
     #[must_use]
-    pub fn with_config(config: ServerConfig) -> Self {
+    pub fn with_config(config: ServerOptions) -> Self {
         Self {
             inner: Rc::new(Inner {
                 now: Cell::default(),

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use js_sys::{Function, Promise};
 use talkback_client::{
-    Client, Cursor, Event, InboxBounds, JoinOptions, JoinedRoom, Offset, Room, Status, UserName, test_util::World,
+    Client, Cursor, Event, InboxOptions, JoinOptions, JoinedRoom, Offset, Room, Status, UserName, test_util::World,
 };
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -36,7 +36,7 @@ fn options(since: Option<Cursor>) -> JoinOptions {
     JoinOptions {
         since,
         history: 0,
-        inbox: InboxBounds {
+        inbox: InboxOptions {
             events: usize::MAX,
             bytes: usize::MAX,
         },

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use talkback_client::{Cursor, Event, InboxBounds, JoinOptions, Offset, PresenceChange, Room, test_util::World};
-use talkback_protocol::session::server::ServerConfig;
+use talkback_client::{Cursor, Event, InboxOptions, JoinOptions, Offset, PresenceChange, Room, test_util::World};
+use talkback_protocol::session::server::ServerOptions;
 
 use crate::{join, joined, next, numbers, world_with};
 
 fn narrow(events: usize, bytes: usize) -> JoinOptions {
     JoinOptions {
         history: 0,
-        inbox: InboxBounds { events, bytes },
+        inbox: InboxOptions { events, bytes },
         ..JoinOptions::default()
     }
 }
@@ -51,7 +51,7 @@ fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
 
 #[test]
 fn a_server_with_small_pages_is_read_all_the_same() {
-    let mut config = ServerConfig::default();
+    let mut config = ServerOptions::default();
     config.limits.page = 7;
     let world = World::with_config(config);
     let client = world.client("ann");
@@ -281,7 +281,7 @@ fn a_further_handle_waits_for_the_life_of_its_page_too() {
 
 #[test]
 fn a_server_that_gives_small_pages_for_a_while_is_asked_for_large_ones_again() {
-    let mut config = ServerConfig::default();
+    let mut config = ServerOptions::default();
     config.limits.page = 2;
     let world = World::with_config(config);
     let client = world.client("ann");

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use talkback_client::{
-    Event, FailReason, JoinOptions, OutboxConfig, Status, StopReason, SuspendReason,
+    Event, FailReason, JoinOptions, OutboxOptions, Status, StopReason, SuspendReason,
     test_util::{PageEvent, World},
 };
 use talkback_protocol::close;
@@ -346,9 +346,9 @@ fn an_answer_that_does_not_come_is_noticed_before_the_connection_is_silent_for_t
 #[test]
 fn a_message_whose_time_is_over_long_before_the_next_attempt_fails_in_time() {
     let world = World::new();
-    let outbox = OutboxConfig {
+    let outbox = OutboxOptions {
         ttl: Duration::from_secs(2),
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     world.refuse(true);
     let client = world.builder().outbox(outbox).build().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
-use talkback_client::{DeliveryState, Event, FailReason, OutboxConfig, test_util::World};
+use talkback_client::{DeliveryState, Event, FailReason, OutboxOptions, test_util::World};
 
 use crate::{join, joined, numbers, open};
 
@@ -79,9 +79,9 @@ fn an_ack_that_was_lost_does_not_double_the_message() {
 #[test]
 fn send_waits_while_the_outbox_is_full_and_try_send_says_so() {
     let world = World::new();
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         messages: 3,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     world.refuse(true);
     let client = world.builder().outbox(bounds).build().unwrap();
@@ -109,9 +109,9 @@ fn send_waits_while_the_outbox_is_full_and_try_send_says_so() {
 #[test]
 fn what_cannot_be_sent_in_time_fails_with_its_reason() {
     let world = World::new();
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         ttl: Duration::from_secs(60),
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     world.refuse(true);
     let client = world.builder().outbox(bounds).build().unwrap();
@@ -158,9 +158,9 @@ impl<F: Future> Future for Counted<F> {
 fn those_who_wait_for_room_take_turns_and_do_not_spin() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         bytes: 10_000,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let client = world.builder().outbox(bounds).build().unwrap();
     let sender = client.room_sender::<String>("lobby").unwrap();
@@ -193,9 +193,9 @@ fn those_who_wait_for_room_take_turns_and_do_not_spin() {
 fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         bytes: 10_000,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let client = world.builder().outbox(bounds).build().unwrap();
     let sender = client.room_sender::<String>("lobby").unwrap();
@@ -216,10 +216,10 @@ fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
 fn an_outbox_set_to_hold_a_backlog_of_8000_messages_holds_and_drains_it() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         messages: 8_000,
         bytes: 1 << 20,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let client = world.builder().outbox(bounds).build().unwrap();
     let senders = ["a", "b", "c"].map(|room| client.room_sender::<u64>(room).unwrap());
@@ -306,9 +306,9 @@ fn messages_that_the_server_lost_after_their_ack_are_told_by_their_places() {
 fn a_turn_that_ends_wakes_who_is_next_and_not_all_that_wait() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         messages: 1,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let client = world.builder().outbox(bounds).build().unwrap();
     let sender = client.room_sender::<u64>("lobby").unwrap();
@@ -330,10 +330,10 @@ fn a_turn_that_ends_wakes_who_is_next_and_not_all_that_wait() {
 #[test]
 fn who_waits_for_room_is_told_when_the_session_stops_also_if_nothing_leaves_the_outbox() {
     let world = World::new();
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         messages: 1,
         ttl: Duration::from_secs(10),
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let client = world.builder().outbox(bounds).build().unwrap();
     world.run(async {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use talkback_client::{
-    Client, Event, InboxBounds, JoinOptions, Room,
+    Client, Event, InboxOptions, JoinOptions, Room,
     test_util::{PageEvent, World},
 };
 
@@ -71,7 +71,7 @@ fn live_through(seed: u64) {
             let client = world.client(&format!("user{index}"));
             let options = JoinOptions {
                 history: 0,
-                inbox: InboxBounds {
+                inbox: InboxOptions {
                     events: 1 + usize::try_from(dice.roll(20)).unwrap(),
                     bytes: usize::MAX,
                 },

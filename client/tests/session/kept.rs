@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
-use talkback_client::{Builder, Client, DeliveryState, FailReason, OutboxConfig, OutboxStorage, test_util::World};
+use talkback_client::{Builder, Client, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World};
 
 use crate::open;
 
@@ -268,9 +268,9 @@ fn what_waits_for_the_store_is_bounded_as_the_outbox_is() {
     world.refuse(true);
     let before = page(&world);
     say(&before, [0]);
-    let bounds = OutboxConfig {
+    let bounds = OutboxOptions {
         messages: 2,
-        ..OutboxConfig::default()
+        ..OutboxOptions::default()
     };
     let after = builder(&world).outbox(bounds).build().unwrap();
     let sender = after.room_sender::<u64>("lobby").unwrap();

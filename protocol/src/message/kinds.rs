@@ -4,8 +4,8 @@
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Ack, Body, ClientFrame, ErrorFrame, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page, Presence,
-    Publish, RoomName, ServerFrame, Signal, Welcome, Withdraw,
+    Ack, Body, ClientLine, ErrorLine, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page, Presence,
+    Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
     fields::{Fields, read_by_fields},
 };
 
@@ -37,7 +37,7 @@ pub(super) enum Server {
     Signal(Signal),
     Page(Page),
     Left(Left),
-    Error(ErrorFrame),
+    Error(ErrorLine),
     Ping(Nothing),
     Pong(Nothing),
 }
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Nothing {
     }
 }
 
-impl From<Client> for ClientFrame {
+impl From<Client> for ClientLine {
     fn from(kind: Client) -> Self {
         match kind {
             Client::Hello(hello) => Self::Hello(hello),
@@ -86,7 +86,7 @@ impl From<Client> for ClientFrame {
     }
 }
 
-impl From<Server> for ServerFrame {
+impl From<Server> for ServerLine {
     fn from(kind: Server) -> Self {
         match kind {
             Server::Welcome(welcome) => Self::Welcome(welcome),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what goes in and out | [`Input`], [`Output`] |
 //! | connecting, losing, waiting | `link.rs`, `backoff.rs` |
-//! | what each frame of the server does | `frames.rs` |
+//! | what each frame of the server does | `lines.rs` |
 //! | which rooms are joined, and how far they were read | `rooms.rs` |
 //! | what was not acknowledged | `outbox.rs` |
 //! | what is kept across reloads | `snapshot.rs`, `records.rs` |
@@ -16,8 +16,8 @@ mod acknowledged;
 mod api;
 mod backoff;
 mod config;
-mod frames;
 mod history;
+mod lines;
 mod link;
 mod outbox;
 mod records;
@@ -31,12 +31,12 @@ pub use api::{
     Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, LeftReason, Output, PageError,
     PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
 };
-pub use config::{BackoffConfig, ClientConfig, OutboxConfig};
+pub use config::{BackoffOptions, ClientOptions, OutboxOptions};
 pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{
-    Body, ClientFrame, ClientKey, Cursor, Moment, PublishId, RoomName, codec,
+    Body, ClientKey, ClientLine, Cursor, Moment, PublishId, RoomName, codec,
     message::{Millis, code},
 };
 use acknowledged::Acknowledged;
@@ -53,7 +53,7 @@ const TEXT_BYTES: usize = 2 * 1024;
 /// The client's half of the session. See the [contract](crate::session) of its driver.
 #[derive(Debug)]
 pub struct ClientSession {
-    config: ClientConfig,
+    config: ClientOptions,
     key: ClientKey,
     now: Duration,
     random: u64,
@@ -64,7 +64,7 @@ pub struct ClientSession {
     acknowledged: Acknowledged,
     timers: Timers,
     /// Frames that are ready and not yet an [`Output::Transmit`].
-    lines: Vec<ClientFrame>,
+    lines: Vec<ClientLine>,
     outputs: VecDeque<Output>,
     /// What a snapshot holds has changed since the last [`Output::Save`].
     changed: bool,
@@ -75,7 +75,7 @@ pub struct ClientSession {
 impl ClientSession {
     /// A session that never was; it waits for [`Input::Connect`].
     #[must_use]
-    pub fn new(config: ClientConfig, key: ClientKey) -> Self {
+    pub fn new(config: ClientOptions, key: ClientKey) -> Self {
         Self {
             key,
             now: Duration::ZERO,
@@ -98,7 +98,7 @@ impl ClientSession {
     /// was stored: messages whose time was over meanwhile fail. Rooms are not joined by themselves: their cursors are in the
     /// snapshot, for an application that kept what it read.
     #[must_use]
-    pub fn restore(config: ClientConfig, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
+    pub fn restore(config: ClientOptions, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
         let mut session = Self::new(config, snapshot.key);
         session.now = now;
         session.outbox.next = snapshot.next;
@@ -112,7 +112,7 @@ impl ClientSession {
     /// A session that goes on where a store has it, as [`restore`](Self::restore) does. `wall` is the time by the clock that was given
     /// to [`writes`](Self::writes). The store may be used again: the first `writes` replaces what is there.
     #[must_use]
-    pub fn resume(config: ClientConfig, kept: Kept, wall: Millis, now: Duration) -> Self {
+    pub fn resume(config: ClientOptions, kept: Kept, wall: Millis, now: Duration) -> Self {
         let elapsed = Duration::from_millis(wall.saturating_sub(kept.saved_at()));
         let mut session = Self::restore(config, kept.snapshot, elapsed, now);
         session.outbox.journal.begin_above(kept.last);
@@ -128,7 +128,7 @@ impl ClientSession {
     /// belongs to another message. If a step fails, the store is not up to date any more: [`write_all`](Self::write_all) begins anew,
     /// or nothing of it may be used again.
     ///
-    /// At most [`OutboxConfig::messages`] changes are remembered for the next call; after more, it gives everything.
+    /// At most [`OutboxOptions::messages`] changes are remembered for the next call; after more, it gives everything.
     #[must_use = "each step is given once"]
     pub fn writes(&mut self, wall: Millis) -> Vec<Write> {
         records::take(self.key, &mut self.outbox, self.now, wall)
@@ -291,7 +291,7 @@ impl ClientSession {
         };
         let depth = u32::try_from(body.depth()).unwrap_or(u32::MAX);
         let Some(reason) = unfit(&room, body.json().len(), depth, limits) else {
-            return self.lines.push(ClientFrame::Signal { room, body });
+            return self.lines.push(ClientLine::Signal { room, body });
         };
         let code = match reason {
             FailReason::TooDeep { .. } => code::TOO_DEEP,
@@ -390,7 +390,7 @@ impl ClientSession {
         }
         if frames
             .iter()
-            .any(|frame| matches!(frame, ClientFrame::Publish(_) | ClientFrame::Withdraw(_)))
+            .any(|frame| matches!(frame, ClientLine::Publish(_) | ClientLine::Withdraw(_)))
         {
             // A number that is on the wire must never be given to another message, and what was settled before must be known to be: so
             // the server's memory of the last `in_flight` numbers covers all that a restored session sends again.

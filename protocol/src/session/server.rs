@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what goes in and out | [`Input`], [`Output`] |
 //! | the greeting, time, answers of the engine | `server.rs` |
-//! | what each line of the client does | `frames.rs` |
+//! | what each line of the client does | `lines.rs` |
 //! | how much may come | `rate.rs` |
 //! | everything that happens by time alone | `timer.rs` |
 //!
@@ -13,19 +13,19 @@
 
 mod api;
 mod config;
-mod frames;
+mod lines;
 mod rate;
 mod timer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 pub use api::{AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, Subscription, SubscriptionId};
-pub use config::ServerConfig;
+pub use config::ServerOptions;
 pub use rate::Allowance;
 
 use crate::{
-    ClientFrame, ClientKey, Epoch, Moment, RequestId, RoomName, Seq, ServerFrame, UserName, close, codec,
-    message::{Ack, Author, ErrorFrame, Forgotten, Joined, Left, Nack, Welcome, code},
+    ClientKey, ClientLine, Epoch, Moment, RequestId, RoomName, Seq, ServerLine, UserName, close, codec,
+    message::{Ack, Author, ErrorLine, Forgotten, Joined, Left, Nack, Welcome, code},
 };
 use rate::Rate;
 use timer::{Timer, Timers};
@@ -35,13 +35,13 @@ const TOO_MUCH: &str = "far more was sent than any client needs";
 /// The server's half of the session, for one connection. See the [contract](crate::session) of its driver.
 #[derive(Debug)]
 pub struct ServerSession {
-    config: Arc<ServerConfig>,
+    config: Arc<ServerOptions>,
     now: Duration,
     state: State,
     /// From `hello` on.
     who: Option<Who>,
     /// Lines that came while the driver finds out who the user is.
-    held: VecDeque<ClientFrame>,
+    held: VecDeque<ClientLine>,
     /// Bytes of the texts that they came with.
     held_bytes: usize,
     /// A few dozen at most, and mostly one: a map would take several times the memory.
@@ -105,7 +105,7 @@ struct Membership {
 impl ServerSession {
     /// A connection that was just opened, with the subprotocol agreed.
     #[must_use]
-    pub fn new(config: Arc<ServerConfig>, now: Duration) -> Self {
+    pub fn new(config: Arc<ServerOptions>, now: Duration) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::Hello, now + config.hello_timeout);
         Self {
@@ -209,7 +209,7 @@ impl ServerSession {
         match timer {
             Timer::Hello => self.close(close::HEARTBEAT_LOST, "no hello came in time"),
             Timer::Ping => {
-                self.send(&ServerFrame::Ping {});
+                self.send(&ServerLine::Ping {});
                 self.timers.set(Timer::Ping, self.now + self.config.heartbeat);
                 // While nothing is read, nothing can be heard: then the next ping begins the wait.
                 if self.reads() && !self.timers.is_set(Timer::Silence) {
@@ -269,7 +269,7 @@ impl ServerSession {
             Some(expires) => self.timers.set(Timer::Expiry, self.now + expires),
             None => self.timers.clear(Timer::Expiry),
         }
-        self.send(&ServerFrame::Welcome(Welcome {
+        self.send(&ServerLine::Welcome(Welcome {
             user: identity.user,
             sender,
             heartbeat_ms: u32::try_from(self.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
@@ -318,14 +318,14 @@ impl ServerSession {
     fn appended(&mut self, room: RoomName, seq: Seq, outcome: AppendOutcome) {
         self.appends = self.appends.saturating_sub(1);
         match outcome {
-            AppendOutcome::Appended { epoch, offset, at } => self.send(&ServerFrame::Ack(Ack {
+            AppendOutcome::Appended { epoch, offset, at } => self.send(&ServerLine::Ack(Ack {
                 room,
                 seq,
                 epoch,
                 offset,
                 at,
             })),
-            AppendOutcome::Forgotten { epoch } => self.send(&ServerFrame::Forgotten(Forgotten { room, seq, epoch })),
+            AppendOutcome::Forgotten { epoch } => self.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch })),
             AppendOutcome::Refused { epoch, refusal } => self.nack(room, seq, epoch, refusal),
             AppendOutcome::Conflict { epoch } => self.nack(
                 room,
@@ -364,7 +364,7 @@ impl ServerSession {
         let found = self.rooms.iter().position(|membership| membership.id == id);
         if let Some(index) = found {
             let Membership { room, .. } = self.rooms.swap_remove(index);
-            self.send(&ServerFrame::Left(Left {
+            self.send(&ServerLine::Left(Left {
                 room,
                 code: Some(reason.code.into_owned()),
                 message: Some(reason.message.into_owned()),
@@ -373,7 +373,7 @@ impl ServerSession {
     }
 
     fn nack(&mut self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal) {
-        self.send(&ServerFrame::Nack(Nack {
+        self.send(&ServerLine::Nack(Nack {
             room,
             seq,
             epoch,
@@ -392,7 +392,7 @@ impl ServerSession {
     }
 
     fn send_error(&mut self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal) {
-        self.send(&ServerFrame::Error(ErrorFrame {
+        self.send(&ServerLine::Error(ErrorLine {
             code: refusal.code.into_owned(),
             message: refusal.message.into_owned(),
             room: Some(room),
@@ -414,7 +414,7 @@ impl ServerSession {
         self.held.clear();
     }
 
-    fn send(&mut self, frame: &ServerFrame) {
+    fn send(&mut self, frame: &ServerLine) {
         self.send_line(&codec::encode(frame));
     }
 

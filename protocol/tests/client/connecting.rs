@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use talkback_protocol::session::client::{ClientConfig, Input};
+use talkback_protocol::session::client::{ClientOptions, Input};
 
 use super::script::{Script, WELCOME, key};
 #[cfg(target_family = "wasm")]
@@ -256,7 +256,7 @@ fn a_pause_that_the_server_asked_for_holds_while_offline_or_asleep() {
 #[test]
 fn times_without_measure_do_no_harm() {
     let ever = Duration::MAX;
-    let mut config = ClientConfig {
+    let mut config = ClientOptions {
         tokens: true,
         keep: true,
         save_delay: ever,
@@ -268,7 +268,7 @@ fn times_without_measure_do_no_harm() {
         answer_timeout: ever,
         max_retry_after: ever,
         min_retry_after: ever,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     config.backoff.base = ever;
     config.backoff.cap = ever;
@@ -298,9 +298,9 @@ fn times_without_measure_do_no_harm() {
 }
 
 fn with_tokens() -> Script {
-    Script::with(ClientConfig {
+    Script::with(ClientOptions {
         tokens: true,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     })
 }
 
@@ -326,10 +326,10 @@ fn a_token_is_asked_for_first_and_again_after_4401() {
 
 #[test]
 fn the_time_for_a_token_ends_with_the_answer_that_there_is_none() {
-    let mut config = ClientConfig {
+    let mut config = ClientOptions {
         tokens: true,
         token_timeout: Duration::from_millis(200),
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     config.backoff.base = Duration::from_secs(10);
     let mut script = Script::with(config);

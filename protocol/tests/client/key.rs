@@ -6,21 +6,21 @@ use std::{
 };
 
 use talkback_protocol::{
-    Body, ClientFrame, ClientKey, Epoch, Moment, Offset, PublishId, RoomName, SenderId, Seq, ServerFrame, UserName,
+    Body, ClientKey, ClientLine, Epoch, Moment, Offset, PublishId, RoomName, SenderId, Seq, ServerLine, UserName,
     codec,
     codec::TextLimits,
     message::{Ack, Forgotten, Limits, Nack, Welcome, code},
-    session::client::{ClientConfig, ClientSession, DeliveryState, FailReason, Input, Output, Snapshot},
+    session::client::{ClientOptions, ClientSession, DeliveryState, FailReason, Input, Output, Snapshot},
 };
 
 use super::script::{Script, WELCOME, ack, joined_frame, key, message_frame, nack, name, publish_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn kept() -> ClientConfig {
-    ClientConfig {
+fn kept() -> ClientOptions {
+    ClientOptions {
         keep: true,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     }
 }
 
@@ -115,14 +115,14 @@ struct Log {
 impl Log {
     const MEMORY: usize = 8;
 
-    fn take(&mut self, key: ClientKey, seq: Seq, id: PublishId, first: bool, body: Option<Body>) -> ServerFrame {
+    fn take(&mut self, key: ClientKey, seq: Seq, id: PublishId, first: bool, body: Option<Body>) -> ServerLine {
         let (room, epoch, at) = (name("lobby"), Epoch::from_random(1), 1);
         let index = usize::try_from(seq.get()).unwrap() - 1;
         let known = self.keys.entry(key).or_default();
         let nack = |code: &str, retry_after_ms| {
             let (room, code, message) = (name("lobby"), code.to_owned(), String::new());
             let epoch = Some(Epoch::from_random(1));
-            ServerFrame::Nack(Nack {
+            ServerLine::Nack(Nack {
                 room,
                 seq,
                 epoch,
@@ -132,12 +132,12 @@ impl Log {
             })
         };
         if index + Self::MEMORY < known.len() {
-            return ServerFrame::Forgotten(Forgotten { room, seq, epoch });
+            return ServerLine::Forgotten(Forgotten { room, seq, epoch });
         }
         match known.get(index) {
             Some((other, _)) if *other != id => nack(code::CONFLICT, None),
             Some((_, offset)) if *offset == Offset::ZERO => nack(code::WITHDRAWN, None),
-            Some((_, offset)) => ServerFrame::Ack(Ack {
+            Some((_, offset)) => ServerLine::Ack(Ack {
                 room,
                 seq,
                 epoch,
@@ -156,7 +156,7 @@ impl Log {
                     return nack(code::WITHDRAWN, None);
                 };
                 self.bodies.push(body);
-                ServerFrame::Ack(Ack {
+                ServerLine::Ack(Ack {
                     room,
                     seq,
                     epoch,
@@ -180,7 +180,7 @@ struct Tab {
 }
 
 impl Tab {
-    fn new(config: ClientConfig) -> Self {
+    fn new(config: ClientOptions) -> Self {
         Self::of(ClientSession::new(config, key()), 1)
     }
 
@@ -273,17 +273,17 @@ impl Tab {
             lines: 100,
         };
         let mut answers = String::new();
-        for frame in codec::decode::<ClientFrame>(text, limits).unwrap() {
+        for frame in codec::decode::<ClientLine>(text, limits).unwrap() {
             let answer = match frame {
-                ClientFrame::Hello(hello) => {
+                ClientLine::Hello(hello) => {
                     self.greeted = Some(hello.client);
-                    ServerFrame::Welcome(welcome(hello.client.sender()))
+                    ServerLine::Welcome(welcome(hello.client.sender()))
                 }
-                ClientFrame::Publish(line) => {
+                ClientLine::Publish(line) => {
                     assert_eq!(self.stored.key, self.greeted.unwrap(), "stored before it is used");
                     log.take(self.greeted.unwrap(), line.seq, line.id, line.first, Some(line.body))
                 }
-                ClientFrame::Withdraw(line) => log.take(self.greeted.unwrap(), line.seq, line.id, line.first, None),
+                ClientLine::Withdraw(line) => log.take(self.greeted.unwrap(), line.seq, line.id, line.first, None),
                 _ => continue,
             };
             codec::write_line(&mut answers, &answer);

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use talkback_protocol::session::client::{ClientConfig, Input};
+use talkback_protocol::session::client::{ClientOptions, Input};
 
 use super::script::{Script, WELCOME, ack_in};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn two_rooms() -> ClientConfig {
-    ClientConfig {
+fn two_rooms() -> ClientOptions {
+    ClientOptions {
         rooms: 2,
         keep: true,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     }
 }
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use talkback_protocol::{
     Body,
-    session::client::{ClientConfig, Input},
+    session::client::{ClientOptions, Input},
 };
 
 use super::script::{Script, WELCOME, ack, joined_frame, nack, name, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn small(messages: usize, bytes: usize) -> ClientConfig {
-    let mut config = ClientConfig::default();
+fn small(messages: usize, bytes: usize) -> ClientOptions {
+    let mut config = ClientOptions::default();
     config.outbox.messages = messages;
     config.outbox.bytes = bytes;
     config.outbox.ttl = Duration::from_secs(60);
@@ -455,8 +455,8 @@ fn stopping_ends_every_message_and_a_later_start_leaves_no_gap() {
     assert!(script.received(2, "{\"pong\":{}}").is_empty());
 }
 
-fn kept() -> ClientConfig {
-    ClientConfig {
+fn kept() -> ClientOptions {
+    ClientOptions {
         keep: true,
         ..small(10, 1000)
     }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use talkback_protocol::{
     Body, ClientKey, Moment,
     session::client::{
-        ClientConfig, ClientSession, DeliveryState, FailReason, Input, Kept, OutboxConfig, Output, Snapshot, Tag, Write,
+        ClientOptions, ClientSession, DeliveryState, FailReason, Input, Kept, OutboxOptions, Output, Snapshot, Tag,
+        Write,
     },
 };
 
@@ -31,10 +32,10 @@ fn read(store: &Store) -> Option<Snapshot> {
     Kept::read(store.iter().map(|(number, text)| (*number, text))).map(|kept| kept.snapshot().clone())
 }
 
-fn kept() -> ClientConfig {
-    let mut config = ClientConfig {
+fn kept() -> ClientOptions {
+    let mut config = ClientOptions {
         keep: true,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     config.outbox.messages = 1_000;
     config
@@ -51,7 +52,7 @@ fn save(session: &mut ClientSession, store: &mut Store, wall: u64) -> usize {
     bytes.sum()
 }
 
-fn resumed(config: ClientConfig, store: &Store, wall: u64) -> Script {
+fn resumed(config: ClientOptions, store: &Store, wall: u64) -> Script {
     let kept = Kept::read(store.iter().map(|(number, text)| (*number, text))).unwrap();
     let now = Duration::from_secs(5);
     Script::of(ClientSession::resume(config, kept, wall, now), now)
@@ -217,7 +218,7 @@ fn a_settled_message_costs_its_own_size_and_not_that_of_all_that_wait() {
 #[test]
 fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
     let mut config = kept();
-    config.outbox = OutboxConfig {
+    config.outbox = OutboxOptions {
         messages: 8_000,
         bytes: 1 << 20,
         ttl: Duration::from_secs(600),
@@ -343,7 +344,7 @@ struct Pages {
     crashes: usize,
 }
 
-fn config() -> ClientConfig {
+fn config() -> ClientOptions {
     let mut config = kept();
     config.outbox.messages = 12;
     config.outbox.ttl = Duration::from_secs(20);

@@ -1,6 +1,6 @@
 //! What the server refuses for now: when it comes again, and how much at once.
 
-use talkback_protocol::session::client::{ClientConfig, Input};
+use talkback_protocol::session::client::{ClientOptions, Input};
 
 use super::script::{Script, WELCOME, ack, ack_in, nack, publish_line};
 #[cfg(target_family = "wasm")]
@@ -134,9 +134,9 @@ fn a_pause_ends_with_its_connection() {
 
 #[test]
 fn no_server_can_ask_for_a_longer_pause_than_the_configuration_allows() {
-    let config = ClientConfig {
+    let config = ClientOptions {
         max_retry_after: std::time::Duration::from_secs(7),
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     let mut script = Script::open_with(config);
     script.publish("lobby", 1);

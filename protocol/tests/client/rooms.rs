@@ -2,7 +2,7 @@
 
 use talkback_protocol::{
     Offset,
-    session::client::{ClientConfig, Input},
+    session::client::{ClientOptions, Input},
 };
 
 use super::script::{Script, WELCOME, joined_frame, message_frame, name};
@@ -82,7 +82,7 @@ fn forked(after: u64, recovered: bool) -> String {
 }
 
 /// A member of `lobby` in e1 from offset 5 on, with own messages at 7, 8 and 9, that has read up to `read` and is on connection 2.
-fn acknowledged(config: ClientConfig, read: u64) -> Script {
+fn acknowledged(config: ClientOptions, read: u64) -> Script {
     let mut script = Script::open_with(config);
     script.join("lobby", None);
     script.received(1, &joined_frame("e1", 5, true));
@@ -102,7 +102,7 @@ fn acknowledged(config: ClientConfig, read: u64) -> Script {
 
 #[test]
 fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_what_it_lost() {
-    let mut script = acknowledged(ClientConfig::default(), 6);
+    let mut script = acknowledged(ClientOptions::default(), 6);
     assert_eq!(
         script.received(2, &forked(6, true)),
         ["lobby: lost [8, 9] of e1", "lobby: recovered after 6"]
@@ -118,29 +118,29 @@ fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_wh
         "lost once"
     );
 
-    let mut script = acknowledged(ClientConfig::default(), 9);
+    let mut script = acknowledged(ClientOptions::default(), 9);
     assert_eq!(
         script.received(2, &forked(7, false)),
         ["lobby: lost [8, 9] of e1", "lobby: reset after 7"]
     );
     // Beyond the point, or from another life, nothing can be recovered.
-    let mut script = acknowledged(ClientConfig::default(), 8);
+    let mut script = acknowledged(ClientOptions::default(), 8);
     assert!(script.received(2, &forked(8, true))[0].starts_with("disconnect 2 4400 joined says recovered"));
-    let mut script = acknowledged(ClientConfig::default(), 6);
+    let mut script = acknowledged(ClientOptions::default(), 6);
     let other = forked(6, true).replace(r#""fork":{"epoch":"e1"#, r#""fork":{"epoch":"e0"#);
     assert!(script.received(2, &other)[0].starts_with("disconnect 2 4400 joined says recovered"));
 }
 
 #[test]
 fn of_acknowledged_messages_the_newest_are_remembered() {
-    let config = ClientConfig {
+    let config = ClientOptions {
         acknowledged: 2,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     let mut script = acknowledged(config.clone(), 6);
     assert_eq!(script.received(2, &forked(6, true))[0], "lobby: lost [8] of e1");
     let mut script = acknowledged(
-        ClientConfig {
+        ClientOptions {
             acknowledged: 0,
             ..config
         },
@@ -453,9 +453,9 @@ fn the_log_of_one_room_loses_nothing_of_another_and_nothing_of_its_present_life(
 
 #[test]
 fn no_more_pages_are_asked_for_at_once_than_the_configuration_allows() {
-    let mut script = Script::open_with(ClientConfig {
+    let mut script = Script::open_with(ClientOptions {
         pages: 3,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     });
     for tag in 1..=3 {
         let lines = script.input(history(9, tag));
@@ -482,9 +482,9 @@ fn a_page_that_never_comes_ends_the_connection() {
 
 #[test]
 fn as_many_rooms_are_joined_as_the_configuration_allows() {
-    let mut script = Script::open_with(ClientConfig {
+    let mut script = Script::open_with(ClientOptions {
         rooms: 1,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     });
     assert_eq!(script.join("lobby", None), [r#"1 -> {"join":{"room":"lobby"}}"#]);
     assert_eq!(script.join("lobby", None), [""; 0]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName,
-    session::client::{ClientConfig, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
+    session::client::{ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
 };
 
 use crate::recording::{Direction, Recording};
@@ -21,14 +21,14 @@ pub struct Script {
 
 impl Script {
     pub fn new() -> Self {
-        Self::with(ClientConfig::default())
+        Self::with(ClientOptions::default())
     }
 
-    pub fn with(config: ClientConfig) -> Self {
+    pub fn with(config: ClientOptions) -> Self {
         Self::of(ClientSession::new(config, key()), Duration::ZERO)
     }
 
-    pub fn restored(config: ClientConfig, snapshot: Snapshot, elapsed: Duration) -> Self {
+    pub fn restored(config: ClientOptions, snapshot: Snapshot, elapsed: Duration) -> Self {
         let now = Duration::from_secs(5);
         Self::of(ClientSession::restore(config, snapshot, elapsed, now), now)
     }
@@ -45,10 +45,10 @@ impl Script {
 
     /// A session that is welcomed, on connection 1.
     pub fn open() -> Self {
-        Self::open_with(ClientConfig::default())
+        Self::open_with(ClientOptions::default())
     }
 
-    pub fn open_with(config: ClientConfig) -> Self {
+    pub fn open_with(config: ClientOptions) -> Self {
         let mut script = Self::with(config);
         script.input(Input::Connect);
         script.input(Input::Opened { generation: 1 });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use talkback_protocol::{
     Body,
-    session::client::{ClientConfig, Input},
+    session::client::{ClientOptions, Input},
 };
 
 use super::script::{Script, WELCOME, ack, nack, name, publish_line, withdraw_line};
@@ -16,10 +16,10 @@ const UNCONFIRMED: &str =
 const EXPIRED: &str = "1 failed: the message could not be sent in time";
 
 /// A message may wait for a minute.
-fn minute() -> ClientConfig {
-    let mut config = ClientConfig {
+fn minute() -> ClientOptions {
+    let mut config = ClientOptions {
         keep: true,
-        ..ClientConfig::default()
+        ..ClientOptions::default()
     };
     config.outbox.ttl = Duration::from_secs(60);
     config

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use talkback_protocol::session::server::{Input, ServerConfig};
+use talkback_protocol::session::server::{Input, ServerOptions};
 
 use super::script::{HELLO, Script, config, done};
 #[cfg(target_family = "wasm")]
@@ -104,7 +104,7 @@ fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
     assert_eq!(script.wait(1), [""; 0]);
     assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
 
-    let mut script = Script::open_with(ServerConfig {
+    let mut script = Script::open_with(ServerOptions {
         heartbeat: Duration::from_secs(5),
         heartbeat_grace: Duration::from_secs(12),
         ..config()
@@ -195,8 +195,8 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
 }
 
 /// Ten lines and a hundred bytes a second; four lines and 300 bytes at once.
-fn slow() -> ServerConfig {
-    let mut config = ServerConfig {
+fn slow() -> ServerOptions {
+    let mut config = ServerOptions {
         received_per_second: 50,
         received_burst: 40,
         ..config()

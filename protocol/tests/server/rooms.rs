@@ -4,7 +4,7 @@ use talkback_protocol::{
     Cursor,
     codec::MemberList,
     message::Member,
-    session::server::{AppendOutcome, Input, Refusal, ServerConfig},
+    session::server::{AppendOutcome, Input, Refusal, ServerOptions},
 };
 
 use super::script::{Script, config, done, epoch, later, message_line, name, offset, request};
@@ -260,7 +260,7 @@ fn a_room_that_breaks_the_servers_rule_is_refused_for_each_line_and_nothing_else
             "rooms whose names begin with ~ are the server's own",
         ),
     ] {
-        let mut script = Script::open_with(ServerConfig {
+        let mut script = Script::open_with(ServerOptions {
             check_room: no_slash,
             ..config()
         });
@@ -357,7 +357,7 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
 fn lines_share_a_text_as_long_as_it_is_no_larger_than_it_may_be() {
     let pong = "{\"pong\":{}}";
     for (transmit_bytes, texts) in [(2 * pong.len() + 1, 1), (2 * pong.len(), 2)] {
-        let mut script = Script::open_with(ServerConfig {
+        let mut script = Script::open_with(ServerOptions {
             transmit_bytes,
             ..config()
         });

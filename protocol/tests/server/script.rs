@@ -7,7 +7,7 @@ use talkback_protocol::{
     codec::{MemberList, MessageLine},
     message::Message,
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerConfig, ServerSession,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession,
         Subscription,
     },
 };
@@ -27,7 +27,7 @@ impl Script {
         Self::with(config())
     }
 
-    pub fn with(config: ServerConfig) -> Self {
+    pub fn with(config: ServerOptions) -> Self {
         Self {
             recording: Recording::default(),
             session: ServerSession::new(Arc::new(config), Duration::ZERO),
@@ -41,7 +41,7 @@ impl Script {
     }
 
     /// Welcomed, going on where an earlier connection ended so long ago.
-    pub fn open_again(config: ServerConfig, allowance: Allowance, ago: Duration) -> (Self, Vec<String>) {
+    pub fn open_again(config: ServerOptions, allowance: Allowance, ago: Duration) -> (Self, Vec<String>) {
         let mut script = Self::with(config);
         script.received(HELLO);
         let outputs = script.input(Input::Identified(Ok(Identity {
@@ -52,7 +52,7 @@ impl Script {
         (script, outputs)
     }
 
-    pub fn open_with(config: ServerConfig) -> Self {
+    pub fn open_with(config: ServerOptions) -> Self {
         let mut script = Self::with(config);
         script.received(HELLO);
         script.identified("ann", None);
@@ -162,10 +162,10 @@ impl Script {
 }
 
 /// Small limits, and any number of lines and bytes a second.
-pub fn config() -> ServerConfig {
-    let mut config = ServerConfig {
+pub fn config() -> ServerOptions {
+    let mut config = ServerOptions {
         transmit_bytes: 1000,
-        ..ServerConfig::default()
+        ..ServerOptions::default()
     };
     config.limits.lines_per_second = 0;
     config.limits.bytes_per_second = 0;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use talkback_protocol::{
-    ClientFrame, ClientKey, Moment, ServerFrame, UserName,
+    ClientKey, ClientLine, Moment, ServerLine, UserName,
     codec::{self, Frame, TextLimits},
     session::{client, server},
 };
@@ -21,8 +21,8 @@ const MAX_OPERATIONS: usize = 200;
 /// A text frame is refused with a name, or comes back the same; and no session falls over it.
 pub fn codec(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    comes_back_the_same::<ClientFrame>(&text);
-    comes_back_the_same::<ServerFrame>(&text);
+    comes_back_the_same::<ClientLine>(&text);
+    comes_back_the_same::<ServerLine>(&text);
     to_a_client(&text);
     to_a_server(&text);
 }
@@ -59,7 +59,7 @@ fn moment() -> Moment {
 }
 
 fn to_a_client(text: &str) {
-    let mut session = client::ClientSession::new(client::ClientConfig::default(), ClientKey::from_random([1; 16]));
+    let mut session = client::ClientSession::new(client::ClientOptions::default(), ClientKey::from_random([1; 16]));
     let room = super::room("lobby");
     let (since, history) = (None, None);
     let generation = 1;
@@ -80,7 +80,7 @@ fn to_a_client(text: &str) {
 const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":8,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":0,"lines_burst":0,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":1000}}}"#;
 
 fn to_a_server(text: &str) {
-    let mut session = server::ServerSession::new(Arc::new(server::ServerConfig::default()), Duration::ZERO);
+    let mut session = server::ServerSession::new(Arc::new(server::ServerOptions::default()), Duration::ZERO);
     let hello = r#"{"hello":{"client":"00112233445566778899aabbccddeeff"}}"#;
     for text in [hello, text, text] {
         let text = text.to_owned();

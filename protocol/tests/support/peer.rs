@@ -10,7 +10,7 @@ use std::{
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
     session::client::{
-        ClientConfig, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
+        ClientOptions, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
         PresenceChange, RoomEvent, Snapshot, Tag, Write,
     },
 };
@@ -30,7 +30,7 @@ pub struct Peer {
     pub session: ClientSession,
     pub key: ClientKey,
     sender: SenderId,
-    config: ClientConfig,
+    config: ClientOptions,
     pub index: usize,
     /// A page of this client crashed, or went back to an earlier record, so that its session once went on from a state behind the
     /// present.
@@ -97,12 +97,12 @@ pub struct Sent {
 impl Peer {
     pub fn new(index: usize, random: &mut Random) -> Self {
         let key = new_key(random);
-        let mut config = ClientConfig {
+        let mut config = ClientOptions {
             name: Some(UserName::parse(&format!("user{index}")).unwrap()),
             // One of them is known by tokens.
             tokens: index == 1,
             keep: true,
-            ..ClientConfig::default()
+            ..ClientOptions::default()
         };
         config.outbox.ttl = TTL;
         config.outbox.messages = 40;
@@ -432,7 +432,7 @@ impl Peer {
 }
 
 /// A session from a record as it comes out of a store.
-fn restore(config: &ClientConfig, record: &Snapshot, elapsed: Duration, now: Duration) -> ClientSession {
+fn restore(config: &ClientOptions, record: &Snapshot, elapsed: Duration, now: Duration) -> ClientSession {
     let text = serde_json::to_string(record).unwrap();
     let record = serde_json::from_str(&text).unwrap();
     ClientSession::restore(config.clone(), record, elapsed, now)

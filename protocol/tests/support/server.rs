@@ -7,7 +7,7 @@ use std::{
 };
 
 use talkback_protocol::{
-    Offset, RoomName, ServerFrame, UserName,
+    Offset, RoomName, ServerLine, UserName,
     codec::{self, MemberList, MessageLine},
     message::{Member, Message, Presence, Signal, code},
     session::server::{AppendOutcome, Identity, Input, Output, Refusal, ServerSession, SubscriptionId},
@@ -214,7 +214,7 @@ impl World {
                 );
             }
             Output::Signal { room, from, body } => {
-                let line = codec::encode(&ServerFrame::Signal(Signal {
+                let line = codec::encode(&ServerLine::Signal(Signal {
                     room: room.clone(),
                     from,
                     body,
@@ -338,7 +338,7 @@ impl World {
                     }
                     _ => self.count("only a number of users was told"),
                 }
-                let line = codec::encode(&ServerFrame::Presence(presence));
+                let line = codec::encode(&ServerLine::Presence(presence));
                 self.send_down(conn, Down::Text(line));
             }
         }

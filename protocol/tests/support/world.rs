@@ -13,7 +13,7 @@ use talkback_protocol::{
     message::{Limits, code},
     session::{
         client,
-        server::{self, Allowance, Refusal, ServerConfig, SubscriptionId},
+        server::{self, Allowance, Refusal, ServerOptions, SubscriptionId},
     },
 };
 
@@ -111,7 +111,7 @@ pub struct World {
     pub verbose: bool,
     recording: Recording,
     presence_due: bool,
-    server_config: Arc<ServerConfig>,
+    server_config: Arc<ServerOptions>,
     conns: BTreeMap<ConnId, Conn>,
     last_conn: ConnId,
     events: BTreeMap<(Duration, u64), Event>,
@@ -120,7 +120,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, peers: usize) -> Self {
-        let mut server_config = ServerConfig::default();
+        let mut server_config = ServerOptions::default();
         server_config.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
         server_config.limits.page = 20;
         server_config.limits.lines_per_second = 30;
@@ -164,7 +164,7 @@ impl World {
     /// The limits that servers and clients have by default, and outboxes that hold everything.
     pub fn with_default_limits(seed: u64, peers: usize) -> Self {
         let mut world = Self::new(seed, peers);
-        world.server_config = Arc::new(ServerConfig::default());
+        world.server_config = Arc::new(ServerOptions::default());
         for peer in &mut world.peers {
             peer.hold_everything();
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Extension, extract::State, response::Response};
-use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerConfig};
+use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerOptions};
 
 use crate::{connection, hub::Hub, limits::Peer, socket::Upgrade};
 
 pub(crate) async fn session(
     upgrade: Upgrade,
     State(hub): State<Hub>,
-    State(config): State<Arc<ServerConfig>>,
+    State(config): State<Arc<ServerOptions>>,
     peer: Option<Extension<Peer>>,
 ) -> Response {
     let upgrade = upgrade.subprotocols(&[SUBPROTOCOL]);

@@ -65,7 +65,7 @@ mod tests {
 
     use talkback_protocol::{
         Moment, UserName,
-        session::server::{Identity, Input, ServerConfig, ServerSession},
+        session::server::{Identity, Input, ServerOptions, ServerSession},
     };
 
     use super::*;
@@ -81,7 +81,7 @@ mod tests {
 
     /// What a client has left that has said hello and so many lines more.
     fn allowance_after(lines: usize) -> Allowance {
-        let mut session = ServerSession::new(Arc::new(ServerConfig::default()), Duration::ZERO);
+        let mut session = ServerSession::new(Arc::new(ServerOptions::default()), Duration::ZERO);
         let user = UserName::parse("ann").unwrap();
         for input in [
             Input::Received {

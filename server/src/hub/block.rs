@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use talkback_protocol::{
     Offset, codec,
-    message::{Message, ServerFrame},
+    message::{Message, ServerLine},
 };
 use tokio::time::Instant;
 
@@ -173,7 +173,7 @@ impl<T> Lines<T> {
         codec::write_message(&mut self.bytes, message);
     }
 
-    pub(super) fn push_frame(&mut self, tag: T, frame: &ServerFrame) {
+    pub(super) fn push_frame(&mut self, tag: T, frame: &ServerLine) {
         self.push(tag, codec::encode(frame).as_bytes());
     }
 

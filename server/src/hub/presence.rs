@@ -13,7 +13,7 @@ use bytes::Bytes;
 use talkback_protocol::{
     RoomName, UserName,
     codec::{self, MemberList},
-    message::{self, Member, ServerFrame},
+    message::{self, Member, ServerLine},
 };
 use tokio::time::Instant;
 
@@ -191,7 +191,7 @@ impl Presence {
         if !self.too_many_touched {
             let member = |user: &UserName| Member { user: user.clone() };
             let (joined, left): (Vec<_>, Vec<_>) = self.touched.iter().partition(|user| self.users.contains_key(*user));
-            let line: Bytes = codec::encode(&ServerFrame::Presence(message::Presence {
+            let line: Bytes = codec::encode(&ServerLine::Presence(message::Presence {
                 room: room.clone(),
                 users: self.count(),
                 joined: Some(joined.into_iter().map(member).collect()),
@@ -310,12 +310,12 @@ fn number_line(room: &RoomName, users: u32) -> Bytes {
         left: None,
         members: None,
     };
-    codec::encode(&ServerFrame::Presence(presence)).into()
+    codec::encode(&ServerLine::Presence(presence)).into()
 }
 
 /// `presence` with the whole list.
 fn full_line(room: &RoomName, list: &List) -> Bytes {
-    let mut line = codec::encode(&ServerFrame::Presence(message::Presence {
+    let mut line = codec::encode(&ServerLine::Presence(message::Presence {
         room: room.clone(),
         users: list.users,
         joined: None,
@@ -352,7 +352,7 @@ mod tests {
 
     /// The line as the user count and the sorted lists.
     fn read(line: &Bytes) -> (u32, [Option<Vec<String>>; 3]) {
-        let ServerFrame::Presence(presence) = serde_json::from_slice(line).unwrap() else {
+        let ServerLine::Presence(presence) = serde_json::from_slice(line).unwrap() else {
             panic!("not a presence: {line:?}")
         };
         assert_eq!(presence.room, room());
@@ -486,7 +486,7 @@ mod tests {
             let mut joined: Option<(u64, Option<HashSet<UserName>>)> = None;
             let mut follower: Option<Option<HashSet<UserName>>> = None;
             let apply = |known: &mut Option<HashSet<UserName>>, line: &Bytes| {
-                let ServerFrame::Presence(line) = serde_json::from_slice(line).unwrap() else {
+                let ServerLine::Presence(line) = serde_json::from_slice(line).unwrap() else {
                     panic!("not a presence")
                 };
                 let set = |list: Vec<Member>| list.into_iter().map(|member| member.user).collect::<HashSet<_>>();

@@ -19,7 +19,7 @@ use slab::Slab;
 use talkback_protocol::{
     Body, Offset, RoomName, UserName,
     codec::MemberList,
-    message::{self, Author, Message, ServerFrame},
+    message::{self, Author, Message, ServerLine},
 };
 use tokio::time::Instant;
 
@@ -390,7 +390,7 @@ impl Room {
         let mut pending = self.pending.lock();
         if pending.has_sessions && pending.signals.len() < self.options.signal_bytes {
             let room = self.name.clone();
-            let signal = ServerFrame::Signal(message::Signal { room, from, body });
+            let signal = ServerLine::Signal(message::Signal { room, from, body });
             pending.signals.push_frame(member.key, &signal);
             // What is beyond the largest text is one signal too many, unless it is alone.
             if pending.signals.len() > self.options.sent_text_bytes {
@@ -626,7 +626,7 @@ mod tests {
         let mut lines = Lines::default();
         for offset in offsets {
             let tag = Some(Offset::new(*offset).unwrap()).filter(|offset| *offset > Offset::ZERO);
-            lines.push_frame(tag, &ServerFrame::Ping {});
+            lines.push_frame(tag, &ServerLine::Ping {});
         }
         lines.take().unwrap()
     }

@@ -54,9 +54,9 @@ fn lost(epoch: u64, offsets: impl IntoIterator<Item = u64>) -> RoomEvent {
 
 /// A handle that was joined at the offset 0 of epoch 1.
 fn live(events: usize) -> Inbox {
-    let mut inbox = Inbox::first(InboxBounds {
+    let mut inbox = Inbox::first(InboxOptions {
         events,
-        ..InboxBounds::default()
+        ..InboxOptions::default()
     });
     let at = now(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
@@ -164,7 +164,7 @@ fn losses_survive_a_reset_and_are_bounded_with_the_newest_kept() {
 
 #[test]
 fn lists_and_signals_count_as_the_bytes_they_are() {
-    let mut inbox = Inbox::first(InboxBounds {
+    let mut inbox = Inbox::first(InboxOptions {
         events: 1_000,
         bytes: 100,
     });
@@ -197,7 +197,7 @@ fn a_cursor_ahead_of_the_subscription_brings_only_what_follows_it() {
         offset: offset(50),
     };
     let mut inbox = Inbox::further(
-        InboxBounds::default(),
+        InboxOptions::default(),
         Want {
             since: Some(since),
             history: 5,
@@ -215,7 +215,7 @@ fn a_cursor_ahead_of_the_log_is_told_to_have_been_wrong() {
         offset: offset(50),
     };
     let mut inbox = Inbox::further(
-        InboxBounds::default(),
+        InboxOptions::default(),
         Want {
             since: Some(since),
             history: 5,
@@ -296,7 +296,7 @@ fn a_cursor_that_is_ahead_stays_ahead_when_the_room_is_joined_again() {
         since: Some(since),
         history: 5,
     };
-    let mut inbox = Inbox::further(InboxBounds::default(), want);
+    let mut inbox = Inbox::further(InboxOptions::default(), want);
     inbox.wants(&now(1, 45, &["ann"]));
     assert_eq!(shown(&mut inbox), ["recovered after 50"]);
     let at = now(1, 46, &["ann"]);
@@ -319,7 +319,7 @@ fn a_change_of_users_weighs_what_its_names_do() {
 }
 
 /// Takes one event after the other, and gives for each number of those that are left whether the log is read then.
-fn reads_on(bounds: InboxBounds) -> Vec<(usize, bool)> {
+fn reads_on(bounds: InboxOptions) -> Vec<(usize, bool)> {
     let mut inbox = Inbox::first(bounds);
     let at = now(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
@@ -338,13 +338,13 @@ fn reads_on(bounds: InboxBounds) -> Vec<(usize, bool)> {
 
 #[test]
 fn the_log_is_read_on_once_half_of_what_may_wait_was_taken() {
-    let few = InboxBounds {
+    let few = InboxOptions {
         events: 4,
-        ..InboxBounds::default()
+        ..InboxOptions::default()
     };
     assert_eq!(reads_on(few), [(4, false), (3, false), (2, true)]);
     // A body of these messages has three bytes.
-    let small = InboxBounds { events: 100, bytes: 12 };
+    let small = InboxOptions { events: 100, bytes: 12 };
     assert_eq!(reads_on(small), [(4, false), (3, false), (2, true)]);
 }
 

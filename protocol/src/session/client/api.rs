@@ -268,7 +268,7 @@ pub enum RoomEvent {
         /// The life of the log in which they were acknowledged.
         epoch: Epoch,
         /// Their places in it, ascending: of the acknowledgements since the session began or was restored, as many as
-        /// [`ClientConfig::acknowledged`](super::ClientConfig::acknowledged) remembers.
+        /// [`ClientOptions::acknowledged`](super::ClientOptions::acknowledged) remembers.
         offsets: Vec<Offset>,
     },
     /// A member signalled.

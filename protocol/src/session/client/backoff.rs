@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BackoffConfig, Cause};
+use super::{BackoffOptions, Cause};
 use crate::close;
 
 /// Counts failed attempts in a row.
@@ -24,7 +24,7 @@ impl Backoff {
     /// come back together.
     pub(super) fn fail(
         &mut self,
-        config: BackoffConfig,
+        config: BackoffOptions,
         max_retry_after: Duration,
         cause: &Cause,
         random: u64,
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_the_cap_and_the_wait_is_anywhere_below() {
-        let config = BackoffConfig::default();
+        let config = BackoffOptions::default();
         let mut backoff = Backoff::default();
         let mut wait = |random| {
             backoff
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_server_steers_the_pause_up_to_a_limit() {
-        let config = BackoffConfig::default();
+        let config = BackoffOptions::default();
         let max = Duration::from_secs(300);
         let pause = |cause| Backoff::default().fail(config, max, &cause, 0);
         assert_eq!(

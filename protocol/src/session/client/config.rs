@@ -6,7 +6,7 @@ use crate::{UserName, codec::TextLimits};
 
 /// The times and bounds of a [`ClientSession`](super::ClientSession). The defaults are those of `docs/protocol.md`.
 #[derive(Clone, Debug)]
-pub struct ClientConfig {
+pub struct ClientOptions {
     /// The name to show, where no token tells it. Default: none.
     pub name: Option<UserName>,
     /// Whether the application has tokens. Then one is asked for before the first connection, after 4401 and before it expires.
@@ -17,9 +17,9 @@ pub struct ClientConfig {
     /// How soon a change that nothing sent depends on is stored. Default: 250 ms.
     pub save_delay: Duration,
     /// How long to wait between attempts.
-    pub backoff: BackoffConfig,
+    pub backoff: BackoffOptions,
     /// What may wait to be sent.
-    pub outbox: OutboxConfig,
+    pub outbox: OutboxOptions,
     /// From `Connect` to `Opened`. Default: 10 s.
     pub connect_timeout: Duration,
     /// From `Opened` to `welcome`. Default: 10 s.
@@ -51,15 +51,15 @@ pub struct ClientConfig {
     pub text: TextLimits,
 }
 
-impl Default for ClientConfig {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             name: None,
             tokens: false,
             keep: false,
             save_delay: Duration::from_millis(250),
-            backoff: BackoffConfig::default(),
-            outbox: OutboxConfig::default(),
+            backoff: BackoffOptions::default(),
+            outbox: OutboxOptions::default(),
             connect_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
             token_timeout: Duration::from_secs(30),
@@ -82,7 +82,7 @@ impl Default for ClientConfig {
 /// How long to wait between attempts: a random time below `base`, 2 x `base`, 4 x `base`, ..., `cap`. Full jitter spreads the clients
 /// of a server that comes back better than any other rule.
 #[derive(Clone, Copy, Debug)]
-pub struct BackoffConfig {
+pub struct BackoffOptions {
     /// The bound of the first wait. Default: 500 ms.
     pub base: Duration,
     /// The largest bound. Default: 20 s.
@@ -92,7 +92,7 @@ pub struct BackoffConfig {
     pub reset_after: Duration,
 }
 
-impl Default for BackoffConfig {
+impl Default for BackoffOptions {
     fn default() -> Self {
         Self {
             base: Duration::from_millis(500),
@@ -104,7 +104,7 @@ impl Default for BackoffConfig {
 
 /// The bounds of the outbox, over all rooms.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxConfig {
+pub struct OutboxOptions {
     /// Messages that are not settled: also those whose failure was told and whose number is still to be settled. Default: 1,000.
     pub messages: usize,
     /// Bytes of their JSON. Default: 1 MiB.
@@ -116,7 +116,7 @@ pub struct OutboxConfig {
     pub ttl: Duration,
 }
 
-impl Default for OutboxConfig {
+impl Default for OutboxOptions {
     fn default() -> Self {
         Self {
             messages: 1_000,

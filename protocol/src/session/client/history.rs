@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Tag;
-use crate::{ClientFrame, Offset, RequestId, RoomName, message};
+use crate::{ClientLine, Offset, RequestId, RoomName, message};
 
 #[derive(Debug)]
 pub(super) struct History {
@@ -72,7 +72,7 @@ impl History {
     }
 
     /// The request to send now, while fewer than `limit` are open.
-    pub(super) fn next(&mut self, now: Duration, limit: u32) -> Option<ClientFrame> {
+    pub(super) fn next(&mut self, now: Duration, limit: u32) -> Option<ClientLine> {
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.paused_until.is_some() || self.open() >= limit.max(1) as usize {
             return None;
@@ -86,7 +86,7 @@ impl History {
         let Question {
             room, before, limit, ..
         } = &request.question;
-        Some(ClientFrame::History(message::History {
+        Some(ClientLine::History(message::History {
             id: request.id,
             room: room.clone(),
             before: *before,

@@ -11,7 +11,7 @@ use super::{
     timer::Timer,
 };
 use crate::{
-    ClientFrame, ClientKey, SenderId, close,
+    ClientKey, ClientLine, SenderId, close,
     message::{Hello, Limits, Welcome},
 };
 
@@ -135,7 +135,7 @@ impl ClientSession {
         self.timers.clear(Timer::Connect);
         self.set_timer(Timer::Hello, self.config.hello_timeout);
         self.link.state = State::Greeting;
-        self.lines.push(ClientFrame::Hello(Hello {
+        self.lines.push(ClientLine::Hello(Hello {
             client: self.key,
             token: self.link.token.clone(),
             name: self.config.name.clone(),

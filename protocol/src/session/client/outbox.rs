@@ -17,9 +17,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use litemap::LiteMap;
 
-use super::{DeliveryState, FailReason, OutboxConfig, Tag, records::Journal};
+use super::{DeliveryState, FailReason, OutboxOptions, Tag, records::Journal};
 use crate::{
-    Body, ClientFrame, PublishId, RoomName, Seq,
+    Body, ClientLine, PublishId, RoomName, Seq,
     message::{Limits, Publish, Withdraw, code},
 };
 
@@ -39,7 +39,7 @@ pub(super) type Progress = (Tag, DeliveryState);
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    config: OutboxConfig,
+    config: OutboxOptions,
     /// Rooms with something that is not settled.
     pub(super) lanes: LiteMap<RoomName, Lane>,
     /// The first number of a room that has no lane.
@@ -66,7 +66,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(mut config: OutboxConfig) -> Self {
+    pub(super) fn new(mut config: OutboxOptions) -> Self {
         config.ttl = config.ttl.min(MAX_TTL);
         Self {
             journal: Journal::new(config.messages),
@@ -157,7 +157,7 @@ impl Outbox {
     }
 
     /// The next message to send, and how it got further; none while as many are on the way as the window and the server allow.
-    pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientFrame>, Option<Progress>) {
+    pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientLine>, Option<Progress>) {
         let in_flight = limits.in_flight.max(1);
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.paused_until.is_some() || self.on_way >= in_flight.min(self.window) {
@@ -187,14 +187,14 @@ impl Outbox {
         let (id, first) = (entry.id, index == 0);
         self.turn = Some(room.clone());
         let line = match entry.body.clone() {
-            Some(body) => ClientFrame::Publish(Publish {
+            Some(body) => ClientLine::Publish(Publish {
                 room,
                 seq,
                 id,
                 first,
                 body,
             }),
-            None => ClientFrame::Withdraw(Withdraw { room, seq, id, first }),
+            None => ClientLine::Withdraw(Withdraw { room, seq, id, first }),
         };
         let progress = entry.tag.map(|tag| (tag, DeliveryState::Written));
         lane.sent += 1;
@@ -424,7 +424,7 @@ impl Outbox {
     /// Whether those who were told to wait are to be told that there is room: a quarter, so that it is worth it, and enough for one of
     /// them, so that they do not ask in vain again and again.
     pub(super) fn take_place(&mut self) -> bool {
-        let OutboxConfig { messages, bytes, .. } = self.config;
+        let OutboxOptions { messages, bytes, .. } = self.config;
         let fits = |smallest: usize| {
             self.messages < messages
                 && self.messages <= messages - messages.div_ceil(4)

@@ -6,7 +6,7 @@ use litemap::LiteMap;
 
 use super::{JoinedRoom, LeftReason, RoomEvent};
 use crate::{
-    ClientFrame, Cursor, RoomName, SenderId,
+    ClientLine, Cursor, RoomName, SenderId,
     message::{Join, Joined, Message, code},
 };
 
@@ -47,7 +47,7 @@ pub(super) enum Effect {
     Nothing,
     Tell(RoomEvent),
     /// A message is missing: the room is left, to be joined again from the cursor.
-    Send(ClientFrame),
+    Send(ClientLine),
     /// The server contradicts itself.
     Violation(&'static str),
 }
@@ -96,7 +96,7 @@ impl Rooms {
         match room.state {
             State::Joining | State::In => {
                 room.state = State::Leaving;
-                Effect::Send(ClientFrame::Leave { room: name.clone() })
+                Effect::Send(ClientLine::Leave { room: name.clone() })
             }
             State::Leaving => Effect::Nothing,
             State::Out | State::Waiting(_) => {
@@ -116,14 +116,14 @@ impl Rooms {
     }
 
     /// The next room that is to be joined now.
-    pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientFrame> {
+    pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientLine> {
         let (name, room) = self.0.iter_mut().find(|(_, room)| match room.state {
             State::Out => room.wanted,
             State::Waiting(until) => until <= now,
             State::Joining | State::In | State::Leaving => false,
         })?;
         room.state = State::Joining;
-        Some(ClientFrame::Join(Join {
+        Some(ClientLine::Join(Join {
             room: name.clone(),
             since: room.cursor.clone(),
             history: room.history,
@@ -195,7 +195,7 @@ impl Rooms {
         }
         if message.offset > cursor.offset.next() {
             room.state = State::Leaving;
-            return Effect::Send(ClientFrame::Leave { room: message.room });
+            return Effect::Send(ClientLine::Leave { room: message.room });
         }
         cursor.offset = message.offset;
         let own = message.from.sender == *sender;

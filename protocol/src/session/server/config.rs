@@ -7,7 +7,7 @@ use crate::{RoomName, message::Limits};
 
 /// The times and bounds of a [`ServerSession`](super::ServerSession), shared by all sessions of a server.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub struct ServerOptions {
     /// What `welcome` tells and the session enforces. At `lines_per_second` and `bytes_per_second` it stops reading; a join counts
     /// for eight lines. A burst of less than what an honest client may send at once, `in_flight` lines and `rooms` joins, counts as that.
     pub limits: Limits,
@@ -30,7 +30,7 @@ pub struct ServerConfig {
     pub check_room: fn(&RoomName) -> Result<(), Refusal>,
 }
 
-impl Default for ServerConfig {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             limits: Limits {

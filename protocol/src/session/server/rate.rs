@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::ServerConfig;
+use super::ServerOptions;
 
 /// The longest time that a session does not read before it looks again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(config: &ServerConfig, now: Duration) -> Self {
+    pub(super) fn new(config: &ServerOptions, now: Duration) -> Self {
         let limits = &config.limits;
         let honest = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
         let lines = f64::from(limits.lines_per_second);
@@ -189,11 +189,11 @@ mod tests {
 
     const START: Duration = Duration::from_secs(7);
 
-    fn config() -> ServerConfig {
-        let mut config = ServerConfig {
+    fn config() -> ServerOptions {
+        let mut config = ServerOptions {
             received_per_second: 1_000,
             received_burst: 2_000,
-            ..ServerConfig::default()
+            ..ServerOptions::default()
         };
         let limits = &mut config.limits;
         (limits.lines_per_second, limits.lines_burst) = (100, 10);

@@ -6,7 +6,7 @@ use super::{
     super::{Cause, ClientSession, Status, SuspendReason, timer::Timer},
     State,
 };
-use crate::{ClientFrame, close};
+use crate::{ClientLine, close};
 
 impl ClientSession {
     pub(in super::super) fn online(&mut self) {
@@ -79,7 +79,7 @@ impl ClientSession {
     fn probe(&mut self) {
         let silent = self.now.saturating_sub(self.link.heard) >= self.config.probe_timeout;
         if silent && !self.timers.is_set(Timer::Probe) {
-            self.lines.push(ClientFrame::Ping {});
+            self.lines.push(ClientLine::Ping {});
             self.set_timer(Timer::Probe, self.config.probe_timeout);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     super::{Cause, ClientSession, Output, timer::Timer},
     State,
 };
-use crate::{ClientFrame, close};
+use crate::{ClientLine, close};
 
 impl ClientSession {
     pub(in super::super) fn want_token(&mut self) {
@@ -20,7 +20,7 @@ impl ClientSession {
         match token {
             Some(token) => {
                 if matches!(self.link.state, State::Open { .. }) {
-                    self.lines.push(ClientFrame::Auth { token: token.clone() });
+                    self.lines.push(ClientLine::Auth { token: token.clone() });
                 }
                 self.link.token = Some(token);
                 if asking {

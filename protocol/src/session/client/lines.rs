@@ -7,8 +7,8 @@ use super::{
     RoomEvent, rooms::Effect, timer::Timer,
 };
 use crate::{
-    ClientFrame, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerFrame, codec,
-    message::{ErrorFrame, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal, code},
+    ClientLine, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerLine, codec,
+    message::{ErrorLine, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal, code},
 };
 
 impl ClientSession {
@@ -32,13 +32,13 @@ impl ClientSession {
         }
     }
 
-    fn frame(&mut self, frame: ServerFrame) {
-        if self.link.is_greeting() && !matches!(frame, ServerFrame::Welcome(_) | ServerFrame::Ping {}) {
+    fn frame(&mut self, frame: ServerLine) {
+        if self.link.is_greeting() && !matches!(frame, ServerLine::Welcome(_) | ServerLine::Ping {}) {
             return;
         }
         match frame {
-            ServerFrame::Welcome(welcome) => self.welcomed(welcome),
-            ServerFrame::Joined(joined) => {
+            ServerLine::Welcome(welcome) => self.welcomed(welcome),
+            ServerLine::Joined(joined) => {
                 self.answered();
                 let (room, epoch, fork) = (joined.room.clone(), joined.epoch.clone(), joined.fork.clone());
                 let effect = self.rooms.joined(joined);
@@ -47,7 +47,7 @@ impl ClientSession {
                 }
                 self.apply(&room, effect);
             }
-            ServerFrame::Message(message) => {
+            ServerLine::Message(message) => {
                 let Some(sender) = self.link.sender() else { return };
                 let room = message.room.clone();
                 let effect = self.rooms.message(message, &sender);
@@ -59,27 +59,27 @@ impl ClientSession {
                 }
                 self.apply(&room, effect);
             }
-            ServerFrame::Ack(ack) => {
+            ServerLine::Ack(ack) => {
                 self.answered();
                 self.outbox.answered(&ack.room);
                 self.settle_own(&ack.room, ack.seq, None, ack.epoch, ack.offset, ack.at);
             }
-            ServerFrame::Nack(nack) => self.nack(nack),
-            ServerFrame::Forgotten(Forgotten { room, seq, .. }) => {
+            ServerLine::Nack(nack) => self.nack(nack),
+            ServerLine::Forgotten(Forgotten { room, seq, .. }) => {
                 self.answered();
                 self.outbox.answered(&room);
                 self.settle(&room, seq, None, DeliveryState::Failed(FailReason::Unconfirmed));
                 // The log remembers more than this session can have sent and not learned of: somebody else went on with its key.
                 self.outbox.outdated();
             }
-            ServerFrame::Presence(presence) => self.presence(presence),
-            ServerFrame::Signal(Signal { room, from, body }) => {
+            ServerLine::Presence(presence) => self.presence(presence),
+            ServerLine::Signal(Signal { room, from, body }) => {
                 if self.rooms.is_in(&room) {
                     self.tell(&room, RoomEvent::Signal { from, body });
                 }
             }
-            ServerFrame::Page(page) => self.page(page),
-            ServerFrame::Left(Left { room, code, message }) => {
+            ServerLine::Page(page) => self.page(page),
+            ServerLine::Left(Left { room, code, message }) => {
                 self.answered();
                 let reason = code.map(|code| LeftReason {
                     code,
@@ -88,9 +88,9 @@ impl ClientSession {
                 let effect = self.rooms.left(&room, reason);
                 self.apply(&room, effect);
             }
-            ServerFrame::Error(error) => self.error(error),
-            ServerFrame::Ping {} => self.lines.push(ClientFrame::Pong {}),
-            ServerFrame::Pong {} => {}
+            ServerLine::Error(error) => self.error(error),
+            ServerLine::Ping {} => self.lines.push(ClientLine::Pong {}),
+            ServerLine::Pong {} => {}
         }
     }
 
@@ -183,7 +183,7 @@ impl ClientSession {
         }
     }
 
-    fn error(&mut self, error: ErrorFrame) {
+    fn error(&mut self, error: ErrorLine) {
         let until = error.retry_after_ms.map(|pause| self.until(pause));
         match (error.kind.as_deref(), error.room, error.id) {
             (Some("join"), Some(room), _) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Membership, Output, Refusal, ServerSession, State, TOO_MUCH, Who, timer::Timer};
 use crate::{
-    Body, BodyLimit, ClientFrame, PublishId, RoomName, Seq, ServerFrame, close,
+    Body, BodyLimit, ClientLine, PublishId, RoomName, Seq, ServerLine, close,
     codec::{self, TextLimits},
     message::{Hello, History, Join, Left, Publish, Withdraw, code},
 };
@@ -24,7 +24,7 @@ impl ServerSession {
             bytes: self.config.limits.text_bytes as usize,
             lines: self.config.limits.text_lines as usize,
         };
-        let frames = match codec::decode::<ClientFrame>(text, limits) {
+        let frames = match codec::decode::<ClientLine>(text, limits) {
             Ok(frames) => frames,
             Err(error) => return self.close(error.close_code(), &error.to_string()),
         };
@@ -49,15 +49,15 @@ impl ServerSession {
         }
     }
 
-    fn frame(&mut self, frame: ClientFrame) {
+    fn frame(&mut self, frame: ClientLine) {
         let late = self.rate.refused_for();
         let late = late.map(|pause| Refusal::later(code::RATE, "too much was sent before it", pause));
         match (frame, late) {
             // Not charged: a refusal is no work, and what is sent again is charged then.
-            (ClientFrame::Signal { room, .. }, Some(refusal)) if self.state == State::Open => {
+            (ClientLine::Signal { room, .. }, Some(refusal)) if self.state == State::Open => {
                 self.refuse("signal", room, refusal);
             }
-            (ClientFrame::History(history), Some(refusal)) if self.state == State::Open => {
+            (ClientLine::History(history), Some(refusal)) if self.state == State::Open => {
                 self.refuse_history(history.id, history.room, refusal);
             }
             (frame, _) => {
@@ -67,14 +67,14 @@ impl ServerSession {
         }
     }
 
-    fn serve(&mut self, frame: ClientFrame) {
+    fn serve(&mut self, frame: ClientLine) {
         match (self.state, frame) {
-            (State::Silent, ClientFrame::Hello(hello)) => self.hello(hello),
+            (State::Silent, ClientLine::Hello(hello)) => self.hello(hello),
             (State::Silent, _) => self.close(close::BAD_FRAME, "the first line must be hello"),
-            (_, ClientFrame::Hello(_)) => self.close(close::BAD_FRAME, "hello came twice"),
-            (_, ClientFrame::Join(join)) => self.join(join),
-            (_, ClientFrame::Leave { room }) => self.leave(room),
-            (_, ClientFrame::Publish(publish)) => {
+            (_, ClientLine::Hello(_)) => self.close(close::BAD_FRAME, "hello came twice"),
+            (_, ClientLine::Join(join)) => self.join(join),
+            (_, ClientLine::Leave { room }) => self.leave(room),
+            (_, ClientLine::Publish(publish)) => {
                 let Publish {
                     room,
                     seq,
@@ -85,15 +85,15 @@ impl ServerSession {
                 let content = self.check_body(&body).map(|()| body);
                 self.append(room, seq, id, first, content);
             }
-            (_, ClientFrame::Withdraw(Withdraw { room, seq, id, first })) => {
+            (_, ClientLine::Withdraw(Withdraw { room, seq, id, first })) => {
                 let refusal = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
                 self.append(room, seq, id, first, Err(refusal));
             }
-            (_, ClientFrame::Signal { room, body }) => self.signal(room, body),
-            (_, ClientFrame::History(history)) => self.history(history),
-            (_, ClientFrame::Auth { token }) => self.auth(token),
-            (_, ClientFrame::Ping {}) => self.send(&ServerFrame::Pong {}),
-            (_, ClientFrame::Pong {}) => {}
+            (_, ClientLine::Signal { room, body }) => self.signal(room, body),
+            (_, ClientLine::History(history)) => self.history(history),
+            (_, ClientLine::Auth { token }) => self.auth(token),
+            (_, ClientLine::Ping {}) => self.send(&ServerLine::Pong {}),
+            (_, ClientLine::Pong {}) => {}
         }
     }
 
@@ -167,7 +167,7 @@ impl ServerSession {
             let Membership { id, .. } = self.rooms.swap_remove(index);
             self.outputs.push_back(Output::Unsubscribe { id, room: room.clone() });
         }
-        self.send(&ServerFrame::Left(Left {
+        self.send(&ServerLine::Left(Left {
             room,
             code: None,
             message: None,
