@@ -1,17 +1,18 @@
 //! What one handle of a room has not taken yet. Bounded; what does not fit is read again from the room's log, and of the events that
 //! tell the state of the room at most one waits.
 
-mod log;
+mod page_size;
 
 use std::collections::VecDeque;
 
 use talkback_protocol::{
     Cursor, Offset,
     message::Member,
-    session::client::{JoinedRoom, PresenceChange, RoomEvent},
+    session::client::{HistoryPage, JoinedRoom, PageError, PresenceChange, RoomEvent},
 };
 
 use super::Members;
+use page_size::PageSize;
 
 /// The bounds of what a [`Room`](crate::Room) holds for its reader.
 ///
@@ -88,7 +89,7 @@ pub(crate) struct PageWanted {
 
 /// The queue between a room's subscription and one reader.
 pub(crate) struct Inbox {
-    bounds: InboxOptions,
+    options: InboxOptions,
     queue: VecDeque<(RoomEvent, usize)>,
     bytes: usize,
     state: State,
@@ -100,7 +101,7 @@ pub(crate) struct Inbox {
     /// The last page was of another life of the log, or not what was asked for: no other one is asked for before the room is joined
     /// again, because the answer would be the same each time.
     stalled: bool,
-    page_size: log::PageSize,
+    page_size: PageSize,
 }
 
 enum State {
@@ -138,18 +139,18 @@ impl From<Want> for Start {
 
 impl Inbox {
     /// For the handle whose wishes the subscription's own `join` carries.
-    pub(crate) fn first(bounds: InboxOptions) -> Self {
-        Self::new(bounds, State::First)
+    pub(crate) fn first(options: InboxOptions) -> Self {
+        Self::new(options, State::First)
     }
 
     /// For a further handle of a room.
-    pub(crate) fn further(bounds: InboxOptions, want: Want) -> Self {
-        Self::new(bounds, State::Opening(Start::from(want)))
+    pub(crate) fn further(options: InboxOptions, want: Want) -> Self {
+        Self::new(options, State::Opening(Start::from(want)))
     }
 
-    fn new(bounds: InboxOptions, state: State) -> Self {
+    fn new(options: InboxOptions, state: State) -> Self {
         Self {
-            bounds,
+            options,
             queue: VecDeque::new(),
             bytes: 0,
             state,
@@ -157,7 +158,7 @@ impl Inbox {
             taken: None,
             asked: None,
             stalled: false,
-            page_size: log::PageSize::default(),
+            page_size: PageSize::default(),
         }
     }
 
@@ -321,6 +322,156 @@ impl Inbox {
         self.put(event);
     }
 
+    /// The page of the log that this handle needs now, if any; to be asked for, and answered with [`Inbox::answer`]. To be called
+    /// after whatever changed the room or the queue.
+    pub(crate) fn wants(&mut self, now: &Now) -> Option<PageWanted> {
+        if self.asked.is_some() || self.stalled {
+            return None;
+        }
+        if let State::Opening(Start::Since(since, history)) = &self.state
+            && since.epoch != now.latest.epoch
+        {
+            self.state = State::Opening(Start::Newest(*history, true));
+        }
+        let wanted = match &self.state {
+            State::First | State::Live | State::Ended => None,
+            State::Opening(Start::Since(since, _)) => {
+                if since.offset >= now.latest.offset {
+                    // It may be ahead: what the subscription has still to deliver up to it is known to the reader.
+                    let after = since.offset;
+                    self.open(RoomEvent::Recovered(now.joined(after)), now);
+                    return None;
+                }
+                Some(self.page_after(since.offset, now))
+            }
+            State::Opening(Start::Newest(0, reset)) => {
+                self.open(begun(now.joined(now.latest.offset), *reset), now);
+                return None;
+            }
+            State::Opening(Start::Newest(history, _)) => Some(PageWanted {
+                before: now.latest.offset.next(),
+                limit: *history,
+            }),
+            State::Behind { presence } => {
+                if self.queue.len() * 2 > self.options.events || self.bytes * 2 > self.options.bytes {
+                    return None;
+                }
+                let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
+                if queued >= now.latest.offset {
+                    let presence = *presence;
+                    self.state = State::Live;
+                    if presence {
+                        self.put(now.presence());
+                    }
+                    return None;
+                }
+                Some(self.page_after(queued, now))
+            }
+        };
+        self.asked = wanted;
+        wanted
+    }
+
+    /// The page that was asked for, or why there is none. What is missing then is asked for again by [`Inbox::wants`].
+    pub(crate) fn answer(&mut self, wanted: PageWanted, result: Result<HistoryPage, PageError>, now: &Now) {
+        // Another one is asked for by now if the room was reset since.
+        if self.asked != Some(wanted) {
+            return;
+        }
+        self.asked = None;
+        let page = match result {
+            Ok(page) if page.epoch == now.latest.epoch && is_answer(&page, wanted) => page,
+            // The log began anew. The subscription notices that too and is joined again.
+            Ok(_) => {
+                self.stalled = true;
+                return;
+            }
+            Err(PageError::Refused { code, message }) => {
+                self.state = State::Ended;
+                return self.put(RoomEvent::Refused { code, message });
+            }
+            // The connection is gone, or too much is asked for at once.
+            Err(_) => return,
+        };
+        match &self.state {
+            State::First | State::Live | State::Ended => {}
+            State::Opening(Start::Newest(_, reset)) => {
+                let after = first(&page).unwrap_or(wanted.before).before();
+                self.open(begun(now.joined(after), *reset), now);
+                self.fill(page);
+            }
+            State::Opening(Start::Since(since, history)) => {
+                let (since, history) = (since.offset, *history);
+                if self.follow(since, history, &page, now) {
+                    self.open(RoomEvent::Recovered(now.joined(since)), now);
+                    self.fill(page);
+                }
+            }
+            State::Behind { .. } => {
+                let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
+                if self.follow(queued, self.page_size.limit(), &page, now) {
+                    self.fill(page);
+                }
+            }
+        }
+    }
+
+    fn page_after(&self, offset: Offset, now: &Now) -> PageWanted {
+        let half = u32::try_from(self.options.events / 2).unwrap_or(u32::MAX);
+        let most = self.page_size.limit().min(half).max(1);
+        let before = offset.plus(u64::from(most) + 1).min(now.latest.offset.next());
+        let count = before.get() - offset.get() - 1;
+        PageWanted {
+            before,
+            limit: u32::try_from(count).unwrap_or(most),
+        }
+    }
+
+    /// Whether the page begins right after this offset. If not, less is asked for next time, or the reader is told that messages
+    /// are missing.
+    fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, now: &Now) -> bool {
+        match first(page) {
+            Some(found) if found == offset.next() => {
+                // The last page before the reader has caught up is a part of one, and says nothing.
+                if page.messages.len() >= self.page_size.limit() as usize {
+                    self.page_size.came_whole();
+                }
+                return true;
+            }
+            // A server may give fewer messages than it was asked for, the newest of them. A whole page begins after the offset.
+            Some(_) if page.more => self.page_size.came_short(page.messages.len()),
+            Some(found) => {
+                self.open(RoomEvent::Reset(now.joined(found.before())), now);
+                self.fill(page.clone());
+            }
+            None => self.state = State::Opening(Start::Newest(history, true)),
+        }
+        false
+    }
+
+    /// Begins to yield messages after what the event says, reading the log before it goes live.
+    fn open(&mut self, event: RoomEvent, now: &Now) {
+        let Some(room) = joined_room(&event) else { return };
+        self.state = if room.after >= now.latest.offset {
+            State::Live
+        } else {
+            State::Behind { presence: false }
+        };
+        self.tell_state(event);
+    }
+
+    fn fill(&mut self, page: HistoryPage) {
+        for message in page.messages {
+            if self
+                .queued
+                .as_ref()
+                .is_some_and(|cursor| message.offset == cursor.offset.next())
+            {
+                self.put(RoomEvent::Message { message, own: false });
+            }
+        }
+    }
+
     /// Keeps of the events from this place on only these.
     fn keep(&mut self, place: usize, wanted: impl Fn(&RoomEvent) -> bool) {
         for (event, bytes) in self.queue.split_off(place) {
@@ -333,7 +484,7 @@ impl Inbox {
     }
 
     fn fits(&self, event: &RoomEvent) -> bool {
-        self.queue.len() < self.bounds.events && self.bytes + weight(event) <= self.bounds.bytes
+        self.queue.len() < self.options.events && self.bytes + weight(event) <= self.options.bytes
     }
 
     fn put(&mut self, event: RoomEvent) {
@@ -360,6 +511,21 @@ fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
     } else {
         RoomEvent::Joined(room)
     }
+}
+
+/// Whether a page has what was asked for: the newest messages before an offset, and not more of them.
+fn is_answer(page: &HistoryPage, wanted: PageWanted) -> bool {
+    let offsets = || page.messages.iter().map(|message| message.offset);
+    let is_contiguous = offsets().zip(offsets().skip(1)).all(|(one, other)| other == one.next());
+    let reaches = page
+        .messages
+        .last()
+        .is_none_or(|last| last.offset.next() == wanted.before);
+    is_contiguous && reaches && page.messages.len() <= wanted.limit as usize
+}
+
+fn first(page: &HistoryPage) -> Option<Offset> {
+    page.messages.first().map(|message| message.offset)
 }
 
 /// What an event counts of [`InboxOptions::bytes`].

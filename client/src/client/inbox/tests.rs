@@ -375,3 +375,18 @@ fn what_the_log_does_not_have_any_more_is_told_and_what_a_server_gave_too_little
     assert_eq!(shown(&mut inbox), [""; 0]);
     assert_eq!(inbox.wants(&at).unwrap().limit, 2);
 }
+
+#[test]
+fn a_page_answers_if_it_ends_where_it_was_to_and_has_no_hole_and_no_more_than_was_asked_for() {
+    let wanted = PageWanted {
+        before: offset(12),
+        limit: 4,
+    };
+    let answers = |offsets: &[u64]| is_answer(&page(1, offsets.iter().copied(), true), wanted);
+    assert!(answers(&[8, 9, 10, 11]));
+    assert!(answers(&[10, 11]));
+    assert!(answers(&[]));
+    assert!(!answers(&[7, 8, 9, 10]), "it ends too early");
+    assert!(!answers(&[8, 10, 11]), "it has a hole");
+    assert!(!answers(&[7, 8, 9, 10, 11]), "it has too many");
+}
