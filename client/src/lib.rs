@@ -100,7 +100,7 @@ pub mod yew;
 #[cfg(feature = "session")]
 pub use talkback_protocol::{
     Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
-    message::{Author, Member},
+    message::{Author, Member, code},
     session::client::{
         BackoffOptions, Cause, ClientOptions, DeliveryState, FailReason, JoinedRoom, LeftReason, OutboxOptions,
         PageError, PresenceChange, Status, StopReason, SuspendReason,
@@ -112,6 +112,8 @@ pub use client::{
     Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
     OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
+
+pub use talkback_protocol::close;
 
 pub use socket::{
     Binary, BinaryType, CloseEvent, ConnectError, EventGuard, Inbound, InboundOverflow, Message, Options, Outbound,

@@ -32,4 +32,5 @@ mod network;
 mod server;
 mod world;
 
+pub use talkback_protocol::{message::Message, session::server::ServerOptions};
 pub use world::{PageEvent, World};

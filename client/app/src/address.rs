@@ -1,8 +1,7 @@
 //! Addresses: the page's own paths, its server, and the HTTP form of a WebSocket URL. Pure, so that every case is tested natively.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use talkback_client::{RoomNameError, room_name};
-use talkback_protocol::RoomName;
+use talkback_client::{RoomName, RoomNameError, room_name};
 
 /// Everything but the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

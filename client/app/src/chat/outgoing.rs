@@ -1,6 +1,6 @@
 //! One's own messages that have not come back from the room: on the way, acknowledged, or failed.
 
-use talkback_protocol::{Epoch, session::client::FailReason};
+use talkback_client::{Epoch, FailReason};
 
 /// The page's own number of a message it sends; never used twice.
 pub(crate) type Key = u64;

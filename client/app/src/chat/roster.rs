@@ -1,6 +1,6 @@
 //! Who is in the room. The server tells of users, not of tabs: several tabs of one user are one entry.
 
-use talkback_protocol::UserName;
+use talkback_client::UserName;
 
 /// Names that are listed; of more, only their number is known.
 const LISTED: usize = 500;

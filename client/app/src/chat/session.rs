@@ -7,10 +7,9 @@ use futures_util::{
     future::{AbortHandle, abortable},
 };
 use talkback_client as client;
-use talkback_client::{Client, Delivery, JoinOptions, OutboxStorage, RoomSender};
-use talkback_protocol::{
-    Cursor, Offset, RoomName, UserName,
-    session::client::{DeliveryState, Status, StopReason, SuspendReason},
+use talkback_client::{
+    Client, Cursor, Delivery, DeliveryState, JoinOptions, Offset, OutboxStorage, RoomName, RoomSender, Status,
+    StopReason, SuspendReason, UserName,
 };
 use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
@@ -134,7 +133,7 @@ impl Session {
     pub(super) fn say_typing(&self) {
         if let Some(room) = &self.room {
             // Every text has a JSON form.
-            let _: Result<(), talkback_protocol::BodyError> = room.sender.signal(TYPING);
+            let _: Result<(), talkback_client::BodyError> = room.sender.signal(TYPING);
         }
     }
 

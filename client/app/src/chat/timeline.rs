@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
-use talkback_protocol::{Cursor, Epoch, Offset};
+use talkback_client::{Cursor, Epoch, Offset};
 
 use super::Incoming;
 use crate::i18n::Message;

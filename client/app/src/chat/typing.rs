@@ -1,6 +1,6 @@
 //! Who is writing, and how often to say that oneself is.
 
-use talkback_protocol::UserName;
+use talkback_client::UserName;
 
 /// One says so at most this often, in milliseconds.
 const SAID_EVERY_MS: f64 = 3_000.0;

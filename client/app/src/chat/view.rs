@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
-use talkback_client::RoomNameError;
-use talkback_protocol::RoomName;
+use talkback_client::{RoomName, RoomNameError};
 use web_sys::{HtmlElement, wasm_bindgen::JsCast};
 use yew::{Callback, Component, Context, Html, Properties, html};
 

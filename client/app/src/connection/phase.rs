@@ -1,7 +1,6 @@
 //! Where a connection is and how it ended: a pure state machine, time comes in as milliseconds.
 
-use talkback_client::ReadyState;
-use talkback_protocol::close;
+use talkback_client::{ReadyState, close};
 
 /// How often the page counts the time while it waits for the server.
 pub(crate) const WAIT_TICK_MS: u32 = 100;

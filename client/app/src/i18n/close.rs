@@ -1,6 +1,6 @@
-//! What a close code says, for a reader of the page. The codes are `talkback_protocol::close`'s.
+//! What a close code says, for a reader of the page. The codes are `talkback_client::close`'s.
 
-use talkback_protocol::close as code;
+use talkback_client::close as code;
 
 use super::Language;
 

@@ -1,11 +1,6 @@
 //! Sentences with values in them: errors, what happened to a connection, counts.
 
-use talkback_client::{ReadyState, RoomNameError};
-use talkback_protocol::{
-    NameError, UserName,
-    close::MAX_REASON_BYTES,
-    session::client::{Cause, FailReason},
-};
+use talkback_client::{Cause, FailReason, NameError, ReadyState, RoomNameError, UserName, close::MAX_REASON_BYTES};
 
 use super::{
     Language, Text,

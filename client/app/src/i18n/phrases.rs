@@ -1,10 +1,6 @@
 //! The parts that sentences are made of, where a value has many forms.
 
-use talkback_client::RoomNameError;
-use talkback_protocol::{
-    NameError, UserName,
-    session::client::{Cause, FailReason},
-};
+use talkback_client::{Cause, FailReason, NameError, RoomNameError, UserName};
 
 use super::{Language, close_meaning};
 use crate::{

@@ -1,7 +1,7 @@
 //! The root component: the view that the path names, in the chosen language and theme.
 
 use gloo_events::EventListener;
-use talkback_protocol::RoomName;
+use talkback_client::RoomName;
 use yew::{Component, Context, Html, html};
 
 use super::header::Header;

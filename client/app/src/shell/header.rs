@@ -1,6 +1,6 @@
 //! The page's header: the views, the language, the theme.
 
-use talkback_protocol::RoomName;
+use talkback_client::RoomName;
 use web_sys::{Event, HtmlSelectElement, MouseEvent};
 use yew::{Callback, Html, TargetCast, html};
 

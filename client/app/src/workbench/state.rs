@@ -1,7 +1,6 @@
 //! What the workbench shows and does: a pure reducer. Actions come in with the time, effects go out.
 
-use talkback_client::Message as Payload;
-use talkback_protocol::close;
+use talkback_client::{Message as Payload, close};
 
 use super::item::{Content, Item};
 use crate::{

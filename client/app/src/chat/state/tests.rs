@@ -1,4 +1,4 @@
-use talkback_protocol::{Offset, message::Member};
+use talkback_client::{Member, Offset};
 
 use super::*;
 use crate::chat::{
