@@ -1,47 +1,18 @@
-//! The few things the page asks the browser for. None of them fails: a page without storage simply forgets.
+//! What the page uses of the browser: address bar, title, clipboard, dates, and in its parts storage and events. No call returns an
+//! error.
 
-use gloo_events::EventListener;
+pub(crate) mod events;
+mod storage;
+
+pub(crate) use storage::{Setting, remember, remember_name, remembered, remembered_name};
+
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Document, Element, Storage, Window};
+use web_sys::{Document, Element, Window};
 
 use crate::{
     i18n::{Language, Text},
     theme::Theme,
 };
-
-/// What the page remembers, by its key in `localStorage`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Setting {
-    Language,
-    Theme,
-    Name,
-}
-
-impl Setting {
-    fn key(self) -> &'static str {
-        match self {
-            // Read by assets/first-paint.js as well.
-            Self::Language => "talkback.language",
-            Self::Theme => "talkback.theme",
-            Self::Name => "talkback.name",
-        }
-    }
-}
-
-/// The name that this tab uses, or else the one that was used last in any tab: two tabs may be two people.
-pub(crate) fn remembered_name() -> Option<String> {
-    let of_tab = tab_storage()?.get_item(Setting::Name.key()).ok().flatten();
-    of_tab.or_else(|| remembered(Setting::Name))
-}
-
-/// Remembers the name for this tab, and for tabs to come.
-pub(crate) fn remember_name(name: &str) {
-    if let Some(storage) = tab_storage() {
-        // As in `remember`.
-        let _: Result<(), JsValue> = storage.set_item(Setting::Name.key(), name);
-    }
-    remember(Setting::Name, name);
-}
 
 /// Counts the days of the local calendar, by the offset from UTC that holds at that time.
 pub(crate) fn local_day(at: f64) -> i64 {
@@ -73,19 +44,6 @@ pub(crate) fn is_page_visible() -> bool {
     !document().hidden()
 }
 
-/// The remembered value; none if there is none or the browser forbids storage.
-pub(crate) fn remembered(setting: Setting) -> Option<String> {
-    storage()?.get_item(setting.key()).ok().flatten()
-}
-
-/// Remembers a value where the browser allows it.
-pub(crate) fn remember(setting: Setting, value: &str) {
-    if let Some(storage) = storage() {
-        // A full or forbidden storage only means that the page asks again next time.
-        let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
-    }
-}
-
 /// The language that the browser prefers, as a tag.
 pub(crate) fn preferred_language() -> Option<String> {
     window().navigator().language()
@@ -104,10 +62,10 @@ pub(crate) fn push_path(path: &str) {
     }
 }
 
-/// The origin of the page's server, see [`crate::address::server_origin`].
+/// The origin of the page's server, see [`crate::server_address::server_origin`].
 pub(crate) fn server_origin() -> String {
     let location = window().location();
-    crate::address::server_origin(
+    crate::server_address::server_origin(
         &location.origin().unwrap_or_default(),
         &location.port().unwrap_or_default(),
     )
@@ -144,38 +102,10 @@ pub(crate) fn select_all(element: &Element) {
     }
 }
 
-/// Calls back when the page is left and when it comes back from the browser's back-forward cache.
-///
-/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so a view closes its
-/// connection when it is left and connects again when it is shown.
-pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() + 'static) -> [EventListener; 2] {
-    let is_persisted = |event: &web_sys::Event| {
-        event
-            .dyn_ref::<web_sys::PageTransitionEvent>()
-            .is_some_and(web_sys::PageTransitionEvent::persisted)
-    };
-    [
-        EventListener::new(&window(), "pagehide", move |_| left()),
-        EventListener::new(&window(), "pageshow", move |event| {
-            if is_persisted(event) {
-                back();
-            }
-        }),
-    ]
-}
-
 pub(crate) fn window() -> Window {
     web_sys::window().expect("the page runs in a window")
 }
 
 pub(crate) fn document() -> Document {
     window().document().expect("a window has a document")
-}
-
-fn tab_storage() -> Option<Storage> {
-    window().session_storage().ok().flatten()
-}
-
-fn storage() -> Option<Storage> {
-    window().local_storage().ok().flatten()
 }

@@ -2,10 +2,10 @@
 
 use yew::{Html, html};
 
-use super::{roster::Roster, state::State};
-use crate::i18n::{Language, Message, Text};
+use super::{reducer::ChatState, roster::Roster};
+use crate::i18n::{Language, Sentence, Text};
 
-pub(super) fn roster_card(state: &State, language: Language) -> Html {
+pub(super) fn roster_card(state: &ChatState, language: Language) -> Html {
     let roster = &state.roster;
     let (me, others): (Vec<_>, Vec<_>) = roster.names().partition(|name| ***name == *state.joined_as);
     let more = unlisted(roster);
@@ -24,9 +24,9 @@ pub(super) fn roster_card(state: &State, language: Language) -> Html {
                 }) }
             </ul>
             if roster.is_untold() {
-                <p class="quiet">{ Message::Users(roster.users()).in_language(language) }</p>
+                <p class="quiet">{ Sentence::Users(roster.users()).in_language(language) }</p>
             } else if more > 0 {
-                <p class="quiet">{ Message::MoreUsers(more).in_language(language) }</p>
+                <p class="quiet">{ Sentence::MoreUsers(more).in_language(language) }</p>
             }
         </section>
     }

@@ -1,4 +1,4 @@
-//! The session behind the chat: the client's streams become [`Event`]s, and what the reducer wants becomes calls. It decides nothing.
+//! The session behind the chat: the client's streams become [`SessionEvent`]s, and what the reducer wants becomes calls. It decides nothing.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
@@ -15,9 +15,9 @@ use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
 
 use super::{
-    Incoming,
-    outgoing::Key,
-    state::{Continuity, Event, Link},
+    RoomMessage,
+    outbox::Key,
+    reducer::{Continuity, Link, SessionEvent},
 };
 
 /// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.
@@ -32,10 +32,10 @@ const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
 /// At most one connection and one room of it.
 pub(super) struct Session {
     url: String,
-    events: Callback<Event>,
+    events: Callback<SessionEvent>,
     connected: Option<Connected>,
     room: Option<Joined>,
-    /// Deliveries of [`Event::Restored`] that nobody follows yet.
+    /// Deliveries of [`SessionEvent::Restored`] that nobody follows yet.
     restored: Rc<RefCell<VecDeque<Delivery>>>,
 }
 
@@ -55,7 +55,7 @@ struct Joined {
 struct Task(AbortHandle);
 
 impl Session {
-    pub(super) fn new(url: String, events: Callback<Event>) -> Self {
+    pub(super) fn new(url: String, events: Callback<SessionEvent>) -> Self {
         Self {
             url,
             events,
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// Tells of the next of [`Event::Restored`] under this key.
+    /// Tells of the next of [`SessionEvent::Restored`] under this key.
     pub(super) fn follow_restored(&self, key: Key) {
         let next = self.restored.borrow_mut().pop_front();
         if let Some(delivery) = next {
@@ -144,12 +144,12 @@ impl Session {
         let (sender, events) = (room.sender.clone(), self.events.clone());
         spawn_local(async move {
             events.emit(match sender.history(before, PAGE).await {
-                Ok(page) => Event::Page {
+                Ok(page) => SessionEvent::Page {
                     epoch: page.epoch,
                     messages: page.messages.into_iter().map(incoming).collect(),
                     more: page.more,
                 },
-                Err(_) => Event::PageFailed,
+                Err(_) => SessionEvent::PageFailed,
             });
         });
     }
@@ -173,9 +173,9 @@ impl Session {
         let _status = Task::start(async move {
             while let Some(status) = changes.next().await {
                 if let Status::Open { user, .. } = &status {
-                    events.emit(Event::Welcome(user.clone()));
+                    events.emit(SessionEvent::Welcome(user.clone()));
                 }
-                events.emit(Event::Link(link(status, watched.retry_in())));
+                events.emit(SessionEvent::Link(link(status, watched.retry_in())));
             }
         });
         self.connected = Some(Connected {
@@ -197,7 +197,7 @@ impl Session {
                 }
             }
             if !texts.is_empty() {
-                events.emit(Event::Restored(texts));
+                events.emit(SessionEvent::Restored(texts));
             }
         })
     }
@@ -208,14 +208,14 @@ impl Session {
             while let Some(state) = delivery.next().await {
                 match state {
                     DeliveryState::Queued => {}
-                    DeliveryState::Written => events.emit(Event::Written(key)),
-                    DeliveryState::Acked { epoch, offset, at } => events.emit(Event::Acked {
+                    DeliveryState::Written => events.emit(SessionEvent::Written(key)),
+                    DeliveryState::Acked { epoch, offset, at } => events.emit(SessionEvent::Acked {
                         key,
                         epoch,
                         offset: offset.get(),
                         at: millis(at),
                     }),
-                    DeliveryState::Failed(reason) => events.emit(Event::Failed { key, reason }),
+                    DeliveryState::Failed(reason) => events.emit(SessionEvent::Failed { key, reason }),
                 }
             }
         });
@@ -239,34 +239,34 @@ impl Drop for Task {
     }
 }
 
-fn read(event: client::Event<String>) -> Option<Event> {
+fn read(event: client::Event<String>) -> Option<SessionEvent> {
     Some(match event {
-        client::Event::Joined(room) => Event::Joined(room, Continuity::Fresh),
-        client::Event::Recovered(room) => Event::Joined(room, Continuity::Recovered),
-        client::Event::Reset(room) => Event::Joined(room, Continuity::Reset),
-        client::Event::Message(message) => Event::Message(incoming(message)),
-        client::Event::Presence { users, change } => Event::Presence { users, change },
-        client::Event::Lost { epoch, offsets } => Event::Lost {
+        client::Event::Joined(room) => SessionEvent::Joined(room, Continuity::Fresh),
+        client::Event::Recovered(room) => SessionEvent::Joined(room, Continuity::Recovered),
+        client::Event::Reset(room) => SessionEvent::Joined(room, Continuity::Reset),
+        client::Event::Message(message) => SessionEvent::Message(incoming(message)),
+        client::Event::Presence { users, change } => SessionEvent::Presence { users, change },
+        client::Event::Lost { epoch, offsets } => SessionEvent::Lost {
             epoch,
             offsets: offsets.into_iter().map(Offset::get).collect(),
         },
         client::Event::Signal { from, body } => {
             let is_typing = body.read::<String>().is_ok_and(|signal| signal == TYPING);
-            return is_typing.then_some(Event::Typing(from.user));
+            return is_typing.then_some(SessionEvent::Typing(from.user));
         }
         client::Event::Left(reason) => {
             let (code, message) = reason.map(|reason| (reason.code, reason.message)).unzip();
-            Event::Refused {
+            SessionEvent::Refused {
                 code: code.unwrap_or_default(),
                 message: message.unwrap_or_default(),
             }
         }
-        client::Event::Refused { code, message } => Event::Refused { code, message },
+        client::Event::Refused { code, message } => SessionEvent::Refused { code, message },
     })
 }
 
-fn incoming(message: client::Received<String>) -> Incoming {
-    Incoming {
+fn incoming(message: client::Received<String>) -> RoomMessage {
+    RoomMessage {
         offset: message.offset.get(),
         from: message.from.user.to_string(),
         at: millis(message.at),

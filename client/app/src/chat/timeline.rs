@@ -7,8 +7,8 @@ use std::{collections::VecDeque, rc::Rc};
 
 use talkback_client::{Cursor, Epoch, Offset};
 
-use super::Incoming;
-use crate::i18n::Message;
+use super::RoomMessage;
+use crate::i18n::Sentence;
 
 /// What a row costs beside its texts, in bytes.
 const ROW_BYTES: usize = 128;
@@ -68,7 +68,7 @@ pub(crate) enum Content {
         own: bool,
     },
     /// Something the page says, written out in its language when it is drawn.
-    Notice(Message),
+    Notice(Sentence),
 }
 
 /// What is before the oldest message on the page.
@@ -174,7 +174,7 @@ impl Timeline {
     }
 
     /// A message came from the room; whether it was not on the page yet.
-    pub(super) fn said(&mut self, message: Incoming, live: bool) -> bool {
+    pub(super) fn said(&mut self, message: RoomMessage, live: bool) -> bool {
         if message.offset <= self.received {
             return false;
         }
@@ -186,13 +186,13 @@ impl Timeline {
     }
 
     /// One's own message is in a log that is gone, and was not seen to come back.
-    pub(super) fn was_said(&mut self, message: Incoming) {
+    pub(super) fn was_said(&mut self, message: RoomMessage) {
         let row = self.message_row(message, false);
         self.rows.push_back(row);
     }
 
     /// The page says something, below all that is there.
-    pub(super) fn notice(&mut self, at: f64, message: Message) {
+    pub(super) fn notice(&mut self, at: f64, message: Sentence) {
         let row = self.row(at, true, Content::Notice(message));
         self.rows.push_back(row);
         self.trim(KEPT_READING);
@@ -208,7 +208,7 @@ impl Timeline {
     }
 
     /// Older messages came, oldest first.
-    pub(super) fn page(&mut self, epoch: &Epoch, messages: Vec<Incoming>, more: bool) {
+    pub(super) fn page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
         if self.older != Older::Loading {
             return;
         }
@@ -262,8 +262,8 @@ impl Timeline {
         }
     }
 
-    fn message_row(&mut self, message: Incoming, live: bool) -> Rc<Row> {
-        let Incoming {
+    fn message_row(&mut self, message: RoomMessage, live: bool) -> Rc<Row> {
+        let RoomMessage {
             offset,
             from,
             at,

@@ -40,14 +40,14 @@ pub(crate) enum Phase {
 
 /// The close code and reason as the browser reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct CloseInfo {
     pub(crate) code: u16,
     pub(crate) reason: String,
 }
 
 /// Who began a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum ClosedBy {
     Page,
     Server,
 }
@@ -58,18 +58,22 @@ pub(crate) enum End {
     /// The user stopped it before it opened.
     Cancelled,
     /// It never opened; the browser hides why.
-    NeverOpened(Closed),
+    NeverOpened(CloseInfo),
     /// It ended without a close message after it was open for so many milliseconds.
-    Lost { closed: Closed, open_ms: f64 },
+    Lost { closed: CloseInfo, open_ms: f64 },
     /// It ended by a close handshake.
-    Finished { closed: Closed, by: Side, open_ms: f64 },
+    Finished {
+        closed: CloseInfo,
+        by: ClosedBy,
+        open_ms: f64,
+    },
     /// The server did not answer the close within [`CLOSE_LIMIT_MS`].
     Forced { open_ms: f64 },
 }
 
 impl End {
     /// What the browser reported; none if the page ended it without the server.
-    pub(crate) fn frame(&self) -> Option<&Closed> {
+    pub(crate) fn frame(&self) -> Option<&CloseInfo> {
         match self {
             Self::NeverOpened(closed) | Self::Lost { closed, .. } | Self::Finished { closed, .. } => Some(closed),
             Self::Cancelled | Self::Forced { .. } => None,
@@ -126,7 +130,7 @@ impl Phase {
     }
 
     /// The connection is over; gives what ended it, or none if it was over already.
-    pub(crate) fn closed(&mut self, now: f64, closed: Closed) -> Option<End> {
+    pub(crate) fn closed(&mut self, now: f64, closed: CloseInfo) -> Option<End> {
         let end = match *self {
             Self::Idle | Self::Closed(_) => return None,
             Self::Connecting { .. } => End::NeverOpened(closed),
@@ -140,7 +144,7 @@ impl Phase {
             },
             Self::Open { since, .. } => End::Finished {
                 closed,
-                by: Side::Server,
+                by: ClosedBy::Server,
                 open_ms: now - since,
             },
             Self::Closing { opened, sent, .. } => {
@@ -148,7 +152,7 @@ impl Phase {
                 let ours = closed.code == sent.unwrap_or(close::NO_STATUS);
                 End::Finished {
                     closed,
-                    by: if ours { Side::Page } else { Side::Server },
+                    by: if ours { ClosedBy::Page } else { ClosedBy::Server },
                     open_ms: now - opened,
                 }
             }
@@ -180,8 +184,8 @@ impl Phase {
 mod tests {
     use super::*;
 
-    fn closed(code: u16) -> Closed {
-        Closed {
+    fn closed(code: u16) -> CloseInfo {
+        CloseInfo {
             code,
             reason: String::new(),
         }
@@ -214,15 +218,15 @@ mod tests {
             Some(End::Finished { by, .. }) => by,
             other => panic!("{other:?}"),
         };
-        assert_eq!(by(&mut open(), 1000), Side::Server);
+        assert_eq!(by(&mut open(), 1000), ClosedBy::Server);
         let mut phase = open();
         phase.closing(150.0, Some(4000));
         assert_eq!(phase.ready_state(), ReadyState::Closing);
-        assert_eq!(by(&mut phase.clone(), 4000), Side::Page);
-        assert_eq!(by(&mut phase, 1001), Side::Server);
+        assert_eq!(by(&mut phase.clone(), 4000), ClosedBy::Page);
+        assert_eq!(by(&mut phase, 1001), ClosedBy::Server);
         let mut phase = open();
         phase.closing(150.0, None);
-        assert_eq!(by(&mut phase, 1005), Side::Page);
+        assert_eq!(by(&mut phase, 1005), ClosedBy::Page);
     }
 
     #[test]

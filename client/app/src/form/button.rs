@@ -3,7 +3,7 @@
 use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
-/// A button with its look; [`Button::submit`] sends its form, [`Button::act`] calls back.
+/// A button with its look; [`Button::submit`] sends its form, [`Button::on_click`] calls back.
 pub(crate) struct Button {
     pub(crate) id: &'static str,
     pub(crate) label: &'static str,
@@ -26,7 +26,7 @@ impl Button {
         self.draw("submit", Callback::noop())
     }
 
-    pub(crate) fn act(self, onclick: Callback<MouseEvent>) -> Html {
+    pub(crate) fn on_click(self, onclick: Callback<MouseEvent>) -> Html {
         self.draw("button", onclick)
     }
 

@@ -2,14 +2,14 @@
 
 use yew::{Html, html};
 
-use super::state::State;
+use super::reducer::WorkbenchState;
 use crate::{
     connection::{End, Phase},
     format,
-    i18n::{Language, Message, Text, close_meaning},
+    i18n::{Language, Sentence, Text, close_meaning},
 };
 
-pub(super) fn connection_details(state: &State, language: Language) -> Html {
+pub(super) fn connection_details(state: &WorkbenchState, language: Language) -> Html {
     let (protocol, extensions) = match &state.phase {
         Phase::Open {
             protocol, extensions, ..
@@ -45,7 +45,7 @@ fn close_info(phase: &Phase, language: Language) -> Html {
     match end {
         // The error line explains at length.
         End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code, language)).into(),
-        end => Message::Closed(end.clone()).in_language(language).into(),
+        end => Sentence::Closed(end.clone()).in_language(language).into(),
     }
 }
 

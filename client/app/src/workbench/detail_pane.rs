@@ -2,13 +2,15 @@
 
 use yew::{Callback, Html, NodeRef, html};
 
-use super::item::{Content, Item};
+use super::{
+    log::Row,
+    log_entry::{LogEntry, Payload},
+};
 use crate::{
     form::{Button, Look},
     format,
-    i18n::{Language, Message, Text},
-    log::Row,
-    shell::time,
+    i18n::{Language, Sentence, Text},
+    row_time::row_time,
 };
 
 /// More text than this in one element makes a browser stutter; what is cut is still copied.
@@ -19,7 +21,7 @@ const BINARY_BYTES: usize = 16 << 10;
 
 /// The selected message.
 pub(super) struct DetailPane<'a> {
-    pub(super) row: &'a Row<Item>,
+    pub(super) row: &'a Row<LogEntry>,
     /// Whether it was copied; none before the first try.
     pub(super) copied: Option<bool>,
     /// The element with the payload, to be selected where the clipboard is forbidden.
@@ -47,15 +49,15 @@ impl DetailPane<'_> {
         html! {
             <section key={self.row.number} class="detail" aria-label={text(Text::Details)}>
                 <div class="detail-head">
-                    { time(self.row.at) }
+                    { row_time(self.row.at) }
                     <span>{ text(item.direction_label().0) }</span>
-                    <span class="quiet">{ item.content().map(|content| format::size(content.bytes() as u64)) }</span>
+                    <span class="quiet">{ item.payload().map(|content| format::size(content.bytes() as u64)) }</span>
                     <span class="spring" />
-                     { small("detail_copy", text(copy)).act(self.oncopy.reform(|_| ())) }
-                    { small("detail_close", text(Text::CloseDetails)).act(self.onclose.reform(|_| ())) }
+                     { small("detail_copy", text(copy)).on_click(self.oncopy.reform(|_| ())) }
+                    { small("detail_close", text(Text::CloseDetails)).on_click(self.onclose.reform(|_| ())) }
                 </div>
                 if let Some(total) = total {
-                    <p class="hint">{ Message::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
+                    <p class="hint">{ Sentence::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
                 }
                 <pre id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
             </section>
@@ -64,22 +66,22 @@ impl DetailPane<'_> {
 }
 
 /// The text to show, and the whole size if it was cut.
-fn shown(item: &Item, language: Language) -> (String, Option<usize>) {
-    let Some(content) = item.content() else {
+fn shown(item: &LogEntry, language: Language) -> (String, Option<usize>) {
+    let Some(content) = item.payload() else {
         return (item.preview(language), None);
     };
     let cut = content.bytes() > shown_bytes(item);
     let shown = match content {
-        Content::Text(text) | Content::Http { text, .. } => format::head(text, TEXT_BYTES).to_owned(),
-        Content::Binary(bytes) => format::hex_dump(&bytes[..bytes.len().min(BINARY_BYTES)]),
+        Payload::Text(text) | Payload::Http { text, .. } => format::head(text, TEXT_BYTES).to_owned(),
+        Payload::Binary(bytes) => format::hex_dump(&bytes[..bytes.len().min(BINARY_BYTES)]),
     };
     (shown, cut.then_some(content.bytes()))
 }
 
 /// How many payload bytes are shown at most.
-fn shown_bytes(item: &Item) -> usize {
-    match item.content() {
-        Some(Content::Binary(_)) => BINARY_BYTES,
+fn shown_bytes(item: &LogEntry) -> usize {
+    match item.payload() {
+        Some(Payload::Binary(_)) => BINARY_BYTES,
         _ => TEXT_BYTES,
     }
 }
@@ -90,12 +92,12 @@ mod tests {
 
     #[test]
     fn a_payload_is_shown_whole_until_it_would_make_the_browser_stutter() {
-        let shown = |content| shown(&Item::Received(content), Language::English);
-        assert_eq!(shown(Content::Text("a\nb".into())), ("a\nb".into(), None));
-        let (text, total) = shown(Content::Text("好".repeat(100_000)));
+        let shown = |content| shown(&LogEntry::Received(content), Language::English);
+        assert_eq!(shown(Payload::Text("a\nb".into())), ("a\nb".into(), None));
+        let (text, total) = shown(Payload::Text("好".repeat(100_000)));
         assert_eq!((text.len() / 3 * 3, total), (text.len(), Some(300_000)));
         assert!(text.len() <= TEXT_BYTES);
-        let (dump, total) = shown(Content::Binary(vec![0; BINARY_BYTES + 1]));
+        let (dump, total) = shown(Payload::Binary(vec![0; BINARY_BYTES + 1]));
         assert_eq!(
             (dump.lines().count(), total),
             (BINARY_BYTES / 16, Some(BINARY_BYTES + 1))

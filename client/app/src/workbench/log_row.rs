@@ -2,12 +2,15 @@
 
 use yew::{Callback, Html, html};
 
-use super::item::{Content, Item};
-use crate::{format, i18n::Language, log::Row, shell::time};
+use super::{
+    log::Row,
+    log_entry::{LogEntry, Payload},
+};
+use crate::{format, i18n::Language, row_time::row_time};
 
 /// A row, and where it is.
 pub(super) struct LogRow<'a> {
-    pub(super) row: &'a Row<Item>,
+    pub(super) row: &'a Row<LogEntry>,
     pub(super) selected: bool,
     /// Its place in the whole log, from 1, and the log's length: assistive technology cannot count rows that are not drawn.
     pub(super) place: usize,
@@ -22,7 +25,7 @@ impl LogRow<'_> {
             content: item,
         } = self.row;
         let (label, sign) = item.direction_label();
-        let content = item.content();
+        let content = item.payload();
         let number = *number;
         html! {
             <li
@@ -31,13 +34,13 @@ impl LogRow<'_> {
                 aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
                 onclick={onselect.reform(move |_| number)}
             >
-                { time(*at) }
+                { row_time(*at) }
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>
                 if let Some(tag) = content.and_then(|content| content.tag(language)) {
                     <span class="tag">{ tag }</span>
                 }
                 <span class="text">{ item.preview(language) }</span>
-                <span class="size">{ content.map(Content::bytes).map(|bytes| format::size(bytes as u64)) }</span>
+                <span class="size">{ content.map(Payload::bytes).map(|bytes| format::size(bytes as u64)) }</span>
             </li>
         }
     }

@@ -4,8 +4,8 @@ fn epoch(bits: u64) -> Epoch {
     Epoch::from_random(bits)
 }
 
-fn message(offset: u64) -> Incoming {
-    Incoming {
+fn message(offset: u64) -> RoomMessage {
+    RoomMessage {
         offset,
         from: "Ann".into(),
         at: 0.0,
@@ -165,7 +165,7 @@ fn bytes_are_bounded_too_but_the_newest_row_stays() {
     for offset in 1..=3 {
         let text = "x".repeat(KEPT_BYTES / 2);
         timeline.said(
-            Incoming {
+            RoomMessage {
                 text,
                 ..message(offset)
             },
@@ -174,7 +174,7 @@ fn bytes_are_bounded_too_but_the_newest_row_stays() {
     }
     assert_eq!(offsets(timeline.current()), [3]);
     let text = "x".repeat(2 * KEPT_BYTES);
-    timeline.said(Incoming { text, ..message(4) }, true);
+    timeline.said(RoomMessage { text, ..message(4) }, true);
     assert_eq!(offsets(timeline.current()), [4]);
 }
 
@@ -190,7 +190,7 @@ fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
     ] {
         let from = from.into();
         timeline.said(
-            Incoming {
+            RoomMessage {
                 from,
                 at,
                 own,

@@ -1,0 +1,106 @@
+//! The conversation, oldest first, with a line for each day and one where the unread messages begin.
+
+use std::rc::Rc;
+
+use yew::{Callback, Html, html};
+
+use super::{
+    message_row::{RowView, outgoing},
+    reducer::{Action, ChatState},
+    timeline::{Content, Older, Row},
+};
+use crate::{
+    browser,
+    i18n::{Language, Text},
+};
+
+pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
+    let mut lines = Lines {
+        drawn: Vec::new(),
+        divider: state.reading.divider,
+        last_day: None,
+        last_said: None,
+        now,
+        language,
+    };
+    state.timeline.past().for_each(|row| lines.row(row));
+    lines.drawn.push(older(state.timeline.older(), dispatch, language));
+    state.timeline.current().for_each(|row| lines.row(row));
+    for sent in state.outbox.shown() {
+        lines.drawn.push(outgoing(sent, &state.joined_as, dispatch, language));
+    }
+    let empty = if state.is_out() {
+        Some(Text::ChatNotJoined)
+    } else {
+        state.is_live().then_some(Text::ChatEmpty)
+    };
+    html! {
+        <>
+            if let Some(empty) = empty.filter(|_| state.timeline.is_empty()) {
+                <p class="empty">{ empty.in_language(language) }</p>
+            }
+            <ol id="chat_messages">{ for lines.drawn }</ol>
+        </>
+    }
+}
+
+/// The rows, with what is drawn between them.
+struct Lines {
+    drawn: Vec<Html>,
+    /// The row before which the unread ones begin.
+    divider: Option<u64>,
+    last_day: Option<i64>,
+    /// The row above, if it is a message.
+    last_said: Option<Rc<Row>>,
+    now: f64,
+    language: Language,
+}
+
+impl Lines {
+    fn row(&mut self, row: &Rc<Row>) {
+        let language = self.language;
+        if self.last_day.replace(row.day) != Some(row.day) {
+            let label = match browser::local_day(self.now) - row.day {
+                0 => Text::Today.in_language(language).to_owned(),
+                1 => Text::Yesterday.in_language(language).to_owned(),
+                _ => browser::date_in_words(row.at, language),
+            };
+            self.last_said = None;
+            self.drawn.push(html! {
+                <li key={format!("d{}", row.number)} class="line day"><span>{ label }</span></li>
+            });
+        }
+        if self.divider == Some(row.number) {
+            self.last_said = None;
+            let label = Text::UnreadBelow.in_language(language);
+            self.drawn
+                .push(html! { <li key="unread" id="unread" class="line unread"><span>{ label }</span></li> });
+        }
+        let goes_on = self.last_said.as_ref().is_some_and(|above| row.goes_on_from(above));
+        self.drawn
+            .push(html! { <RowView key={row.number} row={row.clone()} {goes_on} {language} /> });
+        self.last_said = matches!(row.content, Content::Said { .. }).then(|| row.clone());
+    }
+}
+
+/// What is before the oldest message. Reaching it fetches more; the button is for the keyboard, and to try again.
+fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html {
+    let say = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
+    let ask = |text: Text| {
+        html! {
+            <button id="load_older" type="button" data-look="small" onclick={dispatch.reform(|_| Action::Older)}>
+                { text.in_language(language) }
+            </button>
+        }
+    };
+    let (name, content) = match older {
+        Older::Unknown => ("unknown", Html::default()),
+        Older::More => ("more", ask(Text::LoadOlder)),
+        Older::Loading => ("loading", say(Text::LoadingOlder)),
+        Older::Failed => ("failed", ask(Text::OlderFailed)),
+        Older::Beginning => ("beginning", say(Text::Beginning)),
+        Older::NotKept => ("not-kept", say(Text::NotKept)),
+        Older::Full => ("full", say(Text::PageFull)),
+    };
+    html! { <li key="older" id="older" class="older" data-state={name}>{ content }</li> }
+}

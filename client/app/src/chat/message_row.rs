@@ -1,0 +1,130 @@
+//! One row of the conversation. Texts are text nodes: nothing that arrives is ever read as HTML.
+
+use std::rc::Rc;
+
+use yew::{Callback, Html, Properties, component, html};
+
+use super::{
+    outbox::{Outgoing, SendState},
+    reducer::Action,
+    timeline::{Content, Row},
+};
+use crate::{
+    i18n::{Language, Sentence, Text},
+    row_time::row_time,
+};
+
+#[derive(PartialEq, Properties)]
+pub(super) struct Props {
+    pub(super) row: Rc<Row>,
+    /// It is of the same sender as the one above: the name is not shown again, but read to those who do not see it.
+    pub(super) goes_on: bool,
+    pub(super) language: Language,
+}
+
+/// A row that is in the room's log, or a notice of the page. A component, so that it is drawn once and not with each new message.
+#[component]
+pub(super) fn RowView(props: &Props) -> Html {
+    let Props { row, goes_on, language } = props;
+    match &row.content {
+        Content::Notice(message) => html! {
+            <li class="notice" data-direction="info" data-kind={kind(message)}>
+                { row_time(row.at) }<span class="text">{ message.in_language(*language) }</span>
+            </li>
+        },
+        Content::Said {
+            offset,
+            from,
+            text,
+            own,
+        } => html! {
+            <li
+                class="said"
+                data-direction={if *own { "out" } else { "in" }}
+                data-offset={offset.to_string()}
+                data-delivery={own.then_some("acked")}
+                data-goes-on={goes_on.then_some("")}
+            >
+                <div class="by">
+                    <span class="from">{ from.clone() }</span>
+                    if *own {
+                        <span class="you">{ Text::You.in_language(*language) }</span>
+                    }
+                    { row_time(row.at) }
+                    if *own {
+                        { mark("✓", Text::DeliveryAcked, *language) }
+                    }
+                </div>
+                <div class="text">{ text.clone() }</div>
+            </li>
+        },
+    }
+}
+
+/// One's own message that has not come back from the room.
+pub(super) fn outgoing(sent: &Outgoing, from: &str, dispatch: &Callback<Action>, language: Language) -> Html {
+    let text = |text: Text| text.in_language(language);
+    let (delivery, marked) = match &sent.progress {
+        SendState::Queued => (
+            "pending",
+            html! { <span class="delivery">{ text(Text::DeliveryQueued) }</span> },
+        ),
+        SendState::Written => (
+            "sent",
+            html! { <span class="delivery">{ text(Text::DeliveryWritten) }</span> },
+        ),
+        SendState::Acked { .. } => ("acked", mark("✓", Text::DeliveryAcked, language)),
+        SendState::Failed(_) | SendState::Lost => ("failed", Html::default()),
+    };
+    let offset = match sent.progress {
+        SendState::Acked { offset, .. } => Some(offset.to_string()),
+        _ => None,
+    };
+    let error = match &sent.progress {
+        SendState::Failed(reason) => Some(Sentence::Failed(reason.clone())),
+        SendState::Lost => Some(Sentence::OwnLost(1)),
+        SendState::Queued | SendState::Written | SendState::Acked { .. } => None,
+    };
+    let key = sent.key;
+    html! {
+        <li key={format!("k{key}")} class="said" data-direction="out" data-offset={offset} data-delivery={delivery}>
+            <div class="by">
+                <span class="from">{ from.to_owned() }</span>
+                <span class="you">{ text(Text::You) }</span>
+                { row_time(sent.at) }
+                { marked }
+            </div>
+            <div class="text">{ sent.text.clone() }</div>
+            if let Some(error) = error {
+                <p class="fault" role="alert">{ error.in_language(language) }</p>
+                <div class="row-buttons">
+                    <button type="button" class="retry" data-look="small" onclick={dispatch.reform(move |_| Action::Retry(key))}>
+                        { text(Text::Retry) }
+                    </button>
+                    <button type="button" class="discard" data-look="small" onclick={dispatch.reform(move |_| Action::Discard(key))}>
+                        { text(Text::Discard) }
+                    </button>
+                </div>
+            }
+        </li>
+    }
+}
+
+/// A sign for the eye, with its words for those who do not see it.
+fn mark(sign: &'static str, words: Text, language: Language) -> Html {
+    html! {
+        <span class="delivery">
+            <span aria-hidden="true">{ sign }</span>
+            <span class="visually-hidden">{ words.in_language(language) }</span>
+        </span>
+    }
+}
+
+/// Losses stand out among the notices, those of what was acknowledged like a message that failed.
+fn kind(message: &Sentence) -> Option<&'static str> {
+    match message {
+        Sentence::HistoryLost | Sentence::AwayTooLong => Some("loss"),
+        Sentence::OwnLost(_) => Some("failure"),
+        _ => None,
+    }
+}

@@ -1,0 +1,253 @@
+//! One's own messages that have not come back from the room: on the way, acknowledged, or failed.
+
+use talkback_client::{Epoch, FailReason};
+
+/// The page's own number of a message it sends; never used twice.
+pub(crate) type Key = u64;
+
+/// How far a message got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SendState {
+    /// It waits for the connection.
+    Queued,
+    /// It was handed to the connection, and the answer is not there.
+    Written,
+    /// It is in this life of the room's log at this offset, and has not come back yet.
+    Acked { epoch: Epoch, offset: u64 },
+    /// It will not be sent any more, unless the user tries again.
+    Failed(FailReason),
+    /// It was in the room's log, and the server has lost it.
+    Lost,
+}
+
+impl SendState {
+    /// Whether it is over, and the user decides what becomes of it.
+    fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Lost)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outgoing {
+    pub(crate) key: Key,
+    pub(crate) text: String,
+    /// When it was sent, then when it was appended, in milliseconds since the Unix epoch.
+    pub(crate) at: f64,
+    pub(crate) progress: SendState,
+    /// It came back from the room before its acknowledgement, and stands among the messages.
+    came_back: bool,
+}
+
+/// What was sent, in order. As many wait as the session's outbox takes; failed ones stay until the user retries or discards them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outbox {
+    messages: Vec<Outgoing>,
+    last_key: Key,
+}
+
+/// Failed messages that are kept; over it the oldest is dropped, so that a page that is left alone does not grow.
+const KEPT_FAILED: usize = 200;
+
+impl Outbox {
+    /// The messages to show below those of the room.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Outgoing> {
+        self.messages.iter().filter(|message| !message.came_back)
+    }
+
+    pub(super) fn push(&mut self, text: String, at: f64) -> Key {
+        self.last_key += 1;
+        self.messages.push(Outgoing {
+            key: self.last_key,
+            text,
+            at,
+            progress: SendState::Queued,
+            came_back: false,
+        });
+        self.last_key
+    }
+
+    pub(super) fn written(&mut self, key: Key) {
+        if let Some(message) = self.find(key) {
+            message.progress = SendState::Written;
+        }
+    }
+
+    /// One's own message came back from the room and stands among its messages.
+    pub(super) fn came_back(&mut self, offset: u64, text: &str) {
+        let is_it =
+            |message: &Outgoing| matches!(message.progress, SendState::Acked { offset: acked, .. } if acked == offset);
+        if let Some(place) = self.messages.iter().position(is_it) {
+            self.messages.remove(place);
+        } else {
+            self.hide(text);
+        }
+    }
+
+    pub(super) fn acked(&mut self, key: Key, epoch: Epoch, offset: u64, at: f64) {
+        match self.find(key) {
+            Some(message) if !message.came_back => {
+                message.progress = SendState::Acked { epoch, offset };
+                message.at = at;
+            }
+            Some(_) => drop(self.take(key)),
+            None => {}
+        }
+    }
+
+    /// Messages at these places of this life of the log were acknowledged, and are lost.
+    pub(super) fn lost(&mut self, life: &Epoch, offsets: &[u64]) {
+        for message in &mut self.messages {
+            if let SendState::Acked { epoch, offset } = &message.progress
+                && epoch == life
+                && offsets.contains(offset)
+            {
+                message.progress = SendState::Lost;
+            }
+        }
+    }
+
+    /// The room goes on in this life of the log with the messages after an offset: takes those that are in the log and will not come.
+    /// An acknowledgement may be there before the room's answer, so those of the new life are on their way back.
+    pub(super) fn take_acked(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
+        let is_gone = |message: &mut Outgoing| match &message.progress {
+            SendState::Acked { epoch, offset } => epoch != life || *offset <= after,
+            _ => false,
+        };
+        self.messages.extract_if(.., is_gone).collect()
+    }
+
+    /// The log goes on in another life with all that is in it: what was acknowledged before comes back with the same offset, unless it
+    /// was told to be lost.
+    pub(super) fn recovered(&mut self, life: &Epoch) {
+        for message in &mut self.messages {
+            if let SendState::Acked { epoch, .. } = &mut message.progress {
+                *epoch = life.clone();
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.messages.clear();
+    }
+
+    /// The room keeps one's order, so what came back is the oldest on its way with this text.
+    fn hide(&mut self, text: &str) {
+        let mut messages = self.messages.iter_mut();
+        if let Some(message) = messages.find(|message| {
+            let on_the_way = matches!(message.progress, SendState::Queued | SendState::Written);
+            on_the_way && !message.came_back && message.text == text
+        }) {
+            message.came_back = true;
+        }
+    }
+
+    pub(super) fn failed(&mut self, key: Key, reason: FailReason) {
+        let Some(message) = self.find(key) else { return };
+        message.progress = SendState::Failed(reason);
+        if std::mem::take(&mut message.came_back) {
+            // Then it was a later one of the same text that came back.
+            let text = message.text.clone();
+            self.hide(&text);
+        }
+        let is_failed = |message: &Outgoing| message.progress.is_failed();
+        if self.messages.iter().filter(|message| is_failed(message)).count() > KEPT_FAILED
+            && let Some(oldest) = self.messages.iter().position(is_failed)
+        {
+            self.messages.remove(oldest);
+        }
+    }
+
+    /// Takes a failed message away, to be sent anew or forgotten.
+    pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
+        let failed = self.find(key)?.progress.is_failed();
+        failed.then(|| self.take(key)).flatten()
+    }
+
+    fn find(&mut self, key: Key) -> Option<&mut Outgoing> {
+        self.messages.iter_mut().find(|message| message.key == key)
+    }
+
+    fn take(&mut self, key: Key) -> Option<Outgoing> {
+        let place = self.messages.iter().position(|message| message.key == key)?;
+        Some(self.messages.remove(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(bits: u64) -> Epoch {
+        Epoch::from_random(bits)
+    }
+
+    fn shown(outbox: &Outbox) -> Vec<Key> {
+        outbox.shown().map(|message| message.key).collect()
+    }
+
+    #[test]
+    fn a_message_is_shown_until_it_came_back_whether_that_or_its_ack_is_first() {
+        let mut outbox = Outbox::default();
+        let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
+        outbox.came_back(1, "a");
+        assert_eq!(shown(&outbox), [b]);
+        outbox.acked(a, life(1), 1, 5.0);
+        outbox.acked(b, life(1), 2, 5.0);
+        assert_eq!(shown(&outbox), [b], "it is in the log, but its row has not come");
+        outbox.came_back(2, "b");
+        assert_eq!(outbox.messages, []);
+    }
+
+    #[test]
+    fn of_two_equal_messages_the_refused_one_is_shown_as_failed_whichever_came_back() {
+        let mut outbox = Outbox::default();
+        let [first, second] = [0.0, 1.0].map(|at| outbox.push("same".into(), at));
+        outbox.came_back(1, "same");
+        assert_eq!(shown(&outbox), [second]);
+        outbox.failed(first, FailReason::Stopped);
+        assert_eq!(shown(&outbox), [first]);
+        outbox.acked(second, life(1), 1, 0.0);
+        assert_eq!(shown(&outbox), [first]);
+    }
+
+    #[test]
+    fn only_a_failed_message_can_be_taken_to_retry() {
+        let mut outbox = Outbox::default();
+        let key = outbox.push("a".into(), 0.0);
+        outbox.written(key);
+        assert_eq!(outbox.take_failed(key), None);
+        outbox.failed(key, FailReason::Expired);
+        assert_eq!(outbox.take_failed(key).unwrap().text, "a");
+        assert!(shown(&outbox).is_empty());
+    }
+
+    #[test]
+    fn a_message_that_the_server_lost_is_shown_as_failed_and_can_be_sent_again() {
+        let mut outbox = Outbox::default();
+        let [lost, kept] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
+        let new = outbox.push("c".into(), 0.0);
+        outbox.acked(lost, life(1), 8, 0.0);
+        outbox.acked(kept, life(1), 7, 0.0);
+        outbox.acked(new, life(2), 9, 0.0);
+        outbox.lost(&life(1), &[8, 9]);
+        assert_eq!(outbox.take_failed(kept), None);
+        assert_eq!(
+            outbox.take_failed(new),
+            None,
+            "it has the number of a lost one in another life"
+        );
+        outbox.came_back(8, "another message of the log that goes on");
+        assert_eq!(shown(&outbox), [lost, kept, new]);
+        assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
+    }
+
+    #[test]
+    fn failed_messages_are_bounded() {
+        let mut outbox = Outbox::default();
+        for _ in 0..KEPT_FAILED + 3 {
+            let key = outbox.push("a".into(), 0.0);
+            outbox.failed(key, FailReason::OutboxFull);
+        }
+        assert_eq!(outbox.shown().count(), KEPT_FAILED);
+    }
+}

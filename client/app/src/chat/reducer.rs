@@ -1,0 +1,552 @@
+//! What the chat shows and does: a pure reducer. Actions come in with the time, effects go out.
+
+use talkback_client::{
+    Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName, close,
+    code, room_name,
+};
+
+use super::{
+    RoomMessage,
+    outbox::{Key, Outbox},
+    roster::Roster,
+    timeline::Timeline,
+    typing::Typing,
+    unread::Unread,
+};
+use crate::{form::FormError, i18n::Sentence};
+
+/// A field of the form, to which an error can be tied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Room,
+    Name,
+    Message,
+}
+
+/// Where the user stands with the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// The user has not joined, or left, or was refused.
+    Out,
+    /// The user wants to be in, and the room has not answered yet.
+    Entering,
+    /// The room answered; whether it can be reached just now is the [`Link`]'s to say.
+    In,
+}
+
+/// The connection below the room.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Link {
+    Connecting,
+    Open,
+    /// The next attempt comes by itself at a time in milliseconds since the Unix epoch.
+    Waiting {
+        until: f64,
+    },
+    /// The machine has no network.
+    Offline,
+    /// The page sleeps.
+    Asleep,
+    /// No attempt is made; with the reason, if the server refused.
+    Stopped(Option<Cause>),
+}
+
+/// What the chat shows.
+#[derive(Debug)]
+pub(crate) struct ChatState {
+    /// The room of the path; none if the path names no possible room.
+    pub(crate) room: Option<RoomName>,
+    /// What is typed to go elsewhere.
+    pub(crate) other_room: String,
+    pub(crate) name: String,
+    pub(crate) message: String,
+    pub(crate) error: Option<FormError<Field>>,
+    pub(crate) membership: Membership,
+    pub(crate) link: Link,
+    /// The name under which the room was joined, as the server writes it once it has told.
+    pub(crate) joined_as: String,
+    pub(crate) roster: Roster,
+    pub(crate) typing: Typing,
+    pub(crate) timeline: Timeline,
+    pub(crate) outbox: Outbox,
+    pub(crate) reading: Unread,
+    /// Messages up to this offset were there when the room was joined: history, and no news.
+    history_to: u64,
+    /// The user just joined, and this is the newest message that was there before.
+    greet_at: Option<u64>,
+    local_day: fn(f64) -> i64,
+}
+
+/// What the user did or what happened.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Edit(Field, String),
+    /// The path names another room, or none that is possible.
+    Room(Result<RoomName, RoomNameError>),
+    /// The user wants to go to the room that is typed.
+    Go,
+    Join,
+    Leave,
+    Send,
+    Retry(Key),
+    Discard(Key),
+    /// The user does not want to wait for the next attempt.
+    ConnectNow,
+    /// The user wants to see older messages.
+    Older,
+    /// The list was scrolled; whether its end is in sight.
+    Scrolled {
+        at_end: bool,
+    },
+    /// The page came into sight or went out of it.
+    Shown(bool),
+    /// Time has passed.
+    Tick,
+    Session(SessionEvent),
+}
+
+/// What the session tells.
+#[derive(Debug)]
+pub(crate) enum SessionEvent {
+    /// The name that others see, as the server writes it.
+    Welcome(UserName),
+    Link(Link),
+    Joined(JoinedRoom, Continuity),
+    Message(RoomMessage),
+    Presence {
+        users: u32,
+        change: PresenceChange,
+    },
+    /// The server has lost these messages of this client, which it had acknowledged.
+    Lost {
+        epoch: Epoch,
+        offsets: Vec<u64>,
+    },
+    Typing(UserName),
+    /// The room is not open to this user, or not any more.
+    Refused {
+        code: String,
+        message: String,
+    },
+    /// What was sent before the page was reloaded and is not answered yet, in order.
+    Restored(Vec<String>),
+    Written(Key),
+    Acked {
+        key: Key,
+        epoch: Epoch,
+        offset: u64,
+        at: f64,
+    },
+    Failed {
+        key: Key,
+        reason: FailReason,
+    },
+    Page {
+        epoch: Epoch,
+        messages: Vec<RoomMessage>,
+        more: bool,
+    },
+    PageFailed,
+}
+
+/// How a joined room goes on from what is on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Continuity {
+    /// There was nothing: the newest messages follow.
+    Fresh,
+    /// Nothing is missing.
+    Recovered,
+    /// Messages are missing: the newest follow.
+    Reset,
+}
+
+/// What is to be done outside.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Be in this room under this name, and in no other; with a cursor, go on behind it.
+    Enter {
+        room: RoomName,
+        name: UserName,
+        since: Option<Cursor>,
+    },
+    /// Be in no room, and end the connection.
+    Leave,
+    ConnectNow,
+    Send {
+        key: Key,
+        text: String,
+    },
+    /// Tell of the next of [`SessionEvent::Restored`] under this key.
+    Follow(Key),
+    SayTyping,
+    AskOlder {
+        before: u64,
+    },
+    Navigate(RoomName),
+    RememberName(String),
+}
+
+impl ChatState {
+    /// Not joined yet; `local_day` counts the days of the local calendar.
+    pub(crate) fn new(name: String, local_day: fn(f64) -> i64) -> Self {
+        Self {
+            room: None,
+            other_room: String::new(),
+            name,
+            message: String::new(),
+            error: None,
+            membership: Membership::Out,
+            link: Link::Stopped(None),
+            joined_as: String::new(),
+            roster: Roster::default(),
+            typing: Typing::default(),
+            timeline: Timeline::new(local_day),
+            outbox: Outbox::default(),
+            reading: Unread::default(),
+            history_to: 0,
+            greet_at: None,
+            local_day,
+        }
+    }
+
+    /// The room's name; a dash if the path names no possible room.
+    pub(crate) fn room_text(&self) -> String {
+        self.room.as_deref().unwrap_or("–").to_owned()
+    }
+
+    pub(crate) fn is_out(&self) -> bool {
+        self.membership == Membership::Out
+    }
+
+    /// Messages come and go just now.
+    pub(crate) fn is_live(&self) -> bool {
+        self.membership == Membership::In && self.link == Link::Open
+    }
+
+    /// All messages that were there when the room was joined have come.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let received = self.timeline.cursor().map(|cursor| cursor.offset.get());
+        self.is_live() && received.is_some_and(|received| received >= self.history_to)
+    }
+
+    /// Something on the page changes with the time alone.
+    pub(crate) fn needs_ticks(&self) -> bool {
+        matches!(self.link, Link::Waiting { .. }) || self.typing.users().len() > 0
+    }
+
+    /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
+    pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match action {
+            Action::Edit(field, text) => effects.extend(self.edit(field, text, now)),
+            Action::Room(room) => effects = self.enter(room),
+            Action::Go => effects.extend(self.go()),
+            Action::Join => effects = self.join(),
+            Action::Leave => {
+                if self.membership == Membership::In {
+                    self.timeline.notice(now, Sentence::Left);
+                }
+                effects.extend(self.leave());
+            }
+            Action::Send => effects.extend(self.send(now)),
+            Action::Retry(key) => {
+                if let Some(failed) = self.outbox.take_failed(key) {
+                    effects.push(self.send_text(failed.text, now));
+                }
+            }
+            Action::Discard(key) => drop(self.outbox.take_failed(key)),
+            Action::ConnectNow => effects.push(Effect::ConnectNow),
+            Action::Older => {
+                if !self.is_out() {
+                    effects.extend(self.timeline.ask_older().map(|before| Effect::AskOlder { before }));
+                }
+            }
+            Action::Scrolled { at_end } => {
+                self.reading.scrolled(at_end);
+                self.timeline.keep_bounds(at_end);
+            }
+            Action::Shown(visible) => self.reading.shown(visible),
+            Action::Tick => self.typing.expire(now),
+            Action::Session(event) => effects = self.session(event, now),
+        }
+        effects
+    }
+
+    fn edit(&mut self, field: Field, text: String, now: f64) -> Option<Effect> {
+        let says = field == Field::Message && !text.trim().is_empty();
+        *match field {
+            Field::Room => &mut self.other_room,
+            Field::Name => &mut self.name,
+            Field::Message => &mut self.message,
+        } = text;
+        self.error.take_if(|error| error.field == Some(field));
+        (says && self.is_live() && self.typing.say(now)).then_some(Effect::SayTyping)
+    }
+
+    /// Another room is another conversation: the rows start anew, and who was in joins there.
+    fn enter(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
+        let (room, error) = match room {
+            Ok(room) => (Some(room), None),
+            Err(error) => (None, Some(FormError::of(Field::Room, Sentence::BadRoom(error)))),
+        };
+        if room == self.room && error.is_none() {
+            return Vec::new();
+        }
+        let was_in = !self.is_out();
+        let visible = self.reading.is_visible();
+        self.room = room;
+        self.error = error;
+        self.other_room.clear();
+        self.membership = Membership::Out;
+        self.roster = Roster::default();
+        self.typing.clear();
+        self.timeline = Timeline::new(self.local_day);
+        self.outbox.clear();
+        self.reading = Unread::default();
+        self.reading.shown(visible);
+        match (was_in, self.room.is_some()) {
+            (true, true) => self.join(),
+            (true, false) => vec![Effect::Leave],
+            (false, _) => Vec::new(),
+        }
+    }
+
+    fn go(&mut self) -> Option<Effect> {
+        match room_name(self.other_room.trim()) {
+            Ok(room) => Some(Effect::Navigate(room)),
+            Err(error) => {
+                self.fail(Field::Room, Sentence::BadRoom(error));
+                None
+            }
+        }
+    }
+
+    fn join(&mut self) -> Vec<Effect> {
+        let Some(room) = self.room.clone().filter(|_| self.is_out()) else {
+            return Vec::new();
+        };
+        match UserName::parse(self.name.trim()) {
+            Ok(name) => {
+                self.error = None;
+                self.membership = Membership::Entering;
+                self.link = Link::Connecting;
+                self.joined_as = name.to_string();
+                let since = self.timeline.cursor();
+                vec![
+                    Effect::RememberName(name.to_string()),
+                    Effect::Enter { room, name, since },
+                ]
+            }
+            Err(error) => {
+                self.fail(Field::Name, Sentence::BadName(error));
+                Vec::new()
+            }
+        }
+    }
+
+    fn leave(&mut self) -> Option<Effect> {
+        if self.is_out() {
+            return None;
+        }
+        self.gone();
+        Some(Effect::Leave)
+    }
+
+    fn gone(&mut self) {
+        self.membership = Membership::Out;
+        self.link = Link::Stopped(None);
+        self.roster = Roster::default();
+        self.typing.clear();
+        self.timeline.page_failed();
+    }
+
+    /// An empty message is not sent and not told: there is nothing to lose.
+    fn send(&mut self, now: f64) -> Option<Effect> {
+        if self.message.trim().is_empty() {
+            return None;
+        }
+        if self.is_out() {
+            self.fail(Field::Message, Sentence::NotJoined);
+            return None;
+        }
+        self.error = None;
+        self.typing.sent();
+        let text = std::mem::take(&mut self.message);
+        Some(self.send_text(text, now))
+    }
+
+    fn send_text(&mut self, text: String, now: f64) -> Effect {
+        self.reading.wrote();
+        self.timeline.keep_bounds(true);
+        let key = self.outbox.push(text.clone(), now);
+        Effect::Send { key, text }
+    }
+
+    fn fail(&mut self, field: Field, message: Sentence) {
+        self.error = Some(FormError::of(field, message));
+    }
+
+    fn session(&mut self, event: SessionEvent, now: f64) -> Vec<Effect> {
+        match event {
+            SessionEvent::Welcome(user) => self.joined_as = user.to_string(),
+            SessionEvent::Link(link) => self.link(link),
+            SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
+            SessionEvent::Message(message) => self.said(message, now),
+            SessionEvent::Presence { users, change } => self.presence(users, change, now),
+            SessionEvent::Lost { epoch, offsets } => {
+                self.outbox.lost(&epoch, &offsets);
+                self.timeline.notice(now, Sentence::OwnLost(offsets.len()));
+            }
+            SessionEvent::Typing(user) => {
+                if *user != *self.joined_as {
+                    self.typing.heard(user, now);
+                }
+            }
+            SessionEvent::Refused { code, message } => {
+                let field = (code == code::BAD_ROOM).then_some(Field::Room);
+                let message = Sentence::RoomRefused(message);
+                self.error = Some(FormError { field, message });
+                return self.leave().into_iter().collect();
+            }
+            SessionEvent::Restored(texts) => {
+                let keys = texts.into_iter().map(|text| self.outbox.push(text, now));
+                return keys.map(Effect::Follow).collect();
+            }
+            SessionEvent::Written(key) => self.outbox.written(key),
+            SessionEvent::Acked { key, epoch, offset, at } => self.outbox.acked(key, epoch, offset, at),
+            SessionEvent::Failed { key, reason } => self.outbox.failed(key, reason),
+            SessionEvent::Page { epoch, messages, more } => self.timeline.page(&epoch, messages, more),
+            SessionEvent::PageFailed => self.timeline.page_failed(),
+        }
+        Vec::new()
+    }
+
+    fn link(&mut self, link: Link) {
+        if self.is_out() {
+            return;
+        }
+        if let Link::Stopped(Some(cause)) = &link {
+            // The page has no tokens: what may not be is the name.
+            let field = (cause.code == close::FORBIDDEN).then_some(Field::Name);
+            let message = match field {
+                Some(_) => Sentence::NameRefused(cause.reason.clone()),
+                None => Sentence::Stopped(cause.clone()),
+            };
+            self.error = Some(FormError { field, message });
+            self.gone();
+            return;
+        }
+        if link != Link::Open {
+            // What was being typed is not known any more.
+            self.typing.clear();
+        }
+        self.link = link;
+    }
+
+    fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
+        self.roster.replace(
+            usize::try_from(room.users).unwrap_or(usize::MAX),
+            room.members.map(users),
+        );
+        let (after, head) = (room.after.get(), room.head.get());
+        if continuity == Continuity::Recovered {
+            self.outbox.recovered(&room.epoch);
+            self.timeline.go_on(room.epoch);
+        } else {
+            self.replaced(&room.epoch, after);
+            if continuity == Continuity::Reset {
+                self.history_lost(&room.epoch, now);
+            }
+            self.timeline.begin(room.epoch, after);
+            self.history_to = head;
+        }
+        if self.membership == Membership::Entering {
+            self.membership = Membership::In;
+            self.greet_at = Some(head);
+            self.greet(after, now);
+        }
+    }
+
+    /// Own messages that will not come any more stand where the page has them.
+    fn replaced(&mut self, epoch: &Epoch, after: u64) {
+        for sent in self.outbox.take_acked(epoch, after) {
+            self.timeline.was_said(RoomMessage {
+                offset: 0,
+                from: self.joined_as.clone(),
+                at: sent.at,
+                text: sent.text,
+                own: true,
+            });
+        }
+    }
+
+    /// What is on the page stays, above the news that it does not go on.
+    fn history_lost(&mut self, epoch: &Epoch, now: f64) {
+        let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
+            Sentence::AwayTooLong
+        } else {
+            Sentence::HistoryLost
+        };
+        self.timeline.notice(now, message);
+    }
+
+    /// Says that the user joined, below the messages that were there before.
+    fn greet(&mut self, come: u64, now: f64) {
+        if self.greet_at.take_if(|head| come >= *head).is_some() {
+            let (room, name) = (self.room_text(), self.joined_as.clone());
+            self.timeline.notice(now, Sentence::Joined { room, name });
+        }
+    }
+
+    fn said(&mut self, message: RoomMessage, now: f64) {
+        let (offset, own) = (message.offset, message.own);
+        let live = offset > self.history_to;
+        self.typing.stopped(&message.from);
+        if own {
+            self.outbox.came_back(offset, &message.text);
+        }
+        if self.timeline.said(message, live) && live && !own {
+            self.reading.news(self.timeline.last_number());
+        }
+        self.greet(offset, now);
+        self.timeline.keep_bounds(self.reading.at_end);
+    }
+
+    fn presence(&mut self, count: u32, change: PresenceChange, now: f64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let (joined, left) = match change {
+            PresenceChange::Changed { joined, left } => (users(joined), users(left)),
+            PresenceChange::List(members) => {
+                self.roster.replace(count, Some(users(members)));
+                return;
+            }
+            PresenceChange::Untold => {
+                self.roster.replace(count, None);
+                return;
+            }
+        };
+        for user in &left {
+            self.typing.stopped(user);
+        }
+        let not_me = |users: Vec<UserName>, me: &str| -> Vec<UserName> {
+            users.into_iter().filter(|user| **user != *me).collect()
+        };
+        let joined = not_me(self.roster.came(joined), &self.joined_as);
+        let left = not_me(self.roster.went(left), &self.joined_as);
+        self.roster.count(count);
+        if !joined.is_empty() {
+            self.timeline.notice(now, Sentence::Came(joined));
+        }
+        if !left.is_empty() {
+            self.timeline.notice(now, Sentence::Went(left));
+        }
+        self.timeline.keep_bounds(self.reading.at_end);
+    }
+}
+
+fn users(members: Vec<Member>) -> Vec<UserName> {
+    members.into_iter().map(|member| member.user).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,542 @@
+use talkback_client::{Member, Offset};
+
+use super::*;
+use crate::chat::{
+    outbox::SendState,
+    timeline::{Content, Older},
+};
+
+fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
+}
+
+fn state() -> ChatState {
+    let mut state = ChatState::new("Ann".into(), |_| 0);
+    state.update(Action::Room(Ok(room("lobby"))), 0.0);
+    state
+}
+
+fn tell(state: &mut ChatState, event: SessionEvent) -> Vec<Effect> {
+    state.update(Action::Session(event), 10.0)
+}
+
+fn answer(epoch: u64, after: u64, head: u64, members: &[&str]) -> JoinedRoom {
+    JoinedRoom {
+        epoch: Epoch::from_random(epoch),
+        head: Offset::new(head).unwrap(),
+        after: Offset::new(after).unwrap(),
+        users: u32::try_from(members.len()).unwrap(),
+        members: Some(self::members(members)),
+    }
+}
+
+fn members(names: &[&str]) -> Vec<Member> {
+    names.iter().map(|name| Member { user: user(name) }).collect()
+}
+
+fn joined() -> ChatState {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    state
+}
+
+fn from(name: &str, offset: u64, text: &str) -> SessionEvent {
+    SessionEvent::Message(RoomMessage {
+        offset,
+        from: name.into(),
+        at: 0.0,
+        text: text.into(),
+        own: name == "Ann",
+    })
+}
+
+fn acked(key: u64, epoch: u64, offset: u64) -> SessionEvent {
+    SessionEvent::Acked {
+        key,
+        epoch: Epoch::from_random(epoch),
+        offset,
+        at: 5.0,
+    }
+}
+
+fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
+    state.update(Action::Edit(Field::Message, text.into()), 0.0);
+    state.update(Action::Send, 0.0)
+}
+
+/// Every row, notices in angle brackets, own messages on their way behind a star.
+fn shown(state: &ChatState) -> Vec<String> {
+    let rows = state.timeline.past().chain(state.timeline.current());
+    let rows = rows.map(|row| match &row.content {
+        Content::Said { from, text, .. } => format!("{from}: {text}"),
+        Content::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
+    });
+    rows.chain(state.outbox.shown().map(|sent| format!("* {}", sent.text)))
+        .collect()
+}
+
+const HELLO: &str = "<You joined lobby as Ann.>";
+
+#[test]
+fn joining_enters_the_room_of_the_path_under_the_trimmed_name_and_remembers_it() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, " Ann ".into()), 0.0);
+    let enter = Effect::Enter {
+        room: room("lobby"),
+        name: user("Ann"),
+        since: None,
+    };
+    assert_eq!(
+        state.update(Action::Join, 0.0),
+        [Effect::RememberName("Ann".into()), enter]
+    );
+    assert_eq!(
+        state.update(Action::Join, 0.0),
+        [],
+        "a second click must not join twice"
+    );
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_refused_at_its_field() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, " ".into()), 0.0);
+    assert_eq!(state.update(Action::Join, 0.0), []);
+    assert_eq!(state.error.unwrap().field, Some(Field::Name));
+}
+
+#[test]
+fn the_name_is_the_one_that_the_server_makes_of_it() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, "Ａｎｎ".into()), 0.0);
+    state.update(Action::Join, 0.0);
+    tell(&mut state, SessionEvent::Welcome(user("Ann")));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    assert_eq!(shown(&state), [HELLO]);
+}
+
+#[test]
+fn the_greeting_stands_below_the_history_that_was_there_before() {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(1, 3, 5, &["Ann"]), Continuity::Fresh),
+    );
+    tell(&mut state, from("Bob", 4, "a"));
+    tell(&mut state, from("Bob", 5, "b"));
+    tell(&mut state, from("Bob", 6, "c"));
+    assert_eq!(shown(&state), ["Bob: a", "Bob: b", HELLO, "Bob: c"]);
+    let live: Vec<_> = state.timeline.current().map(|row| row.live).collect();
+    assert_eq!(live, [false, false, true, true], "history is no news");
+}
+
+#[test]
+fn a_sent_message_stands_there_at_once_and_moves_to_its_place_when_it_comes_back() {
+    let mut state = joined();
+    let effects = send(&mut state, "hi");
+    let [Effect::Send { key, text }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((text.as_str(), state.message.as_str()), ("hi", ""));
+    assert_eq!(shown(&state), [HELLO, "* hi"]);
+    tell(&mut state, SessionEvent::Written(*key));
+    tell(&mut state, from("Bob", 1, "before"));
+    tell(
+        &mut state,
+        SessionEvent::Acked {
+            key: *key,
+            epoch: Epoch::from_random(1),
+            offset: 2,
+            at: 5.0,
+        },
+    );
+    assert_eq!(shown(&state), [HELLO, "Bob: before", "* hi"]);
+    tell(&mut state, from("Ann", 2, "hi"));
+    assert_eq!(shown(&state), [HELLO, "Bob: before", "Ann: hi"]);
+}
+
+#[test]
+fn a_failed_message_can_be_sent_again_or_discarded_and_once_only() {
+    let mut state = joined();
+    send(&mut state, "a");
+    tell(
+        &mut state,
+        SessionEvent::Failed {
+            key: 1,
+            reason: FailReason::Expired,
+        },
+    );
+    assert_eq!(
+        state.update(Action::Retry(1), 0.0),
+        [Effect::Send {
+            key: 2,
+            text: "a".into()
+        }]
+    );
+    assert_eq!(state.update(Action::Retry(1), 0.0), []);
+    tell(
+        &mut state,
+        SessionEvent::Failed {
+            key: 2,
+            reason: FailReason::Expired,
+        },
+    );
+    state.update(Action::Discard(2), 0.0);
+    assert_eq!(shown(&state), [HELLO]);
+}
+
+#[test]
+fn what_was_sent_before_a_reload_is_shown_as_on_its_way() {
+    let mut state = joined();
+    let effects = tell(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
+    assert_eq!(effects, [Effect::Follow(1), Effect::Follow(2)]);
+    assert_eq!(shown(&state), [HELLO, "* a", "* b"]);
+    tell(&mut state, from("Ann", 1, "a"));
+    assert_eq!(shown(&state), [HELLO, "Ann: a", "* b"]);
+}
+
+#[test]
+fn sending_without_having_joined_says_so_and_keeps_the_text() {
+    let mut state = state();
+    assert_eq!(send(&mut state, "hi"), []);
+    assert_eq!(state.message, "hi");
+    assert_eq!(state.error, Some(FormError::of(Field::Message, Sentence::NotJoined)));
+}
+
+#[test]
+fn sending_without_a_connection_keeps_the_message_on_its_way() {
+    let mut state = joined();
+    tell(&mut state, SessionEvent::Link(Link::Offline));
+    assert_eq!(send(&mut state, "hi").len(), 1);
+    assert_eq!(state.outbox.shown().next().unwrap().progress, SendState::Queued);
+}
+
+#[test]
+fn blank_messages_are_not_sent() {
+    for blank in ["", "  ", "\n"] {
+        let mut state = joined();
+        assert_eq!(send(&mut state, blank), []);
+        assert_eq!(state.error, None);
+    }
+}
+
+#[test]
+fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
+    let mut state = joined();
+    tell(&mut state, from("Bob", 1, "before"));
+    send(&mut state, "acknowledged");
+    tell(
+        &mut state,
+        SessionEvent::Acked {
+            key: 1,
+            epoch: Epoch::from_random(1),
+            offset: 2,
+            at: 5.0,
+        },
+    );
+    send(&mut state, "on its way");
+    tell(&mut state, SessionEvent::Link(Link::Connecting));
+    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    tell(&mut state, from("Ann", 1, "on its way"));
+    let lost = "<Messages were lost: the server started anew. What follows is new.>";
+    assert_eq!(
+        shown(&state),
+        [HELLO, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
+    );
+    assert_eq!(state.timeline.older(), Older::Beginning);
+}
+
+/// An `ack` may come before the `joined` of the same connection.
+#[test]
+fn an_own_message_that_was_acknowledged_before_the_room_is_reset_is_shown_once() {
+    for (life, after) in [(2, 0), (1, 5)] {
+        let mut state = joined();
+        tell(&mut state, from("Bob", 1, "before"));
+        for text in ["of the past", "a", "b"] {
+            send(&mut state, text);
+        }
+        tell(&mut state, acked(1, 1, 2));
+        tell(&mut state, acked(2, life, after + 1));
+        let joined = answer(life, after, after + 2, &["Ann"]);
+        tell(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
+        tell(&mut state, from("Ann", after + 1, "a"));
+        tell(&mut state, from("Ann", after + 2, "b"));
+        tell(&mut state, acked(3, life, after + 2));
+        let mut said = shown(&state);
+        said.retain(|row| !row.starts_with('<'));
+        assert_eq!(said, ["Bob: before", "Ann: of the past", "Ann: a", "Ann: b"]);
+    }
+}
+
+#[test]
+fn an_own_message_that_was_acknowledged_before_the_log_went_on_in_another_life_is_shown_once() {
+    let mut state = joined();
+    for (key, life, offset) in [(1, 1, 1), (2, 2, 2)] {
+        send(&mut state, &offset.to_string());
+        tell(&mut state, acked(key, life, offset));
+    }
+    let recovered = answer(2, 0, 2, &["Ann"]);
+    tell(&mut state, SessionEvent::Joined(recovered, Continuity::Recovered));
+    tell(&mut state, from("Ann", 1, "1"));
+    tell(&mut state, from("Ann", 2, "2"));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(3, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    let mut said = shown(&state);
+    said.retain(|row| !row.starts_with('<'));
+    assert_eq!(said, ["Ann: 1", "Ann: 2"]);
+}
+
+#[test]
+fn who_was_away_for_longer_than_the_log_reaches_is_told_so() {
+    let mut state = joined();
+    tell(&mut state, from("Bob", 1, "before"));
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(1, 500, 501, &["Ann"]), Continuity::Reset),
+    );
+    tell(&mut state, from("Bob", 501, "now"));
+    assert_eq!(
+        shown(&state)[2],
+        "<You were away for longer than the server keeps messages: some are missing here.>"
+    );
+    assert_eq!(state.update(Action::Older, 0.0), [Effect::AskOlder { before: 501 }]);
+}
+
+#[test]
+fn a_recovered_room_goes_on_without_a_word_and_what_was_missed_is_news() {
+    let mut state = joined();
+    tell(&mut state, from("Bob", 1, "a"));
+    state.update(Action::Shown(false), 0.0);
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(1, 1, 2, &["Ann"]), Continuity::Recovered),
+    );
+    tell(&mut state, from("Bob", 2, "b"));
+    assert_eq!(shown(&state), [HELLO, "Bob: a", "Bob: b"]);
+    assert_eq!(state.reading.unread, 1);
+}
+
+#[test]
+fn who_leaves_and_joins_again_goes_on_where_they_were() {
+    let mut state = joined();
+    tell(&mut state, from("Bob", 1, "a"));
+    assert_eq!(state.update(Action::Leave, 0.0), [Effect::Leave]);
+    assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
+    assert_eq!(shown(&state), [HELLO, "Bob: a", "<You left.>"]);
+    let effects = state.update(Action::Join, 0.0);
+    let Effect::Enter { since: Some(since), .. } = &effects[1] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(since.offset.get(), 1);
+}
+
+#[test]
+fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
+    let mut state = joined();
+    let presence = |users: u32, joined: &[&str], left: &[&str]| SessionEvent::Presence {
+        users,
+        change: PresenceChange::Changed {
+            joined: members(joined),
+            left: members(left),
+        },
+    };
+    tell(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
+    tell(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
+    assert_eq!(shown(&state), [HELLO, "<Bob and Eve joined.>", "<Eve left.>"]);
+    assert!(state.roster.names().eq(&[user("Ann"), user("Bob")]));
+}
+
+#[test]
+fn typing_is_said_while_connected_and_shown_of_others_until_they_said_it() {
+    let mut state = joined();
+    let edit = |text: &str| Action::Edit(Field::Message, text.into());
+    assert_eq!(state.update(edit("h"), 0.0), [Effect::SayTyping]);
+    assert_eq!(state.update(edit("hi"), 100.0), []);
+    assert_eq!(state.update(edit(" "), 9_000.0), [], "an emptied field is not typing");
+    tell(&mut state, SessionEvent::Typing(user("Ann")));
+    tell(&mut state, SessionEvent::Typing(user("Bob")));
+    assert!(state.typing.users().eq(&[user("Bob")]), "not one's own other tab");
+    assert!(state.needs_ticks());
+    tell(&mut state, from("Bob", 1, "there"));
+    assert_eq!(state.typing.users().len(), 0);
+    tell(&mut state, SessionEvent::Typing(user("Bob")));
+    tell(&mut state, SessionEvent::Link(Link::Connecting));
+    assert_eq!(state.typing.users().len(), 0, "what goes on there is not known");
+    assert_eq!(state.update(edit("hello"), 20_000.0), []);
+}
+
+#[test]
+fn older_messages_are_asked_for_once_and_only_while_in() {
+    let mut state = joined();
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(2, 9, 9, &["Ann"]), Continuity::Reset),
+    );
+    assert_eq!(state.update(Action::Older, 0.0), [Effect::AskOlder { before: 10 }]);
+    assert_eq!(state.update(Action::Older, 0.0), []);
+    state.update(Action::Leave, 0.0);
+    assert_eq!(state.timeline.older(), Older::Failed, "its answer will not come");
+    assert_eq!(state.update(Action::Older, 0.0), []);
+}
+
+#[test]
+fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back() {
+    let mut state = joined();
+    state.update(Action::Scrolled { at_end: false }, 0.0);
+    tell(&mut state, from("Bob", 1, "a"));
+    tell(&mut state, from("Bob", 2, "b"));
+    assert_eq!(state.reading.unread, 2);
+    let first = state
+        .timeline
+        .current()
+        .find(|row| matches!(row.content, Content::Said { .. }));
+    assert_eq!(state.reading.divider, first.map(|row| row.number));
+    send(&mut state, "c");
+    assert!(state.reading.at_end && state.reading.unread == 0);
+}
+
+#[test]
+fn of_a_crowd_only_the_number_is_shown_and_nobody_comes_or_goes() {
+    let mut state = joined();
+    let change = PresenceChange::Untold;
+    tell(&mut state, SessionEvent::Presence { users: 3_000, change });
+    let change = PresenceChange::Changed {
+        joined: members(&["Bob"]),
+        left: Vec::new(),
+    };
+    tell(&mut state, SessionEvent::Presence { users: 3_001, change });
+    assert_eq!((state.roster.is_untold(), state.roster.users()), (true, 3_001));
+    assert_eq!(shown(&state), [HELLO]);
+    let change = PresenceChange::List(members(&["Ann", "Bob"]));
+    tell(&mut state, SessionEvent::Presence { users: 2, change });
+    assert_eq!((state.roster.is_untold(), state.roster.users()), (false, 2));
+}
+
+#[test]
+fn messages_that_the_server_lost_are_counted_and_those_that_never_came_back_can_be_sent_again() {
+    let mut state = joined();
+    for (key, offset) in [(1, 1), (2, 2)] {
+        send(&mut state, "hi");
+        tell(&mut state, acked(key, 1, offset));
+    }
+    tell(&mut state, from("Ann", 1, "hi"));
+    let (epoch, offsets) = (Epoch::from_random(1), vec![1, 2]);
+    tell(&mut state, SessionEvent::Lost { epoch, offsets });
+    assert_eq!(
+        shown(&state),
+        [
+            HELLO,
+            "Ann: hi",
+            "<2 of your messages were lost by the server.>",
+            "* hi"
+        ]
+    );
+    tell(
+        &mut state,
+        SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    assert_eq!(
+        state.outbox.shown().next().map(|sent| &sent.progress),
+        Some(&SendState::Lost)
+    );
+    assert_eq!(state.update(Action::Retry(2), 0.0).len(), 1);
+}
+
+fn refused(code: &str) -> SessionEvent {
+    SessionEvent::Refused {
+        code: code.into(),
+        message: "only friends".into(),
+    }
+}
+
+#[test]
+fn what_the_server_does_not_take_is_told_at_its_field() {
+    let mut state = joined();
+    tell(&mut state, refused("bad_room"));
+    assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
+    let mut state = joined();
+    let cause = Cause {
+        code: 4403,
+        reason: "brackets are not allowed".into(),
+    };
+    tell(&mut state, SessionEvent::Link(Link::Stopped(Some(cause.clone()))));
+    let error = state.error.unwrap();
+    assert_eq!(error.field, Some(Field::Name));
+    assert_eq!(error.message, Sentence::NameRefused(cause.reason));
+}
+
+#[test]
+fn a_refused_room_or_server_is_left_and_says_why() {
+    let mut state = joined();
+    let effects = tell(&mut state, refused("forbidden"));
+    assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
+    assert!(matches!(
+        state.error.as_ref().unwrap().message,
+        Sentence::RoomRefused(_)
+    ));
+    let mut state = joined();
+    let cause = Cause {
+        code: 4426,
+        reason: String::new(),
+    };
+    tell(&mut state, SessionEvent::Link(Link::Stopped(Some(cause.clone()))));
+    assert!(state.is_out());
+    assert_eq!(state.error, Some(FormError::of_connection(Sentence::Stopped(cause))));
+}
+
+#[test]
+fn another_room_starts_anew_and_who_was_in_joins_there() {
+    let mut state = joined();
+    tell(&mut state, from("Bob", 1, "a"));
+    let effects = state.update(Action::Room(Ok(room("大厅"))), 0.0);
+    assert!(matches!(&effects[1], Effect::Enter { room, since: None, .. } if &**room == "大厅"));
+    assert_eq!(shown(&state), Vec::<String>::new());
+    let mut state = self::state();
+    assert_eq!(state.update(Action::Room(Ok(room("b"))), 0.0), []);
+}
+
+#[test]
+fn the_same_room_again_changes_nothing() {
+    let mut state = joined();
+    assert_eq!(state.update(Action::Room(Ok(room("lobby"))), 0.0), []);
+    assert!(state.is_live());
+}
+
+#[test]
+fn a_path_without_a_possible_room_leaves_and_says_why() {
+    let mut state = joined();
+    assert_eq!(state.update(Action::Room(room_name("a b")), 0.0), [Effect::Leave]);
+    assert!(state.is_out() && state.room.is_none());
+    assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
+    assert_eq!(state.update(Action::Join, 0.0), [], "there is no room to join");
+}
+
+#[test]
+fn the_typed_room_is_gone_to_only_when_it_follows_the_rule() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Room, " b ".into()), 0.0);
+    assert_eq!(state.update(Action::Go, 0.0), [Effect::Navigate(room("b"))]);
+    state.update(Action::Edit(Field::Room, "a/b".into()), 0.0);
+    assert_eq!(state.update(Action::Go, 0.0), []);
+    assert_eq!(state.error.unwrap().field, Some(Field::Room));
+}
