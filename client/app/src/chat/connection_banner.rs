@@ -2,7 +2,7 @@
 
 use yew::{Callback, Html, html};
 
-use super::reducer::{Action, ChatState, Link, Membership};
+use super::reducer::{Action, ChatState, ConnectionStatus, Membership};
 use crate::{
     form::{Button, Look},
     i18n::{Language, Sentence, Text},
@@ -31,13 +31,13 @@ pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, 
 
 /// What is wrong with the connection, and whether trying at once may help.
 fn trouble(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
-    match (state.membership, &state.link) {
-        (Membership::Out, _) | (_, Link::Open | Link::Asleep | Link::Stopped(_)) => None,
-        // The first connect is no trouble yet.
-        (Membership::Entering, Link::Connecting) => None,
-        (Membership::In, Link::Connecting) => Some((Sentence::Reconnecting, false)),
-        (_, Link::Waiting { until }) => Some((Sentence::RetryIn(seconds(until - now)), true)),
-        (_, Link::Offline) => Some((Sentence::Offline, true)),
+    let is_joined = matches!(state.membership, Membership::In { .. });
+    match state.membership.connection()? {
+        ConnectionStatus::Open | ConnectionStatus::Asleep | ConnectionStatus::Stopped => None,
+        // The first attempt to connect.
+        ConnectionStatus::Connecting => is_joined.then_some((Sentence::Reconnecting, false)),
+        ConnectionStatus::Waiting { until } => Some((Sentence::RetryIn(seconds(until - now)), true)),
+        ConnectionStatus::Offline => Some((Sentence::Offline, true)),
     }
 }
 
@@ -55,32 +55,39 @@ fn seconds(ms: f64) -> u64 {
 mod tests {
     use super::*;
 
-    fn state(membership: Membership, link: Link) -> ChatState {
+    fn state(membership: Membership) -> ChatState {
         let mut state = ChatState::new("Ann".into(), |_| 0);
-        (state.membership, state.link) = (membership, link);
+        state.membership = membership;
         state
+    }
+
+    fn joined(connection: ConnectionStatus) -> Membership {
+        Membership::In {
+            connection,
+            joined_notice_after: None,
+        }
     }
 
     #[test]
     fn the_countdown_is_rounded_up_and_ends_at_zero() {
         for (now, shown) in [(0.0, 3), (1.0, 3), (501.0, 2), (2_500.0, 0), (9_999.0, 0)] {
-            let state = state(Membership::In, Link::Waiting { until: 2_500.0 });
+            let state = state(joined(ConnectionStatus::Waiting { until: 2_500.0 }));
             assert_eq!(trouble(&state, now), Some((Sentence::RetryIn(shown), true)), "{now}");
         }
     }
 
     #[test]
-    fn nothing_is_said_before_joining_while_connected_or_at_the_first_connect() {
-        for (membership, link) in [
-            (Membership::Out, Link::Offline),
-            (Membership::In, Link::Open),
-            (Membership::Entering, Link::Connecting),
+    fn there_is_no_banner_before_joining_while_connected_or_at_the_first_attempt() {
+        for membership in [
+            Membership::Out,
+            joined(ConnectionStatus::Open),
+            Membership::Joining(ConnectionStatus::Connecting),
         ] {
-            assert_eq!(trouble(&state(membership, link), 0.0), None);
+            assert_eq!(trouble(&state(membership), 0.0), None);
         }
-        let again = state(Membership::In, Link::Connecting);
+        let again = state(joined(ConnectionStatus::Connecting));
         assert_eq!(trouble(&again, 0.0), Some((Sentence::Reconnecting, false)));
-        let never = state(Membership::Entering, Link::Offline);
+        let never = state(Membership::Joining(ConnectionStatus::Offline));
         assert_eq!(trouble(&never, 0.0), Some((Sentence::Offline, true)));
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use yew::{Callback, Html, html};
 
 use super::{
-    message_row::{RowView, outgoing},
+    message_row::{RowView, outgoing_row},
     reducer::{Action, ChatState},
     timeline::{Content, Older, Row},
 };
@@ -27,7 +27,9 @@ pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: 
     lines.drawn.push(older(state.timeline.older(), dispatch, language));
     state.timeline.current().for_each(|row| lines.row(row));
     for sent in state.outbox.shown() {
-        lines.drawn.push(outgoing(sent, &state.joined_as, dispatch, language));
+        lines
+            .drawn
+            .push(outgoing_row(sent, &state.joined_as, dispatch, language));
     }
     let empty = if state.is_out() {
         Some(Text::ChatNotJoined)

@@ -61,29 +61,19 @@ pub(super) fn RowView(props: &Props) -> Html {
     }
 }
 
-/// One's own message that has not come back from the room.
-pub(super) fn outgoing(sent: &Outgoing, from: &str, dispatch: &Callback<Action>, language: Language) -> Html {
+/// An own message that the room has not delivered yet.
+pub(super) fn outgoing_row(sent: &Outgoing, from: &str, dispatch: &Callback<Action>, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
-    let (delivery, marked) = match &sent.progress {
-        SendState::Queued => (
-            "pending",
-            html! { <span class="delivery">{ text(Text::DeliveryQueued) }</span> },
-        ),
-        SendState::Written => (
-            "sent",
-            html! { <span class="delivery">{ text(Text::DeliveryWritten) }</span> },
-        ),
-        SendState::Acked { .. } => ("acked", mark("✓", Text::DeliveryAcked, language)),
-        SendState::Failed(_) | SendState::Lost => ("failed", Html::default()),
-    };
-    let offset = match sent.progress {
-        SendState::Acked { offset, .. } => Some(offset.to_string()),
-        _ => None,
-    };
-    let error = match &sent.progress {
-        SendState::Failed(reason) => Some(Sentence::Failed(reason.clone())),
-        SendState::Lost => Some(Sentence::OwnLost(1)),
-        SendState::Queued | SendState::Written | SendState::Acked { .. } => None,
+    let in_words = |words: Text| html! { <span class="delivery">{ text(words) }</span> };
+    let acked = || mark("✓", Text::DeliveryAcked, language);
+    let (delivery, marked, offset, error) = match &sent.state {
+        SendState::Queued => ("pending", in_words(Text::DeliveryQueued), None, None),
+        SendState::Written => ("sent", in_words(Text::DeliveryWritten), None, None),
+        // The outbox does not show it; its row is in the timeline.
+        SendState::Delivered => ("acked", acked(), None, None),
+        SendState::Acked { offset, .. } => ("acked", acked(), Some(offset.to_string()), None),
+        SendState::Failed(reason) => ("failed", Html::default(), None, Some(Sentence::Failed(reason.clone()))),
+        SendState::Lost => ("failed", Html::default(), None, Some(Sentence::OwnLost(1))),
     };
     let key = sent.key;
     html! {

@@ -5,23 +5,25 @@ use talkback_client::{Epoch, FailReason};
 /// The page's own number of a message it sends; never used twice.
 pub(crate) type Key = u64;
 
-/// How far a message got.
+/// The state of an own message on its way to the room's log and back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
     /// It waits for the connection.
     Queued,
-    /// It was handed to the connection, and the answer is not there.
+    /// It was given to the connection and is not acknowledged.
     Written,
-    /// It is in this life of the room's log at this offset, and has not come back yet.
+    /// The room delivered it before its acknowledgement arrived. It is a row of the timeline already.
+    Delivered,
+    /// It is in the room's log of this epoch at this offset, and the room has not delivered it yet.
     Acked { epoch: Epoch, offset: u64 },
-    /// It will not be sent any more, unless the user tries again.
+    /// It is not sent again unless the user asks for it.
     Failed(FailReason),
     /// It was in the room's log, and the server has lost it.
     Lost,
 }
 
 impl SendState {
-    /// Whether it is over, and the user decides what becomes of it.
+    /// Only the user can send it again or discard it.
     fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Lost)
     }
@@ -33,9 +35,7 @@ pub(crate) struct Outgoing {
     pub(crate) text: String,
     /// When it was sent, then when it was appended, in milliseconds since the Unix epoch.
     pub(crate) at: f64,
-    pub(crate) progress: SendState,
-    /// It came back from the room before its acknowledgement, and stands among the messages.
-    came_back: bool,
+    pub(crate) state: SendState,
 }
 
 /// What was sent, in order. As many wait as the session's outbox takes; failed ones stay until the user retries or discards them.
@@ -51,7 +51,8 @@ const KEPT_FAILED: usize = 200;
 impl Outbox {
     /// The messages to show below those of the room.
     pub(crate) fn shown(&self) -> impl Iterator<Item = &Outgoing> {
-        self.messages.iter().filter(|message| !message.came_back)
+        let is_shown = |message: &&Outgoing| message.state != SendState::Delivered;
+        self.messages.iter().filter(is_shown)
     }
 
     pub(super) fn push(&mut self, text: String, at: f64) -> Key {
@@ -60,22 +61,23 @@ impl Outbox {
             key: self.last_key,
             text,
             at,
-            progress: SendState::Queued,
-            came_back: false,
+            state: SendState::Queued,
         });
         self.last_key
     }
 
     pub(super) fn written(&mut self, key: Key) {
-        if let Some(message) = self.find(key) {
-            message.progress = SendState::Written;
+        if let Some(message) = self.find(key)
+            && message.state == SendState::Queued
+        {
+            message.state = SendState::Written;
         }
     }
 
     /// One's own message came back from the room and stands among its messages.
     pub(super) fn came_back(&mut self, offset: u64, text: &str) {
         let is_it =
-            |message: &Outgoing| matches!(message.progress, SendState::Acked { offset: acked, .. } if acked == offset);
+            |message: &Outgoing| matches!(message.state, SendState::Acked { offset: acked, .. } if acked == offset);
         if let Some(place) = self.messages.iter().position(is_it) {
             self.messages.remove(place);
         } else {
@@ -85,11 +87,11 @@ impl Outbox {
 
     pub(super) fn acked(&mut self, key: Key, epoch: Epoch, offset: u64, at: f64) {
         match self.find(key) {
-            Some(message) if !message.came_back => {
-                message.progress = SendState::Acked { epoch, offset };
+            Some(message) if message.state == SendState::Delivered => drop(self.take(key)),
+            Some(message) => {
+                message.state = SendState::Acked { epoch, offset };
                 message.at = at;
             }
-            Some(_) => drop(self.take(key)),
             None => {}
         }
     }
@@ -97,11 +99,11 @@ impl Outbox {
     /// Messages at these places of this life of the log were acknowledged, and are lost.
     pub(super) fn lost(&mut self, life: &Epoch, offsets: &[u64]) {
         for message in &mut self.messages {
-            if let SendState::Acked { epoch, offset } = &message.progress
+            if let SendState::Acked { epoch, offset } = &message.state
                 && epoch == life
                 && offsets.contains(offset)
             {
-                message.progress = SendState::Lost;
+                message.state = SendState::Lost;
             }
         }
     }
@@ -109,7 +111,7 @@ impl Outbox {
     /// The room goes on in this life of the log with the messages after an offset: takes those that are in the log and will not come.
     /// An acknowledgement may be there before the room's answer, so those of the new life are on their way back.
     pub(super) fn take_acked(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
-        let is_gone = |message: &mut Outgoing| match &message.progress {
+        let is_gone = |message: &mut Outgoing| match &message.state {
             SendState::Acked { epoch, offset } => epoch != life || *offset <= after,
             _ => false,
         };
@@ -120,7 +122,7 @@ impl Outbox {
     /// was told to be lost.
     pub(super) fn recovered(&mut self, life: &Epoch) {
         for message in &mut self.messages {
-            if let SendState::Acked { epoch, .. } = &mut message.progress {
+            if let SendState::Acked { epoch, .. } = &mut message.state {
                 *epoch = life.clone();
             }
         }
@@ -133,23 +135,22 @@ impl Outbox {
     /// The room keeps one's order, so what came back is the oldest on its way with this text.
     fn hide(&mut self, text: &str) {
         let mut messages = self.messages.iter_mut();
-        if let Some(message) = messages.find(|message| {
-            let on_the_way = matches!(message.progress, SendState::Queued | SendState::Written);
-            on_the_way && !message.came_back && message.text == text
-        }) {
-            message.came_back = true;
+        if let Some(message) = messages
+            .find(|message| matches!(message.state, SendState::Queued | SendState::Written) && message.text == text)
+        {
+            message.state = SendState::Delivered;
         }
     }
 
     pub(super) fn failed(&mut self, key: Key, reason: FailReason) {
         let Some(message) = self.find(key) else { return };
-        message.progress = SendState::Failed(reason);
-        if std::mem::take(&mut message.came_back) {
-            // Then it was a later one of the same text that came back.
+        let before = std::mem::replace(&mut message.state, SendState::Failed(reason));
+        if before == SendState::Delivered {
+            // The room delivered a later message with the same text.
             let text = message.text.clone();
             self.hide(&text);
         }
-        let is_failed = |message: &Outgoing| message.progress.is_failed();
+        let is_failed = |message: &Outgoing| message.state.is_failed();
         if self.messages.iter().filter(|message| is_failed(message)).count() > KEPT_FAILED
             && let Some(oldest) = self.messages.iter().position(is_failed)
         {
@@ -159,7 +160,7 @@ impl Outbox {
 
     /// Takes a failed message away, to be sent anew or forgotten.
     pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
-        let failed = self.find(key)?.progress.is_failed();
+        let failed = self.find(key)?.state.is_failed();
         failed.then(|| self.take(key)).flatten()
     }
 

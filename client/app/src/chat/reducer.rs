@@ -23,32 +23,46 @@ pub(crate) enum Field {
     Message,
 }
 
-/// Where the user stands with the room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether the user is in the room; inside, the state of the connection below it.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Membership {
     /// The user has not joined, or left, or was refused.
     Out,
-    /// The user wants to be in, and the room has not answered yet.
-    Entering,
-    /// The room answered; whether it can be reached just now is the [`Link`]'s to say.
-    In,
+    /// The user wants to join, and the room has not answered yet.
+    Joining(ConnectionStatus),
+    /// The room has answered. It may be unreachable for a time.
+    In {
+        connection: ConnectionStatus,
+        /// The offset after which the notice of the user's own joining is due; none once it is shown.
+        joined_notice_after: Option<u64>,
+    },
 }
 
-/// The connection below the room.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Link {
+/// The state of the session's connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ConnectionStatus {
     Connecting,
     Open,
-    /// The next attempt comes by itself at a time in milliseconds since the Unix epoch.
+    /// The next attempt is made at this time, in milliseconds since the Unix epoch.
     Waiting {
         until: f64,
     },
     /// The machine has no network.
     Offline,
-    /// The page sleeps.
+    /// The browser has frozen the page.
     Asleep,
-    /// No attempt is made; with the reason, if the server refused.
-    Stopped(Option<Cause>),
+    /// No attempt is made.
+    Stopped,
+}
+
+impl Membership {
+    /// The state of the connection; none while the user is out, when there may be no connection.
+    pub(crate) fn connection(self) -> Option<ConnectionStatus> {
+        match self {
+            Self::Out => None,
+            Self::Joining(connection) | Self::In { connection, .. } => Some(connection),
+        }
+    }
 }
 
 /// What the chat shows.
@@ -62,7 +76,6 @@ pub(crate) struct ChatState {
     pub(crate) message: String,
     pub(crate) error: Option<FormError<Field>>,
     pub(crate) membership: Membership,
-    pub(crate) link: Link,
     /// The name under which the room was joined, as the server writes it once it has told.
     pub(crate) joined_as: String,
     pub(crate) roster: Roster,
@@ -72,8 +85,6 @@ pub(crate) struct ChatState {
     pub(crate) reading: Unread,
     /// Messages up to this offset were there when the room was joined: history, and no news.
     history_to: u64,
-    /// The user just joined, and this is the newest message that was there before.
-    greet_at: Option<u64>,
     local_day: fn(f64) -> i64,
 }
 
@@ -110,7 +121,9 @@ pub(crate) enum Action {
 pub(crate) enum SessionEvent {
     /// The name that others see, as the server writes it.
     Welcome(UserName),
-    Link(Link),
+    Connection(ConnectionStatus),
+    /// The server ended the session for good.
+    Stopped(Cause),
     Joined(JoinedRoom, Continuity),
     Message(RoomMessage),
     Presence {
@@ -196,7 +209,6 @@ impl ChatState {
             message: String::new(),
             error: None,
             membership: Membership::Out,
-            link: Link::Stopped(None),
             joined_as: String::new(),
             roster: Roster::default(),
             typing: Typing::default(),
@@ -204,7 +216,6 @@ impl ChatState {
             outbox: Outbox::default(),
             reading: Unread::default(),
             history_to: 0,
-            greet_at: None,
             local_day,
         }
     }
@@ -220,7 +231,13 @@ impl ChatState {
 
     /// Messages come and go just now.
     pub(crate) fn is_live(&self) -> bool {
-        self.membership == Membership::In && self.link == Link::Open
+        matches!(
+            self.membership,
+            Membership::In {
+                connection: ConnectionStatus::Open,
+                ..
+            }
+        )
     }
 
     /// All messages that were there when the room was joined have come.
@@ -231,7 +248,7 @@ impl ChatState {
 
     /// Something on the page changes with the time alone.
     pub(crate) fn needs_ticks(&self) -> bool {
-        matches!(self.link, Link::Waiting { .. }) || self.typing.users().len() > 0
+        matches!(self.membership.connection(), Some(ConnectionStatus::Waiting { .. })) || self.typing.users().len() > 0
     }
 
     /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
@@ -243,7 +260,7 @@ impl ChatState {
             Action::Go => effects.extend(self.go()),
             Action::Join => effects = self.join(),
             Action::Leave => {
-                if self.membership == Membership::In {
+                if matches!(self.membership, Membership::In { .. }) {
                     self.timeline.notice(now, Sentence::Left);
                 }
                 effects.extend(self.leave());
@@ -328,8 +345,7 @@ impl ChatState {
         match UserName::parse(self.name.trim()) {
             Ok(name) => {
                 self.error = None;
-                self.membership = Membership::Entering;
-                self.link = Link::Connecting;
+                self.membership = Membership::Joining(ConnectionStatus::Connecting);
                 self.joined_as = name.to_string();
                 let since = self.timeline.cursor();
                 vec![
@@ -354,7 +370,6 @@ impl ChatState {
 
     fn gone(&mut self) {
         self.membership = Membership::Out;
-        self.link = Link::Stopped(None);
         self.roster = Roster::default();
         self.typing.clear();
         self.timeline.page_failed();
@@ -389,7 +404,8 @@ impl ChatState {
     fn session(&mut self, event: SessionEvent, now: f64) -> Vec<Effect> {
         match event {
             SessionEvent::Welcome(user) => self.joined_as = user.to_string(),
-            SessionEvent::Link(link) => self.link(link),
+            SessionEvent::Connection(status) => self.connection_changed(status),
+            SessionEvent::Stopped(cause) => self.stopped(cause),
             SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
             SessionEvent::Message(message) => self.said(message, now),
             SessionEvent::Presence { users, change } => self.presence(users, change, now),
@@ -421,26 +437,28 @@ impl ChatState {
         Vec::new()
     }
 
-    fn link(&mut self, link: Link) {
+    fn connection_changed(&mut self, status: ConnectionStatus) {
+        let (Membership::Joining(connection) | Membership::In { connection, .. }) = &mut self.membership else {
+            return;
+        };
+        *connection = status;
+        if status != ConnectionStatus::Open {
+            // Signals of others do not arrive any more.
+            self.typing.clear();
+        }
+    }
+
+    fn stopped(&mut self, cause: Cause) {
         if self.is_out() {
             return;
         }
-        if let Link::Stopped(Some(cause)) = &link {
-            // The page has no tokens: what may not be is the name.
-            let field = (cause.code == close::FORBIDDEN).then_some(Field::Name);
-            let message = match field {
-                Some(_) => Sentence::NameRefused(cause.reason.clone()),
-                None => Sentence::Stopped(cause.clone()),
-            };
-            self.error = Some(FormError { field, message });
-            self.gone();
-            return;
-        }
-        if link != Link::Open {
-            // What was being typed is not known any more.
-            self.typing.clear();
-        }
-        self.link = link;
+        self.error = Some(if cause.code == close::FORBIDDEN {
+            // The page sends no token, so the server refused the name.
+            FormError::of(Field::Name, Sentence::NameRefused(cause.reason))
+        } else {
+            FormError::of_connection(Sentence::Stopped(cause))
+        });
+        self.gone();
     }
 
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
@@ -460,10 +478,12 @@ impl ChatState {
             self.timeline.begin(room.epoch, after);
             self.history_to = head;
         }
-        if self.membership == Membership::Entering {
-            self.membership = Membership::In;
-            self.greet_at = Some(head);
-            self.greet(after, now);
+        if let Membership::Joining(connection) = self.membership {
+            self.membership = Membership::In {
+                connection,
+                joined_notice_after: Some(head),
+            };
+            self.notice_joined(after, now);
         }
     }
 
@@ -490,9 +510,13 @@ impl ChatState {
         self.timeline.notice(now, message);
     }
 
-    /// Says that the user joined, below the messages that were there before.
-    fn greet(&mut self, come: u64, now: f64) {
-        if self.greet_at.take_if(|head| come >= *head).is_some() {
+    /// Adds the notice of the user's own joining once everything up to the newest earlier message is there.
+    fn notice_joined(&mut self, received: u64, now: f64) {
+        if let Membership::In {
+            joined_notice_after, ..
+        } = &mut self.membership
+            && joined_notice_after.take_if(|offset| received >= *offset).is_some()
+        {
             let (room, name) = (self.room_text(), self.joined_as.clone());
             self.timeline.notice(now, Sentence::Joined { room, name });
         }
@@ -508,7 +532,7 @@ impl ChatState {
         if self.timeline.said(message, live) && live && !own {
             self.reading.news(self.timeline.last_number());
         }
-        self.greet(offset, now);
+        self.notice_joined(offset, now);
         self.timeline.keep_bounds(self.reading.at_end);
     }
 
@@ -531,9 +555,9 @@ impl ChatState {
         let not_me = |users: Vec<UserName>, me: &str| -> Vec<UserName> {
             users.into_iter().filter(|user| **user != *me).collect()
         };
-        let joined = not_me(self.roster.came(joined), &self.joined_as);
-        let left = not_me(self.roster.went(left), &self.joined_as);
-        self.roster.count(count);
+        let joined = not_me(self.roster.joined(joined), &self.joined_as);
+        let left = not_me(self.roster.left(left), &self.joined_as);
+        self.roster.set_users(count);
         if !joined.is_empty() {
             self.timeline.notice(now, Sentence::Came(joined));
         }

@@ -3,7 +3,7 @@
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
 
-use super::reducer::{Action, ChatState, Field, Link, Membership};
+use super::reducer::{Action, ChatState, ConnectionStatus, Field, Membership};
 use crate::{
     form::{Button, Look, TextField, error_line},
     i18n::{Language, Text},
@@ -69,13 +69,14 @@ pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language
 
 /// Whether messages come and go, in a word.
 fn badge(state: &ChatState, language: Language) -> Html {
-    let (name, label) = match (state.membership, &state.link) {
-        (Membership::Out, _) => ("CLOSED", Text::StateOut),
-        (Membership::In, Link::Open) => ("OPEN", Text::StateIn),
-        (_, Link::Waiting { .. }) => ("WAITING", Text::StateWaiting),
-        (_, Link::Offline | Link::Asleep) => ("SUSPENDED", Text::StateOffline),
-        (Membership::In, Link::Connecting | Link::Stopped(_)) => ("CONNECTING", Text::StateWaiting),
-        (Membership::Entering, _) => ("CONNECTING", Text::StateConnecting),
+    let is_joined = matches!(state.membership, Membership::In { .. });
+    let (name, label) = match (state.membership.connection(), is_joined) {
+        (None, _) => ("CLOSED", Text::StateOut),
+        (Some(ConnectionStatus::Open), true) => ("OPEN", Text::StateIn),
+        (Some(ConnectionStatus::Waiting { .. }), _) => ("WAITING", Text::StateWaiting),
+        (Some(ConnectionStatus::Offline | ConnectionStatus::Asleep), _) => ("SUSPENDED", Text::StateOffline),
+        (Some(ConnectionStatus::Connecting | ConnectionStatus::Stopped), true) => ("CONNECTING", Text::StateWaiting),
+        (Some(_), false) => ("CONNECTING", Text::StateConnecting),
     };
     html! {
         <span class="state">

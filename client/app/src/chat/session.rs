@@ -17,7 +17,7 @@ use yew::Callback;
 use super::{
     RoomMessage,
     outbox::Key,
-    reducer::{Continuity, Link, SessionEvent},
+    reducer::{ConnectionStatus, Continuity, SessionEvent},
 };
 
 /// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.
@@ -175,7 +175,10 @@ impl Session {
                 if let Status::Open { user, .. } = &status {
                     events.emit(SessionEvent::Welcome(user.clone()));
                 }
-                events.emit(SessionEvent::Link(link(status, watched.retry_in())));
+                events.emit(match status {
+                    Status::Stopped(StopReason::Refused(cause)) => SessionEvent::Stopped(cause),
+                    status => SessionEvent::Connection(connection_status(&status, watched.retry_in())),
+                });
             }
         });
         self.connected = Some(Connected {
@@ -278,17 +281,16 @@ fn incoming(message: client::Received<String>) -> RoomMessage {
     }
 }
 
-fn link(status: Status, retry_in: Option<Duration>) -> Link {
+fn connection_status(status: &Status, retry_in: Option<Duration>) -> ConnectionStatus {
     match status {
-        Status::Connecting => Link::Connecting,
-        Status::Open { .. } => Link::Open,
-        Status::Waiting { .. } => Link::Waiting {
+        Status::Connecting => ConnectionStatus::Connecting,
+        Status::Open { .. } => ConnectionStatus::Open,
+        Status::Waiting { .. } => ConnectionStatus::Waiting {
             until: js_sys::Date::now() + retry_in.unwrap_or_default().as_secs_f64() * 1_000.0,
         },
-        Status::Suspended(SuspendReason::Offline) => Link::Offline,
-        Status::Suspended(SuspendReason::Asleep) => Link::Asleep,
-        Status::Stopped(StopReason::Refused(cause)) => Link::Stopped(Some(cause)),
-        Status::Stopped(_) => Link::Stopped(None),
+        Status::Suspended(SuspendReason::Offline) => ConnectionStatus::Offline,
+        Status::Suspended(SuspendReason::Asleep) => ConnectionStatus::Asleep,
+        Status::Stopped(_) => ConnectionStatus::Stopped,
     }
 }
 

@@ -19,11 +19,20 @@ const TEXT_BYTES: usize = 256 << 10;
 /// A line of the hex dump shows 16 of these.
 const BINARY_BYTES: usize = 16 << 10;
 
+/// Whether the payload is on the clipboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopyState {
+    /// The user has not copied it.
+    Ready,
+    Copied,
+    /// The browser does not allow it; the payload is selected for the browser's own copy.
+    Failed,
+}
+
 /// The selected message.
 pub(super) struct DetailPane<'a> {
     pub(super) row: &'a Row<LogEntry>,
-    /// Whether it was copied; none before the first try.
-    pub(super) copied: Option<bool>,
+    pub(super) copy: CopyState,
     /// The element with the payload, to be selected where the clipboard is forbidden.
     pub(super) body: NodeRef,
     pub(super) oncopy: Callback<()>,
@@ -35,10 +44,10 @@ impl DetailPane<'_> {
         let text = |text: Text| text.in_language(language);
         let item = &self.row.content;
         let (shown, total) = shown(item, language);
-        let copy = match self.copied {
-            None => Text::Copy,
-            Some(true) => Text::Copied,
-            Some(false) => Text::CopyFailed,
+        let copy = match self.copy {
+            CopyState::Ready => Text::Copy,
+            CopyState::Copied => Text::Copied,
+            CopyState::Failed => Text::CopyFailed,
         };
         let small = |id, label| Button {
             id,

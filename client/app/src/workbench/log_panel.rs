@@ -7,7 +7,7 @@ use web_sys::{Element, HtmlElement, KeyboardEvent};
 use yew::{Component, Context, Html, NodeRef, Properties, html};
 
 use super::{
-    detail_pane::DetailPane,
+    detail_pane::{CopyState, DetailPane},
     log::{Log, Row},
     log_entry::LogEntry,
     log_row::{LogRow, row_id},
@@ -34,8 +34,8 @@ pub(crate) struct LogPanel {
     /// The oldest row when the log was last drawn: what came off the front since.
     first: u64,
     announcer: Announcer,
-    /// Whether the selected message was copied; none before the first try.
-    copied: Option<bool>,
+    /// Of the selected message.
+    copy: CopyState,
     viewport: NodeRef,
     space: NodeRef,
     rows: NodeRef,
@@ -71,7 +71,7 @@ impl Component for LogPanel {
             list: VirtualList::default(),
             first: log.first_number(),
             announcer: Announcer::new(log.last_number()),
-            copied: None,
+            copy: CopyState::Ready,
             viewport: NodeRef::default(),
             space: NodeRef::default(),
             rows: NodeRef::default(),
@@ -100,11 +100,11 @@ impl Component for LogPanel {
             Msg::Key(LogKey::Move(movement)) => {
                 let log = log.read();
                 self.list.move_selection(movement, log.first_number(), log.len());
-                self.copied = None;
+                self.copy = CopyState::Ready;
             }
             Msg::Select(number) => {
                 self.list.selected = Some(number);
-                self.copied = None;
+                self.copy = CopyState::Ready;
             }
             Msg::CloseDetails | Msg::Key(LogKey::CloseDetails) => {
                 self.list.selected = None;
@@ -128,7 +128,7 @@ impl Component for LogPanel {
                 return false;
             }
             Msg::Copied(done) => {
-                self.copied = Some(done);
+                self.copy = if done { CopyState::Copied } else { CopyState::Failed };
                 if !done && let Some(element) = self.detail.cast::<Element>() {
                     browser::select_all(&element);
                 }
@@ -238,7 +238,7 @@ impl LogPanel {
     fn details(&self, ctx: &Context<Self>, row: &Row<LogEntry>) -> Html {
         let pane = DetailPane {
             row,
-            copied: self.copied,
+            copy: self.copy,
             body: self.detail.clone(),
             oncopy: ctx.link().callback(|()| Msg::Copy),
             onclose: ctx.link().callback(|()| Msg::CloseDetails),

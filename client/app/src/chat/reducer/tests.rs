@@ -41,7 +41,7 @@ fn members(names: &[&str]) -> Vec<Member> {
 fn joined() -> ChatState {
     let mut state = state();
     state.update(Action::Join, 0.0);
-    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
     tell(
         &mut state,
         SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
@@ -131,7 +131,7 @@ fn the_name_is_the_one_that_the_server_makes_of_it() {
 fn the_greeting_stands_below_the_history_that_was_there_before() {
     let mut state = state();
     state.update(Action::Join, 0.0);
-    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
     tell(
         &mut state,
         SessionEvent::Joined(answer(1, 3, 5, &["Ann"]), Continuity::Fresh),
@@ -220,9 +220,9 @@ fn sending_without_having_joined_says_so_and_keeps_the_text() {
 #[test]
 fn sending_without_a_connection_keeps_the_message_on_its_way() {
     let mut state = joined();
-    tell(&mut state, SessionEvent::Link(Link::Offline));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
     assert_eq!(send(&mut state, "hi").len(), 1);
-    assert_eq!(state.outbox.shown().next().unwrap().progress, SendState::Queued);
+    assert_eq!(state.outbox.shown().next().unwrap().state, SendState::Queued);
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
         },
     );
     send(&mut state, "on its way");
-    tell(&mut state, SessionEvent::Link(Link::Connecting));
-    tell(&mut state, SessionEvent::Link(Link::Open));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
     tell(
         &mut state,
         SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
@@ -363,7 +363,7 @@ fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
     tell(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
     tell(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
     assert_eq!(shown(&state), [HELLO, "<Bob and Eve joined.>", "<Eve left.>"]);
-    assert!(state.roster.names().eq(&[user("Ann"), user("Bob")]));
+    assert_eq!(state.roster.names(), Some(&[user("Ann"), user("Bob")][..]));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn typing_is_said_while_connected_and_shown_of_others_until_they_said_it() {
     tell(&mut state, from("Bob", 1, "there"));
     assert_eq!(state.typing.users().len(), 0);
     tell(&mut state, SessionEvent::Typing(user("Bob")));
-    tell(&mut state, SessionEvent::Link(Link::Connecting));
+    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
     assert_eq!(state.typing.users().len(), 0, "what goes on there is not known");
     assert_eq!(state.update(edit("hello"), 20_000.0), []);
 }
@@ -425,11 +425,14 @@ fn of_a_crowd_only_the_number_is_shown_and_nobody_comes_or_goes() {
         left: Vec::new(),
     };
     tell(&mut state, SessionEvent::Presence { users: 3_001, change });
-    assert_eq!((state.roster.is_untold(), state.roster.users()), (true, 3_001));
+    assert_eq!((state.roster.names(), state.roster.users()), (None, 3_001));
     assert_eq!(shown(&state), [HELLO]);
     let change = PresenceChange::List(members(&["Ann", "Bob"]));
     tell(&mut state, SessionEvent::Presence { users: 2, change });
-    assert_eq!((state.roster.is_untold(), state.roster.users()), (false, 2));
+    assert_eq!(
+        (state.roster.names().map(<[_]>::len), state.roster.users()),
+        (Some(2), 2)
+    );
 }
 
 #[test]
@@ -456,7 +459,7 @@ fn messages_that_the_server_lost_are_counted_and_those_that_never_came_back_can_
         SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
     );
     assert_eq!(
-        state.outbox.shown().next().map(|sent| &sent.progress),
+        state.outbox.shown().next().map(|sent| &sent.state),
         Some(&SendState::Lost)
     );
     assert_eq!(state.update(Action::Retry(2), 0.0).len(), 1);
@@ -479,7 +482,7 @@ fn what_the_server_does_not_take_is_told_at_its_field() {
         code: 4403,
         reason: "brackets are not allowed".into(),
     };
-    tell(&mut state, SessionEvent::Link(Link::Stopped(Some(cause.clone()))));
+    tell(&mut state, SessionEvent::Stopped(cause.clone()));
     let error = state.error.unwrap();
     assert_eq!(error.field, Some(Field::Name));
     assert_eq!(error.message, Sentence::NameRefused(cause.reason));
@@ -499,7 +502,7 @@ fn a_refused_room_or_server_is_left_and_says_why() {
         code: 4426,
         reason: String::new(),
     };
-    tell(&mut state, SessionEvent::Link(Link::Stopped(Some(cause.clone()))));
+    tell(&mut state, SessionEvent::Stopped(cause.clone()));
     assert!(state.is_out());
     assert_eq!(state.error, Some(FormError::of_connection(Sentence::Stopped(cause))));
 }
