@@ -21,18 +21,3 @@ mod unread;
 mod view;
 
 pub(crate) use view::ChatView;
-
-/// A message of the room as the page shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RoomMessage {
-    /// Its place in the room's log.
-    pub(crate) offset: u64,
-    /// The user who said it.
-    pub(crate) from: String,
-    /// When it was appended, in milliseconds since the Unix epoch.
-    pub(crate) at: f64,
-    /// What it says; the JSON of a body that is not a text.
-    pub(crate) text: String,
-    /// This tab sent it.
-    pub(crate) own: bool,
-}

@@ -7,6 +7,7 @@
 //! - `connection`: the workbench's WebSocket connection and its state machine;
 //! - `i18n`: every text in every language;
 //! - `keyboard`: what keys do; `browser::events`: the events of window and document; `browser::storage`: what the page remembers;
+//! - `rows`: the bounded rows of the workbench's log and the chat's timeline;
 //! - `form`, `announcer`, `row_time`: what both views draw; `animation_frame`: one drawing for many changes;
 //! - `server_address`, `format`, `theme`.
 //!
@@ -26,6 +27,7 @@ mod i18n;
 mod keyboard;
 mod route;
 mod row_time;
+mod rows;
 mod server_address;
 mod theme;
 mod workbench;

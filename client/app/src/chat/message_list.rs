@@ -7,11 +7,12 @@ use yew::{Callback, Html, html};
 use super::{
     message_row::{RowView, outgoing_row},
     reducer::{Action, ChatState},
-    timeline::{Content, Older, Row},
+    timeline::{Body, Entry, Older},
 };
 use crate::{
     browser,
     i18n::{Language, Text},
+    rows::Row,
 };
 
 pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
@@ -53,16 +54,16 @@ struct Lines {
     divider: Option<u64>,
     last_day: Option<i64>,
     /// The row above, if it is a message.
-    last_said: Option<Rc<Row>>,
+    last_said: Option<Rc<Row<Entry>>>,
     now: f64,
     language: Language,
 }
 
 impl Lines {
-    fn row(&mut self, row: &Rc<Row>) {
+    fn row(&mut self, row: &Rc<Row<Entry>>) {
         let language = self.language;
-        if self.last_day.replace(row.day) != Some(row.day) {
-            let label = match browser::local_day(self.now) - row.day {
+        if self.last_day.replace(row.content.day) != Some(row.content.day) {
+            let label = match browser::local_day(self.now) - row.content.day {
                 0 => Text::Today.in_language(language).to_owned(),
                 1 => Text::Yesterday.in_language(language).to_owned(),
                 _ => browser::date_in_words(row.at, language),
@@ -78,10 +79,10 @@ impl Lines {
             self.drawn
                 .push(html! { <li key="unread" id="unread" class="line unread"><span>{ label }</span></li> });
         }
-        let goes_on = self.last_said.as_ref().is_some_and(|above| row.goes_on_from(above));
+        let grouped = self.last_said.as_ref().is_some_and(|above| row.is_grouped_with(above));
         self.drawn
-            .push(html! { <RowView key={row.number} row={row.clone()} {goes_on} {language} /> });
-        self.last_said = matches!(row.content, Content::Said { .. }).then(|| row.clone());
+            .push(html! { <RowView key={row.number} row={row.clone()} {grouped} {language} /> });
+        self.last_said = matches!(row.content.body, Body::Message(_)).then(|| row.clone());
     }
 }
 

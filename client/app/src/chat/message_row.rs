@@ -7,43 +7,45 @@ use yew::{Callback, Html, Properties, component, html};
 use super::{
     outbox::{Outgoing, SendState},
     reducer::Action,
-    timeline::{Content, Row},
+    timeline::{Body, Entry, RoomMessage},
 };
 use crate::{
     i18n::{Language, Sentence, Text},
     row_time::row_time,
+    rows::Row,
 };
 
 #[derive(PartialEq, Properties)]
 pub(super) struct Props {
-    pub(super) row: Rc<Row>,
+    pub(super) row: Rc<Row<Entry>>,
     /// It is of the same sender as the one above: the name is not shown again, but read to those who do not see it.
-    pub(super) goes_on: bool,
+    pub(super) grouped: bool,
     pub(super) language: Language,
 }
 
 /// A row that is in the room's log, or a notice of the page. A component, so that it is drawn once and not with each new message.
 #[component]
 pub(super) fn RowView(props: &Props) -> Html {
-    let Props { row, goes_on, language } = props;
-    match &row.content {
-        Content::Notice(message) => html! {
+    let Props { row, grouped, language } = props;
+    match &row.content.body {
+        Body::Notice(message) => html! {
             <li class="notice" data-direction="info" data-kind={kind(message)}>
                 { row_time(row.at) }<span class="text">{ message.in_language(*language) }</span>
             </li>
         },
-        Content::Said {
+        Body::Message(RoomMessage {
             offset,
             from,
             text,
             own,
-        } => html! {
+            ..
+        }) => html! {
             <li
                 class="said"
                 data-direction={if *own { "out" } else { "in" }}
                 data-offset={offset.to_string()}
                 data-delivery={own.then_some("acked")}
-                data-goes-on={goes_on.then_some("")}
+                data-goes-on={grouped.then_some("")}
             >
                 <div class="by">
                     <span class="from">{ from.clone() }</span>

@@ -6,10 +6,9 @@ use talkback_client::{
 };
 
 use super::{
-    RoomMessage,
     outbox::{Key, Outbox},
     roster::Roster,
-    timeline::Timeline,
+    timeline::{RoomMessage, Timeline},
     typing::Typing,
     unread::Unread,
 };

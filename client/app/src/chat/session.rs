@@ -15,9 +15,9 @@ use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
 
 use super::{
-    RoomMessage,
     outbox::Key,
     reducer::{ConnectionStatus, Continuity, SessionEvent},
+    timeline::RoomMessage,
 };
 
 /// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.

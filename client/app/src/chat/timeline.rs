@@ -3,72 +3,84 @@
 //! Messages stand in the order of their offsets, whether they come live or as a page of history. Rows of a log that is gone stay
 //! above the rows of its successor until the bounds take them.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::rc::Rc;
 
 use talkback_client::{Cursor, Epoch, Offset};
 
-use super::RoomMessage;
-use crate::i18n::Sentence;
+use crate::{
+    i18n::Sentence,
+    rows::{PayloadSize, Row, RowOptions, Rows},
+};
 
-/// What a row costs beside its texts, in bytes.
-const ROW_BYTES: usize = 128;
+/// The bytes of all rows, at most.
+const MAX_BYTES: usize = 8 << 20;
 
-/// Bytes of texts and rows that are kept at most.
-const KEPT_BYTES: usize = 8 << 20;
+/// The rows while the list is scrolled to its end, at most: each is an element, and more of them take longer to draw.
+const MAX_ROWS_AT_END: usize = 500;
 
-/// Rows that are kept while the newest are looked at: each is an element, and drawing takes longer the more there are.
-const KEPT_AT_END: usize = 500;
+/// The rows while the list is scrolled up, at most. With as many, no more pages of history are requested until it is back at its end.
+const MAX_ROWS: usize = 3_000;
 
-/// Rows that are kept while older ones are read. With as many, no more pages are fetched until the reader is back at the end.
-const KEPT_READING: usize = 3_000;
+/// A message within this time of the one above, from the same sender, is grouped with it, in milliseconds.
+const GROUP_WITHIN_MS: f64 = 5.0 * 60_000.0;
 
-/// Messages of one sender within this time are shown as one speech.
-const GOES_ON_MS: f64 = 5.0 * 60_000.0;
-
-/// One row; its number never changes and never comes again.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) number: u64,
-    /// Milliseconds since the Unix epoch.
+/// A message of the room.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RoomMessage {
+    /// Its offset in the room's log.
+    pub(crate) offset: u64,
+    /// The name of the user who sent it.
+    pub(crate) from: String,
+    /// When it was appended, in milliseconds since the Unix epoch.
     pub(crate) at: f64,
+    /// The text; the JSON of a body that is not a text.
+    pub(crate) text: String,
+    /// This tab sent it.
+    pub(crate) own: bool,
+}
+
+/// A row of the timeline, its [`Row::content`].
+#[derive(Debug)]
+pub(crate) struct Entry {
     /// The day on the local calendar, as a count of days.
     pub(crate) day: i64,
-    /// It is news, and not history that was fetched.
+    /// It arrived while the user was in the room; it is not history.
     pub(crate) live: bool,
-    pub(crate) content: Content,
-}
-
-/// Rows of one timeline are equal when their numbers are: comparing their texts on each drawing would cost more than drawing.
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Row {
-    /// Whether it is a message of the same sender as the row above, soon after it.
-    pub(crate) fn goes_on_from(&self, above: &Self) -> bool {
-        let sender = |row| match row {
-            &Self {
-                content: Content::Said { ref from, own, .. },
-                ..
-            } => Some((from, own)),
-            _ => None,
-        };
-        sender(self).is_some_and(|said| sender(above) == Some(said)) && self.at - above.at < GOES_ON_MS
-    }
+    pub(crate) body: Body,
 }
 
 #[derive(Debug)]
-pub(crate) enum Content {
-    Said {
-        offset: u64,
-        from: String,
-        text: String,
-        own: bool,
-    },
-    /// Something the page says, written out in its language when it is drawn.
+pub(crate) enum Body {
+    Message(RoomMessage),
+    /// A text of the page, written out in its language when it is drawn.
     Notice(Sentence),
+}
+
+impl Entry {
+    /// The sender of a message, and whether it is this tab.
+    fn sender(&self) -> Option<(&str, bool)> {
+        match &self.body {
+            Body::Message(RoomMessage { from, own, .. }) => Some((from, *own)),
+            Body::Notice(_) => None,
+        }
+    }
+}
+
+impl Row<Entry> {
+    /// Whether it is a message of the same sender as the row above, soon after it.
+    pub(crate) fn is_grouped_with(&self, above: &Self) -> bool {
+        let sender = self.content.sender();
+        sender.is_some() && sender == above.content.sender() && self.at - above.at < GROUP_WITHIN_MS
+    }
+}
+
+impl PayloadSize for Entry {
+    fn payload_bytes(&self) -> usize {
+        match &self.body {
+            Body::Message(RoomMessage { from, text, .. }) => from.len() + text.len(),
+            Body::Notice(_) => 0,
+        }
+    }
 }
 
 /// What is before the oldest message on the page.
@@ -91,8 +103,7 @@ pub(crate) enum Older {
 
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    rows: VecDeque<Rc<Row>>,
-    bytes: usize,
+    rows: Rows<Entry>,
     /// How many rows at the front belong to a log that is gone.
     past: usize,
     epoch: Option<Epoch>,
@@ -101,7 +112,6 @@ pub(crate) struct Timeline {
     /// Everything up to this offset has come.
     received: u64,
     older: Older,
-    next_number: u64,
     local_day: fn(f64) -> i64,
 }
 
@@ -109,43 +119,41 @@ impl Timeline {
     /// An empty one; `local_day` counts the days of the local calendar.
     pub(super) fn new(local_day: fn(f64) -> i64) -> Self {
         Self {
-            rows: VecDeque::new(),
-            bytes: 0,
+            rows: Rows::new(),
             past: 0,
             epoch: None,
             before_first: 0,
             received: 0,
             older: Older::Unknown,
-            next_number: 1,
             local_day,
         }
     }
 
     /// Rows of a log that is gone, oldest first.
-    pub(crate) fn past(&self) -> impl DoubleEndedIterator<Item = &Rc<Row>> {
+    pub(crate) fn past(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
         self.rows.range(..self.past)
     }
 
     /// Rows since the log on the page began, oldest first.
-    pub(crate) fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row>> {
+    pub(crate) fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
         self.rows.range(self.past..)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 0
     }
 
     /// What is before the first of [`Self::current`].
     pub(crate) fn older(&self) -> Older {
         match self.older {
-            Older::More | Older::Failed if self.rows.len() >= KEPT_READING => Older::Full,
+            Older::More | Older::Failed if self.rows.len() >= MAX_ROWS => Older::Full,
             older => older,
         }
     }
 
     /// The number of the newest row that there ever was.
     pub(crate) fn last_number(&self) -> u64 {
-        self.next_number - 1
+        self.rows.last_number()
     }
 
     /// From where a room that was left is to be joined again.
@@ -179,23 +187,20 @@ impl Timeline {
             return false;
         }
         self.received = message.offset;
-        let row = self.message_row(message, live);
-        self.rows.push_back(row);
-        self.trim(KEPT_READING);
+        self.insert_message(self.rows.len(), message, live);
+        self.trim(MAX_ROWS);
         true
     }
 
     /// One's own message is in a log that is gone, and was not seen to come back.
     pub(super) fn was_said(&mut self, message: RoomMessage) {
-        let row = self.message_row(message, false);
-        self.rows.push_back(row);
+        self.insert_message(self.rows.len(), message, false);
     }
 
     /// The page says something, below all that is there.
     pub(super) fn notice(&mut self, at: f64, message: Sentence) {
-        let row = self.row(at, true, Content::Notice(message));
-        self.rows.push_back(row);
-        self.trim(KEPT_READING);
+        self.insert(self.rows.len(), at, true, Body::Notice(message));
+        self.trim(MAX_ROWS);
     }
 
     /// The offset before which to ask for older messages; none if there is nothing to ask for now.
@@ -224,8 +229,7 @@ impl Timeline {
                 continue;
             }
             self.before_first -= 1;
-            let row = self.message_row(message, false);
-            self.rows.insert(self.past, row);
+            self.insert_message(self.past, message, false);
         }
         self.older = match (more, self.before_first) {
             // A server that answers so would be asked at the speed of the line.
@@ -244,16 +248,18 @@ impl Timeline {
 
     /// Drops what is kept beyond the bounds, the oldest first; while older rows are read, more are kept.
     pub(super) fn keep_bounds(&mut self, at_end: bool) {
-        self.trim(if at_end { KEPT_AT_END } else { KEPT_READING });
+        self.trim(if at_end { MAX_ROWS_AT_END } else { MAX_ROWS });
     }
 
-    fn trim(&mut self, rows: usize) {
-        while self.rows.len() > 1 && (self.rows.len() > rows || self.bytes > KEPT_BYTES) {
-            let Some(row) = self.rows.pop_front() else { return };
-            self.bytes -= weight(&row);
+    fn trim(&mut self, max_rows: usize) {
+        let options = RowOptions {
+            max_rows,
+            max_bytes: MAX_BYTES,
+        };
+        while let Some(row) = self.rows.drop_oldest(options) {
             if self.past > 0 {
                 self.past -= 1;
-            } else if let Content::Said { offset, .. } = row.content {
+            } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
                 self.before_first = offset;
                 if self.older != Older::Loading {
                     self.older = Older::More;
@@ -262,43 +268,14 @@ impl Timeline {
         }
     }
 
-    fn message_row(&mut self, message: RoomMessage, live: bool) -> Rc<Row> {
-        let RoomMessage {
-            offset,
-            from,
-            at,
-            text,
-            own,
-        } = message;
-        let content = Content::Said {
-            offset,
-            from,
-            text,
-            own,
-        };
-        self.row(at, live, content)
+    fn insert_message(&mut self, index: usize, message: RoomMessage, live: bool) {
+        self.insert(index, message.at, live, Body::Message(message));
     }
 
-    fn row(&mut self, at: f64, live: bool, content: Content) -> Rc<Row> {
-        let row = Rc::new(Row {
-            number: self.next_number,
-            at,
-            day: (self.local_day)(at),
-            live,
-            content,
-        });
-        self.next_number += 1;
-        self.bytes += weight(&row);
-        row
+    fn insert(&mut self, index: usize, at: f64, live: bool, body: Body) {
+        let day = (self.local_day)(at);
+        self.rows.insert(index, at, Entry { day, live, body });
     }
-}
-
-fn weight(row: &Row) -> usize {
-    ROW_BYTES
-        + match &row.content {
-            Content::Said { from, text, .. } => from.len() + text.len(),
-            Content::Notice(_) => 0,
-        }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
     room_card::room_card,
     roster_card::roster_card,
     session::Session,
-    timeline::{Content, Older, Row},
+    timeline::{Body, Entry, Older, RoomMessage},
 };
 use crate::{
     animation_frame::FrameRequest,
@@ -25,6 +25,7 @@ use crate::{
     browser, connection,
     form::FormError,
     i18n::{Language, Sentence, Text},
+    rows::Row,
     server_address,
 };
 
@@ -259,12 +260,12 @@ impl ChatView {
 }
 
 /// What is read of a row to those who do not see it: news of others.
-fn announcement(row: &Row, language: Language) -> Option<String> {
-    match &row.content {
-        _ if !row.live => None,
-        Content::Notice(message) => Some(message.in_language(language)),
-        Content::Said { own: true, .. } => None,
-        Content::Said { from, text, .. } => Some(format!("{from}: {text}")),
+fn announcement(row: &Row<Entry>, language: Language) -> Option<String> {
+    match &row.content.body {
+        _ if !row.content.live => None,
+        Body::Notice(message) => Some(message.in_language(language)),
+        Body::Message(RoomMessage { own: true, .. }) => None,
+        Body::Message(RoomMessage { from, text, .. }) => Some(format!("{from}: {text}")),
     }
 }
 

@@ -2,15 +2,13 @@
 
 use yew::{Callback, Html, NodeRef, html};
 
-use super::{
-    log::Row,
-    log_entry::{LogEntry, Payload},
-};
+use super::log_entry::{LogEntry, Payload};
 use crate::{
     form::{Button, Look},
     format,
     i18n::{Language, Sentence, Text},
     row_time::row_time,
+    rows::Row,
 };
 
 /// More text than this in one element makes a browser stutter; what is cut is still copied.

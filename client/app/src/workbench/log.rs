@@ -1,64 +1,30 @@
-//! The rows of a log, bounded by count and bytes.
+//! The workbench's log: bounded rows with consecutive numbers, and the undo of a clear.
 
 use std::{collections::VecDeque, ops::Range, rc::Rc};
 
-/// What one row costs beside its payload, in bytes: the row itself, its reference count and its place in the queue.
-const ROW_BYTES: usize = 128;
+use crate::rows::{PayloadSize, Row, RowOptions, Rows};
 
-/// What a log keeps at most; over it the oldest rows are dropped and counted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
-}
-
-/// The size of a row's content in memory.
-pub(crate) trait Weigh {
-    /// Bytes of payload.
-    fn payload_bytes(&self) -> usize;
-}
-
-/// One row; its number never changes and never comes again.
-#[derive(Debug)]
-pub(crate) struct Row<T> {
-    pub(crate) number: u64,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) at: f64,
-    pub(crate) content: T,
-}
-
-/// Rows of one log are equal when their numbers are: comparing megabytes of content on each drawing would cost more than drawing.
-impl<T> PartialEq for Row<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-/// Rows with consecutive numbers.
+/// Rows with consecutive numbers; beyond the bounds the oldest are dropped and counted.
 #[derive(Debug)]
 pub(crate) struct Log<T> {
-    rows: VecDeque<Rc<Row<T>>>,
-    bytes: usize,
-    limits: Limits,
-    next: u64,
+    rows: Rows<T>,
+    options: RowOptions,
     dropped: u64,
     cleared: Option<Cleared<T>>,
 }
 
-/// What `clear` took away, for `undo_clear`.
+/// The state before a clear, for its undo.
 #[derive(Debug)]
 struct Cleared<T> {
     rows: VecDeque<Rc<Row<T>>>,
     dropped: u64,
 }
 
-impl<T: Weigh> Log<T> {
-    pub(crate) fn new(limits: Limits) -> Self {
+impl<T: PayloadSize> Log<T> {
+    pub(crate) fn new(options: RowOptions) -> Self {
         Self {
-            rows: VecDeque::new(),
-            bytes: 0,
-            limits,
-            next: 1,
+            rows: Rows::new(),
+            options,
             dropped: 0,
             cleared: None,
         }
@@ -66,15 +32,8 @@ impl<T: Weigh> Log<T> {
 
     /// Appends a row. The newest row always stays, however large it is.
     pub(crate) fn push(&mut self, at: f64, content: T) {
-        let row = Rc::new(Row {
-            number: self.next,
-            at,
-            content,
-        });
-        self.next += 1;
-        self.bytes += weight(&row);
-        self.rows.push_back(row);
-        self.drop_over_limits();
+        self.rows.push(at, content);
+        self.drop_beyond_bounds();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -83,23 +42,23 @@ impl<T: Weigh> Log<T> {
 
     /// The number of the oldest row, or of the next one if there is none.
     pub(crate) fn first_number(&self) -> u64 {
-        self.rows.front().map_or(self.next, |row| row.number)
+        self.rows.get(0).map_or(self.last_number() + 1, |row| row.number)
     }
 
-    /// The number of the newest row that there ever was; 0 before the first.
+    /// The number of the newest row, also if it was cleared; 0 before the first.
     pub(crate) fn last_number(&self) -> u64 {
-        self.next - 1
+        self.rows.last_number()
     }
 
-    /// How many rows the limits took since the log was last cleared.
+    /// How many rows were dropped because of the bounds since the log was last cleared.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The rows at these places, counted from the oldest; places beyond the end are left out.
-    pub(crate) fn range(&self, places: Range<usize>) -> impl DoubleEndedIterator<Item = &Rc<Row<T>>> {
-        let end = places.end.min(self.rows.len());
-        self.rows.range(places.start.min(end)..end)
+    /// The rows at these indices, counted from the oldest; indices beyond the end are left out.
+    pub(crate) fn range(&self, indices: Range<usize>) -> impl DoubleEndedIterator<Item = &Rc<Row<T>>> {
+        let end = indices.end.min(self.rows.len());
+        self.rows.range(indices.start.min(end)..end)
     }
 
     /// The rows with higher numbers than this one, oldest first.
@@ -108,64 +67,57 @@ impl<T: Weigh> Log<T> {
         self.range(self.len().saturating_sub(newer)..self.len())
     }
 
-    /// The row with this number, if it is still kept.
+    /// The row with this number; none if it was dropped or cleared.
     pub(crate) fn get(&self, number: u64) -> Option<&Rc<Row<T>>> {
-        let place = number.checked_sub(self.first_number())?;
-        self.rows.get(usize::try_from(place).ok()?)
+        let index = number.checked_sub(self.first_number())?;
+        self.rows.get(usize::try_from(index).ok()?)
     }
 
-    /// Takes all rows away; [`Log::undo_clear`] brings them back until the next clear.
+    /// Removes all rows; [`Log::undo_clear`] restores them until the next clear.
     pub(crate) fn clear(&mut self) {
-        self.bytes = 0;
         self.cleared = Some(Cleared {
-            rows: std::mem::take(&mut self.rows),
+            rows: self.rows.take(),
             dropped: std::mem::take(&mut self.dropped),
         });
     }
 
-    /// Whether there is something to bring back.
+    /// Whether cleared rows can be restored.
     pub(crate) fn can_undo_clear(&self) -> bool {
         self.cleared.as_ref().is_some_and(|cleared| !cleared.rows.is_empty())
     }
 
-    /// Puts the cleared rows back in front of those that came since; the limits hold.
+    /// Restores the cleared rows in front of those that were added since, within the bounds.
     pub(crate) fn undo_clear(&mut self) {
-        let Some(Cleared { mut rows, dropped }) = self.cleared.take() else {
-            return;
-        };
-        rows.append(&mut self.rows);
-        self.rows = rows;
-        self.dropped += dropped;
-        self.bytes = self.rows.iter().map(|row| weight(row)).sum();
-        self.drop_over_limits();
-    }
-
-    fn drop_over_limits(&mut self) {
-        while self.rows.len() > 1 && (self.rows.len() > self.limits.rows || self.bytes > self.limits.bytes) {
-            if let Some(row) = self.rows.pop_front() {
-                self.bytes -= weight(&row);
-                self.dropped += 1;
-            }
+        if let Some(Cleared { rows, dropped }) = self.cleared.take() {
+            self.rows.prepend(rows);
+            self.dropped += dropped;
+            self.drop_beyond_bounds();
         }
     }
-}
 
-fn weight<T: Weigh>(row: &Row<T>) -> usize {
-    ROW_BYTES + row.content.payload_bytes()
+    fn drop_beyond_bounds(&mut self) {
+        while self.rows.drop_oldest(self.options).is_some() {
+            self.dropped += 1;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::ROW_BYTES;
 
-    impl Weigh for usize {
+    impl PayloadSize for usize {
         fn payload_bytes(&self) -> usize {
             *self
         }
     }
 
     fn log(rows: usize, bytes: usize) -> Log<usize> {
-        Log::new(Limits { rows, bytes })
+        Log::new(RowOptions {
+            max_rows: rows,
+            max_bytes: bytes,
+        })
     }
 
     fn numbers(log: &Log<usize>) -> Vec<u64> {

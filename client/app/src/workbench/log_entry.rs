@@ -2,10 +2,10 @@
 
 use talkback_client::Message;
 
-use super::log::Weigh;
 use crate::{
     format,
     i18n::{Language, Sentence, Text},
+    rows::PayloadSize,
 };
 
 /// A row's text is cut here; the detail pane shows more. A row holds one line, and no screen is this wide.
@@ -139,7 +139,7 @@ impl LogEntry {
     }
 }
 
-impl Weigh for LogEntry {
+impl PayloadSize for LogEntry {
     fn payload_bytes(&self) -> usize {
         self.payload().map_or(0, Payload::bytes)
     }

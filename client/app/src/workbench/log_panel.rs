@@ -8,7 +8,7 @@ use yew::{Component, Context, Html, NodeRef, Properties, html};
 
 use super::{
     detail_pane::{CopyState, DetailPane},
-    log::{Log, Row},
+    log::Log,
     log_entry::LogEntry,
     log_row::{LogRow, row_id},
     shared_log::{SharedLog, Subscription},
@@ -20,6 +20,7 @@ use crate::{
     form::{Button, Look},
     i18n::{Language, Sentence, Text},
     keyboard::{LogKey, log_key},
+    rows::Row,
 };
 
 /// The log to show.

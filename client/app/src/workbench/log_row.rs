@@ -2,11 +2,8 @@
 
 use yew::{Callback, Html, html};
 
-use super::{
-    log::Row,
-    log_entry::{LogEntry, Payload},
-};
-use crate::{format, i18n::Language, row_time::row_time};
+use super::log_entry::{LogEntry, Payload};
+use crate::{format, i18n::Language, row_time::row_time, rows::Row};
 
 /// A row, and where it is.
 pub(super) struct LogRow<'a> {

@@ -7,8 +7,11 @@ use std::{
 
 use yew::Callback;
 
-use super::log::{Limits, Log, Weigh};
-use crate::animation_frame::FrameRequest;
+use super::log::Log;
+use crate::{
+    animation_frame::FrameRequest,
+    rows::{PayloadSize, RowOptions},
+};
 
 /// A log and those who draw it. Appending stores the row at once; drawing waits for the next animation frame, so that a burst
 /// of messages costs one rendering (hoppscotch#1873: over 1000 messages a second froze the page).
@@ -25,10 +28,10 @@ struct Inner<T> {
 #[must_use = "the subscription ends when this is dropped"]
 pub(crate) struct Subscription(Option<Box<dyn FnOnce()>>);
 
-impl<T: Weigh + 'static> SharedLog<T> {
-    pub(crate) fn new(limits: Limits) -> Self {
+impl<T: PayloadSize + 'static> SharedLog<T> {
+    pub(crate) fn new(options: RowOptions) -> Self {
         Self(Rc::new(Inner {
-            log: RefCell::new(Log::new(limits)),
+            log: RefCell::new(Log::new(options)),
             listeners: RefCell::default(),
             next_listener: RefCell::default(),
             flush: RefCell::default(),

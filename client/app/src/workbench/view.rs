@@ -9,7 +9,6 @@ use super::{
     connection_card::connection_card,
     connection_details::connection_details,
     echo_over_http,
-    log::Limits,
     log_entry::LogEntry,
     log_panel::LogPanel,
     reducer::{Action, Effect, WorkbenchState},
@@ -19,12 +18,13 @@ use crate::{
     browser,
     connection::{Connection, ConnectionEvent, WAIT_TICK_MS},
     i18n::Language,
+    rows::RowOptions,
 };
 
 /// What the workbench keeps: enough for a long session, and far below what makes a tab heavy.
-const LIMITS: Limits = Limits {
-    rows: 100_000,
-    bytes: 64 << 20,
+const LOG_OPTIONS: RowOptions = RowOptions {
+    max_rows: 100_000,
+    max_bytes: 64 << 20,
 };
 
 /// How the page is shown.
@@ -59,7 +59,7 @@ impl Component for WorkbenchView {
         Self {
             state: WorkbenchState::new(browser::server_origin()),
             connection: Connection::default(),
-            log: SharedLog::new(LIMITS),
+            log: SharedLog::new(LOG_OPTIONS),
             waiting: None,
             _page: browser::events::on_page_left_and_back(
                 move || left.send_message(Msg::Action(Action::PageLeft)),

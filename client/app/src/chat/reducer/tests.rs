@@ -3,7 +3,7 @@ use talkback_client::{Member, Offset};
 use super::*;
 use crate::chat::{
     outbox::SendState,
-    timeline::{Content, Older},
+    timeline::{Body, Older},
 };
 
 fn room(name: &str) -> RoomName {
@@ -76,9 +76,9 @@ fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
 /// Every row, notices in angle brackets, own messages on their way behind a star.
 fn shown(state: &ChatState) -> Vec<String> {
     let rows = state.timeline.past().chain(state.timeline.current());
-    let rows = rows.map(|row| match &row.content {
-        Content::Said { from, text, .. } => format!("{from}: {text}"),
-        Content::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
+    let rows = rows.map(|row| match &row.content.body {
+        Body::Message(RoomMessage { from, text, .. }) => format!("{from}: {text}"),
+        Body::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
     });
     rows.chain(state.outbox.shown().map(|sent| format!("* {}", sent.text)))
         .collect()
@@ -140,7 +140,7 @@ fn the_greeting_stands_below_the_history_that_was_there_before() {
     tell(&mut state, from("Bob", 5, "b"));
     tell(&mut state, from("Bob", 6, "c"));
     assert_eq!(shown(&state), ["Bob: a", "Bob: b", HELLO, "Bob: c"]);
-    let live: Vec<_> = state.timeline.current().map(|row| row.live).collect();
+    let live: Vec<_> = state.timeline.current().map(|row| row.content.live).collect();
     assert_eq!(live, [false, false, true, true], "history is no news");
 }
 
@@ -409,7 +409,7 @@ fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back()
     let first = state
         .timeline
         .current()
-        .find(|row| matches!(row.content, Content::Said { .. }));
+        .find(|row| matches!(row.content.body, Body::Message(_)));
     assert_eq!(state.reading.divider, first.map(|row| row.number));
     send(&mut state, "c");
     assert!(state.reading.at_end && state.reading.unread == 0);

@@ -28,10 +28,10 @@ fn with(after: u64, to: u64) -> Timeline {
     timeline
 }
 
-fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row>>) -> Vec<u64> {
-    rows.filter_map(|row| match row.content {
-        Content::Said { offset, .. } => Some(offset),
-        Content::Notice(_) => None,
+fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row<Entry>>>) -> Vec<u64> {
+    rows.filter_map(|row| match row.content.body {
+        Body::Message(RoomMessage { offset, .. }) => Some(offset),
+        Body::Notice(_) => None,
     })
     .collect()
 }
@@ -132,7 +132,7 @@ fn at_the_end_few_rows_are_kept_and_the_dropped_ones_can_be_fetched_again() {
     assert_eq!(offsets(timeline.current()).len(), 1_000);
     timeline.keep_bounds(true);
     let kept = offsets(timeline.current());
-    assert_eq!((kept.len(), kept[0]), (KEPT_AT_END, 501));
+    assert_eq!((kept.len(), kept[0]), (MAX_ROWS_AT_END, 501));
     assert_eq!((timeline.older(), timeline.ask_older()), (Older::More, Some(501)));
     timeline.page(&epoch(1), (451..=500).map(message).collect(), true);
     timeline.keep_bounds(false);
@@ -153,7 +153,7 @@ fn rows_of_a_lost_log_go_first_and_without_touching_the_new_ones() {
 
 #[test]
 fn a_page_that_is_full_asks_for_no_more_until_it_is_trimmed() {
-    let mut timeline = with(10, 10 + KEPT_READING as u64);
+    let mut timeline = with(10, 10 + MAX_ROWS as u64);
     assert_eq!((timeline.older(), timeline.ask_older()), (Older::Full, None));
     timeline.keep_bounds(true);
     assert_eq!(timeline.older(), Older::More);
@@ -163,7 +163,7 @@ fn a_page_that_is_full_asks_for_no_more_until_it_is_trimmed() {
 fn bytes_are_bounded_too_but_the_newest_row_stays() {
     let mut timeline = timeline(0);
     for offset in 1..=3 {
-        let text = "x".repeat(KEPT_BYTES / 2);
+        let text = "x".repeat(MAX_BYTES / 2);
         timeline.said(
             RoomMessage {
                 text,
@@ -173,7 +173,7 @@ fn bytes_are_bounded_too_but_the_newest_row_stays() {
         );
     }
     assert_eq!(offsets(timeline.current()), [3]);
-    let text = "x".repeat(2 * KEPT_BYTES);
+    let text = "x".repeat(2 * MAX_BYTES);
     timeline.said(RoomMessage { text, ..message(4) }, true);
     assert_eq!(offsets(timeline.current()), [4]);
 }
@@ -200,6 +200,6 @@ fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
         );
     }
     let rows: Vec<_> = timeline.current().collect();
-    let goes_on: Vec<_> = rows.windows(2).map(|pair| pair[1].goes_on_from(pair[0])).collect();
-    assert_eq!(goes_on, [true, false, false, false]);
+    let grouped: Vec<_> = rows.windows(2).map(|pair| pair[1].is_grouped_with(pair[0])).collect();
+    assert_eq!(grouped, [true, false, false, false]);
 }
