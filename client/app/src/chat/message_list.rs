@@ -18,13 +18,13 @@ use crate::{
 pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
     let mut lines = Lines {
         drawn: Vec::new(),
-        divider: state.reading.divider,
+        divider: state.unread.divider,
         last_day: None,
         last_said: None,
         now,
         language,
     };
-    state.timeline.past().for_each(|row| lines.row(row));
+    state.timeline.previous().for_each(|row| lines.row(row));
     lines.drawn.push(older(state.timeline.older(), dispatch, language));
     state.timeline.current().for_each(|row| lines.row(row));
     for sent in state.outbox.shown() {
@@ -91,7 +91,7 @@ fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html 
     let say = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
     let ask = |text: Text| {
         html! {
-            <button id="load_older" type="button" data-look="small" onclick={dispatch.reform(|_| Action::Older)}>
+            <button id="load_older" type="button" data-look="small" onclick={dispatch.reform(|_| Action::LoadOlder)}>
                 { text.in_language(language) }
             </button>
         }

@@ -75,13 +75,13 @@ impl Outbox {
     }
 
     /// One's own message came back from the room and stands among its messages.
-    pub(super) fn came_back(&mut self, offset: u64, text: &str) {
+    pub(super) fn delivered(&mut self, offset: u64, text: &str) {
         let is_it =
             |message: &Outgoing| matches!(message.state, SendState::Acked { offset: acked, .. } if acked == offset);
         if let Some(place) = self.messages.iter().position(is_it) {
             self.messages.remove(place);
         } else {
-            self.hide(text);
+            self.mark_delivered(text);
         }
     }
 
@@ -110,7 +110,7 @@ impl Outbox {
 
     /// The room goes on in this life of the log with the messages after an offset: takes those that are in the log and will not come.
     /// An acknowledgement may be there before the room's answer, so those of the new life are on their way back.
-    pub(super) fn take_acked(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
+    pub(super) fn take_undelivered(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
         let is_gone = |message: &mut Outgoing| match &message.state {
             SendState::Acked { epoch, offset } => epoch != life || *offset <= after,
             _ => false,
@@ -120,7 +120,7 @@ impl Outbox {
 
     /// The log goes on in another life with all that is in it: what was acknowledged before comes back with the same offset, unless it
     /// was told to be lost.
-    pub(super) fn recovered(&mut self, life: &Epoch) {
+    pub(super) fn log_recovered(&mut self, life: &Epoch) {
         for message in &mut self.messages {
             if let SendState::Acked { epoch, .. } = &mut message.state {
                 *epoch = life.clone();
@@ -133,7 +133,7 @@ impl Outbox {
     }
 
     /// The room keeps one's order, so what came back is the oldest on its way with this text.
-    fn hide(&mut self, text: &str) {
+    fn mark_delivered(&mut self, text: &str) {
         let mut messages = self.messages.iter_mut();
         if let Some(message) = messages
             .find(|message| matches!(message.state, SendState::Queued | SendState::Written) && message.text == text)
@@ -148,7 +148,7 @@ impl Outbox {
         if before == SendState::Delivered {
             // The room delivered a later message with the same text.
             let text = message.text.clone();
-            self.hide(&text);
+            self.mark_delivered(&text);
         }
         let is_failed = |message: &Outgoing| message.state.is_failed();
         if self.messages.iter().filter(|message| is_failed(message)).count() > KEPT_FAILED
@@ -190,12 +190,12 @@ mod tests {
     fn a_message_is_shown_until_it_came_back_whether_that_or_its_ack_is_first() {
         let mut outbox = Outbox::default();
         let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
-        outbox.came_back(1, "a");
+        outbox.delivered(1, "a");
         assert_eq!(shown(&outbox), [b]);
         outbox.acked(a, life(1), 1, 5.0);
         outbox.acked(b, life(1), 2, 5.0);
         assert_eq!(shown(&outbox), [b], "it is in the log, but its row has not come");
-        outbox.came_back(2, "b");
+        outbox.delivered(2, "b");
         assert_eq!(outbox.messages, []);
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn of_two_equal_messages_the_refused_one_is_shown_as_failed_whichever_came_back() {
         let mut outbox = Outbox::default();
         let [first, second] = [0.0, 1.0].map(|at| outbox.push("same".into(), at));
-        outbox.came_back(1, "same");
+        outbox.delivered(1, "same");
         assert_eq!(shown(&outbox), [second]);
         outbox.failed(first, FailReason::Stopped);
         assert_eq!(shown(&outbox), [first]);
@@ -237,7 +237,7 @@ mod tests {
             None,
             "it has the number of a lost one in another life"
         );
-        outbox.came_back(8, "another message of the log that goes on");
+        outbox.delivered(8, "another message of the log that goes on");
         assert_eq!(shown(&outbox), [lost, kept, new]);
         assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
     }

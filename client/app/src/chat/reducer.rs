@@ -81,7 +81,7 @@ pub(crate) struct ChatState {
     pub(crate) typing: Typing,
     pub(crate) timeline: Timeline,
     pub(crate) outbox: Outbox,
-    pub(crate) reading: Unread,
+    pub(crate) unread: Unread,
     /// Messages up to this offset were there when the room was joined: history, and no news.
     history_to: u64,
     local_day: fn(f64) -> i64,
@@ -92,9 +92,9 @@ pub(crate) struct ChatState {
 pub(crate) enum Action {
     Edit(Field, String),
     /// The path names another room, or none that is possible.
-    Room(Result<RoomName, RoomNameError>),
+    RoomChanged(Result<RoomName, RoomNameError>),
     /// The user wants to go to the room that is typed.
-    Go,
+    GoToRoom,
     Join,
     Leave,
     Send,
@@ -103,13 +103,13 @@ pub(crate) enum Action {
     /// The user does not want to wait for the next attempt.
     ConnectNow,
     /// The user wants to see older messages.
-    Older,
+    LoadOlder,
     /// The list was scrolled; whether its end is in sight.
     Scrolled {
         at_end: bool,
     },
     /// The page came into sight or went out of it.
-    Shown(bool),
+    VisibilityChanged(bool),
     /// Time has passed.
     Tick,
     Session(SessionEvent),
@@ -176,7 +176,7 @@ pub(crate) enum Continuity {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
     /// Be in this room under this name, and in no other; with a cursor, go on behind it.
-    Enter {
+    Join {
         room: RoomName,
         name: UserName,
         since: Option<Cursor>,
@@ -189,9 +189,9 @@ pub(crate) enum Effect {
         text: String,
     },
     /// Tell of the next of [`SessionEvent::Restored`] under this key.
-    Follow(Key),
-    SayTyping,
-    AskOlder {
+    TrackRestored(Key),
+    SignalTyping,
+    RequestOlder {
         before: u64,
     },
     Navigate(RoomName),
@@ -213,7 +213,7 @@ impl ChatState {
             typing: Typing::default(),
             timeline: Timeline::new(local_day),
             outbox: Outbox::default(),
-            reading: Unread::default(),
+            unread: Unread::default(),
             history_to: 0,
             local_day,
         }
@@ -255,12 +255,12 @@ impl ChatState {
         let mut effects = Vec::new();
         match action {
             Action::Edit(field, text) => effects.extend(self.edit(field, text, now)),
-            Action::Room(room) => effects = self.enter(room),
-            Action::Go => effects.extend(self.go()),
+            Action::RoomChanged(room) => effects = self.enter(room),
+            Action::GoToRoom => effects.extend(self.go()),
             Action::Join => effects = self.join(),
             Action::Leave => {
                 if matches!(self.membership, Membership::In { .. }) {
-                    self.timeline.notice(now, Sentence::Left);
+                    self.timeline.push_notice(now, Sentence::Left);
                 }
                 effects.extend(self.leave());
             }
@@ -272,16 +272,20 @@ impl ChatState {
             }
             Action::Discard(key) => drop(self.outbox.take_failed(key)),
             Action::ConnectNow => effects.push(Effect::ConnectNow),
-            Action::Older => {
+            Action::LoadOlder => {
                 if !self.is_out() {
-                    effects.extend(self.timeline.ask_older().map(|before| Effect::AskOlder { before }));
+                    effects.extend(
+                        self.timeline
+                            .request_older()
+                            .map(|before| Effect::RequestOlder { before }),
+                    );
                 }
             }
             Action::Scrolled { at_end } => {
-                self.reading.scrolled(at_end);
-                self.timeline.keep_bounds(at_end);
+                self.unread.scrolled(at_end);
+                self.timeline.apply_bounds(at_end);
             }
-            Action::Shown(visible) => self.reading.shown(visible),
+            Action::VisibilityChanged(visible) => self.unread.visibility_changed(visible),
             Action::Tick => self.typing.expire(now),
             Action::Session(event) => effects = self.session(event, now),
         }
@@ -296,7 +300,7 @@ impl ChatState {
             Field::Message => &mut self.message,
         } = text;
         self.error.take_if(|error| error.field == Some(field));
-        (says && self.is_live() && self.typing.say(now)).then_some(Effect::SayTyping)
+        (says && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping)
     }
 
     /// Another room is another conversation: the rows start anew, and who was in joins there.
@@ -309,7 +313,7 @@ impl ChatState {
             return Vec::new();
         }
         let was_in = !self.is_out();
-        let visible = self.reading.is_visible();
+        let visible = self.unread.is_visible();
         self.room = room;
         self.error = error;
         self.other_room.clear();
@@ -318,8 +322,8 @@ impl ChatState {
         self.typing.clear();
         self.timeline = Timeline::new(self.local_day);
         self.outbox.clear();
-        self.reading = Unread::default();
-        self.reading.shown(visible);
+        self.unread = Unread::default();
+        self.unread.visibility_changed(visible);
         match (was_in, self.room.is_some()) {
             (true, true) => self.join(),
             (true, false) => vec![Effect::Leave],
@@ -349,7 +353,7 @@ impl ChatState {
                 let since = self.timeline.cursor();
                 vec![
                     Effect::RememberName(name.to_string()),
-                    Effect::Enter { room, name, since },
+                    Effect::Join { room, name, since },
                 ]
             }
             Err(error) => {
@@ -363,11 +367,11 @@ impl ChatState {
         if self.is_out() {
             return None;
         }
-        self.gone();
+        self.reset_to_out();
         Some(Effect::Leave)
     }
 
-    fn gone(&mut self) {
+    fn reset_to_out(&mut self) {
         self.membership = Membership::Out;
         self.roster = Roster::default();
         self.typing.clear();
@@ -384,14 +388,14 @@ impl ChatState {
             return None;
         }
         self.error = None;
-        self.typing.sent();
+        self.typing.message_sent();
         let text = std::mem::take(&mut self.message);
         Some(self.send_text(text, now))
     }
 
     fn send_text(&mut self, text: String, now: f64) -> Effect {
-        self.reading.wrote();
-        self.timeline.keep_bounds(true);
+        self.unread.message_sent();
+        self.timeline.apply_bounds(true);
         let key = self.outbox.push(text.clone(), now);
         Effect::Send { key, text }
     }
@@ -406,15 +410,15 @@ impl ChatState {
             SessionEvent::Connection(status) => self.connection_changed(status),
             SessionEvent::Stopped(cause) => self.stopped(cause),
             SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
-            SessionEvent::Message(message) => self.said(message, now),
+            SessionEvent::Message(message) => self.message_received(message, now),
             SessionEvent::Presence { users, change } => self.presence(users, change, now),
             SessionEvent::Lost { epoch, offsets } => {
                 self.outbox.lost(&epoch, &offsets);
-                self.timeline.notice(now, Sentence::OwnLost(offsets.len()));
+                self.timeline.push_notice(now, Sentence::OwnLost(offsets.len()));
             }
             SessionEvent::Typing(user) => {
                 if *user != *self.joined_as {
-                    self.typing.heard(user, now);
+                    self.typing.signal_received(user, now);
                 }
             }
             SessionEvent::Refused { code, message } => {
@@ -425,12 +429,12 @@ impl ChatState {
             }
             SessionEvent::Restored(texts) => {
                 let keys = texts.into_iter().map(|text| self.outbox.push(text, now));
-                return keys.map(Effect::Follow).collect();
+                return keys.map(Effect::TrackRestored).collect();
             }
             SessionEvent::Written(key) => self.outbox.written(key),
             SessionEvent::Acked { key, epoch, offset, at } => self.outbox.acked(key, epoch, offset, at),
             SessionEvent::Failed { key, reason } => self.outbox.failed(key, reason),
-            SessionEvent::Page { epoch, messages, more } => self.timeline.page(&epoch, messages, more),
+            SessionEvent::Page { epoch, messages, more } => self.timeline.insert_page(&epoch, messages, more),
             SessionEvent::PageFailed => self.timeline.page_failed(),
         }
         Vec::new()
@@ -457,7 +461,7 @@ impl ChatState {
         } else {
             FormError::of_connection(Sentence::Stopped(cause))
         });
-        self.gone();
+        self.reset_to_out();
     }
 
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
@@ -467,14 +471,14 @@ impl ChatState {
         );
         let (after, head) = (room.after.get(), room.head.get());
         if continuity == Continuity::Recovered {
-            self.outbox.recovered(&room.epoch);
-            self.timeline.go_on(room.epoch);
+            self.outbox.log_recovered(&room.epoch);
+            self.timeline.continue_log(room.epoch);
         } else {
-            self.replaced(&room.epoch, after);
+            self.push_undelivered(&room.epoch, after);
             if continuity == Continuity::Reset {
-                self.history_lost(&room.epoch, now);
+                self.notice_history_lost(&room.epoch, now);
             }
-            self.timeline.begin(room.epoch, after);
+            self.timeline.start_log(room.epoch, after);
             self.history_to = head;
         }
         if let Membership::Joining(connection) = self.membership {
@@ -487,9 +491,9 @@ impl ChatState {
     }
 
     /// Own messages that will not come any more stand where the page has them.
-    fn replaced(&mut self, epoch: &Epoch, after: u64) {
-        for sent in self.outbox.take_acked(epoch, after) {
-            self.timeline.was_said(RoomMessage {
+    fn push_undelivered(&mut self, epoch: &Epoch, after: u64) {
+        for sent in self.outbox.take_undelivered(epoch, after) {
+            self.timeline.push_undelivered(RoomMessage {
                 offset: 0,
                 from: self.joined_as.clone(),
                 at: sent.at,
@@ -500,13 +504,13 @@ impl ChatState {
     }
 
     /// What is on the page stays, above the news that it does not go on.
-    fn history_lost(&mut self, epoch: &Epoch, now: f64) {
+    fn notice_history_lost(&mut self, epoch: &Epoch, now: f64) {
         let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
             Sentence::AwayTooLong
         } else {
             Sentence::HistoryLost
         };
-        self.timeline.notice(now, message);
+        self.timeline.push_notice(now, message);
     }
 
     /// Adds the notice of the user's own joining once everything up to the newest earlier message is there.
@@ -517,22 +521,22 @@ impl ChatState {
             && joined_notice_after.take_if(|offset| received >= *offset).is_some()
         {
             let (room, name) = (self.room_text(), self.joined_as.clone());
-            self.timeline.notice(now, Sentence::Joined { room, name });
+            self.timeline.push_notice(now, Sentence::Joined { room, name });
         }
     }
 
-    fn said(&mut self, message: RoomMessage, now: f64) {
+    fn message_received(&mut self, message: RoomMessage, now: f64) {
         let (offset, own) = (message.offset, message.own);
         let live = offset > self.history_to;
-        self.typing.stopped(&message.from);
+        self.typing.remove(&message.from);
         if own {
-            self.outbox.came_back(offset, &message.text);
+            self.outbox.delivered(offset, &message.text);
         }
-        if self.timeline.said(message, live) && live && !own {
-            self.reading.news(self.timeline.last_number());
+        if self.timeline.push_message(message, live) && live && !own {
+            self.unread.message_arrived(self.timeline.last_number());
         }
         self.notice_joined(offset, now);
-        self.timeline.keep_bounds(self.reading.at_end);
+        self.timeline.apply_bounds(self.unread.at_end);
     }
 
     fn presence(&mut self, count: u32, change: PresenceChange, now: f64) {
@@ -549,7 +553,7 @@ impl ChatState {
             }
         };
         for user in &left {
-            self.typing.stopped(user);
+            self.typing.remove(user);
         }
         let not_me = |users: Vec<UserName>, me: &str| -> Vec<UserName> {
             users.into_iter().filter(|user| **user != *me).collect()
@@ -558,12 +562,12 @@ impl ChatState {
         let left = not_me(self.roster.left(left), &self.joined_as);
         self.roster.set_users(count);
         if !joined.is_empty() {
-            self.timeline.notice(now, Sentence::Came(joined));
+            self.timeline.push_notice(now, Sentence::UsersJoined(joined));
         }
         if !left.is_empty() {
-            self.timeline.notice(now, Sentence::Went(left));
+            self.timeline.push_notice(now, Sentence::UsersLeft(left));
         }
-        self.timeline.keep_bounds(self.reading.at_end);
+        self.timeline.apply_bounds(self.unread.at_end);
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language
                     { name.draw(language) }
                     { join_or_leave }
                 </form>
-                <form class="inline elsewhere" onsubmit={submit(|| Action::Go)}>
+                <form class="inline elsewhere" onsubmit={submit(|| Action::GoToRoom)}>
                     { other_room.draw(language) }
                     { button("chat_go", Text::Go, Look::Plain, false).submit() }
                 </form>

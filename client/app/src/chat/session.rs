@@ -69,7 +69,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the browser does not even try to connect.
-    pub(super) fn enter(
+    pub(super) fn join(
         &mut self,
         room: &RoomName,
         name: UserName,
@@ -89,7 +89,7 @@ impl Session {
         let (sender, events) = (joined.sender().clone(), self.events.clone());
         self.room = Some(Joined {
             sender,
-            _restored: self.tell_restored(client, room.clone()),
+            _restored: self.emit_restored(client, room.clone()),
             _events: Task::start(async move {
                 while let Some(event) = joined.next().await {
                     if let Some(event) = read(event) {
@@ -118,26 +118,26 @@ impl Session {
     pub(super) fn send(&self, key: Key, text: &String) {
         // Every text has a JSON form.
         if let Some(Ok(delivery)) = self.room.as_ref().map(|room| room.sender.try_send(text)) {
-            self.follow(key, delivery);
+            self.track(key, delivery);
         }
     }
 
     /// Tells of the next of [`SessionEvent::Restored`] under this key.
-    pub(super) fn follow_restored(&self, key: Key) {
+    pub(super) fn track_restored(&self, key: Key) {
         let next = self.restored.borrow_mut().pop_front();
         if let Some(delivery) = next {
-            self.follow(key, delivery);
+            self.track(key, delivery);
         }
     }
 
-    pub(super) fn say_typing(&self) {
+    pub(super) fn signal_typing(&self) {
         if let Some(room) = &self.room {
             // Every text has a JSON form.
             let _: Result<(), talkback_client::BodyError> = room.sender.signal(TYPING);
         }
     }
 
-    pub(super) fn ask_older(&self, before: u64) {
+    pub(super) fn request_older(&self, before: u64) {
         let (Some(room), Ok(before)) = (&self.room, Offset::new(before)) else {
             return;
         };
@@ -189,7 +189,7 @@ impl Session {
         Ok(client)
     }
 
-    fn tell_restored(&self, client: Client, room: RoomName) -> Task {
+    fn emit_restored(&self, client: Client, room: RoomName) -> Task {
         let (queue, events) = (self.restored.clone(), self.events.clone());
         Task::start(async move {
             let mut texts = Vec::new();
@@ -205,7 +205,7 @@ impl Session {
         })
     }
 
-    fn follow(&self, key: Key, mut delivery: Delivery) {
+    fn track(&self, key: Key, mut delivery: Delivery) {
         let events = self.events.clone();
         spawn_local(async move {
             while let Some(state) = delivery.next().await {

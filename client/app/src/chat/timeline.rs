@@ -105,7 +105,7 @@ pub(crate) enum Older {
 pub(crate) struct Timeline {
     rows: Rows<Entry>,
     /// How many rows at the front belong to a log that is gone.
-    past: usize,
+    previous: usize,
     epoch: Option<Epoch>,
     /// The offset before the oldest message on the page.
     before_first: u64,
@@ -120,7 +120,7 @@ impl Timeline {
     pub(super) fn new(local_day: fn(f64) -> i64) -> Self {
         Self {
             rows: Rows::new(),
-            past: 0,
+            previous: 0,
             epoch: None,
             before_first: 0,
             received: 0,
@@ -130,13 +130,13 @@ impl Timeline {
     }
 
     /// Rows of a log that is gone, oldest first.
-    pub(crate) fn past(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
-        self.rows.range(..self.past)
+    pub(crate) fn previous(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
+        self.rows.range(..self.previous)
     }
 
     /// Rows since the log on the page began, oldest first.
     pub(crate) fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
-        self.rows.range(self.past..)
+        self.rows.range(self.previous..)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -165,8 +165,8 @@ impl Timeline {
     }
 
     /// The room was joined without a cursor or with one that the log does not know: what is on the page is past.
-    pub(super) fn begin(&mut self, epoch: Epoch, after: u64) {
-        self.past = self.rows.len();
+    pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
+        self.previous = self.rows.len();
         self.epoch = Some(epoch);
         self.before_first = after;
         self.received = after;
@@ -174,7 +174,7 @@ impl Timeline {
     }
 
     /// The room goes on with nothing missing, perhaps in another life of its log.
-    pub(super) fn go_on(&mut self, epoch: Epoch) {
+    pub(super) fn continue_log(&mut self, epoch: Epoch) {
         let is_other = self.epoch.replace(epoch.clone()).is_some_and(|life| life != epoch);
         if is_other && self.older == Older::Failed {
             self.older = Older::More;
@@ -182,7 +182,7 @@ impl Timeline {
     }
 
     /// A message came from the room; whether it was not on the page yet.
-    pub(super) fn said(&mut self, message: RoomMessage, live: bool) -> bool {
+    pub(super) fn push_message(&mut self, message: RoomMessage, live: bool) -> bool {
         if message.offset <= self.received {
             return false;
         }
@@ -193,18 +193,18 @@ impl Timeline {
     }
 
     /// One's own message is in a log that is gone, and was not seen to come back.
-    pub(super) fn was_said(&mut self, message: RoomMessage) {
+    pub(super) fn push_undelivered(&mut self, message: RoomMessage) {
         self.insert_message(self.rows.len(), message, false);
     }
 
     /// The page says something, below all that is there.
-    pub(super) fn notice(&mut self, at: f64, message: Sentence) {
+    pub(super) fn push_notice(&mut self, at: f64, message: Sentence) {
         self.insert(self.rows.len(), at, true, Body::Notice(message));
         self.trim(MAX_ROWS);
     }
 
     /// The offset before which to ask for older messages; none if there is nothing to ask for now.
-    pub(super) fn ask_older(&mut self) -> Option<u64> {
+    pub(super) fn request_older(&mut self) -> Option<u64> {
         if matches!(self.older(), Older::More | Older::Failed) {
             self.older = Older::Loading;
             return Some(self.before_first + 1);
@@ -213,7 +213,7 @@ impl Timeline {
     }
 
     /// Older messages came, oldest first.
-    pub(super) fn page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
+    pub(super) fn insert_page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
         if self.older != Older::Loading {
             return;
         }
@@ -229,7 +229,7 @@ impl Timeline {
                 continue;
             }
             self.before_first -= 1;
-            self.insert_message(self.past, message, false);
+            self.insert_message(self.previous, message, false);
         }
         self.older = match (more, self.before_first) {
             // A server that answers so would be asked at the speed of the line.
@@ -247,7 +247,7 @@ impl Timeline {
     }
 
     /// Drops what is kept beyond the bounds, the oldest first; while older rows are read, more are kept.
-    pub(super) fn keep_bounds(&mut self, at_end: bool) {
+    pub(super) fn apply_bounds(&mut self, at_end: bool) {
         self.trim(if at_end { MAX_ROWS_AT_END } else { MAX_ROWS });
     }
 
@@ -257,8 +257,8 @@ impl Timeline {
             max_bytes: MAX_BYTES,
         };
         while let Some(row) = self.rows.drop_oldest(options) {
-            if self.past > 0 {
-                self.past -= 1;
+            if self.previous > 0 {
+                self.previous -= 1;
             } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
                 self.before_first = offset;
                 if self.older != Older::Loading {

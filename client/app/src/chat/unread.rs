@@ -1,14 +1,14 @@
-//! What the reader has seen: whether the newest rows are in sight, how many are not, and where the unread ones begin.
+//! The unread messages: their number, and the divider before the first of them.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unread {
-    /// The end of the conversation is in sight, or would be if the page were.
+    /// The list is scrolled to its end.
     pub(crate) at_end: bool,
-    /// The page is in sight.
+    /// The view is shown and the page is visible.
     visible: bool,
-    /// How many messages of others came that were not in sight yet.
-    pub(crate) unread: usize,
-    /// The number of the row before which the unread ones began.
+    /// How many messages of others arrived while the end of the list was not visible.
+    pub(crate) count: usize,
+    /// The number of the row before which the divider is drawn.
     pub(crate) divider: Option<u64>,
 }
 
@@ -17,7 +17,7 @@ impl Default for Unread {
         Self {
             at_end: true,
             visible: true,
-            unread: 0,
+            count: 0,
             divider: None,
         }
     }
@@ -28,37 +28,37 @@ impl Unread {
         self.visible
     }
 
-    /// A message of another came, as the row of this number. The divider stays where it is until the next unread run begins.
-    pub(super) fn news(&mut self, number: u64) {
+    /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread message.
+    pub(super) fn message_arrived(&mut self, number: u64) {
         if self.at_end && self.visible {
             return;
         }
-        if self.unread == 0 {
+        if self.count == 0 {
             self.divider = Some(number);
         }
-        self.unread += 1;
+        self.count += 1;
     }
 
     pub(super) fn scrolled(&mut self, at_end: bool) {
         self.at_end = at_end;
-        self.seen();
+        self.reset_if_seen();
     }
 
-    pub(super) fn shown(&mut self, visible: bool) {
+    pub(super) fn visibility_changed(&mut self, visible: bool) {
         self.visible = visible;
-        self.seen();
+        self.reset_if_seen();
     }
 
-    /// The reader answered: everything before is read, and the end is where to look (element-web#26076).
-    pub(super) fn wrote(&mut self) {
+    /// The user sent a message: all earlier ones count as read, and the list scrolls to its end (element-web#26076).
+    pub(super) fn message_sent(&mut self) {
         self.at_end = true;
-        self.unread = 0;
+        self.count = 0;
         self.divider = None;
     }
 
-    fn seen(&mut self) {
+    fn reset_if_seen(&mut self) {
         if self.at_end && self.visible {
-            self.unread = 0;
+            self.count = 0;
         }
     }
 }
@@ -68,37 +68,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_into_sight_at_once_is_never_unread() {
-        let mut reading = Unread::default();
-        reading.news(1);
-        assert_eq!((reading.unread, reading.divider), (0, None));
+    fn a_message_that_is_visible_at_once_is_never_unread() {
+        let mut unread = Unread::default();
+        unread.message_arrived(1);
+        assert_eq!((unread.count, unread.divider), (0, None));
     }
 
     #[test]
-    fn who_reads_further_up_or_looks_elsewhere_finds_a_divider_where_the_news_began() {
-        for away in [|r: &mut Unread| r.scrolled(false), |r: &mut Unread| r.shown(false)] {
-            let mut reading = Unread::default();
-            away(&mut reading);
-            reading.news(7);
-            reading.news(8);
-            assert_eq!((reading.unread, reading.divider), (2, Some(7)));
-            reading.shown(true);
-            reading.scrolled(true);
-            assert_eq!((reading.unread, reading.divider), (0, Some(7)), "it stays to be found");
-            reading.news(9);
-            assert_eq!(reading.divider, Some(7));
-            reading.scrolled(false);
-            reading.news(10);
-            assert_eq!((reading.unread, reading.divider), (1, Some(10)));
+    fn scrolling_up_or_hiding_the_page_leaves_a_divider_before_the_first_unread_message() {
+        for away in [
+            |r: &mut Unread| r.scrolled(false),
+            |r: &mut Unread| r.visibility_changed(false),
+        ] {
+            let mut unread = Unread::default();
+            away(&mut unread);
+            unread.message_arrived(7);
+            unread.message_arrived(8);
+            assert_eq!((unread.count, unread.divider), (2, Some(7)));
+            unread.visibility_changed(true);
+            unread.scrolled(true);
+            assert_eq!(
+                (unread.count, unread.divider),
+                (0, Some(7)),
+                "it stays until the next unread messages"
+            );
+            unread.message_arrived(9);
+            assert_eq!(unread.divider, Some(7));
+            unread.scrolled(false);
+            unread.message_arrived(10);
+            assert_eq!((unread.count, unread.divider), (1, Some(10)));
         }
     }
 
     #[test]
-    fn an_answer_goes_to_the_end_and_takes_the_divider_away() {
-        let mut reading = Unread::default();
-        reading.scrolled(false);
-        reading.news(7);
-        reading.wrote();
-        assert_eq!(reading, Unread::default());
+    fn sending_a_message_scrolls_to_the_end_and_removes_the_divider() {
+        let mut unread = Unread::default();
+        unread.scrolled(false);
+        unread.message_arrived(7);
+        unread.message_sent();
+        assert_eq!(unread, Unread::default());
     }
 }

@@ -126,17 +126,17 @@ impl Component for ChatView {
                 let Some(place) = self.scroll.position() else {
                     return false;
                 };
-                let before = self.state.reading;
+                let before = self.state.unread;
                 self.dispatch(ctx, Action::Scrolled { at_end: place.at_end });
                 if self.wants_older() {
-                    self.dispatch(ctx, Action::Older);
+                    self.dispatch(ctx, Action::LoadOlder);
                     return true;
                 }
-                return before != self.state.reading;
+                return before != self.state.unread;
             }
             Msg::Visibility => {
                 let shown = ctx.props().visible && browser::is_page_visible();
-                self.dispatch(ctx, Action::Shown(shown));
+                self.dispatch(ctx, Action::VisibilityChanged(shown));
             }
         }
         true
@@ -147,7 +147,7 @@ impl Component for ChatView {
         if !visible {
             return Html::default();
         }
-        self.scroll.before_drawing(self.state.reading.at_end);
+        self.scroll.before_drawing(self.state.unread.at_end);
         let dispatch = ctx.link().callback(Msg::Action);
         let now = js_sys::Date::now();
         html! {
@@ -180,7 +180,7 @@ impl Component for ChatView {
         self.scroll.drawn();
         // Pages that are short, or came in while the reader was at the very top, ask for the next one without being scrolled.
         if self.wants_older() {
-            ctx.link().send_message(Msg::Action(Action::Older));
+            ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
         if std::mem::take(&mut self.wants_focus)
             && let Some(field) = browser::document().get_element_by_id(FIELD_ID)
@@ -196,8 +196,8 @@ impl ChatView {
     /// The path or the visibility may have changed. Whoever has a name is in the room of the path at once; who left stays out.
     fn enter(&mut self, ctx: &Context<Self>) {
         let Props { visible, room, .. } = ctx.props();
-        self.dispatch(ctx, Action::Room(room.clone()));
-        self.dispatch(ctx, Action::Shown(*visible && browser::is_page_visible()));
+        self.dispatch(ctx, Action::RoomChanged(room.clone()));
+        self.dispatch(ctx, Action::VisibilityChanged(*visible && browser::is_page_visible()));
         if *visible && std::mem::take(&mut self.is_new) && browser::remembered_name().is_some() {
             self.dispatch(ctx, Action::Join);
         }
@@ -215,8 +215,8 @@ impl ChatView {
         self.wants_focus |= matches!(action, Action::Join);
         for effect in self.state.update(action, js_sys::Date::now()) {
             match effect {
-                Effect::Enter { room, name, since } => {
-                    if let Err(error) = self.session.enter(&room, name, since) {
+                Effect::Join { room, name, since } => {
+                    if let Err(error) = self.session.join(&room, name, since) {
                         self.dispatch(ctx, Action::Leave);
                         self.state.error = Some(FormError::of_connection(connection::explain(&error)));
                     }
@@ -224,9 +224,9 @@ impl ChatView {
                 Effect::Leave => self.session.leave(),
                 Effect::ConnectNow => self.session.connect_now(),
                 Effect::Send { key, text } => self.session.send(key, &text),
-                Effect::Follow(key) => self.session.follow_restored(key),
-                Effect::SayTyping => self.session.say_typing(),
-                Effect::AskOlder { before } => self.session.ask_older(before),
+                Effect::TrackRestored(key) => self.session.track_restored(key),
+                Effect::SignalTyping => self.session.signal_typing(),
+                Effect::RequestOlder { before } => self.session.request_older(before),
                 Effect::Navigate(room) => ctx.props().onroom.emit(room),
                 Effect::RememberName(name) => browser::remember_name(&name),
             }
@@ -244,10 +244,10 @@ impl ChatView {
 
     /// The way back to the newest messages, with how many of them are not read.
     fn pill(&self, dispatch: &Callback<Action>, language: Language) -> Html {
-        if self.state.reading.at_end {
+        if self.state.unread.at_end {
             return Html::default();
         }
-        let (id, label) = match self.state.reading.unread {
+        let (id, label) = match self.state.unread.count {
             0 => ("to_newest", Text::ToNewest.in_language(language).to_owned()),
             count => ("new_messages", Sentence::Unread(count).in_language(language)),
         };

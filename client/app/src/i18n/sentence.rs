@@ -70,8 +70,8 @@ pub(crate) enum Sentence {
     AwayTooLong,
     /// So many own messages that the server had acknowledged are gone.
     OwnLost(usize),
-    Came(Vec<UserName>),
-    Went(Vec<UserName>),
+    UsersJoined(Vec<UserName>),
+    UsersLeft(Vec<UserName>),
     Typing(Vec<UserName>),
     /// The next attempt to connect comes in so many seconds.
     RetryIn(u64),

@@ -16,7 +16,7 @@ fn user(name: &str) -> UserName {
 
 fn state() -> ChatState {
     let mut state = ChatState::new("Ann".into(), |_| 0);
-    state.update(Action::Room(Ok(room("lobby"))), 0.0);
+    state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
     state
 }
 
@@ -75,7 +75,7 @@ fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
 
 /// Every row, notices in angle brackets, own messages on their way behind a star.
 fn shown(state: &ChatState) -> Vec<String> {
-    let rows = state.timeline.past().chain(state.timeline.current());
+    let rows = state.timeline.previous().chain(state.timeline.current());
     let rows = rows.map(|row| match &row.content.body {
         Body::Message(RoomMessage { from, text, .. }) => format!("{from}: {text}"),
         Body::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
@@ -90,7 +90,7 @@ const HELLO: &str = "<You joined lobby as Ann.>";
 fn joining_enters_the_room_of_the_path_under_the_trimmed_name_and_remembers_it() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, " Ann ".into()), 0.0);
-    let enter = Effect::Enter {
+    let enter = Effect::Join {
         room: room("lobby"),
         name: user("Ann"),
         since: None,
@@ -203,7 +203,7 @@ fn a_failed_message_can_be_sent_again_or_discarded_and_once_only() {
 fn what_was_sent_before_a_reload_is_shown_as_on_its_way() {
     let mut state = joined();
     let effects = tell(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
-    assert_eq!(effects, [Effect::Follow(1), Effect::Follow(2)]);
+    assert_eq!(effects, [Effect::TrackRestored(1), Effect::TrackRestored(2)]);
     assert_eq!(shown(&state), [HELLO, "* a", "* b"]);
     tell(&mut state, from("Ann", 1, "a"));
     assert_eq!(shown(&state), [HELLO, "Ann: a", "* b"]);
@@ -319,21 +319,24 @@ fn who_was_away_for_longer_than_the_log_reaches_is_told_so() {
         shown(&state)[2],
         "<You were away for longer than the server keeps messages: some are missing here.>"
     );
-    assert_eq!(state.update(Action::Older, 0.0), [Effect::AskOlder { before: 501 }]);
+    assert_eq!(
+        state.update(Action::LoadOlder, 0.0),
+        [Effect::RequestOlder { before: 501 }]
+    );
 }
 
 #[test]
 fn a_recovered_room_goes_on_without_a_word_and_what_was_missed_is_news() {
     let mut state = joined();
     tell(&mut state, from("Bob", 1, "a"));
-    state.update(Action::Shown(false), 0.0);
+    state.update(Action::VisibilityChanged(false), 0.0);
     tell(
         &mut state,
         SessionEvent::Joined(answer(1, 1, 2, &["Ann"]), Continuity::Recovered),
     );
     tell(&mut state, from("Bob", 2, "b"));
     assert_eq!(shown(&state), [HELLO, "Bob: a", "Bob: b"]);
-    assert_eq!(state.reading.unread, 1);
+    assert_eq!(state.unread.count, 1);
 }
 
 #[test]
@@ -344,7 +347,7 @@ fn who_leaves_and_joins_again_goes_on_where_they_were() {
     assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
     assert_eq!(shown(&state), [HELLO, "Bob: a", "<You left.>"]);
     let effects = state.update(Action::Join, 0.0);
-    let Effect::Enter { since: Some(since), .. } = &effects[1] else {
+    let Effect::Join { since: Some(since), .. } = &effects[1] else {
         panic!("{effects:?}")
     };
     assert_eq!(since.offset.get(), 1);
@@ -370,7 +373,7 @@ fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
 fn typing_is_said_while_connected_and_shown_of_others_until_they_said_it() {
     let mut state = joined();
     let edit = |text: &str| Action::Edit(Field::Message, text.into());
-    assert_eq!(state.update(edit("h"), 0.0), [Effect::SayTyping]);
+    assert_eq!(state.update(edit("h"), 0.0), [Effect::SignalTyping]);
     assert_eq!(state.update(edit("hi"), 100.0), []);
     assert_eq!(state.update(edit(" "), 9_000.0), [], "an emptied field is not typing");
     tell(&mut state, SessionEvent::Typing(user("Ann")));
@@ -392,11 +395,14 @@ fn older_messages_are_asked_for_once_and_only_while_in() {
         &mut state,
         SessionEvent::Joined(answer(2, 9, 9, &["Ann"]), Continuity::Reset),
     );
-    assert_eq!(state.update(Action::Older, 0.0), [Effect::AskOlder { before: 10 }]);
-    assert_eq!(state.update(Action::Older, 0.0), []);
+    assert_eq!(
+        state.update(Action::LoadOlder, 0.0),
+        [Effect::RequestOlder { before: 10 }]
+    );
+    assert_eq!(state.update(Action::LoadOlder, 0.0), []);
     state.update(Action::Leave, 0.0);
     assert_eq!(state.timeline.older(), Older::Failed, "its answer will not come");
-    assert_eq!(state.update(Action::Older, 0.0), []);
+    assert_eq!(state.update(Action::LoadOlder, 0.0), []);
 }
 
 #[test]
@@ -405,14 +411,14 @@ fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back()
     state.update(Action::Scrolled { at_end: false }, 0.0);
     tell(&mut state, from("Bob", 1, "a"));
     tell(&mut state, from("Bob", 2, "b"));
-    assert_eq!(state.reading.unread, 2);
+    assert_eq!(state.unread.count, 2);
     let first = state
         .timeline
         .current()
         .find(|row| matches!(row.content.body, Body::Message(_)));
-    assert_eq!(state.reading.divider, first.map(|row| row.number));
+    assert_eq!(state.unread.divider, first.map(|row| row.number));
     send(&mut state, "c");
-    assert!(state.reading.at_end && state.reading.unread == 0);
+    assert!(state.unread.at_end && state.unread.count == 0);
 }
 
 #[test]
@@ -511,24 +517,27 @@ fn a_refused_room_or_server_is_left_and_says_why() {
 fn another_room_starts_anew_and_who_was_in_joins_there() {
     let mut state = joined();
     tell(&mut state, from("Bob", 1, "a"));
-    let effects = state.update(Action::Room(Ok(room("大厅"))), 0.0);
-    assert!(matches!(&effects[1], Effect::Enter { room, since: None, .. } if &**room == "大厅"));
+    let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
+    assert!(matches!(&effects[1], Effect::Join { room, since: None, .. } if &**room == "大厅"));
     assert_eq!(shown(&state), Vec::<String>::new());
     let mut state = self::state();
-    assert_eq!(state.update(Action::Room(Ok(room("b"))), 0.0), []);
+    assert_eq!(state.update(Action::RoomChanged(Ok(room("b"))), 0.0), []);
 }
 
 #[test]
 fn the_same_room_again_changes_nothing() {
     let mut state = joined();
-    assert_eq!(state.update(Action::Room(Ok(room("lobby"))), 0.0), []);
+    assert_eq!(state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0), []);
     assert!(state.is_live());
 }
 
 #[test]
 fn a_path_without_a_possible_room_leaves_and_says_why() {
     let mut state = joined();
-    assert_eq!(state.update(Action::Room(room_name("a b")), 0.0), [Effect::Leave]);
+    assert_eq!(
+        state.update(Action::RoomChanged(room_name("a b")), 0.0),
+        [Effect::Leave]
+    );
     assert!(state.is_out() && state.room.is_none());
     assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
     assert_eq!(state.update(Action::Join, 0.0), [], "there is no room to join");
@@ -538,8 +547,8 @@ fn a_path_without_a_possible_room_leaves_and_says_why() {
 fn the_typed_room_is_gone_to_only_when_it_follows_the_rule() {
     let mut state = state();
     state.update(Action::Edit(Field::Room, " b ".into()), 0.0);
-    assert_eq!(state.update(Action::Go, 0.0), [Effect::Navigate(room("b"))]);
+    assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Navigate(room("b"))]);
     state.update(Action::Edit(Field::Room, "a/b".into()), 0.0);
-    assert_eq!(state.update(Action::Go, 0.0), []);
+    assert_eq!(state.update(Action::GoToRoom, 0.0), []);
     assert_eq!(state.error.unwrap().field, Some(Field::Room));
 }
