@@ -1,8 +1,9 @@
-//! The chat: one room of `/chat/{room}`, on the session. Nothing that is said is lost or shown twice, and the page says what it
-//! knows of each message.
+//! The chat view: one room, the path `/chat/{room}`. It shows each message once and the delivery state of each own message.
 //!
-//! [`state`] is the pure reducer, made of [`timeline`], [`outgoing`], [`reading`], [`roster`] and [`typing`]; [`session`] turns the
-//! client's streams into its actions; [`view`] runs the effects and draws; every other file is one component.
+//! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s; its parts are `timeline`, `outbox`,
+//! `unread`, `roster` and `typing`. `view` is the component that runs the effects and draws; `session` runs those of the connection and
+//! turns the client's streams into actions. `message_list` draws the rows of `message_row`, and `message_list_scroll` keeps its scroll
+//! position. Every other file is one component.
 
 mod composer;
 mod connection_banner;

@@ -1,4 +1,4 @@
-//! The message to say: Enter sends, Shift+Enter starts a new line. Above it, who else is writing one.
+//! The form for a message: Enter sends, Shift+Enter starts a new line. Above it, the users who are typing.
 
 use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
 use yew::{Callback, Html, html};
@@ -10,7 +10,7 @@ use crate::{
     keyboard::{EnterKey, enter_key},
 };
 
-/// The field of the message.
+/// The `id` of the message field.
 pub(super) const FIELD_ID: &str = "chat_message";
 
 const HINT_ID: &str = "chat_hint";

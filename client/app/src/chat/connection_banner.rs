@@ -1,4 +1,4 @@
-//! What is said above the conversation while there is no connection.
+//! The banner above the message list while there is no connection: the countdown to the next attempt, and the button to try now.
 
 use yew::{Callback, Html, html};
 
@@ -8,9 +8,9 @@ use crate::{
     i18n::{Language, Sentence, Text},
 };
 
-/// It is no live region: the state beside the room's name is one, and a screen reader would read every second of the countdown.
+/// Not a live region, because a screen reader would read every second of the countdown; the badge beside the room's name is one.
 pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
-    let Some((message, can_hurry)) = trouble(state, now) else {
+    let Some((message, can_connect_now)) = outage(state, now) else {
         return Html::default();
     };
     let button = Button {
@@ -22,15 +22,15 @@ pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, 
     html! {
         <div key="offline_banner" id="offline_banner" class="banner">
             <p>{ message.in_language(language) }</p>
-            if can_hurry {
+            if can_connect_now {
                 { button.on_click(dispatch.reform(|_| Action::ConnectNow)) }
             }
         </div>
     }
 }
 
-/// What is wrong with the connection, and whether trying at once may help.
-fn trouble(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
+/// The sentence about the connection, and whether connecting at once may help.
+fn outage(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
     let is_joined = matches!(state.membership, Membership::In { .. });
     match state.membership.connection()? {
         ConnectionStatus::Open | ConnectionStatus::Asleep | ConnectionStatus::Stopped => None,
@@ -41,7 +41,7 @@ fn trouble(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
     }
 }
 
-/// Rounded up, so that 0 is not shown for a whole second.
+/// Rounded up, so that 0 does not show for a whole second.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -72,7 +72,7 @@ mod tests {
     fn the_countdown_is_rounded_up_and_ends_at_zero() {
         for (now, shown) in [(0.0, 3), (1.0, 3), (501.0, 2), (2_500.0, 0), (9_999.0, 0)] {
             let state = state(joined(ConnectionStatus::Waiting { until: 2_500.0 }));
-            assert_eq!(trouble(&state, now), Some((Sentence::RetryIn(shown), true)), "{now}");
+            assert_eq!(outage(&state, now), Some((Sentence::RetryIn(shown), true)), "{now}");
         }
     }
 
@@ -83,11 +83,11 @@ mod tests {
             joined(ConnectionStatus::Open),
             Membership::Joining(ConnectionStatus::Connecting),
         ] {
-            assert_eq!(trouble(&state(membership), 0.0), None);
+            assert_eq!(outage(&state(membership), 0.0), None);
         }
         let again = state(joined(ConnectionStatus::Connecting));
-        assert_eq!(trouble(&again, 0.0), Some((Sentence::Reconnecting, false)));
+        assert_eq!(outage(&again, 0.0), Some((Sentence::Reconnecting, false)));
         let never = state(Membership::Joining(ConnectionStatus::Offline));
-        assert_eq!(trouble(&never, 0.0), Some((Sentence::Offline, true)));
+        assert_eq!(outage(&never, 0.0), Some((Sentence::Offline, true)));
     }
 }

@@ -1,4 +1,4 @@
-//! The conversation, oldest first, with a line for each day and one where the unread messages begin.
+//! The message list, oldest first, with a line for each day and a divider before the unread messages.
 
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: 
         drawn: Vec::new(),
         divider: state.unread.divider,
         last_day: None,
-        last_said: None,
+        last_message: None,
         now,
         language,
     };
@@ -47,14 +47,14 @@ pub(super) fn message_list(state: &ChatState, dispatch: &Callback<Action>, now: 
     }
 }
 
-/// The rows, with what is drawn between them.
+/// The drawn rows, with the lines between them.
 struct Lines {
     drawn: Vec<Html>,
-    /// The row before which the unread ones begin.
+    /// The number of the first unread row.
     divider: Option<u64>,
     last_day: Option<i64>,
     /// The row above, if it is a message.
-    last_said: Option<Rc<Row<Entry>>>,
+    last_message: Option<Rc<Row<Entry>>>,
     now: f64,
     language: Language,
 }
@@ -68,28 +68,31 @@ impl Lines {
                 1 => Text::Yesterday.in_language(language).to_owned(),
                 _ => browser::date_in_words(row.at, language),
             };
-            self.last_said = None;
+            self.last_message = None;
             self.drawn.push(html! {
                 <li key={format!("d{}", row.number)} class="line day"><span>{ label }</span></li>
             });
         }
         if self.divider == Some(row.number) {
-            self.last_said = None;
+            self.last_message = None;
             let label = Text::UnreadBelow.in_language(language);
             self.drawn
                 .push(html! { <li key="unread" id="unread" class="line unread"><span>{ label }</span></li> });
         }
-        let grouped = self.last_said.as_ref().is_some_and(|above| row.is_grouped_with(above));
+        let grouped = self
+            .last_message
+            .as_ref()
+            .is_some_and(|above| row.is_grouped_with(above));
         self.drawn
             .push(html! { <RowView key={row.number} row={row.clone()} {grouped} {language} /> });
-        self.last_said = matches!(row.content.body, Body::Message(_)).then(|| row.clone());
+        self.last_message = matches!(row.content.body, Body::Message(_)).then(|| row.clone());
     }
 }
 
-/// What is before the oldest message. Reaching it fetches more; the button is for the keyboard, and to try again.
+/// What precedes the oldest message. Scrolling near it requests older messages; the button is for the keyboard and for retries.
 fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html {
-    let say = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
-    let ask = |text: Text| {
+    let words = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
+    let button = |text: Text| {
         html! {
             <button id="load_older" type="button" data-look="small" onclick={dispatch.reform(|_| Action::LoadOlder)}>
                 { text.in_language(language) }
@@ -98,12 +101,12 @@ fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html 
     };
     let (name, content) = match older {
         Older::Unknown => ("unknown", Html::default()),
-        Older::More => ("more", ask(Text::LoadOlder)),
-        Older::Loading => ("loading", say(Text::LoadingOlder)),
-        Older::Failed => ("failed", ask(Text::OlderFailed)),
-        Older::Beginning => ("beginning", say(Text::Beginning)),
-        Older::NotKept => ("not-kept", say(Text::NotKept)),
-        Older::Full => ("full", say(Text::PageFull)),
+        Older::More => ("more", button(Text::LoadOlder)),
+        Older::Loading => ("loading", words(Text::LoadingOlder)),
+        Older::Failed => ("failed", button(Text::OlderFailed)),
+        Older::Beginning => ("beginning", words(Text::Beginning)),
+        Older::NotKept => ("not-kept", words(Text::NotKept)),
+        Older::Full => ("full", words(Text::PageFull)),
     };
     html! { <li key="older" id="older" class="older" data-state={name}>{ content }</li> }
 }

@@ -1,4 +1,4 @@
-//! What stays in sight while rows come and go: the end, or what is being read.
+//! The scroll position of the message list: it stays at the end, or at the same row, while rows are added and removed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,34 +11,34 @@ use yew::{NodeRef, platform::spawn_local};
 /// Within this distance of the end, in CSS pixels, the list counts as being at its end.
 const NEAR_END: i32 = 24;
 
-/// Within this distance of the oldest row older ones are fetched, in CSS pixels.
+/// Within this distance of the oldest row, in CSS pixels, older messages are requested.
 const NEAR_START: i32 = 300;
 
-/// The scrolled element, and what stays in place while it is drawn anew.
+/// The scrolled element, and the scroll anchor while it is drawn.
 ///
-/// Browsers have this as `overflow-anchor`, but not at the very top, where pages of history come in, and WebKit not at all.
+/// The browsers' own scroll anchoring (`overflow-anchor`) does not work at the very top, where history is inserted, and WebKit has none.
 #[derive(Default)]
 pub(super) struct MessageListScroll {
     pub(super) viewport: NodeRef,
-    /// What to stay at, while drawing.
-    held: RefCell<Option<Held>>,
-    /// How far it was scrolled to be at the end, if it was there when it was drawn last.
+    /// Set from before a drawing until after it.
+    anchor: RefCell<Option<Anchor>>,
+    /// The `scrollTop` at the end, if the list was there after the last drawing.
     end: Cell<Option<i32>>,
 }
 
-enum Held {
+enum Anchor {
     End,
     Row {
         row: Element,
-        /// Where it ended before the drawing, in CSS pixels from the window's upper edge.
+        /// Its lower edge before the drawing, in CSS pixels from the window's upper edge.
         bottom: f64,
-        /// How far the list was scrolled when the row was put back last.
+        /// The list's `scrollTop` after the row was restored last.
         scrolled: Option<i32>,
     },
     Nothing,
 }
 
-/// Where the list is scrolled to.
+/// The position of the list, as far as it decides what is drawn and requested.
 pub(super) struct ScrollPosition {
     pub(super) at_end: bool,
     pub(super) near_start: bool,
@@ -55,31 +55,32 @@ impl MessageListScroll {
         })
     }
 
-    /// Before drawing: remembers what to stay at.
+    /// Before drawing: takes the anchor.
     ///
-    /// When drawing takes long, Yew lets the browser show what is drawn so far, and may even begin another drawing before
-    /// [`drawn`](Self::drawn). The list is put back before that too, in a microtask, and only the first beginning tells where it was.
+    /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before [`drawn`](Self::drawn).
+    /// So the position is also restored in a microtask, and a row that is the anchor already is kept: only the first call sees the
+    /// position before the drawing.
     pub(super) fn before_drawing(self: &Rc<Self>, at_end: bool) {
-        let held = self.at_hand(at_end);
-        match &*self.held.borrow() {
-            Some(Held::Row { .. }) if !matches!(held, Held::End) => return,
+        let anchor = self.new_anchor(at_end);
+        match &*self.anchor.borrow() {
+            Some(Anchor::Row { .. }) if !matches!(anchor, Anchor::End) => return,
             Some(_) => {}
             None => {
                 let scroll = Rc::clone(self);
-                spawn_local(async move { scroll.put_back() });
+                spawn_local(async move { scroll.restore() });
             }
         }
-        self.held.replace(Some(held));
+        self.anchor.replace(Some(anchor));
     }
 
-    /// After drawing: puts the list back to where it was, or goes to the end.
+    /// After drawing: restores the position of the anchor.
     pub(super) fn drawn(&self) {
-        self.put_back();
-        self.held.take();
+        self.restore();
+        self.anchor.take();
     }
 
-    fn at_hand(&self, at_end: bool) -> Held {
-        // The event that tells of scrolling comes later than the scrolling. Meanwhile the list must not be moved back to the end.
+    fn new_anchor(&self, at_end: bool) -> Anchor {
+        // The `scroll` event is dispatched after the scrolling. Until then the list must not be moved back to the end.
         let end = self.end.take().filter(|_| at_end);
         let left_the_end = end.is_some_and(|end| {
             let top = self.viewport.cast::<Element>().map(|viewport| viewport.scroll_top());
@@ -89,37 +90,37 @@ impl MessageListScroll {
             self.end.set(end);
         }
         if at_end && !left_the_end {
-            return Held::End;
+            return Anchor::End;
         }
         let row = self.viewport.cast().and_then(|viewport| first_in_sight(&viewport));
-        row.map_or(Held::Nothing, |row| Held::Row {
+        row.map_or(Anchor::Nothing, |row| Anchor::Row {
             bottom: bottom(&row),
             row,
             scrolled: None,
         })
     }
 
-    fn put_back(&self) {
+    fn restore(&self) {
         let Some(viewport) = self.viewport.cast::<Element>() else {
             return;
         };
         let top = viewport.scroll_top();
-        match &mut *self.held.borrow_mut() {
-            Some(Held::Row {
+        match &mut *self.anchor.borrow_mut() {
+            Some(Anchor::Row {
                 row,
-                bottom: stay,
+                bottom: wanted,
                 scrolled,
             }) if row.is_connected() => {
-                // The reader may have scrolled since.
-                *stay -= scrolled.map_or(0.0, |scrolled| f64::from(top - scrolled));
+                // The user may have scrolled since.
+                *wanted -= scrolled.map_or(0.0, |scrolled| f64::from(top - scrolled));
                 #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
-                let moved = (bottom(row) - *stay).round() as i32;
+                let moved = (bottom(row) - *wanted).round() as i32;
                 if moved != 0 {
                     viewport.set_scroll_top(top + moved);
                 }
                 *scrolled = Some(viewport.scroll_top());
             }
-            Some(Held::End) if self.end.get().is_none_or(|end| top >= end) => {
+            Some(Anchor::End) if self.end.get().is_none_or(|end| top >= end) => {
                 viewport.set_scroll_top(viewport.scroll_height());
                 self.end.set(Some(viewport.scroll_top()));
             }
@@ -128,8 +129,8 @@ impl MessageListScroll {
     }
 }
 
-/// The first row whose end is below the upper edge: its beginning may move when it turns out to be one speech with the row above.
-/// Found by halving, as there may be thousands.
+/// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it moves when the
+/// row is grouped with the one above. A binary search, because there may be thousands of rows.
 fn first_in_sight(viewport: &Element) -> Option<Element> {
     let rows = viewport.query_selector("ol").ok()??.children();
     let edge = viewport.get_bounding_client_rect().top();
@@ -142,15 +143,15 @@ fn first_in_sight(viewport: &Element) -> Option<Element> {
             from = middle + 1;
         }
     }
-    // What stands between the messages moves when others come in.
-    let is_held = |row: &Element| {
+    // Day lines and the unread divider move when messages are inserted.
+    let is_anchor = |row: &Element| {
         let classes = row.class_list();
         classes.contains("said") || classes.contains("notice")
     };
-    (from..rows.length()).find_map(|index| rows.item(index).filter(is_held))
+    (from..rows.length()).find_map(|index| rows.item(index).filter(is_anchor))
 }
 
-/// Where an element ends, in CSS pixels from the window's upper edge.
+/// The lower edge of an element, in CSS pixels from the window's upper edge.
 fn bottom(element: &Element) -> f64 {
     element.get_bounding_client_rect().bottom()
 }

@@ -1,4 +1,4 @@
-//! One row of the conversation. Texts are text nodes: nothing that arrives is ever read as HTML.
+//! One row of the message list. Texts are text nodes: received data is never parsed as HTML.
 
 use std::rc::Rc;
 
@@ -18,12 +18,12 @@ use crate::{
 #[derive(PartialEq, Properties)]
 pub(super) struct Props {
     pub(super) row: Rc<Row<Entry>>,
-    /// It is of the same sender as the one above: the name is not shown again, but read to those who do not see it.
+    /// Grouped with the message above, of the same sender: the name is only for screen readers.
     pub(super) grouped: bool,
     pub(super) language: Language,
 }
 
-/// A row that is in the room's log, or a notice of the page. A component, so that it is drawn once and not with each new message.
+/// A row of the timeline. A component, so that it is drawn once and not with each new message.
 #[component]
 pub(super) fn RowView(props: &Props) -> Html {
     let Props { row, grouped, language } = props;
@@ -102,7 +102,7 @@ pub(super) fn outgoing_row(sent: &Outgoing, from: &str, dispatch: &Callback<Acti
     }
 }
 
-/// A sign for the eye, with its words for those who do not see it.
+/// A sign, with words for screen readers.
 fn mark(sign: &'static str, words: Text, language: Language) -> Html {
     html! {
         <span class="delivery">
@@ -112,7 +112,7 @@ fn mark(sign: &'static str, words: Text, language: Language) -> Html {
     }
 }
 
-/// Losses stand out among the notices, those of what was acknowledged like a message that failed.
+/// The `data-kind` of a notice: losses of messages have styles of their own, lost own messages that of a failure.
 fn kind(message: &Sentence) -> Option<&'static str> {
     match message {
         Sentence::HistoryLost | Sentence::AwayTooLong => Some("loss"),

@@ -1,8 +1,8 @@
-//! One's own messages that have not come back from the room: on the way, acknowledged, or failed.
+//! The own messages that the room has not delivered: pending, acknowledged or failed.
 
 use talkback_client::{Epoch, FailReason};
 
-/// The page's own number of a message it sends; never used twice.
+/// The page's number of an own message; never used twice.
 pub(crate) type Key = u64;
 
 /// The state of an own message on its way to the room's log and back.
@@ -38,18 +38,19 @@ pub(crate) struct Outgoing {
     pub(crate) state: SendState,
 }
 
-/// What was sent, in order. As many wait as the session's outbox takes; failed ones stay until the user retries or discards them.
+/// The own messages in the order in which they were sent. The session's outbox bounds the pending ones, [`MAX_FAILED`] the failed ones,
+/// which stay until the user retries or discards them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outbox {
     messages: Vec<Outgoing>,
     last_key: Key,
 }
 
-/// Failed messages that are kept; over it the oldest is dropped, so that a page that is left alone does not grow.
-const KEPT_FAILED: usize = 200;
+/// At most this many failed messages are kept; beyond it the oldest is dropped.
+const MAX_FAILED: usize = 200;
 
 impl Outbox {
-    /// The messages to show below those of the room.
+    /// The messages that are drawn below those of the timeline.
     pub(crate) fn shown(&self) -> impl Iterator<Item = &Outgoing> {
         let is_shown = |message: &&Outgoing| message.state != SendState::Delivered;
         self.messages.iter().filter(is_shown)
@@ -74,12 +75,12 @@ impl Outbox {
         }
     }
 
-    /// One's own message came back from the room and stands among its messages.
+    /// The room delivered an own message, which is a row of the timeline now.
     pub(super) fn delivered(&mut self, offset: u64, text: &str) {
-        let is_it =
+        let is_delivered =
             |message: &Outgoing| matches!(message.state, SendState::Acked { offset: acked, .. } if acked == offset);
-        if let Some(place) = self.messages.iter().position(is_it) {
-            self.messages.remove(place);
+        if let Some(index) = self.messages.iter().position(is_delivered) {
+            self.messages.remove(index);
         } else {
             self.mark_delivered(text);
         }
@@ -96,11 +97,11 @@ impl Outbox {
         }
     }
 
-    /// Messages at these places of this life of the log were acknowledged, and are lost.
-    pub(super) fn lost(&mut self, life: &Epoch, offsets: &[u64]) {
+    /// The server lost the messages at these offsets of this epoch of the log, after it had acknowledged them.
+    pub(super) fn lost(&mut self, current: &Epoch, offsets: &[u64]) {
         for message in &mut self.messages {
             if let SendState::Acked { epoch, offset } = &message.state
-                && epoch == life
+                && epoch == current
                 && offsets.contains(offset)
             {
                 message.state = SendState::Lost;
@@ -108,22 +109,22 @@ impl Outbox {
         }
     }
 
-    /// The room goes on in this life of the log with the messages after an offset: takes those that are in the log and will not come.
-    /// An acknowledgement may be there before the room's answer, so those of the new life are on their way back.
-    pub(super) fn take_undelivered(&mut self, life: &Epoch, after: u64) -> Vec<Outgoing> {
-        let is_gone = |message: &mut Outgoing| match &message.state {
-            SendState::Acked { epoch, offset } => epoch != life || *offset <= after,
+    /// The room delivers only messages of this epoch after an offset: removes and returns the acknowledged ones that it will not deliver.
+    /// An acknowledgement may arrive before the answer to the join, so those of the new epoch are kept: they will be delivered.
+    pub(super) fn take_undelivered(&mut self, current: &Epoch, after: u64) -> Vec<Outgoing> {
+        let is_undelivered = |message: &mut Outgoing| match &message.state {
+            SendState::Acked { epoch, offset } => epoch != current || *offset <= after,
             _ => false,
         };
-        self.messages.extract_if(.., is_gone).collect()
+        self.messages.extract_if(.., is_undelivered).collect()
     }
 
-    /// The log goes on in another life with all that is in it: what was acknowledged before comes back with the same offset, unless it
-    /// was told to be lost.
-    pub(super) fn log_recovered(&mut self, life: &Epoch) {
+    /// The log continues with another epoch and the same messages: acknowledged ones will be delivered with the same offsets, unless
+    /// they were reported as lost.
+    pub(super) fn log_recovered(&mut self, current: &Epoch) {
         for message in &mut self.messages {
             if let SendState::Acked { epoch, .. } = &mut message.state {
-                *epoch = life.clone();
+                *epoch = current.clone();
             }
         }
     }
@@ -132,7 +133,7 @@ impl Outbox {
         self.messages.clear();
     }
 
-    /// The room keeps one's order, so what came back is the oldest on its way with this text.
+    /// The room keeps the order of a sender, so the delivered message is the oldest pending one with this text.
     fn mark_delivered(&mut self, text: &str) {
         let mut messages = self.messages.iter_mut();
         if let Some(message) = messages
@@ -151,14 +152,14 @@ impl Outbox {
             self.mark_delivered(&text);
         }
         let is_failed = |message: &Outgoing| message.state.is_failed();
-        if self.messages.iter().filter(|message| is_failed(message)).count() > KEPT_FAILED
+        if self.messages.iter().filter(|message| is_failed(message)).count() > MAX_FAILED
             && let Some(oldest) = self.messages.iter().position(is_failed)
         {
             self.messages.remove(oldest);
         }
     }
 
-    /// Takes a failed message away, to be sent anew or forgotten.
+    /// Removes and returns a failed message, to send it again or to discard it.
     pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
         let failed = self.find(key)?.state.is_failed();
         failed.then(|| self.take(key)).flatten()
@@ -169,8 +170,8 @@ impl Outbox {
     }
 
     fn take(&mut self, key: Key) -> Option<Outgoing> {
-        let place = self.messages.iter().position(|message| message.key == key)?;
-        Some(self.messages.remove(place))
+        let index = self.messages.iter().position(|message| message.key == key)?;
+        Some(self.messages.remove(index))
     }
 }
 
@@ -178,7 +179,7 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn life(bits: u64) -> Epoch {
+    fn epoch(bits: u64) -> Epoch {
         Epoch::from_random(bits)
     }
 
@@ -187,27 +188,27 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_shown_until_it_came_back_whether_that_or_its_ack_is_first() {
+    fn a_message_is_shown_until_it_is_delivered_before_or_after_its_ack() {
         let mut outbox = Outbox::default();
         let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
         outbox.delivered(1, "a");
         assert_eq!(shown(&outbox), [b]);
-        outbox.acked(a, life(1), 1, 5.0);
-        outbox.acked(b, life(1), 2, 5.0);
-        assert_eq!(shown(&outbox), [b], "it is in the log, but its row has not come");
+        outbox.acked(a, epoch(1), 1, 5.0);
+        outbox.acked(b, epoch(1), 2, 5.0);
+        assert_eq!(shown(&outbox), [b], "it is in the log, but it is not delivered");
         outbox.delivered(2, "b");
         assert_eq!(outbox.messages, []);
     }
 
     #[test]
-    fn of_two_equal_messages_the_refused_one_is_shown_as_failed_whichever_came_back() {
+    fn of_two_equal_messages_the_refused_one_is_shown_as_failed() {
         let mut outbox = Outbox::default();
         let [first, second] = [0.0, 1.0].map(|at| outbox.push("same".into(), at));
         outbox.delivered(1, "same");
         assert_eq!(shown(&outbox), [second]);
         outbox.failed(first, FailReason::Stopped);
         assert_eq!(shown(&outbox), [first]);
-        outbox.acked(second, life(1), 1, 0.0);
+        outbox.acked(second, epoch(1), 1, 0.0);
         assert_eq!(shown(&outbox), [first]);
     }
 
@@ -223,21 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_the_server_lost_is_shown_as_failed_and_can_be_sent_again() {
+    fn a_lost_message_is_shown_as_failed_and_can_be_retried() {
         let mut outbox = Outbox::default();
         let [lost, kept] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
         let new = outbox.push("c".into(), 0.0);
-        outbox.acked(lost, life(1), 8, 0.0);
-        outbox.acked(kept, life(1), 7, 0.0);
-        outbox.acked(new, life(2), 9, 0.0);
-        outbox.lost(&life(1), &[8, 9]);
+        outbox.acked(lost, epoch(1), 8, 0.0);
+        outbox.acked(kept, epoch(1), 7, 0.0);
+        outbox.acked(new, epoch(2), 9, 0.0);
+        outbox.lost(&epoch(1), &[8, 9]);
         assert_eq!(outbox.take_failed(kept), None);
         assert_eq!(
             outbox.take_failed(new),
             None,
-            "it has the number of a lost one in another life"
+            "it has the offset of a lost one in another epoch"
         );
-        outbox.delivered(8, "another message of the log that goes on");
+        outbox.delivered(8, "another message of the new epoch");
         assert_eq!(shown(&outbox), [lost, kept, new]);
         assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
     }
@@ -245,10 +246,10 @@ mod tests {
     #[test]
     fn failed_messages_are_bounded() {
         let mut outbox = Outbox::default();
-        for _ in 0..KEPT_FAILED + 3 {
+        for _ in 0..MAX_FAILED + 3 {
             let key = outbox.push("a".into(), 0.0);
             outbox.failed(key, FailReason::OutboxFull);
         }
-        assert_eq!(outbox.shown().count(), KEPT_FAILED);
+        assert_eq!(outbox.shown().count(), MAX_FAILED);
     }
 }

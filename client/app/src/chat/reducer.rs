@@ -1,4 +1,4 @@
-//! What the chat shows and does: a pure reducer. Actions come in with the time, effects go out.
+//! The chat's reducer, pure: [`ChatState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for the view to run.
 
 use talkback_client::{
     Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName, close,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{form::FormError, i18n::Sentence};
 
-/// A field of the form, to which an error can be tied.
+/// A field of a form, which can have an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Room,
@@ -67,22 +67,22 @@ impl Membership {
 /// What the chat shows.
 #[derive(Debug)]
 pub(crate) struct ChatState {
-    /// The room of the path; none if the path names no possible room.
+    /// The room of the path; none if its name breaks the rules.
     pub(crate) room: Option<RoomName>,
-    /// What is typed to go elsewhere.
+    /// The text of the field for another room.
     pub(crate) other_room: String,
     pub(crate) name: String,
     pub(crate) message: String,
     pub(crate) error: Option<FormError<Field>>,
     pub(crate) membership: Membership,
-    /// The name under which the room was joined, as the server writes it once it has told.
+    /// The user name at the last join; from `welcome` on, as the server normalised it.
     pub(crate) joined_as: String,
     pub(crate) roster: Roster,
     pub(crate) typing: Typing,
     pub(crate) timeline: Timeline,
     pub(crate) outbox: Outbox,
     pub(crate) unread: Unread,
-    /// Messages up to this offset were there when the room was joined: history, and no news.
+    /// Messages up to this offset are older than the join: history, which is not announced or counted as unread.
     history_to: u64,
     local_day: fn(f64) -> i64,
 }
@@ -91,34 +91,34 @@ pub(crate) struct ChatState {
 #[derive(Debug)]
 pub(crate) enum Action {
     Edit(Field, String),
-    /// The path names another room, or none that is possible.
+    /// The path changed.
     RoomChanged(Result<RoomName, RoomNameError>),
-    /// The user wants to go to the room that is typed.
+    /// The user submits the field for another room.
     GoToRoom,
     Join,
     Leave,
     Send,
     Retry(Key),
     Discard(Key),
-    /// The user does not want to wait for the next attempt.
+    /// The user asks to connect without waiting for the next attempt.
     ConnectNow,
-    /// The user wants to see older messages.
+    /// The list is near its start, or the user presses the button.
     LoadOlder,
-    /// The list was scrolled; whether its end is in sight.
+    /// The list was scrolled; whether it is at its end.
     Scrolled {
         at_end: bool,
     },
-    /// The page came into sight or went out of it.
+    /// The view became visible or hidden.
     VisibilityChanged(bool),
-    /// Time has passed.
+    /// [`ChatState::needs_ticks`], and time has passed.
     Tick,
     Session(SessionEvent),
 }
 
-/// What the session tells.
+/// What happened in the session.
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
-    /// The name that others see, as the server writes it.
+    /// The user name as the server normalised it.
     Welcome(UserName),
     Connection(ConnectionStatus),
     /// The server ended the session for good.
@@ -135,12 +135,12 @@ pub(crate) enum SessionEvent {
         offsets: Vec<u64>,
     },
     Typing(UserName),
-    /// The room is not open to this user, or not any more.
+    /// The server refused the join or ended the membership.
     Refused {
         code: String,
         message: String,
     },
-    /// What was sent before the page was reloaded and is not answered yet, in order.
+    /// The texts that were sent before the page was reloaded and are not acknowledged, in order.
     Restored(Vec<String>),
     Written(Key),
     Acked {
@@ -161,10 +161,10 @@ pub(crate) enum SessionEvent {
     PageFailed,
 }
 
-/// How a joined room goes on from what is on the page.
+/// How the messages of a joined room continue those of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Continuity {
-    /// There was nothing: the newest messages follow.
+    /// The timeline was empty; the newest messages follow.
     Fresh,
     /// Nothing is missing.
     Recovered,
@@ -172,23 +172,23 @@ pub(crate) enum Continuity {
     Reset,
 }
 
-/// What is to be done outside.
+/// What the view does for the reducer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
-    /// Be in this room under this name, and in no other; with a cursor, go on behind it.
+    /// Join this room under this name and leave the one before; with a cursor, recover the messages after it.
     Join {
         room: RoomName,
         name: UserName,
         since: Option<Cursor>,
     },
-    /// Be in no room, and end the connection.
+    /// Leave the room and close the connection.
     Leave,
     ConnectNow,
     Send {
         key: Key,
         text: String,
     },
-    /// Tell of the next of [`SessionEvent::Restored`] under this key.
+    /// Report the next delivery of [`SessionEvent::Restored`] under this key.
     TrackRestored(Key),
     SignalTyping,
     RequestOlder {
@@ -199,7 +199,7 @@ pub(crate) enum Effect {
 }
 
 impl ChatState {
-    /// Not joined yet; `local_day` counts the days of the local calendar.
+    /// Out of any room; `local_day` converts a time to a day of the local calendar.
     pub(crate) fn new(name: String, local_day: fn(f64) -> i64) -> Self {
         Self {
             room: None,
@@ -219,7 +219,7 @@ impl ChatState {
         }
     }
 
-    /// The room's name; a dash if the path names no possible room.
+    /// The room's name; a dash if the path has no valid one.
     pub(crate) fn room_text(&self) -> String {
         self.room.as_deref().unwrap_or("–").to_owned()
     }
@@ -228,7 +228,7 @@ impl ChatState {
         self.membership == Membership::Out
     }
 
-    /// Messages come and go just now.
+    /// Joined and connected: messages are sent and delivered.
     pub(crate) fn is_live(&self) -> bool {
         matches!(
             self.membership,
@@ -239,18 +239,18 @@ impl ChatState {
         )
     }
 
-    /// All messages that were there when the room was joined have come.
+    /// All messages from before the join that the room delivers have arrived.
     pub(crate) fn has_caught_up(&self) -> bool {
         let received = self.timeline.cursor().map(|cursor| cursor.offset.get());
         self.is_live() && received.is_some_and(|received| received >= self.history_to)
     }
 
-    /// Something on the page changes with the time alone.
+    /// The view shows a countdown or typing users, which change with time.
     pub(crate) fn needs_ticks(&self) -> bool {
         matches!(self.membership.connection(), Some(ConnectionStatus::Waiting { .. })) || self.typing.users().len() > 0
     }
 
-    /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
+    /// Applies an action at a time in milliseconds since the Unix epoch; returns the effects to run, in order.
     pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         let mut effects = Vec::new();
         match action {
@@ -303,7 +303,7 @@ impl ChatState {
         (says && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping)
     }
 
-    /// Another room is another conversation: the rows start anew, and who was in joins there.
+    /// The path has another room: the timeline is cleared, and a user who was in a room joins this one.
     fn enter(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
         let (room, error) = match room {
             Ok(room) => (Some(room), None),
@@ -378,7 +378,7 @@ impl ChatState {
         self.timeline.page_failed();
     }
 
-    /// An empty message is not sent and not told: there is nothing to lose.
+    /// An empty message is ignored without an error.
     fn send(&mut self, now: f64) -> Option<Effect> {
         if self.message.trim().is_empty() {
             return None;
@@ -490,7 +490,7 @@ impl ChatState {
         }
     }
 
-    /// Own messages that will not come any more stand where the page has them.
+    /// Moves the acknowledged own messages that the room will not deliver to the timeline.
     fn push_undelivered(&mut self, epoch: &Epoch, after: u64) {
         for sent in self.outbox.take_undelivered(epoch, after) {
             self.timeline.push_undelivered(RoomMessage {
@@ -503,7 +503,7 @@ impl ChatState {
         }
     }
 
-    /// What is on the page stays, above the news that it does not go on.
+    /// Adds the notice of a gap below the rows so far.
     fn notice_history_lost(&mut self, epoch: &Epoch, now: f64) {
         let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
             Sentence::AwayTooLong
@@ -513,7 +513,7 @@ impl ChatState {
         self.timeline.push_notice(now, message);
     }
 
-    /// Adds the notice of the user's own joining once everything up to the newest earlier message is there.
+    /// Adds the notice of the user's own joining once the messages from before the join are there.
     fn notice_joined(&mut self, received: u64, now: f64) {
         if let Membership::In {
             joined_notice_after, ..

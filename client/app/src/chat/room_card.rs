@@ -1,4 +1,4 @@
-//! The room, the name, and the buttons that join and leave.
+//! The card with the room, the user name, and the buttons to join, leave and go to another room.
 
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
@@ -40,7 +40,7 @@ pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language
         look,
         disabled,
     };
-    // Never useful at once, so they take turns in one place.
+    // Only one of them is useful at a time, so they share one place.
     let join_or_leave = if state.is_out() {
         button("chat_join", Text::Join, Look::Primary, state.room.is_none()).submit()
     } else {
@@ -67,7 +67,7 @@ pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language
     }
 }
 
-/// Whether messages come and go, in a word.
+/// The state of membership and connection in a word.
 fn badge(state: &ChatState, language: Language) -> Html {
     let is_joined = matches!(state.membership, Membership::In { .. });
     let (name, label) = match (state.membership.connection(), is_joined) {

@@ -1,4 +1,4 @@
-//! The session behind the chat: the client's streams become [`SessionEvent`]s, and what the reducer wants becomes calls. It decides nothing.
+//! The client of the chat: turns its streams into [`SessionEvent`]s and the reducer's effects into calls. It decides nothing.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
@@ -20,13 +20,13 @@ use super::{
     timeline::RoomMessage,
 };
 
-/// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.
+/// The messages of one page of history: a server's default maximum.
 const PAGE: u32 = 100;
 
-/// What is signalled while typing.
+/// The body of the signal while the user types.
 const TYPING: &str = "typing";
 
-/// Messages that were not sent are of use for so long after a reload; servers remember their senders for longer.
+/// How long unsent messages are kept over a reload; less than servers remember senders, so that a resend is not appended twice.
 const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// At most one connection and one room of it.
@@ -35,7 +35,7 @@ pub(super) struct Session {
     events: Callback<SessionEvent>,
     connected: Option<Connected>,
     room: Option<Joined>,
-    /// Deliveries of [`SessionEvent::Restored`] that nobody follows yet.
+    /// Deliveries of [`SessionEvent::Restored`] that are not tracked yet.
     restored: Rc<RefCell<VecDeque<Delivery>>>,
 }
 
@@ -65,10 +65,10 @@ impl Session {
         }
     }
 
-    /// Is in this room and in no other.
+    /// Joins this room and leaves the one before.
     ///
     /// # Errors
-    /// Why the browser does not even try to connect.
+    /// When the browser refuses the address before it connects.
     pub(super) fn join(
         &mut self,
         room: &RoomName,
@@ -101,7 +101,7 @@ impl Session {
         Ok(())
     }
 
-    /// Is in no room, and ends the connection.
+    /// Leaves the room and closes the connection.
     pub(super) fn leave(&mut self) {
         self.room = None;
         if let Some(connected) = &self.connected {
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// Tells of the next of [`SessionEvent::Restored`] under this key.
+    /// Reports the next delivery of [`SessionEvent::Restored`] under this key.
     pub(super) fn track_restored(&self, key: Key) {
         let next = self.restored.borrow_mut().pop_front();
         if let Some(delivery) = next {
@@ -154,7 +154,7 @@ impl Session {
         });
     }
 
-    /// One client for each name: to others it is another person, so what one of them sent is not the other's.
+    /// The client with this name. Another name is another user, so the own messages of one are not those of the other.
     fn client(&mut self, name: UserName) -> Result<Client, client::ConnectError> {
         if let Some(connected) = self.connected.as_ref().filter(|connected| connected.name == name) {
             connected.client.connect();
@@ -229,7 +229,7 @@ impl Task {
     fn start(future: impl Future<Output = ()> + 'static) -> Self {
         let (future, handle) = abortable(future);
         spawn_local(async move {
-            // Aborted is ended as well.
+            // An aborted task needs no handling.
             let _: Result<(), _> = future.await;
         });
         Self(handle)

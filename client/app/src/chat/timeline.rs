@@ -1,7 +1,7 @@
-//! The conversation as rows: the newest stretch of the room's log that the page keeps, and what the page notes between.
+//! The rows of the conversation: the newest part of the room's log, without gaps, and the page's notices between the messages.
 //!
-//! Messages stand in the order of their offsets, whether they come live or as a page of history. Rows of a log that is gone stay
-//! above the rows of its successor until the bounds take them.
+//! Messages are in the order of their offsets, whether they arrive live or as a page of history. Rows of a previous log stay above
+//! those of the current one until the bounds drop them.
 
 use std::rc::Rc;
 
@@ -83,40 +83,40 @@ impl PayloadSize for Entry {
     }
 }
 
-/// What is before the oldest message on the page.
+/// What precedes the oldest message of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Older {
     /// The room was not joined yet.
     Unknown,
-    /// There may be more, to be asked for.
+    /// There may be more, which can be requested.
     More,
     Loading,
     /// The last request failed; it can be repeated.
     Failed,
-    /// The first message of the room is on the page.
+    /// The oldest row is the first message of the room.
     Beginning,
     /// The server keeps nothing older.
     NotKept,
-    /// The page keeps as many rows as it may.
+    /// The timeline has [`MAX_ROWS`] rows.
     Full,
 }
 
 #[derive(Debug)]
 pub(crate) struct Timeline {
     rows: Rows<Entry>,
-    /// How many rows at the front belong to a log that is gone.
+    /// How many rows at the front belong to a previous log.
     previous: usize,
     epoch: Option<Epoch>,
-    /// The offset before the oldest message on the page.
+    /// The offset before the oldest message of the current log.
     before_first: u64,
-    /// Everything up to this offset has come.
+    /// Every message up to this offset was delivered.
     received: u64,
     older: Older,
     local_day: fn(f64) -> i64,
 }
 
 impl Timeline {
-    /// An empty one; `local_day` counts the days of the local calendar.
+    /// An empty timeline; `local_day` converts a time to a day of the local calendar.
     pub(super) fn new(local_day: fn(f64) -> i64) -> Self {
         Self {
             rows: Rows::new(),
@@ -129,12 +129,12 @@ impl Timeline {
         }
     }
 
-    /// Rows of a log that is gone, oldest first.
+    /// The rows of previous logs, oldest first.
     pub(crate) fn previous(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
         self.rows.range(..self.previous)
     }
 
-    /// Rows since the log on the page began, oldest first.
+    /// The rows of the current log, oldest first.
     pub(crate) fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
         self.rows.range(self.previous..)
     }
@@ -143,7 +143,7 @@ impl Timeline {
         self.rows.len() == 0
     }
 
-    /// What is before the first of [`Self::current`].
+    /// What precedes the first row of [`Self::current`].
     pub(crate) fn older(&self) -> Older {
         match self.older {
             Older::More | Older::Failed if self.rows.len() >= MAX_ROWS => Older::Full,
@@ -151,12 +151,12 @@ impl Timeline {
         }
     }
 
-    /// The number of the newest row that there ever was.
+    /// The number of the row that was added last; 0 before the first.
     pub(crate) fn last_number(&self) -> u64 {
         self.rows.last_number()
     }
 
-    /// From where a room that was left is to be joined again.
+    /// The cursor with which to join the room again.
     pub(super) fn cursor(&self) -> Option<Cursor> {
         Some(Cursor {
             epoch: self.epoch.clone()?,
@@ -164,7 +164,7 @@ impl Timeline {
         })
     }
 
-    /// The room was joined without a cursor or with one that the log does not know: what is on the page is past.
+    /// The room was joined without recovery: all rows so far belong to a previous log, and messages after an offset follow.
     pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
         self.previous = self.rows.len();
         self.epoch = Some(epoch);
@@ -173,15 +173,18 @@ impl Timeline {
         self.older = if after == 0 { Older::Beginning } else { Older::More };
     }
 
-    /// The room goes on with nothing missing, perhaps in another life of its log.
+    /// The room was recovered without a gap, perhaps with another epoch of its log.
     pub(super) fn continue_log(&mut self, epoch: Epoch) {
-        let is_other = self.epoch.replace(epoch.clone()).is_some_and(|life| life != epoch);
+        let is_other = self
+            .epoch
+            .replace(epoch.clone())
+            .is_some_and(|previous| previous != epoch);
         if is_other && self.older == Older::Failed {
             self.older = Older::More;
         }
     }
 
-    /// A message came from the room; whether it was not on the page yet.
+    /// Appends a message that the room delivered; returns false for a duplicate.
     pub(super) fn push_message(&mut self, message: RoomMessage, live: bool) -> bool {
         if message.offset <= self.received {
             return false;
@@ -192,18 +195,18 @@ impl Timeline {
         true
     }
 
-    /// One's own message is in a log that is gone, and was not seen to come back.
+    /// Appends an own message that is in a previous log and was not delivered.
     pub(super) fn push_undelivered(&mut self, message: RoomMessage) {
         self.insert_message(self.rows.len(), message, false);
     }
 
-    /// The page says something, below all that is there.
+    /// Appends a notice of the page.
     pub(super) fn push_notice(&mut self, at: f64, message: Sentence) {
         self.insert(self.rows.len(), at, true, Body::Notice(message));
         self.trim(MAX_ROWS);
     }
 
-    /// The offset before which to ask for older messages; none if there is nothing to ask for now.
+    /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to request.
     pub(super) fn request_older(&mut self) -> Option<u64> {
         if matches!(self.older(), Older::More | Older::Failed) {
             self.older = Older::Loading;
@@ -212,27 +215,27 @@ impl Timeline {
         None
     }
 
-    /// Older messages came, oldest first.
+    /// Inserts a page of history, oldest message first.
     pub(super) fn insert_page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
         if self.older != Older::Loading {
             return;
         }
         if self.epoch.as_ref() != Some(epoch) {
-            // Not asked for again by itself: until the room tells of its new life, the answer would be the same each time.
+            // No automatic retry: until the room is joined with its new epoch, every answer would be the same.
             self.older = Older::Failed;
             return;
         }
         let before = self.before_first;
         for message in messages.into_iter().rev() {
             if message.offset != self.before_first {
-                // The rest is older than what the log still had when it answered, or on the page already.
+                // Before a gap, or in the timeline already.
                 continue;
             }
             self.before_first -= 1;
             self.insert_message(self.previous, message, false);
         }
         self.older = match (more, self.before_first) {
-            // A server that answers so would be asked at the speed of the line.
+            // No progress: automatic requests would follow each other without end.
             (true, 1..) if self.before_first == before => Older::Failed,
             (true, 1..) => Older::More,
             (_, 0) => Older::Beginning,
@@ -246,7 +249,7 @@ impl Timeline {
         }
     }
 
-    /// Drops what is kept beyond the bounds, the oldest first; while older rows are read, more are kept.
+    /// Drops the oldest rows beyond the bounds, which are wider while the list is scrolled up.
     pub(super) fn apply_bounds(&mut self, at_end: bool) {
         self.trim(if at_end { MAX_ROWS_AT_END } else { MAX_ROWS });
     }

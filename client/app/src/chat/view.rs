@@ -1,4 +1,4 @@
-//! The chat as a component: it runs the reducer's effects and draws its state.
+//! The chat's component: it runs the reducer's effects and draws its state.
 
 use std::rc::Rc;
 
@@ -29,13 +29,13 @@ use crate::{
     server_address,
 };
 
-/// How often what changes with the time alone is drawn.
+/// How often the view is drawn while it shows a countdown or typing users.
 const TICK_MS: u32 = 250;
 
-/// The room of the path, and where the user goes from here.
+/// The room of the path, and the callback for another one.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
-    /// Whether the view is drawn; it lives on when it is not.
+    /// Whether the view is drawn; the component keeps its state and connection when it is not.
     pub(crate) visible: bool,
     pub(crate) language: Language,
     pub(crate) room: Result<RoomName, RoomNameError>,
@@ -49,20 +49,20 @@ pub(crate) struct ChatView {
     scroll: Rc<MessageListScroll>,
     frame: FrameRequest,
     ticks: Option<Interval>,
-    /// The message field is to have the focus when it is drawn: the button that was pressed is gone.
+    /// The message field gets the focus after the next drawing, because the button that had it is removed.
     wants_focus: bool,
-    /// The room was not shown yet: whoever has a name joins it when it is.
+    /// The room was not shown yet. When it is, a user with a remembered name joins it.
     is_new: bool,
     _page: [EventListener; 2],
 }
 
 pub(crate) enum Msg {
     Action(Action),
-    /// It is time to draw what came.
+    /// Draws the state; several messages are drawn at once.
     Draw,
     Announce,
     Scrolled,
-    /// The page came into sight or went out of it.
+    /// The page became visible or hidden.
     Visibility,
 }
 
@@ -102,7 +102,7 @@ impl Component for ChatView {
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
         match msg {
             Msg::Action(action) => {
-                // A burst of messages costs one drawing.
+                // A burst of messages is drawn once, at the next frame.
                 let is_burst = matches!(
                     action,
                     Action::Session(SessionEvent::Message(_) | SessionEvent::Written(_) | SessionEvent::Acked { .. })
@@ -178,7 +178,7 @@ impl Component for ChatView {
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
         self.scroll.drawn();
-        // Pages that are short, or came in while the reader was at the very top, ask for the next one without being scrolled.
+        // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll` event.
         if self.wants_older() {
             ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
@@ -186,14 +186,14 @@ impl Component for ChatView {
             && let Some(field) = browser::document().get_element_by_id(FIELD_ID)
             && let Ok(field) = field.dyn_into::<HtmlElement>()
         {
-            // Fails for no element that is drawn.
+            // Focusing an element that is on the page cannot fail.
             let _: Result<(), _> = field.focus();
         }
     }
 }
 
 impl ChatView {
-    /// The path or the visibility may have changed. Whoever has a name is in the room of the path at once; who left stays out.
+    /// The path or the visibility may have changed. A user with a remembered name joins a new room at once; a user who left stays out.
     fn enter(&mut self, ctx: &Context<Self>) {
         let Props { visible, room, .. } = ctx.props();
         self.dispatch(ctx, Action::RoomChanged(room.clone()));
@@ -203,7 +203,7 @@ impl ChatView {
         }
     }
 
-    /// The reader comes near the beginning. A list that is not drawn to its end yet only looks as if.
+    /// The list is scrolled near its start. Not while a drawing is due, because the position of an unfinished list is wrong.
     fn wants_older(&self) -> bool {
         self.state.timeline.older() == Older::More
             && self.state.has_caught_up()
@@ -242,7 +242,7 @@ impl ChatView {
         }
     }
 
-    /// The way back to the newest messages, with how many of them are not read.
+    /// The button that scrolls to the newest messages, with the number of unread ones.
     fn pill(&self, dispatch: &Callback<Action>, language: Language) -> Html {
         if self.state.unread.at_end {
             return Html::default();
@@ -259,7 +259,7 @@ impl ChatView {
     }
 }
 
-/// What is read of a row to those who do not see it: news of others.
+/// The text for screen readers: new messages of others and notices.
 fn announcement(row: &Row<Entry>, language: Language) -> Option<String> {
     match &row.content.body {
         _ if !row.content.live => None,
@@ -269,7 +269,7 @@ fn announcement(row: &Row<Entry>, language: Language) -> Option<String> {
     }
 }
 
-/// A name to start with that two tabs are unlikely to share.
+/// A default user name, with a random number so that two tabs rarely have the same.
 fn guest_name(language: Language) -> String {
     #[expect(
         clippy::cast_possible_truncation,

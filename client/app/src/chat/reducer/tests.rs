@@ -20,7 +20,7 @@ fn state() -> ChatState {
     state
 }
 
-fn tell(state: &mut ChatState, event: SessionEvent) -> Vec<Effect> {
+fn apply(state: &mut ChatState, event: SessionEvent) -> Vec<Effect> {
     state.update(Action::Session(event), 10.0)
 }
 
@@ -41,8 +41,8 @@ fn members(names: &[&str]) -> Vec<Member> {
 fn joined() -> ChatState {
     let mut state = state();
     state.update(Action::Join, 0.0);
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
-    tell(
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
     );
@@ -73,7 +73,7 @@ fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
     state.update(Action::Send, 0.0)
 }
 
-/// Every row, notices in angle brackets, own messages on their way behind a star.
+/// Every row; notices in angle brackets, own messages that the room has not delivered after a star.
 fn shown(state: &ChatState) -> Vec<String> {
     let rows = state.timeline.previous().chain(state.timeline.current());
     let rows = rows.map(|row| match &row.content.body {
@@ -84,10 +84,10 @@ fn shown(state: &ChatState) -> Vec<String> {
         .collect()
 }
 
-const HELLO: &str = "<You joined lobby as Ann.>";
+const JOINED: &str = "<You joined lobby as Ann.>";
 
 #[test]
-fn joining_enters_the_room_of_the_path_under_the_trimmed_name_and_remembers_it() {
+fn joining_uses_the_room_of_the_path_and_the_trimmed_name_and_remembers_the_name() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, " Ann ".into()), 0.0);
     let enter = Effect::Join {
@@ -107,7 +107,7 @@ fn joining_enters_the_room_of_the_path_under_the_trimmed_name_and_remembers_it()
 }
 
 #[test]
-fn a_name_that_cannot_be_one_is_refused_at_its_field() {
+fn an_invalid_name_is_an_error_of_its_field() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, " ".into()), 0.0);
     assert_eq!(state.update(Action::Join, 0.0), []);
@@ -115,47 +115,47 @@ fn a_name_that_cannot_be_one_is_refused_at_its_field() {
 }
 
 #[test]
-fn the_name_is_the_one_that_the_server_makes_of_it() {
+fn the_shown_name_is_the_one_that_the_server_normalised() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, "Ａｎｎ".into()), 0.0);
     state.update(Action::Join, 0.0);
-    tell(&mut state, SessionEvent::Welcome(user("Ann")));
-    tell(
+    apply(&mut state, SessionEvent::Welcome(user("Ann")));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
     );
-    assert_eq!(shown(&state), [HELLO]);
+    assert_eq!(shown(&state), [JOINED]);
 }
 
 #[test]
-fn the_greeting_stands_below_the_history_that_was_there_before() {
+fn the_joined_notice_is_below_the_history() {
     let mut state = state();
     state.update(Action::Join, 0.0);
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
-    tell(
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(1, 3, 5, &["Ann"]), Continuity::Fresh),
     );
-    tell(&mut state, from("Bob", 4, "a"));
-    tell(&mut state, from("Bob", 5, "b"));
-    tell(&mut state, from("Bob", 6, "c"));
-    assert_eq!(shown(&state), ["Bob: a", "Bob: b", HELLO, "Bob: c"]);
+    apply(&mut state, from("Bob", 4, "a"));
+    apply(&mut state, from("Bob", 5, "b"));
+    apply(&mut state, from("Bob", 6, "c"));
+    assert_eq!(shown(&state), ["Bob: a", "Bob: b", JOINED, "Bob: c"]);
     let live: Vec<_> = state.timeline.current().map(|row| row.content.live).collect();
-    assert_eq!(live, [false, false, true, true], "history is no news");
+    assert_eq!(live, [false, false, true, true], "history is not live");
 }
 
 #[test]
-fn a_sent_message_stands_there_at_once_and_moves_to_its_place_when_it_comes_back() {
+fn a_sent_message_is_shown_at_once_and_moves_to_its_offset_when_it_is_delivered() {
     let mut state = joined();
     let effects = send(&mut state, "hi");
     let [Effect::Send { key, text }] = &effects[..] else {
         panic!("{effects:?}")
     };
     assert_eq!((text.as_str(), state.message.as_str()), ("hi", ""));
-    assert_eq!(shown(&state), [HELLO, "* hi"]);
-    tell(&mut state, SessionEvent::Written(*key));
-    tell(&mut state, from("Bob", 1, "before"));
-    tell(
+    assert_eq!(shown(&state), [JOINED, "* hi"]);
+    apply(&mut state, SessionEvent::Written(*key));
+    apply(&mut state, from("Bob", 1, "before"));
+    apply(
         &mut state,
         SessionEvent::Acked {
             key: *key,
@@ -164,16 +164,16 @@ fn a_sent_message_stands_there_at_once_and_moves_to_its_place_when_it_comes_back
             at: 5.0,
         },
     );
-    assert_eq!(shown(&state), [HELLO, "Bob: before", "* hi"]);
-    tell(&mut state, from("Ann", 2, "hi"));
-    assert_eq!(shown(&state), [HELLO, "Bob: before", "Ann: hi"]);
+    assert_eq!(shown(&state), [JOINED, "Bob: before", "* hi"]);
+    apply(&mut state, from("Ann", 2, "hi"));
+    assert_eq!(shown(&state), [JOINED, "Bob: before", "Ann: hi"]);
 }
 
 #[test]
-fn a_failed_message_can_be_sent_again_or_discarded_and_once_only() {
+fn a_failed_message_can_be_retried_once_or_discarded() {
     let mut state = joined();
     send(&mut state, "a");
-    tell(
+    apply(
         &mut state,
         SessionEvent::Failed {
             key: 1,
@@ -188,7 +188,7 @@ fn a_failed_message_can_be_sent_again_or_discarded_and_once_only() {
         }]
     );
     assert_eq!(state.update(Action::Retry(1), 0.0), []);
-    tell(
+    apply(
         &mut state,
         SessionEvent::Failed {
             key: 2,
@@ -196,21 +196,21 @@ fn a_failed_message_can_be_sent_again_or_discarded_and_once_only() {
         },
     );
     state.update(Action::Discard(2), 0.0);
-    assert_eq!(shown(&state), [HELLO]);
+    assert_eq!(shown(&state), [JOINED]);
 }
 
 #[test]
-fn what_was_sent_before_a_reload_is_shown_as_on_its_way() {
+fn messages_sent_before_a_reload_are_shown_as_pending() {
     let mut state = joined();
-    let effects = tell(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
+    let effects = apply(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
     assert_eq!(effects, [Effect::TrackRestored(1), Effect::TrackRestored(2)]);
-    assert_eq!(shown(&state), [HELLO, "* a", "* b"]);
-    tell(&mut state, from("Ann", 1, "a"));
-    assert_eq!(shown(&state), [HELLO, "Ann: a", "* b"]);
+    assert_eq!(shown(&state), [JOINED, "* a", "* b"]);
+    apply(&mut state, from("Ann", 1, "a"));
+    assert_eq!(shown(&state), [JOINED, "Ann: a", "* b"]);
 }
 
 #[test]
-fn sending_without_having_joined_says_so_and_keeps_the_text() {
+fn sending_without_having_joined_is_an_error_and_keeps_the_text() {
     let mut state = state();
     assert_eq!(send(&mut state, "hi"), []);
     assert_eq!(state.message, "hi");
@@ -218,9 +218,9 @@ fn sending_without_having_joined_says_so_and_keeps_the_text() {
 }
 
 #[test]
-fn sending_without_a_connection_keeps_the_message_on_its_way() {
+fn a_message_sent_without_a_connection_is_queued() {
     let mut state = joined();
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
     assert_eq!(send(&mut state, "hi").len(), 1);
     assert_eq!(state.outbox.shown().next().unwrap().state, SendState::Queued);
 }
@@ -235,11 +235,11 @@ fn blank_messages_are_not_sent() {
 }
 
 #[test]
-fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
+fn a_new_epoch_adds_a_notice_and_continues_below_the_earlier_messages() {
     let mut state = joined();
-    tell(&mut state, from("Bob", 1, "before"));
+    apply(&mut state, from("Bob", 1, "before"));
     send(&mut state, "acknowledged");
-    tell(
+    apply(
         &mut state,
         SessionEvent::Acked {
             key: 1,
@@ -249,55 +249,55 @@ fn a_restarted_log_is_told_and_the_talk_goes_on_below_what_was_said() {
         },
     );
     send(&mut state, "on its way");
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
-    tell(
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
     );
-    tell(&mut state, from("Ann", 1, "on its way"));
+    apply(&mut state, from("Ann", 1, "on its way"));
     let lost = "<Messages were lost: the server started anew. What follows is new.>";
     assert_eq!(
         shown(&state),
-        [HELLO, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
+        [JOINED, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
     );
     assert_eq!(state.timeline.older(), Older::Beginning);
 }
 
-/// An `ack` may come before the `joined` of the same connection.
+/// An `ack` may arrive before the `joined` of the same connection.
 #[test]
 fn an_own_message_that_was_acknowledged_before_the_room_is_reset_is_shown_once() {
-    for (life, after) in [(2, 0), (1, 5)] {
+    for (epoch, after) in [(2, 0), (1, 5)] {
         let mut state = joined();
-        tell(&mut state, from("Bob", 1, "before"));
-        for text in ["of the past", "a", "b"] {
+        apply(&mut state, from("Bob", 1, "before"));
+        for text in ["of epoch 1", "a", "b"] {
             send(&mut state, text);
         }
-        tell(&mut state, acked(1, 1, 2));
-        tell(&mut state, acked(2, life, after + 1));
-        let joined = answer(life, after, after + 2, &["Ann"]);
-        tell(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
-        tell(&mut state, from("Ann", after + 1, "a"));
-        tell(&mut state, from("Ann", after + 2, "b"));
-        tell(&mut state, acked(3, life, after + 2));
+        apply(&mut state, acked(1, 1, 2));
+        apply(&mut state, acked(2, epoch, after + 1));
+        let joined = answer(epoch, after, after + 2, &["Ann"]);
+        apply(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
+        apply(&mut state, from("Ann", after + 1, "a"));
+        apply(&mut state, from("Ann", after + 2, "b"));
+        apply(&mut state, acked(3, epoch, after + 2));
         let mut said = shown(&state);
         said.retain(|row| !row.starts_with('<'));
-        assert_eq!(said, ["Bob: before", "Ann: of the past", "Ann: a", "Ann: b"]);
+        assert_eq!(said, ["Bob: before", "Ann: of epoch 1", "Ann: a", "Ann: b"]);
     }
 }
 
 #[test]
-fn an_own_message_that_was_acknowledged_before_the_log_went_on_in_another_life_is_shown_once() {
+fn an_own_message_that_was_acknowledged_before_a_recovery_with_another_epoch_is_shown_once() {
     let mut state = joined();
-    for (key, life, offset) in [(1, 1, 1), (2, 2, 2)] {
+    for (key, epoch, offset) in [(1, 1, 1), (2, 2, 2)] {
         send(&mut state, &offset.to_string());
-        tell(&mut state, acked(key, life, offset));
+        apply(&mut state, acked(key, epoch, offset));
     }
     let recovered = answer(2, 0, 2, &["Ann"]);
-    tell(&mut state, SessionEvent::Joined(recovered, Continuity::Recovered));
-    tell(&mut state, from("Ann", 1, "1"));
-    tell(&mut state, from("Ann", 2, "2"));
-    tell(
+    apply(&mut state, SessionEvent::Joined(recovered, Continuity::Recovered));
+    apply(&mut state, from("Ann", 1, "1"));
+    apply(&mut state, from("Ann", 2, "2"));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(3, 0, 0, &["Ann"]), Continuity::Reset),
     );
@@ -307,14 +307,14 @@ fn an_own_message_that_was_acknowledged_before_the_log_went_on_in_another_life_i
 }
 
 #[test]
-fn who_was_away_for_longer_than_the_log_reaches_is_told_so() {
+fn a_cursor_older_than_the_retention_adds_a_notice() {
     let mut state = joined();
-    tell(&mut state, from("Bob", 1, "before"));
-    tell(
+    apply(&mut state, from("Bob", 1, "before"));
+    apply(
         &mut state,
         SessionEvent::Joined(answer(1, 500, 501, &["Ann"]), Continuity::Reset),
     );
-    tell(&mut state, from("Bob", 501, "now"));
+    apply(&mut state, from("Bob", 501, "now"));
     assert_eq!(
         shown(&state)[2],
         "<You were away for longer than the server keeps messages: some are missing here.>"
@@ -326,26 +326,26 @@ fn who_was_away_for_longer_than_the_log_reaches_is_told_so() {
 }
 
 #[test]
-fn a_recovered_room_goes_on_without_a_word_and_what_was_missed_is_news() {
+fn a_recovered_room_continues_without_a_notice_and_missed_messages_are_unread() {
     let mut state = joined();
-    tell(&mut state, from("Bob", 1, "a"));
+    apply(&mut state, from("Bob", 1, "a"));
     state.update(Action::VisibilityChanged(false), 0.0);
-    tell(
+    apply(
         &mut state,
         SessionEvent::Joined(answer(1, 1, 2, &["Ann"]), Continuity::Recovered),
     );
-    tell(&mut state, from("Bob", 2, "b"));
-    assert_eq!(shown(&state), [HELLO, "Bob: a", "Bob: b"]);
+    apply(&mut state, from("Bob", 2, "b"));
+    assert_eq!(shown(&state), [JOINED, "Bob: a", "Bob: b"]);
     assert_eq!(state.unread.count, 1);
 }
 
 #[test]
-fn who_leaves_and_joins_again_goes_on_where_they_were() {
+fn joining_again_after_leaving_continues_at_the_cursor() {
     let mut state = joined();
-    tell(&mut state, from("Bob", 1, "a"));
+    apply(&mut state, from("Bob", 1, "a"));
     assert_eq!(state.update(Action::Leave, 0.0), [Effect::Leave]);
     assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
-    assert_eq!(shown(&state), [HELLO, "Bob: a", "<You left.>"]);
+    assert_eq!(shown(&state), [JOINED, "Bob: a", "<You left.>"]);
     let effects = state.update(Action::Join, 0.0);
     let Effect::Join { since: Some(since), .. } = &effects[1] else {
         panic!("{effects:?}")
@@ -354,7 +354,7 @@ fn who_leaves_and_joins_again_goes_on_where_they_were() {
 }
 
 #[test]
-fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
+fn joins_and_leaves_of_others_are_notices_and_change_the_roster() {
     let mut state = joined();
     let presence = |users: u32, joined: &[&str], left: &[&str]| SessionEvent::Presence {
         users,
@@ -363,35 +363,35 @@ fn comings_and_goings_of_others_are_rows_and_change_the_roster() {
             left: members(left),
         },
     };
-    tell(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
-    tell(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
-    assert_eq!(shown(&state), [HELLO, "<Bob and Eve joined.>", "<Eve left.>"]);
+    apply(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
+    apply(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
+    assert_eq!(shown(&state), [JOINED, "<Bob and Eve joined.>", "<Eve left.>"]);
     assert_eq!(state.roster.names(), Some(&[user("Ann"), user("Bob")][..]));
 }
 
 #[test]
-fn typing_is_said_while_connected_and_shown_of_others_until_they_said_it() {
+fn typing_is_signalled_while_connected_and_shown_of_others_until_their_message_arrives() {
     let mut state = joined();
     let edit = |text: &str| Action::Edit(Field::Message, text.into());
     assert_eq!(state.update(edit("h"), 0.0), [Effect::SignalTyping]);
     assert_eq!(state.update(edit("hi"), 100.0), []);
     assert_eq!(state.update(edit(" "), 9_000.0), [], "an emptied field is not typing");
-    tell(&mut state, SessionEvent::Typing(user("Ann")));
-    tell(&mut state, SessionEvent::Typing(user("Bob")));
-    assert!(state.typing.users().eq(&[user("Bob")]), "not one's own other tab");
+    apply(&mut state, SessionEvent::Typing(user("Ann")));
+    apply(&mut state, SessionEvent::Typing(user("Bob")));
+    assert!(state.typing.users().eq(&[user("Bob")]), "not the user's other tab");
     assert!(state.needs_ticks());
-    tell(&mut state, from("Bob", 1, "there"));
+    apply(&mut state, from("Bob", 1, "there"));
     assert_eq!(state.typing.users().len(), 0);
-    tell(&mut state, SessionEvent::Typing(user("Bob")));
-    tell(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
-    assert_eq!(state.typing.users().len(), 0, "what goes on there is not known");
+    apply(&mut state, SessionEvent::Typing(user("Bob")));
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    assert_eq!(state.typing.users().len(), 0, "signals do not arrive");
     assert_eq!(state.update(edit("hello"), 20_000.0), []);
 }
 
 #[test]
-fn older_messages_are_asked_for_once_and_only_while_in() {
+fn older_messages_are_requested_once_and_only_in_a_room() {
     let mut state = joined();
-    tell(
+    apply(
         &mut state,
         SessionEvent::Joined(answer(2, 9, 9, &["Ann"]), Continuity::Reset),
     );
@@ -401,7 +401,7 @@ fn older_messages_are_asked_for_once_and_only_while_in() {
     );
     assert_eq!(state.update(Action::LoadOlder, 0.0), []);
     state.update(Action::Leave, 0.0);
-    assert_eq!(state.timeline.older(), Older::Failed, "its answer will not come");
+    assert_eq!(state.timeline.older(), Older::Failed, "no answer will arrive");
     assert_eq!(state.update(Action::LoadOlder, 0.0), []);
 }
 
@@ -409,8 +409,8 @@ fn older_messages_are_asked_for_once_and_only_while_in() {
 fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back() {
     let mut state = joined();
     state.update(Action::Scrolled { at_end: false }, 0.0);
-    tell(&mut state, from("Bob", 1, "a"));
-    tell(&mut state, from("Bob", 2, "b"));
+    apply(&mut state, from("Bob", 1, "a"));
+    apply(&mut state, from("Bob", 2, "b"));
     assert_eq!(state.unread.count, 2);
     let first = state
         .timeline
@@ -422,19 +422,19 @@ fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back()
 }
 
 #[test]
-fn of_a_crowd_only_the_number_is_shown_and_nobody_comes_or_goes() {
+fn without_a_list_of_users_only_their_number_changes() {
     let mut state = joined();
     let change = PresenceChange::Untold;
-    tell(&mut state, SessionEvent::Presence { users: 3_000, change });
+    apply(&mut state, SessionEvent::Presence { users: 3_000, change });
     let change = PresenceChange::Changed {
         joined: members(&["Bob"]),
         left: Vec::new(),
     };
-    tell(&mut state, SessionEvent::Presence { users: 3_001, change });
+    apply(&mut state, SessionEvent::Presence { users: 3_001, change });
     assert_eq!((state.roster.names(), state.roster.users()), (None, 3_001));
-    assert_eq!(shown(&state), [HELLO]);
+    assert_eq!(shown(&state), [JOINED]);
     let change = PresenceChange::List(members(&["Ann", "Bob"]));
-    tell(&mut state, SessionEvent::Presence { users: 2, change });
+    apply(&mut state, SessionEvent::Presence { users: 2, change });
     assert_eq!(
         (state.roster.names().map(<[_]>::len), state.roster.users()),
         (Some(2), 2)
@@ -442,25 +442,25 @@ fn of_a_crowd_only_the_number_is_shown_and_nobody_comes_or_goes() {
 }
 
 #[test]
-fn messages_that_the_server_lost_are_counted_and_those_that_never_came_back_can_be_sent_again() {
+fn lost_messages_are_counted_and_those_that_were_not_delivered_can_be_retried() {
     let mut state = joined();
     for (key, offset) in [(1, 1), (2, 2)] {
         send(&mut state, "hi");
-        tell(&mut state, acked(key, 1, offset));
+        apply(&mut state, acked(key, 1, offset));
     }
-    tell(&mut state, from("Ann", 1, "hi"));
+    apply(&mut state, from("Ann", 1, "hi"));
     let (epoch, offsets) = (Epoch::from_random(1), vec![1, 2]);
-    tell(&mut state, SessionEvent::Lost { epoch, offsets });
+    apply(&mut state, SessionEvent::Lost { epoch, offsets });
     assert_eq!(
         shown(&state),
         [
-            HELLO,
+            JOINED,
             "Ann: hi",
             "<2 of your messages were lost by the server.>",
             "* hi"
         ]
     );
-    tell(
+    apply(
         &mut state,
         SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
     );
@@ -479,25 +479,25 @@ fn refused(code: &str) -> SessionEvent {
 }
 
 #[test]
-fn what_the_server_does_not_take_is_told_at_its_field() {
+fn a_room_or_name_that_the_server_refuses_is_an_error_of_its_field() {
     let mut state = joined();
-    tell(&mut state, refused("bad_room"));
+    apply(&mut state, refused("bad_room"));
     assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
     let mut state = joined();
     let cause = Cause {
         code: 4403,
         reason: "brackets are not allowed".into(),
     };
-    tell(&mut state, SessionEvent::Stopped(cause.clone()));
+    apply(&mut state, SessionEvent::Stopped(cause.clone()));
     let error = state.error.unwrap();
     assert_eq!(error.field, Some(Field::Name));
     assert_eq!(error.message, Sentence::NameRefused(cause.reason));
 }
 
 #[test]
-fn a_refused_room_or_server_is_left_and_says_why() {
+fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
     let mut state = joined();
-    let effects = tell(&mut state, refused("forbidden"));
+    let effects = apply(&mut state, refused("forbidden"));
     assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
     assert!(matches!(
         state.error.as_ref().unwrap().message,
@@ -508,15 +508,15 @@ fn a_refused_room_or_server_is_left_and_says_why() {
         code: 4426,
         reason: String::new(),
     };
-    tell(&mut state, SessionEvent::Stopped(cause.clone()));
+    apply(&mut state, SessionEvent::Stopped(cause.clone()));
     assert!(state.is_out());
     assert_eq!(state.error, Some(FormError::of_connection(Sentence::Stopped(cause))));
 }
 
 #[test]
-fn another_room_starts_anew_and_who_was_in_joins_there() {
+fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
     let mut state = joined();
-    tell(&mut state, from("Bob", 1, "a"));
+    apply(&mut state, from("Bob", 1, "a"));
     let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
     assert!(matches!(&effects[1], Effect::Join { room, since: None, .. } if &**room == "大厅"));
     assert_eq!(shown(&state), Vec::<String>::new());
@@ -532,7 +532,7 @@ fn the_same_room_again_changes_nothing() {
 }
 
 #[test]
-fn a_path_without_a_possible_room_leaves_and_says_why() {
+fn a_path_with_an_invalid_room_leaves_and_is_an_error_of_its_field() {
     let mut state = joined();
     assert_eq!(
         state.update(Action::RoomChanged(room_name("a b")), 0.0),
@@ -544,7 +544,7 @@ fn a_path_without_a_possible_room_leaves_and_says_why() {
 }
 
 #[test]
-fn the_typed_room_is_gone_to_only_when_it_follows_the_rule() {
+fn the_page_navigates_only_to_a_valid_room_name() {
     let mut state = state();
     state.update(Action::Edit(Field::Room, " b ".into()), 0.0);
     assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Navigate(room("b"))]);

@@ -37,7 +37,7 @@ fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row<Entry>>>) -> Vec<u64> {
 }
 
 #[test]
-fn a_message_that_comes_again_is_not_shown_again() {
+fn a_duplicate_message_is_not_added() {
     let mut timeline = with(10, 12);
     assert!(!timeline.push_message(message(12), true) && !timeline.push_message(message(3), true));
     assert!(timeline.push_message(message(13), true));
@@ -47,7 +47,7 @@ fn a_message_that_comes_again_is_not_shown_again() {
 }
 
 #[test]
-fn pages_are_put_in_front_without_gap_or_double_until_the_beginning() {
+fn history_is_inserted_in_front_without_gap_or_duplicate_until_the_beginning() {
     let mut timeline = with(4, 6);
     assert_eq!(timeline.older(), Older::More);
     assert_eq!(timeline.request_older(), Some(5));
@@ -61,7 +61,7 @@ fn pages_are_put_in_front_without_gap_or_double_until_the_beginning() {
 }
 
 #[test]
-fn what_the_server_keeps_no_longer_is_not_called_the_beginning() {
+fn the_oldest_message_that_the_server_keeps_is_not_the_beginning() {
     let mut timeline = with(4, 6);
     timeline.request_older();
     timeline.insert_page(&epoch(1), vec![message(4)], false);
@@ -69,7 +69,7 @@ fn what_the_server_keeps_no_longer_is_not_called_the_beginning() {
 }
 
 #[test]
-fn a_failed_page_can_be_asked_for_again() {
+fn a_failed_request_for_history_can_be_repeated() {
     let mut timeline = with(4, 6);
     timeline.request_older();
     timeline.page_failed();
@@ -78,7 +78,7 @@ fn a_failed_page_can_be_asked_for_again() {
 }
 
 #[test]
-fn a_page_of_another_log_is_not_mixed_in() {
+fn history_of_another_epoch_is_not_inserted() {
     let mut timeline = with(4, 6);
     timeline.request_older();
     timeline.start_log(epoch(2), 3);
@@ -88,17 +88,13 @@ fn a_page_of_another_log_is_not_mixed_in() {
     timeline.insert_page(&epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![], Older::Failed));
     timeline.continue_log(epoch(1));
-    assert_eq!(
-        timeline.request_older(),
-        Some(4),
-        "the room is in the life of that page"
-    );
+    assert_eq!(timeline.request_older(), Some(4), "the room has the epoch of that page");
     timeline.insert_page(&epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![3], Older::More));
 }
 
 #[test]
-fn a_page_that_brings_nothing_is_not_asked_for_again_by_itself() {
+fn a_page_of_history_without_progress_counts_as_failed() {
     let mut timeline = with(4, 6);
     timeline.request_older();
     timeline.insert_page(&epoch(1), vec![message(2)], true);
@@ -109,7 +105,7 @@ fn a_page_that_brings_nothing_is_not_asked_for_again_by_itself() {
 }
 
 #[test]
-fn a_log_that_goes_on_in_another_life_is_joined_again_in_that_life() {
+fn a_recovered_log_is_joined_again_with_its_new_epoch() {
     let mut timeline = with(4, 6);
     timeline.continue_log(epoch(2));
     timeline.push_message(message(7), true);
@@ -121,7 +117,7 @@ fn a_log_that_goes_on_in_another_life_is_joined_again_in_that_life() {
 }
 
 #[test]
-fn a_new_log_goes_on_below_the_old_rows_with_offsets_of_its_own() {
+fn the_rows_of_a_new_log_are_below_those_of_the_previous_one() {
     let mut timeline = with(0, 2);
     timeline.start_log(epoch(2), 0);
     timeline.push_message(message(1), true);
@@ -131,7 +127,7 @@ fn a_new_log_goes_on_below_the_old_rows_with_offsets_of_its_own() {
 }
 
 #[test]
-fn at_the_end_few_rows_are_kept_and_the_dropped_ones_can_be_fetched_again() {
+fn at_the_end_fewer_rows_are_kept_and_the_dropped_ones_can_be_requested_again() {
     let mut timeline = with(0, 1_000);
     assert_eq!(offsets(timeline.current()).len(), 1_000);
     timeline.apply_bounds(true);
@@ -144,7 +140,7 @@ fn at_the_end_few_rows_are_kept_and_the_dropped_ones_can_be_fetched_again() {
 }
 
 #[test]
-fn rows_of_a_lost_log_go_first_and_without_touching_the_new_ones() {
+fn rows_of_a_previous_log_are_dropped_first() {
     let mut timeline = with(0, 400);
     timeline.start_log(epoch(2), 0);
     for offset in 1..=300 {
@@ -156,7 +152,7 @@ fn rows_of_a_lost_log_go_first_and_without_touching_the_new_ones() {
 }
 
 #[test]
-fn a_page_that_is_full_asks_for_no_more_until_it_is_trimmed() {
+fn a_full_timeline_requests_no_history_until_it_is_trimmed() {
     let mut timeline = with(10, 10 + MAX_ROWS as u64);
     assert_eq!((timeline.older(), timeline.request_older()), (Older::Full, None));
     timeline.apply_bounds(true);
@@ -164,7 +160,7 @@ fn a_page_that_is_full_asks_for_no_more_until_it_is_trimmed() {
 }
 
 #[test]
-fn bytes_are_bounded_too_but_the_newest_row_stays() {
+fn bytes_are_bounded_but_the_newest_row_stays() {
     let mut timeline = timeline(0);
     for offset in 1..=3 {
         let text = "x".repeat(MAX_BYTES / 2);
@@ -183,7 +179,7 @@ fn bytes_are_bounded_too_but_the_newest_row_stays() {
 }
 
 #[test]
-fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
+fn messages_of_one_sender_within_five_minutes_are_grouped() {
     let mut timeline = timeline(0);
     for (offset, from, at, own) in [
         (1, "Ann", 0.0, false),
