@@ -1,19 +1,18 @@
-//! Drawing once for many changes.
+//! One drawing for many changes, at the next animation frame.
 
 use gloo_render::{AnimationFrame, request_animation_frame};
 use gloo_timers::callback::Timeout;
 use yew::Callback;
 
-/// A hidden page gets no animation frames; it is drawn after this time, so that title bars, tests and screen readers still see
-/// what came.
+/// A hidden page has no animation frames. It is drawn after this time, in milliseconds, so that tests and screen readers see the change.
 const HIDDEN_MS: u32 = 250;
 
-/// A call at the next animation frame, however often it is asked for until then.
+/// A callback at the next animation frame; requests until then are one.
 #[derive(Default)]
 pub(crate) struct FrameRequest(Option<(AnimationFrame, Timeout)>);
 
 impl FrameRequest {
-    /// Calls back at the next frame, unless that was asked for already.
+    /// Calls back at the next frame, unless a request is pending.
     pub(crate) fn request(&mut self, wake: Callback<()>) {
         if self.0.is_none() {
             let timer = wake.clone();
@@ -24,12 +23,12 @@ impl FrameRequest {
         }
     }
 
-    /// The call is still to come.
+    /// The callback was requested and is still due.
     pub(crate) fn is_pending(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The call came; the next request is for another one.
+    /// The callback has run; the next request is a new one.
     pub(crate) fn complete(&mut self) {
         self.0 = None;
     }

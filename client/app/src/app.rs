@@ -14,10 +14,10 @@ use crate::{
     workbench::WorkbenchView,
 };
 
-/// Both views stay alive while the other is shown, with their connections and logs.
+/// Both views keep their connections and logs while the other is shown.
 pub(crate) struct App {
     route: Route,
-    /// The last room that was possible: where the chat link leads.
+    /// The last valid room of the path: the target of the chat link.
     room: RoomName,
     language: Language,
     theme: Theme,
@@ -26,9 +26,9 @@ pub(crate) struct App {
 
 /// A choice of the user.
 pub(crate) enum Msg {
-    /// A link in the page: a new step of the history.
+    /// A link of the page: adds an entry to the history.
     Navigate(String),
-    /// The browser's back or forward: the path has changed already.
+    /// The browser went back or forward, and the path has changed already.
     PathChanged,
     Language(Language),
     Theme(Theme),
@@ -107,7 +107,7 @@ impl Component for App {
             Route::Workbench => Text::Workbench,
             Route::Chat(_) => Text::Chat,
         };
-        browser::dress_page(self.language, self.theme, view);
+        browser::set_page_attributes(self.language, self.theme, view);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     theme::Theme,
 };
 
-/// Counts the days of the local calendar, by the offset from UTC that holds at that time.
+/// The day of the local calendar as a count of days, with the offset from UTC at that time.
 pub(crate) fn local_day(at: f64) -> i64 {
     const DAY_MS: f64 = 86_400_000.0;
     let minutes = js_sys::Date::new(&JsValue::from_f64(at)).get_timezone_offset();
@@ -23,7 +23,7 @@ pub(crate) fn local_day(at: f64) -> i64 {
     day
 }
 
-/// A date in the words of a language, like "Saturday, 21 November 2026".
+/// A date in a language, like "Saturday, 21 November 2026".
 pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     let options = js_sys::Object::new();
     for (key, value) in [
@@ -39,7 +39,7 @@ pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     date.to_locale_date_string(language.tag(), &options).into()
 }
 
-/// Whether a person can see the page.
+/// Whether the page is visible, as in `document.hidden`.
 pub(crate) fn is_page_visible() -> bool {
     !document().hidden()
 }
@@ -54,10 +54,10 @@ pub(crate) fn path() -> String {
     window().location().pathname().unwrap_or_default()
 }
 
-/// Shows a path in the address bar as a new step of the history.
+/// Adds a path to the history and shows it in the address bar.
 pub(crate) fn push_path(path: &str) {
     if let Ok(history) = window().history() {
-        // Refused only for other origins or hundreds of steps a second.
+        // Refused only for other origins or hundreds of calls a second.
         let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(path));
     }
 }
@@ -71,8 +71,8 @@ pub(crate) fn server_origin() -> String {
     )
 }
 
-/// Sets what lies outside the application's root: the page's language, theme and title.
-pub(crate) fn dress_page(language: Language, theme: Theme, view: Text) {
+/// Sets the page's language, theme and title, which are outside of the application's root element.
+pub(crate) fn set_page_attributes(language: Language, theme: Theme, view: Text) {
     let document = document();
     document.set_title(&format!("{} · Talkback", view.in_language(language)));
     if let Some(root) = document.document_element() {
@@ -94,7 +94,7 @@ pub(crate) async fn copy(text: &str) -> bool {
     }
 }
 
-/// Selects all the text in an element, so that the browser's own copy takes it.
+/// Selects all text in an element for the browser's own copy command.
 pub(crate) fn select_all(element: &Element) {
     if let Ok(Some(selection)) = window().get_selection() {
         // Fails only for a detached element, which has nothing to select.

@@ -29,11 +29,11 @@ pub(crate) enum ConnectionEvent {
     Closed(CloseInfo),
     /// The server has not answered the close for [`CLOSE_LIMIT_MS`].
     CloseOverdue,
-    /// So many bytes wait in the browser to be sent.
+    /// `bufferedAmount` was read: so many bytes are not sent yet.
     Buffered(u32),
 }
 
-/// Owns at most one connection; dropping it, or opening another, ends the one before without further events.
+/// Owns at most one socket; dropping it, or opening another, ends the one before without further events.
 #[derive(Default)]
 pub(crate) struct Connection {
     live: Option<Live>,
@@ -48,10 +48,10 @@ struct Live {
 }
 
 impl Connection {
-    /// Starts connecting; every later step comes as an event.
+    /// Starts connecting; every later change is an event.
     ///
     /// # Errors
-    /// What is wrong with the address or the subprotocols, for the user.
+    /// When the address or the subprotocols are invalid; the sentence is for the user.
     pub(crate) fn open(
         &mut self,
         url: &str,
@@ -96,7 +96,7 @@ impl Connection {
     /// Sends a text.
     ///
     /// # Errors
-    /// Why it was not sent, for the user; the caller still has the text.
+    /// When it was not sent; the sentence is for the user, and the caller still has the text.
     pub(crate) fn send(&self, text: &str) -> Result<(), Sentence> {
         let Some(live) = &self.live else {
             return Err(Sentence::NotSent(ReadyState::Closed));
@@ -105,7 +105,7 @@ impl Connection {
             SendErrorKind::NotOpen(state) => Sentence::NotSent(*state),
             SendErrorKind::Full { buffered, .. } => Sentence::BufferFull(*buffered),
             SendErrorKind::Rejected(reason) => Sentence::RefusedByBrowser(reason.clone()),
-            // The sink alone reports other kinds; a plain send tells the end of the connection as NotOpen.
+            // Only the sink reports other kinds; `send` reports the end of the connection as NotOpen.
             _ => Sentence::NotSent(ReadyState::Closed),
         })?;
         live.events
@@ -123,12 +123,12 @@ impl Connection {
         }
     }
 
-    /// Asks for the close handshake, without a code or with a code and reason that the caller has checked.
+    /// Begins the closing handshake, without a code or with a code and reason that the caller has checked.
     pub(crate) fn close(&mut self, code_and_reason: Option<(u16, &str)>) {
         let Some(live) = &mut self.live else { return };
         let begun = code_and_reason.map(|(code, reason)| live.socket.close_with(code, reason));
         if !matches!(begun, Some(Ok(()))) {
-            // A code that slipped through the check must not keep the connection open.
+            // A code that passed the check by mistake must not keep the connection open.
             live.socket.close();
         }
         let events = live.events.clone();
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_browser_connecting_says_so() {
+    fn connecting_without_a_browser_is_an_error() {
         let refused = Connection::default().open("ws://127.0.0.1/echo", Vec::new(), Callback::noop());
         assert_eq!(refused, Err(Sentence::Unsupported));
     }

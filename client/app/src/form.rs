@@ -1,4 +1,4 @@
-//! What both forms are made of: labelled fields, and one line for a hint or the error of a field.
+//! The parts of the forms: labelled text fields, buttons, and one line for a hint or the error of a field.
 
 mod button;
 mod error_line;
@@ -10,10 +10,10 @@ pub(crate) use text_field::{TextField, text_of};
 
 use crate::i18n::Sentence;
 
-/// The `id` of the one element that shows an error; the field at error points to it.
+/// The `id` of the element that shows an error; the invalid field refers to it.
 pub(crate) const ERROR_ID: &str = "error";
 
-/// An error and the field it is tied to; none if it is about the connection itself.
+/// An error and its field; none if it is about the connection itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FormError<Field> {
     pub(crate) field: Option<Field>,
@@ -32,7 +32,7 @@ impl<Field: PartialEq> FormError<Field> {
         Self { field: None, message }
     }
 
-    /// Whether this field is at error.
+    /// Whether this field has the error.
     pub(crate) fn is_of(&self, field: &Field) -> bool {
         self.field.as_ref() == Some(field)
     }

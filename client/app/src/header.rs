@@ -1,4 +1,4 @@
-//! The page's header: the views, the language, the theme.
+//! The page's header: the links to the views, the language switch, the theme switch.
 
 use talkback_client::RoomName;
 use web_sys::{Event, HtmlSelectElement, MouseEvent};
@@ -10,10 +10,10 @@ use crate::{
     theme::Theme,
 };
 
-/// What the header shows and where its choices go.
+/// The values of the header and its callbacks.
 pub(crate) struct Header<'a> {
     pub(crate) in_chat: bool,
-    /// The room that the chat link leads to: the one last seen.
+    /// The target of the chat link.
     pub(crate) room: &'a RoomName,
     pub(crate) language: Language,
     pub(crate) theme: Theme,

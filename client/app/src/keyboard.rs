@@ -4,11 +4,10 @@ use web_sys::KeyboardEvent;
 
 use crate::workbench::SelectionMove;
 
-/// Input methods report this key code for keys that they take themselves, where `isComposing` is already false (WebKit).
+/// The key code of a key that an input method handles, also where `isComposing` is false already (WebKit).
 const IME_KEY_CODE: u32 = 229;
 
-/// An Enter that ends no composition of an input method: there it only picks the characters, and sending would cut the message in
-/// half.
+/// An Enter key press outside of the composition of an input method, where Enter only selects the characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EnterKey {
     Alone,
@@ -89,7 +88,7 @@ mod tests {
     };
 
     #[test]
-    fn an_enter_that_picks_characters_of_an_input_method_is_none() {
+    fn enter_during_the_composition_of_an_input_method_is_ignored() {
         assert_eq!(
             classify(Key {
                 composing: true,
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn modifiers_are_told_apart_and_other_keys_are_none() {
+    fn modifiers_are_distinguished_and_other_keys_are_ignored() {
         assert_eq!(classify(Key { shift: true, ..ENTER }), Some(EnterKey::WithShift));
         assert_eq!(
             classify(Key {

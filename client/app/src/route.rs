@@ -6,7 +6,7 @@ use talkback_client::{RoomName, RoomNameError, room_name};
 /// All bytes except the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
 pub(crate) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A view, as the path names it.
+/// The view of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Workbench,
@@ -14,12 +14,12 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The room that the chat starts with.
+    /// The room of `/chat`.
     pub(crate) fn lobby() -> RoomName {
         RoomName::parse("lobby").unwrap_or_else(|_| unreachable!("the name follows the rule"))
     }
 
-    /// Reads a path as the browser gives it, percent-encoded. `/chat` alone is the lobby; every other path is the workbench.
+    /// Parses a percent-encoded path. `/chat` alone is the lobby; a path that is not of the chat is the workbench.
     pub(crate) fn from_path(path: &str) -> Self {
         match path.strip_prefix("/chat").map(|rest| rest.trim_end_matches('/')) {
             Some("") => Self::Chat(Ok(Self::lobby())),
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_read_from_the_path_and_written_back_the_same() {
+    fn a_room_in_a_path_round_trips() {
         for name in ["lobby", "大厅", "a-b_c.d~e"] {
             assert_eq!(Route::from_path(&chat_path(&room(name))), Route::Chat(Ok(room(name))));
         }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_names_no_possible_room_says_why() {
+    fn a_path_with_an_invalid_room_name_has_the_error() {
         for path in ["/chat/a%2Fb", "/chat/a/b", "/chat/a%20b", "/chat/%01", "/chat/.."] {
             assert!(matches!(Route::from_path(path), Route::Chat(Err(_))), "{path}");
         }

@@ -1,4 +1,4 @@
-//! The time of a row.
+//! The time in a row of the workbench's log or the chat.
 
 use js_sys::Date;
 use wasm_bindgen::JsValue;

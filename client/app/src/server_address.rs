@@ -9,7 +9,7 @@ use crate::route::COMPONENT;
 /// page connects straight to the server.
 const CONFIGURED: Option<&str> = option_env!("TALKBACK_SERVER");
 
-/// Without `TALKBACK_SERVER`, a debug build on Trunk's port talks to the server at its default address.
+/// The port of `trunk serve`. Without `TALKBACK_SERVER`, a debug build served from it uses [`DEFAULT_SERVER`].
 const TRUNK_PORT: &str = "8080";
 const DEFAULT_SERVER: &str = "http://127.0.0.1:3000";
 
@@ -35,8 +35,8 @@ pub(crate) fn websocket_url(server_origin: &str, path: &str) -> String {
     }
 }
 
-/// Where the server of a WebSocket address answers the same text over plain HTTP. A relative address belongs to the page's server;
-/// none if the address has another scheme or no host.
+/// The URL of the HTTP echo endpoint on the server of a WebSocket address. A relative address means the page's server; none if the
+/// address has another scheme or no host.
 pub(crate) fn http_echo_url(websocket_url: &str, server_origin: &str, message: &str) -> Option<String> {
     let url = websocket_url.trim();
     let origin = if url.starts_with('/') {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_is_the_pages_own_unless_configured_or_developed_with_trunk() {
+    fn the_server_is_the_pages_own_unless_configured_or_served_by_trunk() {
         let page = "https://example.org";
         assert_eq!(choose_server(None, false, page, "8080"), page);
         assert_eq!(choose_server(None, true, page, ""), page);

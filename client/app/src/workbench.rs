@@ -1,6 +1,8 @@
-//! The workbench: any WebSocket address, one connection, everything it does in a log.
+//! The workbench view: one connection to any WebSocket address, and a log of what it does.
 //!
-//! [`state`] is the pure reducer; [`view`] runs its effects and draws; every other file is one component.
+//! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s, which the component `view` runs.
+//! `log` has the rows, `shared_log` the handle to them, `log_entry` the content of a row; `log_panel` draws them with `virtual_list`,
+//! `log_row` and `detail_pane`. Every other file is one component.
 
 mod composer;
 mod connection_card;

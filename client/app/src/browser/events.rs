@@ -5,10 +5,10 @@ use wasm_bindgen::JsCast;
 
 use super::{document, window};
 
-/// Calls back when the page is left and when it comes back from the browser's back-forward cache.
+/// Calls back when the page is left and when it is restored from the browser's back-forward cache.
 ///
-/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so a view closes its
-/// connection when it is left and connects again when it is shown.
+/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so the workbench closes its
+/// connection when the page is left and connects again when it is restored.
 pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() + 'static) -> [EventListener; 2] {
     let is_persisted = |event: &web_sys::Event| {
         event

@@ -5,7 +5,7 @@ use web_sys::Storage;
 
 use super::window;
 
-/// What the page remembers, by its key in `localStorage`.
+/// A remembered value and its key in `localStorage`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Setting {
     Language,
@@ -24,13 +24,13 @@ impl Setting {
     }
 }
 
-/// The name that this tab uses, or else the one that was used last in any tab: two tabs may be two people.
+/// The user name of this tab, or else the one that was used last in any tab. Two tabs may be two users.
 pub(crate) fn remembered_name() -> Option<String> {
     let of_tab = tab_storage()?.get_item(Setting::Name.key()).ok().flatten();
     of_tab.or_else(|| remembered(Setting::Name))
 }
 
-/// Remembers the name for this tab, and for tabs to come.
+/// Remembers the user name for this tab and for new tabs.
 pub(crate) fn remember_name(name: &str) {
     if let Some(storage) = tab_storage() {
         // As in `remember`.
@@ -44,7 +44,7 @@ pub(crate) fn remembered(setting: Setting) -> Option<String> {
     storage()?.get_item(setting.key()).ok().flatten()
 }
 
-/// Remembers a value where the browser allows it.
+/// Remembers a value if the browser allows it.
 pub(crate) fn remember(setting: Setting, value: &str) {
     if let Some(storage) = storage() {
         // A full or forbidden storage only means that the page asks again next time.

@@ -12,12 +12,12 @@ pub(crate) fn explain(error: &ConnectError) -> Sentence {
         ConnectError::Subprotocol { name, .. } => Sentence::BadSubprotocol(name.clone()),
         ConnectError::MixedContent { .. } => Sentence::MixedContent,
         ConnectError::Refused { reason } => Sentence::RefusedByBrowser(reason.clone()),
-        // What comes later comes as an event; nothing else is told before.
+        // `Socket::new` returns no other error.
         _ => Sentence::Unsupported,
     }
 }
 
-/// Says what is wrong with an address that is not one.
+/// The sentence about an invalid address.
 pub(crate) fn bad_url(url: &str) -> Sentence {
     Sentence::BadUrl(url_problem(url))
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_address_is_told_apart_by_what_is_wrong() {
+    fn an_invalid_address_has_its_problem() {
         assert_eq!(url_problem("  "), UrlProblem::Empty);
         assert_eq!(url_problem("ftp://host/"), UrlProblem::Scheme("ftp".into()));
         assert_eq!(url_problem("ws://host:99999/"), UrlProblem::Unreadable);

@@ -1,4 +1,4 @@
-//! What a close code says, for a reader of the page. The codes are `talkback_client::close`'s.
+//! The meaning of each close code, in every language. The codes are those of `talkback_client::close`.
 
 use talkback_client::close as code;
 

@@ -44,7 +44,7 @@ impl Language {
             .find(|language| language.name().eq_ignore_ascii_case(primary))
     }
 
-    /// What the user chose last time, else the browser's language, else English.
+    /// The remembered language, else the browser's, else English.
     pub(crate) fn choose(remembered: Option<&str>, browser: Option<&str>) -> Self {
         [remembered, browser]
             .into_iter()
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_language_is_found_again_by_its_own_name_and_tag() {
+    fn every_language_is_found_by_its_name_and_tag() {
         for language in Language::ALL {
             assert_eq!(Language::from_tag(language.name()), Some(language));
             assert_eq!(Language::from_tag(language.tag()), Some(language));

@@ -22,12 +22,12 @@ pub(crate) enum Sentence {
     BadSubprotocol(String),
     MixedContent,
     Unsupported,
-    /// The browser refused for a reason of its own, in its own words.
+    /// The browser refused, with its own text.
     RefusedByBrowser(String),
     BadCloseCode,
     ReasonTooLong(usize),
     NotSent(ReadyState),
-    /// So many bytes wait to be sent that no more are taken.
+    /// The browser's send buffer is full, with so many bytes.
     BufferFull(u32),
     HttpFailed(HttpProblem),
     HttpStatus(u16),
@@ -43,9 +43,9 @@ pub(crate) enum Sentence {
     },
     /// The user left the room by the button.
     Left,
-    /// How a connection ended, in a sentence.
+    /// How a connection ended.
     Ended(End),
-    /// The same after the close code and reason, where there are any.
+    /// The close code and reason, if there are any, and how the connection ended.
     Closed(End),
     ReasonBytes(usize),
     RowsDropped(u64),
@@ -58,31 +58,31 @@ pub(crate) enum Sentence {
         last: String,
     },
     NotJoined,
-    /// The server's words about why.
+    /// The server's text of the reason.
     RoomRefused(String),
-    /// The server's words about why nobody may have this name.
+    /// The server's text of the reason against this name.
     NameRefused(String),
     /// The server ended the session for good.
     Stopped(Cause),
-    /// The log is another one than before.
+    /// The room has a new epoch of its log.
     HistoryLost,
-    /// The log goes on, but no longer reaches back to the last message on the page.
+    /// The log is the same, but its retention does not reach back to the last message of the timeline.
     AwayTooLong,
-    /// So many own messages that the server had acknowledged are gone.
+    /// The server lost so many own messages after it had acknowledged them.
     OwnLost(usize),
     UsersJoined(Vec<UserName>),
     UsersLeft(Vec<UserName>),
     Typing(Vec<UserName>),
-    /// The next attempt to connect comes in so many seconds.
+    /// The next attempt to connect is in so many seconds.
     RetryIn(u64),
     Reconnecting,
     Offline,
     Failed(FailReason),
-    /// So many messages below are not read.
+    /// The number of unread messages below.
     Unread(usize),
-    /// So many users that are not listed.
+    /// The number of users besides the listed ones.
     MoreUsers(usize),
-    /// So many users, none of them listed.
+    /// The number of users when none is listed.
     Users(usize),
 }
 
@@ -96,12 +96,12 @@ pub(crate) enum UrlProblem {
     Unreadable,
 }
 
-/// Why an HTTP request brought no answer.
+/// Why an HTTP request had no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HttpProblem {
     /// No answer within so many seconds.
     TimedOut(u32),
-    /// The browser hides why: unreachable, or another origin that does not allow this page.
+    /// The browser hides the reason: unreachable, or another origin that does not allow this page.
     Unreachable,
 }
 
@@ -124,7 +124,7 @@ fn cause_text(cause: &Cause, language: Language) -> &str {
 
 /// `4000 “bye” `, or nothing.
 fn code_and_reason(end: &End) -> String {
-    match end.frame() {
+    match end.close_info() {
         None => String::new(),
         Some(CloseInfo { code, reason }) if reason.is_empty() => format!("{code} "),
         Some(CloseInfo { code, reason }) => format!("{code} “{reason}” "),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_says_what_the_code_means_and_who_closed() {
+    fn a_close_has_the_meaning_of_its_code_and_the_side_that_closed() {
         let end = |by| End::Finished {
             closed: CloseInfo {
                 code: 1005,
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_quoted_behind_its_code_and_a_cancelled_connection_has_neither() {
+    fn a_reason_is_quoted_after_its_code_and_a_cancelled_connection_has_neither() {
         let closed = CloseInfo {
             code: 4000,
             reason: "bye".into(),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_states_its_rule_in_both_languages() {
+    fn an_invalid_name_has_its_rule_in_both_languages() {
         let error = talkback_client::room_name("a/b").unwrap_err();
         assert_eq!(
             both(&Sentence::BadRoom(error)),

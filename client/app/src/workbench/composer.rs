@@ -1,4 +1,4 @@
-//! The message to send, over the WebSocket or over HTTP.
+//! The form for a message, which is sent over the WebSocket (button or Ctrl+Enter) or over HTTP.
 
 use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
 use yew::{Callback, Html, html};

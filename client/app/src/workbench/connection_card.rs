@@ -1,4 +1,4 @@
-//! Where to connect, and the buttons that do it.
+//! The form with the address, subprotocols, close code and reason, and the buttons to connect, cancel and close.
 
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
@@ -60,7 +60,7 @@ pub(super) fn connection_card(
         Look::Primary,
         !state.phase.is_over(),
     );
-    // Both are of one size and never useful at once, so they take turns in one place.
+    // Only one of them is useful at a time, so they share one place.
     let cancel_or_close = if matches!(state.phase, Phase::Connecting { .. }) {
         button("cancel_connect", Text::Cancel, Look::Plain, false).on_click(dispatch.reform(|_| Action::Cancel))
     } else {

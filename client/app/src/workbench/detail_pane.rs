@@ -1,4 +1,4 @@
-//! The whole payload of one message.
+//! The pane with the payload of the selected message.
 
 use yew::{Callback, Html, NodeRef, html};
 
@@ -11,10 +11,10 @@ use crate::{
     rows::Row,
 };
 
-/// More text than this in one element makes a browser stutter; what is cut is still copied.
+/// The bytes of text that are shown, at most, because a larger text node slows the browser down. Copy takes the whole payload.
 const TEXT_BYTES: usize = 256 << 10;
 
-/// A line of the hex dump shows 16 of these.
+/// The binary bytes that are shown, at most; a line of the hex dump has 16.
 const BINARY_BYTES: usize = 16 << 10;
 
 /// Whether the payload is on the clipboard.
@@ -72,7 +72,7 @@ impl DetailPane<'_> {
     }
 }
 
-/// The text to show, and the whole size if it was cut.
+/// The text to show, and the whole size in bytes if it was cut.
 fn shown(item: &LogEntry, language: Language) -> (String, Option<usize>) {
     let Some(content) = item.payload() else {
         return (item.preview(language), None);
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_shown_whole_until_it_would_make_the_browser_stutter() {
+    fn a_payload_beyond_the_bound_is_cut() {
         let shown = |content| shown(&LogEntry::Received(content), Language::English);
         assert_eq!(shown(Payload::Text("a\nb".into())), ("a\nb".into(), None));
         let (text, total) = shown(Payload::Text("好".repeat(100_000)));

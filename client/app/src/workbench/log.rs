@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn over_the_row_limit_the_oldest_go_and_are_counted() {
+    fn beyond_the_row_bound_the_oldest_are_dropped_and_counted() {
         let mut log = log(3, usize::MAX);
         for _ in 0..5 {
             log.push(0.0, 1);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn over_the_byte_limit_the_oldest_go_but_the_newest_stays_however_large() {
+    fn beyond_the_byte_bound_the_oldest_are_dropped_but_the_newest_stays() {
         let mut log = log(100, 1000);
         for _ in 0..10 {
             log.push(0.0, 100);
@@ -148,11 +148,11 @@ mod tests {
         log.push(0.0, 1_000_000);
         assert_eq!((numbers(&log), log.dropped()), (vec![11], 10));
         log.push(0.0, 1);
-        assert_eq!(numbers(&log), [12], "its bytes must be given back when it goes");
+        assert_eq!(numbers(&log), [12], "its bytes must be subtracted when it is dropped");
     }
 
     #[test]
-    fn a_clear_can_be_undone_and_keeps_what_came_since() {
+    fn the_undo_of_a_clear_keeps_the_rows_added_since() {
         let mut log = log(4, usize::MAX);
         for _ in 0..3 {
             log.push(0.0, 1);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_after_a_number_are_those_of_them_that_are_kept() {
+    fn the_rows_after_a_number_are_the_kept_ones() {
         let mut log = log(3, usize::MAX);
         for _ in 0..5 {
             log.push(0.0, 1);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_beyond_the_end_is_cut_and_not_a_panic() {
+    fn a_range_beyond_the_end_is_cut_without_a_panic() {
         let mut log = log(4, usize::MAX);
         log.push(0.0, 1);
         assert_eq!(log.range(5..9).count(), 0);

@@ -1,4 +1,4 @@
-//! One line of the workbench's log.
+//! One entry of the workbench's log.
 
 use talkback_client::Message;
 
@@ -8,13 +8,13 @@ use crate::{
     rows::PayloadSize,
 };
 
-/// A row's text is cut here; the detail pane shows more. A row holds one line, and no screen is this wide.
+/// The bytes of a text that a row shows, at most: more than one line on any screen. The detail pane shows more.
 const PREVIEW_BYTES: usize = 1_000;
 
-/// A binary row shows so many bytes as hex.
+/// The bytes of a binary message that a row shows as hex, at most.
 const PREVIEW_HEX_BYTES: usize = 64;
 
-/// What was sent, received or happened.
+/// A sent or received payload, or a notice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum LogEntry {
     Sent(Payload),
@@ -23,7 +23,7 @@ pub(crate) enum LogEntry {
     Notice(Sentence),
 }
 
-/// A payload and the way it went.
+/// A payload by its type and transport.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Payload {
     Text(String),
@@ -36,12 +36,12 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// What a WebSocket received.
+    /// The payload of a WebSocket message.
     pub(crate) fn received(payload: Message) -> Self {
         match payload {
             Message::Text(text) => Self::Text(text.into_string()),
             Message::Binary(bytes) => Self::Binary(bytes.into_vec()),
-            // The page asks for ArrayBuffers, so this cannot arrive.
+            // The page requests ArrayBuffers, so this does not occur.
             Message::Blob(_) => Self::Binary(Vec::new()),
         }
     }
@@ -62,7 +62,7 @@ impl Payload {
         }
     }
 
-    /// A label for what is not plain WebSocket text.
+    /// The label of a payload that is not a WebSocket text.
     pub(crate) fn tag(&self, language: Language) -> Option<String> {
         match self {
             Self::Text(_) => None,
@@ -99,7 +99,7 @@ impl LogEntry {
         }
     }
 
-    /// What `copy` takes.
+    /// The text that is copied to the clipboard.
     pub(crate) fn full_text(&self, language: Language) -> String {
         match self {
             Self::Sent(content) | Self::Received(content) => content.full_text(),
@@ -116,7 +116,7 @@ impl LogEntry {
         }
     }
 
-    /// The direction in words and as a sign, so that it is never told by colour alone.
+    /// The direction in words and as a sign, because colour alone is not accessible.
     pub(crate) fn direction_label(&self) -> (Text, &'static str) {
         match self {
             Self::Sent(_) => (Text::Sent, "↑"),

@@ -1,4 +1,5 @@
-//! The log: its heading and switches, the virtual list and its keys, the details of the selected message.
+//! The panel of the log: its heading and switches, the virtual list, the details of the selected message. Its keys are read by
+//! `keyboard.rs`.
 
 use std::rc::Rc;
 
@@ -32,7 +33,7 @@ pub(crate) struct Props {
 
 pub(crate) struct LogPanel {
     list: VirtualList,
-    /// The oldest row when the log was last drawn: what came off the front since.
+    /// The number of the oldest row when the log was drawn last; the difference to now is what was dropped.
     first: u64,
     announcer: Announcer,
     /// Of the selected message.
@@ -49,7 +50,7 @@ pub(crate) struct LogPanel {
 pub(crate) enum Msg {
     LogChanged,
     Announce,
-    /// The element was scrolled or has another size.
+    /// The element was scrolled or resized.
     Measured,
     Key(LogKey),
     Select(u64),
@@ -87,7 +88,7 @@ impl Component for LogPanel {
         match msg {
             Msg::LogChanged => {
                 let log = log.read();
-                self.forget_dropped(&log);
+                self.compensate_dropped(&log);
                 self.announcer
                     .log_changed(log.last_number(), ctx.link().callback(|()| Msg::Announce));
             }
@@ -175,7 +176,7 @@ impl Component for LogPanel {
         set_style(&self.space, "height", log.len());
         set_style(&self.rows, "top", places.start);
         self.scroll_to_state();
-        // The first drawing guessed the height, and an opened or closed detail pane changes it.
+        // The first drawing assumes a height, and the detail pane changes it.
         if self.measure(log.len()) {
             ctx.link().send_message(Msg::LogChanged);
         }
@@ -216,7 +217,7 @@ impl LogPanel {
         }
     }
 
-    /// The rows in sight; no others exist as elements.
+    /// The elements of the visible rows and [`VirtualList::drawn`]'s margin; other rows have none.
     fn drawn_rows(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
         let language = ctx.props().language;
         let onselect = ctx.link().callback(Msg::Select);
@@ -251,8 +252,8 @@ impl LogPanel {
         log.get(self.list.selected?).cloned()
     }
 
-    /// Keeps what is looked at in place when old rows were dropped.
-    fn forget_dropped(&mut self, log: &Log<LogEntry>) {
+    /// Keeps the visible rows in place after old rows were dropped.
+    fn compensate_dropped(&mut self, log: &Log<LogEntry>) {
         let first = log.first_number();
         if first > self.first && !self.list.follow {
             self.list.front_dropped(first - self.first);
@@ -260,7 +261,7 @@ impl LogPanel {
         self.first = first;
     }
 
-    /// Takes over where the element is scrolled to and how high it is; says whether something else must be drawn.
+    /// Reads the scroll position and the height of the element; returns whether the drawn rows change.
     fn measure(&mut self, total: usize) -> bool {
         let Some(element) = self.viewport.cast::<Element>() else {
             return false;
@@ -274,7 +275,7 @@ impl LogPanel {
         before != (self.list.drawn(total), self.list.follow)
     }
 
-    /// Scrolls the element to where the state wants it.
+    /// Scrolls the element to the position of the state.
     fn scroll_to_state(&self) {
         let Some(element) = self.viewport.cast::<Element>() else {
             return;

@@ -1,15 +1,15 @@
-//! One row of the log. Payloads are text nodes: nothing that arrives is ever read as HTML.
+//! One row of the log. Payloads are text nodes: received data is never parsed as HTML.
 
 use yew::{Callback, Html, html};
 
 use super::log_entry::{LogEntry, Payload};
 use crate::{format, i18n::Language, row_time::row_time, rows::Row};
 
-/// A row, and where it is.
+/// A row and its position.
 pub(super) struct LogRow<'a> {
     pub(super) row: &'a Row<LogEntry>,
     pub(super) selected: bool,
-    /// Its place in the whole log, from 1, and the log's length: assistive technology cannot count rows that are not drawn.
+    /// Its position in the whole log, from 1, and the log's length, because assistive technology cannot count rows that are not drawn.
     pub(super) place: usize,
     pub(super) total: usize,
 }

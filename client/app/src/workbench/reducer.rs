@@ -1,4 +1,5 @@
-//! What the workbench shows and does: a pure reducer. Actions come in with the time, effects go out.
+//! The workbench's reducer, pure: [`WorkbenchState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for the view
+//! to run.
 
 use talkback_client::{Message, close};
 
@@ -10,7 +11,7 @@ use crate::{
     server_address,
 };
 
-/// A field of the form, to which an error can be tied.
+/// A field of a form, which can have an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Url,
@@ -29,12 +30,12 @@ pub(crate) struct WorkbenchState {
     pub(crate) close_code: String,
     pub(crate) close_reason: String,
     pub(crate) phase: Phase,
-    /// Bytes that wait in the browser to be sent.
+    /// `bufferedAmount`: bytes that the browser has not sent yet.
     pub(crate) buffered: u32,
     pub(crate) error: Option<FormError<Field>>,
     server_origin: String,
-    /// The page was left with a connection, to be made again if it comes back.
-    left: bool,
+    /// The page was left with a connection, and connects again when it is restored from the back-forward cache.
+    reconnect_on_return: bool,
 }
 
 /// What the user did or what happened.
@@ -47,7 +48,7 @@ pub(crate) enum Action {
     Send,
     SendHttp,
     Connection(ConnectionEvent),
-    /// The effect [`Effect::Open`] or [`Effect::Close`] was refused at once.
+    /// [`Effect::Open`] failed before connecting.
     Refused(Sentence),
     Sent(String),
     NotSent(Sentence),
@@ -56,7 +57,7 @@ pub(crate) enum Action {
     PageBack,
 }
 
-/// What is to be done outside.
+/// What the view does for the reducer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
     Open {
@@ -65,7 +66,7 @@ pub(crate) enum Effect {
     },
     Send(String),
     Close(Option<(u16, String)>),
-    /// End the connection at once, without events.
+    /// End the connection at once, without further events.
     Terminate,
     PollBuffer,
     Fetch(String),
@@ -84,11 +85,11 @@ impl WorkbenchState {
             buffered: 0,
             error: None,
             server_origin,
-            left: false,
+            reconnect_on_return: false,
         }
     }
 
-    /// Takes an action at a time, in milliseconds since the Unix epoch; gives what is to be done.
+    /// Applies an action at a time in milliseconds since the Unix epoch; returns the effects to run, in order.
     pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         match action {
             Action::Edit(field, text) => self.edit(field, text),
@@ -108,7 +109,7 @@ impl WorkbenchState {
             Action::HttpAnswer(answer) => return self.http_answer(answer),
             Action::PageLeft => return self.page_left(now),
             Action::PageBack => {
-                if std::mem::take(&mut self.left) {
+                if std::mem::take(&mut self.reconnect_on_return) {
                     self.phase = Phase::Idle;
                     return self.connect(now);
                 }
@@ -135,7 +136,7 @@ impl WorkbenchState {
         self.error = None;
         let url = self.url.trim().to_owned();
         if url.is_empty() {
-            // To a browser the empty address is the page's own.
+            // A browser resolves an empty address to the page's own.
             self.fail(Field::Url, connection::bad_url(&url));
             return Vec::new();
         }
@@ -206,7 +207,7 @@ impl WorkbenchState {
             ConnectionEvent::Received(payload) => vec![received(payload)],
             ConnectionEvent::Buffered(bytes) => {
                 self.buffered = bytes;
-                // Once closed, the browser keeps the number of bytes that were never sent.
+                // After the close, the number stays that of the bytes that were never sent.
                 if bytes > 0 && !self.phase.is_over() {
                     vec![Effect::PollBuffer]
                 } else {
@@ -229,7 +230,7 @@ impl WorkbenchState {
         }
     }
 
-    /// The socket was refused before anything went out: the phase goes back and the field at error is named.
+    /// The connection failed before anything was sent: nothing is connected, and the invalid field has the error.
     fn refused(&mut self, message: Sentence) {
         self.phase = Phase::Idle;
         let field = if matches!(message, Sentence::BadSubprotocol(_)) {
@@ -259,12 +260,12 @@ impl WorkbenchState {
     }
 
     fn page_left(&mut self, now: f64) -> Vec<Effect> {
-        self.left = !self.phase.is_over();
+        self.reconnect_on_return = !self.phase.is_over();
         if self.phase.cancelled().is_some() {
             return vec![Effect::Terminate];
         }
         self.phase.closing(now, Some(close::NORMAL));
-        if self.left {
+        if self.reconnect_on_return {
             vec![Effect::Close(Some((close::NORMAL, String::new())))]
         } else {
             Vec::new()

@@ -1,4 +1,4 @@
-//! The handle of a log that a view writes and components draw.
+//! The handle of the workbench's log: the view writes to it, its panel draws it.
 
 use std::{
     cell::{Ref, RefCell},
@@ -13,8 +13,8 @@ use crate::{
     rows::{PayloadSize, RowOptions},
 };
 
-/// A log and those who draw it. Appending stores the row at once; drawing waits for the next animation frame, so that a burst
-/// of messages costs one rendering (hoppscotch#1873: over 1000 messages a second froze the page).
+/// A log and its listeners. Appending stores the row at once and calls the listeners at the next animation frame, so that a burst
+/// of messages is drawn once (hoppscotch#1873: over 1000 messages a second froze the page).
 pub(crate) struct SharedLog<T>(Rc<Inner<T>>);
 
 struct Inner<T> {
@@ -106,7 +106,7 @@ impl<T> Clone for SharedLog<T> {
     }
 }
 
-/// Two handles are equal when they share one log, so that a component is not drawn again for having been given the same one.
+/// Handles of the same log are equal, so that a component is not drawn again when its parent is.
 impl<T> PartialEq for SharedLog<T> {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)

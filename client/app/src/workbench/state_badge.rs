@@ -1,4 +1,4 @@
-//! The state of a connection, in words, with the time it takes to open or close.
+//! The badge with the state of the workbench's connection and the time it takes to open or close.
 
 use yew::{Html, html};
 
@@ -8,7 +8,7 @@ use crate::{
     i18n::{Language, Text},
 };
 
-/// The words are in a status region; the counting time is beside it, or a screen reader would read every tick.
+/// Only the state is in a status region: a screen reader would read every change of the elapsed time.
 pub(crate) fn state_badge(id: &'static str, phase: &Phase, now: f64, language: Language) -> Html {
     let label = if *phase == Phase::Idle {
         Text::StateIdle
@@ -28,7 +28,7 @@ pub(crate) fn state_badge(id: &'static str, phase: &Phase, now: f64, language: L
     }
 }
 
-/// What to say when opening or closing takes long.
+/// The hint when opening or closing takes long, with its element's `id`.
 pub(crate) fn waiting_hint(phase: &Phase, now: f64) -> Option<(&'static str, Text)> {
     let (limit, text) = match phase {
         Phase::Connecting { .. } => (CONNECT_HINT_MS, Text::StillConnecting),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_connect_is_explained_after_five_seconds_and_not_before() {
+    fn the_hint_of_a_slow_connect_is_shown_after_five_seconds() {
         let phase = Phase::Connecting { since: 1_000.0 };
         assert_eq!(waiting_hint(&phase, 5_999.0), None);
         assert_eq!(waiting_hint(&phase, 6_000.0).unwrap().1, Text::StillConnecting);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_close_is_explained_too() {
+    fn the_hint_of_a_slow_close_is_shown_after_one_second() {
         let phase = Phase::Closing {
             opened: 0.0,
             since: 1_000.0,

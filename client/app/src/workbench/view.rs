@@ -1,4 +1,4 @@
-//! The workbench as a component: it runs the reducer's effects and draws its state.
+//! The workbench's component: it runs the reducer's effects and draws its state.
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
@@ -21,16 +21,16 @@ use crate::{
     rows::RowOptions,
 };
 
-/// What the workbench keeps: enough for a long session, and far below what makes a tab heavy.
+/// The bounds of the log: enough for a long session, and a small part of a tab's memory.
 const LOG_OPTIONS: RowOptions = RowOptions {
     max_rows: 100_000,
     max_bytes: 64 << 20,
 };
 
-/// How the page is shown.
+/// Whether and in which language the view is drawn.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
-    /// Whether the view is drawn; it lives on when it is not.
+    /// Whether the view is drawn; the component keeps its state and connection when it is not.
     pub(crate) visible: bool,
     pub(crate) language: Language,
 }
@@ -39,14 +39,14 @@ pub(crate) struct WorkbenchView {
     state: WorkbenchState,
     connection: Connection,
     log: SharedLog<LogEntry>,
-    /// Counts the time while the server is waited for.
+    /// Draws the elapsed time while the connection opens or closes.
     waiting: Option<Interval>,
     _page: [EventListener; 2],
 }
 
 pub(crate) enum Msg {
     Action(Action),
-    /// Time has passed while waiting.
+    /// The elapsed time has changed.
     Tick,
 }
 
@@ -70,7 +70,7 @@ impl Component for WorkbenchView {
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
         let Msg::Action(action) = msg else { return true };
-        // Messages change the log only, which draws itself once per frame.
+        // Messages change only the log, whose panel is drawn once per frame.
         let only_logged = matches!(action, Action::Connection(ConnectionEvent::Received(_)));
         self.dispatch(ctx, action);
         if only_logged {

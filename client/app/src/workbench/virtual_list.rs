@@ -1,19 +1,19 @@
-//! The state of a virtual list: rows have one height, so that only the visible ones are drawn and nothing is measured.
+//! The pure state of the log's virtual list: all rows have one height, so only the visible ones are drawn and no row is measured.
 
 use std::ops::Range;
 
-/// The height of a row in CSS pixels; `.log-row` in the style sheet has the same.
+/// The height of a row in CSS pixels; `--row` in `workbench.css` is the same.
 pub(crate) const ROW_PIXELS: u32 = 28;
 
 const ROW_HEIGHT: f64 = ROW_PIXELS as f64;
 
-/// Never more row elements than this, however high the window is; the style sheet bounds the list's height to fit.
+/// The row elements, at most, however high the window is; `workbench.css` bounds the list's height accordingly.
 const MAX_DRAWN: usize = 60;
 
 /// Rows drawn beyond the visible ones on either side, so that a fast scroll shows no gap.
 const OVERSCAN: usize = 6;
 
-/// What is scrolled, followed and selected in a list of equal rows.
+/// The scroll position and the selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct VirtualList {
     pub(crate) scroll_top: f64,
@@ -24,7 +24,7 @@ pub(crate) struct VirtualList {
     pub(crate) selected: Option<u64>,
 }
 
-/// A move of the selection by a key.
+/// A change of the selection by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SelectionMove {
     Up,
@@ -37,7 +37,7 @@ pub(crate) enum SelectionMove {
 
 impl Default for VirtualList {
     fn default() -> Self {
-        // Until the element was measured, the first drawing fills a common height.
+        // A usual height for the first drawing, before the element is measured.
         Self {
             scroll_top: 0.0,
             height: 24.0 * ROW_HEIGHT,
@@ -48,7 +48,7 @@ impl Default for VirtualList {
 }
 
 impl VirtualList {
-    /// The places of the rows to draw among `total` rows.
+    /// The indices of the rows to draw among `total` rows.
     pub(crate) fn drawn(&self, total: usize) -> Range<usize> {
         let visible = rows(self.height) + 1;
         let count = (visible + 2 * OVERSCAN).min(MAX_DRAWN);
@@ -61,8 +61,8 @@ impl VirtualList {
         start..(start + count).min(total)
     }
 
-    /// The user or the browser scrolled. Moving up stops following, reaching the end starts it again; a list that merely grew
-    /// changes nothing.
+    /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts it again; growth
+    /// does neither.
     pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
         let at_end = top + height >= content_height - ROW_HEIGHT / 2.0;
         if at_end {
@@ -74,7 +74,7 @@ impl VirtualList {
         self.height = height;
     }
 
-    /// `rows` were taken from the front: what is looked at stays where it is.
+    /// So many rows were dropped from the front: the visible ones keep their position.
     pub(crate) fn front_dropped(&mut self, rows: u64) {
         #[expect(clippy::cast_precision_loss, reason = "the rows of a log are far below 2^53")]
         let gone = rows as f64 * ROW_HEIGHT;
@@ -99,17 +99,17 @@ impl VirtualList {
         };
         let target = target.clamp(first, last);
         self.selected = Some(target);
-        self.show(usize::try_from(target - first).unwrap_or(usize::MAX), total);
+        self.scroll_into_view(usize::try_from(target - first).unwrap_or(usize::MAX), total);
     }
 
-    /// Scrolls just as far as the row at `place` needs to be whole in sight.
-    fn show(&mut self, place: usize, total: usize) {
-        let [place, total] = [place, total].map(pixels);
+    /// Scrolls by the least distance that makes the row at an index wholly visible.
+    fn scroll_into_view(&mut self, index: usize, total: usize) {
+        let [top, total] = [index, total].map(pixels);
         if self.follow {
             self.scroll_top = (total - self.height).max(0.0);
         }
-        let highest = place;
-        let lowest = place + ROW_HEIGHT - self.height;
+        let highest = top;
+        let lowest = top + ROW_HEIGHT - self.height;
         // Not `clamp`: its panic message formats floats, 16 KB of code.
         self.scroll_top = self.scroll_top.max(lowest).min(highest).max(0.0);
         self.follow = self.scroll_top + self.height >= total - 1.0;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn following_draws_the_newest_rows_and_otherwise_those_in_sight() {
+    fn following_draws_the_newest_rows_and_otherwise_the_visible_ones() {
         let mut view = list();
         assert_eq!(view.drawn(1000).end, 1000);
         assert_eq!(view.drawn(3), 0..3);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_old_rows_keeps_what_is_looked_at_in_place() {
+    fn dropping_old_rows_keeps_the_visible_ones_in_place() {
         let mut view = VirtualList {
             follow: false,
             scroll_top: 100.0 * ROW_HEIGHT,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_move_the_selection_and_scroll_no_more_than_needed() {
+    fn keys_move_the_selection_and_scroll_by_the_least_distance() {
         let mut view = list();
         view.move_selection(SelectionMove::Up, 1, 1000);
         assert_eq!(
@@ -217,7 +217,7 @@ mod tests {
         for _ in 0..9 {
             view.move_selection(SelectionMove::Up, 1, 1000);
         }
-        assert_eq!((view.selected, view.follow), (Some(991), true), "still in sight");
+        assert_eq!((view.selected, view.follow), (Some(991), true), "still visible");
         view.move_selection(SelectionMove::Up, 1, 1000);
         assert_eq!(
             (view.selected, view.follow, view.scroll_top),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selected_row_that_was_dropped_does_not_hold_the_selection() {
+    fn the_selection_of_a_dropped_row_moves_to_the_newest() {
         let mut view = VirtualList {
             selected: Some(5),
             ..list()

@@ -43,7 +43,7 @@ fn error(state: &WorkbenchState) -> Option<(Field, Sentence)> {
 }
 
 #[test]
-fn an_empty_address_is_a_fault_of_its_field_and_not_the_pages_own_address() {
+fn an_empty_address_is_an_error_of_its_field_and_not_the_pages_own_address() {
     let mut state = state();
     edit(&mut state, Field::Url, "  ");
     assert_eq!(state.update(Action::Connect, 0.0), []);
@@ -52,7 +52,7 @@ fn an_empty_address_is_a_fault_of_its_field_and_not_the_pages_own_address() {
 }
 
 #[test]
-fn it_starts_with_this_servers_echo_and_hello_world() {
+fn the_initial_address_is_this_servers_echo_endpoint() {
     let state = state();
     assert_eq!(
         (state.url.as_str(), state.message.as_str()),
@@ -85,7 +85,7 @@ fn connecting_takes_the_trimmed_address_and_the_subprotocols_one_by_one() {
 }
 
 #[test]
-fn a_refused_address_or_subprotocol_is_told_at_its_field_until_it_is_edited() {
+fn an_invalid_address_or_subprotocol_is_an_error_of_its_field_until_it_is_edited() {
     let mut state = state();
     state.update(Action::Connect, 0.0);
     state.update(Action::Refused(Sentence::BadUrl(UrlProblem::Fragment)), 0.0);
@@ -104,7 +104,7 @@ fn a_refused_address_or_subprotocol_is_told_at_its_field_until_it_is_edited() {
 }
 
 #[test]
-fn sending_without_a_connection_says_so_and_keeps_the_text() {
+fn sending_without_a_connection_is_an_error_and_keeps_the_text() {
     let mut state = state();
     assert_eq!(state.update(Action::Send, 0.0), []);
     assert_eq!(
@@ -121,7 +121,7 @@ fn sending_without_a_connection_says_so_and_keeps_the_text() {
 }
 
 #[test]
-fn a_sent_message_is_recorded_only_after_the_socket_took_it() {
+fn a_sent_message_is_logged_only_after_the_socket_accepted_it() {
     let mut state = open();
     assert_eq!(state.update(Action::Send, 0.0), [Effect::Send("Hello, World!".into())]);
     assert_eq!(
@@ -134,7 +134,7 @@ fn a_sent_message_is_recorded_only_after_the_socket_took_it() {
 }
 
 #[test]
-fn connecting_can_be_cancelled_and_the_late_close_says_nothing_more() {
+fn connecting_can_be_cancelled_and_the_late_close_event_is_ignored() {
     // hoppscotch#2773: a connection that is being made could not be cancelled.
     let mut state = state();
     state.update(Action::Connect, 0.0);
@@ -148,7 +148,7 @@ fn connecting_can_be_cancelled_and_the_late_close_says_nothing_more() {
 }
 
 #[test]
-fn a_failed_connect_explains_itself_at_the_address() {
+fn a_failed_attempt_to_connect_is_an_error_of_the_address() {
     let mut state = state();
     state.update(Action::Connect, 0.0);
     state.update(closed(1006), 2.0);
@@ -178,7 +178,7 @@ fn a_close_carries_the_entered_code_and_reason() {
 }
 
 #[test]
-fn an_empty_code_closes_without_one_but_not_with_a_reason() {
+fn an_empty_code_closes_without_a_code_and_allows_no_reason() {
     let mut state = open();
     edit(&mut state, Field::CloseCode, "");
     assert_eq!(state.clone().update(Action::Close, 0.0), [Effect::Close(None)]);
@@ -188,7 +188,7 @@ fn an_empty_code_closes_without_one_but_not_with_a_reason() {
 }
 
 #[test]
-fn a_code_or_reason_that_may_not_be_sent_is_refused_at_its_field() {
+fn an_invalid_code_or_reason_is_an_error_of_its_field() {
     for code in ["1001", "1006", "2999", "5000", "99999", "abc", "-1"] {
         let mut state = open();
         edit(&mut state, Field::CloseCode, code);
@@ -207,7 +207,7 @@ fn a_code_or_reason_that_may_not_be_sent_is_refused_at_its_field() {
 }
 
 #[test]
-fn a_close_that_is_never_answered_is_forced_once() {
+fn a_closing_handshake_that_times_out_ends_the_connection_once() {
     let mut state = open();
     assert_eq!(
         state.update(Action::Connection(ConnectionEvent::CloseOverdue), 1.0),
@@ -223,7 +223,7 @@ fn a_close_that_is_never_answered_is_forced_once() {
 }
 
 #[test]
-fn buffered_bytes_are_polled_only_while_there_are_some_and_a_connection() {
+fn buffered_bytes_are_polled_only_while_there_are_some_and_the_connection_exists() {
     let mut state = open();
     let buffered = |bytes| Action::Connection(ConnectionEvent::Buffered(bytes));
     assert_eq!(state.update(buffered(10), 0.0), [Effect::PollBuffer]);
@@ -235,7 +235,7 @@ fn buffered_bytes_are_polled_only_while_there_are_some_and_a_connection() {
 }
 
 #[test]
-fn the_same_text_can_go_over_http_without_a_connection() {
+fn the_message_can_be_sent_over_http_without_a_connection() {
     let mut state = state();
     let effects = state.update(Action::SendHttp, 0.0);
     assert_eq!(
@@ -252,7 +252,7 @@ fn the_same_text_can_go_over_http_without_a_connection() {
 }
 
 #[test]
-fn an_http_answer_that_is_no_success_is_listed_and_told() {
+fn an_http_error_status_is_logged_and_an_error_of_the_message() {
     let mut state = state();
     assert_eq!(state.update(Action::HttpAnswer(Ok((414, String::new()))), 0.0).len(), 1);
     assert_eq!(error(&state), Some((Field::Message, Sentence::HttpStatus(414))));
@@ -264,7 +264,7 @@ fn an_http_answer_that_is_no_success_is_listed_and_told() {
 }
 
 #[test]
-fn http_to_an_address_that_is_none_is_told_at_the_address() {
+fn http_with_an_invalid_address_is_an_error_of_the_address() {
     let mut state = state();
     edit(&mut state, Field::Url, "ftp://h/");
     assert_eq!(state.update(Action::SendHttp, 0.0), []);
@@ -275,7 +275,7 @@ fn http_to_an_address_that_is_none_is_told_at_the_address() {
 }
 
 #[test]
-fn a_page_that_is_left_closes_normally_and_connects_again_when_it_comes_back() {
+fn leaving_the_page_closes_normally_and_its_return_connects_again() {
     let mut state = open();
     assert_eq!(
         state.update(Action::PageLeft, 0.0),
@@ -288,7 +288,7 @@ fn a_page_that_is_left_closes_normally_and_connects_again_when_it_comes_back() {
 }
 
 #[test]
-fn a_page_without_a_connection_comes_back_without_one() {
+fn the_return_of_a_page_without_a_connection_does_not_connect() {
     let mut state = state();
     assert_eq!(state.update(Action::PageLeft, 0.0), []);
     assert_eq!(state.update(Action::PageBack, 0.0), []);
