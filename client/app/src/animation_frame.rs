@@ -4,7 +4,8 @@ use gloo_render::{AnimationFrame, request_animation_frame};
 use gloo_timers::callback::Timeout;
 use yew::Callback;
 
-/// A hidden page has no animation frames. It is drawn after this time, in milliseconds, so that tests and screen readers see the change.
+/// A hidden page has no animation frames. It is drawn after this time, in milliseconds, so that tests and screen
+/// readers see the change.
 const HIDDEN_MS: u32 = 250;
 
 /// A callback at the next animation frame; requests until then are one.

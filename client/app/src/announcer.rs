@@ -1,6 +1,7 @@
 //! Reads new rows of a log to screen readers.
 //!
-//! The list itself cannot be a live region: a virtual list changes all its elements when it scrolls, and all of it would be read again.
+//! The list itself cannot be a live region: a virtual list changes all its elements when it scrolls, and all of it
+//! would be read again.
 
 use gloo_timers::callback::Timeout;
 use yew::{Callback, Html, html};
@@ -10,7 +11,8 @@ use crate::{
     i18n::{Language, Sentence},
 };
 
-/// Rows that arrive within this time, in milliseconds, are announced together, because speech is slower than a fast log.
+/// Rows that arrive within this time, in milliseconds, are announced together, because speech is slower than a fast
+/// log.
 const INTERVAL_MS: u32 = 1_000;
 
 /// An announcement quotes at most this many bytes of a message.
@@ -41,8 +43,8 @@ impl Announcer {
         }
     }
 
-    /// Announces the rows after [`Announcer::last_number`]: the text of each, the newest first; none for a row that is not announced,
-    /// like an own message.
+    /// Announces the rows after [`Announcer::last_number`]: the text of each, the newest first; none for a row that is
+    /// not announced, like an own message.
     pub(crate) fn announce(
         &mut self,
         last_number: u64,

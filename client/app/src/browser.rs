@@ -1,5 +1,5 @@
-//! What the page uses of the browser: address bar, title, clipboard, dates, and in its parts storage and events. No call returns an
-//! error.
+//! What the page uses of the browser: address bar, title, clipboard, dates, and in its parts storage and events. No
+//! call returns an error.
 
 pub(crate) mod events;
 mod storage;

@@ -1,7 +1,7 @@
 //! The workbench's WebSocket connection: [`Connection`] owns the socket, [`Phase`] is its state and how it ended.
 //!
-//! The connection turns the browser's callbacks into [`ConnectionEvent`]s and decides nothing; the workbench's reducer takes the events and
-//! returns the next effects.
+//! The connection turns the browser's callbacks into [`ConnectionEvent`]s and decides nothing; the workbench's reducer
+//! takes the events and returns the next effects.
 
 mod connect_error;
 mod phase;

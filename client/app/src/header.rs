@@ -50,7 +50,8 @@ impl Header<'_> {
         }
     }
 
-    /// A link to a view. A plain click stays in the page; with a modifier key the browser opens a tab or window as for any link.
+    /// A link to a view. A plain click stays in the page; with a modifier key the browser opens a tab or window as for
+    /// any link.
     fn link(&self, id: &'static str, path: String, label: &'static str, current: bool) -> Html {
         let go = self.onnavigate.clone();
         let href = path.clone();

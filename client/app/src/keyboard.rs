@@ -1,4 +1,5 @@
-//! Key presses: Enter in a message field, and the keys of the workbench's log. The messages' fields are in each view's `composer.rs`.
+//! Key presses: Enter in a message field, and the keys of the workbench's log. The messages' fields are in each view's
+//! `composer.rs`.
 
 use web_sys::KeyboardEvent;
 

@@ -1,18 +1,21 @@
 //! The Yew page of Talkback.
 //!
 //! Reading order:
-//! - `app`: the root component, which shows the view that `route` reads from the path; `header`: links, language and theme;
-//! - `workbench` and `chat`: the two views. In each, `reducer` is the pure state, `view` the component that runs the reducer's effects,
-//!   and most other files are one component each;
+//! - `app`: the root component, which shows the view that `route` reads from the path; `header`: links, language and
+//!   theme;
+//! - `workbench` and `chat`: the two views. In each, `reducer` is the pure state, `view` the component that runs the
+//!   reducer's effects, and most other files are one component each;
 //! - `connection`: the workbench's WebSocket connection and its state machine;
 //! - `i18n`: every text in every language;
-//! - `keyboard`: what keys do; `browser::events`: the events of window and document; `browser::storage`: what the page remembers;
+//! - `keyboard`: what keys do; `browser::events`: the events of window and document; `browser::storage`: what the page
+//!   remembers;
 //! - `rows`: the bounded rows of the workbench's log and the chat's timeline;
 //! - `form`, `announcer`, `row_time`: what both views draw; `animation_frame`: one drawing for many changes;
 //! - `server_address`, `format`, `theme`.
 //!
-//! State changes only in pure code (`reducer.rs` of each view, `connection/phase.rs`, `workbench/virtual_list.rs`), which uses neither
-//! Yew nor a browser and is tested natively. Components send actions; they never read a captured state.
+//! State changes only in pure code (`reducer.rs` of each view, `connection/phase.rs`, `workbench/virtual_list.rs`),
+//! which uses neither Yew nor a browser and is tested natively. Components send actions; they never read a captured
+//! state.
 
 mod animation_frame;
 mod announcer;

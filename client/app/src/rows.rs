@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, ops::RangeBounds, rc::Rc};
 
-/// The memory of one row besides its payload, in bytes: the row itself, its reference count and its element in the queue.
+/// The memory of one row besides its payload, in bytes: the row itself, its reference count and its element in the
+/// queue.
 pub(crate) const ROW_BYTES: usize = 128;
 
 /// The bounds of a log; beyond them its oldest rows are dropped.
@@ -28,7 +29,8 @@ pub(crate) struct Row<T> {
     pub(crate) content: T,
 }
 
-/// Rows of one log are equal when their numbers are: comparing megabytes of content on each drawing would cost more than drawing.
+/// Rows of one log are equal when their numbers are: comparing megabytes of content on each drawing would cost more
+/// than drawing.
 impl<T> PartialEq for Row<T> {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number

@@ -4,9 +4,9 @@ use percent_encoding::utf8_percent_encode;
 
 use crate::route::COMPONENT;
 
-/// The server to use when the page is not served by it, as in `http://127.0.0.1:8787`. Set at build time by the environment
-/// variable `TALKBACK_SERVER`: `trunk serve` has a port of its own, and its proxy drops subprotocols and hides refusals, so the
-/// page connects straight to the server.
+/// The server to use when the page is not served by it, as in `http://127.0.0.1:8787`. Set at build time by the
+/// environment variable `TALKBACK_SERVER`: `trunk serve` has a port of its own, and its proxy drops subprotocols and
+/// hides refusals, so the page connects straight to the server.
 const CONFIGURED: Option<&str> = option_env!("TALKBACK_SERVER");
 
 /// The port of `trunk serve`. Without `TALKBACK_SERVER`, a debug build served from it uses [`DEFAULT_SERVER`].
@@ -35,8 +35,8 @@ pub(crate) fn websocket_url(server_origin: &str, path: &str) -> String {
     }
 }
 
-/// The URL of the HTTP echo endpoint on the server of a WebSocket address. A relative address means the page's server; none if the
-/// address has another scheme or no host.
+/// The URL of the HTTP echo endpoint on the server of a WebSocket address. A relative address means the page's server;
+/// none if the address has another scheme or no host.
 pub(crate) fn http_echo_url(websocket_url: &str, server_origin: &str, message: &str) -> Option<String> {
     let url = websocket_url.trim();
     let origin = if url.starts_with('/') {

@@ -1,8 +1,8 @@
 //! The workbench view: one connection to any WebSocket address, and a log of what it does.
 //!
-//! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s, which the component `view` runs.
-//! `log` has the rows, `shared_log` the handle to them, `log_entry` the content of a row; `log_panel` draws them with `virtual_list`,
-//! `log_row` and `detail_pane`. Every other file is one component.
+//! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s, which the component
+//! `view` runs. `log` has the rows, `shared_log` the handle to them, `log_entry` the content of a row; `log_panel`
+//! draws them with `virtual_list`, `log_row` and `detail_pane`. Every other file is one component.
 
 mod composer;
 mod connection_card;

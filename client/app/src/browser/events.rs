@@ -1,4 +1,5 @@
-//! The events of window and document that the page listens to, and when each occurs. What a view does with one is in its `update`.
+//! The events of window and document that the page listens to, and when each occurs. What a view does with one is in
+//! its `update`.
 
 use gloo_events::EventListener;
 use wasm_bindgen::JsCast;
@@ -7,8 +8,8 @@ use super::{document, window};
 
 /// Calls back when the page is left and when it is restored from the browser's back-forward cache.
 ///
-/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so the workbench closes its
-/// connection when the page is left and connects again when it is restored.
+/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so the workbench
+/// closes its connection when the page is left and connects again when it is restored.
 pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() + 'static) -> [EventListener; 2] {
     let is_persisted = |event: &web_sys::Event| {
         event

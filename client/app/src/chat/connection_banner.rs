@@ -1,4 +1,5 @@
-//! The banner above the message list while there is no connection: the countdown to the next attempt, and the button to try now.
+//! The banner above the message list while there is no connection: the countdown to the next attempt, and the button to
+//! try now.
 
 use yew::{Callback, Html, html};
 
@@ -8,7 +9,8 @@ use crate::{
     i18n::{Language, Sentence, Text},
 };
 
-/// Not a live region, because a screen reader would read every second of the countdown; the badge beside the room's name is one.
+/// Not a live region, because a screen reader would read every second of the countdown; the badge beside the room's
+/// name is one.
 pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
     let Some((message, can_connect_now)) = outage(state, now) else {
         return Html::default();

@@ -89,7 +89,8 @@ impl Lines {
     }
 }
 
-/// What precedes the oldest message. Scrolling near it requests older messages; the button is for the keyboard and for retries.
+/// What precedes the oldest message. Scrolling near it requests older messages; the button is for the keyboard and for
+/// retries.
 fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html {
     let words = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
     let button = |text: Text| {

@@ -16,7 +16,8 @@ const NEAR_START: i32 = 300;
 
 /// The scrolled element, and the scroll anchor while it is drawn.
 ///
-/// The browsers' own scroll anchoring (`overflow-anchor`) does not work at the very top, where history is inserted, and WebKit has none.
+/// The browsers' own scroll anchoring (`overflow-anchor`) does not work at the very top, where history is inserted, and
+/// WebKit has none.
 #[derive(Default)]
 pub(super) struct MessageListScroll {
     pub(super) viewport: NodeRef,
@@ -57,9 +58,9 @@ impl MessageListScroll {
 
     /// Before drawing: takes the anchor.
     ///
-    /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before [`drawn`](Self::drawn).
-    /// So the position is also restored in a microtask, and a row that is the anchor already is kept: only the first call sees the
-    /// position before the drawing.
+    /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before
+    /// [`drawn`](Self::drawn). So the position is also restored in a microtask, and a row that is the anchor already is
+    /// kept: only the first call sees the position before the drawing.
     pub(super) fn before_drawing(self: &Rc<Self>, at_end: bool) {
         let anchor = self.new_anchor(at_end);
         match &*self.anchor.borrow() {
@@ -129,8 +130,8 @@ impl MessageListScroll {
     }
 }
 
-/// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it moves when the
-/// row is grouped with the one above. A binary search, because there may be thousands of rows.
+/// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it
+/// moves when the row is grouped with the one above. A binary search, because there may be thousands of rows.
 fn first_in_sight(viewport: &Element) -> Option<Element> {
     let rows = viewport.query_selector("ol").ok()??.children();
     let edge = viewport.get_bounding_client_rect().top();

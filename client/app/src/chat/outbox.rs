@@ -38,8 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) state: SendState,
 }
 
-/// The own messages in the order in which they were sent. The session's outbox bounds the pending ones, [`MAX_FAILED`] the failed ones,
-/// which stay until the user retries or discards them.
+/// The own messages in the order in which they were sent. The session's outbox bounds the pending ones, [`MAX_FAILED`]
+/// the failed ones, which stay until the user retries or discards them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outbox {
     messages: Vec<Outgoing>,
@@ -109,8 +109,9 @@ impl Outbox {
         }
     }
 
-    /// The room delivers only messages of this epoch after an offset: removes and returns the acknowledged ones that it will not deliver.
-    /// An acknowledgement may arrive before the answer to the join, so those of the new epoch are kept: they will be delivered.
+    /// The room delivers only messages of this epoch after an offset: removes and returns the acknowledged ones that it
+    /// will not deliver. An acknowledgement may arrive before the answer to the join, so those of the new epoch are
+    /// kept: they will be delivered.
     pub(super) fn take_undelivered(&mut self, current: &Epoch, after: u64) -> Vec<Outgoing> {
         let is_undelivered = |message: &mut Outgoing| match &message.state {
             SendState::Acked { epoch, offset } => epoch != current || *offset <= after,
@@ -119,8 +120,8 @@ impl Outbox {
         self.messages.extract_if(.., is_undelivered).collect()
     }
 
-    /// The log continues with another epoch and the same messages: acknowledged ones will be delivered with the same offsets, unless
-    /// they were reported as lost.
+    /// The log continues with another epoch and the same messages: acknowledged ones will be delivered with the same
+    /// offsets, unless they were reported as lost.
     pub(super) fn log_recovered(&mut self, current: &Epoch) {
         for message in &mut self.messages {
             if let SendState::Acked { epoch, .. } = &mut message.state {

@@ -1,4 +1,5 @@
-//! The chat's reducer, pure: [`ChatState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for the view to run.
+//! The chat's reducer, pure: [`ChatState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for
+//! the view to run.
 
 use talkback_client::{
     Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName, close,

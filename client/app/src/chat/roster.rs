@@ -69,7 +69,8 @@ impl Roster {
         new
     }
 
-    /// Removes users; returns those that were in the room. A name that is not listed may be one of the users beyond the list.
+    /// Removes users; returns those that were in the room. A name that is not listed may be one of the users beyond the
+    /// list.
     pub(super) fn left(&mut self, left: Vec<UserName>) -> Vec<UserName> {
         let Some(names) = &mut self.names else {
             return Vec::new();

@@ -1,4 +1,5 @@
-//! The client of the chat: turns its streams into [`SessionEvent`]s and the reducer's effects into calls. It decides nothing.
+//! The client of the chat: turns its streams into [`SessionEvent`]s and the reducer's effects into calls. It decides
+//! nothing.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
@@ -26,7 +27,8 @@ const PAGE: u32 = 100;
 /// The body of the signal while the user types.
 const TYPING: &str = "typing";
 
-/// How long unsent messages are kept over a reload; less than servers remember senders, so that a resend is not appended twice.
+/// How long unsent messages are kept over a reload; less than servers remember senders, so that a resend is not
+/// appended twice.
 const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// At most one connection and one room of it.

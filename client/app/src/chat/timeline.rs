@@ -1,7 +1,8 @@
-//! The rows of the conversation: the newest part of the room's log, without gaps, and the page's notices between the messages.
+//! The rows of the conversation: the newest part of the room's log, without gaps, and the page's notices between the
+//! messages.
 //!
-//! Messages are in the order of their offsets, whether they arrive live or as a page of history. Rows of a previous log stay above
-//! those of the current one until the bounds drop them.
+//! Messages are in the order of their offsets, whether they arrive live or as a page of history. Rows of a previous log
+//! stay above those of the current one until the bounds drop them.
 
 use std::rc::Rc;
 
@@ -18,7 +19,8 @@ const MAX_BYTES: usize = 8 << 20;
 /// The rows while the list is scrolled to its end, at most: each is an element, and more of them take longer to draw.
 const MAX_ROWS_AT_END: usize = 500;
 
-/// The rows while the list is scrolled up, at most. With as many, no more pages of history are requested until it is back at its end.
+/// The rows while the list is scrolled up, at most. With as many, no more pages of history are requested until it is
+/// back at its end.
 const MAX_ROWS: usize = 3_000;
 
 /// A message within this time of the one above, from the same sender, is grouped with it, in milliseconds.
@@ -164,7 +166,8 @@ impl Timeline {
         })
     }
 
-    /// The room was joined without recovery: all rows so far belong to a previous log, and messages after an offset follow.
+    /// The room was joined without recovery: all rows so far belong to a previous log, and messages after an offset
+    /// follow.
     pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
         self.previous = self.rows.len();
         self.epoch = Some(epoch);
@@ -206,7 +209,8 @@ impl Timeline {
         self.trim(MAX_ROWS);
     }
 
-    /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to request.
+    /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to
+    /// request.
     pub(super) fn request_older(&mut self) -> Option<u64> {
         if matches!(self.older(), Older::More | Older::Failed) {
             self.older = Older::Loading;

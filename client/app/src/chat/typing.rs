@@ -5,8 +5,8 @@ use talkback_client::UserName;
 /// This user's typing is signalled at most this often, in milliseconds.
 const SIGNAL_INTERVAL_MS: f64 = 3_000.0;
 
-/// A user without a signal for this time is not typing any more, in milliseconds: longer than [`SIGNAL_INTERVAL_MS`], so that the loss
-/// of one signal does not show.
+/// A user without a signal for this time is not typing any more, in milliseconds: longer than [`SIGNAL_INTERVAL_MS`],
+/// so that the loss of one signal does not show.
 const SIGNAL_TTL_MS: f64 = 5_000.0;
 
 /// At most this many users are listed as typing; signals of others are ignored.

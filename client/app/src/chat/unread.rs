@@ -28,7 +28,8 @@ impl Unread {
         self.visible
     }
 
-    /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread message.
+    /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread
+    /// message.
     pub(super) fn message_arrived(&mut self, number: u64) {
         if self.at_end && self.visible {
             return;

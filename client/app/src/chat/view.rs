@@ -178,7 +178,8 @@ impl Component for ChatView {
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
         self.scroll.drawn();
-        // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll` event.
+        // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
+        // event.
         if self.wants_older() {
             ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
@@ -193,7 +194,8 @@ impl Component for ChatView {
 }
 
 impl ChatView {
-    /// The path or the visibility may have changed. A user with a remembered name joins a new room at once; a user who left stays out.
+    /// The path or the visibility may have changed. A user with a remembered name joins a new room at once; a user who
+    /// left stays out.
     fn enter(&mut self, ctx: &Context<Self>) {
         let Props { visible, room, .. } = ctx.props();
         self.dispatch(ctx, Action::RoomChanged(room.clone()));
@@ -203,7 +205,8 @@ impl ChatView {
         }
     }
 
-    /// The list is scrolled near its start. Not while a drawing is due, because the position of an unfinished list is wrong.
+    /// The list is scrolled near its start. Not while a drawing is due, because the position of an unfinished list is
+    /// wrong.
     fn wants_older(&self) -> bool {
         self.state.timeline.older() == Older::More
             && self.state.has_caught_up()

@@ -11,8 +11,8 @@ pub(crate) const CONNECT_HINT_MS: f64 = 5_000.0;
 /// After this time without an answer to its close, in milliseconds, the page shows that it waits.
 pub(crate) const CLOSE_HINT_MS: f64 = 1_000.0;
 
-/// The timeout of the closing handshake, in milliseconds. Browsers have timeouts of their own, and WebKitGTK reports a lost connection
-/// after 5 s, so the page ends the connection earlier.
+/// The timeout of the closing handshake, in milliseconds. Browsers have timeouts of their own, and WebKitGTK reports a
+/// lost connection after 5 s, so the page ends the connection earlier.
 pub(crate) const CLOSE_LIMIT_MS: u32 = 3_000;
 
 /// The state of the connection. Times are milliseconds since the Unix epoch.

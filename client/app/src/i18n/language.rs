@@ -20,7 +20,8 @@ impl Language {
         }
     }
 
-    /// The [BCP 47](https://www.rfc-editor.org/info/bcp47) tag for the page's `lang`: with its region, which picks the right glyphs.
+    /// The [BCP 47](https://www.rfc-editor.org/info/bcp47) tag for the page's `lang`: with its region, which picks the
+    /// right glyphs.
     pub(crate) fn tag(self) -> &'static str {
         match self {
             Self::English => "en",

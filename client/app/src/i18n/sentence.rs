@@ -1,5 +1,5 @@
-//! Sentences with values in them: errors, what happened to a connection, counts. The texts are in `sentence/english.rs` and
-//! `sentence/chinese.rs`.
+//! Sentences with values in them: errors, what happened to a connection, counts. The texts are in `sentence/english.rs`
+//! and `sentence/chinese.rs`.
 
 mod chinese;
 mod english;

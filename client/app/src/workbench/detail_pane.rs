@@ -11,7 +11,8 @@ use crate::{
     rows::Row,
 };
 
-/// The bytes of text that are shown, at most, because a larger text node slows the browser down. Copy takes the whole payload.
+/// The bytes of text that are shown, at most, because a larger text node slows the browser down. Copy takes the whole
+/// payload.
 const TEXT_BYTES: usize = 256 << 10;
 
 /// The binary bytes that are shown, at most; a line of the hex dump has 16.

@@ -1,5 +1,5 @@
-//! The panel of the log: its heading and switches, the virtual list, the details of the selected message. Its keys are read by
-//! `keyboard.rs`.
+//! The panel of the log: its heading and switches, the virtual list, the details of the selected message. Its keys are
+//! read by `keyboard.rs`.
 
 use std::rc::Rc;
 

@@ -9,7 +9,8 @@ use crate::{format, i18n::Language, row_time::row_time, rows::Row};
 pub(super) struct LogRow<'a> {
     pub(super) row: &'a Row<LogEntry>,
     pub(super) selected: bool,
-    /// Its position in the whole log, from 1, and the log's length, because assistive technology cannot count rows that are not drawn.
+    /// Its position in the whole log, from 1, and the log's length, because assistive technology cannot count rows that
+    /// are not drawn.
     pub(super) place: usize,
     pub(super) total: usize,
 }

@@ -1,5 +1,5 @@
-//! The workbench's reducer, pure: [`WorkbenchState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for the view
-//! to run.
+//! The workbench's reducer, pure: [`WorkbenchState::update`] takes an [`Action`] and the time, and returns the
+//! [`Effect`]s for the view to run.
 
 use talkback_client::{Message, close};
 

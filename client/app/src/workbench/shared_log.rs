@@ -13,8 +13,8 @@ use crate::{
     rows::{PayloadSize, RowOptions},
 };
 
-/// A log and its listeners. Appending stores the row at once and calls the listeners at the next animation frame, so that a burst
-/// of messages is drawn once (hoppscotch#1873: over 1000 messages a second froze the page).
+/// A log and its listeners. Appending stores the row at once and calls the listeners at the next animation frame, so
+/// that a burst of messages is drawn once (hoppscotch#1873: over 1000 messages a second froze the page).
 pub(crate) struct SharedLog<T>(Rc<Inner<T>>);
 
 struct Inner<T> {

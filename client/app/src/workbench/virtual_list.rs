@@ -1,4 +1,5 @@
-//! The pure state of the log's virtual list: all rows have one height, so only the visible ones are drawn and no row is measured.
+//! The pure state of the log's virtual list: all rows have one height, so only the visible ones are drawn and no row is
+//! measured.
 
 use std::ops::Range;
 
@@ -61,8 +62,8 @@ impl VirtualList {
         start..(start + count).min(total)
     }
 
-    /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts it again; growth
-    /// does neither.
+    /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts
+    /// it again; growth does neither.
     pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
         let at_end = top + height >= content_height - ROW_HEIGHT / 2.0;
         if at_end {
@@ -81,8 +82,8 @@ impl VirtualList {
         self.scroll_top = (self.scroll_top - gone).max(0.0);
     }
 
-    /// Moves the selection among `total` rows of which the oldest has the number `first`. Without a selection, or when its row
-    /// is gone, a move starts at the newest row.
+    /// Moves the selection among `total` rows of which the oldest has the number `first`. Without a selection, or when
+    /// its row is gone, a move starts at the newest row.
     pub(crate) fn move_selection(&mut self, movement: SelectionMove, first: u64, total: usize) {
         if total == 0 {
             return;
