@@ -85,7 +85,7 @@ impl MessageListScroll {
         let end = self.end.take().filter(|_| at_end);
         let left_the_end = end.is_some_and(|end| {
             let top = self.viewport.cast::<Element>().map(|viewport| viewport.scroll_top());
-            top.is_some_and(|top| top < end) && self.position().is_some_and(|place| !place.at_end)
+            top.is_some_and(|top| top < end) && self.position().is_some_and(|position| !position.at_end)
         });
         if left_the_end {
             self.end.set(end);
@@ -93,7 +93,7 @@ impl MessageListScroll {
         if at_end && !left_the_end {
             return Anchor::End;
         }
-        let row = self.viewport.cast().and_then(|viewport| first_in_sight(&viewport));
+        let row = self.viewport.cast().and_then(|viewport| first_visible_row(&viewport));
         row.map_or(Anchor::Nothing, |row| Anchor::Row {
             bottom: bottom(&row),
             row,
@@ -132,7 +132,7 @@ impl MessageListScroll {
 
 /// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it
 /// moves when the row is grouped with the one above. A binary search, because there may be thousands of rows.
-fn first_in_sight(viewport: &Element) -> Option<Element> {
+fn first_visible_row(viewport: &Element) -> Option<Element> {
     let rows = viewport.query_selector("ol").ok()??.children();
     let edge = viewport.get_bounding_client_rect().top();
     let (mut from, mut to) = (0, rows.length());

@@ -194,6 +194,8 @@ mod tests {
         let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
         outbox.delivered(1, "a");
         assert_eq!(shown(&outbox), [b]);
+        outbox.written(a);
+        assert_eq!(shown(&outbox), [b], "a resend of a delivered message is not shown");
         outbox.acked(a, epoch(1), 1, 5.0);
         outbox.acked(b, epoch(1), 2, 5.0);
         assert_eq!(shown(&outbox), [b], "it is in the log, but it is not delivered");

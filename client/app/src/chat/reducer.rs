@@ -256,8 +256,8 @@ impl ChatState {
         let mut effects = Vec::new();
         match action {
             Action::Edit(field, text) => effects.extend(self.edit(field, text, now)),
-            Action::RoomChanged(room) => effects = self.enter(room),
-            Action::GoToRoom => effects.extend(self.go()),
+            Action::RoomChanged(room) => effects = self.room_changed(room),
+            Action::GoToRoom => effects.extend(self.go_to_room()),
             Action::Join => effects = self.join(),
             Action::Leave => {
                 if matches!(self.membership, Membership::In { .. }) {
@@ -288,24 +288,24 @@ impl ChatState {
             }
             Action::VisibilityChanged(visible) => self.unread.visibility_changed(visible),
             Action::Tick => self.typing.expire(now),
-            Action::Session(event) => effects = self.session(event, now),
+            Action::Session(event) => effects = self.session_event(event, now),
         }
         effects
     }
 
     fn edit(&mut self, field: Field, text: String, now: f64) -> Option<Effect> {
-        let says = field == Field::Message && !text.trim().is_empty();
+        let has_text = field == Field::Message && !text.trim().is_empty();
         *match field {
             Field::Room => &mut self.other_room,
             Field::Name => &mut self.name,
             Field::Message => &mut self.message,
         } = text;
         self.error.take_if(|error| error.field == Some(field));
-        (says && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping)
+        (has_text && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping)
     }
 
     /// The path has another room: the timeline is cleared, and a user who was in a room joins this one.
-    fn enter(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
+    fn room_changed(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
         let (room, error) = match room {
             Ok(room) => (Some(room), None),
             Err(error) => (None, Some(FormError::of(Field::Room, Sentence::BadRoom(error)))),
@@ -332,7 +332,7 @@ impl ChatState {
         }
     }
 
-    fn go(&mut self) -> Option<Effect> {
+    fn go_to_room(&mut self) -> Option<Effect> {
         match room_name(self.other_room.trim()) {
             Ok(room) => Some(Effect::Navigate(room)),
             Err(error) => {
@@ -405,7 +405,7 @@ impl ChatState {
         self.error = Some(FormError::of(field, message));
     }
 
-    fn session(&mut self, event: SessionEvent, now: f64) -> Vec<Effect> {
+    fn session_event(&mut self, event: SessionEvent, now: f64) -> Vec<Effect> {
         match event {
             SessionEvent::Welcome(user) => self.joined_as = user.to_string(),
             SessionEvent::Connection(status) => self.connection_changed(status),

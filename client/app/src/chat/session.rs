@@ -86,7 +86,7 @@ impl Session {
             ..JoinOptions::default()
         };
         let Ok(mut joined) = client.join::<String>(room, &options) else {
-            unreachable!("a room name is one");
+            unreachable!("the room name is parsed already");
         };
         let (sender, events) = (joined.sender().clone(), self.events.clone());
         self.room = Some(Joined {
@@ -94,7 +94,7 @@ impl Session {
             _restored: self.emit_restored(client, room.clone()),
             _events: Task::start(async move {
                 while let Some(event) = joined.next().await {
-                    if let Some(event) = read(event) {
+                    if let Some(event) = session_event(event) {
                         events.emit(event);
                     }
                 }
@@ -148,7 +148,7 @@ impl Session {
             events.emit(match sender.history(before, PAGE).await {
                 Ok(page) => SessionEvent::Page {
                     epoch: page.epoch,
-                    messages: page.messages.into_iter().map(incoming).collect(),
+                    messages: page.messages.into_iter().map(room_message).collect(),
                     more: page.more,
                 },
                 Err(_) => SessionEvent::PageFailed,
@@ -244,12 +244,12 @@ impl Drop for Task {
     }
 }
 
-fn read(event: client::Event<String>) -> Option<SessionEvent> {
+fn session_event(event: client::Event<String>) -> Option<SessionEvent> {
     Some(match event {
         client::Event::Joined(room) => SessionEvent::Joined(room, Continuity::Fresh),
         client::Event::Recovered(room) => SessionEvent::Joined(room, Continuity::Recovered),
         client::Event::Reset(room) => SessionEvent::Joined(room, Continuity::Reset),
-        client::Event::Message(message) => SessionEvent::Message(incoming(message)),
+        client::Event::Message(message) => SessionEvent::Message(room_message(message)),
         client::Event::Presence { users, change } => SessionEvent::Presence { users, change },
         client::Event::Lost { epoch, offsets } => SessionEvent::Lost {
             epoch,
@@ -270,7 +270,7 @@ fn read(event: client::Event<String>) -> Option<SessionEvent> {
     })
 }
 
-fn incoming(message: client::Received<String>) -> RoomMessage {
+fn room_message(message: client::Received<String>) -> RoomMessage {
     RoomMessage {
         offset: message.offset.get(),
         from: message.from.user.to_string(),

@@ -89,13 +89,13 @@ impl Component for ChatView {
                 browser::events::on_resize(move || resized.send_message(Msg::Draw)),
             ],
         };
-        view.enter(ctx);
+        view.route_changed(ctx);
         view
     }
 
     fn changed(&mut self, ctx: &Context<Self>, old: &Props) -> bool {
         self.is_new |= old.room != ctx.props().room;
-        self.enter(ctx);
+        self.route_changed(ctx);
         true
     }
 
@@ -128,7 +128,7 @@ impl Component for ChatView {
                 };
                 let before = self.state.unread;
                 self.dispatch(ctx, Action::Scrolled { at_end: place.at_end });
-                if self.wants_older() {
+                if self.needs_older() {
                     self.dispatch(ctx, Action::LoadOlder);
                     return true;
                 }
@@ -180,7 +180,7 @@ impl Component for ChatView {
         self.scroll.drawn();
         // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
         // event.
-        if self.wants_older() {
+        if self.needs_older() {
             ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
         if std::mem::take(&mut self.wants_focus)
@@ -196,7 +196,7 @@ impl Component for ChatView {
 impl ChatView {
     /// The path or the visibility may have changed. A user with a remembered name joins a new room at once; a user who
     /// left stays out.
-    fn enter(&mut self, ctx: &Context<Self>) {
+    fn route_changed(&mut self, ctx: &Context<Self>) {
         let Props { visible, room, .. } = ctx.props();
         self.dispatch(ctx, Action::RoomChanged(room.clone()));
         self.dispatch(ctx, Action::VisibilityChanged(*visible && browser::is_page_visible()));
@@ -207,7 +207,7 @@ impl ChatView {
 
     /// The list is scrolled near its start. Not while a drawing is due, because the position of an unfinished list is
     /// wrong.
-    fn wants_older(&self) -> bool {
+    fn needs_older(&self) -> bool {
         self.state.timeline.older() == Older::More
             && self.state.has_caught_up()
             && !self.frame.is_pending()
