@@ -1,5 +1,5 @@
-// Runs before the first paint, so that a remembered theme or language does not flash the other one until the wasm is there.
-// The keys are those of `Setting` in src/browser.rs. A file of its own because the content security policy forbids inline code.
+// Runs before the first paint, so that the remembered theme and language apply before the WebAssembly runs.
+// The keys are those of `Setting` in src/browser/storage.rs. A separate file because the content security policy forbids inline code.
 try {
   const theme = localStorage.getItem("talkback.theme");
   if (theme) document.documentElement.dataset.theme = theme;

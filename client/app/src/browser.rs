@@ -1,49 +1,20 @@
-//! The few things the page asks the browser for. None of them fails: a page without storage simply forgets.
+//! What the page uses of the browser: address bar, title, clipboard, dates, and in its parts storage and events. No
+//! call returns an error.
 
-use gloo_events::EventListener;
+pub(crate) mod events;
+mod storage;
+
+pub(crate) use storage::{Setting, remember, remember_name, remembered, remembered_name};
+
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Document, Element, Storage, Window};
+use web_sys::{Document, Element, Window};
 
 use crate::{
     i18n::{Language, Text},
     theme::Theme,
 };
 
-/// What the page remembers, by its key in `localStorage`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Setting {
-    Language,
-    Theme,
-    Name,
-}
-
-impl Setting {
-    fn key(self) -> &'static str {
-        match self {
-            // Read by assets/first-paint.js as well.
-            Self::Language => "talkback.language",
-            Self::Theme => "talkback.theme",
-            Self::Name => "talkback.name",
-        }
-    }
-}
-
-/// The name that this tab uses, or else the one that was used last in any tab: two tabs may be two people.
-pub(crate) fn remembered_name() -> Option<String> {
-    let of_tab = tab_storage()?.get_item(Setting::Name.key()).ok().flatten();
-    of_tab.or_else(|| remembered(Setting::Name))
-}
-
-/// Remembers the name for this tab, and for tabs to come.
-pub(crate) fn remember_name(name: &str) {
-    if let Some(storage) = tab_storage() {
-        // As in `remember`.
-        let _: Result<(), JsValue> = storage.set_item(Setting::Name.key(), name);
-    }
-    remember(Setting::Name, name);
-}
-
-/// Counts the days of the local calendar, by the offset from UTC that holds at that time.
+/// The day of the local calendar as a count of days, with the offset from UTC at that time.
 pub(crate) fn local_day(at: f64) -> i64 {
     const DAY_MS: f64 = 86_400_000.0;
     let minutes = js_sys::Date::new(&JsValue::from_f64(at)).get_timezone_offset();
@@ -52,7 +23,7 @@ pub(crate) fn local_day(at: f64) -> i64 {
     day
 }
 
-/// A date in the words of a language, like "Saturday, 21 November 2026".
+/// A date in a language, like "Saturday, 21 November 2026".
 pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     let options = js_sys::Object::new();
     for (key, value) in [
@@ -68,22 +39,9 @@ pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     date.to_locale_date_string(language.tag(), &options).into()
 }
 
-/// Whether a person can see the page.
+/// Whether the page is visible, as in `document.hidden`.
 pub(crate) fn is_page_visible() -> bool {
     !document().hidden()
-}
-
-/// The remembered value; none if there is none or the browser forbids storage.
-pub(crate) fn remembered(setting: Setting) -> Option<String> {
-    storage()?.get_item(setting.key()).ok().flatten()
-}
-
-/// Remembers a value where the browser allows it.
-pub(crate) fn remember(setting: Setting, value: &str) {
-    if let Some(storage) = storage() {
-        // A full or forbidden storage only means that the page asks again next time.
-        let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
-    }
 }
 
 /// The language that the browser prefers, as a tag.
@@ -96,25 +54,25 @@ pub(crate) fn path() -> String {
     window().location().pathname().unwrap_or_default()
 }
 
-/// Shows a path in the address bar as a new step of the history.
+/// Adds a path to the history and shows it in the address bar.
 pub(crate) fn push_path(path: &str) {
     if let Ok(history) = window().history() {
-        // Refused only for other origins or hundreds of steps a second.
+        // Refused only for other origins or hundreds of calls a second.
         let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(path));
     }
 }
 
-/// The origin of the page's server, see [`crate::address::server_origin`].
+/// The origin of the page's server, see [`crate::server_address::server_origin`].
 pub(crate) fn server_origin() -> String {
     let location = window().location();
-    crate::address::server_origin(
+    crate::server_address::server_origin(
         &location.origin().unwrap_or_default(),
         &location.port().unwrap_or_default(),
     )
 }
 
-/// Sets what lies outside the application's root: the page's language, theme and title.
-pub(crate) fn dress_page(language: Language, theme: Theme, view: Text) {
+/// Sets the page's language, theme and title, which are outside of the application's root element.
+pub(crate) fn set_page_attributes(language: Language, theme: Theme, view: Text) {
     let document = document();
     document.set_title(&format!("{} · Talkback", view.in_language(language)));
     if let Some(root) = document.document_element() {
@@ -136,32 +94,12 @@ pub(crate) async fn copy(text: &str) -> bool {
     }
 }
 
-/// Selects all the text in an element, so that the browser's own copy takes it.
+/// Selects all text in an element for the browser's own copy command.
 pub(crate) fn select_all(element: &Element) {
     if let Ok(Some(selection)) = window().get_selection() {
         // Fails only for a detached element, which has nothing to select.
         let _: Result<(), JsValue> = selection.select_all_children(element);
     }
-}
-
-/// Calls back when the page is left and when it comes back from the browser's back-forward cache.
-///
-/// A page with an open connection is not cached, and Firefox delays connects after unclean closes, so a view closes its
-/// connection when it is left and connects again when it is shown.
-pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() + 'static) -> [EventListener; 2] {
-    let is_persisted = |event: &web_sys::Event| {
-        event
-            .dyn_ref::<web_sys::PageTransitionEvent>()
-            .is_some_and(web_sys::PageTransitionEvent::persisted)
-    };
-    [
-        EventListener::new(&window(), "pagehide", move |_| left()),
-        EventListener::new(&window(), "pageshow", move |event| {
-            if is_persisted(event) {
-                back();
-            }
-        }),
-    ]
 }
 
 pub(crate) fn window() -> Window {
@@ -170,12 +108,4 @@ pub(crate) fn window() -> Window {
 
 pub(crate) fn document() -> Document {
     window().document().expect("a window has a document")
-}
-
-fn tab_storage() -> Option<Storage> {
-    window().session_storage().ok().flatten()
-}
-
-fn storage() -> Option<Storage> {
-    window().local_storage().ok().flatten()
 }

@@ -1,4 +1,4 @@
-//! Numbers and bytes for readers: sizes, durations, hex.
+//! Sizes, durations and bytes as text.
 
 use std::fmt::Write;
 

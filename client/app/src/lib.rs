@@ -1,27 +1,37 @@
 //! The Yew page of Talkback.
 //!
 //! Reading order:
-//! - `shell`: the frame: header, view, language and theme;
-//! - `workbench` and `chat`: the two views, each a pure reducer, a component that runs its effects, and small components;
-//! - `connection`: the workbench's WebSocket connection as a state machine, and the driver that owns the socket;
-//! - `log`: a bounded log outside Yew's state, and the state of a virtual list over it;
-//! - `next_frame`: drawing once for many changes;
+//! - `app`: the root component, which shows the view that `route` reads from the path; `header`: links, language and
+//!   theme;
+//! - `workbench` and `chat`: the two views. In each, `reducer` is the pure state, `view` the component that runs the
+//!   reducer's effects, and most other files are one component each;
+//! - `connection`: the workbench's WebSocket connection and its state machine;
 //! - `i18n`: every text in every language;
-//! - `address`, `format`, `form`, `theme`, `browser`: what they stand on.
+//! - `keyboard`: what keys do; `browser::events`: the events of window and document; `browser::storage`: what the page
+//!   remembers;
+//! - `rows`: the bounded rows of the workbench's log and the chat's timeline;
+//! - `form`, `announcer`, `row_time`: what both views draw; `animation_frame`: one drawing for many changes;
+//! - `server_address`, `format`, `theme`.
 //!
-//! State changes only in reducers (`state.rs`, `phase.rs`, `list_view.rs`), which know neither Yew nor a browser and are tested
-//! natively. Components send actions; they never read a captured state.
+//! State changes only in pure code (`reducer.rs` of each view, `connection/phase.rs`, `workbench/virtual_list.rs`),
+//! which uses neither Yew nor a browser and is tested natively. Components send actions; they never read a captured
+//! state.
 
-mod address;
+mod animation_frame;
+mod announcer;
+mod app;
 mod browser;
 mod chat;
 mod connection;
 mod form;
 mod format;
+mod header;
 mod i18n;
-mod log;
-mod next_frame;
-mod shell;
+mod keyboard;
+mod route;
+mod row_time;
+mod rows;
+mod server_address;
 mod theme;
 mod workbench;
 
@@ -33,5 +43,5 @@ pub fn run() {
     let root = browser::document()
         .get_element_by_id("app")
         .expect("index.html has an element #app");
-    yew::Renderer::<shell::App>::with_root(root).render();
+    yew::Renderer::<app::App>::with_root(root).render();
 }

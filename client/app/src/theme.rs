@@ -1,8 +1,8 @@
-//! Light and dark: the system's choice or the user's.
+//! The theme: light, dark, or the system's. Its colours are in `styles/base.css`.
 
 use crate::i18n::Text;
 
-/// The user's choice.
+/// The theme that the user has selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Theme {
     #[default]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_theme_is_found_again_by_its_name_and_an_unknown_one_is_the_systems() {
+    fn every_theme_name_round_trips_and_an_unknown_one_is_the_systems() {
         for theme in Theme::ALL {
             assert_eq!(Theme::from_name(theme.name()), theme);
         }

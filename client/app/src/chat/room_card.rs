@@ -1,22 +1,22 @@
-//! The room, the name, and the buttons that join and leave.
+//! The card with the room, the user name, and the buttons to join, leave and go to another room.
 
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
 
-use super::state::{Action, Field, Link, Membership, State};
+use super::reducer::{Action, ChatState, ConnectionStatus, Field, Membership};
 use crate::{
-    form::{Button, Look, TextField, fault_line},
+    form::{Button, Look, TextField, error_line},
     i18n::{Language, Text},
 };
 
-pub(super) fn room_card(state: &State, act: &Callback<Action>, language: Language) -> Html {
+pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
     let field = |id: &'static str, label: Text, value, field: Field| TextField {
-        invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
-        ..TextField::new(id, label, value, act.reform(move |text| Action::Edit(field, text)))
+        invalid: state.error.as_ref().is_some_and(|error| error.is_of(&field)),
+        ..TextField::new(id, label, value, dispatch.reform(move |text| Action::Edit(field, text)))
     };
     let submit = |action: fn() -> Action| {
-        act.reform(move |event: SubmitEvent| {
+        dispatch.reform(move |event: SubmitEvent| {
             event.prevent_default();
             action()
         })
@@ -29,22 +29,22 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, language: Languag
         code: true,
         ..field("chat_other_room", Text::OtherRoom, &state.other_room, Field::Room)
     };
-    let fault = state
-        .fault
+    let error = state
+        .error
         .as_ref()
-        .filter(|fault| !fault.is_of(&Field::Message))
-        .map(|fault| &fault.message);
+        .filter(|error| !error.is_of(&Field::Message))
+        .map(|error| &error.message);
     let button = |id, label, look, disabled| Button {
         id,
         label: text(label),
         look,
         disabled,
     };
-    // Never useful at once, so they take turns in one place.
+    // Only one of them is useful at a time, so they share one place.
     let join_or_leave = if state.is_out() {
         button("chat_join", Text::Join, Look::Primary, state.room.is_none()).submit()
     } else {
-        button("chat_leave", Text::Leave, Look::Plain, false).act(act.reform(|_| Action::Leave))
+        button("chat_leave", Text::Leave, Look::Plain, false).on_click(dispatch.reform(|_| Action::Leave))
     };
     html! {
         <div class="card room" data-joined={(!state.is_out()).then_some("")}>
@@ -57,25 +57,26 @@ pub(super) fn room_card(state: &State, act: &Callback<Action>, language: Languag
                     { name.draw(language) }
                     { join_or_leave }
                 </form>
-                <form class="inline elsewhere" onsubmit={submit(|| Action::Go)}>
+                <form class="inline elsewhere" onsubmit={submit(|| Action::GoToRoom)}>
                     { other_room.draw(language) }
                     { button("chat_go", Text::Go, Look::Plain, false).submit() }
                 </form>
             </div>
-            { fault_line(fault, None, language) }
+            { error_line(error, None, language) }
         </div>
     }
 }
 
-/// Whether messages come and go, in a word.
-fn badge(state: &State, language: Language) -> Html {
-    let (name, label) = match (state.membership, &state.link) {
-        (Membership::Out, _) => ("CLOSED", Text::StateOut),
-        (Membership::In, Link::Open) => ("OPEN", Text::StateIn),
-        (_, Link::Waiting { .. }) => ("WAITING", Text::StateWaiting),
-        (_, Link::Offline | Link::Asleep) => ("SUSPENDED", Text::StateOffline),
-        (Membership::In, Link::Connecting | Link::Stopped(_)) => ("CONNECTING", Text::StateWaiting),
-        (Membership::Entering, _) => ("CONNECTING", Text::StateConnecting),
+/// The state of membership and connection in a word.
+fn badge(state: &ChatState, language: Language) -> Html {
+    let is_joined = matches!(state.membership, Membership::In { .. });
+    let (name, label) = match (state.membership.connection(), is_joined) {
+        (None, _) => ("CLOSED", Text::StateOut),
+        (Some(ConnectionStatus::Open), true) => ("OPEN", Text::StateIn),
+        (Some(ConnectionStatus::Waiting { .. }), _) => ("WAITING", Text::StateWaiting),
+        (Some(ConnectionStatus::Offline | ConnectionStatus::Asleep), _) => ("SUSPENDED", Text::StateOffline),
+        (Some(ConnectionStatus::Connecting | ConnectionStatus::Stopped), true) => ("CONNECTING", Text::StateWaiting),
+        (Some(_), false) => ("CONNECTING", Text::StateConnecting),
     };
     html! {
         <span class="state">

@@ -1,87 +1,91 @@
-//! Who is in the room. The server tells of users, not of tabs: several tabs of one user are one entry.
+//! The users in the room. The server reports users, not tabs: several tabs of one user are one entry.
 
 use talkback_client::UserName;
 
-/// Names that are listed; of more, only their number is known.
-const LISTED: usize = 500;
+/// At most this many names are listed; of the others only the number is shown.
+const MAX_LISTED: usize = 500;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Roster {
-    /// Sorted, each once. Not a tree: its code would be larger than the list ever is.
-    names: Vec<UserName>,
+    /// Sorted, without duplicates; none if the server reports only the number of users, because there are too many.
+    /// Not a tree: its code would be larger than the list ever is.
+    names: Option<Vec<UserName>>,
     users: usize,
-    /// The server does not tell who is there, because there are too many.
-    is_untold: bool,
+}
+
+impl Default for Roster {
+    /// An empty room.
+    fn default() -> Self {
+        Self {
+            names: Some(Vec::new()),
+            users: 0,
+        }
+    }
 }
 
 impl Roster {
-    /// How many users there are, listed or not.
+    /// The number of users, listed or not.
     pub(crate) fn users(&self) -> usize {
         self.users
     }
 
-    /// Whether only the number is known.
-    pub(crate) fn is_untold(&self) -> bool {
-        self.is_untold
+    /// The listed names, sorted; none if the server reports only the number of users.
+    pub(crate) fn names(&self) -> Option<&[UserName]> {
+        self.names.as_deref()
     }
 
-    /// The listed names, sorted.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &UserName> {
-        self.names.iter()
-    }
-
-    /// Who is there now; only how many, if the server does not tell.
+    /// Replaces all entries; `names` is none if the server reports only the number of users.
     pub(super) fn replace(&mut self, users: usize, names: Option<Vec<UserName>>) {
-        self.is_untold = names.is_none();
-        self.names = names.unwrap_or_default();
-        self.names.truncate(LISTED);
-        self.names.sort_unstable();
-        self.names.dedup();
-        self.users = users.max(self.names.len());
+        self.names = names.map(|mut names| {
+            names.truncate(MAX_LISTED);
+            names.sort_unstable();
+            names.dedup();
+            names
+        });
+        self.set_users(users);
     }
 
-    /// The server's count, after the names that came with it.
-    pub(super) fn count(&mut self, users: usize) {
-        self.users = users.max(self.names.len());
+    /// Sets the number of users that the server reports.
+    pub(super) fn set_users(&mut self, users: usize) {
+        self.users = users.max(self.names.as_ref().map_or(0, Vec::len));
     }
 
-    /// Users came; gives those who were not there.
-    pub(super) fn came(&mut self, names: Vec<UserName>) -> Vec<UserName> {
-        if self.is_untold {
+    /// Adds users; returns those that were not in the room.
+    pub(super) fn joined(&mut self, joined: Vec<UserName>) -> Vec<UserName> {
+        let Some(names) = &mut self.names else {
             return Vec::new();
-        }
-        names
-            .into_iter()
-            .filter(|name| {
-                let Err(place) = self.names.binary_search(name) else {
-                    return false;
-                };
-                self.users += 1;
-                if self.names.len() < LISTED {
-                    self.names.insert(place, name.clone());
-                }
-                true
-            })
-            .collect()
+        };
+        let mut new = joined;
+        new.retain(|name| {
+            let Err(index) = names.binary_search(name) else {
+                return false;
+            };
+            self.users += 1;
+            if names.len() < MAX_LISTED {
+                names.insert(index, name.clone());
+            }
+            true
+        });
+        new
     }
 
-    /// Users went; gives those who were there, as far as the list can tell.
-    pub(super) fn went(&mut self, names: Vec<UserName>) -> Vec<UserName> {
-        if self.is_untold {
+    /// Removes users; returns those that were in the room. A name that is not listed may be one of the users beyond the
+    /// list.
+    pub(super) fn left(&mut self, left: Vec<UserName>) -> Vec<UserName> {
+        let Some(names) = &mut self.names else {
             return Vec::new();
-        }
-        names
-            .into_iter()
-            .filter(|name| {
-                let unlisted = self.users > self.names.len();
-                let listed = self.names.binary_search(name).map(|place| self.names.remove(place));
-                let was_here = listed.is_ok() || unlisted;
-                if was_here {
-                    self.users -= 1;
-                }
-                was_here
-            })
-            .collect()
+        };
+        let mut gone = left;
+        gone.retain(|name| {
+            let has_unlisted = self.users > names.len();
+            let listed = names.binary_search(name).map(|index| names.remove(index));
+            let was_in = listed.is_ok() || has_unlisted;
+            if was_in {
+                self.users -= 1;
+            }
+            was_in
+        });
+        gone
     }
 }
 
@@ -94,24 +98,27 @@ mod tests {
     }
 
     #[test]
-    fn who_is_there_already_does_not_come_and_who_is_not_there_does_not_leave() {
+    fn only_changes_of_membership_are_returned() {
         let mut roster = Roster::default();
         roster.replace(2, Some(names(&["Ann", "Bob"])));
-        assert_eq!(roster.came(names(&["Ann", "Eve"])), names(&["Eve"]));
-        assert_eq!(roster.went(names(&["Zoe", "Bob"])), names(&["Bob"]));
+        assert_eq!(roster.joined(names(&["Ann", "Eve"])), names(&["Eve"]));
+        assert_eq!(roster.left(names(&["Zoe", "Bob"])), names(&["Bob"]));
         assert_eq!(roster.users(), 2);
-        assert!(roster.names().eq(&names(&["Ann", "Eve"])));
+        assert_eq!(roster.names(), Some(&names(&["Ann", "Eve"])[..]));
     }
 
     #[test]
-    fn of_a_crowd_the_number_is_known_and_the_list_is_bounded() {
+    fn users_beyond_the_bounded_list_are_counted() {
         let mut roster = Roster::default();
         roster.replace(10_000, Some(names(&["Ann"])));
-        assert_eq!(roster.went(names(&["not listed"])).len(), 1);
+        assert_eq!(roster.left(names(&["not listed"])).len(), 1);
         assert_eq!(roster.users(), 9_999);
         for number in 0..1_000 {
-            roster.came(names(&[&number.to_string()]));
+            roster.joined(names(&[&number.to_string()]));
         }
-        assert_eq!((roster.users(), roster.names().count()), (10_999, LISTED));
+        assert_eq!(
+            (roster.users(), roster.names().map(<[_]>::len)),
+            (10_999, Some(MAX_LISTED))
+        );
     }
 }

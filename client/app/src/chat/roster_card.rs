@@ -1,14 +1,19 @@
-//! Who is in the room.
+//! The card with the users in the room.
 
 use yew::{Html, html};
 
-use super::{roster::Roster, state::State};
-use crate::i18n::{Language, Message, Text};
+use super::reducer::ChatState;
+use crate::i18n::{Language, Sentence, Text};
 
-pub(super) fn roster_card(state: &State, language: Language) -> Html {
+pub(super) fn roster_card(state: &ChatState, language: Language) -> Html {
     let roster = &state.roster;
-    let (me, others): (Vec<_>, Vec<_>) = roster.names().partition(|name| ***name == *state.joined_as);
-    let more = unlisted(roster);
+    let names = roster.names().unwrap_or_default();
+    let (me, others): (Vec<_>, Vec<_>) = names.iter().partition(|name| ***name == *state.joined_as);
+    let not_listed = match (roster.names(), roster.users() - names.len()) {
+        (None, users) => Some(Sentence::Users(users)),
+        (Some(_), 0) => None,
+        (Some(_), more) => Some(Sentence::MoreUsers(more)),
+    };
     html! {
         <section class="card people" data-stale={(!state.is_live()).then_some("")} aria-labelledby="people">
             <h2 id="people">{ Text::People.in_language(language) }{ " " }<span class="quiet">{ roster.users() }</span></h2>
@@ -23,15 +28,9 @@ pub(super) fn roster_card(state: &State, language: Language) -> Html {
                     <li key={name.to_string()}><span class="name">{ name.to_string() }</span></li>
                 }) }
             </ul>
-            if roster.is_untold() {
-                <p class="quiet">{ Message::Users(roster.users()).in_language(language) }</p>
-            } else if more > 0 {
-                <p class="quiet">{ Message::MoreUsers(more).in_language(language) }</p>
+            if let Some(sentence) = not_listed {
+                <p class="quiet">{ sentence.in_language(language) }</p>
             }
         </section>
     }
-}
-
-fn unlisted(roster: &Roster) -> usize {
-    roster.users() - roster.names().count()
 }

@@ -1,4 +1,5 @@
-//! The session behind the chat: the client's streams become [`Event`]s, and what the reducer wants becomes calls. It decides nothing.
+//! The client of the chat: turns its streams into [`SessionEvent`]s and the reducer's effects into calls. It decides
+//! nothing.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
@@ -15,27 +16,28 @@ use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
 
 use super::{
-    Incoming,
-    outgoing::Key,
-    state::{Continuity, Event, Link},
+    outbox::Key,
+    reducer::{ConnectionStatus, Continuity, SessionEvent},
+    timeline::RoomMessage,
 };
 
-/// Messages that are asked for at a time: what a server gives at most, unless it is configured otherwise.
+/// The messages of one page of history: a server's default maximum.
 const PAGE: u32 = 100;
 
-/// What is signalled while typing.
+/// The body of the signal while the user types.
 const TYPING: &str = "typing";
 
-/// Messages that were not sent are of use for so long after a reload; servers remember their senders for longer.
+/// How long unsent messages are kept over a reload; less than servers remember senders, so that a resend is not
+/// appended twice.
 const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// At most one connection and one room of it.
 pub(super) struct Session {
     url: String,
-    events: Callback<Event>,
+    events: Callback<SessionEvent>,
     connected: Option<Connected>,
     room: Option<Joined>,
-    /// Deliveries of [`Event::Restored`] that nobody follows yet.
+    /// Deliveries of [`SessionEvent::Restored`] that are not tracked yet.
     restored: Rc<RefCell<VecDeque<Delivery>>>,
 }
 
@@ -55,7 +57,7 @@ struct Joined {
 struct Task(AbortHandle);
 
 impl Session {
-    pub(super) fn new(url: String, events: Callback<Event>) -> Self {
+    pub(super) fn new(url: String, events: Callback<SessionEvent>) -> Self {
         Self {
             url,
             events,
@@ -65,11 +67,11 @@ impl Session {
         }
     }
 
-    /// Is in this room and in no other.
+    /// Joins this room and leaves the one before.
     ///
     /// # Errors
-    /// Why the browser does not even try to connect.
-    pub(super) fn enter(
+    /// When the browser refuses the address before it connects.
+    pub(super) fn join(
         &mut self,
         room: &RoomName,
         name: UserName,
@@ -84,15 +86,15 @@ impl Session {
             ..JoinOptions::default()
         };
         let Ok(mut joined) = client.join::<String>(room, &options) else {
-            unreachable!("a room name is one");
+            unreachable!("the room name is parsed already");
         };
         let (sender, events) = (joined.sender().clone(), self.events.clone());
         self.room = Some(Joined {
             sender,
-            _restored: self.tell_restored(client, room.clone()),
+            _restored: self.emit_restored(client, room.clone()),
             _events: Task::start(async move {
                 while let Some(event) = joined.next().await {
-                    if let Some(event) = read(event) {
+                    if let Some(event) = session_event(event) {
                         events.emit(event);
                     }
                 }
@@ -101,7 +103,7 @@ impl Session {
         Ok(())
     }
 
-    /// Is in no room, and ends the connection.
+    /// Leaves the room and closes the connection.
     pub(super) fn leave(&mut self) {
         self.room = None;
         if let Some(connected) = &self.connected {
@@ -118,43 +120,43 @@ impl Session {
     pub(super) fn send(&self, key: Key, text: &String) {
         // Every text has a JSON form.
         if let Some(Ok(delivery)) = self.room.as_ref().map(|room| room.sender.try_send(text)) {
-            self.follow(key, delivery);
+            self.track(key, delivery);
         }
     }
 
-    /// Tells of the next of [`Event::Restored`] under this key.
-    pub(super) fn follow_restored(&self, key: Key) {
+    /// Reports the next delivery of [`SessionEvent::Restored`] under this key.
+    pub(super) fn track_restored(&self, key: Key) {
         let next = self.restored.borrow_mut().pop_front();
         if let Some(delivery) = next {
-            self.follow(key, delivery);
+            self.track(key, delivery);
         }
     }
 
-    pub(super) fn say_typing(&self) {
+    pub(super) fn signal_typing(&self) {
         if let Some(room) = &self.room {
             // Every text has a JSON form.
             let _: Result<(), talkback_client::BodyError> = room.sender.signal(TYPING);
         }
     }
 
-    pub(super) fn ask_older(&self, before: u64) {
+    pub(super) fn request_older(&self, before: u64) {
         let (Some(room), Ok(before)) = (&self.room, Offset::new(before)) else {
             return;
         };
         let (sender, events) = (room.sender.clone(), self.events.clone());
         spawn_local(async move {
             events.emit(match sender.history(before, PAGE).await {
-                Ok(page) => Event::Page {
+                Ok(page) => SessionEvent::Page {
                     epoch: page.epoch,
-                    messages: page.messages.into_iter().map(incoming).collect(),
+                    messages: page.messages.into_iter().map(room_message).collect(),
                     more: page.more,
                 },
-                Err(_) => Event::PageFailed,
+                Err(_) => SessionEvent::PageFailed,
             });
         });
     }
 
-    /// One client for each name: to others it is another person, so what one of them sent is not the other's.
+    /// The client with this name. Another name is another user, so the own messages of one are not those of the other.
     fn client(&mut self, name: UserName) -> Result<Client, client::ConnectError> {
         if let Some(connected) = self.connected.as_ref().filter(|connected| connected.name == name) {
             connected.client.connect();
@@ -173,9 +175,12 @@ impl Session {
         let _status = Task::start(async move {
             while let Some(status) = changes.next().await {
                 if let Status::Open { user, .. } = &status {
-                    events.emit(Event::Welcome(user.clone()));
+                    events.emit(SessionEvent::Welcome(user.clone()));
                 }
-                events.emit(Event::Link(link(status, watched.retry_in())));
+                events.emit(match status {
+                    Status::Stopped(StopReason::Refused(cause)) => SessionEvent::Stopped(cause),
+                    status => SessionEvent::Connection(connection_status(&status, watched.retry_in())),
+                });
             }
         });
         self.connected = Some(Connected {
@@ -186,7 +191,7 @@ impl Session {
         Ok(client)
     }
 
-    fn tell_restored(&self, client: Client, room: RoomName) -> Task {
+    fn emit_restored(&self, client: Client, room: RoomName) -> Task {
         let (queue, events) = (self.restored.clone(), self.events.clone());
         Task::start(async move {
             let mut texts = Vec::new();
@@ -197,25 +202,25 @@ impl Session {
                 }
             }
             if !texts.is_empty() {
-                events.emit(Event::Restored(texts));
+                events.emit(SessionEvent::Restored(texts));
             }
         })
     }
 
-    fn follow(&self, key: Key, mut delivery: Delivery) {
+    fn track(&self, key: Key, mut delivery: Delivery) {
         let events = self.events.clone();
         spawn_local(async move {
             while let Some(state) = delivery.next().await {
                 match state {
                     DeliveryState::Queued => {}
-                    DeliveryState::Written => events.emit(Event::Written(key)),
-                    DeliveryState::Acked { epoch, offset, at } => events.emit(Event::Acked {
+                    DeliveryState::Written => events.emit(SessionEvent::Written(key)),
+                    DeliveryState::Acked { epoch, offset, at } => events.emit(SessionEvent::Acked {
                         key,
                         epoch,
                         offset: offset.get(),
                         at: millis(at),
                     }),
-                    DeliveryState::Failed(reason) => events.emit(Event::Failed { key, reason }),
+                    DeliveryState::Failed(reason) => events.emit(SessionEvent::Failed { key, reason }),
                 }
             }
         });
@@ -226,7 +231,7 @@ impl Task {
     fn start(future: impl Future<Output = ()> + 'static) -> Self {
         let (future, handle) = abortable(future);
         spawn_local(async move {
-            // Aborted is ended as well.
+            // An aborted task needs no handling.
             let _: Result<(), _> = future.await;
         });
         Self(handle)
@@ -239,34 +244,34 @@ impl Drop for Task {
     }
 }
 
-fn read(event: client::Event<String>) -> Option<Event> {
+fn session_event(event: client::Event<String>) -> Option<SessionEvent> {
     Some(match event {
-        client::Event::Joined(room) => Event::Joined(room, Continuity::Fresh),
-        client::Event::Recovered(room) => Event::Joined(room, Continuity::Recovered),
-        client::Event::Reset(room) => Event::Joined(room, Continuity::Reset),
-        client::Event::Message(message) => Event::Message(incoming(message)),
-        client::Event::Presence { users, change } => Event::Presence { users, change },
-        client::Event::Lost { epoch, offsets } => Event::Lost {
+        client::Event::Joined(room) => SessionEvent::Joined(room, Continuity::Fresh),
+        client::Event::Recovered(room) => SessionEvent::Joined(room, Continuity::Recovered),
+        client::Event::Reset(room) => SessionEvent::Joined(room, Continuity::Reset),
+        client::Event::Message(message) => SessionEvent::Message(room_message(message)),
+        client::Event::Presence { users, change } => SessionEvent::Presence { users, change },
+        client::Event::Lost { epoch, offsets } => SessionEvent::Lost {
             epoch,
             offsets: offsets.into_iter().map(Offset::get).collect(),
         },
         client::Event::Signal { from, body } => {
             let is_typing = body.read::<String>().is_ok_and(|signal| signal == TYPING);
-            return is_typing.then_some(Event::Typing(from.user));
+            return is_typing.then_some(SessionEvent::Typing(from.user));
         }
         client::Event::Left(reason) => {
             let (code, message) = reason.map(|reason| (reason.code, reason.message)).unzip();
-            Event::Refused {
+            SessionEvent::Refused {
                 code: code.unwrap_or_default(),
                 message: message.unwrap_or_default(),
             }
         }
-        client::Event::Refused { code, message } => Event::Refused { code, message },
+        client::Event::Refused { code, message } => SessionEvent::Refused { code, message },
     })
 }
 
-fn incoming(message: client::Received<String>) -> Incoming {
-    Incoming {
+fn room_message(message: client::Received<String>) -> RoomMessage {
+    RoomMessage {
         offset: message.offset.get(),
         from: message.from.user.to_string(),
         at: millis(message.at),
@@ -278,17 +283,16 @@ fn incoming(message: client::Received<String>) -> Incoming {
     }
 }
 
-fn link(status: Status, retry_in: Option<Duration>) -> Link {
+fn connection_status(status: &Status, retry_in: Option<Duration>) -> ConnectionStatus {
     match status {
-        Status::Connecting => Link::Connecting,
-        Status::Open { .. } => Link::Open,
-        Status::Waiting { .. } => Link::Waiting {
+        Status::Connecting => ConnectionStatus::Connecting,
+        Status::Open { .. } => ConnectionStatus::Open,
+        Status::Waiting { .. } => ConnectionStatus::Waiting {
             until: js_sys::Date::now() + retry_in.unwrap_or_default().as_secs_f64() * 1_000.0,
         },
-        Status::Suspended(SuspendReason::Offline) => Link::Offline,
-        Status::Suspended(SuspendReason::Asleep) => Link::Asleep,
-        Status::Stopped(StopReason::Refused(cause)) => Link::Stopped(Some(cause)),
-        Status::Stopped(_) => Link::Stopped(None),
+        Status::Suspended(SuspendReason::Offline) => ConnectionStatus::Offline,
+        Status::Suspended(SuspendReason::Asleep) => ConnectionStatus::Asleep,
+        Status::Stopped(_) => ConnectionStatus::Stopped,
     }
 }
 

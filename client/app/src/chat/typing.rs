@@ -1,28 +1,30 @@
-//! Who is writing, and how often to say that oneself is.
+//! The users who are typing, and when to signal that this user is.
 
 use talkback_client::UserName;
 
-/// One says so at most this often, in milliseconds.
-const SAID_EVERY_MS: f64 = 3_000.0;
+/// This user's typing is signalled at most this often, in milliseconds.
+const SIGNAL_INTERVAL_MS: f64 = 3_000.0;
 
-/// Who was not heard of for so long has stopped, in milliseconds: longer than [`SAID_EVERY_MS`], so that one lost signal is not seen.
-const HEARD_FOR_MS: f64 = 5_000.0;
+/// A user without a signal for this time is not typing any more, in milliseconds: longer than [`SIGNAL_INTERVAL_MS`],
+/// so that the loss of one signal does not show.
+const SIGNAL_TTL_MS: f64 = 5_000.0;
 
-/// More users than this are not told apart.
-const KEPT: usize = 20;
+/// At most this many users are listed as typing; signals of others are ignored.
+const MAX_LISTED: usize = 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Typing {
-    /// Who, and until when.
+    /// Each user with the time at which the signal expires, in milliseconds since the Unix epoch.
     users: Vec<(UserName, f64)>,
-    said: f64,
+    /// When this user's typing was last signalled.
+    signalled_at: f64,
 }
 
 impl Default for Typing {
     fn default() -> Self {
         Self {
             users: Vec::new(),
-            said: f64::NEG_INFINITY,
+            signalled_at: f64::NEG_INFINITY,
         }
     }
 }
@@ -32,36 +34,36 @@ impl Typing {
         self.users.iter().map(|(user, _)| user)
     }
 
-    /// Something was typed: whether it is time to say so.
-    pub(super) fn say(&mut self, now: f64) -> bool {
-        // A clock that was set back must not silence this for hours.
-        let due = now >= self.said + SAID_EVERY_MS || now < self.said;
+    /// This user typed: returns whether a signal is due, and counts it as sent.
+    pub(super) fn should_signal(&mut self, now: f64) -> bool {
+        // A clock that was set back must not suppress signals until it has caught up.
+        let due = now >= self.signalled_at + SIGNAL_INTERVAL_MS || now < self.signalled_at;
         if due {
-            self.said = now;
+            self.signalled_at = now;
         }
         due
     }
 
-    /// The message was sent; the next key is the start of another one.
-    pub(super) fn sent(&mut self) {
-        self.said = f64::NEG_INFINITY;
+    /// This user sent the message; the next key press starts another one and is signalled at once.
+    pub(super) fn message_sent(&mut self) {
+        self.signalled_at = f64::NEG_INFINITY;
     }
 
-    pub(super) fn heard(&mut self, user: UserName, now: f64) {
-        self.stopped(&user);
-        if self.users.len() < KEPT {
-            self.users.push((user, now + HEARD_FOR_MS));
+    pub(super) fn signal_received(&mut self, user: UserName, now: f64) {
+        self.remove(&user);
+        if self.users.len() < MAX_LISTED {
+            self.users.push((user, now + SIGNAL_TTL_MS));
         }
     }
 
-    /// The user said what was being typed, or left.
-    pub(super) fn stopped(&mut self, user: &str) {
+    /// The user's message arrived, or the user left.
+    pub(super) fn remove(&mut self, user: &str) {
         self.users.retain(|(other, _)| &**other != user);
     }
 
     pub(super) fn expire(&mut self, now: f64) {
         self.users
-            .retain(|(_, until)| *until > now && *until <= now + HEARD_FOR_MS);
+            .retain(|(_, until)| *until > now && *until <= now + SIGNAL_TTL_MS);
     }
 
     pub(super) fn clear(&mut self) {
@@ -82,22 +84,22 @@ mod tests {
     }
 
     #[test]
-    fn one_says_it_at_once_then_every_three_seconds_and_at_once_after_sending() {
+    fn a_signal_is_due_at_once_then_every_three_seconds_and_at_once_after_sending() {
         let mut typing = Typing::default();
-        let said: Vec<_> = [0.0, 100.0, 2_999.0, 3_000.0, 5_999.0, 6_000.0, 10.0]
-            .map(|now| typing.say(now))
+        let due: Vec<_> = [0.0, 100.0, 2_999.0, 3_000.0, 5_999.0, 6_000.0, 10.0]
+            .map(|now| typing.should_signal(now))
             .into();
-        assert_eq!(said, [true, false, false, true, false, true, true]);
-        typing.sent();
-        assert!(typing.say(11.0));
+        assert_eq!(due, [true, false, false, true, false, true, true]);
+        typing.message_sent();
+        assert!(typing.should_signal(11.0));
     }
 
     #[test]
-    fn who_is_not_heard_of_for_five_seconds_has_stopped() {
+    fn a_user_is_removed_five_seconds_after_the_last_signal() {
         let mut typing = Typing::default();
-        typing.heard(user("Ann"), 0.0);
-        typing.heard(user("Bob"), 1_000.0);
-        typing.heard(user("Ann"), 3_000.0);
+        typing.signal_received(user("Ann"), 0.0);
+        typing.signal_received(user("Bob"), 1_000.0);
+        typing.signal_received(user("Ann"), 3_000.0);
         typing.expire(6_000.0);
         assert_eq!(names(&typing), ["Ann"]);
         typing.expire(7_999.0);
@@ -107,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn who_said_it_is_not_typing_and_a_crowd_is_bounded() {
+    fn a_removed_user_is_not_typing_and_the_list_is_bounded() {
         let mut typing = Typing::default();
-        typing.heard(user("Ann"), 0.0);
-        typing.stopped("Ann");
+        typing.signal_received(user("Ann"), 0.0);
+        typing.remove("Ann");
         assert_eq!(typing.users().len(), 0);
         for number in 0..100 {
-            typing.heard(user(&number.to_string()), 0.0);
+            typing.signal_received(user(&number.to_string()), 0.0);
         }
-        assert_eq!(typing.users().len(), KEPT);
+        assert_eq!(typing.users().len(), MAX_LISTED);
     }
 }

@@ -1,24 +1,24 @@
-//! Where a connection is and how it ended: a pure state machine, time comes in as milliseconds.
+//! The state of a connection and how it ended: a pure state machine. Times are parameters, in milliseconds.
 
 use talkback_client::{ReadyState, close};
 
-/// How often the page counts the time while it waits for the server.
+/// How often the page draws the elapsed time while the connection opens or closes.
 pub(crate) const WAIT_TICK_MS: u32 = 100;
 
-/// After this long without an answer the page says that the server may be unreachable.
+/// After this time without an answer, in milliseconds, the page shows that the server may be unreachable.
 pub(crate) const CONNECT_HINT_MS: f64 = 5_000.0;
 
-/// After this long without an answer to its close the page says that it waits.
+/// After this time without an answer to its close, in milliseconds, the page shows that it waits.
 pub(crate) const CLOSE_HINT_MS: f64 = 1_000.0;
 
-/// A peer that never answers a close frame would hold CLOSING for as long as the browser likes, so the page ends it itself, and before
-/// WebKitGTK, which gives up after 5 s and reports a lost connection.
+/// The timeout of the closing handshake, in milliseconds. Browsers have timeouts of their own, and WebKitGTK reports a
+/// lost connection after 5 s, so the page ends the connection earlier.
 pub(crate) const CLOSE_LIMIT_MS: u32 = 3_000;
 
-/// Where the connection is. Times are milliseconds since the Unix epoch.
+/// The state of the connection. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Phase {
-    /// There was no connection yet.
+    /// There is no connection, and no end of one to show.
     #[default]
     Idle,
     Connecting {
@@ -29,7 +29,7 @@ pub(crate) enum Phase {
         protocol: String,
         extensions: String,
     },
-    /// This page asked to close with the code `sent` (none: without a code) and waits for the answer.
+    /// This page began the closing handshake with the code `sent` (none: without a code) and waits for the answer.
     Closing {
         opened: f64,
         since: f64,
@@ -40,14 +40,14 @@ pub(crate) enum Phase {
 
 /// The close code and reason as the browser reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct CloseInfo {
     pub(crate) code: u16,
     pub(crate) reason: String,
 }
 
-/// Who began a close.
+/// The side that began the closing handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum ClosedBy {
     Page,
     Server,
 }
@@ -55,21 +55,25 @@ pub(crate) enum Side {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum End {
-    /// The user stopped it before it opened.
+    /// The user cancelled it before it opened.
     Cancelled,
-    /// It never opened; the browser hides why.
-    NeverOpened(Closed),
-    /// It ended without a close message after it was open for so many milliseconds.
-    Lost { closed: Closed, open_ms: f64 },
-    /// It ended by a close handshake.
-    Finished { closed: Closed, by: Side, open_ms: f64 },
+    /// It never opened; the browser hides the reason.
+    NeverOpened(CloseInfo),
+    /// It ended without a close frame after it was open for so many milliseconds.
+    Lost { closed: CloseInfo, open_ms: f64 },
+    /// It ended with the closing handshake.
+    Finished {
+        closed: CloseInfo,
+        by: ClosedBy,
+        open_ms: f64,
+    },
     /// The server did not answer the close within [`CLOSE_LIMIT_MS`].
     Forced { open_ms: f64 },
 }
 
 impl End {
-    /// What the browser reported; none if the page ended it without the server.
-    pub(crate) fn frame(&self) -> Option<&Closed> {
+    /// The code and reason that the browser reported; none if the page ended it without an answer of the server.
+    pub(crate) fn close_info(&self) -> Option<&CloseInfo> {
         match self {
             Self::NeverOpened(closed) | Self::Lost { closed, .. } | Self::Finished { closed, .. } => Some(closed),
             Self::Cancelled | Self::Forced { .. } => None,
@@ -78,7 +82,7 @@ impl End {
 }
 
 impl Phase {
-    /// The state in the standard's words, as the socket itself would report it.
+    /// The `readyState` that the socket reports in this state.
     pub(crate) fn ready_state(&self) -> ReadyState {
         match self {
             Self::Idle | Self::Closed(_) => ReadyState::Closed,
@@ -92,12 +96,12 @@ impl Phase {
         self.ready_state() == ReadyState::Open
     }
 
-    /// No connection exists or is being made: a new one may start.
+    /// There is no connection, so a new one may start.
     pub(crate) fn is_over(&self) -> bool {
         self.ready_state() == ReadyState::Closed
     }
 
-    /// Since when it waits for the server, to open or to close; none in the states that last.
+    /// The start of the wait for the server, to open or to close; none in any other state.
     pub(crate) fn waiting_since(&self) -> Option<f64> {
         match *self {
             Self::Connecting { since } | Self::Closing { since, .. } => Some(since),
@@ -114,7 +118,7 @@ impl Phase {
         };
     }
 
-    /// The page asks an open connection to close; in any other state nothing changes.
+    /// The page begins the closing handshake of an open connection; in any other state nothing changes.
     pub(crate) fn closing(&mut self, now: f64, sent: Option<u16>) {
         if let Self::Open { since, .. } = *self {
             *self = Self::Closing {
@@ -125,8 +129,8 @@ impl Phase {
         }
     }
 
-    /// The connection is over; gives what ended it, or none if it was over already.
-    pub(crate) fn closed(&mut self, now: f64, closed: Closed) -> Option<End> {
+    /// The browser reports the close; returns how the connection ended, or none if it had ended already.
+    pub(crate) fn closed(&mut self, now: f64, closed: CloseInfo) -> Option<End> {
         let end = match *self {
             Self::Idle | Self::Closed(_) => return None,
             Self::Connecting { .. } => End::NeverOpened(closed),
@@ -140,15 +144,15 @@ impl Phase {
             },
             Self::Open { since, .. } => End::Finished {
                 closed,
-                by: Side::Server,
+                by: ClosedBy::Server,
                 open_ms: now - since,
             },
             Self::Closing { opened, sent, .. } => {
-                // Both may close at once; the code tells whose close frame won.
+                // Both sides may close at once; the code shows whose close frame was answered.
                 let ours = closed.code == sent.unwrap_or(close::NO_STATUS);
                 End::Finished {
                     closed,
-                    by: if ours { Side::Page } else { Side::Server },
+                    by: if ours { ClosedBy::Page } else { ClosedBy::Server },
                     open_ms: now - opened,
                 }
             }
@@ -157,7 +161,7 @@ impl Phase {
         Some(end)
     }
 
-    /// The user stopped a connection that is not open yet; none in any other state.
+    /// The user cancels a connection that is not open yet; none in any other state.
     pub(crate) fn cancelled(&mut self) -> Option<End> {
         matches!(self, Self::Connecting { .. }).then(|| {
             *self = Self::Closed(End::Cancelled);
@@ -165,7 +169,7 @@ impl Phase {
         })
     }
 
-    /// The close was not answered in time; none unless it is CLOSING.
+    /// The closing handshake timed out; none unless it is CLOSING.
     pub(crate) fn forced(&mut self, now: f64) -> Option<End> {
         let Self::Closing { opened, .. } = *self else {
             return None;
@@ -180,8 +184,8 @@ impl Phase {
 mod tests {
     use super::*;
 
-    fn closed(code: u16) -> Closed {
-        Closed {
+    fn closed(code: u16) -> CloseInfo {
+        CloseInfo {
             code,
             reason: String::new(),
         }
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_before_open_is_told_apart_from_a_loss_after_it() {
+    fn a_close_before_open_differs_from_a_loss_after_it() {
         let mut phase = Phase::Connecting { since: 0.0 };
         assert_eq!(phase.closed(9.0, closed(1006)), Some(End::NeverOpened(closed(1006))));
         let mut phase = open();
@@ -208,21 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_close_is_told_apart_from_the_pages_own() {
+    fn the_side_that_began_the_close_is_known_by_the_code() {
         // hoppscotch#5987: both looked alike.
         let by = |phase: &mut Phase, code| match phase.closed(200.0, closed(code)) {
             Some(End::Finished { by, .. }) => by,
             other => panic!("{other:?}"),
         };
-        assert_eq!(by(&mut open(), 1000), Side::Server);
+        assert_eq!(by(&mut open(), 1000), ClosedBy::Server);
         let mut phase = open();
         phase.closing(150.0, Some(4000));
         assert_eq!(phase.ready_state(), ReadyState::Closing);
-        assert_eq!(by(&mut phase.clone(), 4000), Side::Page);
-        assert_eq!(by(&mut phase, 1001), Side::Server);
+        assert_eq!(by(&mut phase.clone(), 4000), ClosedBy::Page);
+        assert_eq!(by(&mut phase, 1001), ClosedBy::Server);
         let mut phase = open();
         phase.closing(150.0, None);
-        assert_eq!(by(&mut phase, 1005), Side::Page);
+        assert_eq!(by(&mut phase, 1005), ClosedBy::Page);
     }
 
     #[test]

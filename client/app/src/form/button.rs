@@ -1,9 +1,9 @@
-//! A button.
+//! The button of the forms and headings.
 
 use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
-/// A button with its look; [`Button::submit`] sends its form, [`Button::act`] calls back.
+/// A button; [`Button::submit`] submits its form, [`Button::on_click`] calls back.
 pub(crate) struct Button {
     pub(crate) id: &'static str,
     pub(crate) label: &'static str,
@@ -11,10 +11,10 @@ pub(crate) struct Button {
     pub(crate) disabled: bool,
 }
 
-/// How much a button stands out.
+/// The style of a button, its `data-look`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// What a form is for.
+    /// The main action of a form.
     Primary,
     Plain,
     /// In a heading.
@@ -26,7 +26,7 @@ impl Button {
         self.draw("submit", Callback::noop())
     }
 
-    pub(crate) fn act(self, onclick: Callback<MouseEvent>) -> Html {
+    pub(crate) fn on_click(self, onclick: Callback<MouseEvent>) -> Html {
         self.draw("button", onclick)
     }
 

@@ -6,7 +6,7 @@ use yew::{Callback, Html, TargetCast, html};
 use super::ERROR_ID;
 use crate::i18n::{Language, Text};
 
-/// A field and what it holds; [`TextField::new`] gives an ordinary one.
+/// A field and its value; [`TextField::new`] is a plain valid one.
 pub(crate) struct TextField<'a> {
     pub(crate) id: &'static str,
     pub(crate) label: Text,
@@ -14,9 +14,9 @@ pub(crate) struct TextField<'a> {
     pub(crate) oninput: Callback<String>,
     /// The error line is about this field.
     pub(crate) invalid: bool,
-    /// Beside the label, quieter.
+    /// A quieter text beside the label.
     pub(crate) note: String,
-    /// For addresses and codes: a fixed-width font, and nothing that corrects spelling.
+    /// For addresses and codes: a fixed-width font, without spelling correction.
     pub(crate) code: bool,
     pub(crate) disabled: bool,
 }
@@ -65,7 +65,7 @@ impl<'a> TextField<'a> {
     }
 }
 
-/// The text that a field holds after an input event.
+/// The value of the field of an input event.
 pub(crate) fn text_of(event: &InputEvent) -> String {
     event
         .target_dyn_into::<HtmlInputElement>()

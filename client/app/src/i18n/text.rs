@@ -1,4 +1,4 @@
-//! The fixed texts: titles, labels, buttons and hints.
+//! The fixed texts of each view, in every language: titles, labels, buttons and hints.
 
 use talkback_client::ReadyState;
 
@@ -15,7 +15,7 @@ macro_rules! texts {
             const ALL: &[Self] = &[$(Self::$name),*];
 
             pub(crate) fn in_language(self, language: Language) -> &'static str {
-                // In the order of the variants, so that a text is found by its place: half the code of a match.
+                // In the order of the variants, so that a text is found by its index: half the code of a match.
                 const TEXTS: &[(&str, &str)] = &[$(($english, $chinese)),*];
                 let (english, chinese) = TEXTS[self as usize];
                 match language {
@@ -28,7 +28,7 @@ macro_rules! texts {
 }
 
 texts! {
-    // The frame of the page.
+    // The header.
     Views: "Views", "视图";
     SkipToContent: "Skip to content", "跳到内容";
     Workbench: "Workbench", "调试台";
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_empty_or_left_in_the_other_language() {
+    fn every_text_exists_in_both_languages() {
         let is_han = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
         for &text in Text::ALL {
             let english = text.in_language(Language::English);

@@ -1,35 +1,35 @@
-//! The message to send, over the WebSocket or over HTTP.
+//! The form for a message, which is sent over the WebSocket (button or Ctrl+Enter) or over HTTP.
 
 use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
 use yew::{Callback, Html, html};
 
-use super::state::{Action, Field, State};
+use super::reducer::{Action, Field, WorkbenchState};
 use crate::{
-    form::{Button, ERROR_ID, Look, fault_line, text_of},
+    form::{Button, ERROR_ID, Look, error_line, text_of},
     format,
     i18n::{Language, Text},
-    shell::{EnterKey, enter_key},
+    keyboard::{EnterKey, enter_key},
 };
 
 const HINT_ID: &str = "message_hint";
 
-pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language) -> Html {
-    let fault = state
-        .fault
+pub(super) fn composer(state: &WorkbenchState, dispatch: &Callback<Action>, language: Language) -> Html {
+    let error = state
+        .error
         .as_ref()
-        .filter(|fault| fault.is_of(&Field::Message))
-        .map(|fault| &fault.message);
-    let invalid = fault.is_some();
+        .filter(|error| error.is_of(&Field::Message))
+        .map(|error| &error.message);
+    let invalid = error.is_some();
     let onkeydown = {
-        let act = act.clone();
+        let dispatch = dispatch.clone();
         move |event: KeyboardEvent| {
             if enter_key(&event) == Some(EnterKey::WithControl) {
                 event.prevent_default();
-                act.emit(Action::Send);
+                dispatch.emit(Action::Send);
             }
         }
     };
-    let onsubmit = act.reform(|event: SubmitEvent| {
+    let onsubmit = dispatch.reform(|event: SubmitEvent| {
         event.prevent_default();
         Action::Send
     });
@@ -48,12 +48,12 @@ pub(super) fn composer(state: &State, act: &Callback<Action>, language: Language
                 <span class="note">{ format::size(state.message.len() as u64) }</span>
                 <textarea
                     id="message" data-code="" rows="3" spellcheck="false" value={state.message.clone()} {onkeydown}
-                    oninput={act.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
+                    oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />
             </div>
-            <div class="buttons">{ send.submit() }{ send_http.act(act.reform(|_| Action::SendHttp)) }</div>
-            { fault_line(fault, Some((HINT_ID, Text::SendHint)), language) }
+            <div class="buttons">{ send.submit() }{ send_http.on_click(dispatch.reform(|_| Action::SendHttp)) }</div>
+            { error_line(error, Some((HINT_ID, Text::SendHint)), language) }
         </form>
     }
 }

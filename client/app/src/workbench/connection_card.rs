@@ -1,24 +1,31 @@
-//! Where to connect, and the buttons that do it.
+//! The form with the address, subprotocols, close code and reason, and the buttons to connect, cancel and close.
 
 use web_sys::SubmitEvent;
 use yew::{Callback, Html, html};
 
-use super::state::{Action, Field, State};
+use super::{
+    reducer::{Action, Field, WorkbenchState},
+    state_badge::{state_badge, waiting_hint},
+};
 use crate::{
     connection::Phase,
-    form::{Button, Look, TextField, fault_line},
-    i18n::{Language, Message, Text},
-    shell::{state_badge, waiting_hint},
+    form::{Button, Look, TextField, error_line},
+    i18n::{Language, Sentence, Text},
 };
 
-pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, language: Language) -> Html {
+pub(super) fn connection_card(
+    state: &WorkbenchState,
+    dispatch: &Callback<Action>,
+    now: f64,
+    language: Language,
+) -> Html {
     let text = |text: Text| text.in_language(language);
     let field = |id: &'static str, label: Text, value, field: Field| TextField {
-        invalid: state.fault.as_ref().is_some_and(|fault| fault.is_of(&field)),
+        invalid: state.error.as_ref().is_some_and(|error| error.is_of(&field)),
         code: true,
-        ..TextField::new(id, label, value, act.reform(move |text| Action::Edit(field, text)))
+        ..TextField::new(id, label, value, dispatch.reform(move |text| Action::Edit(field, text)))
     };
-    let onsubmit = act.reform(|event: SubmitEvent| {
+    let onsubmit = dispatch.reform(|event: SubmitEvent| {
         event.prevent_default();
         Action::Connect
     });
@@ -32,7 +39,7 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
         )
     };
     let close_reason = TextField {
-        note: Message::ReasonBytes(state.close_reason.len()).in_language(language),
+        note: Sentence::ReasonBytes(state.close_reason.len()).in_language(language),
         code: false,
         ..field(
             "close_reason",
@@ -53,18 +60,18 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
         Look::Primary,
         !state.phase.is_over(),
     );
-    // Both are of one size and never useful at once, so they take turns in one place.
+    // Only one of them is useful at a time, so they share one place.
     let cancel_or_close = if matches!(state.phase, Phase::Connecting { .. }) {
-        button("cancel_connect", Text::Cancel, Look::Plain, false).act(act.reform(|_| Action::Cancel))
+        button("cancel_connect", Text::Cancel, Look::Plain, false).on_click(dispatch.reform(|_| Action::Cancel))
     } else {
         let disabled = !state.phase.is_open();
-        button("close_websocket", Text::Close, Look::Plain, disabled).act(act.reform(|_| Action::Close))
+        button("close_websocket", Text::Close, Look::Plain, disabled).on_click(dispatch.reform(|_| Action::Close))
     };
-    let fault = state
-        .fault
+    let error = state
+        .error
         .as_ref()
-        .filter(|fault| !fault.is_of(&Field::Message))
-        .map(|fault| &fault.message);
+        .filter(|error| !error.is_of(&Field::Message))
+        .map(|error| &error.message);
     html! {
         <form class="card" {onsubmit} aria-labelledby="connection_title">
             <div class="card-head">
@@ -78,7 +85,7 @@ pub(super) fn connection_card(state: &State, act: &Callback<Action>, now: f64, l
                 { close_reason.draw(language) }
             </div>
             <div class="buttons">{ connect.submit() }{ cancel_or_close }</div>
-            { fault_line(fault, waiting_hint(&state.phase, now), language) }
+            { error_line(error, waiting_hint(&state.phase, now), language) }
         </form>
     }
 }

@@ -1,15 +1,15 @@
-//! What was negotiated, what waits to be sent, and how the connection ended.
+//! The card with the negotiated subprotocol and extensions, the buffered bytes, and the last close.
 
 use yew::{Html, html};
 
-use super::state::State;
+use super::reducer::WorkbenchState;
 use crate::{
     connection::{End, Phase},
     format,
-    i18n::{Language, Message, Text, close_meaning},
+    i18n::{Language, Sentence, Text, close_meaning},
 };
 
-pub(super) fn connection_details(state: &State, language: Language) -> Html {
+pub(super) fn connection_details(state: &WorkbenchState, language: Language) -> Html {
     let (protocol, extensions) = match &state.phase {
         Phase::Open {
             protocol, extensions, ..
@@ -30,7 +30,7 @@ fn detail(id: &'static str, label: Text, value: Html, language: Language) -> Htm
     html! { <div><dt>{ label.in_language(language) }</dt><dd {id} role="status">{ value }</dd></div> }
 }
 
-/// What an open connection negotiated; a dash while none is open.
+/// A negotiated value; a dash while no connection is open.
 fn negotiated(value: Option<&String>, language: Language) -> Html {
     match value {
         None => quiet("–"),
@@ -43,9 +43,9 @@ fn negotiated(value: Option<&String>, language: Language) -> Html {
 fn close_info(phase: &Phase, language: Language) -> Html {
     let Phase::Closed(end) = phase else { return quiet("–") };
     match end {
-        // The error line explains at length.
+        // The error line has the whole sentence.
         End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code, language)).into(),
-        end => Message::Closed(end.clone()).in_language(language).into(),
+        end => Sentence::Closed(end.clone()).in_language(language).into(),
     }
 }
 

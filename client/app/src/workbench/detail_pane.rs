@@ -1,27 +1,37 @@
-//! The whole payload of one message.
+//! The pane with the payload of the selected message.
 
 use yew::{Callback, Html, NodeRef, html};
 
-use super::item::{Content, Item};
+use super::log_entry::{LogEntry, Payload};
 use crate::{
     form::{Button, Look},
     format,
-    i18n::{Language, Message, Text},
-    log::Row,
-    shell::time,
+    i18n::{Language, Sentence, Text},
+    row_time::row_time,
+    rows::Row,
 };
 
-/// More text than this in one element makes a browser stutter; what is cut is still copied.
+/// The bytes of text that are shown, at most, because a larger text node slows the browser down. Copy takes the whole
+/// payload.
 const TEXT_BYTES: usize = 256 << 10;
 
-/// A line of the hex dump shows 16 of these.
+/// The binary bytes that are shown, at most; a line of the hex dump has 16.
 const BINARY_BYTES: usize = 16 << 10;
+
+/// Whether the payload is on the clipboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopyState {
+    /// The user has not copied it.
+    Ready,
+    Copied,
+    /// The browser does not allow it; the payload is selected for the browser's own copy.
+    Failed,
+}
 
 /// The selected message.
 pub(super) struct DetailPane<'a> {
-    pub(super) row: &'a Row<Item>,
-    /// Whether it was copied; none before the first try.
-    pub(super) copied: Option<bool>,
+    pub(super) row: &'a Row<LogEntry>,
+    pub(super) copy: CopyState,
     /// The element with the payload, to be selected where the clipboard is forbidden.
     pub(super) body: NodeRef,
     pub(super) oncopy: Callback<()>,
@@ -33,10 +43,10 @@ impl DetailPane<'_> {
         let text = |text: Text| text.in_language(language);
         let item = &self.row.content;
         let (shown, total) = shown(item, language);
-        let copy = match self.copied {
-            None => Text::Copy,
-            Some(true) => Text::Copied,
-            Some(false) => Text::CopyFailed,
+        let copy = match self.copy {
+            CopyState::Ready => Text::Copy,
+            CopyState::Copied => Text::Copied,
+            CopyState::Failed => Text::CopyFailed,
         };
         let small = |id, label| Button {
             id,
@@ -47,15 +57,15 @@ impl DetailPane<'_> {
         html! {
             <section key={self.row.number} class="detail" aria-label={text(Text::Details)}>
                 <div class="detail-head">
-                    { time(self.row.at) }
+                    { row_time(self.row.at) }
                     <span>{ text(item.direction_label().0) }</span>
-                    <span class="quiet">{ item.content().map(|content| format::size(content.bytes() as u64)) }</span>
+                    <span class="quiet">{ item.payload().map(|content| format::size(content.bytes() as u64)) }</span>
                     <span class="spring" />
-                     { small("detail_copy", text(copy)).act(self.oncopy.reform(|_| ())) }
-                    { small("detail_close", text(Text::CloseDetails)).act(self.onclose.reform(|_| ())) }
+                     { small("detail_copy", text(copy)).on_click(self.oncopy.reform(|_| ())) }
+                    { small("detail_close", text(Text::CloseDetails)).on_click(self.onclose.reform(|_| ())) }
                 </div>
                 if let Some(total) = total {
-                    <p class="hint">{ Message::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
+                    <p class="hint">{ Sentence::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
                 }
                 <pre id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
             </section>
@@ -63,23 +73,23 @@ impl DetailPane<'_> {
     }
 }
 
-/// The text to show, and the whole size if it was cut.
-fn shown(item: &Item, language: Language) -> (String, Option<usize>) {
-    let Some(content) = item.content() else {
+/// The text to show, and the whole size in bytes if it was cut.
+fn shown(item: &LogEntry, language: Language) -> (String, Option<usize>) {
+    let Some(content) = item.payload() else {
         return (item.preview(language), None);
     };
     let cut = content.bytes() > shown_bytes(item);
     let shown = match content {
-        Content::Text(text) | Content::Http { text, .. } => format::head(text, TEXT_BYTES).to_owned(),
-        Content::Binary(bytes) => format::hex_dump(&bytes[..bytes.len().min(BINARY_BYTES)]),
+        Payload::Text(text) | Payload::Http { text, .. } => format::head(text, TEXT_BYTES).to_owned(),
+        Payload::Binary(bytes) => format::hex_dump(&bytes[..bytes.len().min(BINARY_BYTES)]),
     };
     (shown, cut.then_some(content.bytes()))
 }
 
 /// How many payload bytes are shown at most.
-fn shown_bytes(item: &Item) -> usize {
-    match item.content() {
-        Some(Content::Binary(_)) => BINARY_BYTES,
+fn shown_bytes(item: &LogEntry) -> usize {
+    match item.payload() {
+        Some(Payload::Binary(_)) => BINARY_BYTES,
         _ => TEXT_BYTES,
     }
 }
@@ -89,13 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_shown_whole_until_it_would_make_the_browser_stutter() {
-        let shown = |content| shown(&Item::Received(content), Language::English);
-        assert_eq!(shown(Content::Text("a\nb".into())), ("a\nb".into(), None));
-        let (text, total) = shown(Content::Text("好".repeat(100_000)));
+    fn a_payload_beyond_the_bound_is_cut() {
+        let shown = |content| shown(&LogEntry::Received(content), Language::English);
+        assert_eq!(shown(Payload::Text("a\nb".into())), ("a\nb".into(), None));
+        let (text, total) = shown(Payload::Text("好".repeat(100_000)));
         assert_eq!((text.len() / 3 * 3, total), (text.len(), Some(300_000)));
         assert!(text.len() <= TEXT_BYTES);
-        let (dump, total) = shown(Content::Binary(vec![0; BINARY_BYTES + 1]));
+        let (dump, total) = shown(Payload::Binary(vec![0; BINARY_BYTES + 1]));
         assert_eq!(
             (dump.lines().count(), total),
             (BINARY_BYTES / 16, Some(BINARY_BYTES + 1))

@@ -1,4 +1,5 @@
-//! The log: its heading and switches, the virtual list and its keys, the details of the selected message.
+//! The panel of the log: its heading and switches, the virtual list, the details of the selected message. Its keys are
+//! read by `keyboard.rs`.
 
 use std::rc::Rc;
 
@@ -7,32 +8,36 @@ use web_sys::{Element, HtmlElement, KeyboardEvent};
 use yew::{Component, Context, Html, NodeRef, Properties, html};
 
 use super::{
-    detail_pane::DetailPane,
-    item::Item,
+    detail_pane::{CopyState, DetailPane},
+    log::Log,
+    log_entry::LogEntry,
     log_row::{LogRow, row_id},
+    shared_log::{SharedLog, Subscription},
+    virtual_list::{ROW_PIXELS, VirtualList},
 };
 use crate::{
+    announcer::Announcer,
     browser,
     form::{Button, Look},
-    i18n::{Language, Message, Text},
-    log::{ListView, Log, Movement, ROW_PIXELS, Row, SharedLog, Subscription},
-    shell::Announcer,
+    i18n::{Language, Sentence, Text},
+    keyboard::{LogKey, log_key},
+    rows::Row,
 };
 
 /// The log to show.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
-    pub(crate) log: SharedLog<Item>,
+    pub(crate) log: SharedLog<LogEntry>,
     pub(crate) language: Language,
 }
 
 pub(crate) struct LogPanel {
-    list: ListView,
-    /// The oldest row when the log was last drawn: what came off the front since.
+    list: VirtualList,
+    /// The number of the oldest row when the log was drawn last; the difference to now is what was dropped.
     first: u64,
     announcer: Announcer,
-    /// Whether the selected message was copied; none before the first try.
-    copied: Option<bool>,
+    /// Of the selected message.
+    copy: CopyState,
     viewport: NodeRef,
     space: NodeRef,
     rows: NodeRef,
@@ -45,9 +50,9 @@ pub(crate) struct LogPanel {
 pub(crate) enum Msg {
     LogChanged,
     Announce,
-    /// The element was scrolled or has another size.
+    /// The element was scrolled or resized.
     Measured,
-    Move(Movement),
+    Key(LogKey),
     Select(u64),
     CloseDetails,
     Follow,
@@ -65,18 +70,16 @@ impl Component for LogPanel {
         let log = ctx.props().log.read();
         let resized = ctx.link().clone();
         Self {
-            list: ListView::default(),
+            list: VirtualList::default(),
             first: log.first_number(),
             announcer: Announcer::new(log.last_number()),
-            copied: None,
+            copy: CopyState::Ready,
             viewport: NodeRef::default(),
             space: NodeRef::default(),
             rows: NodeRef::default(),
             detail: NodeRef::default(),
             _subscription: ctx.props().log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
-            _resize: EventListener::new(&browser::window(), "resize", move |_| {
-                resized.send_message(Msg::Measured)
-            }),
+            _resize: browser::events::on_resize(move || resized.send_message(Msg::Measured)),
         }
     }
 
@@ -85,35 +88,40 @@ impl Component for LogPanel {
         match msg {
             Msg::LogChanged => {
                 let log = log.read();
-                self.forget_dropped(&log);
+                self.compensate_dropped(&log);
                 self.announcer
                     .log_changed(log.last_number(), ctx.link().callback(|()| Msg::Announce));
             }
-            Msg::Announce => self.announcer.read(&log.read(), *language),
+            Msg::Announce => {
+                let log = log.read();
+                let new = log.after(self.announcer.last_number()).rev();
+                let texts = new.map(|row| row.content.announcement(*language));
+                self.announcer.announce(log.last_number(), texts, *language);
+            }
             Msg::Measured => return self.measure(log.read().len()),
-            Msg::Move(movement) => {
+            Msg::Key(LogKey::Move(movement)) => {
                 let log = log.read();
                 self.list.move_selection(movement, log.first_number(), log.len());
-                self.copied = None;
+                self.copy = CopyState::Ready;
             }
             Msg::Select(number) => {
                 self.list.selected = Some(number);
-                self.copied = None;
+                self.copy = CopyState::Ready;
             }
-            Msg::CloseDetails => {
+            Msg::CloseDetails | Msg::Key(LogKey::CloseDetails) => {
                 self.list.selected = None;
                 self.focus_list();
             }
             Msg::Follow => self.list.follow = !self.list.follow,
             Msg::Clear => {
-                self.list = ListView {
+                self.list = VirtualList {
                     height: self.list.height,
-                    ..ListView::default()
+                    ..VirtualList::default()
                 };
                 log.change(Log::clear);
             }
             Msg::UndoClear => log.change(Log::undo_clear),
-            Msg::Copy => {
+            Msg::Copy | Msg::Key(LogKey::Copy) => {
                 if let Some(row) = self.selected(&log.read()) {
                     let text = row.content.full_text(*language);
                     ctx.link()
@@ -122,7 +130,7 @@ impl Component for LogPanel {
                 return false;
             }
             Msg::Copied(done) => {
-                self.copied = Some(done);
+                self.copy = if done { CopyState::Copied } else { CopyState::Failed };
                 if !done && let Some(element) = self.detail.cast::<Element>() {
                     browser::select_all(&element);
                 }
@@ -143,7 +151,7 @@ impl Component for LogPanel {
                     class="log-viewport" role="listbox" tabindex="0" ref={self.viewport.clone()}
                     aria-labelledby="log_title" aria-describedby="log_keys"
                     aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
-                    onscroll={ctx.link().callback(|_| Msg::Measured)} onkeydown={ctx.link().batch_callback(key)}
+                    onscroll={ctx.link().callback(|_| Msg::Measured)} onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
                 >
                     if log.len() == 0 {
                         <p class="empty">{ text(Text::LogEmpty) }</p>
@@ -168,7 +176,7 @@ impl Component for LogPanel {
         set_style(&self.space, "height", log.len());
         set_style(&self.rows, "top", places.start);
         self.scroll_to_state();
-        // The first drawing guessed the height, and an opened or closed detail pane changes it.
+        // The first drawing assumes a height, and the detail pane changes it.
         if self.measure(log.len()) {
             ctx.link().send_message(Msg::LogChanged);
         }
@@ -177,7 +185,7 @@ impl Component for LogPanel {
 
 impl LogPanel {
     /// The heading, the number of rows, and the switches.
-    fn head(&self, ctx: &Context<Self>, log: &Log<Item>) -> Html {
+    fn head(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
         let language = ctx.props().language;
         let text = |text: Text| text.in_language(language);
         let (id, label, msg): (_, _, fn() -> Msg) = if log.len() == 0 && log.can_undo_clear() {
@@ -197,20 +205,20 @@ impl LogPanel {
                 <h2 id="log_title">{ text(Text::ReceivedMessages) }</h2>
                 <span class="count quiet">{ log.len() }</span>
                 if log.dropped() > 0 {
-                    <span id="rows_dropped" class="quiet">{ Message::RowsDropped(log.dropped()).in_language(language) }</span>
+                    <span id="rows_dropped" class="quiet">{ Sentence::RowsDropped(log.dropped()).in_language(language) }</span>
                 }
                 <span class="spring" />
                 <label class="switch">
                     <input id="follow" type="checkbox" checked={self.list.follow} onchange={ctx.link().callback(|_| Msg::Follow)} />
                     { text(Text::Follow) }
                 </label>
-                { button.act(ctx.link().callback(move |_| msg())) }
+                { button.on_click(ctx.link().callback(move |_| msg())) }
             </div>
         }
     }
 
-    /// The rows in sight; no others exist as elements.
-    fn drawn_rows(&self, ctx: &Context<Self>, log: &Log<Item>) -> Html {
+    /// The elements of the visible rows and [`VirtualList::drawn`]'s margin; other rows have none.
+    fn drawn_rows(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
         let language = ctx.props().language;
         let onselect = ctx.link().callback(Msg::Select);
         let places = self.list.drawn(log.len());
@@ -229,10 +237,10 @@ impl LogPanel {
             .collect()
     }
 
-    fn details(&self, ctx: &Context<Self>, row: &Row<Item>) -> Html {
+    fn details(&self, ctx: &Context<Self>, row: &Row<LogEntry>) -> Html {
         let pane = DetailPane {
             row,
-            copied: self.copied,
+            copy: self.copy,
             body: self.detail.clone(),
             oncopy: ctx.link().callback(|()| Msg::Copy),
             onclose: ctx.link().callback(|()| Msg::CloseDetails),
@@ -240,12 +248,12 @@ impl LogPanel {
         pane.draw(ctx.props().language)
     }
 
-    fn selected(&self, log: &Log<Item>) -> Option<Rc<Row<Item>>> {
+    fn selected(&self, log: &Log<LogEntry>) -> Option<Rc<Row<LogEntry>>> {
         log.get(self.list.selected?).cloned()
     }
 
-    /// Keeps what is looked at in place when old rows were dropped.
-    fn forget_dropped(&mut self, log: &Log<Item>) {
+    /// Keeps the visible rows in place after old rows were dropped.
+    fn compensate_dropped(&mut self, log: &Log<LogEntry>) {
         let first = log.first_number();
         if first > self.first && !self.list.follow {
             self.list.front_dropped(first - self.first);
@@ -253,7 +261,7 @@ impl LogPanel {
         self.first = first;
     }
 
-    /// Takes over where the element is scrolled to and how high it is; says whether something else must be drawn.
+    /// Reads the scroll position and the height of the element; returns whether the drawn rows change.
     fn measure(&mut self, total: usize) -> bool {
         let Some(element) = self.viewport.cast::<Element>() else {
             return false;
@@ -267,7 +275,7 @@ impl LogPanel {
         before != (self.list.drawn(total), self.list.follow)
     }
 
-    /// Scrolls the element to where the state wants it.
+    /// Scrolls the element to the position of the state.
     fn scroll_to_state(&self) {
         let Some(element) = self.viewport.cast::<Element>() else {
             return;
@@ -292,26 +300,6 @@ impl LogPanel {
             let _: Result<(), wasm_bindgen::JsValue> = element.focus();
         }
     }
-}
-
-/// What a key in the list does.
-fn key(event: KeyboardEvent) -> Option<Msg> {
-    if event.ctrl_key() || event.meta_key() || event.alt_key() {
-        return None;
-    }
-    let msg = match event.key().as_str() {
-        "ArrowUp" => Msg::Move(Movement::Up),
-        "ArrowDown" => Msg::Move(Movement::Down),
-        "PageUp" => Msg::Move(Movement::PageUp),
-        "PageDown" => Msg::Move(Movement::PageDown),
-        "Home" => Msg::Move(Movement::First),
-        "End" => Msg::Move(Movement::Last),
-        "Escape" => Msg::CloseDetails,
-        "c" | "C" => Msg::Copy,
-        _ => return None,
-    };
-    event.prevent_default();
-    Some(msg)
 }
 
 fn set_style(element: &NodeRef, property: &str, rows: usize) {

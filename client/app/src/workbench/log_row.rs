@@ -1,15 +1,16 @@
-//! One row of the log. Payloads are text nodes: nothing that arrives is ever read as HTML.
+//! One row of the log. Payloads are text nodes: received data is never parsed as HTML.
 
 use yew::{Callback, Html, html};
 
-use super::item::{Content, Item};
-use crate::{format, i18n::Language, log::Row, shell::time};
+use super::log_entry::{LogEntry, Payload};
+use crate::{format, i18n::Language, row_time::row_time, rows::Row};
 
-/// A row, and where it is.
+/// A row and its position.
 pub(super) struct LogRow<'a> {
-    pub(super) row: &'a Row<Item>,
+    pub(super) row: &'a Row<LogEntry>,
     pub(super) selected: bool,
-    /// Its place in the whole log, from 1, and the log's length: assistive technology cannot count rows that are not drawn.
+    /// Its position in the whole log, from 1, and the log's length, because assistive technology cannot count rows that
+    /// are not drawn.
     pub(super) place: usize,
     pub(super) total: usize,
 }
@@ -22,7 +23,7 @@ impl LogRow<'_> {
             content: item,
         } = self.row;
         let (label, sign) = item.direction_label();
-        let content = item.content();
+        let content = item.payload();
         let number = *number;
         html! {
             <li
@@ -31,13 +32,13 @@ impl LogRow<'_> {
                 aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
                 onclick={onselect.reform(move |_| number)}
             >
-                { time(*at) }
+                { row_time(*at) }
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>
                 if let Some(tag) = content.and_then(|content| content.tag(language)) {
                     <span class="tag">{ tag }</span>
                 }
                 <span class="text">{ item.preview(language) }</span>
-                <span class="size">{ content.map(Content::bytes).map(|bytes| format::size(bytes as u64)) }</span>
+                <span class="size">{ content.map(Payload::bytes).map(|bytes| format::size(bytes as u64)) }</span>
             </li>
         }
     }

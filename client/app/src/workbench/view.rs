@@ -1,4 +1,4 @@
-//! The workbench as a component: it runs the reducer's effects and draws its state.
+//! The workbench's component: it runs the reducer's effects and draws its state.
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
@@ -9,43 +9,44 @@ use super::{
     connection_card::connection_card,
     connection_details::connection_details,
     echo_over_http,
-    item::Item,
+    log_entry::LogEntry,
     log_panel::LogPanel,
-    state::{Action, Effect, State},
+    reducer::{Action, Effect, WorkbenchState},
+    shared_log::SharedLog,
 };
 use crate::{
     browser,
-    connection::{Driver, Event, WAIT_TICK_MS},
+    connection::{Connection, ConnectionEvent, WAIT_TICK_MS},
     i18n::Language,
-    log::{Limits, SharedLog},
+    rows::RowOptions,
 };
 
-/// What the workbench keeps: enough for a long session, and far below what makes a tab heavy.
-const LIMITS: Limits = Limits {
-    rows: 100_000,
-    bytes: 64 << 20,
+/// The bounds of the log: enough for a long session, and a small part of a tab's memory.
+const LOG_OPTIONS: RowOptions = RowOptions {
+    max_rows: 100_000,
+    max_bytes: 64 << 20,
 };
 
-/// How the page is shown.
+/// Whether and in which language the view is drawn.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
-    /// Whether the view is drawn; it lives on when it is not.
+    /// Whether the view is drawn; the component keeps its state and connection when it is not.
     pub(crate) visible: bool,
     pub(crate) language: Language,
 }
 
 pub(crate) struct WorkbenchView {
-    state: State,
-    driver: Driver,
-    log: SharedLog<Item>,
-    /// Counts the time while the server is waited for.
+    state: WorkbenchState,
+    connection: Connection,
+    log: SharedLog<LogEntry>,
+    /// Draws the elapsed time while the connection opens or closes.
     waiting: Option<Interval>,
     _page: [EventListener; 2],
 }
 
 pub(crate) enum Msg {
-    Act(Action),
-    /// Time has passed while waiting.
+    Action(Action),
+    /// The elapsed time has changed.
     Tick,
 }
 
@@ -56,22 +57,22 @@ impl Component for WorkbenchView {
     fn create(ctx: &Context<Self>) -> Self {
         let (left, back) = (ctx.link().clone(), ctx.link().clone());
         Self {
-            state: State::new(browser::server_origin()),
-            driver: Driver::default(),
-            log: SharedLog::new(LIMITS),
+            state: WorkbenchState::new(browser::server_origin()),
+            connection: Connection::default(),
+            log: SharedLog::new(LOG_OPTIONS),
             waiting: None,
-            _page: browser::on_page_left_and_back(
-                move || left.send_message(Msg::Act(Action::PageLeft)),
-                move || back.send_message(Msg::Act(Action::PageBack)),
+            _page: browser::events::on_page_left_and_back(
+                move || left.send_message(Msg::Action(Action::PageLeft)),
+                move || back.send_message(Msg::Action(Action::PageBack)),
             ),
         }
     }
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
-        let Msg::Act(action) = msg else { return true };
-        // Messages change the log only, which draws itself once per frame.
-        let only_logged = matches!(action, Action::Connection(Event::Received(_)));
-        self.act(ctx, action);
+        let Msg::Action(action) = msg else { return true };
+        // Messages change only the log, whose panel is drawn once per frame.
+        let only_logged = matches!(action, Action::Connection(ConnectionEvent::Received(_)));
+        self.dispatch(ctx, action);
         if only_logged {
             return false;
         }
@@ -88,12 +89,12 @@ impl Component for WorkbenchView {
         if !visible {
             return Html::default();
         }
-        let act = ctx.link().callback(Msg::Act);
+        let dispatch = ctx.link().callback(Msg::Action);
         html! {
             <div class="workbench">
                 <div class="controls">
-                    { connection_card(&self.state, &act, js_sys::Date::now(), language) }
-                    { composer(&self.state, &act, language) }
+                    { connection_card(&self.state, &dispatch, js_sys::Date::now(), language) }
+                    { composer(&self.state, &dispatch, language) }
                     { connection_details(&self.state, language) }
                 </div>
                 <LogPanel log={self.log.clone()} {language} />
@@ -103,28 +104,28 @@ impl Component for WorkbenchView {
 }
 
 impl WorkbenchView {
-    fn act(&mut self, ctx: &Context<Self>, action: Action) {
+    fn dispatch(&mut self, ctx: &Context<Self>, action: Action) {
         for effect in self.state.update(action, js_sys::Date::now()) {
             match effect {
                 Effect::Open { url, protocols } => {
-                    let events = ctx.link().callback(|event| Msg::Act(Action::Connection(event)));
-                    if let Err(message) = self.driver.open(&url, protocols, events) {
-                        self.act(ctx, Action::Refused(message));
+                    let events = ctx.link().callback(|event| Msg::Action(Action::Connection(event)));
+                    if let Err(message) = self.connection.open(&url, protocols, events) {
+                        self.dispatch(ctx, Action::Refused(message));
                     }
                 }
                 Effect::Send(text) => {
-                    let outcome = self.driver.send(&text);
-                    self.act(ctx, outcome.map_or_else(Action::NotSent, |()| Action::Sent(text)));
+                    let outcome = self.connection.send(&text);
+                    self.dispatch(ctx, outcome.map_or_else(Action::NotSent, |()| Action::Sent(text)));
                 }
                 Effect::Close(frame) => {
-                    self.driver
+                    self.connection
                         .close(frame.as_ref().map(|(code, reason)| (*code, reason.as_str())));
                 }
-                Effect::Terminate => self.driver.terminate(),
-                Effect::PollBuffer => self.driver.poll_buffer(),
+                Effect::Terminate => self.connection.terminate(),
+                Effect::PollBuffer => self.connection.poll_buffer(),
                 Effect::Fetch(url) => {
                     ctx.link()
-                        .send_future(async move { Msg::Act(Action::HttpAnswer(echo_over_http::fetch(&url).await)) });
+                        .send_future(async move { Msg::Action(Action::HttpAnswer(echo_over_http::fetch(&url).await)) });
                 }
                 Effect::Record(item) => self.log.push(item),
             }

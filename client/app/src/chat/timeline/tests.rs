@@ -4,8 +4,8 @@ fn epoch(bits: u64) -> Epoch {
     Epoch::from_random(bits)
 }
 
-fn message(offset: u64) -> Incoming {
-    Incoming {
+fn message(offset: u64) -> RoomMessage {
+    RoomMessage {
         offset,
         from: "Ann".into(),
         at: 0.0,
@@ -16,88 +16,88 @@ fn message(offset: u64) -> Incoming {
 
 fn timeline(after: u64) -> Timeline {
     let mut timeline = Timeline::new(|_| 0);
-    timeline.begin(epoch(1), after);
+    timeline.start_log(epoch(1), after);
     timeline
 }
 
 fn with(after: u64, to: u64) -> Timeline {
     let mut timeline = timeline(after);
     for offset in after + 1..=to {
-        timeline.said(message(offset), true);
+        timeline.push_message(message(offset), true);
     }
     timeline
 }
 
-fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row>>) -> Vec<u64> {
-    rows.filter_map(|row| match row.content {
-        Content::Said { offset, .. } => Some(offset),
-        Content::Notice(_) => None,
+fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row<Entry>>>) -> Vec<u64> {
+    rows.filter_map(|row| match row.content.body {
+        Body::Message(RoomMessage { offset, .. }) => Some(offset),
+        Body::Notice(_) => None,
     })
     .collect()
 }
 
 #[test]
-fn a_message_that_comes_again_is_not_shown_again() {
+fn a_duplicate_message_is_not_added() {
     let mut timeline = with(10, 12);
-    assert!(!timeline.said(message(12), true) && !timeline.said(message(3), true));
-    assert!(timeline.said(message(13), true));
+    assert!(!timeline.push_message(message(12), true) && !timeline.push_message(message(3), true));
+    assert!(timeline.push_message(message(13), true));
     assert_eq!(offsets(timeline.current()), [11, 12, 13]);
     let cursor = timeline.cursor().unwrap();
     assert_eq!((cursor.epoch, cursor.offset.get()), (epoch(1), 13));
 }
 
 #[test]
-fn pages_are_put_in_front_without_gap_or_double_until_the_beginning() {
+fn history_is_inserted_in_front_without_gap_or_duplicate_until_the_beginning() {
     let mut timeline = with(4, 6);
     assert_eq!(timeline.older(), Older::More);
-    assert_eq!(timeline.ask_older(), Some(5));
-    assert_eq!(timeline.ask_older(), None, "one request at a time");
-    timeline.page(&epoch(1), (3..=5).map(message).collect(), true);
+    assert_eq!(timeline.request_older(), Some(5));
+    assert_eq!(timeline.request_older(), None, "one request at a time");
+    timeline.insert_page(&epoch(1), (3..=5).map(message).collect(), true);
     assert_eq!(offsets(timeline.current()), [3, 4, 5, 6]);
-    assert_eq!((timeline.older(), timeline.ask_older()), (Older::More, Some(3)));
-    timeline.page(&epoch(1), (1..=2).map(message).collect(), false);
+    assert_eq!((timeline.older(), timeline.request_older()), (Older::More, Some(3)));
+    timeline.insert_page(&epoch(1), (1..=2).map(message).collect(), false);
     assert_eq!(offsets(timeline.current()), [1, 2, 3, 4, 5, 6]);
-    assert_eq!((timeline.older(), timeline.ask_older()), (Older::Beginning, None));
+    assert_eq!((timeline.older(), timeline.request_older()), (Older::Beginning, None));
 }
 
 #[test]
-fn what_the_server_keeps_no_longer_is_not_called_the_beginning() {
+fn the_oldest_message_that_the_server_keeps_is_not_the_beginning() {
     let mut timeline = with(4, 6);
-    timeline.ask_older();
-    timeline.page(&epoch(1), vec![message(4)], false);
+    timeline.request_older();
+    timeline.insert_page(&epoch(1), vec![message(4)], false);
     assert_eq!(timeline.older(), Older::NotKept);
 }
 
 #[test]
-fn a_failed_page_can_be_asked_for_again() {
+fn a_failed_request_for_history_can_be_repeated() {
     let mut timeline = with(4, 6);
-    timeline.ask_older();
+    timeline.request_older();
     timeline.page_failed();
     assert_eq!(timeline.older(), Older::Failed);
-    assert_eq!(timeline.ask_older(), Some(5));
+    assert_eq!(timeline.request_older(), Some(5));
 }
 
 #[test]
-fn a_page_of_another_log_is_not_mixed_in() {
+fn history_of_another_epoch_is_not_inserted() {
     let mut timeline = with(4, 6);
-    timeline.ask_older();
-    timeline.begin(epoch(2), 3);
-    timeline.page(&epoch(1), vec![message(4)], true);
+    timeline.request_older();
+    timeline.start_log(epoch(2), 3);
+    timeline.insert_page(&epoch(1), vec![message(4)], true);
     assert!(offsets(timeline.current()).is_empty());
-    assert_eq!(timeline.ask_older(), Some(4));
-    timeline.page(&epoch(1), vec![message(3)], true);
+    assert_eq!(timeline.request_older(), Some(4));
+    timeline.insert_page(&epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![], Older::Failed));
-    timeline.go_on(epoch(1));
-    assert_eq!(timeline.ask_older(), Some(4), "the room is in the life of that page");
-    timeline.page(&epoch(1), vec![message(3)], true);
+    timeline.continue_log(epoch(1));
+    assert_eq!(timeline.request_older(), Some(4), "the room has the epoch of that page");
+    timeline.insert_page(&epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![3], Older::More));
 }
 
 #[test]
-fn a_page_that_brings_nothing_is_not_asked_for_again_by_itself() {
+fn a_page_of_history_without_progress_counts_as_failed() {
     let mut timeline = with(4, 6);
-    timeline.ask_older();
-    timeline.page(&epoch(1), vec![message(2)], true);
+    timeline.request_older();
+    timeline.insert_page(&epoch(1), vec![message(2)], true);
     assert_eq!(
         (offsets(timeline.current()), timeline.older()),
         (vec![5, 6], Older::Failed)
@@ -105,67 +105,67 @@ fn a_page_that_brings_nothing_is_not_asked_for_again_by_itself() {
 }
 
 #[test]
-fn a_log_that_goes_on_in_another_life_is_joined_again_in_that_life() {
+fn a_recovered_log_is_joined_again_with_its_new_epoch() {
     let mut timeline = with(4, 6);
-    timeline.go_on(epoch(2));
-    timeline.said(message(7), true);
+    timeline.continue_log(epoch(2));
+    timeline.push_message(message(7), true);
     let cursor = timeline.cursor().unwrap();
     assert_eq!((cursor.epoch, cursor.offset.get()), (epoch(2), 7));
-    assert_eq!(timeline.ask_older(), Some(5));
-    timeline.page(&epoch(2), vec![message(4)], true);
+    assert_eq!(timeline.request_older(), Some(5));
+    timeline.insert_page(&epoch(2), vec![message(4)], true);
     assert_eq!(offsets(timeline.current()), [4, 5, 6, 7]);
 }
 
 #[test]
-fn a_new_log_goes_on_below_the_old_rows_with_offsets_of_its_own() {
+fn the_rows_of_a_new_log_are_below_those_of_the_previous_one() {
     let mut timeline = with(0, 2);
-    timeline.begin(epoch(2), 0);
-    timeline.said(message(1), true);
-    assert_eq!(offsets(timeline.past()), [1, 2]);
+    timeline.start_log(epoch(2), 0);
+    timeline.push_message(message(1), true);
+    assert_eq!(offsets(timeline.previous()), [1, 2]);
     assert_eq!(offsets(timeline.current()), [1]);
     assert_eq!(timeline.cursor().unwrap().epoch, epoch(2));
 }
 
 #[test]
-fn at_the_end_few_rows_are_kept_and_the_dropped_ones_can_be_fetched_again() {
+fn at_the_end_fewer_rows_are_kept_and_the_dropped_ones_can_be_requested_again() {
     let mut timeline = with(0, 1_000);
     assert_eq!(offsets(timeline.current()).len(), 1_000);
-    timeline.keep_bounds(true);
+    timeline.apply_bounds(true);
     let kept = offsets(timeline.current());
-    assert_eq!((kept.len(), kept[0]), (KEPT_AT_END, 501));
-    assert_eq!((timeline.older(), timeline.ask_older()), (Older::More, Some(501)));
-    timeline.page(&epoch(1), (451..=500).map(message).collect(), true);
-    timeline.keep_bounds(false);
+    assert_eq!((kept.len(), kept[0]), (MAX_ROWS_AT_END, 501));
+    assert_eq!((timeline.older(), timeline.request_older()), (Older::More, Some(501)));
+    timeline.insert_page(&epoch(1), (451..=500).map(message).collect(), true);
+    timeline.apply_bounds(false);
     assert_eq!(offsets(timeline.current()), (451..=1_000).collect::<Vec<_>>());
 }
 
 #[test]
-fn rows_of_a_lost_log_go_first_and_without_touching_the_new_ones() {
+fn rows_of_a_previous_log_are_dropped_first() {
     let mut timeline = with(0, 400);
-    timeline.begin(epoch(2), 0);
+    timeline.start_log(epoch(2), 0);
     for offset in 1..=300 {
-        timeline.said(message(offset), true);
+        timeline.push_message(message(offset), true);
     }
-    timeline.keep_bounds(true);
-    assert_eq!(timeline.past().count(), 200);
+    timeline.apply_bounds(true);
+    assert_eq!(timeline.previous().count(), 200);
     assert_eq!((timeline.current().count(), timeline.older()), (300, Older::Beginning));
 }
 
 #[test]
-fn a_page_that_is_full_asks_for_no_more_until_it_is_trimmed() {
-    let mut timeline = with(10, 10 + KEPT_READING as u64);
-    assert_eq!((timeline.older(), timeline.ask_older()), (Older::Full, None));
-    timeline.keep_bounds(true);
+fn a_full_timeline_requests_no_history_until_it_is_trimmed() {
+    let mut timeline = with(10, 10 + MAX_ROWS as u64);
+    assert_eq!((timeline.older(), timeline.request_older()), (Older::Full, None));
+    timeline.apply_bounds(true);
     assert_eq!(timeline.older(), Older::More);
 }
 
 #[test]
-fn bytes_are_bounded_too_but_the_newest_row_stays() {
+fn bytes_are_bounded_but_the_newest_row_stays() {
     let mut timeline = timeline(0);
     for offset in 1..=3 {
-        let text = "x".repeat(KEPT_BYTES / 2);
-        timeline.said(
-            Incoming {
+        let text = "x".repeat(MAX_BYTES / 2);
+        timeline.push_message(
+            RoomMessage {
                 text,
                 ..message(offset)
             },
@@ -173,13 +173,13 @@ fn bytes_are_bounded_too_but_the_newest_row_stays() {
         );
     }
     assert_eq!(offsets(timeline.current()), [3]);
-    let text = "x".repeat(2 * KEPT_BYTES);
-    timeline.said(Incoming { text, ..message(4) }, true);
+    let text = "x".repeat(2 * MAX_BYTES);
+    timeline.push_message(RoomMessage { text, ..message(4) }, true);
     assert_eq!(offsets(timeline.current()), [4]);
 }
 
 #[test]
-fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
+fn messages_of_one_sender_within_five_minutes_are_grouped() {
     let mut timeline = timeline(0);
     for (offset, from, at, own) in [
         (1, "Ann", 0.0, false),
@@ -189,8 +189,8 @@ fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
         (5, "Bob", 600_002.0, true),
     ] {
         let from = from.into();
-        timeline.said(
-            Incoming {
+        timeline.push_message(
+            RoomMessage {
                 from,
                 at,
                 own,
@@ -200,6 +200,6 @@ fn a_speech_goes_on_for_the_same_sender_within_five_minutes() {
         );
     }
     let rows: Vec<_> = timeline.current().collect();
-    let goes_on: Vec<_> = rows.windows(2).map(|pair| pair[1].goes_on_from(pair[0])).collect();
-    assert_eq!(goes_on, [true, false, false, false]);
+    let grouped: Vec<_> = rows.windows(2).map(|pair| pair[1].is_grouped_with(pair[0])).collect();
+    assert_eq!(grouped, [true, false, false, false]);
 }

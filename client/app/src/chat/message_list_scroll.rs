@@ -1,0 +1,162 @@
+//! The scroll position of the message list: it stays at the end, or at the same row, while rows are added and removed.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use web_sys::{Element, HtmlElement, wasm_bindgen::JsCast};
+use yew::{NodeRef, platform::spawn_local};
+
+/// Within this distance of the end, in CSS pixels, the list counts as being at its end.
+const NEAR_END: i32 = 24;
+
+/// Within this distance of the oldest row, in CSS pixels, older messages are requested.
+const NEAR_START: i32 = 300;
+
+/// The scrolled element, and the scroll anchor while it is drawn.
+///
+/// The browsers' own scroll anchoring (`overflow-anchor`) does not work at the very top, where history is inserted, and
+/// WebKit has none.
+#[derive(Default)]
+pub(super) struct MessageListScroll {
+    pub(super) viewport: NodeRef,
+    /// Set from before a drawing until after it.
+    anchor: RefCell<Option<Anchor>>,
+    /// The `scrollTop` at the end, if the list was there after the last drawing.
+    end: Cell<Option<i32>>,
+}
+
+enum Anchor {
+    End,
+    Row {
+        row: Element,
+        /// Its lower edge before the drawing, in CSS pixels from the window's upper edge.
+        bottom: f64,
+        /// The list's `scrollTop` after the row was restored last.
+        scrolled: Option<i32>,
+    },
+    Nothing,
+}
+
+/// The position of the list, as far as it decides what is drawn and requested.
+pub(super) struct ScrollPosition {
+    pub(super) at_end: bool,
+    pub(super) near_start: bool,
+}
+
+impl MessageListScroll {
+    pub(super) fn position(&self) -> Option<ScrollPosition> {
+        let viewport = self.viewport.cast::<Element>()?;
+        let below = viewport.scroll_height() - viewport.client_height() - viewport.scroll_top();
+        let above_rows = older_marker(&viewport).map_or(0, |marker| marker.offset_top());
+        Some(ScrollPosition {
+            at_end: below <= NEAR_END,
+            near_start: viewport.scroll_top() <= above_rows + NEAR_START,
+        })
+    }
+
+    /// Before drawing: takes the anchor.
+    ///
+    /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before
+    /// [`drawn`](Self::drawn). So the position is also restored in a microtask, and a row that is the anchor already is
+    /// kept: only the first call sees the position before the drawing.
+    pub(super) fn before_drawing(self: &Rc<Self>, at_end: bool) {
+        let anchor = self.new_anchor(at_end);
+        match &*self.anchor.borrow() {
+            Some(Anchor::Row { .. }) if !matches!(anchor, Anchor::End) => return,
+            Some(_) => {}
+            None => {
+                let scroll = Rc::clone(self);
+                spawn_local(async move { scroll.restore() });
+            }
+        }
+        self.anchor.replace(Some(anchor));
+    }
+
+    /// After drawing: restores the position of the anchor.
+    pub(super) fn drawn(&self) {
+        self.restore();
+        self.anchor.take();
+    }
+
+    fn new_anchor(&self, at_end: bool) -> Anchor {
+        // The `scroll` event is dispatched after the scrolling. Until then the list must not be moved back to the end.
+        let end = self.end.take().filter(|_| at_end);
+        let left_the_end = end.is_some_and(|end| {
+            let top = self.viewport.cast::<Element>().map(|viewport| viewport.scroll_top());
+            top.is_some_and(|top| top < end) && self.position().is_some_and(|position| !position.at_end)
+        });
+        if left_the_end {
+            self.end.set(end);
+        }
+        if at_end && !left_the_end {
+            return Anchor::End;
+        }
+        let row = self.viewport.cast().and_then(|viewport| first_visible_row(&viewport));
+        row.map_or(Anchor::Nothing, |row| Anchor::Row {
+            bottom: bottom(&row),
+            row,
+            scrolled: None,
+        })
+    }
+
+    fn restore(&self) {
+        let Some(viewport) = self.viewport.cast::<Element>() else {
+            return;
+        };
+        let top = viewport.scroll_top();
+        match &mut *self.anchor.borrow_mut() {
+            Some(Anchor::Row {
+                row,
+                bottom: wanted,
+                scrolled,
+            }) if row.is_connected() => {
+                // The user may have scrolled since.
+                *wanted -= scrolled.map_or(0.0, |scrolled| f64::from(top - scrolled));
+                #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
+                let moved = (bottom(row) - *wanted).round() as i32;
+                if moved != 0 {
+                    viewport.set_scroll_top(top + moved);
+                }
+                *scrolled = Some(viewport.scroll_top());
+            }
+            Some(Anchor::End) if self.end.get().is_none_or(|end| top >= end) => {
+                viewport.set_scroll_top(viewport.scroll_height());
+                self.end.set(Some(viewport.scroll_top()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it
+/// moves when the row is grouped with the one above. A binary search, because there may be thousands of rows.
+fn first_visible_row(viewport: &Element) -> Option<Element> {
+    let rows = viewport.query_selector("ol").ok()??.children();
+    let edge = viewport.get_bounding_client_rect().top();
+    let (mut from, mut to) = (0, rows.length());
+    while from < to {
+        let middle = u32::midpoint(from, to);
+        if bottom(&rows.item(middle)?) > edge {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    // Day lines and the unread divider move when messages are inserted.
+    let is_anchor = |row: &Element| {
+        let classes = row.class_list();
+        classes.contains("said") || classes.contains("notice")
+    };
+    (from..rows.length()).find_map(|index| rows.item(index).filter(is_anchor))
+}
+
+/// The lower edge of an element, in CSS pixels from the window's upper edge.
+fn bottom(element: &Element) -> f64 {
+    element.get_bounding_client_rect().bottom()
+}
+
+fn older_marker(viewport: &Element) -> Option<HtmlElement> {
+    viewport.query_selector(".older").ok()??.dyn_into().ok()
+}

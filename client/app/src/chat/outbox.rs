@@ -1,0 +1,258 @@
+//! The own messages that the room has not delivered: pending, acknowledged or failed.
+
+use talkback_client::{Epoch, FailReason};
+
+/// The page's number of an own message; never used twice.
+pub(crate) type Key = u64;
+
+/// The state of an own message on its way to the room's log and back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SendState {
+    /// It waits for the connection.
+    Queued,
+    /// It was given to the connection and is not acknowledged.
+    Written,
+    /// The room delivered it before its acknowledgement arrived. It is a row of the timeline already.
+    Delivered,
+    /// It is in the room's log of this epoch at this offset, and the room has not delivered it yet.
+    Acked { epoch: Epoch, offset: u64 },
+    /// It is not sent again unless the user asks for it.
+    Failed(FailReason),
+    /// It was in the room's log, and the server has lost it.
+    Lost,
+}
+
+impl SendState {
+    /// Only the user can send it again or discard it.
+    fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Lost)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outgoing {
+    pub(crate) key: Key,
+    pub(crate) text: String,
+    /// When it was sent, then when it was appended, in milliseconds since the Unix epoch.
+    pub(crate) at: f64,
+    pub(crate) state: SendState,
+}
+
+/// The own messages in the order in which they were sent. The session's outbox bounds the pending ones, [`MAX_FAILED`]
+/// the failed ones, which stay until the user retries or discards them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outbox {
+    messages: Vec<Outgoing>,
+    last_key: Key,
+}
+
+/// At most this many failed messages are kept; beyond it the oldest is dropped.
+const MAX_FAILED: usize = 200;
+
+impl Outbox {
+    /// The messages that are drawn below those of the timeline.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Outgoing> {
+        let is_shown = |message: &&Outgoing| message.state != SendState::Delivered;
+        self.messages.iter().filter(is_shown)
+    }
+
+    pub(super) fn push(&mut self, text: String, at: f64) -> Key {
+        self.last_key += 1;
+        self.messages.push(Outgoing {
+            key: self.last_key,
+            text,
+            at,
+            state: SendState::Queued,
+        });
+        self.last_key
+    }
+
+    pub(super) fn written(&mut self, key: Key) {
+        if let Some(message) = self.find(key)
+            && message.state == SendState::Queued
+        {
+            message.state = SendState::Written;
+        }
+    }
+
+    /// The room delivered an own message, which is a row of the timeline now.
+    pub(super) fn delivered(&mut self, offset: u64, text: &str) {
+        let is_delivered =
+            |message: &Outgoing| matches!(message.state, SendState::Acked { offset: acked, .. } if acked == offset);
+        if let Some(index) = self.messages.iter().position(is_delivered) {
+            self.messages.remove(index);
+        } else {
+            self.mark_delivered(text);
+        }
+    }
+
+    pub(super) fn acked(&mut self, key: Key, epoch: Epoch, offset: u64, at: f64) {
+        match self.find(key) {
+            Some(message) if message.state == SendState::Delivered => drop(self.take(key)),
+            Some(message) => {
+                message.state = SendState::Acked { epoch, offset };
+                message.at = at;
+            }
+            None => {}
+        }
+    }
+
+    /// The server lost the messages at these offsets of this epoch of the log, after it had acknowledged them.
+    pub(super) fn lost(&mut self, current: &Epoch, offsets: &[u64]) {
+        for message in &mut self.messages {
+            if let SendState::Acked { epoch, offset } = &message.state
+                && epoch == current
+                && offsets.contains(offset)
+            {
+                message.state = SendState::Lost;
+            }
+        }
+    }
+
+    /// The room delivers only messages of this epoch after an offset: removes and returns the acknowledged ones that it
+    /// will not deliver. An acknowledgement may arrive before the answer to the join, so those of the new epoch are
+    /// kept: they will be delivered.
+    pub(super) fn take_undelivered(&mut self, current: &Epoch, after: u64) -> Vec<Outgoing> {
+        let is_undelivered = |message: &mut Outgoing| match &message.state {
+            SendState::Acked { epoch, offset } => epoch != current || *offset <= after,
+            _ => false,
+        };
+        self.messages.extract_if(.., is_undelivered).collect()
+    }
+
+    /// The log continues with another epoch and the same messages: acknowledged ones will be delivered with the same
+    /// offsets, unless they were reported as lost.
+    pub(super) fn log_recovered(&mut self, current: &Epoch) {
+        for message in &mut self.messages {
+            if let SendState::Acked { epoch, .. } = &mut message.state {
+                *epoch = current.clone();
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.messages.clear();
+    }
+
+    /// The room keeps the order of a sender, so the delivered message is the oldest pending one with this text.
+    fn mark_delivered(&mut self, text: &str) {
+        let mut messages = self.messages.iter_mut();
+        if let Some(message) = messages
+            .find(|message| matches!(message.state, SendState::Queued | SendState::Written) && message.text == text)
+        {
+            message.state = SendState::Delivered;
+        }
+    }
+
+    pub(super) fn failed(&mut self, key: Key, reason: FailReason) {
+        let Some(message) = self.find(key) else { return };
+        let before = std::mem::replace(&mut message.state, SendState::Failed(reason));
+        if before == SendState::Delivered {
+            // The room delivered a later message with the same text.
+            let text = message.text.clone();
+            self.mark_delivered(&text);
+        }
+        let is_failed = |message: &Outgoing| message.state.is_failed();
+        if self.messages.iter().filter(|message| is_failed(message)).count() > MAX_FAILED
+            && let Some(oldest) = self.messages.iter().position(is_failed)
+        {
+            self.messages.remove(oldest);
+        }
+    }
+
+    /// Removes and returns a failed message, to send it again or to discard it.
+    pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
+        let failed = self.find(key)?.state.is_failed();
+        failed.then(|| self.take(key)).flatten()
+    }
+
+    fn find(&mut self, key: Key) -> Option<&mut Outgoing> {
+        self.messages.iter_mut().find(|message| message.key == key)
+    }
+
+    fn take(&mut self, key: Key) -> Option<Outgoing> {
+        let index = self.messages.iter().position(|message| message.key == key)?;
+        Some(self.messages.remove(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(bits: u64) -> Epoch {
+        Epoch::from_random(bits)
+    }
+
+    fn shown(outbox: &Outbox) -> Vec<Key> {
+        outbox.shown().map(|message| message.key).collect()
+    }
+
+    #[test]
+    fn a_message_is_shown_until_it_is_delivered_before_or_after_its_ack() {
+        let mut outbox = Outbox::default();
+        let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
+        outbox.delivered(1, "a");
+        assert_eq!(shown(&outbox), [b]);
+        outbox.written(a);
+        assert_eq!(shown(&outbox), [b], "a resend of a delivered message is not shown");
+        outbox.acked(a, epoch(1), 1, 5.0);
+        outbox.acked(b, epoch(1), 2, 5.0);
+        assert_eq!(shown(&outbox), [b], "it is in the log, but it is not delivered");
+        outbox.delivered(2, "b");
+        assert_eq!(outbox.messages, []);
+    }
+
+    #[test]
+    fn of_two_equal_messages_the_refused_one_is_shown_as_failed() {
+        let mut outbox = Outbox::default();
+        let [first, second] = [0.0, 1.0].map(|at| outbox.push("same".into(), at));
+        outbox.delivered(1, "same");
+        assert_eq!(shown(&outbox), [second]);
+        outbox.failed(first, FailReason::Stopped);
+        assert_eq!(shown(&outbox), [first]);
+        outbox.acked(second, epoch(1), 1, 0.0);
+        assert_eq!(shown(&outbox), [first]);
+    }
+
+    #[test]
+    fn only_a_failed_message_can_be_taken_to_retry() {
+        let mut outbox = Outbox::default();
+        let key = outbox.push("a".into(), 0.0);
+        outbox.written(key);
+        assert_eq!(outbox.take_failed(key), None);
+        outbox.failed(key, FailReason::Expired);
+        assert_eq!(outbox.take_failed(key).unwrap().text, "a");
+        assert!(shown(&outbox).is_empty());
+    }
+
+    #[test]
+    fn a_lost_message_is_shown_as_failed_and_can_be_retried() {
+        let mut outbox = Outbox::default();
+        let [lost, kept] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
+        let new = outbox.push("c".into(), 0.0);
+        outbox.acked(lost, epoch(1), 8, 0.0);
+        outbox.acked(kept, epoch(1), 7, 0.0);
+        outbox.acked(new, epoch(2), 9, 0.0);
+        outbox.lost(&epoch(1), &[8, 9]);
+        assert_eq!(outbox.take_failed(kept), None);
+        assert_eq!(
+            outbox.take_failed(new),
+            None,
+            "it has the offset of a lost one in another epoch"
+        );
+        outbox.delivered(8, "another message of the new epoch");
+        assert_eq!(shown(&outbox), [lost, kept, new]);
+        assert_eq!(outbox.take_failed(lost).unwrap().text, "a");
+    }
+
+    #[test]
+    fn failed_messages_are_bounded() {
+        let mut outbox = Outbox::default();
+        for _ in 0..MAX_FAILED + 3 {
+            let key = outbox.push("a".into(), 0.0);
+            outbox.failed(key, FailReason::OutboxFull);
+        }
+        assert_eq!(outbox.shown().count(), MAX_FAILED);
+    }
+}

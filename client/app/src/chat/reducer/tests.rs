@@ -1,0 +1,554 @@
+use talkback_client::{Member, Offset};
+
+use super::*;
+use crate::chat::{
+    outbox::SendState,
+    timeline::{Body, Older},
+};
+
+fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
+}
+
+fn state() -> ChatState {
+    let mut state = ChatState::new("Ann".into(), |_| 0);
+    state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+    state
+}
+
+fn apply(state: &mut ChatState, event: SessionEvent) -> Vec<Effect> {
+    state.update(Action::Session(event), 10.0)
+}
+
+fn answer(epoch: u64, after: u64, head: u64, members: &[&str]) -> JoinedRoom {
+    JoinedRoom {
+        epoch: Epoch::from_random(epoch),
+        head: Offset::new(head).unwrap(),
+        after: Offset::new(after).unwrap(),
+        users: u32::try_from(members.len()).unwrap(),
+        members: Some(self::members(members)),
+    }
+}
+
+fn members(names: &[&str]) -> Vec<Member> {
+    names.iter().map(|name| Member { user: user(name) }).collect()
+}
+
+fn joined() -> ChatState {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    state
+}
+
+fn from(name: &str, offset: u64, text: &str) -> SessionEvent {
+    SessionEvent::Message(RoomMessage {
+        offset,
+        from: name.into(),
+        at: 0.0,
+        text: text.into(),
+        own: name == "Ann",
+    })
+}
+
+fn acked(key: u64, epoch: u64, offset: u64) -> SessionEvent {
+    SessionEvent::Acked {
+        key,
+        epoch: Epoch::from_random(epoch),
+        offset,
+        at: 5.0,
+    }
+}
+
+fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
+    state.update(Action::Edit(Field::Message, text.into()), 0.0);
+    state.update(Action::Send, 0.0)
+}
+
+/// Every row; notices in angle brackets, own messages that the room has not delivered after a star.
+fn shown(state: &ChatState) -> Vec<String> {
+    let rows = state.timeline.previous().chain(state.timeline.current());
+    let rows = rows.map(|row| match &row.content.body {
+        Body::Message(RoomMessage { from, text, .. }) => format!("{from}: {text}"),
+        Body::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
+    });
+    rows.chain(state.outbox.shown().map(|sent| format!("* {}", sent.text)))
+        .collect()
+}
+
+const JOINED: &str = "<You joined lobby as Ann.>";
+
+#[test]
+fn joining_uses_the_room_of_the_path_and_the_trimmed_name_and_remembers_the_name() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, " Ann ".into()), 0.0);
+    let enter = Effect::Join {
+        room: room("lobby"),
+        name: user("Ann"),
+        since: None,
+    };
+    assert_eq!(
+        state.update(Action::Join, 0.0),
+        [Effect::RememberName("Ann".into()), enter]
+    );
+    assert_eq!(
+        state.update(Action::Join, 0.0),
+        [],
+        "a second click must not join twice"
+    );
+}
+
+#[test]
+fn an_invalid_name_is_an_error_of_its_field() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, " ".into()), 0.0);
+    assert_eq!(state.update(Action::Join, 0.0), []);
+    assert_eq!(state.error.unwrap().field, Some(Field::Name));
+}
+
+#[test]
+fn the_shown_name_is_the_one_that_the_server_normalised() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Name, "Ａｎｎ".into()), 0.0);
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Welcome(user("Ann")));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    assert_eq!(shown(&state), [JOINED]);
+}
+
+#[test]
+fn the_joined_notice_is_below_the_history() {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 3, 5, &["Ann"]), Continuity::Fresh),
+    );
+    apply(&mut state, from("Bob", 4, "a"));
+    apply(&mut state, from("Bob", 5, "b"));
+    apply(&mut state, from("Bob", 6, "c"));
+    assert_eq!(shown(&state), ["Bob: a", "Bob: b", JOINED, "Bob: c"]);
+    let live: Vec<_> = state.timeline.current().map(|row| row.content.live).collect();
+    assert_eq!(live, [false, false, true, true], "history is not live");
+}
+
+#[test]
+fn a_sent_message_is_shown_at_once_and_moves_to_its_offset_when_it_is_delivered() {
+    let mut state = joined();
+    let effects = send(&mut state, "hi");
+    let [Effect::Send { key, text }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((text.as_str(), state.message.as_str()), ("hi", ""));
+    assert_eq!(shown(&state), [JOINED, "* hi"]);
+    apply(&mut state, SessionEvent::Written(*key));
+    apply(&mut state, from("Bob", 1, "before"));
+    apply(
+        &mut state,
+        SessionEvent::Acked {
+            key: *key,
+            epoch: Epoch::from_random(1),
+            offset: 2,
+            at: 5.0,
+        },
+    );
+    assert_eq!(shown(&state), [JOINED, "Bob: before", "* hi"]);
+    apply(&mut state, from("Ann", 2, "hi"));
+    assert_eq!(shown(&state), [JOINED, "Bob: before", "Ann: hi"]);
+}
+
+#[test]
+fn a_failed_message_can_be_retried_once_or_discarded() {
+    let mut state = joined();
+    send(&mut state, "a");
+    apply(
+        &mut state,
+        SessionEvent::Failed {
+            key: 1,
+            reason: FailReason::Expired,
+        },
+    );
+    assert_eq!(
+        state.update(Action::Retry(1), 0.0),
+        [Effect::Send {
+            key: 2,
+            text: "a".into()
+        }]
+    );
+    assert_eq!(state.update(Action::Retry(1), 0.0), []);
+    apply(
+        &mut state,
+        SessionEvent::Failed {
+            key: 2,
+            reason: FailReason::Expired,
+        },
+    );
+    state.update(Action::Discard(2), 0.0);
+    assert_eq!(shown(&state), [JOINED]);
+}
+
+#[test]
+fn messages_sent_before_a_reload_are_shown_as_pending() {
+    let mut state = joined();
+    let effects = apply(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
+    assert_eq!(effects, [Effect::TrackRestored(1), Effect::TrackRestored(2)]);
+    assert_eq!(shown(&state), [JOINED, "* a", "* b"]);
+    apply(&mut state, from("Ann", 1, "a"));
+    assert_eq!(shown(&state), [JOINED, "Ann: a", "* b"]);
+}
+
+#[test]
+fn sending_without_having_joined_is_an_error_and_keeps_the_text() {
+    let mut state = state();
+    assert_eq!(send(&mut state, "hi"), []);
+    assert_eq!(state.message, "hi");
+    assert_eq!(state.error, Some(FormError::of(Field::Message, Sentence::NotJoined)));
+}
+
+#[test]
+fn a_message_sent_without_a_connection_is_queued() {
+    let mut state = joined();
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
+    assert_eq!(send(&mut state, "hi").len(), 1);
+    assert_eq!(state.outbox.shown().next().unwrap().state, SendState::Queued);
+}
+
+#[test]
+fn blank_messages_are_not_sent() {
+    for blank in ["", "  ", "\n"] {
+        let mut state = joined();
+        assert_eq!(send(&mut state, blank), []);
+        assert_eq!(state.error, None);
+    }
+}
+
+#[test]
+fn a_new_epoch_adds_a_notice_and_continues_below_the_earlier_messages() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "before"));
+    send(&mut state, "acknowledged");
+    apply(
+        &mut state,
+        SessionEvent::Acked {
+            key: 1,
+            epoch: Epoch::from_random(1),
+            offset: 2,
+            at: 5.0,
+        },
+    );
+    send(&mut state, "on its way");
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    apply(&mut state, from("Ann", 1, "on its way"));
+    let lost = "<Messages were lost: the server started anew. What follows is new.>";
+    assert_eq!(
+        shown(&state),
+        [JOINED, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
+    );
+    assert_eq!(state.timeline.older(), Older::Beginning);
+}
+
+/// An `ack` may arrive before the `joined` of the same connection.
+#[test]
+fn an_own_message_that_was_acknowledged_before_the_room_is_reset_is_shown_once() {
+    for (epoch, after) in [(2, 0), (1, 5)] {
+        let mut state = joined();
+        apply(&mut state, from("Bob", 1, "before"));
+        for text in ["of epoch 1", "a", "b"] {
+            send(&mut state, text);
+        }
+        apply(&mut state, acked(1, 1, 2));
+        apply(&mut state, acked(2, epoch, after + 1));
+        let joined = answer(epoch, after, after + 2, &["Ann"]);
+        apply(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
+        apply(&mut state, from("Ann", after + 1, "a"));
+        apply(&mut state, from("Ann", after + 2, "b"));
+        apply(&mut state, acked(3, epoch, after + 2));
+        let mut said = shown(&state);
+        said.retain(|row| !row.starts_with('<'));
+        assert_eq!(said, ["Bob: before", "Ann: of epoch 1", "Ann: a", "Ann: b"]);
+    }
+}
+
+#[test]
+fn an_own_message_that_was_acknowledged_before_a_recovery_with_another_epoch_is_shown_once() {
+    let mut state = joined();
+    for (key, epoch, offset) in [(1, 1, 1), (2, 2, 2)] {
+        send(&mut state, &offset.to_string());
+        apply(&mut state, acked(key, epoch, offset));
+    }
+    let recovered = answer(2, 0, 2, &["Ann"]);
+    apply(&mut state, SessionEvent::Joined(recovered, Continuity::Recovered));
+    apply(&mut state, from("Ann", 1, "1"));
+    apply(&mut state, from("Ann", 2, "2"));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(3, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    let mut said = shown(&state);
+    said.retain(|row| !row.starts_with('<'));
+    assert_eq!(said, ["Ann: 1", "Ann: 2"]);
+}
+
+#[test]
+fn a_cursor_older_than_the_retention_adds_a_notice() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "before"));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 500, 501, &["Ann"]), Continuity::Reset),
+    );
+    apply(&mut state, from("Bob", 501, "now"));
+    assert_eq!(
+        shown(&state)[2],
+        "<You were away for longer than the server keeps messages: some are missing here.>"
+    );
+    assert_eq!(
+        state.update(Action::LoadOlder, 0.0),
+        [Effect::RequestOlder { before: 501 }]
+    );
+}
+
+#[test]
+fn a_recovered_room_continues_without_a_notice_and_missed_messages_are_unread() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "a"));
+    state.update(Action::VisibilityChanged(false), 0.0);
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 1, 2, &["Ann"]), Continuity::Recovered),
+    );
+    apply(&mut state, from("Bob", 2, "b"));
+    assert_eq!(shown(&state), [JOINED, "Bob: a", "Bob: b"]);
+    assert_eq!(state.unread.count, 1);
+}
+
+#[test]
+fn joining_again_after_leaving_continues_at_the_cursor() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "a"));
+    assert_eq!(state.update(Action::Leave, 0.0), [Effect::Leave]);
+    assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
+    assert_eq!(shown(&state), [JOINED, "Bob: a", "<You left.>"]);
+    let effects = state.update(Action::Join, 0.0);
+    let Effect::Join { since: Some(since), .. } = &effects[1] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(since.offset.get(), 1);
+}
+
+#[test]
+fn joins_and_leaves_of_others_are_notices_and_change_the_roster() {
+    let mut state = joined();
+    let presence = |users: u32, joined: &[&str], left: &[&str]| SessionEvent::Presence {
+        users,
+        change: PresenceChange::Changed {
+            joined: members(joined),
+            left: members(left),
+        },
+    };
+    apply(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
+    apply(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
+    assert_eq!(shown(&state), [JOINED, "<Bob and Eve joined.>", "<Eve left.>"]);
+    assert_eq!(state.roster.names(), Some(&[user("Ann"), user("Bob")][..]));
+}
+
+#[test]
+fn typing_is_signalled_while_connected_and_shown_of_others_until_their_message_arrives() {
+    let mut state = joined();
+    let edit = |text: &str| Action::Edit(Field::Message, text.into());
+    assert_eq!(state.update(edit("h"), 0.0), [Effect::SignalTyping]);
+    assert_eq!(state.update(edit("hi"), 100.0), []);
+    assert_eq!(state.update(edit(" "), 9_000.0), [], "an emptied field is not typing");
+    apply(&mut state, SessionEvent::Typing(user("Ann")));
+    apply(&mut state, SessionEvent::Typing(user("Bob")));
+    assert!(state.typing.users().eq(&[user("Bob")]), "not the user's other tab");
+    assert!(state.needs_ticks());
+    apply(&mut state, from("Bob", 1, "there"));
+    assert_eq!(state.typing.users().len(), 0);
+    apply(&mut state, SessionEvent::Typing(user("Bob")));
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    assert_eq!(state.typing.users().len(), 0, "signals do not arrive");
+    assert_eq!(state.update(edit("hello"), 20_000.0), []);
+}
+
+#[test]
+fn older_messages_are_requested_once_and_only_in_a_room() {
+    let mut state = joined();
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(2, 9, 9, &["Ann"]), Continuity::Reset),
+    );
+    assert_eq!(
+        state.update(Action::LoadOlder, 0.0),
+        [Effect::RequestOlder { before: 10 }]
+    );
+    assert_eq!(state.update(Action::LoadOlder, 0.0), []);
+    state.update(Action::Leave, 0.0);
+    assert_eq!(state.timeline.older(), Older::Failed, "no answer will arrive");
+    assert_eq!(state.update(Action::LoadOlder, 0.0), []);
+}
+
+#[test]
+fn news_counts_from_where_the_reader_left_the_end_and_ones_own_words_lead_back() {
+    let mut state = joined();
+    state.update(Action::Scrolled { at_end: false }, 0.0);
+    apply(&mut state, from("Bob", 1, "a"));
+    apply(&mut state, from("Bob", 2, "b"));
+    assert_eq!(state.unread.count, 2);
+    let first = state
+        .timeline
+        .current()
+        .find(|row| matches!(row.content.body, Body::Message(_)));
+    assert_eq!(state.unread.divider, first.map(|row| row.number));
+    send(&mut state, "c");
+    assert!(state.unread.at_end && state.unread.count == 0);
+}
+
+#[test]
+fn without_a_list_of_users_only_their_number_changes() {
+    let mut state = joined();
+    let change = PresenceChange::Untold;
+    apply(&mut state, SessionEvent::Presence { users: 3_000, change });
+    let change = PresenceChange::Changed {
+        joined: members(&["Bob"]),
+        left: Vec::new(),
+    };
+    apply(&mut state, SessionEvent::Presence { users: 3_001, change });
+    assert_eq!((state.roster.names(), state.roster.users()), (None, 3_001));
+    assert_eq!(shown(&state), [JOINED]);
+    let change = PresenceChange::List(members(&["Ann", "Bob"]));
+    apply(&mut state, SessionEvent::Presence { users: 2, change });
+    assert_eq!(
+        (state.roster.names().map(<[_]>::len), state.roster.users()),
+        (Some(2), 2)
+    );
+}
+
+#[test]
+fn lost_messages_are_counted_and_those_that_were_not_delivered_can_be_retried() {
+    let mut state = joined();
+    for (key, offset) in [(1, 1), (2, 2)] {
+        send(&mut state, "hi");
+        apply(&mut state, acked(key, 1, offset));
+    }
+    apply(&mut state, from("Ann", 1, "hi"));
+    let (epoch, offsets) = (Epoch::from_random(1), vec![1, 2]);
+    apply(&mut state, SessionEvent::Lost { epoch, offsets });
+    assert_eq!(
+        shown(&state),
+        [
+            JOINED,
+            "Ann: hi",
+            "<2 of your messages were lost by the server.>",
+            "* hi"
+        ]
+    );
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
+    );
+    assert_eq!(
+        state.outbox.shown().next().map(|sent| &sent.state),
+        Some(&SendState::Lost)
+    );
+    assert_eq!(state.update(Action::Retry(2), 0.0).len(), 1);
+}
+
+fn refused(code: &str) -> SessionEvent {
+    SessionEvent::Refused {
+        code: code.into(),
+        message: "only friends".into(),
+    }
+}
+
+#[test]
+fn a_room_or_name_that_the_server_refuses_is_an_error_of_its_field() {
+    let mut state = joined();
+    apply(&mut state, refused("bad_room"));
+    assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
+    let mut state = joined();
+    let cause = Cause {
+        code: 4403,
+        reason: "brackets are not allowed".into(),
+    };
+    apply(&mut state, SessionEvent::Stopped(cause.clone()));
+    let error = state.error.unwrap();
+    assert_eq!(error.field, Some(Field::Name));
+    assert_eq!(error.message, Sentence::NameRefused(cause.reason));
+}
+
+#[test]
+fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
+    let mut state = joined();
+    let effects = apply(&mut state, refused("forbidden"));
+    assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
+    assert!(matches!(
+        state.error.as_ref().unwrap().message,
+        Sentence::RoomRefused(_)
+    ));
+    let mut state = joined();
+    let cause = Cause {
+        code: 4426,
+        reason: String::new(),
+    };
+    apply(&mut state, SessionEvent::Stopped(cause.clone()));
+    assert!(state.is_out());
+    assert_eq!(state.error, Some(FormError::of_connection(Sentence::Stopped(cause))));
+}
+
+#[test]
+fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "a"));
+    let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
+    assert!(matches!(&effects[1], Effect::Join { room, since: None, .. } if &**room == "大厅"));
+    assert_eq!(shown(&state), Vec::<String>::new());
+    let mut state = self::state();
+    assert_eq!(state.update(Action::RoomChanged(Ok(room("b"))), 0.0), []);
+}
+
+#[test]
+fn the_same_room_again_changes_nothing() {
+    let mut state = joined();
+    assert_eq!(state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0), []);
+    assert!(state.is_live());
+}
+
+#[test]
+fn a_path_with_an_invalid_room_leaves_and_is_an_error_of_its_field() {
+    let mut state = joined();
+    assert_eq!(
+        state.update(Action::RoomChanged(room_name("a b")), 0.0),
+        [Effect::Leave]
+    );
+    assert!(state.is_out() && state.room.is_none());
+    assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
+    assert_eq!(state.update(Action::Join, 0.0), [], "there is no room to join");
+}
+
+#[test]
+fn the_page_navigates_only_to_a_valid_room_name() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Room, " b ".into()), 0.0);
+    assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Navigate(room("b"))]);
+    state.update(Action::Edit(Field::Room, "a/b".into()), 0.0);
+    assert_eq!(state.update(Action::GoToRoom, 0.0), []);
+    assert_eq!(state.error.unwrap().field, Some(Field::Room));
+}

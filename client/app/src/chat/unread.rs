@@ -1,0 +1,112 @@
+//! The unread messages: their number, and the divider before the first of them.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// The list is scrolled to its end.
+    pub(crate) at_end: bool,
+    /// The view is shown and the page is visible.
+    visible: bool,
+    /// How many messages of others arrived while the end of the list was not visible.
+    pub(crate) count: usize,
+    /// The number of the row before which the divider is drawn.
+    pub(crate) divider: Option<u64>,
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self {
+            at_end: true,
+            visible: true,
+            count: 0,
+            divider: None,
+        }
+    }
+}
+
+impl Unread {
+    pub(super) fn is_visible(&self) -> bool {
+        self.visible
+    }
+
+    /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread
+    /// message.
+    pub(super) fn message_arrived(&mut self, number: u64) {
+        if self.at_end && self.visible {
+            return;
+        }
+        if self.count == 0 {
+            self.divider = Some(number);
+        }
+        self.count += 1;
+    }
+
+    pub(super) fn scrolled(&mut self, at_end: bool) {
+        self.at_end = at_end;
+        self.reset_if_seen();
+    }
+
+    pub(super) fn visibility_changed(&mut self, visible: bool) {
+        self.visible = visible;
+        self.reset_if_seen();
+    }
+
+    /// The user sent a message: all earlier ones count as read, and the list scrolls to its end (element-web#26076).
+    pub(super) fn message_sent(&mut self) {
+        self.at_end = true;
+        self.count = 0;
+        self.divider = None;
+    }
+
+    fn reset_if_seen(&mut self) {
+        if self.at_end && self.visible {
+            self.count = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_visible_at_once_is_never_unread() {
+        let mut unread = Unread::default();
+        unread.message_arrived(1);
+        assert_eq!((unread.count, unread.divider), (0, None));
+    }
+
+    #[test]
+    fn scrolling_up_or_hiding_the_page_leaves_a_divider_before_the_first_unread_message() {
+        for away in [
+            |r: &mut Unread| r.scrolled(false),
+            |r: &mut Unread| r.visibility_changed(false),
+        ] {
+            let mut unread = Unread::default();
+            away(&mut unread);
+            unread.message_arrived(7);
+            unread.message_arrived(8);
+            assert_eq!((unread.count, unread.divider), (2, Some(7)));
+            unread.visibility_changed(true);
+            unread.scrolled(true);
+            assert_eq!(
+                (unread.count, unread.divider),
+                (0, Some(7)),
+                "it stays until the next unread messages"
+            );
+            unread.message_arrived(9);
+            assert_eq!(unread.divider, Some(7));
+            unread.scrolled(false);
+            unread.message_arrived(10);
+            assert_eq!((unread.count, unread.divider), (1, Some(10)));
+        }
+    }
+
+    #[test]
+    fn sending_a_message_scrolls_to_the_end_and_removes_the_divider() {
+        let mut unread = Unread::default();
+        unread.scrolled(false);
+        unread.message_arrived(7);
+        unread.message_sent();
+        assert_eq!(unread, Unread::default());
+    }
+}

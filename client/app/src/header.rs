@@ -1,0 +1,77 @@
+//! The page's header: the links to the views, the language switch, the theme switch.
+
+use talkback_client::RoomName;
+use web_sys::{Event, HtmlSelectElement, MouseEvent};
+use yew::{Callback, Html, TargetCast, html};
+
+use crate::{
+    i18n::{Language, Text},
+    route,
+    theme::Theme,
+};
+
+/// The values of the header and its callbacks.
+pub(crate) struct Header<'a> {
+    pub(crate) in_chat: bool,
+    /// The target of the chat link.
+    pub(crate) room: &'a RoomName,
+    pub(crate) language: Language,
+    pub(crate) theme: Theme,
+    pub(crate) onnavigate: Callback<String>,
+    pub(crate) onlanguage: Callback<Language>,
+    pub(crate) ontheme: Callback<Theme>,
+}
+
+impl Header<'_> {
+    pub(crate) fn draw(&self) -> Html {
+        let language = self.language;
+        let text = |text: Text| text.in_language(language);
+        let onlanguage = self
+            .onlanguage
+            .reform(|event: Event| Language::from_tag(&chosen(&event)).unwrap_or_default());
+        let ontheme = self.ontheme.reform(|event: Event| Theme::from_name(&chosen(&event)));
+        html! {
+            <header class="header">
+                <a class="skip" href="#main">{ text(Text::SkipToContent) }</a>
+                <span class="brand">{ "Talkback" }</span>
+                <nav aria-label={text(Text::Views)}>
+                    { self.link("nav_workbench", "/".into(), text(Text::Workbench), !self.in_chat) }
+                    { self.link("nav_chat", route::chat_path(self.room), text(Text::Chat), self.in_chat) }
+                </nav>
+                <div class="settings">
+                    <select id="language" aria-label={text(Text::Language)} onchange={onlanguage}>
+                        { for Language::ALL.into_iter().map(|choice| option(choice.name(), choice.own_name(), choice == language)) }
+                    </select>
+                    <select id="theme" aria-label={text(Text::Theme)} onchange={ontheme}>
+                        { for Theme::ALL.into_iter().map(|choice| option(choice.name(), text(choice.label()), choice == self.theme)) }
+                    </select>
+                </div>
+            </header>
+        }
+    }
+
+    /// A link to a view. A plain click stays in the page; with a modifier key the browser opens a tab or window as for
+    /// any link.
+    fn link(&self, id: &'static str, path: String, label: &'static str, current: bool) -> Html {
+        let go = self.onnavigate.clone();
+        let href = path.clone();
+        let onclick = move |event: MouseEvent| {
+            if event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key()) {
+                event.prevent_default();
+                go.emit(path.clone());
+            }
+        };
+        html! { <a {id} {href} aria-current={current.then_some("page")} {onclick}>{ label }</a> }
+    }
+}
+
+fn option(value: &'static str, label: &'static str, selected: bool) -> Html {
+    html! { <option key={value} {value} {selected}>{ label }</option> }
+}
+
+fn chosen(event: &Event) -> String {
+    event
+        .target_dyn_into::<HtmlSelectElement>()
+        .map(|select| select.value())
+        .unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! The URL routes of the page: paths to views and back. Pure, so that every case is tested natively.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use talkback_client::{RoomName, RoomNameError, room_name};
+
+/// All bytes except the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
+pub(crate) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The view of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Workbench,
+    Chat(Result<RoomName, RoomNameError>),
+}
+
+impl Route {
+    /// The room of `/chat`.
+    pub(crate) fn lobby() -> RoomName {
+        RoomName::parse("lobby").unwrap_or_else(|_| unreachable!("the name follows the rule"))
+    }
+
+    /// Parses a percent-encoded path. `/chat` alone is the lobby; a path that is not of the chat is the workbench.
+    pub(crate) fn from_path(path: &str) -> Self {
+        match path.strip_prefix("/chat").map(|rest| rest.trim_end_matches('/')) {
+            Some("") => Self::Chat(Ok(Self::lobby())),
+            Some(rest) if rest.starts_with('/') => {
+                Self::Chat(room_name(&percent_decode_str(&rest[1..]).decode_utf8_lossy()))
+            }
+            _ => Self::Workbench,
+        }
+    }
+}
+
+/// The path of a room's chat.
+pub(crate) fn chat_path(room: &RoomName) -> String {
+    format!("/chat/{}", utf8_percent_encode(room, COMPONENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> RoomName {
+        RoomName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_room_in_a_path_round_trips() {
+        for name in ["lobby", "大厅", "a-b_c.d~e"] {
+            assert_eq!(Route::from_path(&chat_path(&room(name))), Route::Chat(Ok(room(name))));
+        }
+        assert_eq!(chat_path(&room("大")), "/chat/%E5%A4%A7");
+        assert_eq!(Route::from_path("/chat/lobby/"), Route::Chat(Ok(room("lobby"))));
+    }
+
+    #[test]
+    fn chat_without_a_room_is_the_lobby_and_other_paths_are_the_workbench() {
+        assert_eq!(Route::from_path("/chat"), Route::Chat(Ok(room("lobby"))));
+        assert_eq!(Route::from_path("/chat/"), Route::Chat(Ok(room("lobby"))));
+        for path in ["/", "/echo", "/chatter", "/x/chat/lobby"] {
+            assert_eq!(Route::from_path(path), Route::Workbench, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_an_invalid_room_name_has_the_error() {
+        for path in ["/chat/a%2Fb", "/chat/a/b", "/chat/a%20b", "/chat/%01", "/chat/.."] {
+            assert!(matches!(Route::from_path(path), Route::Chat(Err(_))), "{path}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The rows of a log, bounded by number and bytes: the workbench's log and the chat's timeline.
+
+use std::{collections::VecDeque, ops::RangeBounds, rc::Rc};
+
+/// The memory of one row besides its payload, in bytes: the row itself, its reference count and its element in the
+/// queue.
+pub(crate) const ROW_BYTES: usize = 128;
+
+/// The bounds of a log; beyond them its oldest rows are dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowOptions {
+    pub(crate) max_rows: usize,
+    /// Of payloads, and of [`ROW_BYTES`] for each row.
+    pub(crate) max_bytes: usize,
+}
+
+/// The size of a row's content in memory.
+pub(crate) trait PayloadSize {
+    /// Bytes of texts and binary data.
+    fn payload_bytes(&self) -> usize;
+}
+
+/// One row; its number never changes and is not used again.
+#[derive(Debug)]
+pub(crate) struct Row<T> {
+    pub(crate) number: u64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) at: f64,
+    pub(crate) content: T,
+}
+
+/// Rows of one log are equal when their numbers are: comparing megabytes of content on each drawing would cost more
+/// than drawing.
+impl<T> PartialEq for Row<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+/// The kept rows, the number of the next one, and the bytes of all.
+#[derive(Debug)]
+pub(crate) struct Rows<T> {
+    queue: VecDeque<Rc<Row<T>>>,
+    bytes: usize,
+    next_number: u64,
+}
+
+impl<T: PayloadSize> Rows<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            next_number: 1,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Rc<Row<T>>> {
+        self.queue.get(index)
+    }
+
+    /// # Panics
+    /// When the range ends beyond [`Rows::len`].
+    pub(crate) fn range(&self, indices: impl RangeBounds<usize>) -> impl DoubleEndedIterator<Item = &Rc<Row<T>>> {
+        self.queue.range(indices)
+    }
+
+    /// The number that was given last, also to a row that is dropped by now; 0 before the first.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.next_number - 1
+    }
+
+    pub(crate) fn push(&mut self, at: f64, content: T) {
+        self.insert(self.queue.len(), at, content);
+    }
+
+    /// Inserts a new row before the one at an index.
+    ///
+    /// # Panics
+    /// When the index is greater than [`Rows::len`].
+    pub(crate) fn insert(&mut self, index: usize, at: f64, content: T) {
+        let row = Rc::new(Row {
+            number: self.next_number,
+            at,
+            content,
+        });
+        self.next_number += 1;
+        self.bytes += row_bytes(&row);
+        self.queue.insert(index, row);
+    }
+
+    /// Drops and returns the oldest row if the bounds are exceeded. The last row stays, however large it is.
+    pub(crate) fn drop_oldest(&mut self, options: RowOptions) -> Option<Rc<Row<T>>> {
+        let is_over = self.queue.len() > options.max_rows || self.bytes > options.max_bytes;
+        let row = (is_over && self.queue.len() > 1).then(|| self.queue.pop_front())??;
+        self.bytes -= row_bytes(&row);
+        Some(row)
+    }
+
+    /// Removes all rows; their numbers stay used.
+    pub(crate) fn take(&mut self) -> VecDeque<Rc<Row<T>>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Puts rows that were taken back in front of the others.
+    pub(crate) fn prepend(&mut self, mut taken: VecDeque<Rc<Row<T>>>) {
+        taken.append(&mut self.queue);
+        self.queue = taken;
+        self.bytes = self.queue.iter().map(|row| row_bytes(row)).sum();
+    }
+}
+
+fn row_bytes<T: PayloadSize>(row: &Row<T>) -> usize {
+    ROW_BYTES + row.content.payload_bytes()
+}

@@ -1,0 +1,250 @@
+//! The pure state of the log's virtual list: all rows have one height, so only the visible ones are drawn and no row is
+//! measured.
+
+use std::ops::Range;
+
+/// The height of a row in CSS pixels; `--row` in `workbench.css` is the same.
+pub(crate) const ROW_PIXELS: u32 = 28;
+
+const ROW_HEIGHT: f64 = ROW_PIXELS as f64;
+
+/// The row elements, at most, however high the window is; `workbench.css` bounds the list's height accordingly.
+const MAX_DRAWN: usize = 60;
+
+/// Rows drawn beyond the visible ones on either side, so that a fast scroll shows no gap.
+const OVERSCAN: usize = 6;
+
+/// The scroll position and the selection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct VirtualList {
+    pub(crate) scroll_top: f64,
+    pub(crate) height: f64,
+    /// The list stays at its end while rows arrive.
+    pub(crate) follow: bool,
+    /// The number of the selected row.
+    pub(crate) selected: Option<u64>,
+}
+
+/// A change of the selection by a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SelectionMove {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+}
+
+impl Default for VirtualList {
+    fn default() -> Self {
+        // A usual height for the first drawing, before the element is measured.
+        Self {
+            scroll_top: 0.0,
+            height: 24.0 * ROW_HEIGHT,
+            follow: true,
+            selected: None,
+        }
+    }
+}
+
+impl VirtualList {
+    /// The indices of the rows to draw among `total` rows.
+    pub(crate) fn drawn(&self, total: usize) -> Range<usize> {
+        let visible = rows(self.height) + 1;
+        let count = (visible + 2 * OVERSCAN).min(MAX_DRAWN);
+        let first = if self.follow {
+            total.saturating_sub(visible)
+        } else {
+            rows(self.scroll_top)
+        };
+        let start = first.saturating_sub(OVERSCAN).min(total.saturating_sub(count));
+        start..(start + count).min(total)
+    }
+
+    /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts
+    /// it again; growth does neither.
+    pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
+        let at_end = top + height >= content_height - ROW_HEIGHT / 2.0;
+        if at_end {
+            self.follow = true;
+        } else if top < self.scroll_top - 1.0 {
+            self.follow = false;
+        }
+        self.scroll_top = top;
+        self.height = height;
+    }
+
+    /// So many rows were dropped from the front: the visible ones keep their position.
+    pub(crate) fn front_dropped(&mut self, rows: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "the rows of a log are far below 2^53")]
+        let gone = rows as f64 * ROW_HEIGHT;
+        self.scroll_top = (self.scroll_top - gone).max(0.0);
+    }
+
+    /// Moves the selection among `total` rows of which the oldest has the number `first`. Without a selection, or when
+    /// its row is gone, a move starts at the newest row.
+    pub(crate) fn move_selection(&mut self, movement: SelectionMove, first: u64, total: usize) {
+        if total == 0 {
+            return;
+        }
+        let last = first + total as u64 - 1;
+        let page = rows(self.height).saturating_sub(1).max(1) as u64;
+        let target = match (movement, self.selected.filter(|number| (first..=last).contains(number))) {
+            (SelectionMove::First, _) => first,
+            (SelectionMove::Last, _) | (_, None) => last,
+            (SelectionMove::Up, Some(number)) => number.saturating_sub(1),
+            (SelectionMove::Down, Some(number)) => number + 1,
+            (SelectionMove::PageUp, Some(number)) => number.saturating_sub(page),
+            (SelectionMove::PageDown, Some(number)) => number + page,
+        };
+        let target = target.clamp(first, last);
+        self.selected = Some(target);
+        self.scroll_into_view(usize::try_from(target - first).unwrap_or(usize::MAX), total);
+    }
+
+    /// Scrolls by the least distance that makes the row at an index wholly visible.
+    fn scroll_into_view(&mut self, index: usize, total: usize) {
+        let [top, total] = [index, total].map(pixels);
+        if self.follow {
+            self.scroll_top = (total - self.height).max(0.0);
+        }
+        let highest = top;
+        let lowest = top + ROW_HEIGHT - self.height;
+        // Not `clamp`: its panic message formats floats, 16 KB of code.
+        self.scroll_top = self.scroll_top.max(lowest).min(highest).max(0.0);
+        self.follow = self.scroll_top + self.height >= total - 1.0;
+    }
+}
+
+/// The height of so many rows.
+fn pixels(rows: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "the rows of a log are far below 2^53")]
+    let rows = rows as f64;
+    rows * ROW_HEIGHT
+}
+
+/// How many whole rows fit into a height.
+fn rows(height: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "negative becomes 0, and a list is no higher than its rows"
+    )]
+    let rows = (height / ROW_HEIGHT) as usize;
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> VirtualList {
+        VirtualList {
+            height: 10.0 * ROW_HEIGHT,
+            ..VirtualList::default()
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_rows_draw_at_most_sixty_elements() {
+        for height in [0.0, 280.0, 2_000.0, 1e9] {
+            for top in [0.0, 1e6, 1e12] {
+                for follow in [false, true] {
+                    let view = VirtualList {
+                        height,
+                        scroll_top: top,
+                        follow,
+                        ..list()
+                    };
+                    let drawn = view.drawn(100_000);
+                    assert!(drawn.len() <= 60 && drawn.end <= 100_000, "{view:?} {drawn:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn following_draws_the_newest_rows_and_otherwise_the_visible_ones() {
+        let mut view = list();
+        assert_eq!(view.drawn(1000).end, 1000);
+        assert_eq!(view.drawn(3), 0..3);
+        assert_eq!(view.drawn(0), 0..0);
+        view.follow = false;
+        view.scroll_top = 500.0 * ROW_HEIGHT;
+        let drawn = view.drawn(1000);
+        assert!(drawn.start <= 500 && drawn.end >= 511, "{drawn:?}");
+    }
+
+    #[test]
+    fn scrolling_up_stops_following_and_reaching_the_end_resumes_it() {
+        // bruno#6874: scrolling could not be stopped.
+        let mut view = list();
+        view.scrolled(720.0, 280.0, 1000.0);
+        assert!(view.follow);
+        view.scrolled(720.0, 280.0, 5000.0);
+        assert!(view.follow, "rows that arrive below must not stop it");
+        view.scrolled(600.0, 280.0, 5000.0);
+        assert!(!view.follow);
+        view.scrolled(800.0, 280.0, 5000.0);
+        assert!(!view.follow, "scrolling down but not to the end must not start it");
+        view.scrolled(4720.0, 280.0, 5000.0);
+        assert!(view.follow);
+    }
+
+    #[test]
+    fn dropping_old_rows_keeps_the_visible_ones_in_place() {
+        let mut view = VirtualList {
+            follow: false,
+            scroll_top: 100.0 * ROW_HEIGHT,
+            ..list()
+        };
+        let before = view.drawn(1000).start;
+        view.front_dropped(40);
+        assert_eq!(view.drawn(960).start, before - 40);
+        view.front_dropped(1_000_000);
+        assert_eq!(view.scroll_top, 0.0);
+    }
+
+    #[test]
+    fn keys_move_the_selection_and_scroll_by_the_least_distance() {
+        let mut view = list();
+        view.move_selection(SelectionMove::Up, 1, 1000);
+        assert_eq!(
+            (view.selected, view.follow),
+            (Some(1000), true),
+            "the first key selects the newest"
+        );
+        for _ in 0..9 {
+            view.move_selection(SelectionMove::Up, 1, 1000);
+        }
+        assert_eq!((view.selected, view.follow), (Some(991), true), "still visible");
+        view.move_selection(SelectionMove::Up, 1, 1000);
+        assert_eq!(
+            (view.selected, view.follow, view.scroll_top),
+            (Some(990), false, 989.0 * ROW_HEIGHT)
+        );
+        view.move_selection(SelectionMove::PageUp, 1, 1000);
+        assert_eq!(view.selected, Some(981));
+        view.move_selection(SelectionMove::First, 1, 1000);
+        assert_eq!((view.selected, view.scroll_top), (Some(1), 0.0));
+        view.move_selection(SelectionMove::Up, 1, 1000);
+        assert_eq!(view.selected, Some(1));
+        view.move_selection(SelectionMove::Last, 1, 1000);
+        assert_eq!((view.selected, view.follow), (Some(1000), true));
+        view.move_selection(SelectionMove::PageDown, 1, 1000);
+        assert_eq!(view.selected, Some(1000));
+    }
+
+    #[test]
+    fn the_selection_of_a_dropped_row_moves_to_the_newest() {
+        let mut view = VirtualList {
+            selected: Some(5),
+            ..list()
+        };
+        view.move_selection(SelectionMove::Down, 100, 50);
+        assert_eq!(view.selected, Some(149));
+        view.move_selection(SelectionMove::Down, 1, 0);
+        assert_eq!(view.selected, Some(149), "an empty list has nothing to select");
+    }
+}
