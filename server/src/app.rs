@@ -17,11 +17,11 @@ use tower_http::{
 };
 
 use crate::{
-    config::Config,
     engine::Memory,
     http::{assets, chat, echo, flood, health, once, rooms, session},
     hub::Hub,
     limits::Peer,
+    options::AppOptions,
     socket::Sockets,
 };
 
@@ -106,13 +106,13 @@ pub struct AppState {
 impl AppState {
     /// A new application with its own sockets and rooms. Of the configuration it takes the rules for both, and where the page is.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &AppOptions) -> Self {
         let engine = Arc::new(Memory::new(config.memory_options()));
         let rooms = Arc::new(config.rooms_options());
         Self {
             sockets: Sockets::new(config.socket_options()),
             hub: Hub::new(config.hub_options(), engine),
-            session: Arc::new(config.session_config()),
+            session: Arc::new(config.session_options()),
             rooms,
             chat: Arc::new(chat::Chat::new(config.chat_options())),
             waiting: rooms::Waiting::default(),

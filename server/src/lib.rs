@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - [`router`] is the URL map, [`operations`] the one for those who run the server; [`AppState`] is what all handlers share. Nest it into your own axum application, or let
-//! - [`serve`] run it: the accept loop with its limits and its orderly end, configured by a [`Config`];
+//! - [`serve`] run it: the accept loop with its limits and its orderly end, configured by a [`AppOptions`];
 //! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`], [`socket::Sender`];
 //! - [`engine`] keeps what was said: the log of every room;
 //! - [`hub`] has the rooms with members: one message, encoded once, reaches all of them;
@@ -11,7 +11,6 @@
 mod answers;
 mod app;
 mod budget;
-mod config;
 mod connection;
 pub mod engine;
 mod http;
@@ -20,12 +19,13 @@ mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod names;
+mod options;
 pub mod origin;
 mod serve;
 pub mod shutdown;
 pub mod socket;
 
 pub use app::{AppState, operations, router};
-pub use config::{Action, Config, ConfigError, LogFormat};
 pub use http::rooms::PublishKey;
+pub use options::{Action, AppOptions, LogFormat, OptionsError};
 pub use serve::{serve, serve_router};

@@ -9,10 +9,10 @@ use std::{
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Config, LogFormat, limits::TokenBucket};
+use crate::{AppOptions, LogFormat, limits::TokenBucket};
 
 /// Sends the logs of the whole process to stderr, as the configuration says. Call it once, at the start.
-pub fn init(config: &Config) {
+pub fn init(config: &AppOptions) {
     let filter = EnvFilter::builder().parse_lossy(&config.log);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -2,13 +2,13 @@
 
 use std::{io::Write, process::ExitCode};
 
-use talkback_server::{Action, Config, ConfigError, logging, serve, shutdown};
+use talkback_server::{Action, AppOptions, OptionsError, logging, serve, shutdown};
 use tokio::{net::TcpListener, runtime};
 
 fn main() -> ExitCode {
-    let mut config = match Config::load() {
+    let mut config = match AppOptions::load() {
         Ok(config) => config,
-        Err(ConfigError::Arguments(error)) => error.exit(),
+        Err(OptionsError::Arguments(error)) => error.exit(),
         Err(error) => return failed(&error),
     };
     if config.action == Some(Action::Check) {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 const RESERVED_HANDLES: u64 = 128;
 
 /// Without a handle nothing is accepted and nobody is refused: connections would wait in silence.
-fn clamp_connections(config: &mut Config, handles: u64) {
+fn clamp_connections(config: &mut AppOptions, handles: u64) {
     let reserved = RESERVED_HANDLES.min(handles / 4);
     let most = usize::try_from(handles - reserved).unwrap_or(usize::MAX).max(1);
     if config.max_connections > most {
@@ -63,7 +63,7 @@ fn runtime(workers: usize) -> std::io::Result<runtime::Runtime> {
     builder.worker_threads(workers).enable_all().build()
 }
 
-async fn run(config: &Config) -> std::io::Result<()> {
+async fn run(config: &AppOptions) -> std::io::Result<()> {
     let listener = listen("--listen", &config.listen).await?;
     let operations = match &config.operations_listen {
         Some(address) => Some(listen("--operations-listen", address).await?),

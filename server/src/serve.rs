@@ -34,10 +34,10 @@ use tower::ServiceExt;
 use crate::{
     answers::{self, Account, AnswerStream, Answers},
     app::{AppState, operations, router},
-    config::Config,
     limits::{Address, AddressLimits, Admission, ConnectionLimit, ConnectionPermit, Peer, Refused},
     logging::Throttle,
     metrics::Metrics,
+    options::AppOptions,
     origin::{HostPolicy, X_FORWARDED_PROTO},
     socket::Sockets,
 };
@@ -61,15 +61,15 @@ const MAX_HEAD: usize = 16 * 1024;
 /// answers those who run it, to the end.
 ///
 /// The order of the end: no connection is accepted any more; plain HTTP requests under way are answered; sockets are closed with 1001
-/// in batches ([`Sockets::drain`]); whatever is left after [`Config::drain`] is cut.
+/// in batches ([`Sockets::drain`]); whatever is left after [`AppOptions::drain`] is cut.
 ///
 /// # Errors
-/// If the configuration cannot be meant ([`Config::validate`]) or a listener's own address cannot be read. A failed accept is logged and
+/// If the configuration cannot be meant ([`AppOptions::validate`]) or a listener's own address cannot be read. A failed accept is logged and
 /// tried again.
 pub async fn serve(
     listener: TcpListener,
     operations_listener: Option<TcpListener>,
-    config: &Config,
+    config: &AppOptions,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     config
@@ -100,14 +100,14 @@ pub async fn serve(
 
 /// Like [`serve`], for an axum application of your own: the same limits around it and the same orderly end for its `sockets`.
 ///
-/// The limits of one address and the names of the server ([`Config::allow_host`]) are looked at here, so a router that another accept
+/// The limits of one address and the names of the server ([`AppOptions::allow_host`]) are looked at here, so a router that another accept
 /// loop serves has neither.
 ///
 /// # Errors
 /// If the listener's own address cannot be read. A failed accept is logged and tried again.
 pub async fn serve_router(
     listener: TcpListener,
-    config: &Config,
+    config: &AppOptions,
     sockets: &Sockets,
     router: Router,
     shutdown: impl Future<Output = ()>,
@@ -136,7 +136,7 @@ pub async fn serve_router(
 }
 
 /// Bounds what the system holds for each connection; those that are accepted inherit it.
-fn bound_system_buffers(listener: &TcpListener, config: &Config) {
+fn bound_system_buffers(listener: &TcpListener, config: &AppOptions) {
     let socket = SockRef::from(listener);
     if config.receive_buffer > 0
         && let Err(error) = socket.set_recv_buffer_size(config.receive_buffer)
@@ -164,7 +164,7 @@ struct Server {
 impl Server {
     fn new(
         listener: &TcpListener,
-        config: &Config,
+        config: &AppOptions,
         router: Router,
         sockets: Sockets,
         limit: Arc<ConnectionLimit>,
@@ -484,10 +484,10 @@ mod tests {
     #[tokio::test]
     async fn connections_inherit_the_bounds_of_the_systems_buffers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = Config {
+        let config = AppOptions {
             receive_buffer: 50_000,
             unsent_bytes: 20_000,
-            ..Config::default()
+            ..AppOptions::default()
         };
         bound_system_buffers(&listener, &config);
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use support::{Server, assert_contains};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tempfile::TempDir;
 
 const HASHED: &str = "talkback-app-0123456789abcdef";
@@ -15,9 +15,9 @@ async fn server_with(files: &[(&str, &str)]) -> (Server, TempDir) {
     for (name, content) in files {
         write(directory.path(), name, content);
     }
-    let config = Config {
+    let config = AppOptions {
         assets: directory.path().to_owned(),
-        ..Config::default()
+        ..AppOptions::default()
     };
     (Server::with(config).await, directory)
 }
@@ -196,9 +196,9 @@ async fn addresses_that_are_too_long_are_refused_as_what_they_are() {
 async fn nothing_outside_the_directory_can_be_read() {
     let (server, files) = server_with(&[("site/index.html", "page"), ("secret.txt", "secret")]).await;
     drop(server);
-    let config = Config {
+    let config = AppOptions {
         assets: files.path().join("site"),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     for path in [

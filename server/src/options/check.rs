@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 
-use super::{Config, ConfigError};
+use super::{AppOptions, OptionsError};
 
 /// More threads than any machine has processors for.
 const MAX_WORKERS: usize = 1024;
 
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+pub(super) fn check(config: &AppOptions) -> Result<(), OptionsError> {
     let small = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     for (setting, number) in [
         ("queue-messages", config.queue_messages),
@@ -75,11 +75,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     })
 }
 
-fn require(setting: &'static str, holds: bool, rule: impl FnOnce() -> String) -> Result<(), ConfigError> {
+fn require(setting: &'static str, holds: bool, rule: impl FnOnce() -> String) -> Result<(), OptionsError> {
     if holds {
         return Ok(());
     }
-    Err(ConfigError::Invalid { setting, rule: rule() })
+    Err(OptionsError::Invalid { setting, rule: rule() })
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
 
     fn told(arguments: &[&str]) -> String {
         let arguments = ["talkback-server"].iter().chain(arguments).map(Into::into);
-        match Config::from_command_line(arguments) {
+        match AppOptions::from_command_line(arguments) {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::{Action, Config};
+use super::{Action, AppOptions};
 
 const PREFIX: &str = "TALKBACK_";
 /// Arguments that are not settings.
@@ -12,7 +12,7 @@ const NOT_SETTINGS: [&str; 4] = ["action", "config", "help", "version"];
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum OptionsError {
     /// A flag or variable is wrong, or `--help` was asked for; [`clap::Error::exit`] prints it.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
@@ -52,12 +52,12 @@ pub enum ConfigError {
     },
 }
 
-impl Config {
+impl AppOptions {
     /// Reads the command line, the environment and the file that they name.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the flag, variable or key.
-    pub fn load() -> Result<Self, ConfigError> {
+    /// [`OptionsError`], naming the flag, variable or key.
+    pub fn load() -> Result<Self, OptionsError> {
         let config = Self::from_command_line(std::env::args_os())?;
         if let Some(unknown) = unknown_variable(std::env::vars_os().map(|(name, _)| name)) {
             // Somebody else may own a variable with this prefix, so only `check` insists.
@@ -72,25 +72,25 @@ impl Config {
     /// Reads this command line, the process's environment, and the file that they name.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the flag, variable or key.
-    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+    /// [`OptionsError`], naming the flag, variable or key.
+    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, OptionsError> {
         let args: Vec<_> = args.into_iter().collect();
         let command = with_environment(Self::command());
         let matches = command.clone().try_get_matches_from(&args)?;
         let Some(path) = matches.get_one::<PathBuf>("config").cloned() else {
             return valid(Self::from_arg_matches(&matches)?);
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable {
+        let text = std::fs::read_to_string(&path).map_err(|error| OptionsError::Unreadable {
             path: path.clone(),
             error,
         })?;
-        let table = text.parse::<toml::Table>().map_err(|error| ConfigError::Malformed {
+        let table = text.parse::<toml::Table>().map_err(|error| OptionsError::Malformed {
             path: path.clone(),
             message: error.to_string(),
         })?;
         let matches = with_file(command, &path, table)?
             .try_get_matches_from(&args)
-            .map_err(|error| ConfigError::Malformed {
+            .map_err(|error| OptionsError::Malformed {
                 path: path.clone(),
                 message: first_line(&error),
             })?;
@@ -98,7 +98,7 @@ impl Config {
     }
 }
 
-fn valid(config: Config) -> Result<Config, ConfigError> {
+fn valid(config: AppOptions) -> Result<AppOptions, OptionsError> {
     config.validate()?;
     Ok(config)
 }
@@ -114,17 +114,17 @@ fn with_environment(command: Command) -> Command {
     })
 }
 
-fn with_file(mut command: Command, path: &std::path::Path, table: toml::Table) -> Result<Command, ConfigError> {
+fn with_file(mut command: Command, path: &std::path::Path, table: toml::Table) -> Result<Command, OptionsError> {
     let keys = keys(&command);
     for (key, value) in table {
         if !keys.contains(&key) {
-            return Err(ConfigError::Unknown {
+            return Err(OptionsError::Unknown {
                 place: format!("key in {}:", path.display()),
                 suggestion: nearest(&key, &keys),
                 name: key,
             });
         }
-        let values = texts(value).ok_or_else(|| ConfigError::Malformed {
+        let values = texts(value).ok_or_else(|| OptionsError::Malformed {
             path: path.into(),
             message: format!("`{key}` must be a text, a number, true or false, or a list of texts"),
         })?;
@@ -154,13 +154,13 @@ fn texts(value: toml::Value) -> Option<Vec<String>> {
     }
 }
 
-fn unknown_variable(names: impl Iterator<Item = OsString>) -> Option<ConfigError> {
+fn unknown_variable(names: impl Iterator<Item = OsString>) -> Option<OptionsError> {
     let variables = |key: &String| format!("{PREFIX}{}", key.replace('-', "_").to_uppercase());
-    let mut known: Vec<_> = keys(&Config::command()).iter().map(variables).collect();
+    let mut known: Vec<_> = keys(&AppOptions::command()).iter().map(variables).collect();
     known.push(format!("{PREFIX}CONFIG"));
     let mut names = names.filter_map(|name| name.into_string().ok());
     let name = names.find(|name| name.starts_with(PREFIX) && !known.contains(name))?;
-    Some(ConfigError::Unknown {
+    Some(OptionsError::Unknown {
         place: "environment variable".to_owned(),
         suggestion: nearest(&name, &known),
         name,

@@ -29,7 +29,7 @@ use crate::{
     socket::SocketOptions,
 };
 
-pub use sources::ConfigError;
+pub use sources::OptionsError;
 use units::{duration, parse_duration, parse_size, size};
 
 /// A WebSocket echo and group chat server.
@@ -39,7 +39,7 @@ use units::{duration, parse_duration, parse_size, size};
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "talkback-server", version)]
 #[serde(rename_all = "kebab-case")]
-pub struct Config {
+pub struct AppOptions {
     /// `check` prints the configuration that would be used, as TOML, and complains about unknown keys; without it the server runs.
     #[arg(value_enum)]
     #[serde(skip)]
@@ -359,12 +359,12 @@ pub enum LogFormat {
     Json,
 }
 
-impl Config {
+impl AppOptions {
     /// Whether a server can run with these settings; [`load`](Self::load) has looked already.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with the first setting that cannot be meant, and its rule.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    /// [`OptionsError::Invalid`] with the first setting that cannot be meant, and its rule.
+    pub fn validate(&self) -> Result<(), OptionsError> {
         check::check(self)
     }
 
@@ -436,7 +436,7 @@ impl Config {
             listed_users: self.max_listed_users,
             presence_grace: self.presence_grace,
             delivery_rate: self.room_delivery_rate,
-            sent_text_bytes: usize::try_from(self.session_config().limits.sent_text_bytes).unwrap_or(usize::MAX),
+            sent_text_bytes: usize::try_from(self.session_options().limits.sent_text_bytes).unwrap_or(usize::MAX),
             ..HubOptions::default()
         }
     }
@@ -454,7 +454,7 @@ impl Config {
 
     /// Times and bounds of sessions.
     #[must_use]
-    pub fn session_config(&self) -> ServerOptions {
+    pub fn session_options(&self) -> ServerOptions {
         let defaults = ServerOptions::default();
         let heartbeat = Some(self.ping_interval).filter(|interval| !interval.is_zero());
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -554,7 +554,7 @@ impl Config {
 }
 
 /// The built-in defaults, whatever the environment says.
-impl Default for Config {
+impl Default for AppOptions {
     fn default() -> Self {
         Self::parse_from(["talkback-server"])
     }
@@ -566,13 +566,13 @@ mod tests {
 
     #[test]
     fn the_defaults_of_the_flags_are_those_of_the_protocol() {
-        let limits = Config::default().session_config().limits;
+        let limits = AppOptions::default().session_options().limits;
         assert_eq!(limits, ServerOptions::default().limits);
     }
 
     #[test]
     fn a_log_that_is_not_several_times_a_queue_is_warned_of_and_the_defaults_are() {
-        let default = Config::default();
+        let default = AppOptions::default();
         assert_eq!(default.warnings(), [""; 0]);
         let options = default.memory_options();
         let sockets = default.socket_options();
@@ -580,35 +580,35 @@ mod tests {
         assert!(options.bytes.min(options.watched_bytes) >= 4 * sockets.queue_bytes);
         for (config, name) in [
             (
-                Config {
+                AppOptions {
                     log_messages: 4095,
                     ..default.clone()
                 },
                 "--log-messages is 4095: make it at least 4096",
             ),
             (
-                Config {
+                AppOptions {
                     queue_bytes: 3 << 20,
                     ..default.clone()
                 },
                 "--log-bytes is 8388608: make it at least 12582912",
             ),
             (
-                Config {
+                AppOptions {
                     log_watched_bytes: 1,
                     ..default.clone()
                 },
                 "--log-watched-bytes is 1: make it at least 4194304",
             ),
             (
-                Config {
+                AppOptions {
                     log_total_bytes: 1 << 20,
                     ..default.clone()
                 },
                 "--log-total-bytes is 1048576",
             ),
             (
-                Config {
+                AppOptions {
                     new_rooms_burst: 63,
                     ..default.clone()
                 },
