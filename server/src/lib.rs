@@ -26,6 +26,5 @@ pub mod shutdown;
 pub mod socket;
 
 pub use app::{AppState, operations, router};
-pub use http::rooms::PublishKey;
-pub use options::{Action, AppOptions, LogFormat, OptionsError};
+pub use options::{Action, AppOptions, LogFormat, OptionsError, PublishKey};
 pub use serve::{serve, serve_router};

@@ -1,11 +1,13 @@
-//! The configuration: flags, then `TALKBACK_*` environment variables, then a TOML file, then defaults.
+//! The settings: flags, then `TALKBACK_*` environment variables, then a TOML file, then defaults.
 //!
-//! One struct declares every setting once. Its name as a flag (`--max-rooms`), in the environment (`TALKBACK_MAX_ROOMS`) and in the file
-//! (`max-rooms`) is the same. What a file says becomes the default of the flag, which gives the order of precedence for free.
+//! [`AppOptions`] declares every setting once: its name, documentation, range and default. Its name as a flag (`--max-rooms`), in the
+//! environment (`TALKBACK_MAX_ROOMS`) and in the file (`max-rooms`) is the same. A value in the file becomes the default of the flag, so
+//! clap keeps the order of precedence and one parser checks all three. A default that a part of the server has for its own options is
+//! taken from there.
 
-mod check;
+mod publish_key;
 mod sources;
-mod units;
+mod values;
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -14,33 +16,29 @@ use ipnet::IpNet;
 use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerOptions};
 
+pub use publish_key::PublishKey;
+pub use sources::OptionsError;
+use values::{
+    as_duration, as_size, count, duration, duration_text, header_name, log_filter, more_than, nonzero, size, size_text,
+};
+
 use crate::{
-    budget::Rate,
-    connection,
     engine::{MemoryOptions, NewRooms},
-    http::{
-        chat::ChatOptions,
-        flood::FloodOptions,
-        rooms::{PublishKey, RoomsOptions},
-    },
     hub::HubOptions,
     limits::AddressOptions,
     origin::{HostPattern, OriginPattern, OriginPolicy},
     socket::SocketOptions,
 };
 
-pub use sources::OptionsError;
-use units::{duration, parse_duration, parse_size, size};
-
 /// A WebSocket echo and group chat server.
 ///
-/// Every option can also be set in the environment (TALKBACK_MAX_ROOMS for --max-rooms) and in a TOML file (max-rooms = 10). Flags win
-/// over the environment, the environment over the file.
+/// Every option can also be set in the environment (TALKBACK_MAX_ROOMS for --max-rooms) and in a TOML file (max-rooms = 10). Flags take
+/// precedence over the environment, the environment over the file.
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "talkback-server", version)]
 #[serde(rename_all = "kebab-case")]
 pub struct AppOptions {
-    /// `check` prints the configuration that would be used, as TOML, and complains about unknown keys; without it the server runs.
+    /// `check` prints the effective settings as TOML and fails on unknown keys and variables. Without it the server runs.
     #[arg(value_enum)]
     #[serde(skip)]
     pub action: Option<Action>,
@@ -48,333 +46,352 @@ pub struct AppOptions {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one. The first line on stdout says which.
+    /// The address to listen on; with port 0 the system chooses the port. The first line on stdout has the address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: String,
-    /// Where to listen for those who run the server: /healthz with all counters. Without it nobody sees them; the public /healthz only
-    /// says whether the server is up. The second line on stdout says where.
+    /// The address to listen on for operators: /healthz with all counters. Without it the counters are not served; the public /healthz
+    /// has the status only. The second line on stdout has the address.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations_listen: Option<String>,
     /// The directory of the built page.
     #[arg(long, value_name = "DIR", default_value = "dist")]
     pub assets: PathBuf,
-    /// Pages from here may connect too, besides those from the server's own host: https://*.example.com, http://localhost:*. May be
+    /// Origins whose pages may connect, besides those of the server's own host: https://*.example.com, http://localhost:*. Can be
     /// repeated or separated by commas; * stands for any scheme, one label or any port.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<OriginPattern>,
-    /// Names under which the server is reached: chat.example.com, *.example.com, example.com:8443. May be repeated or separated by commas.
-    /// One label may be *, and * alone is any name; without a port any port is meant. Requests for other names are answered with 421.
-    /// Loopback names (localhost, 127.0.0.1, ::1) are always taken. Without this option a server that listens on a loopback address takes
-    /// nothing else, so that no foreign page reaches it by a name that it points there, and any other server takes every name.
+    /// Host names that the server answers for: chat.example.com, *.example.com, example.com:8443. Can be repeated or separated by commas.
+    /// One label can be *, and * alone is any name; without a port every port matches. Requests for other names are answered with 421.
+    /// Loopback names (localhost, 127.0.0.1, ::1) are always allowed. Without this option a server on a loopback address answers for
+    /// loopback names only, because a foreign page could point a name of its own to it; any other server answers for every name.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub allow_host: Vec<HostPattern>,
-    /// Proxies in front of the server, as networks: 10.0.0.0/8, 127.0.0.1/32. May be repeated or separated by commas. From these alone
-    /// --proxy-header and X-Forwarded-Proto are believed.
+    /// Networks of the proxies in front of the server: 10.0.0.0/8, 127.0.0.1/32. Can be repeated or separated by commas. Only from these
+    /// networks --proxy-header and X-Forwarded-Proto are used.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub trust_proxy: Vec<IpNet>,
-    /// The header in which a trusted proxy writes the client's address, alone or as the last of a list, such as X-Forwarded-For or
+    /// The header in which a trusted proxy sends the client's address, alone or as the last of a list, such as X-Forwarded-For or
     /// X-Real-IP.
-    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
+    #[arg(long, value_name = "NAME", value_parser = header_name, default_value = "x-forwarded-for")]
     pub proxy_header: String,
-    /// The largest message that a client may send; a larger one closes its socket with 1009.
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The size limit of a WebSocket message from a client; a larger one closes its socket with 1009. More than 1KiB, of which a line of
+    /// the protocol uses up to 1KiB besides its body.
+    #[arg(long, value_name = "SIZE", value_parser = size(more_than(1024)), default_value = size_text(limits().text_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub max_message_size: usize,
-    /// How many messages may wait for a client that reads slowly. A chat member over it is closed with 4413.
-    #[arg(long, value_name = "COUNT", default_value = "1024")]
+    /// The capacity of a client's send queue in messages. A chat member whose queue is full is closed with 4413.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = socket().queue_messages)]
     pub queue_messages: usize,
-    /// How many bytes may wait for a client that reads slowly. A chat member over it is closed with 4413.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The capacity of a client's send queue in bytes. A chat member whose queue is full is closed with 4413.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(socket().queue_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub queue_bytes: usize,
-    /// How many connections may be open; more are answered with 503. It is lowered when the system allows fewer open files.
-    #[arg(long, value_name = "COUNT", default_value = "65536")]
+    /// The maximum number of open connections; further ones are answered with 503. The server lowers it to what the system's limit on
+    /// open files allows.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = 65536)]
     pub max_connections: usize,
-    /// How many connections may come in a second, as many at once; more are answered with 503. A quarter is kept for addresses that have
-    /// not come often just now. 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "2000")]
+    /// The rate of new connections a second, which is also the burst; further ones are answered with 503. A quarter is reserved for
+    /// addresses that have not connected often in the last second. 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 2000)]
     pub max_connection_rate: u32,
-    /// How many connections one address (of IPv6: one /64) may have open while the server is over half full; more are answered with 429.
-    /// 0 is an eighth of --max-connections.
-    #[arg(long, value_name = "COUNT", default_value = "0")]
+    /// The maximum number of open connections of one address (IPv6: one /64) while the server is over half full; further ones are
+    /// answered with 429. 0 is an eighth of --max-connections.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..), default_value_t = 0)]
     pub max_address_connections: usize,
-    /// How many connections may come from one address in a second, as many at once; more wait for their turn. 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "500")]
+    /// The rate of new connections of one address a second, which is also the burst; further ones are delayed. 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 500)]
     pub address_connection_rate: u32,
-    /// How long a connection may wait for its turn; one that would wait longer is answered with 429.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The maximum delay of a connection over --address-connection-rate; one that would be delayed longer is answered with 429.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "5s")]
+    #[serde(serialize_with = "as_duration")]
     pub address_delay: Duration,
-    /// How many requests without --publish-key may come from one address in a second, as many at once, the first of each connection not
-    /// counted; more are answered with 429. 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "500")]
+    /// The rate of requests without --publish-key of one address a second, which is also the burst. The first request of each connection
+    /// does not count; further ones are answered with 429. 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 500)]
     pub address_request_rate: u32,
-    /// How many new rooms the clients of one address may begin in a second on average. 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "10")]
+    /// The rate at which clients of one address may create rooms, per second on average. 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 10)]
     pub address_room_rate: u32,
-    /// How many new rooms the clients of one address may begin at once.
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    /// The burst of --address-room-rate: rooms that clients of one address may create at once.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = 1000)]
     pub address_room_burst: u32,
-    /// How many addresses are remembered with what they used up of these rates; beyond it the one that was not seen for longest begins
-    /// anew.
-    #[arg(long, value_name = "COUNT", default_value = "65536")]
+    /// The number of addresses whose use of these rates is remembered. Beyond it the least recently seen one is forgotten and starts
+    /// again with full bursts.
+    #[arg(long, value_name = "COUNT", value_parser = nonzero, default_value = "65536")]
     pub remember_addresses: NonZeroUsize,
-    /// How many rooms may have members. Whoever would begin one more is refused: a plain chat member is closed with 4429, a session is
-    /// answered with `error` of code `busy` for that room.
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    /// The maximum number of rooms with members. For one more a plain chat member is closed with 4429, and a session gets `error` with
+    /// code `busy` for that room.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = HubOptions::DEFAULT.rooms)]
     pub max_rooms: usize,
-    /// How many members a room may have. One more is refused: a plain chat member is closed with 4429, a session is answered with
-    /// `error` of code `room_full`.
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    /// The maximum number of members of a room. One more is closed with 4429 in plain chat; a session gets `error` with code `room_full`.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = HubOptions::DEFAULT.members_per_room)]
     pub max_room_members: usize,
-    /// Up to how many users of a room sessions are told who they are; of more they are told only how many, until there are at most three
-    /// quarters of this.
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    /// The maximum number of users of a room that sessions get a list of. In a room with more users they get the number only, until there
+    /// are at most three quarters of this. At most 1800, so that a list fits into one text.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..=1800), default_value_t = HubOptions::DEFAULT.listed_users)]
     pub max_listed_users: usize,
-    /// How many rooms one session may have joined.
-    #[arg(long, value_name = "COUNT", default_value = "64")]
+    /// The maximum number of rooms that one session has joined.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().rooms)]
     pub max_session_rooms: u32,
-    /// The largest message body (as JSON) that a session or a publisher over HTTP may send; it must fit into --max-message-size with
-    /// 1KiB to spare.
-    #[arg(long, value_name = "SIZE", default_value = "32KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The size limit of a message body (as JSON) from a session or a publisher over HTTP; it is lowered to 1KiB less than
+    /// --max-message-size.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(limits().body_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub max_body_size: usize,
-    /// How deep arrays and objects may be nested in a message body.
-    #[arg(long, value_name = "COUNT", default_value = "64")]
+    /// The maximum nesting depth of arrays and objects in a message body.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().body_depth)]
     pub max_body_depth: u32,
-    /// How many lines a second a session may send, or messages a plain chat member, on average; beyond it they are read later; 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "500")]
+    /// The rate of lines of a session, or of messages of a plain chat member, per second on average. The server reads what is over the
+    /// rate later. 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().lines_per_second)]
     pub session_line_rate: u32,
-    /// How many lines a session may send at once, or messages a plain chat member.
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    /// The burst of --session-line-rate.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().lines_burst)]
     pub session_line_burst: u32,
-    /// How many bytes of messages a second a session or a plain chat member may send on average; 0 is any number. Beyond it, its
-    /// messages are read later.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The rate of bytes of messages of a session or a plain chat member, per second on average. The server reads what is over the rate
+    /// later. 0 is unlimited.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(limits().bytes_per_second))]
+    #[serde(serialize_with = "as_size")]
     pub session_byte_rate: usize,
-    /// How many bytes of messages a session or a plain chat member may send at once.
-    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The burst of --session-byte-rate.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(limits().bytes_burst))]
+    #[serde(serialize_with = "as_size")]
     pub session_byte_burst: usize,
-    /// How many bytes of messages a second may be delivered in one room, to all its members together; as much at once. Beyond it, and
-    /// while deliveries are late, what its senders send is read later. 0 is any number.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The rate of bytes of messages delivered in one room to all its members together, per second, which is also the burst. Beyond it,
+    /// and while deliveries are late, the server reads the room's senders later. 0 is unlimited.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(HubOptions::DEFAULT.delivery_rate))]
+    #[serde(serialize_with = "as_size")]
     pub room_delivery_rate: usize,
-    /// How many control frames, fragments and empty messages a second a WebSocket client may send, twice as many at once; beyond it
-    /// its socket is closed with 4429. 0 is any number. /echo takes any number, a share at a time.
-    #[arg(long, value_name = "COUNT", default_value = "5000")]
+    /// The rate of control frames, fragments and empty messages of a WebSocket client per second; the burst is twice as many. Beyond it
+    /// the socket is closed with 4429. 0 is unlimited. /echo has no such limit.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = socket().max_overhead_rate)]
     pub max_overhead_rate: u32,
-    /// How long a client may take to say hello on a new session.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout for `hello` on a new session.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(session().hello_timeout))]
+    #[serde(serialize_with = "as_duration")]
     pub hello_timeout: Duration,
-    /// How many messages one page of history or one answer over HTTP has.
-    #[arg(long, value_name = "COUNT", default_value = "100")]
+    /// The maximum number of messages of one page of history or one answer over HTTP.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().page)]
     pub max_page: u32,
-    /// How many bytes the messages of one answer over HTTP have; one message is answered however large it is.
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The maximum bytes of messages in one answer over HTTP; a single larger message is answered alone.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "256KiB")]
+    #[serde(serialize_with = "as_size")]
     pub max_answer_size: usize,
-    /// How long a request over HTTP may wait for a message.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The longest time for which a request over HTTP can wait for a message.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "1m")]
+    #[serde(serialize_with = "as_duration")]
     pub max_wait: Duration,
-    /// What a publisher over HTTP must send as `Authorization: Bearer KEY`: at least 16 characters. Without it nobody may publish over
-    /// HTTP. Rather set it in the environment (TALKBACK_PUBLISH_KEY), where other users of the machine do not see it.
+    /// The key that a publisher over HTTP sends as `Authorization: Bearer KEY`: at least 16 characters. Without it publishing over HTTP is
+    /// off. Set it in the environment (TALKBACK_PUBLISH_KEY), because other users of the machine can see flags.
     #[arg(long, value_name = "KEY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish_key: Option<PublishKey>,
-    /// When the server stops, over what time its sessions are asked to come back, each at a random moment.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// When the server stops, it asks each session to reconnect after a random time of at most this.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().reconnect_spread))]
+    #[serde(serialize_with = "as_duration")]
     pub reconnect_spread: Duration,
-    /// How long a user whose last connection ended still counts as present, so that a reconnect is not told to the room.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The time for which a user stays present after its last connection ended, so that a reconnection causes no presence event.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(HubOptions::DEFAULT.presence_grace))]
+    #[serde(serialize_with = "as_duration")]
     pub presence_grace: Duration,
-    /// How many rooms that nobody is in keep messages. Beyond it one of them is forgotten, a young one if more than a quarter are young;
-    /// of its kind the one that was not used for longest.
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    /// The maximum number of rooms without members whose log is kept. Beyond it the least recently used one is deleted: of the young
+    /// rooms if they are more than a quarter, else of the others.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().rooms)]
     pub log_rooms: usize,
-    /// How many rooms a client may make at once by publishing; at least as many as --max-session-rooms.
-    #[arg(long, value_name = "COUNT", default_value = "128")]
+    /// The number of rooms that a client can create at once by publishing; at least --max-session-rooms.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = memory().new_rooms.burst)]
     pub new_rooms_burst: u32,
-    /// How many rooms a client may make in a minute on average; 0 is any number.
-    #[arg(long, value_name = "COUNT", default_value = "30")]
+    /// The rate at which a client can create rooms, per minute on average; 0 is unlimited.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = memory().new_rooms.per_minute)]
     pub new_rooms_per_minute: u32,
-    /// How many messages a room keeps. It must be several times --queue-messages, so that a member that was too slow finds what it
-    /// missed.
-    #[arg(long, value_name = "COUNT", default_value = "8192")]
+    /// The number of messages in the log of a room. It must be several times --queue-messages, so that a member that was too slow finds
+    /// the messages that it missed.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().messages)]
     pub log_messages: usize,
-    /// How many bytes of messages a room keeps. It must be several times --queue-bytes.
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of messages in the log of a room. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(memory().bytes))]
+    #[serde(serialize_with = "as_size")]
     pub log_bytes: usize,
-    /// How many bytes of messages all rooms keep together. Near it, rooms that hold more than their share drop their oldest messages,
-    /// those first that nobody is in.
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of messages in the logs of all rooms. Near it the rooms above their share drop their oldest messages, those without
+    /// members first.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(memory().total_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub log_total_bytes: usize,
-    /// How many of its bytes a room with members does not lose to other rooms. It must be several times --queue-bytes.
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of its log that a room with members keeps when other rooms need space. It must be several times --queue-bytes.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(memory().watched_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub log_watched_bytes: usize,
-    /// How long a message is kept.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The retention time of a message.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().age))]
+    #[serde(serialize_with = "as_duration")]
     pub log_age: Duration,
-    /// How many clients are remembered, each once for each of its rooms, so that a message that one sends again is not added again. It must
-    /// be far more than publish within --remember-clients-for: nobody is forgotten early, and further ones are refused for now. The clients
-    /// of one address (of IPv6: one /64) may have an eighth of what is free.
-    #[arg(long, value_name = "COUNT", default_value = "100000")]
+    /// The number of clients that are remembered, counted once for each of their rooms, so that a resent message is not appended again. It
+    /// must be far more than publish within --remember-clients-for: no client is forgotten early, and further ones are refused for now.
+    /// The clients of one address (IPv6: one /64) can have an eighth of the free entries.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().clients)]
     pub remember_clients: usize,
-    /// How long a client is remembered after its last message. It must be longer than clients try to send a message again.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The time for which a client is remembered after its last message. It must be longer than clients resend a message.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().client_age))]
+    #[serde(serialize_with = "as_duration")]
     pub remember_clients_for: Duration,
-    /// How many messages of one connection may be on the way, over all its rooms. As many are remembered of each client in a room with
-    /// their places.
-    #[arg(long, value_name = "COUNT", default_value = "128")]
+    /// The maximum number of messages in flight on one connection, in all its rooms together. The log remembers the places of as many
+    /// messages of each client in a room.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value = limits().in_flight.to_string())]
     pub max_in_flight: usize,
-    /// How many bytes are kept of what is remembered about clients and Idempotency-Keys. A client may have a sixteenth of what is free,
-    /// the clients of one address an eighth.
-    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of all that is remembered about clients and Idempotency-Keys. One client can have a sixteenth of the free bytes, the
+    /// clients of one address an eighth.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(memory().remembered_bytes))]
+    #[serde(serialize_with = "as_size")]
     pub remember_bytes: usize,
-    /// How many Idempotency-Keys of publishers over HTTP are remembered for one room. Further ones are answered with 503.
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    /// The number of Idempotency-Keys of publishers over HTTP that are remembered for one room. Further ones are answered with 503.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().requests)]
     pub remember_requests: usize,
-    /// How long an Idempotency-Key is remembered.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The time for which an Idempotency-Key is remembered.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().request_age))]
+    #[serde(serialize_with = "as_duration")]
     pub remember_requests_for: Duration,
-    /// The time between two pings to a client; 0s sends none.
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The interval between pings to a client; 0s sends none.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().ping_interval))]
+    #[serde(serialize_with = "as_duration")]
     pub ping_interval: Duration,
-    /// How long a client may be silent after a ping before it is closed with 4408; longer when much was sent before (--link-rate).
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout for an answer to a ping, after which the client is closed with 4408; it is longer when much was sent before
+    /// (--link-rate). More than 0s unless --ping-interval is 0s.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().ping_timeout))]
+    #[serde(serialize_with = "as_duration")]
     pub ping_timeout: Duration,
-    /// How long bytes may wait for a client that takes fewer than --min-taken of them: then its WebSocket is closed with 4413, a plain HTTP
-    /// connection is cut. 0s waits for ever.
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout for a client that takes fewer than --min-taken of the bytes that wait for it: its WebSocket is closed with 4413, a plain
+    /// HTTP connection is cut. 0s is no timeout.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().write_timeout))]
+    #[serde(serialize_with = "as_duration")]
     pub write_timeout: Duration,
-    /// How many of the bytes that wait for it a client must take in --write-timeout; 0 is any. What the system holds hides the first of them:
-    /// with the defaults a link of 2KB a second may stall for 20s, and one that takes less than 70 bytes a second is given up.
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of those that wait for it that a client must take within --write-timeout; 0 is any. The first of them are hidden by the
+    /// system's buffers: with the defaults a link of 2KB a second may stall for 20s, and one that takes less than 70 bytes a second is
+    /// closed.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(socket().min_taken))]
+    #[serde(serialize_with = "as_size")]
     pub min_taken: usize,
-    /// How slow a client's link may be, in bytes a second: after much was sent, the answer to a ping is waited for as much longer than
-    /// --ping-timeout as such a link needs for it. 0 never waits longer.
-    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The lowest rate of a client's link in bytes a second: --ping-timeout is extended by the time that such a link needs for the bytes
+    /// that were sent before the ping. 0 never extends it.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(socket().link_rate))]
+    #[serde(serialize_with = "as_size")]
     pub link_rate: usize,
-    /// How many bytes of answers over HTTP may be under way to all clients together; what does not fit is answered with 503.
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes of answers over HTTP in flight to all clients together; an answer that does not fit is replaced by 503. At least
+    /// --max-answer-size.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "64MiB")]
+    #[serde(serialize_with = "as_size")]
     pub answer_bytes: usize,
-    /// How many bytes the system may hold that came from one connection and were not read (SO_RCVBUF); 0 leaves it to the system. A
-    /// connection with a round trip of 100 ms can send ten times as much in a second.
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The size of the system's receive buffer of a connection (SO_RCVBUF); 0 leaves it to the system. A connection with a round trip of
+    /// 100 ms can receive ten times as much in a second.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "256KiB")]
+    #[serde(serialize_with = "as_size")]
     pub receive_buffer: usize,
-    /// How many bytes the system may hold for one connection besides those that are on their way (TCP_NOTSENT_LOWAT, on Linux); 0 leaves
-    /// it to the system.
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The bytes that the system buffers for a connection and has not sent (TCP_NOTSENT_LOWAT, on Linux); 0 leaves it to the system.
+    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "64KiB")]
+    #[serde(serialize_with = "as_size")]
     pub unsent_bytes: usize,
-    /// How long a closing handshake may take before the connection is cut.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout of a closing handshake, after which the connection is cut.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(socket().close_timeout))]
+    #[serde(serialize_with = "as_duration")]
     pub close_timeout: Duration,
-    /// How long a client may take to send the head of a request, and to rest between two requests.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout for the head of a request, and for the next request on a connection that is kept alive.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = "10s")]
+    #[serde(serialize_with = "as_duration")]
     pub header_timeout: Duration,
-    /// How long a client may take to send the body of a request.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout for the body of a request.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = "10s")]
+    #[serde(serialize_with = "as_duration")]
     pub body_timeout: Duration,
-    /// How long a plain HTTP connection may stay open, all its requests and answers included.
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The longest time for which a plain HTTP connection stays open, with all its requests and answers.
+    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = "5m")]
+    #[serde(serialize_with = "as_duration")]
     pub http_lifetime: Duration,
-    /// How long stopping may take: sockets are closed with 1001 and waited for; what is left then is cut.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    #[serde(serialize_with = "duration")]
+    /// The timeout of a shutdown: sockets are closed with 1001, and connections that are open after it are cut.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "10s")]
+    #[serde(serialize_with = "as_duration")]
     pub drain: Duration,
-    /// Serve /flood, which sends test traffic to whoever asks for it. Not for servers that strangers reach.
+    /// Serve /flood, which sends test traffic to every client that asks for it. Not for public servers.
     #[arg(long)]
     pub flood: bool,
-    /// How many messages one /flood sends at most.
-    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    /// The maximum number of messages that one /flood sends.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = 1_000_000)]
     pub flood_messages: u32,
-    /// How many messages a second one /flood sends at most.
-    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    /// The maximum rate of one /flood in messages a second.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = 1_000_000)]
     pub flood_rate: u32,
-    /// How large a message of /flood is at most.
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The maximum size of a message of /flood.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = "64KiB")]
+    #[serde(serialize_with = "as_size")]
     pub flood_message_size: usize,
-    /// How many bytes one /flood sends at most.
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
-    #[serde(serialize_with = "size")]
+    /// The maximum number of bytes that one /flood sends.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = "256MiB")]
+    #[serde(serialize_with = "as_size")]
     pub flood_bytes: usize,
-    /// Threads that serve; 0 is one for each processor.
-    #[arg(long, value_name = "COUNT", default_value = "0")]
+    /// The number of threads that serve; 0 is one for each processor.
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..=MAX_WORKERS), default_value_t = 0)]
     pub workers: usize,
-    /// What to log on stderr: error, warn, info, debug, trace, or a list such as info,talkback_server=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    /// What to log on stderr: a level (error, warn, info, debug, trace, off) or a list of levels by target, such as info,talkback=debug.
+    /// talkback=trace shows what each connection does, which costs CPU time while it is on.
+    #[arg(long, value_name = "FILTER", value_parser = log_filter, default_value = "info")]
     pub log: String,
-    /// How many lines a second the log has for what clients can repeat at will, such as closing; the others are counted.
-    #[arg(long, value_name = "COUNT", default_value = "20")]
+    /// The rate of log lines per second for events that clients can cause at will, such as closing; further ones are counted.
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = socket().log_rate)]
     pub log_rate: u32,
-    /// How to write logs.
+    /// The format of the log.
     #[arg(long, value_enum, default_value = "human")]
     pub log_format: LogFormat,
 }
 
+/// More threads than any machine has processors for.
+const MAX_WORKERS: u64 = 1024;
+
 /// How many queues of a member the log of a room should hold.
 const QUEUES_IN_LOG: usize = 4;
+
+/// What a line of the protocol uses at most besides its body.
+const LINE_OVERHEAD: usize = 1024;
 
 /// What the binary does instead of serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Action {
-    /// Print the effective configuration.
+    /// Print the effective settings.
     Check,
 }
 
-/// How logs are written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
 }
 
-impl AppOptions {
-    /// Whether a server can run with these settings; [`load`](Self::load) has looked already.
-    ///
-    /// # Errors
-    /// [`OptionsError::Invalid`] with the first setting that cannot be meant, and its rule.
-    pub fn validate(&self) -> Result<(), OptionsError> {
-        check::check(self)
-    }
+fn session() -> ServerOptions {
+    ServerOptions::default()
+}
 
-    /// The settings as TOML, each under the name that a file gives it.
+fn limits() -> Limits {
+    session().limits
+}
+
+fn socket() -> SocketOptions {
+    SocketOptions::default()
+}
+
+fn memory() -> MemoryOptions {
+    MemoryOptions::default()
+}
+
+impl AppOptions {
+    /// The settings as TOML, each under its key of the file.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# {error}\n"))
     }
 
-    /// Settings that are taken but do not go well together, each with what to do.
+    /// Valid settings that do not fit together, each with what to do.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -406,7 +423,7 @@ impl AppOptions {
         warnings
     }
 
-    /// The rules for sockets.
+    /// The options of sockets.
     #[must_use]
     pub fn socket_options(&self) -> SocketOptions {
         SocketOptions {
@@ -423,11 +440,11 @@ impl AppOptions {
             close_timeout: self.close_timeout,
             reconnect_spread: self.reconnect_spread,
             log_rate: self.log_rate,
-            ..SocketOptions::default()
+            ..socket()
         }
     }
 
-    /// Bounds and times of rooms with members.
+    /// The options of rooms with members.
     #[must_use]
     pub fn hub_options(&self) -> HubOptions {
         HubOptions {
@@ -437,25 +454,14 @@ impl AppOptions {
             presence_grace: self.presence_grace,
             delivery_rate: self.room_delivery_rate,
             sent_text_bytes: usize::try_from(self.session_options().limits.sent_text_bytes).unwrap_or(usize::MAX),
-            ..HubOptions::default()
+            ..HubOptions::DEFAULT
         }
     }
 
-    /// Bounds of plain chat.
-    pub(crate) fn chat_options(&self) -> ChatOptions {
-        let amount = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        ChatOptions {
-            max_body: self.max_body(),
-            lines: Rate::new(self.session_line_rate.into(), self.session_line_burst.into()),
-            bytes: Rate::new(amount(self.session_byte_rate), amount(self.session_byte_burst)),
-            remembered: self.hub_options().allowances,
-        }
-    }
-
-    /// Times and bounds of sessions.
+    /// The options of sessions.
     #[must_use]
     pub fn session_options(&self) -> ServerOptions {
-        let defaults = ServerOptions::default();
+        let defaults = session();
         let heartbeat = Some(self.ping_interval).filter(|interval| !interval.is_zero());
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         ServerOptions {
@@ -475,35 +481,11 @@ impl AppOptions {
             hello_timeout: self.hello_timeout,
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
             heartbeat_grace: self.ping_timeout,
-            check_room: connection::check_room,
             ..defaults
         }
     }
 
-    /// Bounds of rooms over HTTP.
-    pub(crate) fn rooms_options(&self) -> RoomsOptions {
-        RoomsOptions {
-            publish_key: self.publish_key.clone(),
-            max_body: self.max_body(),
-            max_depth: usize::try_from(self.max_body_depth).unwrap_or(usize::MAX),
-            max_page: usize::try_from(self.max_page).unwrap_or(usize::MAX),
-            max_answer: self.max_answer_size,
-            max_wait: self.max_wait,
-            body_timeout: self.body_timeout,
-        }
-    }
-
-    /// Bounds of `/flood`; `None` when it is not served.
-    pub(crate) fn flood_options(&self) -> Option<FloodOptions> {
-        self.flood.then_some(FloodOptions {
-            messages: self.flood_messages,
-            rate: self.flood_rate,
-            message_size: self.flood_message_size,
-            bytes: self.flood_bytes,
-        })
-    }
-
-    /// What one address may have.
+    /// The options of the limits of one address.
     pub(crate) fn address_options(&self) -> AddressOptions {
         AddressOptions {
             connections: match self.max_address_connections {
@@ -519,15 +501,16 @@ impl AppOptions {
         }
     }
 
-    /// A body that no frame can carry would be promised in vain.
-    fn max_body(&self) -> usize {
-        self.max_body_size.min(self.max_message_size.saturating_sub(1024))
+    /// The size limit of a body: clients could not send a larger one in a line.
+    pub(crate) fn max_body(&self) -> usize {
+        self.max_body_size
+            .min(self.max_message_size.saturating_sub(LINE_OVERHEAD))
     }
 
-    /// What the log keeps.
+    /// The options of the logs in memory.
     #[must_use]
     pub fn memory_options(&self) -> MemoryOptions {
-        let defaults = MemoryOptions::default();
+        let defaults = memory();
         MemoryOptions {
             rooms: self.log_rooms,
             // One for each room with members and one for each request that waits.
@@ -553,7 +536,7 @@ impl AppOptions {
     }
 }
 
-/// The built-in defaults, whatever the environment says.
+/// The defaults, independent of the environment.
 impl Default for AppOptions {
     fn default() -> Self {
         Self::parse_from(["talkback-server"])
@@ -565,20 +548,69 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_of_the_flags_are_those_of_the_protocol() {
-        let limits = AppOptions::default().session_options().limits;
-        assert_eq!(limits, ServerOptions::default().limits);
+    fn the_defaults_are_those_of_each_parts_own_options() {
+        let options = AppOptions::default();
+        let same = |ours: &dyn std::fmt::Debug, theirs: &dyn std::fmt::Debug| {
+            assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));
+        };
+        same(&options.session_options(), &session());
+        same(&options.socket_options(), &socket());
+        same(&options.hub_options(), &HubOptions::default());
+        let ours = options.memory_options();
+        // `watches` depends on two other settings.
+        let watches = ours.watches;
+        same(&ours, &MemoryOptions { watches, ..memory() });
     }
 
     #[test]
-    fn a_log_that_is_not_several_times_a_queue_is_warned_of_and_the_defaults_are() {
+    fn the_documents_have_the_same_defaults() {
+        const PROTOCOL: &str = include_str!("../../docs/protocol.md");
+        let options = AppOptions::default();
+        let remembered = format!(
+            "client for {} s (`remember_clients_for`)",
+            options.remember_clients_for.as_secs()
+        );
+        assert!(PROTOCOL.contains(&remembered), "{remembered}");
+        let limits = serde_json::to_value(options.session_options().limits).unwrap();
+        let mut compared = 0;
+        for (name, default) in rows(PROTOCOL) {
+            if let Some(field) = name.strip_prefix("limits.") {
+                assert_eq!(limits[field].to_string(), default, "{name}");
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, limits.as_object().unwrap().len());
+
+        let mut documented = 0;
+        let table = options.to_toml().parse::<toml::Table>().unwrap();
+        for (name, default) in rows(include_str!("../../README.md")) {
+            if let Some(key) = name.strip_prefix("--") {
+                let value = &table[key];
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                assert_eq!(default.trim_matches('`'), text, "{name}");
+                documented += 1;
+            }
+        }
+        assert!(documented >= 6, "{documented} options in the README");
+    }
+
+    /// The first two cells of each row whose first cell is code.
+    fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
+        text.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.strip_suffix('`')?, cells.next()?))
+        })
+    }
+
+    #[test]
+    fn a_log_smaller_than_several_queues_has_a_warning_and_the_defaults_have_none() {
         let default = AppOptions::default();
         assert_eq!(default.warnings(), [""; 0]);
         let options = default.memory_options();
         let sockets = default.socket_options();
         assert!(options.messages >= 4 * sockets.queue_messages);
         assert!(options.bytes.min(options.watched_bytes) >= 4 * sockets.queue_bytes);
-        for (config, name) in [
+        for (options, name) in [
             (
                 AppOptions {
                     log_messages: 4095,
@@ -615,7 +647,7 @@ mod tests {
                 "--new-rooms-burst is 63: make it at least 64",
             ),
         ] {
-            let warnings = config.warnings();
+            let warnings = options.warnings();
             assert!(warnings[0].starts_with(name), "{warnings:?}");
         }
     }

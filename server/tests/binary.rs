@@ -327,7 +327,77 @@ async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
 }
 
 #[tokio::test]
-async fn flags_win_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
+async fn the_help_has_every_setting_with_the_default_that_check_prints() {
+    let (code, help, stderr) = output(&mut program(&["--help"])).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let mut defaults = std::collections::BTreeMap::new();
+    let mut flag = None;
+    for line in help.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("--").or_else(|| line.strip_prefix("-h, --")) {
+            let name = rest.split_whitespace().next().unwrap().to_owned();
+            defaults.insert(name.clone(), None);
+            flag = Some(name);
+        } else if let Some(default) = line.strip_prefix("[default: ") {
+            let flag = flag.clone().expect("a flag above its default");
+            defaults.insert(flag, Some(default.trim_end_matches(']').to_owned()));
+        }
+    }
+    let (_, printed, _) = check(&[], &[]).await;
+    let printed: toml::Table = printed.parse().unwrap();
+    for (key, value) in &printed {
+        let default = defaults
+            .remove(key)
+            .unwrap_or_else(|| panic!("--{key} is not in the help"));
+        let printed = match value {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(number) => Some(number.to_string()),
+            // A flag that is off, or an empty list.
+            _ => None,
+        };
+        assert_eq!(default, printed, "--{key}");
+    }
+    // Settings without a default are not printed.
+    let without: Vec<_> = defaults.keys().map(String::as_str).collect();
+    assert_eq!(without, ["config", "help", "operations-listen", "publish-key"]);
+    assert!(printed.len() > 60, "{} settings", printed.len());
+}
+
+#[tokio::test]
+async fn a_value_has_the_same_error_as_flag_as_variable_and_in_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for (key, value, rule) in [
+        ("max-rooms", "0", "'--max-rooms <COUNT>': must be at least 1"),
+        ("workers", "1025", "'--workers <COUNT>': must be at most 1024"),
+        (
+            "queue-bytes",
+            "\"2TiB\"",
+            "'--queue-bytes <SIZE>': must be at most 1TiB",
+        ),
+        (
+            "hello-timeout",
+            "\"0s\"",
+            "'--hello-timeout <TIME>': must be more than 0s",
+        ),
+        ("log", "\"talkback=loud\"", "such as info,talkback=debug"),
+    ] {
+        let bare = value.trim_matches('"');
+        let variable = format!("TALKBACK_{}", key.to_uppercase().replace('-', "_"));
+        std::fs::write(file.path(), format!("{key} = {value}\n")).unwrap();
+        let (code, _, flag) = check(&[&format!("--{key}"), bare], &[]).await;
+        assert_eq!(code, 2);
+        let (code, _, variable) = check(&[], &[(&variable, bare)]).await;
+        assert_eq!(code, 2);
+        let (code, _, file) = check(&["--config", path], &[]).await;
+        assert_eq!(code, 1);
+        for error in [flag, variable, file] {
+            assert_contains(&error, rule);
+        }
+    }
+}
+
+#[tokio::test]
+async fn flags_take_precedence_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\nflood = true\n";
     std::fs::write(file.path(), text).unwrap();

@@ -1,4 +1,4 @@
-//! `/healthz`: whether the server is up; and, for those who run it, what it has seen.
+//! `/healthz`: whether the server is up; and, for operators, all counters.
 
 use axum::{
     Json,
@@ -10,28 +10,28 @@ use serde::Serialize;
 
 use crate::{app::AppState, engine::Usage, metrics::Metrics};
 
-/// What everybody may know.
+/// The public part.
 #[derive(Serialize)]
 struct Liveness {
     status: &'static str,
 }
 
-/// What those who run the server know.
+/// The answer for operators.
 #[derive(Serialize)]
 struct Health<'a> {
     #[serde(flatten)]
     liveness: Liveness,
     sockets: usize,
-    /// Those of them that are sessions.
+    /// The number of sessions among `sockets`.
     sessions: u64,
-    /// With members.
+    /// Rooms with members.
     rooms: usize,
     log: Usage,
     #[serde(flatten)]
     metrics: &'a Metrics,
 }
 
-/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that balancers look elsewhere.
+/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that load balancers choose another server.
 pub(crate) async fn liveness(State(app): State<AppState>) -> Response {
     let (code, liveness) = look(&app);
     (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()

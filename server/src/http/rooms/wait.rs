@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::engine::Watcher;
 
-/// How many requests wait. Clones count together.
+/// Counts the requests that wait. Clones share the count.
 #[derive(Clone, Default)]
 pub(crate) struct Waiting(Arc<AtomicUsize>);
 
@@ -19,14 +19,14 @@ impl Waiting {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A request waits until the answer is dropped.
+    /// Counts a request until the result is dropped.
     pub(super) fn enter(&self) -> Waiter {
         self.0.fetch_add(1, Ordering::Relaxed);
         Waiter(self.clone())
     }
 }
 
-/// One request that waits.
+/// A counted request.
 pub(super) struct Waiter(Waiting);
 
 impl Drop for Waiter {
@@ -40,7 +40,7 @@ impl Drop for Waiter {
 pub(super) struct Bell(Notify);
 
 impl Bell {
-    /// Waits for a message, also one that came before this call.
+    /// Waits for a message; one that was appended before this call counts too. Cancel safe.
     pub(super) async fn rung(&self) {
         self.0.notified().await;
     }
