@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
-use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame};
 
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
@@ -283,6 +283,111 @@ async fn ordinary_closes_are_logged_at_debug() {
     client.close(None).await.unwrap();
     let line = server.log("the close", |line| line["code"] == 1005).await;
     assert_eq!(line["level"], "DEBUG");
+}
+
+/// Uses a session, plain chat and `/echo`, each on a connection of its own, with texts that have `secret` in them, and returns all log
+/// lines of the server.
+#[cfg(unix)]
+async fn log_of_three_connections(args: &[&str]) -> Vec<serde_json::Value> {
+    let mut server = Running::start(args).await;
+    let mut request = format!("ws://{}/ws", server.address).into_client_request().unwrap();
+    let subprotocol = "talkback.v1".parse().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol);
+    let (mut session, _) = within("the handshake", tokio_tungstenite::connect_async(request))
+        .await
+        .unwrap();
+    for (line, answer) in [
+        (
+            r#"{"hello":{"client":"00112233445566778899aabbccddeeff","token":"secret-token","name":"secret-name"}}"#,
+            "welcome",
+        ),
+        (r#"{"join":{"room":"secret-room"}}"#, "joined"),
+        (
+            r#"{"publish":{"room":"secret-room","seq":1,"id":"9f86d081884c7d65","first":true,"body":"secret-body"}}"#,
+            "ack",
+        ),
+        (r#"{"signal":{"room":"secret-room","body":"secret-body"}}"#, ""),
+        (r#"{"join":{"room":"a secret-room"}}"#, "bad_room"),
+    ] {
+        session.send(line.into()).await.unwrap();
+        while !answer.is_empty() {
+            let text = within("an answer", session.next()).await.unwrap().unwrap();
+            if text.to_text().unwrap().contains(&format!("\"{answer}\"")) {
+                break;
+            }
+        }
+    }
+    for path in ["/chat/secret-room?name=secret-name", "/echo?suffix=secret-suffix"] {
+        let mut client = server.connect(path).await;
+        client.send("secret-body".into()).await.unwrap();
+        let text = within("the message", client.next()).await.unwrap().unwrap();
+        assert_contains(text.to_text().unwrap(), "secret-body");
+        close(client).await;
+    }
+    close(session).await;
+    let mut request = format!("ws://{}/chat/secret-room", server.address)
+        .into_client_request()
+        .unwrap();
+    let origin = "https://foreign.example".parse().unwrap();
+    request.headers_mut().insert("Origin", origin);
+    let refused = within("the answer", tokio_tungstenite::connect_async(request)).await;
+    assert_contains(&refused.unwrap_err().to_string(), "403");
+
+    server.signal("-TERM");
+    let mut lines = Vec::new();
+    while let Some(line) = within("the log", server.logs.next_line()).await.unwrap() {
+        let secrets = ["secret", "00112233445566778899aabbccddeeff"];
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+        lines.push(serde_json::from_str(&line).unwrap());
+    }
+    lines
+}
+
+#[cfg(unix)]
+async fn close(mut client: support::AnyClient) {
+    client.close(None).await.unwrap();
+    while within("the close frame", client.next())
+        .await
+        .is_some_and(|message| message.is_ok())
+    {}
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_trace_has_a_span_for_each_connection_and_no_text_of_a_client() {
+    let lines = log_of_three_connections(&["--log", "talkback=trace"]).await;
+    let mut numbers = std::collections::BTreeSet::new();
+    for kind in ["session", "chat", "echo"] {
+        let of_kind = || lines.iter().filter(|line| line["span"]["kind"] == kind);
+        let number = &of_kind().next().expect("a line in the span")["span"]["number"];
+        numbers.insert(number.as_u64().unwrap());
+        assert!(of_kind().all(|line| line["span"]["number"] == *number), "{lines:#?}");
+        let messages: Vec<_> = of_kind().map(|line| line["message"].as_str().unwrap()).collect();
+        for message in ["websocket accepted", "request answered", "websocket closed"] {
+            assert!(messages.contains(&message), "{kind}: {messages:?}");
+        }
+        let accepted =
+            |line: &&serde_json::Value| line["message"] == "connection accepted" && line["span"]["number"] == *number;
+        assert!(lines.iter().any(|line| accepted(&line)), "{lines:#?}");
+    }
+    assert_eq!(numbers.len(), 3, "{lines:#?}");
+    // The lines of the protocol's session belong to its connection.
+    for line in lines.iter().filter(|line| line["target"] == "talkback::server") {
+        assert_eq!(line["span"]["kind"], "session", "{line}");
+    }
+    let refused = lines
+        .iter()
+        .find(|line| line["message"] == "websocket refused: foreign origin");
+    assert_eq!(refused.expect("the refused handshake")["path"], "/chat/{room}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_default_log_has_neither_spans_nor_traces() {
+    for line in log_of_three_connections(&[]).await {
+        assert_eq!((line.get("span"), line.get("spans")), (None, None), "{line}");
+        assert!(matches!(line["level"].as_str(), Some("INFO" | "WARN")), "{line}");
+    }
 }
 
 #[tokio::test]

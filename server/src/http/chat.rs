@@ -23,7 +23,7 @@ use crate::{
     engine::Outcome,
     hub::Hub,
     limits::{Address, NewRooms, Peer},
-    names,
+    logging, names,
     options::AppOptions,
     socket::{Message, Socket, Upgrade},
 };
@@ -119,6 +119,7 @@ fn socket(
     room: RoomName,
     name: UserName,
 ) -> Response {
+    logging::websocket_accepted("chat");
     upgrade.on_upgrade(move |mut socket| async move {
         let beginning = match hub.may_begin(&room, &new_rooms) {
             Ok(beginning) => beginning,

@@ -10,7 +10,10 @@ use axum::{
 use serde::Deserialize;
 
 use super::assets::{self, Assets};
-use crate::socket::{Message, Sockets, Upgrade};
+use crate::{
+    logging,
+    socket::{Message, Sockets, Upgrade},
+};
 
 #[derive(Deserialize)]
 pub(crate) struct EchoQuery {
@@ -36,6 +39,7 @@ pub(crate) async fn echo(
 }
 
 fn socket(upgrade: Upgrade, suffix: String) -> Response {
+    logging::websocket_accepted("echo");
     upgrade.subprotocols(&["echo"]).on_upgrade(|mut socket| async move {
         // For tests of clients, which may send any frames at any rate; the work of each turn is bounded.
         socket.take_any_rate();

@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::{options::AppOptions, socket::Upgrade};
+use crate::{logging, options::AppOptions, socket::Upgrade};
 
 /// Digits of the largest number.
 const LONGEST_NUMBER: usize = 10;
@@ -115,6 +115,7 @@ pub(crate) async fn flood(
         Ok(query) => query,
         Err(rule) => return (StatusCode::BAD_REQUEST, rule).into_response(),
     };
+    logging::websocket_accepted("flood");
     upgrade.on_upgrade(move |socket| async move {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);

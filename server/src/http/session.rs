@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Extension, extract::State, response::Response};
 use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerOptions};
 
-use crate::{connection, hub::Hub, limits::Peer, socket::Upgrade};
+use crate::{connection, hub::Hub, limits::Peer, logging, socket::Upgrade};
 
 pub(crate) async fn session(
     upgrade: Upgrade,
@@ -13,6 +13,7 @@ pub(crate) async fn session(
     State(options): State<Arc<ServerOptions>>,
     peer: Option<Extension<Peer>>,
 ) -> Response {
+    logging::websocket_accepted("session");
     let upgrade = upgrade.subprotocols(&[SUBPROTOCOL]);
     if upgrade.subprotocol().is_some() {
         let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
