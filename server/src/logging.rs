@@ -65,7 +65,7 @@ pub(crate) fn connection_span() -> Span {
 /// Records in the span of the current connection what its WebSocket is used for.
 pub(crate) fn websocket_accepted(kind: &'static str) {
     Span::current().record("kind", kind);
-    tracing::trace!("websocket accepted");
+    tracing::trace!(target: "talkback_server::http", "websocket accepted");
 }
 
 /// Limits the rate of log lines for events that clients can cause at will.
@@ -141,7 +141,7 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let targets: Vec<_> = lines.iter().map(|line| line["target"].as_str().unwrap()).collect();
-        assert_eq!(targets, ["talkback_server::logging", "talkback::server"], "{text}");
+        assert_eq!(targets, ["talkback_server::http", "talkback::server"], "{text}");
         for line in &lines {
             assert_eq!(
                 (&line["span"]["name"], &line["span"]["kind"]),

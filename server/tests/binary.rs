@@ -1,4 +1,4 @@
-//! The program itself: its configuration, its output, and how it ends.
+//! The server as a process: its settings, its output, its log, and how it ends.
 
 mod support;
 
@@ -87,7 +87,7 @@ impl Running {
     async fn log(&mut self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         within(what, async {
             loop {
-                let line = self.logs.next_line().await.unwrap().expect("the log goes on");
+                let line = self.logs.next_line().await.unwrap().expect("another line");
                 let line: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
                 if wanted(&line) {
                     return line;
@@ -141,7 +141,7 @@ async fn a_second_signal_ends_the_program_at_once() {
 }
 
 #[tokio::test]
-async fn a_close_with_an_applications_code_is_logged_without_the_clients_own_words() {
+async fn a_close_with_an_applications_code_is_logged_without_the_clients_reason() {
     let mut server = Running::start(&[]).await;
     let mut client = server.connect("/chat/secret-plans").await;
     let frame = CloseFrame {
@@ -160,7 +160,7 @@ async fn a_close_with_an_applications_code_is_logged_without_the_clients_own_wor
 }
 
 #[tokio::test]
-async fn closes_cannot_fill_the_log() {
+async fn closes_are_logged_at_a_limited_rate() {
     let mut server = Running::start(&["--log-rate", "1"]).await;
     for _ in 0..50 {
         let mut client = server.connect("/echo").await;
@@ -172,10 +172,10 @@ async fn closes_cannot_fill_the_log() {
         while client.next().await.is_some_and(|message| message.is_ok()) {}
     }
     let mut written = 0;
-    let mut told = 0;
-    // The line that tells how many are missing comes with a close a second later.
+    let mut dropped = 0;
+    // A close a second later is logged with the number of dropped lines.
     for _ in 0..200 {
-        if told > 0 {
+        if dropped > 0 {
             break;
         }
         let mut client = server.connect("/echo").await;
@@ -191,15 +191,15 @@ async fn closes_cannot_fill_the_log() {
         );
         if let Ok(line) = line.await {
             written += 1;
-            told = line["more"].as_u64().unwrap();
+            dropped = line["more"].as_u64().unwrap();
         }
     }
-    assert!(written <= 5 && told >= 20, "{written} lines, {told} left out");
+    assert!(written <= 5 && dropped >= 20, "{written} lines, {dropped} dropped");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn connections_are_held_to_what_the_system_allows_and_the_others_are_told() {
+async fn connections_are_limited_by_the_systems_open_files_and_further_ones_are_refused() {
     let mut command = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_talkback-server");
     let serve =
@@ -223,7 +223,7 @@ async fn connections_are_held_to_what_the_system_allows_and_the_others_are_told(
 }
 
 #[tokio::test]
-async fn the_counters_are_told_at_the_address_for_operations_only() {
+async fn the_counters_are_served_at_the_address_for_operators_only() {
     let mut command = program(&["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]);
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -242,15 +242,15 @@ async fn the_counters_are_told_at_the_address_for_operations_only() {
 }
 
 #[tokio::test]
-async fn the_missing_access_control_is_told_at_the_start() {
+async fn the_missing_access_control_is_logged_at_the_start() {
     let mut server = Running::start(&[]).await;
-    let told = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
-    assert_eq!(server.log("the warning", told).await["level"], "WARN");
+    let warns = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
+    assert_eq!(server.log("the warning", warns).await["level"], "WARN");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_reported_once_and_one_that_is_trusted_is_not() {
+async fn a_proxy_that_is_not_trusted_is_logged_once_and_a_trusted_one_is_not() {
     for (arguments, expected) in [(&[][..], 1), (&["--trust-proxy", "127.0.0.1/32"], 0)] {
         let mut server = Running::start(arguments).await;
         for header in ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"] {
@@ -402,7 +402,7 @@ async fn it_serves_with_one_thread_and_with_several() {
             client.send("hello".into()).await.unwrap();
         }
         for client in &mut clients {
-            // Those who joined before all others had spoken hear everybody.
+            // Each receives at least its own message.
             let message = within("a message", client.next()).await.unwrap().unwrap();
             assert_eq!(message.into_text().unwrap().as_str(), "[user] hello");
         }
@@ -410,7 +410,7 @@ async fn it_serves_with_one_thread_and_with_several() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_in_the_error() {
+async fn an_address_in_use_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, stdout, stderr) = output(&mut program(&["--listen", &address])).await;
@@ -420,7 +420,7 @@ async fn an_address_that_is_taken_is_named_in_the_error() {
 }
 
 #[tokio::test]
-async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
+async fn check_prints_the_defaults_as_toml_that_is_a_valid_file() {
     let (code, first, stderr) = check(&[], &[]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_contains(&first, "max-message-size = \"64KiB\"");
@@ -561,7 +561,7 @@ async fn unknown_keys_are_refused_by_name_with_the_nearest_known_one() {
 }
 
 #[tokio::test]
-async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
+async fn wrong_values_are_refused_with_the_setting_and_an_example() {
     for (flag, value, advice) in [
         ("--max-message-size", "lots", "64KiB or 16MiB"),
         ("--ping-interval", "25", "time unit needed"),
@@ -594,7 +594,7 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
 }
 
 #[tokio::test]
-async fn sizes_are_understood_in_every_common_spelling() {
+async fn sizes_are_read_in_every_common_spelling() {
     for (text, printed) in [
         ("16MiB", "16MiB"),
         ("65536", "64KiB"),
@@ -608,7 +608,7 @@ async fn sizes_are_understood_in_every_common_spelling() {
     }
 }
 
-/// Runs an example with its standard input open and returns it and the address it names first.
+/// Runs an example with its standard input open and returns it and the address in its first line.
 async fn example(name: &str) -> (Child, String) {
     let examples = Path::new(env!("CARGO_BIN_EXE_talkback-server"))
         .parent()

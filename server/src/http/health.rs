@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{app::AppState, engine::Usage, metrics::Metrics};
+use crate::{engine::Usage, hub::Hub, metrics::Metrics, socket::Sockets};
 
 /// The public part.
 #[derive(Serialize)]
@@ -32,31 +32,31 @@ struct Health<'a> {
 }
 
 /// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that load balancers choose another server.
-pub(crate) async fn liveness(State(app): State<AppState>) -> Response {
-    let (code, liveness) = look(&app);
+pub(crate) async fn liveness(State(sockets): State<Sockets>) -> Response {
+    let (code, liveness) = status(&sockets);
     (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()
 }
 
 /// The same with all counters.
-pub(crate) async fn health(State(app): State<AppState>) -> Response {
-    let (code, liveness) = look(&app);
-    let metrics = app.sockets().metrics();
+pub(crate) async fn health(State(sockets): State<Sockets>, State(hub): State<Hub>) -> Response {
+    let (code, liveness) = status(&sockets);
+    let metrics = sockets.metrics();
     let health = Health {
         liveness,
-        sockets: app.sockets().count(),
+        sockets: sockets.count(),
         sessions: metrics
             .sessions_opened
             .get()
             .saturating_sub(metrics.sessions_ended.get()),
-        rooms: app.hub().rooms(),
-        log: app.hub().engine().usage(),
+        rooms: hub.rooms(),
+        log: hub.engine().usage(),
         metrics,
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }
 
-fn look(app: &AppState) -> (StatusCode, Liveness) {
-    let (code, status) = if app.sockets().is_draining() {
+fn status(sockets: &Sockets) -> (StatusCode, Liveness) {
+    let (code, status) = if sockets.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
         (StatusCode::OK, "ok")
