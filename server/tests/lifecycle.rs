@@ -127,7 +127,14 @@ async fn a_stopping_server_closes_every_socket_with_1001_and_ends_when_they_are_
 
 #[tokio::test]
 async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
-    let mut server = Server::start().await;
+    // Neither timeout ends the idle connection.
+    let hour = Duration::from_secs(3600);
+    let options = AppOptions {
+        drain: hour,
+        header_timeout: hour,
+        ..AppOptions::default()
+    };
+    let mut server = Server::with(options).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
