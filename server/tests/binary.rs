@@ -343,9 +343,14 @@ async fn log_of_three_connections(args: &[&str]) -> Vec<serde_json::Value> {
     lines
 }
 
+/// Closes with a code that is logged at `info`.
 #[cfg(unix)]
 async fn close(mut client: support::AnyClient) {
-    client.close(None).await.unwrap();
+    let frame = CloseFrame {
+        code: 4000.into(),
+        reason: "secret-reason".into(),
+    };
+    client.close(Some(frame)).await.unwrap();
     while within("the close frame", client.next())
         .await
         .is_some_and(|message| message.is_ok())
@@ -384,7 +389,10 @@ async fn a_trace_has_a_span_for_each_connection_and_no_text_of_a_client() {
 #[cfg(unix)]
 #[tokio::test]
 async fn the_default_log_has_neither_spans_nor_traces() {
-    for line in log_of_three_connections(&[]).await {
+    let lines = log_of_three_connections(&[]).await;
+    let closes = lines.iter().filter(|line| line["message"] == "websocket closed");
+    assert_eq!(closes.count(), 3, "{lines:#?}");
+    for line in lines {
         assert_eq!((line.get("span"), line.get("spans")), (None, None), "{line}");
         assert!(matches!(line["level"].as_str(), Some("INFO" | "WARN")), "{line}");
     }
