@@ -90,7 +90,8 @@ impl Upgrade {
         self
     }
 
-    /// Accepts: the response to return, and `handler` runs on a task of its own once the client has the response.
+    /// Accepts: the response to return, and `handler` runs on a task of its own once the client has the response, in the current `tracing`
+    /// span.
     ///
     /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client goes first, a handler that
     /// waits for its socket learns of it, and one that waits for something else is dropped ([`finish_handler`](Self::finish_handler)

@@ -10,7 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
 
-use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Bell};
+use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Wakeup};
 use crate::{
     engine::{Engine, Limit, Page, Range},
     hub::Hub,
@@ -84,14 +84,16 @@ pub(crate) async fn messages(
         {
             peer.new_rooms().take().map_err(Problem::TooManyRequests)?;
         }
-        let bell = Arc::new(Bell::default());
+        let wakeup = Arc::new(Wakeup::default());
         // Watched before it is read again, so that no message is missed in between. A watched room without messages is not kept.
-        let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
+        let watch = engine
+            .watch(&room, Arc::clone(&wakeup) as _)
+            .map_err(Problem::Refused)?;
         let waiter = waiting.enter();
         (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         if recovered && page.messages.is_empty() {
             tokio::select! {
-                () = bell.rung() => {}
+                () = wakeup.notified() => {}
                 () = sockets.until_draining() => {}
                 () = tokio::time::sleep(Duration::from_secs(query.wait)) => {}
             }

@@ -37,16 +37,16 @@ impl Drop for Waiter {
 
 /// Wakes one request that waits for a message.
 #[derive(Default)]
-pub(super) struct Bell(Notify);
+pub(super) struct Wakeup(Notify);
 
-impl Bell {
+impl Wakeup {
     /// Waits for a message; one that was appended before this call counts too. Cancel safe.
-    pub(super) async fn rung(&self) {
+    pub(super) async fn notified(&self) {
         self.0.notified().await;
     }
 }
 
-impl Watcher for Bell {
+impl Watcher for Wakeup {
     fn appended(&self, _message: &Arc<Message>) {
         self.0.notify_one();
     }
