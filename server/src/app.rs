@@ -105,8 +105,8 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// A new application with its own sockets, rooms and logs. It uses all options that are not about listening, connections and
-    /// addresses, which [`serve_router`](crate::serve_router) uses.
+    /// A new application with its own sockets, rooms and logs. It uses all options that are not about listening,
+    /// connections and addresses, which [`serve_router`](crate::serve_router) uses.
     #[must_use]
     pub fn new(options: &AppOptions) -> Self {
         let engine = Arc::new(Memory::new(options.memory_options()));

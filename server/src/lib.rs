@@ -1,14 +1,15 @@
 //! The Talkback server: an axum application with WebSocket echo and group chat.
 //!
 //! In reading order:
-//! - [`router`] is the URL map, [`operations`] the one for operators; [`AppState`] is the state of all handlers. Nest it into your own axum
-//!   application, or let
+//! - [`router`] is the URL map, [`operations`] the one for operators; [`AppState`] is the state of all handlers. Nest
+//!   it into your own axum application, or let
 //! - [`serve`] run it: the accept loop with its limits and its shutdown, by the settings of [`AppOptions`];
-//! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`], [`socket::Sender`];
+//! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`],
+//!   [`socket::Sender`];
 //! - [`engine`] keeps the log of every room;
 //! - [`hub`] has the rooms with members: one message, encoded once, reaches all of them;
-//! - [`origin`] decides which pages may connect, [`names`] which names users and rooms may have; [`metrics`] counts; [`shutdown`] waits for
-//!   signals; [`logging`] writes to stderr.
+//! - [`origin`] decides which pages may connect, [`names`] which names users and rooms may have; [`metrics`] counts;
+//!   [`shutdown`] waits for signals; [`logging`] writes to stderr.
 
 mod answers;
 mod app;

@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{AppOptions, LogFormat, limits::TokenBucket};
 
-/// Writes the log of the whole process to stderr, by [`AppOptions::log`] and [`AppOptions::log_format`]. Call it once, at the start: it
-/// has no effect in a process that has a logger already.
+/// Writes the log of the whole process to stderr, by [`AppOptions::log`] and [`AppOptions::log_format`]. Call it once,
+/// at the start: it has no effect in a process that has a logger already.
 pub fn init(options: &AppOptions) {
     let filter = EnvFilter::builder().parse_lossy(&options.log);
     let builder = tracing_subscriber::fmt()
@@ -35,7 +35,8 @@ pub fn init(options: &AppOptions) {
     }
 }
 
-/// Passes the records of `talkback-protocol`, which uses the `log` facade, to `tracing` and so into the span of their connection.
+/// Passes the records of `talkback-protocol`, which uses the `log` facade, to `tracing` and so into the span of their
+/// connection.
 ///
 /// Records of other crates are dropped: tungstenite's have the contents of frames.
 struct SessionLog(LogTracer);
@@ -54,8 +55,8 @@ impl log::Log for SessionLog {
     fn flush(&self) {}
 }
 
-/// A new span for one TCP connection, at the level trace. It has a number that is unique in the process; [`websocket_accepted`] adds the
-/// kind.
+/// A new span for one TCP connection, at the level trace. It has a number that is unique in the process;
+/// [`websocket_accepted`] adds the kind.
 pub(crate) fn connection_span() -> Span {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     let number = || CONNECTIONS.fetch_add(1, Ordering::Relaxed);

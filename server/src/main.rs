@@ -35,8 +35,8 @@ fn main() -> ExitCode {
 /// File handles that are not for connections: listeners, files of the page, connections that are being refused.
 const RESERVED_HANDLES: u64 = 128;
 
-/// Lowers `--max-connections` to the limit on open files: without a file handle a connection can neither be accepted nor refused, and
-/// would wait without an answer.
+/// Lowers `--max-connections` to the limit on open files: without a file handle a connection can neither be accepted
+/// nor refused, and would wait without an answer.
 fn clamp_connections(options: &mut AppOptions, handles: u64) {
     let reserved = RESERVED_HANDLES.min(handles / 4);
     let most = usize::try_from(handles - reserved).unwrap_or(usize::MAX).max(1);

@@ -1,9 +1,9 @@
 //! The settings: flags, then `TALKBACK_*` environment variables, then a TOML file, then defaults.
 //!
-//! [`AppOptions`] declares every setting once: its name, documentation, range and default. Its name as a flag (`--max-rooms`), in the
-//! environment (`TALKBACK_MAX_ROOMS`) and in the file (`max-rooms`) is the same. A value in the file becomes the default of the flag, so
-//! clap keeps the order of precedence and one parser checks all three. A default that a part of the server has for its own options is
-//! taken from there.
+//! [`AppOptions`] declares every setting once: its name, documentation, range and default. Its name as a flag
+//! (`--max-rooms`), in the environment (`TALKBACK_MAX_ROOMS`) and in the file (`max-rooms`) is the same. A value in the
+//! file becomes the default of the flag, so clap keeps the order of precedence and one parser checks all three. A
+//! default that a part of the server has for its own options is taken from there.
 
 mod publish_key;
 mod sources;
@@ -32,13 +32,14 @@ use crate::{
 
 /// A WebSocket echo and group chat server.
 ///
-/// Every option can also be set in the environment (TALKBACK_MAX_ROOMS for --max-rooms) and in a TOML file (max-rooms = 10). Flags take
-/// precedence over the environment, the environment over the file.
+/// Every option can also be set in the environment (TALKBACK_MAX_ROOMS for --max-rooms) and in a TOML file (max-rooms =
+/// 10). Flags take precedence over the environment, the environment over the file.
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "talkback-server", version)]
 #[serde(rename_all = "kebab-case")]
 pub struct AppOptions {
-    /// `check` prints the effective settings as TOML and fails on unknown keys and variables. Without it the server runs.
+    /// `check` prints the effective settings as TOML and fails on unknown keys and variables. Without it the server
+    /// runs.
     #[arg(value_enum)]
     #[serde(skip)]
     pub action: Option<Action>,
@@ -49,35 +50,41 @@ pub struct AppOptions {
     /// The address to listen on; with port 0 the system chooses the port. The first line on stdout has the address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: String,
-    /// The address to listen on for operators: /healthz with all counters. Without it the counters are not served; the public /healthz
-    /// has the status only. The second line on stdout has the address.
+    /// The address to listen on for operators: /healthz with all counters. Without it the counters are not served; the
+    /// public /healthz has the status only. The second line on stdout has the address.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations_listen: Option<String>,
     /// The directory of the built page.
     #[arg(long, value_name = "DIR", default_value = "dist")]
     pub assets: PathBuf,
-    /// Origins whose pages may connect, besides those of the server's own host: https://*.example.com, http://localhost:*. Can be
-    /// repeated or separated by commas; * stands for any scheme, one label or any port.
+    /// Origins whose pages may connect, besides those of the server's own host: https://*.example.com,
+    /// http://localhost:*. Can be repeated or separated by commas; * stands for any scheme, one label or any port.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<OriginPattern>,
-    /// Host names that the server answers for: chat.example.com, *.example.com, example.com:8443. Can be repeated or separated by commas.
-    /// One label can be *, and * alone is any name; without a port every port matches. Requests for other names are answered with 421.
-    /// Loopback names (localhost, 127.0.0.1, ::1) are always allowed. Without this option a server on a loopback address answers for
-    /// loopback names only, because a foreign page could point a name of its own to it; any other server answers for every name.
+    /// Host names that the server answers for: chat.example.com, *.example.com, example.com:8443. Can be repeated or
+    /// separated by commas. One label can be *, and * alone is any name; without a port every port matches. Requests
+    /// for other names are answered with 421. Loopback names (localhost, 127.0.0.1, ::1) are always allowed. Without
+    /// this option a server on a loopback address answers for loopback names only, because a foreign page could point a
+    /// name of its own to it; any other server answers for every name.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub allow_host: Vec<HostPattern>,
-    /// Networks of the proxies in front of the server: 10.0.0.0/8, 127.0.0.1/32. Can be repeated or separated by commas. Only from these
-    /// networks --proxy-header and X-Forwarded-Proto are used.
+    /// Networks of the proxies in front of the server: 10.0.0.0/8, 127.0.0.1/32. Can be repeated or separated by
+    /// commas. Only from these networks --proxy-header and X-Forwarded-Proto are used.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub trust_proxy: Vec<IpNet>,
-    /// The header in which a trusted proxy sends the client's address, alone or as the last of a list, such as X-Forwarded-For or
-    /// X-Real-IP.
+    /// The header in which a trusted proxy sends the client's address, alone or as the last of a list, such as
+    /// X-Forwarded-For or X-Real-IP.
     #[arg(long, value_name = "NAME", value_parser = header_name, default_value = "x-forwarded-for")]
     pub proxy_header: String,
-    /// The size limit of a WebSocket message from a client; a larger one closes its socket with 1009. More than 1KiB, of which a line of
-    /// the protocol uses up to 1KiB besides its body.
-    #[arg(long, value_name = "SIZE", value_parser = size(more_than(1024)), default_value = size_text(limits().text_bytes))]
+    /// The size limit of a WebSocket message from a client; a larger one closes its socket with 1009. More than 1KiB,
+    /// of which a line of the protocol uses up to 1KiB besides its body.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size(more_than(1024)),
+        default_value = size_text(limits().text_bytes)
+    )]
     #[serde(serialize_with = "as_size")]
     pub max_message_size: usize,
     /// The capacity of a client's send queue in messages. A chat member whose queue is full is closed with 4413.
@@ -87,27 +94,29 @@ pub struct AppOptions {
     #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(socket().queue_bytes))]
     #[serde(serialize_with = "as_size")]
     pub queue_bytes: usize,
-    /// The maximum number of open connections; further ones are answered with 503. The server lowers it to what the system's limit on
-    /// open files allows.
+    /// The maximum number of open connections; further ones are answered with 503. The server lowers it to what the
+    /// system's limit on open files allows.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = 65536)]
     pub max_connections: usize,
-    /// The rate of new connections a second, which is also the burst; further ones are answered with 503. A quarter is reserved for
-    /// addresses that have not connected often in the last second. 0 is unlimited.
+    /// The rate of new connections a second, which is also the burst; further ones are answered with 503. A quarter is
+    /// reserved for addresses that have not connected often in the last second. 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 2000)]
     pub max_connection_rate: u32,
-    /// The maximum number of open connections of one address (IPv6: one /64) while the server is over half full; further ones are
-    /// answered with 429. 0 is an eighth of --max-connections.
+    /// The maximum number of open connections of one address (IPv6: one /64) while the server is over half full;
+    /// further ones are answered with 429. 0 is an eighth of --max-connections.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..), default_value_t = 0)]
     pub max_address_connections: usize,
-    /// The rate of new connections of one address a second, which is also the burst; further ones are delayed. 0 is unlimited.
+    /// The rate of new connections of one address a second, which is also the burst; further ones are delayed. 0 is
+    /// unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 500)]
     pub address_connection_rate: u32,
-    /// The maximum delay of a connection over --address-connection-rate; one that would be delayed longer is answered with 429.
+    /// The maximum delay of a connection over --address-connection-rate; one that would be delayed longer is answered
+    /// with 429.
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "5s")]
     #[serde(serialize_with = "as_duration")]
     pub address_delay: Duration,
-    /// The rate of requests without --publish-key of one address a second, which is also the burst. The first request of each connection
-    /// does not count; further ones are answered with 429. 0 is unlimited.
+    /// The rate of requests without --publish-key of one address a second, which is also the burst. The first request
+    /// of each connection does not count; further ones are answered with 429. 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 500)]
     pub address_request_rate: u32,
     /// The rate at which clients of one address may create rooms, per second on average. 0 is unlimited.
@@ -116,41 +125,52 @@ pub struct AppOptions {
     /// The burst of --address-room-rate: rooms that clients of one address may create at once.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = 1000)]
     pub address_room_burst: u32,
-    /// The number of addresses whose use of these rates is remembered. Beyond it the least recently seen one is forgotten and starts
-    /// again with full bursts.
+    /// The number of addresses whose use of these rates is remembered. Beyond it the least recently seen one is
+    /// forgotten and starts again with full bursts.
     #[arg(long, value_name = "COUNT", value_parser = nonzero, default_value = "65536")]
     pub remember_addresses: NonZeroUsize,
-    /// The maximum number of rooms with members. For one more a plain chat member is closed with 4429, and a session gets `error` with
-    /// code `busy` for that room.
+    /// The maximum number of rooms with members. For one more a plain chat member is closed with 4429, and a session
+    /// gets `error` with code `busy` for that room.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = HubOptions::DEFAULT.rooms)]
     pub max_rooms: usize,
-    /// The maximum number of members of a room. One more is closed with 4429 in plain chat; a session gets `error` with code `room_full`.
-    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = HubOptions::DEFAULT.members_per_room)]
+    /// The maximum number of members of a room. One more is closed with 4429 in plain chat; a session gets `error` with
+    /// code `room_full`.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = count::<usize>(1..),
+        default_value_t = HubOptions::DEFAULT.members_per_room
+    )]
     pub max_room_members: usize,
-    /// The maximum number of users of a room that sessions get a list of. In a room with more users they get the number only, until there
-    /// are at most three quarters of this. At most 1800, so that a list fits into one text.
-    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..=1800), default_value_t = HubOptions::DEFAULT.listed_users)]
+    /// The maximum number of users of a room that sessions get a list of. In a room with more users they get the number
+    /// only, until there are at most three quarters of this. At most 1800, so that a list fits into one text.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = count::<usize>(..=1800),
+        default_value_t = HubOptions::DEFAULT.listed_users
+    )]
     pub max_listed_users: usize,
     /// The maximum number of rooms that one session has joined.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().rooms)]
     pub max_session_rooms: u32,
-    /// The size limit of a message body (as JSON) from a session or a publisher over HTTP; it is lowered to 1KiB less than
-    /// --max-message-size.
+    /// The size limit of a message body (as JSON) from a session or a publisher over HTTP; it is lowered to 1KiB less
+    /// than --max-message-size.
     #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(limits().body_bytes))]
     #[serde(serialize_with = "as_size")]
     pub max_body_size: usize,
     /// The maximum nesting depth of arrays and objects in a message body.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().body_depth)]
     pub max_body_depth: u32,
-    /// The rate of lines of a session, or of messages of a plain chat member, per second on average. The server reads what is over the
-    /// rate later. 0 is unlimited.
+    /// The rate of lines of a session, or of messages of a plain chat member, per second on average. The server reads
+    /// what is over the rate later. 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().lines_per_second)]
     pub session_line_rate: u32,
     /// The burst of --session-line-rate.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().lines_burst)]
     pub session_line_burst: u32,
-    /// The rate of bytes of messages of a session or a plain chat member, per second on average. The server reads what is over the rate
-    /// later. 0 is unlimited.
+    /// The rate of bytes of messages of a session or a plain chat member, per second on average. The server reads what
+    /// is over the rate later. 0 is unlimited.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(limits().bytes_per_second))]
     #[serde(serialize_with = "as_size")]
     pub session_byte_rate: usize,
@@ -158,17 +178,27 @@ pub struct AppOptions {
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(limits().bytes_burst))]
     #[serde(serialize_with = "as_size")]
     pub session_byte_burst: usize,
-    /// The rate of bytes of messages delivered in one room to all its members together, per second, which is also the burst. Beyond it,
-    /// and while deliveries are late, the server reads the room's senders later. 0 is unlimited.
-    #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(HubOptions::DEFAULT.delivery_rate))]
+    /// The rate of bytes of messages delivered in one room to all its members together, per second, which is also the
+    /// burst. Beyond it, and while deliveries are late, the server reads the room's senders later. 0 is unlimited.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size(..),
+        default_value = size_text(HubOptions::DEFAULT.delivery_rate)
+    )]
     #[serde(serialize_with = "as_size")]
     pub room_delivery_rate: usize,
-    /// The rate of control frames, fragments and empty messages of a WebSocket client per second; the burst is twice as many. Beyond it
-    /// the socket is closed with 4429. 0 is unlimited. /echo has no such limit.
+    /// The rate of control frames, fragments and empty messages of a WebSocket client per second; the burst is twice as
+    /// many. Beyond it the socket is closed with 4429. 0 is unlimited. /echo has no such limit.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = socket().max_overhead_rate)]
     pub max_overhead_rate: u32,
     /// The timeout for `hello` on a new session.
-    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(session().hello_timeout))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(more_than(Duration::ZERO)),
+        default_value = duration_text(session().hello_timeout)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub hello_timeout: Duration,
     /// The maximum number of messages of one page of history or one answer over HTTP.
@@ -182,21 +212,33 @@ pub struct AppOptions {
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "1m")]
     #[serde(serialize_with = "as_duration")]
     pub max_wait: Duration,
-    /// The key that a publisher over HTTP sends as `Authorization: Bearer KEY`: at least 16 characters. Without it publishing over HTTP is
-    /// off. Set it in the environment (TALKBACK_PUBLISH_KEY), because other users of the machine can see flags.
+    /// The key that a publisher over HTTP sends as `Authorization: Bearer KEY`: at least 16 characters. Without it
+    /// publishing over HTTP is off. Set it in the environment (TALKBACK_PUBLISH_KEY), because other users of the
+    /// machine can see flags.
     #[arg(long, value_name = "KEY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish_key: Option<PublishKey>,
     /// When the server stops, it asks each session to reconnect after a random time of at most this.
-    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().reconnect_spread))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(..),
+        default_value = duration_text(socket().reconnect_spread)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub reconnect_spread: Duration,
-    /// The time for which a user stays present after its last connection ended, so that a reconnection causes no presence event.
-    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(HubOptions::DEFAULT.presence_grace))]
+    /// The time for which a user stays present after its last connection ended, so that a reconnection causes no
+    /// presence event.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(..),
+        default_value = duration_text(HubOptions::DEFAULT.presence_grace)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub presence_grace: Duration,
-    /// The maximum number of rooms without members whose log is kept. Beyond it the least recently used one is deleted: of the young
-    /// rooms if they are more than a quarter, else of the others.
+    /// The maximum number of rooms without members whose log is kept. Beyond it the least recently used one is deleted:
+    /// of the young rooms if they are more than a quarter, else of the others.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().rooms)]
     pub log_rooms: usize,
     /// The number of rooms that a client can create at once by publishing; at least --max-session-rooms.
@@ -205,93 +247,133 @@ pub struct AppOptions {
     /// The rate at which a client can create rooms, per minute on average; 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = memory().new_rooms.per_minute)]
     pub new_rooms_per_minute: u32,
-    /// The number of messages in the log of a room. It must be several times --queue-messages, so that a member that was too slow finds
-    /// the messages that it missed.
+    /// The number of messages in the log of a room. It must be several times --queue-messages, so that a member that
+    /// was too slow finds the messages that it missed.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().messages)]
     pub log_messages: usize,
     /// The bytes of messages in the log of a room. It must be several times --queue-bytes.
     #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(memory().bytes))]
     #[serde(serialize_with = "as_size")]
     pub log_bytes: usize,
-    /// The bytes of messages in the logs of all rooms. Near it the rooms above their share drop their oldest messages, those without
-    /// members first.
+    /// The bytes of messages in the logs of all rooms. Near it the rooms above their share drop their oldest messages,
+    /// those without members first.
     #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(memory().total_bytes))]
     #[serde(serialize_with = "as_size")]
     pub log_total_bytes: usize,
-    /// The bytes of its log that a room with members keeps when other rooms need space. It must be several times --queue-bytes.
+    /// The bytes of its log that a room with members keeps when other rooms need space. It must be several times
+    /// --queue-bytes.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(memory().watched_bytes))]
     #[serde(serialize_with = "as_size")]
     pub log_watched_bytes: usize,
     /// The retention time of a message.
-    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().age))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(more_than(Duration::ZERO)),
+        default_value = duration_text(memory().age)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub log_age: Duration,
-    /// The number of clients that are remembered, counted once for each of their rooms, so that a resent message is not appended again. It
-    /// must be far more than publish within --remember-clients-for: no client is forgotten early, and further ones are refused for now.
-    /// The clients of one address (IPv6: one /64) can have an eighth of the free entries.
+    /// The number of clients that are remembered, counted once for each of their rooms, so that a resent message is not
+    /// appended again. It must be far more than publish within --remember-clients-for: no client is forgotten early,
+    /// and further ones are refused for now. The clients of one address (IPv6: one /64) can have an eighth of the free
+    /// entries.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().clients)]
     pub remember_clients: usize,
-    /// The time for which a client is remembered after its last message. It must be longer than clients resend a message.
-    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().client_age))]
+    /// The time for which a client is remembered after its last message. It must be longer than clients resend a
+    /// message.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(more_than(Duration::ZERO)),
+        default_value = duration_text(memory().client_age)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub remember_clients_for: Duration,
-    /// The maximum number of messages in flight on one connection, in all its rooms together. The log remembers the places of as many
-    /// messages of each client in a room.
-    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value = limits().in_flight.to_string())]
+    /// The maximum number of messages in flight on one connection, in all its rooms together. The log remembers the
+    /// places of as many messages of each client in a room.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = count::<usize>(1..),
+        default_value = limits().in_flight.to_string()
+    )]
     pub max_in_flight: usize,
-    /// The bytes of all that is remembered about clients and Idempotency-Keys. One client can have a sixteenth of the free bytes, the
-    /// clients of one address an eighth.
+    /// The bytes of all that is remembered about clients and Idempotency-Keys. One client can have a sixteenth of the
+    /// free bytes, the clients of one address an eighth.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(memory().remembered_bytes))]
     #[serde(serialize_with = "as_size")]
     pub remember_bytes: usize,
-    /// The number of Idempotency-Keys of publishers over HTTP that are remembered for one room. Further ones are answered with 503.
+    /// The number of Idempotency-Keys of publishers over HTTP that are remembered for one room. Further ones are
+    /// answered with 503.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().requests)]
     pub remember_requests: usize,
     /// The time for which an Idempotency-Key is remembered.
-    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(memory().request_age))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(more_than(Duration::ZERO)),
+        default_value = duration_text(memory().request_age)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub remember_requests_for: Duration,
     /// The interval between pings to a client; 0s sends none.
-    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().ping_interval))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(..),
+        default_value = duration_text(socket().ping_interval)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub ping_interval: Duration,
-    /// The timeout for an answer to a ping, after which the client is closed with 4408; it is longer when much was sent before
-    /// (--link-rate). More than 0s unless --ping-interval is 0s.
+    /// The timeout for an answer to a ping, after which the client is closed with 4408; it is longer when much was sent
+    /// before (--link-rate). More than 0s unless --ping-interval is 0s.
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().ping_timeout))]
     #[serde(serialize_with = "as_duration")]
     pub ping_timeout: Duration,
-    /// The timeout for a client that takes fewer than --min-taken of the bytes that wait for it: its WebSocket is closed with 4413, a plain
-    /// HTTP connection is cut. 0s is no timeout.
-    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = duration_text(socket().write_timeout))]
+    /// The timeout for a client that takes fewer than --min-taken of the bytes that wait for it: its WebSocket is
+    /// closed with 4413, a plain HTTP connection is cut. 0s is no timeout.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(..),
+        default_value = duration_text(socket().write_timeout)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub write_timeout: Duration,
-    /// The bytes of those that wait for it that a client must take within --write-timeout; 0 is any. The first of them are hidden by the
-    /// system's buffers: with the defaults a link of 2KB a second may stall for 20s, and one that takes less than 70 bytes a second is
-    /// closed.
+    /// The bytes of those that wait for it that a client must take within --write-timeout; 0 is any. The first of them
+    /// are hidden by the system's buffers: with the defaults a link of 2KB a second may stall for 20s, and one that
+    /// takes less than 70 bytes a second is closed.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(socket().min_taken))]
     #[serde(serialize_with = "as_size")]
     pub min_taken: usize,
-    /// The lowest rate of a client's link in bytes a second: --ping-timeout is extended by the time that such a link needs for the bytes
-    /// that were sent before the ping. 0 never extends it.
+    /// The lowest rate of a client's link in bytes a second: --ping-timeout is extended by the time that such a link
+    /// needs for the bytes that were sent before the ping. 0 never extends it.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(socket().link_rate))]
     #[serde(serialize_with = "as_size")]
     pub link_rate: usize,
-    /// The bytes of answers over HTTP in flight to all clients together; an answer that does not fit is replaced by 503. At least
-    /// --max-answer-size.
+    /// The bytes of answers over HTTP in flight to all clients together; an answer that does not fit is replaced by
+    /// 503. At least --max-answer-size.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "64MiB")]
     #[serde(serialize_with = "as_size")]
     pub answer_bytes: usize,
-    /// The size of the system's receive buffer of a connection (SO_RCVBUF); 0 leaves it to the system. A connection with a round trip of
-    /// 100 ms can receive ten times as much in a second.
+    /// The size of the system's receive buffer of a connection (SO_RCVBUF); 0 leaves it to the system. A connection
+    /// with a round trip of 100 ms can receive ten times as much in a second.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "256KiB")]
     #[serde(serialize_with = "as_size")]
     pub receive_buffer: usize,
-    /// The bytes that the system buffers for a connection and has not sent (TCP_NOTSENT_LOWAT, on Linux); 0 leaves it to the system.
+    /// The bytes that the system buffers for a connection and has not sent (TCP_NOTSENT_LOWAT, on Linux); 0 leaves it
+    /// to the system.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = "64KiB")]
     #[serde(serialize_with = "as_size")]
     pub unsent_bytes: usize,
     /// The timeout of a closing handshake, after which the connection is cut.
-    #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = duration_text(socket().close_timeout))]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration(more_than(Duration::ZERO)),
+        default_value = duration_text(socket().close_timeout)
+    )]
     #[serde(serialize_with = "as_duration")]
     pub close_timeout: Duration,
     /// The timeout for the head of a request, and for the next request on a connection that is kept alive.
@@ -330,11 +412,12 @@ pub struct AppOptions {
     /// The number of threads that serve; 0 is one for each processor.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(..=MAX_WORKERS), default_value_t = 0)]
     pub workers: usize,
-    /// What to log on stderr: a level (error, warn, info, debug, trace, off) or a list of levels by target, such as info,talkback=debug.
-    /// talkback=trace shows what each connection does, which costs CPU time while it is on.
+    /// What to log on stderr: a level (error, warn, info, debug, trace, off) or a list of levels by target, such as
+    /// info,talkback=debug. talkback=trace shows what each connection does, which costs CPU time while it is on.
     #[arg(long, value_name = "FILTER", value_parser = log_filter, default_value = "info")]
     pub log: String,
-    /// The rate of log lines per second for events that clients can cause at will, such as closing; further ones are counted.
+    /// The rate of log lines per second for events that clients can cause at will, such as closing; further ones are
+    /// counted.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = socket().log_rate)]
     pub log_rate: u32,
     /// The format of the log.

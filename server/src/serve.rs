@@ -59,15 +59,15 @@ const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 /// The largest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves Talkback on `listener` until `shutdown` is ready, then shuts down. On `operations_listener`, if there is one, it serves
-/// operators until the shutdown has ended.
+/// Serves Talkback on `listener` until `shutdown` is ready, then shuts down. On `operations_listener`, if there is one,
+/// it serves operators until the shutdown has ended.
 ///
-/// The shutdown: no new connection is accepted; plain HTTP requests in flight are answered; sockets are closed with 1001 in batches
-/// ([`Sockets::drain`]); connections that are open after [`AppOptions::drain`] are cut.
+/// The shutdown: no new connection is accepted; plain HTTP requests in flight are answered; sockets are closed with
+/// 1001 in batches ([`Sockets::drain`]); connections that are open after [`AppOptions::drain`] are cut.
 ///
 /// # Errors
-/// If the options are invalid ([`AppOptions::validate`]) or a listener's own address cannot be read. A failed accept is logged and
-/// tried again.
+/// If the options are invalid ([`AppOptions::validate`]) or a listener's own address cannot be read. A failed accept is
+/// logged and tried again.
 pub async fn serve(
     listener: TcpListener,
     operations_listener: Option<TcpListener>,
@@ -102,8 +102,8 @@ pub async fn serve(
 
 /// Like [`serve`], for an axum application of your own: with the same limits, and the same shutdown of its `sockets`.
 ///
-/// The limits of connections and addresses and the host names ([`AppOptions::allow_host`]) are checked here, so a router under another
-/// accept loop has none of them.
+/// The limits of connections and addresses and the host names ([`AppOptions::allow_host`]) are checked here, so a
+/// router under another accept loop has none of them.
 ///
 /// # Errors
 /// If the listener's own address cannot be read. A failed accept is logged and tried again.
@@ -395,7 +395,8 @@ impl Http {
                 () = self.stop.cancelled() => return,
             }
         }
-        // Messages are sent at once, in packets that are not full. This fails only on a closed connection, as will the first read.
+        // Messages are sent at once, in packets that are not full. This fails only on a closed connection, as will the
+        // first read.
         let _ = stream.set_nodelay(true);
         let (router, front) = (self.router, self.front);
         let account = Account::new(&front.answers, (!front.trusts(peer.ip())).then(|| peer.ip().into()));

@@ -285,8 +285,8 @@ async fn ordinary_closes_are_logged_at_debug() {
     assert_eq!(line["level"], "DEBUG");
 }
 
-/// Uses a session, plain chat and `/echo`, each on a connection of its own, with texts that have `secret` in them, and returns all log
-/// lines of the server.
+/// Uses a session, plain chat and `/echo`, each on a connection of its own, with texts that have `secret` in them, and
+/// returns all log lines of the server.
 #[cfg(unix)]
 async fn log_of_three_connections(args: &[&str]) -> Vec<serde_json::Value> {
     let mut server = Running::start(args).await;

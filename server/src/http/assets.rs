@@ -1,7 +1,7 @@
 //! The page and its files, as Trunk builds them.
 //!
-//! `index.html` is read again when it changes on disk, so a rebuilt page needs no restart. Files with a hash in their name never change
-//! and are cached for a year; all others are revalidated at each use.
+//! `index.html` is read again when it changes on disk, so a rebuilt page needs no restart. Files with a hash in their
+//! name never change and are cached for a year; all others are revalidated at each use.
 
 use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -50,7 +50,8 @@ impl Assets {
         }
     }
 
-    /// The page as it is on disk now. The file is small and nearly always unchanged, so the blocking calls need no other thread.
+    /// The page as it is on disk now. The file is small and nearly always unchanged, so the blocking calls need no
+    /// other thread.
     fn index(&self) -> io::Result<Index> {
         let path = self.directory.join("index.html");
         let metadata = path.metadata()?;
@@ -148,7 +149,8 @@ async fn cache_by_name(request: Request, next: Next) -> Response {
         return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
     }
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
-        // Only the page's own handler sends its content security policy, so no spelling of its path may serve it as a file.
+        // Only the page's own handler sends its content security policy, so no spelling of its path may serve it as a
+        // file.
         if is_html(response.headers()) {
             return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
         }
@@ -179,8 +181,8 @@ fn has_hash(path: &str) -> bool {
     })
 }
 
-/// Allows scripts of this origin and the inline scripts of the page as it is now. Framing, forms and other origins are not allowed,
-/// except for WebSockets, because the workbench connects to any address.
+/// Allows scripts of this origin and the inline scripts of the page as it is now. Framing, forms and other origins are
+/// not allowed, except for WebSockets, because the workbench connects to any address.
 fn content_security_policy(html: &str) -> String {
     let mut hashes = String::new();
     for script in inline_scripts(html) {
@@ -254,7 +256,8 @@ mod tests {
         let html = "<!DOCTYPE html><SCRIPT type=\"module\">\nimport a from '/a.js';\n</SCRIPT>\
                     <script src=\"/b.js\"></script><script>alert(1)</script >";
         assert_eq!(inline_scripts(html), ["\nimport a from '/a.js';\n", "alert(1)"]);
-        // The hash of the CSP standard's own example, https://www.w3.org/TR/CSP3/#external-hash, for alert('Hello, world.');
+        // The hash of the CSP standard's own example, https://www.w3.org/TR/CSP3/#external-hash, for alert('Hello,
+        // world.');
         let policy = content_security_policy("<script>alert('Hello, world.');</script>");
         assert!(
             policy

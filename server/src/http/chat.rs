@@ -1,7 +1,7 @@
 //! `/chat/{room}`: plain text group chat. All members of the room receive each member's messages as `[name] text`.
 //!
-//! A binary message cannot carry the name, so it closes the sender's socket with 1003. A member that sends faster than a session may,
-//! or faster than its room is delivered, is read later, so that TCP slows it down.
+//! A binary message cannot carry the name, so it closes the sender's socket with 1003. A member that sends faster than
+//! a session may, or faster than its room is delivered, is read later, so that TCP slows it down.
 
 use std::sync::Arc;
 
@@ -171,7 +171,8 @@ fn socket(
     })
 }
 
-/// Reads nothing from the socket before `until`. When the socket is closed, the rest of what was received is read at once.
+/// Reads nothing from the socket before `until`. When the socket is closed, the rest of what was received is read at
+/// once.
 async fn pause_until(until: Instant, socket: &Socket) {
     tokio::select! {
         () = tokio::time::sleep_until(until) => {}
@@ -179,9 +180,9 @@ async fn pause_until(until: Instant, socket: &Socket) {
     }
 }
 
-/// The identity of a member over several connections. Plain chat has no keys, and several clients may use one name. Another name from
-/// the same address is another member, as a session with another key is; an address with many names is bounded by its rate of
-/// connections.
+/// The identity of a member over several connections. Plain chat has no keys, and several clients may use one name.
+/// Another name from the same address is another member, as a session with another key is; an address with many names
+/// is bounded by its rate of connections.
 type Identity = (Option<Address>, UserName);
 
 /// The paces of members whose connection ended while they were over their rate: a new connection does not reset it.

@@ -1,4 +1,5 @@
-//! `/echo`: sends back each message, over HTTP and WebSocket at the same address. Of the subprotocols of a client it selects `echo`.
+//! `/echo`: sends back each message, over HTTP and WebSocket at the same address. Of the subprotocols of a client it
+//! selects `echo`.
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ fn socket(upgrade: Upgrade, suffix: String) -> Response {
     })
 }
 
-/// The origins that may open a socket may read the plain answer too ([CORS](https://fetch.spec.whatwg.org/#http-cors-protocol)).
+/// The origins that may open a socket may read the plain answer too
+/// ([CORS](https://fetch.spec.whatwg.org/#http-cors-protocol)).
 fn readable_by_allowed_pages(mut response: Response, headers: &HeaderMap, sockets: &Sockets) -> Response {
     response
         .headers_mut()

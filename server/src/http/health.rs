@@ -31,7 +31,8 @@ struct Health<'a> {
     metrics: &'a Metrics,
 }
 
-/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that load balancers choose another server.
+/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that load balancers
+/// choose another server.
 pub(crate) async fn liveness(State(sockets): State<Sockets>) -> Response {
     let (code, liveness) = status(&sockets);
     (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()

@@ -101,7 +101,8 @@ where
             sockets.metrics().origins_refused.add_one();
             return Err(Problem::ForeignOrigin);
         }
-        // A browser sends no `Origin` when a page only embeds or opens an address, but that page can measure how long the answer takes.
+        // A browser sends no `Origin` when a page only embeds or opens an address, but that page can measure how long
+        // the answer takes.
         let site = parts.headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site")) && !parts.headers.contains_key(header::ORIGIN) {
             sockets.metrics().origins_refused.add_one();

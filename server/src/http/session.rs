@@ -22,8 +22,8 @@ pub(crate) async fn session(
             connection::run(socket, hub, options, new_rooms)
         });
     }
-    // A browser does not show its page why a handshake was refused, and fails a handshake that selects none of the offered subprotocols.
-    // So one of them is selected, and the reason is in the close frame.
+    // A browser does not show its page why a handshake was refused, and fails a handshake that selects none of the
+    // offered subprotocols. So one of them is selected, and the reason is in the close frame.
     let offered = upgrade.offered_subprotocols().first().cloned().unwrap_or_default();
     upgrade.subprotocols(&[&offered]).on_upgrade(|socket| async move {
         let reason = format!("this server speaks the subprotocol {SUBPROTOCOL}");

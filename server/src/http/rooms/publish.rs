@@ -117,7 +117,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
 async fn read(body: Body, max: usize, within: Duration) -> Result<MessageBody, Problem> {
     let announced = usize::try_from(body.size_hint().lower()).ok();
     let capacity = announced.filter(|size| *size <= max).ok_or(Problem::TooLarge(max))?;
-    // Copied into one buffer: each piece keeps the buffer that it was read into, which may be a thousand times its size.
+    // Copied into one buffer: each piece keeps the buffer that it was read into, which may be a thousand times its
+    // size.
     let mut bytes = BytesMut::with_capacity(capacity);
     let mut pieces = body.into_data_stream();
     let all = async {

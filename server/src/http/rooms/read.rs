@@ -85,7 +85,8 @@ pub(crate) async fn messages(
             peer.new_rooms().take().map_err(Problem::TooManyRequests)?;
         }
         let wakeup = Arc::new(Wakeup::default());
-        // Watched before it is read again, so that no message is missed in between. A watched room without messages is not kept.
+        // Watched before it is read again, so that no message is missed in between. A watched room without messages is
+        // not kept.
         let watch = engine
             .watch(&room, Arc::clone(&wakeup) as _)
             .map_err(Problem::Refused)?;
