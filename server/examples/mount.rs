@@ -3,12 +3,12 @@
 //! `cargo run -p talkback-server --example mount`; echo is then at `/talk/echo` and chat at `/talk/chat/lobby`.
 
 use axum::{Router, routing::get};
-use talkback_server::{AppState, Config};
+use talkback_server::{AppOptions, AppState};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let talkback = AppState::new(&Config::default());
+    let talkback = AppState::new(&AppOptions::default());
     let router = Router::new()
         .route("/", get(|| async { "an application of its own" }))
         .nest("/talk", talkback_server::router(talkback.clone()));

@@ -1,4 +1,4 @@
-//! The URL map, and what all handlers share.
+//! The URL map, and the state of all handlers.
 
 use std::sync::Arc;
 
@@ -17,20 +17,21 @@ use tower_http::{
 };
 
 use crate::{
-    config::Config,
+    connection,
     engine::Memory,
     http::{assets, chat, echo, flood, health, once, rooms, session},
     hub::Hub,
     limits::Peer,
+    options::AppOptions,
     socket::Sockets,
 };
 
-/// The whole URL map. It can be nested or merged into another axum application.
+/// The URL map. It can be nested or merged into another axum application.
 pub fn router(state: AppState) -> Router {
     Router::new()
         .route("/", get(assets::page))
         .route("/index.html", get(assets::page))
-        .nest_service("/assets", assets::under_assets(&state))
+        .nest_service("/assets", assets::under_assets(&state.assets))
         .route("/echo", get(echo::echo))
         .route("/once", get(once::once))
         .route("/chat/{room}", get(chat::chat))
@@ -38,11 +39,11 @@ pub fn router(state: AppState) -> Router {
         .nest("/rooms/{room}", rooms(&state))
         .route("/flood", get(flood::flood))
         .route("/healthz", get(health::liveness))
-        .fallback_service(assets::files(&state))
+        .fallback_service(assets::files(&state.assets))
         .layer(axum::middleware::from_fn_with_state(state.clone(), count_request))
         .layer(set_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set_header(header::REFERRER_POLICY, "same-origin"))
-        // No page of another site may hold a handle to this page's window, or embed what is served here.
+        // Pages of other sites may not hold a handle to this page's window, nor embed anything from this server.
         .layer(set_header(CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
         .layer(set_header(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
         .with_state(state)
@@ -51,12 +52,12 @@ pub fn router(state: AppState) -> Router {
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The URL map for those who run the server, to be served where only they come.
+/// The URL map for operators, to be served at an address that only they can reach.
 pub fn operations(state: AppState) -> Router {
     Router::new().route("/healthz", get(health::health)).with_state(state)
 }
 
-/// Holds each address to its rate of requests. Publishing has a key, and looks at the rate only when the key is wrong.
+/// Limits the rate of requests of each address. Publishing has a key, and counts requests with a wrong key only.
 async fn count_request(state: axum::extract::State<AppState>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST
         && let Some(peer) = request.extensions().get::<Peer>()
@@ -68,7 +69,7 @@ async fn count_request(state: axum::extract::State<AppState>, request: Request, 
     next.run(request).await
 }
 
-/// Rooms over plain HTTP. Pages that may open a socket may use them too.
+/// Rooms over plain HTTP. The same origins may use them as may open a socket.
 fn rooms(state: &AppState) -> Router<AppState> {
     let sockets = state.sockets.clone();
     let allowed = AllowOrigin::predicate(move |_, parts| sockets.options().origins.allows(&parts.headers));
@@ -90,7 +91,7 @@ fn set_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<H
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// What all handlers share. Clones are handles to the same application.
+/// The state of all handlers. Clones are handles to the same application.
 #[derive(Clone)]
 pub struct AppState {
     sockets: Sockets,
@@ -104,20 +105,24 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// A new application with its own sockets and rooms. Of the configuration it takes the rules for both, and where the page is.
+    /// A new application with its own sockets, rooms and logs. It uses all options that are not about listening,
+    /// connections and addresses, which [`serve_router`](crate::serve_router) uses.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let engine = Arc::new(Memory::new(config.memory_options()));
-        let rooms = Arc::new(config.rooms_options());
+    pub fn new(options: &AppOptions) -> Self {
+        let engine = Arc::new(Memory::new(options.memory_options()));
+        let session = ServerOptions {
+            check_room: connection::check_room,
+            ..options.session_options()
+        };
         Self {
-            sockets: Sockets::new(config.socket_options()),
-            hub: Hub::new(config.hub_options(), engine),
-            session: Arc::new(config.session_config()),
-            rooms,
-            chat: Arc::new(chat::Chat::new(config.chat_options())),
+            sockets: Sockets::new(options.socket_options()),
+            hub: Hub::new(options.hub_options(), engine),
+            session: Arc::new(session),
+            rooms: Arc::new(rooms::RoomsOptions::new(options)),
+            chat: Arc::new(chat::Chat::new(chat::ChatOptions::new(options))),
             waiting: rooms::Waiting::default(),
-            flood: config.flood_options().map(Arc::new),
-            assets: Arc::new(assets::Assets::new(config.assets.clone())),
+            flood: flood::FloodOptions::new(options).map(Arc::new),
+            assets: Arc::new(assets::Assets::new(options.assets.clone())),
         }
     }
 
@@ -133,14 +138,10 @@ impl AppState {
         &self.hub
     }
 
-    /// How many requests wait for a message.
+    /// The number of HTTP requests that wait for a message (`?wait=`).
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.count()
-    }
-
-    pub(crate) fn assets(&self) -> &Arc<assets::Assets> {
-        &self.assets
     }
 }
 

@@ -1,4 +1,4 @@
-//! One file per address.
+//! The handlers of the URL map, one file for each endpoint.
 
 pub(crate) mod assets;
 pub(crate) mod chat;

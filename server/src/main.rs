@@ -1,56 +1,57 @@
-//! `talkback-server`: reads the configuration, listens, and serves until it is told to stop.
+//! `talkback-server`: reads the settings, listens, and serves until a signal stops it.
 
 use std::{io::Write, process::ExitCode};
 
-use talkback_server::{Action, Config, ConfigError, logging, serve, shutdown};
+use talkback_server::{Action, AppOptions, OptionsError, logging, serve, shutdown};
 use tokio::{net::TcpListener, runtime};
 
 fn main() -> ExitCode {
-    let mut config = match Config::load() {
-        Ok(config) => config,
-        Err(ConfigError::Arguments(error)) => error.exit(),
+    let mut options = match AppOptions::load() {
+        Ok(options) => options,
+        Err(OptionsError::Arguments(error)) => error.exit(),
         Err(error) => return failed(&error),
     };
-    if config.action == Some(Action::Check) {
-        println!("{}", config.to_toml().trim_end());
-        for warning in config.warnings() {
+    if options.action == Some(Action::Check) {
+        println!("{}", options.to_toml().trim_end());
+        for warning in options.warnings() {
             eprintln!("warning: {warning}");
         }
         return ExitCode::SUCCESS;
     }
-    logging::init(&config);
-    for warning in config.warnings() {
+    logging::init(&options);
+    for warning in options.warnings() {
         tracing::warn!("{warning}");
     }
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(handles) => clamp_connections(&mut config, handles),
-        Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
+        Ok(handles) => clamp_connections(&mut options, handles),
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
-    match runtime(config.workers).and_then(|runtime| runtime.block_on(run(&config))) {
+    match runtime(options.workers).and_then(|runtime| runtime.block_on(run(&options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
-/// File handles for all that is not a connection: listeners, files of the page, connections that are being refused.
+/// File handles that are not for connections: listeners, files of the page, connections that are being refused.
 const RESERVED_HANDLES: u64 = 128;
 
-/// Without a handle nothing is accepted and nobody is refused: connections would wait in silence.
-fn clamp_connections(config: &mut Config, handles: u64) {
+/// Lowers `--max-connections` to the limit on open files: without a file handle a connection can neither be accepted
+/// nor refused, and would wait without an answer.
+fn clamp_connections(options: &mut AppOptions, handles: u64) {
     let reserved = RESERVED_HANDLES.min(handles / 4);
     let most = usize::try_from(handles - reserved).unwrap_or(usize::MAX).max(1);
-    if config.max_connections > most {
+    if options.max_connections > most {
         tracing::warn!(
-            wanted = config.max_connections,
+            wanted = options.max_connections,
             max_connections = most,
             "fewer connections than --max-connections: the system allows this process {handles} open files. Raise the limit \
              (ulimit -Hn, or LimitNOFILE= of systemd) or lower --max-connections"
         );
-        config.max_connections = most;
+        options.max_connections = most;
     }
 }
 
-/// A single thread needs no locks and no stealing of tasks, which is a fifth of the CPU of a small message.
+/// One thread gets a runtime without work stealing, which saves a fifth of the CPU time of a small message.
 fn runtime(workers: usize) -> std::io::Result<runtime::Runtime> {
     let workers = match workers {
         0 => std::thread::available_parallelism().map_or(1, Into::into),
@@ -63,9 +64,9 @@ fn runtime(workers: usize) -> std::io::Result<runtime::Runtime> {
     builder.worker_threads(workers).enable_all().build()
 }
 
-async fn run(config: &Config) -> std::io::Result<()> {
-    let listener = listen("--listen", &config.listen).await?;
-    let operations = match &config.operations_listen {
+async fn run(options: &AppOptions) -> std::io::Result<()> {
+    let listener = listen("--listen", &options.listen).await?;
+    let operations = match &options.operations_listen {
         Some(address) => Some(listen("--operations-listen", address).await?),
         None => None,
     };
@@ -75,9 +76,9 @@ async fn run(config: &Config) -> std::io::Result<()> {
         writeln!(stdout, "operations on http://{}", operations.local_addr()?)?;
     }
     stdout.flush()?;
-    serve(listener, operations, config, async {
+    serve(listener, operations, options, async {
         if let Err(error) = shutdown::signal().await {
-            tracing::error!(%error, "cannot wait for signals: stop the server with SIGKILL");
+            tracing::error!(%error, "cannot receive signals: stop the server with SIGKILL");
             std::future::pending::<()>().await;
         }
     })

@@ -1,10 +1,10 @@
-//! Counters since the start, shown by `/healthz` to those who run the server.
+//! Counters since the start, which `/healthz` shows to operators.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Counter(AtomicU64);
@@ -15,14 +15,14 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// The current number.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What happened since the start.
+/// Counts of events since the start.
 #[derive(Debug, Default, Serialize)]
 pub struct Metrics {
     /// WebSockets that were opened.
@@ -32,26 +32,26 @@ pub struct Metrics {
     /// Sessions that ended.
     #[serde(skip)]
     pub sessions_ended: Counter,
-    /// Handshakes refused because the page came from elsewhere; the log names the pages at `debug`.
+    /// Handshakes and requests refused because of a foreign origin; the log has the origins of handshakes at `debug`.
     pub origins_refused: Counter,
-    /// Members closed with 4413 because they did not read fast enough.
+    /// Members closed with 4413 because their send queue was full.
     pub closed_too_slow: Counter,
-    /// Sockets closed with 4413 because the client took none of what waited for it for too long.
+    /// Sockets closed with 4413 because the client took less than `min_taken` within `write_timeout`.
     pub closed_stalled: Counter,
     /// Sockets closed with 4429 because of too many control frames, fragments and empty messages.
     pub closed_too_many_frames: Counter,
-    /// HTTP answers replaced by 503 because too many were under way.
+    /// HTTP answers replaced by 503 because too many bytes of answers were in flight.
     pub answers_refused: Counter,
-    /// Sockets closed with 4408 because nothing was heard from the client.
+    /// Sockets closed with 4408 because the client did not answer a ping.
     pub closed_heartbeat_lost: Counter,
     /// Handlers that panicked; their sockets were closed with 1011.
     pub handler_panics: Counter,
-    /// Connections answered with 503 because the server was full or they came too fast.
+    /// Connections answered with 503 because of `max_connections` or `max_connection_rate`.
     pub connections_refused: Counter,
-    /// Connections answered with 429 because their address had too many or they came too fast from there.
+    /// Connections answered with 429 because of the limits of one address.
     pub addresses_refused: Counter,
-    /// Requests answered with 429 because their address sent too many.
+    /// Requests answered with 429 because of `address_request_rate`.
     pub requests_refused: Counter,
-    /// Requests answered with 421 because they named a host that is not this server's.
+    /// Requests answered with 421 because the server does not answer for their host name.
     pub hosts_refused: Counter,
 }

@@ -1,4 +1,4 @@
-//! The accept loop: TCP in, HTTP on top, limits around it, and an orderly end.
+//! The accept loop: TCP connections, HTTP on each of them, their limits, and the shutdown.
 
 use std::{
     convert::Infallible,
@@ -26,71 +26,73 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     time::timeout,
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use crate::{
     answers::{self, Account, AnswerStream, Answers},
     app::{AppState, operations, router},
-    config::Config,
     limits::{Address, AddressLimits, Admission, ConnectionLimit, ConnectionPermit, Peer, Refused},
-    logging::Throttle,
+    logging::{Throttle, connection_span},
     metrics::Metrics,
+    options::AppOptions,
     origin::{HostPolicy, X_FORWARDED_PROTO},
     socket::Sockets,
 };
 
-/// A refused connection may read its answer for so long.
+/// The timeout for a refused connection to read its answer.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// So many refused connections get an answer at a time; under a flood the others are just closed.
+/// The number of refused connections that get an answer at a time; under a flood the others are closed without one.
 const REFUSALS_AT_ONCE: usize = 64;
-/// When the system has no more file handles or memory, accepting rests for this long.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// Lines about failed accepts: they would come as fast as connections do.
+/// The pause of the accept loop when the system has no more file handles or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Log lines about failed accepts, which would come as fast as connections do.
 const ACCEPT_LINES_PER_SECOND: u32 = 1;
-/// Connections to the address for operations.
+/// The maximum number of connections to the address for operators.
 const OPERATIONS_CONNECTIONS: usize = 64;
-/// In these, proxies write whom a request comes from.
+/// The headers in which proxies send the address of a client.
 const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 /// The largest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves Talkback on `listener` until `shutdown` is ready, then closes everything in order. On `operations`, if there is one, it
-/// answers those who run it, to the end.
+/// Serves Talkback on `listener` until `shutdown` is ready, then shuts down. On `operations_listener`, if there is one,
+/// it serves operators until the shutdown has ended.
 ///
-/// The order of the end: no connection is accepted any more; plain HTTP requests under way are answered; sockets are closed with 1001
-/// in batches ([`Sockets::drain`]); whatever is left after [`Config::drain`] is cut.
+/// The shutdown: no new connection is accepted; plain HTTP requests in flight are answered; sockets are closed with
+/// 1001 in batches ([`Sockets::drain`]); connections that are open after [`AppOptions::drain`] are cut.
 ///
 /// # Errors
-/// If the configuration cannot be meant ([`Config::validate`]) or a listener's own address cannot be read. A failed accept is logged and
-/// tried again.
+/// If the options are invalid ([`AppOptions::validate`]) or a listener's own address cannot be read. A failed accept is
+/// logged and tried again.
 pub async fn serve(
     listener: TcpListener,
     operations_listener: Option<TcpListener>,
-    config: &Config,
+    options: &AppOptions,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    config
+    options
         .validate()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let app = AppState::new(config);
+    let app = AppState::new(options);
     let sockets = app.sockets().clone();
     tracing::warn!(
-        "there is no access control yet: whoever can connect may read the history of every room and take any name"
+        "there is no access control yet: every client that can connect can read the history of every room and use any name"
     );
-    let main = serve_router(listener, config, &sockets, router(app.clone()), shutdown);
+    let main = serve_router(listener, options, &sockets, router(app.clone()), shutdown);
     let Some(listener) = operations_listener else {
         return main.await;
     };
-    // No address has a share here: one monitor may open all connections that there are.
+    // No limit by address: one monitor may open all connections.
     let addresses = AddressLimits::new(crate::limits::AddressOptions {
         connections: OPERATIONS_CONNECTIONS,
-        ..config.address_options()
+        ..options.address_options()
     });
     let limit = ConnectionLimit::new(OPERATIONS_CONNECTIONS, 0, addresses);
-    let server = Server::new(&listener, config, operations(app), sockets.clone(), limit)?;
+    let server = Server::new(&listener, options, operations(app), sockets.clone(), limit)?;
     tracing::info!(address = %server.address, "listening for operations");
     tokio::select! {
         result = main => result,
@@ -98,104 +100,104 @@ pub async fn serve(
     }
 }
 
-/// Like [`serve`], for an axum application of your own: the same limits around it and the same orderly end for its `sockets`.
+/// Like [`serve`], for an axum application of your own: with the same limits, and the same shutdown of its `sockets`.
 ///
-/// The limits of one address and the names of the server ([`Config::allow_host`]) are looked at here, so a router that another accept
-/// loop serves has neither.
+/// The limits of connections and addresses and the host names ([`AppOptions::allow_host`]) are checked here, so a
+/// router under another accept loop has none of them.
 ///
 /// # Errors
 /// If the listener's own address cannot be read. A failed accept is logged and tried again.
 pub async fn serve_router(
     listener: TcpListener,
-    config: &Config,
+    options: &AppOptions,
     sockets: &Sockets,
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let addresses = AddressLimits::new(config.address_options());
-    let limit = ConnectionLimit::new(config.max_connections, config.max_connection_rate, addresses);
-    let server = Server::new(&listener, config, router, sockets.clone(), Arc::clone(&limit))?;
+    let addresses = AddressLimits::new(options.address_options());
+    let limit = ConnectionLimit::new(options.max_connections, options.max_connection_rate, addresses);
+    let server = Server::new(&listener, options, router, sockets.clone(), Arc::clone(&limit))?;
     tracing::info!(address = %server.address, "listening");
     server.accept(&listener, shutdown).await;
 
     drop(listener);
-    let drain = config.drain;
+    let drain = options.drain;
     tracing::info!(sockets = sockets.count(), ?drain, "stopping");
     drop(server);
-    let everything = async {
+    let all_closed = async {
         sockets.drain(drain).await;
         limit.none_left().await;
     };
-    if timeout(drain, everything).await.is_err() {
+    if timeout(drain, all_closed).await.is_err() {
         tracing::warn!(
             sockets = sockets.count(),
-            "the time to drain is over: cutting what is left"
+            "the timeout of --drain is over: cutting the connections that are still open"
         );
     }
     Ok(())
 }
 
-/// Bounds what the system holds for each connection; those that are accepted inherit it.
-fn bound_system_buffers(listener: &TcpListener, config: &Config) {
+/// Limits the system's buffers of each connection: accepted connections inherit the options of the listener.
+fn bound_system_buffers(listener: &TcpListener, options: &AppOptions) {
     let socket = SockRef::from(listener);
-    if config.receive_buffer > 0
-        && let Err(error) = socket.set_recv_buffer_size(config.receive_buffer)
+    if options.receive_buffer > 0
+        && let Err(error) = socket.set_recv_buffer_size(options.receive_buffer)
     {
-        tracing::warn!(%error, "--receive-buffer does not hold");
+        tracing::warn!(%error, "the system refuses --receive-buffer: its own default is used");
     }
-    // Elsewhere the system's send buffer is small, or bounds itself.
+    // On other systems the send buffer is small, or bounded by the system.
     #[cfg(target_os = "linux")]
-    if let Some(unsent @ 1..) = u32::try_from(config.unsent_bytes).ok()
+    if let Some(unsent @ 1..) = u32::try_from(options.unsent_bytes).ok()
         && let Err(error) = socket.set_tcp_notsent_lowat(unsent)
     {
-        tracing::warn!(%error, "--unsent-bytes does not hold");
+        tracing::warn!(%error, "the system refuses --unsent-bytes: its own default is used");
     }
 }
 
-/// One address on which connections are accepted. When it is dropped, its connections end after the request that they answer.
+/// One listening address. Dropping it ends its HTTP connections after the request that is in flight.
 struct Server {
     address: SocketAddr,
     limit: Arc<ConnectionLimit>,
     refusals: Arc<Semaphore>,
     http: Http,
-    _stop: watch::Sender<()>,
+    _stop: DropGuard,
 }
 
 impl Server {
     fn new(
         listener: &TcpListener,
-        config: &Config,
+        options: &AppOptions,
         router: Router,
         sockets: Sockets,
         limit: Arc<ConnectionLimit>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        bound_system_buffers(listener, config);
-        let (stop, stopping) = watch::channel(());
+        bound_system_buffers(listener, options);
+        let stop = CancellationToken::new();
         let front = Front {
-            hosts: HostPolicy::new(config.allow_host.clone(), address.ip().to_canonical().is_loopback()),
-            proxies: config.trust_proxy.clone(),
-            header: config.proxy_header.parse().map_err(io::Error::other)?,
+            hosts: HostPolicy::new(options.allow_host.clone(), address.ip().to_canonical().is_loopback()),
+            proxies: options.trust_proxy.clone(),
+            header: options.proxy_header.parse().map_err(io::Error::other)?,
             warned: AtomicBool::new(false),
             sockets,
             limit: Arc::clone(&limit),
-            write_timeout: config.write_timeout,
-            min_taken: config.min_taken,
-            answers: Answers::new(config.answer_bytes),
+            write_timeout: options.write_timeout,
+            min_taken: options.min_taken,
+            answers: Answers::new(options.answer_bytes),
         };
         let http = Http {
             router,
             front: Arc::new(front),
-            header_timeout: config.header_timeout,
-            lifetime: config.http_lifetime,
-            stopping,
+            header_timeout: options.header_timeout,
+            lifetime: options.http_lifetime,
+            stop: stop.clone(),
         };
         Ok(Self {
             address,
             limit,
             refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
             http,
-            _stop: stop,
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -204,7 +206,7 @@ impl Server {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
-                // First, so that it listens for the signal before anybody is let in who could rely on it.
+                // Polled first, so that signals are handled before the first connection is accepted.
                 biased;
                 () = &mut shutdown => return,
                 accepted = listener.accept() => accepted,
@@ -212,13 +214,13 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => self.take(stream, peer),
                 Err(error) if is_of_one_connection(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted")
+                    tracing::debug!(%error, "a connection was closed before it was accepted")
                 }
                 Err(error) => {
                     if let Some(more) = failures.admit() {
                         tracing::error!(%error, more, "accepting failed; trying again");
                     }
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -229,7 +231,8 @@ impl Server {
         let address = (!front.trusts(peer.ip())).then(|| peer.ip().into());
         match self.limit.admit(address) {
             Ok(admission) => {
-                tokio::spawn(self.http.clone().connection(stream, peer, admission));
+                let connection = self.http.clone().connection(stream, peer, admission);
+                tokio::spawn(connection.instrument(connection_span()));
             }
             Err(reason) => {
                 count(front.metrics(), reason);
@@ -246,13 +249,13 @@ fn count(metrics: &Metrics, reason: Refused) {
     }
 }
 
-/// What stands before the router and looks at every request.
+/// Checks every request before the router gets it.
 struct Front {
     hosts: HostPolicy,
     proxies: Vec<IpNet>,
-    /// In which a trusted proxy writes the client's address.
+    /// The header in which a trusted proxy sends the client's address.
     header: HeaderName,
-    /// A proxy that is not trusted was reported.
+    /// Whether a proxy that is not trusted was logged.
     warned: AtomicBool,
     sockets: Sockets,
     limit: Arc<ConnectionLimit>,
@@ -289,7 +292,7 @@ impl Front {
         let mut permit = permit.clone();
         let address = if from_proxy {
             let address = self.client(request.headers()).unwrap_or(peer.ip()).into();
-            // Each socket is a connection of its own behind a proxy too.
+            // Behind a proxy each WebSocket counts as a connection of its client.
             if request.headers().contains_key(header::UPGRADE) {
                 permit = permit.for_client(self.admit_client(address).await?);
             }
@@ -298,7 +301,7 @@ impl Front {
             if PROXY_HEADERS.iter().any(|name| request.headers().contains_key(*name)) {
                 self.warn_of_proxy(peer.ip());
             }
-            // Only a proxy knows how its client came.
+            // Only a trusted proxy may set the scheme of its client.
             request.headers_mut().remove(X_FORWARDED_PROTO);
             Address::from(peer.ip())
         };
@@ -333,7 +336,7 @@ impl Front {
         }
     }
 
-    /// The last address in the header that is not a proxy's own: what stands before it may be anybody's invention.
+    /// The last address in the header that is not a trusted proxy: a client can forge the entries before it.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let lines: Vec<_> = headers.get_all(&self.header).iter().collect();
         let entries = lines
@@ -357,42 +360,43 @@ impl Front {
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %proxy,
-                "a request has the header of a proxy that is not trusted: all who come through it share the limits of one address. \
+                "a request has the header of a proxy that is not trusted: all clients behind it share the limits of one address. \
                  If it is your proxy, start the server with --trust-proxy and its network"
             );
         }
     }
 }
 
-/// An address, perhaps with a port, as proxies write it.
+/// Parses an address with or without a port, as proxies write it.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = bare.unwrap_or(text).parse().ok();
     address.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
 }
 
-/// What every HTTP connection of a server needs.
+/// The state of each HTTP connection of a server.
 #[derive(Clone)]
 struct Http {
     router: Router,
     front: Arc<Front>,
     header_timeout: Duration,
     lifetime: Duration,
-    /// Its sender is dropped when the server stops.
-    stopping: watch::Receiver<()>,
+    /// Cancelled when the server stops.
+    stop: CancellationToken,
 }
 
 impl Http {
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
         let Admission { permit, wait } = admission;
+        tracing::trace!(delay = ?wait, "connection accepted");
         if !wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                // Only ever fails, when the sender is dropped.
-                _ = self.stopping.changed() => return,
+                () = self.stop.cancelled() => return,
             }
         }
-        // A message is worth more than a full packet. Fails only on a connection that is gone, which the first read will tell.
+        // Messages are sent at once, in packets that are not full. This fails only on a closed connection, as will the
+        // first read.
         let _ = stream.set_nodelay(true);
         let (router, front) = (self.router, self.front);
         let account = Account::new(&front.answers, (!front.trusts(peer.ip())).then(|| peer.ip().into()));
@@ -410,15 +414,17 @@ impl Http {
                     .oneshot(request.map(Body::new))
                     .await
                     .unwrap_or_else(|never| match never {});
-                Ok::<Response, Infallible>(account.admit(response).unwrap_or_else(|| {
+                let response = account.admit(response).unwrap_or_else(|| {
                     front.metrics().answers_refused.add_one();
                     answers::too_many()
-                }))
+                });
+                tracing::trace!(status = response.status().as_u16(), "request answered");
+                Ok::<Response, Infallible>(response)
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // Also bounds how long a kept-alive connection may rest between two requests.
+            // Also the timeout for the next request on a connection that is kept alive.
             .header_read_timeout(self.header_timeout)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service)
@@ -427,15 +433,15 @@ impl Http {
         let ended = timeout(self.lifetime, async {
             tokio::select! {
                 result = &mut connection => return result,
-                // Only ever fails, when the sender is dropped.
-                _ = self.stopping.changed() => connection.as_mut().graceful_shutdown(),
+                () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
             }
             connection.await
         });
         match ended.await {
-            Ok(Ok(())) => {}
+            // After an upgrade the WebSocket has a task of its own.
+            Ok(Ok(())) => tracing::trace!("http ended"),
             Ok(Err(error)) => tracing::debug!(%peer, %error, "http connection failed"),
-            Err(_) => tracing::debug!(%peer, "http connection was open for too long"),
+            Err(_) => tracing::debug!(%peer, "http connection was open longer than --http-lifetime"),
         }
     }
 }
@@ -443,7 +449,7 @@ impl Http {
 const FULL: &str = "the server is full: try again in a few seconds\n";
 const ADDRESS_REFUSED: &str = "too many connections come from your address: try again in a few seconds\n";
 
-/// Answers without reading the request, if that many are not being answered already.
+/// Answers without reading the request, unless [`REFUSALS_AT_ONCE`] others are being answered.
 fn refuse(mut stream: TcpStream, reason: Refused, refusals: &Arc<Semaphore>) {
     let (status, retry_after, text) = match reason {
         Refused::Full => ("503 Service Unavailable", 1, FULL),
@@ -461,12 +467,12 @@ fn refuse(mut stream: TcpStream, reason: Refused, refusals: &Arc<Semaphore>) {
         let answer = async {
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await?;
-            // Closing with the request unread would reset the connection, and the client might never see the answer.
+            // Closing a connection with unread bytes resets it, and the client might not receive the answer.
             let mut request = [0; 512];
             while stream.read(&mut request).await? > 0 {}
             io::Result::Ok(())
         };
-        // Whether a refused client took its answer is its own affair.
+        // If the refused client does not read its answer, nothing else is to be done.
         let _ = timeout(REFUSAL_TIME, answer).await;
         drop(place);
     });
@@ -484,16 +490,16 @@ mod tests {
     #[tokio::test]
     async fn connections_inherit_the_bounds_of_the_systems_buffers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = Config {
+        let options = AppOptions {
             receive_buffer: 50_000,
             unsent_bytes: 20_000,
-            ..Config::default()
+            ..AppOptions::default()
         };
-        bound_system_buffers(&listener, &config);
+        bound_system_buffers(&listener, &options);
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let socket = SockRef::from(&accepted);
-        // Linux takes twice as much, for what it needs itself.
+        // Linux doubles the size for its own bookkeeping.
         let receives = socket.recv_buffer_size().unwrap();
         assert!((50_000..=100_000).contains(&receives), "{receives}");
         #[cfg(target_os = "linux")]

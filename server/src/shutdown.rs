@@ -1,11 +1,11 @@
-//! When to stop: SIGTERM or Ctrl-C; a second one stops at once.
+//! The signals that stop the server: SIGTERM or Ctrl-C; a second one stops it at once.
 
 use std::io;
 
 /// Waits for the first signal. From then on a second one ends the process at once with status 130.
 ///
 /// # Errors
-/// If the system refuses to report signals.
+/// If the system does not allow signal handlers.
 pub async fn signal() -> io::Result<()> {
     let mut signals = Signals::new()?;
     signals.recv().await;

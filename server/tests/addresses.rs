@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use support::{Server, assert_contains, close_frame, handshake, read_head, session::Session, wait_for, within};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -34,9 +34,9 @@ async fn upgraded(address: &str, server: &Server) -> (u16, TcpStream) {
 
 #[tokio::test]
 async fn an_address_holds_its_share_of_a_crowded_server_and_others_still_come_in() {
-    let config = Config {
+    let config = AppOptions {
         max_connections: 16,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut held = Vec::new();
@@ -71,9 +71,9 @@ async fn an_address_holds_its_share_of_a_crowded_server_and_others_still_come_in
 #[tokio::test]
 async fn an_address_that_connects_too_fast_waits_its_turn_and_ends_whole() {
     const CLIENTS: usize = 60;
-    let config = Config {
+    let config = AppOptions {
         address_connection_rate: 20,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let started = tokio::time::Instant::now();
@@ -90,11 +90,11 @@ async fn an_address_that_connects_too_fast_waits_its_turn_and_ends_whole() {
 
 #[tokio::test]
 async fn an_address_that_connects_far_too_fast_is_refused_and_takes_nothing_from_the_others() {
-    let config = Config {
+    let config = AppOptions {
         max_connection_rate: 50,
         address_connection_rate: 10,
         address_delay: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let attacker = join_all((0..100).map(|_| upgraded_or_closed("127.0.0.9", &server))).await;
@@ -121,10 +121,10 @@ async fn upgraded_or_closed(address: &str, server: &Server) -> (Option<u16>, Tcp
 
 #[tokio::test]
 async fn requests_of_one_connection_are_held_to_the_rate_of_its_address() {
-    let config = Config {
+    let config = AppOptions {
         address_request_rate: 5,
         publish_key: Some("0123456789abcdef".parse().unwrap()),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let get = "GET /rooms/a/members HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -156,10 +156,10 @@ async fn requests_of_one_connection_are_held_to_the_rate_of_its_address() {
 
 #[tokio::test]
 async fn lines_of_a_session_are_not_counted_by_address() {
-    let config = Config {
+    let config = AppOptions {
         address_request_rate: 1,
         address_connection_rate: 1,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
@@ -170,10 +170,10 @@ async fn lines_of_a_session_are_not_counted_by_address() {
 
 #[tokio::test]
 async fn new_rooms_have_a_budget_for_each_address_and_rooms_that_are_there_need_none() {
-    let config = Config {
+    let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "r0").await;
@@ -205,11 +205,11 @@ async fn new_rooms_have_a_budget_for_each_address_and_rooms_that_are_there_need_
 
 #[tokio::test]
 async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
-    let config = Config {
+    let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
         max_rooms: 2,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "r0").await;
@@ -233,9 +233,9 @@ async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
 
 #[tokio::test]
 async fn clients_that_one_address_makes_up_do_not_keep_those_of_others_from_being_remembered() {
-    let config = Config {
+    let config = AppOptions {
         remember_clients: 80,
-        max_connections: Config::default().max_connections,
+        max_connections: AppOptions::default().max_connections,
         ..proxied()
     };
     let server = Server::with(config).await;
@@ -263,11 +263,11 @@ async fn clients_that_one_address_makes_up_do_not_keep_those_of_others_from_bein
     assert_eq!(session.say("lobby", 1, json!(0)).await["offset"], json!(1));
 }
 
-fn proxied() -> Config {
-    Config {
+fn proxied() -> AppOptions {
+    AppOptions {
         trust_proxy: vec!["127.0.0.1/32".parse().unwrap()],
         max_connections: 16,
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 

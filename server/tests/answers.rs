@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use support::{Server, assert_contains, read_head, wait_for, within};
-use talkback_server::{AppState, Config};
+use talkback_server::{AppOptions, AppState};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -23,7 +23,7 @@ const LARGE: usize = 16 * 1024 * 1024;
 const REQUEST: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A server with a `/large` page, and how often it was asked for.
-async fn server(config: Config) -> (Server, Arc<AtomicUsize>) {
+async fn server(config: AppOptions) -> (Server, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let large = get(move || {
@@ -50,10 +50,10 @@ async fn ask_from(server: &Server, last: u8) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
-    let config = Config {
+    let config = AppOptions {
         write_timeout: Duration::from_millis(100),
         answer_bytes: LARGE,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let (server, asked) = server(config).await;
     let mut stalled = ask(&server).await;
@@ -77,11 +77,11 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
 /// Any byte that was taken made the time begin anew.
 #[tokio::test]
 async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
-    let config = Config {
+    let config = AppOptions {
         write_timeout: Duration::from_secs(1),
         min_taken: 4 << 20,
         unsent_bytes: 16 * 1024,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let (server, _) = server(config).await;
     server.get("/healthz", "").await;
@@ -108,9 +108,9 @@ async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
 
 #[tokio::test]
 async fn answers_under_way_are_bounded_and_small_ones_pass() {
-    let config = Config {
+    let config = AppOptions {
         answer_bytes: 2 * LARGE + 1000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let (server, asked) = server(config).await;
     let mut taking = vec![ask_from(&server, 1).await, ask_from(&server, 2).await];
@@ -141,9 +141,9 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
 
 #[tokio::test]
 async fn one_address_leaves_others_their_part_of_the_answers() {
-    let config = Config {
+    let config = AppOptions {
         answer_bytes: 8 * LARGE,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let (server, asked) = server(config).await;
     let mut held = Vec::new();
@@ -164,7 +164,7 @@ async fn one_address_leaves_others_their_part_of_the_answers() {
 #[tokio::test]
 async fn requests_in_a_row_on_one_connection_are_answered_one_after_the_other() {
     const COUNT: usize = 5;
-    let (server, asked) = server(Config::default()).await;
+    let (server, asked) = server(AppOptions::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&REQUEST.repeat(COUNT)).await.unwrap();
     wait_for("the first request", || asked.load(Ordering::Relaxed) == 1).await;
@@ -185,9 +185,9 @@ async fn requests_in_a_row_on_one_connection_are_answered_one_after_the_other() 
 /// An answer that is taken leaves nothing counted, whatever its kind.
 #[tokio::test]
 async fn answers_that_were_taken_do_not_add_up() {
-    let config = Config {
+    let config = AppOptions {
         answer_bytes: 100_000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let (server, _) = server(config).await;
     let path = format!("/echo?message={}", "x".repeat(8000));

@@ -1,11 +1,11 @@
-//! The page and its files: types, caching, compression, policy.
+//! The page and its files: content types, caching, compression, content security policy.
 
 mod support;
 
 use std::path::Path;
 
 use support::{Server, assert_contains};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tempfile::TempDir;
 
 const HASHED: &str = "talkback-app-0123456789abcdef";
@@ -15,11 +15,11 @@ async fn server_with(files: &[(&str, &str)]) -> (Server, TempDir) {
     for (name, content) in files {
         write(directory.path(), name, content);
     }
-    let config = Config {
+    let options = AppOptions {
         assets: directory.path().to_owned(),
-        ..Config::default()
+        ..AppOptions::default()
     };
-    (Server::with(config).await, directory)
+    (Server::with(options).await, directory)
 }
 
 fn write(directory: &Path, name: &str, content: &str) {
@@ -41,8 +41,8 @@ fn body(answer: &str) -> &str {
 }
 
 #[tokio::test]
-async fn the_page_is_served_at_all_its_addresses_with_a_strict_policy() {
-    // The hash is that of the CSP standard's own example.
+async fn the_page_is_served_at_all_its_addresses_with_a_strict_content_security_policy() {
+    // The hash of the CSP standard's own example.
     let html = "<!DOCTYPE html><script type=\"module\">alert('Hello, world.');</script>";
     let (server, _files) = server_with(&[("index.html", html)]).await;
     for path in ["/", "/index.html", "/echo", "/chat/lobby", "/chat/%E5%A4%A7%E5%8E%85"] {
@@ -84,7 +84,7 @@ async fn a_rebuilt_page_is_served_without_a_restart_and_an_unchanged_one_is_not_
 }
 
 #[tokio::test]
-async fn files_have_their_types_and_hashed_ones_are_kept_for_ever() {
+async fn files_have_their_content_types_and_hashed_ones_are_cached_for_a_year() {
     let (js, wasm) = (format!("{HASHED}.js"), format!("{HASHED}_bg.wasm"));
     let files = [
         (js.as_str(), "js"),
@@ -98,7 +98,7 @@ async fn files_have_their_types_and_hashed_ones_are_kept_for_ever() {
         (format!("/{wasm}"), "application/wasm", true),
         ("/favicon.svg".to_owned(), "image/svg+xml", false),
         ("/assets/style-0123456789abcdef.css".to_owned(), "text/css", true),
-        // Trunk's public_url may put /assets before names that lie at the top.
+        // With Trunk's public_url `/assets` files at the top of the directory have paths below /assets.
         (format!("/assets/{wasm}"), "application/wasm", true),
     ] {
         let answer = server.get(&path, "").await;
@@ -115,7 +115,7 @@ async fn files_have_their_types_and_hashed_ones_are_kept_for_ever() {
 }
 
 #[tokio::test]
-async fn precompressed_files_are_served_to_those_who_take_them_with_the_type_of_the_original() {
+async fn precompressed_files_are_served_by_accept_encoding_with_the_content_type_of_the_original() {
     let wasm = format!("{HASHED}_bg.wasm");
     let files = [
         (wasm.clone(), "plain"),
@@ -140,7 +140,7 @@ async fn precompressed_files_are_served_to_those_who_take_them_with_the_type_of_
 }
 
 #[tokio::test]
-async fn missing_files_are_not_found_and_never_cached_for_ever() {
+async fn missing_files_are_answered_with_404_and_never_as_immutable() {
     let (server, _files) = server_with(&[("index.html", "page")]).await;
     for path in [
         format!("/{HASHED}.js"),
@@ -157,7 +157,7 @@ async fn missing_files_are_not_found_and_never_cached_for_ever() {
 }
 
 #[tokio::test]
-async fn the_page_is_never_served_as_a_file_without_its_policy() {
+async fn the_page_is_never_served_as_a_file_without_its_content_security_policy() {
     let (server, _files) = server_with(&[
         ("index.html", "page"),
         ("index.html.br", "page"),
@@ -182,7 +182,7 @@ async fn the_page_is_never_served_as_a_file_without_its_policy() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_too_long_are_refused_as_what_they_are() {
+async fn too_long_paths_are_answered_with_414_and_too_long_names_with_404() {
     let (server, _files) = server_with(&[("index.html", "page")]).await;
     for prefix in ["/", "/assets/"] {
         let answer = server.get(&format!("{prefix}{}", "x".repeat(15_000)), "").await;
@@ -193,14 +193,14 @@ async fn addresses_that_are_too_long_are_refused_as_what_they_are() {
 }
 
 #[tokio::test]
-async fn nothing_outside_the_directory_can_be_read() {
+async fn files_outside_the_directory_cannot_be_read() {
     let (server, files) = server_with(&[("site/index.html", "page"), ("secret.txt", "secret")]).await;
     drop(server);
-    let config = Config {
+    let options = AppOptions {
         assets: files.path().join("site"),
-        ..Config::default()
+        ..AppOptions::default()
     };
-    let server = Server::with(config).await;
+    let server = Server::with(options).await;
     for path in [
         "/../secret.txt",
         "/%2e%2e/secret.txt",
@@ -218,7 +218,7 @@ async fn nothing_outside_the_directory_can_be_read() {
 }
 
 #[tokio::test]
-async fn without_a_page_the_server_says_how_to_build_one_and_not_where_it_looked() {
+async fn without_a_page_the_answer_says_how_to_build_one_and_does_not_name_the_directory() {
     let (server, files) = server_with(&[]).await;
     let answer = server.get("/", "").await;
     assert_contains(&answer, "404 Not Found");

@@ -1,4 +1,4 @@
-//! The program itself: its configuration, its output, and how it ends.
+//! The server as a process: its settings, its output, its log, and how it ends.
 
 mod support;
 
@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
     process::{Child, ChildStderr, Command},
 };
-use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame};
 
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
@@ -87,7 +87,7 @@ impl Running {
     async fn log(&mut self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         within(what, async {
             loop {
-                let line = self.logs.next_line().await.unwrap().expect("the log goes on");
+                let line = self.logs.next_line().await.unwrap().expect("another line");
                 let line: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
                 if wanted(&line) {
                     return line;
@@ -141,7 +141,7 @@ async fn a_second_signal_ends_the_program_at_once() {
 }
 
 #[tokio::test]
-async fn a_close_with_an_applications_code_is_logged_without_the_clients_own_words() {
+async fn a_close_with_an_applications_code_is_logged_without_the_clients_reason() {
     let mut server = Running::start(&[]).await;
     let mut client = server.connect("/chat/secret-plans").await;
     let frame = CloseFrame {
@@ -160,7 +160,7 @@ async fn a_close_with_an_applications_code_is_logged_without_the_clients_own_wor
 }
 
 #[tokio::test]
-async fn closes_cannot_fill_the_log() {
+async fn closes_are_logged_at_a_limited_rate() {
     let mut server = Running::start(&["--log-rate", "1"]).await;
     for _ in 0..50 {
         let mut client = server.connect("/echo").await;
@@ -172,10 +172,10 @@ async fn closes_cannot_fill_the_log() {
         while client.next().await.is_some_and(|message| message.is_ok()) {}
     }
     let mut written = 0;
-    let mut told = 0;
-    // The line that tells how many are missing comes with a close a second later.
+    let mut dropped = 0;
+    // A close a second later is logged with the number of dropped lines.
     for _ in 0..200 {
-        if told > 0 {
+        if dropped > 0 {
             break;
         }
         let mut client = server.connect("/echo").await;
@@ -191,15 +191,15 @@ async fn closes_cannot_fill_the_log() {
         );
         if let Ok(line) = line.await {
             written += 1;
-            told = line["more"].as_u64().unwrap();
+            dropped = line["more"].as_u64().unwrap();
         }
     }
-    assert!(written <= 5 && told >= 20, "{written} lines, {told} left out");
+    assert!(written <= 5 && dropped >= 20, "{written} lines, {dropped} dropped");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn connections_are_held_to_what_the_system_allows_and_the_others_are_told() {
+async fn connections_are_limited_by_the_systems_open_files_and_further_ones_are_refused() {
     let mut command = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_talkback-server");
     let serve =
@@ -223,7 +223,7 @@ async fn connections_are_held_to_what_the_system_allows_and_the_others_are_told(
 }
 
 #[tokio::test]
-async fn the_counters_are_told_at_the_address_for_operations_only() {
+async fn the_counters_are_served_at_the_address_for_operators_only() {
     let mut command = program(&["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]);
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -242,15 +242,15 @@ async fn the_counters_are_told_at_the_address_for_operations_only() {
 }
 
 #[tokio::test]
-async fn the_missing_access_control_is_told_at_the_start() {
+async fn the_missing_access_control_is_logged_at_the_start() {
     let mut server = Running::start(&[]).await;
-    let told = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
-    assert_eq!(server.log("the warning", told).await["level"], "WARN");
+    let warns = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("no access control");
+    assert_eq!(server.log("the warning", warns).await["level"], "WARN");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_reported_once_and_one_that_is_trusted_is_not() {
+async fn a_proxy_that_is_not_trusted_is_logged_once_and_a_trusted_one_is_not() {
     for (arguments, expected) in [(&[][..], 1), (&["--trust-proxy", "127.0.0.1/32"], 0)] {
         let mut server = Running::start(arguments).await;
         for header in ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"] {
@@ -285,6 +285,119 @@ async fn ordinary_closes_are_logged_at_debug() {
     assert_eq!(line["level"], "DEBUG");
 }
 
+/// Uses a session, plain chat and `/echo`, each on a connection of its own, with texts that have `secret` in them, and
+/// returns all log lines of the server.
+#[cfg(unix)]
+async fn log_of_three_connections(args: &[&str]) -> Vec<serde_json::Value> {
+    let mut server = Running::start(args).await;
+    let mut request = format!("ws://{}/ws", server.address).into_client_request().unwrap();
+    let subprotocol = "talkback.v1".parse().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol);
+    let (mut session, _) = within("the handshake", tokio_tungstenite::connect_async(request))
+        .await
+        .unwrap();
+    for (line, answer) in [
+        (
+            r#"{"hello":{"client":"00112233445566778899aabbccddeeff","token":"secret-token","name":"secret-name"}}"#,
+            "welcome",
+        ),
+        (r#"{"join":{"room":"secret-room"}}"#, "joined"),
+        (
+            r#"{"publish":{"room":"secret-room","seq":1,"id":"9f86d081884c7d65","first":true,"body":"secret-body"}}"#,
+            "ack",
+        ),
+        (r#"{"signal":{"room":"secret-room","body":"secret-body"}}"#, ""),
+        (r#"{"join":{"room":"a secret-room"}}"#, "bad_room"),
+    ] {
+        session.send(line.into()).await.unwrap();
+        while !answer.is_empty() {
+            let text = within("an answer", session.next()).await.unwrap().unwrap();
+            if text.to_text().unwrap().contains(&format!("\"{answer}\"")) {
+                break;
+            }
+        }
+    }
+    for path in ["/chat/secret-room?name=secret-name", "/echo?suffix=secret-suffix"] {
+        let mut client = server.connect(path).await;
+        client.send("secret-body".into()).await.unwrap();
+        let text = within("the message", client.next()).await.unwrap().unwrap();
+        assert_contains(text.to_text().unwrap(), "secret-body");
+        close(client).await;
+    }
+    close(session).await;
+    let mut request = format!("ws://{}/chat/secret-room", server.address)
+        .into_client_request()
+        .unwrap();
+    let origin = "https://foreign.example".parse().unwrap();
+    request.headers_mut().insert("Origin", origin);
+    let refused = within("the answer", tokio_tungstenite::connect_async(request)).await;
+    assert_contains(&refused.unwrap_err().to_string(), "403");
+
+    server.signal("-TERM");
+    let mut lines = Vec::new();
+    while let Some(line) = within("the log", server.logs.next_line()).await.unwrap() {
+        let secrets = ["secret", "00112233445566778899aabbccddeeff"];
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+        lines.push(serde_json::from_str(&line).unwrap());
+    }
+    lines
+}
+
+/// Closes with a code that is logged at `info`.
+#[cfg(unix)]
+async fn close(mut client: support::AnyClient) {
+    let frame = CloseFrame {
+        code: 4000.into(),
+        reason: "secret-reason".into(),
+    };
+    client.close(Some(frame)).await.unwrap();
+    while within("the close frame", client.next())
+        .await
+        .is_some_and(|message| message.is_ok())
+    {}
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_trace_has_a_span_for_each_connection_and_no_text_of_a_client() {
+    let lines = log_of_three_connections(&["--log", "talkback=trace"]).await;
+    let mut numbers = std::collections::BTreeSet::new();
+    for kind in ["session", "chat", "echo"] {
+        let of_kind = || lines.iter().filter(|line| line["span"]["kind"] == kind);
+        let number = &of_kind().next().expect("a line in the span")["span"]["number"];
+        numbers.insert(number.as_u64().unwrap());
+        assert!(of_kind().all(|line| line["span"]["number"] == *number), "{lines:#?}");
+        let messages: Vec<_> = of_kind().map(|line| line["message"].as_str().unwrap()).collect();
+        for message in ["websocket accepted", "request answered", "websocket closed"] {
+            assert!(messages.contains(&message), "{kind}: {messages:?}");
+        }
+        let accepted =
+            |line: &&serde_json::Value| line["message"] == "connection accepted" && line["span"]["number"] == *number;
+        assert!(lines.iter().any(|line| accepted(&line)), "{lines:#?}");
+    }
+    assert_eq!(numbers.len(), 3, "{lines:#?}");
+    // The lines of the protocol's session belong to its connection.
+    for line in lines.iter().filter(|line| line["target"] == "talkback::server") {
+        assert_eq!(line["span"]["kind"], "session", "{line}");
+    }
+    let refused = lines
+        .iter()
+        .find(|line| line["message"] == "websocket refused: foreign origin");
+    assert_eq!(refused.expect("the refused handshake")["path"], "/chat/{room}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_default_log_has_neither_spans_nor_traces() {
+    let lines = log_of_three_connections(&[]).await;
+    let closes = lines.iter().filter(|line| line["message"] == "websocket closed");
+    assert_eq!(closes.count(), 3, "{lines:#?}");
+    for line in lines {
+        assert_eq!((line.get("span"), line.get("spans")), (None, None), "{line}");
+        assert!(matches!(line["level"].as_str(), Some("INFO" | "WARN")), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn it_serves_with_one_thread_and_with_several() {
     for workers in ["1", "3"] {
@@ -297,7 +410,7 @@ async fn it_serves_with_one_thread_and_with_several() {
             client.send("hello".into()).await.unwrap();
         }
         for client in &mut clients {
-            // Those who joined before all others had spoken hear everybody.
+            // Each receives at least its own message.
             let message = within("a message", client.next()).await.unwrap().unwrap();
             assert_eq!(message.into_text().unwrap().as_str(), "[user] hello");
         }
@@ -305,7 +418,7 @@ async fn it_serves_with_one_thread_and_with_several() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_in_the_error() {
+async fn an_address_in_use_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, stdout, stderr) = output(&mut program(&["--listen", &address])).await;
@@ -315,7 +428,7 @@ async fn an_address_that_is_taken_is_named_in_the_error() {
 }
 
 #[tokio::test]
-async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
+async fn check_prints_the_defaults_as_toml_that_is_a_valid_file() {
     let (code, first, stderr) = check(&[], &[]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_contains(&first, "max-message-size = \"64KiB\"");
@@ -327,7 +440,77 @@ async fn check_prints_the_defaults_as_toml_that_it_takes_back() {
 }
 
 #[tokio::test]
-async fn flags_win_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
+async fn the_help_has_every_setting_with_the_default_that_check_prints() {
+    let (code, help, stderr) = output(&mut program(&["--help"])).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let mut defaults = std::collections::BTreeMap::new();
+    let mut flag = None;
+    for line in help.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("--").or_else(|| line.strip_prefix("-h, --")) {
+            let name = rest.split_whitespace().next().unwrap().to_owned();
+            defaults.insert(name.clone(), None);
+            flag = Some(name);
+        } else if let Some(default) = line.strip_prefix("[default: ") {
+            let flag = flag.clone().expect("a flag above its default");
+            defaults.insert(flag, Some(default.trim_end_matches(']').to_owned()));
+        }
+    }
+    let (_, printed, _) = check(&[], &[]).await;
+    let printed: toml::Table = printed.parse().unwrap();
+    for (key, value) in &printed {
+        let default = defaults
+            .remove(key)
+            .unwrap_or_else(|| panic!("--{key} is not in the help"));
+        let printed = match value {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(number) => Some(number.to_string()),
+            // A flag that is off, or an empty list.
+            _ => None,
+        };
+        assert_eq!(default, printed, "--{key}");
+    }
+    // Settings without a default are not printed.
+    let without: Vec<_> = defaults.keys().map(String::as_str).collect();
+    assert_eq!(without, ["config", "help", "operations-listen", "publish-key"]);
+    assert!(printed.len() > 60, "{} settings", printed.len());
+}
+
+#[tokio::test]
+async fn a_value_has_the_same_error_as_flag_as_variable_and_in_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for (key, value, rule) in [
+        ("max-rooms", "0", "'--max-rooms <COUNT>': must be at least 1"),
+        ("workers", "1025", "'--workers <COUNT>': must be at most 1024"),
+        (
+            "queue-bytes",
+            "\"2TiB\"",
+            "'--queue-bytes <SIZE>': must be at most 1TiB",
+        ),
+        (
+            "hello-timeout",
+            "\"0s\"",
+            "'--hello-timeout <TIME>': must be more than 0s",
+        ),
+        ("log", "\"talkback=loud\"", "such as info,talkback=debug"),
+    ] {
+        let bare = value.trim_matches('"');
+        let variable = format!("TALKBACK_{}", key.to_uppercase().replace('-', "_"));
+        std::fs::write(file.path(), format!("{key} = {value}\n")).unwrap();
+        let (code, _, flag) = check(&[&format!("--{key}"), bare], &[]).await;
+        assert_eq!(code, 2);
+        let (code, _, variable) = check(&[], &[(&variable, bare)]).await;
+        assert_eq!(code, 2);
+        let (code, _, file) = check(&["--config", path], &[]).await;
+        assert_eq!(code, 1);
+        for error in [flag, variable, file] {
+            assert_contains(&error, rule);
+        }
+    }
+}
+
+#[tokio::test]
+async fn flags_take_precedence_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\nflood = true\n";
     std::fs::write(file.path(), text).unwrap();
@@ -386,7 +569,7 @@ async fn unknown_keys_are_refused_by_name_with_the_nearest_known_one() {
 }
 
 #[tokio::test]
-async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
+async fn wrong_values_are_refused_with_the_setting_and_an_example() {
     for (flag, value, advice) in [
         ("--max-message-size", "lots", "64KiB or 16MiB"),
         ("--ping-interval", "25", "time unit needed"),
@@ -419,7 +602,7 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_would_do() {
 }
 
 #[tokio::test]
-async fn sizes_are_understood_in_every_common_spelling() {
+async fn sizes_are_read_in_every_common_spelling() {
     for (text, printed) in [
         ("16MiB", "16MiB"),
         ("65536", "64KiB"),
@@ -433,7 +616,7 @@ async fn sizes_are_understood_in_every_common_spelling() {
     }
 }
 
-/// Runs an example with its standard input open and returns it and the address it names first.
+/// Runs an example with its standard input open and returns it and the address in its first line.
 async fn example(name: &str) -> (Child, String) {
     let examples = Path::new(env!("CARGO_BIN_EXE_talkback-server"))
         .parent()

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{Server, assert_contains, close_frame, frame, members, next, send, text, wait_for, within};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -129,10 +129,10 @@ async fn a_room_ends_with_its_last_member() {
 
 #[tokio::test]
 async fn limits_of_rooms_and_members_close_with_4429() {
-    let config = Config {
+    let config = AppOptions {
         max_rooms: 1,
         max_room_members: 2,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let members = members(&server, "lobby", &["ann", "bob"]).await;
@@ -149,13 +149,13 @@ async fn limits_of_rooms_and_members_close_with_4429() {
 #[tokio::test]
 async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_everything() {
     const MESSAGES: usize = 3000;
-    let config = Config {
+    let config = AppOptions {
         queue_bytes: 128 * 1024,
         session_line_rate: 0,
         session_byte_rate: 0,
         // The close frame waits for the slow member until this test reads.
         close_timeout: Duration::from_secs(60),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut members = members(&server, "lobby", &["ann", "bob", "slow"]).await;
@@ -192,12 +192,12 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
 
 #[tokio::test]
 async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
-    let config = Config {
+    let config = AppOptions {
         queue_messages: 50,
         queue_bytes: usize::MAX / 2,
         max_body_size: 64 * 1024,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut members = members(&server, "lobby", &["ann", "slow"]).await;
@@ -218,20 +218,20 @@ fn added(server: &Server) -> u64 {
 }
 
 /// So many messages a second, a tenth of that at once.
-fn slow_lines(per_second: u32) -> Config {
-    Config {
+fn slow_lines(per_second: u32) -> AppOptions {
+    AppOptions {
         session_line_rate: per_second,
         session_line_burst: per_second / 10,
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 
 #[tokio::test]
 async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_nothing() {
-    let by_bytes = Config {
+    let by_bytes = AppOptions {
         session_byte_rate: 102 * 100,
         session_byte_burst: 102 * 10,
-        ..Config::default()
+        ..AppOptions::default()
     };
     for (what, config) in [("messages", slow_lines(100)), ("bytes", by_bytes)] {
         let server = Server::with(config).await;
@@ -256,10 +256,10 @@ async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_
 #[tokio::test]
 async fn a_member_that_comes_back_goes_on_at_the_pace_it_had() {
     const RATE: u32 = 20;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: RATE,
         session_line_burst: 10,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let started = Instant::now();
@@ -316,9 +316,9 @@ async fn what_a_member_sent_before_it_went_is_said_although_it_was_too_fast() {
 #[tokio::test]
 async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
     const COST: usize = 2 * (102 + 128);
-    let config = Config {
+    let config = AppOptions {
         room_delivery_rate: 50 * COST,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut lobby = members(&server, "lobby", &["ann", "bob"]).await;
@@ -347,9 +347,9 @@ async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
 
 #[tokio::test]
 async fn a_message_is_measured_as_the_json_that_it_becomes() {
-    let config = Config {
+    let config = AppOptions {
         max_body_size: 1000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut client = server.connect("/chat/lobby").await;

@@ -13,7 +13,7 @@ use axum::{Router, routing::get};
 use futures_util::StreamExt;
 use support::{Server, close_frame, frame, read_frame, send, text, wait_for, within};
 use talkback_server::{
-    AppState, Config,
+    AppOptions, AppState,
     socket::{ClosedBy, Message, SendError, Socket, Upgrade},
 };
 use tokio::{
@@ -27,10 +27,10 @@ where
     H: Fn(Socket) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    server_with_config(Config::default(), handler).await
+    server_with_config(AppOptions::default(), handler).await
 }
 
-async fn server_with_config<H, F>(config: Config, handler: H) -> Server
+async fn server_with_config<H, F>(config: AppOptions, handler: H) -> Server
 where
     H: Fn(Socket) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -348,7 +348,7 @@ async fn a_handler_that_asked_to_finish_is_not_dropped_when_its_client_is_gone()
         })
     });
     let routes = Router::<AppState>::new().route("/test", route);
-    let server = Server::with_routes(Config::default(), routes).await;
+    let server = Server::with_routes(AppOptions::default(), routes).await;
     let stream = server.raw_socket("/test").await;
     let sender = within("the start", given.recv()).await.unwrap();
     drop(stream);

@@ -5,7 +5,7 @@ mod support;
 use axum::{Router, routing::get};
 use support::{Server, assert_contains, handshake, send, text};
 use talkback_server::{
-    AppState, Config,
+    AppOptions, AppState,
     socket::{Sockets, Upgrade},
 };
 use tokio_tungstenite::tungstenite::Error;
@@ -111,7 +111,7 @@ async fn the_servers_first_common_subprotocol_is_chosen_and_none_when_there_is_n
             socket.send(chosen).await.unwrap();
         })
     }
-    let server = Server::with_routes(Config::default(), Router::new().route("/two", get(two))).await;
+    let server = Server::with_routes(AppOptions::default(), Router::new().route("/two", get(two))).await;
     for (offer, chosen) in [("v1, v2", Some("v2")), ("v3,v1", Some("v1")), ("v3", None)] {
         let headers = [("sec-websocket-protocol", offer)];
         match server.try_connect("/two", &headers).await {
@@ -142,9 +142,9 @@ async fn pages_from_elsewhere_are_refused_and_others_are_not() {
 
 #[tokio::test]
 async fn a_server_that_is_reached_by_a_public_name_knows_no_loopback_pages() {
-    let config = Config {
+    let config = AppOptions {
         allow_host: vec!["chat.example.com".parse().unwrap()],
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let public = [("host", "chat.example.com"), ("origin", "http://localhost:8080")];
@@ -202,9 +202,9 @@ async fn subprotocols_beyond_sixteen_are_refused_and_not_compared() {
 
 #[tokio::test]
 async fn allowed_origins_pass_label_by_label() {
-    let config = Config {
+    let config = AppOptions {
         allow_origin: vec!["https://*.example.com".parse().unwrap()],
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     assert_eq!(status_of(&server, &[("origin", "https://app.example.com")]).await, 101);
@@ -223,7 +223,7 @@ async fn a_refused_page_is_told_how_to_be_let_in() {
 
 #[tokio::test]
 async fn the_router_works_mounted_in_another_application_on_another_accept_loop() {
-    let app = AppState::new(&Config::default());
+    let app = AppState::new(&AppOptions::default());
     let outer = Router::new()
         .route("/", get(|| async { "someone else's" }))
         .nest("/talk", talkback_server::router(app.clone()));
@@ -260,7 +260,7 @@ async fn a_handler_with_only_sockets_as_its_state_needs_nothing_else_of_talkback
     }
     let sockets = Sockets::new(Default::default());
     let router = Router::new().route("/shout", get(shout)).with_state(sockets);
-    let server = Server::with_routes(Config::default(), router.with_state(())).await;
+    let server = Server::with_routes(AppOptions::default(), router.with_state(())).await;
     assert!(server.get("/shout", "").await.ends_with("plain"));
     let mut client = server.connect("/shout").await;
     send(&mut client, "hello").await;

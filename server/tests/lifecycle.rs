@@ -5,18 +5,18 @@ mod support;
 use std::time::Duration;
 
 use support::{Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, wait_for, within};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-fn quick_heartbeat() -> Config {
-    Config {
+fn quick_heartbeat() -> AppOptions {
+    AppOptions {
         ping_interval: Duration::from_millis(60),
         ping_timeout: Duration::from_millis(30),
         close_timeout: Duration::from_millis(100),
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 
@@ -56,7 +56,7 @@ async fn any_bytes_from_the_client_count_as_life() {
 
 #[tokio::test]
 async fn no_pings_are_sent_when_they_are_switched_off() {
-    let config = Config {
+    let config = AppOptions {
         ping_interval: Duration::ZERO,
         ..quick_heartbeat()
     };
@@ -127,7 +127,14 @@ async fn a_stopping_server_closes_every_socket_with_1001_and_ends_when_they_are_
 
 #[tokio::test]
 async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
-    let mut server = Server::start().await;
+    // Neither timeout ends the idle connection.
+    let hour = Duration::from_secs(3600);
+    let options = AppOptions {
+        drain: hour,
+        header_timeout: hour,
+        ..AppOptions::default()
+    };
+    let mut server = Server::with(options).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
@@ -147,9 +154,9 @@ async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
 
 #[tokio::test]
 async fn a_stopping_server_waits_for_slow_leavers_but_not_longer_than_the_drain_time() {
-    let config = Config {
+    let config = AppOptions {
         drain: Duration::from_millis(200),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let mut server = Server::with(config).await;
     // It never answers the close frame and never hangs up.

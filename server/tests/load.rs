@@ -11,15 +11,15 @@ use axum::{Router, routing::get};
 use futures_util::{SinkExt, StreamExt};
 use support::{Server, assert_contains, close_frame, text, within};
 use talkback_server::{
-    AppState, Config,
+    AppOptions, AppState,
     socket::{Sender, Upgrade},
 };
 use tokio_tungstenite::tungstenite::Message;
 
-fn flooding() -> Config {
-    Config {
+fn flooding() -> AppOptions {
+    AppOptions {
         flood: true,
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 
@@ -99,7 +99,7 @@ async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
             }
         })
     });
-    let server = Server::with_routes(Config::default(), Router::<AppState>::new().route("/test", route)).await;
+    let server = Server::with_routes(AppOptions::default(), Router::<AppState>::new().route("/test", route)).await;
     let (mut write, mut read) = server.connect("/test").await.split();
     support::wait_for("the handler", || !given.lock().unwrap().is_empty()).await;
     let sender = given.lock().unwrap().pop().unwrap();
@@ -142,10 +142,10 @@ async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
 async fn on_several_threads_all_members_of_a_busy_room_still_see_one_order() {
     const MEMBERS: usize = 8;
     const EACH: usize = 300;
-    let config = Config {
+    let config = AppOptions {
         queue_messages: 100_000,
         queue_bytes: 100_000_000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let names: Vec<_> = (0..MEMBERS).map(|member| member.to_string()).collect();

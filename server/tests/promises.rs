@@ -11,7 +11,7 @@ use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, UserName,
     session::client::{BackoffOptions, ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},
 };
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -87,15 +87,15 @@ async fn a_member_far_behind_catches_up_over_connections_that_all_end_early() {
     assert!(late.connections > 3, "it was never cut");
 }
 
-fn config() -> Config {
-    Config {
+fn config() -> AppOptions {
+    AppOptions {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
         presence_grace: Duration::from_millis(50),
         max_connection_rate: 0,
         address_connection_rate: 0,
         max_page: 1000,
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 

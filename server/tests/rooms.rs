@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Server, assert_contains, close_frame, members, send, text, wait_for, within};
 use talkback_protocol::{Body, RoomName, UserName};
-use talkback_server::{Config, PublishKey, engine::Outcome};
+use talkback_server::{AppOptions, PublishKey, engine::Outcome};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -15,10 +15,10 @@ use tokio::{
 
 const KEY: &str = "0123456789abcdef";
 
-fn with_key() -> Config {
-    Config {
+fn with_key() -> AppOptions {
+    AppOptions {
         publish_key: Some(KEY.parse::<PublishKey>().unwrap()),
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 
@@ -136,7 +136,7 @@ async fn a_reader_follows_its_cursor_page_by_page_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_reader_whose_cursor_is_of_another_log_or_too_old_is_told_and_gets_the_newest() {
-    let config = Config {
+    let config = AppOptions {
         log_messages: 3,
         ..with_key()
     };
@@ -238,12 +238,12 @@ async fn waiting_for_a_room_makes_none_and_hears_its_first_message() {
 #[tokio::test]
 async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again() {
     const ANSWER: usize = 12 * 1024 * 1024;
-    let config = Config {
+    let config = AppOptions {
         max_page: 1000,
         log_bytes: 2 * ANSWER,
         max_answer_size: ANSWER,
         answer_bytes: ANSWER,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let (room, user) = (RoomName::parse("a").unwrap(), UserName::parse("ann").unwrap());
@@ -282,7 +282,7 @@ async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again
 
 #[tokio::test]
 async fn one_answer_has_a_bounded_number_of_bytes_and_says_that_there_are_more() {
-    let config = Config {
+    let config = AppOptions {
         max_answer_size: 3000,
         ..with_key()
     };
@@ -308,7 +308,7 @@ async fn a_body_that_no_parser_could_read_is_refused() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_given_up() {
-    let config = Config {
+    let config = AppOptions {
         body_timeout: Duration::from_millis(100),
         ..with_key()
     };
@@ -504,7 +504,7 @@ async fn members_are_users_each_once_however_many_tabs() {
 
 #[tokio::test]
 async fn pages_from_elsewhere_may_not_read_or_publish_unless_they_are_allowed() {
-    let config = Config {
+    let config = AppOptions {
         allow_origin: vec!["https://shop.example".parse().unwrap()],
         ..with_key()
     };
@@ -538,7 +538,7 @@ async fn pages_from_elsewhere_may_not_read_or_publish_unless_they_are_allowed() 
 
 #[tokio::test]
 async fn a_log_that_is_full_says_when_to_come_back_and_a_plain_member_is_told_by_its_close() {
-    let config = Config {
+    let config = AppOptions {
         // Two of these messages and not three.
         log_total_bytes: 10_000,
         ..with_key()

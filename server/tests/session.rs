@@ -10,7 +10,7 @@ use support::{
     session::{SUBPROTOCOL, Session, cursor, id, key, publish},
     text, wait_for,
 };
-use talkback_server::Config;
+use talkback_server::AppOptions;
 
 fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
     range.map(|number| json!(number)).collect()
@@ -144,9 +144,9 @@ async fn a_late_member_gets_the_history_that_it_asks_for_and_then_what_is_new() 
 
 #[tokio::test]
 async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_messages_are_lost() {
-    let config = Config {
+    let config = AppOptions {
         log_messages: 10,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::open(&server, 1, "ann").await;
@@ -203,7 +203,7 @@ async fn of_many_requests_for_history_at_once_only_as_many_as_announced_are_read
             pages += 1;
         }
     }
-    let announced = Config::default().session_config().limits.history;
+    let announced = AppOptions::default().session_options().limits.history;
     assert_eq!((pages, refused), (announced, 40 - announced));
 }
 
@@ -282,9 +282,9 @@ async fn a_room_that_is_left_sends_nothing_more_and_can_be_joined_again() {
 
 #[tokio::test]
 async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() {
-    let config = Config {
+    let config = AppOptions {
         presence_grace: Duration::from_millis(200),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let room = talkback_protocol::RoomName::parse("lobby").unwrap();
@@ -352,10 +352,10 @@ async fn a_signal_reaches_the_other_members_and_is_not_kept() {
 
 #[tokio::test]
 async fn above_the_bound_users_are_counted_and_not_listed_and_the_whole_list_comes_when_there_are_fewer() {
-    let config = Config {
+    let config = AppOptions {
         max_listed_users: 4,
         presence_grace: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 9, "ann", "lobby").await;

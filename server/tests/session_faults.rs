@@ -11,7 +11,7 @@ use support::{
     session::{SUBPROTOCOL, Session, cursor, id, key, publish},
     wait_for, within,
 };
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio_tungstenite::tungstenite::Message;
 
 fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
@@ -124,12 +124,12 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
     const RATE: u32 = 200;
     const BURST: u32 = 200;
     const MESSAGES: u32 = 500;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: RATE,
         session_line_burst: BURST,
         // A burst is never less than an honest client needs to join its rooms again.
         max_session_rooms: 4,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::open(&server, 1, "ann").await;
@@ -285,11 +285,11 @@ async fn binary_frames_and_frames_that_are_too_large_close_and_what_came_before_
 
 #[tokio::test]
 async fn a_client_that_says_nothing_at_first_or_later_is_closed_with_4408() {
-    let config = Config {
+    let config = AppOptions {
         hello_timeout: Duration::from_millis(100),
         ping_interval: Duration::from_millis(100),
         ping_timeout: Duration::from_millis(100),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     assert_eq!(Session::silent(&server).await.closed().await.0, 4408);
@@ -312,11 +312,11 @@ async fn a_client_that_says_nothing_at_first_or_later_is_closed_with_4408() {
 
 #[tokio::test]
 async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again() {
-    let config = Config {
+    let config = AppOptions {
         ping_interval: Duration::from_millis(200),
         ping_timeout: Duration::from_millis(100),
         presence_grace: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     // A client that vanished: its connection stays, and nothing ever comes back.
@@ -340,9 +340,9 @@ async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again(
 
 #[tokio::test]
 async fn a_server_that_stops_asks_sessions_to_come_back_at_different_times() {
-    let config = Config {
+    let config = AppOptions {
         reconnect_spread: Duration::from_secs(10),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let mut server = Server::with(config).await;
     let mut sessions = Vec::new();
@@ -370,10 +370,10 @@ async fn a_server_that_stops_asks_sessions_to_come_back_at_different_times() {
 
 #[tokio::test]
 async fn rooms_and_members_are_bounded_and_a_session_is_told_by_an_error_and_stays() {
-    let config = Config {
+    let config = AppOptions {
         max_session_rooms: 2,
         max_room_members: 1,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "a").await;
@@ -396,9 +396,9 @@ async fn rooms_and_members_are_bounded_and_a_session_is_told_by_an_error_and_sta
 
 #[tokio::test]
 async fn what_is_published_over_http_reaches_members_in_the_one_order_of_the_log() {
-    let config = Config {
+    let config = AppOptions {
         publish_key: Some("0123456789abcdef".parse().unwrap()),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "todo").await;

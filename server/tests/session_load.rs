@@ -13,7 +13,7 @@ use support::{
     text, wait_for, within,
 };
 use talkback_protocol::{Body, RoomName, UserName};
-use talkback_server::{AppState, Config, hub::HubOptions, socket::Upgrade};
+use talkback_server::{AppOptions, AppState, hub::HubOptions, socket::Upgrade};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
@@ -43,13 +43,13 @@ async fn a_burst_of_many_text_frames_is_acknowledged_to_the_last() {
 #[tokio::test]
 async fn a_slow_member_is_closed_with_4413_and_catches_up_from_the_log_without_gap_or_double() {
     const MESSAGES: u64 = 3000;
-    let config = Config {
+    let config = AppOptions {
         queue_bytes: 64 * 1024,
         close_timeout: Duration::from_secs(60),
         log_messages: 5000,
         log_bytes: 64 << 20,
         session_line_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::open(&server, 1, "ann").await;
@@ -100,12 +100,12 @@ async fn a_slow_member_is_closed_with_4413_and_catches_up_from_the_log_without_g
 async fn a_member_that_reads_its_backlog_more_slowly_than_the_log_forgets_it_is_told() {
     // More than the system's buffers take for a client that does not read.
     const MESSAGES: u64 = 600;
-    let config = Config {
+    let config = AppOptions {
         log_messages: 600,
         log_bytes: 64 << 20,
         close_timeout: Duration::from_secs(60),
         session_line_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::open(&server, 1, "ann").await;
@@ -132,7 +132,7 @@ async fn whoever_joins_amid_a_storm_of_messages_misses_none_and_gets_none_twice(
     const EACH: u64 = 600;
     const PUBLISHERS: u32 = 3;
     const TOTAL: u64 = EACH * PUBLISHERS as u64;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: 0,
         session_byte_rate: 0,
 
@@ -140,7 +140,7 @@ async fn whoever_joins_amid_a_storm_of_messages_misses_none_and_gets_none_twice(
         log_bytes: 64 << 20,
         queue_messages: 100_000,
         queue_bytes: 64 << 20,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = std::sync::Arc::new(Server::with(config).await);
     let epoch = Session::open(&server, 99, "zoe")
@@ -227,12 +227,12 @@ async fn a_member_that_goes_in_the_middle_of_a_storm_leaves_nothing_behind() {
 #[tokio::test]
 async fn who_comes_and_goes_while_a_member_reads_its_backlog_is_told_to_it_too() {
     const MESSAGES: u64 = 600;
-    let config = Config {
+    let config = AppOptions {
         log_messages: 600,
         log_bytes: 64 << 20,
         session_line_rate: 0,
         presence_grace: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let room = RoomName::parse("lobby").unwrap();
@@ -314,10 +314,10 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     const ROOMS: usize = 64;
     const MESSAGES: u64 = 40;
     const TOTAL: usize = ROOMS * 40;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: 0,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let rooms: Vec<_> = (0..ROOMS).map(|number| format!("room{number}")).collect();
@@ -390,14 +390,14 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
 #[tokio::test]
 async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_closed_for_silence() {
     const MESSAGES: u64 = 2_000;
-    let config = Config {
+    let config = AppOptions {
         ping_interval: Duration::from_secs(1),
         ping_timeout: Duration::from_secs(1),
         log_messages: 5_000,
         log_bytes: 64 << 20,
         session_line_rate: 0,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let room = "lobby".to_owned();
@@ -418,10 +418,10 @@ async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_clos
 async fn a_slow_member_of_a_busy_room_gets_its_pages_after_a_bounded_amount_of_messages() {
     /// What waits for the slow member all the time, well below the bound of its queue.
     const BEHIND: u64 = 500;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: 0,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let room = "lobby".to_owned();
@@ -469,12 +469,12 @@ async fn a_slow_member_of_a_busy_room_gets_its_pages_after_a_bounded_amount_of_m
 /// A page that takes far longer than a ping may: the client has no chance to answer while it comes.
 #[tokio::test]
 async fn a_client_behind_a_page_on_a_slow_link_is_not_closed_for_silence() {
-    let config = Config {
+    let config = AppOptions {
         ping_interval: Duration::from_millis(500),
         ping_timeout: Duration::from_millis(500),
         session_line_rate: 0,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let room = "lobby".to_owned();
@@ -494,11 +494,11 @@ async fn a_client_behind_a_page_on_a_slow_link_is_not_closed_for_silence() {
 #[tokio::test]
 async fn a_slow_member_gets_no_more_signals_than_it_takes_and_is_not_closed_for_them() {
     const SIGNALS: usize = 400;
-    let config = Config {
+    let config = AppOptions {
         queue_bytes: 256 * 1024,
         session_line_rate: 0,
         session_byte_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
@@ -571,7 +571,7 @@ async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
             while socket.recv().await.is_some() {}
         })
     }
-    let server = Server::with_routes(Config::default(), Router::new().route("/late", get(joins_late))).await;
+    let server = Server::with_routes(AppOptions::default(), Router::new().route("/late", get(joins_late))).await;
     let mut first = members(&server, "lobby", &["first"]).await.remove(0);
     let mut late = server.connect("/late").await;
     assert_eq!(text(&mut first).await, "[late] before");
@@ -583,9 +583,9 @@ async fn a_plain_member_gets_nothing_that_was_said_before_it_came() {
 #[tokio::test]
 async fn who_says_more_than_a_room_may_deliver_is_read_later_and_the_others_are_not() {
     const MESSAGES: u64 = 3;
-    let config = Config {
+    let config = AppOptions {
         room_delivery_rate: 512 << 10,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut members = Vec::new();
@@ -619,9 +619,9 @@ async fn who_says_more_than_a_room_may_deliver_is_read_later_and_the_others_are_
 async fn members_that_leave_and_join_all_the_time_are_told_in_few_lines() {
     const MEMBERS: u32 = 40;
     const TIMES: usize = 15;
-    let config = Config {
+    let config = AppOptions {
         presence_grace: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let start = Instant::now();
@@ -663,11 +663,11 @@ async fn a_backlog_drains_at_the_rate_in_one_room_and_in_many() {
     const MESSAGES: usize = 8_000;
     const RATE: u32 = 4_000;
     const BURST: u32 = 1_000;
-    let config = Config {
+    let config = AppOptions {
         session_line_rate: RATE,
         session_line_burst: BURST,
         max_connection_rate: 0,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     for rooms in [1, 8, 64] {

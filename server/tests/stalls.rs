@@ -15,7 +15,7 @@ use axum::{Router, routing::get};
 use support::{Server, frame, members, read_close, read_frame, send, text, wait_for, within};
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{
-    AppState, Config,
+    AppOptions, AppState,
     engine::{Answer, Outcome},
     socket::{Socket, SocketOptions, Sockets, Upgrade},
 };
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// A server whose `/test` runs this handler.
-async fn server_with<H, F>(config: Config, handler: H) -> Server
+async fn server_with<H, F>(config: AppOptions, handler: H) -> Server
 where
     H: Fn(Socket, Sockets) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -74,16 +74,16 @@ async fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     written
 }
 
-fn no_pings() -> Config {
-    Config {
+fn no_pings() -> AppOptions {
+    AppOptions {
         ping_interval: Duration::ZERO,
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 
 /// Sixteen of these messages are few bytes, so that the bytes in the queue do not tell whether one more fits.
-fn few_messages() -> Config {
-    Config {
+fn few_messages() -> AppOptions {
+    AppOptions {
         queue_messages: 16,
         ..no_pings()
     }
@@ -138,7 +138,7 @@ async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turn
 /// What is said in a room costs a member that takes nothing a place in its queue, and no turn.
 #[tokio::test]
 async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said() {
-    let config = Config {
+    let config = AppOptions {
         queue_bytes: 64 << 20,
         room_delivery_rate: 0,
         ..no_pings()
@@ -259,7 +259,7 @@ async fn control_frames_fragments_and_empty_messages_are_bounded_in_each_turn() 
 
 #[tokio::test]
 async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo() {
-    let config = Config {
+    let config = AppOptions {
         max_overhead_rate: 100,
         close_timeout: Duration::from_millis(50),
         ..no_pings()
@@ -291,9 +291,9 @@ async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo()
 /// Such a client is alive for TCP: its system acknowledges that there is no room.
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
-    let config = Config {
+    let config = AppOptions {
         close_timeout: Duration::from_millis(50),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let [pings, soon, late] = [60, 100, 10_000].map(Duration::from_millis);
     for (path, pings, write_timeout, expected) in [
@@ -303,7 +303,7 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         // This one has all the time to answer, and does not.
         ("/test", pings, late, (0, 5)),
     ] {
-        let config = Config {
+        let config = AppOptions {
             write_timeout,
             // What the system took would take this client long.
             link_rate: 0,
@@ -344,7 +344,7 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_but_reads_is_not_given_up() {
-    let config = Config {
+    let config = AppOptions {
         write_timeout: Duration::from_secs(2),
         ..no_pings()
     };
@@ -380,7 +380,7 @@ async fn small_client(server: &Server) -> TcpStream {
 #[tokio::test]
 async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
     const PART: usize = 16 * 1024;
-    let config = Config {
+    let config = AppOptions {
         write_timeout: Duration::from_secs(1),
         min_taken: 1 << 20,
         unsent_bytes: 16 * 1024,
@@ -407,8 +407,8 @@ async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
 async fn take_slowly(unsent_bytes: usize) {
     const FASTER: u32 = 10;
     const RATE: u32 = 2_000 * FASTER;
-    let config = Config {
-        write_timeout: Config::default().write_timeout / FASTER,
+    let config = AppOptions {
+        write_timeout: AppOptions::default().write_timeout / FASTER,
         unsent_bytes,
         ..no_pings()
     };
@@ -437,7 +437,7 @@ async fn take_slowly(unsent_bytes: usize) {
 /// Of the second one the system holds so much that it tells of room only after more than the time that a client has: it must be asked.
 #[tokio::test]
 async fn a_client_on_a_slow_link_that_stalls_for_a_time_is_not_given_up() {
-    tokio::join!(take_slowly(Config::default().unsent_bytes), take_slowly(512 * 1024));
+    tokio::join!(take_slowly(AppOptions::default().unsent_bytes), take_slowly(512 * 1024));
 }
 
 /// How many connections the system has with this address of a server, also such as the server has closed.
@@ -454,7 +454,7 @@ fn connections_of(server: std::net::SocketAddr) -> usize {
 #[tokio::test]
 async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too() {
     const BUFFER: usize = 64 * 1024;
-    let config = Config {
+    let config = AppOptions {
         receive_buffer: BUFFER,
         ..no_pings()
     };
@@ -478,11 +478,11 @@ async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too()
     assert!(written <= bound, "{written} of {bound} bytes");
 }
 
-fn quick_heartbeat() -> Config {
-    Config {
+fn quick_heartbeat() -> AppOptions {
+    AppOptions {
         ping_interval: Duration::from_millis(60),
         ping_timeout: Duration::from_millis(30),
-        ..Config::default()
+        ..AppOptions::default()
     }
 }
 

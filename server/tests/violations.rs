@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Client, Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, within};
-use talkback_server::Config;
+use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -104,9 +104,9 @@ async fn text_that_is_not_utf8_closes_with_1007_also_across_fragments() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_closes_with_1009_and_names_the_limit() {
-    let config = Config {
+    let config = AppOptions {
         max_message_size: 1000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut client = server.connect("/echo").await;
@@ -172,9 +172,9 @@ async fn random_bytes_never_hurt_the_server() {
 
 /// What a server that does not wait long for a request answers to these bytes until it hangs up.
 async fn answer_until_hung_up(sent: &[u8]) -> String {
-    let config = Config {
+    let config = AppOptions {
         header_timeout: std::time::Duration::from_millis(100),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -200,9 +200,9 @@ async fn a_kept_alive_connection_may_not_rest_for_ever() {
 
 #[tokio::test]
 async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end() {
-    let config = Config {
+    let config = AppOptions {
         http_lifetime: std::time::Duration::from_millis(200),
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -216,10 +216,10 @@ async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end
 
 #[tokio::test]
 async fn connections_over_the_limit_get_503_and_a_place_is_free_again_later() {
-    let config = Config {
+    let config = AppOptions {
         max_connections: 2,
         max_address_connections: 3,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut first = server.connect("/echo").await;
@@ -241,9 +241,9 @@ async fn connections_over_the_limit_get_503_and_a_place_is_free_again_later() {
 
 #[tokio::test]
 async fn connections_that_come_too_fast_get_503() {
-    let config = Config {
+    let config = AppOptions {
         max_connection_rate: 3,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = Server::with(config).await;
     let mut open: Vec<Client> = Vec::new();

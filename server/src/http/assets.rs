@@ -1,7 +1,7 @@
 //! The page and its files, as Trunk builds them.
 //!
-//! `index.html` is read again whenever it changes on disk, so a rebuilt page needs no restart. Files with a hash in their name never
-//! change and are cached for ever; everything else is asked for again each time.
+//! `index.html` is read again when it changes on disk, so a rebuilt page needs no restart. Files with a hash in their
+//! name never change and are cached for a year; all others are revalidated at each use.
 
 use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -19,15 +19,13 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tower_http::services::ServeDir;
 
-use crate::app::AppState;
-
-/// The longest path of a file, in bytes as it stands in the request.
+/// The longest path of a file, in bytes as in the request.
 const MAX_PATH: usize = 1024;
-/// The longest name of a file that systems take.
+/// The longest file name that file systems support, in bytes.
 const MAX_NAME: usize = 255;
 const NO_PAGE: &str =
-    "There is no page here: build it with `trunk build --release`, or name its directory with --assets.\n";
-const NOT_FOUND: &str = "there is nothing at this address\n";
+    "There is no page here: build it with `trunk build --release`, or set its directory with --assets.\n";
+const NOT_FOUND: &str = "there is no file at this address\n";
 
 /// The directory of the built page.
 pub(crate) struct Assets {
@@ -52,7 +50,8 @@ impl Assets {
         }
     }
 
-    /// The page as it is on disk now. The file is small and nearly always unchanged, so it is looked at without a thread of its own.
+    /// The page as it is on disk now. The file is small and nearly always unchanged, so the blocking calls need no
+    /// other thread.
     fn index(&self) -> io::Result<Index> {
         let path = self.directory.join("index.html");
         let metadata = path.metadata()?;
@@ -98,7 +97,7 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::CONTENT_SECURITY_POLICY, index.policy),
         (header::ETAG, index.tag),
-        // One address is a page for a browser and an answer for others.
+        // The same address is a WebSocket endpoint.
         (header::VARY, HeaderValue::from_static("Upgrade")),
     ];
     if unchanged {
@@ -108,18 +107,18 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
     }
 }
 
-/// Files asked for as `/assets/...`: from the directory `assets` inside the page's, else from the page's own.
-pub(crate) fn under_assets(app: &AppState) -> Router {
-    let directory = &app.assets().directory;
+/// Files at `/assets/...`: from the directory `assets` of the page's directory, else from the page's directory.
+pub(crate) fn under_assets(assets: &Assets) -> Router {
+    let directory = &assets.directory;
     let inner = serve(directory.join("assets")).fallback(serve(directory.clone()).fallback(not_found()));
     Router::new()
         .fallback_service(inner)
         .layer(axum::middleware::from_fn(cache_by_name))
 }
 
-/// Files asked for from the root, where Trunk puts them.
-pub(crate) fn files(app: &AppState) -> Router {
-    let files = serve(app.assets().directory.clone()).fallback(not_found());
+/// Files at the root, where Trunk puts them.
+pub(crate) fn files(assets: &Assets) -> Router {
+    let files = serve(assets.directory.clone()).fallback(not_found());
     Router::new()
         .fallback_service(files)
         .layer(axum::middleware::from_fn(cache_by_name))
@@ -145,12 +144,13 @@ async fn cache_by_name(request: Request, next: Next) -> Response {
     let long_name = path.split('/').any(|name| name.len() > MAX_NAME);
     let mut response = next.run(request).await;
     let status = response.status();
-    // The system refuses to look for such a name, which is no fault of the server.
+    // The system fails to open a file with such a name, which is not an error of the server.
     if status == StatusCode::INTERNAL_SERVER_ERROR && long_name {
         return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
     }
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
-        // The page has a policy that only its own handler sends, however the address of the file is written.
+        // Only the page's own handler sends its content security policy, so no spelling of its path may serve it as a
+        // file.
         if is_html(response.headers()) {
             return (StatusCode::NOT_FOUND, NOT_FOUND).into_response();
         }
@@ -161,7 +161,7 @@ async fn cache_by_name(request: Request, next: Next) -> Response {
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(rule));
-        // A precompressed file is chosen by this header, so a cache must keep them apart.
+        // This header selects a precompressed file, so a cache must keep the variants apart.
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     response
@@ -173,7 +173,7 @@ fn is_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a part of the path ends in the hash that Trunk and wasm-bindgen give, as in `app-1a2b3c4d5e6f7a8b_bg.wasm`.
+/// Whether a part of the path ends in a hash by Trunk or wasm-bindgen, as in `app-1a2b3c4d5e6f7a8b_bg.wasm`.
 fn has_hash(path: &str) -> bool {
     path.split(['/', '.', '_']).any(|part| {
         part.rsplit_once('-')
@@ -181,8 +181,8 @@ fn has_hash(path: &str) -> bool {
     })
 }
 
-/// Scripts only from here, and inline only those that are in the page now; nothing is framed, posted or loaded from elsewhere.
-/// Sockets may go anywhere, because the workbench connects to any address.
+/// Allows scripts of this origin and the inline scripts of the page as it is now. Framing, forms and other origins are
+/// not allowed, except for WebSockets, because the workbench connects to any address.
 fn content_security_policy(html: &str) -> String {
     let mut hashes = String::new();
     for script in inline_scripts(html) {
@@ -201,9 +201,9 @@ fn sha256(bytes: &[u8]) -> String {
     BASE64.encode(&Sha256::digest(bytes))
 }
 
-/// The contents of all `<script>` elements without `src`, byte for byte as a browser hashes them.
+/// The contents of all `<script>` elements without `src`, with exactly the bytes that a browser hashes.
 fn inline_scripts(html: &str) -> Vec<&str> {
-    // Same length as `html`, so offsets fit both.
+    // As long as `html`, so that offsets are valid in both.
     let lower = html.to_ascii_lowercase();
     let mut scripts = Vec::new();
     let mut at = 0;
@@ -252,11 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn inline_scripts_are_hashed_exactly_and_linked_ones_are_not() {
+    fn inline_scripts_are_hashed_byte_for_byte_and_linked_ones_are_not() {
         let html = "<!DOCTYPE html><SCRIPT type=\"module\">\nimport a from '/a.js';\n</SCRIPT>\
                     <script src=\"/b.js\"></script><script>alert(1)</script >";
         assert_eq!(inline_scripts(html), ["\nimport a from '/a.js';\n", "alert(1)"]);
-        // The hash of the CSP standard's own example, https://www.w3.org/TR/CSP3/#external-hash, for alert('Hello, world.');
+        // The hash of the CSP standard's own example, https://www.w3.org/TR/CSP3/#external-hash, for alert('Hello,
+        // world.');
         let policy = content_security_policy("<script>alert('Hello, world.');</script>");
         assert!(
             policy
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_html_is_no_reason_to_fail() {
+    fn unfinished_html_has_no_inline_scripts_and_does_not_panic() {
         for html in ["<script", "<script>", "<script src=x", "", "<"] {
             assert!(inline_scripts(html).is_empty(), "{html:?}");
         }

@@ -1,7 +1,7 @@
-//! `/chat/{room}`: plain text group chat. What one member sends, all members of the room receive as `[name] text`.
+//! `/chat/{room}`: plain text group chat. All members of the room receive each member's messages as `[name] text`.
 //!
-//! A binary message has no place for the name, so it closes the sender's socket with 1003. A member that sends faster than a session may,
-//! or than its room can be delivered, is slowed down: its next messages are taken later, and TCP tells it to wait.
+//! A binary message cannot carry the name, so it closes the sender's socket with 1003. A member that sends faster than
+//! a session may, or faster than its room is delivered, is read later, so that TCP slows it down.
 
 use std::sync::Arc;
 
@@ -23,24 +23,37 @@ use crate::{
     engine::Outcome,
     hub::Hub,
     limits::{Address, NewRooms, Peer},
-    names,
+    logging, names,
+    options::AppOptions,
     socket::{Message, Socket, Upgrade},
 };
 
-/// Bounds of plain chat, the same as those of sessions.
+/// Options of plain chat, the same as those of sessions.
 #[derive(Debug)]
 pub(crate) struct ChatOptions {
-    /// Bytes of a message as JSON, in which it is kept.
-    pub(crate) max_body: usize,
+    /// Bytes of a message as JSON, in which the log keeps it.
+    max_body: usize,
     /// Messages a second.
-    pub(crate) lines: Rate,
+    lines: Rate,
     /// Bytes of messages a second.
-    pub(crate) bytes: Rate,
-    /// How many of those who were over their rate when their connection ended are remembered.
-    pub(crate) remembered: usize,
+    bytes: Rate,
+    /// The number of members that are remembered because they were over their rate when their connection ended.
+    remembered: usize,
 }
 
-/// What plain chat keeps beside the rooms.
+impl ChatOptions {
+    pub(crate) fn new(options: &AppOptions) -> Self {
+        let amount = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Self {
+            max_body: options.max_body(),
+            lines: Rate::new(options.session_line_rate.into(), options.session_line_burst.into()),
+            bytes: Rate::new(amount(options.session_byte_rate), amount(options.session_byte_burst)),
+            remembered: options.hub_options().allowances,
+        }
+    }
+}
+
+/// The state of plain chat, besides the rooms.
 pub(crate) struct Chat {
     options: ChatOptions,
     paces: Paces,
@@ -106,6 +119,7 @@ fn socket(
     room: RoomName,
     name: UserName,
 ) -> Response {
+    logging::websocket_accepted("chat");
     upgrade.on_upgrade(move |mut socket| async move {
         let beginning = match hub.may_begin(&room, &new_rooms) {
             Ok(beginning) => beginning,
@@ -142,7 +156,7 @@ fn socket(
                 pause = pause.max(membership.charge(bytes, now));
             }
             if let Outcome::Refused { refusal, .. } = outcome {
-                // Plain chat has no other way to say that a message was not taken.
+                // Plain chat has no line that refuses one message.
                 let code = match refusal.retry_after {
                     Some(_) => close::TRY_AGAIN_LATER,
                     None => close::MESSAGE_TOO_BIG,
@@ -150,51 +164,52 @@ fn socket(
                 return socket.sender().close_by_server(code, &refusal.message);
             }
             if let Some(until) = pause {
-                // Boxed, because few members ever pause and each would hold the timer.
-                Box::pin(rest(until, &socket)).await;
+                // Boxed, because few members pause and the future of each would hold the timer.
+                Box::pin(pause_until(until, &socket)).await;
             }
         }
     })
 }
 
-/// Takes nothing from the socket before `until`. When the socket is closed, the little that has come is taken at once.
-async fn rest(until: Instant, socket: &Socket) {
+/// Reads nothing from the socket before `until`. When the socket is closed, the rest of what was received is read at
+/// once.
+async fn pause_until(until: Instant, socket: &Socket) {
     tokio::select! {
         () = tokio::time::sleep_until(until) => {}
         _ = socket.closed() => {}
     }
 }
 
-/// Who is taken for the same member when it comes back. Plain chat has no keys, and a name alone may be anybody's. Who comes from the
-/// same address with another name is another, as a session with another key is: what an address may do with many is bounded by its rate of
-/// connections.
-type Who = (Option<Address>, UserName);
+/// The identity of a member over several connections. Plain chat has no keys, and several clients may use one name.
+/// Another name from the same address is another member, as a session with another key is; an address with many names
+/// is bounded by its rate of connections.
+type Identity = (Option<Address>, UserName);
 
-/// What members took of their rates whose connections ended before it was paid for: coming back does not pay.
+/// The paces of members whose connection ended while they were over their rate: a new connection does not reset it.
 struct Paces {
-    ended: Mutex<LruCache<Who, Pace>>,
-    most: usize,
+    ended: Mutex<LruCache<Identity, Pace>>,
+    capacity: usize,
 }
 
 impl Paces {
-    fn new(most: usize) -> Self {
-        // Grows as it is needed: a cache that is made with its bound takes the memory at once.
+    fn new(capacity: usize) -> Self {
+        // Grows as it is needed: a cache that is created with its capacity allocates it at once.
         let ended = Mutex::new(LruCache::unbounded());
-        Self { ended, most }
+        Self { ended, capacity }
     }
 
-    fn keep(&self, who: Who, pace: Pace, now: Instant) {
-        if !pace.owes(now) || self.most == 0 {
+    fn keep(&self, member: Identity, pace: Pace, now: Instant) {
+        if !pace.owes(now) || self.capacity == 0 {
             return;
         }
         let mut paces = self.ended.lock();
-        // Of connections that overlapped, the one that used more counts.
-        let pace = paces.peek(&who).map_or(pace, |kept| kept.more(&pace));
-        paces.put(who, pace);
-        if paces.len() > self.most {
+        // Of overlapping connections the one that used more counts.
+        let pace = paces.peek(&member).map_or(pace, |kept| kept.max(&pace));
+        paces.put(member, pace);
+        if paces.len() > self.capacity {
             paces.pop_lru();
         }
-        // What is paid for goes as fast as new ones come.
+        // Entries that are within their rate again are removed faster than new ones are added.
         for _ in 0..2 {
             if paces.peek_lru().is_none_or(|(_, oldest)| oldest.owes(now)) {
                 break;
@@ -203,32 +218,32 @@ impl Paces {
         }
     }
 
-    fn take(&self, who: &Who) -> Option<Pace> {
-        self.ended.lock().pop(who)
+    fn take(&self, member: &Identity) -> Option<Pace> {
+        self.ended.lock().pop(member)
     }
 }
 
-/// A member's pace, which is kept when its connection ends.
+/// A member's pace, which is kept in [`Paces`] when its connection ends.
 struct Remembered<'a> {
     paces: &'a Paces,
-    who: Who,
+    member: Identity,
     pace: Pace,
 }
 
 impl<'a> Remembered<'a> {
-    fn new(paces: &'a Paces, who: Who) -> Self {
-        let pace = paces.take(&who).unwrap_or_else(|| Pace::new(Instant::now()));
-        Self { paces, who, pace }
+    fn new(paces: &'a Paces, member: Identity) -> Self {
+        let pace = paces.take(&member).unwrap_or_else(|| Pace::new(Instant::now()));
+        Self { paces, member, pace }
     }
 }
 
 impl Drop for Remembered<'_> {
     fn drop(&mut self) {
-        self.paces.keep(self.who.clone(), self.pace, Instant::now());
+        self.paces.keep(self.member.clone(), self.pace, Instant::now());
     }
 }
 
-/// What one member sent, in messages and in bytes.
+/// What one member used of its rates of messages and bytes.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     lines: Bucket,
@@ -244,19 +259,19 @@ impl Pace {
         }
     }
 
-    /// Whether anything that was taken is not paid for.
+    /// Whether the member is over one of its rates.
     fn owes(&self, now: Instant) -> bool {
         self.lines.owes(now) || self.bytes.owes(now)
     }
 
-    fn more(&self, other: &Self) -> Self {
+    fn max(&self, other: &Self) -> Self {
         Self {
             lines: self.lines.max(other.lines),
             bytes: self.bytes.max(other.bytes),
         }
     }
 
-    /// Until when to pause after a message of so many bytes.
+    /// Counts a message of this size and returns until when to pause.
     fn take(&mut self, options: &ChatOptions, bytes: usize, now: Instant) -> Option<Instant> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let lines = self.lines.take(&options.lines, 1, now);
@@ -271,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_comes_back_goes_on_with_the_pace_it_had_and_few_are_remembered() {
+    fn a_new_connection_continues_the_pace_of_the_one_before_and_the_table_is_bounded() {
         let start = Instant::now();
         let options = ChatOptions {
             max_body: 1000,
@@ -279,26 +294,26 @@ mod tests {
             bytes: Rate::new(0, 0),
             remembered: 3,
         };
-        let who = |number: u32| (None, UserName::parse(&format!("user{number}")).unwrap());
+        let member = |number: u32| (None, UserName::parse(&format!("user{number}")).unwrap());
         let paces = Paces::new(options.remembered);
         let mut pace = Pace::new(start);
         assert!((0..10).all(|_| pace.take(&options, 1, start).is_none()));
-        // Of two that overlap, the one that used more counts.
-        paces.keep(who(0), pace, start);
-        paces.keep(who(0), Pace::new(start), start);
-        let mut back = paces.take(&who(0)).unwrap();
+        // Of two overlapping connections the one that used more counts.
+        paces.keep(member(0), pace, start);
+        paces.keep(member(0), Pace::new(start), start);
+        let mut back = paces.take(&member(0)).unwrap();
         assert!(back.take(&options, 1, start).is_some(), "its burst is used up");
-        assert!(paces.take(&who(0)).is_none(), "it is taken once");
-        assert!(paces.take(&who(1)).is_none(), "others begin anew");
-        (0..100).for_each(|number| paces.keep(who(number), pace, start));
+        assert!(paces.take(&member(0)).is_none(), "an entry is taken once");
+        assert!(paces.take(&member(1)).is_none(), "other members have no entry");
+        (0..100).for_each(|number| paces.keep(member(number), pace, start));
         assert_eq!(paces.ended.lock().len(), options.remembered);
-        // After a second all of it is paid for: then there is nothing to remember, and what is kept goes.
+        // After a second all are within their rate: nothing is added for them, and their entries are removed.
         let later = start + Duration::from_secs(2);
-        paces.keep(who(200), pace, later);
-        assert!(paces.take(&who(200)).is_none());
+        paces.keep(member(200), pace, later);
+        assert!(paces.take(&member(200)).is_none());
         let mut busy = Pace::new(later);
         busy.take(&options, 1, later);
-        (201..203).for_each(|number| paces.keep(who(number), busy, later));
+        (201..203).for_each(|number| paces.keep(member(number), busy, later));
         assert_eq!(paces.ended.lock().len(), 2);
     }
 }

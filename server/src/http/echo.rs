@@ -1,4 +1,5 @@
-//! `/echo`: what comes in goes back, over HTTP and WebSocket on one address. A client that offers subprotocols gets `echo`.
+//! `/echo`: sends back each message, over HTTP and WebSocket at the same address. Of the subprotocols of a client it
+//! selects `echo`.
 
 use std::sync::Arc;
 
@@ -10,11 +11,14 @@ use axum::{
 use serde::Deserialize;
 
 use super::assets::{self, Assets};
-use crate::socket::{Message, Sockets, Upgrade};
+use crate::{
+    logging,
+    socket::{Message, Sockets, Upgrade},
+};
 
 #[derive(Deserialize)]
 pub(crate) struct EchoQuery {
-    /// Over HTTP: the text to give back. Without it, the page.
+    /// Over HTTP: the text to send back; without it the page is served.
     message: Option<String>,
     /// Over WebSocket: appended to every text message.
     #[serde(default)]
@@ -36,8 +40,9 @@ pub(crate) async fn echo(
 }
 
 fn socket(upgrade: Upgrade, suffix: String) -> Response {
+    logging::websocket_accepted("echo");
     upgrade.subprotocols(&["echo"]).on_upgrade(|mut socket| async move {
-        // Whoever tries out a client may send what it likes; the work of each turn is bounded.
+        // For tests of clients, which may send any frames at any rate; the work of each turn is bounded.
         socket.take_any_rate();
         while let Some(message) = socket.recv().await {
             let answer = match message {
@@ -51,7 +56,8 @@ fn socket(upgrade: Upgrade, suffix: String) -> Response {
     })
 }
 
-/// A page that may open a socket here may read the plain answer too ([CORS](https://fetch.spec.whatwg.org/#http-cors-protocol)).
+/// The origins that may open a socket may read the plain answer too
+/// ([CORS](https://fetch.spec.whatwg.org/#http-cors-protocol)).
 fn readable_by_allowed_pages(mut response: Response, headers: &HeaderMap, sockets: &Sockets) -> Response {
     response
         .headers_mut()

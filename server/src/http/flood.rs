@@ -1,4 +1,4 @@
-//! `/flood?n=&rate=&size=`: numbered messages for load tests. WebSocket only, and only on a server that was told to.
+//! `/flood?n=&rate=&size=`: numbered messages for load tests. WebSocket only, and only with `--flood`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,33 +10,45 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::socket::Upgrade;
+use crate::{logging, options::AppOptions, socket::Upgrade};
 
-/// Digits of the longest number.
+/// Digits of the largest number.
 const LONGEST_NUMBER: usize = 10;
-/// A rate is kept in steps of this length.
+/// The messages that are due are sent at this interval.
 const STEP: Duration = Duration::from_millis(5);
 
-/// What one request may ask for.
+/// The limits of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct FloodOptions {
-    pub(crate) messages: u32,
+    messages: u32,
     /// Messages a second.
-    pub(crate) rate: u32,
+    rate: u32,
     /// Bytes of one message.
-    pub(crate) message_size: usize,
+    message_size: usize,
     /// Bytes of all messages.
-    pub(crate) bytes: usize,
+    bytes: usize,
+}
+
+impl FloodOptions {
+    /// `None` without `--flood`.
+    pub(crate) fn new(options: &AppOptions) -> Option<Self> {
+        options.flood.then_some(Self {
+            messages: options.flood_messages,
+            rate: options.flood_rate,
+            message_size: options.flood_message_size,
+            bytes: options.flood_bytes,
+        })
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
 pub(crate) struct FloodQuery {
-    /// How many messages, numbered from 0.
+    /// The number of messages, which are numbered from 0.
     n: u32,
-    /// Messages a second; 0 is as fast as the client takes them, up to the highest rate.
+    /// Messages a second; 0 is as fast as the client receives them, up to the maximum rate.
     rate: u32,
-    /// The size of each message in bytes. A number that is longer is sent whole.
+    /// The size of each message in bytes; a longer number is not truncated.
     size: usize,
 }
 
@@ -51,7 +63,7 @@ impl Default for FloodQuery {
 }
 
 impl FloodQuery {
-    /// Keeps the request within the bounds, or says which one it breaks.
+    /// Checks the request against the limits. The error names the option that it exceeds.
     fn within(self, options: &FloodOptions) -> Result<Self, String> {
         let FloodOptions {
             messages,
@@ -81,7 +93,7 @@ impl FloodQuery {
         }
     }
 
-    /// The number, followed by spaces up to the size.
+    /// The number, padded with spaces to the size.
     fn text(&self, number: u32) -> String {
         let mut text = number.to_string();
         let padding = self.size.saturating_sub(text.len());
@@ -96,13 +108,14 @@ pub(crate) async fn flood(
     State(options): State<Option<Arc<FloodOptions>>>,
 ) -> Response {
     let Some(options) = options else {
-        let why = "this server sends no test traffic: start it with --flood to let it\n";
+        let why = "this server sends no test traffic: start it with --flood to enable it\n";
         return (StatusCode::NOT_FOUND, why).into_response();
     };
     let query = match query.within(&options) {
         Ok(query) => query,
         Err(rule) => return (StatusCode::BAD_REQUEST, rule).into_response(),
     };
+    logging::websocket_accepted("flood");
     upgrade.on_upgrade(move |socket| async move {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bound_is_told_by_its_option_and_no_rate_means_the_highest() {
+    fn an_error_names_the_exceeded_option_and_rate_0_is_the_maximum() {
         for (asked, option) in [
             (query(11, 0, 1), "--flood-messages"),
             (query(1, 101, 1), "--flood-rate"),
@@ -154,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_any_size_and_its_number_is_never_cut() {
+    fn a_text_has_the_requested_size_and_its_number_is_never_truncated() {
         for size in [0, 1, 65_535, 65_536, 1_000_000] {
             let text = query(1, 0, size).text(12);
             assert_eq!((text.len(), text.trim_end()), (size.max(2), "12"));

@@ -1,4 +1,4 @@
-//! `/healthz`: whether the server is up; and, for those who run it, what it has seen.
+//! `/healthz`: whether the server is up; and, for operators, all counters.
 
 use axum::{
     Json,
@@ -8,55 +8,56 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{app::AppState, engine::Usage, metrics::Metrics};
+use crate::{engine::Usage, hub::Hub, metrics::Metrics, socket::Sockets};
 
-/// What everybody may know.
+/// The public part.
 #[derive(Serialize)]
 struct Liveness {
     status: &'static str,
 }
 
-/// What those who run the server know.
+/// The answer for operators.
 #[derive(Serialize)]
 struct Health<'a> {
     #[serde(flatten)]
     liveness: Liveness,
     sockets: usize,
-    /// Those of them that are sessions.
+    /// The number of sessions among `sockets`.
     sessions: u64,
-    /// With members.
+    /// Rooms with members.
     rooms: usize,
     log: Usage,
     #[serde(flatten)]
     metrics: &'a Metrics,
 }
 
-/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that balancers look elsewhere.
-pub(crate) async fn liveness(State(app): State<AppState>) -> Response {
-    let (code, liveness) = look(&app);
+/// 200 with `"status":"ok"`, or 503 with `"status":"draining"` once the server is stopping, so that load balancers
+/// choose another server.
+pub(crate) async fn liveness(State(sockets): State<Sockets>) -> Response {
+    let (code, liveness) = status(&sockets);
     (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()
 }
 
 /// The same with all counters.
-pub(crate) async fn health(State(app): State<AppState>) -> Response {
-    let (code, liveness) = look(&app);
-    let metrics = app.sockets().metrics();
+pub(crate) async fn health(State(sockets): State<Sockets>, State(hub): State<Hub>) -> Response {
+    let (code, liveness) = status(&sockets);
+    let metrics = sockets.metrics();
     let health = Health {
         liveness,
-        sockets: app.sockets().count(),
+        sockets: sockets.count(),
         sessions: metrics
             .sessions_opened
             .get()
             .saturating_sub(metrics.sessions_ended.get()),
-        rooms: app.hub().rooms(),
-        log: app.hub().engine().usage(),
+        rooms: hub.rooms(),
+        log: hub.engine().usage(),
         metrics,
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }
 
-fn look(app: &AppState) -> (StatusCode, Liveness) {
-    let (code, status) = if app.sockets().is_draining() {
+fn status(sockets: &Sockets) -> (StatusCode, Liveness) {
+    let (code, status) = if sockets.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
         (StatusCode::OK, "ok")

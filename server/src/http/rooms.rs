@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use talkback_protocol::{BodyLimit, NameError, RoomName, message::code, session::server::Refusal};
 
-pub use publish::PublishKey;
 pub(crate) use publish::publish;
 pub(crate) use read::messages;
 pub(crate) use wait::Waiting;
@@ -25,39 +24,54 @@ use crate::{
     engine::KEY_REUSED,
     hub::Hub,
     names::{self, NameProblem, RoomProblem},
+    options::{AppOptions, PublishKey},
     socket::Sockets,
 };
 
-/// Bounds of reading and publishing over HTTP.
+/// Options of reading and publishing over HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct RoomsOptions {
-    /// What a publisher must know; without one nobody may publish.
-    pub(crate) publish_key: Option<PublishKey>,
+    /// Without a key publishing is off.
+    publish_key: Option<PublishKey>,
     /// Bytes of a body.
-    pub(crate) max_body: usize,
-    /// How deep arrays and objects may be nested in a body.
-    pub(crate) max_depth: usize,
+    max_body: usize,
+    /// Nesting depth of a body.
+    max_depth: usize,
     /// Messages of one answer.
-    pub(crate) max_page: usize,
+    max_page: usize,
     /// Bytes of the messages of one answer.
-    pub(crate) max_answer: usize,
-    /// How long a request may wait for a message.
-    pub(crate) max_wait: Duration,
-    /// How long a request's body may take.
-    pub(crate) body_timeout: Duration,
+    max_answer: usize,
+    /// How long a request can wait for a message.
+    max_wait: Duration,
+    /// The timeout for a request's body.
+    body_timeout: Duration,
+}
+
+impl RoomsOptions {
+    pub(crate) fn new(options: &AppOptions) -> Self {
+        Self {
+            publish_key: options.publish_key.clone(),
+            max_body: options.max_body(),
+            max_depth: usize::try_from(options.max_body_depth).unwrap_or(usize::MAX),
+            max_page: usize::try_from(options.max_page).unwrap_or(usize::MAX),
+            max_answer: options.max_answer_size,
+            max_wait: options.max_wait,
+            body_timeout: options.body_timeout,
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Members {
     room: RoomName,
-    /// How many there are.
+    /// The number of users.
     users: u32,
-    /// Absent when there are too many to tell.
+    /// Absent in a room with more users than are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     members: Option<Box<RawValue>>,
 }
 
-/// `GET /rooms/{room}/members`: who is there.
+/// `GET /rooms/{room}/members`: the users in the room.
 pub(crate) async fn members(room: Room, State(hub): State<Hub>) -> Response {
     let (users, list) = hub.listed(&room.0);
     let members = list.and_then(|list| RawValue::from_string(list.json().to_owned()).ok());
@@ -71,7 +85,7 @@ pub(crate) async fn members(room: Room, State(hub): State<Hub>) -> Response {
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The room in the path, of a request that may come from where it does.
+/// The room in the path of a request whose origin is allowed.
 pub(crate) struct Room(RoomName);
 
 impl<S> axum::extract::FromRequestParts<S> for Room
@@ -87,7 +101,8 @@ where
             sockets.metrics().origins_refused.add_one();
             return Err(Problem::ForeignOrigin);
         }
-        // A browser names no origin when a page only embeds or opens an address, which could still measure how long the answer takes.
+        // A browser sends no `Origin` when a page only embeds or opens an address, but that page can measure how long
+        // the answer takes.
         let site = parts.headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site")) && !parts.headers.contains_key(header::ORIGIN) {
             sockets.metrics().origins_refused.add_one();
@@ -101,7 +116,7 @@ where
     }
 }
 
-/// Why a request was not answered as it wished. The body is `{"code":...,"message":...}`.
+/// Why a request failed. The body of the answer is `{"code":...,"message":...}`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error(transparent)]
@@ -112,13 +127,15 @@ pub(crate) enum Problem {
     User(#[from] NameProblem),
     #[error("{0}")]
     BadRequest(String),
-    #[error("pages from elsewhere may not use this server: start it with --allow-origin to let them")]
+    #[error("pages of other origins may not use this server: start it with --allow-origin to allow them")]
     ForeignOrigin,
     #[error(
         "publishing over HTTP is off: start the server with --publish-key KEY (or TALKBACK_PUBLISH_KEY) to turn it on"
     )]
     PublishingIsOff,
-    #[error("publishing needs the header `Authorization: Bearer KEY`, with the key that the server was started with")]
+    #[error(
+        "publishing needs the header `Authorization: Bearer KEY` with the key of the server's option --publish-key"
+    )]
     Unauthorized,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
@@ -126,9 +143,9 @@ pub(crate) enum Problem {
     Body(#[from] BodyLimit),
     #[error("the body of the request did not come within {0:?}")]
     BodyTimeout(Duration),
-    #[error("too many requests come from your address: try again later")]
+    #[error("too many requests come from this address: try again after the time in `Retry-After`")]
     TooManyRequests(Duration),
-    #[error("this `Idempotency-Key` came before with another message: take a new key for a new message")]
+    #[error("this `Idempotency-Key` was used for another message: use a new key for a new message")]
     KeyReused,
     #[error("{}", .0.message)]
     Refused(Refusal),
@@ -188,7 +205,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(after) = self.retry_after() {
-            // Whole seconds, and never too early.
+            // Whole seconds, rounded up: the client must not come too early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -200,7 +217,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An answer that is true only now.
+/// An answer that must not be cached.
 fn fresh(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }

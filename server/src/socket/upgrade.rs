@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::upgrade::OnUpgrade;
+use tracing::Instrument;
 use tungstenite::handshake::derive_accept_key;
 
 use super::{Socket, Sockets, connection::Shared, io::Stream, task};
@@ -89,7 +90,8 @@ impl Upgrade {
         self
     }
 
-    /// Accepts: the response to return, and `handler` runs on a task of its own once the client has the response.
+    /// Accepts: the response to return, and `handler` runs on a task of its own once the client has the response, in the current `tracing`
+    /// span.
     ///
     /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client goes first, a handler that
     /// waits for its socket learns of it, and one that waits for something else is dropped ([`finish_handler`](Self::finish_handler)
@@ -110,7 +112,7 @@ impl Upgrade {
             ..
         } = self;
         let subprotocol = chosen.as_ref().and_then(|chosen| chosen.to_str().ok()).map(Box::from);
-        tokio::spawn(async move {
+        let websocket = async move {
             // The client went away before it had the response.
             let Ok(upgraded) = on_upgrade.await else { return };
             let (stream, unread) = Stream::new(upgraded);
@@ -121,7 +123,9 @@ impl Upgrade {
             let given = Socket::new(socket.clone(), subprotocol);
             let handler = Box::pin(async move { handler(given).await });
             task::run(socket, handler, path, finish).await;
-        });
+        };
+        // The span of the connection that was upgraded.
+        tokio::spawn(websocket.in_current_span());
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -157,7 +161,8 @@ impl Upgrade {
         if !sockets.options().origins.allows(headers) {
             let origin = headers.get(header::ORIGIN);
             let origin = String::from_utf8_lossy(origin.map_or(b"", |origin| origin.as_bytes())).into_owned();
-            tracing::debug!(path = parts.uri.path(), origin, "websocket refused: foreign origin");
+            let path = parts.extensions.get().map_or("", MatchedPath::as_str);
+            tracing::debug!(path, origin, "websocket refused: foreign origin");
             sockets.metrics().origins_refused.add_one();
             return Err(UpgradeError::ForeignOrigin(origin));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::StreamExt;
 use talkback_server::{
-    Config,
+    AppOptions,
     socket::{Message, SendError, Sender},
 };
 use tokio::{
@@ -94,9 +94,9 @@ async fn sending_to_a_client_that_does_not_read_waits_and_goes_on_when_it_reads(
 async fn try_send_to_a_client_that_does_not_read_says_full_and_returns_the_message() {
     let (result, results) = oneshot::channel();
     let result = Arc::new(Mutex::new(Some(result)));
-    let config = Config {
+    let config = AppOptions {
         queue_bytes: 100_000,
-        ..Config::default()
+        ..AppOptions::default()
     };
     let server = server_with_config(config, move |socket| {
         let result = Arc::clone(&result);

@@ -11,7 +11,7 @@ use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
 
 use axum::Router;
 use futures_util::{SinkExt, StreamExt};
-use talkback_server::{AppState, Config, router, serve_router};
+use talkback_server::{AppOptions, AppState, router, serve_router};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -57,15 +57,15 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
-        Self::with(Config::default()).await
+        Self::with(AppOptions::default()).await
     }
 
-    pub async fn with(config: Config) -> Self {
+    pub async fn with(config: AppOptions) -> Self {
         Self::with_routes(config, Router::new()).await
     }
 
     /// A server with further routes.
-    pub async fn with_routes(config: Config, routes: Router<AppState>) -> Self {
+    pub async fn with_routes(config: AppOptions, routes: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = AppState::new(&config);

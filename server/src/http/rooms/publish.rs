@@ -1,6 +1,6 @@
-//! `POST /rooms/{room}/messages`: a back end says something.
+//! `POST /rooms/{room}/messages`: a back end publishes a message.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use talkback_protocol::{Body as MessageBody, Offset, RoomName, UserName, message::Author};
 
@@ -37,7 +37,7 @@ struct Published {
     offset: Offset,
     /// Milliseconds since the Unix epoch.
     at: u64,
-    /// A request with this `Idempotency-Key` had published it before.
+    /// Whether an earlier request with this `Idempotency-Key` published it.
     duplicate: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn publish(
     let Room(room) = room;
     let key = options.publish_key.as_ref().ok_or(Problem::PublishingIsOff)?;
     if !bearer(&headers).is_some_and(|given| key.is(given)) {
-        // Whoever has the key may publish as fast as it likes; whoever guesses may not.
+        // Requests with the key are not limited; guesses of the key are.
         let counted = peer.map_or(Ok(()), |Extension(peer)| peer.request());
         return Err(counted.map_or_else(Problem::TooManyRequests, |()| Problem::Unauthorized));
     }
@@ -85,7 +85,7 @@ pub(crate) async fn publish(
         Outcome::Refused { refusal, .. } if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
         Outcome::Refused { refusal, .. } => return Err(Problem::Refused(refusal)),
         Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
-            unreachable!("only a client's numbers are answered so")
+            unreachable!("only messages with a client's number have these outcomes")
         }
     };
     let Place { offset, at, .. } = place;
@@ -115,14 +115,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
 }
 
 async fn read(body: Body, max: usize, within: Duration) -> Result<MessageBody, Problem> {
-    let told = body.size_hint().lower();
-    let told = usize::try_from(told).ok().filter(|told| *told <= max);
-    // Copied into one buffer: the pieces hold what they were read into, which may be a thousand times their own size.
-    let mut bytes = BytesMut::with_capacity(told.ok_or(Problem::TooLarge(max))?);
+    let announced = usize::try_from(body.size_hint().lower()).ok();
+    let capacity = announced.filter(|size| *size <= max).ok_or(Problem::TooLarge(max))?;
+    // Copied into one buffer: each piece keeps the buffer that it was read into, which may be a thousand times its
+    // size.
+    let mut bytes = BytesMut::with_capacity(capacity);
     let mut pieces = body.into_data_stream();
     let all = async {
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Problem::BadRequest("the body of the request broke off".to_owned()))?;
+            let piece = piece.map_err(|_| {
+                Problem::BadRequest("the body of the request is incomplete: the connection was cut".to_owned())
+            })?;
             if bytes.len() + piece.len() > max {
                 return Err(Problem::TooLarge(max));
             }
@@ -146,41 +149,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| given.trim())
 }
 
-/// What a publisher over HTTP must know: at least 16 characters. `Debug` and `check` do not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublishKey(String);
-
-impl PublishKey {
-    /// Compares hashes, so that the time it takes tells nothing about the key.
-    fn is(&self, given: &str) -> bool {
-        Sha256::digest(given) == Sha256::digest(&self.0)
-    }
-}
-
-impl FromStr for PublishKey {
-    type Err = &'static str;
-
-    fn from_str(key: &str) -> Result<Self, Self::Err> {
-        if key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(key.to_owned()))
-        } else {
-            Err("a key has at least 16 printable ASCII characters without spaces; `openssl rand -hex 16` makes one")
-        }
-    }
-}
-
-impl fmt::Debug for PublishKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PublishKey(secret)")
-    }
-}
-
-impl Serialize for PublishKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(secret)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -191,7 +159,7 @@ mod tests {
 
     static HELD: AtomicUsize = AtomicUsize::new(0);
 
-    /// One byte in a buffer of 4 KiB, as it comes from the network.
+    /// One byte in a buffer of 4 KiB, as it is read from the network.
     struct Received(Box<[u8; 4096]>);
 
     impl Received {
@@ -214,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_comes_byte_by_byte_holds_none_of_the_buffers_it_came_in() {
+    async fn a_body_in_single_bytes_does_not_keep_the_buffers_it_was_read_into() {
         let text = format!("\"{}\"", "x".repeat(1000));
         let most = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&most);

@@ -1,4 +1,4 @@
-//! `GET /rooms/{room}/messages`: what was said, and waiting for what will be.
+//! `GET /rooms/{room}/messages`: reads the log, and waits for new messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
 
-use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Bell};
+use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Wakeup};
 use crate::{
     engine::{Engine, Limit, Page, Range},
     hub::Hub,
@@ -18,7 +18,7 @@ use crate::{
     socket::Sockets,
 };
 
-/// Messages of one answer when the request does not say.
+/// Messages of one answer without `limit`.
 const DEFAULT_LIMIT: usize = 50;
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct MessagesQuery {
     /// `epoch:offset`, as `cursor` of an earlier answer, or an offset alone. Without it the newest messages are read.
     since: Option<String>,
     limit: Option<usize>,
-    /// Seconds to wait if there is nothing yet.
+    /// Seconds to wait if there is no message yet.
     #[serde(default)]
     wait: u64,
 }
@@ -39,9 +39,9 @@ struct Messages<'a> {
     head: Offset,
     /// The `since` of the next request.
     cursor: String,
-    /// Whether nothing is missing between `since` and `messages`; if something is, these are the newest.
+    /// Whether no message is missing between `since` and `messages`; if one is, these are the newest.
     recovered: bool,
-    /// Whether there are more after these now.
+    /// Whether the log has more messages after these.
     more: bool,
     messages: Vec<&'a Message>,
 }
@@ -78,20 +78,23 @@ pub(crate) async fn messages(
         .as_ref()
         .filter(|_| query.wait > 0 && recovered && page.messages.is_empty())
     {
-        // Whoever waits for a room that is not there begins it for those who join it meanwhile.
+        // Waiting for a room that does not exist creates it, so it counts as a new room of the address.
         if !engine.has(&room)
             && let Some(Extension(peer)) = peer
         {
             peer.new_rooms().take().map_err(Problem::TooManyRequests)?;
         }
-        let bell = Arc::new(Bell::default());
-        // Watched first and read again after that, so that nothing falls between. Watching makes no room that lasts.
-        let watch = engine.watch(&room, Arc::clone(&bell) as _).map_err(Problem::Refused)?;
+        let wakeup = Arc::new(Wakeup::default());
+        // Watched before it is read again, so that no message is missed in between. A watched room without messages is
+        // not kept.
+        let watch = engine
+            .watch(&room, Arc::clone(&wakeup) as _)
+            .map_err(Problem::Refused)?;
         let waiter = waiting.enter();
         (page, recovered) = read(&**engine, &room, Some(since), limit).await?;
         if recovered && page.messages.is_empty() {
             tokio::select! {
-                () = bell.rung() => {}
+                () = wakeup.notified() => {}
                 () = sockets.until_draining() => {}
                 () = tokio::time::sleep(Duration::from_secs(query.wait)) => {}
             }
@@ -115,7 +118,7 @@ pub(crate) async fn messages(
     Ok(fresh(Json(messages)))
 }
 
-/// The messages after a cursor, or the newest, and whether none is missing before them.
+/// The messages after a cursor, or the newest, and whether no message is missing before them.
 async fn read(
     engine: &dyn Engine,
     room: &RoomName,
@@ -143,7 +146,7 @@ async fn read(
     Ok((page, false))
 }
 
-/// What the client has.
+/// The client's cursor.
 struct Since {
     epoch: Option<Epoch>,
     offset: Offset,

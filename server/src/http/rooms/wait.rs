@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::engine::Watcher;
 
-/// How many requests wait. Clones count together.
+/// Counts the requests that wait. Clones share the count.
 #[derive(Clone, Default)]
 pub(crate) struct Waiting(Arc<AtomicUsize>);
 
@@ -19,14 +19,14 @@ impl Waiting {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A request waits until the answer is dropped.
+    /// Counts a request until the result is dropped.
     pub(super) fn enter(&self) -> Waiter {
         self.0.fetch_add(1, Ordering::Relaxed);
         Waiter(self.clone())
     }
 }
 
-/// One request that waits.
+/// A counted request.
 pub(super) struct Waiter(Waiting);
 
 impl Drop for Waiter {
@@ -37,16 +37,16 @@ impl Drop for Waiter {
 
 /// Wakes one request that waits for a message.
 #[derive(Default)]
-pub(super) struct Bell(Notify);
+pub(super) struct Wakeup(Notify);
 
-impl Bell {
-    /// Waits for a message, also one that came before this call.
-    pub(super) async fn rung(&self) {
+impl Wakeup {
+    /// Waits for a message; one that was appended before this call counts too. Cancel safe.
+    pub(super) async fn notified(&self) {
         self.0.notified().await;
     }
 }
 
-impl Watcher for Bell {
+impl Watcher for Wakeup {
     fn appended(&self, _message: &Arc<Message>) {
         self.0.notify_one();
     }

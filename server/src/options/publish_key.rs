@@ -1,0 +1,41 @@
+//! The key that publishers over HTTP have.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// The key that a publisher over HTTP must send: at least 16 characters. `Debug` and `check` do not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublishKey(String);
+
+impl PublishKey {
+    /// Compares hashes, so that the time it takes does not depend on the key.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        Sha256::digest(given) == Sha256::digest(&self.0)
+    }
+}
+
+impl FromStr for PublishKey {
+    type Err = &'static str;
+
+    fn from_str(key: &str) -> Result<Self, Self::Err> {
+        if key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(key.to_owned()))
+        } else {
+            Err("a key has at least 16 printable ASCII characters without spaces; `openssl rand -hex 16` makes one")
+        }
+    }
+}
+
+impl fmt::Debug for PublishKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishKey(secret)")
+    }
+}
+
+impl Serialize for PublishKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(secret)")
+    }
+}
