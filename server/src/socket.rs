@@ -6,16 +6,16 @@
 //! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
 //!
 //! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
-//! computes. Behind it: `task` runs a connection, `connection` is what its handles and its task share, `state` is how far it has come,
-//! `frames` understands what comes in, `io` and `outbox` move the bytes, `registry` knows all sockets.
+//! computes. Behind it: `task` runs a connection, `shared` is what its handles and its task share, `core` is what is shared, behind a lock,
+//! `frame_reader` makes messages of bytes, `io` and `outbox` move the bytes, `registry` knows all sockets.
 
-mod connection;
-mod frames;
+mod core;
+mod frame_reader;
 mod io;
 mod message;
 mod outbox;
 mod registry;
-mod state;
+mod shared;
 mod task;
 mod upgrade;
 
@@ -33,9 +33,9 @@ pub use message::{CloseError, CloseInfo, ClosedBy, Message, SendError, Utf8Bytes
 pub use registry::{SocketOptions, Sockets};
 pub use upgrade::{Upgrade, UpgradeError};
 
-pub(crate) use connection::{Delivery, Shared};
 pub(crate) use io::send_now;
 pub(crate) use outbox::{FrameKind, put_header};
+pub(crate) use shared::{Delivered, SharedSocket};
 
 /// An open WebSocket, as its handler sees it.
 ///
@@ -50,7 +50,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(shared: Arc<Shared>, subprotocol: Option<Box<str>>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedSocket>, subprotocol: Option<Box<str>>) -> Self {
         Self {
             sender: Sender { shared },
             batch: VecDeque::new(),
@@ -160,7 +160,7 @@ impl Stream for Socket {
 /// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and mean the same socket.
 #[derive(Clone)]
 pub struct Sender {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSocket>,
 }
 
 impl Sender {
@@ -221,7 +221,7 @@ impl Sender {
         self.shared.take_received()
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SharedSocket> {
         &self.shared
     }
 
@@ -229,7 +229,7 @@ impl Sender {
     #[cfg(test)]
     pub(crate) fn without_task(sockets: &Sockets) -> Self {
         Self {
-            shared: Shared::new(io::Stream::Gone, bytes::Bytes::new(), sockets.clone()),
+            shared: SharedSocket::new(io::Transport::Gone, bytes::Bytes::new(), sockets.clone()),
         }
     }
 }

@@ -30,7 +30,7 @@ const READS_PER_TURN: u8 = 2;
 const SLICES: usize = 16;
 
 /// The transport left over when HTTP is done.
-pub(crate) enum Stream {
+pub(crate) enum Transport {
     /// A bare TCP stream, as this crate's own accept loop gives it; other threads may write to it.
     Tcp(TcpStream),
     /// Whatever another accept loop put under hyper (TLS, a test's pipe).
@@ -39,7 +39,7 @@ pub(crate) enum Stream {
     Gone,
 }
 
-impl Stream {
+impl Transport {
     /// Unwraps what hyper gives after the `101`, with the bytes it had read too far.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
@@ -103,7 +103,7 @@ pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -133,8 +133,8 @@ struct Stalled {
     taken: usize,
 }
 
-pub(crate) struct Io {
-    stream: Stream,
+pub(crate) struct SocketIo {
+    stream: Transport,
     /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
     pub(super) input: BytesMut,
     has_shared_buffer: bool,
@@ -167,8 +167,8 @@ pub(crate) struct Io {
     awaits_room: bool,
 }
 
-impl Io {
-    pub(crate) fn new(stream: Stream, unread: Bytes, min_taken: usize) -> Self {
+impl SocketIo {
+    pub(crate) fn new(stream: Transport, unread: Bytes, min_taken: usize) -> Self {
         Self {
             stream,
             input: BytesMut::from(unread),
@@ -231,7 +231,7 @@ impl Io {
 
     /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
     pub(crate) fn reset_on_release(&self) {
-        if let Stream::Tcp(stream) = &self.stream {
+        if let Transport::Tcp(stream) = &self.stream {
             // Fails only on a connection that is gone.
             let _ = stream.set_zero_linger();
         }
@@ -348,7 +348,7 @@ impl Io {
             return Flushed::Blocked;
         }
         match self.stream {
-            Stream::Tcp(_) => Flushed::All,
+            Transport::Tcp(_) => Flushed::All,
             _ => self.flush(true),
         }
     }
@@ -402,7 +402,7 @@ impl Io {
 
     /// Closes the connection and frees what it held.
     pub(crate) fn release(&mut self) {
-        self.stream = Stream::Gone;
+        self.stream = Transport::Gone;
         self.input = BytesMut::new();
         self.waker = Waker::noop().clone();
     }

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{CloseInfo, ClosedBy, connection::Shared};
+use super::{CloseInfo, ClosedBy, shared::SharedSocket};
 use crate::{budget::Rate, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
 
 /// The rules every socket of an application lives by.
@@ -95,7 +95,7 @@ struct Inner {
     link_rate: Rate,
     metrics: Metrics,
     closes: Throttle,
-    live: Mutex<HashMap<u64, Arc<Shared>>>,
+    live: Mutex<HashMap<u64, Arc<SharedSocket>>>,
     next: AtomicU64,
     draining: AtomicBool,
     /// Notified when draining begins.
@@ -214,7 +214,7 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn register(&self, socket: Arc<Shared>) -> Registered {
+    pub(crate) fn register(&self, socket: Arc<SharedSocket>) -> Registered {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.live.lock().insert(id, Arc::clone(&socket));
         if self.is_draining() {
@@ -227,12 +227,12 @@ impl Sockets {
 /// A live socket; dropping it takes it off the list.
 pub(crate) struct Registered {
     id: u64,
-    socket: Arc<Shared>,
+    socket: Arc<SharedSocket>,
 }
 
 impl Deref for Registered {
-    type Target = Arc<Shared>;
-    fn deref(&self) -> &Arc<Shared> {
+    type Target = Arc<SharedSocket>;
+    fn deref(&self) -> &Arc<SharedSocket> {
         &self.socket
     }
 }

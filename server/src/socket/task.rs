@@ -14,21 +14,21 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     SocketOptions,
-    connection::{Life, Shared},
     registry::{Registered, log_close},
+    shared::{Liveness, SharedSocket},
 };
 
 /// The one timer of a connection. It is not touched when a message comes or goes.
-struct Alarm<'a> {
+struct SocketTimer<'a> {
     /// Ends at `due`, or before it to look whether the client has taken anything.
     sleep: Pin<&'a mut Sleep>,
-    timer: Timer,
+    timer: TimerEvent,
     due: Instant,
 }
 
-impl Alarm<'_> {
+impl SocketTimer<'_> {
     /// Takes effect at the next turn, where the task waits for it.
-    fn set(&mut self, timer: Timer, after: Duration) {
+    fn set(&mut self, timer: TimerEvent, after: Duration) {
         self.timer = timer;
         self.due = Instant::now() + after;
         self.sleep.as_mut().reset(self.due);
@@ -47,7 +47,7 @@ impl Alarm<'_> {
 
 /// What the timer is set for.
 #[derive(PartialEq, Eq)]
-enum Timer {
+enum TimerEvent {
     /// Send a ping.
     Ping,
     /// Something must have been heard since the ping.
@@ -72,9 +72,9 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
     let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
     let options = socket.sockets().options();
     let first = Instant::now() + first_timer(options);
-    let mut alarm = Alarm {
+    let mut alarm = SocketTimer {
         sleep: pin!(tokio::time::sleep_until(first)),
-        timer: Timer::Ping,
+        timer: TimerEvent::Ping,
         due: first,
     };
     let mut told = false;
@@ -103,16 +103,16 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             if let Some(info) = socket.peek_close_info() {
                 log_close(socket.sockets(), &path, &info);
             }
-            alarm.set(Timer::ForceClose, options.close_timeout);
+            alarm.set(TimerEvent::ForceClose, options.close_timeout);
             // The handler learns of it in a turn of its own, with a fresh budget, before it may be dropped.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if turn.deferring && alarm.timer != Timer::Deferred {
-            alarm.set(Timer::Deferred, options.close_timeout);
+        if turn.deferring && alarm.timer != TimerEvent::Deferred {
+            alarm.set(TimerEvent::Deferred, options.close_timeout);
             cx.waker().wake_by_ref();
-        } else if turn.complete && alarm.timer != Timer::Linger {
-            alarm.set(Timer::Linger, LINGER.min(options.close_timeout));
+        } else if turn.complete && alarm.timer != TimerEvent::Linger {
+            alarm.set(TimerEvent::Linger, LINGER.min(options.close_timeout));
             cx.waker().wake_by_ref();
         }
         if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.closed) {
@@ -142,7 +142,7 @@ fn poll_handler(
     }
 }
 
-fn finished(socket: &Shared, result: HandlerResult, path: &str) {
+fn finished(socket: &SharedSocket, result: HandlerResult, path: &str) {
     let Err(panic) = result else {
         socket.close(close::NORMAL, "");
         return;
@@ -175,36 +175,36 @@ fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Optio
 }
 
 /// Does what the timer was set for, and says what it is set for next.
-fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Duration) {
+fn fire(timer: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (TimerEvent, Duration) {
     match timer {
-        Timer::Ping => {
+        TimerEvent::Ping => {
             // The ping arrives behind what was sent before.
             let backlog = socket.backlog_time();
             socket.ping();
             // What was heard before the ping says nothing about now.
             socket.life();
-            (Timer::Answer, options.ping_timeout + backlog)
+            (TimerEvent::Answer, options.ping_timeout + backlog)
         }
-        Timer::Answer => match socket.life() {
-            Life::Heard => {
+        TimerEvent::Answer => match socket.life() {
+            Liveness::Heard => {
                 let rest = options.ping_interval.saturating_sub(options.ping_timeout);
-                (Timer::Ping, rest.max(Duration::from_millis(1)))
+                (TimerEvent::Ping, rest.max(Duration::from_millis(1)))
             }
-            Life::NotRead => (Timer::Answer, options.ping_timeout),
-            Life::Silent => {
+            Liveness::NotRead => (TimerEvent::Answer, options.ping_timeout),
+            Liveness::Silent => {
                 if socket.close(close::HEARTBEAT_LOST, "nothing was heard from the client") {
                     socket.sockets().metrics().closed_heartbeat_lost.add_one();
                 }
-                (Timer::ForceClose, options.close_timeout)
+                (TimerEvent::ForceClose, options.close_timeout)
             }
         },
-        Timer::Deferred => {
+        TimerEvent::Deferred => {
             socket.stop_deferring();
-            (Timer::ForceClose, options.close_timeout)
+            (TimerEvent::ForceClose, options.close_timeout)
         }
-        Timer::ForceClose | Timer::Linger => {
+        TimerEvent::ForceClose | TimerEvent::Linger => {
             socket.force_over();
-            (Timer::ForceClose, NEVER)
+            (TimerEvent::ForceClose, NEVER)
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::{
 use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Socket, Sockets, connection::Shared, io::Stream, task};
+use super::{Socket, Sockets, io::Transport, shared::SharedSocket, task};
 use crate::limits::ConnectionPermit;
 
 /// The most names that `Sec-WebSocket-Protocol` may have.
@@ -113,10 +113,10 @@ impl Upgrade {
         tokio::spawn(async move {
             // The client went away before it had the response.
             let Ok(upgraded) = on_upgrade.await else { return };
-            let (stream, unread) = Stream::new(upgraded);
+            let (stream, unread) = Transport::new(upgraded);
             let _permit = permit;
             sockets.metrics().sockets_opened.add_one();
-            let socket = sockets.register(Shared::new(stream, unread, sockets.clone()));
+            let socket = sockets.register(SharedSocket::new(stream, unread, sockets.clone()));
             // Boxed, so that the task holds it once and not in each of its states.
             let given = Socket::new(socket.clone(), subprotocol);
             let handler = Box::pin(async move { handler(given).await });

@@ -16,7 +16,7 @@ use tungstenite::{
 
 use super::{
     Message, Utf8Bytes,
-    io::{Io, READ_UP_TO},
+    io::{READ_UP_TO, SocketIo},
 };
 
 /// A frame up to this size is waited for in the read buffer; a larger one that has not come whole is assembled by tungstenite.
@@ -28,17 +28,17 @@ const PONGS_UP_TO: usize = 64 * 1024;
 const ASSEMBLY_BUFFER: usize = 4096;
 
 /// What one step of reading gave.
-pub(crate) enum Step {
+pub(crate) enum ReadStep {
     Message(Message),
     /// A ping or pong, already answered.
     Control,
     /// No more is there now.
     Nothing,
-    End(End),
+    ClientEnd(ClientEnd),
 }
 
 /// Why nothing more can be read.
-pub(crate) enum End {
+pub(crate) enum ClientEnd {
     /// The client's close frame.
     Close(Option<CloseFrame>),
     /// The client broke a rule; this is how to close.
@@ -47,7 +47,7 @@ pub(crate) enum End {
     Lost,
 }
 
-pub(crate) struct Frames {
+pub(crate) struct FrameReader {
     /// The largest message, in bytes.
     max: usize,
     /// Made when needed, and gone when nothing is left in it: an idle connection has none.
@@ -60,7 +60,7 @@ pub(crate) struct Frames {
     closing: bool,
 }
 
-impl Frames {
+impl FrameReader {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
@@ -72,11 +72,11 @@ impl Frames {
     }
 
     /// Takes the next message or control frame.
-    pub(crate) fn read(&mut self, io: &mut Io) -> Step {
+    pub(crate) fn read(&mut self, io: &mut SocketIo) -> ReadStep {
         loop {
             if self.rest == 0 {
                 if !io.may_take_frame() {
-                    return Step::Nothing;
+                    return ReadStep::Nothing;
                 }
                 match Header::parse(&io.input) {
                     Some(header) if header.is_data() && !self.in_message && header.payload() <= self.max => {
@@ -106,14 +106,14 @@ impl Frames {
             }
             match self.assemble(io) {
                 // A fragment is in, and the next frame may be here already.
-                Step::Nothing if self.rest == 0 => {}
+                ReadStep::Nothing if self.rest == 0 => {}
                 step => return step,
             }
         }
     }
 
     /// Queues a close frame.
-    pub(crate) fn close(&mut self, io: &mut Io, code: u16, reason: &str) {
+    pub(crate) fn close(&mut self, io: &mut SocketIo, code: u16, reason: &str) {
         self.closing = true;
         let frame = CloseFrame {
             code: code.into(),
@@ -125,14 +125,14 @@ impl Frames {
     }
 
     /// Queues the answer to the client's close frame.
-    pub(crate) fn answer_close(&mut self, io: &mut Io) {
+    pub(crate) fn answer_close(&mut self, io: &mut SocketIo) {
         self.closing = true;
         let (assembler, mut feed) = self.parts(io);
         // Its error only says that the handshake is complete.
         let _ = assembler.flush(&mut feed);
     }
 
-    fn parts<'a>(&'a mut self, io: &'a mut Io) -> (&'a mut WebSocketContext, Feed<'a>) {
+    fn parts<'a>(&'a mut self, io: &'a mut SocketIo) -> (&'a mut WebSocketContext, Feed<'a>) {
         let max = self.max;
         let assembler = self.assembler.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
@@ -152,16 +152,16 @@ impl Frames {
         (assembler, feed)
     }
 
-    fn assemble(&mut self, io: &mut Io) -> Step {
+    fn assemble(&mut self, io: &mut SocketIo) -> ReadStep {
         let max = self.max;
         let (assembler, mut feed) = self.parts(io);
         let step = match assembler.read(&mut feed) {
-            Ok(Assembled::Text(text)) => Step::Message(Message::Text(text)),
-            Ok(Assembled::Binary(bytes)) => Step::Message(Message::Binary(bytes)),
-            Ok(Assembled::Close(frame)) => return Step::End(closed(frame)),
-            Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => Step::Control,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Step::Nothing,
-            Err(error) => return Step::End(failed(&error, max)),
+            Ok(Assembled::Text(text)) => ReadStep::Message(Message::Text(text)),
+            Ok(Assembled::Binary(bytes)) => ReadStep::Message(Message::Binary(bytes)),
+            Ok(Assembled::Close(frame)) => return ReadStep::ClientEnd(closed(frame)),
+            Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => ReadStep::Control,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return ReadStep::Nothing,
+            Err(error) => return ReadStep::ClientEnd(failed(&error, max)),
         };
         // Hands over a pong. It stays with the assembler if the client does not read what it has been sent.
         let flushed = assembler.flush(&mut feed).is_ok();
@@ -173,36 +173,36 @@ impl Frames {
 }
 
 /// `None` when there is more now.
-fn read_more(io: &mut Io) -> Option<Step> {
+fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
     match io.fill() {
         Ok(1..) => None,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Step::Nothing),
-        Ok(0) | Err(_) => Some(Step::End(End::Lost)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(ReadStep::Nothing),
+        Ok(0) | Err(_) => Some(ReadStep::ClientEnd(ClientEnd::Lost)),
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> End {
+fn closed(frame: Option<CloseFrame>) -> ClientEnd {
     match frame {
         // tungstenite puts this in place of a code that may not be sent, and answers with it.
         Some(frame)
             if frame.code == tungstenite::protocol::frame::coding::CloseCode::Protocol
                 && frame.reason == "Protocol violation" =>
         {
-            End::Failed {
+            ClientEnd::Failed {
                 code: close::PROTOCOL_ERROR,
                 reason: "the close code may not be sent".to_owned(),
             }
         }
-        frame => End::Close(frame),
+        frame => ClientEnd::Close(frame),
     }
 }
 
-fn failed(error: &Error, max: usize) -> End {
+fn failed(error: &Error, max: usize) -> ClientEnd {
     let (code, reason) = match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Io(_)
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return End::Lost,
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return ClientEnd::Lost,
         Error::Capacity(_) => (
             close::MESSAGE_TOO_BIG,
             format!("a message may have at most {max} bytes"),
@@ -210,23 +210,23 @@ fn failed(error: &Error, max: usize) -> End {
         Error::Utf8(_) => (close::INVALID_PAYLOAD, NOT_UTF8.to_owned()),
         error => (close::PROTOCOL_ERROR, error.to_string()),
     };
-    End::Failed { code, reason }
+    ClientEnd::Failed { code, reason }
 }
 
 const NOT_UTF8: &str = "a text message must be valid UTF-8";
 
 /// Takes a whole data frame off the front of `input`.
-fn take(header: &Header, input: &mut BytesMut) -> Step {
+fn take(header: &Header, input: &mut BytesMut) -> ReadStep {
     let mut payload = input.split_to(header.frame);
     payload.advance(header.length);
     unmask(&mut payload, header.mask);
     let payload = payload.freeze();
     if header.first == BINARY {
-        return Step::Message(Message::Binary(payload));
+        return ReadStep::Message(Message::Binary(payload));
     }
     match Utf8Bytes::try_from(payload) {
-        Ok(text) => Step::Message(Message::Text(text)),
-        Err(_) => Step::End(End::Failed {
+        Ok(text) => ReadStep::Message(Message::Text(text)),
+        Err(_) => ReadStep::ClientEnd(ClientEnd::Failed {
             code: close::INVALID_PAYLOAD,
             reason: NOT_UTF8.to_owned(),
         }),
@@ -307,7 +307,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 
 /// Gives the assembler the bytes of one frame and takes its control frames.
 struct Feed<'a> {
-    io: &'a mut Io,
+    io: &'a mut SocketIo,
     rest: &'a mut usize,
     closing: bool,
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     CloseInfo, ClosedBy, Message, SocketOptions, Utf8Bytes,
-    frames::{End, Frames, Step},
-    io::{Flushed, Io, Stream},
+    frame_reader::{ClientEnd, FrameReader, ReadStep},
+    io::{Flushed, SocketIo, Transport},
 };
 use crate::budget::{Bucket, Rate};
 
@@ -30,9 +30,9 @@ pub(super) enum Phase {
     Over,
 }
 
-pub(super) struct State {
-    pub(super) io: Io,
-    frames: Frames,
+pub(super) struct SocketCore {
+    pub(super) io: SocketIo,
+    frames: FrameReader,
     pub(super) phase: Phase,
     pub(super) inbound: VecDeque<Message>,
     inbound_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) receives: bool,
     /// How the client ended its side, while the handler has not taken all messages before that. The socket stays open until it has, so
     /// that its answers still go out.
-    deferred: Option<End>,
+    deferred: Option<ClientEnd>,
     pub(super) info: Option<CloseInfo>,
     /// Both close frames are through.
     pub(super) complete: bool,
@@ -87,12 +87,12 @@ pub(super) struct Answer {
     pub(super) bytes: usize,
 }
 
-impl State {
-    pub(super) fn new(stream: Stream, unread: Bytes, options: &SocketOptions) -> Self {
+impl SocketCore {
+    pub(super) fn new(stream: Transport, unread: Bytes, options: &SocketOptions) -> Self {
         let now = Instant::now();
         Self {
-            io: Io::new(stream, unread, options.min_taken),
-            frames: Frames::new(options.max_message_size),
+            io: SocketIo::new(stream, unread, options.min_taken),
+            frames: FrameReader::new(options.max_message_size),
             phase: Phase::Open,
             inbound: VecDeque::new(),
             inbound_bytes: 0,
@@ -151,7 +151,7 @@ impl State {
     /// Reads one message or control frame; false if none is there.
     fn read(&mut self) -> bool {
         match self.frames.read(&mut self.io) {
-            Step::Message(message) if self.phase == Phase::Open => {
+            ReadStep::Message(message) if self.phase == Phase::Open => {
                 self.inbound_bytes += message.len();
                 if self.inbound.capacity() == 0 {
                     self.inbound = SPARE.take();
@@ -159,11 +159,11 @@ impl State {
                 self.inbound.push_back(message);
             }
             // After our close frame messages are of no use to anybody.
-            Step::Message(_) | Step::Control => {}
-            Step::Nothing => return false,
-            Step::End(End::Lost) => self.lose(),
-            Step::End(end) if self.phase == Phase::Open && self.receives => self.deferred = Some(end),
-            Step::End(end) => self.end(end),
+            ReadStep::Message(_) | ReadStep::Control => {}
+            ReadStep::Nothing => return false,
+            ReadStep::ClientEnd(ClientEnd::Lost) => self.lose(),
+            ReadStep::ClientEnd(end) if self.phase == Phase::Open && self.receives => self.deferred = Some(end),
+            ReadStep::ClientEnd(end) => self.end(end),
         }
         true
     }
@@ -197,10 +197,10 @@ impl State {
         true
     }
 
-    fn end(&mut self, end: End) {
+    fn end(&mut self, end: ClientEnd) {
         match end {
             // The first close frame counts; this may be the answer to ours.
-            End::Close(frame) => {
+            ClientEnd::Close(frame) => {
                 let (code, reason) = frame.map_or((close::NO_STATUS, Utf8Bytes::default()), |frame| {
                     (frame.code.into(), frame.reason)
                 });
@@ -212,10 +212,10 @@ impl State {
                 self.frames.answer_close(&mut self.io);
                 self.complete = true;
             }
-            End::Failed { code, reason } => {
+            ClientEnd::Failed { code, reason } => {
                 self.close(code, &reason);
             }
-            End::Lost => return self.lose(),
+            ClientEnd::Lost => return self.lose(),
         }
         self.phase = Phase::Ending;
     }
@@ -257,7 +257,7 @@ impl State {
             self.io.reset_on_release();
         }
         self.io.release();
-        self.frames = Frames::new(0);
+        self.frames = FrameReader::new(0);
         self.in_turn = true;
     }
 
@@ -341,9 +341,9 @@ mod tests {
     #[test]
     fn the_backlog_of_a_slow_link_is_what_was_sent_and_has_a_bound() {
         const KIB: usize = 1024;
-        let mut state = State::new(Stream::Gone, Bytes::new(), &SocketOptions::default());
+        let mut state = SocketCore::new(Transport::Gone, Bytes::new(), &SocketOptions::default());
         let rate = Rate::new(1024, 0);
-        let backlog = |state: &mut State| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
+        let backlog = |state: &mut SocketCore| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
         assert_eq!(backlog(&mut state), 0.0);
         state
             .io

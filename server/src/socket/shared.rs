@@ -5,10 +5,6 @@
 //! together cost one read and one write. Other tasks queue into the same state and, when the task is not in the middle of a turn,
 //! write at once without waking it.
 
-mod turn;
-
-pub(crate) use turn::Life;
-
 use std::{
     collections::VecDeque,
     sync::{
@@ -22,13 +18,13 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use talkback_protocol::close;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     CloseInfo, Message, SendError, SocketOptions, Sockets,
-    io::{Flushed, Stream},
+    core::{Answer, Phase, SocketCore, give_spare},
+    io::{Flushed, Transport},
     outbox::FrameKind,
-    state::{Answer, Phase, State, give_spare},
 };
 
 /// Where `send` begins to wait for a client that reads slowly.
@@ -39,8 +35,8 @@ const SYSTEM_HOLDS: usize = 128 * 1024;
 /// Where a handler's burst is written before its turn ends.
 const WRITE_AT: usize = 32 * 1024;
 
-pub(crate) struct Shared {
-    state: Mutex<State>,
+pub(crate) struct SharedSocket {
+    state: Mutex<SocketCore>,
     /// The handler holds messages that it has not looked at.
     has_batch: AtomicBool,
     /// The client understands when to come back.
@@ -83,17 +79,17 @@ impl Wait {
 
 /// How a broadcast to one member ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
+pub(crate) enum Delivered {
     Queued,
     /// The member's queue was full, so its socket is being closed.
     TooSlow,
     Closed,
 }
 
-impl Shared {
-    pub(crate) fn new(stream: Stream, unread: Bytes, sockets: Sockets) -> Arc<Self> {
+impl SharedSocket {
+    pub(crate) fn new(stream: Transport, unread: Bytes, sockets: Sockets) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::new(stream, unread, sockets.options())),
+            state: Mutex::new(SocketCore::new(stream, unread, sockets.options())),
             has_batch: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
             sends_waiting: AtomicUsize::new(0),
@@ -268,13 +264,13 @@ impl Shared {
     }
 
     /// Queues whole frames that other members get too, and writes them.
-    pub(crate) fn deliver(&self, frames: &Bytes, messages: usize) -> Delivery {
+    pub(crate) fn deliver(&self, frames: &Bytes, messages: usize) -> Delivered {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
-            return Delivery::Closed;
+            return Delivered::Closed;
         }
         let options = self.options();
-        let is_full = |state: &State| {
+        let is_full = |state: &SocketCore| {
             // An answer has a place of its own beside what is delivered.
             let bytes = options.queue_bytes + state.answer_left();
             state.is_full(messages, frames.len(), options.queue_messages, bytes)
@@ -285,7 +281,7 @@ impl Shared {
                 state.io.outbox.discard_unstarted();
                 state.close(close::TOO_SLOW, "messages were not read fast enough");
                 self.announce_close(&mut state);
-                return Delivery::TooSlow;
+                return Delivered::TooSlow;
             }
         }
         if state.in_turn {
@@ -294,7 +290,7 @@ impl Shared {
             let flushed = state.io.write_frames(frames, messages);
             state.leave_to_task(flushed);
         }
-        Delivery::Queued
+        Delivered::Queued
     }
 
     /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
@@ -348,7 +344,7 @@ impl Shared {
         }
     }
 
-    fn is_ready(state: &mut State, place: u64) -> Result<bool, ()> {
+    fn is_ready(state: &mut SocketCore, place: u64) -> Result<bool, ()> {
         if state.phase != Phase::Open {
             state.observed = true;
             return Err(());
@@ -409,7 +405,7 @@ impl Shared {
     }
 
     /// Tells everybody but the handler's own `close` call. The task must see it too: it arms the timer that bounds the handshake.
-    fn announce_close(&self, state: &mut State) {
+    fn announce_close(&self, state: &mut SocketCore) {
         state.announced = true;
         if !state.in_turn {
             state.flush_direct();
@@ -421,6 +417,170 @@ impl Shared {
         self.closed.notify_waiters();
         self.room.notify_waiters();
     }
+}
+
+/// The task's side, in the order of a turn.
+impl SharedSocket {
+    /// Begins a turn.
+    pub(crate) fn begin_turn(&self, waker: &Waker) {
+        let mut state = self.state.lock();
+        let options = self.options();
+        state.in_turn = true;
+        state.turns += 1;
+        state.sends_left = options.turn_messages;
+        state.send_bytes_left = options.turn_bytes;
+        state.io.begin_turn(waker, options.turn_messages);
+        if state.receiver.is_some() {
+            state.pump();
+            state.wake_receiver();
+        }
+    }
+
+    /// Ends a turn: reads what the handler left unread, writes everything. Returns what the task should do.
+    pub(crate) fn end_turn(&self, handler_done: bool) -> TurnEnd {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if handler_done {
+            state.drop_inbound();
+        }
+        state.pump();
+        self.count_overhead(state);
+        let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
+        // The handler has taken everything and answered what it could: now it waits for something else.
+        let nothing_left = state.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
+        if handler_done || nothing_left {
+            state.end_deferred();
+        }
+        if state.io.flush(false) == Flushed::Broken {
+            // The client's close frame may still be among what it sent before it went.
+            state.pump();
+            if state.phase != Phase::Over && state.phase != Phase::Ending {
+                state.lose();
+            }
+        }
+        if state.phase == Phase::Ending {
+            state.io.shut_down();
+            state.pump();
+        }
+        // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
+        let has_room = state.io.outbox.bytes() < SEND_WAITS_AT / 2 || state.reached_place();
+        if sends_waiting && has_room && (state.share_used || state.io.wrote) {
+            state.share_used = false;
+            state.io.wrote = false;
+            self.room.notify_waiters();
+        }
+        state.wake_receiver();
+        if state.info.is_some() && !state.announced {
+            self.announce_close(state);
+        }
+        state.in_turn = false;
+        if state.io.wants_another_turn() && !state.paused && !state.is_deferring() && state.phase != Phase::Over {
+            state.io.waker().wake_by_ref();
+        }
+        TurnEnd {
+            deferring: state.is_deferring(),
+            closed: state.info.is_some(),
+            observed: state.observed,
+            complete: state.complete && state.io.is_shut(),
+            over: state.phase == Phase::Over,
+            stalled_since: state.io.stalled_since(),
+        }
+    }
+
+    /// Closes a client that sends more control frames, fragments and empty messages than anybody has use for.
+    fn count_overhead(&self, state: &mut SocketCore) {
+        let overhead = std::mem::take(&mut state.io.overhead);
+        if overhead == 0 || state.takes_any_rate || state.phase != Phase::Open {
+            return;
+        }
+        let rate = self.sockets.overhead_rate();
+        if state.overhead.take(&rate, overhead.into(), Instant::now()).is_some() {
+            state.close(close::TOO_MANY, "too many control frames, fragments or empty messages");
+            self.sockets.metrics().closed_too_many_frames.add_one();
+        }
+    }
+
+    /// The handler had its time to take what came before the client's end.
+    pub(crate) fn stop_deferring(&self) {
+        let mut state = self.state.lock();
+        if state.end_deferred() {
+            self.announce_close(&mut state);
+        }
+    }
+
+    /// What the client showed since the last call.
+    pub(crate) fn life(&self) -> Liveness {
+        let mut state = self.state.lock();
+        // What has come while this task had no turn counts.
+        state.pump();
+        let heard = std::mem::take(&mut state.io.heard);
+        let was_paused = state.was_paused;
+        state.was_paused = state.paused;
+        match (heard, was_paused) {
+            (true, _) => Liveness::Heard,
+            (false, true) => Liveness::NotRead,
+            (false, false) => Liveness::Silent,
+        }
+    }
+
+    /// Closes a client that took hardly any of the bytes that wait for it in all of this time.
+    pub(crate) fn give_up(&self, timeout: Duration) {
+        let mut state = self.state.lock();
+        // The system wakes the task only when much of what it holds was taken; asked, it takes more before that.
+        state.flush_direct();
+        let stalled = state.io.stalled_since();
+        if state.phase == Phase::Open && stalled.is_some_and(|since| since.elapsed() >= timeout) {
+            state.given_up = true;
+            state.io.outbox.discard_unstarted();
+            state.close(close::TOO_SLOW, "nothing was read for too long");
+            self.sockets.metrics().closed_stalled.add_one();
+            self.announce_close(&mut state);
+        }
+    }
+
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.state.lock().io.stalled_since()
+    }
+
+    pub(crate) fn ping(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.io.outbox.push_copy(&[FrameKind::Ping as u8, 0]);
+        }
+    }
+
+    /// Gives up on a client that does not finish the close handshake.
+    pub(crate) fn force_over(&self) {
+        let mut state = self.state.lock();
+        let stalled = state.io.stalled_since();
+        state.given_up |= stalled.is_some_and(|since| since.elapsed() >= self.options().close_timeout);
+        state.lose();
+    }
+}
+
+/// What a client showed in some time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    Heard,
+    Silent,
+    /// Nothing was heard, but this side did not read all the time.
+    NotRead,
+}
+
+/// The state at the end of a turn.
+pub(crate) struct TurnEnd {
+    /// The client is done, but the handler has not taken all its messages.
+    pub(crate) deferring: bool,
+    /// No message goes either way any more.
+    pub(crate) closed: bool,
+    /// The handler knows.
+    pub(crate) observed: bool,
+    /// Both close frames are through, ours is written, and only the end of the stream is missing.
+    pub(crate) complete: bool,
+    /// The connection itself is gone.
+    pub(crate) over: bool,
+    /// Since when bytes wait of which the client took hardly any.
+    pub(crate) stalled_since: Option<Instant>,
 }
 
 /// Counts a waiting call while it lives.
