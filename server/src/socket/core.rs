@@ -61,10 +61,6 @@ pub(super) struct SocketCore {
     pub(super) share_used: bool,
     /// What the client took of the rate of frames that carry no message.
     pub(super) overhead: Bucket,
-    /// When what was queued before this place is written, somebody who waits can go on.
-    place: Option<u64>,
-    /// The last message that took a place of its own.
-    pub(super) answer: Answer,
     /// When all that was written has reached a client whose link is as slow as any.
     link: Bucket,
     /// How much of it is counted there.
@@ -77,14 +73,6 @@ pub(super) struct SocketCore {
     pub(super) announced: bool,
     /// The handler was told by its socket that it is closed.
     pub(super) observed: bool,
-}
-
-/// A message that is queued whatever else waits.
-#[derive(Default)]
-pub(super) struct Answer {
-    /// The place behind it.
-    pub(super) end: u64,
-    pub(super) bytes: usize,
 }
 
 impl SocketCore {
@@ -110,8 +98,6 @@ impl SocketCore {
             send_bytes_left: 0,
             share_used: false,
             overhead: Bucket::new(now),
-            place: None,
-            answer: Answer::default(),
             link: Bucket::new(now),
             link_bytes: 0,
             takes_any_rate: false,
@@ -242,7 +228,7 @@ impl SocketCore {
     pub(super) fn lose(&mut self) {
         self.end_deferred();
         self.phase = Phase::Over;
-        self.io.outbox = Default::default();
+        self.io.outbox.discard();
         self.info.get_or_insert_with(|| CloseInfo {
             code: close::ABNORMAL,
             reason: Utf8Bytes::default(),
@@ -268,40 +254,10 @@ impl SocketCore {
         }
     }
 
-    /// Whether so much more is over a bound. Something that is larger than the whole queue may go alone.
-    pub(super) fn is_full(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
-        let outbox = &self.io.outbox;
-        !outbox.is_empty() && (outbox.messages() + messages > max_messages || outbox.bytes() + bytes > max_bytes)
-    }
-
-    /// The end of the queue, in bytes of all that was ever queued.
-    pub(super) fn place(&self) -> u64 {
-        self.io.written + self.io.outbox.bytes() as u64
-    }
-
-    /// Whether all that was queued before this place is written. If not, those who wait for room are woken when it is.
-    pub(super) fn waits_no_longer(&mut self, place: Option<u64>) -> bool {
-        let Some(place) = place else { return false };
-        let is_reached = place <= self.io.written;
-        self.place = Some(place).filter(|_| !is_reached);
-        is_reached
-    }
-
-    /// Whether somebody waited for a place, and can go on.
-    pub(super) fn reached_place(&mut self) -> bool {
-        self.place.take_if(|place| *place <= self.io.written).is_some()
-    }
-
-    /// How much of the last answer is not written.
-    pub(super) fn answer_left(&self) -> usize {
-        let left = self.answer.end.saturating_sub(self.io.written);
-        usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.bytes)
-    }
-
     /// How long what was sent may still be on its way over a link of this rate. It cannot be more than what waits here and what the
     /// system `holds`.
     pub(super) fn backlog_time(&mut self, rate: &Rate, holds: usize) -> Duration {
-        let place = self.place();
+        let place = self.io.outbox.next_place();
         // Less than before, if what waited was dropped meanwhile.
         let sent = place.saturating_sub(self.link_bytes);
         self.link_bytes = place;

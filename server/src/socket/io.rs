@@ -156,8 +156,6 @@ pub(crate) struct SocketIo {
     stalled: Option<Stalled>,
     /// How many bytes a client must take so that it is not stalled any more.
     min_taken: usize,
-    /// All bytes that were ever written.
-    pub(super) written: u64,
     /// Something was written since those who wait for room were last woken.
     pub(super) wrote: bool,
     shut: bool,
@@ -183,7 +181,6 @@ impl SocketIo {
             heard: false,
             stalled: None,
             min_taken,
-            written: 0,
             wrote: false,
             shut: false,
             broken: false,
@@ -312,7 +309,7 @@ impl SocketIo {
             }
         }
         if self.broken {
-            self.outbox = Outbox::default();
+            self.outbox.discard();
             return Flushed::Broken;
         }
         // Nothing waits: what was taken slowly before says nothing about what comes next.
@@ -372,7 +369,7 @@ impl SocketIo {
                     }
                 }
                 self.wrote = true;
-                self.written += written as u64;
+                self.outbox.count_written(written);
                 Poll::Ready(written)
             }
             _ => {

@@ -47,7 +47,11 @@ struct Segment {
     continues: bool,
 }
 
-/// First the segments, then the tail.
+/// The bytes that wait to be written to one client: first the segments, then the tail.
+///
+/// A *place* is a position among all bytes that were ever queued for the client. A message keeps the place at which it began to wait:
+/// what is delivered in the meantime is written before it, but once all that was queued before its place is written, the message is
+/// queued however much else waits.
 #[derive(Default)]
 pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
@@ -58,6 +62,43 @@ pub(crate) struct Outbox {
     messages: usize,
     /// The next byte to write is not the first of a frame.
     mid_frame: bool,
+    /// All bytes that were ever written to the client, also those that never waited here.
+    written: u64,
+    /// Made when a message first waits at a place: few sockets have one.
+    places: Option<Box<Places>>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// A sender waits until all that was queued before this place is written.
+    awaited: Option<u64>,
+    /// Where the last message that was queued at its place ends, and how many bytes it has.
+    last_end: u64,
+    last_bytes: usize,
+}
+
+/// When a message may be queued.
+#[derive(Clone, Copy)]
+pub(super) enum Admission {
+    /// While the queue is below its bounds.
+    Bounded,
+    /// While little waits: [`SEND_WAITS_AT`].
+    Paced,
+    /// The same, or once all that was queued before this place is written.
+    AtPlace(u64),
+}
+
+/// Where `send` begins to wait for a client that reads slowly.
+pub(super) const SEND_WAITS_AT: usize = 64 * 1024;
+
+impl Admission {
+    /// How many bytes may wait, the message included.
+    pub(super) fn max_bytes(self, queue_bytes: usize) -> usize {
+        match self {
+            Self::Bounded => queue_bytes,
+            Self::Paced | Self::AtPlace(_) => SEND_WAITS_AT.min(queue_bytes),
+        }
+    }
 }
 
 impl Outbox {
@@ -69,8 +110,57 @@ impl Outbox {
         self.bytes
     }
 
-    pub(crate) fn messages(&self) -> usize {
+    #[cfg(test)]
+    fn messages(&self) -> usize {
         self.messages
+    }
+
+    /// Whether so much more would exceed a bound. A message that is larger than the whole queue may wait alone.
+    pub(crate) fn is_full_for(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
+        !self.is_empty() && (self.messages + messages > max_messages || self.bytes + bytes > max_bytes)
+    }
+
+    /// Counts bytes that were written, whether they waited here or not.
+    pub(crate) fn count_written(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+    }
+
+    /// The place of what is queued next.
+    pub(crate) fn next_place(&self) -> u64 {
+        self.written + self.bytes as u64
+    }
+
+    /// Whether all that was queued before this place is written. If not, [`take_reached`](Self::take_reached) tells when it is.
+    pub(crate) fn reaches(&mut self, place: u64) -> bool {
+        let is_reached = place <= self.written;
+        if !is_reached {
+            self.places.get_or_insert_default().awaited = Some(place);
+        } else if let Some(places) = &mut self.places {
+            places.awaited = None;
+        }
+        is_reached
+    }
+
+    /// Whether all that was queued before the awaited place is written now. True once for each time that a place is awaited.
+    pub(crate) fn take_reached(&mut self) -> bool {
+        let Some(places) = &mut self.places else { return false };
+        places.awaited.take_if(|place| *place <= self.written).is_some()
+    }
+
+    /// Notes that the message that was queued last was queued at its place. The bytes of it that wait do not count against what is
+    /// delivered.
+    pub(crate) fn note_placed(&mut self, bytes: usize) {
+        let end = self.next_place();
+        let places = self.places.get_or_insert_default();
+        places.last_end = end;
+        places.last_bytes = bytes;
+    }
+
+    /// How many bytes of the last message that was queued at its place wait.
+    pub(crate) fn placed_bytes(&self) -> usize {
+        let Some(places) = &self.places else { return 0 };
+        let left = places.last_end.saturating_sub(self.written);
+        usize::try_from(left).unwrap_or(usize::MAX).min(places.last_bytes)
     }
 
     /// Queues one message as one frame.
@@ -112,7 +202,7 @@ impl Outbox {
     /// Takes back everything except the rest of a frame that is already half written.
     pub(crate) fn discard_unstarted(&mut self) {
         if !self.mid_frame {
-            *self = Self::default();
+            self.discard();
             return;
         }
         self.seal_tail(false);
@@ -121,6 +211,15 @@ impl Outbox {
         self.segments.shrink_to_fit();
         self.bytes = self.segments.iter().map(|segment| segment.bytes.len()).sum();
         self.messages = self.segments.iter().map(|segment| segment.messages).sum();
+    }
+
+    /// Takes back everything. Places stay what they were: what was written counts.
+    pub(crate) fn discard(&mut self) {
+        *self = Self {
+            written: self.written,
+            places: self.places.take(),
+            ..Self::default()
+        };
     }
 
     /// Fills `slices` with what to write next and returns how many it took.
@@ -163,6 +262,7 @@ impl Outbox {
         if self.segments.capacity() > 0 {
             self.segments = VecDeque::new();
         }
+        self.places.take_if(|places| places.awaited.is_none());
     }
 
     fn reserve_tail(&mut self) {
@@ -298,5 +398,41 @@ mod tests {
             outbox.advance(rest.len());
             assert_eq!(outbox.messages(), 0);
         }
+    }
+
+    #[test]
+    fn a_place_is_reached_when_all_before_it_is_written_whatever_comes_behind_it() {
+        let mut outbox = Outbox::default();
+        let write = |outbox: &mut Outbox, bytes| {
+            outbox.count_written(bytes);
+            outbox.advance(bytes);
+        };
+        outbox.push_frames(vec![1; 1000].into(), 1);
+        let place = outbox.next_place();
+        assert!(!outbox.reaches(place));
+        outbox.push_frames(vec![2; 1000].into(), 1);
+        write(&mut outbox, 999);
+        assert!(!outbox.take_reached());
+        write(&mut outbox, 1);
+        assert!(outbox.take_reached());
+        assert!(!outbox.take_reached(), "it is told once");
+        assert!(outbox.reaches(place));
+
+        outbox.push_frames(vec![3; 500].into(), 1);
+        outbox.note_placed(500);
+        assert_eq!(outbox.placed_bytes(), 500);
+        write(&mut outbox, 1200);
+        assert_eq!(outbox.placed_bytes(), 300);
+        write(&mut outbox, 300);
+        assert_eq!(outbox.placed_bytes(), 0);
+        assert!(outbox.places.is_none(), "an idle client has none");
+
+        outbox.push_frames(vec![4; 500].into(), 1);
+        let behind = outbox.next_place();
+        outbox.discard();
+        assert!(
+            !outbox.reaches(behind) && outbox.reaches(place),
+            "what was written counts"
+        );
     }
 }

@@ -22,13 +22,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     CloseInfo, Message, SendError, SocketOptions, Sockets,
-    core::{Answer, Phase, SocketCore, give_spare},
+    core::{Phase, SocketCore, give_spare},
     io::{Flushed, Transport},
-    outbox::FrameKind,
+    outbox::{Admission, FrameKind, Outbox, SEND_WAITS_AT},
 };
 
-/// Where `send` begins to wait for a client that reads slowly.
-const SEND_WAITS_AT: usize = 64 * 1024;
 /// What the system holds of what was sent to a client, at most about: what it has not sent (`--unsent-bytes`, and as much again that it
 /// takes at once), and what is on its way.
 const SYSTEM_HOLDS: usize = 128 * 1024;
@@ -48,33 +46,6 @@ pub(crate) struct SharedSocket {
     /// Notified when a full outbox has room again.
     room: Notify,
     sockets: Sockets,
-}
-
-/// How long a message may have to wait for a place in the queue.
-#[derive(Clone, Copy)]
-enum Wait {
-    /// It is refused when the queue is full.
-    Never,
-    /// It begins to wait long before that.
-    ForRoom,
-    /// The same, but not after all that was queued before this place is written.
-    ForPlace(u64),
-}
-
-impl Wait {
-    fn bytes(self) -> usize {
-        match self {
-            Self::Never => usize::MAX,
-            Self::ForRoom | Self::ForPlace(_) => SEND_WAITS_AT,
-        }
-    }
-
-    fn place(self) -> Option<u64> {
-        match self {
-            Self::ForPlace(place) => Some(place),
-            Self::Never | Self::ForRoom => None,
-        }
-    }
 }
 
 /// How a broadcast to one member ended.
@@ -181,16 +152,16 @@ impl SharedSocket {
 
     #[inline]
     pub(crate) async fn send(&self, message: Message) -> Result<(), SendError> {
-        match self.queue(message, Wait::ForRoom) {
+        match self.queue(message, Admission::Paced) {
             // Boxed, because every handler's future holds the state of its calls, and this one is rare.
-            Err(SendError::Full(message)) => Box::pin(self.send_slowly(message, Wait::ForRoom)).await,
+            Err(SendError::Full(message)) => Box::pin(self.send_slowly(message, Admission::Paced)).await,
             result => result,
         }
     }
 
-    /// The end of the queue, in bytes of all that was ever queued.
+    /// The place in the queue of what is queued next, see [`Outbox`].
     pub(crate) fn place(&self) -> u64 {
-        self.state.lock().place()
+        self.state.lock().io.outbox.next_place()
     }
 
     /// Queues a message, waiting while the client reads too slowly, but only until it has all that was queued before this place: what
@@ -199,16 +170,16 @@ impl SharedSocket {
     ///
     /// Cancel safe: a call with the same place goes on.
     pub(crate) async fn send_at(&self, place: u64, message: &Message) -> Result<(), ()> {
-        let sent = Box::pin(self.send_slowly(message.clone(), Wait::ForPlace(place))).await;
+        let sent = Box::pin(self.send_slowly(message.clone(), Admission::AtPlace(place))).await;
         sent.map_err(|_| ())
     }
 
-    async fn send_slowly(&self, mut message: Message, wait: Wait) -> Result<(), SendError> {
+    async fn send_slowly(&self, mut message: Message, admission: Admission) -> Result<(), SendError> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            message = match self.queue(message, wait) {
+            message = match self.queue(message, admission) {
                 Err(SendError::Full(message)) => message,
                 result => return result,
             };
@@ -217,13 +188,13 @@ impl SharedSocket {
     }
 
     pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
-        self.queue(message, Wait::Never)
+        self.queue(message, Admission::Bounded)
     }
 
     #[inline]
-    fn queue(&self, message: Message, wait: Wait) -> Result<(), SendError> {
+    fn queue(&self, message: Message, admission: Admission) -> Result<(), SendError> {
         let options = self.options();
-        let max_bytes = wait.bytes().min(options.queue_bytes);
+        let max_bytes = admission.max_bytes(options.queue_bytes);
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.phase != Phase::Open {
@@ -231,14 +202,17 @@ impl SharedSocket {
             return Err(SendError::Closed(message));
         }
         let length = message.len();
-        if state.io.outbox.bytes() >= WRITE_AT || state.is_full(1, length, options.queue_messages, max_bytes) {
+        let is_full = |outbox: &Outbox| outbox.is_full_for(1, length, options.queue_messages, max_bytes);
+        if state.io.outbox.bytes() >= WRITE_AT || is_full(&state.io.outbox) {
             state.flush_direct();
-            let is_full = state.is_full(1, length, options.queue_messages, max_bytes);
-            if is_full && !state.waits_no_longer(wait.place()) {
+            let outbox = &mut state.io.outbox;
+            let has_place =
+                |outbox: &mut Outbox| matches!(admission, Admission::AtPlace(place) if outbox.reaches(place));
+            if is_full(outbox) && !has_place(outbox) {
                 return Err(SendError::Full(message));
             }
         }
-        if !matches!(wait, Wait::Never) {
+        if !matches!(admission, Admission::Bounded) {
             if state.sends_left == 0 || state.send_bytes_left == 0 {
                 state.share_used = true;
                 state.leave_to_task(Flushed::Blocked);
@@ -251,11 +225,8 @@ impl SharedSocket {
             .io
             .outbox
             .push_message(FrameKind::of(&message), message.shared_payload());
-        if let Wait::ForPlace(_) = wait {
-            state.answer = Answer {
-                end: state.place(),
-                bytes: length,
-            };
+        if let Admission::AtPlace(_) = admission {
+            state.io.outbox.note_placed(length);
         }
         if !state.in_turn {
             state.flush_direct();
@@ -270,14 +241,13 @@ impl SharedSocket {
             return Delivered::Closed;
         }
         let options = self.options();
-        let is_full = |state: &SocketCore| {
-            // An answer has a place of its own beside what is delivered.
-            let bytes = options.queue_bytes + state.answer_left();
-            state.is_full(messages, frames.len(), options.queue_messages, bytes)
+        let is_full = |outbox: &Outbox| {
+            let max_bytes = options.queue_bytes + outbox.placed_bytes();
+            outbox.is_full_for(messages, frames.len(), options.queue_messages, max_bytes)
         };
-        if is_full(&state) {
+        if is_full(&state.io.outbox) {
             state.flush_direct();
-            if is_full(&state) {
+            if is_full(&state.io.outbox) {
                 state.io.outbox.discard_unstarted();
                 state.close(close::TOO_SLOW, "messages were not read fast enough");
                 self.announce_close(&mut state);
@@ -349,7 +319,7 @@ impl SharedSocket {
             state.observed = true;
             return Err(());
         }
-        Ok(state.io.outbox.bytes() < SEND_WAITS_AT || state.waits_no_longer(Some(place)))
+        Ok(state.io.outbox.bytes() < SEND_WAITS_AT || state.io.outbox.reaches(place))
     }
 
     /// How long what was sent may still be on its way to a client whose link is as slow as any.
@@ -463,7 +433,7 @@ impl SharedSocket {
             state.pump();
         }
         // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
-        let has_room = state.io.outbox.bytes() < SEND_WAITS_AT / 2 || state.reached_place();
+        let has_room = state.io.outbox.bytes() < SEND_WAITS_AT / 2 || state.io.outbox.take_reached();
         if sends_waiting && has_room && (state.share_used || state.io.wrote) {
             state.share_used = false;
             state.io.wrote = false;
