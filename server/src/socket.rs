@@ -6,16 +6,19 @@
 //! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
 //!
 //! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
-//! computes. Behind it: `task` runs a connection, `shared` is what its handles and its task share, `core` is what is shared, behind a lock,
-//! `frame_reader` makes messages of bytes, `io` and `outbox` move the bytes, `registry` knows all sockets.
+//! computes. Behind it: `task` runs a connection; `shared` is what its handles, the hub and its task share; `core` is what is behind the
+//! lock of that; `state` is how far the socket has come; `frame_reader` makes messages of bytes; `inbound` and `outbox` are the queues;
+//! `io` moves the bytes; `registry` holds all sockets and their options.
 
 mod core;
 mod frame_reader;
+mod inbound;
 mod io;
 mod message;
 mod outbox;
 mod registry;
 mod shared;
+mod state;
 mod task;
 mod upgrade;
 

@@ -1,6 +1,6 @@
-//! The state of one socket: what was received, how far the end has come, and who must be woken.
+//! What the lock of one socket guards: its state, its bytes, and what was received.
 
-use std::{cell::Cell, collections::VecDeque, task::Waker, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use talkback_protocol::close;
@@ -8,128 +8,79 @@ use tokio::time::Instant;
 
 use super::{
     CloseInfo, ClosedBy, Message, SocketOptions, Utf8Bytes,
-    frame_reader::{ClientEnd, FrameReader, ReadStep},
+    frame_reader::{FrameReader, ReadStep},
+    inbound::Inbound,
     io::{Flushed, SocketIo, Transport},
+    state::{ClosingHandshake, SocketState},
 };
 use crate::budget::{Bucket, Rate};
-
-/// Received messages that wait for the handler; when they reach either bound, reading stops and TCP slows the client down.
-const INBOUND_MESSAGES: usize = 128;
-const INBOUND_BYTES: usize = 64 * 1024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Messages go both ways.
-    Open,
-    /// Our close frame is queued; the client's answer has not come.
-    Closing,
-    /// Nothing more will be understood from the client: write what is left, then wait for the end of the stream, because closing a
-    /// TCP connection with unread input resets it and can destroy the close frame on its way.
-    Ending,
-    /// The connection is gone.
-    Over,
-}
 
 pub(super) struct SocketCore {
     pub(super) io: SocketIo,
     frames: FrameReader,
-    pub(super) phase: Phase,
-    pub(super) inbound: VecDeque<Message>,
-    inbound_bytes: usize,
-    /// Reading stopped because `inbound` is full.
-    pub(super) paused: bool,
-    /// It did since the client was last judged by its silence.
-    pub(super) was_paused: bool,
-    /// The handler has asked for messages at least once.
-    pub(super) receives: bool,
-    /// How the client ended its side, while the handler has not taken all messages before that. The socket stays open until it has, so
-    /// that its answers still go out.
-    deferred: Option<ClientEnd>,
-    pub(super) info: Option<CloseInfo>,
-    /// Both close frames are through.
-    pub(super) complete: bool,
-    /// The handler waits for a message, with a waker that is not the task's own.
-    pub(super) receiver: Option<Waker>,
-    /// The task is in the middle of a turn and will flush at its end.
-    pub(super) in_turn: bool,
-    /// How many turns the task had.
-    pub(super) turns: u64,
-    /// How many messages, and bytes of them, may still be queued before the task has its next turn.
+    pub(super) state: SocketState,
+    pub(super) inbound: Inbound,
+    pub(super) turn: Turn,
+    /// What the client took of the rate of frames that carry no message. `None` if the handler takes any number of them.
+    pub(super) overhead: Option<Bucket>,
+    link: Link,
+}
+
+/// The turns of the socket's task. They are no state of the socket: the task has turns in each of its states.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// The task is in the middle of a turn and will write at its end, so nobody else does.
+    pub(super) is_under_way: bool,
+    /// How many turns the task has begun.
+    pub(super) count: u64,
+    /// How many messages, and bytes of them, may still be queued before the next turn.
     pub(super) sends_left: u32,
     pub(super) send_bytes_left: usize,
     /// A sender used that up, and may go on in the next turn.
-    pub(super) share_used: bool,
-    /// What the client took of the rate of frames that carry no message.
-    pub(super) overhead: Bucket,
-    /// When all that was written has reached a client whose link is as slow as any.
-    link: Bucket,
-    /// How much of it is counted there.
-    link_bytes: u64,
-    /// The handler knows how to bear any number of those.
-    pub(super) takes_any_rate: bool,
-    /// The client took nothing for too long: what waits for it is of no use to anybody.
-    pub(super) given_up: bool,
-    /// Everybody who waits for the end was told.
-    pub(super) announced: bool,
-    /// The handler was told by its socket that it is closed.
-    pub(super) observed: bool,
+    pub(super) is_share_used: bool,
+}
+
+/// What is on its way to the client at most, if its link is as slow as any.
+struct Link {
+    /// When all that was counted has arrived.
+    bucket: Bucket,
+    /// Up to which place of the outbox bytes are counted.
+    counted: u64,
 }
 
 impl SocketCore {
-    pub(super) fn new(stream: Transport, unread: Bytes, options: &SocketOptions) -> Self {
+    pub(super) fn new(transport: Transport, unread: Bytes, options: &SocketOptions) -> Self {
         let now = Instant::now();
         Self {
-            io: SocketIo::new(stream, unread, options.min_taken),
+            io: SocketIo::new(transport, unread, options.min_taken),
             frames: FrameReader::new(options.max_message_size),
-            phase: Phase::Open,
-            inbound: VecDeque::new(),
-            inbound_bytes: 0,
-            paused: false,
-            was_paused: false,
-            receives: false,
-            deferred: None,
-            info: None,
-            complete: false,
-            receiver: None,
-            // The first turn is about to begin.
-            in_turn: true,
-            turns: 0,
-            sends_left: 0,
-            send_bytes_left: 0,
-            share_used: false,
-            overhead: Bucket::new(now),
-            link: Bucket::new(now),
-            link_bytes: 0,
-            takes_any_rate: false,
-            given_up: false,
-            announced: false,
-            observed: false,
+            state: SocketState::Open,
+            inbound: Inbound::default(),
+            turn: Turn {
+                // The first turn is about to begin.
+                is_under_way: true,
+                ..Turn::default()
+            },
+            overhead: Some(Bucket::new(now)),
+            link: Link {
+                bucket: Bucket::new(now),
+                counted: 0,
+            },
         }
     }
 
     /// Reads until nothing is left, the inbound queue is full, or the turn's share is used up.
     pub(super) fn pump(&mut self) {
         loop {
-            match self.phase {
-                // What the client sent last waits for the handler.
-                Phase::Open if self.deferred.is_some() => break,
-                Phase::Open | Phase::Closing => {
-                    let full = self.inbound.len() >= INBOUND_MESSAGES || self.inbound_bytes >= INBOUND_BYTES;
-                    self.paused = full && self.phase == Phase::Open;
-                    self.was_paused |= self.paused;
-                    if self.paused || !self.read() {
-                        break;
-                    }
-                }
-                Phase::Ending => {
-                    self.paused = false;
-                    if self.io.discard_input() {
-                        self.phase = Phase::Over;
-                    }
-                    break;
-                }
-                Phase::Over => break,
+            self.inbound.is_paused = self.state.is_open() && self.inbound.is_full();
+            self.inbound.was_paused |= self.inbound.is_paused;
+            if self.inbound.is_paused || !self.state.can_read() || !self.read() {
+                break;
             }
+        }
+        if self.state.awaits_end_of_stream() && self.io.discard_input() {
+            // What is queued is still written: the client may have closed only its own side.
+            self.state.stream_ended();
         }
         self.io.release_input();
     }
@@ -137,119 +88,92 @@ impl SocketCore {
     /// Reads one message or control frame; false if none is there.
     fn read(&mut self) -> bool {
         match self.frames.read(&mut self.io) {
-            ReadStep::Message(message) if self.phase == Phase::Open => {
-                self.inbound_bytes += message.len();
-                if self.inbound.capacity() == 0 {
-                    self.inbound = SPARE.take();
-                }
-                self.inbound.push_back(message);
-            }
-            // After our close frame messages are of no use to anybody.
+            ReadStep::Message(message) if self.state.is_open() => self.inbound.push(message),
+            // What comes after our close frame is of no use.
             ReadStep::Message(_) | ReadStep::Control => {}
             ReadStep::Nothing => return false,
-            ReadStep::ClientEnd(ClientEnd::Lost) => self.lose(),
-            ReadStep::ClientEnd(end) if self.phase == Phase::Open && self.receives => self.deferred = Some(end),
-            ReadStep::ClientEnd(end) => self.end(end),
+            ReadStep::Lost => self.lose(),
+            ReadStep::End(info) if self.state.is_open() && self.inbound.is_asked_for => {
+                self.state = SocketState::HalfClosed(Box::new(info));
+            }
+            ReadStep::End(info) => self.end_input(info),
         }
         true
     }
 
-    /// Swaps the received messages for an empty queue.
+    /// Reads if nothing waits, and gives the handler all that was received.
     pub(super) fn take_inbound(&mut self, batch: &mut VecDeque<Message>) {
         if self.inbound.is_empty() {
             self.pump();
         }
-        std::mem::swap(&mut self.inbound, batch);
-        self.inbound_bytes = 0;
-        if self.paused && !self.in_turn {
+        self.inbound.take(batch);
+        if self.inbound.is_paused && !self.turn.is_under_way {
             self.io.waker().wake_by_ref();
         }
     }
 
-    /// Forgets what was received; nobody will ask for it.
-    pub(super) fn drop_inbound(&mut self) {
-        self.inbound = VecDeque::new();
-        self.inbound_bytes = 0;
-    }
-
-    pub(super) fn is_deferring(&self) -> bool {
-        self.deferred.is_some()
-    }
-
-    /// Lets the client's end take effect. True if there was one.
-    pub(super) fn end_deferred(&mut self) -> bool {
-        let Some(end) = self.deferred.take() else { return false };
-        self.end(end);
+    /// Lets the client's end take effect, if it waits for the handler. Returns whether it did.
+    pub(super) fn end_half_closed(&mut self) -> bool {
+        let SocketState::HalfClosed(info) = &self.state else {
+            return false;
+        };
+        let info = CloseInfo::clone(info);
+        self.end_input(info);
         true
     }
 
-    fn end(&mut self, end: ClientEnd) {
-        match end {
-            // The first close frame counts; this may be the answer to ours.
-            ClientEnd::Close(frame) => {
-                let (code, reason) = frame.map_or((close::NO_STATUS, Utf8Bytes::default()), |frame| {
-                    (frame.code.into(), frame.reason)
-                });
-                self.info.get_or_insert(CloseInfo {
-                    code,
-                    reason,
-                    by: ClosedBy::Client,
-                });
-                self.frames.answer_close(&mut self.io);
-                self.complete = true;
-            }
-            ClientEnd::Failed { code, reason } => {
-                self.close(code, &reason);
-            }
-            ClientEnd::Lost => return self.lose(),
+    /// Nothing more will be understood from the client: answers its close frame, or closes because it broke a rule.
+    fn end_input(&mut self, info: CloseInfo) {
+        // The close frame may be the answer to ours; otherwise it is answered.
+        let is_complete = info.by == ClosedBy::Client;
+        if is_complete {
+            self.frames.answer_close(&mut self.io);
+        } else if self.state.can_send() {
+            self.frames.close(&mut self.io, info.code, &info.reason);
         }
-        self.phase = Phase::Ending;
+        self.state
+            .end(info, ClosingHandshake::AwaitsEndOfStream { is_complete });
     }
 
     /// Queues a close frame behind what is queued already. False if the socket is closing already.
     pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
-        if self.phase != Phase::Open {
+        if !self.state.can_send() {
             return false;
         }
-        if !self.end_deferred() {
-            let reason = &reason[..reason.floor_char_boundary(close::MAX_REASON_BYTES)];
-            self.frames.close(&mut self.io, code, reason);
-            self.phase = Phase::Closing;
-            self.info = Some(CloseInfo {
-                code,
-                reason: reason.into(),
-                by: ClosedBy::Server,
-            });
+        if !self.end_half_closed() {
+            let info = CloseInfo::by_server(code, reason);
+            self.frames.close(&mut self.io, code, &info.reason);
+            self.state.end(info, ClosingHandshake::AwaitsCloseFrame);
         }
         true
     }
 
-    /// Ends without further words.
+    /// The connection is gone, or what is missing of the closing handshake is not waited for.
     pub(super) fn lose(&mut self) {
-        self.end_deferred();
-        self.phase = Phase::Over;
-        self.io.outbox.discard();
-        self.info.get_or_insert_with(|| CloseInfo {
+        self.end_half_closed();
+        let lost = CloseInfo {
             code: close::ABNORMAL,
             reason: Utf8Bytes::default(),
             by: ClosedBy::Network,
-        });
+        };
+        self.state.end(lost, ClosingHandshake::Over);
+        self.io.outbox.discard();
     }
 
-    /// Lets go of the connection.
+    /// Closes the connection and frees what it held.
     pub(super) fn release(&mut self) {
         self.lose();
-        if self.given_up {
+        if self.state.ended().is_some_and(|ended| ended.given_up) {
             self.io.reset_on_release();
         }
         self.io.release();
         self.frames = FrameReader::new(0);
-        self.in_turn = true;
     }
 
+    /// Wakes a handler that waits for a message if one has come or none will.
     pub(super) fn wake_receiver(&mut self) {
-        let has_news = !self.inbound.is_empty() || self.phase != Phase::Open;
-        if let Some(receiver) = self.receiver.take_if(|_| has_news) {
+        let has_news = !self.inbound.is_empty() || !self.state.can_send();
+        if let Some(receiver) = self.inbound.receiver.take_if(|_| has_news) {
             receiver.wake();
         }
     }
@@ -259,10 +183,10 @@ impl SocketCore {
     pub(super) fn backlog_time(&mut self, rate: &Rate, holds: usize) -> Duration {
         let place = self.io.outbox.next_place();
         // Less than before, if what waited was dropped meanwhile.
-        let sent = place.saturating_sub(self.link_bytes);
-        self.link_bytes = place;
+        let sent = place.saturating_sub(self.link.counted);
+        self.link.counted = place;
         let most = (holds + self.io.outbox.bytes()) as u64;
-        self.link.take_up_to(rate, sent, most, Instant::now())
+        self.link.bucket.take_up_to(rate, sent, most, Instant::now())
     }
 
     /// Writes now, from wherever the caller runs; what does not go is left to the task.
@@ -273,20 +197,10 @@ impl SocketCore {
 
     /// Wakes the task if a direct write left something to do.
     pub(super) fn leave_to_task(&self, flushed: Flushed) {
-        if matches!(flushed, Flushed::Blocked | Flushed::Broken) && !self.in_turn {
+        if matches!(flushed, Flushed::Blocked | Flushed::Broken) && !self.turn.is_under_way {
             self.io.waker().wake_by_ref();
         }
     }
-}
-
-thread_local! {
-    /// The queue that was emptied last on this thread: thousands of idle sockets share one instead of keeping one each.
-    static SPARE: Cell<VecDeque<Message>> = const { Cell::new(VecDeque::new()) };
-}
-
-/// Keeps the memory of an empty queue for the next socket that receives something.
-pub(super) fn give_spare(queue: &mut VecDeque<Message>) {
-    SPARE.set(std::mem::take(queue));
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tungstenite::{
 };
 
 use super::{
-    Message, Utf8Bytes,
+    CloseInfo, ClosedBy, Message, Utf8Bytes,
     io::{READ_UP_TO, SocketIo},
 };
 
@@ -34,15 +34,8 @@ pub(crate) enum ReadStep {
     Control,
     /// No more is there now.
     Nothing,
-    ClientEnd(ClientEnd),
-}
-
-/// Why nothing more can be read.
-pub(crate) enum ClientEnd {
-    /// The client's close frame.
-    Close(Option<CloseFrame>),
-    /// The client broke a rule; this is how to close.
-    Failed { code: u16, reason: String },
+    /// The client ended its side: with its close frame, or because it broke a rule; then this is how to close.
+    End(CloseInfo),
     /// The stream ended or broke.
     Lost,
 }
@@ -56,8 +49,6 @@ pub(crate) struct FrameReader {
     rest: usize,
     /// The assembler has a message of which more fragments must come.
     in_message: bool,
-    /// A close frame was sent or received; the assembler remembers it.
-    closing: bool,
 }
 
 impl FrameReader {
@@ -67,7 +58,6 @@ impl FrameReader {
             assembler: None,
             rest: 0,
             in_message: false,
-            closing: false,
         }
     }
 
@@ -114,20 +104,20 @@ impl FrameReader {
 
     /// Queues a close frame.
     pub(crate) fn close(&mut self, io: &mut SocketIo, code: u16, reason: &str) {
-        self.closing = true;
         let frame = CloseFrame {
             code: code.into(),
             reason: reason.into(),
         };
         let (assembler, mut feed) = self.parts(io);
-        // Writing to the outbox cannot fail once `closing` is set, and this does not read.
+        feed.holds_pongs_back = false;
+        // Writing to the outbox cannot fail then, and this does not read.
         let _ = assembler.close(&mut feed, Some(frame));
     }
 
     /// Queues the answer to the client's close frame.
     pub(crate) fn answer_close(&mut self, io: &mut SocketIo) {
-        self.closing = true;
         let (assembler, mut feed) = self.parts(io);
+        feed.holds_pongs_back = false;
         // Its error only says that the handshake is complete.
         let _ = assembler.flush(&mut feed);
     }
@@ -147,7 +137,8 @@ impl FrameReader {
         let feed = Feed {
             io,
             rest: &mut self.rest,
-            closing: self.closing,
+            // A close frame must not wait behind what the client does not read.
+            holds_pongs_back: assembler.can_write(),
         };
         (assembler, feed)
     }
@@ -158,14 +149,15 @@ impl FrameReader {
         let step = match assembler.read(&mut feed) {
             Ok(Assembled::Text(text)) => ReadStep::Message(Message::Text(text)),
             Ok(Assembled::Binary(bytes)) => ReadStep::Message(Message::Binary(bytes)),
-            Ok(Assembled::Close(frame)) => return ReadStep::ClientEnd(closed(frame)),
+            Ok(Assembled::Close(frame)) => return ReadStep::End(closed(frame)),
             Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => ReadStep::Control,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return ReadStep::Nothing,
-            Err(error) => return ReadStep::ClientEnd(failed(&error, max)),
+            Err(error) => return failed(&error, max),
         };
         // Hands over a pong. It stays with the assembler if the client does not read what it has been sent.
         let flushed = assembler.flush(&mut feed).is_ok();
-        if flushed && !self.in_message && !self.closing {
+        // It remembers a close frame that was sent or received, and cannot write then.
+        if flushed && assembler.can_write() && !self.in_message {
             self.assembler = None;
         }
         step
@@ -177,40 +169,45 @@ fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
     match io.fill() {
         Ok(1..) => None,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(ReadStep::Nothing),
-        Ok(0) | Err(_) => Some(ReadStep::ClientEnd(ClientEnd::Lost)),
+        Ok(0) | Err(_) => Some(ReadStep::Lost),
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> ClientEnd {
+fn closed(frame: Option<CloseFrame>) -> CloseInfo {
     match frame {
         // tungstenite puts this in place of a code that may not be sent, and answers with it.
         Some(frame)
             if frame.code == tungstenite::protocol::frame::coding::CloseCode::Protocol
                 && frame.reason == "Protocol violation" =>
         {
-            ClientEnd::Failed {
-                code: close::PROTOCOL_ERROR,
-                reason: "the close code may not be sent".to_owned(),
-            }
+            CloseInfo::by_server(close::PROTOCOL_ERROR, "the close code may not be sent")
         }
-        frame => ClientEnd::Close(frame),
+        Some(frame) => CloseInfo {
+            code: frame.code.into(),
+            reason: frame.reason,
+            by: ClosedBy::Client,
+        },
+        None => CloseInfo {
+            code: close::NO_STATUS,
+            reason: Utf8Bytes::default(),
+            by: ClosedBy::Client,
+        },
     }
 }
 
-fn failed(error: &Error, max: usize) -> ClientEnd {
-    let (code, reason) = match error {
+fn failed(error: &Error, max: usize) -> ReadStep {
+    ReadStep::End(match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Io(_)
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return ClientEnd::Lost,
-        Error::Capacity(_) => (
-            close::MESSAGE_TOO_BIG,
-            format!("a message may have at most {max} bytes"),
-        ),
-        Error::Utf8(_) => (close::INVALID_PAYLOAD, NOT_UTF8.to_owned()),
-        error => (close::PROTOCOL_ERROR, error.to_string()),
-    };
-    ClientEnd::Failed { code, reason }
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return ReadStep::Lost,
+        Error::Capacity(_) => {
+            let reason = format!("a message may have at most {max} bytes");
+            CloseInfo::by_server(close::MESSAGE_TOO_BIG, &reason)
+        }
+        Error::Utf8(_) => CloseInfo::by_server(close::INVALID_PAYLOAD, NOT_UTF8),
+        error => CloseInfo::by_server(close::PROTOCOL_ERROR, &error.to_string()),
+    })
 }
 
 const NOT_UTF8: &str = "a text message must be valid UTF-8";
@@ -226,10 +223,7 @@ fn take(header: &Header, input: &mut BytesMut) -> ReadStep {
     }
     match Utf8Bytes::try_from(payload) {
         Ok(text) => ReadStep::Message(Message::Text(text)),
-        Err(_) => ReadStep::ClientEnd(ClientEnd::Failed {
-            code: close::INVALID_PAYLOAD,
-            reason: NOT_UTF8.to_owned(),
-        }),
+        Err(_) => ReadStep::End(CloseInfo::by_server(close::INVALID_PAYLOAD, NOT_UTF8)),
     }
 }
 
@@ -309,7 +303,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 struct Feed<'a> {
     io: &'a mut SocketIo,
     rest: &'a mut usize,
-    closing: bool,
+    holds_pongs_back: bool,
 }
 
 impl Read for Feed<'_> {
@@ -329,7 +323,7 @@ impl Read for Feed<'_> {
 
 impl Write for Feed<'_> {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        if self.io.outbox.bytes() > PONGS_UP_TO && !self.closing {
+        if self.io.outbox.bytes() > PONGS_UP_TO && self.holds_pongs_back {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.io.outbox.push_copy(frames);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use talkback_protocol::close;
 pub use talkback_protocol::close::CloseError;
 /// Text that is known to be UTF-8 and shares its bytes instead of copying them.
 pub use tungstenite::Utf8Bytes;
@@ -123,6 +124,17 @@ pub struct CloseInfo {
     pub reason: Utf8Bytes,
     /// Who ended it.
     pub by: ClosedBy,
+}
+
+impl CloseInfo {
+    /// A close by this server. A reason that is too long for a close frame is cut.
+    pub(crate) fn by_server(code: u16, reason: &str) -> Self {
+        Self {
+            code,
+            reason: reason[..reason.floor_char_boundary(close::MAX_REASON_BYTES)].into(),
+            by: ClosedBy::Server,
+        }
+    }
 }
 
 /// Who ended a socket.

@@ -22,7 +22,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     CloseInfo, Message, SendError, SocketOptions, Sockets,
-    core::{Phase, SocketCore, give_spare},
+    core::SocketCore,
+    inbound::give_spare,
     io::{Flushed, Transport},
     outbox::{Admission, FrameKind, Outbox, SEND_WAITS_AT},
 };
@@ -34,7 +35,7 @@ const SYSTEM_HOLDS: usize = 128 * 1024;
 const WRITE_AT: usize = 32 * 1024;
 
 pub(crate) struct SharedSocket {
-    state: Mutex<SocketCore>,
+    core: Mutex<SocketCore>,
     /// The handler holds messages that it has not looked at.
     has_batch: AtomicBool,
     /// The client understands when to come back.
@@ -60,7 +61,7 @@ pub(crate) enum Delivered {
 impl SharedSocket {
     pub(crate) fn new(stream: Transport, unread: Bytes, sockets: Sockets) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(SocketCore::new(stream, unread, sockets.options())),
+            core: Mutex::new(SocketCore::new(stream, unread, sockets.options())),
             has_batch: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
             sends_waiting: AtomicUsize::new(0),
@@ -82,19 +83,19 @@ impl SharedSocket {
     #[inline]
     pub(crate) fn poll_recv(&self, batch: &mut VecDeque<Message>, waker: Option<&Waker>) -> Poll<Option<Message>> {
         if batch.is_empty() {
-            let mut state = self.state.lock();
-            state.receives = true;
-            state.take_inbound(batch);
+            let mut core = self.core.lock();
+            core.inbound.is_asked_for = true;
+            core.take_inbound(batch);
             if batch.is_empty() {
-                if state.end_deferred() {
-                    self.announce_close(&mut state);
+                if core.end_half_closed() {
+                    self.announce_close(&mut core);
                 }
-                if state.phase != Phase::Open {
-                    state.observed |= waker.is_some();
+                if let Some(ended) = core.state.ended_mut() {
+                    ended.observed |= waker.is_some();
                     return Poll::Ready(None);
                 }
                 if let Some(waker) = waker {
-                    state.receiver = (!state.io.waker().will_wake(waker)).then(|| waker.clone());
+                    core.inbound.receiver = (!core.io.waker().will_wake(waker)).then(|| waker.clone());
                 }
                 return Poll::Pending;
             }
@@ -109,34 +110,33 @@ impl SharedSocket {
 
     /// How many messages have arrived since the handler took its last batch.
     pub(crate) fn pending(&self) -> usize {
-        let mut state = self.state.lock();
-        state.pump();
-        state.inbound.len()
+        let mut core = self.core.lock();
+        core.pump();
+        core.inbound.len()
     }
 
     pub(crate) fn close_info(&self) -> Option<CloseInfo> {
-        let mut state = self.state.lock();
-        state.observed |= state.info.is_some();
-        state.info.clone()
+        let mut core = self.core.lock();
+        core.state.observe_end().cloned()
     }
 
     /// How many frames came since the last call.
     pub(crate) fn take_received(&self) -> u32 {
-        std::mem::take(&mut self.state.lock().io.received)
+        std::mem::take(&mut self.core.lock().io.received)
     }
 
     pub(crate) fn turns(&self) -> u64 {
-        self.state.lock().turns
+        self.core.lock().turn.count
     }
 
     /// Any number of control frames, fragments and empty messages is taken, a share of them in each turn.
     pub(crate) fn take_any_rate(&self) {
-        self.state.lock().takes_any_rate = true;
+        self.core.lock().overhead = None;
     }
 
     /// What [`close_info`](Self::close_info) says, on nobody's behalf.
     pub(crate) fn peek_close_info(&self) -> Option<CloseInfo> {
-        self.state.lock().info.clone()
+        self.core.lock().state.ended().map(|ended| ended.info.clone())
     }
 
     pub(crate) async fn closed(&self) -> CloseInfo {
@@ -161,7 +161,7 @@ impl SharedSocket {
 
     /// The place in the queue of what is queued next, see [`Outbox`].
     pub(crate) fn place(&self) -> u64 {
-        self.state.lock().io.outbox.next_place()
+        self.core.lock().io.outbox.next_place()
     }
 
     /// Queues a message, waiting while the client reads too slowly, but only until it has all that was queued before this place: what
@@ -195,17 +195,16 @@ impl SharedSocket {
     fn queue(&self, message: Message, admission: Admission) -> Result<(), SendError> {
         let options = self.options();
         let max_bytes = admission.max_bytes(options.queue_bytes);
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        if state.phase != Phase::Open {
-            state.observed = true;
+        let mut core = self.core.lock();
+        let core = &mut *core;
+        if core.state.observe_end().is_some() {
             return Err(SendError::Closed(message));
         }
         let length = message.len();
         let is_full = |outbox: &Outbox| outbox.is_full_for(1, length, options.queue_messages, max_bytes);
-        if state.io.outbox.bytes() >= WRITE_AT || is_full(&state.io.outbox) {
-            state.flush_direct();
-            let outbox = &mut state.io.outbox;
+        if core.io.outbox.bytes() >= WRITE_AT || is_full(&core.io.outbox) {
+            core.flush_direct();
+            let outbox = &mut core.io.outbox;
             let has_place =
                 |outbox: &mut Outbox| matches!(admission, Admission::AtPlace(place) if outbox.reaches(place));
             if is_full(outbox) && !has_place(outbox) {
@@ -213,31 +212,30 @@ impl SharedSocket {
             }
         }
         if !matches!(admission, Admission::Bounded) {
-            if state.sends_left == 0 || state.send_bytes_left == 0 {
-                state.share_used = true;
-                state.leave_to_task(Flushed::Blocked);
+            if core.turn.sends_left == 0 || core.turn.send_bytes_left == 0 {
+                core.turn.is_share_used = true;
+                core.leave_to_task(Flushed::Blocked);
                 return Err(SendError::Full(message));
             }
-            state.sends_left -= 1;
-            state.send_bytes_left = state.send_bytes_left.saturating_sub(length);
+            core.turn.sends_left -= 1;
+            core.turn.send_bytes_left = core.turn.send_bytes_left.saturating_sub(length);
         }
-        state
-            .io
+        core.io
             .outbox
             .push_message(FrameKind::of(&message), message.shared_payload());
         if let Admission::AtPlace(_) = admission {
-            state.io.outbox.note_placed(length);
+            core.io.outbox.note_placed(length);
         }
-        if !state.in_turn {
-            state.flush_direct();
+        if !core.turn.is_under_way {
+            core.flush_direct();
         }
         Ok(())
     }
 
     /// Queues whole frames that other members get too, and writes them.
     pub(crate) fn deliver(&self, frames: &Bytes, messages: usize) -> Delivered {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Open {
+        let mut core = self.core.lock();
+        if !core.state.can_send() {
             return Delivered::Closed;
         }
         let options = self.options();
@@ -245,35 +243,35 @@ impl SharedSocket {
             let max_bytes = options.queue_bytes + outbox.placed_bytes();
             outbox.is_full_for(messages, frames.len(), options.queue_messages, max_bytes)
         };
-        if is_full(&state.io.outbox) {
-            state.flush_direct();
-            if is_full(&state.io.outbox) {
-                state.io.outbox.discard_unstarted();
-                state.close(close::TOO_SLOW, "messages were not read fast enough");
-                self.announce_close(&mut state);
+        if is_full(&core.io.outbox) {
+            core.flush_direct();
+            if is_full(&core.io.outbox) {
+                core.io.outbox.discard_unstarted();
+                core.close(close::TOO_SLOW, "messages were not read fast enough");
+                self.announce_close(&mut core);
                 return Delivered::TooSlow;
             }
         }
-        if state.in_turn {
-            state.io.outbox.push_frames(frames.clone(), messages);
+        if core.turn.is_under_way {
+            core.io.outbox.push_frames(frames.clone(), messages);
         } else {
-            let flushed = state.io.write_frames(frames, messages);
-            state.leave_to_task(flushed);
+            let flushed = core.io.write_frames(frames, messages);
+            core.leave_to_task(flushed);
         }
         Delivered::Queued
     }
 
     /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
     pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Open || !state.io.outbox.is_empty() {
+        let mut core = self.core.lock();
+        if !core.state.can_send() || !core.io.outbox.is_empty() {
             return;
         }
-        if state.in_turn {
-            state.io.outbox.push_frames(frame.clone(), 1);
+        if core.turn.is_under_way {
+            core.io.outbox.push_frames(frame.clone(), 1);
         } else {
-            let flushed = state.io.write_frames(frame, 1);
-            state.leave_to_task(flushed);
+            let flushed = core.io.write_frames(frame, 1);
+            core.leave_to_task(flushed);
         }
     }
 
@@ -288,15 +286,15 @@ impl SharedSocket {
     /// Queues whole frames, each as one message, unless the client reads too slowly; then it returns false, and
     /// [`ready_at`](Self::ready_at) tells when to try again. An error if the socket is closed.
     pub(crate) fn try_send_frames_at(&self, place: u64, frames: &[Bytes]) -> Result<bool, ()> {
-        let mut state = self.state.lock();
-        if !Self::is_ready(&mut state, place)? {
+        let mut core = self.core.lock();
+        if !Self::is_ready(&mut core, place)? {
             return Ok(false);
         }
         for frame in frames {
-            state.io.outbox.push_frames(frame.clone(), 1);
+            core.io.outbox.push_frames(frame.clone(), 1);
         }
-        if !state.in_turn {
-            state.flush_direct();
+        if !core.turn.is_under_way {
+            core.flush_direct();
         }
         Ok(true)
     }
@@ -307,42 +305,41 @@ impl SharedSocket {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            if Self::is_ready(&mut self.state.lock(), place)? {
+            if Self::is_ready(&mut self.core.lock(), place)? {
                 return Ok(());
             }
             room.await;
         }
     }
 
-    fn is_ready(state: &mut SocketCore, place: u64) -> Result<bool, ()> {
-        if state.phase != Phase::Open {
-            state.observed = true;
+    fn is_ready(core: &mut SocketCore, place: u64) -> Result<bool, ()> {
+        if core.state.observe_end().is_some() {
             return Err(());
         }
-        Ok(state.io.outbox.bytes() < SEND_WAITS_AT || state.io.outbox.reaches(place))
+        Ok(core.io.outbox.bytes() < SEND_WAITS_AT || core.io.outbox.reaches(place))
     }
 
     /// How long what was sent may still be on its way to a client whose link is as slow as any.
     pub(crate) fn backlog_time(&self) -> Duration {
         let rate = self.sockets.link_rate();
-        self.state.lock().backlog_time(&rate, SYSTEM_HOLDS)
+        self.core.lock().backlog_time(&rate, SYSTEM_HOLDS)
     }
 
     /// What waits to be written.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
-        let state = self.state.lock();
+        let core = self.core.lock();
         let mut slices = [std::io::IoSlice::new(&[]); 4096];
-        let used = state.io.outbox.slices(&mut slices);
+        let used = core.io.outbox.slices(&mut slices);
         slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     /// Starts the close handshake. False if the socket was closing already.
     pub(crate) fn close(&self, code: u16, reason: &str) -> bool {
-        let mut state = self.state.lock();
-        let closes = state.close(code, reason);
+        let mut core = self.core.lock();
+        let closes = core.close(code, reason);
         if closes {
-            self.announce_close(&mut state);
+            self.announce_close(&mut core);
         }
         closes
     }
@@ -364,24 +361,26 @@ impl SharedSocket {
     /// Closes on the handler's own wish.
     pub(crate) fn close_observed(&self, code: u16, reason: &str) {
         self.close(code, reason);
-        self.state.lock().observed = true;
+        self.core.lock().state.observe_end();
     }
 
     /// Lets go of the connection, although handles to the socket may live on.
     pub(crate) fn release(&self) {
-        let mut state = self.state.lock();
-        state.release();
-        self.announce_close(&mut state);
+        let mut core = self.core.lock();
+        core.release();
+        self.announce_close(&mut core);
     }
 
     /// Tells everybody but the handler's own `close` call. The task must see it too: it arms the timer that bounds the handshake.
-    fn announce_close(&self, state: &mut SocketCore) {
-        state.announced = true;
-        if !state.in_turn {
-            state.flush_direct();
-            state.io.waker().wake_by_ref();
+    fn announce_close(&self, core: &mut SocketCore) {
+        if let Some(ended) = core.state.ended_mut() {
+            ended.announced = true;
         }
-        if let Some(receiver) = state.receiver.take() {
+        if !core.turn.is_under_way {
+            core.flush_direct();
+            core.io.waker().wake_by_ref();
+        }
+        if let Some(receiver) = core.inbound.receiver.take() {
             receiver.wake();
         }
         self.closed.notify_waiters();
@@ -393,99 +392,104 @@ impl SharedSocket {
 impl SharedSocket {
     /// Begins a turn.
     pub(crate) fn begin_turn(&self, waker: &Waker) {
-        let mut state = self.state.lock();
+        let mut core = self.core.lock();
         let options = self.options();
-        state.in_turn = true;
-        state.turns += 1;
-        state.sends_left = options.turn_messages;
-        state.send_bytes_left = options.turn_bytes;
-        state.io.begin_turn(waker, options.turn_messages);
-        if state.receiver.is_some() {
-            state.pump();
-            state.wake_receiver();
+        core.turn.is_under_way = true;
+        core.turn.count += 1;
+        core.turn.sends_left = options.turn_messages;
+        core.turn.send_bytes_left = options.turn_bytes;
+        core.io.begin_turn(waker, options.turn_messages);
+        if core.inbound.receiver.is_some() {
+            core.pump();
+            core.wake_receiver();
         }
     }
 
     /// Ends a turn: reads what the handler left unread, writes everything. Returns what the task should do.
     pub(crate) fn end_turn(&self, handler_done: bool) -> TurnEnd {
-        let mut state = self.state.lock();
-        let state = &mut *state;
+        let mut core = self.core.lock();
+        let core = &mut *core;
         if handler_done {
-            state.drop_inbound();
+            core.inbound.clear();
         }
-        state.pump();
-        self.count_overhead(state);
+        core.pump();
+        self.count_overhead(core);
         let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
         // The handler has taken everything and answered what it could: now it waits for something else.
-        let nothing_left = state.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
+        let nothing_left = core.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
         if handler_done || nothing_left {
-            state.end_deferred();
+            core.end_half_closed();
         }
-        if state.io.flush(false) == Flushed::Broken {
+        if core.io.flush(false) == Flushed::Broken {
             // The client's close frame may still be among what it sent before it went.
-            state.pump();
-            if state.phase != Phase::Over && state.phase != Phase::Ending {
-                state.lose();
+            core.pump();
+            if !core.state.awaits_end_of_stream() && !core.state.is_over() {
+                core.lose();
             }
         }
-        if state.phase == Phase::Ending {
-            state.io.shut_down();
-            state.pump();
+        if core.state.awaits_end_of_stream() {
+            core.io.shut_down();
+            core.pump();
         }
         // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
-        let has_room = state.io.outbox.bytes() < SEND_WAITS_AT / 2 || state.io.outbox.take_reached();
-        if sends_waiting && has_room && (state.share_used || state.io.wrote) {
-            state.share_used = false;
-            state.io.wrote = false;
+        let has_room = core.io.outbox.bytes() < SEND_WAITS_AT / 2 || core.io.outbox.take_reached();
+        if sends_waiting && has_room && (core.turn.is_share_used || core.io.wrote) {
+            core.turn.is_share_used = false;
+            core.io.wrote = false;
             self.room.notify_waiters();
         }
-        state.wake_receiver();
-        if state.info.is_some() && !state.announced {
-            self.announce_close(state);
+        core.wake_receiver();
+        if core.state.ended().is_some_and(|ended| !ended.announced) {
+            self.announce_close(core);
         }
-        state.in_turn = false;
-        if state.io.wants_another_turn() && !state.paused && !state.is_deferring() && state.phase != Phase::Over {
-            state.io.waker().wake_by_ref();
+        core.turn.is_under_way = false;
+        if core.io.wants_another_turn()
+            && !core.inbound.is_paused
+            && !core.state.is_half_closed()
+            && !core.state.is_over()
+        {
+            core.io.waker().wake_by_ref();
         }
         TurnEnd {
-            deferring: state.is_deferring(),
-            closed: state.info.is_some(),
-            observed: state.observed,
-            complete: state.complete && state.io.is_shut(),
-            over: state.phase == Phase::Over,
-            stalled_since: state.io.stalled_since(),
+            is_half_closed: core.state.is_half_closed(),
+            has_ended: core.state.ended().is_some(),
+            is_observed: core.state.ended().is_some_and(|ended| ended.observed),
+            is_complete: core.state.is_handshake_complete() && core.io.is_shut(),
+            is_over: core.state.is_over(),
+            stalled_since: core.io.stalled_since(),
         }
     }
 
     /// Closes a client that sends more control frames, fragments and empty messages than anybody has use for.
-    fn count_overhead(&self, state: &mut SocketCore) {
-        let overhead = std::mem::take(&mut state.io.overhead);
-        if overhead == 0 || state.takes_any_rate || state.phase != Phase::Open {
+    fn count_overhead(&self, core: &mut SocketCore) {
+        let overhead = std::mem::take(&mut core.io.overhead);
+        if overhead == 0 || !core.state.can_send() {
             return;
         }
+        let Some(bucket) = &mut core.overhead else { return };
         let rate = self.sockets.overhead_rate();
-        if state.overhead.take(&rate, overhead.into(), Instant::now()).is_some() {
-            state.close(close::TOO_MANY, "too many control frames, fragments or empty messages");
+        if bucket.take(&rate, overhead.into(), Instant::now()).is_some() {
+            core.close(close::TOO_MANY, "too many control frames, fragments or empty messages");
             self.sockets.metrics().closed_too_many_frames.add_one();
         }
     }
 
     /// The handler had its time to take what came before the client's end.
-    pub(crate) fn stop_deferring(&self) {
-        let mut state = self.state.lock();
-        if state.end_deferred() {
-            self.announce_close(&mut state);
+    pub(crate) fn end_half_closed(&self) {
+        let mut core = self.core.lock();
+        if core.end_half_closed() {
+            self.announce_close(&mut core);
         }
     }
 
     /// What the client showed since the last call.
     pub(crate) fn life(&self) -> Liveness {
-        let mut state = self.state.lock();
+        let mut core = self.core.lock();
         // What has come while this task had no turn counts.
-        state.pump();
-        let heard = std::mem::take(&mut state.io.heard);
-        let was_paused = state.was_paused;
-        state.was_paused = state.paused;
+        core.pump();
+        let heard = std::mem::take(&mut core.io.heard);
+        let was_paused = core.inbound.was_paused;
+        core.inbound.was_paused = core.inbound.is_paused;
         match (heard, was_paused) {
             (true, _) => Liveness::Heard,
             (false, true) => Liveness::NotRead,
@@ -495,36 +499,41 @@ impl SharedSocket {
 
     /// Closes a client that took hardly any of the bytes that wait for it in all of this time.
     pub(crate) fn give_up(&self, timeout: Duration) {
-        let mut state = self.state.lock();
+        let mut core = self.core.lock();
         // The system wakes the task only when much of what it holds was taken; asked, it takes more before that.
-        state.flush_direct();
-        let stalled = state.io.stalled_since();
-        if state.phase == Phase::Open && stalled.is_some_and(|since| since.elapsed() >= timeout) {
-            state.given_up = true;
-            state.io.outbox.discard_unstarted();
-            state.close(close::TOO_SLOW, "nothing was read for too long");
+        core.flush_direct();
+        let stalled = core.io.stalled_since();
+        if core.state.can_send() && stalled.is_some_and(|since| since.elapsed() >= timeout) {
+            core.io.outbox.discard_unstarted();
+            core.close(close::TOO_SLOW, "nothing was read for too long");
+            if let Some(ended) = core.state.ended_mut() {
+                ended.given_up = true;
+            }
             self.sockets.metrics().closed_stalled.add_one();
-            self.announce_close(&mut state);
+            self.announce_close(&mut core);
         }
     }
 
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.state.lock().io.stalled_since()
+        self.core.lock().io.stalled_since()
     }
 
     pub(crate) fn ping(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Open {
-            state.io.outbox.push_copy(&[FrameKind::Ping as u8, 0]);
+        let mut core = self.core.lock();
+        if core.state.can_send() {
+            core.io.outbox.push_copy(&[FrameKind::Ping as u8, 0]);
         }
     }
 
     /// Gives up on a client that does not finish the close handshake.
     pub(crate) fn force_over(&self) {
-        let mut state = self.state.lock();
-        let stalled = state.io.stalled_since();
-        state.given_up |= stalled.is_some_and(|since| since.elapsed() >= self.options().close_timeout);
-        state.lose();
+        let mut core = self.core.lock();
+        let stalled = core.io.stalled_since();
+        let is_stalled = stalled.is_some_and(|since| since.elapsed() >= self.options().close_timeout);
+        core.lose();
+        if let Some(ended) = core.state.ended_mut() {
+            ended.given_up |= is_stalled;
+        }
     }
 }
 
@@ -537,18 +546,18 @@ pub(crate) enum Liveness {
     NotRead,
 }
 
-/// The state at the end of a turn.
+/// What the task has to know at the end of a turn.
 pub(crate) struct TurnEnd {
-    /// The client is done, but the handler has not taken all its messages.
-    pub(crate) deferring: bool,
+    /// The client ended its side, and the handler has not taken all its messages.
+    pub(crate) is_half_closed: bool,
     /// No message goes either way any more.
-    pub(crate) closed: bool,
-    /// The handler knows.
-    pub(crate) observed: bool,
+    pub(crate) has_ended: bool,
+    /// The handler learned of that from its socket.
+    pub(crate) is_observed: bool,
     /// Both close frames are through, ours is written, and only the end of the stream is missing.
-    pub(crate) complete: bool,
+    pub(crate) is_complete: bool,
     /// The connection itself is gone.
-    pub(crate) over: bool,
+    pub(crate) is_over: bool,
     /// Since when bytes wait of which the client took hardly any.
     pub(crate) stalled_since: Option<Instant>,
 }

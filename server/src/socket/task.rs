@@ -53,7 +53,7 @@ enum TimerEvent {
     /// Something must have been heard since the ping.
     Answer,
     /// The handler must have taken what came before the client's close frame.
-    Deferred,
+    HalfClosed,
     /// The close handshake must be complete.
     ForceClose,
     /// Both close frames are through, and the client should have hung up.
@@ -77,7 +77,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
         timer: TimerEvent::Ping,
         due: first,
     };
-    let mut told = false;
+    let mut is_logged = false;
     std::future::poll_fn(|cx| {
         socket.begin_turn(cx.waker());
         while alarm.sleep.as_mut().poll(cx).is_ready() {
@@ -98,8 +98,8 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             finished(&socket, result, &path);
         }
         let turn = socket.end_turn(handler.is_none());
-        if turn.closed && !told {
-            told = true;
+        if turn.has_ended && !is_logged {
+            is_logged = true;
             if let Some(info) = socket.peek_close_info() {
                 log_close(socket.sockets(), &path, &info);
             }
@@ -108,20 +108,20 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if turn.deferring && alarm.timer != TimerEvent::Deferred {
-            alarm.set(TimerEvent::Deferred, options.close_timeout);
+        if turn.is_half_closed && alarm.timer != TimerEvent::HalfClosed {
+            alarm.set(TimerEvent::HalfClosed, options.close_timeout);
             cx.waker().wake_by_ref();
-        } else if turn.complete && alarm.timer != TimerEvent::Linger {
+        } else if turn.is_complete && alarm.timer != TimerEvent::Linger {
             alarm.set(TimerEvent::Linger, LINGER.min(options.close_timeout));
             cx.waker().wake_by_ref();
         }
-        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.closed) {
+        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.has_ended) {
             alarm.no_later_than(at, cx);
         }
-        if turn.closed && !turn.observed && !finish {
+        if turn.has_ended && !turn.is_observed && !finish {
             handler.set(None);
         }
-        if turn.over && handler.is_none() {
+        if turn.is_over && handler.is_none() {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -198,8 +198,8 @@ fn fire(timer: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (
                 (TimerEvent::ForceClose, options.close_timeout)
             }
         },
-        TimerEvent::Deferred => {
-            socket.stop_deferring();
+        TimerEvent::HalfClosed => {
+            socket.end_half_closed();
             (TimerEvent::ForceClose, options.close_timeout)
         }
         TimerEvent::ForceClose | TimerEvent::Linger => {
