@@ -77,8 +77,9 @@ impl Socket {
         }
     }
 
-    /// How many whole messages have arrived and wait to be received. At most 128 messages or about 64 KiB are taken off the network
-    /// beyond those that the handler is working through, as many again; after that the client has to wait.
+    /// How many whole messages have arrived and wait to be received: those that the handler took as one batch and works through, and those
+    /// that came since. Each of both is bounded ([`SocketOptions::inbound_messages`], [`SocketOptions::inbound_bytes`]); at the bound
+    /// nothing more is read, and the client has to wait.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.batch.len() + self.sender.shared.pending()
@@ -257,19 +258,14 @@ mod tests {
         [first, 0x80, 0, 0, 0, 0]
     }
 
-    #[tokio::test]
-    async fn every_frame_is_counted_once() {
-        let (count, mut counts) = mpsc::unbounded_channel();
-        let handler = get(move |upgrade: Upgrade| async move {
-            upgrade.on_upgrade(move |mut socket| async move {
-                while socket.recv().await.is_some() {
-                    count.send(socket.sender().take_received_frames()).unwrap();
-                }
-            })
-        });
-        let router = Router::new()
-            .route("/", handler)
-            .with_state(Sockets::new(SocketOptions::default()));
+    /// A client of a server that has these options and runs this handler.
+    async fn connect<H, F>(options: SocketOptions, handler: H) -> TcpStream
+    where
+        H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handler = get(move |upgrade: Upgrade| async move { upgrade.on_upgrade(handler) });
+        let router = Router::new().route("/", handler).with_state(Sockets::new(options));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -277,6 +273,18 @@ mod tests {
         let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(handshake.as_bytes()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn every_frame_is_counted_once() {
+        let (count, mut counts) = mpsc::unbounded_channel();
+        let mut stream = connect(SocketOptions::default(), |mut socket| async move {
+            while socket.recv().await.is_some() {
+                count.send(socket.sender().take_received_frames()).unwrap();
+            }
+        })
+        .await;
         let (ping, pong, text, start, middle, end) = (0x89, 0x8a, 0x81, 0x01, 0x00, 0x80);
         for (frames, expected) in [
             (&[text][..], 1),
@@ -286,6 +294,35 @@ mod tests {
             let bytes: Vec<u8> = frames.iter().flat_map(|first| frame(*first)).collect();
             stream.write_all(&bytes).await.unwrap();
             assert_eq!(counts.recv().await, Some(expected), "{frames:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_handler_is_bounded_by_the_options() {
+        let default = SocketOptions::default();
+        for (inbound_messages, inbound_bytes, bound) in [(5, default.inbound_bytes, 5), (100, 10, 2)] {
+            let options = SocketOptions {
+                inbound_messages,
+                inbound_bytes,
+                ..default.clone()
+            };
+            let (result, results) = tokio::sync::oneshot::channel();
+            let result = std::sync::Arc::new(parking_lot::Mutex::new(Some(result)));
+            let mut stream = connect(options, move |socket| async move {
+                let mut quiet = 0;
+                while quiet < 50 {
+                    let pending = socket.pending();
+                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                    quiet = if pending == bound { quiet + 1 } else { 0 };
+                    assert!(pending <= bound, "{pending} messages wait");
+                }
+                result.lock().take().unwrap().send(socket.pending()).unwrap();
+            })
+            .await;
+            // Eight bytes each.
+            let message = [&[0x82, 0x88, 0, 0, 0, 0][..], &[0; 8]].concat();
+            stream.write_all(&message.repeat(50)).await.unwrap();
+            assert_eq!(results.await, Ok(bound));
         }
     }
 }

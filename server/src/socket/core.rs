@@ -7,7 +7,7 @@ use talkback_protocol::close;
 use tokio::time::Instant;
 
 use super::{
-    CloseInfo, ClosedBy, Message, SocketOptions, Utf8Bytes,
+    CloseInfo, ClosedBy, Message, Sockets, Utf8Bytes,
     frame_reader::{FrameReader, ReadStep},
     inbound::Inbound,
     io::{Flushed, SocketIo, Transport},
@@ -49,11 +49,11 @@ struct Link {
 }
 
 impl SocketCore {
-    pub(super) fn new(transport: Transport, unread: Bytes, options: &SocketOptions) -> Self {
+    pub(super) fn new(transport: Transport, unread: Bytes, sockets: Sockets) -> Self {
         let now = Instant::now();
         Self {
-            io: SocketIo::new(transport, unread, options.min_taken),
-            frames: FrameReader::new(options.max_message_size),
+            io: SocketIo::new(transport, unread, sockets),
+            frames: FrameReader::default(),
             state: SocketState::Open,
             inbound: Inbound::default(),
             turn: Turn {
@@ -72,7 +72,7 @@ impl SocketCore {
     /// Reads until nothing is left, the inbound queue is full, or the turn's share is used up.
     pub(super) fn pump(&mut self) {
         loop {
-            self.inbound.is_paused = self.state.is_open() && self.inbound.is_full();
+            self.inbound.is_paused = self.state.is_open() && self.inbound.is_full(self.io.options());
             self.inbound.was_paused |= self.inbound.is_paused;
             if self.inbound.is_paused || !self.state.can_read() || !self.read() {
                 break;
@@ -167,7 +167,7 @@ impl SocketCore {
             self.io.reset_on_release();
         }
         self.io.release();
-        self.frames = FrameReader::new(0);
+        self.frames = FrameReader::default();
     }
 
     /// Wakes a handler that waits for a message if one has come or none will.
@@ -179,13 +179,13 @@ impl SocketCore {
     }
 
     /// How long what was sent may still be on its way over a link of this rate. It cannot be more than what waits here and what the
-    /// system `holds`.
-    pub(super) fn backlog_time(&mut self, rate: &Rate, holds: usize) -> Duration {
+    /// system holds.
+    pub(super) fn backlog_time(&mut self, rate: &Rate) -> Duration {
         let place = self.io.outbox.next_place();
         // Less than before, if what waited was dropped meanwhile.
         let sent = place.saturating_sub(self.link.counted);
         self.link.counted = place;
-        let most = (holds + self.io.outbox.bytes()) as u64;
+        let most = (self.io.options().system_bytes + self.io.outbox.bytes()) as u64;
         self.link.bucket.take_up_to(rate, sent, most, Instant::now())
     }
 
@@ -206,25 +206,26 @@ impl SocketCore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::outbox::FrameKind;
+    use crate::socket::{SocketOptions, outbox::FrameKind};
 
     #[test]
     fn the_backlog_of_a_slow_link_is_what_was_sent_and_has_a_bound() {
         const KIB: usize = 1024;
-        let mut state = SocketCore::new(Transport::Gone, Bytes::new(), &SocketOptions::default());
+        let options = SocketOptions {
+            system_bytes: 10 * KIB,
+            ..SocketOptions::default()
+        };
+        let mut core = SocketCore::new(Transport::Gone, Bytes::new(), Sockets::new(options));
         let rate = Rate::new(1024, 0);
-        let backlog = |state: &mut SocketCore| state.backlog_time(&rate, 10 * KIB).as_secs_f64().round();
-        assert_eq!(backlog(&mut state), 0.0);
-        state
-            .io
-            .outbox
-            .push_message(FrameKind::Text, &vec![0; 100 * KIB].into());
-        assert_eq!(backlog(&mut state), 100.0);
-        assert_eq!(backlog(&mut state), 100.0, "it is counted once");
-        state.io.outbox.discard_unstarted();
-        assert_eq!(backlog(&mut state), 10.0, "nothing waits but what the system holds");
-        state.io.outbox.push_message(FrameKind::Text, &vec![0; 4 * KIB].into());
-        assert_eq!(backlog(&mut state), 14.0);
-        assert_eq!(state.backlog_time(&Rate::new(0, 0), 10 * KIB), Duration::ZERO);
+        let backlog = |core: &mut SocketCore| core.backlog_time(&rate).as_secs_f64().round();
+        assert_eq!(backlog(&mut core), 0.0);
+        core.io.outbox.push_message(FrameKind::Text, &vec![0; 100 * KIB].into());
+        assert_eq!(backlog(&mut core), 100.0);
+        assert_eq!(backlog(&mut core), 100.0, "it is counted once");
+        core.io.outbox.discard_unstarted();
+        assert_eq!(backlog(&mut core), 10.0, "nothing waits but what the system holds");
+        core.io.outbox.push_message(FrameKind::Text, &vec![0; 4 * KIB].into());
+        assert_eq!(backlog(&mut core), 14.0);
+        assert_eq!(core.backlog_time(&Rate::new(0, 0)), Duration::ZERO);
     }
 }

@@ -14,18 +14,7 @@ use tungstenite::{
     protocol::{CloseFrame, Message as Assembled, Role, WebSocketConfig, WebSocketContext},
 };
 
-use super::{
-    CloseInfo, ClosedBy, Message, Utf8Bytes,
-    io::{READ_UP_TO, SocketIo},
-};
-
-/// A frame up to this size is waited for in the read buffer; a larger one that has not come whole is assembled by tungstenite.
-const WHOLE_UP_TO: usize = READ_UP_TO / 2;
-/// Pongs to a client that does not read are held back beyond this; only the newest ping needs an answer
-/// ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
-const PONGS_UP_TO: usize = 64 * 1024;
-/// tungstenite's read buffer, which exists only while it has something to assemble.
-const ASSEMBLY_BUFFER: usize = 4096;
+use super::{CloseInfo, ClosedBy, Message, Utf8Bytes, io::SocketIo};
 
 /// What one step of reading gave.
 pub(crate) enum ReadStep {
@@ -40,9 +29,8 @@ pub(crate) enum ReadStep {
     Lost,
 }
 
+#[derive(Default)]
 pub(crate) struct FrameReader {
-    /// The largest message, in bytes.
-    max: usize,
     /// Made when needed, and gone when nothing is left in it: an idle connection has none.
     assembler: Option<Box<WebSocketContext>>,
     /// How many bytes of its present frame the assembler has not been given yet.
@@ -52,15 +40,6 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            max,
-            assembler: None,
-            rest: 0,
-            in_message: false,
-        }
-    }
-
     /// Takes the next message or control frame.
     pub(crate) fn read(&mut self, io: &mut SocketIo) -> ReadStep {
         loop {
@@ -69,12 +48,16 @@ impl FrameReader {
                     return ReadStep::Nothing;
                 }
                 match Header::parse(&io.input) {
-                    Some(header) if header.is_data() && !self.in_message && header.payload() <= self.max => {
+                    Some(header)
+                        if header.is_data()
+                            && !self.in_message
+                            && header.payload() <= io.options().max_message_size =>
+                    {
                         if header.frame <= io.input.len() {
                             io.took_frame(header.payload() > 0);
                             return take(&header, &mut io.input);
                         }
-                        if header.frame <= WHOLE_UP_TO {
+                        if header.frame <= io.options().read_bytes / 2 {
                             match read_more(io) {
                                 None => continue,
                                 Some(step) => return step,
@@ -123,15 +106,15 @@ impl FrameReader {
     }
 
     fn parts<'a>(&'a mut self, io: &'a mut SocketIo) -> (&'a mut WebSocketContext, Feed<'a>) {
-        let max = self.max;
+        let options = io.options();
         let assembler = self.assembler.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
-                .read_buffer_size(ASSEMBLY_BUFFER)
+                .read_buffer_size(options.assembly_buffer)
                 // Pongs and close frames go to the outbox at once, so tungstenite's own write buffer stays empty.
                 .write_buffer_size(0)
                 .max_write_buffer_size(4096)
-                .max_message_size(Some(max))
-                .max_frame_size(Some(max));
+                .max_message_size(Some(options.max_message_size))
+                .max_frame_size(Some(options.max_message_size));
             Box::new(WebSocketContext::new(Role::Server, Some(config)))
         });
         let feed = Feed {
@@ -144,7 +127,7 @@ impl FrameReader {
     }
 
     fn assemble(&mut self, io: &mut SocketIo) -> ReadStep {
-        let max = self.max;
+        let max = io.options().max_message_size;
         let (assembler, mut feed) = self.parts(io);
         let step = match assembler.read(&mut feed) {
             Ok(Assembled::Text(text)) => ReadStep::Message(Message::Text(text)),
@@ -323,7 +306,7 @@ impl Read for Feed<'_> {
 
 impl Write for Feed<'_> {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        if self.io.outbox.bytes() > PONGS_UP_TO && self.holds_pongs_back {
+        if self.io.outbox.bytes() > self.io.options().pongs_wait_at && self.holds_pongs_back {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.io.outbox.push_copy(frames);

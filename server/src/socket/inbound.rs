@@ -2,11 +2,7 @@
 
 use std::{cell::Cell, collections::VecDeque, task::Waker};
 
-use super::Message;
-
-/// When they reach either bound, reading stops and TCP slows the client down.
-const INBOUND_MESSAGES: usize = 128;
-const INBOUND_BYTES: usize = 64 * 1024;
+use super::{Message, SocketOptions};
 
 #[derive(Default)]
 pub(super) struct Inbound {
@@ -31,8 +27,8 @@ impl Inbound {
         self.messages.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.messages.len() >= INBOUND_MESSAGES || self.bytes >= INBOUND_BYTES
+    pub(super) fn is_full(&self, options: &SocketOptions) -> bool {
+        self.messages.len() >= options.inbound_messages || self.bytes >= options.inbound_bytes
     }
 
     pub(super) fn push(&mut self, message: Message) {

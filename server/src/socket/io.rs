@@ -17,15 +17,11 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::outbox::Outbox;
+use super::{SocketOptions, Sockets, outbox::Outbox};
 use crate::answers::AnswerStream;
 
-/// One read takes at most about this much. A burst of small messages costs one system call.
-pub(super) const READ_UP_TO: usize = 32 * 1024;
-/// With less room than this left, the buffer is replaced: some message of an earlier read still holds it.
-const READ_AT_LEAST: usize = 8 * 1024;
-/// After so many reads in one turn the other connections come first.
-const READS_PER_TURN: u8 = 2;
+/// When less than this part of what one read takes is free, the read buffer is replaced: some message of an earlier read still holds it.
+const READ_AT_LEAST: usize = 4;
 /// Buffers in one vectored write.
 const SLICES: usize = 16;
 
@@ -134,7 +130,7 @@ struct Stalled {
 }
 
 pub(crate) struct SocketIo {
-    stream: Transport,
+    transport: Transport,
     /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
     pub(super) input: BytesMut,
     has_shared_buffer: bool,
@@ -154,8 +150,6 @@ pub(crate) struct SocketIo {
     pub(super) heard: bool,
     /// The kernel's buffer was found full, and has not taken `min_taken` bytes since.
     stalled: Option<Stalled>,
-    /// How many bytes a client must take so that it is not stalled any more.
-    min_taken: usize,
     /// Something was written since those who wait for room were last woken.
     pub(super) wrote: bool,
     shut: bool,
@@ -163,29 +157,34 @@ pub(crate) struct SocketIo {
     broken: bool,
     /// The task found the stream full, and will be woken when it is not.
     awaits_room: bool,
+    sockets: Sockets,
 }
 
 impl SocketIo {
-    pub(crate) fn new(stream: Transport, unread: Bytes, min_taken: usize) -> Self {
+    pub(crate) fn new(transport: Transport, unread: Bytes, sockets: Sockets) -> Self {
         Self {
-            stream,
+            transport,
             input: BytesMut::from(unread),
             has_shared_buffer: false,
             outbox: Outbox::default(),
             waker: Waker::noop().clone(),
-            reads_left: READS_PER_TURN,
+            reads_left: sockets.options().turn_reads,
             frames_left: 0,
             received: 0,
             overhead: 0,
             blocked: false,
             heard: false,
             stalled: None,
-            min_taken,
             wrote: false,
             shut: false,
             broken: false,
             awaits_room: false,
+            sockets,
         }
+    }
+
+    pub(super) fn options(&self) -> &SocketOptions {
+        self.sockets.options()
     }
 
     /// Starts a turn of the connection's task.
@@ -193,7 +192,7 @@ impl SocketIo {
         if !self.waker.will_wake(waker) {
             self.waker.clone_from(waker);
         }
-        self.reads_left = READS_PER_TURN;
+        self.reads_left = self.options().turn_reads;
         self.frames_left = frames;
         self.blocked = false;
         self.awaits_room = false;
@@ -228,7 +227,7 @@ impl SocketIo {
 
     /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
     pub(crate) fn reset_on_release(&self) {
-        if let Transport::Tcp(stream) = &self.stream {
+        if let Transport::Tcp(stream) = &self.transport {
             // Fails only on a connection that is gone.
             let _ = stream.set_zero_linger();
         }
@@ -247,11 +246,12 @@ impl SocketIo {
             self.input = shared;
             self.has_shared_buffer = true;
         }
-        if !self.input.try_reclaim(READ_UP_TO) && self.input.capacity() - self.input.len() < READ_AT_LEAST {
-            self.input.reserve(READ_UP_TO);
+        let wanted = self.options().read_bytes;
+        if !self.input.try_reclaim(wanted) && self.input.capacity() - self.input.len() < wanted / READ_AT_LEAST {
+            self.input.reserve(wanted);
         }
         let mut cx = Context::from_waker(&self.waker);
-        match poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.input) {
+        match poll_read_buf(Pin::new(&mut self.transport), &mut cx, &mut self.input) {
             Poll::Pending => {
                 self.blocked = true;
                 Err(io::ErrorKind::WouldBlock.into())
@@ -293,9 +293,9 @@ impl SocketIo {
             let used = self.outbox.slices(&mut slices);
             let mut cx = Context::from_waker(&self.waker);
             let result = if direct {
-                self.stream.try_write(&mut cx, &slices[..used])
+                self.transport.try_write(&mut cx, &slices[..used])
             } else {
-                self.stream.poll_write(&mut cx, &slices[..used])
+                self.transport.poll_write(&mut cx, &slices[..used])
             };
             match self.written(result) {
                 Poll::Pending => {
@@ -333,7 +333,7 @@ impl SocketIo {
             };
         }
         let mut cx = Context::from_waker(&self.waker);
-        let result = self.stream.try_write(&mut cx, &[IoSlice::new(frames)]);
+        let result = self.transport.try_write(&mut cx, &[IoSlice::new(frames)]);
         let written = match self.written(result) {
             Poll::Pending => 0,
             Poll::Ready(_) if self.broken => return Flushed::Broken,
@@ -344,7 +344,7 @@ impl SocketIo {
             self.outbox.advance(written);
             return Flushed::Blocked;
         }
-        match self.stream {
+        match self.transport {
             Transport::Tcp(_) => Flushed::All,
             _ => self.flush(true),
         }
@@ -364,7 +364,7 @@ impl SocketIo {
                     // The kernel's buffer was full and has room again: the client acknowledged something.
                     self.heard = true;
                     stalled.taken = stalled.taken.saturating_add(written);
-                    if stalled.taken >= self.min_taken {
+                    if stalled.taken >= self.sockets.options().min_taken {
                         self.stalled = None;
                     }
                 }
@@ -380,7 +380,7 @@ impl SocketIo {
     }
 
     fn poll_flush_stream(&mut self) -> Poll<()> {
-        let result = ready!(self.stream.poll_flush(&mut Context::from_waker(&self.waker)));
+        let result = ready!(self.transport.poll_flush(&mut Context::from_waker(&self.waker)));
         self.broken |= result.is_err();
         Poll::Ready(())
     }
@@ -389,7 +389,7 @@ impl SocketIo {
     pub(crate) fn shut_down(&mut self) {
         if !self.shut && self.outbox.is_empty() {
             let mut cx = Context::from_waker(&self.waker);
-            self.shut = self.stream.poll_shutdown(&mut cx).is_ready();
+            self.shut = self.transport.poll_shutdown(&mut cx).is_ready();
         }
     }
 
@@ -399,7 +399,7 @@ impl SocketIo {
 
     /// Closes the connection and frees what it held.
     pub(crate) fn release(&mut self) {
-        self.stream = Transport::Gone;
+        self.transport = Transport::Gone;
         self.input = BytesMut::new();
         self.waker = Waker::noop().clone();
     }

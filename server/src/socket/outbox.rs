@@ -4,6 +4,8 @@ use std::{cell::Cell, collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 
+use super::SocketOptions;
+
 /// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads are shared.
 const COPY_UP_TO: usize = 4096;
 /// The list of what waits grows by so many places at a time: thousands of clients that read slowly have one each, and with twice as many
@@ -82,21 +84,18 @@ struct Places {
 pub(super) enum Admission {
     /// While the queue is below its bounds.
     Bounded,
-    /// While little waits: [`SEND_WAITS_AT`].
+    /// While little waits: [`SocketOptions::send_waits_at`].
     Paced,
     /// The same, or once all that was queued before this place is written.
     AtPlace(u64),
 }
 
-/// Where `send` begins to wait for a client that reads slowly.
-pub(super) const SEND_WAITS_AT: usize = 64 * 1024;
-
 impl Admission {
     /// How many bytes may wait, the message included.
-    pub(super) fn max_bytes(self, queue_bytes: usize) -> usize {
+    pub(super) fn max_bytes(self, options: &SocketOptions) -> usize {
         match self {
-            Self::Bounded => queue_bytes,
-            Self::Paced | Self::AtPlace(_) => SEND_WAITS_AT.min(queue_bytes),
+            Self::Bounded => options.queue_bytes,
+            Self::Paced | Self::AtPlace(_) => options.send_waits_at.min(options.queue_bytes),
         }
     }
 }

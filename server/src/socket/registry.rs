@@ -31,8 +31,29 @@ pub struct SocketOptions {
     /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue in it, before
     /// other sockets have their turn. At least 1.
     pub turn_messages: u32,
-    /// How many bytes a handler may queue in one turn. A turn reads at most 64 KiB, or 32 KiB and the rest of a message.
+    /// How many bytes a handler may queue in one turn.
     pub turn_bytes: usize,
+    /// How many times the network is read in one turn, `read_bytes` each time. At least 1. Only the rest of a message that is larger is
+    /// read beyond that, in the last of these reads.
+    pub turn_reads: u8,
+    /// How many bytes are taken off the network at once, about. A frame of up to half of that is awaited whole in a buffer that all sockets
+    /// of a thread share; a larger one is put together in a buffer of its own.
+    pub read_bytes: usize,
+    /// How many received messages may wait for the handler, beside those that it took with its last batch; at this bound or the next
+    /// nothing more is read, and TCP slows the client down. At least 1.
+    pub inbound_messages: usize,
+    /// How many bytes of received messages may wait for the handler; the message that exceeds it is the last.
+    pub inbound_bytes: usize,
+    /// How many bytes may wait for a client before [`Socket::send`](super::Socket::send) waits; not more than `queue_bytes`.
+    pub send_waits_at: usize,
+    /// How many bytes a handler queues before they are written, also in the middle of its turn.
+    pub write_at: usize,
+    /// How many bytes may wait for a client before its pings are not answered; when it has taken what waits, the newest of them is
+    /// ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
+    pub pongs_wait_at: usize,
+    /// The size of the buffer of a client whose message comes in fragments, or in a frame of more than half of `read_bytes`, in bytes.
+    /// The socket has it for as long as such a message is incomplete.
+    pub assembly_buffer: usize,
     /// How many control frames, fragments and empty messages a client may send in a second, twice as many at once; beyond it the
     /// socket is closed with 4429. 0 is any number. A handler can go without ([`Socket::take_any_rate`](super::Socket::take_any_rate)).
     pub max_overhead_rate: u32,
@@ -47,12 +68,18 @@ pub struct SocketOptions {
     /// How slow a client's link may be, in bytes a second: the answer to a ping is waited for as much longer as such a link needs for what
     /// was sent before the ping. 0 waits for `ping_timeout` in any case.
     pub link_rate: usize,
+    /// How many bytes of what was sent to a client the system holds at most, about: what it has not sent (`--unsent-bytes`, and as much
+    /// again that it takes at once), and what is on its way. `link_rate` turns it into the longest time that a ping needs to arrive.
+    pub system_bytes: usize,
     /// The time between two pings; zero sends none.
     pub ping_interval: Duration,
     /// How long a client may be silent after a ping has reached it before it is closed with 4408.
     pub ping_timeout: Duration,
     /// How long the close handshake may take before the connection is cut.
     pub close_timeout: Duration,
+    /// How long a client may take to hang up after the close handshake; not longer than `close_timeout`. Hanging up first is the server's
+    /// part, but what a client sends against the rules in the meantime would turn that into a reset, which can destroy the close frame.
+    pub linger: Duration,
     /// When the server stops, over what time sessions are asked to come back, each at a random moment.
     pub reconnect_spread: Duration,
     /// How many closes with an application's code are logged in a second; the others are counted.
@@ -68,13 +95,23 @@ impl Default for SocketOptions {
             queue_bytes: 1024 * 1024,
             turn_messages: 256,
             turn_bytes: 128 * 1024,
+            turn_reads: 2,
+            read_bytes: 32 * 1024,
+            inbound_messages: 128,
+            inbound_bytes: 64 * 1024,
+            send_waits_at: 64 * 1024,
+            write_at: 32 * 1024,
+            pongs_wait_at: 64 * 1024,
+            assembly_buffer: 4096,
             max_overhead_rate: 5000,
             write_timeout: Duration::from_secs(60),
             min_taken: 4 * 1024,
             link_rate: 1024,
+            system_bytes: 128 * 1024,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            linger: Duration::from_millis(250),
             reconnect_spread: Duration::from_secs(5),
             log_rate: 20,
         }

@@ -25,14 +25,8 @@ use super::{
     core::SocketCore,
     inbound::give_spare,
     io::{Flushed, Transport},
-    outbox::{Admission, FrameKind, Outbox, SEND_WAITS_AT},
+    outbox::{Admission, FrameKind, Outbox},
 };
-
-/// What the system holds of what was sent to a client, at most about: what it has not sent (`--unsent-bytes`, and as much again that it
-/// takes at once), and what is on its way.
-const SYSTEM_HOLDS: usize = 128 * 1024;
-/// Where a handler's burst is written before its turn ends.
-const WRITE_AT: usize = 32 * 1024;
 
 pub(crate) struct SharedSocket {
     core: Mutex<SocketCore>,
@@ -61,7 +55,7 @@ pub(crate) enum Delivered {
 impl SharedSocket {
     pub(crate) fn new(stream: Transport, unread: Bytes, sockets: Sockets) -> Arc<Self> {
         Arc::new(Self {
-            core: Mutex::new(SocketCore::new(stream, unread, sockets.options())),
+            core: Mutex::new(SocketCore::new(stream, unread, sockets.clone())),
             has_batch: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
             sends_waiting: AtomicUsize::new(0),
@@ -194,7 +188,7 @@ impl SharedSocket {
     #[inline]
     fn queue(&self, message: Message, admission: Admission) -> Result<(), SendError> {
         let options = self.options();
-        let max_bytes = admission.max_bytes(options.queue_bytes);
+        let max_bytes = admission.max_bytes(options);
         let mut core = self.core.lock();
         let core = &mut *core;
         if core.state.observe_end().is_some() {
@@ -202,7 +196,7 @@ impl SharedSocket {
         }
         let length = message.len();
         let is_full = |outbox: &Outbox| outbox.is_full_for(1, length, options.queue_messages, max_bytes);
-        if core.io.outbox.bytes() >= WRITE_AT || is_full(&core.io.outbox) {
+        if core.io.outbox.bytes() >= options.write_at || is_full(&core.io.outbox) {
             core.flush_direct();
             let outbox = &mut core.io.outbox;
             let has_place =
@@ -287,7 +281,7 @@ impl SharedSocket {
     /// [`ready_at`](Self::ready_at) tells when to try again. An error if the socket is closed.
     pub(crate) fn try_send_frames_at(&self, place: u64, frames: &[Bytes]) -> Result<bool, ()> {
         let mut core = self.core.lock();
-        if !Self::is_ready(&mut core, place)? {
+        if !self.is_ready(&mut core, place)? {
             return Ok(false);
         }
         for frame in frames {
@@ -305,24 +299,24 @@ impl SharedSocket {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            if Self::is_ready(&mut self.core.lock(), place)? {
+            if self.is_ready(&mut self.core.lock(), place)? {
                 return Ok(());
             }
             room.await;
         }
     }
 
-    fn is_ready(core: &mut SocketCore, place: u64) -> Result<bool, ()> {
+    fn is_ready(&self, core: &mut SocketCore, place: u64) -> Result<bool, ()> {
         if core.state.observe_end().is_some() {
             return Err(());
         }
-        Ok(core.io.outbox.bytes() < SEND_WAITS_AT || core.io.outbox.reaches(place))
+        Ok(core.io.outbox.bytes() < self.options().send_waits_at || core.io.outbox.reaches(place))
     }
 
     /// How long what was sent may still be on its way to a client whose link is as slow as any.
     pub(crate) fn backlog_time(&self) -> Duration {
         let rate = self.sockets.link_rate();
-        self.core.lock().backlog_time(&rate, SYSTEM_HOLDS)
+        self.core.lock().backlog_time(&rate)
     }
 
     /// What waits to be written.
@@ -432,7 +426,7 @@ impl SharedSocket {
             core.pump();
         }
         // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
-        let has_room = core.io.outbox.bytes() < SEND_WAITS_AT / 2 || core.io.outbox.take_reached();
+        let has_room = core.io.outbox.bytes() < self.options().send_waits_at / 2 || core.io.outbox.take_reached();
         if sends_waiting && has_room && (core.turn.is_share_used || core.io.wrote) {
             core.turn.is_share_used = false;
             core.io.wrote = false;

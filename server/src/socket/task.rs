@@ -60,10 +60,6 @@ enum TimerEvent {
     Linger,
 }
 
-/// How long a client may take to hang up when it has nothing more to say. Hanging up first is the server's part, but what a client sends
-/// against the rules meanwhile would turn that into a reset, which can destroy the close frame.
-const LINGER: Duration = Duration::from_millis(250);
-
 /// Runs a connection to its end.
 ///
 /// Once the socket is closed, a handler that waits for something else than its socket is dropped, unless `finish`. A handler that
@@ -112,7 +108,7 @@ pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, p
             alarm.set(TimerEvent::HalfClosed, options.close_timeout);
             cx.waker().wake_by_ref();
         } else if turn.is_complete && alarm.timer != TimerEvent::Linger {
-            alarm.set(TimerEvent::Linger, LINGER.min(options.close_timeout));
+            alarm.set(TimerEvent::Linger, options.linger.min(options.close_timeout));
             cx.waker().wake_by_ref();
         }
         if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.has_ended) {
