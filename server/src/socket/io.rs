@@ -149,7 +149,8 @@ pub(crate) struct SocketIo {
     /// The client showed that it lives since this was last cleared.
     pub(super) heard: bool,
     /// The kernel's buffer was found full, and has not taken `min_taken` bytes since.
-    stalled: Option<Stalled>,
+    /// Boxed, because few clients are stalled.
+    stalled: Option<Box<Stalled>>,
     /// Something was written since those who wait for room were last woken.
     pub(super) wrote: bool,
     shut: bool,
@@ -353,9 +354,11 @@ impl SocketIo {
     /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
-            self.stalled.get_or_insert_with(|| Stalled {
-                since: Instant::now(),
-                taken: 0,
+            self.stalled.get_or_insert_with(|| {
+                Box::new(Stalled {
+                    since: Instant::now(),
+                    taken: 0,
+                })
             });
         }
         match ready!(result) {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{CloseInfo, ClosedBy, shared::SharedSocket};
-use crate::{budget::Rate, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
+use crate::{budget::Rate, limits::ConnectionPermit, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
 
 /// The rules every socket of an application lives by.
 #[derive(Clone, Debug)]
@@ -251,13 +251,17 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn register(&self, socket: Arc<SharedSocket>) -> Registered {
+    pub(crate) fn register(&self, socket: Arc<SharedSocket>, permit: Option<ConnectionPermit>) -> Registered {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.live.lock().insert(id, Arc::clone(&socket));
         if self.is_draining() {
             socket.close_to_drain();
         }
-        Registered { id, socket }
+        Registered {
+            id,
+            socket,
+            _permit: permit,
+        }
     }
 }
 
@@ -265,6 +269,8 @@ impl Sockets {
 pub(crate) struct Registered {
     id: u64,
     socket: Arc<SharedSocket>,
+    /// Given back when the connection is closed.
+    _permit: Option<ConnectionPermit>,
 }
 
 impl Deref for Registered {

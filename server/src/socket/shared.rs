@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Poll, Waker},
     time::Duration,
@@ -35,11 +35,10 @@ pub(crate) struct SharedSocket {
     /// The client understands when to come back.
     restarts: AtomicBool,
     /// How many calls of `send` wait.
-    sends_waiting: AtomicUsize,
-    /// Notified once, when the socket closes.
-    closed: Notify,
-    /// Notified when a full outbox has room again.
-    room: Notify,
+    sends_waiting: AtomicU32,
+    /// Notified when the socket ends, and when a full outbox has capacity again. One for both, because each costs memory on every idle
+    /// socket, and few calls wait.
+    changed: Notify,
     sockets: Sockets,
 }
 
@@ -58,9 +57,8 @@ impl SharedSocket {
             core: Mutex::new(SocketCore::new(stream, unread, sockets.clone())),
             has_batch: AtomicBool::new(false),
             restarts: AtomicBool::new(false),
-            sends_waiting: AtomicUsize::new(0),
-            closed: Notify::new(),
-            room: Notify::new(),
+            sends_waiting: AtomicU32::new(0),
+            changed: Notify::new(),
             sockets,
         })
     }
@@ -135,7 +133,7 @@ impl SharedSocket {
 
     pub(crate) async fn closed(&self) -> CloseInfo {
         loop {
-            let mut notified = std::pin::pin!(self.closed.notified());
+            let mut notified = std::pin::pin!(self.changed.notified());
             notified.as_mut().enable();
             if let Some(info) = self.close_info() {
                 return info;
@@ -171,13 +169,13 @@ impl SharedSocket {
     async fn send_slowly(&self, mut message: Message, admission: Admission) -> Result<(), SendError> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             message = match self.queue(message, admission) {
                 Err(SendError::Full(message)) => message,
                 result => return result,
             };
-            room.await;
+            changed.await;
         }
     }
 
@@ -297,12 +295,12 @@ impl SharedSocket {
     pub(crate) async fn ready_at(&self, place: u64) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             if self.is_ready(&mut self.core.lock(), place)? {
                 return Ok(());
             }
-            room.await;
+            changed.await;
         }
     }
 
@@ -377,8 +375,7 @@ impl SharedSocket {
         if let Some(receiver) = core.inbound.receiver.take() {
             receiver.wake();
         }
-        self.closed.notify_waiters();
-        self.room.notify_waiters();
+        self.changed.notify_waiters();
     }
 }
 
@@ -426,11 +423,11 @@ impl SharedSocket {
             core.pump();
         }
         // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
-        let has_room = core.io.outbox.bytes() < self.options().send_waits_at / 2 || core.io.outbox.take_reached();
-        if sends_waiting && has_room && (core.turn.is_share_used || core.io.wrote) {
+        let has_capacity = core.io.outbox.bytes() < self.options().send_waits_at / 2 || core.io.outbox.take_reached();
+        if sends_waiting && has_capacity && (core.turn.is_share_used || core.io.wrote) {
             core.turn.is_share_used = false;
             core.io.wrote = false;
-            self.room.notify_waiters();
+            self.changed.notify_waiters();
         }
         core.wake_receiver();
         if core.state.ended().is_some_and(|ended| !ended.announced) {
@@ -557,10 +554,10 @@ pub(crate) struct TurnEnd {
 }
 
 /// Counts a waiting call while it lives.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a AtomicU32);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    fn new(count: &'a AtomicU32) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }

@@ -1,14 +1,15 @@
 //! The task of one connection: polls the handler and moves the bytes.
 
 use std::{
+    any::Any,
     future::Future,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 use talkback_protocol::close;
 use tokio::time::{Instant, Sleep};
 
@@ -18,35 +19,72 @@ use super::{
     shared::{Liveness, SharedSocket},
 };
 
-/// The one timer of a connection. It is not touched when a message comes or goes.
-struct SocketTimer<'a> {
-    /// Ends at `due`, or before it to look whether the client has taken anything.
-    sleep: Pin<&'a mut Sleep>,
-    timer: TimerEvent,
-    due: Instant,
+pin_project! {
+    /// Runs a connection to its end.
+    ///
+    /// Once the socket has ended, a handler that waits for something else than its socket is dropped, unless it asked to finish. A
+    /// handler that learns of the end from its socket may do its last work.
+    ///
+    /// This is a type and not an async function, whose future would hold each argument twice, for as long as the connection lives.
+    pub(crate) struct SocketTask<H> {
+        // Before the socket, so that it is dropped first.
+        handler: Option<Pin<Box<H>>>,
+        socket: Registered,
+        path: Box<str>,
+        finish_handler: bool,
+        is_end_logged: bool,
+        #[pin]
+        timer: SocketTimer,
+    }
 }
 
-impl SocketTimer<'_> {
+pin_project! {
+    /// The one timer of a connection. It is not touched when a message comes or goes.
+    struct SocketTimer {
+        // Ends at `due`, or before it to look whether the client has taken anything.
+        #[pin]
+        sleep: Sleep,
+        event: TimerEvent,
+        due: Instant,
+    }
+}
+
+impl SocketTimer {
+    fn new(event: TimerEvent, after: Duration) -> Self {
+        let due = Instant::now() + after;
+        Self {
+            sleep: tokio::time::sleep_until(due),
+            event,
+            due,
+        }
+    }
+
     /// Takes effect at the next turn, where the task waits for it.
-    fn set(&mut self, timer: TimerEvent, after: Duration) {
-        self.timer = timer;
-        self.due = Instant::now() + after;
-        self.sleep.as_mut().reset(self.due);
+    fn set(self: Pin<&mut Self>, event: TimerEvent, after: Duration) {
+        let this = self.project();
+        *this.event = event;
+        *this.due = Instant::now() + after;
+        this.sleep.reset(*this.due);
     }
 
     /// Makes the sleep end by then.
-    fn no_later_than(&mut self, at: Instant, cx: &mut Context<'_>) {
-        if at < self.sleep.deadline() {
-            self.sleep.as_mut().reset(at);
-            if self.sleep.as_mut().poll(cx).is_ready() {
+    fn no_later_than(self: Pin<&mut Self>, at: Instant, cx: &mut Context<'_>) {
+        let mut sleep = self.project().sleep;
+        if at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+            if sleep.poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
     }
+
+    fn poll_sleep(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().sleep.poll(cx)
+    }
 }
 
 /// What the timer is set for.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum TimerEvent {
     /// Send a ping.
     Ping,
@@ -60,81 +98,93 @@ enum TimerEvent {
     Linger,
 }
 
-/// Runs a connection to its end.
-///
-/// Once the socket is closed, a handler that waits for something else than its socket is dropped, unless `finish`. A handler that
-/// learns of the end from its socket may do its last work.
-pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, path: Box<str>, finish: bool) {
-    let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
-    let options = socket.sockets().options();
-    let first = Instant::now() + first_timer(options);
-    let mut alarm = SocketTimer {
-        sleep: pin!(tokio::time::sleep_until(first)),
-        timer: TimerEvent::Ping,
-        due: first,
-    };
-    let mut is_logged = false;
-    std::future::poll_fn(|cx| {
+impl<H: Future<Output = ()>> SocketTask<H> {
+    pub(crate) fn new(socket: Registered, handler: Pin<Box<H>>, path: Box<str>, finish_handler: bool) -> Self {
+        let after = first_timer(socket.sockets().options());
+        Self {
+            handler: Some(handler),
+            socket,
+            path,
+            finish_handler,
+            is_end_logged: false,
+            timer: SocketTimer::new(TimerEvent::Ping, after),
+        }
+    }
+}
+
+impl<H: Future<Output = ()>> Future for SocketTask<H> {
+    type Output = ();
+
+    /// One turn.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let socket = &**this.socket;
+        let options = socket.sockets().options();
         socket.begin_turn(cx.waker());
-        while alarm.sleep.as_mut().poll(cx).is_ready() {
+        while this.timer.as_mut().poll_sleep(cx).is_ready() {
             let now = Instant::now();
             let gives_up_at = gives_up_at(socket.stalled_since(), options);
             if gives_up_at.is_some_and(|at| now >= at) {
                 socket.give_up(options.write_timeout);
             }
-            if now < alarm.due {
-                alarm.sleep.as_mut().reset(alarm.due);
+            let timer = this.timer.as_mut().project();
+            if now < *timer.due {
+                timer.sleep.reset(*timer.due);
                 continue;
             }
-            let (timer, after) = fire(&alarm.timer, &socket, options);
-            alarm.set(timer, after);
+            let (event, after) = fire(timer.event, socket, options);
+            this.timer.as_mut().set(event, after);
         }
-        if let Some(result) = poll_handler(handler.as_mut().as_pin_mut(), cx) {
-            handler.set(None);
-            finished(&socket, result, &path);
+        if let Some(result) = poll_handler(this.handler, cx) {
+            *this.handler = None;
+            finished(socket, result, this.path);
         }
-        let turn = socket.end_turn(handler.is_none());
-        if turn.has_ended && !is_logged {
-            is_logged = true;
+        let turn = socket.end_turn(this.handler.is_none());
+        if turn.has_ended && !*this.is_end_logged {
+            *this.is_end_logged = true;
             if let Some(info) = socket.peek_close_info() {
-                log_close(socket.sockets(), &path, &info);
+                log_close(socket.sockets(), this.path, &info);
             }
-            alarm.set(TimerEvent::ForceClose, options.close_timeout);
-            // The handler learns of it in a turn of its own, with a fresh budget, before it may be dropped.
+            this.timer.as_mut().set(TimerEvent::ForceClose, options.close_timeout);
+            // The handler learns of the end in a turn of its own, with a fresh budget, before it may be dropped.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if turn.is_half_closed && alarm.timer != TimerEvent::HalfClosed {
-            alarm.set(TimerEvent::HalfClosed, options.close_timeout);
+        let event = this.timer.event;
+        if turn.is_half_closed && event != TimerEvent::HalfClosed {
+            this.timer.as_mut().set(TimerEvent::HalfClosed, options.close_timeout);
             cx.waker().wake_by_ref();
-        } else if turn.is_complete && alarm.timer != TimerEvent::Linger {
-            alarm.set(TimerEvent::Linger, options.linger.min(options.close_timeout));
+        } else if turn.is_complete && event != TimerEvent::Linger {
+            let after = options.linger.min(options.close_timeout);
+            this.timer.as_mut().set(TimerEvent::Linger, after);
             cx.waker().wake_by_ref();
         }
         if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.has_ended) {
-            alarm.no_later_than(at, cx);
+            this.timer.as_mut().no_later_than(at, cx);
         }
-        if turn.has_ended && !turn.is_observed && !finish {
-            handler.set(None);
+        if turn.has_ended && !turn.is_observed && !*this.finish_handler {
+            *this.handler = None;
         }
-        if turn.is_over && handler.is_none() {
+        if turn.is_over && this.handler.is_none() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
-    })
-    .await;
+    }
 }
 
-type HandlerResult = Result<(), Box<dyn std::any::Any + Send>>;
+type HandlerResult = Result<(), Box<dyn Any + Send>>;
 
-fn poll_handler(
-    handler: Option<Pin<&mut impl Future<Output = HandlerResult>>>,
+/// Polls the handler, if there is one; a panic is its result.
+fn poll_handler<H: Future<Output = ()>>(
+    handler: &mut Option<Pin<Box<H>>>,
     cx: &mut Context<'_>,
 ) -> Option<HandlerResult> {
-    match handler?.poll(cx) {
-        Poll::Ready(result) => Some(result),
-        Poll::Pending => None,
+    let handler = handler.as_mut()?.as_mut();
+    match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
+        Ok(Poll::Pending) => None,
+        Ok(Poll::Ready(())) => Some(Ok(())),
+        Err(panic) => Some(Err(panic)),
     }
 }
 
@@ -171,8 +221,8 @@ fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Optio
 }
 
 /// Does what the timer was set for, and says what it is set for next.
-fn fire(timer: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (TimerEvent, Duration) {
-    match timer {
+fn fire(event: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (TimerEvent, Duration) {
+    match event {
         TimerEvent::Ping => {
             // The ping arrives behind what was sent before.
             let backlog = socket.backlog_time();
@@ -201,6 +251,29 @@ fn fire(timer: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (
         TimerEvent::ForceClose | TimerEvent::Linger => {
             socket.force_over();
             (TimerEvent::ForceClose, NEVER)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{Socket, core::SocketCore, io::SocketIo, outbox::Outbox};
+
+    /// What an idle connection holds besides is its handler, its stream and its place in the list of sockets; `cargo xtask bench`
+    /// measures all of it.
+    #[test]
+    fn what_an_idle_socket_holds_is_small() {
+        type Handler = std::future::Ready<()>;
+        for (what, bytes, bound) in [
+            ("the queue to a client", size_of::<Outbox>(), 112),
+            ("the bytes in both directions", size_of::<SocketIo>(), 240),
+            ("what the lock guards", size_of::<SocketCore>(), 408),
+            ("what is shared", size_of::<SharedSocket>(), 464),
+            ("the task", size_of::<SocketTask<Handler>>(), 200),
+            ("what the handler has of it", size_of::<Socket>(), 56),
+        ] {
+            assert!(bytes <= bound, "{bytes} bytes for {what}, the bound is {bound}");
         }
     }
 }

@@ -7,10 +7,11 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures_util::future::{self, FutureExt, OptionFuture};
 use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Socket, Sockets, io::Transport, shared::SharedSocket, task};
+use super::{Socket, Sockets, io::Transport, shared::SharedSocket, task::SocketTask};
 use crate::limits::ConnectionPermit;
 
 /// The most names that `Sec-WebSocket-Protocol` may have.
@@ -110,18 +111,18 @@ impl Upgrade {
             ..
         } = self;
         let subprotocol = chosen.as_ref().and_then(|chosen| chosen.to_str().ok()).map(Box::from);
-        tokio::spawn(async move {
-            // The client went away before it had the response.
-            let Ok(upgraded) = on_upgrade.await else { return };
-            let (stream, unread) = Transport::new(upgraded);
-            let _permit = permit;
+        let start = move |upgraded| {
+            let (transport, unread) = Transport::new(upgraded);
             sockets.metrics().sockets_opened.add_one();
-            let socket = sockets.register(SharedSocket::new(stream, unread, sockets.clone()));
-            // Boxed, so that the task holds it once and not in each of its states.
+            let socket = sockets.register(SharedSocket::new(transport, unread, sockets.clone()), permit);
             let given = Socket::new(socket.clone(), subprotocol);
-            let handler = Box::pin(async move { handler(given).await });
-            task::run(socket, handler, path, finish).await;
-        });
+            // The task calls it, so that a panic in it is one of the handler.
+            let handler = Box::pin(future::lazy(|_| handler(given)).flatten());
+            SocketTask::new(socket, handler, path, finish)
+        };
+        // Combinators and no async block: that would hold what only the start needs for as long as the connection lives. There is no
+        // connection when the client went away before it had the response.
+        tokio::spawn(on_upgrade.then(|upgraded| OptionFuture::from(upgraded.ok().map(start))));
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
