@@ -3,12 +3,13 @@
 //! - [`Upgrade`] turns a request into a socket, or an answer into HTTP: the extractor;
 //! - [`Socket`] is what the handler gets: messages in, messages out, and how it ended;
 //! - [`Sender`] is a cheap handle to the same socket for other tasks;
-//! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
+//! - [`Sockets`] holds the options of all sockets of an application and closes them together.
 //!
-//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
-//! computes. Behind it: `task` runs a connection; `shared` is what its handles, the hub and its task share; `core` is what is behind the
-//! lock of that; `state` is how far the socket has come; `frame_reader` makes messages of bytes; `inbound` and `outbox` are the queues;
-//! `io` moves the bytes; `registry` holds all sockets and their options.
+//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the
+//! handler, also while it computes. Behind it: `task` runs a connection; `shared` is what its handles, the hub and its
+//! task share; `core` is what is behind the lock of that; `state` is how far the socket has come; `frame_reader` makes
+//! messages of bytes; `inbound` and `outbox` are the queues; `io` moves the bytes; `registry` holds all sockets and
+//! their options.
 
 mod core;
 mod frame_reader;
@@ -40,14 +41,14 @@ pub(crate) use io::send_now;
 pub(crate) use outbox::{FrameKind, put_header};
 pub(crate) use shared::{Delivered, SharedSocket};
 
-/// An open WebSocket, as its handler sees it.
+/// The handler's end of a WebSocket.
 ///
-/// Sending needs only `&self`, and [`sender`](Self::sender) gives a handle for other tasks, so that sending and receiving can go on at
-/// the same time. Dropping it changes nothing: the socket closes when the handler ends.
+/// Sending needs only `&self`, and [`sender`](Self::sender) gives a handle for other tasks, so that sending and
+/// receiving can go on at the same time. Dropping it changes nothing: the socket closes when the handler ends.
 #[derive(Debug)]
 pub struct Socket {
     sender: Sender,
-    /// Received, and not yet asked for.
+    /// Messages that were taken from the queue together and not yet returned.
     batch: VecDeque<Message>,
     subprotocol: Option<Box<str>>,
 }
@@ -61,14 +62,16 @@ impl Socket {
         }
     }
 
-    /// Waits for the next message. `None` once the socket is closed and everything that came before is taken.
+    /// Waits for the next message. Returns `None` once the socket is closed and every message that came before was
+    /// returned.
     ///
     /// Cancel safety: a message that was not returned is returned by the next call.
     pub async fn recv(&mut self) -> Option<Message> {
         std::future::poll_fn(|cx| self.sender.shared.poll_recv(&mut self.batch, Some(cx.waker()))).await
     }
 
-    /// The next message, if one has arrived; `None` does not tell whether the socket is closed ([`is_closed`](Self::is_closed) does).
+    /// The next message, if one has arrived; `None` does not tell whether the socket is closed
+    /// ([`is_closed`](Self::is_closed) does).
     #[must_use]
     pub fn try_recv(&mut self) -> Option<Message> {
         match self.sender.shared.poll_recv(&mut self.batch, None) {
@@ -77,9 +80,9 @@ impl Socket {
         }
     }
 
-    /// How many whole messages have arrived and wait to be received: those that the handler took as one batch and works through, and those
-    /// that came since. Each of both is bounded ([`SocketOptions::inbound_messages`], [`SocketOptions::inbound_bytes`]); at the bound
-    /// nothing more is read, and the client has to wait.
+    /// How many whole messages have arrived and wait to be received: those that the handler took as one batch and works
+    /// through, and those that came since. Each of both is bounded ([`SocketOptions::inbound_messages`],
+    /// [`SocketOptions::inbound_bytes`]); at the bound nothing more is read, and the client has to wait.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.batch.len() + self.sender.shared.pending()
@@ -91,8 +94,8 @@ impl Socket {
         self.pending() > 0
     }
 
-    /// Queues a message, waiting while the client reads too slowly. What a handler queues before it waits for something else leaves
-    /// as one write.
+    /// Queues a message, waiting while the client reads too slowly. What a handler queues before it waits for something
+    /// else leaves as one write.
     ///
     /// # Errors
     /// [`SendError::Closed`] with the message, at once, when the socket is closing or closed.
@@ -102,49 +105,50 @@ impl Socket {
         self.sender.shared.send(message.into()).await
     }
 
-    /// Starts to close the socket, behind everything that is queued. The handler may end right away; the answer is waited for
-    /// elsewhere.
+    /// Queues a close frame behind everything that is queued. The handler may end right away; the socket's task
+    /// completes the closing handshake.
     ///
     /// # Errors
-    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason is longer than 123 bytes. Closing a closed socket is
-    /// not an error: the first close counts.
+    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason is longer than 123 bytes. Closing a closed
+    /// socket is not an error: the first close counts.
     pub fn close(&self, code: u16, reason: &str) -> Result<(), CloseError> {
         self.sender.close(code, reason)
     }
 
-    /// Whether the socket is closing or closed: nothing can be sent, and what has not arrived will not come.
+    /// Whether the socket is closing or closed: nothing can be sent, and no further message is received.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// How the socket ended, once it has.
+    /// How the socket ended; `None` while it is open.
     #[must_use]
     pub fn close_info(&self) -> Option<CloseInfo> {
         self.sender.close_info()
     }
 
-    /// Waits until either side closes the socket or the connection breaks. A handler can `select!` on it beside its work.
+    /// Waits until either side closes the socket or the connection breaks. A handler can `select!` on it beside its
+    /// work.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseInfo {
         self.sender.closed().await
     }
 
-    /// Lets the client send any number of control frames, fragments and empty messages
-    /// ([`SocketOptions::max_overhead_rate`] does not hold). The work of each turn stays bounded, and whole messages have no rate
-    /// either way: a handler slows a client down by not receiving.
+    /// Lets the client send any number of control frames, fragments and empty messages, whatever
+    /// [`SocketOptions::max_overhead_rate`] is. The work of each turn stays bounded. Whole messages have no rate either
+    /// way: a handler slows a client down by not receiving.
     pub fn take_any_rate(&self) {
         self.sender.shared.take_any_rate();
     }
 
-    /// The subprotocol that was agreed on.
+    /// The subprotocol of the handshake's response; `None` if there is none.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// A handle for other tasks.
+    /// A handle to this socket for other tasks.
     #[must_use]
     pub fn sender(&self) -> Sender {
         self.sender.clone()
@@ -161,7 +165,8 @@ impl Stream for Socket {
     }
 }
 
-/// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and mean the same socket.
+/// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and refer to the same
+/// socket.
 #[derive(Clone)]
 pub struct Sender {
     shared: Arc<SharedSocket>,
@@ -182,7 +187,8 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError::Full`] with the message when the client's queue is at one of its bounds
-    /// ([`SocketOptions::queue_bytes`], [`SocketOptions::queue_messages`]), [`SendError::Closed`] when the socket is closing or closed.
+    /// ([`SocketOptions::queue_bytes`], [`SocketOptions::queue_messages`]), [`SendError::Closed`] when the socket is
+    /// closing or closed.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.try_send(message.into())
     }
@@ -198,7 +204,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Closes with a code that is the server's own to send, like 1003.
+    /// Closes with a code that only a server may send, like 1003.
     pub(crate) fn close_by_server(&self, code: u16, reason: &str) {
         self.shared.close_observed(code, reason);
     }
@@ -229,7 +235,7 @@ impl Sender {
         &self.shared
     }
 
-    /// Of a socket whose task never has a turn: what is sent to it waits.
+    /// A socket without a task, so what is sent to it waits.
     #[cfg(test)]
     pub(crate) fn without_task(sockets: &Sockets) -> Self {
         Self {
@@ -249,6 +255,7 @@ impl std::fmt::Debug for Sender {
 #[cfg(test)]
 mod tests {
     use axum::{Router, routing::get};
+    use futures_util::FutureExt;
     use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
 
     use super::*;
@@ -323,6 +330,42 @@ mod tests {
             let message = [&[0x82, 0x88, 0, 0, 0, 0][..], &[0; 8]].concat();
             stream.write_all(&message.repeat(50)).await.unwrap();
             assert_eq!(results.await, Ok(bound));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_waits_while_as_much_waits_for_the_client_as_the_options_say() {
+        const SIZE: usize = 1000;
+        for send_waits_at in [10_000, 100_000] {
+            let options = SocketOptions {
+                send_waits_at,
+                ..SocketOptions::default()
+            };
+            let (result, results) = tokio::sync::oneshot::channel();
+            let result = std::sync::Arc::new(parking_lot::Mutex::new(Some(result)));
+            let _stream = connect(options, move |socket| async move {
+                let mut quiet = 0;
+                while quiet < 50 {
+                    match socket.send(vec![0; SIZE]).now_or_never() {
+                        Some(sent) => {
+                            sent.unwrap();
+                            quiet = 0;
+                        }
+                        None => {
+                            quiet += 1;
+                            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                        }
+                    }
+                }
+                let waiting = socket.sender().shared().waiting_bytes().len();
+                result.lock().take().unwrap().send(waiting).unwrap();
+            })
+            .await;
+            let waiting = results.await.unwrap();
+            assert!(
+                (send_waits_at - 2 * SIZE..=send_waits_at).contains(&waiting),
+                "{waiting} of {send_waits_at} bytes wait"
+            );
         }
     }
 }

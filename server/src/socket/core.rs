@@ -21,7 +21,8 @@ pub(super) struct SocketCore {
     pub(super) state: SocketState,
     pub(super) inbound: Inbound,
     pub(super) turn: Turn,
-    /// What the client took of the rate of frames that carry no message. `None` if the handler takes any number of them.
+    /// How much the client used of the rate of frames that carry no message. `None` if the handler takes any number of
+    /// them.
     pub(super) overhead: Option<Bucket>,
     link: Link,
 }
@@ -29,18 +30,19 @@ pub(super) struct SocketCore {
 /// The turns of the socket's task. They are no state of the socket: the task has turns in each of its states.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// The task is in the middle of a turn and will write at its end, so nobody else does.
+    /// The task is in the middle of a turn and writes at its end, so other tasks only queue.
     pub(super) is_under_way: bool,
     /// How many turns the task has begun.
     pub(super) count: u64,
     /// How many messages, and bytes of them, may still be queued before the next turn.
     pub(super) sends_left: u32,
     pub(super) send_bytes_left: usize,
-    /// A sender used that up, and may go on in the next turn.
+    /// A sender used that up and is woken for the next turn.
     pub(super) is_share_used: bool,
 }
 
-/// What is on its way to the client at most, if its link is as slow as any.
+/// How much may be on its way to the client, over a link of
+/// [`SocketOptions::link_rate`](super::SocketOptions::link_rate).
 struct Link {
     /// When all that was counted has arrived.
     bucket: Bucket,
@@ -69,7 +71,7 @@ impl SocketCore {
         }
     }
 
-    /// Reads until nothing is left, the inbound queue is full, or the turn's share is used up.
+    /// Reads until nothing is there, the inbound queue is full, or the turn's share is used up.
     pub(super) fn pump(&mut self) {
         loop {
             self.inbound.is_paused = self.state.is_open() && self.inbound.is_full(self.io.options());
@@ -85,7 +87,7 @@ impl SocketCore {
         self.io.release_input();
     }
 
-    /// Reads one message or control frame; false if none is there.
+    /// Reads one message or control frame. Returns false if none is there.
     fn read(&mut self) -> bool {
         match self.frames.read(&mut self.io) {
             ReadStep::Message(message) if self.state.is_open() => self.inbound.push(message),
@@ -101,7 +103,7 @@ impl SocketCore {
         true
     }
 
-    /// Reads if nothing waits, and gives the handler all that was received.
+    /// Takes all received messages; reads first if there are none.
     pub(super) fn take_inbound(&mut self, batch: &mut VecDeque<Message>) {
         if self.inbound.is_empty() {
             self.pump();
@@ -122,7 +124,7 @@ impl SocketCore {
         true
     }
 
-    /// Nothing more will be understood from the client: answers its close frame, or closes because it broke a rule.
+    /// The client sends no further message: answers its close frame, or closes because it broke a rule.
     fn end_input(&mut self, info: CloseInfo) {
         // The close frame may be the answer to ours; otherwise it is answered.
         let is_complete = info.by == ClosedBy::Client;
@@ -135,7 +137,7 @@ impl SocketCore {
             .end(info, ClosingHandshake::AwaitsEndOfStream { is_complete });
     }
 
-    /// Queues a close frame behind what is queued already. False if the socket is closing already.
+    /// Queues a close frame behind what is queued. Returns false if the socket is closing already.
     pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
         if !self.state.can_send() {
             return false;
@@ -178,18 +180,18 @@ impl SocketCore {
         }
     }
 
-    /// How long what was sent may still be on its way over a link of this rate. It cannot be more than what waits here and what the
-    /// system holds.
+    /// How long what was sent may still be on its way over a link of this rate: at most what waits here and
+    /// [`SocketOptions::system_bytes`](super::SocketOptions::system_bytes).
     pub(super) fn backlog_time(&mut self, rate: &Rate) -> Duration {
         let place = self.io.outbox.next_place();
-        // Less than before, if what waited was dropped meanwhile.
+        // The place is lower than before if what waited was dropped.
         let sent = place.saturating_sub(self.link.counted);
         self.link.counted = place;
         let most = (self.io.options().system_bytes + self.io.outbox.bytes()) as u64;
         self.link.bucket.take_up_to(rate, sent, most, Instant::now())
     }
 
-    /// Writes now, from wherever the caller runs; what does not go is left to the task.
+    /// Writes now, from any task; what is not written is left to the socket's task.
     pub(super) fn flush_direct(&mut self) {
         let flushed = self.io.flush(true);
         self.leave_to_task(flushed);

@@ -1,8 +1,8 @@
-//! From bytes to messages.
+//! Makes messages of bytes.
 //!
-//! A whole, unfragmented data frame that lies in the read buffer, which is nearly every frame of nearly every client, is unmasked and
-//! taken where it is. Everything else goes to tungstenite, one frame at a time: fragments, control frames, frames that are still coming,
-//! and all that breaks a rule. tungstenite also words the pongs and close frames.
+//! A whole, unfragmented data frame in the read buffer, as nearly all frames are, is unmasked in place. Everything else
+//! is given to tungstenite, one frame at a time: fragments, control frames, incomplete frames, and all that breaks a
+//! rule. tungstenite also makes the pongs and close frames.
 
 use std::io::{self, Read, Write};
 
@@ -16,12 +16,12 @@ use tungstenite::{
 
 use super::{CloseInfo, ClosedBy, Message, Utf8Bytes, io::SocketIo};
 
-/// What one step of reading gave.
+/// The result of one step of reading.
 pub(crate) enum ReadStep {
     Message(Message),
     /// A ping or pong, already answered.
     Control,
-    /// No more is there now.
+    /// Nothing more is there now.
     Nothing,
     /// The client ended its side: with its close frame, or because it broke a rule; then this is how to close.
     End(CloseInfo),
@@ -31,11 +31,12 @@ pub(crate) enum ReadStep {
 
 #[derive(Default)]
 pub(crate) struct FrameReader {
-    /// Made when needed, and gone when nothing is left in it: an idle connection has none.
+    /// tungstenite's frame code, "the assembler" here. Made when needed and dropped when it is empty: an idle
+    /// connection has none.
     assembler: Option<Box<WebSocketContext>>,
-    /// How many bytes of its present frame the assembler has not been given yet.
+    /// How many bytes of the current frame the assembler has not been given yet.
     rest: usize,
-    /// The assembler has a message of which more fragments must come.
+    /// The assembler has an incomplete message: further fragments must come.
     in_message: bool,
 }
 
@@ -78,7 +79,7 @@ impl FrameReader {
                 }
             }
             match self.assemble(io) {
-                // A fragment is in, and the next frame may be here already.
+                // The frame was a fragment, and the next frame may be here already.
                 ReadStep::Nothing if self.rest == 0 => {}
                 step => return step,
             }
@@ -137,7 +138,7 @@ impl FrameReader {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return ReadStep::Nothing,
             Err(error) => return failed(&error, max),
         };
-        // Hands over a pong. It stays with the assembler if the client does not read what it has been sent.
+        // Queues a pong. The assembler keeps it while the client does not read what was sent before.
         let flushed = assembler.flush(&mut feed).is_ok();
         // It remembers a close frame that was sent or received, and cannot write then.
         if flushed && assembler.can_write() && !self.in_message {
@@ -158,7 +159,7 @@ fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
 
 fn closed(frame: Option<CloseFrame>) -> CloseInfo {
     match frame {
-        // tungstenite puts this in place of a code that may not be sent, and answers with it.
+        // tungstenite replaces a code that may not be sent with this, and answers with it.
         Some(frame)
             if frame.code == tungstenite::protocol::frame::coding::CloseCode::Protocol
                 && frame.reason == "Protocol violation" =>
@@ -221,7 +222,7 @@ struct Header {
     mask: [u8; 4],
     /// Bytes of the header.
     length: usize,
-    /// Bytes of the whole frame, as far as this machine can count.
+    /// Bytes of the whole frame; `usize::MAX` if they are more.
     frame: usize,
 }
 
@@ -263,7 +264,7 @@ impl Header {
         self.masked && (self.first == TEXT || self.first == BINARY)
     }
 
-    /// Whether a message is unfinished after this frame. What breaks the rules is for the assembler to find.
+    /// Whether a message is incomplete after this frame. The assembler finds the frames that break a rule.
     fn leaves_message_open(&self, in_message: bool) -> bool {
         let (is_final, opcode) = (self.first & 0x80 != 0, self.first & 0x0f);
         if opcode <= 2 { !is_final } else { in_message }
@@ -282,7 +283,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Gives the assembler the bytes of one frame and takes its control frames.
+/// Gives the assembler the bytes of one frame and queues its control frames.
 struct Feed<'a> {
     io: &'a mut SocketIo,
     rest: &'a mut usize,

@@ -12,9 +12,9 @@ pub(super) struct Inbound {
     pub(super) receiver: Option<Waker>,
     /// The handler has asked for messages at least once. The client's end does not wait for a handler that never does.
     pub(super) is_asked_for: bool,
-    /// Reading stopped because of a bound. It is kept, because who takes the messages must know whether to wake the task.
+    /// Reading is paused because of a bound. It is kept, because taking the messages must then wake the task.
     pub(super) is_paused: bool,
-    /// Reading was stopped at some time since the client was last judged by its silence.
+    /// Reading was paused at some time since the client was last checked for silence.
     pub(super) was_paused: bool,
 }
 

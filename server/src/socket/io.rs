@@ -1,4 +1,5 @@
-//! The bytes under a socket: one non-blocking stream, read into a buffer that a thread's sockets share, written from an outbox.
+//! The I/O of a socket: one non-blocking stream, read into a buffer that all sockets of a thread share, written from an
+//! outbox.
 
 use std::{
     cell::Cell,
@@ -20,23 +21,24 @@ use tokio_util::io::poll_read_buf;
 use super::{SocketOptions, Sockets, outbox::Outbox};
 use crate::answers::AnswerStream;
 
-/// When less than this part of what one read takes is free, the read buffer is replaced: some message of an earlier read still holds it.
+/// When less than this part of what one read takes is free, the read buffer is replaced: some message of an earlier
+/// read still holds it.
 const READ_AT_LEAST: usize = 4;
 /// Buffers in one vectored write.
 const SLICES: usize = 16;
 
-/// The transport left over when HTTP is done.
+/// The stream of a connection that was upgraded from HTTP.
 pub(crate) enum Transport {
-    /// A bare TCP stream, as this crate's own accept loop gives it; other threads may write to it.
+    /// A TCP stream, as this crate's own accept loop makes it. Any thread can write to it without the runtime.
     Tcp(TcpStream),
-    /// Whatever another accept loop put under hyper (TLS, a test's pipe).
+    /// A stream of another accept loop (TLS, a test's pipe).
     Other(Box<TokioIo<Upgraded>>),
-    /// The connection was let go.
+    /// The connection is closed and freed.
     Gone,
 }
 
 impl Transport {
-    /// Unwraps what hyper gives after the `101`, with the bytes it had read too far.
+    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read behind the request.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
@@ -57,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// Writes without a task of its own; `Pending` does not promise a wake-up.
+    /// Writes from any task; `Pending` does not promise a wake-up.
     fn try_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = match (&*self, slices) {
             (Self::Tcp(stream), [one]) => send_now(stream, one),
@@ -86,8 +88,9 @@ impl Transport {
     }
 }
 
-/// Writes without asking the runtime first whether the stream is writable: with a thousand members that is a thousand cache misses,
-/// and the system knows anyway. A full stream is found out by the task's own next write.
+/// Writes without the runtime's check of whether the stream is writable: with a thousand members the check is a
+/// thousand cache misses, and the system checks anyway. That a stream is full is registered by the task's own next
+/// write.
 #[cfg(unix)]
 pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
@@ -109,20 +112,20 @@ impl AsyncRead for Transport {
     }
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Everything is with the kernel.
+    /// The system has everything.
     All,
     /// The client does not take more now.
     Blocked,
-    /// The same, and the task knows it.
+    /// The same, and the task will be woken when it does.
     Awaited,
     /// The connection is broken; what was queued is gone.
     Broken,
 }
 
-/// A client that does not take what waits for it.
+/// A client that does not take what waits for it, see [`SocketOptions::min_taken`].
 struct Stalled {
     since: Instant,
     /// Bytes that it took since.
@@ -131,33 +134,35 @@ struct Stalled {
 
 pub(crate) struct SocketIo {
     transport: Transport,
-    /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
+    /// Bytes that were read and belong to incomplete frames. While the socket's lock is held this may be the thread's
+    /// shared buffer.
     pub(super) input: BytesMut,
     has_shared_buffer: bool,
     pub(super) outbox: Outbox,
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
+    /// How many reads are left in this turn.
     reads_left: u8,
     /// How many frames may still be taken in this turn.
     frames_left: u32,
-    /// Frames that came since somebody last asked: whole messages, fragments, pings, pongs.
+    /// Frames that came since this was last taken: whole messages, fragments, pings, pongs.
     pub(super) received: u32,
     /// Those of them since the last turn that carry no message of their own: control frames, fragments, empty messages.
     pub(super) overhead: u32,
     /// The last read found nothing, and the task will be woken when there is more.
     blocked: bool,
-    /// The client showed that it lives since this was last cleared.
+    /// The client sent or acknowledged something since this was last cleared.
     pub(super) heard: bool,
-    /// The kernel's buffer was found full, and has not taken `min_taken` bytes since.
-    /// Boxed, because few clients are stalled.
+    /// The system's buffer was full, and has not taken `min_taken` bytes since. Boxed, because few clients are stalled.
     stalled: Option<Box<Stalled>>,
-    /// Something was written since those who wait for room were last woken.
+    /// Something was written since the senders that wait for capacity were last woken.
     pub(super) wrote: bool,
+    /// The end of our side was sent.
     shut: bool,
-    /// A write failed; whoever wrote may not have been the task, which has to learn of it.
+    /// A write failed. It is kept, because it may have been another task's, and the socket's task must see it.
     broken: bool,
     /// The task found the stream full, and will be woken when it is not.
-    awaits_room: bool,
+    awaits_capacity: bool,
     sockets: Sockets,
 }
 
@@ -179,7 +184,7 @@ impl SocketIo {
             wrote: false,
             shut: false,
             broken: false,
-            awaits_room: false,
+            awaits_capacity: false,
             sockets,
         }
     }
@@ -188,7 +193,7 @@ impl SocketIo {
         self.sockets.options()
     }
 
-    /// Starts a turn of the connection's task.
+    /// Begins a turn of the connection's task.
     pub(crate) fn begin_turn(&mut self, waker: &Waker, frames: u32) {
         if !self.waker.will_wake(waker) {
             self.waker.clone_from(waker);
@@ -196,7 +201,7 @@ impl SocketIo {
         self.reads_left = self.options().turn_reads;
         self.frames_left = frames;
         self.blocked = false;
-        self.awaits_room = false;
+        self.awaits_capacity = false;
     }
 
     pub(crate) fn waker(&self) -> &Waker {
@@ -220,22 +225,23 @@ impl SocketIo {
         self.overhead = self.overhead.saturating_add(u32::from(!carries_message));
     }
 
-    /// Since when bytes wait of which the client has taken hardly any.
+    /// Since when bytes wait of which the client took fewer than [`SocketOptions::min_taken`].
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         let stalled = self.stalled.as_ref().filter(|_| !self.outbox.is_empty());
         stalled.map(|stalled| stalled.since)
     }
 
-    /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
+    /// Makes the system drop what it holds for this client when the connection is closed, instead of retrying for
+    /// minutes.
     pub(crate) fn reset_on_release(&self) {
         if let Transport::Tcp(stream) = &self.transport {
-            // Fails only on a connection that is gone.
+            // Fails only on a connection that is broken.
             let _ = stream.set_zero_linger();
         }
     }
 
-    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over or that the task
-    /// will be woken.
+    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over
+    /// or that the task will be woken.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         if self.blocked || self.reads_left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -264,7 +270,7 @@ impl SocketIo {
         }
     }
 
-    /// Gives the shared buffer back. To be called before the socket's lock is released.
+    /// Gives the shared buffer back. Call it before the socket's lock is released.
     pub(crate) fn release_input(&mut self) {
         if self.has_shared_buffer {
             let rest = BytesMut::from(&self.input[..]);
@@ -274,7 +280,7 @@ impl SocketIo {
         }
     }
 
-    /// Reads and forgets; true at the end of the stream.
+    /// Reads and drops what was read. Returns whether the stream has ended.
     pub(crate) fn discard_input(&mut self) -> bool {
         loop {
             self.input.clear();
@@ -286,8 +292,8 @@ impl SocketIo {
         }
     }
 
-    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is not
-    /// [`Flushed::All`].
+    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is
+    /// not [`Flushed::All`].
     pub(crate) fn flush(&mut self, direct: bool) -> Flushed {
         while !self.broken && !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -300,11 +306,11 @@ impl SocketIo {
             };
             match self.written(result) {
                 Poll::Pending => {
-                    self.awaits_room |= !direct;
+                    self.awaits_capacity |= !direct;
                     return Flushed::Blocked;
                 }
                 Poll::Ready(written) => {
-                    self.awaits_room = false;
+                    self.awaits_capacity = false;
                     self.outbox.advance(written);
                 }
             }
@@ -313,7 +319,7 @@ impl SocketIo {
             self.outbox.discard();
             return Flushed::Broken;
         }
-        // Nothing waits: what was taken slowly before says nothing about what comes next.
+        // Nothing waits, so the client is not stalled.
         self.stalled = None;
         match self.poll_flush_stream() {
             Poll::Pending => Flushed::Blocked,
@@ -326,8 +332,8 @@ impl SocketIo {
     pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
-            // To try again would be a system call in vain, and a turn of the task, for each message that a stalled client does not take.
-            return if self.awaits_room {
+            // While the stream is full, a write would be a useless system call and a turn of the task for each message.
+            return if self.awaits_capacity {
                 Flushed::Awaited
             } else {
                 self.flush(true)
@@ -351,7 +357,7 @@ impl SocketIo {
         }
     }
 
-    /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
+    /// Counts what was written, and notes whether the client is stalled. After an error `broken` is set and 0 returned.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
             self.stalled.get_or_insert_with(|| {
@@ -364,7 +370,7 @@ impl SocketIo {
         match ready!(result) {
             Ok(written @ 1..) => {
                 if let Some(stalled) = &mut self.stalled {
-                    // The kernel's buffer was full and has room again: the client acknowledged something.
+                    // The system's buffer was full and has space again: the client acknowledged something.
                     self.heard = true;
                     stalled.taken = stalled.taken.saturating_add(written);
                     if stalled.taken >= self.sockets.options().min_taken {
@@ -388,7 +394,7 @@ impl SocketIo {
         Poll::Ready(())
     }
 
-    /// Tells the client that nothing more will come, once everything is written.
+    /// Ends our side of the stream once everything is written.
     pub(crate) fn shut_down(&mut self) {
         if !self.shut && self.outbox.is_empty() {
             let mut cx = Context::from_waker(&self.waker);
@@ -409,6 +415,6 @@ impl SocketIo {
 }
 
 thread_local! {
-    /// The read buffer of this thread. It is needed only while a socket is read, so idle sockets have none.
+    /// The read buffer of this thread. Sockets need it only while they are read, so idle ones have none.
     static SHARED: Cell<BytesMut> = Cell::new(BytesMut::new());
 }

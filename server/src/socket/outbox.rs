@@ -1,4 +1,4 @@
-//! What waits to be written to one client: whole frames, counted in bytes and messages.
+//! The queue to one client: whole frames that wait to be written, counted in bytes and messages.
 
 use std::{cell::Cell, collections::VecDeque, io::IoSlice};
 
@@ -6,12 +6,14 @@ use bytes::{Buf, Bytes};
 
 use super::SocketOptions;
 
-/// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads are shared.
+/// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads
+/// are shared.
 const COPY_UP_TO: usize = 4096;
-/// The list of what waits grows by so many places at a time: thousands of clients that read slowly have one each, and with twice as many
-/// places each time half of that memory would be unused and as much again in pieces that were given back.
+/// By so many segments the list of segments grows. Doubling it would leave half of the memory of thousands of slow
+/// clients unused, and as much again in freed fragments.
 const GROWS_BY: usize = 16;
-/// A spare buffer that grew beyond this is given back to the allocator instead of being kept for the next burst.
+/// A thread keeps its spare buffer only up to this size. No option, because the sockets of all applications of a thread
+/// share it.
 const KEEP_SPARE_UP_TO: usize = 256 * 1024;
 
 /// The first byte of a whole, unfragmented frame.
@@ -28,7 +30,8 @@ impl FrameKind {
     }
 }
 
-/// Appends a server's frame header, which has no mask ([RFC 6455, section 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+/// Appends a server's frame header, which has no mask ([RFC 6455, section
+/// 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
 pub(crate) fn put_header(out: &mut Vec<u8>, kind: FrameKind, length: usize) {
     out.push(kind as u8);
     if let Ok(length @ 0..126) = u8::try_from(length) {
@@ -45,15 +48,15 @@ pub(crate) fn put_header(out: &mut Vec<u8>, kind: FrameKind, length: usize) {
 struct Segment {
     bytes: Bytes,
     messages: usize,
-    /// The last frame of this segment goes on in the next one.
+    /// The last frame of this segment continues in the next one.
     continues: bool,
 }
 
 /// The bytes that wait to be written to one client: first the segments, then the tail.
 ///
-/// A *place* is a position among all bytes that were ever queued for the client. A message keeps the place at which it began to wait:
-/// what is delivered in the meantime is written before it, but once all that was queued before its place is written, the message is
-/// queued however much else waits.
+/// A *place* is a position among all bytes that were ever queued for the client. A message keeps the place at which it
+/// began to wait: what is delivered in the meantime is written before it, but once all that was queued before its place
+/// is written, the message is queued however much else waits.
 #[derive(Default)]
 pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
@@ -129,7 +132,8 @@ impl Outbox {
         self.written + self.bytes as u64
     }
 
-    /// Whether all that was queued before this place is written. If not, [`take_reached`](Self::take_reached) tells when it is.
+    /// Whether all that was queued before this place is written. If not, [`take_reached`](Self::take_reached) tells
+    /// when it is.
     pub(crate) fn reaches(&mut self, place: u64) -> bool {
         let is_reached = place <= self.written;
         if !is_reached {
@@ -140,14 +144,15 @@ impl Outbox {
         is_reached
     }
 
-    /// Whether all that was queued before the awaited place is written now. True once for each time that a place is awaited.
+    /// Whether all that was queued before the awaited place is written now. True once for each time that a place is
+    /// awaited.
     pub(crate) fn take_reached(&mut self) -> bool {
         let Some(places) = &mut self.places else { return false };
         places.awaited.take_if(|place| *place <= self.written).is_some()
     }
 
-    /// Notes that the message that was queued last was queued at its place. The bytes of it that wait do not count against what is
-    /// delivered.
+    /// Notes that the message that was queued last was queued at its place. The bytes of it that wait do not count
+    /// against what is delivered.
     pub(crate) fn note_placed(&mut self, bytes: usize) {
         let end = self.next_place();
         let places = self.places.get_or_insert_default();
@@ -198,7 +203,7 @@ impl Outbox {
         self.bytes += frames.len();
     }
 
-    /// Takes back everything except the rest of a frame that is already half written.
+    /// Drops everything except the rest of a frame that is partly written.
     pub(crate) fn discard_unstarted(&mut self) {
         if !self.mid_frame {
             self.discard();
@@ -212,7 +217,7 @@ impl Outbox {
         self.messages = self.segments.iter().map(|segment| segment.messages).sum();
     }
 
-    /// Takes back everything. Places stay what they were: what was written counts.
+    /// Drops everything. Places do not change: they count what was written.
     pub(crate) fn discard(&mut self) {
         *self = Self {
             written: self.written,
@@ -221,7 +226,7 @@ impl Outbox {
         };
     }
 
-    /// Fills `slices` with what to write next and returns how many it took.
+    /// Fills `slices` with what to write next and returns how many are used.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let tail = &self.tail[self.tail_written..];
         let parts = self.segments.iter().map(|segment| &segment.bytes[..]).chain(Some(tail));
@@ -233,7 +238,7 @@ impl Outbox {
         used
     }
 
-    /// Forgets the first `written` bytes.
+    /// Removes the first `written` bytes.
     pub(crate) fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.segments.front_mut() {
@@ -257,7 +262,7 @@ impl Outbox {
         self.tail_written = 0;
         self.mid_frame = false;
         give_spare(std::mem::take(&mut self.tail));
-        // An idle client keeps no memory here.
+        // The outbox of an idle client owns no memory.
         if self.segments.capacity() > 0 {
             self.segments = VecDeque::new();
         }
@@ -303,7 +308,8 @@ impl Outbox {
 }
 
 thread_local! {
-    /// The buffer of the last emptied outbox of this thread: thousands of idle clients share one instead of keeping one each.
+    /// The buffer of the last emptied outbox of this thread: thousands of idle clients share one instead of keeping one
+    /// each.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -345,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_leave_in_the_order_they_came_however_they_are_cut() {
+    fn bytes_are_written_in_the_order_of_the_queue_however_they_are_cut() {
         let (small, large) = (vec![1; 10], vec![2; COPY_UP_TO + 1]);
         let shared = Bytes::from(frame(&[3; 600]));
         for cut in [1, 7, 13, 500, 5000] {
@@ -369,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_what_waits_has_few_places_that_are_not_used_and_none_when_it_is_discarded() {
+    fn the_list_of_segments_has_little_unused_capacity_and_none_when_it_is_discarded() {
         let mut outbox = Outbox::default();
         for _ in 0..1000 {
             outbox.push_frames(frame(&[3; 600]).into(), 1);
@@ -414,7 +420,7 @@ mod tests {
         assert!(!outbox.take_reached());
         write(&mut outbox, 1);
         assert!(outbox.take_reached());
-        assert!(!outbox.take_reached(), "it is told once");
+        assert!(!outbox.take_reached(), "true once for each wait");
         assert!(outbox.reaches(place));
 
         outbox.push_frames(vec![3; 500].into(), 1);

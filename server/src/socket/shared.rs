@@ -1,9 +1,9 @@
 //! What the handles, the hub and the task of one socket share.
 //!
-//! The handler's future and the bytes share one task. A turn of that task polls the handler, which takes messages straight from the
-//! read side and queues its answers, then answers control frames, then writes everything in one go: sixteen messages that arrived
-//! together cost one read and one write. Other tasks queue into the same state and, when the task is not in the middle of a turn,
-//! write at once without waking it.
+//! One task polls the handler and does the I/O. A *turn* is one poll of that task: it polls the handler, which takes
+//! messages from the inbound queue and queues its own, reads what is left, and writes everything at once: sixteen
+//! messages that arrived together cost one read and one write. Other tasks queue messages too and, while no turn is
+//! under way, write them at once without waking the task.
 
 use std::{
     collections::VecDeque,
@@ -30,14 +30,14 @@ use super::{
 
 pub(crate) struct SharedSocket {
     core: Mutex<SocketCore>,
-    /// The handler holds messages that it has not looked at.
+    /// The handler's batch has messages that were not returned.
     has_batch: AtomicBool,
-    /// The client understands when to come back.
+    /// The client reads from the reason of a close when to reconnect.
     restarts: AtomicBool,
     /// How many calls of `send` wait.
     sends_waiting: AtomicU32,
-    /// Notified when the socket ends, and when a full outbox has capacity again. One for both, because each costs memory on every idle
-    /// socket, and few calls wait.
+    /// Notified when the socket ends, and when a full outbox has capacity again. One for both, because each costs
+    /// memory on every idle socket, and few calls wait.
     changed: Notify,
     sockets: Sockets,
 }
@@ -45,9 +45,11 @@ pub(crate) struct SharedSocket {
 /// How a broadcast to one member ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
+    /// Written, or queued.
     Queued,
-    /// The member's queue was full, so its socket is being closed.
+    /// The member's queue is full, so its socket is being closed.
     TooSlow,
+    /// The socket is closing or closed.
     Closed,
 }
 
@@ -71,7 +73,7 @@ impl SharedSocket {
         self.sockets.options()
     }
 
-    /// The next message. A whole batch is taken under one lock, and `batch` is where the handler keeps the rest of it.
+    /// The next message. All messages that wait are taken under one lock into `batch`, which the handler keeps.
     #[inline]
     pub(crate) fn poll_recv(&self, batch: &mut VecDeque<Message>, waker: Option<&Waker>) -> Poll<Option<Message>> {
         if batch.is_empty() {
@@ -126,7 +128,7 @@ impl SharedSocket {
         self.core.lock().overhead = None;
     }
 
-    /// What [`close_info`](Self::close_info) says, on nobody's behalf.
+    /// Like [`close_info`](Self::close_info), without marking the end as observed by the handler.
     pub(crate) fn peek_close_info(&self) -> Option<CloseInfo> {
         self.core.lock().state.ended().map(|ended| ended.info.clone())
     }
@@ -156,11 +158,11 @@ impl SharedSocket {
         self.core.lock().io.outbox.next_place()
     }
 
-    /// Queues a message, waiting while the client reads too slowly, but only until it has all that was queued before this place: what
-    /// others queue meanwhile goes before it and cannot keep it out for ever. Of one socket, one call at a time. An error if the socket is
-    /// closed.
+    /// Queues a message, waiting while the client reads too slowly, but only until all that was queued before this
+    /// place is written: what is queued in the meantime is written first and cannot delay the message for ever. A
+    /// socket has one such call at a time. Fails if the socket is closed.
     ///
-    /// Cancel safe: a call with the same place goes on.
+    /// Cancel safe: a new call with the same place continues.
     pub(crate) async fn send_at(&self, place: u64, message: &Message) -> Result<(), ()> {
         let sent = Box::pin(self.send_slowly(message.clone(), Admission::AtPlace(place))).await;
         sent.map_err(|_| ())
@@ -253,7 +255,7 @@ impl SharedSocket {
         Delivered::Queued
     }
 
-    /// Writes a whole frame that is of no use later: drops it if the client has not taken all that it was sent before.
+    /// Writes a whole frame, or drops it if the client has not taken all that was sent before: it is of no use later.
     pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
         let mut core = self.core.lock();
         if !core.state.can_send() || !core.io.outbox.is_empty() {
@@ -275,8 +277,8 @@ impl SharedSocket {
         Ok(())
     }
 
-    /// Queues whole frames, each as one message, unless the client reads too slowly; then it returns false, and
-    /// [`ready_at`](Self::ready_at) tells when to try again. An error if the socket is closed.
+    /// Queues whole frames, each as one message. Returns false if the client reads too slowly;
+    /// [`ready_at`](Self::ready_at) waits until a new call is worth it. Fails if the socket is closed.
     pub(crate) fn try_send_frames_at(&self, place: u64, frames: &[Bytes]) -> Result<bool, ()> {
         let mut core = self.core.lock();
         if !self.is_ready(&mut core, place)? {
@@ -291,7 +293,8 @@ impl SharedSocket {
         Ok(true)
     }
 
-    /// Waits until [`try_send_frames_at`](Self::try_send_frames_at) takes something. An error if the socket is closed. Cancel safe.
+    /// Waits until [`try_send_frames_at`](Self::try_send_frames_at) queues something. Fails if the socket is closed.
+    /// Cancel safe.
     pub(crate) async fn ready_at(&self, place: u64) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
         loop {
@@ -311,13 +314,13 @@ impl SharedSocket {
         Ok(core.io.outbox.bytes() < self.options().send_waits_at || core.io.outbox.reaches(place))
     }
 
-    /// How long what was sent may still be on its way to a client whose link is as slow as any.
+    /// How long what was sent may still be on its way to the client, over a link of [`SocketOptions::link_rate`].
     pub(crate) fn backlog_time(&self) -> Duration {
         let rate = self.sockets.link_rate();
         self.core.lock().backlog_time(&rate)
     }
 
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
         let core = self.core.lock();
@@ -326,7 +329,7 @@ impl SharedSocket {
         slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
-    /// Starts the close handshake. False if the socket was closing already.
+    /// Starts the closing handshake. Returns false if the socket was closing already.
     pub(crate) fn close(&self, code: u16, reason: &str) -> bool {
         let mut core = self.core.lock();
         let closes = core.close(code, reason);
@@ -345,25 +348,25 @@ impl SharedSocket {
         self.close(close::SERVICE_RESTART, &close::retry_after_reason(after))
     }
 
-    /// From now on the server's end is told with 1012 and a time to come back at.
+    /// From now on a stopping server closes this socket with 1012 and the time after which to reconnect.
     pub(crate) fn expect_restart(&self) {
         self.restarts.store(true, Ordering::Relaxed);
     }
 
-    /// Closes on the handler's own wish.
+    /// Closes for the handler, which therefore has observed the end.
     pub(crate) fn close_observed(&self, code: u16, reason: &str) {
         self.close(code, reason);
         self.core.lock().state.observe_end();
     }
 
-    /// Lets go of the connection, although handles to the socket may live on.
+    /// Closes the connection and frees what it held, although handles to the socket may remain.
     pub(crate) fn release(&self) {
         let mut core = self.core.lock();
         core.release();
         self.announce_close(&mut core);
     }
 
-    /// Tells everybody but the handler's own `close` call. The task must see it too: it arms the timer that bounds the handshake.
+    /// Notifies all that wait for the end. The task is woken too: it sets the timer that bounds the closing handshake.
     fn announce_close(&self, core: &mut SocketCore) {
         if let Some(ended) = core.state.ended_mut() {
             ended.announced = true;
@@ -381,7 +384,7 @@ impl SharedSocket {
 
 /// The task's side, in the order of a turn.
 impl SharedSocket {
-    /// Begins a turn.
+    /// Begins a turn, with a new share of what one turn may do.
     pub(crate) fn begin_turn(&self, waker: &Waker) {
         let mut core = self.core.lock();
         let options = self.options();
@@ -406,13 +409,13 @@ impl SharedSocket {
         core.pump();
         self.count_overhead(core);
         let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
-        // The handler has taken everything and answered what it could: now it waits for something else.
+        // The handler has taken all messages and queued its answers, and waits for something else now.
         let nothing_left = core.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
         if handler_done || nothing_left {
             core.end_half_closed();
         }
         if core.io.flush(false) == Flushed::Broken {
-            // The client's close frame may still be among what it sent before it went.
+            // The client's close frame may be among what it sent before the connection broke.
             core.pump();
             if !core.state.awaits_end_of_stream() && !core.state.is_over() {
                 core.lose();
@@ -422,7 +425,7 @@ impl SharedSocket {
             core.io.shut_down();
             core.pump();
         }
-        // Waking them when nothing has changed would be a loop that a client keeps going by not reading.
+        // Waking the senders when nothing has changed would be a loop for as long as the client does not read.
         let has_capacity = core.io.outbox.bytes() < self.options().send_waits_at / 2 || core.io.outbox.take_reached();
         if sends_waiting && has_capacity && (core.turn.is_share_used || core.io.wrote) {
             core.turn.is_share_used = false;
@@ -451,7 +454,8 @@ impl SharedSocket {
         }
     }
 
-    /// Closes a client that sends more control frames, fragments and empty messages than anybody has use for.
+    /// Closes a client that sends control frames, fragments and empty messages faster than
+    /// [`SocketOptions::max_overhead_rate`].
     fn count_overhead(&self, core: &mut SocketCore) {
         let overhead = std::mem::take(&mut core.io.overhead);
         if overhead == 0 || !core.state.can_send() {
@@ -465,7 +469,7 @@ impl SharedSocket {
         }
     }
 
-    /// The handler had its time to take what came before the client's end.
+    /// Ends the socket of a client that ended its side, although the handler has not taken all messages.
     pub(crate) fn end_half_closed(&self) {
         let mut core = self.core.lock();
         if core.end_half_closed() {
@@ -473,10 +477,10 @@ impl SharedSocket {
         }
     }
 
-    /// What the client showed since the last call.
-    pub(crate) fn life(&self) -> Liveness {
+    /// Whether the client was heard since the last call.
+    pub(crate) fn take_liveness(&self) -> Liveness {
         let mut core = self.core.lock();
-        // What has come while this task had no turn counts.
+        // What came since the last turn counts.
         core.pump();
         let heard = std::mem::take(&mut core.io.heard);
         let was_paused = core.inbound.was_paused;
@@ -488,10 +492,12 @@ impl SharedSocket {
         }
     }
 
-    /// Closes a client that took hardly any of the bytes that wait for it in all of this time.
+    /// Closes a client that took fewer than [`SocketOptions::min_taken`] of the bytes that wait for it within
+    /// `timeout`.
     pub(crate) fn give_up(&self, timeout: Duration) {
         let mut core = self.core.lock();
-        // The system wakes the task only when much of what it holds was taken; asked, it takes more before that.
+        // The system reports a stream as writable only when much of what it holds was taken, but a write succeeds
+        // before that.
         core.flush_direct();
         let stalled = core.io.stalled_since();
         if core.state.can_send() && stalled.is_some_and(|since| since.elapsed() >= timeout) {
@@ -516,7 +522,7 @@ impl SharedSocket {
         }
     }
 
-    /// Gives up on a client that does not finish the close handshake.
+    /// Ends the connection of a client that does not complete the closing handshake.
     pub(crate) fn force_over(&self) {
         let mut core = self.core.lock();
         let stalled = core.io.stalled_since();
@@ -528,12 +534,14 @@ impl SharedSocket {
     }
 }
 
-/// What a client showed in some time.
+/// What was heard of a client in some time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Liveness {
+    /// It sent something, or took something that it had not taken at once.
     Heard,
+    /// Nothing was heard, although this side read all that came.
     Silent,
-    /// Nothing was heard, but this side did not read all the time.
+    /// Nothing was heard, but reading was paused for a part of the time.
     NotRead,
 }
 
@@ -549,7 +557,7 @@ pub(crate) struct TurnEnd {
     pub(crate) is_complete: bool,
     /// The connection itself is gone.
     pub(crate) is_over: bool,
-    /// Since when bytes wait of which the client took hardly any.
+    /// Since when bytes wait of which the client took fewer than [`SocketOptions::min_taken`].
     pub(crate) stalled_since: Option<Instant>,
 }
 

@@ -2,12 +2,13 @@
 
 use super::CloseInfo;
 
-/// The state of a socket, with what only that state needs. Everything but `Open` is boxed: thousands of idle sockets are open.
+/// The state of a socket, with what only that state needs. Everything but `Open` is boxed: thousands of idle sockets
+/// are open.
 pub(super) enum SocketState {
     /// Messages go both ways.
     Open,
-    /// The client ended its side, in the way that is given, and the handler has not taken all messages that came before. Messages still
-    /// go out, so that those are answered.
+    /// The client ended its side, in the way that is given, and the handler has not taken all messages that came
+    /// before. Messages still go out, so that those are answered.
     HalfClosed(Box<CloseInfo>),
     /// It is settled how the socket ended, and no message goes either way.
     Ended(Box<Ended>),
@@ -30,8 +31,8 @@ pub(super) struct Ended {
 pub(super) enum ClosingHandshake {
     /// Our close frame is queued; the client's close frame has not come.
     AwaitsCloseFrame,
-    /// Nothing more is understood from the client: what is queued is written, then the end of the stream is awaited, because closing a TCP
-    /// connection with unread input resets it, and that can destroy the close frame on its way.
+    /// Nothing more is understood from the client: what is queued is written, then the end of the stream is awaited,
+    /// because closing a TCP connection with unread input resets it, and that can destroy the close frame on its way.
     AwaitsEndOfStream {
         /// Both close frames are through.
         is_complete: bool,
@@ -46,13 +47,14 @@ impl SocketState {
         matches!(self, Self::Open)
     }
 
-    /// Whether messages may be queued. Also when the client has ended its side: the handler still answers what came before.
+    /// Whether messages may be queued. Also when the client has ended its side: the handler still answers what came
+    /// before.
     pub(super) fn can_send(&self) -> bool {
         !matches!(self, Self::Ended(_))
     }
 
-    /// Whether frames are read. Also after our close frame, because the client's close frame is behind what it sent before it saw ours.
-    /// Not while the client's own end waits for the handler: nothing may follow it.
+    /// Whether frames are read. Also after our close frame, because the client's close frame is behind what it sent
+    /// before it saw ours. Not while the client's own end waits for the handler: nothing may follow it.
     pub(super) fn can_read(&self) -> bool {
         match self {
             Self::Open => true,
@@ -97,7 +99,7 @@ impl SocketState {
         }
     }
 
-    /// How the socket ended, for a caller that acts for the handler: it is told of the end by this.
+    /// How the socket ended, for a call of the handler: the handler has observed the end then.
     pub(super) fn observe_end(&mut self) -> Option<&CloseInfo> {
         let ended = self.ended_mut()?;
         ended.observed = true;

@@ -1,4 +1,4 @@
-//! The task of one connection: polls the handler and moves the bytes.
+//! The task of one connection: polls the handler and does the I/O.
 
 use std::{
     any::Any,
@@ -22,10 +22,11 @@ use super::{
 pin_project! {
     /// Runs a connection to its end.
     ///
-    /// Once the socket has ended, a handler that waits for something else than its socket is dropped, unless it asked to finish. A
-    /// handler that learns of the end from its socket may do its last work.
+    /// Once the socket has ended, a handler that waits for something else than its socket is dropped, unless it asked
+    /// to finish. A handler that learns of the end from its socket may do its last work.
     ///
-    /// This is a type and not an async function, whose future would hold each argument twice, for as long as the connection lives.
+    /// This is a type and not an async function, whose future would hold each argument twice, for as long as the
+    /// connection lives.
     pub(crate) struct SocketTask<H> {
         // Before the socket, so that it is dropped first.
         handler: Option<Pin<Box<H>>>,
@@ -67,7 +68,7 @@ impl SocketTimer {
         this.sleep.reset(*this.due);
     }
 
-    /// Makes the sleep end by then.
+    /// Makes the sleep end at `at` or earlier.
     fn no_later_than(self: Pin<&mut Self>, at: Instant, cx: &mut Context<'_>) {
         let mut sleep = self.project().sleep;
         if at < sleep.deadline() {
@@ -88,13 +89,13 @@ impl SocketTimer {
 enum TimerEvent {
     /// Send a ping.
     Ping,
-    /// Something must have been heard since the ping.
+    /// Check that something was heard since the ping.
     Answer,
-    /// The handler must have taken what came before the client's close frame.
+    /// End the socket although the handler has not taken all that came before the client's close frame.
     HalfClosed,
-    /// The close handshake must be complete.
+    /// Cut the connection: the closing handshake is not complete.
     ForceClose,
-    /// Both close frames are through, and the client should have hung up.
+    /// Cut the connection: both close frames are through, and the client has not hung up.
     Linger,
 }
 
@@ -203,7 +204,7 @@ fn finished(socket: &SharedSocket, result: HandlerResult, path: &str) {
     socket.close(close::INTERNAL_ERROR, "the server met an error");
 }
 
-/// Far enough for a timer that is switched off.
+/// The delay of a timer that is switched off.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn first_timer(options: &SocketOptions) -> Duration {
@@ -214,24 +215,24 @@ fn first_timer(options: &SocketOptions) -> Duration {
     }
 }
 
-/// When a client is given up that has taken hardly anything for some time.
+/// When to give up a client that is stalled.
 fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
     let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
     Some(stalled_since? + timeout?)
 }
 
-/// Does what the timer was set for, and says what it is set for next.
+/// Does what the timer was set for, and returns the timer's next event and its delay.
 fn fire(event: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (TimerEvent, Duration) {
     match event {
         TimerEvent::Ping => {
-            // The ping arrives behind what was sent before.
+            // The ping arrives after what was sent before.
             let backlog = socket.backlog_time();
             socket.ping();
-            // What was heard before the ping says nothing about now.
-            socket.life();
+            // What was heard before the ping does not count as an answer.
+            socket.take_liveness();
             (TimerEvent::Answer, options.ping_timeout + backlog)
         }
-        TimerEvent::Answer => match socket.life() {
+        TimerEvent::Answer => match socket.take_liveness() {
             Liveness::Heard => {
                 let rest = options.ping_interval.saturating_sub(options.ping_timeout);
                 (TimerEvent::Ping, rest.max(Duration::from_millis(1)))
@@ -260,8 +261,8 @@ mod tests {
     use super::*;
     use crate::socket::{Socket, core::SocketCore, io::SocketIo, outbox::Outbox};
 
-    /// What an idle connection holds besides is its handler, its stream and its place in the list of sockets; `cargo xtask bench`
-    /// measures all of it.
+    /// What an idle connection holds besides is its handler, its stream and its place in the list of sockets; `cargo
+    /// xtask bench` measures all of it.
     #[test]
     fn what_an_idle_socket_holds_is_small() {
         type Handler = std::future::Ready<()>;
