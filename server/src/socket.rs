@@ -3,18 +3,22 @@
 //! - [`Upgrade`] turns a request into a socket, or an answer into HTTP: the extractor;
 //! - [`Socket`] is what the handler gets: messages in, messages out, and how it ended;
 //! - [`Sender`] is a cheap handle to the same socket for other tasks;
-//! - [`Sockets`] holds the rules for all sockets of an application and closes them together.
+//! - [`Sockets`] holds the options of all sockets of an application and closes them together.
 //!
-//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the handler, also while it
-//! computes. Behind it: `task` runs a connection, `connection` is what its handles and its task share, `state` is how far it has come,
-//! `frames` understands what comes in, `io` and `outbox` move the bytes, `registry` knows all sockets.
+//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the
+//! handler, also while it computes. Behind it: `task` runs a connection; `shared` is what its handles, the hub and its
+//! task share; `core` is what is behind the lock of that; `state` is how far the socket has come; `frame_reader` makes
+//! messages of bytes; `inbound` and `outbox` are the queues; `io` moves the bytes; `registry` holds all sockets and
+//! their options.
 
-mod connection;
-mod frames;
+mod core;
+mod frame_reader;
+mod inbound;
 mod io;
 mod message;
 mod outbox;
 mod registry;
+mod shared;
 mod state;
 mod task;
 mod upgrade;
@@ -33,24 +37,24 @@ pub use message::{CloseError, CloseInfo, ClosedBy, Message, SendError, Utf8Bytes
 pub use registry::{SocketOptions, Sockets};
 pub use upgrade::{Upgrade, UpgradeError};
 
-pub(crate) use connection::{Delivery, Shared};
 pub(crate) use io::send_now;
 pub(crate) use outbox::{FrameKind, put_header};
+pub(crate) use shared::{Delivered, SharedSocket};
 
-/// An open WebSocket, as its handler sees it.
+/// The handler's end of a WebSocket.
 ///
-/// Sending needs only `&self`, and [`sender`](Self::sender) gives a handle for other tasks, so that sending and receiving can go on at
-/// the same time. Dropping it changes nothing: the socket closes when the handler ends.
+/// Sending needs only `&self`, and [`sender`](Self::sender) gives a handle for other tasks, so that sending and
+/// receiving can go on at the same time. Dropping it changes nothing: the socket closes when the handler ends.
 #[derive(Debug)]
 pub struct Socket {
     sender: Sender,
-    /// Received, and not yet asked for.
+    /// Messages that were taken from the queue together and not yet returned.
     batch: VecDeque<Message>,
     subprotocol: Option<Box<str>>,
 }
 
 impl Socket {
-    pub(crate) fn new(shared: Arc<Shared>, subprotocol: Option<Box<str>>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedSocket>, subprotocol: Option<Box<str>>) -> Self {
         Self {
             sender: Sender { shared },
             batch: VecDeque::new(),
@@ -58,14 +62,16 @@ impl Socket {
         }
     }
 
-    /// Waits for the next message. `None` once the socket is closed and everything that came before is taken.
+    /// Waits for the next message. Returns `None` once the socket is closed and every message that came before was
+    /// returned.
     ///
     /// Cancel safety: a message that was not returned is returned by the next call.
     pub async fn recv(&mut self) -> Option<Message> {
         std::future::poll_fn(|cx| self.sender.shared.poll_recv(&mut self.batch, Some(cx.waker()))).await
     }
 
-    /// The next message, if one has arrived; `None` does not tell whether the socket is closed ([`is_closed`](Self::is_closed) does).
+    /// The next message, if one has arrived; `None` does not tell whether the socket is closed
+    /// ([`is_closed`](Self::is_closed) does).
     #[must_use]
     pub fn try_recv(&mut self) -> Option<Message> {
         match self.sender.shared.poll_recv(&mut self.batch, None) {
@@ -74,8 +80,9 @@ impl Socket {
         }
     }
 
-    /// How many whole messages have arrived and wait to be received. At most 128 messages or about 64 KiB are taken off the network
-    /// beyond those that the handler is working through, as many again; after that the client has to wait.
+    /// How many whole messages have arrived and wait to be received: those that the handler took as one batch and works
+    /// through, and those that came since. Each of both is bounded ([`SocketOptions::inbound_messages`],
+    /// [`SocketOptions::inbound_bytes`]); at the bound nothing more is read, and the client has to wait.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.batch.len() + self.sender.shared.pending()
@@ -87,8 +94,8 @@ impl Socket {
         self.pending() > 0
     }
 
-    /// Queues a message, waiting while the client reads too slowly. What a handler queues before it waits for something else leaves
-    /// as one write.
+    /// Queues a message, waiting while the client reads too slowly. What a handler queues before it waits for something
+    /// else leaves as one write.
     ///
     /// # Errors
     /// [`SendError::Closed`] with the message, at once, when the socket is closing or closed.
@@ -98,49 +105,50 @@ impl Socket {
         self.sender.shared.send(message.into()).await
     }
 
-    /// Starts to close the socket, behind everything that is queued. The handler may end right away; the answer is waited for
-    /// elsewhere.
+    /// Queues a close frame behind everything that is queued. The handler may end right away; the socket's task
+    /// completes the closing handshake.
     ///
     /// # Errors
-    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason is longer than 123 bytes. Closing a closed socket is
-    /// not an error: the first close counts.
+    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason is longer than 123 bytes. Closing a closed
+    /// socket is not an error: the first close counts.
     pub fn close(&self, code: u16, reason: &str) -> Result<(), CloseError> {
         self.sender.close(code, reason)
     }
 
-    /// Whether the socket is closing or closed: nothing can be sent, and what has not arrived will not come.
+    /// Whether the socket is closing or closed: nothing can be sent, and no further message is received.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// How the socket ended, once it has.
+    /// How the socket ended; `None` while it is open.
     #[must_use]
     pub fn close_info(&self) -> Option<CloseInfo> {
         self.sender.close_info()
     }
 
-    /// Waits until either side closes the socket or the connection breaks. A handler can `select!` on it beside its work.
+    /// Waits until either side closes the socket or the connection breaks. A handler can `select!` on it beside its
+    /// work.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseInfo {
         self.sender.closed().await
     }
 
-    /// Lets the client send any number of control frames, fragments and empty messages
-    /// ([`SocketOptions::max_overhead_rate`] does not hold). The work of each turn stays bounded, and whole messages have no rate
-    /// either way: a handler slows a client down by not receiving.
+    /// Lets the client send any number of control frames, fragments and empty messages, whatever
+    /// [`SocketOptions::max_overhead_rate`] is. The work of each turn stays bounded. Whole messages have no rate either
+    /// way: a handler slows a client down by not receiving.
     pub fn take_any_rate(&self) {
         self.sender.shared.take_any_rate();
     }
 
-    /// The subprotocol that was agreed on.
+    /// The subprotocol of the handshake's response; `None` if there is none.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// A handle for other tasks.
+    /// A handle to this socket for other tasks.
     #[must_use]
     pub fn sender(&self) -> Sender {
         self.sender.clone()
@@ -157,10 +165,11 @@ impl Stream for Socket {
     }
 }
 
-/// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and mean the same socket.
+/// A handle to send on a [`Socket`] and to close it, from any task or thread. Clones are cheap and refer to the same
+/// socket.
 #[derive(Clone)]
 pub struct Sender {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSocket>,
 }
 
 impl Sender {
@@ -178,7 +187,8 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError::Full`] with the message when the client's queue is at one of its bounds
-    /// ([`SocketOptions::queue_bytes`], [`SocketOptions::queue_messages`]), [`SendError::Closed`] when the socket is closing or closed.
+    /// ([`SocketOptions::queue_bytes`], [`SocketOptions::queue_messages`]), [`SendError::Closed`] when the socket is
+    /// closing or closed.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.try_send(message.into())
     }
@@ -194,7 +204,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Closes with a code that is the server's own to send, like 1003.
+    /// Closes with a code that only a server may send, like 1003.
     pub(crate) fn close_by_server(&self, code: u16, reason: &str) {
         self.shared.close_observed(code, reason);
     }
@@ -221,15 +231,15 @@ impl Sender {
         self.shared.take_received()
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SharedSocket> {
         &self.shared
     }
 
-    /// Of a socket whose task never has a turn: what is sent to it waits.
+    /// A socket without a task, so what is sent to it waits.
     #[cfg(test)]
     pub(crate) fn without_task(sockets: &Sockets) -> Self {
         Self {
-            shared: Shared::new(io::Stream::Gone, bytes::Bytes::new(), sockets.clone()),
+            shared: SharedSocket::new(io::Transport::Gone, bytes::Bytes::new(), sockets.clone()),
         }
     }
 }
@@ -244,7 +254,10 @@ impl std::fmt::Debug for Sender {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::{Router, routing::get};
+    use futures_util::FutureExt;
     use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
 
     use super::*;
@@ -254,19 +267,22 @@ mod tests {
         [first, 0x80, 0, 0, 0, 0]
     }
 
-    #[tokio::test]
-    async fn every_frame_is_counted_once() {
-        let (count, mut counts) = mpsc::unbounded_channel();
-        let handler = get(move |upgrade: Upgrade| async move {
-            upgrade.on_upgrade(move |mut socket| async move {
-                while socket.recv().await.is_some() {
-                    count.send(socket.sender().take_received_frames()).unwrap();
-                }
-            })
-        });
-        let router = Router::new()
-            .route("/", handler)
-            .with_state(Sockets::new(SocketOptions::default()));
+    /// Waits for `future`, or fails naming what did not come.
+    async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(Duration::from_secs(10), future).await {
+            Ok(value) => value,
+            Err(_) => panic!("waited 10 s for {what}"),
+        }
+    }
+
+    /// A client of a server that has these options and runs this handler.
+    async fn connect<H, F>(options: SocketOptions, handler: H) -> TcpStream
+    where
+        H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handler = get(move |upgrade: Upgrade| async move { upgrade.on_upgrade(handler) });
+        let router = Router::new().route("/", handler).with_state(Sockets::new(options));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -274,6 +290,18 @@ mod tests {
         let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(handshake.as_bytes()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn every_frame_is_counted_once() {
+        let (count, mut counts) = mpsc::unbounded_channel();
+        let mut stream = connect(SocketOptions::default(), |mut socket| async move {
+            while socket.recv().await.is_some() {
+                count.send(socket.sender().take_received_frames()).unwrap();
+            }
+        })
+        .await;
         let (ping, pong, text, start, middle, end) = (0x89, 0x8a, 0x81, 0x01, 0x00, 0x80);
         for (frames, expected) in [
             (&[text][..], 1),
@@ -282,7 +310,70 @@ mod tests {
         ] {
             let bytes: Vec<u8> = frames.iter().flat_map(|first| frame(*first)).collect();
             stream.write_all(&bytes).await.unwrap();
-            assert_eq!(counts.recv().await, Some(expected), "{frames:?}");
+            assert_eq!(within("a count", counts.recv()).await, Some(expected), "{frames:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_handler_is_bounded_by_the_options() {
+        let default = SocketOptions::default();
+        for (inbound_messages, inbound_bytes, bound) in [(5, default.inbound_bytes, 5), (100, 10, 2)] {
+            let options = SocketOptions {
+                inbound_messages,
+                inbound_bytes,
+                ..default.clone()
+            };
+            let (count, mut counts) = mpsc::unbounded_channel();
+            let mut stream = connect(options, move |socket| async move {
+                let (mut last, mut quiet) = (0, 0);
+                while quiet < 50 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    let pending = socket.pending();
+                    quiet = if pending > 0 && pending == last { quiet + 1 } else { 0 };
+                    last = pending;
+                }
+                count.send(last).unwrap();
+            })
+            .await;
+            // Eight bytes each.
+            let message = [&[0x82, 0x88, 0, 0, 0, 0][..], &[0; 8]].concat();
+            stream.write_all(&message.repeat(50)).await.unwrap();
+            assert_eq!(within("the count to stop", counts.recv()).await, Some(bound));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_waits_while_as_much_waits_for_the_client_as_the_options_say() {
+        const SIZE: usize = 1000;
+        for send_waits_at in [10_000, 100_000] {
+            let options = SocketOptions {
+                send_waits_at,
+                ..SocketOptions::default()
+            };
+            let (result, mut results) = mpsc::unbounded_channel();
+            let _stream = connect(options, move |socket| async move {
+                let mut quiet = 0;
+                while quiet < 50 {
+                    match socket.send(vec![0; SIZE]).now_or_never() {
+                        Some(sent) => {
+                            sent.unwrap();
+                            quiet = 0;
+                        }
+                        None => {
+                            quiet += 1;
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                        }
+                    }
+                }
+                let waiting = socket.sender().shared().waiting_bytes().len();
+                result.send(waiting).unwrap();
+            })
+            .await;
+            let waiting = within("the sends to wait", results.recv()).await.unwrap();
+            assert!(
+                (send_waits_at - 2 * SIZE..=send_waits_at).contains(&waiting),
+                "{waiting} of {send_waits_at} bytes wait"
+            );
         }
     }
 }

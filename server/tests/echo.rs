@@ -1,4 +1,4 @@
-//! `/echo` and `/once`: what comes in goes back, byte for byte.
+//! `/echo` and `/once`: each message is sent back, byte for byte.
 
 mod support;
 
@@ -50,7 +50,7 @@ async fn a_thousand_messages_sent_without_waiting_come_back_in_order() {
 async fn fragments_are_joined_and_a_ping_between_them_is_answered() {
     let server = Server::start().await;
     let mut stream = server.raw_socket("/echo").await;
-    // "好" is cut inside.
+    // The cut is inside the bytes of "好".
     let (start, rest) = "你好".as_bytes().split_at(4);
     stream.write_all(&frame(0x01, start)).await.unwrap();
     stream.write_all(&frame(0x89, b"are you there")).await.unwrap();

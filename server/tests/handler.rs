@@ -1,4 +1,4 @@
-//! The socket as a handler sees it.
+//! The socket's interface to handlers.
 
 #[path = "handler/flow.rs"]
 mod flow;
@@ -64,7 +64,7 @@ async fn a_handler_that_ends_closes_normally_behind_what_it_sent() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_closes_with_1011_and_the_server_lives_on() {
+async fn a_handler_that_panics_closes_with_1011_and_the_server_continues() {
     let server = server_with(|mut socket| async move {
         let message = socket.recv().await;
         assert!(message.is_none(), "on purpose");
@@ -112,7 +112,7 @@ async fn close_sends_code_and_reason_and_refuses_what_may_not_be_sent() {
 }
 
 #[tokio::test]
-async fn a_handler_learns_how_the_client_closed() {
+async fn a_handler_gets_the_code_and_reason_of_the_clients_close() {
     let (ended, mut ends) = mpsc::unbounded_channel();
     let server = server_with(move |mut socket| {
         let ended = ended.clone();
@@ -304,7 +304,7 @@ async fn a_handler_whose_client_is_gone_ends_at_once_wherever_it_waits() {
                     }
                 }
                 _ => {
-                    // The client reads nothing, so sending waits in the end.
+                    // The client reads nothing, so `send` waits when the queue is full.
                     while socket.send(vec![0; 10_000]).await.is_ok() {}
                     event.send("finished after send").unwrap();
                 }
@@ -318,15 +318,19 @@ async fn a_handler_whose_client_is_gone_ends_at_once_wherever_it_waits() {
         ("closed", "finished after closed"),
         ("send", "finished after send"),
     ] {
-        for politely in [true, false] {
+        for sends_close_frame in [true, false] {
             let mut stream = server.raw_socket("/test").await;
             stream.write_all(&frame(0x81, what.as_bytes())).await.unwrap();
             wait_for("the message to be taken", || server.app.sockets().count() == 1).await;
-            if politely {
+            if sends_close_frame {
                 stream.write_all(&frame(0x88, &1000_u16.to_be_bytes())).await.unwrap();
             }
             drop(stream);
-            assert_eq!(within(what, events.recv()).await, Some(end), "politely: {politely}");
+            assert_eq!(
+                within(what, events.recv()).await,
+                Some(end),
+                "sends a close frame: {sends_close_frame}"
+            );
             wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
         }
     }

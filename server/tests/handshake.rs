@@ -129,7 +129,7 @@ async fn the_servers_first_common_subprotocol_is_chosen_and_none_when_there_is_n
 }
 
 #[tokio::test]
-async fn pages_from_elsewhere_are_refused_and_others_are_not() {
+async fn foreign_origins_are_refused_and_others_are_not() {
     let server = Server::start().await;
     let own = format!("http://{}", server.address);
     assert_eq!(status_of(&server, &[]).await, 101);
@@ -141,7 +141,7 @@ async fn pages_from_elsewhere_are_refused_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_reached_by_a_public_name_knows_no_loopback_pages() {
+async fn a_server_that_is_reached_by_a_public_name_refuses_loopback_origins() {
     let config = AppOptions {
         allow_host: vec!["chat.example.com".parse().unwrap()],
         ..AppOptions::default()
@@ -213,7 +213,7 @@ async fn allowed_origins_pass_label_by_label() {
 }
 
 #[tokio::test]
-async fn a_refused_page_is_told_how_to_be_let_in() {
+async fn the_refusal_of_an_origin_names_the_flag_that_allows_it() {
     let server = Server::start().await;
     let request = handshake("/echo").replace("\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n");
     let answer = server.raw(&closing(&request)).await;

@@ -42,7 +42,7 @@ async fn a_client_that_answers_pings_stays() {
 }
 
 #[tokio::test]
-async fn any_bytes_from_the_client_count_as_life() {
+async fn any_bytes_from_the_client_count_as_an_answer_to_a_ping() {
     let server = Server::with(quick_heartbeat()).await;
     let mut stream = server.raw_socket("/echo").await;
     // One long message, a byte after each ping: never a pong, never a whole frame.
@@ -83,7 +83,7 @@ async fn a_client_that_never_answers_the_close_is_cut_after_the_close_timeout() 
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_without_a_close_frame_leaves_nothing_behind() {
+async fn a_connection_that_breaks_without_a_close_frame_leaves_no_socket() {
     let server = Server::start().await;
     for half_a_frame in [false, true] {
         let mut stream = server.raw_socket("/echo").await;
@@ -153,7 +153,7 @@ async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_waits_for_slow_leavers_but_not_longer_than_the_drain_time() {
+async fn a_stopping_server_waits_for_slow_clients_but_not_longer_than_the_drain_time() {
     let config = AppOptions {
         drain: Duration::from_millis(200),
         ..AppOptions::default()

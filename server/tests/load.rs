@@ -67,7 +67,7 @@ async fn flood_is_bounded_and_speaks_websocket_only() {
 }
 
 #[tokio::test]
-async fn flood_is_off_unless_the_server_is_told_to_serve_it() {
+async fn flood_is_off_by_default() {
     let server = Server::start().await;
     let error = server.try_connect("/flood?n=1", &[]).await.unwrap_err();
     assert_contains(&error.to_string(), "404");
@@ -84,7 +84,7 @@ async fn flood_sends_the_largest_messages_too() {
     assert_eq!(server.app.sockets().metrics().handler_panics.get(), 0);
 }
 
-/// Each thread's messages must come whole, once and in that thread's order, whoever of them does the writing.
+/// Each thread's messages must arrive whole, once and in that thread's order, whichever thread does the write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
     const THREADS: usize = 4;
@@ -108,7 +108,7 @@ async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
         let sender = sender.clone();
         tasks.push(tokio::spawn(async move {
             for number in 0..EACH {
-                // Sizes on both sides of what is copied and what is shared.
+                // Sizes below and above the limit up to which payloads are copied.
                 let padding = "x".repeat(if number % 50 == 0 { 5000 } else { number % 90 });
                 sender.send(format!("{thread} {number} {padding}")).await.unwrap();
             }

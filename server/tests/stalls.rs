@@ -1,4 +1,4 @@
-//! Clients that take nothing, or more than their share: what they may cost.
+//! Bounds on what a client costs that takes nothing, or that sends more than its share.
 
 mod support;
 
@@ -40,9 +40,9 @@ where
 }
 
 /// Waits until no socket of this server has had a turn for a while.
-async fn turns_to_stand_still(server: &Server) {
+async fn turns_to_stop(server: &Server) {
     let mut last = (0, 0);
-    wait_for("the turns to stand still", || {
+    wait_for("the turns to stop", || {
         let turns = server.app.sockets().turns();
         last = if turns == last.0 {
             (turns, last.1 + 1)
@@ -90,7 +90,7 @@ fn few_messages() -> AppOptions {
 }
 
 #[tokio::test]
-async fn a_socket_whose_client_does_not_read_has_no_turns_however_it_is_full() {
+async fn a_socket_whose_client_does_not_read_has_no_turns_whichever_bound_its_queue_reached() {
     for size in [1000, 60_000] {
         let server = server_with(few_messages(), move |socket, _| async move {
             let mut number = 0_usize;
@@ -101,19 +101,19 @@ async fn a_socket_whose_client_does_not_read_has_no_turns_however_it_is_full() {
         .await;
         let mut stream = server.connect("/test").await;
         wait_for("the socket", || server.app.sockets().count() == 1).await;
-        turns_to_stand_still(&server).await;
+        turns_to_stop(&server).await;
         for number in 0..1000 {
             assert_eq!(
                 text(&mut stream).await.trim_end(),
                 number.to_string(),
-                "nobody was woken"
+                "the sender was not woken"
             );
         }
     }
     let server = Server::with(few_messages()).await;
     let mut stream = server.raw_socket("/echo").await;
     write_until_blocked(&mut stream, &frame(0x82, &[7; 1000]).repeat(100)).await;
-    turns_to_stand_still(&server).await;
+    turns_to_stop(&server).await;
     for _ in 0..100 {
         assert_eq!(read_frame(&mut stream).await, (0x82, vec![7; 1000]));
     }
@@ -129,13 +129,13 @@ async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turn
     .await;
     let mut client = server.connect("/test").await;
     wait_for("the socket", || server.app.sockets().count() == 1).await;
-    turns_to_stand_still(&server).await;
+    turns_to_stop(&server).await;
     for _ in 0..1000 {
-        assert_eq!(text(&mut client).await.len(), 1000, "nobody was woken");
+        assert_eq!(text(&mut client).await.len(), 1000, "the sender was not woken");
     }
 }
 
-/// What is said in a room costs a member that takes nothing a place in its queue, and no turn.
+/// A message in a room is queued for a member that takes nothing, and causes no turn of its socket.
 #[tokio::test]
 async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said() {
     let config = AppOptions {
@@ -157,7 +157,7 @@ async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said(
         assert!(matches!(outcome, Answer::Now(Outcome::Added(_))));
         assert!(text(&mut ann).await.starts_with(&format!("[bob] {number} ")));
     }
-    turns_to_stand_still(&server).await;
+    turns_to_stop(&server).await;
     let turns = server.app.sockets().turns();
     for number in 400..500 {
         let outcome = server.app.hub().publish(&lobby, &bob, Body::text(&number.to_string()));
@@ -168,7 +168,7 @@ async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said(
     for number in 0..500 {
         assert!(
             text(&mut mute).await.starts_with(&format!("[bob] {number}")),
-            "nobody was woken"
+            "the sender was not woken"
         );
     }
 }
@@ -288,7 +288,7 @@ async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo()
     assert_eq!(read_frame(&mut honest).await, (0x81, b"[user] hello".to_vec()));
 }
 
-/// Such a client is alive for TCP: its system acknowledges that there is no room.
+/// TCP keeps such a connection: the client's system acknowledges that its window is closed.
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
     let config = AppOptions {
@@ -300,12 +300,12 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         ("/echo", Duration::ZERO, soon, (5, 0)),
         ("/echo", pings, soon, (5, 0)),
         ("/test", Duration::ZERO, soon, (5, 0)),
-        // This one has all the time to answer, and does not.
+        // This one has time to answer its ping, and does not.
         ("/test", pings, late, (0, 5)),
     ] {
         let config = AppOptions {
             write_timeout,
-            // What the system took would take this client long.
+            // Otherwise the timeout of the ping is extended by what the system holds.
             link_rate: 0,
             ping_interval: pings,
             ping_timeout: Duration::from_millis(30),
@@ -318,8 +318,8 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         let mut streams = Vec::new();
         for _ in 0..5 {
             let stream = server.raw_socket(path).await;
-            // The server is in this thread, so it cannot give up before it is given time. Nothing is sent to `/test`: closing a connection
-            // with unread input resets it anyway.
+            // The server runs in this thread, so it cannot give up during this loop. Nothing is sent to `/test`:
+            // closing a connection with unread input resets it anyway.
             while path == "/echo" && stream.try_write(&frame(0x82, &[0; 60_000])).is_ok() {
                 tokio::task::yield_now().await;
             }
@@ -333,11 +333,7 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
             "{path}, pings: {pings:?}"
         );
         #[cfg(target_os = "linux")]
-        assert_eq!(
-            connections_of(server.address),
-            0,
-            "the system still offers what nobody takes"
-        );
+        assert_eq!(connections_of(server.address), 0, "the system still retries to send");
         drop(streams);
     }
 }
@@ -376,7 +372,7 @@ async fn small_client(server: &Server) -> TcpStream {
     stream
 }
 
-/// Any byte that was taken made the time begin anew: a byte now and then kept all that waits.
+/// Former behaviour: any byte that was taken restarted the timeout, so a byte now and then kept all that waits.
 #[tokio::test]
 async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
     const PART: usize = 16 * 1024;
@@ -403,7 +399,7 @@ async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
     assert!(taken > 8 * PART, "{taken} bytes: it took nothing");
 }
 
-/// As slow as a link may be, but faster by a factor so that it does not take minutes: 2 KB a second, and 20 seconds without any.
+/// A client on the slowest link that is supported, sped up by a factor: 2 KB a second, and pauses of 20 seconds.
 async fn take_slowly(unsent_bytes: usize) {
     const FASTER: u32 = 10;
     const RATE: u32 = 2_000 * FASTER;
@@ -418,7 +414,7 @@ async fn take_slowly(unsent_bytes: usize) {
     })
     .await;
     let mut stream = small_client(&server).await;
-    // Quick at first: the system holds more for a connection that was.
+    // Quick at first: then the system's buffer for the connection grows.
     within("much", stream.read_exact(&mut vec![0; 16 << 20])).await.unwrap();
     let mut bytes = vec![0; 1024];
     let mut next = Instant::now();
@@ -434,13 +430,14 @@ async fn take_slowly(unsent_bytes: usize) {
     assert_eq!(server.app.sockets().count(), 1);
 }
 
-/// Of the second one the system holds so much that it tells of room only after more than the time that a client has: it must be asked.
+/// Of the second client the system holds so much that it reports the stream as writable only after `write_timeout`: a
+/// write must be tried before that.
 #[tokio::test]
 async fn a_client_on_a_slow_link_that_stalls_for_a_time_is_not_given_up() {
     tokio::join!(take_slowly(AppOptions::default().unsent_bytes), take_slowly(512 * 1024));
 }
 
-/// How many connections the system has with this address of a server, also such as the server has closed.
+/// How many connections the system has with this server's address, including those that the server has closed.
 #[cfg(target_os = "linux")]
 fn connections_of(server: std::net::SocketAddr) -> usize {
     const LISTENS: &str = "0A";
@@ -450,7 +447,8 @@ fn connections_of(server: std::net::SocketAddr) -> usize {
     rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTENS).count()
 }
 
-/// The system lets the buffer of a connection grow while much comes; later a client could fill it and leave it so.
+/// The system's receive buffer of a connection grows with its traffic; a client could fill the large buffer and leave
+/// it full.
 #[tokio::test]
 async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too() {
     const BUFFER: usize = 64 * 1024;
@@ -494,7 +492,7 @@ async fn silence_is_not_counted_while_the_handler_takes_nothing() {
     let server = server_with(quick_heartbeat(), move |mut socket, _| {
         let goes = Arc::clone(&goes);
         async move {
-            wait_for("the word", || goes.load(Ordering::Relaxed)).await;
+            wait_for("the test to continue", || goes.load(Ordering::Relaxed)).await;
             while let Some(message) = socket.recv().await {
                 if message.as_text() == Some("last") {
                     socket.send("done").await.unwrap();
@@ -507,7 +505,7 @@ async fn silence_is_not_counted_while_the_handler_takes_nothing() {
     let message = frame(0x82, &[0; 60_000]);
     let written = write_until_blocked(&mut stream, &message).await;
     let rest = &message[written % message.len()..];
-    // Five times as long as a silent client is borne.
+    // Five times as long as a client may be silent.
     tokio::time::sleep(Duration::from_millis(450)).await;
     assert_eq!(server.app.sockets().count(), 1);
     assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 0);
@@ -523,9 +521,9 @@ async fn silence_is_not_counted_while_the_handler_takes_nothing() {
     }
 }
 
-/// As when the machine has other things to do, or was suspended.
+/// As on a busy machine, or after a suspension.
 #[tokio::test]
-async fn an_answer_that_came_while_the_server_stood_still_counts() {
+async fn an_answer_that_came_while_the_server_was_blocked_counts() {
     let server = Server::with(quick_heartbeat()).await;
     let stream = server.raw_socket("/echo").await;
     let mut stream = stream.into_std().unwrap();
@@ -538,7 +536,8 @@ async fn an_answer_that_came_while_the_server_stood_still_counts() {
             ping
         });
         assert_eq!(within("a ping", ping).await.unwrap(), [0x89, 0]);
-        // The server is in this thread. It stands still for longer than it waits for an answer, which comes meanwhile.
+        // The server runs in this thread. It is blocked for longer than it waits for an answer, which arrives during
+        // that time.
         stream.write_all(&frame(0x8a, b"")).unwrap();
         std::thread::sleep(Duration::from_millis(60));
     }

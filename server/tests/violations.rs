@@ -1,4 +1,4 @@
-//! Clients that break the rules: each gets its close code, and the server lives on.
+//! Clients that break the rules: each gets its close code, and the server continues.
 
 mod support;
 
@@ -48,7 +48,7 @@ async fn malformed_frames_close_with_1002() {
     assert_alive(&server).await;
 }
 
-/// Autobahn's cases 3.2 to 4.2.5 and 5.15: without this the last good messages of a client that then errs are lost in silence.
+/// Autobahn's cases 3.2 to 4.2.5 and 5.15: otherwise the last valid messages before an error are lost silently.
 #[tokio::test]
 async fn messages_before_a_violation_in_the_same_packet_are_answered_first() {
     let server = Server::start().await;
@@ -130,7 +130,7 @@ async fn a_frame_that_announces_more_than_the_limit_is_refused_before_its_payloa
     assert_eq!(closes_with(&server, &header).await.0, 1009);
 }
 
-/// axum#2964: without reading on, the close frame is lost when the client still sends.
+/// axum#2964: if the server stops reading, the close frame is lost while the client still sends.
 #[tokio::test]
 async fn the_close_frame_arrives_although_the_client_goes_on_sending() {
     let server = Server::start().await;
@@ -151,7 +151,7 @@ async fn the_close_frame_arrives_although_the_client_goes_on_sending() {
 }
 
 #[tokio::test]
-async fn random_bytes_never_hurt_the_server() {
+async fn random_bytes_do_not_harm_the_server() {
     let server = Server::start().await;
     // A fixed linear congruential generator: the same bytes in every run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -193,13 +193,13 @@ async fn a_client_that_does_not_finish_its_request_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_kept_alive_connection_may_not_rest_for_ever() {
+async fn an_idle_http_connection_is_closed() {
     let answer = answer_until_hung_up(b"GET /echo?message=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(answer.ends_with("\r\n\r\na"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end() {
+async fn an_http_connection_that_does_not_take_its_answers_is_cut_off() {
     let config = AppOptions {
         http_lifetime: std::time::Duration::from_millis(200),
         ..AppOptions::default()
@@ -215,7 +215,7 @@ async fn a_plain_connection_that_does_not_take_its_answers_is_cut_off_in_the_end
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_get_503_and_a_place_is_free_again_later() {
+async fn connections_over_the_limit_get_503_until_another_one_ends() {
     let config = AppOptions {
         max_connections: 2,
         max_address_connections: 3,
@@ -265,11 +265,11 @@ async fn connections_that_come_too_fast_get_503() {
 }
 
 #[tokio::test]
-async fn a_client_that_pings_without_reading_the_pongs_costs_a_bounded_queue() {
+async fn the_queue_of_pongs_that_are_not_read_is_bounded() {
     let server = Server::start().await;
     let mut stream = server.raw_socket("/echo").await;
     let pings = frame(0x89, &[1; 125]).repeat(100);
-    // Enough to fill the kernel's buffers with pongs many times over.
+    // Enough to fill the system's buffers with pongs many times.
     for _ in 0..2000 {
         within("the server to go on reading", stream.write_all(&pings))
             .await

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     budget::Budget,
     engine::{Engine, Watch, Watcher},
-    socket::{Delivery, Sender},
+    socket::{Delivered, Sender},
 };
 
 /// What a delivery costs besides the message's own bytes, in bytes: the rest of its line, and a share of a write.
@@ -604,7 +604,7 @@ impl Progress {
 /// Returns how many bytes it was.
 fn deliver(socket: &Sender, frames: &Bytes, messages: usize) -> usize {
     let socket = socket.shared();
-    if socket.deliver(frames, messages) == Delivery::TooSlow {
+    if socket.deliver(frames, messages) == Delivered::TooSlow {
         socket.sockets().metrics().closed_too_slow.add_one();
     }
     frames.len()

@@ -1,4 +1,5 @@
-//! The bytes under a socket: one non-blocking stream, read into a buffer that a thread's sockets share, written from an outbox.
+//! The I/O of a socket: one non-blocking stream, read into a buffer that all sockets of a thread share, written from an
+//! outbox.
 
 use std::{
     cell::Cell,
@@ -17,30 +18,27 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::outbox::Outbox;
+use super::{SocketOptions, Sockets, outbox::Outbox};
 use crate::answers::AnswerStream;
 
-/// One read takes at most about this much. A burst of small messages costs one system call.
-pub(super) const READ_UP_TO: usize = 32 * 1024;
-/// With less room than this left, the buffer is replaced: some message of an earlier read still holds it.
-const READ_AT_LEAST: usize = 8 * 1024;
-/// After so many reads in one turn the other connections come first.
-const READS_PER_TURN: u8 = 2;
+/// When less than this part of what one read takes is free, the read buffer is replaced: some message of an earlier
+/// read still holds it.
+const READ_AT_LEAST: usize = 4;
 /// Buffers in one vectored write.
 const SLICES: usize = 16;
 
-/// The transport left over when HTTP is done.
-pub(crate) enum Stream {
-    /// A bare TCP stream, as this crate's own accept loop gives it; other threads may write to it.
+/// The stream of a connection that was upgraded from HTTP.
+pub(crate) enum Transport {
+    /// A TCP stream, as this crate's own accept loop makes it. Any thread can write to it without the runtime.
     Tcp(TcpStream),
-    /// Whatever another accept loop put under hyper (TLS, a test's pipe).
+    /// A stream of another accept loop (TLS, a test's pipe).
     Other(Box<TokioIo<Upgraded>>),
-    /// The connection was let go.
+    /// The connection is closed and freed.
     Gone,
 }
 
-impl Stream {
-    /// Unwraps what hyper gives after the `101`, with the bytes it had read too far.
+impl Transport {
+    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read behind the request.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
@@ -61,7 +59,7 @@ impl Stream {
         }
     }
 
-    /// Writes without a task of its own; `Pending` does not promise a wake-up.
+    /// Writes from any task; `Pending` does not promise a wake-up.
     fn try_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = match (&*self, slices) {
             (Self::Tcp(stream), [one]) => send_now(stream, one),
@@ -90,8 +88,9 @@ impl Stream {
     }
 }
 
-/// Writes without asking the runtime first whether the stream is writable: with a thousand members that is a thousand cache misses,
-/// and the system knows anyway. A full stream is found out by the task's own next write.
+/// Writes without the runtime's check of whether the stream is writable: with a thousand members the check is a
+/// thousand cache misses, and the system checks anyway. That a stream is full is registered by the task's own next
+/// write.
 #[cfg(unix)]
 pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
@@ -103,7 +102,7 @@ pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -113,93 +112,96 @@ impl AsyncRead for Stream {
     }
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Everything is with the kernel.
+    /// The system has everything.
     All,
     /// The client does not take more now.
     Blocked,
-    /// The same, and the task knows it.
+    /// The same, and the task will be woken when it does.
     Awaited,
     /// The connection is broken; what was queued is gone.
     Broken,
 }
 
-/// A client that does not take what waits for it.
+/// A client that does not take what waits for it, see [`SocketOptions::min_taken`].
 struct Stalled {
     since: Instant,
     /// Bytes that it took since.
     taken: usize,
 }
 
-pub(crate) struct Io {
-    stream: Stream,
-    /// Bytes that were read and are not understood yet. While the socket's lock is held this may be the thread's shared buffer.
+pub(crate) struct SocketIo {
+    transport: Transport,
+    /// Bytes that were read and belong to incomplete frames. While the socket's lock is held this may be the thread's
+    /// shared buffer.
     pub(super) input: BytesMut,
     has_shared_buffer: bool,
     pub(super) outbox: Outbox,
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
+    /// How many reads are left in this turn.
     reads_left: u8,
     /// How many frames may still be taken in this turn.
     frames_left: u32,
-    /// Frames that came since somebody last asked: whole messages, fragments, pings, pongs.
+    /// Frames that came since this was last taken: whole messages, fragments, pings, pongs.
     pub(super) received: u32,
     /// Those of them since the last turn that carry no message of their own: control frames, fragments, empty messages.
     pub(super) overhead: u32,
     /// The last read found nothing, and the task will be woken when there is more.
     blocked: bool,
-    /// The client showed that it lives since this was last cleared.
+    /// The client sent or acknowledged something since this was last cleared.
     pub(super) heard: bool,
-    /// The kernel's buffer was found full, and has not taken `min_taken` bytes since.
-    stalled: Option<Stalled>,
-    /// How many bytes a client must take so that it is not stalled any more.
-    min_taken: usize,
-    /// All bytes that were ever written.
-    pub(super) written: u64,
-    /// Something was written since those who wait for room were last woken.
+    /// The system's buffer was full, and has not taken `min_taken` bytes since. Boxed, because few clients are stalled.
+    stalled: Option<Box<Stalled>>,
+    /// Something was written since the senders that wait for capacity were last woken.
     pub(super) wrote: bool,
+    /// The end of our side was sent.
     shut: bool,
-    /// A write failed; whoever wrote may not have been the task, which has to learn of it.
+    /// A write failed. It is kept, because it may have been another task's, and the socket's task must see it.
     broken: bool,
     /// The task found the stream full, and will be woken when it is not.
-    awaits_room: bool,
+    awaits_capacity: bool,
+    sockets: Sockets,
 }
 
-impl Io {
-    pub(crate) fn new(stream: Stream, unread: Bytes, min_taken: usize) -> Self {
+impl SocketIo {
+    pub(crate) fn new(transport: Transport, unread: Bytes, sockets: Sockets) -> Self {
         Self {
-            stream,
+            transport,
             input: BytesMut::from(unread),
             has_shared_buffer: false,
             outbox: Outbox::default(),
             waker: Waker::noop().clone(),
-            reads_left: READS_PER_TURN,
+            reads_left: sockets.options().turn_reads,
             frames_left: 0,
             received: 0,
             overhead: 0,
             blocked: false,
             heard: false,
             stalled: None,
-            min_taken,
-            written: 0,
             wrote: false,
             shut: false,
             broken: false,
-            awaits_room: false,
+            awaits_capacity: false,
+            sockets,
         }
     }
 
-    /// Starts a turn of the connection's task.
+    pub(super) fn options(&self) -> &SocketOptions {
+        self.sockets.options()
+    }
+
+    /// Begins a turn of the connection's task.
     pub(crate) fn begin_turn(&mut self, waker: &Waker, frames: u32) {
         if !self.waker.will_wake(waker) {
             self.waker.clone_from(waker);
         }
-        self.reads_left = READS_PER_TURN;
+        self.reads_left = self.options().turn_reads;
         self.frames_left = frames;
         self.blocked = false;
-        self.awaits_room = false;
+        self.awaits_capacity = false;
     }
 
     pub(crate) fn waker(&self) -> &Waker {
@@ -223,22 +225,23 @@ impl Io {
         self.overhead = self.overhead.saturating_add(u32::from(!carries_message));
     }
 
-    /// Since when bytes wait of which the client has taken hardly any.
+    /// Since when bytes wait of which the client took fewer than [`SocketOptions::min_taken`].
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         let stalled = self.stalled.as_ref().filter(|_| !self.outbox.is_empty());
         stalled.map(|stalled| stalled.since)
     }
 
-    /// Lets the kernel forget what it holds for this client when the connection is let go, instead of offering it for minutes.
+    /// Makes the system drop what it holds for this client when the connection is closed, instead of retrying for
+    /// minutes.
     pub(crate) fn reset_on_release(&self) {
-        if let Stream::Tcp(stream) = &self.stream {
-            // Fails only on a connection that is gone.
+        if let Transport::Tcp(stream) = &self.transport {
+            // Fails only on a connection that is broken.
             let _ = stream.set_zero_linger();
         }
     }
 
-    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over or that the task
-    /// will be woken.
+    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over
+    /// or that the task will be woken.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         if self.blocked || self.reads_left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -250,11 +253,12 @@ impl Io {
             self.input = shared;
             self.has_shared_buffer = true;
         }
-        if !self.input.try_reclaim(READ_UP_TO) && self.input.capacity() - self.input.len() < READ_AT_LEAST {
-            self.input.reserve(READ_UP_TO);
+        let wanted = self.options().read_bytes;
+        if !self.input.try_reclaim(wanted) && self.input.capacity() - self.input.len() < wanted / READ_AT_LEAST {
+            self.input.reserve(wanted);
         }
         let mut cx = Context::from_waker(&self.waker);
-        match poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.input) {
+        match poll_read_buf(Pin::new(&mut self.transport), &mut cx, &mut self.input) {
             Poll::Pending => {
                 self.blocked = true;
                 Err(io::ErrorKind::WouldBlock.into())
@@ -266,7 +270,7 @@ impl Io {
         }
     }
 
-    /// Gives the shared buffer back. To be called before the socket's lock is released.
+    /// Gives the shared buffer back. Call it before the socket's lock is released.
     pub(crate) fn release_input(&mut self) {
         if self.has_shared_buffer {
             let rest = BytesMut::from(&self.input[..]);
@@ -276,7 +280,7 @@ impl Io {
         }
     }
 
-    /// Reads and forgets; true at the end of the stream.
+    /// Reads and drops what was read. Returns whether the stream has ended.
     pub(crate) fn discard_input(&mut self) -> bool {
         loop {
             self.input.clear();
@@ -288,34 +292,34 @@ impl Io {
         }
     }
 
-    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is not
-    /// [`Flushed::All`].
+    /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is
+    /// not [`Flushed::All`].
     pub(crate) fn flush(&mut self, direct: bool) -> Flushed {
         while !self.broken && !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.outbox.slices(&mut slices);
             let mut cx = Context::from_waker(&self.waker);
             let result = if direct {
-                self.stream.try_write(&mut cx, &slices[..used])
+                self.transport.try_write(&mut cx, &slices[..used])
             } else {
-                self.stream.poll_write(&mut cx, &slices[..used])
+                self.transport.poll_write(&mut cx, &slices[..used])
             };
             match self.written(result) {
                 Poll::Pending => {
-                    self.awaits_room |= !direct;
+                    self.awaits_capacity |= !direct;
                     return Flushed::Blocked;
                 }
                 Poll::Ready(written) => {
-                    self.awaits_room = false;
+                    self.awaits_capacity = false;
                     self.outbox.advance(written);
                 }
             }
         }
         if self.broken {
-            self.outbox = Outbox::default();
+            self.outbox.discard();
             return Flushed::Broken;
         }
-        // Nothing waits: what was taken slowly before says nothing about what comes next.
+        // Nothing waits, so the client is not stalled.
         self.stalled = None;
         match self.poll_flush_stream() {
             Poll::Pending => Flushed::Blocked,
@@ -328,15 +332,15 @@ impl Io {
     pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
-            // To try again would be a system call in vain, and a turn of the task, for each message that a stalled client does not take.
-            return if self.awaits_room {
+            // While the stream is full, a write would be a useless system call and a turn of the task for each message.
+            return if self.awaits_capacity {
                 Flushed::Awaited
             } else {
                 self.flush(true)
             };
         }
         let mut cx = Context::from_waker(&self.waker);
-        let result = self.stream.try_write(&mut cx, &[IoSlice::new(frames)]);
+        let result = self.transport.try_write(&mut cx, &[IoSlice::new(frames)]);
         let written = match self.written(result) {
             Poll::Pending => 0,
             Poll::Ready(_) if self.broken => return Flushed::Broken,
@@ -347,32 +351,34 @@ impl Io {
             self.outbox.advance(written);
             return Flushed::Blocked;
         }
-        match self.stream {
-            Stream::Tcp(_) => Flushed::All,
+        match self.transport {
+            Transport::Tcp(_) => Flushed::All,
             _ => self.flush(true),
         }
     }
 
-    /// Notes what a write says about the client. After an error `broken` is set and 0 returned.
+    /// Counts what was written, and notes whether the client is stalled. After an error `broken` is set and 0 returned.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
-            self.stalled.get_or_insert_with(|| Stalled {
-                since: Instant::now(),
-                taken: 0,
+            self.stalled.get_or_insert_with(|| {
+                Box::new(Stalled {
+                    since: Instant::now(),
+                    taken: 0,
+                })
             });
         }
         match ready!(result) {
             Ok(written @ 1..) => {
                 if let Some(stalled) = &mut self.stalled {
-                    // The kernel's buffer was full and has room again: the client acknowledged something.
+                    // The system's buffer was full and has space again: the client acknowledged something.
                     self.heard = true;
                     stalled.taken = stalled.taken.saturating_add(written);
-                    if stalled.taken >= self.min_taken {
+                    if stalled.taken >= self.sockets.options().min_taken {
                         self.stalled = None;
                     }
                 }
                 self.wrote = true;
-                self.written += written as u64;
+                self.outbox.count_written(written);
                 Poll::Ready(written)
             }
             _ => {
@@ -383,16 +389,16 @@ impl Io {
     }
 
     fn poll_flush_stream(&mut self) -> Poll<()> {
-        let result = ready!(self.stream.poll_flush(&mut Context::from_waker(&self.waker)));
+        let result = ready!(self.transport.poll_flush(&mut Context::from_waker(&self.waker)));
         self.broken |= result.is_err();
         Poll::Ready(())
     }
 
-    /// Tells the client that nothing more will come, once everything is written.
+    /// Ends our side of the stream once everything is written.
     pub(crate) fn shut_down(&mut self) {
         if !self.shut && self.outbox.is_empty() {
             let mut cx = Context::from_waker(&self.waker);
-            self.shut = self.stream.poll_shutdown(&mut cx).is_ready();
+            self.shut = self.transport.poll_shutdown(&mut cx).is_ready();
         }
     }
 
@@ -402,13 +408,13 @@ impl Io {
 
     /// Closes the connection and frees what it held.
     pub(crate) fn release(&mut self) {
-        self.stream = Stream::Gone;
+        self.transport = Transport::Gone;
         self.input = BytesMut::new();
         self.waker = Waker::noop().clone();
     }
 }
 
 thread_local! {
-    /// The read buffer of this thread. It is needed only while a socket is read, so idle sockets have none.
+    /// The read buffer of this thread. Sockets need it only while they are read, so idle ones have none.
     static SHARED: Cell<BytesMut> = Cell::new(BytesMut::new());
 }

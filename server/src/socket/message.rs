@@ -1,13 +1,15 @@
-//! What travels on a socket, and how a socket ends.
+//! The messages of a socket, the errors of sending, and how a socket ended.
 
 use std::fmt;
 
 use bytes::Bytes;
+use talkback_protocol::close;
 pub use talkback_protocol::close::CloseError;
-/// Text that is known to be UTF-8 and shares its bytes instead of copying them.
+/// Valid UTF-8 whose clones share the bytes.
 pub use tungstenite::Utf8Bytes;
 
-/// A whole message, however many frames it came in ([RFC 6455, section 5.6](https://www.rfc-editor.org/rfc/rfc6455#section-5.6)).
+/// A whole message, however many frames it came in ([RFC 6455, section
+/// 5.6](https://www.rfc-editor.org/rfc/rfc6455#section-5.6)).
 ///
 /// Pings, pongs and close frames never reach a handler: the socket answers them itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,14 +93,14 @@ impl From<Vec<u8>> for Message {
     }
 }
 
-/// Why a message was not queued. The message comes back unharmed.
+/// Why a message was not queued. The message is returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The socket is closing or closed; nothing can be sent any more.
     #[error("the socket is closed: the message was not sent")]
     Closed(Message),
-    /// The client does not read as fast as messages are queued. Wait with [`Sender::send`](super::Sender::send), drop the
-    /// message, or close the socket.
+    /// The client does not read as fast as messages are queued. Wait with [`Sender::send`](super::Sender::send), drop
+    /// the message, or close the socket.
     #[error("the client is too slow: its queue is full and the message was not queued")]
     Full(Message),
 }
@@ -123,6 +125,17 @@ pub struct CloseInfo {
     pub reason: Utf8Bytes,
     /// Who ended it.
     pub by: ClosedBy,
+}
+
+impl CloseInfo {
+    /// A close by this server. A reason that is too long for a close frame is cut.
+    pub(crate) fn by_server(code: u16, reason: &str) -> Self {
+        Self {
+            code,
+            reason: reason[..reason.floor_char_boundary(close::MAX_REASON_BYTES)].into(),
+            by: ClosedBy::Server,
+        }
+    }
 }
 
 /// Who ended a socket.

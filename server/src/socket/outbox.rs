@@ -1,15 +1,19 @@
-//! What waits to be written to one client: whole frames, counted in bytes and messages.
+//! The queue to one client: whole frames that wait to be written, counted in bytes and messages.
 
 use std::{cell::Cell, collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads are shared.
+use super::SocketOptions;
+
+/// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads
+/// are shared.
 const COPY_UP_TO: usize = 4096;
-/// The list of what waits grows by so many places at a time: thousands of clients that read slowly have one each, and with twice as many
-/// places each time half of that memory would be unused and as much again in pieces that were given back.
+/// By so many segments the list of segments grows. Doubling it would leave half of the memory of thousands of slow
+/// clients unused, and as much again in freed fragments.
 const GROWS_BY: usize = 16;
-/// A spare buffer that grew beyond this is given back to the allocator instead of being kept for the next burst.
+/// A thread keeps its spare buffer only up to this size. No option, because the sockets of all applications of a thread
+/// share it.
 const KEEP_SPARE_UP_TO: usize = 256 * 1024;
 
 /// The first byte of a whole, unfragmented frame.
@@ -26,7 +30,8 @@ impl FrameKind {
     }
 }
 
-/// Appends a server's frame header, which has no mask ([RFC 6455, section 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
+/// Appends a server's frame header, which has no mask ([RFC 6455, section
+/// 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)).
 pub(crate) fn put_header(out: &mut Vec<u8>, kind: FrameKind, length: usize) {
     out.push(kind as u8);
     if let Ok(length @ 0..126) = u8::try_from(length) {
@@ -43,11 +48,15 @@ pub(crate) fn put_header(out: &mut Vec<u8>, kind: FrameKind, length: usize) {
 struct Segment {
     bytes: Bytes,
     messages: usize,
-    /// The last frame of this segment goes on in the next one.
+    /// The last frame of this segment continues in the next one.
     continues: bool,
 }
 
-/// First the segments, then the tail.
+/// The bytes that wait to be written to one client: first the segments, then the tail.
+///
+/// A *place* is a position among all bytes that were ever queued for the client. A message keeps the place at which it
+/// began to wait: what is delivered in the meantime is written before it, but once all that was queued before its place
+/// is written, the message is queued however much else waits.
 #[derive(Default)]
 pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
@@ -58,6 +67,40 @@ pub(crate) struct Outbox {
     messages: usize,
     /// The next byte to write is not the first of a frame.
     mid_frame: bool,
+    /// All bytes that were ever written to the client, also those that never waited here.
+    written: u64,
+    /// Made when a message first waits at a place: few sockets have one.
+    places: Option<Box<Places>>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// A sender waits until all that was queued before this place is written.
+    awaited: Option<u64>,
+    /// Where the last message that was queued at its place ends, and how many bytes it has.
+    last_end: u64,
+    last_bytes: usize,
+}
+
+/// When a message may be queued.
+#[derive(Clone, Copy)]
+pub(super) enum Admission {
+    /// While the queue is below its bounds.
+    Bounded,
+    /// While little waits: [`SocketOptions::send_waits_at`].
+    Paced,
+    /// The same, or once all that was queued before this place is written.
+    AtPlace(u64),
+}
+
+impl Admission {
+    /// How many bytes may wait, the message included.
+    pub(super) fn max_bytes(self, options: &SocketOptions) -> usize {
+        match self {
+            Self::Bounded => options.queue_bytes,
+            Self::Paced | Self::AtPlace(_) => options.send_waits_at.min(options.queue_bytes),
+        }
+    }
 }
 
 impl Outbox {
@@ -69,8 +112,59 @@ impl Outbox {
         self.bytes
     }
 
-    pub(crate) fn messages(&self) -> usize {
+    #[cfg(test)]
+    fn messages(&self) -> usize {
         self.messages
+    }
+
+    /// Whether so much more would exceed a bound. A message that is larger than the whole queue may wait alone.
+    pub(crate) fn is_full_for(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
+        !self.is_empty() && (self.messages + messages > max_messages || self.bytes + bytes > max_bytes)
+    }
+
+    /// Counts bytes that were written, whether they waited here or not.
+    pub(crate) fn count_written(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+    }
+
+    /// The place of what is queued next.
+    pub(crate) fn next_place(&self) -> u64 {
+        self.written + self.bytes as u64
+    }
+
+    /// Whether all that was queued before this place is written. If not, [`take_reached`](Self::take_reached) tells
+    /// when it is.
+    pub(crate) fn reaches(&mut self, place: u64) -> bool {
+        let is_reached = place <= self.written;
+        if !is_reached {
+            self.places.get_or_insert_default().awaited = Some(place);
+        } else if let Some(places) = &mut self.places {
+            places.awaited = None;
+        }
+        is_reached
+    }
+
+    /// Whether all that was queued before the awaited place is written now. True once for each time that a place is
+    /// awaited.
+    pub(crate) fn take_reached(&mut self) -> bool {
+        let Some(places) = &mut self.places else { return false };
+        places.awaited.take_if(|place| *place <= self.written).is_some()
+    }
+
+    /// Notes that the message that was queued last was queued at its place. The bytes of it that wait do not count
+    /// against what is delivered.
+    pub(crate) fn note_placed(&mut self, bytes: usize) {
+        let end = self.next_place();
+        let places = self.places.get_or_insert_default();
+        places.last_end = end;
+        places.last_bytes = bytes;
+    }
+
+    /// How many bytes of the last message that was queued at its place wait.
+    pub(crate) fn placed_bytes(&self) -> usize {
+        let Some(places) = &self.places else { return 0 };
+        let left = places.last_end.saturating_sub(self.written);
+        usize::try_from(left).unwrap_or(usize::MAX).min(places.last_bytes)
     }
 
     /// Queues one message as one frame.
@@ -109,10 +203,10 @@ impl Outbox {
         self.bytes += frames.len();
     }
 
-    /// Takes back everything except the rest of a frame that is already half written.
+    /// Drops everything except the rest of a frame that is partly written.
     pub(crate) fn discard_unstarted(&mut self) {
         if !self.mid_frame {
-            *self = Self::default();
+            self.discard();
             return;
         }
         self.seal_tail(false);
@@ -123,7 +217,16 @@ impl Outbox {
         self.messages = self.segments.iter().map(|segment| segment.messages).sum();
     }
 
-    /// Fills `slices` with what to write next and returns how many it took.
+    /// Drops everything. Places do not change: they count what was written.
+    pub(crate) fn discard(&mut self) {
+        *self = Self {
+            written: self.written,
+            places: self.places.take(),
+            ..Self::default()
+        };
+    }
+
+    /// Fills `slices` with what to write next and returns how many are used.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let tail = &self.tail[self.tail_written..];
         let parts = self.segments.iter().map(|segment| &segment.bytes[..]).chain(Some(tail));
@@ -135,7 +238,7 @@ impl Outbox {
         used
     }
 
-    /// Forgets the first `written` bytes.
+    /// Removes the first `written` bytes.
     pub(crate) fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.segments.front_mut() {
@@ -159,10 +262,11 @@ impl Outbox {
         self.tail_written = 0;
         self.mid_frame = false;
         give_spare(std::mem::take(&mut self.tail));
-        // An idle client keeps no memory here.
+        // The outbox of an idle client owns no memory.
         if self.segments.capacity() > 0 {
             self.segments = VecDeque::new();
         }
+        self.places.take_if(|places| places.awaited.is_none());
     }
 
     fn reserve_tail(&mut self) {
@@ -204,7 +308,8 @@ impl Outbox {
 }
 
 thread_local! {
-    /// The buffer of the last emptied outbox of this thread: thousands of idle clients share one instead of keeping one each.
+    /// The buffer of the last emptied outbox of this thread: thousands of idle clients share one instead of keeping one
+    /// each.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -246,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_leave_in_the_order_they_came_however_they_are_cut() {
+    fn bytes_are_written_in_the_order_of_the_queue_however_they_are_cut() {
         let (small, large) = (vec![1; 10], vec![2; COPY_UP_TO + 1]);
         let shared = Bytes::from(frame(&[3; 600]));
         for cut in [1, 7, 13, 500, 5000] {
@@ -270,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_what_waits_has_few_places_that_are_not_used_and_none_when_it_is_discarded() {
+    fn the_list_of_segments_has_little_unused_capacity_and_none_when_it_is_discarded() {
         let mut outbox = Outbox::default();
         for _ in 0..1000 {
             outbox.push_frames(frame(&[3; 600]).into(), 1);
@@ -298,5 +403,41 @@ mod tests {
             outbox.advance(rest.len());
             assert_eq!(outbox.messages(), 0);
         }
+    }
+
+    #[test]
+    fn a_place_is_reached_when_all_before_it_is_written_whatever_comes_behind_it() {
+        let mut outbox = Outbox::default();
+        let write = |outbox: &mut Outbox, bytes| {
+            outbox.count_written(bytes);
+            outbox.advance(bytes);
+        };
+        outbox.push_frames(vec![1; 1000].into(), 1);
+        let place = outbox.next_place();
+        assert!(!outbox.reaches(place));
+        outbox.push_frames(vec![2; 1000].into(), 1);
+        write(&mut outbox, 999);
+        assert!(!outbox.take_reached());
+        write(&mut outbox, 1);
+        assert!(outbox.take_reached());
+        assert!(!outbox.take_reached(), "true once for each wait");
+        assert!(outbox.reaches(place));
+
+        outbox.push_frames(vec![3; 500].into(), 1);
+        outbox.note_placed(500);
+        assert_eq!(outbox.placed_bytes(), 500);
+        write(&mut outbox, 1200);
+        assert_eq!(outbox.placed_bytes(), 300);
+        write(&mut outbox, 300);
+        assert_eq!(outbox.placed_bytes(), 0);
+        assert!(outbox.places.is_none(), "an idle client has none");
+
+        outbox.push_frames(vec![4; 500].into(), 1);
+        let behind = outbox.next_place();
+        outbox.discard();
+        assert!(
+            !outbox.reaches(behind) && outbox.reaches(place),
+            "what was written counts"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! All live sockets of one application: what they share, how many there are, and how they are closed together.
+//! All live sockets of one application: their options, their number, and how they are closed together.
 
 use std::{
     collections::HashMap,
@@ -14,13 +14,13 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{CloseInfo, ClosedBy, connection::Shared};
-use crate::{budget::Rate, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
+use super::{CloseInfo, ClosedBy, shared::SharedSocket};
+use crate::{budget::Rate, limits::ConnectionPermit, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
 
-/// The rules every socket of an application lives by.
+/// The options of all sockets of an application.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
-    /// Which pages may connect.
+    /// Which origins may connect; others are refused with 403.
     pub origins: OriginPolicy,
     /// The largest message a client may send, in bytes; a larger one closes the socket with 1009.
     pub max_message_size: usize,
@@ -28,34 +28,64 @@ pub struct SocketOptions {
     pub queue_messages: usize,
     /// How many bytes may wait for one client that reads slowly, besides one answer to the client itself.
     pub queue_bytes: usize,
-    /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue in it, before
-    /// other sockets have their turn. At least 1.
+    /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue
+    /// in it, before other sockets have a turn. At least 1.
     pub turn_messages: u32,
-    /// How many bytes a handler may queue in one turn. A turn reads at most 64 KiB, or 32 KiB and the rest of a message.
+    /// How many bytes a handler may queue in one turn.
     pub turn_bytes: usize,
-    /// How many control frames, fragments and empty messages a client may send in a second, twice as many at once; beyond it the
-    /// socket is closed with 4429. 0 is any number. A handler can go without ([`Socket::take_any_rate`](super::Socket::take_any_rate)).
+    /// How many times the network is read in one turn. At least 1.
+    pub turn_reads: u8,
+    /// How many bytes are taken off the network at once, about. A frame of up to half of that is awaited whole in a
+    /// buffer that all sockets of a thread share; a larger one is put together in a buffer of its own.
+    pub read_bytes: usize,
+    /// How many received messages may wait for the handler, beside those that it took with its last batch; at this
+    /// bound or the next nothing more is read, and TCP slows the client down. At least 1.
+    pub inbound_messages: usize,
+    /// How many bytes of received messages may wait for the handler; the message that exceeds it is the last.
+    pub inbound_bytes: usize,
+    /// How many bytes may wait for a client before [`Socket::send`](super::Socket::send) waits; not more than
+    /// `queue_bytes`.
+    pub send_waits_at: usize,
+    /// How many bytes a handler queues before they are written, also in the middle of its turn.
+    pub write_at: usize,
+    /// How many bytes may wait for a client before its pings are not answered; when it has taken what waits, the newest
+    /// of them is ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
+    pub pongs_wait_at: usize,
+    /// The size of the buffer of a client whose message comes in fragments, or in a frame of more than half of
+    /// `read_bytes`, in bytes. The socket has it for as long as such a message is incomplete.
+    pub assembly_buffer: usize,
+    /// How many control frames, fragments and empty messages a client may send in a second, twice as many at once;
+    /// beyond it the socket is closed with 4429. 0 is any number, and so is
+    /// [`Socket::take_any_rate`](super::Socket::take_any_rate).
     pub max_overhead_rate: u32,
-    /// How long bytes may wait for a client that takes fewer than `min_taken` of them, before its socket is closed with 4413 and they are
-    /// dropped. Zero waits for ever.
+    /// How long bytes may wait for a client that takes fewer than `min_taken` of them, before its socket is closed with
+    /// 4413 and they are dropped. Zero waits for ever.
     ///
-    /// Not less than a slow link needs for what the system takes at once (`--unsent-bytes` and 64 KiB) and a time without any: at 2 KB a
-    /// second and 20 seconds, that is 54 seconds.
+    /// Not less than a slow link needs for what the system takes at once (`--unsent-bytes` and 64 KiB), plus a pause of
+    /// the link: at 2 KB a second and 20 seconds, that is 54 seconds.
     pub write_timeout: Duration,
     /// How many of the bytes that wait for it a client must take in `write_timeout`; 0 is any.
     pub min_taken: usize,
-    /// How slow a client's link may be, in bytes a second: the answer to a ping is waited for as much longer as such a link needs for what
-    /// was sent before the ping. 0 waits for `ping_timeout` in any case.
+    /// The slowest link of a client, in bytes a second: `ping_timeout` is extended by the time that such a link needs
+    /// for what was sent before the ping. 0 extends nothing.
     pub link_rate: usize,
+    /// How many bytes of what was sent to a client the system holds at most, about: what it has not sent
+    /// (`--unsent-bytes`, and as much again that it takes at once), and what is on its way. `link_rate` turns it into
+    /// the longest time that a ping needs to arrive.
+    pub system_bytes: usize,
     /// The time between two pings; zero sends none.
     pub ping_interval: Duration,
-    /// How long a client may be silent after a ping has reached it before it is closed with 4408.
+    /// How long a client may be silent after a ping has reached it; then it is closed with 4408.
     pub ping_timeout: Duration,
-    /// How long the close handshake may take before the connection is cut.
+    /// How long the closing handshake may take; then the connection is cut.
     pub close_timeout: Duration,
-    /// When the server stops, over what time sessions are asked to come back, each at a random moment.
+    /// How long a client may take to hang up after the close handshake; not longer than `close_timeout`. Hanging up
+    /// first is the server's part, but what a client sends against the rules in the meantime would turn that into a
+    /// reset, which can destroy the close frame.
+    pub linger: Duration,
+    /// When the server stops, sessions are asked to reconnect after a random delay of at most this.
     pub reconnect_spread: Duration,
-    /// How many closes with an application's code are logged in a second; the others are counted.
+    /// How many closes with an application's code (3000 to 4999) are logged in a second; the others are counted.
     pub log_rate: u32,
 }
 
@@ -68,13 +98,23 @@ impl Default for SocketOptions {
             queue_bytes: 1024 * 1024,
             turn_messages: 256,
             turn_bytes: 128 * 1024,
+            turn_reads: 2,
+            read_bytes: 32 * 1024,
+            inbound_messages: 128,
+            inbound_bytes: 64 * 1024,
+            send_waits_at: 64 * 1024,
+            write_at: 32 * 1024,
+            pongs_wait_at: 64 * 1024,
+            assembly_buffer: 4096,
             max_overhead_rate: 5000,
             write_timeout: Duration::from_secs(60),
             min_taken: 4 * 1024,
             link_rate: 1024,
+            system_bytes: 128 * 1024,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            linger: Duration::from_millis(250),
             reconnect_spread: Duration::from_secs(5),
             log_rate: 20,
         }
@@ -95,7 +135,7 @@ struct Inner {
     link_rate: Rate,
     metrics: Metrics,
     closes: Throttle,
-    live: Mutex<HashMap<u64, Arc<Shared>>>,
+    live: Mutex<HashMap<u64, Arc<SharedSocket>>>,
     next: AtomicU64,
     draining: AtomicBool,
     /// Notified when draining begins.
@@ -110,7 +150,7 @@ const DRAIN_BATCH: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 impl Sockets {
-    /// An empty set with these rules.
+    /// An empty set with these options.
     #[must_use]
     pub fn new(options: SocketOptions) -> Self {
         let overhead = u64::from(options.max_overhead_rate);
@@ -128,26 +168,26 @@ impl Sockets {
         }))
     }
 
-    /// The rules of these sockets.
+    /// The options of these sockets.
     #[must_use]
     pub fn options(&self) -> &SocketOptions {
         &self.0.options
     }
 
-    /// What happened so far.
+    /// Counters of what happened since the start.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
-    /// How many sockets are live, those in their close handshake included.
+    /// How many sockets are live, those in their closing handshake included.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.live.lock().len()
     }
 
-    /// How many turns the tasks of the live sockets had so far, all together. A socket on which nothing moves has none, whatever waits
-    /// in it: if this grows while nothing is sent and received, something turns in vain.
+    /// How many turns the tasks of all live sockets have begun. A socket that sends and receives nothing has none,
+    /// whatever waits in its queues: if this grows without traffic, some task is woken for nothing.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.0.live.lock().values().map(|socket| socket.turns()).sum()
@@ -176,11 +216,12 @@ impl Sockets {
         }
     }
 
-    /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012, and when to come back) and returns when the last one is gone.
+    /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012 and the delay after which to reconnect)
+    /// and returns when the last one is gone.
     ///
-    /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that clients
-    /// that reconnect at once do not all reach the next server in the same moment. `within` does not cut the wait: put a timeout
-    /// around this call.
+    /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that
+    /// clients that reconnect at once do not all reach the next server at the same moment. `within` does not bound the
+    /// wait: put a timeout around this call.
     ///
     /// Cancel safety: sockets that were closed stay closed, and new ones stay refused.
     pub async fn drain(&self, within: Duration) {
@@ -202,7 +243,7 @@ impl Sockets {
         loop {
             let mut empty = std::pin::pin!(self.0.empty.notified());
             empty.as_mut().enable();
-            // A socket whose handshake was under way when draining began may have come since.
+            // A socket whose handshake was under way when draining began may have been added since.
             let late: Vec<_> = self.0.live.lock().values().cloned().collect();
             if late.is_empty() {
                 return;
@@ -214,25 +255,31 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn register(&self, socket: Arc<Shared>) -> Registered {
+    pub(crate) fn register(&self, socket: Arc<SharedSocket>, permit: Option<ConnectionPermit>) -> Registered {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.live.lock().insert(id, Arc::clone(&socket));
         if self.is_draining() {
             socket.close_to_drain();
         }
-        Registered { id, socket }
+        Registered {
+            id,
+            socket,
+            _permit: permit,
+        }
     }
 }
 
-/// A live socket; dropping it takes it off the list.
+/// A live socket. Dropping it closes the connection and removes it from the set.
 pub(crate) struct Registered {
     id: u64,
-    socket: Arc<Shared>,
+    socket: Arc<SharedSocket>,
+    /// Given back when the connection is closed.
+    _permit: Option<ConnectionPermit>,
 }
 
 impl Deref for Registered {
-    type Target = Arc<Shared>;
-    fn deref(&self) -> &Arc<Shared> {
+    type Target = Arc<SharedSocket>;
+    fn deref(&self) -> &Arc<SharedSocket> {
         &self.socket
     }
 }
@@ -250,9 +297,8 @@ impl Drop for Registered {
     }
 }
 
-/// Logs how a socket ended: at `info` with a code of an application (3000 to 4999), because it means something to its author, else at
-/// `debug`. A client chooses code and reason as it likes and as often as it likes, so its reason is not quoted and the lines at `info`
-/// are bounded.
+/// Logs how a socket ended: at `info` with a code of an application (3000 to 4999), else at `debug`. A client chooses
+/// codes and reasons freely, so its reasons are not logged, and the lines at `info` have a rate.
 pub(crate) fn log_close(sockets: &Sockets, path: &str, info: &CloseInfo) {
     let CloseInfo { code, reason, by } = info;
     let reason = match by {

@@ -1,148 +1,195 @@
-//! The task of one connection: polls the handler and moves the bytes.
+//! The task of one connection: polls the handler and does the I/O.
 
 use std::{
+    any::Any,
     future::Future,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 use talkback_protocol::close;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     SocketOptions,
-    connection::{Life, Shared},
     registry::{Registered, log_close},
+    shared::{Liveness, SharedSocket},
 };
 
-/// The one timer of a connection. It is not touched when a message comes or goes.
-struct Alarm<'a> {
-    /// Ends at `due`, or before it to look whether the client has taken anything.
-    sleep: Pin<&'a mut Sleep>,
-    timer: Timer,
-    due: Instant,
+pin_project! {
+    /// Runs a connection to its end.
+    ///
+    /// Once the socket has ended, a handler that waits for something else than its socket is dropped, unless it asked
+    /// to finish. A handler that learns of the end from its socket may do its last work.
+    ///
+    /// This is a type and not an async function, whose future would hold each argument twice, for as long as the
+    /// connection lives.
+    pub(crate) struct SocketTask<H> {
+        // Before the socket, so that it is dropped first.
+        handler: Option<Pin<Box<H>>>,
+        socket: Registered,
+        path: Box<str>,
+        finish_handler: bool,
+        is_end_logged: bool,
+        #[pin]
+        timer: SocketTimer,
+    }
 }
 
-impl Alarm<'_> {
-    /// Takes effect at the next turn, where the task waits for it.
-    fn set(&mut self, timer: Timer, after: Duration) {
-        self.timer = timer;
-        self.due = Instant::now() + after;
-        self.sleep.as_mut().reset(self.due);
+pin_project! {
+    /// The one timer of a connection. It is not touched when a message comes or goes.
+    struct SocketTimer {
+        // Ends at `due`, or before it to look whether the client has taken anything.
+        #[pin]
+        sleep: Sleep,
+        event: TimerEvent,
+        due: Instant,
+    }
+}
+
+impl SocketTimer {
+    fn new(event: TimerEvent, after: Duration) -> Self {
+        let due = Instant::now() + after;
+        Self {
+            sleep: tokio::time::sleep_until(due),
+            event,
+            due,
+        }
     }
 
-    /// Makes the sleep end by then.
-    fn no_later_than(&mut self, at: Instant, cx: &mut Context<'_>) {
-        if at < self.sleep.deadline() {
-            self.sleep.as_mut().reset(at);
-            if self.sleep.as_mut().poll(cx).is_ready() {
+    /// Takes effect at the next turn, where the task waits for it.
+    fn set(self: Pin<&mut Self>, event: TimerEvent, after: Duration) {
+        let this = self.project();
+        *this.event = event;
+        *this.due = Instant::now() + after;
+        this.sleep.reset(*this.due);
+    }
+
+    /// Makes the sleep end at `at` or earlier.
+    fn no_later_than(self: Pin<&mut Self>, at: Instant, cx: &mut Context<'_>) {
+        let mut sleep = self.project().sleep;
+        if at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+            if sleep.poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
         }
     }
+
+    fn poll_sleep(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().sleep.poll(cx)
+    }
 }
 
 /// What the timer is set for.
-#[derive(PartialEq, Eq)]
-enum Timer {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TimerEvent {
     /// Send a ping.
     Ping,
-    /// Something must have been heard since the ping.
+    /// Check that something was heard since the ping.
     Answer,
-    /// The handler must have taken what came before the client's close frame.
-    Deferred,
-    /// The close handshake must be complete.
+    /// End the socket although the handler has not taken all that came before the client's close frame.
+    HalfClosed,
+    /// Cut the connection: the closing handshake is not complete.
     ForceClose,
-    /// Both close frames are through, and the client should have hung up.
+    /// Cut the connection: both close frames are through, and the client has not hung up.
     Linger,
 }
 
-/// How long a client may take to hang up when it has nothing more to say. Hanging up first is the server's part, but what a client sends
-/// against the rules meanwhile would turn that into a reset, which can destroy the close frame.
-const LINGER: Duration = Duration::from_millis(250);
+impl<H: Future<Output = ()>> SocketTask<H> {
+    pub(crate) fn new(socket: Registered, handler: Pin<Box<H>>, path: Box<str>, finish_handler: bool) -> Self {
+        let after = first_timer(socket.sockets().options());
+        Self {
+            handler: Some(handler),
+            socket,
+            path,
+            finish_handler,
+            is_end_logged: false,
+            timer: SocketTimer::new(TimerEvent::Ping, after),
+        }
+    }
+}
 
-/// Runs a connection to its end.
-///
-/// Once the socket is closed, a handler that waits for something else than its socket is dropped, unless `finish`. A handler that
-/// learns of the end from its socket may do its last work.
-pub(crate) async fn run(socket: Registered, handler: impl Future<Output = ()>, path: Box<str>, finish: bool) {
-    let mut handler = pin!(Some(AssertUnwindSafe(handler).catch_unwind()));
-    let options = socket.sockets().options();
-    let first = Instant::now() + first_timer(options);
-    let mut alarm = Alarm {
-        sleep: pin!(tokio::time::sleep_until(first)),
-        timer: Timer::Ping,
-        due: first,
-    };
-    let mut told = false;
-    std::future::poll_fn(|cx| {
+impl<H: Future<Output = ()>> Future for SocketTask<H> {
+    type Output = ();
+
+    /// One turn.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let socket = &**this.socket;
+        let options = socket.sockets().options();
         socket.begin_turn(cx.waker());
-        while alarm.sleep.as_mut().poll(cx).is_ready() {
+        while this.timer.as_mut().poll_sleep(cx).is_ready() {
             let now = Instant::now();
             let gives_up_at = gives_up_at(socket.stalled_since(), options);
             if gives_up_at.is_some_and(|at| now >= at) {
                 socket.give_up(options.write_timeout);
             }
-            if now < alarm.due {
-                alarm.sleep.as_mut().reset(alarm.due);
+            let timer = this.timer.as_mut().project();
+            if now < *timer.due {
+                timer.sleep.reset(*timer.due);
                 continue;
             }
-            let (timer, after) = fire(&alarm.timer, &socket, options);
-            alarm.set(timer, after);
+            let (event, after) = fire(timer.event, socket, options);
+            this.timer.as_mut().set(event, after);
         }
-        if let Some(result) = poll_handler(handler.as_mut().as_pin_mut(), cx) {
-            handler.set(None);
-            finished(&socket, result, &path);
+        if let Some(result) = poll_handler(this.handler, cx) {
+            *this.handler = None;
+            finished(socket, result, this.path);
         }
-        let turn = socket.end_turn(handler.is_none());
-        if turn.closed && !told {
-            told = true;
+        let turn = socket.end_turn(this.handler.is_none());
+        if turn.has_ended && !*this.is_end_logged {
+            *this.is_end_logged = true;
             if let Some(info) = socket.peek_close_info() {
-                log_close(socket.sockets(), &path, &info);
+                log_close(socket.sockets(), this.path, &info);
             }
-            alarm.set(Timer::ForceClose, options.close_timeout);
-            // The handler learns of it in a turn of its own, with a fresh budget, before it may be dropped.
+            this.timer.as_mut().set(TimerEvent::ForceClose, options.close_timeout);
+            // The handler learns of the end in a turn of its own, with a fresh budget, before it may be dropped.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if turn.deferring && alarm.timer != Timer::Deferred {
-            alarm.set(Timer::Deferred, options.close_timeout);
+        let event = this.timer.event;
+        if turn.is_half_closed && event != TimerEvent::HalfClosed {
+            this.timer.as_mut().set(TimerEvent::HalfClosed, options.close_timeout);
             cx.waker().wake_by_ref();
-        } else if turn.complete && alarm.timer != Timer::Linger {
-            alarm.set(Timer::Linger, LINGER.min(options.close_timeout));
+        } else if turn.is_complete && event != TimerEvent::Linger {
+            let after = options.linger.min(options.close_timeout);
+            this.timer.as_mut().set(TimerEvent::Linger, after);
             cx.waker().wake_by_ref();
         }
-        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.closed) {
-            alarm.no_later_than(at, cx);
+        if let (Some(at), false) = (gives_up_at(turn.stalled_since, options), turn.has_ended) {
+            this.timer.as_mut().no_later_than(at, cx);
         }
-        if turn.closed && !turn.observed && !finish {
-            handler.set(None);
+        if turn.has_ended && !turn.is_observed && !*this.finish_handler {
+            *this.handler = None;
         }
-        if turn.over && handler.is_none() {
+        if turn.is_over && this.handler.is_none() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
-    })
-    .await;
-}
-
-type HandlerResult = Result<(), Box<dyn std::any::Any + Send>>;
-
-fn poll_handler(
-    handler: Option<Pin<&mut impl Future<Output = HandlerResult>>>,
-    cx: &mut Context<'_>,
-) -> Option<HandlerResult> {
-    match handler?.poll(cx) {
-        Poll::Ready(result) => Some(result),
-        Poll::Pending => None,
     }
 }
 
-fn finished(socket: &Shared, result: HandlerResult, path: &str) {
+type HandlerResult = Result<(), Box<dyn Any + Send>>;
+
+/// Polls the handler, if there is one; a panic is its result.
+fn poll_handler<H: Future<Output = ()>>(
+    handler: &mut Option<Pin<Box<H>>>,
+    cx: &mut Context<'_>,
+) -> Option<HandlerResult> {
+    let handler = handler.as_mut()?.as_mut();
+    match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
+        Ok(Poll::Pending) => None,
+        Ok(Poll::Ready(())) => Some(Ok(())),
+        Err(panic) => Some(Err(panic)),
+    }
+}
+
+fn finished(socket: &SharedSocket, result: HandlerResult, path: &str) {
     let Err(panic) = result else {
         socket.close(close::NORMAL, "");
         return;
@@ -157,7 +204,7 @@ fn finished(socket: &Shared, result: HandlerResult, path: &str) {
     socket.close(close::INTERNAL_ERROR, "the server met an error");
 }
 
-/// Far enough for a timer that is switched off.
+/// The delay of a timer that is switched off.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn first_timer(options: &SocketOptions) -> Duration {
@@ -168,43 +215,66 @@ fn first_timer(options: &SocketOptions) -> Duration {
     }
 }
 
-/// When a client is given up that has taken hardly anything for some time.
+/// When to give up a client that is stalled.
 fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
     let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
     Some(stalled_since? + timeout?)
 }
 
-/// Does what the timer was set for, and says what it is set for next.
-fn fire(timer: &Timer, socket: &Shared, options: &SocketOptions) -> (Timer, Duration) {
-    match timer {
-        Timer::Ping => {
-            // The ping arrives behind what was sent before.
+/// Does what the timer was set for, and returns the timer's next event and its delay.
+fn fire(event: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (TimerEvent, Duration) {
+    match event {
+        TimerEvent::Ping => {
+            // The ping arrives after what was sent before.
             let backlog = socket.backlog_time();
             socket.ping();
-            // What was heard before the ping says nothing about now.
-            socket.life();
-            (Timer::Answer, options.ping_timeout + backlog)
+            // What was heard before the ping does not count as an answer.
+            socket.take_liveness();
+            (TimerEvent::Answer, options.ping_timeout + backlog)
         }
-        Timer::Answer => match socket.life() {
-            Life::Heard => {
+        TimerEvent::Answer => match socket.take_liveness() {
+            Liveness::Heard => {
                 let rest = options.ping_interval.saturating_sub(options.ping_timeout);
-                (Timer::Ping, rest.max(Duration::from_millis(1)))
+                (TimerEvent::Ping, rest.max(Duration::from_millis(1)))
             }
-            Life::NotRead => (Timer::Answer, options.ping_timeout),
-            Life::Silent => {
+            Liveness::NotRead => (TimerEvent::Answer, options.ping_timeout),
+            Liveness::Silent => {
                 if socket.close(close::HEARTBEAT_LOST, "nothing was heard from the client") {
                     socket.sockets().metrics().closed_heartbeat_lost.add_one();
                 }
-                (Timer::ForceClose, options.close_timeout)
+                (TimerEvent::ForceClose, options.close_timeout)
             }
         },
-        Timer::Deferred => {
-            socket.stop_deferring();
-            (Timer::ForceClose, options.close_timeout)
+        TimerEvent::HalfClosed => {
+            socket.end_half_closed();
+            (TimerEvent::ForceClose, options.close_timeout)
         }
-        Timer::ForceClose | Timer::Linger => {
+        TimerEvent::ForceClose | TimerEvent::Linger => {
             socket.force_over();
-            (Timer::ForceClose, NEVER)
+            (TimerEvent::ForceClose, NEVER)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{Socket, core::SocketCore, io::SocketIo, outbox::Outbox};
+
+    /// What an idle connection holds besides is its handler, its stream and its place in the list of sockets; `cargo
+    /// xtask bench` measures all of it.
+    #[test]
+    fn what_an_idle_socket_holds_is_small() {
+        type Handler = std::future::Ready<()>;
+        for (what, bytes, bound) in [
+            ("the queue to a client", size_of::<Outbox>(), 112),
+            ("the bytes in both directions", size_of::<SocketIo>(), 240),
+            ("what the lock guards", size_of::<SocketCore>(), 408),
+            ("what is shared", size_of::<SharedSocket>(), 464),
+            ("the task", size_of::<SocketTask<Handler>>(), 200),
+            ("what the handler has of it", size_of::<Socket>(), 56),
+        ] {
+            assert!(bytes <= bound, "{bytes} bytes for {what}, the bound is {bound}");
         }
     }
 }

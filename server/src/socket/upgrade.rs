@@ -1,4 +1,5 @@
-//! From an HTTP request to a socket: the opening handshake of [RFC 6455, section 4.2](https://www.rfc-editor.org/rfc/rfc6455#section-4.2).
+//! From an HTTP request to a socket: the opening handshake of [RFC 6455, section
+//! 4.2](https://www.rfc-editor.org/rfc/rfc6455#section-4.2).
 
 use std::future::Future;
 
@@ -7,17 +8,18 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures_util::future::{self, FutureExt, OptionFuture};
 use hyper::upgrade::OnUpgrade;
 use tracing::Instrument;
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Socket, Sockets, connection::Shared, io::Stream, task};
+use super::{Socket, Sockets, io::Transport, shared::SharedSocket, task::SocketTask};
 use crate::limits::ConnectionPermit;
 
 /// The most names that `Sec-WebSocket-Protocol` may have.
 const MAX_SUBPROTOCOLS: usize = 16;
 
-/// A request that asks for a WebSocket and may have one.
+/// A request for a WebSocket that passed all checks of the opening handshake.
 ///
 /// As an extractor:
 /// - `upgrade: Upgrade` serves WebSockets only: a plain HTTP request is answered with 426;
@@ -31,7 +33,7 @@ const MAX_SUBPROTOCOLS: usize = 16;
 ///
 /// async fn shout(upgrade: Option<Upgrade>) -> Response {
 ///     let Some(upgrade) = upgrade else {
-///         return "speak WebSocket to me".into_response();
+///         return "this route serves WebSockets".into_response();
 ///     };
 ///     upgrade.subprotocols(&["shout"]).on_upgrade(|mut socket| async move {
 ///         while let Some(message) = socket.recv().await {
@@ -66,7 +68,7 @@ impl Upgrade {
 
     /// Chooses the first of `supported` that the client offered.
     ///
-    /// Without a common one none is sent, and a browser then fails the connection
+    /// If there is none, the response names none, and a browser then fails the connection
     /// ([RFC 6455, section 4.1](https://www.rfc-editor.org/rfc/rfc6455#section-4.1)).
     pub fn subprotocols(mut self, supported: &[&str]) -> Self {
         let common = supported
@@ -76,26 +78,27 @@ impl Upgrade {
         self
     }
 
-    /// The subprotocol that the response will name.
+    /// The subprotocol that the response names; `None` before [`subprotocols`](Self::subprotocols) finds one.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.chosen.as_ref()?.to_str().ok()
     }
 
-    /// Lets the handler run to its own end when the client is gone, even while it waits for something else than its socket.
+    /// Lets the handler run to its own end when the client is gone, even while it waits for something other than its
+    /// socket.
     ///
-    /// Without this such a handler is dropped as soon as the socket closes, at the `.await` where it is.
+    /// Without this such a handler is dropped as soon as the socket closes, at its current `.await`.
     pub fn finish_handler(mut self) -> Self {
         self.finish = true;
         self
     }
 
-    /// Accepts: the response to return, and `handler` runs on a task of its own once the client has the response, in the current `tracing`
-    /// span.
+    /// Accepts the request. Returns the response; `handler` runs on a task of its own, in the current `tracing` span, once
+    /// the client has the response.
     ///
-    /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client goes first, a handler that
-    /// waits for its socket learns of it, and one that waits for something else is dropped ([`finish_handler`](Self::finish_handler)
-    /// prevents that).
+    /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client closes first,
+    /// a handler that waits for its socket gets the end from it, and one that waits for something else is dropped
+    /// ([`finish_handler`](Self::finish_handler) prevents that).
     pub fn on_upgrade<H, F>(self, handler: H) -> Response
     where
         H: FnOnce(Socket) -> F + Send + 'static,
@@ -112,18 +115,18 @@ impl Upgrade {
             ..
         } = self;
         let subprotocol = chosen.as_ref().and_then(|chosen| chosen.to_str().ok()).map(Box::from);
-        let websocket = async move {
-            // The client went away before it had the response.
-            let Ok(upgraded) = on_upgrade.await else { return };
-            let (stream, unread) = Stream::new(upgraded);
-            let _permit = permit;
+        let start = move |upgraded| {
+            let (transport, unread) = Transport::new(upgraded);
             sockets.metrics().sockets_opened.add_one();
-            let socket = sockets.register(Shared::new(stream, unread, sockets.clone()));
-            // Boxed, so that the task holds it once and not in each of its states.
+            let socket = sockets.register(SharedSocket::new(transport, unread, sockets.clone()), permit);
             let given = Socket::new(socket.clone(), subprotocol);
-            let handler = Box::pin(async move { handler(given).await });
-            task::run(socket, handler, path, finish).await;
+            // The task calls it, so that a panic in it is one of the handler.
+            let handler = Box::pin(future::lazy(|_| handler(given)).flatten());
+            SocketTask::new(socket, handler, path, finish)
         };
+        // Combinators and no async block: that would hold what only the start needs for as long as the connection
+        // lives. There is no connection if the client closed it before it had the response.
+        let websocket = on_upgrade.then(|upgraded| OptionFuture::from(upgraded.ok().map(start)));
         // The span of the connection that was upgraded.
         tokio::spawn(websocket.in_current_span());
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -177,7 +180,7 @@ impl Upgrade {
             offered,
             chosen: None,
             on_upgrade,
-            // The route and not the address, whose text is the client's: it goes to the log.
+            // For the log: the route, because the address is the client's text.
             path: parts.extensions.get().map_or("", MatchedPath::as_str).into(),
             sockets,
             permit: parts.extensions.get().cloned(),
@@ -221,7 +224,7 @@ pub enum UpgradeError {
     /// The method is not `GET`: 405.
     #[error("a WebSocket handshake must be a GET request")]
     MethodNotGet,
-    /// `Upgrade: websocket` without `Connection: Upgrade`, often eaten by a proxy: 400.
+    /// `Upgrade: websocket` without `Connection: Upgrade`, which some proxies remove: 400.
     #[error("the header `Connection: Upgrade` is missing: a proxy in between must pass it on")]
     NoConnectionUpgrade,
     /// `Sec-WebSocket-Version` is missing or not 13: 426, naming the version
@@ -240,7 +243,7 @@ pub enum UpgradeError {
     /// `Sec-WebSocket-Protocol` has more than 16 names: 400.
     #[error("the header `Sec-WebSocket-Protocol` has more than {MAX_SUBPROTOCOLS} names")]
     TooManySubprotocols,
-    /// The page that connects is from elsewhere: 403.
+    /// The origin of the page is not allowed: 403.
     #[error("pages from {0} may not connect: start the server with --allow-origin {0} to let them")]
     ForeignOrigin(String),
     /// HTTP/1.0, or a server that does not support upgrades: 400.

@@ -1,4 +1,4 @@
-//! Sending from elsewhere, and sides that are faster than the other.
+//! Sending from other tasks, and backpressure in both directions.
 
 use std::{
     sync::{Arc, Mutex},
@@ -51,7 +51,7 @@ async fn senders_work_from_other_tasks_and_outlive_the_socket() {
 }
 
 #[tokio::test]
-async fn sending_to_a_client_that_does_not_read_waits_and_goes_on_when_it_reads() {
+async fn sending_to_a_client_that_does_not_read_waits_and_continues_when_it_reads() {
     const MESSAGES: usize = 400;
     const SIZE: usize = 50_000;
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -68,7 +68,7 @@ async fn sending_to_a_client_that_does_not_read_waits_and_goes_on_when_it_reads(
     .await;
     let mut client = server.connect("/test").await;
     let count = || sent.load(std::sync::atomic::Ordering::Relaxed);
-    // Waits until the count stands still: the kernel's buffers and ours are full.
+    // Waits until the count does not change: the system's buffers and ours are full.
     let mut last = (0, 0);
     wait_for("sending to wait", || {
         last = if count() == last.0 {
@@ -181,7 +181,8 @@ async fn a_handler_that_sends_without_end_lets_others_run_on_the_same_thread() {
     let _ = tokio::time::timeout(Duration::from_millis(1), reader).await;
 }
 
-/// The budget of a task is 128 steps, so with these numbers of messages its end falls on every place around the last message.
+/// The budget of a task is 128 steps, so with these numbers of messages its end falls on every place around the last
+/// message.
 #[tokio::test]
 async fn all_messages_before_a_close_are_answered_however_many_came_at_once() {
     let server = Server::start().await;

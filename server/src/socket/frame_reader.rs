@@ -1,8 +1,8 @@
-//! From bytes to messages.
+//! Makes messages of bytes.
 //!
-//! A whole, unfragmented data frame that lies in the read buffer, which is nearly every frame of nearly every client, is unmasked and
-//! taken where it is. Everything else goes to tungstenite, one frame at a time: fragments, control frames, frames that are still coming,
-//! and all that breaks a rule. tungstenite also words the pongs and close frames.
+//! A whole, unfragmented data frame in the read buffer, as nearly all frames are, is unmasked in place. Everything else
+//! is given to tungstenite, one frame at a time: fragments, control frames, incomplete frames, and all that breaks a
+//! rule. tungstenite also makes the pongs and close frames.
 
 use std::io::{self, Read, Write};
 
@@ -14,77 +14,51 @@ use tungstenite::{
     protocol::{CloseFrame, Message as Assembled, Role, WebSocketConfig, WebSocketContext},
 };
 
-use super::{
-    Message, Utf8Bytes,
-    io::{Io, READ_UP_TO},
-};
+use super::{CloseInfo, ClosedBy, Message, Utf8Bytes, io::SocketIo};
 
-/// A frame up to this size is waited for in the read buffer; a larger one that has not come whole is assembled by tungstenite.
-const WHOLE_UP_TO: usize = READ_UP_TO / 2;
-/// Pongs to a client that does not read are held back beyond this; only the newest ping needs an answer
-/// ([RFC 6455, section 5.5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3)).
-const PONGS_UP_TO: usize = 64 * 1024;
-/// tungstenite's read buffer, which exists only while it has something to assemble.
-const ASSEMBLY_BUFFER: usize = 4096;
-
-/// What one step of reading gave.
-pub(crate) enum Step {
+/// The result of one step of reading.
+pub(crate) enum ReadStep {
     Message(Message),
     /// A ping or pong, already answered.
     Control,
-    /// No more is there now.
+    /// Nothing more is there now.
     Nothing,
-    End(End),
-}
-
-/// Why nothing more can be read.
-pub(crate) enum End {
-    /// The client's close frame.
-    Close(Option<CloseFrame>),
-    /// The client broke a rule; this is how to close.
-    Failed { code: u16, reason: String },
+    /// The client ended its side: with its close frame, or because it broke a rule; then this is how to close.
+    End(CloseInfo),
     /// The stream ended or broke.
     Lost,
 }
 
-pub(crate) struct Frames {
-    /// The largest message, in bytes.
-    max: usize,
-    /// Made when needed, and gone when nothing is left in it: an idle connection has none.
+#[derive(Default)]
+pub(crate) struct FrameReader {
+    /// tungstenite's frame code, "the assembler" here. Made when needed and dropped when it is empty: an idle
+    /// connection has none.
     assembler: Option<Box<WebSocketContext>>,
-    /// How many bytes of its present frame the assembler has not been given yet.
+    /// How many bytes of the current frame the assembler has not been given yet.
     rest: usize,
-    /// The assembler has a message of which more fragments must come.
+    /// The assembler has an incomplete message: further fragments must come.
     in_message: bool,
-    /// A close frame was sent or received; the assembler remembers it.
-    closing: bool,
 }
 
-impl Frames {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            max,
-            assembler: None,
-            rest: 0,
-            in_message: false,
-            closing: false,
-        }
-    }
-
+impl FrameReader {
     /// Takes the next message or control frame.
-    pub(crate) fn read(&mut self, io: &mut Io) -> Step {
+    pub(crate) fn read(&mut self, io: &mut SocketIo) -> ReadStep {
         loop {
             if self.rest == 0 {
                 if !io.may_take_frame() {
-                    return Step::Nothing;
+                    return ReadStep::Nothing;
                 }
                 match Header::parse(&io.input) {
-                    Some(header) if header.is_data() && !self.in_message && header.payload() <= self.max => {
+                    Some(header)
+                        if header.is_data()
+                            && !self.in_message
+                            && header.payload() <= io.options().max_message_size =>
+                    {
                         if header.frame <= io.input.len() {
                             io.took_frame(header.payload() > 0);
                             return take(&header, &mut io.input);
                         }
-                        if header.frame <= WHOLE_UP_TO {
+                        if header.frame <= io.options().read_bytes / 2 {
                             match read_more(io) {
                                 None => continue,
                                 Some(step) => return step,
@@ -105,67 +79,69 @@ impl Frames {
                 }
             }
             match self.assemble(io) {
-                // A fragment is in, and the next frame may be here already.
-                Step::Nothing if self.rest == 0 => {}
+                // The frame was a fragment, and the next frame may be here already.
+                ReadStep::Nothing if self.rest == 0 => {}
                 step => return step,
             }
         }
     }
 
     /// Queues a close frame.
-    pub(crate) fn close(&mut self, io: &mut Io, code: u16, reason: &str) {
-        self.closing = true;
+    pub(crate) fn close(&mut self, io: &mut SocketIo, code: u16, reason: &str) {
         let frame = CloseFrame {
             code: code.into(),
             reason: reason.into(),
         };
         let (assembler, mut feed) = self.parts(io);
-        // Writing to the outbox cannot fail once `closing` is set, and this does not read.
+        feed.holds_pongs_back = false;
+        // Writing to the outbox cannot fail then, and this does not read.
         let _ = assembler.close(&mut feed, Some(frame));
     }
 
     /// Queues the answer to the client's close frame.
-    pub(crate) fn answer_close(&mut self, io: &mut Io) {
-        self.closing = true;
+    pub(crate) fn answer_close(&mut self, io: &mut SocketIo) {
         let (assembler, mut feed) = self.parts(io);
+        feed.holds_pongs_back = false;
         // Its error only says that the handshake is complete.
         let _ = assembler.flush(&mut feed);
     }
 
-    fn parts<'a>(&'a mut self, io: &'a mut Io) -> (&'a mut WebSocketContext, Feed<'a>) {
-        let max = self.max;
+    fn parts<'a>(&'a mut self, io: &'a mut SocketIo) -> (&'a mut WebSocketContext, Feed<'a>) {
+        let options = io.options();
         let assembler = self.assembler.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
-                .read_buffer_size(ASSEMBLY_BUFFER)
+                .read_buffer_size(options.assembly_buffer)
                 // Pongs and close frames go to the outbox at once, so tungstenite's own write buffer stays empty.
                 .write_buffer_size(0)
                 .max_write_buffer_size(4096)
-                .max_message_size(Some(max))
-                .max_frame_size(Some(max));
+                .max_message_size(Some(options.max_message_size))
+                .max_frame_size(Some(options.max_message_size));
             Box::new(WebSocketContext::new(Role::Server, Some(config)))
         });
         let feed = Feed {
             io,
             rest: &mut self.rest,
-            closing: self.closing,
+            // A close frame must not wait behind what the client does not read.
+            holds_pongs_back: assembler.can_write(),
         };
         (assembler, feed)
     }
 
-    fn assemble(&mut self, io: &mut Io) -> Step {
-        let max = self.max;
+    fn assemble(&mut self, io: &mut SocketIo) -> ReadStep {
+        let max = io.options().max_message_size;
         let (assembler, mut feed) = self.parts(io);
         let step = match assembler.read(&mut feed) {
-            Ok(Assembled::Text(text)) => Step::Message(Message::Text(text)),
-            Ok(Assembled::Binary(bytes)) => Step::Message(Message::Binary(bytes)),
-            Ok(Assembled::Close(frame)) => return Step::End(closed(frame)),
-            Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => Step::Control,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Step::Nothing,
-            Err(error) => return Step::End(failed(&error, max)),
+            Ok(Assembled::Text(text)) => ReadStep::Message(Message::Text(text)),
+            Ok(Assembled::Binary(bytes)) => ReadStep::Message(Message::Binary(bytes)),
+            Ok(Assembled::Close(frame)) => return ReadStep::End(closed(frame)),
+            Ok(Assembled::Ping(_) | Assembled::Pong(_) | Assembled::Frame(_)) => ReadStep::Control,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return ReadStep::Nothing,
+            Err(error) => return failed(&error, max),
         };
-        // Hands over a pong. It stays with the assembler if the client does not read what it has been sent.
+        // Queues a pong. The assembler keeps it while the client does not read what was sent before.
         let flushed = assembler.flush(&mut feed).is_ok();
-        if flushed && !self.in_message && !self.closing {
+        // It remembers a close frame that was sent or received, and cannot write then.
+        if flushed && assembler.can_write() && !self.in_message {
             self.assembler = None;
         }
         step
@@ -173,63 +149,65 @@ impl Frames {
 }
 
 /// `None` when there is more now.
-fn read_more(io: &mut Io) -> Option<Step> {
+fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
     match io.fill() {
         Ok(1..) => None,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Step::Nothing),
-        Ok(0) | Err(_) => Some(Step::End(End::Lost)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(ReadStep::Nothing),
+        Ok(0) | Err(_) => Some(ReadStep::Lost),
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> End {
+fn closed(frame: Option<CloseFrame>) -> CloseInfo {
     match frame {
-        // tungstenite puts this in place of a code that may not be sent, and answers with it.
+        // tungstenite replaces a code that may not be sent with this, and answers with it.
         Some(frame)
             if frame.code == tungstenite::protocol::frame::coding::CloseCode::Protocol
                 && frame.reason == "Protocol violation" =>
         {
-            End::Failed {
-                code: close::PROTOCOL_ERROR,
-                reason: "the close code may not be sent".to_owned(),
-            }
+            CloseInfo::by_server(close::PROTOCOL_ERROR, "the close code may not be sent")
         }
-        frame => End::Close(frame),
+        Some(frame) => CloseInfo {
+            code: frame.code.into(),
+            reason: frame.reason,
+            by: ClosedBy::Client,
+        },
+        None => CloseInfo {
+            code: close::NO_STATUS,
+            reason: Utf8Bytes::default(),
+            by: ClosedBy::Client,
+        },
     }
 }
 
-fn failed(error: &Error, max: usize) -> End {
-    let (code, reason) = match error {
+fn failed(error: &Error, max: usize) -> ReadStep {
+    ReadStep::End(match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Io(_)
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return End::Lost,
-        Error::Capacity(_) => (
-            close::MESSAGE_TOO_BIG,
-            format!("a message may have at most {max} bytes"),
-        ),
-        Error::Utf8(_) => (close::INVALID_PAYLOAD, NOT_UTF8.to_owned()),
-        error => (close::PROTOCOL_ERROR, error.to_string()),
-    };
-    End::Failed { code, reason }
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return ReadStep::Lost,
+        Error::Capacity(_) => {
+            let reason = format!("a message may have at most {max} bytes");
+            CloseInfo::by_server(close::MESSAGE_TOO_BIG, &reason)
+        }
+        Error::Utf8(_) => CloseInfo::by_server(close::INVALID_PAYLOAD, NOT_UTF8),
+        error => CloseInfo::by_server(close::PROTOCOL_ERROR, &error.to_string()),
+    })
 }
 
 const NOT_UTF8: &str = "a text message must be valid UTF-8";
 
 /// Takes a whole data frame off the front of `input`.
-fn take(header: &Header, input: &mut BytesMut) -> Step {
+fn take(header: &Header, input: &mut BytesMut) -> ReadStep {
     let mut payload = input.split_to(header.frame);
     payload.advance(header.length);
     unmask(&mut payload, header.mask);
     let payload = payload.freeze();
     if header.first == BINARY {
-        return Step::Message(Message::Binary(payload));
+        return ReadStep::Message(Message::Binary(payload));
     }
     match Utf8Bytes::try_from(payload) {
-        Ok(text) => Step::Message(Message::Text(text)),
-        Err(_) => Step::End(End::Failed {
-            code: close::INVALID_PAYLOAD,
-            reason: NOT_UTF8.to_owned(),
-        }),
+        Ok(text) => ReadStep::Message(Message::Text(text)),
+        Err(_) => ReadStep::End(CloseInfo::by_server(close::INVALID_PAYLOAD, NOT_UTF8)),
     }
 }
 
@@ -244,7 +222,7 @@ struct Header {
     mask: [u8; 4],
     /// Bytes of the header.
     length: usize,
-    /// Bytes of the whole frame, as far as this machine can count.
+    /// Bytes of the whole frame; `usize::MAX` if they are more.
     frame: usize,
 }
 
@@ -286,7 +264,7 @@ impl Header {
         self.masked && (self.first == TEXT || self.first == BINARY)
     }
 
-    /// Whether a message is unfinished after this frame. What breaks the rules is for the assembler to find.
+    /// Whether a message is incomplete after this frame. The assembler finds the frames that break a rule.
     fn leaves_message_open(&self, in_message: bool) -> bool {
         let (is_final, opcode) = (self.first & 0x80 != 0, self.first & 0x0f);
         if opcode <= 2 { !is_final } else { in_message }
@@ -305,11 +283,11 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Gives the assembler the bytes of one frame and takes its control frames.
+/// Gives the assembler the bytes of one frame and queues its control frames.
 struct Feed<'a> {
-    io: &'a mut Io,
+    io: &'a mut SocketIo,
     rest: &'a mut usize,
-    closing: bool,
+    holds_pongs_back: bool,
 }
 
 impl Read for Feed<'_> {
@@ -329,7 +307,7 @@ impl Read for Feed<'_> {
 
 impl Write for Feed<'_> {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        if self.io.outbox.bytes() > PONGS_UP_TO && !self.closing {
+        if self.io.outbox.bytes() > self.io.options().pongs_wait_at && self.holds_pongs_back {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.io.outbox.push_copy(frames);
