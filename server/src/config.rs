@@ -15,9 +15,8 @@ use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerOptions};
 
 use crate::{
-    budget::Rate,
     connection,
-    engine::{MemoryOptions, NewRooms},
+    engine::{MemoryOptions, NewRoomOptions},
     http::{
         chat::ChatOptions,
         flood::FloodOptions,
@@ -26,6 +25,7 @@ use crate::{
     hub::HubOptions,
     limits::AddressOptions,
     origin::{HostPattern, OriginPattern, OriginPolicy},
+    rate::Rate,
     socket::SocketOptions,
 };
 
@@ -515,6 +515,7 @@ impl Config {
             request_rate: self.address_request_rate,
             room_rate: self.address_room_rate,
             room_burst: self.address_room_burst,
+            reserved_part: AddressOptions::RESERVED_PART,
             remembered: self.remember_addresses,
         }
     }
@@ -532,7 +533,7 @@ impl Config {
             rooms: self.log_rooms,
             // One for each room with members and one for each request that waits.
             watches: self.max_rooms.saturating_add(self.max_connections),
-            new_rooms: NewRooms {
+            new_rooms: NewRoomOptions {
                 burst: self.new_rooms_burst,
                 per_minute: self.new_rooms_per_minute,
                 ..defaults.new_rooms

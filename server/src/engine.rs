@@ -27,7 +27,7 @@ use talkback_protocol::{
     session::server::{AppendOutcome, Refusal},
 };
 
-pub use memory::{Memory, MemoryOptions, NewRooms};
+pub use memory::{Memory, MemoryOptions, NewRoomOptions};
 
 /// The code of a refused message whose request has the name of another one.
 pub const KEY_REUSED: &str = "key_reused";

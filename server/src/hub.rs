@@ -20,6 +20,7 @@ mod allowances;
 mod beginning;
 mod block;
 mod catch_up;
+mod delivery_budget;
 mod presence;
 mod room;
 
@@ -65,6 +66,17 @@ pub struct HubOptions {
     /// Bytes of messages that may be delivered in one room in a second, to all its members together; whoever says more there is read
     /// later, and also while deliveries are late. 0 is any number.
     pub delivery_rate: usize,
+    /// No room owes more than this beyond what may be delivered at once: so it is free again soon after those who send too much are
+    /// gone.
+    pub delivery_max_debt: Duration,
+    /// A sender that is to pause pauses no longer than this at a time. Shorter than the heartbeat's timeout, because nothing is read
+    /// meanwhile.
+    pub delivery_max_pause: Duration,
+    /// With this debt a sender pauses for as long as the rate needs for what it caused; with twice as much, four times as long. With a
+    /// hundred senders that send all they can, the debt settles at ten times this.
+    pub delivery_debt_unit: Duration,
+    /// How late deliveries may be. What they are later than this counts as debt.
+    pub delivery_max_delay: Duration,
     /// So many members get what is delivered in one go, before other tasks have their turn.
     pub slice_members: usize,
     /// So many bytes are delivered in one go, and what one member gets beyond it.
@@ -92,6 +104,10 @@ impl HubOptions {
         presence_lines_per_second: 1_000,
         signal_bytes: 16 * 1024,
         delivery_rate: 1 << 30,
+        delivery_max_debt: Duration::from_secs(2),
+        delivery_max_pause: Duration::from_secs(5),
+        delivery_debt_unit: Duration::from_millis(100),
+        delivery_max_delay: Duration::from_millis(50),
         slice_members: 256,
         slice_bytes: 256 * 1024,
         block_bytes: 64 * 1024,

@@ -10,7 +10,6 @@
 
 mod answers;
 mod app;
-mod budget;
 mod config;
 mod connection;
 pub mod engine;
@@ -20,7 +19,9 @@ mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod names;
+mod notify;
 pub mod origin;
+mod rate;
 mod serve;
 pub mod shutdown;
 pub mod socket;

@@ -3,13 +3,17 @@
 use std::{
     io::IsTerminal,
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Config, LogFormat, limits::TokenBucket};
+use crate::{
+    Config, LogFormat,
+    rate::{Bucket, Rate},
+};
 
 /// Sends the logs of the whole process to stderr, as the configuration says. Call it once, at the start.
 pub fn init(config: &Config) {
@@ -27,7 +31,8 @@ pub fn init(config: &Config) {
 
 /// Bounds the lines that somebody outside can cause at will.
 pub(crate) struct Throttle {
-    lines: Mutex<TokenBucket>,
+    rate: Rate,
+    lines: Mutex<Bucket>,
     dropped: AtomicU64,
 }
 
@@ -35,14 +40,16 @@ impl Throttle {
     /// So many lines a second, and as many at once.
     pub(crate) fn new(per_second: u32) -> Self {
         Self {
-            lines: Mutex::new(TokenBucket::new(per_second, per_second, Instant::now())),
+            rate: Rate::new(per_second.into(), per_second.into()),
+            lines: Mutex::new(Bucket::new(Instant::now())),
             dropped: AtomicU64::new(0),
         }
     }
 
     /// Whether a line may be written now, and how many were not since the last one.
     pub(crate) fn admit(&self) -> Option<u64> {
-        if self.lines.lock().take(Instant::now()) {
+        let taken = self.lines.lock().try_take(&self.rate, Duration::ZERO, Instant::now());
+        if taken.is_ok() {
             return Some(self.dropped.swap(0, Ordering::Relaxed));
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);

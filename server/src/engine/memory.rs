@@ -8,9 +8,9 @@
 //! first four outcomes, which double with its messages up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with 128); the
 //! name of a request about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
 
-mod budget;
 mod ledger;
 mod log;
+mod new_rooms;
 mod publishers;
 mod rooms;
 
@@ -29,10 +29,10 @@ use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal}
 use tokio::time::Instant;
 
 use super::{Answer, Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Usage, Watch, Watcher};
-use budget::Budget;
-pub use budget::NewRooms;
 use ledger::{Bounds, Cost, Holder, Ledger};
 use log::Log;
+use new_rooms::NewRoomLimit;
+pub use new_rooms::NewRoomOptions;
 use publishers::{Fate, Memories, Refusals, Verdict};
 use rooms::{Class, Evicted, Placed, Rooms};
 
@@ -58,7 +58,7 @@ pub struct MemoryOptions {
     /// Watches of all rooms. More are refused.
     pub watches: usize,
     /// How many rooms a client may make by publishing.
-    pub new_rooms: NewRooms,
+    pub new_rooms: NewRoomOptions,
     /// Messages of one room.
     pub messages: usize,
     /// Bytes of the messages of one room.
@@ -95,10 +95,11 @@ impl Default for MemoryOptions {
             rooms: 10_000,
             young_for: Duration::from_secs(600),
             watches: 100_000,
-            new_rooms: NewRooms {
+            new_rooms: NewRoomOptions {
                 burst: 128,
                 per_minute: 30,
                 clients: 65_536,
+                expire_batch: 1024,
             },
             messages: 8192,
             bytes: 8 << 20,
@@ -127,7 +128,7 @@ struct Inner {
     memories: Memories,
     options: MemoryOptions,
     rooms: Mutex<Rooms>,
-    budget: Mutex<Budget>,
+    new_rooms: Mutex<NewRoomLimit>,
     ledger: Ledger,
     refusals: Refusals,
     requests: AtomicUsize,
@@ -159,7 +160,7 @@ impl Memory {
         Self(Arc::new(Inner {
             memories,
             rooms: Mutex::new(Rooms::new(options.rooms, options.young_for)),
-            budget: Mutex::new(Budget::new(options.new_rooms)),
+            new_rooms: Mutex::new(NewRoomLimit::new(options.new_rooms)),
             ledger: Ledger::new(bounds),
             refusals: Refusals::default(),
             options,
@@ -327,11 +328,11 @@ impl Inner {
                 return self.add(log, append, now);
             }
         };
-        let taken = self.budget.lock().take(&key, now);
+        let taken = self.new_rooms.lock().take(&key, now);
         taken.map_err(|wait| busy("this client made too many rooms: wait before the next", wait))?;
         let added = self.add(log, append, now);
         if !log.is_touched() {
-            self.budget.lock().give_back(&key);
+            self.new_rooms.lock().give_back(&key);
         }
         added
     }
@@ -472,7 +473,7 @@ impl Inner {
     /// Drops what is too old or too much; returns how many rooms are left.
     async fn sweep(&self) -> usize {
         let now = Instant::now();
-        self.budget.lock().expire(now);
+        self.new_rooms.lock().expire(now);
         self.for_each_room(|room| {
             let mut log = room.log.lock();
             self.expire(&mut log, now);

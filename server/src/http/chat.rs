@@ -19,11 +19,11 @@ use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    budget::{Bucket, Rate},
     engine::Outcome,
     hub::Hub,
     limits::{Address, NewRooms, Peer},
     names,
+    rate::{Bucket, Rate},
     socket::{Message, Socket, Upgrade},
 };
 
@@ -246,7 +246,7 @@ impl Pace {
 
     /// Whether anything that was taken is not paid for.
     fn owes(&self, now: Instant) -> bool {
-        self.lines.owes(now) || self.bytes.owes(now)
+        !self.lines.is_full(now) || !self.bytes.is_full(now)
     }
 
     fn more(&self, other: &Self) -> Self {

@@ -26,10 +26,10 @@ use tokio::time::Instant;
 use super::{
     HubOptions, JoinError, Kind, Member,
     block::{Block, Blocks, Frames, Lines, PlainBlock, Unfinished, frame_of_line},
+    delivery_budget::DeliveryBudget,
     presence::{Presence, Told},
 };
 use crate::{
-    budget::Budget,
     engine::{Engine, Watch, Watcher},
     socket::{Delivery, Sender},
 };
@@ -41,7 +41,7 @@ pub(super) struct Room {
     name: RoomName,
     options: HubOptions,
     /// What its senders may cause together.
-    budget: Budget,
+    budget: DeliveryBudget,
     /// Locked during one slice of a pass.
     members: Mutex<Members>,
     pending: Mutex<Pending>,
@@ -199,7 +199,6 @@ impl Slice {
 
 impl Room {
     pub(super) fn new(name: RoomName, options: HubOptions) -> Self {
-        let delivery_rate = u64::try_from(options.delivery_rate).unwrap_or(u64::MAX);
         let block_bytes = options.block_bytes.min(options.sent_text_bytes);
         let pending = Pending {
             has_plain: false,
@@ -215,7 +214,7 @@ impl Room {
         Self {
             name,
             options,
-            budget: Budget::new(delivery_rate, Instant::now()),
+            budget: DeliveryBudget::new(&options, Instant::now()),
             members: Mutex::default(),
             pending: Mutex::new(pending),
             count: AtomicUsize::new(0),
@@ -240,7 +239,8 @@ impl Room {
         let bytes = bytes.saturating_add(DELIVERY_OVERHEAD).saturating_mul(self.members());
         let oldest = self.pending.lock().oldest();
         let late = oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest));
-        self.budget.charge(u64::try_from(bytes).unwrap_or(u64::MAX), late, now)
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.budget.charge(&self.options, bytes, late, now)
     }
 
     pub(super) fn add_plain(

@@ -30,6 +30,7 @@ use super::{
     outbox::FrameKind,
     state::{Answer, Phase, State, give_spare},
 };
+use crate::notify::wait_until;
 
 /// Where `send` begins to wait for a client that reads slowly.
 const SEND_WAITS_AT: usize = 64 * 1024;
@@ -173,14 +174,7 @@ impl Shared {
     }
 
     pub(crate) async fn closed(&self) -> CloseInfo {
-        loop {
-            let mut notified = std::pin::pin!(self.closed.notified());
-            notified.as_mut().enable();
-            if let Some(info) = self.close_info() {
-                return info;
-            }
-            notified.await;
-        }
+        wait_until(&self.closed, || self.close_info()).await
     }
 
     #[inline]
@@ -207,17 +201,17 @@ impl Shared {
         sent.map_err(|_| ())
     }
 
-    async fn send_slowly(&self, mut message: Message, wait: Wait) -> Result<(), SendError> {
+    async fn send_slowly(&self, message: Message, wait: Wait) -> Result<(), SendError> {
         let _waiting = Waiting::new(&self.sends_waiting);
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            message = match self.queue(message, wait) {
-                Err(SendError::Full(message)) => message,
-                result => return result,
-            };
-            room.await;
-        }
+        let mut message = Some(message);
+        wait_until(&self.room, || match self.queue(message.take()?, wait) {
+            Err(SendError::Full(full)) => {
+                message = Some(full);
+                None
+            }
+            result => Some(result),
+        })
+        .await
     }
 
     pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
@@ -338,14 +332,11 @@ impl Shared {
     /// Waits until [`try_send_frames_at`](Self::try_send_frames_at) takes something. An error if the socket is closed. Cancel safe.
     pub(crate) async fn ready_at(&self, place: u64) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            if Self::is_ready(&mut self.state.lock(), place)? {
-                return Ok(());
-            }
-            room.await;
-        }
+        wait_until(&self.room, || {
+            let is_ready = Self::is_ready(&mut self.state.lock(), place);
+            is_ready.map(|is_ready| is_ready.then_some(())).transpose()
+        })
+        .await
     }
 
     fn is_ready(state: &mut State, place: u64) -> Result<bool, ()> {

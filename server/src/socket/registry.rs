@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{CloseInfo, ClosedBy, connection::Shared};
-use crate::{budget::Rate, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
+use crate::{logging::Throttle, metrics::Metrics, notify::wait_until, origin::OriginPolicy, rate::Rate};
 
 /// The rules every socket of an application lives by.
 #[derive(Clone, Debug)]
@@ -169,11 +169,7 @@ impl Sockets {
 
     /// Waits until [`drain`](Self::drain) is called.
     pub(crate) async fn until_draining(&self) {
-        let mut drain = std::pin::pin!(self.0.drain.notified());
-        drain.as_mut().enable();
-        if !self.is_draining() {
-            drain.await;
-        }
+        wait_until(&self.0.drain, || self.is_draining().then_some(())).await;
     }
 
     /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012, and when to come back) and returns when the last one is gone.
@@ -199,19 +195,15 @@ impl Sockets {
             }
         }
         drop(sockets);
-        loop {
-            let mut empty = std::pin::pin!(self.0.empty.notified());
-            empty.as_mut().enable();
+        wait_until(&self.0.empty, || {
             // A socket whose handshake was under way when draining began may have come since.
             let late: Vec<_> = self.0.live.lock().values().cloned().collect();
-            if late.is_empty() {
-                return;
-            }
-            for socket in late {
+            for socket in &late {
                 socket.close_to_drain();
             }
-            empty.await;
-        }
+            late.is_empty().then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn register(&self, socket: Arc<Shared>) -> Registered {

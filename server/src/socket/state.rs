@@ -11,7 +11,7 @@ use super::{
     frames::{End, Frames, Step},
     io::{Flushed, Io, Stream},
 };
-use crate::budget::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 /// Received messages that wait for the handler; when they reach either bound, reading stops and TCP slows the client down.
 const INBOUND_MESSAGES: usize = 128;

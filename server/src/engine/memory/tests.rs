@@ -219,7 +219,7 @@ async fn a_message_that_is_refused_for_now_takes_no_place_of_a_room_and_nothing_
         rooms: 4,
         total_bytes: 10_000,
         clients: 20,
-        new_rooms: NewRooms {
+        new_rooms: NewRoomOptions {
             burst: 2,
             per_minute: 1,
             ..MemoryOptions::default().new_rooms
@@ -322,8 +322,8 @@ async fn whoever_waits_in_an_empty_room_keeps_its_epoch_when_other_rooms_are_for
     assert!(read(&engine, "waited-for", Range::Newest).await.has_all_since(&since));
 }
 
-fn unlimited() -> NewRooms {
-    NewRooms {
+fn unlimited() -> NewRoomOptions {
+    NewRoomOptions {
         per_minute: 0,
         ..MemoryOptions::default().new_rooms
     }
