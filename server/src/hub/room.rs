@@ -519,7 +519,7 @@ impl Pass {
 }
 
 impl Watcher for Arc<Room> {
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         self.pending.lock().bytes() < self.options.pending_bytes
     }
 
