@@ -107,15 +107,15 @@ fn socket(
     name: UserName,
 ) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
-        let beginning = match hub.may_begin(&room, &new_rooms) {
-            Ok(beginning) => beginning,
+        let charge = match hub.charge_new_room(&room, &new_rooms) {
+            Ok(charge) => charge,
             Err(after) => {
                 let reason = close::retry_after_reason(after);
                 return socket.sender().close_by_server(close::TOO_MANY, &reason);
             }
         };
         let joined = hub.join(&room, &name, socket.sender());
-        beginning.settle();
+        charge.settle();
         let membership = match joined {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
