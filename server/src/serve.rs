@@ -32,7 +32,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    answers::{self, Account, AnswerStream, Answers},
+    answers::{self, Account, AnswerOptions, AnswerStream, Answers},
     app::{AppState, operations, router},
     config::Config,
     limits::{Address, AddressLimits, Admission, ConnectionLimit, ConnectionPermit, Peer, Refused},
@@ -181,7 +181,10 @@ impl Server {
             limit: Arc::clone(&limit),
             write_timeout: config.write_timeout,
             min_taken: config.min_taken,
-            answers: Answers::new(config.answer_bytes),
+            answers: Answers::new(AnswerOptions {
+                bytes: config.answer_bytes,
+                ..AnswerOptions::default()
+            }),
         };
         let http = Http {
             router,
