@@ -44,8 +44,8 @@ pub struct MemoryOptions {
     pub request_age: Duration,
     /// Bytes of everything that is kept about clients and requests.
     pub remembered_bytes: usize,
-    /// Refusals of which one copy is shared by all messages with the same outcome. A further one replaces the oldest, whose copies stay as
-    /// long as their messages' outcomes.
+    /// Distinct refusals of which one copy is shared by all outcomes that are equal. A further one replaces the oldest of the table, and
+    /// equal outcomes get a new copy from then on.
     pub shared_refusals: usize,
     /// When to retry a message that was refused because the log is full or a watcher has no capacity.
     pub retry_after: Duration,
