@@ -13,6 +13,7 @@ mod log;
 mod new_rooms;
 mod options;
 mod publishers;
+mod refusals;
 mod rooms;
 mod sweep;
 
@@ -34,7 +35,8 @@ use log::Log;
 use new_rooms::NewRoomLimit;
 pub use new_rooms::NewRoomOptions;
 pub use options::MemoryOptions;
-use publishers::{DedupOptions, Refusals, Settlement, Verdict};
+use publishers::{DedupOptions, Settlement, Verdict};
+use refusals::Refusals;
 use rooms::{Evicted, Rooms};
 
 /// Logs in memory. Clones are handles to the same logs.

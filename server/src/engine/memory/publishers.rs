@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, mem::size_of, sync::Arc, time::Duration};
 
 use lru::LruCache;
-use parking_lot::Mutex;
 use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, session::server::Refusal};
 use tokio::time::Instant;
 
@@ -81,35 +80,6 @@ impl Settlement {
                 refusal: (**refusal).clone(),
             },
         }
-    }
-}
-
-/// One copy of each refusal of this engine.
-pub(super) struct Refusals {
-    max: usize,
-    shared: Mutex<VecDeque<Arc<Refusal>>>,
-}
-
-impl Refusals {
-    /// See [`MemoryOptions::shared_refusals`].
-    pub(super) fn new(max: usize) -> Self {
-        Self {
-            max: max.max(1),
-            shared: Mutex::default(),
-        }
-    }
-
-    pub(super) fn share(&self, refusal: &Refusal) -> Arc<Refusal> {
-        let mut shared = self.shared.lock();
-        if let Some(known) = shared.iter().find(|known| ***known == *refusal) {
-            return Arc::clone(known);
-        }
-        let new = Arc::new(refusal.clone());
-        if shared.len() >= self.max {
-            shared.pop_front();
-        }
-        shared.push_back(Arc::clone(&new));
-        new
     }
 }
 
@@ -407,8 +377,6 @@ fn key_reused() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use talkback_protocol::message::code;
-
     use super::*;
 
     const EXPIRE_BATCH: usize = MemoryOptions::DEFAULT.expire_batch;
@@ -515,22 +483,6 @@ mod tests {
         assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
         assert_eq!(publishers.expire(&dedup, 7, later).len(), 10_000 - 2 * EXPIRE_BATCH);
         assert_eq!(publishers.len(), (0, 0));
-    }
-
-    #[test]
-    fn equal_refusals_share_one_copy_and_the_copies_are_bounded() {
-        let refusals = Refusals::new(32);
-        let withdrawn = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
-        let one = refusals.share(&withdrawn);
-        assert!(Arc::ptr_eq(&one, &refusals.share(&withdrawn)));
-        for number in 0..1000 {
-            let message = format!("refusal {number}").into();
-            refusals.share(&Refusal {
-                message,
-                ..withdrawn.clone()
-            });
-        }
-        assert_eq!(refusals.shared.lock().len(), 32);
     }
 
     #[test]
