@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{Beginning, CatchUp, CatchUpError, Hub, JoinError, SessionMember, Start},
+    hub::{CatchUp, CatchUpError, Hub, JoinError, NewRoomCharge, SessionMember, Start},
     limits::NewRooms,
     names,
     socket::{Message, SendError, Sender, Socket},
@@ -394,7 +394,7 @@ impl Connection {
                 if let Some((joined, epoch)) =
                     joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch)))
                 {
-                    joined.catch_up = Some(Box::new(CatchUp::new(epoch, after)));
+                    joined.catch_up = Some(Box::new(CatchUp::new(&joined.member, epoch, after)));
                     self.behind.push_back(id);
                 }
                 None
@@ -485,21 +485,23 @@ impl Connection {
         })
     }
 
-    fn may_begin(&self, room: &RoomName) -> Result<Beginning, Refusal> {
+    fn charge_new_room(&self, room: &RoomName) -> Result<NewRoomCharge, Refusal> {
         if self.rooms.iter().any(|joined| joined.room == *room) {
-            return Ok(Beginning::default());
+            return Ok(NewRoomCharge::default());
         }
-        self.hub.may_begin(room, &self.new_rooms).map_err(|after| Refusal {
-            code: code::BUSY.into(),
-            message: "your address has begun too many rooms: try again later".into(),
-            retry_after: Some(after),
-        })
+        self.hub
+            .charge_new_room(room, &self.new_rooms)
+            .map_err(|after| Refusal {
+                code: code::BUSY.into(),
+                message: "your address has begun too many rooms: try again later".into(),
+                retry_after: Some(after),
+            })
     }
 
     fn append(&mut self, seq: Seq, append: Append) -> Option<Input> {
         let room = append.room.clone();
-        let beginning = match self.may_begin(&room) {
-            Ok(beginning) => beginning,
+        let charge = match self.charge_new_room(&room) {
+            Ok(charge) => charge,
             Err(refusal) => {
                 let outcome = Outcome::Refused { epoch: None, refusal };
                 return Some(appended(room, seq, outcome));
@@ -508,7 +510,7 @@ impl Connection {
         let bytes = append.content.as_ref().map_or(0, |body| body.json().len());
         match self.hub.engine().append(append) {
             Answer::Now(outcome) => {
-                beginning.settle();
+                charge.settle();
                 // What came again or was refused is delivered to nobody.
                 if let Outcome::Added(_) = outcome {
                     self.charge(&room, bytes);
@@ -518,7 +520,7 @@ impl Connection {
             later => {
                 self.charge(&room, bytes);
                 let answer = later.map(move |outcome| {
-                    beginning.settle();
+                    charge.settle();
                     appended(room, seq, outcome)
                 });
                 self.appends.get_or_insert_default().push_back(answer.boxed());
@@ -591,9 +593,9 @@ impl Connection {
             history,
         } = join;
         let user = self.user.clone().unwrap_or_else(default_user);
-        let joined = self.may_begin(&room).and_then(|beginning| {
+        let joined = self.charge_new_room(&room).and_then(|charge| {
             let joined = self.hub.join_session(&room, &user, self.socket.clone());
-            beginning.settle();
+            charge.settle();
             joined.map_err(JoinError::refusal)
         });
         let member = match joined {
@@ -639,15 +641,15 @@ impl Connection {
         let result = match (start, joined) {
             (Ok(start), Some(joined)) => {
                 joined.epoch = Some(start.epoch.clone());
-                let told = joined.member.told();
+                let presence = joined.member.presence();
                 Ok(Subscription {
                     epoch: start.epoch,
                     head: start.head,
                     after: start.after,
                     recovered: start.recovered,
                     fork: start.fork,
-                    users: told.users,
-                    members: told.members,
+                    users: presence.users,
+                    members: presence.members,
                     // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at
                     // once do not need the memory for all their pages at once.
                     messages: Vec::new(),

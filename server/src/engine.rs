@@ -1,11 +1,11 @@
 //! The log: a room is an append-only list of messages, and everything else reads from it or appends to it.
 //!
-//! [`Engine`] is what a log must do; [`Memory`] is the one that keeps it in this process. A log has an epoch, which changes when its
-//! offsets begin anew, and every message has the offset after that of the one before it. An engine also remembers what each publisher
-//! sent last, so that sending again after a lost answer does no harm.
+//! [`Engine`] is the interface of a log; [`Memory`] implements it in the memory of this process. A log has an epoch, which changes when its
+//! offsets begin anew, and offsets are contiguous. An engine also keeps the last messages of each publisher, so that a resend after a
+//! lost answer is not added twice.
 //!
-//! An engine that answers at once says [`Answer::Now`]; one that must wait for a disk or another server says [`Answer::Later`].
-//! Either way calls take effect in the order in which one task makes them.
+//! An engine that answers at once returns [`Answer::Now`]; one that must wait for a disk or another server returns [`Answer::Later`].
+//! Either way the calls of one task take effect in their order.
 
 #[cfg(test)]
 mod conformance;
@@ -27,66 +27,65 @@ use talkback_protocol::{
     session::server::{AppendOutcome, Refusal},
 };
 
-pub use memory::{Memory, MemoryOptions, NewRooms};
+pub use memory::{Memory, MemoryOptions, NewRoomOptions};
 
-/// The code of a refused message whose request has the name of another one.
+/// The code of a refusal: the request has the name of an earlier request with another message.
 pub const KEY_REUSED: &str = "key_reused";
 
 /// A log for many rooms.
 ///
-/// Rooms need not be made: every room exists with the first call that names it, and an engine may forget one that has no messages, no
-/// watchers and nothing to remember about its publishers. It comes back with another epoch.
+/// Rooms need not be created: a room exists with the first call that names it. An engine may drop a room that has no messages, no watchers
+/// and no entries of publishers; it comes back with another epoch.
 pub trait Engine: Send + Sync + 'static {
-    /// Adds a message to a room and tells everybody who watches it. While one of them cannot be told ([`Watcher::has_room`]), the message
-    /// is refused for a time.
+    /// Adds a message to a room and passes it to all watchers of the room. While one of them has no capacity
+    /// ([`Watcher::has_capacity`]), the message is refused, to be retried.
     ///
-    /// A message that the log has already is not added again; the answer is that of the first time. Of a numbered client
-    /// ([`MessageId::Client`]) it takes the number after the last that is done with, which is 0 for a client that it does not know; of one
-    /// that vouches for all before it (`first`) any later number. Another later number is an [`Outcome::Gap`]. A number that is done with
-    /// belongs to the message whose id it came with: with another id it is an [`Outcome::Conflict`], also where there is nothing but a
-    /// refusal or a withdrawal to be told, and nothing changes.
+    /// A message that is in the log already is not added again; the answer is that of the first time. Of a client
+    /// ([`MessageId::Client`]) the engine accepts the number after the last settled one, which is 0 for an unknown client; with `first` it
+    /// accepts any later number. Any other later number is an [`Outcome::Gap`]. A settled number belongs to the message id it came with:
+    /// with another id it is an [`Outcome::Conflict`] and nothing changes, also if the number was settled by a refusal or a withdrawal.
     ///
-    /// Dropping the answer does not take the message back.
+    /// Dropping the answer does not cancel the call.
     fn append(&self, append: Append) -> Answer<Outcome>;
 
-    /// Messages of a room in the order of their offsets, as many as `limit` allows, and what is kept of the room now.
+    /// Reads messages of a room in the order of their offsets, as many as `limit` allows, and the bounds of the room's log.
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>>;
 
-    /// Tells `watcher` of each message from now on, until the answer is dropped.
+    /// Passes each new message of a room to `watcher`, until the returned [`Watch`] is dropped.
     ///
-    /// A message is in what is read after this call, or the watcher is told of it, or both; so whoever watches first and then reads
+    /// A message is returned by a read after this call, or passed to the watcher, or both; so a caller that watches first and then reads
     /// misses nothing.
     ///
     /// # Errors
-    /// [`Refusal`] if the engine has no place for another room.
+    /// [`Refusal`] if the engine has its maximum of watches.
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal>;
 
-    /// Whether it keeps anything about this room, so that a call which names the room begins none.
+    /// Whether the engine keeps anything about this room: if not, the next message makes a new room.
     fn has(&self, room: &RoomName) -> bool;
 
-    /// What the engine holds now.
+    /// What the engine holds now, and counters since its start.
     fn usage(&self) -> Usage;
 }
 
-/// Somebody who wants to know of each message of a room.
+/// A subscriber to the messages of a room.
 pub trait Watcher: Send + Sync {
-    /// Whether it can be told of one more message. An engine asks all watchers before it adds one; when one of them has no room, it
-    /// refuses the message for a time. May be called while the engine holds the room's lock, like [`appended`](Self::appended).
-    fn has_room(&self) -> bool {
+    /// Whether it can take one more message. An engine asks all watchers before it adds a message; if one has no capacity, the engine
+    /// refuses the message, to be retried. May be called while the engine holds the room's lock, like [`appended`](Self::appended).
+    fn has_capacity(&self) -> bool {
         true
     }
 
-    /// A message was added. Calls come one at a time, in the order of the offsets and without a gap, and may come while the engine
+    /// A message was added. Calls come one at a time, in the order of the offsets and without a gap. They may come while the engine
     /// holds the room's lock: they must be short and must not call the engine.
     fn appended(&self, message: &Arc<Message>);
 }
 
-/// Keeps a [`Watcher`] informed while it lives.
-#[must_use = "dropping it ends the watching at once"]
+/// The subscription of a [`Watcher`]. Dropping it ends the subscription.
+#[must_use = "dropping it ends the subscription at once"]
 pub struct Watch(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Watch {
-    /// A watch that calls this when it is dropped.
+    /// A subscription that calls `unwatch` when it is dropped.
     pub fn new(unwatch: impl FnOnce() + Send + Sync + 'static) -> Self {
         Self(Some(Box::new(unwatch)))
     }
@@ -105,51 +104,46 @@ impl Drop for Watch {
 pub struct Append {
     /// The room.
     pub room: RoomName,
-    /// How a second sending of it is recognised.
+    /// How a resend of it is recognised.
     pub id: MessageId,
-    /// Whom the others see as its sender.
+    /// The sender that members see.
     pub from: message::Author,
-    /// The message; or that there is none, because it was refused for good or withdrawn, so that its number is done with and
-    /// the next one may come.
+    /// The message's body; or a refusal, which settles the message's number without a message if it has no `retry_after`. A withdrawal is
+    /// such a refusal.
     pub content: Result<Body, Refusal>,
 }
 
-/// How a message that comes a second time is recognised.
+/// How a resend of a message is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageId {
     /// By its number: a client counts its messages to a room.
     Client {
-        /// Which client.
+        /// The client that numbers its messages.
         key: ClientKey,
-        /// Which of its messages.
+        /// The message's number.
         seq: Seq,
-        /// What makes it itself: the engine keeps it with the message and with what became of the number.
+        /// The message's id. The engine keeps it with the message and with the outcome of the number.
         id: PublishId,
-        /// Whether all earlier ones are done with.
+        /// Whether all earlier numbers are settled.
         first: bool,
-        /// Where it publishes from now, if that is known. It says nothing about which client or message it is: a client may come from
-        /// elsewhere at any time. An engine may charge it for what it remembers.
+        /// The origin of this call, if known. It identifies neither the client nor the message: a client may change its origin at any
+        /// time. An engine may charge it for the entries that it keeps.
         origin: Option<Origin>,
     },
-    /// By a name that the publisher gave to the request, remembered for a time. Under the name of another message it is refused with
-    /// [`KEY_REUSED`].
+    /// By a name that the publisher gave to the request, which is kept for a time. A request with the same name and another digest is
+    /// refused with [`KEY_REUSED`].
     Request {
         /// The name.
         name: Box<str>,
-        /// SHA-256 of what the request says.
+        /// SHA-256 of the request.
         digest: [u8; 32],
     },
-    /// Not at all.
+    /// Not at all: each call adds a message.
     None,
 }
 
-/// What many clients may have in common, and whoever makes up clients has little of: the address from which they come. An engine can
-/// bound what clients of one origin take; to it an origin is a number like any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Origin(pub u64);
-
 impl MessageId {
-    /// The number and what makes the message itself, if it came with a number.
+    /// The number and the id of the message, if it has a number.
     #[must_use]
     pub fn number(&self) -> Option<(Seq, PublishId)> {
         match self {
@@ -159,33 +153,39 @@ impl MessageId {
     }
 }
 
-/// What became of a message.
+/// What clients on one host or network have in common: the address from which they connect. One attacker can make up any number of
+/// clients, but has few addresses, so an engine can bound what the clients of one origin take together. To the engine it is an opaque
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(pub u64);
+
+/// The result of an [`Append`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the log now.
+    /// This call added the message.
     Added(Place),
-    /// It has been in the log before.
+    /// An earlier call added the message.
     Duplicate(Place),
-    /// It is not in the log. Without `retry_after` its number is done with, and it would be refused again; with it nothing changed.
+    /// The message is not in the log. Without `retry_after` its number is settled, and a resend is refused again; with it nothing changed.
     Refused {
-        /// The life of the log that was asked; `None` if none was.
+        /// The epoch of the log; `None` if the message was refused before it reached the log.
         epoch: Option<Epoch>,
         /// Why.
         refusal: Refusal,
     },
     /// An earlier number of this client is missing and must come first.
     Gap {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
     /// The number belongs to a message with another id. Nothing changed.
     Conflict {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
-    /// The number was done with so long ago that the log no longer knows what became of it. Nothing changed.
+    /// The number was settled so long ago that the log no longer has its outcome. Nothing changed.
     Forgotten {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
 }
@@ -207,9 +207,9 @@ impl From<Outcome> for AppendOutcome {
 /// Where a message is in a room's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The life of the log that the offset belongs to.
+    /// The epoch of the log that the offset belongs to.
     pub epoch: Epoch,
-    /// Its offset.
+    /// The message's offset.
     pub offset: Offset,
     /// When it was added, in milliseconds since the Unix epoch.
     pub at: u64,
@@ -226,12 +226,12 @@ pub enum Range {
     Newest,
 }
 
-/// How much to read at most. One message is read however large it is.
+/// How much to read at most. The first message is read however large it is, unless `messages` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// How many messages.
+    /// Messages.
     pub messages: usize,
-    /// How many bytes their bodies may have together.
+    /// Bytes of their bodies together.
     pub bytes: usize,
 }
 
@@ -240,19 +240,19 @@ pub struct Limit {
 pub struct Page {
     /// The log's epoch.
     pub epoch: Epoch,
-    /// Where this life of the log parted from the one before, if it went on from an earlier point of it: the last message that both
-    /// have. A cursor of that epoch at or below it means the same message here.
+    /// The last message that this epoch has in common with the previous one, if it continues the previous log. A cursor of the previous
+    /// epoch at or below it means the same message here.
     pub fork: Option<Cursor>,
-    /// The offset of its newest message, 0 if there never was one.
+    /// The offset of the newest message, 0 if there never was one.
     pub head: Offset,
-    /// The offset before the oldest message that is kept. Equal to `head` when none is.
+    /// The offset before the oldest message that is kept. Equal to `head` if none is kept.
     pub floor: Offset,
     /// The messages, oldest first.
     pub messages: Vec<Arc<Message>>,
 }
 
 impl Page {
-    /// Of a room in which nothing was said yet.
+    /// The page of a room that never had a message.
     #[must_use]
     pub fn empty(epoch: Epoch) -> Self {
         Self {
@@ -264,7 +264,7 @@ impl Page {
         }
     }
 
-    /// Whether every message after this cursor is kept: it is of this life of the log, or of the one before at or below the fork.
+    /// Whether every message after this cursor is kept. The cursor must be of this epoch, or of the previous one at or below the fork.
     #[must_use]
     pub fn has_all_since(&self, since: &Cursor) -> bool {
         let is_before_fork = |fork: &Cursor| since.epoch == fork.epoch && since.offset <= fork.offset;
@@ -272,44 +272,44 @@ impl Page {
             && self.has_all_after(since.offset)
     }
 
-    /// Whether every message after this offset is kept, and the offset is of this log.
+    /// Whether every message after this offset of this epoch is kept.
     #[must_use]
     pub fn has_all_after(&self, offset: Offset) -> bool {
         (self.floor..=self.head).contains(&offset)
     }
 }
 
-/// What an engine holds.
+/// What an engine holds now, and counters since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Rooms.
     pub rooms: usize,
     /// Messages of all rooms.
     pub messages: usize,
-    /// Bytes that these take.
+    /// Bytes of these messages.
     pub bytes: usize,
-    /// Clients whose last number is remembered, once for each of their rooms.
+    /// Clients whose last number is kept, once for each of their rooms.
     pub clients: usize,
-    /// Names of requests that are remembered.
+    /// Names of requests that are kept.
     pub requests: usize,
-    /// Bytes that these and the clients take.
+    /// Bytes of these names and clients.
     pub remembered_bytes: usize,
-    /// Messages that were added since the start.
+    /// Messages added since the start.
     pub added: u64,
-    /// Messages that came again since the start and were not added.
+    /// Resends of added messages since the start.
     pub duplicates: u64,
-    /// Messages that were refused since the start.
+    /// Messages refused since the start.
     pub refused: u64,
 }
 
-/// What an engine answers: at once or when it is ready.
+/// The result of a call to an engine, at once or later.
 #[must_use = "an answer that is not looked at may be an error"]
 pub enum Answer<T> {
-    /// Here it is.
+    /// The result.
     Now(T),
-    /// It comes. Dropping it does not take back what was asked for.
+    /// The future result. Dropping it does not cancel the call.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
-    /// It was taken by a poll.
+    /// A poll returned the result; polling again panics.
     Taken,
 }
 

@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`router`] is the URL map, [`operations`] the one for operators; [`AppState`] is the state of all handlers. Nest
 //!   it into your own axum application, or let
-//! - [`serve`] run it: the accept loop with its limits and its shutdown, by the settings of [`AppOptions`];
+//! - [`serve()`] run it: the accept loop with its limits and its shutdown, by the settings of [`AppOptions`];
 //! - [`socket`] is a WebSocket for axum handlers, useful on its own: [`socket::Upgrade`], [`socket::Socket`],
 //!   [`socket::Sender`];
 //! - [`engine`] keeps the log of every room;
@@ -13,7 +13,6 @@
 
 mod answers;
 mod app;
-mod budget;
 mod connection;
 pub mod engine;
 mod http;
@@ -22,8 +21,10 @@ mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod names;
+mod notify;
 mod options;
 pub mod origin;
+mod rate;
 mod serve;
 pub mod shutdown;
 pub mod socket;

@@ -3,15 +3,19 @@
 use std::{
     io::IsTerminal,
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{Dispatch, Span};
 use tracing_log::LogTracer;
 use tracing_subscriber::EnvFilter;
 
-use crate::{AppOptions, LogFormat, limits::TokenBucket};
+use crate::{
+    AppOptions, LogFormat,
+    rate::{Bucket, Rate},
+};
 
 /// Writes the log of the whole process to stderr, by [`AppOptions::log`] and [`AppOptions::log_format`]. Call it once,
 /// at the start: it has no effect in a process that has a logger already.
@@ -71,7 +75,8 @@ pub(crate) fn websocket_accepted(kind: &'static str) {
 
 /// Limits the rate of log lines for events that clients can cause at will.
 pub(crate) struct Throttle {
-    lines: Mutex<TokenBucket>,
+    rate: Rate,
+    lines: Mutex<Bucket>,
     dropped: AtomicU64,
 }
 
@@ -79,14 +84,16 @@ impl Throttle {
     /// `per_second` is also the burst.
     pub(crate) fn new(per_second: u32) -> Self {
         Self {
-            lines: Mutex::new(TokenBucket::new(per_second, per_second, Instant::now())),
+            rate: Rate::new(per_second.into(), per_second.into()),
+            lines: Mutex::new(Bucket::new(Instant::now())),
             dropped: AtomicU64::new(0),
         }
     }
 
     /// Returns `None` if no line may be written now, else how many lines were dropped since the last one.
     pub(crate) fn admit(&self) -> Option<u64> {
-        if self.lines.lock().take(Instant::now()) {
+        let taken = self.lines.lock().try_take(&self.rate, Duration::ZERO, Instant::now());
+        if taken.is_ok() {
             return Some(self.dropped.swap(0, Ordering::Relaxed));
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! Which names users and rooms may have on this server.
 //!
-//! The wire types [`UserName`] and [`RoomName`] check only what a client needs to live with any server: length and control characters.
-//! The rule itself is here alone, so that a client never chokes on a name that a newer server allows.
+//! The wire types [`UserName`] and [`RoomName`] check only what every server requires: length and control characters. The whole rule is
+//! here alone, so that a client does not refuse a name that a newer server allows.
 //!
-//! - [`user`] is for the name with which somebody comes: the `name` of `hello`, of plain chat and of a publisher over HTTP.
-//! - [`room`] is for each room that a client names.
+//! - [`user`] checks the name that a user asks for: the `name` of `hello`, of plain chat and of a publisher over HTTP.
+//! - [`room`] checks each room that a client names.
 
 use std::borrow::Cow;
 
@@ -14,19 +14,20 @@ use talkback_protocol::{RoomName, UserName};
 use unicode_normalization::{char::is_combining_mark, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// The name of the server itself: it stands in messages that were published over HTTP without a name.
+/// The name of the server itself: the sender of messages that are published over HTTP without a name.
 pub(crate) const SERVER: &str = "server";
 
-/// Stands for what is taken as it is while the rest of a name goes through the profile. The profile allows it and never changes it.
-const KEPT: char = '\u{25a0}';
+/// Replaces the parts of a name that the profile does not check, while it checks the rest. The profile allows this character and never
+/// changes it.
+const PLACEHOLDER: char = '\u{25a0}';
 
-/// Why somebody may not have this name; the text states the rule and can be shown.
+/// Why a user may not have this name. The text states the rule and can be shown to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameProblem {
-    /// Nothing is left that a reader could see.
+    /// The name has no visible character.
     #[error("the name has nothing to see: give it at least one letter, digit or symbol")]
     Invisible,
-    /// More code points than the wire carries, after the name got its one spelling.
+    /// The name has more code points than the protocol allows, after it was normalized.
     #[error("the name has {length} characters: at most {max} are allowed")]
     TooLong {
         /// The length found, in code points.
@@ -34,26 +35,26 @@ pub enum NameProblem {
         /// The longest allowed name, in code points.
         max: usize,
     },
-    /// A character that no name may have.
+    /// The name has a character that is not allowed.
     #[error(
         "the name has the character {0:?}: brackets, control characters and invisible characters outside emoji are not allowed"
     )]
     Character(char),
-    /// The server speaks under this name.
+    /// The name is that of the server.
     #[error("the name `server` is the server's own: take another")]
     Reserved,
 }
 
-/// Why this cannot be the name of a room for a client; the text states the rule.
+/// Why a client may not use a room of this name. The text states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoomProblem {
-    /// A character outside the set. On the wire: `bad_room`.
+    /// The name has a character that is not allowed. On the wire: `bad_room`.
     #[error("the room name has the character {0:?}: use letters, digits, combining marks and - _ . ~")]
     Character(char),
-    /// Every URL parser removes a path segment of dots alone, so such a room could not be reached. On the wire: `bad_room`.
+    /// The name is `.` or `..`, which every URL parser removes from a path, so the room could not be reached. On the wire: `bad_room`.
     #[error("a room may not be named . or ..")]
     Dots,
-    /// The same text has another form with fewer code points. On the wire: `bad_room`.
+    /// The name is not in normalization form C. On the wire: `bad_room`.
     #[error("the room name is not in Unicode's normalization form C: normalize it before you send it")]
     NotNormalized,
     /// The name begins with `~`. On the wire: `forbidden`.
@@ -61,30 +62,30 @@ pub enum RoomProblem {
     Reserved,
 }
 
-/// The name that somebody who asks for `name` gets, or why not.
+/// Normalizes and checks the name that a user asks for.
 ///
-/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name goes away and
-/// becomes one space inside, compatible forms such as full width letters become the usual ones, and control, unassigned and invisible
-/// characters are refused. Three differences:
+/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name is removed and
+/// becomes one space inside, compatibility forms such as full width letters become the usual ones, and control, unassigned and
+/// invisible characters are refused. There are three differences:
 /// - emoji are allowed, with the joiners, variation selectors and tags inside them, in the fully qualified form;
 /// - letters, digits and marks that are newer than the profile's tables are allowed as they are;
 /// - `[` and `]` are refused, because plain chat writes `[name] text`, and so is `server` in any case.
 ///
-/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is what `welcome.user` tells.
-/// The result, put in again, is itself.
+/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is the value of `welcome.user`.
+/// The function is idempotent.
 ///
 /// # Errors
 /// [`NameProblem`]. A session is closed with 4403 and its text as the reason; HTTP answers with 400.
 pub fn user(name: &str) -> Result<UserName, NameProblem> {
-    let (text, kept) = set_aside(name);
+    let (text, replaced) = replace_exempt(name);
     let text = Nickname::enforce(text).map_err(|error| match error {
         PrecisError::BadCodepoint(info) => {
             NameProblem::Character(char::from_u32(info.cp).unwrap_or(char::REPLACEMENT_CHARACTER))
         }
-        // It is empty, or does not become stable.
+        // It is empty, or has no stable form.
         PrecisError::Invalid | PrecisError::Unexpected(_) => NameProblem::Invisible,
     })?;
-    let name = put_back(&text, &kept);
+    let name = restore(&text, &replaced);
     if let Some(bracket) = name.chars().find(|c| matches!(c, '[' | ']')) {
         return Err(NameProblem::Character(bracket));
     }
@@ -105,13 +106,13 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
     UserName::parse(&name).map_err(|_| NameProblem::Invisible)
 }
 
-/// Whether a client may use this room.
+/// Checks whether a client may use this room.
 ///
 /// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not `.` or `..`, and
-/// not beginning with `~`. A name that breaks it is refused and never changed.
+/// not beginning with `~`. A name that breaks the rule is refused and never changed.
 ///
 /// # Errors
-/// [`RoomProblem`]: a session answers the line with `error` or `nack` and goes on; HTTP answers with 400, or 403 for
+/// [`RoomProblem`]: a session answers the line with `error` or `nack` and continues; HTTP answers with 400, or 403 for
 /// [`RoomProblem::Reserved`].
 pub fn room(room: &RoomName) -> Result<(), RoomProblem> {
     check_room(room)
@@ -138,33 +139,34 @@ fn check_room(room: &str) -> Result<(), RoomProblem> {
     Ok(())
 }
 
-/// Replaces what is taken as it is by [`KEPT`], and returns the parts in their order.
-fn set_aside(name: &str) -> (String, Vec<Cow<'_, str>>) {
+/// Replaces the parts that are exempt from the profile by [`PLACEHOLDER`], and returns them in their order.
+fn replace_exempt(name: &str) -> (String, Vec<Cow<'_, str>>) {
     let mut text = String::with_capacity(name.len());
-    let mut kept = Vec::new();
+    let mut replaced = Vec::new();
     for cluster in name.graphemes(true) {
         if let Some(emoji) = emojis::get(cluster) {
-            text.push(KEPT);
-            kept.push(emoji.as_str().into());
+            text.push(PLACEHOLDER);
+            replaced.push(emoji.as_str().into());
             continue;
         }
         for (at, c) in cluster.char_indices() {
-            if c == KEPT || is_newer(c) {
-                text.push(KEPT);
-                kept.push(cluster[at..at + c.len_utf8()].into());
+            if c == PLACEHOLDER || is_newer(c) {
+                text.push(PLACEHOLDER);
+                replaced.push(cluster[at..at + c.len_utf8()].into());
             } else {
                 text.push(c);
             }
         }
     }
-    (text, kept)
+    (text, replaced)
 }
 
-fn put_back(text: &str, kept: &[Cow<'_, str>]) -> String {
-    let mut kept = kept.iter();
+/// Undoes [`replace_exempt`].
+fn restore(text: &str, replaced: &[Cow<'_, str>]) -> String {
+    let mut replaced = replaced.iter();
     let mut name = String::with_capacity(text.len());
     for c in text.chars() {
-        match (c == KEPT).then(|| kept.next()).flatten() {
+        match (c == PLACEHOLDER).then(|| replaced.next()).flatten() {
             Some(part) => name.push_str(part),
             None => name.push(c),
         }
@@ -172,19 +174,19 @@ fn put_back(text: &str, kept: &[Cow<'_, str>]) -> String {
     name
 }
 
-/// A letter, digit or mark that the profile's tables, of Unicode 6.3, do not know.
+/// A letter, digit or mark that the profile's tables of Unicode 6.3 do not have.
 fn is_newer(c: char) -> bool {
     (c.is_alphanumeric() || is_combining_mark(c))
         && !is_ignorable(c)
         && FreeformClass::default().get_value_from_char(c) == DerivedPropertyValue::Unassigned
 }
 
-/// A symbol or letter without ink.
+/// A symbol or letter that has no visible glyph.
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
 }
 
-/// Marks that change nothing that a reader sees: those with the property Default_Ignorable_Code_Point.
+/// Marks without a visible effect: those with the property Default_Ignorable_Code_Point.
 fn is_ignorable(c: char) -> bool {
     matches!(c, '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_gets_one_spelling_and_keeps_its_case() {
+    fn a_name_is_normalized_and_keeps_its_case() {
         for (asked, given) in [
             ("Ann", "Ann"),
             ("ann", "ann"),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn emoji_are_allowed_with_all_that_holds_them_together() {
+    fn emoji_are_allowed_with_their_joiners_selectors_and_tags() {
         for (asked, given) in [
             ("Zoë 🤖", "Zoë 🤖"),
             ("👩\u{200d}👩\u{200d}👧\u{200d}👦", "👩\u{200d}👩\u{200d}👧\u{200d}👦"),
@@ -232,7 +234,7 @@ mod tests {
                 "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
             ),
             ("1\u{fe0f}\u{20e3}", "1\u{fe0f}\u{20e3}"),
-            // With and without the variation selector it looks the same and is the same.
+            // With and without the variation selector it is the same emoji.
             ("\u{263a}", "\u{263a}\u{fe0f}"),
             ("\u{263a}\u{fe0f}", "\u{263a}\u{fe0f}"),
         ] {
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_sees_or_that_forge_others_are_refused() {
+    fn invisible_names_and_names_with_misleading_characters_are_refused() {
         for name in [
             "",
             " \t ",
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_of_any_script_pass_and_others_are_refused_with_the_rule() {
+    fn rooms_of_any_script_are_allowed_and_others_are_refused_with_the_rule() {
         for name in [
             "lobby",
             "大厅",

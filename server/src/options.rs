@@ -23,7 +23,7 @@ use values::{
 };
 
 use crate::{
-    engine::{MemoryOptions, NewRooms},
+    engine::{MemoryOptions, NewRoomOptions},
     hub::HubOptions,
     limits::AddressOptions,
     origin::{HostPattern, OriginPattern, OriginPolicy},
@@ -580,6 +580,7 @@ impl AppOptions {
             request_rate: self.address_request_rate,
             room_rate: self.address_room_rate,
             room_burst: self.address_room_burst,
+            reserved_part: AddressOptions::RESERVED_PART,
             remembered: self.remember_addresses,
         }
     }
@@ -598,7 +599,7 @@ impl AppOptions {
             rooms: self.log_rooms,
             // One for each room with members and one for each request that waits.
             watches: self.max_rooms.saturating_add(self.max_connections),
-            new_rooms: NewRooms {
+            new_rooms: NewRoomOptions {
                 burst: self.new_rooms_burst,
                 per_minute: self.new_rooms_per_minute,
                 ..defaults.new_rooms

@@ -1,21 +1,27 @@
-//! Which pages may open a socket ([RFC 6455, section 10.2](https://www.rfc-editor.org/rfc/rfc6455#section-10.2)), and under which names
-//! the server is reached.
+//! Which pages may open a socket ([RFC 6455, section 10.2](https://www.rfc-editor.org/rfc/rfc6455#section-10.2)), and under which host
+//! names the server may be reached.
 //!
-//! A browser lets any page connect anywhere and only says which page it was. Without [`OriginPolicy`] every site that a user visits could
-//! talk to the server with that user's cookies. And a site can let its own name point to an address that only its visitor reaches
-//! (DNS rebinding), so that its page and the server seem to have one origin; `HostPolicy` is against that.
+//! A browser lets any page connect to any server, and only sends the page's origin. Without [`OriginPolicy`] every site that a user visits
+//! could use the server with that user's cookies.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+mod authority;
+mod host;
 
-use axum::http::{HeaderMap, HeaderName, Request, StatusCode, Uri, Version, header};
+use std::{fmt, str::FromStr};
+
+use axum::http::{HeaderMap, HeaderName, header};
 use serde::{Serialize, Serializer};
 
-/// The pages that may connect, besides those from the server's own host.
+use authority::{Authority, is_host_pattern, is_loopback, labels_match, split_port};
+pub(crate) use host::HostPolicy;
+pub use host::{HostPattern, HostPatternError};
+
+/// The origins of pages that may connect, besides the server's own host.
 ///
 /// A request passes when
-/// - it has no `Origin`: it does not come from a page;
-/// - the origin's host and port are those of the `Host` header, and its scheme is that of `X-Forwarded-Proto`, if a proxy says it;
-/// - both are loopback addresses, whatever the ports: that is a developer's own machine;
+/// - it has no `Origin` header: then it does not come from a page;
+/// - the origin's host and port are those of the `Host` header, and its scheme is that of `X-Forwarded-Proto`, if a proxy set it;
+/// - both hosts are loopback names, with any ports, as on a developer's machine;
 /// - a pattern allows the origin.
 #[derive(Clone, Debug, Default)]
 pub struct OriginPolicy {
@@ -23,7 +29,7 @@ pub struct OriginPolicy {
 }
 
 impl OriginPolicy {
-    /// Allows these besides the server's own host.
+    /// Allows these origins besides the server's own host.
     #[must_use]
     pub fn new(allowed: Vec<OriginPattern>) -> Self {
         Self { allowed }
@@ -35,7 +41,7 @@ impl OriginPolicy {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
         };
-        // Several Origin headers, or one that is not text, are nobody's.
+        // Several `Origin` headers, or one that is not ASCII, are of no browser.
         let (Ok(origin), 1) = (origin.to_str(), headers.get_all(header::ORIGIN).iter().count()) else {
             return false;
         };
@@ -45,7 +51,7 @@ impl OriginPolicy {
         let Some(page) = Origin::parse(origin) else {
             return false;
         };
-        // The accept loop lets this header through from trusted proxies only. From others it could only refuse more.
+        // The accept loop keeps this header only from trusted proxies. Elsewhere it can only make the check stricter.
         let scheme = headers.get(X_FORWARDED_PROTO).map(|scheme| scheme.as_bytes());
         if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case(page.scheme.as_bytes())) {
             return false;
@@ -58,141 +64,14 @@ impl OriginPolicy {
     }
 }
 
-/// The scheme with which the client reached the proxy.
+/// The scheme of the client's request to the proxy.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The names under which a server is reached.
+/// A pattern of origins: `[scheme://]host[:port]`, where `*` matches any scheme, one whole label of the host, or any port; a lone `*`
+/// matches any origin.
 ///
-/// Loopback names (`localhost`, names under it, 127.0.0.0/8, `[::1]`) are always taken: no other site's page has them.
-#[derive(Clone, Debug)]
-pub(crate) struct HostPolicy {
-    allowed: Vec<HostPattern>,
-    any: bool,
-}
-
-impl HostPolicy {
-    /// Takes these besides loopback names; without any, a server on a loopback address takes nothing else, another every name.
-    pub(crate) fn new(allowed: Vec<HostPattern>, on_loopback: bool) -> Self {
-        let any = allowed.is_empty() && !on_loopback;
-        Self { allowed, any }
-    }
-
-    /// # Errors
-    /// [`HostError`] for a request that must not reach a handler.
-    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), HostError> {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().map_err(|_| HostError::Malformed)?,
-            // Not from a browser: each of them sends the header.
-            (None, _) if request.version() < Version::HTTP_11 => return Ok(()),
-            (None, _) => return Err(HostError::Missing),
-            (Some(_), Some(_)) => return Err(HostError::Several),
-        };
-        let authority = Authority::parse(host, None).ok_or(HostError::Malformed)?;
-        if request.uri().authority().is_some_and(|target| target.as_str() != host) {
-            return Err(HostError::Several);
-        }
-        let taken =
-            self.any || is_loopback(&authority.host) || self.allowed.iter().any(|pattern| pattern.matches(&authority));
-        if taken {
-            Ok(())
-        } else {
-            Err(HostError::Foreign(authority.host))
-        }
-    }
-}
-
-/// Why a request does not reach a handler. As a response each has its status and says what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HostError {
-    /// 400: [RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2).
-    #[error("the header `Host` is missing")]
-    Missing,
-    /// 400.
-    #[error("the request names more than one host")]
-    Several,
-    /// 400.
-    #[error("the header `Host` is not a host and port")]
-    Malformed,
-    /// 421: [RFC 9110, section 15.5.20](https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20).
-    #[error("this server is not reached as {0}: start it with --allow-host {0} to let it be")]
-    Foreign(String),
-}
-
-impl HostError {
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::Missing | Self::Several | Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
-        }
-    }
-}
-
-/// A host, or several: `host[:port]`, where `*` stands for one whole label, or alone for any host. Without a port any port is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPattern {
-    text: String,
-    host: String,
-    port: Option<u16>,
-}
-
-/// Why a host pattern was refused; the text states the rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a host: write a name and perhaps a port, for example chat.example.com, *.example.com or example.com:8443"
-)]
-pub struct HostPatternError(String);
-
-impl FromStr for HostPattern {
-    type Err = HostPatternError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || HostPatternError(text.to_owned());
-        let lower = text.to_ascii_lowercase();
-        let (host, port) = split_port(&lower).ok_or_else(error)?;
-        let port = port.map(str::parse).transpose().map_err(|_| error())?;
-        if !is_host_pattern(host) {
-            return Err(error());
-        }
-        Ok(Self {
-            text: text.to_owned(),
-            host: host.to_owned(),
-            port,
-        })
-    }
-}
-
-impl HostPattern {
-    fn matches(&self, authority: &Authority) -> bool {
-        (self.host == "*" || labels_match(&self.host, &authority.host))
-            && self.port.is_none_or(|port| authority.port == Some(port))
-    }
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Serialize for HostPattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-/// Labels between dots, each a name or a lone `*`; or an IPv6 address in brackets.
-fn is_host_pattern(host: &str) -> bool {
-    let good_label =
-        |label: &str| label == "*" || (!label.is_empty() && !label.contains(['*', '/', '?', '#', '@', ' ', ':']));
-    host.starts_with('[') || host.split('.').all(good_label)
-}
-
-/// An origin, or several: `[scheme://]host[:port]`, where `*` stands for any scheme, one whole label of the host, or any port;
-/// a lone `*` is any origin at all.
-///
-/// `https://*.example.com` allows `https://app.example.com`, but neither `https://example.com` nor `https://a.b.example.com` nor
-/// `http://app.example.com`. Without a scheme both `http` and `https` pass; without a port only the scheme's own.
+/// `https://*.example.com` matches `https://app.example.com`, but neither `https://example.com` nor `https://a.b.example.com` nor
+/// `http://app.example.com`. Without a scheme it matches both `http` and `https`; without a port only the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern {
     text: String,
@@ -255,7 +134,7 @@ impl FromStr for OriginPattern {
 }
 
 impl OriginPattern {
-    /// Whether the value of an `Origin` header fits.
+    /// Whether the pattern matches the value of an `Origin` header.
     #[must_use]
     pub fn matches(&self, origin: &str) -> bool {
         match &self.kind {
@@ -286,18 +165,7 @@ impl Serialize for OriginPattern {
     }
 }
 
-fn labels_match(pattern: &str, host: &str) -> bool {
-    let (mut pattern, mut host) = (pattern.split('.'), host.split('.'));
-    loop {
-        match (pattern.next(), host.next()) {
-            (None, None) => return true,
-            (Some(expected), Some(label)) if expected == "*" || expected == label => {}
-            _ => return false,
-        }
-    }
-}
-
-/// The value of an `Origin` header, lower case.
+/// The value of an `Origin` header, in lower case.
 struct Origin {
     scheme: String,
     authority: Authority,
@@ -316,58 +184,12 @@ impl Origin {
     }
 }
 
-#[derive(PartialEq, Eq)]
-struct Authority {
-    host: String,
-    port: Option<u16>,
-}
-
-impl Authority {
-    fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
-        // The Uri parser refuses user names, paths and characters that no host has.
-        let authority = text.parse::<Uri>().ok()?.into_parts().authority?;
-        // A port that is no number is not a port.
-        let whole = authority.host().len() == text.len() || authority.port_u16().is_some();
-        if authority.as_str() != text || text.contains('@') || !whole {
-            return None;
-        }
-        Some(Self {
-            host: authority.host().to_ascii_lowercase(),
-            port: authority.port_u16().or(default_port),
-        })
-    }
-}
-
-fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
-    let after_host = match text.strip_prefix('[') {
-        Some(rest) => rest.find(']')? + 2,
-        None => text.find(':').unwrap_or(text.len()),
-    };
-    let (host, port) = text.split_at(after_host);
-    match port {
-        "" => Some((host, None)),
-        _ => Some((host, Some(port.strip_prefix(':')?))),
-    }
-}
-
 fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),
         _ => None,
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -391,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_ports_and_tricks_are_refused() {
+    fn other_hosts_and_ports_and_malformed_origins_are_refused() {
         for (origin, host) in [
             ("https://evil.com", "example.com"),
             ("https://example.com:444", "example.com"),
@@ -403,7 +225,7 @@ mod tests {
             ("null", "example.com"),
             ("example.com", "example.com"),
             ("", "example.com"),
-            // DNS of the attacker's choosing does not make a page local.
+            // A name that the attacker's DNS resolves to a loopback address does not make a page local.
             ("http://evil.com", "127.0.0.1:80"),
             ("http://127.0.0.1:80", "example.com"),
             ("http://localhost.evil.com", "localhost"),
@@ -413,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn any_loopback_page_may_connect_to_a_loopback_address() {
+    fn a_page_of_any_loopback_name_may_connect_to_a_loopback_address() {
         for (origin, host) in [
             ("http://localhost:8080", "127.0.0.1:3000"),
             ("http://127.0.0.1:8080", "localhost"),
@@ -425,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_for_exactly_one_label() {
+    fn a_wildcard_matches_exactly_one_label() {
         let patterns = ["https://*.example.com"];
         assert!(allows(&patterns, "https://app.example.com", "other.net"));
         assert!(allows(&patterns, "https://APP.example.com:443", "other.net"));
@@ -442,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn schemes_and_ports_can_be_left_open() {
+    fn a_pattern_without_scheme_matches_http_and_https_and_ports_can_be_wildcards() {
         assert!(allows(&["example.com"], "http://example.com", "other.net"));
         assert!(allows(&["example.com"], "https://example.com", "other.net"));
         assert!(!allows(&["example.com"], "https://example.com:8443", "other.net"));
@@ -458,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_origin_is_not_from_a_page_and_two_are_refused() {
+    fn a_request_without_an_origin_is_allowed_and_one_with_two_is_refused() {
         let policy = OriginPolicy::default();
         assert!(policy.allows(&HeaderMap::new()));
         let mut headers = HeaderMap::new();
@@ -469,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_proxy_the_schemes_must_be_the_same() {
+    fn behind_a_proxy_the_schemes_must_be_equal() {
         let allows = |origin: &str, scheme: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ORIGIN, origin.parse().unwrap());
@@ -481,91 +303,8 @@ mod tests {
         assert!(!allows("http://example.com", "https") && !allows("https://example.com", "http"));
     }
 
-    fn reached(policy: &HostPolicy, hosts: &[&str]) -> Result<(), HostError> {
-        let mut request = Request::builder().uri("/");
-        for host in hosts {
-            request = request.header(header::HOST, *host);
-        }
-        policy.check(&request.body(()).unwrap())
-    }
-
     #[test]
-    fn a_server_on_a_loopback_address_takes_loopback_names_only_unless_others_are_allowed() {
-        let closed = HostPolicy::new(Vec::new(), true);
-        for host in [
-            "localhost",
-            "localhost:3000",
-            "127.0.0.1:3000",
-            "127.9.9.9",
-            "[::1]:1",
-            "app.localhost:80",
-        ] {
-            assert_eq!(reached(&closed, &[host]), Ok(()), "{host}");
-        }
-        for host in [
-            "evil.example:3000",
-            "evil.example",
-            "10.0.0.1",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-        ] {
-            assert_eq!(
-                reached(&closed, &[host]).unwrap_err().status(),
-                StatusCode::MISDIRECTED_REQUEST,
-                "{host}"
-            );
-        }
-        let pattern = |text: &str| text.parse().unwrap();
-        let named = HostPolicy::new(vec![pattern("chat.example:8443"), pattern("*.Example.com")], false);
-        for host in [
-            "chat.example:8443",
-            "CHAT.example:8443",
-            "a.example.com",
-            "a.example.com:1",
-            "localhost",
-        ] {
-            assert_eq!(reached(&named, &[host]), Ok(()), "{host}");
-        }
-        for host in ["chat.example", "chat.example:80", "example.com", "a.b.example.com"] {
-            assert!(reached(&named, &[host]).is_err(), "{host}");
-        }
-        let open = HostPolicy::new(Vec::new(), false);
-        assert_eq!(reached(&open, &["anything.example"]), Ok(()));
-        assert_eq!(
-            reached(&HostPolicy::new(vec![pattern("*")], true), &["a.b.example"]),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn a_request_names_exactly_one_host() {
-        let open = HostPolicy::new(Vec::new(), false);
-        assert_eq!(reached(&open, &[]), Err(HostError::Missing));
-        assert_eq!(reached(&open, &["a.example", "a.example"]), Err(HostError::Several));
-        for host in ["", "a b", "user@a.example", "a.example/x", "a.example:port"] {
-            assert_eq!(reached(&open, &[host]), Err(HostError::Malformed), "{host:?}");
-        }
-        let absolute = Request::builder()
-            .uri("http://b.example/")
-            .header(header::HOST, "a.example");
-        assert_eq!(open.check(&absolute.body(()).unwrap()), Err(HostError::Several));
-        let old = Request::builder().version(Version::HTTP_10);
-        assert_eq!(HostPolicy::new(Vec::new(), true).check(&old.body(()).unwrap()), Ok(()));
-        for text in [
-            "",
-            "a..b",
-            "http://a.example",
-            "a.example/x",
-            "a*.example",
-            "a:port",
-            "a:99999",
-        ] {
-            assert!(text.parse::<HostPattern>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn patterns_that_would_match_nothing_are_refused() {
+    fn patterns_that_cannot_match_are_refused() {
         for text in [
             "",
             "https://",

@@ -34,7 +34,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::{
-    answers::{self, Account, AnswerStream, Answers},
+    answers::{self, Account, AnswerOptions, AnswerStream, Answers},
     app::{AppState, operations, router},
     limits::{Address, AddressLimits, Admission, ConnectionLimit, ConnectionPermit, Peer, Refused},
     logging::{Throttle, connection_span},
@@ -183,7 +183,10 @@ impl Server {
             limit: Arc::clone(&limit),
             write_timeout: options.write_timeout,
             min_taken: options.min_taken,
-            answers: Answers::new(options.answer_bytes),
+            answers: Answers::new(AnswerOptions {
+                bytes: options.answer_bytes,
+                ..AnswerOptions::default()
+            }),
         };
         let http = Http {
             router,

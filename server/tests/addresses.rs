@@ -1,4 +1,4 @@
-//! What one address may have, who counts as one behind a proxy, and that nobody else pays for it.
+//! The limits of one address, how clients behind a proxy are counted, and that other addresses lose nothing.
 
 mod support;
 
@@ -33,7 +33,7 @@ async fn upgraded(address: &str, server: &Server) -> (u16, TcpStream) {
 }
 
 #[tokio::test]
-async fn an_address_holds_its_share_of_a_crowded_server_and_others_still_come_in() {
+async fn an_address_is_held_to_its_share_of_a_crowded_server_and_others_can_connect() {
     let config = AppOptions {
         max_connections: 16,
         ..AppOptions::default()
@@ -61,7 +61,7 @@ async fn an_address_holds_its_share_of_a_crowded_server_and_others_still_come_in
         (1, 1)
     );
     drop(held);
-    wait_for("the sockets to go", || server.app.sockets().count() == 0).await;
+    wait_for("the sockets to close", || server.app.sockets().count() == 0).await;
     within("a place for the address", async {
         while upgraded("127.0.0.9", &server).await.0 != 101 {}
     })
@@ -69,7 +69,7 @@ async fn an_address_holds_its_share_of_a_crowded_server_and_others_still_come_in
 }
 
 #[tokio::test]
-async fn an_address_that_connects_too_fast_waits_its_turn_and_ends_whole() {
+async fn an_address_that_connects_too_fast_is_delayed_and_none_of_its_connections_is_refused() {
     const CLIENTS: usize = 60;
     let config = AppOptions {
         address_connection_rate: 20,
@@ -89,7 +89,7 @@ async fn an_address_that_connects_too_fast_waits_its_turn_and_ends_whole() {
 }
 
 #[tokio::test]
-async fn an_address_that_connects_far_too_fast_is_refused_and_takes_nothing_from_the_others() {
+async fn an_address_that_connects_too_fast_is_refused_and_takes_nothing_of_the_rate_of_others() {
     let config = AppOptions {
         max_connection_rate: 50,
         address_connection_rate: 10,
@@ -107,7 +107,7 @@ async fn an_address_that_connects_far_too_fast_is_refused_and_takes_nothing_from
     assert_eq!(server.app.sockets().metrics().connections_refused.get(), 0);
 }
 
-/// Beyond a number of refusals at a time a connection is closed without an answer.
+/// Above a number of concurrent refusals, connections are closed without an answer.
 async fn upgraded_or_closed(address: &str, server: &Server) -> (Option<u16>, TcpStream) {
     let mut stream = from(address, server).await;
     let _ = stream.write_all(handshake("/echo").as_bytes()).await;
@@ -120,7 +120,7 @@ async fn upgraded_or_closed(address: &str, server: &Server) -> (Option<u16>, Tcp
 }
 
 #[tokio::test]
-async fn requests_of_one_connection_are_held_to_the_rate_of_its_address() {
+async fn requests_on_one_connection_count_for_the_rate_of_its_address() {
     let config = AppOptions {
         address_request_rate: 5,
         publish_key: Some("0123456789abcdef".parse().unwrap()),
@@ -148,7 +148,7 @@ async fn requests_of_one_connection_are_held_to_the_rate_of_its_address() {
     assert!((6..20).contains(&passed), "{statuses:?}");
     let (status, ..) = ask(from("127.0.0.10", &server).await, get).await;
     assert_eq!(status, 200, "another address has its own rate");
-    // Whoever has the key is not anonymous.
+    // Requests with the publish key do not count.
     let post = "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Length: 1\r\n\r\n1";
     let (status, ..) = ask(stream, post).await;
     assert_eq!(status, 201);
@@ -169,7 +169,7 @@ async fn lines_of_a_session_are_not_counted_by_address() {
 }
 
 #[tokio::test]
-async fn new_rooms_have_a_budget_for_each_address_and_rooms_that_are_there_need_none() {
+async fn each_address_has_a_budget_of_new_rooms_and_existing_rooms_cost_nothing() {
     let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
@@ -197,14 +197,14 @@ async fn new_rooms_have_a_budget_for_each_address_and_rooms_that_are_there_need_
     }
     assert!(refused >= 20, "{refused}");
     assert!(server.app.hub().engine().usage().rooms <= 10);
-    // Its own session and others of the address go on in the rooms that are there.
+    // Sessions of the address can join rooms that exist.
     Session::member(&server, 2, "bob", "r0").await;
     let mut plain = server.connect("/chat/r99?name=cid").await;
     assert_eq!(close_frame(&mut plain).await.0, 4429);
 }
 
 #[tokio::test]
-async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
+async fn a_call_that_makes_no_room_costs_nothing_of_the_budget_of_new_rooms() {
     let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
@@ -215,7 +215,7 @@ async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
     let mut ann = Session::member(&server, 1, "ann", "r0").await;
     ann.join(json!({"room": "r1"})).await;
     for room in 2..40 {
-        // Its number is one too far, the server has as many rooms with members as it may: both begin nothing.
+        // A gap in the numbers, and a join above the maximum of rooms with members: neither makes a room.
         ann.publish(&format!("r{room}"), 2, json!("x")).await;
         assert_eq!(ann.find("nack").await["code"], json!("gap"), "{room}");
         ann.send(&[json!({"join": {"room": format!("r{room}")}})]).await;
@@ -232,7 +232,7 @@ async fn what_begins_no_room_costs_nothing_of_the_budget_of_new_rooms() {
 }
 
 #[tokio::test]
-async fn clients_that_one_address_makes_up_do_not_keep_those_of_others_from_being_remembered() {
+async fn many_clients_of_one_address_leave_entries_for_clients_of_other_addresses() {
     let config = AppOptions {
         remember_clients: 80,
         max_connections: AppOptions::default().max_connections,
@@ -243,22 +243,22 @@ async fn clients_that_one_address_makes_up_do_not_keep_those_of_others_from_bein
         let session = Session::silent_with(server.address, &[("x-forwarded-for", address)]).await;
         session.welcomed(client, "ann").await
     };
-    let mut heard = 0;
+    let mut accepted = 0;
     for client in 0..100 {
         // Of one /64, which is one customer.
         let mut session = from(&format!("2001:db8::{client:x}"), client).await;
         session.publish("lobby", 1, json!(client)).await;
         match session.next().await {
-            line if line.get("ack").is_some() => heard += 1,
+            line if line.get("ack").is_some() => accepted += 1,
             line => assert_eq!(line["nack"]["code"], json!("busy")),
         }
     }
-    assert!((1..=80 / 8).contains(&heard), "{heard}");
+    assert!((1..=80 / 8).contains(&accepted), "{accepted}");
     for innocent in 1..=6 {
         let mut session = from(&format!("192.0.2.{innocent}"), 1000 + innocent).await;
         session.say("lobby", 1, json!("hello")).await;
     }
-    // Those that are remembered are answered as before, from wherever they come.
+    // A resend of a client with an entry is answered as before, whatever its address is now.
     let mut session = from("192.0.2.99", 0).await;
     assert_eq!(session.say("lobby", 1, json!(0)).await["offset"], json!(1));
 }
@@ -276,11 +276,11 @@ fn forwarded(entries: &str) -> String {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_each_client_is_counted_by_the_address_that_the_proxy_saw() {
+async fn behind_a_trusted_proxy_each_client_counts_for_the_address_that_the_proxy_added() {
     let server = Server::with(proxied()).await;
     let mut held = Vec::new();
     for number in 0..8 {
-        // What the client invents stands before what the proxy appends.
+        // The first entry is from the client itself, the last one from the proxy.
         let request = forwarded(&format!("198.51.100.{number}, 192.0.2.1"));
         let (status, _, stream) = ask(from("127.0.0.1", &server).await, &request).await;
         assert_eq!(status, 101);
@@ -299,7 +299,7 @@ async fn behind_a_trusted_proxy_each_client_is_counted_by_the_address_that_the_p
 }
 
 #[tokio::test]
-async fn an_untrusted_sender_of_the_header_is_counted_by_its_own_address() {
+async fn a_client_that_sends_the_header_itself_counts_for_its_own_address() {
     let server = Server::with(proxied()).await;
     let mut held = Vec::new();
     for number in 0..8 {
@@ -313,7 +313,7 @@ async fn an_untrusted_sender_of_the_header_is_counted_by_its_own_address() {
 }
 
 #[tokio::test]
-async fn the_scheme_of_the_page_must_be_the_one_that_a_trusted_proxy_tells() {
+async fn the_scheme_of_the_origin_must_be_the_one_that_a_trusted_proxy_sends() {
     let server = Server::with(proxied()).await;
     let request = |scheme: &str, origin: &str| {
         let headers = format!("\r\nX-Forwarded-Proto: {scheme}\r\nOrigin: {origin}\r\n\r\n");
@@ -322,7 +322,7 @@ async fn the_scheme_of_the_page_must_be_the_one_that_a_trusted_proxy_tells() {
     for (address, scheme, origin, expected) in [
         ("127.0.0.1", "https", "https://localhost", 101),
         ("127.0.0.1", "https", "http://localhost", 403),
-        // The header of a client itself means nothing.
+        // The header is ignored if it is from a client.
         ("127.0.0.9", "https", "http://localhost", 101),
     ] {
         let (status, ..) = ask(from(address, &server).await, &request(scheme, origin)).await;

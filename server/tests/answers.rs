@@ -1,4 +1,4 @@
-//! HTTP answers that are not taken: how many there may be, and for how long.
+//! HTTP answers that clients do not take: the bounds of their bytes, and the write timeout.
 
 mod support;
 
@@ -22,7 +22,7 @@ use tokio::{
 const LARGE: usize = 16 * 1024 * 1024;
 const REQUEST: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A server with a `/large` page, and how often it was asked for.
+/// A server with a large answer at `/large`, and the number of requests for it.
 async fn server(config: AppOptions) -> (Server, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
@@ -34,7 +34,7 @@ async fn server(config: AppOptions) -> (Server, Arc<AtomicUsize>) {
     (Server::with_routes(config, routes).await, asked)
 }
 
-/// Asks for the page, and takes nothing of it.
+/// Requests the large answer, and reads nothing of it.
 async fn ask(server: &Server) -> TcpStream {
     ask_from(server, 1).await
 }
@@ -58,8 +58,8 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     let (server, asked) = server(config).await;
     let mut stalled = ask(&server).await;
     wait_for("the request", || asked.load(Ordering::Relaxed) == 1).await;
-    // Its bytes are given back when it is given up.
-    within("room for another answer", async {
+    // The bytes of a cut off answer are released.
+    within("capacity for another answer", async {
         loop {
             let mut stream = ask(&server).await;
             if read_head(&mut stream).await.starts_with("HTTP/1.1 200") {
@@ -74,7 +74,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
-/// Any byte that was taken made the time begin anew.
+/// A few bytes from time to time do not restart the timer.
 #[tokio::test]
 async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
     let config = AppOptions {
@@ -107,7 +107,7 @@ async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn answers_under_way_are_bounded_and_small_ones_pass() {
+async fn answers_in_flight_are_bounded_and_small_ones_are_not_refused() {
     let config = AppOptions {
         answer_bytes: 2 * LARGE + 1000,
         ..AppOptions::default()
@@ -124,7 +124,7 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
     assert_eq!(server.app.sockets().metrics().answers_refused.get(), 3);
     assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
 
-    // One is taken whole and one is left: both make room.
+    // One answer is read whole, one connection is closed: both release their bytes.
     let mut stream = taking.pop().unwrap();
     assert_contains(&read_head(&mut stream).await, "200 OK");
     within("the answer", stream.read_exact(&mut vec![0; LARGE]))
@@ -132,7 +132,7 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
         .unwrap();
     drop(taking);
     for last in 1..=2 {
-        within("room for an answer", async {
+        within("capacity for an answer", async {
             while !read_head(&mut ask_from(&server, last).await).await.contains("200 OK") {}
         })
         .await;
@@ -140,7 +140,7 @@ async fn answers_under_way_are_bounded_and_small_ones_pass() {
 }
 
 #[tokio::test]
-async fn one_address_leaves_others_their_part_of_the_answers() {
+async fn one_address_leaves_capacity_for_answers_to_other_addresses() {
     let config = AppOptions {
         answer_bytes: 8 * LARGE,
         ..AppOptions::default()
@@ -151,7 +151,7 @@ async fn one_address_leaves_others_their_part_of_the_answers() {
         held.push(ask(&server).await);
         wait_for("the request", || asked.load(Ordering::Relaxed) == count).await;
     }
-    // Half of the bytes are under way, all of them to one address.
+    // Half of the bytes are in flight, all of them to one address.
     let mut refused = ask(&server).await;
     assert_contains(&read_head(&mut refused).await, "503 Service Unavailable");
     for last in 2..=4 {
@@ -162,13 +162,13 @@ async fn one_address_leaves_others_their_part_of_the_answers() {
 }
 
 #[tokio::test]
-async fn requests_in_a_row_on_one_connection_are_answered_one_after_the_other() {
+async fn pipelined_requests_are_answered_one_after_the_other() {
     const COUNT: usize = 5;
     let (server, asked) = server(AppOptions::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&REQUEST.repeat(COUNT)).await.unwrap();
     wait_for("the first request", || asked.load(Ordering::Relaxed) == 1).await;
-    // Others are answered meanwhile.
+    // Requests on other connections are answered meanwhile.
     for _ in 0..20 {
         assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
     }
@@ -182,9 +182,9 @@ async fn requests_in_a_row_on_one_connection_are_answered_one_after_the_other() 
     }
 }
 
-/// An answer that is taken leaves nothing counted, whatever its kind.
+/// The bytes of an answer that was read are released, whatever its kind.
 #[tokio::test]
-async fn answers_that_were_taken_do_not_add_up() {
+async fn answers_that_were_read_are_not_counted() {
     let config = AppOptions {
         answer_bytes: 100_000,
         ..AppOptions::default()

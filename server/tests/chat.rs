@@ -1,4 +1,4 @@
-//! `/chat/{room}`: what one member sends, all members of that room receive, and nobody else.
+//! `/chat/{room}`: all members of a room receive what one of them sends, and no other client does.
 
 mod support;
 
@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[tokio::test]
-async fn all_members_of_a_room_receive_what_one_sends_the_sender_too_and_nobody_else() {
+async fn a_message_is_delivered_to_all_members_of_its_room_and_to_no_other_client() {
     let server = Server::start().await;
     let mut lobby = members(&server, "lobby", &["ann", "bob"]).await;
     let mut other = members(&server, "other", &["eve"]).await;
@@ -25,12 +25,12 @@ async fn all_members_of_a_room_receive_what_one_sends_the_sender_too_and_nobody_
     assert_eq!(
         text(&mut other[0]).await,
         "[eve] nobody here?",
-        "nothing of the lobby before it"
+        "no message of the lobby came before"
     );
 }
 
 #[tokio::test]
-async fn all_members_see_all_messages_in_one_order_and_each_senders_own_order_is_kept() {
+async fn all_members_get_all_messages_in_one_order_that_keeps_each_senders_order() {
     const EACH: usize = 200;
     let server = Server::start().await;
     let mut members = members(&server, "lobby", &["a", "b", "c"]).await;
@@ -64,7 +64,7 @@ async fn all_members_see_all_messages_in_one_order_and_each_senders_own_order_is
 }
 
 #[tokio::test]
-async fn a_member_without_a_name_is_user_and_names_of_any_script_work() {
+async fn the_default_name_is_user_and_names_of_any_script_are_allowed() {
     let server = Server::start().await;
     let mut client = server.connect("/chat/%E5%A4%A7%E5%8E%85").await;
     send(&mut client, "你好").await;
@@ -103,7 +103,7 @@ async fn bad_room_and_user_names_are_refused_with_the_rule() {
 }
 
 #[tokio::test]
-async fn a_binary_message_closes_its_sender_with_1003_and_the_others_notice_nothing() {
+async fn a_binary_message_closes_its_sender_with_1003_and_no_other_member() {
     let server = Server::start().await;
     let mut members = members(&server, "lobby", &["ann", "bob"]).await;
     send(&mut members[0], vec![1, 2, 3]).await;
@@ -115,13 +115,13 @@ async fn a_binary_message_closes_its_sender_with_1003_and_the_others_notice_noth
 }
 
 #[tokio::test]
-async fn a_room_ends_with_its_last_member() {
+async fn a_room_is_removed_with_its_last_member() {
     let server = Server::start().await;
     let mut members = members(&server, "lobby", &["ann", "bob"]).await;
     assert_eq!(server.app.hub().rooms(), 1);
     within("closing", members[0].close(None)).await.unwrap();
     close_frame(&mut members[0]).await;
-    // The other one is cut off without a close frame.
+    // The other connection ends without a close frame.
     drop(members);
     wait_for("the room to end", || server.app.hub().rooms() == 0).await;
     wait_for("the sockets to end", || server.app.sockets().count() == 0).await;
@@ -145,7 +145,7 @@ async fn limits_of_rooms_and_members_close_with_4429() {
     support::Server::connect(&server, "/chat/other").await;
 }
 
-/// axum's chat example drops a slow member's messages in silence; sockudo lets its queue grow without bound.
+/// axum's chat example drops messages of a slow member without a notice; the queue of sockudo grows without bound.
 #[tokio::test]
 async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_everything() {
     const MESSAGES: usize = 3000;
@@ -172,7 +172,7 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
     assert_eq!(metrics.closed_too_slow.get(), 1);
     assert_eq!(server.health().await["closed_too_slow"], 1);
 
-    // What it had been sent before is still whole and in order, and then it is told why.
+    // It gets the messages that were queued before, whole and in order, and then the close code.
     let mut expected = 0;
     loop {
         match next(&mut slow).await {
@@ -212,12 +212,12 @@ async fn the_queue_of_a_slow_member_is_bounded_in_messages_too() {
     }
 }
 
-/// How many messages the server took in.
+/// How many messages were added to logs.
 fn added(server: &Server) -> u64 {
     server.app.hub().engine().usage().added
 }
 
-/// So many messages a second, a tenth of that at once.
+/// A limit of so many messages a second, and a tenth of that at once.
 fn slow_lines(per_second: u32) -> AppOptions {
     AppOptions {
         session_line_rate: per_second,
@@ -227,7 +227,7 @@ fn slow_lines(per_second: u32) -> AppOptions {
 }
 
 #[tokio::test]
-async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_nothing() {
+async fn a_member_that_exceeds_its_rate_is_read_later_and_loses_nothing() {
     let by_bytes = AppOptions {
         session_byte_rate: 102 * 100,
         session_byte_burst: 102 * 10,
@@ -252,9 +252,9 @@ async fn a_member_that_sends_faster_than_a_session_may_is_slowed_down_and_loses_
     }
 }
 
-/// A new connection does not bring a new burst.
+/// A new connection of the same member has no new burst.
 #[tokio::test]
-async fn a_member_that_comes_back_goes_on_at_the_pace_it_had() {
+async fn a_member_that_reconnects_keeps_its_rate() {
     const RATE: u32 = 20;
     let config = AppOptions {
         session_line_rate: RATE,
@@ -274,20 +274,20 @@ async fn a_member_that_comes_back_goes_on_at_the_pace_it_had() {
         drop(client);
         wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
     }
-    // The last one is said before its pause.
+    // The last message is answered before its pause.
     let least = Duration::from_secs(1) * (said - 10 - 1) / RATE;
     let took = started.elapsed();
     assert!(took >= least * 9 / 10, "{said} messages in {took:?}");
 }
 
-/// No queue grows: what is not taken waits at the client.
+/// No queue of the server grows: what is not read stays with the client.
 #[tokio::test]
-async fn a_member_that_floods_its_room_is_read_at_its_rate_only() {
+async fn a_member_that_floods_its_room_is_read_at_its_rate() {
     let server = Server::with(slow_lines(100)).await;
     let mut stream = server.raw_socket("/chat/lobby").await;
     let started = Instant::now();
     let flood = frame(0x81, &[b'x'; 1000]).repeat(8000);
-    // 8 MB is more than the buffers of the system and the server hold.
+    // 8 MB is more than the buffers of the system and of the server together.
     let whole = tokio::time::timeout(Duration::from_millis(500), stream.write_all(&flood)).await;
     assert!(whole.is_err(), "the server took everything");
     let bound = 10.0 + started.elapsed().as_secs_f64() * 100.0 + 1.0;
@@ -296,25 +296,25 @@ async fn a_member_that_floods_its_room_is_read_at_its_rate_only() {
 }
 
 #[tokio::test]
-async fn what_a_member_sent_before_it_went_is_said_although_it_was_too_fast() {
-    for politely in [true, false] {
+async fn messages_sent_before_a_disconnect_are_added_although_the_rate_was_exceeded() {
+    for with_close_frame in [true, false] {
         let server = Server::with(slow_lines(100)).await;
         let mut stream = server.raw_socket("/chat/lobby").await;
         let mut bytes: Vec<u8> = (0..100).flat_map(|_| frame(0x81, b"x")).collect();
-        if politely {
+        if with_close_frame {
             bytes.extend(frame(0x88, b""));
         }
         stream.write_all(&bytes).await.unwrap();
-        // Reset, if anything is unread, unless it goes in order.
+        // Without a close frame the system may reset the connection if something is unread.
         stream.shutdown().await.unwrap();
         wait_for("all messages", || added(&server) == 100).await;
         wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
     }
 }
 
-/// Two members and a message of 100 bytes: 2 x (100 + 2 + 128) bytes with what surrounds it.
+/// Two members and a message of 100 bytes: 2 x (100 + 2 + 128) bytes, with the quotes and the overhead of a delivery.
 #[tokio::test]
-async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
+async fn a_room_over_its_delivery_rate_slows_its_senders_and_no_other_room() {
     const COST: usize = 2 * (102 + 128);
     let config = AppOptions {
         room_delivery_rate: 50 * COST,
@@ -328,7 +328,7 @@ async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
     }
     for number in 0..100_u32 {
         assert_eq!(text(&mut lobby[1]).await.trim_end(), format!("[ann] {number}"));
-        // What is delivered in a second at once, a tenth more as debt, and the message itself.
+        // The burst of one second, a tenth more as debt, and the message itself.
         let at_least = Duration::from_millis(20) * number.saturating_sub(50 + 5 + 2);
         let took = started.elapsed();
         assert!(took >= at_least, "{number} after {took:?}");
@@ -346,7 +346,7 @@ async fn a_room_with_much_to_deliver_slows_its_senders_and_no_other_room() {
 }
 
 #[tokio::test]
-async fn a_message_is_measured_as_the_json_that_it_becomes() {
+async fn the_size_limit_counts_a_message_as_json() {
     let config = AppOptions {
         max_body_size: 1000,
         ..AppOptions::default()

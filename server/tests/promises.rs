@@ -1,5 +1,5 @@
-//! The promises of the session, held by the client's half of it against the real server, over connections that are cut at any byte and
-//! that stall: every message is acknowledged, reaches every member once, and all members see one order.
+//! The guarantees of the session, between its client half and the real server, over connections that are cut at any byte and that stall:
+//! every message is acknowledged, reaches every member once, and all members get one order.
 
 mod support;
 
@@ -21,18 +21,18 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protoco
 
 const CLIENTS: u8 = 4;
 const EACH: u64 = 150;
-/// Far more than it takes.
+/// Much longer than a test takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_in_one_order() {
+async fn over_connections_that_are_cut_at_any_byte_every_message_arrives_once_and_in_one_order() {
     let server = Server::with(config()).await;
     let link = bad_link(server.address, || {
         (fastrand::usize(0..8_000), fastrand::usize(0..30_000))
     })
     .await;
-    let hears = u64::from(CLIENTS) * EACH;
-    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number, EACH, hears)));
+    let expects = u64::from(CLIENTS) * EACH;
+    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number, EACH, expects)));
     let members = futures_util::future::join_all(members);
     let members = timeout(DEADLINE, members)
         .await
@@ -40,13 +40,17 @@ async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_i
     let members: Vec<_> = members.into_iter().map(Result::unwrap).collect();
 
     let usage = server.app.hub().engine().usage();
-    assert_eq!(usage.added, u64::from(CLIENTS) * EACH, "in the log once");
-    assert!(usage.duplicates > 0, "no ack was ever lost: the link is too good");
+    assert_eq!(
+        usage.added,
+        u64::from(CLIENTS) * EACH,
+        "each message is in the log once"
+    );
+    assert!(usage.duplicates > 0, "no ack was lost: the link has too few faults");
     for member in &members {
         assert!(member.connections > 3, "it was never cut");
         assert!(member.received == members[0].received, "the orders differ");
         let texts: HashSet<_> = member.received.iter().map(|(_, body)| body).collect();
-        assert_eq!(texts.len(), member.received.len(), "a message came twice");
+        assert_eq!(texts.len(), member.received.len(), "a message was delivered twice");
     }
     for number in 1..=CLIENTS {
         let prefix = format!("{number} ");
@@ -61,9 +65,9 @@ async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_i
     }
     for (member, number) in members.iter().zip(1_u8..) {
         for (tag, offset) in &member.acked {
-            let said = &member.received[usize::try_from(*offset).unwrap() - 1];
+            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
             assert_eq!(
-                *said,
+                *message,
                 (*offset, format!("{number} {tag}")),
                 "the ack names another message"
             );
@@ -71,17 +75,18 @@ async fn over_connections_that_are_cut_at_any_byte_everything_arrives_once_and_i
     }
 }
 
-/// What it missed, and what it has to say, is many times what one of its connections passes: both go in parts that are small enough.
+/// The messages that it missed, and those that it sends, are many times what one of its connections passes: both are sent in small
+/// batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_member_far_behind_catches_up_over_connections_that_all_end_early() {
+async fn a_member_far_behind_catches_up_over_short_connections() {
     const MISSED: u64 = 600;
-    const SAYS: u64 = 120;
+    const SENDS: u64 = 120;
     let server = Server::with(config()).await;
     timeout(DEADLINE, member(server.address, 1, MISSED, MISSED))
         .await
         .expect("all messages to be in the log");
     let link = bad_link(server.address, || (3_000, 12_000)).await;
-    let late = timeout(DEADLINE, member(link, 2, SAYS, MISSED + SAYS))
+    let late = timeout(DEADLINE, member(link, 2, SENDS, MISSED + SENDS))
         .await
         .expect("the late member to have everything");
     assert!(late.connections > 3, "it was never cut");
@@ -107,8 +112,8 @@ struct Member {
     connections: usize,
 }
 
-/// Says `says` messages, some at a time, and listens until it has all `hears`.
-async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
+/// Sends `sends` messages, some at a time, until all are acknowledged and it has received `expects` messages.
+async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Member {
     let config = ClientOptions {
         name: Some(UserName::parse(&format!("user{number}")).unwrap()),
         backoff: BackoffOptions {
@@ -133,7 +138,7 @@ async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
         acked: Vec::new(),
         connections: 0,
     };
-    let (mut socket, mut current, mut said) = (None, 0, 0);
+    let (mut socket, mut current, mut sent) = (None, 0, 0);
     let join = Input::Join {
         room: room.clone(),
         since: None,
@@ -141,19 +146,19 @@ async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
     };
     session.handle(moment(), join);
     session.handle(moment(), Input::Connect);
-    let mut next_word = Instant::now();
-    while (member.received.len() as u64) < hears || (member.acked.len() as u64) < says {
-        // A member that is in the room before it speaks has the history from its first message on.
-        if said < says && next_word <= Instant::now() && session.cursor(&room).is_some() {
-            said += 1;
-            next_word = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
-            let body = Body::text(&format!("{number} {said}"));
+    let mut next_send = Instant::now();
+    while (member.received.len() as u64) < expects || (member.acked.len() as u64) < sends {
+        // A member that has joined before it sends gets all messages from its own first one on.
+        if sent < sends && next_send <= Instant::now() && session.cursor(&room).is_some() {
+            sent += 1;
+            next_send = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
+            let body = Body::text(&format!("{number} {sent}"));
             session.handle(
                 moment(),
                 Input::Publish {
                     room: room.clone(),
                     body,
-                    tag: said,
+                    tag: sent,
                 },
             );
         }
@@ -186,10 +191,10 @@ async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
                 Output::Room { event, .. } => match event {
                     RoomEvent::Message { message, .. } => {
                         let offset = message.offset.get();
-                        assert_eq!(offset, member.received.len() as u64 + 1, "a gap or a double");
+                        assert_eq!(offset, member.received.len() as u64 + 1, "a gap or a duplicate");
                         member.received.push((offset, message.body.read().unwrap()));
                     }
-                    RoomEvent::Reset(_) => panic!("nothing was lost, and yet it was told so"),
+                    RoomEvent::Reset(_) => panic!("a reset although the log lost nothing"),
                     _ => {}
                 },
                 _ => {}
@@ -198,7 +203,7 @@ async fn member(link: SocketAddr, number: u8, says: u64, hears: u64) -> Member {
         let timer = session
             .next_timeout()
             .map_or(DEADLINE, |at| at.saturating_sub(start.elapsed()));
-        let pause = if said < says {
+        let pause = if sent < sends {
             timer.min(Duration::from_millis(5))
         } else {
             timer
@@ -248,7 +253,7 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
-/// Passes connections on, each for so many bytes up and down only; then it is cut, or nothing more passes although it stays open.
+/// Forwards connections, each for a limited number of bytes in each direction; then it is cut, or stalls and stays open.
 async fn bad_link(server: SocketAddr, bytes: impl Fn() -> (usize, usize) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/...`: reading, waiting and publishing over plain HTTP, on the same log as the sockets.
+//! `/rooms/{room}/...`: reading, waiting and publishing over HTTP, on the same log as the sockets.
 
 mod support;
 
@@ -58,7 +58,7 @@ fn bodies(answer: &Answer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_is_published_is_read_again_and_reaches_plain_members() {
+async fn a_published_message_can_be_read_and_is_delivered_to_plain_members() {
     let server = Server::with(with_key()).await;
     let mut plain = members(&server, "todo", &["ann"]).await.remove(0);
     let answer = publish(
@@ -109,7 +109,7 @@ async fn what_is_published_is_read_again_and_reaches_plain_members() {
 }
 
 #[tokio::test]
-async fn a_reader_follows_its_cursor_page_by_page_and_misses_nothing() {
+async fn a_reader_that_follows_its_cursor_gets_every_message() {
     let server = Server::with(with_key()).await;
     for number in 1..=7 {
         publish(&server, "a", "", &number.to_string()).await;
@@ -135,7 +135,7 @@ async fn a_reader_follows_its_cursor_page_by_page_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_whose_cursor_is_of_another_log_or_too_old_is_told_and_gets_the_newest() {
+async fn a_reader_with_a_cursor_of_another_epoch_or_too_old_gets_the_newest_messages_and_recovered_false() {
     let config = AppOptions {
         log_messages: 3,
         ..with_key()
@@ -171,7 +171,7 @@ async fn a_reader_whose_cursor_is_of_another_log_or_too_old_is_told_and_gets_the
 }
 
 #[tokio::test]
-async fn a_request_can_wait_for_the_next_message_of_a_room_that_is_not_there_yet() {
+async fn a_request_can_wait_for_the_first_message_of_a_room() {
     let server = Server::with(with_key()).await;
     let empty = get(&server, "/rooms/a/messages").await;
     let since = empty.body["cursor"].as_str().unwrap().to_owned();
@@ -189,7 +189,7 @@ async fn a_request_can_wait_for_the_next_message_of_a_room_that_is_not_there_yet
 }
 
 #[tokio::test]
-async fn a_request_that_waits_in_vain_gets_an_empty_answer_and_one_that_waits_at_the_end_is_let_go() {
+async fn a_waiting_request_is_answered_after_its_time_and_when_the_server_stops() {
     let mut server = Server::start().await;
     let read = get(&server, "/rooms/a/messages?since=0&wait=1").await;
     assert_eq!((read.status, bodies(&read).len()), (200, 0));
@@ -207,7 +207,7 @@ async fn a_request_that_waits_in_vain_gets_an_empty_answer_and_one_that_waits_at
 }
 
 #[tokio::test]
-async fn waiting_for_a_room_makes_none_and_hears_its_first_message() {
+async fn waiting_for_a_room_makes_no_room_and_gets_its_first_message() {
     let server = Server::with(with_key()).await;
     let mut waiting = Vec::new();
     for number in 0..20 {
@@ -228,15 +228,19 @@ async fn waiting_for_a_room_makes_none_and_hears_its_first_message() {
             .unwrap();
         assert_contains(&answer, "\"body\":\"first\"");
     }
-    wait_for("the others to go on waiting", || server.app.waiting() == 18).await;
+    wait_for("the other requests to be waiting", || server.app.waiting() == 18).await;
     drop(waiting);
-    wait_for("nobody to wait any more", || server.app.waiting() == 0).await;
-    assert_eq!(server.app.hub().engine().usage().rooms, 1, "the one with a message");
+    wait_for("no request to be waiting", || server.app.waiting() == 0).await;
+    assert_eq!(
+        server.app.hub().engine().usage().rooms,
+        1,
+        "only the room with a message"
+    );
 }
 
-/// The answers under way are what a client makes the server hold by asking and not reading.
+/// Answers in flight are the memory that a client can make the server use by sending requests and not reading.
 #[tokio::test]
-async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again() {
+async fn the_bytes_of_unread_answers_are_bounded_and_further_requests_get_503() {
     const ANSWER: usize = 12 * 1024 * 1024;
     let config = AppOptions {
         max_page: 1000,
@@ -254,7 +258,7 @@ async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    // Of one address the share would be the limit.
+    // From another address than the other requests, so that the limit of one address is not the limit that is reached.
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut greedy = socket.connect(server.address).await.unwrap();
     greedy
@@ -271,7 +275,7 @@ async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again
     assert_eq!(
         get(&server, "/rooms/a/messages?limit=1").await.status,
         200,
-        "a small one has place"
+        "a small answer is not refused"
     );
     drop(greedy);
     within("the bytes to be free again", async {
@@ -281,7 +285,7 @@ async fn answers_that_are_not_read_are_bounded_and_others_are_told_to_come_again
 }
 
 #[tokio::test]
-async fn one_answer_has_a_bounded_number_of_bytes_and_says_that_there_are_more() {
+async fn one_answer_has_a_bounded_size_and_says_that_there_are_more_messages() {
     let config = AppOptions {
         max_answer_size: 3000,
         ..with_key()
@@ -295,7 +299,7 @@ async fn one_answer_has_a_bounded_number_of_bytes_and_says_that_there_are_more()
 }
 
 #[tokio::test]
-async fn a_body_that_no_parser_could_read_is_refused() {
+async fn a_body_that_is_too_deep_or_has_too_long_a_number_is_refused() {
     let server = Server::with(with_key()).await;
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(publish(&server, "a", "", &nested(64)).await.status, 201);
@@ -307,7 +311,7 @@ async fn a_body_that_no_parser_could_read_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_request_whose_body_does_not_arrive_gets_408() {
     let config = AppOptions {
         body_timeout: Duration::from_millis(100),
         ..with_key()
@@ -325,7 +329,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
-async fn names_over_http_follow_the_rule_and_rooms_of_the_server_are_its_own() {
+async fn names_over_http_follow_the_rule_and_reserved_rooms_are_refused() {
     let server = Server::with(with_key()).await;
     for (name, status) in [
         ("%EF%BC%A1nn", 201),
@@ -350,9 +354,9 @@ async fn names_over_http_follow_the_rule_and_rooms_of_the_server_are_its_own() {
     assert!(server.try_connect("/chat/~x", &[]).await.is_err());
 }
 
-/// Such a request names no origin, and the time of its answer would tell the page whether somebody speaks in the room.
+/// Such a request has no `Origin` header, and the time of its answer would show the page whether there are messages in the room.
 #[tokio::test]
-async fn pages_from_elsewhere_may_not_even_embed_what_is_in_a_room() {
+async fn pages_of_other_sites_cannot_embed_the_messages_of_a_room() {
     let server = Server::start().await;
     for (site, status) in [
         ("cross-site", 403),
@@ -375,7 +379,7 @@ async fn pages_from_elsewhere_may_not_even_embed_what_is_in_a_room() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_again_with_its_key_is_answered_and_not_added() {
+async fn a_resent_request_with_its_idempotency_key_is_answered_and_not_added_again() {
     let server = Server::with(with_key()).await;
     let first = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
     let again = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
@@ -424,7 +428,7 @@ async fn publishing_needs_the_key_and_is_off_without_one() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_told_what_to_do() {
+async fn answers_to_bad_requests_name_the_rule() {
     let server = Server::with(with_key()).await;
     for (body, status, code, told) in [
         ("", 400, "bad_request", "not JSON"),
@@ -479,7 +483,7 @@ async fn bad_requests_are_told_what_to_do() {
 }
 
 #[tokio::test]
-async fn members_are_users_each_once_however_many_tabs() {
+async fn the_list_of_members_has_each_user_once_however_many_sockets_it_has() {
     let server = Server::start().await;
     assert_eq!(
         get(&server, "/rooms/a/members").await.body,
@@ -503,7 +507,7 @@ async fn members_are_users_each_once_however_many_tabs() {
 }
 
 #[tokio::test]
-async fn pages_from_elsewhere_may_not_read_or_publish_unless_they_are_allowed() {
+async fn pages_of_other_origins_may_not_read_or_publish_unless_they_are_allowed() {
     let config = AppOptions {
         allow_origin: vec!["https://shop.example".parse().unwrap()],
         ..with_key()
@@ -537,9 +541,9 @@ async fn pages_from_elsewhere_may_not_read_or_publish_unless_they_are_allowed() 
 }
 
 #[tokio::test]
-async fn a_log_that_is_full_says_when_to_come_back_and_a_plain_member_is_told_by_its_close() {
+async fn a_full_log_answers_when_to_retry_and_closes_a_plain_member_that_sends() {
     let config = AppOptions {
-        // Two of these messages and not three.
+        // Capacity for two of these messages, not for three.
         log_total_bytes: 10_000,
         ..with_key()
     };

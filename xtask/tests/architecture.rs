@@ -7,7 +7,9 @@ use std::{fs, path::Path};
 fn paths(text: &str) -> Vec<&str> {
     let is_path = |span: &&str| {
         let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-        let ends = [".rs", ".md", ".toml", ".css", ".json"].iter().any(|end| span.ends_with(end));
+        let ends = [".rs", ".md", ".toml", ".css", ".json"]
+            .iter()
+            .any(|end| span.ends_with(end));
         plain && !span.starts_with('/') && (ends || span.contains('/'))
     };
     text.lines()
@@ -43,9 +45,16 @@ fn every_source_file_is_named_or_in_a_named_folder() {
                     folders.push(path);
                     continue;
                 }
-                let name = path.strip_prefix(&root).expect("inside").to_str().expect("UTF-8").to_owned();
+                let name = path
+                    .strip_prefix(&root)
+                    .expect("inside")
+                    .to_str()
+                    .expect("UTF-8")
+                    .to_owned();
                 let is_test = name.ends_with("/tests.rs");
-                let is_named = paths.iter().any(|path| *path == name || path.ends_with('/') && name.starts_with(path));
+                let is_named = paths
+                    .iter()
+                    .any(|path| *path == name || path.ends_with('/') && name.starts_with(path));
                 if name.ends_with(".rs") && !is_test && !is_named {
                     missing.push(name);
                 }

@@ -1,4 +1,4 @@
-//! What every engine must do, whatever it keeps its logs in. An engine runs all of it with [`suite!`].
+//! The conformance suite of engines: an engine's tests run all of it with [`suite!`].
 
 use std::sync::{
     Arc,
@@ -14,31 +14,31 @@ use talkback_protocol::{
 
 use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Origin, Outcome, Page, Place, Range, Watcher};
 
-/// Gives the macro `$then` what is in the braces and the name of each behaviour.
+/// Calls the macro `$then` with the tokens in braces and the name of each behaviour.
 macro_rules! each_behaviour {
     ($then:ident { $($given:tt)* }) => {
         $then! { $($given)*
             offsets_are_contiguous_from_1_and_the_epoch_stays
             a_message_is_read_as_it_was_added
             a_page_has_what_fits_in_either_direction
-            rooms_know_nothing_of_each_other
+            rooms_are_independent
             a_room_without_messages_is_empty_and_can_be_read
             a_number_that_comes_again_is_answered_as_the_first_time
-            a_number_too_far_ahead_is_a_gap_until_the_missing_one_came
-            a_withdrawn_number_is_done_with
-            a_refusal_for_good_settles_the_number_and_one_for_now_settles_nothing
+            a_number_too_far_ahead_is_a_gap_until_the_missing_one_is_added
+            a_withdrawn_number_is_settled
+            a_final_refusal_settles_the_number_and_one_with_a_retry_settles_nothing
             a_client_goes_on_at_any_number_if_all_before_are_settled
-            of_two_copies_of_a_client_that_take_turns_one_is_heard_and_the_other_meets_conflicts
-            a_copy_that_is_used_after_the_other_meets_conflicts_until_its_numbers_are_new
-            an_older_copy_that_was_restored_gets_its_own_answers_and_no_others
+            of_two_copies_of_a_client_that_alternate_the_later_one_gets_conflicts
+            a_later_copy_of_a_client_gets_conflicts_until_its_numbers_are_new
+            a_restored_copy_of_a_client_gets_the_outcomes_of_its_own_messages_only
             a_withdrawal_with_another_id_withdraws_nothing
             numbers_are_counted_for_each_room_and_client
-            a_client_that_comes_from_elsewhere_is_the_same_client
+            a_client_with_another_origin_is_the_same_client
             a_named_request_is_added_once
             messages_without_a_number_are_all_added
-            watchers_are_told_of_every_message_in_order_until_they_go
-            while_a_watcher_has_no_room_messages_are_refused_for_a_time
-            of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled
+            watchers_get_every_message_in_order_until_they_are_dropped
+            while_a_watcher_has_no_capacity_messages_are_refused_with_a_retry
+            the_messages_of_concurrent_publishers_are_added_once_and_in_each_ones_order
         }
     };
 }
@@ -117,7 +117,7 @@ pub(crate) fn numbered(room: &str, key: u8, number: u64) -> Append {
     message(room, id, &format!("\"{key} {number}\""))
 }
 
-/// A message with this number that is another one than that of [`numbered`]: a copy of the client made it.
+/// Another message with the number of one of [`numbered`], as a copy of the client would send it.
 pub(crate) fn of_copy(room: &str, key: u8, number: u64) -> Append {
     let copy = MessageId::Client {
         key: client(key),
@@ -129,7 +129,7 @@ pub(crate) fn of_copy(room: &str, key: u8, number: u64) -> Append {
     message(room, copy, &format!("\"copy of {key} {number}\""))
 }
 
-/// The same message, but its client gives it up.
+/// The withdrawal of this message.
 pub(crate) fn withdrawal(append: Append) -> Append {
     Append {
         content: Err(withdrawn()),
@@ -137,7 +137,7 @@ pub(crate) fn withdrawal(append: Append) -> Append {
     }
 }
 
-/// A message whose client vouches for all before it.
+/// A message with the flag `first`: all earlier numbers of its client are settled.
 pub(crate) fn first(room: &str, key: u8, number: u64) -> Append {
     let id = MessageId::Client {
         key: client(key),
@@ -152,7 +152,7 @@ pub(crate) fn first(room: &str, key: u8, number: u64) -> Append {
     }
 }
 
-/// The same message from there.
+/// The same message from this origin.
 pub(crate) fn from_origin(number: u64, append: Append) -> Append {
     let mut append = append;
     if let MessageId::Client { origin, .. } = &mut append.id {
@@ -161,7 +161,7 @@ pub(crate) fn from_origin(number: u64, append: Append) -> Append {
     append
 }
 
-/// Why a message was refused.
+/// The code of a refusal.
 pub(crate) fn code_of(outcome: &Outcome) -> Option<&str> {
     match outcome {
         Outcome::Refused { refusal, .. } => Some(&refusal.code),
@@ -260,10 +260,10 @@ pub(crate) async fn a_page_has_what_fits_in_either_direction(engine: &Any) {
 
     let tiny = Limit { messages: 10, bytes: 1 };
     let one = engine.read(&room("a"), Range::After(Offset::ZERO), tiny).await.unwrap();
-    assert_eq!(one.messages.len(), 1, "one message fits however large it is");
+    assert_eq!(one.messages.len(), 1, "the first message is read however large it is");
 }
 
-pub(crate) async fn rooms_know_nothing_of_each_other(engine: &Any) {
+pub(crate) async fn rooms_are_independent(engine: &Any) {
     add(engine, numbered("a", 1, 1)).await;
     assert_eq!(add(engine, numbered("b", 2, 1)).await.offset, offset(1));
     assert_eq!(bodies(&read(engine, "a", Range::Newest).await), ["\"1 1\""]);
@@ -280,7 +280,7 @@ pub(crate) async fn a_room_without_messages_is_empty_and_can_be_read(engine: &An
     let after = read(engine, "a", Range::After(Offset::ZERO)).await;
     assert_eq!(
         after.epoch, before.epoch,
-        "a cursor of the empty room is good for the first message"
+        "a cursor of the empty room is valid for the first message"
     );
 }
 
@@ -303,7 +303,7 @@ pub(crate) async fn a_number_that_comes_again_is_answered_as_the_first_time(engi
     assert_eq!(add(engine, numbered("a", 1, 6)).await.offset, offset(11));
 }
 
-pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_came(engine: &Any) {
+pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_is_added(engine: &Any) {
     let epoch = add(engine, numbered("a", 1, 1)).await.epoch;
     for number in [3, 4, 3] {
         let gap = engine.append(numbered("a", 1, number)).await;
@@ -314,7 +314,7 @@ pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_came(e
     }
 }
 
-pub(crate) async fn a_withdrawn_number_is_done_with(engine: &Any) {
+pub(crate) async fn a_withdrawn_number_is_settled(engine: &Any) {
     let withdraw = |number| withdrawal(numbered("a", 1, number));
     let first = add(engine, numbered("a", 1, 1)).await;
     let epoch = first.epoch.clone();
@@ -326,16 +326,20 @@ pub(crate) async fn a_withdrawn_number_is_done_with(engine: &Any) {
     for _ in 0..2 {
         assert_eq!(engine.append(withdraw(2)).await, refused);
     }
-    assert_eq!(engine.append(withdraw(1)).await, Outcome::Duplicate(first), "too late");
+    assert_eq!(
+        engine.append(withdraw(1)).await,
+        Outcome::Duplicate(first),
+        "it was added before the withdrawal"
+    );
     assert_eq!(
         engine.append(numbered("a", 1, 2)).await,
         refused,
-        "an old copy of it is not added"
+        "a resend after the withdrawal is not added"
     );
     assert_eq!(add(engine, numbered("a", 1, 3)).await.offset, offset(2));
 }
 
-pub(crate) async fn a_refusal_for_good_settles_the_number_and_one_for_now_settles_nothing(engine: &Any) {
+pub(crate) async fn a_final_refusal_settles_the_number_and_one_with_a_retry_settles_nothing(engine: &Any) {
     let epoch = add(engine, numbered("a", 1, 1)).await.epoch;
     let refused = |append, refusal: &Refusal| Append {
         content: Err(refusal.clone()),
@@ -345,17 +349,21 @@ pub(crate) async fn a_refusal_for_good_settles_the_number_and_one_for_now_settle
         epoch: Some(epoch.clone()),
         refusal: refusal.clone(),
     };
-    let for_now = Refusal::later(code::BUSY, "not now", std::time::Duration::from_secs(1));
-    let is_refused = engine.append(refused(numbered("a", 1, 2), &for_now)).await;
-    assert_eq!(is_refused, answer(&for_now));
+    let with_retry = Refusal::later(code::BUSY, "try again later", std::time::Duration::from_secs(1));
+    let is_refused = engine.append(refused(numbered("a", 1, 2), &with_retry)).await;
+    assert_eq!(is_refused, answer(&with_retry));
     let gap = Outcome::Gap { epoch: epoch.clone() };
-    assert_eq!(engine.append(numbered("a", 1, 3)).await, gap, "it does not overtake");
+    assert_eq!(
+        engine.append(numbered("a", 1, 3)).await,
+        gap,
+        "it does not overtake the refused one"
+    );
     add(engine, of_copy("a", 1, 2)).await;
 
-    let for_good = Refusal::for_good(code::TOO_LARGE, "too large");
-    let is_refused = engine.append(refused(numbered("a", 1, 3), &for_good)).await;
-    assert_eq!(is_refused, answer(&for_good));
-    assert_eq!(engine.append(numbered("a", 1, 3)).await, answer(&for_good));
+    let final_refusal = Refusal::for_good(code::TOO_LARGE, "too large");
+    let is_refused = engine.append(refused(numbered("a", 1, 3), &final_refusal)).await;
+    assert_eq!(is_refused, answer(&final_refusal));
+    assert_eq!(engine.append(numbered("a", 1, 3)).await, answer(&final_refusal));
     assert_eq!(
         engine.append(of_copy("a", 1, 3)).await,
         Outcome::Conflict { epoch: epoch.clone() }
@@ -363,7 +371,7 @@ pub(crate) async fn a_refusal_for_good_settles_the_number_and_one_for_now_settle
     assert_eq!(add(engine, numbered("a", 1, 4)).await.offset, offset(3));
 }
 
-pub(crate) async fn of_two_copies_of_a_client_that_take_turns_one_is_heard_and_the_other_meets_conflicts(engine: &Any) {
+pub(crate) async fn of_two_copies_of_a_client_that_alternate_the_later_one_gets_conflicts(engine: &Any) {
     let mut places = Vec::new();
     for number in 1..=4 {
         let place = add(engine, numbered("a", 1, number)).await;
@@ -385,13 +393,13 @@ pub(crate) async fn of_two_copies_of_a_client_that_take_turns_one_is_heard_and_t
     );
 }
 
-pub(crate) async fn a_copy_that_is_used_after_the_other_meets_conflicts_until_its_numbers_are_new(engine: &Any) {
+pub(crate) async fn a_later_copy_of_a_client_gets_conflicts_until_its_numbers_are_new(engine: &Any) {
     let mut epoch = None;
     for number in 1..=5 {
         epoch = Some(add(engine, numbered("a", 1, number)).await.epoch);
     }
     let conflict = Outcome::Conflict { epoch: epoch.unwrap() };
-    // It was made when the first had sent two.
+    // The copy was made when the original had sent two.
     for number in 3..=5 {
         assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
     }
@@ -400,17 +408,17 @@ pub(crate) async fn a_copy_that_is_used_after_the_other_meets_conflicts_until_it
     assert_eq!(
         engine.append(numbered("a", 1, 6)).await,
         conflict,
-        "now the first is late"
+        "now the original is behind"
     );
     assert_eq!(engine.append(of_copy("a", 1, 6)).await, Outcome::Duplicate(place));
 }
 
-pub(crate) async fn an_older_copy_that_was_restored_gets_its_own_answers_and_no_others(engine: &Any) {
+pub(crate) async fn a_restored_copy_of_a_client_gets_the_outcomes_of_its_own_messages_only(engine: &Any) {
     let mut places = Vec::new();
     for number in 1..=6 {
         places.push(add(engine, numbered("a", 1, number)).await);
     }
-    // It was kept when the fourth was made and not answered; what it says next is not what was said then.
+    // The copy was stored when the fourth message was made and not answered. Its next message is a new one.
     let restored = engine.append(first("a", 1, 4)).await;
     assert_eq!(restored, Outcome::Duplicate(places[3].clone()));
     let next = engine.append(of_copy("a", 1, 5)).await;
@@ -441,7 +449,7 @@ pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any)
 }
 
 pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(engine: &Any) {
-    // The log is new to this client, as after a restart that lost it: a later message must not overtake one that is still to come.
+    // The client is new to this log, as after a restart that lost the log: a later message must not overtake an earlier one.
     let is_gap = |outcome| matches!(outcome, Outcome::Gap { .. });
     assert!(is_gap(engine.append(numbered("a", 1, 40)).await));
     assert_eq!(add(engine, first("a", 1, 40)).await.offset, offset(1));
@@ -470,7 +478,7 @@ pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
     }
 }
 
-pub(crate) async fn a_client_that_comes_from_elsewhere_is_the_same_client(engine: &Any) {
+pub(crate) async fn a_client_with_another_origin_is_the_same_client(engine: &Any) {
     let place = add(engine, from_origin(1, numbered("a", 1, 1))).await;
     let again = engine.append(from_origin(2, numbered("a", 1, 1))).await;
     assert_eq!(again, Outcome::Duplicate(place));
@@ -482,7 +490,7 @@ pub(crate) async fn a_client_that_comes_from_elsewhere_is_the_same_client(engine
     assert_eq!(other.offset, offset(4));
 }
 
-/// A request of this name that says something with this digest.
+/// A request with this name and digest.
 pub(crate) fn request(name: &str, digest: [u8; 32]) -> MessageId {
     MessageId::Request {
         name: name.into(),
@@ -523,7 +531,7 @@ impl Watcher for Seen {
 }
 
 impl Seen {
-    /// Engines may tell later than they answer.
+    /// Waits until so many messages have come: an engine may call watchers after it answered.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<u64> {
         for _ in 0..5000 {
             if self.0.lock().len() >= count {
@@ -535,7 +543,7 @@ impl Seen {
     }
 }
 
-pub(crate) async fn watchers_are_told_of_every_message_in_order_until_they_go(engine: &Any) {
+pub(crate) async fn watchers_get_every_message_in_order_until_they_are_dropped(engine: &Any) {
     let (first, second) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
     let watch = engine.watch(&room("a"), first.clone()).unwrap();
     add(engine, numbered("a", 1, 1)).await;
@@ -550,21 +558,21 @@ pub(crate) async fn watchers_are_told_of_every_message_in_order_until_they_go(en
     drop(watch);
     add(engine, numbered("a", 1, 3)).await;
     assert_eq!(second.wait_for(2).await, [2, 3]);
-    assert_eq!(first.wait_for(2).await, [1, 2], "it is gone");
+    assert_eq!(first.wait_for(2).await, [1, 2], "it was dropped");
 }
 
 #[derive(Default)]
 struct Full(AtomicBool);
 
 impl Watcher for Full {
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         !self.0.load(Ordering::Relaxed)
     }
 
     fn appended(&self, _message: &Arc<Message>) {}
 }
 
-pub(crate) async fn while_a_watcher_has_no_room_messages_are_refused_for_a_time(engine: &Any) {
+pub(crate) async fn while_a_watcher_has_no_capacity_messages_are_refused_with_a_retry(engine: &Any) {
     let full = Arc::new(Full::default());
     let _watch = engine.watch(&room("a"), full.clone()).unwrap();
     add(engine, numbered("a", 1, 1)).await;
@@ -584,7 +592,7 @@ pub(crate) async fn while_a_watcher_has_no_room_messages_are_refused_for_a_time(
     assert_eq!(add(engine, numbered("a", 1, 2)).await.offset, offset(2));
 }
 
-pub(crate) async fn of_many_publishers_at_once_each_keeps_its_order_and_nothing_is_lost_or_doubled(engine: &Any) {
+pub(crate) async fn the_messages_of_concurrent_publishers_are_added_once_and_in_each_ones_order(engine: &Any) {
     const EACH: u64 = 200;
     let seen = Arc::new(Seen::default());
     let _watch = engine.watch(&room("a"), seen.clone()).unwrap();
@@ -592,7 +600,7 @@ pub(crate) async fn of_many_publishers_at_once_each_keeps_its_order_and_nothing_
         let engine = Arc::clone(engine);
         tokio::spawn(async move {
             for number in 1..=EACH {
-                // Every third is sent twice, as after a lost answer.
+                // Every third is resent, as after a lost answer.
                 for _ in 0..1 + u64::from(number % 3 == 0) {
                     let outcome = engine.append(numbered("a", key, number)).await;
                     assert!(

@@ -1,4 +1,4 @@
-//! The conformance suite is tried on an engine with known faults: it must find each of them.
+//! Tests of the conformance suite: it must fail for each of several engines with a known fault.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
     Watcher, conformance,
 };
 
-/// What an engine may do wrong.
+/// What this engine does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -21,7 +21,7 @@ enum Fault {
     IgnoresIdsOfWithdrawals,
     ForgetsIdsOfRefusals,
     SettlesConflicts,
-    SettlesRefusalsForNow,
+    SettlesRetryableRefusals,
     ForgetsWithdrawals,
     TakesGaps,
     IgnoresFirst,
@@ -31,9 +31,9 @@ enum Fault {
     IgnoresDigests,
     BeginsWithAnotherEpoch,
     ReadsOneTooMany,
-    TellsWatchersInPairs,
+    SwapsPairsForWatchers,
     MixesRooms,
-    TellsOriginsApart,
+    SeparatesOrigins,
 }
 
 const FAULTS: [Fault; 17] = [
@@ -41,7 +41,7 @@ const FAULTS: [Fault; 17] = [
     Fault::IgnoresIdsOfWithdrawals,
     Fault::ForgetsIdsOfRefusals,
     Fault::SettlesConflicts,
-    Fault::SettlesRefusalsForNow,
+    Fault::SettlesRetryableRefusals,
     Fault::ForgetsWithdrawals,
     Fault::TakesGaps,
     Fault::IgnoresFirst,
@@ -51,12 +51,12 @@ const FAULTS: [Fault; 17] = [
     Fault::IgnoresDigests,
     Fault::BeginsWithAnotherEpoch,
     Fault::ReadsOneTooMany,
-    Fault::TellsWatchersInPairs,
+    Fault::SwapsPairsForWatchers,
     Fault::MixesRooms,
-    Fault::TellsOriginsApart,
+    Fault::SeparatesOrigins,
 ];
 
-/// A good engine behind a bad one.
+/// An engine with one fault, in front of a correct one.
 struct Faulty {
     engine: Memory,
     fault: Fault,
@@ -73,7 +73,7 @@ impl Faulty {
         })
     }
 
-    fn ask(&self, append: Append) -> Outcome {
+    fn forward(&self, append: Append) -> Outcome {
         match self.engine.append(append) {
             Answer::Now(outcome) => outcome,
             Answer::Later(_) | Answer::Taken => unreachable!("memory answers at once"),
@@ -90,15 +90,15 @@ impl Faulty {
             origin,
         } = &mut append.id
         {
-            let named = (append.room.clone(), *key, *seq);
-            let first_id = *self.ids.lock().entry(named).or_insert(*id);
+            let number = (append.room.clone(), *key, *seq);
+            let first_id = *self.ids.lock().entry(number).or_insert(*id);
             let is_refusal = append.content.is_err();
             match self.fault {
                 Fault::IgnoresIds => *id = first_id,
                 Fault::IgnoresIdsOfWithdrawals if is_refusal => *id = first_id,
                 Fault::TakesGaps => *first = true,
                 Fault::IgnoresFirst => *first = false,
-                Fault::TellsOriginsApart => {
+                Fault::SeparatesOrigins => {
                     if let Some(Origin(origin)) = *origin {
                         *key = ClientKey::from_random(u128::from(origin).to_ne_bytes());
                     }
@@ -109,12 +109,12 @@ impl Faulty {
         if let (Fault::IgnoresDigests, MessageId::Request { digest, .. }) = (self.fault, &mut append.id) {
             *digest = [0; 32];
         }
-        if let (Fault::SettlesRefusalsForNow, Err(refusal)) = (self.fault, &mut append.content) {
+        if let (Fault::SettlesRetryableRefusals, Err(refusal)) = (self.fault, &mut append.content) {
             retry_after = refusal.retry_after.take();
         }
-        let outcome = self.ask(append.clone());
+        let outcome = self.forward(append.clone());
         match (self.fault, outcome) {
-            (Fault::SettlesRefusalsForNow, Outcome::Refused { epoch, refusal }) if retry_after.is_some() => {
+            (Fault::SettlesRetryableRefusals, Outcome::Refused { epoch, refusal }) if retry_after.is_some() => {
                 let refusal = Refusal { retry_after, ..refusal };
                 Outcome::Refused { epoch, refusal }
             }
@@ -128,11 +128,11 @@ impl Faulty {
             }
             (Fault::ForgetsWithdrawals, Outcome::Refused { .. }) if append.content.is_ok() => {
                 let id = MessageId::None;
-                self.ask(Append { id, ..append })
+                self.forward(Append { id, ..append })
             }
             (Fault::AddsDuplicates, Outcome::Duplicate(_)) => {
                 let id = MessageId::None;
-                self.ask(Append { id, ..append })
+                self.forward(Append { id, ..append })
             }
             (Fault::AnswersWithTheHead, Outcome::Duplicate(mut place)) => {
                 let page = self.page(&append.room, Range::Newest);
@@ -143,24 +143,24 @@ impl Faulty {
         }
     }
 
-    /// What the first message of this number would be answered, if that is as `wanted`.
+    /// The outcome of the first message with this number, if it is as `wanted`.
     fn with_first_id(&self, mut append: Append, otherwise: Outcome, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
         if let MessageId::Client { key, seq, id, .. } = &mut append.id
             && let Some(first) = self.ids.lock().get(&(append.room.clone(), *key, *seq))
         {
             *id = *first;
         }
-        Some(self.ask(append)).filter(wanted).unwrap_or(otherwise)
+        Some(self.forward(append)).filter(wanted).unwrap_or(otherwise)
     }
 
-    /// Uses up the number after this one.
+    /// Settles the number after this one.
     fn settle_next(&self, mut append: Append, refusal: &Refusal) {
         if let MessageId::Client { seq, first, .. } = &mut append.id {
             *seq = seq.next();
             *first = true;
         }
         append.content = Err(refusal.clone());
-        self.ask(append);
+        self.forward(append);
     }
 
     fn page(&self, room: &RoomName, range: Range) -> Page {
@@ -205,7 +205,7 @@ impl Engine for Faulty {
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal> {
         let other = conformance::room("a");
         let room = self.room(room, &other);
-        if self.fault == Fault::TellsWatchersInPairs {
+        if self.fault == Fault::SwapsPairsForWatchers {
             let watcher = Pairs {
                 watcher,
                 held: Mutex::default(),
@@ -224,7 +224,7 @@ impl Engine for Faulty {
     }
 }
 
-/// Tells two messages at a time, the later one first.
+/// Passes on two messages at a time, the later one first.
 struct Pairs {
     watcher: Arc<dyn Watcher>,
     held: Mutex<Option<Arc<Message>>>,
@@ -251,7 +251,7 @@ macro_rules! list {
     };
 }
 
-/// The behaviours that an engine with this fault does not have.
+/// The behaviours whose test fails for an engine with this fault.
 async fn missed(fault: Fault) -> Vec<&'static str> {
     let behaviours: Vec<(&'static str, Behaviour)> = conformance::each_behaviour!(list {});
     let mut missed = Vec::new();
@@ -265,7 +265,7 @@ async fn missed(fault: Fault) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn the_suite_finds_every_planted_fault() {
-    assert_eq!(missed(Fault::None).await, [""; 0], "the stub itself is right");
+    assert_eq!(missed(Fault::None).await, [""; 0], "the wrapper alone has no fault");
     for fault in FAULTS {
         let missed = missed(fault).await;
         println!("{fault:?}: {missed:?}");

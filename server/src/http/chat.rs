@@ -19,12 +19,12 @@ use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    budget::{Bucket, Rate},
     engine::Outcome,
     hub::Hub,
     limits::{Address, NewRooms, Peer},
     logging, names,
     options::AppOptions,
+    rate::{Bucket, Rate},
     socket::{Message, Socket, Upgrade},
 };
 
@@ -121,15 +121,15 @@ fn socket(
 ) -> Response {
     logging::websocket_accepted("chat");
     upgrade.on_upgrade(move |mut socket| async move {
-        let beginning = match hub.may_begin(&room, &new_rooms) {
-            Ok(beginning) => beginning,
+        let charge = match hub.charge_new_room(&room, &new_rooms) {
+            Ok(charge) => charge,
             Err(after) => {
                 let reason = close::retry_after_reason(after);
                 return socket.sender().close_by_server(close::TOO_MANY, &reason);
             }
         };
         let joined = hub.join(&room, &name, socket.sender());
-        beginning.settle();
+        charge.settle();
         let membership = match joined {
             Ok(membership) => membership,
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
@@ -261,7 +261,7 @@ impl Pace {
 
     /// Whether the member is over one of its rates.
     fn owes(&self, now: Instant) -> bool {
-        self.lines.owes(now) || self.bytes.owes(now)
+        !self.lines.is_full(now) || !self.bytes.is_full(now)
     }
 
     fn max(&self, other: &Self) -> Self {

@@ -1,4 +1,4 @@
-//! What clients had left of their rates when their connections ended.
+//! The rest of clients' rates after their connections ended.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use talkback_protocol::{ClientKey, session::server::Allowance};
 use tokio::time::Instant;
 
-/// A bounded table: the client whose connection ended first gives way.
+/// A bounded table of allowances: a new one evicts that of the client whose connection ended first.
 pub(crate) struct Allowances {
     age: Duration,
-    /// `None` if none are kept.
+    /// `None` if the bound is 0. With the time when the connection ended.
     ended: Option<Mutex<LruCache<ClientKey, (Allowance, Instant)>>>,
 }
 
@@ -18,14 +18,14 @@ impl Allowances {
     pub(super) fn new(clients: usize, age: Duration) -> Self {
         let ended = NonZeroUsize::new(clients).map(|clients| {
             let mut ended = LruCache::unbounded();
-            // Grows as it is needed: a cache that is made with its bound takes the memory at once.
+            // Resized after it is made: a cache that is made with its bound allocates the memory at once.
             ended.resize(clients);
             Mutex::new(ended)
         });
         Self { age, ended }
     }
 
-    /// A connection of this client ended.
+    /// Keeps the allowance of a client whose connection ended.
     pub(crate) fn keep(&self, client: ClientKey, allowance: Allowance) {
         self.keep_at(client, allowance, Instant::now());
     }
@@ -33,11 +33,11 @@ impl Allowances {
     fn keep_at(&self, client: ClientKey, allowance: Allowance, now: Instant) {
         let Some(ended) = &self.ended else { return };
         let mut ended = ended.lock();
-        // Of connections that overlapped, the one that used more counts.
+        // Of overlapping connections, the smaller allowance counts.
         let kept = ended.peek(&client).filter(|(_, at)| *at + self.age > now);
         let allowance = kept.map_or(allowance, |(kept, _)| kept.less(&allowance));
         ended.put(client, (allowance, now));
-        // Each call takes at most two away, so that what is too old goes as fast as new ones come.
+        // Two expired entries are removed for each one that is added, so that expired ones do not accumulate.
         for _ in 0..2 {
             let is_old = |(_, (_, at)): &(&ClientKey, &(Allowance, Instant))| *at + self.age <= now;
             if ended.peek_lru().is_none_or(|oldest| !is_old(&oldest)) {
@@ -47,7 +47,7 @@ impl Allowances {
         }
     }
 
-    /// What this client had left when its last connection ended, and how long ago that was.
+    /// Takes the allowance that this client had when its last connection ended, and how long ago that was.
     pub(crate) fn take(&self, client: &ClientKey) -> Option<(Allowance, Duration)> {
         self.take_at(client, Instant::now())
     }
@@ -74,12 +74,12 @@ mod tests {
         ClientKey::from_random(u128::from(number).to_ne_bytes())
     }
 
-    /// What a client has left that has only said hello.
+    /// The allowance of a client after its `hello`.
     fn allowance() -> Allowance {
         allowance_after(0)
     }
 
-    /// What a client has left that has said hello and so many lines more.
+    /// The allowance of a client after its `hello` and so many further lines.
     fn allowance_after(lines: usize) -> Allowance {
         let mut session = ServerSession::new(Arc::new(ServerOptions::default()), Duration::ZERO);
         let user = UserName::parse("ann").unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_allowances_are_kept_for_a_time_and_no_more_than_the_bound() {
+    fn allowances_expire_and_their_number_is_bounded() {
         let allowance = allowance();
         let (age, start) = (Duration::from_secs(60), Instant::now());
         let kept = Allowances::new(10, age);
@@ -118,19 +118,22 @@ mod tests {
             kept.take_at(&client(990), later),
             Some((allowance, Duration::from_secs(7)))
         );
-        assert!(kept.take_at(&client(990), later).is_none(), "it is taken once");
+        assert!(
+            kept.take_at(&client(990), later).is_none(),
+            "an allowance is taken once"
+        );
         assert!(kept.take_at(&client(991), start + age).is_none());
         for number in 2000..2008 {
             kept.keep_at(client(number), allowance, start + age);
         }
-        assert_eq!(kept.ended.as_ref().unwrap().lock().len(), 8, "old ones go");
+        assert_eq!(kept.ended.as_ref().unwrap().lock().len(), 8, "expired ones are removed");
         let none = Allowances::new(0, age);
         none.keep_at(client(1), allowance, start);
         assert!(none.take_at(&client(1), start).is_none());
     }
 
     #[test]
-    fn of_connections_that_overlapped_the_one_that_used_more_counts() {
+    fn of_overlapping_connections_the_smaller_allowance_counts() {
         let (age, start) = (Duration::from_secs(60), Instant::now());
         let (little, much) = (allowance_after(10), allowance_after(5));
         let kept = Allowances::new(10, age);
@@ -141,11 +144,11 @@ mod tests {
         kept.keep_at(client(1), little, start);
         kept.keep_at(client(1), much, start + age);
         let taken = kept.take_at(&client(1), start + age);
-        assert_eq!(taken, Some((much, Duration::ZERO)), "it had its time to be whole again");
+        assert_eq!(taken, Some((much, Duration::ZERO)), "the first one has expired");
     }
 
     #[test]
-    fn what_a_connection_left_is_for_the_next_one() {
+    fn an_allowance_is_for_the_next_connection() {
         let kept = Allowances::new(10, Duration::from_secs(60));
         let allowance = allowance();
         kept.keep(client(1), allowance);

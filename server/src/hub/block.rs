@@ -1,4 +1,4 @@
-//! Messages that are about to be delivered, encoded once for all members of a kind.
+//! Pending messages, encoded once for all members of a kind.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -11,82 +11,84 @@ use tokio::time::Instant;
 
 use crate::socket::{FrameKind, put_header};
 
-/// The longest header of a server's frame.
+/// The longest header of a frame from a server, which has no mask (RFC 6455, section 5.2).
 const HEADER: usize = 10;
 
-/// A block that is being made.
-pub(super) trait Unfinished: Default {
+/// A block to which messages or lines are added.
+pub(super) trait Builder: Default {
     type Block;
 
-    /// Its bytes.
+    /// The bytes of the block so far.
     fn len(&self) -> usize;
 
-    /// Takes what was put in last out again, into a block of its own, unless it is alone.
+    /// Moves the last message or line into a builder of its own, unless it is the only one.
     fn split_last(&mut self) -> Option<Self>;
 
-    /// `None` if there is nothing in it.
+    /// Finishes the block and empties the builder. `None` if it is empty.
     fn take(&mut self) -> Option<Self::Block>;
 }
 
-/// Blocks that wait for their delivery, the newest still growing.
+/// A queue of pending blocks, of which the newest still grows.
 ///
-/// None has more bytes than was asked for, except that one message may be larger: so that each can be one text, and has its place in the
-/// queue of a member that takes what it gets.
+/// No block has more than `max_bytes`, unless it is one larger message: so that each can be one text, and fits into the queue of a member
+/// that reads in time.
 pub(super) struct Blocks<B> {
-    largest: usize,
-    waiting: VecDeque<(B, Instant)>,
+    max_bytes: usize,
+    /// With the time when the first message or line was added.
+    queue: VecDeque<(B, Instant)>,
     bytes: usize,
 }
 
-impl<B: Unfinished> Blocks<B> {
-    pub(super) fn new(largest: usize) -> Self {
+impl<B: Builder> Blocks<B> {
+    pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            largest,
-            waiting: VecDeque::new(),
+            max_bytes,
+            queue: VecDeque::new(),
             bytes: 0,
         }
     }
 
-    /// Puts one message or line in, with `put`.
-    pub(super) fn push(&mut self, now: Instant, put: impl FnOnce(&mut B)) {
-        if self.waiting.is_empty() {
-            self.waiting.push_back((B::default(), now));
+    /// Adds one message or line with `add`.
+    pub(super) fn push(&mut self, now: Instant, add: impl FnOnce(&mut B)) {
+        if self.queue.is_empty() {
+            self.queue.push_back((B::default(), now));
         }
-        let Some((newest, _)) = self.waiting.back_mut() else {
-            unreachable!("one was put in above")
+        let Some((newest, _)) = self.queue.back_mut() else {
+            unreachable!("one was added above")
         };
         let before = newest.len();
-        put(newest);
-        let last = (newest.len() > self.largest).then(|| newest.split_last()).flatten();
+        add(newest);
+        let last = (newest.len() > self.max_bytes).then(|| newest.split_last()).flatten();
         self.bytes += newest.len() - before;
         if let Some(last) = last {
             self.bytes += last.len();
-            self.waiting.push_back((last, now));
+            self.queue.push_back((last, now));
         }
     }
 
-    /// The bytes of all of them.
+    /// The bytes of all blocks.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Since when the oldest one waits.
+    /// When the oldest block was begun.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|(_, since)| *since)
+        self.queue.front().map(|(_, since)| *since)
     }
 
+    /// Takes the oldest block.
     pub(super) fn take(&mut self) -> Option<B::Block> {
-        let (mut oldest, _) = self.waiting.pop_front()?;
+        let (mut oldest, _) = self.queue.pop_front()?;
         self.bytes -= oldest.len();
-        if self.waiting.is_empty() {
-            // A crowd of messages that came once is not kept in memory for ever.
-            self.waiting = VecDeque::new();
+        if self.queue.is_empty() {
+            // Otherwise the capacity for one burst of messages would be kept for ever.
+            self.queue = VecDeque::new();
         }
         oldest.take()
     }
 }
 
-/// `[name] text`, one frame after the other.
+/// Builds a [`PlainBlock`].
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
@@ -111,7 +113,7 @@ impl Frames {
     }
 }
 
-impl Unfinished for Frames {
+impl Builder for Frames {
     type Block = PlainBlock;
 
     fn len(&self) -> usize {
@@ -135,14 +137,14 @@ impl Unfinished for Frames {
     }
 }
 
-/// Frames for plain members.
+/// Messages for plain members: a frame `[name] text` for each.
 pub(super) struct PlainBlock {
     bytes: Bytes,
     starts: Vec<(Offset, usize)>,
 }
 
 impl PlainBlock {
-    /// The frames of messages after this one, shared, and how many there are.
+    /// The frames of the messages after this offset, shared, and the number of these messages.
     pub(super) fn after(&self, offset: Offset) -> Option<(Bytes, usize)> {
         let skipped = self.starts.partition_point(|(of, _)| *of <= offset);
         let (_, start) = self.starts.get(skipped)?;
@@ -150,9 +152,9 @@ impl PlainBlock {
     }
 }
 
-/// One text frame of several lines, each with a tag that says for whom it is.
+/// Builds a [`Block`] of lines, each with a tag.
 pub(super) struct Lines<T> {
-    /// Room for the header, then the lines with line breaks between them.
+    /// Bytes for the header, then the lines with line breaks between them.
     bytes: Vec<u8>,
     /// The tag of each line, and where it begins.
     starts: Vec<(T, usize)>,
@@ -173,8 +175,8 @@ impl<T> Lines<T> {
         codec::write_message(&mut self.bytes, message);
     }
 
-    pub(super) fn push_frame(&mut self, tag: T, frame: &ServerLine) {
-        self.push(tag, codec::encode(frame).as_bytes());
+    pub(super) fn push_line(&mut self, tag: T, line: &ServerLine) {
+        self.push(tag, codec::encode(line).as_bytes());
     }
 
     pub(super) fn push(&mut self, tag: T, line: &[u8]) {
@@ -192,7 +194,7 @@ impl<T> Lines<T> {
     }
 }
 
-impl<T> Unfinished for Lines<T> {
+impl<T> Builder for Lines<T> {
     type Block = Block<T>;
 
     fn len(&self) -> usize {
@@ -213,7 +215,7 @@ impl<T> Unfinished for Lines<T> {
         if starts.is_empty() {
             return None;
         }
-        // The header goes right before the first line, where its longest form would end.
+        // The header ends where the first line begins; a short one leaves the first bytes unused.
         let mut header = Vec::with_capacity(HEADER);
         put_header(&mut header, FrameKind::Text, bytes.len() - HEADER);
         let begin = HEADER - header.len();
@@ -226,7 +228,7 @@ impl<T> Unfinished for Lines<T> {
     }
 }
 
-/// Lines as a text frame that is ready for all members.
+/// Lines as one text frame for session members. The tag of a line decides which members get it.
 pub(super) struct Block<T> {
     bytes: Bytes,
     begin: usize,
@@ -234,12 +236,12 @@ pub(super) struct Block<T> {
 }
 
 impl<T> Block<T> {
-    /// All of it, shared.
+    /// The frame of all lines, shared.
     pub(super) fn frame(&self) -> Bytes {
         self.bytes.slice(self.begin..)
     }
 
-    /// How many lines it has.
+    /// The number of lines.
     pub(super) fn len(&self) -> usize {
         self.starts.len()
     }
@@ -248,7 +250,7 @@ impl<T> Block<T> {
         self.starts.iter().map(|(tag, _)| tag)
     }
 
-    /// A frame of only the lines with such tags. For the few members that cannot have the shared one.
+    /// A block of only the lines whose tag is `wanted`, for the few members that do not get all of them.
     pub(super) fn only(&self, wanted: impl Fn(&T) -> bool) -> Option<Block<()>> {
         let mut lines = Lines::default();
         for (index, (tag, start)) in self.starts.iter().enumerate() {
@@ -264,14 +266,14 @@ impl<T> Block<T> {
     }
 }
 
-/// One frame of these messages.
-pub(super) fn frame_of(messages: &[Arc<Message>]) -> Option<Bytes> {
+/// One text frame of these messages.
+pub(super) fn frame_of_messages(messages: &[Arc<Message>]) -> Option<Bytes> {
     let mut lines = Lines::default();
     messages.iter().for_each(|message| lines.push_message((), message));
     lines.take().map(|block: Block<()>| block.frame())
 }
 
-/// One frame of this line.
+/// One text frame of this line.
 pub(super) fn frame_of_line(text: &[u8]) -> Option<Bytes> {
     let mut lines = Lines::default();
     lines.push((), text);
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_share_a_frame_and_some_of_them_can_be_taken_out() {
+    fn lines_share_a_frame_and_a_frame_of_some_of_them_can_be_made() {
         for length in [1, 60, 5000, 40_000] {
             let texts = ["a", "b", "c"].map(|letter| letter.repeat(length));
             let mut lines = Lines::default();
@@ -305,7 +307,7 @@ mod tests {
             }
             assert!(
                 lines.len() >= texts.join("\n").len(),
-                "what is pending is bounded by it"
+                "the bound of pending bytes counts this"
             );
             let block = lines.take().unwrap();
             assert_eq!(lines.len(), 0);
@@ -323,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_cut_into_blocks_of_bounded_size_and_nothing_is_lost() {
+    fn lines_are_divided_into_blocks_of_bounded_size_and_none_is_lost() {
         let now = Instant::now();
         let mut random = fastrand::Rng::with_seed(3);
-        for largest in [1, 100, 1000] {
-            let mut blocks = Blocks::<Lines<usize>>::new(largest);
+        for max_bytes in [1, 100, 1000] {
+            let mut blocks = Blocks::<Lines<usize>>::new(max_bytes);
             let texts: Vec<_> = (0..500)
                 .map(|number| format!("{number}:{}", "x".repeat(random.usize(0..400))))
                 .collect();
@@ -337,7 +339,7 @@ mod tests {
             let mut taken = Vec::new();
             while let Some(block) = blocks.take() {
                 let frame = block.frame();
-                assert!(block.len() == 1 || frame.len() <= largest, "{} bytes", frame.len());
+                assert!(block.len() == 1 || frame.len() <= max_bytes, "{} bytes", frame.len());
                 assert!(block.tags().copied().eq(taken.len()..taken.len() + block.len()));
                 taken.extend(text_of(&frame).split('\n').map(str::to_owned));
                 assert!(blocks.oldest().is_some() == (blocks.bytes() > 0));
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_frames_are_shared_and_begin_after_any_offset() {
+    fn plain_frames_after_any_offset_are_shared() {
         let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         let message = |offset: u64| Message {
             room: RoomName::parse("lobby").unwrap(),
@@ -366,7 +368,11 @@ mod tests {
         for offset in [4, 5, 7] {
             frames.push(&message(offset));
         }
-        assert_eq!(frames.len(), 3 * "..[ann] 4".len(), "what is pending is bounded by it");
+        assert_eq!(
+            frames.len(),
+            3 * "..[ann] 4".len(),
+            "the bound of pending bytes counts this"
+        );
         let block = frames.take().unwrap();
         assert_eq!(frames.len(), 0);
         let mut blocks = Blocks::<Frames>::new(1);

@@ -1,51 +1,40 @@
-//! How a session member gets from its cursor to what is delivered now, with no gap and no double.
+//! How a session member catches up from its cursor to the live messages, without a gap and without duplicates.
 //!
-//! It is registered first and gets nothing. It reads the log to the end, a page at a time and as fast as its client takes them; between
-//! two pages the connection does its other work, and its other rooms have their turn. Then, with the members locked, either nothing was
-//! delivered that it has not read, and from here on it gets what follows its last message, even if that is in the middle of what is
-//! delivered next; or something was, and it reads again.
+//! The member is added to the room first and gets nothing. It reads the log to the end in batches, as fast as its client takes them;
+//! between two batches the connection does its other work and serves its other rooms. Then, with the members locked, there are two cases.
+//! If no message was delivered that the member has not read, it is live: it gets the messages after its last one, which may begin in the
+//! middle of the next block. Otherwise it reads again.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Place, block, presence::Told, room::GoneLive};
+use super::{HubOptions, MemberHandle, block, presence::PresenceSnapshot, room::GoLive};
 use crate::{
     engine::{Answer, Limit, Page, Range},
     socket::Sender,
 };
 
-/// How much of the log goes to a client as one frame. An answer to the client waits behind one of these at most, besides what the
-/// system holds for it. What stands in a line beside the body, 600 bytes with the longest names, is bounded by the number of messages:
-/// so it is a text as the protocol allows it.
-const PAGE: Limit = Limit {
-    messages: 256,
-    bytes: 32 * 1024,
-};
-/// How many messages the first frame has; each further one has twice as many. A client has nothing of a frame that does not arrive
-/// whole, and over connections that never last long enough for a large one it would have nothing for ever.
-const FIRST_PAGE: usize = 16;
-
-/// A session's place in a room. Dropping it leaves the room.
+/// A session that is a member of a room. Dropping it leaves the room.
 pub(crate) struct SessionMember {
-    place: Place,
+    handle: MemberHandle,
 }
 
-/// Where a member begins.
+/// Where a member begins to read the log.
 pub(crate) struct Start {
     pub(crate) epoch: Epoch,
     pub(crate) head: Offset,
-    /// The last message before those that it gets.
+    /// The last message before those that the member gets.
     pub(crate) after: Offset,
-    /// Whether no message is missing between its cursor and those that it gets.
+    /// Whether the member gets all messages after its cursor.
     pub(crate) recovered: bool,
-    /// Where this life of the log parted from the one before.
+    /// See [`Page::fork`].
     pub(crate) fork: Option<Cursor>,
 }
 
 impl Start {
-    /// Behind `since`, or else so that the newest `history` messages follow.
+    /// After `since`; if messages after it are missing, or without it, before the newest `history` messages.
     fn new(page: Page, since: Option<&Cursor>, history: u64) -> Self {
         let recovered = since.is_none_or(|since| page.has_all_since(since));
         let newest = page.head.get().saturating_sub(history).max(page.floor.get());
@@ -61,11 +50,11 @@ impl Start {
 }
 
 impl SessionMember {
-    pub(super) fn new(place: Place) -> Self {
-        Self { place }
+    pub(super) fn new(handle: MemberHandle) -> Self {
+        Self { handle }
     }
 
-    /// Finds out where to begin.
+    /// Finds where to begin to read the log.
     pub(crate) fn start(&self, since: Option<Cursor>, history: u32) -> Answer<Result<Start, Refusal>> {
         let begin =
             move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
@@ -75,39 +64,43 @@ impl SessionMember {
         }
     }
 
-    /// What it is told of the users when it begins.
-    pub(crate) fn told(&self) -> Told {
-        self.place.room.told(&self.place.member)
+    /// The users of the room, for `joined`. Later changes follow when the member goes live.
+    pub(crate) fn presence(&self) -> PresenceSnapshot {
+        self.handle.room.snapshot_for(&self.handle.member)
+    }
+
+    /// Sends the other session members a signal, which is not kept.
+    pub(crate) fn signal(&self, from: Author, body: Body) {
+        self.handle.room.signal(&self.handle.member, from, body);
+    }
+
+    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should pause, if it should.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        self.handle.room.charge(bytes, now)
     }
 
     /// See [`Room::go_live`](super::room::Room::go_live).
-    pub(super) fn go_live(&self, cursor: Offset, place: u64) -> GoneLive {
-        self.place.room.go_live(&self.place.member, cursor, place)
+    pub(super) fn go_live(&self, cursor: Offset, place: u64) -> GoLive {
+        self.handle.room.go_live(&self.handle.member, cursor, place)
     }
 
     fn read(&self, range: Range, messages: usize) -> Answer<Result<Page, Refusal>> {
-        let limit = Limit { messages, ..PAGE };
-        self.place.hub.engine().read(self.place.room.name(), range, limit)
+        let bytes = self.options().catch_up_bytes;
+        let limit = Limit { messages, bytes };
+        self.handle.hub.engine().read(self.handle.room.name(), range, limit)
     }
 
-    /// Tells the other members something that is not kept.
-    pub(crate) fn signal(&self, from: Author, body: Body) {
-        self.place.room.signal(&self.place.member, from, body);
-    }
-
-    /// Charges the room's budget of deliveries for a message of so many bytes. If the room is over it: until when its sender should
-    /// pause.
-    pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
-        self.place.room.charge(bytes, now)
+    fn options(&self) -> &HubOptions {
+        self.handle.room.options()
     }
 }
 
-/// How far a member is that does not get yet what is delivered.
+/// The progress of a member that is not live yet.
 pub(crate) struct CatchUp {
     epoch: Epoch,
-    /// The last message that the socket has.
+    /// The last message that is in the socket's queue.
     cursor: Offset,
-    /// How many messages the next page has at most.
+    /// The most messages of the next batch.
     messages: usize,
     next: Next,
 }
@@ -115,36 +108,35 @@ pub(crate) struct CatchUp {
 enum Next {
     Read,
     Reading(Answer<Result<Page, Refusal>>),
-    /// What to send, its last message, and the place in the socket's queue that it had when it began to wait.
+    /// The frame to send, its last message, and its place in the socket's queue.
     Send(Bytes, Offset, u64),
-    /// The client has all of the log; the place is that of what it is told before it gets what is delivered.
+    /// The client has all of the log; the presence changes have this place in the socket's queue.
     GoLive(u64),
 }
 
-/// Why a member cannot go on.
+/// Why a member cannot catch up.
 pub(crate) enum CatchUpError {
     /// The log cannot be read.
     Refused(Refusal),
-    /// The log dropped messages before the member had them: it must begin anew.
+    /// The log dropped messages before the member read them: it must join again.
     Overtaken,
     /// The socket is closed.
     Closed,
 }
 
 impl CatchUp {
-    pub(crate) fn new(epoch: Epoch, cursor: Offset) -> Self {
+    pub(crate) fn new(member: &SessionMember, epoch: Epoch, cursor: Offset) -> Self {
         Self {
             epoch,
             cursor,
-            messages: FIRST_PAGE,
+            messages: member.options().catch_up_first_messages.max(1),
             next: Next::Read,
         }
     }
 
-    /// Sends the next page of what follows to the socket, once the client has taken what it was sent before. Returns whether the
-    /// member now gets what is delivered.
+    /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the member is live now.
     ///
-    /// Cancel safe: the next call goes on.
+    /// Cancel safe: the next call continues.
     pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {
         loop {
             match &mut self.next {
@@ -153,18 +145,18 @@ impl CatchUp {
                     let page = page.await;
                     self.next = Next::Read;
                     let page = page.map_err(CatchUpError::Refused)?;
-                    self.messages = PAGE.messages.min(self.messages * 2);
-                    // While it waited for the client, the log may have dropped what comes next.
+                    self.messages = member.options().catch_up_messages.min(self.messages * 2).max(1);
+                    // While the client took the batch before, the log may have dropped the next messages.
                     if page.epoch != self.epoch || page.floor > self.cursor {
                         return Err(CatchUpError::Overtaken);
                     }
-                    let Some((last, frame)) = page.messages.last().zip(block::frame_of(&page.messages)) else {
+                    let Some((last, frame)) = page.messages.last().zip(block::frame_of_messages(&page.messages)) else {
                         self.next = Next::GoLive(socket.shared().place());
                         continue;
                     };
                     self.next = Next::Send(frame, last.offset, socket.shared().place());
                     if last.offset >= page.head {
-                        // Sent, it may be the end; if it is not, the next turn finds out.
+                        // This may be the end of the log; if it is not, `go_live` finds out.
                         self.send(socket).await?;
                         self.next = Next::GoLive(socket.shared().place());
                     }
@@ -174,12 +166,12 @@ impl CatchUp {
                     return Ok(false);
                 }
                 Next::GoLive(place) => match member.go_live(self.cursor, *place) {
-                    GoneLive::Live => return Ok(true),
-                    GoneLive::Behind => {
+                    GoLive::Live => return Ok(true),
+                    GoLive::Behind => {
                         self.next = Next::Read;
                         return Ok(false);
                     }
-                    GoneLive::Full => {
+                    GoLive::QueueFull => {
                         let ready = socket.shared().ready_at(*place).await;
                         ready.map_err(|()| CatchUpError::Closed)?;
                     }

@@ -1,8 +1,8 @@
-//! Which users are in a room, however many sockets each has, and what its members are told of it.
+//! The presence of users in a room, however many sockets each has, and the lines that announce it.
 //!
-//! Nobody is told at once. Whose state changed is noted; at the next telling, which is a timer's, one line names those who are present
-//! among them as joined and the others as left. Both are set operations, so a list that is newer than the line stays right. Who joins
-//! gets the last list that was made, shared by all who join while it is the newest, and the tellings after it.
+//! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line names those of them
+//! that are present as joined and the others as left. Both are set operations, so the line does no harm to a list that is newer. A new
+//! member gets a snapshot: the last list that was made, shared by all that join while it is the newest. The announcements after it follow.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,34 +19,35 @@ use tokio::time::Instant;
 
 use super::HubOptions;
 
-/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect goes unnoticed.
+/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not announced.
 #[derive(Default)]
 pub(super) struct Presence {
     users: HashMap<UserName, Sockets>,
-    /// Users whose last socket left, each once, in the order in which they are to be looked at. Some may be back.
+    /// Users whose last socket left, each once, in the order in which their grace periods are checked. Some may be back.
     leaving: VecDeque<(Instant, UserName)>,
-    /// Users who came or left since the last telling, while they are listed: at most as many as may be listed.
-    touched: HashSet<UserName>,
-    /// They were more: the next telling is the whole list.
-    too_many_touched: bool,
-    /// Whether the number of users or who they are changed since the last telling.
+    /// Users who joined or left since the last announcement, while users are listed: at most as many as may be listed.
+    changed_users: HashSet<UserName>,
+    /// There were more changed users: the next announcement is the whole list.
+    too_many_changed: bool,
+    /// A user joined or left since the last announcement.
     changed: bool,
-    /// There were too many users to list them, or their list was too long for one text.
+    /// There are too many users to list them, or their list is too long for one text.
     unlisted: bool,
-    /// How many tellings there were.
+    /// The number of announcements so far.
     version: u64,
-    /// The last telling.
+    /// The line of the last announcement.
     last: Option<Bytes>,
-    told_at: Option<Instant>,
+    announced_at: Option<Instant>,
     list: Option<List>,
 }
 
+/// The sockets of one user.
 struct Sockets {
     open: usize,
     /// When the last one left.
-    gone: Option<Instant>,
-    /// It stands in `leaving`.
-    waits: bool,
+    left_at: Option<Instant>,
+    /// The user is in `leaving`.
+    is_leaving: bool,
 }
 
 /// All users at one moment.
@@ -54,40 +55,40 @@ struct List {
     members: MemberList,
     users: u32,
     made_at: Instant,
-    /// Tellings until then.
+    /// The number of announcements before it was made.
     version: u64,
-    /// Somebody came or left since.
+    /// A user joined or left since.
     is_old: bool,
 }
 
-/// What a member is told when it joins.
-pub(crate) struct Told {
-    /// How many users there are now.
+/// The presence that a member gets when it joins.
+pub(crate) struct PresenceSnapshot {
+    /// The number of users now.
     pub(crate) users: u32,
     /// The newest list, unless there are too many users.
     pub(crate) members: Option<MemberList>,
-    /// The tellings that are in it.
+    /// The number of announcements before the list was made.
     pub(super) version: u64,
 }
 
 impl Presence {
-    /// Counts a socket of a user. True if a telling is needed and was not before.
+    /// Adds a socket of a user. Returns whether an announcement is needed that was not needed before.
     pub(super) fn enter(&mut self, user: &UserName, options: &HubOptions) -> bool {
         if let Some(sockets) = self.users.get_mut(user) {
             sockets.open += 1;
-            sockets.gone = None;
+            sockets.left_at = None;
             return false;
         }
         let sockets = Sockets {
             open: 1,
-            gone: None,
-            waits: false,
+            left_at: None,
+            is_leaving: false,
         };
         self.users.insert(user.clone(), sockets);
-        self.touch(user, options)
+        self.change(user, options)
     }
 
-    /// A socket of a user left. True if somebody must call [`expire`](Self::expire) when the grace is over, and nobody was to yet.
+    /// Removes a socket of a user. Returns whether the caller must schedule [`expire`](Self::expire), which was not scheduled before.
     pub(super) fn leave(&mut self, user: &UserName, now: Instant, grace: Duration) -> bool {
         let Some(sockets) = self.users.get_mut(user) else {
             return false;
@@ -96,8 +97,8 @@ impl Presence {
         if sockets.open > 0 {
             return false;
         }
-        sockets.gone = Some(now);
-        if std::mem::replace(&mut sockets.waits, true) {
+        sockets.left_at = Some(now);
+        if std::mem::replace(&mut sockets.is_leaving, true) {
             return false;
         }
         self.leaving.push_back((now + grace, user.clone()));
@@ -105,78 +106,78 @@ impl Presence {
     }
 
     /// When to call [`expire`](Self::expire) next.
-    pub(super) fn next_end(&self) -> Option<Instant> {
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.leaving.front().map(|(end, _)| *end)
     }
 
-    /// Lets users go whose grace is over. True if a telling is needed and was not before.
+    /// Removes users whose grace period is over. Returns whether an announcement is needed that was not needed before.
     pub(super) fn expire(&mut self, now: Instant, options: &HubOptions) -> bool {
-        let mut begins = false;
+        let mut is_needed = false;
         while let Some((_, user)) = self.leaving.pop_front_if(|(end, _)| *end <= now) {
             let Some(sockets) = self.users.get_mut(&user) else {
                 continue;
             };
-            match sockets.gone.map(|gone| gone + options.presence_grace) {
-                None => sockets.waits = false,
-                // It came back and left again since.
+            match sockets.left_at.map(|left_at| left_at + options.presence_grace) {
+                None => sockets.is_leaving = false,
+                // The user came back and left again since.
                 Some(end) if end > now => self.leaving.push_back((end, user)),
                 Some(_) => {
                     self.users.remove(&user);
-                    begins |= self.touch(&user, options);
+                    is_needed |= self.change(&user, options);
                 }
             }
         }
-        begins
+        is_needed
     }
 
-    fn touch(&mut self, user: &UserName, options: &HubOptions) -> bool {
+    fn change(&mut self, user: &UserName, options: &HubOptions) -> bool {
         if let Some(list) = &mut self.list {
             list.is_old = true;
         }
         if self.users.len() > options.listed_users {
             self.unlisted = true;
             self.list = None;
-            self.touched = HashSet::new();
-        } else if self.touched.len() >= options.listed_users.max(1) && !self.touched.contains(user) {
-            self.touched = HashSet::new();
-            self.too_many_touched = true;
-        } else if !self.unlisted && !self.too_many_touched {
-            self.touched.insert(user.clone());
+            self.changed_users = HashSet::new();
+        } else if self.changed_users.len() >= options.listed_users.max(1) && !self.changed_users.contains(user) {
+            self.changed_users = HashSet::new();
+            self.too_many_changed = true;
+        } else if !self.unlisted && !self.too_many_changed {
+            self.changed_users.insert(user.clone());
         }
         !std::mem::replace(&mut self.changed, true)
     }
 
-    /// When the telling that is needed is due in a room with so many session members.
+    /// When the next announcement is due in a room with so many session members.
     pub(super) fn due(&self, now: Instant, sessions: usize, options: &HubOptions) -> Instant {
         let lines = u32::try_from(sessions).unwrap_or(u32::MAX);
         let share = Duration::from_secs(1) * lines / options.presence_lines_per_second.max(1);
         let interval = options.presence_interval.max(share);
-        self.told_at
-            .map_or(now, |told| now.max(told + interval))
+        self.announced_at
+            .map_or(now, |announced_at| now.max(announced_at + interval))
             .max(now + options.presence_interval)
     }
 
-    /// The line that tells every session member what changed since the last one; `None` if nothing did.
-    pub(super) fn tell(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Option<Bytes> {
+    /// The line that announces all changes since the last one to session members. `None` without changes.
+    pub(super) fn announce(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Option<Bytes> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        self.told_at = Some(now);
+        self.announced_at = Some(now);
         self.version += 1;
         let line = if self.unlisted {
-            self.tell_unlisted(room, now, options)
+            self.announce_unlisted(room, now, options)
         } else {
-            self.tell_listed(room, now, options)
+            self.announce_listed(room, now, options)
         };
-        // A crowd of users that came once is not kept in memory for ever.
-        self.touched = HashSet::new();
-        self.too_many_touched = false;
+        // A new set, because the capacity for one burst of changes would be kept for ever.
+        self.changed_users = HashSet::new();
+        self.too_many_changed = false;
         self.last = Some(line.clone());
         Some(line)
     }
 
-    /// The number, or the list again.
-    fn tell_unlisted(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
+    /// The number of users, or their list if it may be listed again.
+    fn announce_unlisted(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
         let largest = longest_list(options) / 4 * 3;
         if self.users.len() <= options.listed_again()
             && let Some(list) = self.make_list(now, largest)
@@ -186,11 +187,14 @@ impl Presence {
         number_line(room, self.count())
     }
 
-    /// Who came and who left, or the list where that would be too long, or else the number.
-    fn tell_listed(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
-        if !self.too_many_touched {
+    /// Who joined and left; if that is too long the list of users, and if that is too long too their number.
+    fn announce_listed(&mut self, room: &RoomName, now: Instant, options: &HubOptions) -> Bytes {
+        if !self.too_many_changed {
             let member = |user: &UserName| Member { user: user.clone() };
-            let (joined, left): (Vec<_>, Vec<_>) = self.touched.iter().partition(|user| self.users.contains_key(*user));
+            let (joined, left): (Vec<_>, Vec<_>) = self
+                .changed_users
+                .iter()
+                .partition(|user| self.users.contains_key(*user));
             let line: Bytes = codec::encode(&ServerLine::Presence(message::Presence {
                 room: room.clone(),
                 users: self.count(),
@@ -209,16 +213,16 @@ impl Presence {
         }
     }
 
-    /// What a member is told when it joins.
-    pub(super) fn told(&mut self, now: Instant, options: &HubOptions) -> Told {
+    /// The presence for a member that joins now.
+    pub(super) fn snapshot(&mut self, now: Instant, options: &HubOptions) -> PresenceSnapshot {
         let users = self.count();
         match self.newest_list(now, options) {
-            Some(list) => Told {
+            Some(list) => PresenceSnapshot {
                 users,
                 members: Some(list.members.clone()),
                 version: list.version,
             },
-            None => Told {
+            None => PresenceSnapshot {
                 users,
                 members: None,
                 version: self.version,
@@ -226,7 +230,7 @@ impl Presence {
         }
     }
 
-    /// The lines that bring a member up to date that had all tellings up to this one.
+    /// The lines that bring a member up to date that has this number of announcements.
     pub(super) fn missed(&mut self, version: u64, room: &RoomName, now: Instant, options: &HubOptions) -> Vec<Bytes> {
         match self.version - version {
             0 => Vec::new(),
@@ -244,7 +248,7 @@ impl Presence {
         }
     }
 
-    /// `None` if there are too many users for a list.
+    /// The last list, or a new one if that is too old. `None` if there are too many users.
     fn newest_list(&mut self, now: Instant, options: &HubOptions) -> Option<&List> {
         if self.unlisted {
             return None;
@@ -254,14 +258,14 @@ impl Presence {
             return self.make_list(now, longest_list(options));
         }
         if let Some(list) = self.list.as_mut().filter(|list| !list.is_old) {
-            // Nobody came or left since, so it is also the list of now.
+            // No user joined or left since, so it is also the list of now.
             list.version = self.version;
         }
         self.list.as_ref()
     }
 
-    /// Makes the list of now. If it has more bytes than may be, the users are unlisted from now on.
-    fn make_list(&mut self, now: Instant, most_bytes: usize) -> Option<&List> {
+    /// Makes the list of now. If it has more than `max_bytes`, users are unlisted from now on.
+    fn make_list(&mut self, now: Instant, max_bytes: usize) -> Option<&List> {
         let mut members: Vec<_> = self.users.keys().map(|user| Member { user: user.clone() }).collect();
         members.sort_unstable();
         let list = List {
@@ -271,7 +275,7 @@ impl Presence {
             version: self.version,
             is_old: false,
         };
-        self.unlisted = list.members.json().len() > most_bytes;
+        self.unlisted = list.members.json().len() > max_bytes;
         self.list = (!self.unlisted).then_some(list);
         self.list.as_ref()
     }
@@ -293,7 +297,7 @@ impl Presence {
     }
 }
 
-/// What the line has besides the list, `joined` or `presence`, at most: the name of a room and two cursors.
+/// The most bytes that a line (`joined` or `presence`) has besides the list: the name of a room and two cursors.
 const BESIDES_LIST: usize = 2048;
 
 /// The most bytes that a list may have.
@@ -301,7 +305,7 @@ fn longest_list(options: &HubOptions) -> usize {
     options.sent_text_bytes.saturating_sub(BESIDES_LIST)
 }
 
-/// `presence` without a list.
+/// A line `presence` with the number of users.
 fn number_line(room: &RoomName, users: u32) -> Bytes {
     let presence = message::Presence {
         room: room.clone(),
@@ -313,7 +317,7 @@ fn number_line(room: &RoomName, users: u32) -> Bytes {
     codec::encode(&ServerLine::Presence(presence)).into()
 }
 
-/// `presence` with the whole list.
+/// A line `presence` with the whole list.
 fn full_line(room: &RoomName, list: &List) -> Bytes {
     let mut line = codec::encode(&ServerLine::Presence(message::Presence {
         room: room.clone(),
@@ -322,7 +326,7 @@ fn full_line(room: &RoomName, list: &List) -> Bytes {
         left: None,
         members: None,
     }));
-    // Both braces go behind the list.
+    // The list goes before the two closing braces, as it is encoded already.
     line.truncate(line.len() - 2);
     line.push_str(",\"members\":");
     line.push_str(list.members.json());
@@ -373,8 +377,8 @@ mod tests {
         Some(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    fn listed(told: &Told) -> Vec<String> {
-        let members: Vec<Member> = serde_json::from_str(told.members.as_ref().unwrap().json()).unwrap();
+    fn listed(snapshot: &PresenceSnapshot) -> Vec<String> {
+        let members: Vec<Member> = serde_json::from_str(snapshot.members.as_ref().unwrap().json()).unwrap();
         let mut names: Vec<_> = members.iter().map(|member| member.user.to_string()).collect();
         names.sort_unstable();
         names
@@ -384,42 +388,42 @@ mod tests {
     fn a_user_is_present_from_the_first_socket_until_a_grace_after_the_last() {
         let (mut presence, ann, now) = (Presence::default(), user("ann"), Instant::now());
         assert!(presence.enter(&ann, &OPTIONS));
-        assert!(!presence.enter(&ann, &OPTIONS), "a second tab is no news");
+        assert!(!presence.enter(&ann, &OPTIONS), "a second tab changes nothing");
         assert!(!presence.leave(&ann, now, GRACE));
         assert!(presence.leave(&ann, now, GRACE));
-        assert_eq!(presence.next_end(), Some(now + GRACE));
-        presence.tell(&room(), now, &OPTIONS);
+        assert_eq!(presence.next_expiry(), Some(now + GRACE));
+        presence.announce(&room(), now, &OPTIONS);
         assert!(!presence.expire(now + GRACE / 2, &OPTIONS));
         assert_eq!(presence.users(), std::slice::from_ref(&ann));
         assert!(presence.expire(now + GRACE, &OPTIONS));
         assert_eq!(presence.users(), []);
-        assert_eq!(presence.next_end(), None);
-        let line = presence.tell(&room(), now + GRACE, &OPTIONS).unwrap();
+        assert_eq!(presence.next_expiry(), None);
+        let line = presence.announce(&room(), now + GRACE, &OPTIONS).unwrap();
         assert_eq!(read(&line), (0, [names(&[]), names(&["ann"]), None]));
     }
 
     #[test]
-    fn a_reconnect_within_the_grace_is_no_news_and_each_leave_has_a_grace_of_its_own() {
+    fn a_reconnect_within_the_grace_is_not_announced_and_each_leave_has_its_own_grace() {
         let (mut presence, ann, start) = (Presence::default(), user("ann"), Instant::now());
         presence.enter(&ann, &OPTIONS);
-        presence.tell(&room(), start, &OPTIONS);
+        presence.announce(&room(), start, &OPTIONS);
         assert!(presence.leave(&ann, start, GRACE));
         assert!(!presence.enter(&ann, &OPTIONS));
         assert!(
             !presence.leave(&ann, start + GRACE / 2, GRACE),
-            "the timer of the first leave still runs"
+            "the check after the first leave is still scheduled"
         );
         assert!(
             !presence.expire(start + GRACE, &OPTIONS),
-            "of the second leave only half is over"
+            "the grace of the second leave is half over"
         );
-        assert!(presence.tell(&room(), start + GRACE, &OPTIONS).is_none());
-        assert_eq!(presence.next_end(), Some(start + GRACE / 2 + GRACE));
+        assert!(presence.announce(&room(), start + GRACE, &OPTIONS).is_none());
+        assert_eq!(presence.next_expiry(), Some(start + GRACE / 2 + GRACE));
         assert!(presence.expire(start + GRACE / 2 + GRACE, &OPTIONS));
     }
 
     #[test]
-    fn leaving_and_coming_back_any_number_of_times_keeps_one_entry_for_a_user() {
+    fn a_user_who_leaves_and_returns_many_times_has_one_entry() {
         let (mut presence, now) = (Presence::default(), Instant::now());
         let users: Vec<_> = (0..5).map(|number| user(&format!("user{number}"))).collect();
         for _ in 0..1000 {
@@ -437,27 +441,33 @@ mod tests {
     }
 
     #[test]
-    fn one_line_tells_all_changes_and_a_list_is_made_at_most_once_an_interval() {
+    fn one_line_announces_all_changes_and_a_list_is_made_at_most_once_an_interval() {
         let (mut presence, start) = (Presence::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         assert!(presence.enter(&user("ann"), &OPTIONS));
         assert_eq!(presence.due(start, 1, &OPTIONS), at(250));
-        assert_eq!(listed(&presence.told(start, &OPTIONS)), ["ann"]);
-        assert!(!presence.enter(&user("bob"), &OPTIONS), "a telling is due already");
-        let told = presence.told(at(249), &OPTIONS);
-        assert_eq!((listed(&told), told.users), (vec!["ann".to_owned()], 2));
-        let line = presence.tell(&room(), at(250), &OPTIONS).unwrap();
+        assert_eq!(listed(&presence.snapshot(start, &OPTIONS)), ["ann"]);
+        assert!(
+            !presence.enter(&user("bob"), &OPTIONS),
+            "an announcement is due already"
+        );
+        let snapshot = presence.snapshot(at(249), &OPTIONS);
+        assert_eq!((listed(&snapshot), snapshot.users), (vec!["ann".to_owned()], 2));
+        let line = presence.announce(&room(), at(250), &OPTIONS).unwrap();
         assert_eq!(read(&line), (2, [names(&["ann", "bob"]), names(&[]), None]));
-        // What that list lacks is in the line that came after it.
-        assert_eq!(presence.missed(told.version, &room(), at(250), &OPTIONS), [line]);
-        assert_eq!(listed(&presence.told(at(251), &OPTIONS)), ["ann", "bob"]);
-        assert!(presence.tell(&room(), at(500), &OPTIONS).is_none(), "nothing changed");
-        // After several tellings the whole list comes, and what it may lack.
+        // The changes since that list are in the line after it.
+        assert_eq!(presence.missed(snapshot.version, &room(), at(250), &OPTIONS), [line]);
+        assert_eq!(listed(&presence.snapshot(at(251), &OPTIONS)), ["ann", "bob"]);
+        assert!(
+            presence.announce(&room(), at(500), &OPTIONS).is_none(),
+            "nothing changed"
+        );
+        // After several announcements the whole list is sent, and the changes since it.
         for (name, millis) in [("cid", 600), ("dan", 900), ("eve", 1200)] {
             presence.enter(&user(name), &OPTIONS);
-            presence.tell(&room(), at(millis), &OPTIONS);
+            presence.announce(&room(), at(millis), &OPTIONS);
         }
-        let missed = presence.missed(told.version, &room(), at(1200), &OPTIONS);
+        let missed = presence.missed(snapshot.version, &room(), at(1200), &OPTIONS);
         assert_eq!(missed.len(), 1);
         assert_eq!(
             read(&missed[0]),
@@ -470,9 +480,9 @@ mod tests {
         );
     }
 
-    /// The list of a member is right after every telling, whenever it joined and whenever it began to be told.
+    /// The list of a member is right after every announcement, whenever it joined and whenever it went live.
     #[test]
-    fn whoever_joins_at_any_time_knows_who_is_there_after_the_next_telling() {
+    fn a_member_that_joins_at_any_time_has_the_right_list_after_the_next_announcement() {
         let mut random = fastrand::Rng::with_seed(7);
         let users: Vec<_> = (0..12).map(|number| user(&format!("user{number}"))).collect();
         let options = HubOptions {
@@ -516,12 +526,12 @@ mod tests {
                         }
                     }
                     6 if joined.is_none() => {
-                        let told = presence.told(now, &options);
-                        let members = told.members.map(|members| {
+                        let snapshot = presence.snapshot(now, &options);
+                        let members = snapshot.members.map(|members| {
                             let members: Vec<Member> = serde_json::from_str(members.json()).unwrap();
                             members.into_iter().map(|member| member.user).collect()
                         });
-                        joined = Some((told.version, members));
+                        joined = Some((snapshot.version, members));
                     }
                     7 => {
                         if let (Some((version, known)), None) = (&joined, &follower) {
@@ -533,7 +543,7 @@ mod tests {
                         }
                     }
                     _ => {
-                        if let Some(line) = presence.tell(&room(), now, &options)
+                        if let Some(line) = presence.announce(&room(), now, &options)
                             && let Some(known) = &mut follower
                         {
                             apply(known, &line);
@@ -552,23 +562,23 @@ mod tests {
     }
 
     #[test]
-    fn above_the_bound_users_are_only_counted_until_there_are_clearly_fewer_and_then_listed_once() {
+    fn above_the_bound_users_are_only_counted_and_clearly_below_it_they_are_listed_again() {
         let (mut presence, now) = (Presence::default(), Instant::now());
         let users: Vec<_> = (0..9).map(|number| user(&format!("user{number}"))).collect();
         for user in &users[..8] {
             presence.enter(user, &OPTIONS);
         }
-        presence.tell(&room(), now, &OPTIONS);
-        assert!(presence.told(now, &OPTIONS).members.is_some());
+        presence.announce(&room(), now, &OPTIONS);
+        assert!(presence.snapshot(now, &OPTIONS).members.is_some());
         presence.enter(&users[8], &OPTIONS);
-        let told = presence.told(now, &OPTIONS);
-        assert_eq!((told.users, told.members.is_none()), (9, true));
-        let line = presence.tell(&room(), now, &OPTIONS).unwrap();
+        let snapshot = presence.snapshot(now, &OPTIONS);
+        assert_eq!((snapshot.users, snapshot.members.is_none()), (9, true));
+        let line = presence.announce(&room(), now, &OPTIONS).unwrap();
         assert_eq!(read(&line), (9, [None, None, None]));
         for (left, expected) in [(8, None), (7, None), (6, Some(())), (5, None)] {
             presence.leave(&users[left], now, GRACE);
             presence.expire(now + GRACE, &OPTIONS);
-            let line = presence.tell(&room(), now, &OPTIONS).unwrap();
+            let line = presence.announce(&room(), now, &OPTIONS).unwrap();
             let (count, [joined, _, members]) = read(&line);
             assert_eq!(count as usize, left);
             assert_eq!(members.is_some(), expected.is_some(), "{left} users");
@@ -577,12 +587,12 @@ mod tests {
                 assert_eq!(members.len(), 6);
             }
         }
-        assert_eq!(listed(&presence.told(now + GRACE, &OPTIONS)).len(), 5);
+        assert_eq!(listed(&presence.snapshot(now + GRACE, &OPTIONS)).len(), 5);
     }
 
-    /// Names of different lengths, and a text that has place for some of them.
+    /// With names of different lengths, and a text that has capacity for some of them.
     #[test]
-    fn no_line_is_longer_than_a_text_may_be_and_who_follows_them_knows_who_is_there_or_that_it_does_not() {
+    fn no_line_is_longer_than_a_text_may_be_and_a_member_has_the_right_list_or_none() {
         let options = HubOptions {
             listed_users: 150,
             sent_text_bytes: BESIDES_LIST + 1500,
@@ -598,7 +608,7 @@ mod tests {
         let mut known = Some(Vec::new());
         let (mut wholes, mut numbers, mut differences) = (0, 0, 0);
         for round in 0..400 {
-            // Crowds come and go.
+            // The room is alternately small and large.
             let wanted = if round / 20 % 2 == 0 { 10 } else { 90 };
             for _ in 0..random.usize(0..1500) {
                 let user = random.choice(&users).unwrap();
@@ -609,17 +619,17 @@ mod tests {
                 } else if open.len() < wanted && open.insert(user.clone()) {
                     presence.enter(user, &options);
                 }
-                assert!(presence.touched.len() <= options.listed_users);
+                assert!(presence.changed_users.len() <= options.listed_users);
             }
             now += Duration::from_millis(300);
-            let told = presence.told(now, &options);
+            let snapshot = presence.snapshot(now, &options);
             let fits = |list: &MemberList| list.json().len() + BESIDES_LIST <= options.sent_text_bytes;
-            assert!(told.members.as_ref().is_none_or(fits));
-            let Some(line) = presence.tell(&room(), now, &options) else {
+            assert!(snapshot.members.as_ref().is_none_or(fits));
+            let Some(line) = presence.announce(&room(), now, &options) else {
                 continue;
             };
             for line in presence
-                .missed(told.version.saturating_sub(3), &room(), now, &options)
+                .missed(snapshot.version.saturating_sub(3), &room(), now, &options)
                 .iter()
                 .chain([&line])
             {
@@ -656,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_list_is_told_where_the_difference_would_be_longer_than_a_text_may_be() {
+    fn the_whole_list_is_announced_if_the_difference_is_too_long_for_a_text() {
         let options = HubOptions {
             listed_users: 1000,
             sent_text_bytes: BESIDES_LIST + 500,
@@ -671,16 +681,16 @@ mod tests {
             presence.leave(&user(&format!("user{number}")), now, Duration::ZERO);
         }
         presence.expire(now + options.presence_grace, &options);
-        let line = presence.tell(&room(), now, &options).unwrap();
+        let line = presence.announce(&room(), now, &options).unwrap();
         assert!(line.len() <= options.sent_text_bytes);
         assert_eq!(read(&line), (1, [None, None, names(&["ann"])]));
     }
 
     #[test]
-    fn a_large_room_is_told_less_often() {
+    fn announcements_are_less_frequent_in_a_large_room() {
         let (mut presence, start) = (Presence::default(), Instant::now());
         presence.enter(&user("ann"), &OPTIONS);
-        presence.tell(&room(), start, &OPTIONS);
+        presence.announce(&room(), start, &OPTIONS);
         let per_second = OPTIONS.presence_lines_per_second as usize;
         assert_eq!(
             presence.due(start, per_second * 3, &OPTIONS),

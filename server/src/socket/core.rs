@@ -13,7 +13,7 @@ use super::{
     io::{Flushed, SocketIo, Transport},
     state::{ClosingHandshake, SocketState},
 };
-use crate::budget::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 pub(super) struct SocketCore {
     pub(super) io: SocketIo,

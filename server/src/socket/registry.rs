@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{CloseInfo, ClosedBy, shared::SharedSocket};
-use crate::{budget::Rate, limits::ConnectionPermit, logging::Throttle, metrics::Metrics, origin::OriginPolicy};
+use crate::{
+    limits::ConnectionPermit, logging::Throttle, metrics::Metrics, notify::wait_until, origin::OriginPolicy, rate::Rate,
+};
 
 /// The options of all sockets of an application.
 #[derive(Clone, Debug)]
@@ -209,11 +211,7 @@ impl Sockets {
 
     /// Waits until [`drain`](Self::drain) is called.
     pub(crate) async fn until_draining(&self) {
-        let mut drain = std::pin::pin!(self.0.drain.notified());
-        drain.as_mut().enable();
-        if !self.is_draining() {
-            drain.await;
-        }
+        wait_until(&self.0.drain, || self.is_draining().then_some(())).await;
     }
 
     /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012 and the delay after which to reconnect)
@@ -240,19 +238,15 @@ impl Sockets {
             }
         }
         drop(sockets);
-        loop {
-            let mut empty = std::pin::pin!(self.0.empty.notified());
-            empty.as_mut().enable();
-            // A socket whose handshake was under way when draining began may have been added since.
+        wait_until(&self.0.empty, || {
+            // A socket whose handshake was under way when draining began may have come since.
             let late: Vec<_> = self.0.live.lock().values().cloned().collect();
-            if late.is_empty() {
-                return;
-            }
-            for socket in late {
+            for socket in &late {
                 socket.close_to_drain();
             }
-            empty.await;
-        }
+            late.is_empty().then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn register(&self, socket: Arc<SharedSocket>, permit: Option<ConnectionPermit>) -> Registered {

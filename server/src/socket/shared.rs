@@ -27,6 +27,7 @@ use super::{
     io::{Flushed, Transport},
     outbox::{Admission, FrameKind, Outbox},
 };
+use crate::notify::wait_until;
 
 pub(crate) struct SharedSocket {
     core: Mutex<SocketCore>,
@@ -134,14 +135,7 @@ impl SharedSocket {
     }
 
     pub(crate) async fn closed(&self) -> CloseInfo {
-        loop {
-            let mut notified = std::pin::pin!(self.changed.notified());
-            notified.as_mut().enable();
-            if let Some(info) = self.close_info() {
-                return info;
-            }
-            notified.await;
-        }
+        wait_until(&self.changed, || self.close_info()).await
     }
 
     #[inline]
@@ -168,17 +162,17 @@ impl SharedSocket {
         sent.map_err(|_| ())
     }
 
-    async fn send_slowly(&self, mut message: Message, admission: Admission) -> Result<(), SendError> {
+    async fn send_slowly(&self, message: Message, admission: Admission) -> Result<(), SendError> {
         let _waiting = Waiting::new(&self.sends_waiting);
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            message = match self.queue(message, admission) {
-                Err(SendError::Full(message)) => message,
-                result => return result,
-            };
-            changed.await;
-        }
+        let mut message = Some(message);
+        wait_until(&self.changed, || match self.queue(message.take()?, admission) {
+            Err(SendError::Full(full)) => {
+                message = Some(full);
+                None
+            }
+            result => Some(result),
+        })
+        .await
     }
 
     pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
@@ -297,14 +291,11 @@ impl SharedSocket {
     /// Cancel safe.
     pub(crate) async fn ready_at(&self, place: u64) -> Result<(), ()> {
         let _waiting = Waiting::new(&self.sends_waiting);
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.is_ready(&mut self.core.lock(), place)? {
-                return Ok(());
-            }
-            changed.await;
-        }
+        wait_until(&self.changed, || {
+            let is_ready = self.is_ready(&mut self.core.lock(), place);
+            is_ready.map(|is_ready| is_ready.then_some(())).transpose()
+        })
+        .await
     }
 
     fn is_ready(&self, core: &mut SocketCore, place: u64) -> Result<bool, ()> {

@@ -18,43 +18,45 @@ use super::{
     publishers::Publishers,
 };
 
-/// What a message takes besides its body: the structs, the names, its places in the ring and among its sender's.
+/// The bytes that a message takes besides its body: the structs, the names, its slots in the log and among its sender's offsets.
 const OVERHEAD: usize = 256;
 
-/// A list has place for at most so many times what is in it.
-const SPARE: usize = 4;
+/// A list's capacity is at most this many times its length.
+const MAX_SPARE: usize = 4;
 
 /// The bytes that a message counts for.
 pub(super) fn weight(message: &Message) -> usize {
     message.body.json().len() + OVERHEAD
 }
 
+/// The log of one room, with its watchers and the entries of its publishers.
 pub(super) struct Log {
     id: u64,
     epoch: Epoch,
     /// The offset of the newest message.
     head: Offset,
-    kept: VecDeque<Kept>,
-    /// Where the kept messages with a number are, by their sender; the numbers ascend.
+    entries: VecDeque<Entry>,
+    /// The offsets of the kept messages with a number, by sender. The numbers ascend.
     numbered: HashMap<SenderId, VecDeque<Offset>>,
     bytes: usize,
-    /// The time of the newest message; times never go back, whatever the system's clock does.
+    /// The time of the newest message. Times never go back, even if the system's clock does.
     at: u64,
     watchers: Slab<Arc<dyn Watcher>>,
     publishers: Publishers,
+    /// When a message was last added or settled.
     used: Instant,
-    /// Whether anything was ever said or settled in it.
+    /// Whether a message was ever added or settled.
     touched: bool,
     closed: bool,
 }
 
-struct Kept {
+struct Entry {
     since: Instant,
     weight: usize,
     message: Arc<Message>,
 }
 
-/// What was dropped, or is left.
+/// Messages that were dropped, or that are left.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Freed {
     pub(super) messages: usize,
@@ -67,7 +69,7 @@ impl Log {
             id,
             epoch,
             head: Offset::ZERO,
-            kept: VecDeque::new(),
+            entries: VecDeque::new(),
             numbered: HashMap::new(),
             bytes: 0,
             at: 0,
@@ -79,7 +81,7 @@ impl Log {
         }
     }
 
-    /// No other log ever has it.
+    /// The log's id, which no other log of this engine ever has.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
@@ -100,13 +102,13 @@ impl Log {
         self.touched
     }
 
-    /// Something was said or settled.
+    /// Notes that a message was added or settled.
     pub(super) fn touch(&mut self, now: Instant) {
         self.touched = true;
         self.used = now;
     }
 
-    /// Whether nobody may add to it any more.
+    /// Whether the log was evicted: nothing may be added to it any more.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
@@ -115,8 +117,8 @@ impl Log {
         self.closed = true;
     }
 
-    /// Closes it and takes out everything that it holds.
-    pub(super) fn forget(&mut self) -> (Freed, Publishers) {
+    /// Closes the log and takes out everything that it holds.
+    pub(super) fn close_and_clear(&mut self) -> (Freed, Publishers) {
         self.closed = true;
         let freed = self.drop_while(|_, _| true);
         (freed, std::mem::take(&mut self.publishers))
@@ -134,8 +136,8 @@ impl Log {
         self.watchers.insert(watcher)
     }
 
-    pub(super) fn watchers_have_room(&self) -> bool {
-        self.watchers.iter().all(|(_, watcher)| watcher.has_room())
+    pub(super) fn watchers_have_capacity(&self) -> bool {
+        self.watchers.iter().all(|(_, watcher)| watcher.has_capacity())
     }
 
     pub(super) fn remove_watcher(&mut self, key: usize) -> Option<Arc<dyn Watcher>> {
@@ -146,7 +148,7 @@ impl Log {
         watcher
     }
 
-    /// The message that would come next; it is not added yet.
+    /// Makes the next message, without adding it.
     pub(super) fn next_message(
         &self,
         room: RoomName,
@@ -166,6 +168,7 @@ impl Log {
         }
     }
 
+    /// Adds the [next message](Self::next_message) and passes it to the watchers.
     pub(super) fn push(&mut self, message: Message, weight: usize, now: Instant) {
         self.head = message.offset;
         self.at = message.at;
@@ -181,7 +184,7 @@ impl Log {
             }
         }
         let message = Arc::new(message);
-        self.kept.push_back(Kept {
+        self.entries.push_back(Entry {
             since: now,
             weight,
             message: Arc::clone(&message),
@@ -191,14 +194,14 @@ impl Log {
         }
     }
 
-    /// Drops the oldest messages while `condition` holds of when the oldest came and of what is kept.
+    /// Drops the oldest message while `condition` holds, which gets the time when it was added and what is left with it.
     pub(super) fn drop_while(&mut self, condition: impl Fn(Instant, Freed) -> bool) -> Freed {
         let mut freed = Freed::default();
-        while let Some(oldest) = self.kept.front()
+        while let Some(oldest) = self.entries.front()
             && condition(
                 oldest.since,
                 Freed {
-                    messages: self.kept.len(),
+                    messages: self.entries.len(),
                     bytes: self.bytes,
                 },
             )
@@ -207,16 +210,16 @@ impl Log {
             freed.messages += more.messages;
             freed.bytes += more.bytes;
         }
-        // A room that was busy once would keep the memory for that, which nobody counts.
-        shrink(&mut self.kept);
-        if self.numbered.len() < self.numbered.capacity().div_ceil(SPARE) {
+        // Otherwise a room that was busy once would keep the capacity for that, which no bound counts.
+        shrink(&mut self.entries);
+        if self.numbered.len() < self.numbered.capacity().div_ceil(MAX_SPARE) {
             self.numbered.shrink_to(self.numbered.len() * 2);
         }
         freed
     }
 
     pub(super) fn drop_oldest(&mut self) -> Freed {
-        let Some(oldest) = self.kept.pop_front() else {
+        let Some(oldest) = self.entries.pop_front() else {
             return Freed::default();
         };
         self.bytes -= oldest.weight;
@@ -241,7 +244,7 @@ impl Log {
         self.message_at(*newest)?.seq
     }
 
-    /// Where this message of this sender is, and its id, if it is kept.
+    /// The id and place of this sender's message with this number, if it is kept.
     pub(super) fn find(&self, sender: &SenderId, seq: Seq) -> Option<(PublishId, Place)> {
         let offsets = self.numbered.get(sender)?;
         let number_at = |offset: &Offset| self.message_at(*offset).and_then(|message| message.seq);
@@ -257,57 +260,62 @@ impl Log {
 
     /// The message with this offset, if it is kept.
     fn message_at(&self, offset: Offset) -> Option<&Message> {
-        let oldest = self.kept.front()?.message.offset;
+        let oldest = self.entries.front()?.message.offset;
         let index = offset.get().checked_sub(oldest.get())?;
-        let kept = self.kept.get(usize::try_from(index).ok()?)?;
-        Some(&kept.message)
+        let entry = self.entries.get(usize::try_from(index).ok()?)?;
+        Some(&entry.message)
     }
 
     pub(super) fn page(&self, range: Range, limit: Limit) -> Page {
         let floor = self
-            .kept
+            .entries
             .front()
             .map_or(self.head, |oldest| oldest.message.offset.before());
-        // How many of the kept messages have this offset or a smaller one.
+        // How many of the kept messages have this offset or a lower one.
         let up_to = |offset: Offset| {
             let count = offset.get().saturating_sub(floor.get());
-            usize::try_from(count).unwrap_or(usize::MAX).min(self.kept.len())
+            usize::try_from(count).unwrap_or(usize::MAX).min(self.entries.len())
         };
         let part = match range {
             Range::After(offset) => {
                 let from = up_to(offset);
-                from..from + fitting(self.kept.range(from..), limit)
+                from..from + fitting(self.entries.range(from..), limit)
             }
-            Range::Before(offset) => newest_of(&self.kept, up_to(offset.before()), limit),
-            Range::Newest => newest_of(&self.kept, self.kept.len(), limit),
+            Range::Before(offset) => newest_of(&self.entries, up_to(offset.before()), limit),
+            Range::Newest => newest_of(&self.entries, self.entries.len(), limit),
         };
         Page {
             epoch: self.epoch.clone(),
             fork: None,
             head: self.head,
             floor,
-            messages: self.kept.range(part).map(|kept| Arc::clone(&kept.message)).collect(),
+            messages: self
+                .entries
+                .range(part)
+                .map(|entry| Arc::clone(&entry.message))
+                .collect(),
         }
     }
 }
 
 fn shrink<T>(list: &mut VecDeque<T>) {
-    if list.len() < list.capacity().div_ceil(SPARE) {
+    if list.len() < list.capacity().div_ceil(MAX_SPARE) {
         list.shrink_to(list.len() * 2);
     }
 }
 
-fn newest_of(kept: &VecDeque<Kept>, end: usize, limit: Limit) -> std::ops::Range<usize> {
-    end - fitting(kept.range(..end).rev(), limit)..end
+fn newest_of(entries: &VecDeque<Entry>, end: usize, limit: Limit) -> std::ops::Range<usize> {
+    end - fitting(entries.range(..end).rev(), limit)..end
 }
 
-/// How many of the first messages fit; one always does, unless none is asked for.
-fn fitting<'a>(kept: impl Iterator<Item = &'a Kept>, limit: Limit) -> usize {
+/// How many of the first messages are within the limit. The first one always is, unless the limit is no messages.
+fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, limit: Limit) -> usize {
     let mut bytes = 0_usize;
-    kept.take(limit.messages)
+    entries
+        .take(limit.messages)
         .enumerate()
-        .take_while(|(number, kept)| {
-            bytes = bytes.saturating_add(kept.weight);
+        .take_while(|(number, entry)| {
+            bytes = bytes.saturating_add(entry.weight);
             *number == 0 || bytes <= limit.bytes
         })
         .count()
@@ -325,11 +333,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_busy_room_needed_is_given_back_when_its_messages_are_dropped() {
+    fn the_capacity_of_a_busy_room_shrinks_when_its_messages_are_dropped() {
         let now = Instant::now();
         let mut log = Log::new(1, Epoch::from_random(1), now);
         for number in 1..=8192_u64 {
-            // One who says much, and many who say little.
+            // One sender with many messages, and many with one each.
             let sender = if number % 2 == 0 { 0 } else { u128::from(number) };
             let from = message::Author {
                 sender: ClientKey::from_random(sender.to_ne_bytes()).sender(),
@@ -343,12 +351,16 @@ mod tests {
         }
         let sizes = |log: &Log| {
             let most = log.numbered.values().map(VecDeque::capacity).max();
-            [log.kept.capacity(), log.numbered.capacity(), most.unwrap_or(0)]
+            [log.entries.capacity(), log.numbered.capacity(), most.unwrap_or(0)]
         };
         assert!(sizes(&log).iter().all(|size| *size >= 4096));
         let freed = log.drop_while(|_, left| left.messages > 100);
-        assert_eq!((freed.messages, log.kept.len()), (8092, 100));
-        assert!(sizes(&log).iter().all(|size| *size <= 100 * SPARE), "{:?}", sizes(&log));
+        assert_eq!((freed.messages, log.entries.len()), (8092, 100));
+        assert!(
+            sizes(&log).iter().all(|size| *size <= 100 * MAX_SPARE),
+            "{:?}",
+            sizes(&log)
+        );
         log.drop_while(|_, _| true);
         assert_eq!(sizes(&log), [0, 0, 0]);
     }

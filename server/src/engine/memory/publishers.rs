@@ -1,9 +1,8 @@
-//! What the publishers of one room sent last, so that a message that comes again is recognised.
+//! The last messages of the publishers of one room, by which resends are recognised.
 
 use std::{collections::VecDeque, mem::size_of, sync::Arc, time::Duration};
 
 use lru::LruCache;
-use parking_lot::Mutex;
 use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, session::server::Refusal};
 use tokio::time::Instant;
 
@@ -14,68 +13,64 @@ use super::{
     log::Log,
 };
 
-/// What an entry takes besides its own fields: its node and place in the table, its holder's line in the ledger.
+/// The bytes that an entry takes besides its own fields: its node and slot in the table, its holder's account in the ledger.
 const OVERHEAD: usize = 192;
-/// Outcomes for which a new client has room; it doubles until there are as many as are remembered.
+/// The capacity for outcomes that a new client has; it doubles up to [`MemoryOptions::client_messages`].
 const FIRST_OUTCOMES: usize = 4;
-/// The room waits meanwhile. What is left is forgotten the next time.
-const FORGOTTEN_AT_ONCE: usize = 4096;
-/// The engine's own refusals are few, and each is kept once. A further one takes the place of the oldest.
-const SHARED_REFUSALS: usize = 32;
 
-/// Both tables are in the order of last use, so what has been remembered long enough is at their ends.
+/// The publishers of one room. Both tables are in the order of last use, so the expired entries are at their ends.
 #[derive(Default)]
 pub(super) struct Publishers {
-    /// `None` while it would be empty: most rooms of a large server have only one of the two.
+    /// `None` while empty: most rooms of a large server have only one of the two.
     clients: Option<Box<LruCache<ClientKey, Client>>>,
     requests: Option<Box<LruCache<Box<str>, Request>>>,
 }
 
-/// How long and how much is remembered.
+/// The part of [`MemoryOptions`] that is about publishers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memories {
-    recent: usize,
+pub(super) struct DedupOptions {
+    client_messages: usize,
     client_age: Duration,
     requests: usize,
     request_age: Duration,
+    expire_batch: usize,
 }
 
 struct Client {
-    /// Who is charged for it.
+    /// The origin that is charged for the entry.
     origin: Option<Origin>,
-    /// The last number that is done with.
+    /// The last settled number.
     last: Seq,
-    /// What became of the messages up to `last`.
+    /// The outcomes of the messages up to `last`.
     recent: VecDeque<Settled>,
     used: Instant,
 }
 
 struct Request {
-    fate: Fate,
+    settlement: Settlement,
     digest: [u8; 32],
     used: Instant,
 }
 
-/// A message that is done with.
 #[derive(Clone, Debug)]
 struct Settled {
     id: PublishId,
-    fate: Fate,
+    settlement: Settlement,
 }
 
-/// What became of a message that is done with.
+/// The outcome of a settled message.
 #[derive(Clone, Debug)]
-pub(super) enum Fate {
-    At { offset: Offset, at: u64 },
-    // Shared by all messages with the same one: a client may withdraw many.
+pub(super) enum Settlement {
+    Added { offset: Offset, at: u64 },
+    // Shared by all messages with the same refusal: a client may withdraw many.
     Refused(Arc<Refusal>),
 }
 
-impl Fate {
+impl Settlement {
     fn outcome(&self, epoch: &Epoch) -> Outcome {
         let epoch = epoch.clone();
         match self {
-            Self::At { offset, at } => Outcome::Duplicate(Place {
+            Self::Added { offset, at } => Outcome::Duplicate(Place {
                 epoch,
                 offset: *offset,
                 at: *at,
@@ -88,40 +83,21 @@ impl Fate {
     }
 }
 
-/// Each refusal once.
-#[derive(Default)]
-pub(super) struct Refusals(Mutex<VecDeque<Arc<Refusal>>>);
-
-impl Refusals {
-    pub(super) fn share(&self, refusal: &Refusal) -> Arc<Refusal> {
-        let mut shared = self.0.lock();
-        if let Some(known) = shared.iter().find(|known| ***known == *refusal) {
-            return Arc::clone(known);
-        }
-        let new = Arc::new(refusal.clone());
-        if shared.len() >= SHARED_REFUSALS {
-            shared.pop_front();
-        }
-        shared.push_back(Arc::clone(&new));
-        new
-    }
-}
-
 /// Whether a message may be added.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It may.
+    /// It has the next number, or an unused name.
     New,
-    /// The client is not known; the log may still have messages of it.
+    /// The client has no entry; the log may still have messages of it.
     Unknown,
-    /// It may not: this is what became of it.
+    /// It may not be added; this is its outcome.
     Known(Outcome),
-    /// It came before, too long ago to know what became of it.
+    /// Its number was settled so long ago that its outcome is not kept.
     Forgotten,
 }
 
 impl Client {
-    /// Of the message with this number.
+    /// The verdict on a message with this number.
     fn verdict(&self, epoch: &Epoch, seq: Seq, id: PublishId, first: bool) -> Verdict {
         let Some(back) = self.last.get().checked_sub(seq.get()) else {
             return Verdict::after(epoch, self.last.get(), seq, first);
@@ -130,7 +106,7 @@ impl Client {
             .ok()
             .and_then(|back| self.recent.iter().rev().nth(back))
         {
-            Some(settled) if settled.id == id => Verdict::Known(settled.fate.outcome(epoch)),
+            Some(settled) if settled.id == id => Verdict::Known(settled.settlement.outcome(epoch)),
             Some(_) => Verdict::conflict(epoch),
             None => Verdict::Forgotten,
         }
@@ -138,7 +114,7 @@ impl Client {
 }
 
 impl Verdict {
-    /// Of a number greater than the last that is done with.
+    /// The verdict on a number above the last settled one.
     pub(super) fn after(epoch: &Epoch, last: u64, seq: Seq, first: bool) -> Self {
         if first || seq.get() == last + 1 {
             Self::New
@@ -153,7 +129,7 @@ impl Verdict {
         Self::Known(Outcome::Conflict { epoch })
     }
 
-    /// What the log itself says where the table has forgotten the client or its message, or never knew them.
+    /// Where the tables have no entry for the client or its message: the verdict by the messages in the log.
     pub(super) fn or_from_log(self, log: &Log, sender: &SenderId, message: &MessageId) -> Self {
         let MessageId::Client { seq, id, first, .. } = *message else {
             return self;
@@ -173,19 +149,20 @@ impl Verdict {
     }
 }
 
-impl Memories {
+impl DedupOptions {
     pub(super) fn new(options: &MemoryOptions) -> Self {
         Self {
-            recent: options.client_messages.max(1),
+            client_messages: options.client_messages.max(1),
             client_age: options.client_age,
             requests: options.requests.max(1),
             request_age: options.request_age,
+            expire_batch: options.expire_batch.max(1),
         }
     }
 
-    /// What an entry takes at most.
+    /// The most bytes that the entry of a client takes.
     pub(super) fn largest_entry(&self) -> usize {
-        client_bytes(self.recent)
+        client_bytes(self.client_messages)
     }
 }
 
@@ -198,7 +175,13 @@ fn request_bytes(name: &str) -> usize {
 }
 
 impl Publishers {
-    pub(super) fn verdict(&mut self, memories: &Memories, epoch: &Epoch, message: &MessageId, now: Instant) -> Verdict {
+    pub(super) fn verdict(
+        &mut self,
+        dedup: &DedupOptions,
+        epoch: &Epoch,
+        message: &MessageId,
+        now: Instant,
+    ) -> Verdict {
         match message {
             MessageId::Client {
                 key, seq, id, first, ..
@@ -206,7 +189,7 @@ impl Publishers {
                 let Some(clients) = &mut self.clients else {
                     return Verdict::Unknown;
                 };
-                let is_fresh = |client: &Client| client.used + memories.client_age > now;
+                let is_fresh = |client: &Client| client.used + dedup.client_age > now;
                 if !clients.peek(key).is_some_and(is_fresh) {
                     return Verdict::Unknown;
                 }
@@ -217,8 +200,8 @@ impl Publishers {
             }
             MessageId::Request { name, digest } => {
                 let request = self.requests.as_ref().and_then(|requests| requests.peek(name));
-                match request.filter(|request| request.used + memories.request_age > now) {
-                    Some(request) if request.digest == *digest => Verdict::Known(request.fate.outcome(epoch)),
+                match request.filter(|request| request.used + dedup.request_age > now) {
+                    Some(request) if request.digest == *digest => Verdict::Known(request.settlement.outcome(epoch)),
                     Some(_) => Verdict::Known(Outcome::Refused {
                         epoch: Some(epoch.clone()),
                         refusal: key_reused(),
@@ -230,11 +213,11 @@ impl Publishers {
         }
     }
 
-    /// What it takes to [`note`](Self::note) this message, and who has to pay it; an error if there are as many names of requests as
-    /// may be.
+    /// What [`settle`](Self::settle) will take for this message, and the holder to charge. An error if the room has its maximum of names
+    /// of requests.
     pub(super) fn cost(
         &self,
-        memories: &Memories,
+        dedup: &DedupOptions,
         log: u64,
         message: &MessageId,
     ) -> Result<Option<(Holder, Cost)>, TooManyRequests> {
@@ -244,10 +227,10 @@ impl Publishers {
                 let (entries, before, after, origin) = match known {
                     Some(client) => {
                         let (len, capacity) = (client.recent.len(), client.recent.capacity());
-                        let after = client_bytes(room_for_one_more(len, capacity, memories));
+                        let after = client_bytes(next_capacity(len, capacity, dedup));
                         (0, client_bytes(capacity), after, client.origin)
                     }
-                    None => (1, 0, client_bytes(room_for_one_more(0, 0, memories)), *origin),
+                    None => (1, 0, client_bytes(next_capacity(0, 0, dedup)), *origin),
                 };
                 let bytes = after - before;
                 Some((Holder::Client { key: *key, origin }, Cost { entries, bytes }))
@@ -257,7 +240,7 @@ impl Publishers {
                 if requests.is_some_and(|requests| requests.contains(name)) {
                     return Ok(None);
                 }
-                if requests.is_some_and(|requests| requests.len() >= memories.requests) {
+                if requests.is_some_and(|requests| requests.len() >= dedup.requests) {
                     return Err(TooManyRequests);
                 }
                 let bytes = request_bytes(name);
@@ -267,14 +250,14 @@ impl Publishers {
         })
     }
 
-    /// Remembers a message that was added, or whose number is done with. The [`cost`](Self::cost) must have been paid.
-    pub(super) fn note(&mut self, memories: &Memories, message: MessageId, fate: Fate, now: Instant) {
-        match (message, fate) {
+    /// Keeps the outcome of a message. The [`cost`](Self::cost) must have been reserved.
+    pub(super) fn settle(&mut self, dedup: &DedupOptions, message: MessageId, settlement: Settlement, now: Instant) {
+        match (message, settlement) {
             (
                 MessageId::Client {
                     key, seq, id, origin, ..
                 },
-                fate,
+                settlement,
             ) => {
                 let clients = self.clients.get_or_insert_with(|| Box::new(LruCache::unbounded()));
                 let client = clients.get_or_insert_mut(key, || Client {
@@ -284,23 +267,23 @@ impl Publishers {
                     used: now,
                 });
                 let recent = &mut client.recent;
-                let wanted = room_for_one_more(recent.len(), recent.capacity(), memories);
+                let wanted = next_capacity(recent.len(), recent.capacity(), dedup);
                 recent.reserve_exact(wanted - recent.len());
-                // One that was forgotten, or gave up some, goes on with a later number.
+                // A client whose entry was dropped, or that skipped numbers, goes on with a later one.
                 if client.last.next() != seq {
                     recent.clear();
                 }
-                if recent.len() >= memories.recent {
+                if recent.len() >= dedup.client_messages {
                     recent.pop_front();
                 }
-                recent.push_back(Settled { id, fate });
+                recent.push_back(Settled { id, settlement });
                 client.last = seq;
                 client.used = now;
             }
-            (MessageId::Request { name, digest }, fate @ Fate::At { .. }) => {
+            (MessageId::Request { name, digest }, settlement @ Settlement::Added { .. }) => {
                 let requests = self.requests.get_or_insert_with(|| Box::new(LruCache::unbounded()));
                 let request = Request {
-                    fate,
+                    settlement,
                     digest,
                     used: now,
                 };
@@ -310,37 +293,37 @@ impl Publishers {
         }
     }
 
-    /// Forgets what is too old, as much as may be at once, and returns what that gives back.
-    pub(super) fn expire(&mut self, memories: &Memories, log: u64, now: Instant) -> Vec<(Holder, Cost)> {
-        let mut given_back = Vec::new();
+    /// Drops a batch of expired entries. Returns what that releases.
+    pub(super) fn expire(&mut self, dedup: &DedupOptions, log: u64, now: Instant) -> Vec<(Holder, Cost)> {
+        let mut released = Vec::new();
         if let Some(clients) = &mut self.clients {
-            while given_back.len() < FORGOTTEN_AT_ONCE
+            while released.len() < dedup.expire_batch
                 && let Some((_, client)) = clients.peek_lru()
-                && client.used + memories.client_age <= now
+                && client.used + dedup.client_age <= now
                 && let Some((key, client)) = clients.pop_lru()
             {
-                given_back.push(cost_of_client(&key, &client));
+                released.push(cost_of_client(&key, &client));
             }
             if clients.is_empty() {
                 self.clients = None;
             }
         }
         if let Some(requests) = &mut self.requests {
-            while given_back.len() < FORGOTTEN_AT_ONCE
+            while released.len() < dedup.expire_batch
                 && let Some((_, request)) = requests.peek_lru()
-                && request.used + memories.request_age <= now
+                && request.used + dedup.request_age <= now
                 && let Some((name, _)) = requests.pop_lru()
             {
-                given_back.push(cost_of_request(&name, log));
+                released.push(cost_of_request(&name, log));
             }
             if requests.is_empty() {
                 self.requests = None;
             }
         }
-        given_back
+        released
     }
 
-    /// What everything here gives back when it is forgotten.
+    /// What all entries take.
     pub(super) fn costs(&self, log: u64) -> impl Iterator<Item = (Holder, Cost)> {
         let clients = self.clients.iter().flat_map(|clients| clients.iter());
         let requests = self.requests.iter().flat_map(|requests| requests.iter());
@@ -349,7 +332,7 @@ impl Publishers {
             .chain(requests.map(move |(name, _)| cost_of_request(name, log)))
     }
 
-    /// How many clients and requests are remembered.
+    /// How many clients and requests have an entry.
     pub(super) fn len(&self) -> (usize, usize) {
         (
             self.clients.as_ref().map_or(0, |clients| clients.len()),
@@ -358,16 +341,16 @@ impl Publishers {
     }
 }
 
-/// A room has as many names of requests as it may have.
+/// The room has its maximum of names of requests.
 #[derive(Debug)]
 pub(super) struct TooManyRequests;
 
-/// For how many outcomes there must be room when one more comes.
-fn room_for_one_more(len: usize, capacity: usize, memories: &Memories) -> usize {
-    if len < capacity || len >= memories.recent {
+/// The capacity for outcomes that a client needs for one more.
+fn next_capacity(len: usize, capacity: usize, dedup: &DedupOptions) -> usize {
+    if len < capacity || len >= dedup.client_messages {
         return capacity;
     }
-    (capacity * 2).clamp(FIRST_OUTCOMES, memories.recent.max(FIRST_OUTCOMES))
+    (capacity * 2).clamp(FIRST_OUTCOMES, dedup.client_messages.max(FIRST_OUTCOMES))
 }
 
 fn cost_of_client(key: &ClientKey, client: &Client) -> (Holder, Cost) {
@@ -394,12 +377,12 @@ fn key_reused() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use talkback_protocol::message::code;
-
     use super::*;
 
-    fn memories() -> Memories {
-        Memories::new(&MemoryOptions {
+    const EXPIRE_BATCH: usize = MemoryOptions::DEFAULT.expire_batch;
+
+    fn dedup() -> DedupOptions {
+        DedupOptions::new(&MemoryOptions {
             client_messages: 16,
             client_age: Duration::from_secs(60),
             ..MemoryOptions::default()
@@ -416,23 +399,23 @@ mod tests {
         }
     }
 
-    fn fate(number: u64) -> Fate {
-        Fate::At {
+    fn added(number: u64) -> Settlement {
+        Settlement::Added {
             offset: Offset::new(number).unwrap(),
             at: 0,
         }
     }
 
     #[test]
-    fn a_client_that_is_too_old_is_not_known_although_nobody_swept_it_away() {
-        let (memories, epoch, start) = (memories(), Epoch::from_random(1), Instant::now());
+    fn an_expired_client_is_unknown_before_it_is_swept() {
+        let (dedup, epoch, start) = (dedup(), Epoch::from_random(1), Instant::now());
         let mut publishers = Publishers::default();
-        publishers.note(&memories, message(1, false), fate(1), start);
-        let mut verdict = |number, after| publishers.verdict(&memories, &epoch, &message(number, false), start + after);
+        publishers.settle(&dedup, message(1, false), added(1), start);
+        let mut verdict = |number, after| publishers.verdict(&dedup, &epoch, &message(number, false), start + after);
         assert!(matches!(verdict(2, Duration::from_secs(59)), Verdict::New));
         assert!(
             matches!(verdict(2, Duration::from_secs(59 + 59)), Verdict::New),
-            "it was heard meanwhile"
+            "it published meanwhile"
         );
         assert!(matches!(
             verdict(2, Duration::from_secs(59 + 59 + 60)),
@@ -441,49 +424,49 @@ mod tests {
     }
 
     #[test]
-    fn what_an_entry_costs_is_what_it_gives_back() {
-        let (memories, start) = (memories(), Instant::now());
+    fn an_entry_releases_what_it_reserved() {
+        let (dedup, start) = (dedup(), Instant::now());
         let mut publishers = Publishers::default();
-        let mut paid = Cost::default();
+        let mut reserved = Cost::default();
         for number in 1..=100 {
-            let cost = publishers.cost(&memories, 7, &message(number, false)).unwrap();
+            let cost = publishers.cost(&dedup, 7, &message(number, false)).unwrap();
             let (_, cost) = cost.unwrap();
-            paid.entries += cost.entries;
-            paid.bytes += cost.bytes;
-            publishers.note(&memories, message(number, false), fate(number), start);
+            reserved.entries += cost.entries;
+            reserved.bytes += cost.bytes;
+            publishers.settle(&dedup, message(number, false), added(number), start);
             let held: Vec<_> = publishers.costs(7).map(|(_, cost)| cost).collect();
-            assert_eq!(held, [paid], "after {number}");
+            assert_eq!(held, [reserved], "after {number}");
         }
-        assert!(paid.bytes <= memories.largest_entry());
-        let given_back = publishers.expire(&memories, 7, start + Duration::from_secs(60));
-        assert_eq!(given_back.len(), 1);
-        assert_eq!((given_back[0].1, publishers.len()), (paid, (0, 0)));
+        assert!(reserved.bytes <= dedup.largest_entry());
+        let released = publishers.expire(&dedup, 7, start + Duration::from_secs(60));
+        assert_eq!(released.len(), 1);
+        assert_eq!((released[0].1, publishers.len()), (reserved, (0, 0)));
     }
 
     #[test]
-    fn a_client_that_moves_is_charged_where_it_was_first_remembered() {
-        let (memories, start) = (memories(), Instant::now());
+    fn a_client_that_changes_its_origin_is_charged_to_the_first_one() {
+        let (dedup, start) = (dedup(), Instant::now());
         let mut publishers = Publishers::default();
-        let mut paid_by = Vec::new();
+        let mut charged = Vec::new();
         for number in 1..=16 {
             let mut id = message(number, false);
             if let MessageId::Client { origin, .. } = &mut id {
                 *origin = Some(Origin(number));
             }
-            let (holder, _) = publishers.cost(&memories, 7, &id).unwrap().unwrap();
-            paid_by.push(holder);
-            publishers.note(&memories, id, fate(number), start);
+            let (holder, _) = publishers.cost(&dedup, 7, &id).unwrap().unwrap();
+            charged.push(holder);
+            publishers.settle(&dedup, id, added(number), start);
         }
-        paid_by.extend(publishers.costs(7).map(|(holder, _)| holder));
-        paid_by.dedup();
+        charged.extend(publishers.costs(7).map(|(holder, _)| holder));
+        charged.dedup();
         let key = ClientKey::from_random([1; 16]);
         let origin = Some(Origin(1));
-        assert_eq!(paid_by, [Holder::Client { key, origin }]);
+        assert_eq!(charged, [Holder::Client { key, origin }]);
     }
 
     #[test]
-    fn few_clients_are_forgotten_at_once_and_all_in_the_end() {
-        let (memories, start) = (memories(), Instant::now());
+    fn expired_clients_are_dropped_in_batches() {
+        let (dedup, start) = (dedup(), Instant::now());
         let mut publishers = Publishers::default();
         for number in 1..=10_000_u64 {
             let id = MessageId::Client {
@@ -493,36 +476,17 @@ mod tests {
                 first: true,
                 origin: None,
             };
-            publishers.note(&memories, id, fate(number), start);
+            publishers.settle(&dedup, id, added(number), start);
         }
         let later = start + Duration::from_secs(60);
-        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
-        assert_eq!(publishers.expire(&memories, 7, later).len(), FORGOTTEN_AT_ONCE);
-        assert_eq!(
-            publishers.expire(&memories, 7, later).len(),
-            10_000 - 2 * FORGOTTEN_AT_ONCE
-        );
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), 10_000 - 2 * EXPIRE_BATCH);
         assert_eq!(publishers.len(), (0, 0));
     }
 
     #[test]
-    fn the_same_refusal_is_kept_once_and_few_are_kept() {
-        let refusals = Refusals::default();
-        let withdrawn = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
-        let one = refusals.share(&withdrawn);
-        assert!(Arc::ptr_eq(&one, &refusals.share(&withdrawn)));
-        for number in 0..1000 {
-            let message = format!("refusal {number}").into();
-            refusals.share(&Refusal {
-                message,
-                ..withdrawn.clone()
-            });
-        }
-        assert_eq!(refusals.0.lock().len(), SHARED_REFUSALS);
-    }
-
-    #[test]
-    fn what_is_counted_is_near_what_it_takes() {
+    fn the_counted_bytes_are_near_the_real_size() {
         let each = OVERHEAD + size_of::<(ClientKey, Client)>();
         assert_eq!(client_bytes(0), each);
         assert_eq!(client_bytes(10) - client_bytes(0), 10 * size_of::<Settled>());
@@ -537,24 +501,24 @@ mod tests {
     }
 
     #[test]
-    fn the_places_of_a_client_double_up_to_what_is_remembered() {
-        let places = |len, capacity| room_for_one_more(len, capacity, &memories());
-        assert_eq!((places(0, 0), places(3, 4), places(4, 4), places(8, 8)), (4, 4, 8, 16));
-        assert_eq!((places(12, 12), places(16, 16)), (16, 16), "sixteen are remembered");
+    fn the_capacity_of_a_client_doubles_up_to_the_bound() {
+        let next = |len, capacity| next_capacity(len, capacity, &dedup());
+        assert_eq!((next(0, 0), next(3, 4), next(4, 4), next(8, 8)), (4, 4, 8, 16));
+        assert_eq!((next(12, 12), next(16, 16)), (16, 16), "sixteen are kept");
     }
 
     #[test]
-    fn the_name_of_a_request_that_is_too_old_is_free_although_nobody_swept_it_away() {
-        let (memories, epoch, start) = (memories(), Epoch::from_random(1), Instant::now());
+    fn the_name_of_an_expired_request_is_free_before_it_is_swept() {
+        let (dedup, epoch, start) = (dedup(), Epoch::from_random(1), Instant::now());
         let mut publishers = Publishers::default();
         let named = || MessageId::Request {
             name: "x".into(),
             digest: [0; 32],
         };
-        publishers.note(&memories, named(), fate(1), start);
-        let mut verdict = |after| publishers.verdict(&memories, &epoch, &named(), start + after);
-        let almost = memories.request_age.saturating_sub(Duration::from_millis(1));
+        publishers.settle(&dedup, named(), added(1), start);
+        let mut verdict = |after| publishers.verdict(&dedup, &epoch, &named(), start + after);
+        let almost = dedup.request_age.saturating_sub(Duration::from_millis(1));
         assert!(matches!(verdict(almost), Verdict::Known(_)));
-        assert!(matches!(verdict(memories.request_age), Verdict::New));
+        assert!(matches!(verdict(dedup.request_age), Verdict::New));
     }
 }

@@ -1,4 +1,4 @@
-//! Which rooms there are, and which one goes when there are too many. Everything here takes the same time however many there are.
+//! The map of rooms, and which room is evicted when there are too many. Each operation takes constant time.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -13,30 +13,29 @@ use slab::Slab;
 use talkback_protocol::{Epoch, RoomName};
 use tokio::time::Instant;
 
-use super::log::Log;
+use super::{MemoryOptions, log::Log};
 
 pub(super) type SharedLog = Arc<Mutex<Log>>;
 
-/// Over how many epochs the rooms without a log are spread.
-const EPOCHS: usize = 4096;
-
-/// Rooms that somebody watches stay. The others are in the order of their last use, in two classes: those that are young, and those that
-/// were used again when they were not young any more. The young may take a quarter from the old, and then give way to each other: so
-/// whoever makes many rooms pushes out rooms of that kind, and not those that have a history.
+/// The rooms that have a log.
+///
+/// Rooms with watchers are not evicted. The others are a segmented LRU cache of two classes: young rooms, and those that were used again
+/// when they were no longer young. The young may take a quarter from the old, and then evict each other: so a client that makes many rooms
+/// evicts such rooms, and not those with a history.
 pub(super) struct Rooms {
     watched: HashMap<RoomName, Watched>,
     young: LruCache<RoomName, Room>,
     old: LruCache<RoomName, Room>,
-    /// All of them once more, each at a place that stays the same: so that all can be gone through a part at a time while some come and
-    /// go. The maps have no such places.
-    places: Slab<Placed>,
+    /// All rooms once more, each at an index that does not change: so that a sweep can visit them in batches while rooms are added and
+    /// removed. The maps have no such index.
+    entries: Slab<RoomEntry>,
     max_unwatched: usize,
     young_for: Duration,
     watches: usize,
     next_id: u64,
-    /// The epochs of rooms that have no log, by a hash of the name. One changes when a log of such a name is forgotten, because that
-    /// room begins anew; so it is not one for all, which would give everybody who reads an empty room a new epoch each time.
-    unborn: Box<[u64]>,
+    /// The epochs of rooms without a log, by a hash of the name. When a room is evicted, its slot gets a new epoch. With one epoch for all
+    /// rooms, each eviction would change the epoch that readers of any empty room get.
+    initial_epochs: Box<[u64]>,
     hasher: RandomState,
 }
 
@@ -44,7 +43,8 @@ pub(super) struct Rooms {
 struct Room {
     log: SharedLog,
     made: Instant,
-    place: usize,
+    /// Its index in `entries`.
+    index: usize,
 }
 
 struct Watched {
@@ -52,15 +52,15 @@ struct Watched {
     watches: usize,
 }
 
-/// A room as [`Rooms::part`] gives it.
+/// A room as [`Rooms::batch`] returns it.
 #[derive(Clone)]
-pub(super) struct Placed {
+pub(super) struct RoomEntry {
     pub(super) name: RoomName,
     pub(super) log: SharedLog,
     pub(super) class: Class,
 }
 
-/// The order is that in which rooms lose their messages to others.
+/// In the order in which rooms lose their messages to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     Young,
@@ -68,22 +68,22 @@ pub(super) enum Class {
     Watched,
 }
 
-/// A log that is not in the map any more; whoever takes it out must call [`Log::forget`], without the lock of the map.
+/// A log that was taken out of the map. The caller must call [`Log::close_and_clear`], without the lock of the map.
 #[must_use]
 pub(super) struct Evicted(pub(super) SharedLog);
 
 impl Rooms {
-    pub(super) fn new(max_unwatched: usize, young_for: Duration) -> Self {
+    pub(super) fn new(options: &MemoryOptions) -> Self {
         Self {
             watched: HashMap::new(),
             young: LruCache::unbounded(),
             old: LruCache::unbounded(),
-            places: Slab::new(),
-            max_unwatched: max_unwatched.max(1),
-            young_for,
+            entries: Slab::new(),
+            max_unwatched: options.rooms.max(1),
+            young_for: options.young_for,
             watches: 0,
             next_id: 0,
-            unborn: (0..EPOCHS).map(|_| fastrand::u64(..)).collect(),
+            initial_epochs: (0..options.epoch_slots.max(1)).map(|_| fastrand::u64(..)).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -92,7 +92,7 @@ impl Rooms {
         self.watched.len() + self.unwatched()
     }
 
-    /// Whether the room has a log, or somebody watches it.
+    /// Whether the room has a log: messages, entries of publishers or watchers.
     pub(super) fn has(&self, name: &RoomName) -> bool {
         self.watched.contains_key(name) || self.old.contains(name) || self.young.contains(name)
     }
@@ -106,16 +106,17 @@ impl Rooms {
         self.young.len() + self.old.len()
     }
 
-    /// The epoch with which a room would begin that has no log.
-    pub(super) fn unborn(&self, name: &RoomName) -> Epoch {
-        Epoch::from_random(self.unborn[self.slot(name)])
+    /// The epoch that a room without a log will begin with.
+    pub(super) fn initial_epoch(&self, name: &RoomName) -> Epoch {
+        Epoch::from_random(self.initial_epochs[self.slot(name)])
     }
 
     fn slot(&self, name: &RoomName) -> usize {
-        usize::try_from(self.hasher.hash_one(name) % EPOCHS as u64).unwrap_or(0)
+        let slots = self.initial_epochs.len() as u64;
+        usize::try_from(self.hasher.hash_one(name) % slots).unwrap_or(0)
     }
 
-    /// The log of a room, without counting as a use of it: anybody may read any room as often as they like, and must not keep it by that.
+    /// The log of a room, for reading. It does not count as a use: a reader must not keep a room from being evicted.
     pub(super) fn peek(&self, name: &RoomName) -> Option<SharedLog> {
         let watched = self.watched.get(name).map(|watched| &watched.room);
         let room = watched
@@ -124,7 +125,7 @@ impl Rooms {
         Some(Arc::clone(&room.log))
     }
 
-    /// The log of a room, which counts as used now: somebody publishes there.
+    /// The log of a room, for publishing. It counts as a use.
     pub(super) fn get(&mut self, name: &RoomName, now: Instant) -> Option<SharedLog> {
         if let Some(watched) = self.watched.get(name) {
             return Some(Arc::clone(&watched.room.log));
@@ -147,21 +148,21 @@ impl Rooms {
         made + self.young_for <= now
     }
 
-    /// A log for a room that is not there. It is nobody's before it is [put in](Self::put).
+    /// A log for a room that does not exist. It is not in the map before [`put`](Self::put).
     pub(super) fn new_log(&mut self, name: &RoomName, now: Instant) -> Log {
         self.next_id += 1;
-        Log::new(self.next_id, self.unborn(name), now)
+        Log::new(self.next_id, self.initial_epoch(name), now)
     }
 
-    /// Makes a room that is not there, and that nobody watches, of a [new log](Self::new_log).
+    /// Adds a room without watchers that has this [new log](Self::new_log).
     pub(super) fn put(&mut self, name: &RoomName, log: Log, now: Instant) -> Option<Evicted> {
-        let room = self.place(name, log, now);
+        let room = self.add_entry(name, log, now);
         self.add_unwatched(name.clone(), room, now)
     }
 
-    fn place(&mut self, name: &RoomName, log: Log, now: Instant) -> Room {
+    fn add_entry(&mut self, name: &RoomName, log: Log, now: Instant) -> Room {
         let log = Arc::new(Mutex::new(log));
-        let placed = Placed {
+        let entry = RoomEntry {
             name: name.clone(),
             log: Arc::clone(&log),
             class: Class::Young,
@@ -169,21 +170,21 @@ impl Rooms {
         Room {
             log,
             made: now,
-            place: self.places.insert(placed),
+            index: self.entries.insert(entry),
         }
     }
 
     fn set_class(&mut self, room: &Room, class: Class) {
-        if let Some(placed) = self.places.get_mut(room.place) {
-            placed.class = class;
+        if let Some(entry) = self.entries.get_mut(room.index) {
+            entry.class = class;
         }
     }
 
-    /// The room is in no map any more.
-    fn take_out(&mut self, room: Room) -> Evicted {
-        self.places.try_remove(room.place);
-        if self.places.is_empty() {
-            self.places = Slab::new();
+    /// Removes the entry of a room that is in no map any more.
+    fn evict(&mut self, room: Room) -> Evicted {
+        self.entries.try_remove(room.index);
+        if self.entries.is_empty() {
+            self.entries = Slab::new();
         }
         Evicted(room.log)
     }
@@ -203,18 +204,18 @@ impl Rooms {
         let class = if young_first { &mut self.young } else { &mut self.old };
         let (name, room) = class.pop_lru()?;
         if !close_if_untouched(&room.log) {
-            self.begin_anew(&name);
+            self.renew_epoch(&name);
         }
-        Some(self.take_out(room))
+        Some(self.evict(room))
     }
 
-    /// The next life of this room has another epoch than the last one.
-    fn begin_anew(&mut self, name: &RoomName) {
+    /// Gives this room another initial epoch than that of the evicted log.
+    fn renew_epoch(&mut self, name: &RoomName) {
         let slot = self.slot(name);
-        self.unborn[slot] = fastrand::u64(..);
+        self.initial_epochs[slot] = fastrand::u64(..);
     }
 
-    /// The log of a room, which stays at least until [`unwatch`](Self::unwatch).
+    /// The log of a room, made if it does not exist. It is not evicted before [`unwatch`](Self::unwatch).
     pub(super) fn watch(&mut self, name: &RoomName, now: Instant) -> SharedLog {
         self.watches += 1;
         if let Some(watched) = self.watched.get_mut(name) {
@@ -224,7 +225,7 @@ impl Rooms {
         let unwatched = self.old.pop(name).or_else(|| self.young.pop(name));
         let room = unwatched.unwrap_or_else(|| {
             let log = self.new_log(name, now);
-            self.place(name, log, now)
+            self.add_entry(name, log, now)
         });
         self.set_class(&room, Class::Watched);
         let log = Arc::clone(&room.log);
@@ -244,12 +245,12 @@ impl Rooms {
         }
         let room = watched.remove().room;
         if close_if_untouched(&room.log) {
-            return Some(self.take_out(room));
+            return Some(self.evict(room));
         }
         self.add_unwatched(name.clone(), room, now)
     }
 
-    /// Takes out a room that nobody watches if it is as `condition` says and nobody uses it right now.
+    /// Removes a room without watchers if `condition` holds and its log is not in use at the moment.
     pub(super) fn remove_if(&mut self, name: &RoomName, condition: impl FnOnce(&Log) -> bool) -> Option<Evicted> {
         let room = self.old.peek(name).or_else(|| self.young.peek(name))?;
         let log = Arc::clone(&room.log);
@@ -262,26 +263,26 @@ impl Rooms {
             log.is_touched()
         };
         if is_touched {
-            self.begin_anew(name);
+            self.renew_epoch(name);
         }
         let room = self.old.pop(name).or_else(|| self.young.pop(name))?;
-        Some(self.take_out(room))
+        Some(self.evict(room))
     }
 
-    /// The rooms at so many places from this one on, and the place to go on with, if there is one.
-    pub(super) fn part(&self, from: usize, places: usize) -> (Vec<Placed>, Option<usize>) {
-        let end = from.saturating_add(places).min(self.places.capacity());
-        let part = (from..end).filter_map(|place| self.places.get(place).cloned());
-        (part.collect(), (end < self.places.capacity()).then_some(end))
+    /// The rooms at `len` indices from `from` on, and the index of the next batch if there is one.
+    pub(super) fn batch(&self, from: usize, len: usize) -> (Vec<RoomEntry>, Option<usize>) {
+        let end = from.saturating_add(len).min(self.entries.capacity());
+        let batch = (from..end).filter_map(|index| self.entries.get(index).cloned());
+        (batch.collect(), (end < self.entries.capacity()).then_some(end))
     }
 
-    /// How many rooms somebody watches.
+    /// How many rooms have watchers.
     pub(super) fn watched(&self) -> usize {
         self.watched.len()
     }
 }
 
-/// Whether it was untouched and is not in use right now; then nobody who has it may touch it any more.
+/// Closes a log that has no activity and is not in use at the moment, so that holders of a handle cannot add to it. Returns whether it did.
 fn close_if_untouched(log: &SharedLog) -> bool {
     log.try_lock().is_some_and(|mut log| {
         let is_untouched = !log.is_touched();
@@ -298,11 +299,35 @@ mod tests {
 
     const YOUNG_FOR: Duration = Duration::from_secs(60);
 
+    /// A map of at most `max` rooms without watchers, which has the first `added` rooms.
+    fn rooms(max: usize, added: usize, now: Instant) -> Rooms {
+        let mut rooms = Rooms::new(&MemoryOptions {
+            rooms: max,
+            young_for: YOUNG_FOR,
+            ..MemoryOptions::DEFAULT
+        });
+        rooms.add_all(0..added, now);
+        rooms
+    }
+
     fn name(number: usize) -> RoomName {
         RoomName::parse(&format!("room-{number}")).unwrap()
     }
 
     impl Rooms {
+        fn add_all(&mut self, numbers: std::ops::Range<usize>, now: Instant) {
+            for number in numbers {
+                let _ = self.add(&name(number), now);
+            }
+        }
+
+        /// Which of these rooms exist. It counts as a use of them.
+        fn used(&mut self, numbers: std::ops::Range<usize>, now: Instant) -> Vec<usize> {
+            numbers
+                .filter(|number| self.get(&name(*number), now).is_some())
+                .collect()
+        }
+
         fn add(&mut self, name: &RoomName, now: Instant) -> (SharedLog, Option<Evicted>) {
             let log = self.new_log(name, now);
             let evicted = self.put(name, log, now);
@@ -310,83 +335,63 @@ mod tests {
         }
 
         fn all(&self) -> Vec<(RoomName, Class)> {
-            let mut all: Vec<_> = self.parts(usize::MAX).concat();
+            let mut all: Vec<_> = self.batches(usize::MAX).concat();
             all.sort();
             all
         }
 
-        fn parts(&self, places: usize) -> Vec<Vec<(RoomName, Class)>> {
+        fn batches(&self, len: usize) -> Vec<Vec<(RoomName, Class)>> {
             let mut next = Some(0);
-            let parts = std::iter::from_fn(|| {
-                let (part, rest) = self.part(next?, places);
+            let batches = std::iter::from_fn(|| {
+                let (batch, rest) = self.batch(next?, len);
                 next = rest;
-                Some(part.into_iter().map(|placed| (placed.name, placed.class)).collect())
+                Some(batch.into_iter().map(|entry| (entry.name, entry.class)).collect())
             });
-            parts.collect()
+            batches.collect()
         }
     }
 
     #[test]
-    fn watched_rooms_neither_give_way_nor_keep_new_ones_out() {
-        let mut rooms = Rooms::new(4, YOUNG_FOR);
+    fn rooms_with_watchers_are_not_evicted_and_do_not_count() {
         let now = Instant::now();
+        let mut rooms = rooms(4, 0, now);
         for number in 0..1000 {
             rooms.watch(&name(number), now);
         }
-        for number in 1000..1100 {
-            let _ = rooms.add(&name(number), now);
-        }
+        rooms.add_all(1000..1100, now);
         assert_eq!((rooms.len(), rooms.watches()), (1004, 1000));
-        assert!((0..1000).all(|number| rooms.get(&name(number), now).is_some()));
+        assert_eq!(rooms.used(0..1000, now).len(), 1000);
     }
 
     #[test]
     fn rooms_with_a_history_outlive_any_number_of_new_ones() {
-        let mut rooms = Rooms::new(100, YOUNG_FOR);
         let start = Instant::now();
-        for number in 0..70 {
-            let _ = rooms.add(&name(number), start);
-        }
+        let mut rooms = rooms(100, 70, start);
         let later = start + YOUNG_FOR;
-        assert!((0..70).all(|number| rooms.get(&name(number), later).is_some()));
-        for number in 1000..11_000 {
-            let _ = rooms.add(&name(number), later);
-        }
+        assert_eq!(rooms.used(0..70, later).len(), 70);
+        rooms.add_all(1000..11_000, later);
         assert_eq!(rooms.len(), 100);
-        assert!((0..70).all(|number| rooms.get(&name(number), later).is_some()));
-        assert!(
-            (10_970..11_000).all(|number| rooms.get(&name(number), later).is_some()),
-            "the newest of the others"
-        );
+        assert_eq!(rooms.used(0..70, later).len(), 70);
+        let newest = rooms.used(10_970..11_000, later);
+        assert_eq!(newest.len(), 30, "the newest of the others");
     }
 
     #[test]
-    fn old_rooms_leave_a_quarter_to_young_ones_and_go_in_the_order_of_their_last_use() {
-        let mut rooms = Rooms::new(8, YOUNG_FOR);
+    fn old_rooms_leave_a_quarter_to_young_ones_and_are_evicted_in_the_order_of_their_last_use() {
         let start = Instant::now();
         let later = start + YOUNG_FOR;
-        for number in 0..8 {
-            let _ = rooms.add(&name(number), start);
-        }
+        let mut rooms = rooms(8, 8, start);
         for number in [1, 0, 2, 3, 4, 5, 6, 7] {
             assert!(rooms.get(&name(number), later).is_some());
         }
-        for number in 100..110 {
-            let _ = rooms.add(&name(number), later);
-        }
-        let left: Vec<_> = (0..200)
-            .filter(|number| rooms.get(&name(*number), later).is_some())
-            .collect();
-        assert_eq!(left, [2, 3, 4, 5, 6, 7, 108, 109]);
+        rooms.add_all(100..110, later);
+        assert_eq!(rooms.used(0..200, later), [2, 3, 4, 5, 6, 7, 108, 109]);
     }
 
     #[test]
-    fn who_only_reads_a_room_neither_keeps_it_nor_makes_it_old() {
-        let mut rooms = Rooms::new(4, YOUNG_FOR);
+    fn reading_a_room_is_no_use_of_it() {
         let start = Instant::now();
-        for number in 0..4 {
-            let _ = rooms.add(&name(number), start);
-        }
+        let mut rooms = rooms(4, 4, start);
         let later = start + YOUNG_FOR;
         assert!((0..4).all(|number| rooms.peek(&name(number)).is_some()));
         assert!(rooms.get(&name(3), later).is_some());
@@ -395,20 +400,19 @@ mod tests {
             let _ = rooms.add(&name(number), later);
         }
         let left: Vec<_> = (0..8).filter(|number| rooms.has(&name(*number))).collect();
-        assert_eq!(left, [3, 5, 6, 7], "0 was read last and goes first, 3 was published to");
+        assert_eq!(
+            left,
+            [3, 5, 6, 7],
+            "room 0 was read last and is evicted first, 3 was published to"
+        );
     }
 
     #[test]
-    fn each_room_is_in_one_part_with_its_class_and_a_part_has_no_more_than_is_asked_for() {
-        let mut rooms = Rooms::new(100, YOUNG_FOR);
+    fn each_room_is_in_one_batch_with_its_class_and_batches_are_bounded() {
         let start = Instant::now();
         let later = start + YOUNG_FOR;
-        for number in 0..60 {
-            let _ = rooms.add(&name(number), start);
-        }
-        for number in 0..10 {
-            assert!(rooms.get(&name(number), later).is_some());
-        }
+        let mut rooms = rooms(100, 60, start);
+        assert_eq!(rooms.used(0..10, later).len(), 10);
         for number in 10..20 {
             rooms.watch(&name(number), later).lock().touch(later);
         }
@@ -425,33 +429,34 @@ mod tests {
         expected.sort();
         assert_eq!(rooms.all(), expected);
         assert_eq!((rooms.len(), rooms.watched()), (expected.len(), 10));
-        let parts = rooms.parts(7);
-        assert!(parts.iter().all(|part| part.len() <= 7));
-        let mut together = parts.concat();
+        let batches = rooms.batches(7);
+        assert!(batches.iter().all(|batch| batch.len() <= 7));
+        let mut together = batches.concat();
         together.sort();
         assert_eq!(together, expected);
-        for number in 1000..2000 {
-            let _ = rooms.add(&name(number), later);
-        }
-        assert_eq!(rooms.places.len(), rooms.len(), "those that went left nothing");
+        rooms.add_all(1000..2000, later);
+        assert_eq!(rooms.entries.len(), rooms.len(), "evicted rooms left an entry");
     }
 
     #[test]
-    fn the_newest_room_is_never_the_one_that_goes() {
-        let mut rooms = Rooms::new(1, YOUNG_FOR);
+    fn the_newest_room_is_never_evicted() {
         let start = Instant::now();
         let later = start + YOUNG_FOR;
-        let _ = rooms.add(&name(0), start);
-        assert!(rooms.get(&name(0), later).is_some());
-        let _ = rooms.add(&name(1), later);
-        assert!(rooms.get(&name(0), later).is_none() && rooms.get(&name(1), later).is_some());
+        let mut rooms = rooms(1, 1, start);
+        assert_eq!(rooms.used(0..1, later), [0]);
+        rooms.add_all(1..2, later);
+        assert_eq!(rooms.used(0..2, later), [1]);
     }
 
     #[test]
-    fn a_room_that_goes_gets_a_new_epoch_and_hardly_another_room_does() {
-        let mut rooms = Rooms::new(1, YOUNG_FOR);
+    fn an_evicted_room_gets_a_new_epoch_and_hardly_another_room_does() {
         let now = Instant::now();
-        let epochs = |rooms: &Rooms| (0..100).map(|number| rooms.unborn(&name(number))).collect::<Vec<_>>();
+        let mut rooms = rooms(1, 0, now);
+        let epochs = |rooms: &Rooms| {
+            (0..100)
+                .map(|number| rooms.initial_epoch(&name(number)))
+                .collect::<Vec<_>>()
+        };
         let before = epochs(&rooms);
         let (log, _) = rooms.add(&name(0), now);
         log.lock().touch(now);
@@ -462,26 +467,26 @@ mod tests {
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after);
         assert!(changed.count() < 10);
         let _ = rooms.add(&name(2), now);
-        assert_eq!(epochs(&rooms)[1..], after[1..], "in the second nothing was said");
+        assert_eq!(epochs(&rooms)[1..], after[1..], "the second room had no messages");
     }
 
     #[test]
-    fn a_watched_room_without_messages_leaves_nothing_behind() {
-        let mut rooms = Rooms::new(4, YOUNG_FOR);
+    fn a_room_without_messages_is_removed_with_its_last_watcher() {
         let now = Instant::now();
-        let epoch = rooms.unborn(&name(0));
+        let mut rooms = rooms(4, 0, now);
+        let epoch = rooms.initial_epoch(&name(0));
         rooms.watch(&name(0), now);
         rooms.watch(&name(0), now);
         assert!(rooms.unwatch(&name(0), now).is_none());
         assert!(rooms.unwatch(&name(0), now).is_some());
         assert_eq!((rooms.len(), rooms.watches()), (0, 0));
-        assert_eq!(rooms.unborn(&name(0)), epoch);
+        assert_eq!(rooms.initial_epoch(&name(0)), epoch);
     }
 
     #[test]
-    fn nobody_adds_to_a_log_that_was_taken_out() {
-        let mut rooms = Rooms::new(4, YOUNG_FOR);
+    fn a_log_that_was_taken_out_of_the_map_is_closed() {
         let now = Instant::now();
+        let mut rooms = rooms(4, 0, now);
         let watched = rooms.watch(&name(0), now);
         let (log, _) = rooms.add(&name(1), now);
         assert!(rooms.remove_if(&name(1), |_| false).is_none());

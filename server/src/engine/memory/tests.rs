@@ -1,4 +1,4 @@
-//! The memory engine: everything that an engine must do, and its own bounds.
+//! The memory engine: the conformance suite, and the engine's own bounds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,9 @@ use super::super::{
 };
 use super::*;
 
-conformance::suite!(engine(MemoryOptions::default()));
+const DEFAULTS: MemoryOptions = MemoryOptions::DEFAULT;
+
+conformance::suite!(engine(DEFAULTS));
 
 fn engine(options: MemoryOptions) -> Arc<dyn Engine> {
     Arc::new(Memory::new(options))
@@ -26,6 +28,10 @@ async fn fill(engine: &Arc<dyn Engine>, room: &str, messages: u64) {
     }
 }
 
+fn watch(engine: &Arc<dyn Engine>, name: &str) -> Watch {
+    engine.watch(&room(name), Arc::new(Seen::default())).unwrap()
+}
+
 fn body_of(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes - 2))
 }
@@ -34,7 +40,7 @@ fn body_of(bytes: usize) -> String {
 async fn a_room_keeps_its_newest_messages_by_count() {
     let engine = engine(MemoryOptions {
         messages: 3,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     fill(&engine, "a", 10).await;
     let page = read(&engine, "a", Range::After(Offset::ZERO)).await;
@@ -47,7 +53,7 @@ async fn a_room_keeps_its_newest_messages_by_count() {
 async fn a_room_keeps_its_newest_messages_by_bytes_and_refuses_what_can_never_fit() {
     let engine = engine(MemoryOptions {
         bytes: 10_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     for _ in 0..10 {
         add(&engine, message("a", MessageId::None, &body_of(4000))).await;
@@ -67,7 +73,7 @@ async fn a_room_keeps_its_newest_messages_by_bytes_and_refuses_what_can_never_fi
 async fn messages_are_dropped_when_they_are_too_old_and_offsets_go_on() {
     let engine = engine(MemoryOptions {
         age: Duration::from_secs(60),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     fill(&engine, "a", 1).await;
     advance(Duration::from_secs(40)).await;
@@ -82,15 +88,15 @@ async fn messages_are_dropped_when_they_are_too_old_and_offsets_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_old_goes_without_anybody_asking_and_the_room_with_it() {
+async fn expired_entries_are_swept_and_then_their_room() {
     let options = MemoryOptions {
         age: Duration::from_secs(60),
         client_age: Duration::from_secs(300),
         request_age: Duration::from_secs(300),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     };
     let engine = engine(options);
-    let watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let watch = watch(&engine, "watched");
     fill(&engine, "a", 3).await;
     add(&engine, message("a", request("x", [0; 32]), "1")).await;
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
@@ -112,21 +118,18 @@ async fn what_is_too_old_goes_without_anybody_asking_and_the_room_with_it() {
     assert_ne!(
         read(&engine, "a", Range::Newest).await.epoch,
         epoch,
-        "it would begin anew"
+        "its next message begins a new epoch"
     );
     drop(watch);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(engine.usage().rooms, 0, "a room in which nothing was said ends at once");
+    assert_eq!(engine.usage().rooms, 0, "a room without activity is removed at once");
 }
 
 #[tokio::test]
-async fn rooms_that_nobody_is_in_are_bounded_and_the_one_not_used_for_longest_gives_way() {
-    let engine = engine(MemoryOptions {
-        rooms: 2,
-        ..MemoryOptions::default()
-    });
+async fn rooms_without_watchers_are_bounded_and_the_least_recently_used_one_is_evicted() {
+    let engine = engine(MemoryOptions { rooms: 2, ..DEFAULTS });
     fill(&engine, "watched", 1).await;
-    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let _watch = watch(&engine, "watched");
     fill(&engine, "a", 1).await;
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
     fill(&engine, "b", 1).await;
@@ -136,52 +139,42 @@ async fn rooms_that_nobody_is_in_are_bounded_and_the_one_not_used_for_longest_gi
     let forgotten = read(&engine, "a", Range::Newest).await;
     assert!(forgotten.messages.is_empty() && forgotten.epoch != epoch);
     assert_eq!(engine.usage().messages, 3);
-    assert_eq!(engine.usage().clients, 3, "its publishers are forgotten with it");
+    assert_eq!(
+        engine.usage().clients,
+        3,
+        "the entries of its publishers are dropped with it"
+    );
     assert_eq!(read(&engine, "watched", Range::Newest).await.messages.len(), 1);
 }
 
 #[tokio::test]
-async fn quiet_rooms_with_members_never_keep_a_new_room_out() {
-    let engine = engine(MemoryOptions {
-        rooms: 10,
-        ..MemoryOptions::default()
-    });
+async fn quiet_rooms_with_watchers_never_keep_a_new_room_out() {
+    let engine = engine(MemoryOptions { rooms: 10, ..DEFAULTS });
     let mut watches = Vec::new();
     for number in 0..64 {
-        let quiet = room(&format!("quiet-{number}"));
-        watches.push(engine.watch(&quiet, Arc::new(Seen::default())).unwrap());
+        watches.push(watch(&engine, &format!("quiet-{number}")));
     }
     for number in 0..100 {
         fill(&engine, &format!("new-{number}"), 1).await;
     }
     assert_eq!(engine.usage().rooms, 74);
     drop(watches);
-    assert_eq!(
-        engine.usage().rooms,
-        10,
-        "of a room in which nothing was said nothing stays"
-    );
+    assert_eq!(engine.usage().rooms, 10, "nothing is kept of a room without activity");
 }
 
 #[tokio::test]
-async fn watches_are_bounded_and_those_that_end_make_place() {
-    let engine = engine(MemoryOptions {
-        watches: 2,
-        ..MemoryOptions::default()
-    });
-    let watch = |name| engine.watch(&room(name), Arc::new(Seen::default()));
-    let (first, _second) = (watch("a").unwrap(), watch("a").unwrap());
-    assert_eq!(watch("b").err().map(|refusal| refusal.code), Some(code::BUSY.into()));
+async fn watches_are_bounded_and_one_that_ends_frees_its_slot() {
+    let engine = engine(MemoryOptions { watches: 2, ..DEFAULTS });
+    let (first, _second) = (watch(&engine, "a"), watch(&engine, "a"));
+    let third = engine.watch(&room("b"), Arc::new(Seen::default()));
+    assert_eq!(third.err().map(|refusal| refusal.code), Some(code::BUSY.into()));
     drop(first);
-    assert!(watch("b").is_ok());
+    let _third = watch(&engine, "b");
 }
 
 #[tokio::test]
-async fn one_client_makes_few_rooms_and_the_history_of_other_rooms_stays() {
-    let engine = engine(MemoryOptions {
-        rooms: 300,
-        ..MemoryOptions::default()
-    });
+async fn one_client_makes_a_bounded_number_of_rooms_and_the_history_of_other_rooms_stays() {
+    let engine = engine(MemoryOptions { rooms: 300, ..DEFAULTS });
     for number in 0..100 {
         add(&engine, message(&format!("old-{number}"), MessageId::None, "1")).await;
     }
@@ -205,26 +198,25 @@ async fn one_client_makes_few_rooms_and_the_history_of_other_rooms_stays() {
         let page = read(&engine, &format!("old-{number}"), Range::Newest).await;
         assert_eq!(page.messages.len(), 1);
     }
-    fill(&engine, "of-another", 0).await;
     add(&engine, numbered("of-another", 2, 1)).await;
-    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let _watch = watch(&engine, "watched");
     let in_watched = engine.append(numbered("watched", 1, 1)).await;
     assert_eq!(code_of(&in_watched), Some(code::BUSY), "a watch makes no room");
     add(&engine, numbered("new-0", 1, 2)).await;
 }
 
 #[tokio::test]
-async fn a_message_that_is_refused_for_now_takes_no_place_of_a_room_and_nothing_off_a_budget() {
+async fn a_message_that_is_refused_with_a_retry_evicts_no_room_and_costs_nothing_of_a_budget() {
     let engine = engine(MemoryOptions {
         rooms: 4,
         total_bytes: 10_000,
         clients: 20,
-        new_rooms: NewRooms {
+        new_rooms: NewRoomOptions {
             burst: 2,
             per_minute: 1,
-            ..MemoryOptions::default().new_rooms
+            ..DEFAULTS.new_rooms
         },
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     for number in 0..4 {
         add(&engine, message(&format!("r{number}"), MessageId::None, &body_of(1900))).await;
@@ -234,7 +226,7 @@ async fn a_message_that_is_refused_for_now_takes_no_place_of_a_room_and_nothing_
         ..append
     };
     let not_now = |append| Append {
-        content: Err(Refusal::later(code::BUSY, "not now", RETRY_AFTER)),
+        content: Err(Refusal::later(code::BUSY, "not now", DEFAULTS.retry_after)),
         ..append
     };
     for number in 0..100 {
@@ -252,22 +244,24 @@ async fn a_message_that_is_refused_for_now_takes_no_place_of_a_room_and_nothing_
         let page = read(&engine, &format!("r{number}"), Range::Newest).await;
         assert_eq!(page.messages.len(), 1, "{number}");
     }
-    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    let _watch = watch(&engine, "watched");
     let refused = engine.append(not_now(numbered("watched", 1, 1))).await;
     assert_eq!(code_of(&refused), Some(code::BUSY));
-    // Its whole budget is left, and its part of what is remembered: one entry while few are free.
+    // Its whole budget is left, and its part of the entries: one while few are free.
     add(&engine, numbered("watched", 1, 1)).await;
     let full = engine.append(numbered("new", 1, 1)).await;
-    assert!(matches!(&full, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(RETRY_WHEN_FULL)));
+    assert!(
+        matches!(&full, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after))
+    );
     assert!(!engine.has(&room("new")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_is_only_read_goes_before_those_that_are_published_to() {
+async fn a_room_that_is_only_read_is_evicted_before_those_that_are_published_to() {
     let options = MemoryOptions {
         rooms: 4,
         young_for: Duration::from_secs(60),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     };
     let engine = engine(options);
     for number in 0..4 {
@@ -287,7 +281,7 @@ async fn a_room_that_is_only_read_goes_before_those_that_are_published_to() {
 
 #[tokio::test]
 async fn a_number_that_leaves_a_gap_makes_no_room() {
-    let engine = engine(MemoryOptions::default());
+    let engine = engine(DEFAULTS);
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
     assert_eq!(
         engine.append(numbered("a", 1, 2)).await,
@@ -298,22 +292,22 @@ async fn a_number_that_leaves_a_gap_makes_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_in_an_empty_room_keeps_its_epoch_when_other_rooms_are_forgotten() {
+async fn an_empty_room_with_a_watcher_keeps_its_epoch_when_other_rooms_are_evicted() {
     let engine = engine(MemoryOptions {
         rooms: 1,
         new_rooms: unlimited(),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
-    let _watch = engine.watch(&room("waited-for"), Arc::new(Seen::default())).unwrap();
+    let _watch = watch(&engine, "waited-for");
     let epoch = read(&engine, "waited-for", Range::Newest).await.epoch;
-    // So many that the epoch of every room without a log has changed.
+    // So many evictions change the epoch of every room without a log.
     for number in 0..20_000 {
         add(&engine, message(&format!("r{number}"), MessageId::None, "1")).await;
     }
     let place = add(&engine, numbered("waited-for", 1, 1)).await;
     assert_eq!(
         place.epoch, epoch,
-        "the cursor of the empty room is good for its first message"
+        "the cursor of the empty room is valid for its first message"
     );
     let since = Cursor {
         epoch,
@@ -322,16 +316,16 @@ async fn whoever_waits_in_an_empty_room_keeps_its_epoch_when_other_rooms_are_for
     assert!(read(&engine, "waited-for", Range::Newest).await.has_all_since(&since));
 }
 
-fn unlimited() -> NewRooms {
-    NewRooms {
+fn unlimited() -> NewRoomOptions {
+    NewRoomOptions {
         per_minute: 0,
-        ..MemoryOptions::default().new_rooms
+        ..DEFAULTS.new_rooms
     }
 }
 
 #[tokio::test]
 async fn reading_makes_no_room() {
-    let engine = engine(MemoryOptions::default());
+    let engine = engine(DEFAULTS);
     for name in ["a", "b", "c"] {
         read(&engine, name, Range::Newest).await;
     }
@@ -339,11 +333,11 @@ async fn reading_makes_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_rooms_together_are_bounded_and_small_ones_lose_nothing_to_large_ones() {
+async fn all_rooms_together_are_bounded_and_small_rooms_lose_nothing_to_large_ones() {
     let options = MemoryOptions {
         bytes: 100_000,
         total_bytes: 120_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     };
     let engine = engine(options);
     fill(&engine, "small", 5).await;
@@ -359,7 +353,7 @@ async fn all_rooms_together_are_bounded_and_small_ones_lose_nothing_to_large_one
     assert!(in_huge().await < 10, "the large room was there first");
     let refused = push("late", 30_000).await;
     assert!(code_of(&refused) == Some(code::BUSY), "{refused:?}");
-    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     assert!(matches!(push("late", 30_000).await, Outcome::Added(_)));
     for _ in 0..100 {
         assert!(matches!(push("huge", 2000).await, Outcome::Added(_)));
@@ -369,12 +363,12 @@ async fn all_rooms_together_are_bounded_and_small_ones_lose_nothing_to_large_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_cannot_make_the_log_forget_a_client_early() {
+async fn the_entry_of_a_client_is_not_dropped_early_for_other_clients() {
     let engine = engine(MemoryOptions {
         messages: 2,
         clients: 1000,
         new_rooms: unlimited(),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let place = add(&engine, numbered("a", 200, 1)).await;
     let mut refused = 0;
@@ -402,7 +396,7 @@ async fn others_cannot_make_the_log_forget_a_client_early() {
     add(&engine, first("r0", 1, 2)).await;
 }
 
-/// The first message of a client that was made up, one of very many.
+/// The first message of one of very many made-up clients.
 fn made_up(number: u64, origin: u64) -> Append {
     let id = MessageId::Client {
         key: ClientKey::from_random(u128::from(number).to_ne_bytes()),
@@ -415,11 +409,11 @@ fn made_up(number: u64, origin: u64) -> Append {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_are_remembered_stay() {
+async fn all_clients_of_one_origin_take_an_eighth_of_the_entries_and_existing_entries_stay() {
     let engine = engine(MemoryOptions {
         messages: 2,
         clients: 1000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let innocent = add(&engine, from_origin(2, numbered("a", 200, 1))).await;
     let mut heard = Vec::new();
@@ -427,7 +421,7 @@ async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_ar
         match engine.append(made_up(number, 1)).await {
             Outcome::Added(place) => heard.push((number, place)),
             refused => assert!(
-                matches!(&refused, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(RETRY_WHEN_FULL)),
+                matches!(&refused, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after)),
                 "{refused:?}"
             ),
         }
@@ -442,23 +436,23 @@ async fn one_origin_with_any_number_of_clients_takes_an_eighth_and_those_that_ar
         assert_eq!(
             again,
             Outcome::Duplicate(place),
-            "the message itself is gone, its client is not"
+            "the message was dropped, the entry of its client was not"
         );
     }
     let again = engine.append(from_origin(1, numbered("a", 200, 1))).await;
-    assert_eq!(again, Outcome::Duplicate(innocent), "from wherever it comes");
+    assert_eq!(again, Outcome::Duplicate(innocent), "whatever its origin is now");
     tokio::time::sleep(Duration::from_secs(3602)).await;
     assert_eq!((engine.usage().clients, engine.usage().remembered_bytes), (0, 0));
     add(&engine, made_up(5000, 1)).await;
 }
 
-/// The log itself would answer for such a client, but not for longer than others let it keep the message.
+/// The log itself could answer for such a client, but only until the messages of others make it drop the message.
 #[tokio::test]
-async fn no_client_is_forgotten_for_another_although_the_log_still_has_its_newest_message() {
+async fn the_entry_of_a_client_is_kept_although_the_log_still_has_its_newest_message() {
     let engine = engine(MemoryOptions {
         messages: 100,
         clients: 32,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let place = add(&engine, numbered("a", 200, 1)).await;
     let mut refused = 0;
@@ -474,13 +468,14 @@ async fn no_client_is_forgotten_for_another_although_the_log_still_has_its_newes
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_have_their_turns_while_very_many_rooms_are_swept() {
-    let engine = Memory::new(MemoryOptions {
+async fn other_tasks_run_while_very_many_rooms_are_swept() {
+    let memory = Memory::new(MemoryOptions {
         rooms: 5000,
         total_bytes: 700_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
-    let rooms = 10 * SWEPT_AT_ONCE;
+    let engine: Arc<dyn Engine> = Arc::new(memory.clone());
+    let rooms = 10 * DEFAULTS.sweep_batch;
     for number in 0..rooms {
         let name = format!("r{number}");
         assert!(matches!(
@@ -489,10 +484,10 @@ async fn others_have_their_turns_while_very_many_rooms_are_swept() {
         ));
         advance(Duration::from_millis(1)).await;
     }
-    // The log is nearly full, so rooms that nobody is in lose their messages to one that somebody is in.
-    let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+    // The log is nearly full, so rooms without watchers lose their messages to the one with a watcher.
+    let _watch = watch(&engine, "watched");
     let mut turns = 0;
-    let mut sweep = std::pin::pin!(engine.0.sweep());
+    let mut sweep = std::pin::pin!(memory.0.sweep());
     let left = std::future::poll_fn(|cx| {
         turns += 1;
         sweep.as_mut().poll(cx)
@@ -501,7 +496,6 @@ async fn others_have_their_turns_while_very_many_rooms_are_swept() {
     assert_eq!(left, rooms + 1);
     assert!(turns > 20, "{turns}");
     assert!(engine.usage().bytes <= 700_000 / 8 * 7);
-    let engine: Arc<dyn Engine> = Arc::new(engine.clone());
     let kept = async |number| {
         !read(&engine, &format!("r{number}"), Range::Newest)
             .await
@@ -510,15 +504,15 @@ async fn others_have_their_turns_while_very_many_rooms_are_swept() {
     };
     assert!(
         !kept(0).await && kept(rooms - 1).await,
-        "those that were used last keep theirs"
+        "the most recently used rooms keep theirs"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_of_requests_are_bounded_for_each_room_and_none_is_forgotten_early() {
+async fn names_of_requests_are_bounded_for_each_room_and_none_is_dropped_early() {
     let engine = engine(MemoryOptions {
         requests: 2,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let named = async |room, name| engine.append(message(room, request(name, [0; 32]), "1")).await;
     assert!(matches!(named("a", "1").await, Outcome::Added(_)));
@@ -534,7 +528,7 @@ async fn names_of_requests_are_bounded_for_each_room_and_none_is_forgotten_early
     tokio::time::sleep(Duration::from_secs(2601)).await;
     assert!(
         matches!(named("a", "3").await, Outcome::Added(_)),
-        "the first is too old"
+        "the first name is expired"
     );
     assert!(matches!(named("a", "2").await, Outcome::Duplicate(_)));
     tokio::time::sleep(Duration::from_secs(3602)).await;
@@ -542,12 +536,12 @@ async fn names_of_requests_are_bounded_for_each_room_and_none_is_forgotten_early
 }
 
 #[tokio::test]
-async fn bytes_of_what_is_remembered_are_counted_and_bounded() {
+async fn the_bytes_of_entries_are_counted_and_bounded() {
     let each = 5000;
     let engine = engine(MemoryOptions {
         messages: 1,
         remembered_bytes: 100_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let mut withdrawn_by = [0; 100];
     for (key, count) in (0..).zip(&mut withdrawn_by) {
@@ -567,13 +561,13 @@ async fn bytes_of_what_is_remembered_are_counted_and_bounded() {
     assert_eq!(
         code_of(&outcome),
         Some(code::WITHDRAWN),
-        "nobody was forgotten for the others"
+        "no entry was dropped for others"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_withdrawal_in_a_room_that_nobody_is_in_is_remembered_as_long_as_others() {
-    let engine = engine(MemoryOptions::default());
+async fn a_withdrawal_in_a_room_without_watchers_is_kept_as_long_as_others() {
+    let engine = engine(DEFAULTS);
     let refused = engine.append(withdrawal(numbered("a", 1, 1))).await;
     assert_eq!(code_of(&refused), Some(code::WITHDRAWN));
     tokio::time::sleep(Duration::from_secs(3500)).await;
@@ -582,14 +576,14 @@ async fn a_withdrawal_in_a_room_that_nobody_is_in_is_remembered_as_long_as_other
     assert!(matches!(late, Outcome::Refused { refusal, .. } if refusal == withdrawn()));
     tokio::time::sleep(Duration::from_secs(3602)).await;
     let usage = engine.usage();
-    assert_eq!((usage.rooms, usage.clients), (0, 0), "then nothing is left of it");
+    assert_eq!((usage.rooms, usage.clients), (0, 0), "then the room is removed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_a_full_log_refused_is_not_settled() {
     let engine = engine(MemoryOptions {
         total_bytes: 10_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     for _ in 0..2 {
         add(&engine, message("full", MessageId::None, &body_of(4000))).await;
@@ -606,7 +600,7 @@ async fn a_message_that_a_full_log_refused_is_not_settled() {
         engine.append(large(numbered("a", 1, 2))).await,
         Outcome::Gap { .. }
     ));
-    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     add(&engine, large(of_copy("a", 1, 1))).await;
 }
 
@@ -617,12 +611,12 @@ async fn a_room_with_members_keeps_several_queues_when_all_rooms_are_nearly_full
         bytes: 8 * queue,
         watched_bytes: 4 * queue,
         total_bytes: 64 * queue,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     };
     let nine_tenths = options.total_bytes / 10 * 9;
     for unwatched in [9, 500] {
         let engine = engine(options.clone());
-        let _watch = engine.watch(&room("watched"), Arc::new(Seen::default())).unwrap();
+        let _watch = watch(&engine, "watched");
         let push = async |room: &str| engine.append(message(room, MessageId::None, &body_of(2000))).await;
         for number in (0..unwatched).cycle() {
             if engine.usage().bytes > nine_tenths {
@@ -635,7 +629,7 @@ async fn a_room_with_members_keeps_several_queues_when_all_rooms_are_nearly_full
                 assert!(matches!(push("watched").await, Outcome::Added(_)));
                 assert!(matches!(push("r0").await, Outcome::Added(_)));
             }
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(DEFAULTS.sweep_interval).await;
         }
         assert!(engine.usage().bytes <= options.total_bytes);
         let page = read(&engine, "watched", Range::Newest).await;
@@ -645,10 +639,10 @@ async fn a_room_with_members_keeps_several_queues_when_all_rooms_are_nearly_full
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_client_that_the_table_forgot_the_log_itself_still_knows() {
+async fn the_log_answers_for_a_client_whose_entry_expired() {
     let engine = engine(MemoryOptions {
         client_age: Duration::from_secs(60),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let place = add(&engine, numbered("a", 1, 1)).await;
     add(&engine, numbered("a", 1, 2)).await;
@@ -668,7 +662,7 @@ async fn the_log_finds_messages_of_a_sender_while_it_drops_others() {
     let engine = engine(MemoryOptions {
         messages: 10,
         client_messages: 1,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let mut places = Vec::new();
     for number in 1..=40 {
@@ -692,7 +686,7 @@ async fn a_duplicate_is_answered_with_its_place_after_the_log_dropped_it() {
     let options = MemoryOptions {
         messages: 1,
         client_messages: 2,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     };
     let engine = engine(options);
     fill(&engine, "a", 3).await;
@@ -702,11 +696,11 @@ async fn a_duplicate_is_answered_with_its_place_after_the_log_dropped_it() {
 }
 
 #[tokio::test]
-async fn a_room_is_there_while_something_was_said_in_it_or_somebody_watches_it() {
-    let engine = engine(MemoryOptions::default());
+async fn a_room_exists_while_it_has_messages_or_a_watcher() {
+    let engine = engine(DEFAULTS);
     assert!(!engine.has(&room("a")));
     fill(&engine, "a", 1).await;
-    let watch = engine.watch(&room("b"), Arc::new(Seen::default())).unwrap();
+    let watch = watch(&engine, "b");
     assert!(engine.has(&room("a")) && engine.has(&room("b")));
     drop(watch);
     assert!(engine.has(&room("a")) && !engine.has(&room("b")));
@@ -716,14 +710,14 @@ async fn a_room_is_there_while_something_was_said_in_it_or_somebody_watches_it()
 async fn a_message_may_fill_its_room_or_all_of_the_log_exactly_and_one_byte_more_is_too_large() {
     let push =
         async |engine: &Arc<dyn Engine>, bytes| engine.append(message("a", MessageId::None, &body_of(bytes))).await;
-    let any = engine(MemoryOptions::default());
+    let any = engine(DEFAULTS);
     push(&any, 4000).await;
     let weight = log::weight(&read(&any, "a", Range::Newest).await.messages[0]);
     for (bytes, total_bytes) in [(weight, 10 * weight), (10 * weight, weight)] {
         let engine = engine(MemoryOptions {
             bytes,
             total_bytes,
-            ..MemoryOptions::default()
+            ..DEFAULTS
         });
         assert!(matches!(push(&engine, 4000).await, Outcome::Added(_)));
         let refused = push(&engine, 4001).await;
@@ -733,10 +727,10 @@ async fn a_message_may_fill_its_room_or_all_of_the_log_exactly_and_one_byte_more
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_as_old_as_it_may_become_is_still_there() {
+async fn a_message_at_its_maximum_age_is_still_kept() {
     let engine = engine(MemoryOptions {
         age: Duration::from_secs(60),
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     fill(&engine, "a", 1).await;
     advance(Duration::from_secs(60)).await;
@@ -750,7 +744,7 @@ async fn thousand(engine: &Arc<dyn Engine>, room: &str) -> Outcome {
 }
 
 async fn weight_of_thousand() -> usize {
-    let engine = engine(MemoryOptions::default());
+    let engine = engine(DEFAULTS);
     assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
     engine.usage().bytes
 }
@@ -759,7 +753,7 @@ async fn weight_of_thousand() -> usize {
 async fn a_room_is_filled_to_the_last_byte_before_it_drops_anything() {
     let engine = engine(MemoryOptions {
         bytes: 2 * weight_of_thousand().await,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     for kept in [1, 2, 2] {
         assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
@@ -768,62 +762,65 @@ async fn a_room_is_filled_to_the_last_byte_before_it_drops_anything() {
 }
 
 #[tokio::test]
-async fn a_room_gives_its_own_messages_for_a_new_one_only_where_that_makes_place() {
+async fn a_room_drops_its_own_messages_for_a_new_one_only_if_the_new_one_then_fits() {
     let weight = weight_of_thousand().await;
     let engine = engine(MemoryOptions {
         total_bytes: 3 * weight,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     for room in ["other", "other", "own", "own"] {
         assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
     }
     let usage = engine.usage();
-    assert_eq!((usage.messages, usage.bytes), (3, 3 * weight), "its first one went");
+    assert_eq!(
+        (usage.messages, usage.bytes),
+        (3, 3 * weight),
+        "its first one was dropped"
+    );
     let large = message("own", MessageId::None, &body_of(1001));
     assert_eq!(code_of(&engine.append(large).await), Some(code::BUSY));
     assert_eq!(read(&engine, "own", Range::Newest).await.messages.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_lose_what_is_above_their_share_once_all_are_nearly_full_and_not_before() {
+async fn rooms_lose_what_is_above_their_share_when_the_log_is_nearly_full_and_not_before() {
     let weight = weight_of_thousand().await;
     let engine = engine(MemoryOptions {
         bytes: 80 * weight,
         total_bytes: 80 * weight,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     thousand(&engine, "small").await;
     for _ in 0..69 {
         thousand(&engine, "large").await;
     }
-    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     assert_eq!(engine.usage().messages, 70, "seven eighths are not nearly full");
     thousand(&engine, "large").await;
-    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     assert_eq!(
         engine.usage().messages,
         1 + 35,
-        "seven eighths of its half are left to the large one"
+        "the large room keeps seven eighths of its half"
     );
 }
 
-/// Fills rooms with so many messages each, of which some are watched, and gives how many are left after a sweep. There is place for 80
-/// messages, and 70 are not nearly full.
+/// Fills rooms with so many messages each and returns how many are left after a sweep. The log has capacity for 80 messages, and more than
+/// 70 are nearly full.
 async fn left_after_sweep(rooms: &[(&str, u64)], watched: &[&str]) -> Vec<usize> {
     let weight = weight_of_thousand().await;
     let engine = engine(MemoryOptions {
         bytes: 80 * weight,
         total_bytes: 80 * weight,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
-    let watch = |name: &&str| engine.watch(&room(name), Arc::new(Seen::default())).unwrap();
-    let _watches: Vec<_> = watched.iter().map(watch).collect();
+    let _watches: Vec<_> = watched.iter().map(|name| watch(&engine, name)).collect();
     for (room, messages) in rooms {
         for _ in 0..*messages {
             assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
         }
     }
-    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     let mut left = Vec::new();
     for (room, _) in rooms {
         left.push(read(&engine, room, Range::Newest).await.messages.len());
@@ -838,7 +835,7 @@ async fn a_room_that_holds_no_more_than_its_share_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_all_is_for_rooms_that_somebody_watches_and_the_others_give_way_only_beyond() {
+async fn half_of_the_log_is_for_rooms_with_watchers_and_other_rooms_are_emptied_only_when_it_is_nearly_full() {
     assert_eq!(
         left_after_sweep(&[("watched", 50), ("b", 30)], &["watched"]).await,
         [40, 30]
@@ -849,15 +846,15 @@ async fn half_of_all_is_for_rooms_that_somebody_watches_and_the_others_give_way_
     assert_eq!(
         left_after_sweep(&rooms, &["watched"]).await,
         [36, 0, 20],
-        "of the others the one not used for longest is emptied first"
+        "of the others the least recently used one is emptied first"
     );
 }
 
 #[tokio::test]
-async fn requests_of_one_room_leave_their_part_to_those_of_another() {
+async fn requests_of_one_room_leave_capacity_for_those_of_another() {
     let engine = engine(MemoryOptions {
         remembered_bytes: 100_000,
-        ..MemoryOptions::default()
+        ..DEFAULTS
     });
     let fill = async |room| {
         let mut taken = 0;
@@ -876,11 +873,8 @@ async fn requests_of_one_room_leave_their_part_to_those_of_another() {
 }
 
 #[tokio::test]
-async fn the_requests_of_a_room_that_goes_are_counted_no_longer() {
-    let engine = engine(MemoryOptions {
-        rooms: 1,
-        ..MemoryOptions::default()
-    });
+async fn the_requests_of_an_evicted_room_are_not_counted() {
+    let engine = engine(MemoryOptions { rooms: 1, ..DEFAULTS });
     add(&engine, message("a", request("x", [0; 32]), "1")).await;
     assert_eq!(engine.usage().requests, 1);
     fill(&engine, "b", 1).await;

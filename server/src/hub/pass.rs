@@ -1,0 +1,248 @@
+//! A delivery pass: one block of each kind on its way to all members of a room.
+
+use bytes::Bytes;
+use slab::Slab;
+use talkback_protocol::Offset;
+
+use super::{
+    HubOptions,
+    block::{Block, PlainBlock},
+};
+use crate::socket::{Delivered, Sender};
+
+pub(super) struct Pass {
+    frames: Option<PlainBlock>,
+    lines: Option<(Bytes, Block<Option<Offset>>)>,
+    signals: Option<(Bytes, Block<usize>)>,
+    /// The keys of the plain member and of the session member that are next.
+    next_plain: usize,
+    next_session: usize,
+}
+
+/// What is left of the slice of a pass that is delivered now.
+pub(super) struct Slice {
+    members: usize,
+    bytes: usize,
+}
+
+/// A member that gets messages as `[name] text`.
+pub(super) struct PlainRecipient {
+    pub(super) socket: Sender,
+    /// It gets the messages after this one.
+    pub(super) after: Offset,
+}
+
+/// A member that gets lines of the protocol.
+pub(super) struct SessionRecipient {
+    pub(super) socket: Sender,
+    pub(super) progress: Progress,
+    /// The version of the presence snapshot that it had when it joined.
+    pub(super) presence_version: u64,
+}
+
+/// Which messages a session member gets from passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// None: it reads the log itself.
+    CatchingUp,
+    /// Messages from this offset on; it has the earlier ones from the log.
+    From(Offset),
+    /// All.
+    Live,
+}
+
+/// The part of a block that is for one member.
+enum Part {
+    All,
+    Some(Block<()>),
+    Nothing,
+}
+
+impl Pass {
+    /// `None` if there is nothing to deliver.
+    pub(super) fn new(
+        frames: Option<PlainBlock>,
+        lines: Option<Block<Option<Offset>>>,
+        signals: Option<Block<usize>>,
+    ) -> Option<Self> {
+        if frames.is_none() && lines.is_none() && signals.is_none() {
+            return None;
+        }
+        Some(Self {
+            frames,
+            lines: lines.map(|block| (block.frame(), block)),
+            signals: signals.map(|block| (block.frame(), block)),
+            next_plain: 0,
+            next_session: 0,
+        })
+    }
+
+    /// The newest message among the lines.
+    pub(super) fn newest(&self) -> Option<Offset> {
+        let (_, block) = self.lines.as_ref()?;
+        block.tags().flatten().max().copied()
+    }
+
+    /// Delivers one slice to the next members. Returns whether the pass has reached the last member.
+    pub(super) fn deliver(
+        &mut self,
+        plain: &Slab<PlainRecipient>,
+        sessions: &mut Slab<SessionRecipient>,
+        slice: &mut Slice,
+    ) -> bool {
+        // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next member.
+        if let Some(block) = &self.frames {
+            while self.next_plain < plain.capacity() {
+                if slice.is_over() {
+                    return false;
+                }
+                if let Some(member) = plain.get(self.next_plain) {
+                    slice.take(member.deliver(block));
+                }
+                self.next_plain += 1;
+            }
+        }
+        if self.lines.is_none() && self.signals.is_none() {
+            return true;
+        }
+        while self.next_session < sessions.capacity() {
+            if slice.is_over() {
+                return false;
+            }
+            let key = self.next_session;
+            if let Some(member) = sessions.get_mut(key) {
+                let lines = self.lines.as_ref();
+                let lines = lines.map_or(0, |(frame, block)| member.deliver(block, frame));
+                let signals = self.signals.as_ref();
+                let signals = signals.map_or(0, |(frame, block)| member.signal(key, block, frame));
+                slice.take(lines + signals);
+            }
+            self.next_session += 1;
+        }
+        true
+    }
+}
+
+impl Slice {
+    pub(super) fn new(options: &HubOptions) -> Self {
+        Self {
+            members: options.slice_members.max(1),
+            bytes: options.slice_bytes.max(1),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.members == 0 || self.bytes == 0
+    }
+
+    /// Counts one member that got so many bytes.
+    fn take(&mut self, bytes: usize) {
+        self.members -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl PlainRecipient {
+    /// Returns the number of delivered bytes.
+    fn deliver(&self, block: &PlainBlock) -> usize {
+        block
+            .after(self.after)
+            .map_or(0, |(frames, messages)| deliver(&self.socket, &frames, messages))
+    }
+}
+
+impl SessionRecipient {
+    /// Delivers messages and presence lines. Returns the number of delivered bytes.
+    fn deliver(&mut self, block: &Block<Option<Offset>>, frame: &Bytes) -> usize {
+        match self.progress.take(block) {
+            Part::All => deliver(&self.socket, frame, block.len()),
+            Part::Some(block) => deliver(&self.socket, &block.frame(), block.len()),
+            Part::Nothing => 0,
+        }
+    }
+
+    /// Delivers the signals of other members than the one with this key. Returns the number of delivered bytes.
+    fn signal(&self, key: usize, block: &Block<usize>, frame: &Bytes) -> usize {
+        if self.progress == Progress::CatchingUp {
+            return 0;
+        }
+        let of_others = match block.tags().any(|sender| *sender == key) {
+            false => Some(frame.clone()),
+            true => block.only(|sender| *sender != key).map(|block| block.frame()),
+        };
+        of_others.map_or(0, |frame| {
+            self.socket.shared().deliver_if_idle(&frame);
+            frame.len()
+        })
+    }
+}
+
+impl Progress {
+    /// The part of a block that the member does not have. An engine may call watchers after it lets messages be read, so a block may begin
+    /// with messages that the member has from the log.
+    fn take(&mut self, block: &Block<Option<Offset>>) -> Part {
+        let first = match *self {
+            Self::Live => return Part::All,
+            Self::CatchingUp => return Part::Nothing,
+            Self::From(first) => first,
+        };
+        if block.tags().flatten().any(|offset| *offset >= first) {
+            *self = Self::Live;
+        }
+        let part = block.only(|offset| offset.is_none_or(|offset| offset >= first));
+        part.map_or(Part::Nothing, Part::Some)
+    }
+}
+
+/// Returns the number of delivered bytes.
+fn deliver(socket: &Sender, frames: &Bytes, messages: usize) -> usize {
+    let socket = socket.shared();
+    if socket.deliver(frames, messages) == Delivered::TooSlow {
+        socket.sockets().metrics().closed_too_slow.add_one();
+    }
+    frames.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::message::ServerLine;
+
+    use super::*;
+    use crate::hub::block::{Builder, Lines};
+
+    /// A block of messages with these offsets; 0 stands for a line that is no message.
+    fn block(offsets: &[u64]) -> Block<Option<Offset>> {
+        let mut lines = Lines::default();
+        for offset in offsets {
+            let tag = Some(Offset::new(*offset).unwrap()).filter(|offset| *offset > Offset::ZERO);
+            lines.push_line(tag, &ServerLine::Ping {});
+        }
+        lines.take().unwrap()
+    }
+
+    fn lines(part: Part, block: &Block<Option<Offset>>) -> usize {
+        match part {
+            Part::All => block.len(),
+            Part::Some(block) => block.len(),
+            Part::Nothing => 0,
+        }
+    }
+
+    #[test]
+    fn a_member_gets_the_messages_of_a_block_that_it_does_not_have_and_later_all() {
+        let from = |offset| Progress::From(Offset::new(offset).unwrap());
+        for (mut progress, offsets, expected, then) in [
+            (Progress::CatchingUp, &[1, 2][..], 0, Progress::CatchingUp),
+            (from(3), &[1, 2], 0, from(3)),
+            (from(3), &[0, 2], 1, from(3)),
+            (from(3), &[0], 1, from(3)),
+            (from(3), &[1, 0, 2, 3, 0, 4], 4, Progress::Live),
+            (from(3), &[3, 4], 2, Progress::Live),
+            (Progress::Live, &[1, 0, 2], 3, Progress::Live),
+        ] {
+            let block = block(offsets);
+            assert_eq!(lines(progress.take(&block), &block), expected, "{offsets:?}");
+            assert!(progress == then, "{offsets:?}");
+        }
+    }
+}

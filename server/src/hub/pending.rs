@@ -1,0 +1,73 @@
+//! What a room has not delivered yet.
+
+use talkback_protocol::Offset;
+use tokio::time::Instant;
+
+use super::{
+    HubOptions,
+    block::{Blocks, Builder, Frames, Lines},
+    pass::Pass,
+};
+
+/// Messages, presence lines and signals that wait for the next pass.
+pub(super) struct Pending {
+    pub(super) has_plain: bool,
+    pub(super) has_sessions: bool,
+    pub(super) frames: Blocks<Frames>,
+    /// Tagged with the offsets of messages.
+    pub(super) lines: Blocks<Lines<Option<Offset>>>,
+    /// Tagged with the key of the member that sent them.
+    pub(super) signals: Lines<usize>,
+    /// The newest message since the room has members.
+    pub(super) newest: Offset,
+    /// The newest message that is not among the lines, because the room had no session members.
+    pub(super) not_in_lines: Offset,
+    /// The task that delivers runs, until nothing is pending.
+    pub(super) scheduled: bool,
+    /// When the oldest message of the pass under way was added.
+    delivering_since: Option<Instant>,
+}
+
+impl Pending {
+    pub(super) fn new(options: &HubOptions) -> Self {
+        let block_bytes = options.block_bytes.min(options.sent_text_bytes);
+        Self {
+            has_plain: false,
+            has_sessions: false,
+            frames: Blocks::new(block_bytes),
+            lines: Blocks::new(block_bytes),
+            signals: Lines::default(),
+            newest: Offset::ZERO,
+            not_in_lines: Offset::ZERO,
+            scheduled: false,
+            delivering_since: None,
+        }
+    }
+
+    /// The pending bytes of the kind of member that has more of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.frames.bytes().max(self.lines.bytes())
+    }
+
+    /// When the oldest message was added that is not delivered to all members.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let waiting = [self.frames.oldest(), self.lines.oldest()].into_iter().flatten().min();
+        self.delivering_since.or(waiting)
+    }
+
+    /// Takes out what the next pass delivers. `None` if nothing is pending; then the task that delivers ends.
+    pub(super) fn next_pass(&mut self) -> Option<Pass> {
+        self.delivering_since = None;
+        self.delivering_since = self.oldest();
+        let pass = Pass::new(self.frames.take(), self.lines.take(), self.signals.take());
+        self.scheduled = pass.is_some();
+        pass
+    }
+
+    /// Notes the end of a pass. Returns whether more is pending; otherwise the task that delivers ends.
+    pub(super) fn end_pass(&mut self) -> bool {
+        self.delivering_since = None;
+        self.scheduled = self.oldest().is_some() || self.signals.len() > 0;
+        self.scheduled
+    }
+}
