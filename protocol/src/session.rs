@@ -71,6 +71,7 @@
 
 pub mod client;
 pub mod server;
+mod trace;
 
 use std::time::Duration;
 

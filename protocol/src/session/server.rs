@@ -23,6 +23,7 @@ pub use api::{AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal
 pub use config::ServerOptions;
 pub use rate::Allowance;
 
+use super::trace::trace_event;
 use crate::{
     ClientKey, ClientLine, Epoch, Moment, RequestId, RoomName, Seq, ServerLine, UserName, close, codec,
     message::{Ack, Author, ErrorLine, Forgotten, Joined, Left, Nack, Welcome, code},
@@ -30,6 +31,8 @@ use crate::{
 use rate::Rate;
 use timer::{Timer, Timers};
 
+/// The target of this half's trace events.
+const TRACE: &str = "talkback::server";
 const TOO_MUCH: &str = "far more was sent than any client needs";
 
 /// The server's half of the session, for one connection. See the [contract](crate::session) of its driver.
@@ -403,6 +406,7 @@ impl ServerSession {
     }
 
     fn close(&mut self, code: u16, reason: &str) {
+        trace_event!(TRACE, "close with {code}");
         self.flush();
         self.outputs.push_back(Output::Close {
             code,
