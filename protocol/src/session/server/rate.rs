@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::ServerOptions;
+use crate::ClientLine;
 
 /// The longest time that a session does not read before it looks again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -153,13 +154,9 @@ impl Rate {
         self.bytes.take(bytes);
     }
 
-    pub(super) fn take_line(&mut self) {
-        self.lines.take(1);
-    }
-
-    /// Charges what a join costs beyond its line.
-    pub(super) fn take_join(&mut self) {
-        self.lines.take(JOIN_LINES as usize - 1);
+    pub(super) fn take_line(&mut self, line: &ClientLine) {
+        let is_join = matches!(line, ClientLine::Join(_));
+        self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
     }
 
     /// When what nobody waits for in order may come again, if not now.
@@ -186,8 +183,17 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
+    use crate::{RoomName, message::Join};
 
     const START: Duration = Duration::from_secs(7);
+
+    fn join() -> ClientLine {
+        ClientLine::Join(Join {
+            room: RoomName::parse("lobby").unwrap(),
+            since: None,
+            history: None,
+        })
+    }
 
     fn config() -> ServerOptions {
         let mut config = ServerOptions {
@@ -205,10 +211,10 @@ mod tests {
     #[test]
     fn a_burst_is_free_then_the_debt_of_lines_or_bytes_is_the_pause() {
         let mut rate = Rate::new(&config(), START);
-        (0..10).for_each(|_| rate.take_line());
+        (0..10).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         rate.take_bytes(5_000);
         assert_eq!(rate.pause(), None);
-        (0..30).for_each(|_| rate.take_line());
+        (0..30).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         assert_eq!(rate.pause(), Some(Duration::from_millis(300)));
         rate.take_bytes(500);
         assert_eq!(rate.pause(), Some(Duration::from_millis(500)));
@@ -227,27 +233,25 @@ mod tests {
         rate.fill(START + Duration::from_secs(3_600));
         assert_eq!(rate.allowance(START), Rate::new(&config(), START).allowance(START));
         rate.fill(START);
-        (0..11).for_each(|_| rate.take_line());
+        (0..11).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         assert!(rate.pause().is_some());
     }
 
     #[test]
-    fn a_join_costs_more_than_its_line() {
+    fn a_join_costs_eight_lines() {
         let mut rate = Rate::new(&config(), START);
-        rate.take_line();
-        rate.take_join();
+        rate.take_line(&join());
         assert_eq!(rate.pause(), None);
-        rate.take_line();
-        rate.take_join();
+        rate.take_line(&join());
         assert_eq!(rate.pause(), Some(Duration::from_millis(60)), "16 lines of 10");
     }
 
     #[test]
     fn a_new_connection_goes_on_where_the_last_one_ended() {
         let mut first = Rate::new(&config(), START);
-        (0..60).for_each(|_| first.take_line());
+        (0..60).for_each(|_| first.take_line(&ClientLine::Ping {}));
         let mut second = Rate::new(&config(), START);
-        second.take_line();
+        second.take_line(&ClientLine::Ping {});
         second.go_on(first.allowance(START), Duration::from_millis(200));
         assert_eq!(second.pause(), Some(Duration::from_millis(310)));
         second.go_on(first.allowance(START), Duration::from_secs(3_600));
@@ -260,10 +264,10 @@ mod tests {
         let mut config = config();
         config.limits.rooms = 14;
         let mut rate = Rate::new(&config, START);
-        (0..20).for_each(|_| rate.take_line());
-        (0..14).for_each(|_| rate.take_join());
+        (0..6).for_each(|_| rate.take_line(&ClientLine::Ping {}));
+        (0..14).for_each(|_| rate.take_line(&join()));
         assert_eq!(rate.pause(), None, "a full window, and all rooms joined again");
-        rate.take_line();
+        rate.take_line(&ClientLine::Ping {});
         assert!(rate.pause().is_some());
         config.limits.lines_burst = 3_000;
         let mut rate = Rate::new(&config, START);
@@ -281,7 +285,7 @@ mod tests {
         let mut config = config();
         (config.limits.lines_per_second, config.limits.bytes_per_second) = (0, 0);
         let mut any = Rate::new(&config, START);
-        (0..1_000).for_each(|_| any.take_line());
+        (0..1_000).for_each(|_| any.take_line(&ClientLine::Ping {}));
         any.take_bytes(1 << 30);
         assert!(any.receive(1 << 20));
         assert_eq!(any.pause(), None);
