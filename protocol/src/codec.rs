@@ -102,6 +102,18 @@ impl CodecError {
     }
 }
 
+impl CodecError {
+    /// The case without anything that came from the other side, for a trace.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::TooManyBytes { .. } => "a text has too many bytes",
+            Self::TooManyLines { .. } => "a text has too many lines",
+            Self::NotAFrame { .. } => "a line is not a JSON object with one field",
+            Self::Malformed { .. } => "a line of a known kind is malformed",
+        }
+    }
+}
+
 /// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so that a
 /// later version can add some.
 ///

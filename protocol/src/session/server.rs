@@ -146,7 +146,8 @@ impl ServerSession {
             }
             Input::Expelled { id, reason } => self.when_open(|open, _, out| open.expelled(id, reason, out)),
             Input::Shutdown { retry_after } => {
-                self.close(close::SERVICE_RESTART, &close::retry_after_reason(retry_after));
+                let reason = close::retry_after_reason(retry_after);
+                self.close_because(close::SERVICE_RESTART, "the server stops", &reason);
             }
         }
         while let Some(timer) = self.timers.take_due(self.now, is_tick) {
@@ -209,7 +210,7 @@ impl ServerSession {
         };
         let lines = match codec::decode::<ClientLine>(text, limits) {
             Ok(lines) => lines,
-            Err(error) => return self.close(error.close_code(), &error.to_string()),
+            Err(error) => return self.close_because(error.close_code(), error.class(), &error.to_string()),
         };
         // Only a driver that does not wait for `Identified` can make these grow.
         self.unserved.bytes += text.len();
@@ -236,11 +237,11 @@ impl ServerSession {
         let late = late.map(|pause| Refusal::later(code::RATE, "too much was sent before it", pause));
         match (&mut self.state, line, late) {
             // Not charged: a refusal is no work, and what is sent again is charged then.
-            (State::Open(_), ClientLine::Signal { room, .. }, Some(refusal)) => {
-                self.out.refuse("signal", room, refusal)
+            (State::Open(open), ClientLine::Signal { room, .. }, Some(refusal)) => {
+                open.refuse("signal", room, refusal, &mut self.out);
             }
-            (State::Open(_), ClientLine::History(history), Some(refusal)) => {
-                self.out.refuse_history(history.id, history.room, refusal);
+            (State::Open(open), ClientLine::History(history), Some(refusal)) => {
+                open.refuse_history(history.id, history.room, refusal, &mut self.out);
             }
             (state, line, _) => {
                 self.rate.take_line(&line);
@@ -258,6 +259,11 @@ impl ServerSession {
 
     fn hello(&mut self, hello: Hello) {
         let Hello { client, token, name } = hello;
+        trace_event!(
+            TRACE,
+            "hello: {} token; lines wait until the user is known",
+            if token.is_some() { "with a" } else { "without a" }
+        );
         self.timers.clear(Timer::Hello);
         self.out.push(Output::Identify {
             client,
@@ -270,7 +276,7 @@ impl ServerSession {
     fn identified(&mut self, result: Result<Identity, Denied>) {
         let identity = match result {
             Ok(identity) => identity,
-            Err(denied) => return self.close(denied.code, &denied.reason),
+            Err(denied) => return self.close_because(denied.code, "the user is denied", &denied.reason),
         };
         let sender = match &mut self.state {
             State::Identifying { client, name } => {
@@ -292,6 +298,13 @@ impl ServerSession {
             }
             State::AwaitingHello | State::Open(_) | State::Closed { .. } => return,
         };
+        trace_event!(
+            TRACE,
+            "welcome: heartbeat {:?}, the token expires in {:?}, {} lines waited",
+            self.options.heartbeat,
+            identity.expires,
+            self.unserved.lines.len()
+        );
         match identity.expires {
             Some(expires) => self.timers.set(Timer::Expiry, self.now + expires),
             None => self.timers.clear(Timer::Expiry),
@@ -329,6 +342,7 @@ impl ServerSession {
                 // While nothing is read, nothing can be heard: then the next ping begins the wait.
                 if self.reads() && !self.timers.is_set(Timer::Silence) {
                     let grace = self.options.heartbeat_grace.saturating_add(self.slow_by);
+                    trace_event!(TRACE, "ping: a sign of life is expected within {grace:?}");
                     self.timers.set(Timer::Silence, self.now.saturating_add(grace));
                 }
             }
@@ -344,14 +358,20 @@ impl ServerSession {
             return;
         }
         if let Some(pause) = self.rate.pause() {
+            trace_event!(TRACE, "pause: nothing is read for {pause:?}");
             let until = self.now + pause;
             self.timers.set(Timer::Pause, until);
             self.out.push(Output::Pause { until });
         }
     }
 
-    fn close(&mut self, code: u16, reason: &str) {
-        trace_event!(TRACE, "close with {code}");
+    fn close(&mut self, code: u16, reason: &'static str) {
+        self.close_because(code, reason, reason);
+    }
+
+    /// Closes with a reason that may quote the client: the trace has only its class.
+    fn close_because(&mut self, code: u16, class: &'static str, reason: &str) {
+        trace_event!(TRACE, "close: {code}, {class}");
         self.out.flush();
         self.out.push(Output::Close {
             code,

@@ -124,7 +124,11 @@ impl Script {
     }
 
     pub fn put_appended(&mut self, seq: u64, outcome: AppendOutcome) {
-        let (room, seq) = (name("lobby"), Seq::new(seq).unwrap());
+        self.put_appended_in("lobby", seq, outcome);
+    }
+
+    pub fn put_appended_in(&mut self, room: &str, seq: u64, outcome: AppendOutcome) {
+        let (room, seq) = (name(room), Seq::new(seq).unwrap());
         self.put(Input::Appended { room, seq, outcome });
     }
 

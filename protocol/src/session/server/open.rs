@@ -1,13 +1,15 @@
 //! What a welcomed client may do: join rooms, publish, signal and read history.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
-    AppendOutcome, Output, PageLines, Refusal, ServerOptions, Subscription, SubscriptionId, outgoing::Outgoing,
+    AppendOutcome, Output, PageLines, Refusal, ServerOptions, Subscription, SubscriptionId, TRACE,
+    outgoing::{Outgoing, millis},
 };
 use crate::{
-    Body, BodyLimit, ClientKey, ClientLine, PublishId, RequestId, RoomName, Seq, ServerLine, UserName, codec,
-    message::{Ack, Author, Forgotten, History, Join, Joined, Left, Publish, Withdraw, code},
+    Body, BodyLimit, ClientKey, ClientLine, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName, codec,
+    message::{Ack, Author, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
+    session::trace::trace_event,
 };
 
 /// How soon a line that found too many of its kind open may come again.
@@ -98,12 +100,14 @@ impl Open {
                 self.append(Numbered { room, seq, id, first }, content, options, out);
             }
             ClientLine::Withdraw(Withdraw { room, seq, id, first }) => {
+                trace_event!(TRACE, "withdraw: {}, seq {seq}", self.number(&room));
                 let refusal = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
                 self.append(Numbered { room, seq, id, first }, Err(refusal), options, out);
             }
             ClientLine::Signal { room, body } => self.signal(room, body, options, out),
             ClientLine::History(history) => self.history(history, options, out),
             ClientLine::Auth { token } => {
+                trace_event!(TRACE, "auth: lines wait until the newer token is checked");
                 self.renewing = true;
                 out.push(Output::Identify {
                     client: self.client,
@@ -120,15 +124,15 @@ impl Open {
     fn join(&mut self, join: Join, options: &ServerOptions, out: &mut Outgoing) {
         let room = join.room;
         if let Err(refusal) = check_room(&room, options) {
-            return out.refuse("join", room, refusal);
+            return self.refuse("join", room, refusal, out);
         }
         if self.membership(&room).is_some() {
             let refusal = Refusal::for_good(code::ALREADY_JOINED, "the room is joined already: leave it first");
-            return out.refuse("join", room, refusal);
+            return self.refuse("join", room, refusal, out);
         }
         if self.rooms.len() >= options.limits.rooms as usize {
             let refusal = Refusal::for_good(code::TOO_MANY_ROOMS, "leave another room first");
-            return out.refuse("join", room, refusal);
+            return self.refuse("join", room, refusal, out);
         }
         self.last_subscription += 1;
         let id = self.last_subscription;
@@ -141,11 +145,18 @@ impl Open {
             id,
             live: false,
         });
+        let since = join.since;
+        let history = join.history.unwrap_or(0).min(options.limits.page);
+        trace_event!(
+            TRACE,
+            "join: room {id}, since {:?}, history {history}",
+            since.as_ref().map(|since| since.offset.get())
+        );
         out.push(Output::Subscribe {
             id,
             room,
-            since: join.since,
-            history: join.history.unwrap_or(0).min(options.limits.page),
+            since,
+            history,
         });
     }
 
@@ -164,14 +175,21 @@ impl Open {
         let subscription = match result {
             Ok(subscription) => subscription,
             Err(refusal) => {
-                let Membership { room, .. } = self.rooms.swap_remove(index);
-                return out.refuse("join", room, refusal);
+                self.refuse("join", self.rooms[index].room.clone(), refusal, out);
+                self.rooms.swap_remove(index);
+                return;
             }
         };
         let membership = &mut self.rooms[index];
         membership.live = true;
         let room = membership.room.clone();
         let after = subscription.after.plus(subscription.messages.len() as u64);
+        trace_event!(
+            TRACE,
+            "joined: room {id}, head {}, live after {after}, recovered {}",
+            subscription.head,
+            subscription.recovered
+        );
         let joined = Joined {
             room: room.clone(),
             epoch: subscription.epoch,
@@ -193,6 +211,7 @@ impl Open {
     }
 
     fn leave(&mut self, room: RoomName, out: &mut Outgoing) {
+        trace_event!(TRACE, "leave: {}", self.number(&room));
         if let Some(index) = self.membership(&room) {
             let Membership { id, .. } = self.rooms.swap_remove(index);
             out.push(Output::Unsubscribe { id, room: room.clone() });
@@ -209,6 +228,7 @@ impl Open {
         let found = self.rooms.iter().position(|membership| membership.id == id);
         if let Some(index) = found {
             let Membership { room, .. } = self.rooms.swap_remove(index);
+            trace_event!(TRACE, "expelled: room {id}, {}", reason.code);
             out.send(&ServerLine::Left(Left {
                 room,
                 code: Some(reason.code.into_owned()),
@@ -225,11 +245,11 @@ impl Open {
         out: &mut Outgoing,
     ) {
         if let Err(refusal) = check_room(&room, options) {
-            return out.nack(room, seq, None, refusal);
+            return self.nack(room, seq, None, refusal, out);
         }
         if self.appends >= options.limits.in_flight {
             let refusal = Refusal::later(code::BUSY, "too many messages are on the way", BUSY_PAUSE);
-            return out.nack(room, seq, None, refusal);
+            return self.nack(room, seq, None, refusal, out);
         }
         self.appends += 1;
         out.push(Output::Append {
@@ -254,34 +274,39 @@ impl Open {
                 offset,
                 at,
             })),
-            AppendOutcome::Forgotten { epoch } => out.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch })),
-            AppendOutcome::Refused { epoch, refusal } => out.nack(room, seq, epoch, refusal),
-            AppendOutcome::Conflict { epoch } => out.nack(
+            AppendOutcome::Forgotten { epoch } => {
+                trace_event!(TRACE, "forgotten: {}, seq {seq}", self.number(&room));
+                out.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch }));
+            }
+            AppendOutcome::Refused { epoch, refusal } => self.nack(room, seq, epoch, refusal, out),
+            AppendOutcome::Conflict { epoch } => self.nack(
                 room,
                 seq,
                 Some(epoch),
                 Refusal::for_good(code::CONFLICT, "the number belongs to another message of this key"),
+                out,
             ),
-            AppendOutcome::Gap { epoch } => out.nack(
+            AppendOutcome::Gap { epoch } => self.nack(
                 room,
                 seq,
                 Some(epoch),
                 // The message before it was refused for a time, and that is the time to wait.
                 Refusal::later(code::GAP, "an earlier message is missing", Duration::ZERO),
+                out,
             ),
         }
     }
 
     fn signal(&mut self, room: RoomName, body: Body, options: &ServerOptions, out: &mut Outgoing) {
         if let Err(refusal) = check_room(&room, options) {
-            return out.refuse("signal", room, refusal);
+            return self.refuse("signal", room, refusal, out);
         }
         if !self.membership(&room).is_some_and(|index| self.rooms[index].live) {
             let refusal = Refusal::for_good(code::NOT_JOINED, "join the room to signal in it");
-            return out.refuse("signal", room, refusal);
+            return self.refuse("signal", room, refusal, out);
         }
         if let Err(refusal) = check_body(&body, options) {
-            return out.refuse("signal", room, refusal);
+            return self.refuse("signal", room, refusal, out);
         }
         let from = self.author.clone();
         out.push(Output::Signal { room, from, body });
@@ -295,11 +320,11 @@ impl Open {
             limit,
         } = history;
         if let Err(refusal) = check_room(&room, options) {
-            return out.refuse_history(id, room, refusal);
+            return self.refuse_history(id, room, refusal, out);
         }
         if self.reads >= options.limits.history {
             let refusal = Refusal::later(code::BUSY, "too many requests for history are open", BUSY_PAUSE);
-            return out.refuse_history(id, room, refusal);
+            return self.refuse_history(id, room, refusal, out);
         }
         self.reads += 1;
         if limit == 0 {
@@ -334,12 +359,73 @@ impl Open {
                 let largest = options.limits.sent_text_bytes as usize;
                 out.send_line(&codec::encode_page(id, &room, &page, largest));
             }
-            Err(refusal) => out.refuse_history(id, room, refusal),
+            Err(refusal) => self.refuse_history(id, room, refusal, out),
         }
+    }
+
+    fn nack(&self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal, out: &mut Outgoing) {
+        trace_event!(
+            TRACE,
+            "nack: {}, seq {seq}, {}, retry after {:?}",
+            self.number(&room),
+            refusal.code,
+            refusal.retry_after
+        );
+        out.send(&ServerLine::Nack(Nack {
+            room,
+            seq,
+            epoch,
+            code: refusal.code.into_owned(),
+            message: refusal.message.into_owned(),
+            retry_after_ms: refusal.retry_after.map(millis),
+        }));
+    }
+
+    /// Sends the `error` for a line of this kind.
+    pub(super) fn refuse(&self, kind: &str, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
+        self.error(kind, room, None, refusal, out);
+    }
+
+    pub(super) fn refuse_history(&self, id: RequestId, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
+        self.error("history", room, Some(id), refusal, out);
+    }
+
+    fn error(&self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
+        trace_event!(
+            TRACE,
+            "error: {kind}, {}, {}, retry after {:?}",
+            self.number(&room),
+            refusal.code,
+            refusal.retry_after
+        );
+        out.send(&ServerLine::Error(ErrorLine {
+            code: refusal.code.into_owned(),
+            message: refusal.message.into_owned(),
+            room: Some(room),
+            kind: Some(kind.to_owned()),
+            id,
+            retry_after_ms: refusal.retry_after.map(millis),
+        }));
+    }
+
+    /// How trace events name a room: by the number of its subscription.
+    fn number(&self, room: &RoomName) -> RoomNumber {
+        RoomNumber(self.membership(room).map(|index| self.rooms[index].id))
     }
 
     fn membership(&self, room: &RoomName) -> Option<usize> {
         self.rooms.iter().position(|membership| membership.room == *room)
+    }
+}
+
+struct RoomNumber(Option<SubscriptionId>);
+
+impl fmt::Display for RoomNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "room {id}"),
+            None => f.write_str("a room that is not joined"),
+        }
     }
 }
 

@@ -2,11 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Output, Refusal, ServerOptions};
-use crate::{
-    Epoch, RequestId, RoomName, Seq, ServerLine, codec,
-    message::{ErrorLine, Nack},
-};
+use super::{Output, ServerOptions};
+use crate::{ServerLine, codec};
 
 /// The outputs of a session in order. Lines that are ready at the same time share an [`Output::Transmit`], which follows the outputs
 /// that were ready with it.
@@ -61,37 +58,6 @@ impl Outgoing {
             let text = std::mem::take(&mut self.text);
             self.push(Output::Transmit(text));
         }
-    }
-
-    pub(super) fn nack(&mut self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal) {
-        self.send(&ServerLine::Nack(Nack {
-            room,
-            seq,
-            epoch,
-            code: refusal.code.into_owned(),
-            message: refusal.message.into_owned(),
-            retry_after_ms: refusal.retry_after.map(millis),
-        }));
-    }
-
-    /// Sends the `error` for a line of this kind.
-    pub(super) fn refuse(&mut self, kind: &str, room: RoomName, refusal: Refusal) {
-        self.error(kind, room, None, refusal);
-    }
-
-    pub(super) fn refuse_history(&mut self, id: RequestId, room: RoomName, refusal: Refusal) {
-        self.error("history", room, Some(id), refusal);
-    }
-
-    fn error(&mut self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal) {
-        self.send(&ServerLine::Error(ErrorLine {
-            code: refusal.code.into_owned(),
-            message: refusal.message.into_owned(),
-            room: Some(room),
-            kind: Some(kind.to_owned()),
-            id,
-            retry_after_ms: refusal.retry_after.map(millis),
-        }));
     }
 }
 
