@@ -6,7 +6,7 @@ mod number;
 
 pub use key::{ClientKey, Epoch, KeyError, PublishId, PublishIdError, SenderId, TokenError};
 pub use name::{NameError, RoomName, UserName};
-pub use number::{MAX_NUMBER, NumberError, Offset, RequestId, Seq};
+pub use number::{MAX_NUMBER, NumberError, Offset, OffsetError, RequestId, Seq};
 
 /// Serialises as its text and reads with its own parser, so that what is on the wire was checked.
 macro_rules! serde_as_text {

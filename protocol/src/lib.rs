@@ -26,10 +26,10 @@ pub mod session;
 pub use {
     body::{Body, BodyError, BodyLimit},
     id::{
-        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, PublishId, PublishIdError, RequestId, RoomName,
-        SenderId, Seq, TokenError, UserName,
+        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, OffsetError, PublishId, PublishIdError, RequestId,
+        RoomName, SenderId, Seq, TokenError, UserName,
     },
-    message::{ClientLine, Cursor, ServerLine},
+    message::{ClientLine, Cursor, CursorError, ServerLine},
     session::Moment,
 };
 

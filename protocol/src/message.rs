@@ -1,9 +1,11 @@
 //! The only wire types: what stands in a line of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its
 //! receiver does; a test holds the two together.
 
+mod cursor;
 pub(crate) mod fields;
 mod kinds;
 
+pub use cursor::CursorError;
 use serde::{Deserialize, Serialize};
 
 use crate::{Body, ClientKey, Epoch, Offset, PublishId, RequestId, RoomName, SenderId, Seq, UserName};

@@ -264,12 +264,10 @@ impl Page {
         }
     }
 
-    /// Whether every message after this cursor is kept: it is of this life of the log, or of the one before at or below the fork.
+    /// Whether every message after this cursor is kept: see [`Cursor::is_recovered_by`].
     #[must_use]
     pub fn has_all_since(&self, since: &Cursor) -> bool {
-        let is_before_fork = |fork: &Cursor| since.epoch == fork.epoch && since.offset <= fork.offset;
-        (since.epoch == self.epoch || self.fork.as_ref().is_some_and(is_before_fork))
-            && self.has_all_after(since.offset)
+        since.is_recovered_by(&self.epoch, self.fork.as_ref(), self.floor..=self.head)
     }
 
     /// Whether every message after this offset is kept, and the offset is of this log.

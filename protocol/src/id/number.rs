@@ -1,6 +1,6 @@
 //! The counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,11 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, other numbers 0 to {MAX_NUMBER}")]
 pub struct NumberError(u64);
+
+/// A text that is no offset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an offset is a number of 0 to {MAX_NUMBER}")]
+pub struct OffsetError;
 
 /// The place of a message in its room's log: contiguous from 1; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +45,15 @@ impl Offset {
     #[must_use]
     pub fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+}
+
+impl FromStr for Offset {
+    type Err = OffsetError;
+
+    fn from_str(digits: &str) -> Result<Self, OffsetError> {
+        let number = digits.parse().map_err(|_| OffsetError)?;
+        Self::new(number).map_err(|_| OffsetError)
     }
 }
 

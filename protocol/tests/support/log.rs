@@ -267,13 +267,8 @@ impl ModelLog {
     ) -> Subscription {
         let room = self.room(name);
         let (epoch, head, trimmed, fork) = (room.epoch.clone(), room.head, room.trimmed, room.fork.clone());
-        let shared = fork.as_ref().map_or(0, |fork| fork.offset.get());
-        let is_known = |since: &&Cursor| {
-            let offset = since.offset.get();
-            let here = since.epoch == epoch && offset <= head;
-            let before = fork.as_ref().is_some_and(|fork| fork.epoch == since.epoch) && offset <= shared;
-            (here || before) && offset >= trimmed
-        };
+        let kept = Offset::new(trimmed).unwrap()..=Offset::new(head).unwrap();
+        let is_known = |since: &&Cursor| since.is_recovered_by(&epoch, fork.as_ref(), kept.clone());
         let known = since.filter(is_known);
         let after = known.map_or(head.saturating_sub(history.into()).max(trimmed), |since| {
             since.offset.get()
