@@ -53,7 +53,7 @@
 //!             server::Output::Append { room, seq, content: Ok(body), .. } => {
 //!                 log.push(body);
 //!                 let offset = Offset::new(log.len() as u64)?;
-//!                 let outcome = server::AppendOutcome::Appended { epoch: Epoch::from_random(5), offset, at: 0 };
+//!                 let outcome = server::AppendOutcome::Added(server::Place { epoch: Epoch::from_random(5), offset, at: 0 });
 //!                 server.handle(moment, server::Input::Appended { room, seq, outcome });
 //!             }
 //!             server::Output::Transmit(text) => {

@@ -586,7 +586,6 @@ pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
 }
 
 fn appended(room: RoomName, seq: Seq, outcome: Outcome) -> Input {
-    let outcome = outcome.into();
     Input::Appended { room, seq, outcome }
 }
 

@@ -24,10 +24,11 @@ use serde::Serialize;
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
     message::{self, Message},
-    session::server::{AppendOutcome, Refusal},
+    session::server::Refusal,
 };
 
 pub use memory::{Memory, MemoryOptions, NewRooms};
+pub use talkback_protocol::session::server::{AppendOutcome as Outcome, Place};
 
 /// The code of a refused message whose request has the name of another one.
 pub const KEY_REUSED: &str = "key_reused";
@@ -157,62 +158,6 @@ impl MessageId {
             Self::Request { .. } | Self::None => None,
         }
     }
-}
-
-/// What became of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the log now.
-    Added(Place),
-    /// It has been in the log before.
-    Duplicate(Place),
-    /// It is not in the log. Without `retry_after` its number is done with, and it would be refused again; with it nothing changed.
-    Refused {
-        /// The life of the log that was asked; `None` if none was.
-        epoch: Option<Epoch>,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// An earlier number of this client is missing and must come first.
-    Gap {
-        /// The life of the log.
-        epoch: Epoch,
-    },
-    /// The number belongs to a message with another id. Nothing changed.
-    Conflict {
-        /// The life of the log.
-        epoch: Epoch,
-    },
-    /// The number was done with so long ago that the log no longer knows what became of it. Nothing changed.
-    Forgotten {
-        /// The life of the log.
-        epoch: Epoch,
-    },
-}
-
-impl From<Outcome> for AppendOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Added(Place { epoch, offset, at }) | Outcome::Duplicate(Place { epoch, offset, at }) => {
-                Self::Appended { epoch, offset, at }
-            }
-            Outcome::Refused { epoch, refusal } => Self::Refused { epoch, refusal },
-            Outcome::Gap { epoch } => Self::Gap { epoch },
-            Outcome::Conflict { epoch } => Self::Conflict { epoch },
-            Outcome::Forgotten { epoch } => Self::Forgotten { epoch },
-        }
-    }
-}
-
-/// Where a message is in a room's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The life of the log that the offset belongs to.
-    pub epoch: Epoch,
-    /// Its offset.
-    pub offset: Offset,
-    /// When it was added, in milliseconds since the Unix epoch.
-    pub at: u64,
 }
 
 /// Which messages of a room to read.

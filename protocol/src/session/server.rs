@@ -21,7 +21,9 @@ mod timer;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-pub use api::{AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, Subscription, SubscriptionId};
+pub use api::{
+    AppendOutcome, Denied, Identity, Input, Output, PageLines, Place, Refusal, Subscription, SubscriptionId,
+};
 pub use options::ServerOptions;
 pub use rate::Allowance;
 

@@ -7,8 +7,8 @@ use talkback_protocol::{
     codec::{MemberList, MessageLine},
     message::Message,
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession,
-        Subscription,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Place, Refusal, ServerOptions,
+        ServerSession, Subscription,
     },
 };
 
@@ -201,11 +201,11 @@ pub fn offset(number: u64) -> Offset {
 }
 
 pub fn done(number: u64) -> AppendOutcome {
-    AppendOutcome::Appended {
+    AppendOutcome::Added(Place {
         epoch: epoch(),
         offset: offset(number),
         at: 1,
-    }
+    })
 }
 
 pub fn later() -> Refusal {

@@ -9,7 +9,7 @@ use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
     codec::MessageLine,
     message::{Author, Message},
-    session::server::{AppendOutcome, PageLines, Refusal, Subscription},
+    session::server::{AppendOutcome, PageLines, Place, Refusal, Subscription},
 };
 
 /// How many outcomes are remembered for each client and room: as many as a client may have on the way.
@@ -199,7 +199,7 @@ impl ModelLog {
                     None => unchanged(AppendOutcome::Forgotten { epoch }),
                     Some((_, known, _)) if *known != id => unchanged(AppendOutcome::Conflict { epoch }),
                     Some((_, _, outcome)) => Appended {
-                        outcome: outcome.clone(),
+                        outcome: again(outcome),
                         message: None,
                         late_copy: content.is_ok() && matches!(outcome, AppendOutcome::Refused { .. }),
                     },
@@ -221,11 +221,11 @@ impl ModelLog {
                     at: u64::try_from(now.as_millis()).unwrap(),
                     body,
                 };
-                let outcome = AppendOutcome::Appended {
+                let outcome = AppendOutcome::Added(Place {
                     epoch: epoch.clone(),
                     offset: message.offset,
                     at: message.at,
-                };
+                });
                 (outcome, Some(message))
             }
             Err(refusal) => {
@@ -314,10 +314,19 @@ impl ModelLog {
     }
 }
 
+/// What a copy of a message is answered, whose number has this outcome.
+fn again(outcome: &AppendOutcome) -> AppendOutcome {
+    match outcome.clone() {
+        AppendOutcome::Added(place) => AppendOutcome::Duplicate(place),
+        other => other,
+    }
+}
+
 /// The same outcome in another life of the log.
 fn move_to(outcome: &mut AppendOutcome, to: &Epoch) {
     match outcome {
-        AppendOutcome::Appended { epoch, .. }
+        AppendOutcome::Added(Place { epoch, .. })
+        | AppendOutcome::Duplicate(Place { epoch, .. })
         | AppendOutcome::Gap { epoch }
         | AppendOutcome::Conflict { epoch }
         | AppendOutcome::Forgotten { epoch } => *epoch = to.clone(),

@@ -225,23 +225,19 @@ pub struct Subscription {
 /// What the log did with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// It is in the log, from now or from before.
-    Appended {
-        /// The life of the log.
-        epoch: Epoch,
-        /// Its place.
-        offset: Offset,
-        /// When it was appended.
-        at: Millis,
-    },
-    /// It is not. Without `retry_after` its number is settled with this refusal; with it the number is still free.
+    /// It is in the log from now on.
+    Added(Place),
+    /// It was in the log before.
+    Duplicate(Place),
+    /// It is not in the log. Without `retry_after` its number is settled with this refusal, and it would be refused again; with it the
+    /// number is still free.
     Refused {
-        /// The life of the log; `None` if the log could not be asked.
+        /// The life of the log; `None` if the log was not asked.
         epoch: Option<Epoch>,
         /// Why.
         refusal: Refusal,
     },
-    /// Its number is not the next one: an earlier one is missing.
+    /// Its number is not the next one: an earlier one of this client is missing and must come first.
     Gap {
         /// The life of the log.
         epoch: Epoch,
@@ -251,11 +247,22 @@ pub enum AppendOutcome {
         /// The life of the log.
         epoch: Epoch,
     },
-    /// Its number was settled so long ago that the log no longer knows how.
+    /// Its number was settled so long ago that the log no longer knows how. Nothing changed.
     Forgotten {
         /// The life of the log.
         epoch: Epoch,
     },
+}
+
+/// Where a message is in a room's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The life of the log that the offset belongs to.
+    pub epoch: Epoch,
+    /// Its offset.
+    pub offset: Offset,
+    /// When it was added.
+    pub at: Millis,
 }
 
 /// Why something was refused.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    AppendOutcome, Output, PageLines, Refusal, ServerOptions, Subscription, SubscriptionId, TRACE,
+    AppendOutcome, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId, TRACE,
     outgoing::{Outgoing, millis},
 };
 use crate::{
@@ -267,13 +267,16 @@ impl Open {
     pub(super) fn appended(&mut self, room: RoomName, seq: Seq, outcome: AppendOutcome, out: &mut Outgoing) {
         self.appends = self.appends.saturating_sub(1);
         match outcome {
-            AppendOutcome::Appended { epoch, offset, at } => out.send(&ServerLine::Ack(Ack {
-                room,
-                seq,
-                epoch,
-                offset,
-                at,
-            })),
+            AppendOutcome::Added(place) | AppendOutcome::Duplicate(place) => {
+                let Place { epoch, offset, at } = place;
+                out.send(&ServerLine::Ack(Ack {
+                    room,
+                    seq,
+                    epoch,
+                    offset,
+                    at,
+                }));
+            }
             AppendOutcome::Forgotten { epoch } => {
                 trace_event!(TRACE, "forgotten: {}, seq {seq}", self.number(&room));
                 out.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch }));
