@@ -6,7 +6,7 @@
 //! | [`GOING_AWAY`] | the server stops, or the page goes away | yes |
 //! | [`MESSAGE_TOO_BIG`] | a message is over the limit of the receiver | yes |
 //! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after the pause in the reason |
-//! | [`BAD_FRAME`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
+//! | [`BAD_LINE`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
 //! | [`UNAUTHORIZED`] | the token is missing or expired | yes, with a new token |
 //! | [`HEARTBEAT_LOST`] | nothing was heard for too long | yes |
 //! | [`TOO_SLOW`] | a member's outbound queue is full | yes |
@@ -45,7 +45,7 @@ pub const BAD_GATEWAY: u16 = 1014;
 /// Never on the wire: the TLS handshake failed.
 pub const TLS_HANDSHAKE: u16 = 1015;
 /// Broken syntax: a malformed line, or one that may not come now; final.
-pub const BAD_FRAME: u16 = 4400;
+pub const BAD_LINE: u16 = 4400;
 /// The token is missing, wrong or expired; come back with a new one.
 pub const UNAUTHORIZED: u16 = 4401;
 /// The user may not do this; final.
@@ -128,7 +128,7 @@ pub fn retry_after(reason: &str) -> Option<Duration> {
 /// off by something between.
 #[must_use]
 pub fn is_final(code: u16) -> bool {
-    matches!(code, BAD_FRAME | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
+    matches!(code, BAD_LINE | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
 }
 
 #[cfg(test)]

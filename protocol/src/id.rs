@@ -4,7 +4,7 @@ mod key;
 mod name;
 mod number;
 
-pub use key::{ClientKey, Epoch, KeyError, PublishId, PublishIdError, SenderId, TokenError};
+pub use key::{ClientKey, Epoch, KeyError, OpaqueError, PublishId, PublishIdError, SenderId};
 pub use name::{NameError, RoomName, UserName};
 pub use number::{MAX_NUMBER, NumberError, Offset, OffsetError, RequestId, Seq};
 

@@ -26,8 +26,8 @@ pub mod session;
 pub use {
     body::{Body, BodyError, BodyLimit},
     id::{
-        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, OffsetError, PublishId, PublishIdError, RequestId,
-        RoomName, SenderId, Seq, TokenError, UserName,
+        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, OffsetError, OpaqueError, PublishId,
+        PublishIdError, RequestId, RoomName, SenderId, Seq, UserName,
     },
     message::{ClientLine, Cursor, CursorError, ServerLine},
     session::Moment,

@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for PublishId {
 /// A sender id or an epoch that is not 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]
-pub struct TokenError(String);
+pub struct OpaqueError(String);
 
 /// The public id of a client, safe to show: one that reads it cannot speak in its place. Opaque: compare it, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,13 +163,13 @@ macro_rules! opaque {
             /// Takes it as it came from the other side.
             ///
             /// # Errors
-            /// [`TokenError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
-            pub fn parse(text: &str) -> Result<Self, TokenError> {
+            /// [`OpaqueError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
+            pub fn parse(text: &str) -> Result<Self, OpaqueError> {
                 let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
                 if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
                     Ok(Self(text.into()))
                 } else {
-                    Err(TokenError(text.chars().take(40).collect()))
+                    Err(OpaqueError(text.chars().take(40).collect()))
                 }
             }
 

@@ -249,8 +249,8 @@ impl ServerSession {
                 self.rate.take_line(&line);
                 match (state, line) {
                     (State::AwaitingHello, ClientLine::Hello(hello)) => self.hello(hello),
-                    (State::AwaitingHello, _) => self.close(close::BAD_FRAME, "the first line must be hello"),
-                    (_, ClientLine::Hello(_)) => self.close(close::BAD_FRAME, "hello came twice"),
+                    (State::AwaitingHello, _) => self.close(close::BAD_LINE, "the first line must be hello"),
+                    (_, ClientLine::Hello(_)) => self.close(close::BAD_LINE, "hello came twice"),
                     (State::Open(open), line) => open.serve(line, &self.options, &mut self.out),
                     // Lines wait in the one and are dropped in the other.
                     (State::Identifying { .. } | State::Closed { .. }, _) => {}
