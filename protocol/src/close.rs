@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-/// Done; the normal end of a connection.
+/// The normal end of a connection.
 pub const NORMAL: u16 = 1000;
 /// The server stops or the page is left.
 pub const GOING_AWAY: u16 = 1001;
@@ -61,8 +61,8 @@ pub const WRONG_VERSION: u16 = 4426;
 /// A rate or count limit was reached.
 pub const TOO_MANY: u16 = 4429;
 
-/// The longest reason a close frame can carry, in bytes of UTF-8: a control frame holds 125 bytes and the code takes two
-/// ([RFC 6455, section 5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
+/// The longest reason a close frame can carry, in bytes of UTF-8: a control frame holds 125 bytes and the code takes
+/// two ([RFC 6455, section 5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
 pub const MAX_REASON_BYTES: usize = 123;
 
 /// A close code or reason that may not be sent.
@@ -124,8 +124,8 @@ pub fn retry_after(reason: &str) -> Option<Duration> {
     Some(Duration::from_millis(reason.retry_after_ms))
 }
 
-/// Whether connecting again with the same request cannot help. [`NORMAL`] is not among them: a client that did not close itself was cut
-/// off by something between.
+/// Whether connecting again with the same request cannot help. [`NORMAL`] is not final: a client that did not close
+/// itself was cut off by a proxy.
 #[must_use]
 pub fn is_final(code: u16) -> bool {
     matches!(code, BAD_LINE | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_travels_in_the_reason() {
+    fn a_pause_is_read_from_the_reason() {
         let reason = retry_after_reason(Duration::from_millis(1500));
         assert_eq!(reason, r#"{"retry_after_ms":1500}"#);
         assert_eq!(retry_after(&reason), Some(Duration::from_millis(1500)));

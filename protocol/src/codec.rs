@@ -1,6 +1,7 @@
 //! Lines to text and back: one JSON object per line, several lines per text.
 //!
-//! A browser spends about 40 us on a WebSocket message and 1 us on a line of it, so whatever is ready at the same time leaves as one.
+//! A browser spends about 40 us on a WebSocket message and 1 us on a line of it, so lines that are ready at the same
+//! time share a text.
 
 use std::{fmt, sync::Arc};
 
@@ -54,7 +55,7 @@ pub struct TextLimits {
     pub lines: usize,
 }
 
-/// Why a text was refused. Every case closes the connection: after it, what the other side believes is not known any more.
+/// Why a text was refused. Every case closes the connection, because none of its lines count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// More bytes than the receiver takes; closes with 1009.
@@ -92,7 +93,7 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// The close code that says so.
+    /// The code to close the connection with.
     #[must_use]
     pub fn close_code(&self) -> u16 {
         match self {
@@ -114,8 +115,8 @@ impl CodecError {
     }
 }
 
-/// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so that a
-/// later version can add some.
+/// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so
+/// that a later version can add some.
 ///
 /// # Errors
 /// [`CodecError`]; then none of the lines is to be used.
@@ -177,7 +178,8 @@ pub fn encode<L: Line>(line: &L) -> String {
     serde_json::to_string(line).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
 }
 
-/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share the text.
+/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageLine(Arc<str>);
 
@@ -238,8 +240,8 @@ impl MessageLine {
     }
 }
 
-/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into so many bytes,
-/// but at least one.
+/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into
+/// so many bytes, but at least one.
 pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, largest: usize) -> String {
     let empty = encode(&ServerLine::Page(Page {
         id,
@@ -290,7 +292,8 @@ fn decode_line<L: Line>(line: usize, text: &str) -> Result<Option<L>, CodecError
         Ok(line) => return Ok(Some(line)),
         Err(error) => error,
     };
-    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a mistake.
+    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a
+    // mistake.
     let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotALine {
         line,
         reason: error.to_string(),

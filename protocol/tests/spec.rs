@@ -418,8 +418,8 @@ fn bare(name: &str) -> &str {
     name.trim_matches('`')
 }
 
-/// The fields that a type reads, in order; of an enum those of one kind. serde names them to the format it reads from, also the
-/// optional ones, which no sample could be trusted to have.
+/// The fields that a type reads, in order; of an enum those of one kind. serde names them to the format it reads from,
+/// also the optional ones, which no sample could be trusted to have.
 fn fields<T: DeserializeOwned>(kind: &'static str) -> Vec<&'static str> {
     let Err(Fields(fields)) = T::deserialize(Probe { kind }) else {
         panic!("the probe has no values to give");
@@ -427,7 +427,8 @@ fn fields<T: DeserializeOwned>(kind: &'static str) -> Vec<&'static str> {
     fields
 }
 
-/// A format without values. It answers the question for an enum with one kind, and that for a struct with an error that has the fields.
+/// A format without values. It answers the question for an enum with one kind, and that for a struct with an error that
+/// has the fields.
 struct Probe {
     kind: &'static str,
 }

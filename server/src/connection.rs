@@ -8,11 +8,12 @@
 //! | texts that the client does not take yet | `waiting.rs` |
 //! | the timer | `alarm.rs` |
 //!
-//! Messages of rooms do not pass through here: the hub writes them straight into the socket. All that has come already goes to the
-//! session before anything is done for it, so that a burst of messages is acknowledged with one text.
+//! Messages of rooms do not pass through here: the hub writes them straight into the socket. All that has come already
+//! goes to the session before anything is done for it, so that a burst of messages is acknowledged with one text.
 //!
-//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the client does not take
-//! yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a room pauses, and while texts wait.
+//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the
+//! client does not take yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a
+//! room pauses, and while texts wait.
 
 mod alarm;
 mod answers;
@@ -46,8 +47,8 @@ use waiting::WaitingTexts;
 
 /// So many texts go to the session at once.
 const MAX_BURST: usize = 64;
-/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a second it comes
-/// before a client gives up waiting for it, which is half a minute.
+/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a
+/// second it comes before a client gives up waiting for it, which is half a minute.
 const PAGE_BYTES: usize = 48 * 1024;
 /// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
 const JOINS_AT_ONCE: usize = 8;
@@ -80,7 +81,8 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions
                 Some(message) => Event::Message(message),
                 None => return,
             },
-            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few sessions catch up.
+            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few
+            // sessions catch up.
             end = async { Box::pin(rooms.catch_up_next(sender)).await }, if takes && rooms.is_behind() => Event::CaughtUp(end),
             () = alarm.ring() => Event::Alarm,
         };
@@ -200,7 +202,8 @@ impl Connection {
     /// A timer of the session, or the end of a pause.
     fn wake(&mut self, socket: &mut Socket) -> Result<(), Over> {
         self.paused.take_if(|until| *until <= Instant::now());
-        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign of life.
+        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign
+        // of life.
         if !self.waiting.is_empty()
             && self.session.reads()
             && let Some(message) = socket.try_recv()
@@ -216,7 +219,8 @@ impl Connection {
         self.input(Input::Counted { frames });
         self.joins_left = JOINS_AT_ONCE;
         let mut message = first;
-        // A message that was taken off the socket is the session's: the bound is looked at before the next one is taken.
+        // A message that was taken off the socket is the session's: the bound is looked at before the next one is
+        // taken.
         for left in (0..MAX_BURST).rev() {
             match message {
                 Message::Text(text) => {
@@ -370,13 +374,13 @@ impl Connection {
                 code: close::FORBIDDEN,
                 reason: problem.to_string(),
             })?,
-            // A newer token of somebody who has a name.
+            // A newer token of a user who has a name.
             (None, Some(user)) => user.clone(),
             (None, None) => default_user(),
         };
-        // A newer token of an open session is no new connection.
-        let greets = self.user.replace(user.clone()).is_none();
-        let allowance = greets.then(|| self.hub.allowances().take(client)).flatten();
+        // Only a new connection takes over an allowance, and not a newer token of an open session.
+        let is_new = self.user.replace(user.clone()).is_none();
+        let allowance = is_new.then(|| self.hub.allowances().take(client)).flatten();
         Ok(Identity {
             user,
             expires: None,
@@ -408,7 +412,7 @@ impl Connection {
         match self.hub.engine().append(append) {
             Answer::Now(outcome) => {
                 beginning.settle();
-                // What came again or was refused is delivered to nobody.
+                // A duplicate or a refused message is not delivered.
                 if let Outcome::Added(_) = outcome {
                     self.charge(&room, bytes);
                 }
@@ -426,7 +430,8 @@ impl Connection {
         }
     }
 
-    /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its budget.
+    /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its
+    /// budget.
     fn charge(&mut self, room: &RoomName, bytes: usize) {
         let now = Instant::now();
         let until = match self.rooms.find(room) {
@@ -536,8 +541,8 @@ impl Connection {
                 fork: start.fork,
                 users: told.users,
                 members: told.members,
-                // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at
-                // once do not need the memory for all their pages at once.
+                // They go to the socket page by page when the subscription goes live, so that a thousand members that
+                // come back at once do not need the memory for all their pages at once.
                 messages: Vec::new(),
             })
         });
@@ -570,7 +575,7 @@ fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
 }
 
-/// Whether a client may name this room, and how a line that does is refused.
+/// The refusal of a line with a room that clients may not use.
 pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
     names::room(room).map_err(|problem| {
         let code = match problem {
@@ -608,14 +613,14 @@ fn page_lines(page: Page) -> PageLines {
 mod tests {
     use super::*;
 
-    /// What a session costs besides is measured by `cargo xtask bench`.
+    /// The rest of what a session takes is measured by `cargo xtask bench`.
     #[test]
-    fn what_a_session_holds_while_it_waits_is_small() {
+    fn an_idle_session_takes_few_bytes() {
         fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms) -> F) -> usize {
             size_of::<F>()
         }
         let (session, member) = (bytes(run), size_of::<rooms::Joined>());
         assert!(session <= 1300, "{session} bytes of a session");
-        assert!(member <= 100, "{member} bytes of a place in a room");
+        assert!(member <= 100, "{member} bytes of a membership");
     }
 }

@@ -27,7 +27,8 @@ pub struct Offset(u64);
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);
 
-/// The number of a request for history among those of one client that are open: its own choice, given back with the answer.
+/// The number of a request for history among those of one client that are open: its own choice, given back with the
+/// answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct RequestId(u64);
@@ -83,7 +84,8 @@ macro_rules! number {
                 self.0
             }
 
-            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to reach.
+            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to
+            /// reach.
             #[must_use]
             pub fn next(self) -> Self {
                 self.plus(1)

@@ -6,11 +6,12 @@ use super::Cursor;
 use crate::{Epoch, Offset};
 
 impl Cursor {
-    /// Whether a log of this epoch has every message after the cursor, so that a member goes on from it (`recovered` in `joined`).
-    /// Otherwise the cursor is of another life of the log, is beyond its newest message, or what follows it is no longer kept.
+    /// Whether a log of this epoch has every message after the cursor, so that a member goes on from it (`recovered` in
+    /// `joined`). Otherwise the cursor is of another life of the log, is beyond its newest message, or what follows it
+    /// is no longer kept.
     ///
-    /// `fork` is where the log parted from its life before: up to it a cursor of that life means the same messages. `kept` is from the
-    /// offset before the oldest message that the log keeps to the offset of its newest one.
+    /// `fork` is where the log parted from its life before: up to it a cursor of that life means the same messages.
+    /// `kept` is from the offset before the oldest message that the log keeps to the offset of its newest one.
     #[must_use]
     pub fn is_recovered_by(&self, epoch: &Epoch, fork: Option<&Self>, kept: RangeInclusive<Offset>) -> bool {
         let is_before_fork = |fork: &Self| self.epoch == fork.epoch && self.offset <= fork.offset;

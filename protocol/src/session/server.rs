@@ -9,8 +9,8 @@
 //! | lines that share a text, refusals | `outgoing.rs` |
 //! | everything that happens by time alone | `timer.rs` |
 //!
-//! Live messages do not pass through a session: the hub encodes each once and writes the shared bytes to every member's socket.
-//! [`Output::Live`] and [`Output::Unsubscribe`] say between which two points it may.
+//! Live messages do not pass through a session: the hub encodes each once and writes the shared bytes to every member's
+//! socket. [`Output::Live`] and [`Output::Unsubscribe`] say between which two points it may.
 
 mod api;
 mod open;
@@ -77,8 +77,8 @@ enum State {
 }
 
 impl State {
-    /// Whether [`Output::Identify`] is not answered: lines wait, because the answer may close the connection, also the answer to a
-    /// newer token.
+    /// Whether [`Output::Identify`] is not answered: lines wait, because the answer may close the connection, also the
+    /// answer to a newer token.
     fn is_identifying(&self) -> bool {
         match self {
             Self::Identifying { .. } => true,
@@ -97,7 +97,7 @@ impl State {
     }
 }
 
-/// Lines that were received and are not served: more than none only while the driver finds out who the user is.
+/// Lines that were received and are not served: there are some only while the driver finds out who the user is.
 #[derive(Debug, Default)]
 struct Unserved {
     lines: VecDeque<ClientLine>,
@@ -123,8 +123,9 @@ impl ServerSession {
         }
     }
 
-    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output); several inputs that
-    /// are there already may go in first, and then what they lead to leaves together. An output may be answered while draining.
+    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output); several
+    /// inputs that are there already may go in first, and then what they lead to leaves together. An output may be
+    /// answered while draining.
     pub fn handle(&mut self, moment: Moment, input: Input) {
         self.now = self.now.max(moment.now);
         if self.is_closed() {
@@ -163,8 +164,8 @@ impl ServerSession {
         self.out.pop()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask again after
-    /// each drain.
+    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask
+    /// again after each drain.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         self.timers.next()
@@ -176,8 +177,9 @@ impl ServerSession {
         matches!(self.state, State::Closed { .. })
     }
 
-    /// Whether the driver may take anything more from the transport: not during an [`Output::Pause`], not before it has answered
-    /// [`Output::Identify`], not after the end. A driver that gives several inputs before it drains asks before each.
+    /// Whether the driver may take anything more from the transport: not during an [`Output::Pause`], not before it has
+    /// answered [`Output::Identify`], not after the end. A driver that gives several inputs before it drains asks
+    /// before each.
     #[must_use]
     pub fn reads(&self) -> bool {
         !self.is_closed() && !self.state.is_identifying() && !self.timers.is_set(Timer::Pause)
@@ -192,8 +194,8 @@ impl ServerSession {
         }
     }
 
-    /// What the client has left of its rate, for its next connection ([`Identity::allowance`]); `None` if it was never welcomed. Ask
-    /// when the connection ends.
+    /// What the client has left of its rate, for its next connection ([`Identity::allowance`]); `None` if it was never
+    /// welcomed. Ask when the connection ends.
     #[must_use]
     pub fn allowance(&self) -> Option<(ClientKey, Allowance)> {
         Some((self.state.welcomed()?, self.rate.allowance(self.now)))
@@ -214,7 +216,7 @@ impl ServerSession {
             Ok(lines) => lines,
             Err(error) => return self.close_because(error.close_code(), error.class(), &error.to_string()),
         };
-        // Only a driver that does not wait for `Identified` can make these grow.
+        // These grow only when a driver does not wait for `Identified`.
         self.unserved.bytes += text.len();
         if self.unserved.lines.len() + lines.len() > limits.lines || self.unserved.bytes > limits.bytes {
             return self.close(close::TOO_MANY, "too much came before the welcome");

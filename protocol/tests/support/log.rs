@@ -1,4 +1,5 @@
-//! The log of each room as the contract of an engine has it, without any cleverness, and a memory of all that was ever in it.
+//! The log of each room as the contract of an engine has it, without any cleverness, and a memory of all that was ever
+//! in it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -100,7 +101,8 @@ impl ModelLog {
         self.stored.clear();
     }
 
-    /// The newest messages are gone: each room goes on in a new epoch from where it was stored. Gives how many lost messages.
+    /// The newest messages are gone: each room goes on in a new epoch from where it was stored. Gives how many lost
+    /// messages.
     pub fn lose_newest(&mut self) -> usize {
         let mut forks = 0;
         let rooms: Vec<_> = self.rooms.keys().cloned().collect();

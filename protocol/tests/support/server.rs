@@ -1,5 +1,5 @@
-//! The driver of one `ServerSession` in the model: the engine's answers come later, a member catches up page by page, and live lines go
-//! straight to the link.
+//! The driver of one `ServerSession` in the model: the engine's answers come later, a member catches up page by page,
+//! and live lines go straight to the link.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -9,8 +9,8 @@ use talkback_protocol::session::server::{Input, Refusal, SubscriptionId};
 
 use crate::hub::Start;
 
-/// The answers that come later. The session bounds how many there are. The sets are made when there is a future for them: an empty one
-/// takes memory too.
+/// The answers that come later. The session bounds how many there are. The sets are made when there is a future for
+/// them: an empty one takes memory too.
 #[derive(Default)]
 pub(super) struct Answers {
     /// Of messages, in the order in which they were published.

@@ -10,13 +10,13 @@ use crate::socket::{Message, SendError, Sender};
 /// Texts up to this size do not wait behind live messages: what was read bounds how many there are.
 const SMALL_TEXT: usize = 4 * 1024;
 
-/// The session's texts that the socket's queue does not take, in order. Nothing is read while there are any, so only the answers to
-/// what was read before add to them.
+/// The session's texts that the socket's queue does not take, in order. Nothing is read while there are any, so only
+/// the answers to what was read before add to them.
 #[derive(Default)]
 pub(super) struct WaitingTexts {
     texts: VecDeque<Message>,
-    /// The place in the socket's queue that the first of them had when it began to wait. Live messages go before it until all that was
-    /// before this place is with the client, and no longer.
+    /// The place in the socket's queue that the first of them had when it began to wait. Live messages go before it
+    /// until all that was before this place is with the client, and no longer.
     place: u64,
 }
 

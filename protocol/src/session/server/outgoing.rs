@@ -5,8 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 use super::{Output, ServerOptions};
 use crate::{ServerLine, codec};
 
-/// The outputs of a session in order. Lines that are ready at the same time share an [`Output::Transmit`], which follows the outputs
-/// that were ready with it.
+/// The outputs of a session in order. Lines that are ready at the same time share an [`Output::Transmit`], which
+/// follows the outputs that were ready with it.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     outputs: VecDeque<Output>,

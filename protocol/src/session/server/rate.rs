@@ -1,5 +1,5 @@
-//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt; until it is not, the
-//! session does not read.
+//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt;
+//! until it is not, the session does not read.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use crate::ClientLine;
 /// The longest time that a session does not read before it looks again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// A client that is further behind than this is asked to send again later what nobody waits for in order.
+/// A client that is further behind than this has its signals and requests for history refused: they need no order, so
+/// that they do not wait behind a backlog.
 const MAX_BEHIND: Duration = Duration::from_secs(1);
 
-/// How much more everything that is received may be than the lines that count.
+/// How many times the rate of counted lines the rate of everything received is at least.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
-/// So many lines a join costs: with the leave that follows, it is told to all members of the room.
+/// The lines that a join counts for: with the leave that follows, it is told to all members of the room.
 const JOIN_LINES: u32 = 8;
 
-/// What a client had left of its rate when its connection ended, to go on from with its next one.
+/// What a client had left of its rate when its connection ended. Its next connection begins with that.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     lines: f64,
@@ -27,7 +28,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The smaller of two in each part, for a client of which two connections ended.
+    /// The smaller of two in each bucket, for a client of which two connections ended.
     #[must_use]
     pub fn less(&self, other: &Self) -> Self {
         Self {
@@ -38,7 +39,7 @@ impl Allowance {
     }
 }
 
-/// So much a second, and so much at once. A rate of 0 is any number.
+/// A token bucket: `per_second` on average, `burst` at once. A rate of 0 is no limit.
 #[derive(Debug)]
 struct Bucket {
     per_second: f64,
@@ -55,7 +56,7 @@ impl Bucket {
         }
     }
 
-    /// What there is after some time.
+    /// The tokens after some time.
     fn filled(&self, time: Duration) -> f64 {
         (self.tokens + time.as_secs_f64() * self.per_second).min(self.burst)
     }
@@ -121,7 +122,8 @@ impl Rate {
         }
     }
 
-    /// Goes on where an earlier connection ended, so long ago. Never gives more than there is.
+    /// Takes over what an earlier connection had left when it ended, and what came in since. Never more than a full
+    /// bucket.
     pub(super) fn go_on(&mut self, allowance: Allowance, ago: Duration) {
         for (bucket, tokens) in [
             (&mut self.lines, allowance.lines),
@@ -144,7 +146,7 @@ impl Rate {
         }
     }
 
-    /// Counts anything that came; whether it may still be served.
+    /// Counts anything that came. False if it is over the bound on everything received.
     pub(super) fn receive(&mut self, amount: usize) -> bool {
         self.received.take(amount);
         self.received.tokens >= 0.0
@@ -159,13 +161,13 @@ impl Rate {
         self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
     }
 
-    /// When what nobody waits for in order may come again, if not now.
+    /// After how long a signal or a request for history may be sent again, if it is refused now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
         (behind > MAX_BEHIND).then_some(behind)
     }
 
-    /// How long not to read now.
+    /// How long to pause reading, if at all.
     pub(super) fn pause(&self) -> Option<Duration> {
         let behind = self.behind();
         // At least what a clock of milliseconds can tell, so that a timer that goes off in time finds the debt paid.
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_honest_client_may_send_at_once_is_always_within_the_burst() {
+    fn a_full_window_and_all_joins_are_always_within_the_burst() {
         let mut config = config();
         config.limits.rooms = 14;
         let mut rate = Rate::new(&config, START);
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_received_has_its_own_bound_unless_any_number_may_come() {
+    fn everything_received_has_its_own_bound_unless_lines_are_not_limited() {
         let mut rate = Rate::new(&config(), START);
         assert!(rate.receive(2_000));
         rate.fill(START + Duration::from_secs(1));
