@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 #[error("the body is not JSON: {0}")]
 pub struct BodyError(String);
 
-/// Why a body is refused that is JSON: many parsers, also common ones, fail on it or read it wrong, and with it on whatever stands
-/// around it.
+/// Why a body is refused that is JSON: many parsers, also common ones, fail on it or read it wrong, and with it
+/// everything around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyLimit {
     /// Arrays and objects inside each other.
@@ -28,15 +28,15 @@ pub enum BodyLimit {
     },
 }
 
-/// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the order of
-/// their fields, because nobody on the way understands or rebuilds it.
+/// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the
+/// order of their fields, because it is never parsed and written again on the way.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Body(Box<RawValue>);
 
 impl Body {
-    /// Takes a JSON text, for instance one that came over HTTP. White space around it is dropped, and a line break, which JSON
-    /// allows only between tokens, becomes a space, so that a frame stays a line.
+    /// Takes a JSON text, for instance one that came over HTTP. White space around it is dropped, and a line break,
+    /// which JSON allows only between tokens, becomes a space, so that it fits into a line.
     ///
     /// # Errors
     /// [`BodyError`] with the place of the first mistake.
@@ -68,11 +68,13 @@ impl Body {
         self.0.get()
     }
 
-    /// The longest number that [`check`](Self::check) allows, in characters. A 64-bit number has at most 24 with its sign, point and
-    /// exponent; some parsers refuse numbers of more than 4,300 digits, and their time grows with the square.
+    /// The longest number that [`check`](Self::check) allows, in characters. A 64-bit number has at most 24 with its
+    /// sign, point and exponent; some parsers refuse numbers of more than 4,300 digits, and their time grows with the
+    /// square.
     pub const MAX_NUMBER: usize = 128;
 
-    /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for `[{}]`.
+    /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for
+    /// `[{}]`.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.extent().depth
@@ -132,7 +134,7 @@ impl Body {
     }
 }
 
-/// What of a body parsers have limits for.
+/// What parsers have limits for.
 #[derive(Default)]
 struct Extent {
     /// The deepest nesting.
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_shape_is_an_error_and_not_a_loss() {
+    fn a_body_of_another_shape_is_an_error_and_stays_readable_as_text() {
         let body = Body::text("hi \"there\"");
         assert_eq!(body.read::<String>().unwrap(), "hi \"there\"");
         assert!(body.read::<u64>().is_err());

@@ -6,7 +6,7 @@
 //! | [`GOING_AWAY`] | the server stops, or the page goes away | yes |
 //! | [`MESSAGE_TOO_BIG`] | a message is over the limit of the receiver | yes |
 //! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after the pause in the reason |
-//! | [`BAD_FRAME`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
+//! | [`BAD_LINE`], [`FORBIDDEN`], [`NO_SUCH_ROOM`], [`WRONG_VERSION`] | trying again cannot help | no |
 //! | [`UNAUTHORIZED`] | the token is missing or expired | yes, with a new token |
 //! | [`HEARTBEAT_LOST`] | nothing was heard for too long | yes |
 //! | [`TOO_SLOW`] | a member's outbound queue is full | yes |
@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-/// Done; the normal end of a connection.
+/// The normal end of a connection.
 pub const NORMAL: u16 = 1000;
 /// The server stops or the page is left.
 pub const GOING_AWAY: u16 = 1001;
@@ -45,7 +45,7 @@ pub const BAD_GATEWAY: u16 = 1014;
 /// Never on the wire: the TLS handshake failed.
 pub const TLS_HANDSHAKE: u16 = 1015;
 /// Broken syntax: a malformed line, or one that may not come now; final.
-pub const BAD_FRAME: u16 = 4400;
+pub const BAD_LINE: u16 = 4400;
 /// The token is missing, wrong or expired; come back with a new one.
 pub const UNAUTHORIZED: u16 = 4401;
 /// The user may not do this; final.
@@ -61,8 +61,8 @@ pub const WRONG_VERSION: u16 = 4426;
 /// A rate or count limit was reached.
 pub const TOO_MANY: u16 = 4429;
 
-/// The longest reason a close frame can carry, in bytes of UTF-8: a control frame holds 125 bytes and the code takes two
-/// ([RFC 6455, section 5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
+/// The longest reason a close frame can carry, in bytes of UTF-8: a control frame holds 125 bytes and the code takes
+/// two ([RFC 6455, section 5.5](https://www.rfc-editor.org/rfc/rfc6455#section-5.5)).
 pub const MAX_REASON_BYTES: usize = 123;
 
 /// A close code or reason that may not be sent.
@@ -124,11 +124,11 @@ pub fn retry_after(reason: &str) -> Option<Duration> {
     Some(Duration::from_millis(reason.retry_after_ms))
 }
 
-/// Whether connecting again with the same request cannot help. [`NORMAL`] is not among them: a client that did not close itself was cut
-/// off by something between.
+/// Whether connecting again with the same request cannot help. [`NORMAL`] is not final: a client that did not close
+/// itself was cut off by a proxy.
 #[must_use]
 pub fn is_final(code: u16) -> bool {
-    matches!(code, BAD_FRAME | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
+    matches!(code, BAD_LINE | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_travels_in_the_reason() {
+    fn a_pause_is_read_from_the_reason() {
         let reason = retry_after_reason(Duration::from_millis(1500));
         assert_eq!(reason, r#"{"retry_after_ms":1500}"#);
         assert_eq!(retry_after(&reason), Some(Duration::from_millis(1500)));

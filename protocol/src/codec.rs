@@ -1,6 +1,7 @@
 //! Lines to text and back: one JSON object per line, several lines per text.
 //!
-//! A browser spends about 40 us on a WebSocket message and 1 us on a line of it, so whatever is ready at the same time leaves as one.
+//! A browser spends about 40 us on a WebSocket message and 1 us on a line of it, so lines that are ready at the same
+//! time share a text.
 
 use std::{fmt, sync::Arc};
 
@@ -15,19 +16,19 @@ use crate::{
     session::server::PageLines,
 };
 
-/// A direction of the wire: [`ClientLine`] or [`ServerLine`].
-pub trait Frame: Serialize + DeserializeOwned {
+/// The lines of one direction: [`ClientLine`] or [`ServerLine`].
+pub trait Line: Serialize + DeserializeOwned {
     /// The kinds that this version knows. A line of another kind is skipped.
     const KINDS: &'static [&'static str];
 }
 
-impl Frame for ClientLine {
+impl Line for ClientLine {
     const KINDS: &'static [&'static str] = &[
         "hello", "join", "leave", "publish", "withdraw", "signal", "history", "auth", "ping", "pong",
     ];
 }
 
-impl Frame for ServerLine {
+impl Line for ServerLine {
     const KINDS: &'static [&'static str] = &[
         "welcome",
         "joined",
@@ -54,7 +55,7 @@ pub struct TextLimits {
     pub lines: usize,
 }
 
-/// Why a text was refused. Every case closes the connection: after it, what the other side believes is not known any more.
+/// Why a text was refused. Every case closes the connection, because none of its lines count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// More bytes than the receiver takes; closes with 1009.
@@ -73,7 +74,7 @@ pub enum CodecError {
     },
     /// A line is not a JSON object with one field, its kind; closes with 4400.
     #[error("line {line} is not a JSON object with one field: {reason}")]
-    NotAFrame {
+    NotALine {
         /// Which line, from 1.
         line: usize,
         /// What is wrong.
@@ -92,59 +93,71 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// The close code that says so.
+    /// The code to close the connection with.
     #[must_use]
     pub fn close_code(&self) -> u16 {
         match self {
             Self::TooManyBytes { .. } | Self::TooManyLines { .. } => crate::close::MESSAGE_TOO_BIG,
-            Self::NotAFrame { .. } | Self::Malformed { .. } => crate::close::BAD_FRAME,
+            Self::NotALine { .. } | Self::Malformed { .. } => crate::close::BAD_LINE,
         }
     }
 }
 
-/// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so that a
-/// later version can add some.
+impl CodecError {
+    /// The case without anything that came from the other side, for a trace.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::TooManyBytes { .. } => "a text has too many bytes",
+            Self::TooManyLines { .. } => "a text has too many lines",
+            Self::NotALine { .. } => "a line is not a JSON object with one field",
+            Self::Malformed { .. } => "a line of a known kind is malformed",
+        }
+    }
+}
+
+/// Reads the lines of a text, in order. Empty lines and those of kinds that this version does not know are skipped, so
+/// that a later version can add some.
 ///
 /// # Errors
 /// [`CodecError`]; then none of the lines is to be used.
-pub fn decode<F: Frame>(text: &str, limits: TextLimits) -> Result<Vec<F>, CodecError> {
+pub fn decode<L: Line>(text: &str, limits: TextLimits) -> Result<Vec<L>, CodecError> {
     if text.len() > limits.bytes {
         return Err(CodecError::TooManyBytes {
             bytes: text.len(),
             max: limits.bytes,
         });
     }
-    let mut frames = Vec::new();
+    let mut lines = Vec::new();
     for (index, line) in text.split('\n').enumerate() {
         if index >= limits.lines {
             return Err(CodecError::TooManyLines { max: limits.lines });
         }
         if !line.trim_ascii().is_empty() {
-            frames.extend(decode_line(index + 1, line)?);
+            lines.extend(decode_line(index + 1, line)?);
         }
     }
-    Ok(frames)
+    Ok(lines)
 }
 
 /// Adds a line to a text.
-pub fn write_line<F: Frame>(text: &mut String, frame: &F) {
-    append_line(text, &encode(frame));
+pub fn write_line<L: Line>(text: &mut String, line: &L) {
+    append_line(text, &encode(line));
 }
 
 /// Makes as few texts as the limits of the receiver allow. A line that alone is over the limit goes alone.
-pub(crate) fn pack<F: Frame>(frames: &[F], max_bytes: usize, max_lines: usize) -> Vec<String> {
+pub(crate) fn pack<L: Line>(lines: &[L], max_bytes: usize, max_lines: usize) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
-    let mut lines = 0;
-    for frame in frames {
-        let line = encode(frame);
+    let mut count = 0;
+    for line in lines {
+        let line = encode(line);
         match texts.last_mut() {
-            Some(text) if lines < max_lines && text.len() + 1 + line.len() <= max_bytes => {
+            Some(text) if count < max_lines && text.len() + 1 + line.len() <= max_bytes => {
                 append_line(text, &line);
-                lines += 1;
+                count += 1;
             }
             _ => {
                 texts.push(line);
-                lines = 1;
+                count = 1;
             }
         }
     }
@@ -161,21 +174,22 @@ pub(crate) fn append_line(text: &mut String, line: &str) {
 
 /// One line.
 #[must_use]
-pub fn encode<F: Frame>(frame: &F) -> String {
-    serde_json::to_string(frame).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
+pub fn encode<L: Line>(line: &L) -> String {
+    serde_json::to_string(line).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
 }
 
-/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share the text.
+/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageLine(Arc<str>);
 
 /// Appends the line of a room's message, without a line break, to a block that the caller shares among all members.
 pub fn write_message(block: &mut Vec<u8>, message: &Message) {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct Tagged<'a> {
         message: &'a Message,
     }
-    serde_json::to_writer(block, &Line { message })
+    serde_json::to_writer(block, &Tagged { message })
         .unwrap_or_else(|_| unreachable!("a message has texts for keys and a Vec takes all"));
 }
 
@@ -224,16 +238,10 @@ impl MessageLine {
     pub fn object(&self) -> &str {
         &self.0[BEFORE_MESSAGE.len()..self.0.len() - 1]
     }
-
-    /// The shared text of [`line`](Self::line).
-    #[must_use]
-    pub fn into_shared(self) -> Arc<str> {
-        self.0
-    }
 }
 
-/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into so many bytes,
-/// but at least one.
+/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into
+/// so many bytes, but at least one.
 pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, largest: usize) -> String {
     let empty = encode(&ServerLine::Page(Page {
         id,
@@ -279,17 +287,18 @@ pub(crate) fn encode_joined(joined: Joined, members: Option<&MemberList>, larges
     line
 }
 
-fn decode_line<F: Frame>(line: usize, text: &str) -> Result<Option<F>, CodecError> {
+fn decode_line<L: Line>(line: usize, text: &str) -> Result<Option<L>, CodecError> {
     let error = match serde_json::from_str(text) {
-        Ok(frame) => return Ok(Some(frame)),
+        Ok(line) => return Ok(Some(line)),
         Err(error) => error,
     };
-    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a mistake.
-    let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotAFrame {
+    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a
+    // mistake.
+    let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotALine {
         line,
         reason: error.to_string(),
     })?;
-    match F::KINDS.iter().find(|known| **known == kind) {
+    match L::KINDS.iter().find(|known| **known == kind) {
         None => Ok(None),
         Some(kind) => Err(CodecError::Malformed {
             line,
@@ -336,9 +345,9 @@ mod tests {
     const LIMITS: TextLimits = TextLimits { bytes: 1000, lines: 4 };
 
     #[test]
-    fn several_frames_share_a_text_and_come_back_in_order() {
+    fn several_lines_share_a_text_and_come_back_in_order() {
         let room = RoomName::parse("lobby").unwrap();
-        let frames = [
+        let lines = [
             ClientLine::Leave { room: room.clone() },
             ClientLine::Ping {},
             ClientLine::Signal {
@@ -347,20 +356,20 @@ mod tests {
             },
         ];
         let mut text = String::new();
-        frames.iter().for_each(|frame| write_line(&mut text, frame));
+        lines.iter().for_each(|line| write_line(&mut text, line));
         assert_eq!(
             text,
             "{\"leave\":{\"room\":\"lobby\"}}\n{\"ping\":{}}\n{\"signal\":{\"room\":\"lobby\",\"body\":[1, 2]}}"
         );
-        assert_eq!(decode::<ClientLine>(&text, LIMITS).unwrap(), frames);
+        assert_eq!(decode::<ClientLine>(&text, LIMITS).unwrap(), lines);
     }
 
     #[test]
     fn what_a_later_version_adds_is_skipped() {
         let text = "{\"wave\":{\"at\":[1]}}\n\n{\"leave\":{\"room\":\"a\",\"new\":true}}\r\n{\"later\":null}";
-        let frames = decode::<ClientLine>(text, LIMITS).unwrap();
+        let lines = decode::<ClientLine>(text, LIMITS).unwrap();
         assert_eq!(
-            frames,
+            lines,
             [ClientLine::Leave {
                 room: RoomName::parse("a").unwrap()
             }]
@@ -376,7 +385,7 @@ mod tests {
                 .starts_with("line 2: bad leave: room: the room name has the control character"),
             "{error}"
         );
-        assert_eq!(error.close_code(), crate::close::BAD_FRAME);
+        assert_eq!(error.close_code(), crate::close::BAD_LINE);
         for text in [
             "hello",
             "[]",
@@ -387,10 +396,7 @@ mod tests {
             "1",
         ] {
             let error = decode::<ClientLine>(text, LIMITS).unwrap_err();
-            assert!(
-                matches!(error, CodecError::NotAFrame { line: 1, .. }),
-                "{text}: {error}"
-            );
+            assert!(matches!(error, CodecError::NotALine { line: 1, .. }), "{text}: {error}");
         }
     }
 

@@ -4,9 +4,9 @@ mod key;
 mod name;
 mod number;
 
-pub use key::{ClientKey, Epoch, KeyError, PublishId, PublishIdError, SenderId, TokenError};
+pub use key::{ClientKey, Epoch, KeyError, OpaqueError, PublishId, PublishIdError, SenderId};
 pub use name::{NameError, RoomName, UserName};
-pub use number::{MAX_NUMBER, NumberError, Offset, RequestId, Seq};
+pub use number::{MAX_NUMBER, NumberError, Offset, OffsetError, RequestId, Seq};
 
 /// Serialises as its text and reads with its own parser, so that what is on the wire was checked.
 macro_rules! serde_as_text {

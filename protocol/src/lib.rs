@@ -1,13 +1,16 @@
 //! What Talkback's client and server must agree on: the wire, and both halves of the session that speaks it.
 //!
 //! Reading order:
-//! - [`message`]: [`ClientLine`] and [`ServerLine`], the only wire types; `docs/protocol.md` is the specification around them;
-//! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a message says;
+//! - [`message`]: [`ClientLine`] and [`ServerLine`], the only wire types; `docs/protocol.md` is the specification
+//!   around them;
+//! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a
+//!   message says;
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, what each means for the other side, and what an application may send;
 //! - [`session`]: the state machines.
 //!
-//! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a server.
+//! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a
+//! server.
 
 pub mod close;
 
@@ -26,10 +29,10 @@ pub mod session;
 pub use {
     body::{Body, BodyError, BodyLimit},
     id::{
-        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, PublishId, PublishIdError, RequestId, RoomName,
-        SenderId, Seq, TokenError, UserName,
+        ClientKey, Epoch, KeyError, NameError, NumberError, Offset, OffsetError, OpaqueError, PublishId,
+        PublishIdError, RequestId, RoomName, SenderId, Seq, UserName,
     },
-    message::{ClientLine, Cursor, ServerLine},
+    message::{ClientLine, Cursor, CursorError, ServerLine},
     session::Moment,
 };
 

@@ -1,9 +1,11 @@
-//! The only wire types: what stands in a line of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its
-//! receiver does; a test holds the two together.
+//! The only wire types: the lines of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its
+//! receiver does; a test compares the two.
 
+mod cursor;
 pub(crate) mod fields;
 mod kinds;
 
+pub use cursor::CursorError;
 use serde::{Deserialize, Serialize};
 
 use crate::{Body, ClientKey, Epoch, Offset, PublishId, RequestId, RoomName, SenderId, Seq, UserName};
@@ -24,25 +26,27 @@ pub enum ClientLine {
     Join(Join),
     /// No more messages of this room; answered by `left`, also if the room was not joined.
     Leave {
-        /// Which room.
+        /// The room to leave.
         room: RoomName,
     },
-    /// Appends a message to a room's log; answered by exactly one `ack`, `nack` or `forgotten`. The room need not be joined.
+    /// Appends a message to a room's log; answered by exactly one `ack`, `nack` or `forgotten`. The room need not be
+    /// joined.
     Publish(Publish),
     /// Gives a message up that was published: if it is not in the log it never will be. Answered like `publish`.
     Withdraw(Withdraw),
-    /// Tells the members of a joined room something that is not kept, like "is typing". Not answered, unless by an `error`.
+    /// Tells the members of a joined room something that is not kept, like "is typing". Not answered, unless by an
+    /// `error`.
     Signal {
-        /// Which room.
+        /// The room whose other members get it.
         room: RoomName,
-        /// What to tell.
+        /// The body of the signal.
         body: Body,
     },
     /// Asks for messages before an offset; answered by `page` or `error`.
     History(History),
     /// A newer token, before the one in use expires; answered by `welcome` or by closing.
     Auth {
-        /// The token.
+        /// The newer token.
         token: String,
     },
     /// Asks for a sign of life; answered by `pong`.
@@ -67,7 +71,7 @@ pub struct Hello {
 /// See [`ClientLine::Join`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Join {
-    /// Which room.
+    /// The room to follow.
     pub room: RoomName,
     /// The last message that the client has; what follows it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,14 +93,15 @@ pub struct Cursor {
 /// See [`ClientLine::Publish`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Publish {
-    /// Which room.
+    /// The room whose log takes it.
     pub room: RoomName,
     /// The number of this message among those of the client in the room.
     pub seq: Seq,
-    /// What makes the message itself: a number that comes with another id is another message, and a conflict.
+    /// The id of the message: its number with another id is another message, and a conflict.
     pub id: PublishId,
-    /// Every earlier number of the client in the room is settled. A log that does not know the number before, because it is new, was
-    /// lost or forgot, takes only a message that says so: then one that was refused for a time is not overtaken.
+    /// Every earlier number of the client in the room is settled. A log that does not know the number before, because
+    /// it is new, was lost or forgot, takes only a message that says so: then one that was refused for a time is not
+    /// overtaken.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
     /// The message; any JSON, also null.
@@ -106,7 +111,7 @@ pub struct Publish {
 /// See [`ClientLine::Withdraw`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withdraw {
-    /// Which room.
+    /// The room of the message.
     pub room: RoomName,
     /// The number of the message.
     pub seq: Seq,
@@ -122,7 +127,7 @@ pub struct Withdraw {
 pub struct History {
     /// The client's number of this request, given back with its answer.
     pub id: RequestId,
-    /// Which room.
+    /// The room to read; it need not be joined.
     pub room: RoomName,
     /// The offset after the last message wanted.
     pub before: Offset,
@@ -144,11 +149,11 @@ pub enum ServerLine {
     Ack(Ack),
     /// The message is not in the log of this epoch.
     Nack(Nack),
-    /// Nobody knows any more what became of the message.
+    /// The log no longer has the outcome of the message.
     Forgotten(Forgotten),
     /// Users who came and went since the last list.
     Presence(Presence),
-    /// What a member signalled; it is not kept anywhere.
+    /// A signal of another member; it is not kept anywhere.
     Signal(Signal),
     /// The answer to `history`.
     Page(Page),
@@ -191,14 +196,16 @@ pub struct Limits {
     pub body_depth: u32,
     /// Rooms joined at a time.
     pub rooms: u32,
-    /// Messages of all rooms that were sent on this connection and are not answered: with as many the client waits. Nor does it send a
-    /// number that is as much above the first that is not settled in its room: the server remembers what became of so many.
+    /// Messages of all rooms that were sent on this connection and are not answered: with as many the client waits. Nor
+    /// does it send a number that is as much above the first that is not settled in its room: the server remembers what
+    /// became of so many.
     pub in_flight: u32,
     /// Messages in one page, and the most that `history` in `join` brings.
     pub page: u32,
     /// Requests for history that are not answered.
     pub history: u32,
-    /// Lines a second that the server reads of one client on average; 0 means any number. A faster client is read later.
+    /// Lines a second that the server reads of one client on average; 0 means any number. A faster client is read
+    /// later.
     pub lines_per_second: u32,
     /// Lines that it reads at once after a quiet time.
     pub lines_burst: u32,
@@ -213,7 +220,7 @@ pub struct Limits {
 /// See [`ServerLine::Joined`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Joined {
-    /// Which room.
+    /// The room of the `join`.
     pub room: RoomName,
     /// The life of the log.
     pub epoch: Epoch,
@@ -223,13 +230,14 @@ pub struct Joined {
     pub after: Offset,
     /// Whether nothing is missing between the cursor of `join` and the messages that follow. True without a cursor.
     pub recovered: bool,
-    /// Where this log parted from the life before, if it went on from an earlier point of it: the last message that both have.
+    /// Where this log parted from the life before, if it went on from an earlier point of it: the last message that
+    /// both have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fork: Option<Cursor>,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room, one entry each, as the server last listed them: the newest may still be missing, and `presence` tells
-    /// them. Absent: not told, because there are too many.
+    /// The users in the room, one entry each, as the server last listed them: the newest may still be missing, and
+    /// `presence` tells them. Absent: not told, because there are too many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
 }
@@ -237,14 +245,14 @@ pub struct Joined {
 /// A user in a room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Member {
-    /// Its name.
+    /// The name of the user.
     pub user: UserName,
 }
 
 /// A message of a room's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// Which room.
+    /// The room of the log.
     pub room: RoomName,
     /// Its place in the log.
     pub offset: Offset,
@@ -262,7 +270,7 @@ pub struct Message {
     pub body: Body,
 }
 
-/// Who sent something.
+/// The sender of a message or a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Author {
     /// The client.
@@ -274,7 +282,7 @@ pub struct Author {
 /// See [`ServerLine::Ack`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ack {
-    /// Which room.
+    /// The room of the message.
     pub room: RoomName,
     /// The number that the client gave it.
     pub seq: Seq,
@@ -289,7 +297,7 @@ pub struct Ack {
 /// See [`ServerLine::Nack`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Nack {
-    /// Which room.
+    /// The room of the message.
     pub room: RoomName,
     /// The number that the client gave it.
     pub seq: Seq,
@@ -300,8 +308,8 @@ pub struct Nack {
     pub code: String,
     /// Why, for people.
     pub message: String,
-    /// Absent: refused for good, the number is settled. Present: send again after this many milliseconds, in order from the first
-    /// message that is not settled.
+    /// Absent: refused for good, the number is settled. Present: send again after this many milliseconds, in order from
+    /// the first message that is not settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -309,25 +317,25 @@ pub struct Nack {
 /// See [`ServerLine::Forgotten`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Forgotten {
-    /// Which room.
+    /// The room of the message.
     pub room: RoomName,
     /// The number that the client gave it.
     pub seq: Seq,
-    /// The life of the log that no longer knows.
+    /// The life of the log.
     pub epoch: Epoch,
 }
 
 /// See [`ServerLine::Presence`]. A list that is absent is not told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Presence {
-    /// Which room.
+    /// The room that the users are in.
     pub room: RoomName,
     /// How many users are in the room now.
     pub users: u32,
-    /// Users whose first tab came.
+    /// Users whose first connection joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joined: Option<Vec<Member>>,
-    /// Users whose last tab left.
+    /// Users whose last connection left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Vec<Member>>,
     /// All users, in place of every earlier list.
@@ -338,20 +346,20 @@ pub struct Presence {
 /// See [`ServerLine::Signal`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signal {
-    /// Which room.
+    /// The room of the signal.
     pub room: RoomName,
-    /// Who.
+    /// The member that sent it.
     pub from: Author,
-    /// What.
+    /// Its body.
     pub body: Body,
 }
 
 /// See [`ServerLine::Page`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
-    /// From the request.
+    /// The `id` of the `history`.
     pub id: RequestId,
-    /// Which room.
+    /// The room that was read.
     pub room: RoomName,
     /// The life of the log that the offsets belong to.
     pub epoch: Epoch,
@@ -364,7 +372,7 @@ pub struct Page {
 /// See [`ServerLine::Left`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Left {
-    /// Which room.
+    /// The room whose membership ended.
     pub room: RoomName,
     /// Why the server ended the membership, for programs. Absent in the answer to `leave`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -418,7 +426,7 @@ fields::read_by_fields! {
     Limits { text_bytes: required, text_lines: required, body_bytes: required, body_depth: required, rooms: required, in_flight: required, page: required, history: required, lines_per_second: required, lines_burst: required, bytes_per_second: required, bytes_burst: required, sent_text_bytes: required }
 }
 
-/// The codes in `nack` and `error`. A client treats one that it does not know by `retry_after_ms` alone.
+/// The codes in `nack`, `error` and `left`. A client treats one that it does not know by `retry_after_ms` alone.
 pub mod code {
     /// An earlier number is missing: the client sends again from the first that is not settled.
     pub const GAP: &str = "gap";
@@ -448,8 +456,8 @@ pub mod code {
     pub const NOT_JOINED: &str = "not_joined";
     /// The client withdrew the number.
     pub const WITHDRAWN: &str = "withdrawn";
-    /// The number belongs to another message of this key: nothing was appended and nothing withdrawn, and the number is not settled by
-    /// this answer. Two clients use one key.
+    /// The number belongs to another message of this key: nothing was appended and nothing withdrawn, and the number is
+    /// not settled by this answer. Two clients use one key.
     pub const CONFLICT: &str = "conflict";
 
     /// All of them.

@@ -1,14 +1,15 @@
 //! Both halves of the session, as state machines without any I/O.
 //!
-//! A session has one input method, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. It reads no clock and
-//! no randomness: both come with each input, as a [`Moment`]. So a driver is a loop, and a test can live through a day of faults in
-//! milliseconds and replay them.
+//! A session has one input method, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. It
+//! reads no clock and no randomness: both come with each input, as a [`Moment`]. So a driver is a loop, and a test can
+//! live through a day of faults in milliseconds and replay them.
 //!
 //! # The contract of a driver
 //!
-//! 1. Give what happened to `handle`, each with a [`Moment`]. What has happened already may all go in before the next step.
-//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An answer that is there at once may be given
-//!    to `handle` in between.
+//! 1. Give what happened to `handle`, each with a [`Moment`]. What has happened already may all go in before the next
+//!    step.
+//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An answer that is there at
+//!    once may be given to `handle` in between.
 //! 3. Ask `next_timeout`, and wait for the next thing to happen, but not longer: then it is a `Tick`.
 //!
 //! As a loop, here with both halves in one place and a transport that cannot fail:
@@ -53,7 +54,7 @@
 //!             server::Output::Append { room, seq, content: Ok(body), .. } => {
 //!                 log.push(body);
 //!                 let offset = Offset::new(log.len() as u64)?;
-//!                 let outcome = server::AppendOutcome::Appended { epoch: Epoch::from_random(5), offset, at: 0 };
+//!                 let outcome = server::AppendOutcome::Added(server::Place { epoch: Epoch::from_random(5), offset, at: 0 });
 //!                 server.handle(moment, server::Input::Appended { room, seq, outcome });
 //!             }
 //!             server::Output::Transmit(text) => {
@@ -71,14 +72,15 @@
 
 pub mod client;
 pub mod server;
+mod trace;
 
 use std::time::Duration;
 
 /// When an input happens, and random bits to decide with.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Time since any fixed start. It must go on while the machine sleeps, so that a dead peer is noticed on waking; should it ever
-    /// step back, the session acts as if it stood still.
+    /// Time since any fixed start. It must go on while the machine sleeps, so that a dead peer is noticed on waking;
+    /// should it ever step back, the session acts as if it stood still.
     pub now: Duration,
     /// Fresh uniform random bits; for spreading retries, not for secrets.
     pub random: u64,

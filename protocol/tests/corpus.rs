@@ -1,4 +1,5 @@
-//! The fuzz targets' corpus through the same functions: a target that no longer compiles or an input that fails again shows here.
+//! The fuzz targets' corpus through the same functions: a target that no longer compiles or an input that fails again
+//! shows here.
 
 #![cfg(not(target_family = "wasm"))]
 

@@ -1,5 +1,5 @@
-//! The promises of the session under random faults. A seed that fails is shrunk to the operations that matter, and says how to replay
-//! it.
+//! The promises of the session under random faults. A seed that fails is shrunk to the operations that matter, and says
+//! how to replay it.
 //!
 //! | environment | meaning |
 //! |---|---|
@@ -20,7 +20,8 @@ wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 /// As many as take about fifteen seconds without optimisation.
 const ORDINARY: Range<u64> = if cfg!(target_family = "wasm") { 0..500 } else { 0..2_000 };
 
-/// Everything that must happen in an ordinary run, each at least [`OFTEN`]: a promise that was never tried was not kept either.
+/// Everything that must happen in an ordinary run, each at least [`OFTEN`]: a promise that was never tried was not kept
+/// either.
 const HAPPENS: [&str; 41] = [
     "a client heard that a message was refused for good",
     "a client heard that history was refused",
@@ -96,7 +97,8 @@ fn nothing_is_lost_or_doubled_in_silence_and_every_message_ends() {
     }
 }
 
-/// Leaves out operations as long as a promise is still broken; gives what is broken then, and the operations that are left.
+/// Leaves out operations as long as a promise is still broken; gives what is broken then, and the operations that are
+/// left.
 #[cfg(not(target_family = "wasm"))]
 fn shrink(ops: &[Op], check: impl Fn(&[Op]) -> Result<(), String>) -> Option<(String, Vec<Op>)> {
     use proptest::{

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::{Value, json};
 use talkback_protocol::{
     ClientKey, ClientLine, Cursor, ServerLine, close,
-    codec::{self, Frame, TextLimits},
+    codec::{self, Line, TextLimits},
     message::{Author, Limits, Member, code},
     session::{client::ClientOptions, server::ServerOptions},
 };
@@ -30,12 +30,12 @@ fn every_kind_stands_in_the_spec_and_no_other() {
 }
 
 #[test]
-fn every_frame_has_the_fields_and_the_sample_of_the_spec() {
+fn every_line_has_the_fields_and_the_sample_of_the_spec() {
     for entry in entries("Client to server") {
-        check_frame::<ClientLine>(&entry);
+        check_line::<ClientLine>(&entry);
     }
     for entry in entries("Server to client") {
-        check_frame::<ServerLine>(&entry);
+        check_line::<ServerLine>(&entry);
     }
 }
 
@@ -60,10 +60,10 @@ fn every_number_is_read_within_its_range() {
     );
     let mut checked = 0;
     for entry in entries("Client to server") {
-        checked += check_numbers(&entry, &ranges, reads_frame::<ClientLine>);
+        checked += check_numbers(&entry, &ranges, reads_line::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        checked += check_numbers(&entry, &ranges, reads_frame::<ServerLine>);
+        checked += check_numbers(&entry, &ranges, reads_line::<ServerLine>);
     }
     for entry in entries("Objects") {
         checked += check_numbers(&entry, &ranges, |sample| match entry.name {
@@ -78,20 +78,20 @@ fn every_number_is_read_within_its_range() {
 #[test]
 fn every_optional_field_may_be_absent_or_null_and_no_other() {
     for entry in entries("Client to server") {
-        check_presence(&entry, reads_frame::<ClientLine>);
+        check_presence(&entry, reads_line::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        check_presence(&entry, reads_frame::<ServerLine>);
+        check_presence(&entry, reads_line::<ServerLine>);
     }
 }
 
 #[test]
 fn a_list_is_not_an_object() {
     for entry in entries("Client to server") {
-        check_lists(&entry, reads_frame::<ClientLine>);
+        check_lists(&entry, reads_line::<ClientLine>);
     }
     for entry in entries("Server to client") {
-        check_lists(&entry, reads_frame::<ServerLine>);
+        check_lists(&entry, reads_line::<ServerLine>);
     }
 }
 
@@ -161,7 +161,7 @@ fn the_spec_stops_at_those_close_codes_that_are_final() {
         }
     }
     let known = [
-        close::BAD_FRAME,
+        close::BAD_LINE,
         close::UNAUTHORIZED,
         close::FORBIDDEN,
         close::NO_SUCH_ROOM,
@@ -257,8 +257,8 @@ impl Entry {
 
     /// The fields of a sample: of the object itself, or of the kind that has the entry's name.
     fn content<'a>(&self, sample: &'a mut Value) -> &'a mut Value {
-        let is_frame = sample.as_object().is_some_and(|object| object.contains_key(self.name));
-        if is_frame { &mut sample[self.name] } else { sample }
+        let is_line = sample.as_object().is_some_and(|object| object.contains_key(self.name));
+        if is_line { &mut sample[self.name] } else { sample }
     }
 }
 
@@ -267,8 +267,8 @@ const ONE_LINE: TextLimits = TextLimits {
     lines: 1,
 };
 
-fn reads_frame<F: Frame>(sample: &str) -> bool {
-    codec::decode::<F>(sample, ONE_LINE).is_ok_and(|frames| frames.len() == 1)
+fn reads_line<L: Line>(sample: &str) -> bool {
+    codec::decode::<L>(sample, ONE_LINE).is_ok_and(|lines| lines.len() == 1)
 }
 
 /// Name, smallest and largest of each kind of number.
@@ -354,14 +354,14 @@ fn check_lists(entry: &Entry, reads: impl Fn(&str) -> bool) {
     }
 }
 
-fn check_frame<F: Frame>(entry: &Entry) {
+fn check_line<L: Line>(entry: &Entry) {
     let name = entry.name;
-    assert_eq!(entry.fields(), fields::<F>(name), "the fields of {name}");
+    assert_eq!(entry.fields(), fields::<L>(name), "the fields of {name}");
     let mut seen = BTreeSet::new();
     let samples = entry.samples();
     for sample in &samples {
-        let frames: Vec<F> = codec::decode(&sample.to_string(), ONE_LINE).unwrap();
-        assert_eq!(serde_json::to_value(frames).unwrap(), Value::from(vec![sample.clone()]));
+        let lines: Vec<L> = codec::decode(&sample.to_string(), ONE_LINE).unwrap();
+        assert_eq!(serde_json::to_value(lines).unwrap(), Value::from(vec![sample.clone()]));
         let content = sample
             .get(name)
             .unwrap_or_else(|| panic!("a sample of {name} is of another kind"));
@@ -418,8 +418,8 @@ fn bare(name: &str) -> &str {
     name.trim_matches('`')
 }
 
-/// The fields that a type reads, in order; of an enum those of one kind. serde names them to the format it reads from, also the
-/// optional ones, which no sample could be trusted to have.
+/// The fields that a type reads, in order; of an enum those of one kind. serde names them to the format it reads from,
+/// also the optional ones, which no sample could be trusted to have.
 fn fields<T: DeserializeOwned>(kind: &'static str) -> Vec<&'static str> {
     let Err(Fields(fields)) = T::deserialize(Probe { kind }) else {
         panic!("the probe has no values to give");
@@ -427,7 +427,8 @@ fn fields<T: DeserializeOwned>(kind: &'static str) -> Vec<&'static str> {
     fields
 }
 
-/// A format without values. It answers the question for an enum with one kind, and that for a struct with an error that has the fields.
+/// A format without values. It answers the question for an enum with one kind, and that for a struct with an error that
+/// has the fields.
 struct Probe {
     kind: &'static str,
 }

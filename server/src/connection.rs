@@ -1,89 +1,97 @@
 //! Drives one [`ServerSession`] over one socket: what comes in goes to the session, what it asks for is done.
 //!
-//! Messages of rooms do not pass through here: the hub writes them straight into the socket. What has come already goes to the session
-//! before anything is done for it, so that a burst of messages is acknowledged with one text frame.
+//! | what | where |
+//! |---|---|
+//! | the loop, and what each output of the session leads to | `connection.rs` |
+//! | answers of the log that come later | `answers.rs` |
+//! | rooms that are joined, and catch up | `rooms.rs` |
+//! | texts that the client does not take yet | `waiting.rs` |
+//! | the timer | `alarm.rs` |
 //!
-//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the client does not take
-//! yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a room pauses, and while texts wait.
+//! Messages of rooms do not pass through here: the hub writes them straight into the socket. All that has come already
+//! goes to the session before anything is done for it, so that a burst of messages is acknowledged with one text.
+//!
+//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the
+//! client does not take yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a
+//! room pauses, and while texts wait.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+mod alarm;
+mod answers;
+mod rooms;
+mod waiting;
 
-use futures_util::{
-    Stream, StreamExt,
-    future::{BoxFuture, FutureExt},
-    stream::{FuturesOrdered, FuturesUnordered},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::future::FutureExt;
 use talkback_protocol::{
-    ClientKey, Cursor, Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
+    ClientKey, Cursor, Moment, Offset, RequestId, RoomName, Seq, UserName, close,
     codec::MessageLine,
     message::code,
     session::server::{
         Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession, Subscription, SubscriptionId,
     },
 };
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
-    hub::{CatchUp, CatchUpError, Hub, JoinError, NewRoomCharge, SessionMember, Start},
+    hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
     names,
-    socket::{Message, SendError, Sender, Socket},
+    socket::{Message, Sender, Socket},
 };
+use alarm::Alarm;
+use answers::{Answers, Later};
+use rooms::Rooms;
+use waiting::WaitingTexts;
 
-/// So many text frames go to the session at once.
+/// So many texts go to the session at once.
 const MAX_BURST: usize = 64;
-/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a second it comes
-/// before a client gives up waiting for it, which is half a minute.
+/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a
+/// second it comes before a client gives up waiting for it, which is half a minute.
 const PAGE_BYTES: usize = 48 * 1024;
 /// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
 const JOINS_AT_ONCE: usize = 8;
-/// Texts up to this size do not wait behind live messages: what was read bounds how many there are.
-const SMALL_TEXT: usize = 4 * 1024;
 
 /// Runs a session to its end.
-pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerOptions>, new_rooms: NewRooms) {
-    let mut connection = Connection::new(socket.sender(), hub, config, new_rooms);
+pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions>, new_rooms: NewRooms) {
+    let mut connection = Connection::new(socket.sender(), hub, options, new_rooms);
     let mut alarm = Alarm::new();
     loop {
         alarm.set(connection.next_alarm());
         let reads = connection.reads();
         let Connection {
-            appends,
             answers,
             waiting,
-            place,
             pages,
             joins,
             rooms,
-            behind,
             socket: sender,
             ..
         } = &mut connection;
+        let takes = waiting.is_empty();
         let event = tokio::select! {
             biased;
-            Some(input) = next_of(appends), if appends.is_some() => Event::Appended(input),
-            Some(answer) = next_of(answers), if answers.is_some() => Event::Answer(answer),
-            sent = send_first(waiting, place, sender), if !waiting.is_empty() => Event::Sent(sent),
+            Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
+            sent = waiting.send_first(sender), if !takes => Event::Sent(sent),
             // One at a time, and only when the client took the one before: a page is far larger than what asks for it.
-            () = std::future::ready(()), if waiting.is_empty() && !pages.is_empty() => Event::PageWanted,
-            () = std::future::ready(()), if waiting.is_empty() && !joins.is_empty() => Event::JoinsWanted,
+            () = std::future::ready(()), if takes && !pages.is_empty() => Event::PageWanted,
+            () = std::future::ready(()), if takes && !joins.is_empty() => Event::JoinsWanted,
             message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
                 None => return,
             },
-            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few sessions catch up.
-            end = async { Box::pin(catch_up_next(rooms, behind, sender)).await },
-                if waiting.is_empty() && !behind.is_empty() => Event::CaughtUp(end),
+            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few
+            // sessions catch up.
+            end = async { Box::pin(rooms.catch_up_next(sender)).await }, if takes && rooms.is_behind() => Event::CaughtUp(end),
             () = alarm.ring() => Event::Alarm,
         };
         let going_on = match event {
-            Event::Appended(input) => connection.handle(input),
             Event::Answer(answer) => connection.answered(answer),
             Event::Sent(sent) => sent,
             Event::PageWanted => connection.read_page(),
             Event::JoinsWanted => connection.join_next(),
-            Event::Message(first) => connection.receive(first, &mut socket),
+            Event::Message(first) => connection.receive(first, Some(&mut socket)),
             Event::CaughtUp(end) => connection.caught_up(end),
             Event::Alarm => connection.wake(&mut socket),
         };
@@ -94,29 +102,20 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, config: Arc<ServerOptions>
 }
 
 enum Event {
-    Appended(Input),
+    /// The log answered.
     Answer(Later),
+    /// The client took the first of the texts that waited.
     Sent(Result<(), Over>),
+    /// The client takes texts, and a page of history was asked for.
     PageWanted,
+    /// The client takes texts, and rooms are to be joined.
     JoinsWanted,
+    /// A WebSocket message came.
     Message(Message),
+    /// A room sent a page of what it has to catch up on.
     CaughtUp(Result<(), CatchUpError>),
+    /// A timer of the session, or the end of a pause.
     Alarm,
-}
-
-/// What was asked of the engine and answered later.
-enum Later {
-    Page(Input),
-    Start(SubscriptionId, Result<Start, Refusal>),
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some((client, allowance)) = self.session.allowance() {
-            self.hub.allowances().keep(client, allowance);
-        }
-        self.socket.shared().sockets().metrics().sessions_ended.add_one();
-    }
 }
 
 /// The session is over; the socket is closing.
@@ -129,26 +128,17 @@ struct Connection {
     hub: Hub,
     /// What its address may still begin.
     new_rooms: NewRooms,
+    /// The name of the user, from the answer to `hello` on.
     user: Option<UserName>,
-    rooms: Vec<Joined>,
-    /// Rooms that do not get yet what is delivered, in the order of their turns.
-    behind: VecDeque<SubscriptionId>,
-    /// Messages that the engine has not answered, in their order. The session bounds how many there are. Made when there is one: an
-    /// empty set of futures takes memory too.
-    appends: Option<Box<FuturesOrdered<BoxFuture<'static, Input>>>>,
-    /// What else it has not answered; it may come in any order. The session bounds it too.
-    answers: Option<Box<FuturesUnordered<BoxFuture<'static, Later>>>>,
+    rooms: Rooms,
+    answers: Answers,
     /// Rooms that are still to be joined. The session bounds how many there are.
     joins: VecDeque<JoinRequest>,
-    /// How many more may be joined before the client is looked at again.
+    /// How many more may be joined before what the client sent is looked at again.
     joins_left: usize,
     /// Pages of history that are still to be read. The session bounds how many there are.
     pages: VecDeque<PageRequest>,
-    /// Texts that the client does not take yet. Nothing is read meanwhile, so only what was asked for before adds to them.
-    waiting: VecDeque<Message>,
-    /// The place in the socket's queue that the first of them had when it began to wait. What is delivered goes before it until all that
-    /// was before this place is with the client, and no longer.
-    place: u64,
+    waiting: WaitingTexts,
     /// A room is over its budget of deliveries: when to read again.
     paused: Option<Instant>,
 }
@@ -169,85 +159,32 @@ struct PageRequest {
     limit: u32,
 }
 
-struct Joined {
-    id: SubscriptionId,
-    room: RoomName,
-    member: SessionMember,
-    /// The life of its log, once it is known.
-    epoch: Option<Epoch>,
-    /// Boxed, because few members are about to catch up.
-    catch_up: Option<Box<CatchUp>>,
-}
-
-/// The next of these futures that is ready; they are gone when there are none. Cancel safe.
-async fn next_of<S: Stream + Unpin>(futures: &mut Option<Box<S>>) -> Option<S::Item> {
-    let next = futures.as_mut()?.next().await;
-    if next.is_none() {
-        *futures = None;
-    }
-    next
-}
-
-/// Sends the first of the texts that wait. Cancel safe.
-async fn send_first(waiting: &mut VecDeque<Message>, place: &mut u64, socket: &Sender) -> Result<(), Over> {
-    if let Some(first) = waiting.front() {
-        socket.shared().send_at(*place, first).await.map_err(|()| Over)?;
-        waiting.pop_front();
-        // The next one waits until the client has taken this one.
-        *place = socket.shared().place();
-        if waiting.is_empty() {
-            waiting.shrink_to(0);
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some((client, allowance)) = self.session.allowance() {
+            self.hub.allowances().keep(client, allowance);
         }
+        self.socket.shared().sockets().metrics().sessions_ended.add_one();
     }
-    Ok(())
-}
-
-/// Sends a page to the room whose turn it is. Cancel safe.
-async fn catch_up_next(
-    rooms: &mut [Joined],
-    behind: &mut VecDeque<SubscriptionId>,
-    socket: &Sender,
-) -> Result<(), CatchUpError> {
-    let Some(id) = behind.front().copied() else {
-        return Ok(());
-    };
-    let joined = rooms.iter_mut().find(|joined| joined.id == id);
-    let is_live = match joined.and_then(|joined| joined.catch_up.as_mut().map(|catch_up| (catch_up, &joined.member))) {
-        Some((catch_up, member)) => catch_up.step(member, socket).await?,
-        None => true,
-    };
-    behind.pop_front();
-    if !is_live {
-        behind.push_back(id);
-    } else if let Some(joined) = rooms.iter_mut().find(|joined| joined.id == id) {
-        joined.catch_up = None;
-    }
-    if behind.is_empty() {
-        behind.shrink_to(0);
-    }
-    Ok(())
 }
 
 impl Connection {
-    fn new(socket: Sender, hub: Hub, config: Arc<ServerOptions>, new_rooms: NewRooms) -> Self {
+    fn new(socket: Sender, hub: Hub, options: Arc<ServerOptions>, new_rooms: NewRooms) -> Self {
         socket.shared().sockets().metrics().sessions_opened.add_one();
         let started = Instant::now();
         Self {
-            session: ServerSession::new(config, Duration::ZERO),
+            session: ServerSession::new(options, Duration::ZERO),
             started,
             socket,
             hub,
             new_rooms,
             user: None,
-            rooms: Vec::new(),
-            behind: VecDeque::new(),
-            appends: None,
-            answers: None,
+            rooms: Rooms::default(),
+            answers: Answers::default(),
             joins: VecDeque::new(),
             joins_left: JOINS_AT_ONCE,
             pages: VecDeque::new(),
-            waiting: VecDeque::new(),
-            place: 0,
+            waiting: WaitingTexts::default(),
             paused: None,
         }
     }
@@ -265,27 +202,25 @@ impl Connection {
     /// A timer of the session, or the end of a pause.
     fn wake(&mut self, socket: &mut Socket) -> Result<(), Over> {
         self.paused.take_if(|until| *until <= Instant::now());
-        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign of life.
+        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign
+        // of life.
         if !self.waiting.is_empty()
             && self.session.reads()
             && let Some(message) = socket.try_recv()
         {
-            return self.receive_burst(message, None);
+            return self.receive(message, None);
         }
         self.handle(Input::Tick)
     }
 
-    /// Gives the session this message and those behind it.
-    fn receive(&mut self, first: Message, socket: &mut Socket) -> Result<(), Over> {
-        self.receive_burst(first, Some(socket))
-    }
-
-    fn receive_burst(&mut self, first: Message, mut socket: Option<&mut Socket>) -> Result<(), Over> {
+    /// Gives the session this message, and those that came after it if there is a socket to take them from.
+    fn receive(&mut self, first: Message, mut socket: Option<&mut Socket>) -> Result<(), Over> {
         let frames = self.socket.take_received_frames();
-        self.joins_left = JOINS_AT_ONCE;
         self.input(Input::Counted { frames });
+        self.joins_left = JOINS_AT_ONCE;
         let mut message = first;
-        // A message that was taken off the socket is the session's: the bound is looked at before the next one is taken.
+        // A message that was taken off the socket is the session's: the bound is looked at before the next one is
+        // taken.
         for left in (0..MAX_BURST).rev() {
             match message {
                 Message::Text(text) => {
@@ -337,7 +272,7 @@ impl Connection {
     fn carry_out(&mut self, output: Output) -> Result<Option<Input>, Over> {
         Ok(match output {
             Output::Transmit(text) => {
-                self.transmit(text.into())?;
+                self.waiting.send(text.into(), &self.socket)?;
                 None
             }
             // The session does not read meanwhile, and its timer says when to go on.
@@ -390,13 +325,7 @@ impl Connection {
                 None
             }
             Output::Live { id, after, .. } => {
-                let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
-                if let Some((joined, epoch)) =
-                    joined.and_then(|joined| joined.epoch.take().map(|epoch| (joined, epoch)))
-                {
-                    joined.catch_up = Some(Box::new(CatchUp::new(&joined.member, epoch, after)));
-                    self.behind.push_back(id);
-                }
+                self.rooms.catch_up(id, after);
                 None
             }
             Output::Unsubscribe { id, .. } => {
@@ -418,9 +347,9 @@ impl Connection {
                 None
             }
             Output::Signal { room, from, body } => {
-                if let Some(joined) = self.rooms.iter().find(|joined| joined.room == room) {
+                if let Some(joined) = self.rooms.find(&room) {
                     let bytes = body.json().len();
-                    joined.member.signal(from, body);
+                    joined.member().signal(from, body);
                     self.charge(&room, bytes);
                 }
                 None
@@ -429,38 +358,12 @@ impl Connection {
         })
     }
 
-    /// Sends a text, or keeps it until the client takes it.
-    fn transmit(&mut self, message: Message) -> Result<(), Over> {
-        let mut message = message;
-        if self.waiting.is_empty() {
-            if message.len() <= SMALL_TEXT {
-                match self.socket.try_send(message) {
-                    Ok(()) => return Ok(()),
-                    Err(SendError::Closed(_)) => return Err(Over),
-                    Err(SendError::Full(full)) => message = full,
-                }
-            }
-            match self.socket.send(message.clone()).now_or_never() {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(_)) => return Err(Over),
-                None => {}
-            }
-            self.place = self.socket.shared().place();
-        }
-        self.waiting.push_back(message);
-        Ok(())
-    }
-
     fn close(&mut self, code: u16, reason: &str) -> Result<(), Over> {
         if code == close::HEARTBEAT_LOST {
             self.socket.shared().sockets().metrics().closed_heartbeat_lost.add_one();
         }
-        // What the client has asked for before goes before, as far as there is room for it.
-        for message in self.waiting.drain(..) {
-            if self.socket.try_send(message).is_err() {
-                break;
-            }
-        }
+        // Answers to what the client sent before go before the close, as far as there is space for them.
+        self.waiting.send_what_fits(&self.socket);
         self.socket.close_by_server(code, reason);
         Err(Over)
     }
@@ -471,13 +374,13 @@ impl Connection {
                 code: close::FORBIDDEN,
                 reason: problem.to_string(),
             })?,
-            // A newer token of somebody who has a name.
+            // A newer token of a user who has a name.
             (None, Some(user)) => user.clone(),
             (None, None) => default_user(),
         };
-        // A newer token of an open session is no new connection.
-        let greets = self.user.replace(user.clone()).is_none();
-        let allowance = greets.then(|| self.hub.allowances().take(client)).flatten();
+        // Only a new connection takes over an allowance, and not a newer token of an open session.
+        let is_new = self.user.replace(user.clone()).is_none();
+        let allowance = is_new.then(|| self.hub.allowances().take(client)).flatten();
         Ok(Identity {
             user,
             expires: None,
@@ -486,7 +389,7 @@ impl Connection {
     }
 
     fn charge_new_room(&self, room: &RoomName) -> Result<NewRoomCharge, Refusal> {
-        if self.rooms.iter().any(|joined| joined.room == *room) {
+        if self.rooms.find(room).is_some() {
             return Ok(NewRoomCharge::default());
         }
         self.hub
@@ -511,7 +414,7 @@ impl Connection {
         match self.hub.engine().append(append) {
             Answer::Now(outcome) => {
                 charge.settle();
-                // What came again or was refused is delivered to nobody.
+                // A duplicate or a refused message is not delivered.
                 if let Outcome::Added(_) = outcome {
                     self.charge(&room, bytes);
                 }
@@ -523,17 +426,18 @@ impl Connection {
                     charge.settle();
                     appended(room, seq, outcome)
                 });
-                self.appends.get_or_insert_default().push_back(answer.boxed());
+                self.answers.push_append(answer.boxed());
                 None
             }
         }
     }
 
-    /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its budget.
+    /// Charges this connection for the delivery of a message, and reads nothing more from it while its room is over its
+    /// budget.
     fn charge(&mut self, room: &RoomName, bytes: usize) {
         let now = Instant::now();
-        let until = match self.rooms.iter().find(|joined| joined.room == *room) {
-            Some(joined) => joined.member.charge(bytes, now),
+        let until = match self.rooms.find(room) {
+            Some(joined) => joined.member().charge(bytes, now),
             None => self.hub.charge(room, bytes, now),
         };
         self.paused = self.paused.max(until);
@@ -565,8 +469,8 @@ impl Connection {
         match answer {
             Answer::Now(result) => self.handle(page_read(result)),
             later => {
-                let answer = later.map(|result| Later::Page(page_read(result)));
-                self.answers.get_or_insert_default().push(answer.boxed());
+                let answer = later.map(|result| Later::Input(page_read(result)));
+                self.answers.push(answer.boxed());
                 Ok(())
             }
         }
@@ -606,23 +510,12 @@ impl Connection {
             }
         };
         let start = member.start(since, history);
-        if self.rooms.is_empty() {
-            // Most sessions are in one room, and a vector that grows by itself begins with four places.
-            self.rooms.reserve_exact(1);
-        }
-        self.rooms.push(Joined {
-            id,
-            room,
-            member,
-            epoch: None,
-            catch_up: None,
-        });
+        self.rooms.add(id, room, member);
         match start {
             Answer::Now(start) => Some(self.subscribed(id, start)),
             later => {
-                self.answers
-                    .get_or_insert_default()
-                    .push(later.map(move |start| Later::Start(id, start)).boxed());
+                let answer = later.map(move |start| Later::Start(id, start));
+                self.answers.push(answer.boxed());
                 None
             }
         }
@@ -630,35 +523,31 @@ impl Connection {
 
     fn answered(&mut self, answer: Later) -> Result<(), Over> {
         let input = match answer {
-            Later::Page(input) => input,
+            Later::Input(input) => input,
             Later::Start(id, start) => self.subscribed(id, start),
         };
         self.handle(input)
     }
 
     fn subscribed(&mut self, id: SubscriptionId, start: Result<Start, Refusal>) -> Input {
-        let joined = self.rooms.iter_mut().find(|joined| joined.id == id);
-        let result = match (start, joined) {
-            (Ok(start), Some(joined)) => {
-                joined.epoch = Some(start.epoch.clone());
-                let presence = joined.member.presence();
-                Ok(Subscription {
-                    epoch: start.epoch,
-                    head: start.head,
-                    after: start.after,
-                    recovered: start.recovered,
-                    fork: start.fork,
-                    users: presence.users,
-                    members: presence.members,
-                    // They go to the socket page by page when the subscription goes live, so that a thousand members that come back at
-                    // once do not need the memory for all their pages at once.
-                    messages: Vec::new(),
-                })
-            }
-            (Err(refusal), _) => Err(refusal),
+        let result = start.and_then(|start| {
+            let joined = self.rooms.started(id, start.epoch.clone());
             // It was left meanwhile, and the session does not wait for this any more.
-            (Ok(_), None) => Err(Refusal::for_good(code::NOT_JOINED, "the room was left")),
-        };
+            let joined = joined.ok_or_else(|| Refusal::for_good(code::NOT_JOINED, "the room was left"))?;
+            let told = joined.member().presence();
+            Ok(Subscription {
+                epoch: start.epoch,
+                head: start.head,
+                after: start.after,
+                recovered: start.recovered,
+                fork: start.fork,
+                users: told.users,
+                members: told.members,
+                // They go to the socket page by page when the subscription goes live, so that a thousand members that
+                // come back at once do not need the memory for all their pages at once.
+                messages: Vec::new(),
+            })
+        });
         if result.is_err() {
             self.leave(id);
         }
@@ -666,8 +555,7 @@ impl Connection {
     }
 
     fn leave(&mut self, id: SubscriptionId) {
-        self.rooms.retain(|joined| joined.id != id);
-        self.behind.retain(|behind| *behind != id);
+        self.rooms.leave(id);
         self.joins.retain(|join| join.id != id);
     }
 
@@ -689,7 +577,7 @@ fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
 }
 
-/// Whether a client may name this room, and how a line that does is refused.
+/// The refusal of a line with a room that clients may not use.
 pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
     names::room(room).map_err(|problem| {
         let code = match problem {
@@ -705,7 +593,6 @@ pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
 }
 
 fn appended(room: RoomName, seq: Seq, outcome: Outcome) -> Input {
-    let outcome = outcome.into();
     Input::Appended { room, seq, outcome }
 }
 
@@ -724,53 +611,18 @@ fn page_lines(page: Page) -> PageLines {
     }
 }
 
-/// The session's timer. It is set anew only when it must ring earlier: a session's timeout moves with every frame.
-struct Alarm {
-    sleep: Pin<Box<Sleep>>,
-    armed: bool,
-}
-
-impl Alarm {
-    fn new() -> Self {
-        Self {
-            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: false,
-        }
-    }
-
-    fn set(&mut self, at: Option<Instant>) {
-        match at {
-            Some(at) if !self.armed || at < self.sleep.deadline() => {
-                self.sleep.as_mut().reset(at);
-                self.armed = true;
-            }
-            Some(_) => {}
-            None => self.armed = false,
-        }
-    }
-
-    /// May ring early, which a session does not mind.
-    async fn ring(&mut self) {
-        if !self.armed {
-            return std::future::pending().await;
-        }
-        self.sleep.as_mut().await;
-        self.armed = false;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a session costs besides is measured by `cargo xtask bench`.
+    /// The rest of what a session takes is measured by `cargo xtask bench`.
     #[test]
-    fn what_a_session_holds_while_it_waits_is_small() {
+    fn an_idle_session_takes_few_bytes() {
         fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms) -> F) -> usize {
             size_of::<F>()
         }
-        let (session, member) = (bytes(run), size_of::<Joined>());
+        let (session, member) = (bytes(run), size_of::<rooms::Joined>());
         assert!(session <= 1300, "{session} bytes of a session");
-        assert!(member <= 100, "{member} bytes of a place in a room");
+        assert!(member <= 100, "{member} bytes of a membership");
     }
 }

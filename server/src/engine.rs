@@ -24,10 +24,11 @@ use serde::Serialize;
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
     message::{self, Message},
-    session::server::{AppendOutcome, Refusal},
+    session::server::Refusal,
 };
 
 pub use memory::{Memory, MemoryOptions, NewRoomOptions};
+pub use talkback_protocol::session::server::{AppendOutcome as Outcome, Place};
 
 /// The code of a refusal: the request has the name of an earlier request with another message.
 pub const KEY_REUSED: &str = "key_reused";
@@ -159,62 +160,6 @@ impl MessageId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(pub u64);
 
-/// The result of an [`Append`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// This call added the message.
-    Added(Place),
-    /// An earlier call added the message.
-    Duplicate(Place),
-    /// The message is not in the log. Without `retry_after` its number is settled, and a resend is refused again; with it nothing changed.
-    Refused {
-        /// The epoch of the log; `None` if the message was refused before it reached the log.
-        epoch: Option<Epoch>,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// An earlier number of this client is missing and must come first.
-    Gap {
-        /// The epoch of the log.
-        epoch: Epoch,
-    },
-    /// The number belongs to a message with another id. Nothing changed.
-    Conflict {
-        /// The epoch of the log.
-        epoch: Epoch,
-    },
-    /// The number was settled so long ago that the log no longer has its outcome. Nothing changed.
-    Forgotten {
-        /// The epoch of the log.
-        epoch: Epoch,
-    },
-}
-
-impl From<Outcome> for AppendOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Added(Place { epoch, offset, at }) | Outcome::Duplicate(Place { epoch, offset, at }) => {
-                Self::Appended { epoch, offset, at }
-            }
-            Outcome::Refused { epoch, refusal } => Self::Refused { epoch, refusal },
-            Outcome::Gap { epoch } => Self::Gap { epoch },
-            Outcome::Conflict { epoch } => Self::Conflict { epoch },
-            Outcome::Forgotten { epoch } => Self::Forgotten { epoch },
-        }
-    }
-}
-
-/// Where a message is in a room's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The epoch of the log that the offset belongs to.
-    pub epoch: Epoch,
-    /// The message's offset.
-    pub offset: Offset,
-    /// When it was added, in milliseconds since the Unix epoch.
-    pub at: u64,
-}
-
 /// Which messages of a room to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
@@ -264,12 +209,10 @@ impl Page {
         }
     }
 
-    /// Whether every message after this cursor is kept. The cursor must be of this epoch, or of the previous one at or below the fork.
+    /// Whether every message after this cursor is kept: see [`Cursor::is_recovered_by`].
     #[must_use]
     pub fn has_all_since(&self, since: &Cursor) -> bool {
-        let is_before_fork = |fork: &Cursor| since.epoch == fork.epoch && since.offset <= fork.offset;
-        (since.epoch == self.epoch || self.fork.as_ref().is_some_and(is_before_fork))
-            && self.has_all_after(since.offset)
+        since.is_recovered_by(&self.epoch, self.fork.as_ref(), self.floor..=self.head)
     }
 
     /// Whether every message after this offset of this epoch is kept.

@@ -81,15 +81,8 @@ impl Log {
     /// What a new member gets: what follows its cursor, or the newest messages if it has none or one that this log does not know.
     pub(super) fn following(&self, since: Option<Cursor>, history: u32) -> Subscription {
         let head = self.head();
-        let recovered = since.as_ref().is_none_or(|since| {
-            let fork = self.fork.as_ref().filter(|fork| fork.epoch == since.epoch);
-            let last = if since.epoch == self.epoch {
-                Some(head)
-            } else {
-                fork.map(|fork| fork.offset)
-            };
-            since.offset >= self.dropped && last.is_some_and(|last| since.offset <= last)
-        });
+        let is_recovered = |since: &Cursor| since.is_recovered_by(&self.epoch, self.fork.as_ref(), self.dropped..=head);
+        let recovered = since.as_ref().is_none_or(is_recovered);
         let after = match since.filter(|_| recovered) {
             Some(since) => since.offset,
             None => Offset::new(head.get().saturating_sub(u64::from(history)))

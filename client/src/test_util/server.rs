@@ -11,8 +11,8 @@ use talkback_protocol::{
     codec::{self, MessageLine},
     message::{Author, Member, Message, Presence, Signal, code},
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, Refusal, ServerOptions, ServerSession, Subscription,
-        SubscriptionId,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, Place, Refusal, ServerOptions, ServerSession,
+        Subscription, SubscriptionId,
     },
 };
 
@@ -134,9 +134,8 @@ impl Server {
         let head = log.messages().last().map_or(Offset::ZERO, |message| message.offset);
         for ((other, _), settled) in &mut self.settled {
             if other == room {
-                settled.retain(
-                    |(_, _, outcome)| !matches!(outcome, AppendOutcome::Appended { offset, .. } if *offset > head),
-                );
+                settled
+                    .retain(|(_, _, outcome)| !matches!(outcome, AppendOutcome::Added(place) if place.offset > head));
             }
         }
     }
@@ -264,11 +263,11 @@ impl Server {
                 let outcome = self.settle(&room, client, (seq, id), first, |server, epoch| match content {
                     Ok(body) => {
                         let message = server.append(room.clone(), from, Some((seq, id)), body, network, now);
-                        AppendOutcome::Appended {
+                        AppendOutcome::Added(Place {
                             epoch,
                             offset: message.offset,
                             at: message.at,
-                        }
+                        })
                     }
                     Err(refusal) => AppendOutcome::Refused {
                         epoch: Some(epoch),

@@ -12,9 +12,9 @@ pub struct KeyError;
 
 /// The secret of one client: 128 random bits, kept across reconnects and reloads.
 ///
-/// The log uses it to tell a resent message from a new one, so whoever knows it can speak in the client's place. It goes to the server
-/// in `hello` and to nobody else; `Debug` does not show it. A key has one live owner: two tabs that used one key would take each
-/// other's messages for resent ones.
+/// The log uses it to tell a resent message from a new one, so anyone who has it can publish as the client. It goes to
+/// the server in `hello` only; `Debug` does not show it. One client uses a key at a time: the messages of two would be
+/// taken for resent ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientKey([u8; 16]);
@@ -26,7 +26,7 @@ impl ClientKey {
         Self(bytes)
     }
 
-    /// The 32 hexadecimal digits that stand on the wire. Whoever sees them can speak as this client.
+    /// The 32 hexadecimal digits of the wire. Anyone who sees them can publish as this client.
     #[must_use]
     pub fn reveal(&self) -> String {
         hex(&self.0)
@@ -76,8 +76,8 @@ impl From<ClientKey> for String {
 #[error("the id of a message is 16 lower-case hexadecimal digits")]
 pub struct PublishIdError;
 
-/// What makes a message itself: 64 random bits that its sender made with it. A number that comes with another id is another message,
-/// so two clients that share a key by mistake cannot take each other's answers.
+/// The id of a message: 64 random bits that its sender made with it. A number that comes with another id is another
+/// message, so two clients that share a key by mistake cannot take each other's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublishId(u64);
 
@@ -138,14 +138,14 @@ impl<'de> Deserialize<'de> for PublishId {
 /// A sender id or an epoch that is not 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]
-pub struct TokenError(String);
+pub struct OpaqueError(String);
 
-/// The public id of a client, safe to show: one that reads it cannot speak in its place. Opaque: compare it, nothing else.
+/// The public id of a client, safe to show: the key cannot be found from it. Opaque: compare it, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SenderId(Arc<str>);
 
-/// The name of one life of a room's log. When a log is lost and begins again, its epoch is another one, and offsets of the old
-/// one mean nothing in it. Opaque: compare it, nothing else.
+/// The name of one life of a room's log. When a log is lost and begins again, its epoch is another one, and offsets of
+/// the old one mean nothing in it. Opaque: compare it, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(Arc<str>);
 
@@ -163,13 +163,13 @@ macro_rules! opaque {
             /// Takes it as it came from the other side.
             ///
             /// # Errors
-            /// [`TokenError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
-            pub fn parse(text: &str) -> Result<Self, TokenError> {
+            /// [`OpaqueError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
+            pub fn parse(text: &str) -> Result<Self, OpaqueError> {
                 let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
                 if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
                     Ok(Self(text.into()))
                 } else {
-                    Err(TokenError(text.chars().take(40).collect()))
+                    Err(OpaqueError(text.chars().take(40).collect()))
                 }
             }
 
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sender_id_is_the_same_everywhere_and_shows_nothing_of_the_key() {
+    fn the_sender_id_is_a_hash_of_the_key() {
         let key = ClientKey::from_random([0; 16]);
         // SHA-256 of sixteen zero bytes begins with these digits.
         assert_eq!(key.sender().as_str(), "374708fff7719dd5");

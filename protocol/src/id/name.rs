@@ -35,8 +35,8 @@ pub enum NameError {
 
 /// The name of a room: 1 to 64 characters (Unicode code points), none of them a control character.
 ///
-/// Servers have stricter rules, and tell a client with `bad_room` that a name breaks them. A client takes every name that a server
-/// sends, also one that a newer table of characters allows. A clone shares the text.
+/// Servers have stricter rules, and tell a client with `bad_room` that a name breaks them. A client takes every name
+/// that a server sends, also one that a newer table of characters allows. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
 
@@ -62,7 +62,8 @@ impl RoomName {
 
 /// The name that a user shows: 1 to 32 characters (Unicode code points), none of them a control character.
 ///
-/// Servers have stricter rules, and tell in `welcome` what became of the name that a client asked for. A clone shares the text.
+/// Servers have stricter rules, and tell in `welcome` what became of the name that a client asked for. A clone shares
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(Arc<str>);
 
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wire_takes_every_name_that_some_server_could_allow() {
+    fn the_wire_takes_every_name_that_a_server_could_allow() {
         for name in ["lobby", "हिन्दी", "a/b c", "..", "\u{202e}x", "~", &"x".repeat(64)] {
             assert_eq!(&*RoomName::parse(name).unwrap(), name);
         }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn names_without_end_and_control_characters_are_refused_with_the_rule() {
+    fn long_names_and_control_characters_are_refused_with_the_rule() {
         for (error, text) in [
             (
                 RoomName::parse("").unwrap_err(),
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_of_the_server_begin_with_a_tilde() {
+    fn reserved_rooms_begin_with_a_tilde() {
         assert!(RoomName::parse("~audit").unwrap().is_reserved());
         assert!(!RoomName::parse("a~").unwrap().is_reserved());
     }

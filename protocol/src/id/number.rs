@@ -1,6 +1,6 @@
 //! The counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,11 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 #[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, other numbers 0 to {MAX_NUMBER}")]
 pub struct NumberError(u64);
 
+/// A text that is no offset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an offset is a number of 0 to {MAX_NUMBER}")]
+pub struct OffsetError;
+
 /// The place of a message in its room's log: contiguous from 1; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
@@ -22,7 +27,8 @@ pub struct Offset(u64);
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);
 
-/// The number of a request for history among those of one client that are open: its own choice, given back with the answer.
+/// The number of a request for history among those of one client that are open: its own choice, given back with the
+/// answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct RequestId(u64);
@@ -40,6 +46,15 @@ impl Offset {
     #[must_use]
     pub fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+}
+
+impl FromStr for Offset {
+    type Err = OffsetError;
+
+    fn from_str(digits: &str) -> Result<Self, OffsetError> {
+        let number = digits.parse().map_err(|_| OffsetError)?;
+        Self::new(number).map_err(|_| OffsetError)
     }
 }
 
@@ -69,7 +84,8 @@ macro_rules! number {
                 self.0
             }
 
-            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to reach.
+            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to
+            /// reach.
             #[must_use]
             pub fn next(self) -> Self {
                 self.plus(1)

@@ -1,8 +1,8 @@
 //! Reads the objects of the wire field by field.
 //!
-//! serde's derive makes a visitor for each type, which takes lists as well as objects and knows each field by name and by number; for
-//! what a browser reads that was a tenth of all code in the page. Here one visitor finds the fields of any object, each still as its
-//! JSON, and the types take theirs in turn.
+//! serde's derive makes a visitor for each type, which takes lists as well as objects and knows each field by name and
+//! by number; for what a browser reads that was a tenth of all code in the page. Here one visitor finds the fields of
+//! any object, each still as its JSON, and the types take theirs in turn.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::Offset as Number;
 
-/// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`; `number` and `optional_number`
-/// are the same for a `u64` that must be within what the wire can carry. Unknown fields are skipped.
+/// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`; `number` and
+/// `optional_number` are the same for a `u64` that must be within what the wire can carry. Unknown fields are skipped.
 /// As the values are looked at where they lie, this reads from a text, and not from a stream or a `Value`.
 macro_rules! read_by_fields {
     ($($type:ident { $($field:ident: $presence:ident),* $(,)? })*) => {$(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_the_field_that_has_it() {
+    fn an_error_names_the_field_that_has_it() {
         for (from, to, error) in [
             (r#""seq":7,"#, "", "missing field `seq`"),
             (r#""seq":7"#, r#""seq":7,"seq":7"#, "duplicate field `seq`"),
@@ -178,7 +178,7 @@ mod tests {
         );
     }
 
-    /// Any JSON is a body, so null is one, and none is none.
+    /// Any JSON is a body, also null; an absent body is an error.
     #[test]
     fn a_body_may_be_null_but_not_absent() {
         let message = r#"{"room":"lobby","offset":1,"from":{"sender":"s","user":"ann"},"at":1,"body":null}"#;

@@ -1,4 +1,4 @@
-//! Who may speak, for how long, and how fast.
+//! The greeting, tokens, signs of life and the rate.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::script::{HELLO, Script, config, done};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
-fn hello_is_answered_with_who_the_client_is_and_what_it_may() {
+fn hello_is_answered_with_the_user_the_sender_and_the_limits() {
     let mut script = Script::new();
     assert_eq!(script.received(HELLO), [r#"identify None Some("ann")"#]);
     assert_eq!(
@@ -67,12 +67,12 @@ fn what_is_malformed_or_too_big_closes_with_its_code() {
     assert_eq!(
         Script::open().received(r#"{"dance":{}}"#),
         [""; 0],
-        "a later version may dance"
+        "unknown kinds are skipped"
     );
 }
 
 #[test]
-fn a_user_who_is_denied_is_told_why() {
+fn a_denied_user_gets_the_code_and_the_reason() {
     let mut script = Script::new();
     script.received(HELLO);
     assert_eq!(script.denied(4403, "not you"), ["close 4403 not you"]);
@@ -93,7 +93,7 @@ fn what_comes_before_the_welcome_is_bounded_in_lines_and_bytes() {
 }
 
 #[test]
-fn a_silent_client_is_asked_and_then_closed_and_any_message_is_life() {
+fn a_silent_client_is_pinged_and_then_closed_and_any_message_is_a_sign_of_life() {
     let mut script = Script::open();
     assert_eq!(script.wait(25_000), ["-> {\"ping\":{}}"]);
     assert_eq!(script.wait(9_999), [""; 0]);
@@ -267,7 +267,7 @@ fn a_pause_is_at_most_a_second_and_goes_on_while_the_client_owes() {
 }
 
 #[test]
-fn a_pause_is_no_silence() {
+fn a_pause_does_not_count_as_silence() {
     let mut config = slow();
     config.limits.lines_per_second = 1;
     config.limits.lines_burst = 1;
@@ -301,7 +301,7 @@ fn signals_and_history_are_refused_when_the_client_is_more_than_a_second_behind(
 }
 
 #[test]
-fn more_of_anything_than_a_client_needs_closes() {
+fn more_than_the_bound_on_everything_received_closes() {
     let closed = ["close 4429 far more was sent than any client needs"];
     let unknown = ["{\"later\":{}}", "", " ", "{\"later\":{}}"].join("\n");
     let mut script = Script::open_with(slow());
@@ -344,7 +344,7 @@ fn a_new_connection_does_not_fill_the_buckets() {
     assert_eq!(
         stranger.session.allowance(),
         None,
-        "whoever was not let in has no claim to the key"
+        "a client that was not let in has no claim to the key"
     );
 }
 

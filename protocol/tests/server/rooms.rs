@@ -46,7 +46,11 @@ fn a_room_that_is_left_before_it_was_joined_stays_left() {
     script.received(JOIN);
     assert_eq!(script.received(LEAVE), ["unsubscribe 1 lobby", LEFT]);
     assert_eq!(script.received(JOIN), ["subscribe 2 lobby since None history 0"]);
-    assert_eq!(script.subscribed(1, 0), [""; 0], "the answer to a question of the past");
+    assert_eq!(
+        script.subscribed(1, 0),
+        [""; 0],
+        "the answer to an earlier join is ignored"
+    );
     assert_eq!(script.subscribed(2, 0).len(), 2);
     assert_eq!(script.received(LEAVE), ["unsubscribe 2 lobby", LEFT]);
     assert_eq!(script.received(LEAVE), [LEFT], "answered, whether joined or not");
@@ -72,7 +76,7 @@ fn joins_are_refused_with_a_reason() {
 }
 
 #[test]
-fn joined_tells_who_is_there_and_where_the_log_parted_from_an_earlier_life() {
+fn joined_has_the_members_and_the_fork() {
     let ann = Member {
         user: talkback_protocol::UserName::parse("ann \"}}").unwrap(),
     };
@@ -177,7 +181,7 @@ fn messages_go_to_the_log_in_order_and_answers_share_a_text() {
 }
 
 #[test]
-fn a_number_with_two_messages_and_one_that_was_forgotten_are_told_apart() {
+fn a_conflict_and_a_forgotten_number_have_different_answers() {
     let mut script = Script::open();
     script.received(&[publish(1, "1"), publish(2, "1")].join("\n"));
     assert_eq!(
@@ -193,7 +197,7 @@ fn a_number_with_two_messages_and_one_that_was_forgotten_are_told_apart() {
 }
 
 #[test]
-fn more_than_the_window_comes_again_later() {
+fn a_message_over_the_limit_in_flight_is_refused_for_now() {
     let mut script = Script::open();
     let text = [1, 2, 3].map(|seq| publish(seq, "1")).join("\n");
     let lines = script.received(&text);

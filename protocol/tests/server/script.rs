@@ -7,8 +7,8 @@ use talkback_protocol::{
     codec::{MemberList, MessageLine},
     message::Message,
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession,
-        Subscription,
+        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Place, Refusal, ServerOptions,
+        ServerSession, Subscription,
     },
 };
 
@@ -124,7 +124,11 @@ impl Script {
     }
 
     pub fn put_appended(&mut self, seq: u64, outcome: AppendOutcome) {
-        let (room, seq) = (name("lobby"), Seq::new(seq).unwrap());
+        self.put_appended_in("lobby", seq, outcome);
+    }
+
+    pub fn put_appended_in(&mut self, room: &str, seq: u64, outcome: AppendOutcome) {
+        let (room, seq) = (name(room), Seq::new(seq).unwrap());
         self.put(Input::Appended { room, seq, outcome });
     }
 
@@ -197,11 +201,11 @@ pub fn offset(number: u64) -> Offset {
 }
 
 pub fn done(number: u64) -> AppendOutcome {
-    AppendOutcome::Appended {
+    AppendOutcome::Added(Place {
         epoch: epoch(),
         offset: offset(number),
         at: 1,
-    }
+    })
 }
 
 pub fn later() -> Refusal {

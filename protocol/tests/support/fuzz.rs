@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use talkback_protocol::{
     ClientKey, ClientLine, Moment, ServerLine, UserName,
-    codec::{self, Frame, TextLimits},
+    codec::{self, Line, TextLimits},
     session::{client, server},
 };
 
@@ -18,7 +18,7 @@ const LIMITS: TextLimits = TextLimits {
 /// More operations find nothing that fewer do not, and take long.
 const MAX_OPERATIONS: usize = 200;
 
-/// A text frame is refused with a name, or comes back the same; and no session falls over it.
+/// A text is refused with a name, or comes back the same; and no session falls over it.
 pub fn codec(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     comes_back_the_same::<ClientLine>(&text);
@@ -38,17 +38,17 @@ pub fn operations(data: &[u8]) {
     assert_eq!(result, Ok(()), "{ops:?}");
 }
 
-fn comes_back_the_same<F: Frame + PartialEq + std::fmt::Debug>(text: &str) {
-    let Ok(frames) = codec::decode::<F>(text, LIMITS) else {
+fn comes_back_the_same<L: Line + PartialEq + std::fmt::Debug>(text: &str) {
+    let Ok(lines) = codec::decode::<L>(text, LIMITS) else {
         return;
     };
     let mut again = String::new();
-    frames.iter().for_each(|frame| codec::write_line(&mut again, frame));
+    lines.iter().for_each(|line| codec::write_line(&mut again, line));
     let limits = TextLimits {
         bytes: usize::MAX,
         lines: usize::MAX,
     };
-    assert_eq!(codec::decode::<F>(&again, limits).as_ref(), Ok(&frames));
+    assert_eq!(codec::decode::<L>(&again, limits).as_ref(), Ok(&lines));
 }
 
 fn moment() -> Moment {

@@ -99,7 +99,8 @@ impl World {
                 if *times > 1 + self.copies.get(&text).copied().unwrap_or_default() {
                     problems.push(format!("{text} is {times} times in {room} of {epoch}"));
                 }
-                // What two pages held and neither had sent may get two numbers: each page says it once, and the count above bounds it.
+                // What two pages held and neither had sent may get two numbers: each page says it once, and the count
+                // above bounds it.
                 let is_shared = self.copies.contains_key(&text);
                 if !ids.insert((message.from.sender.clone(), message.id)) && !is_shared {
                     problems.push(format!("{text} is twice under one key in {room} of {epoch}"));

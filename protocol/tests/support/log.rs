@@ -1,4 +1,5 @@
-//! The log of each room as the contract of an engine has it, without any cleverness, and a memory of all that was ever in it.
+//! The log of each room as the contract of an engine has it, without any cleverness, and a memory of all that was ever
+//! in it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,7 +10,7 @@ use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
     codec::MessageLine,
     message::{Author, Message},
-    session::server::{AppendOutcome, PageLines, Refusal, Subscription},
+    session::server::{AppendOutcome, PageLines, Place, Refusal, Subscription},
 };
 
 /// How many outcomes are remembered for each client and room: as many as a client may have on the way.
@@ -100,7 +101,8 @@ impl ModelLog {
         self.stored.clear();
     }
 
-    /// The newest messages are gone: each room goes on in a new epoch from where it was stored. Gives how many lost messages.
+    /// The newest messages are gone: each room goes on in a new epoch from where it was stored. Gives how many lost
+    /// messages.
     pub fn lose_newest(&mut self) -> usize {
         let mut forks = 0;
         let rooms: Vec<_> = self.rooms.keys().cloned().collect();
@@ -199,7 +201,7 @@ impl ModelLog {
                     None => unchanged(AppendOutcome::Forgotten { epoch }),
                     Some((_, known, _)) if *known != id => unchanged(AppendOutcome::Conflict { epoch }),
                     Some((_, _, outcome)) => Appended {
-                        outcome: outcome.clone(),
+                        outcome: again(outcome),
                         message: None,
                         late_copy: content.is_ok() && matches!(outcome, AppendOutcome::Refused { .. }),
                     },
@@ -221,11 +223,11 @@ impl ModelLog {
                     at: u64::try_from(now.as_millis()).unwrap(),
                     body,
                 };
-                let outcome = AppendOutcome::Appended {
+                let outcome = AppendOutcome::Added(Place {
                     epoch: epoch.clone(),
                     offset: message.offset,
                     at: message.at,
-                };
+                });
                 (outcome, Some(message))
             }
             Err(refusal) => {
@@ -267,13 +269,8 @@ impl ModelLog {
     ) -> Subscription {
         let room = self.room(name);
         let (epoch, head, trimmed, fork) = (room.epoch.clone(), room.head, room.trimmed, room.fork.clone());
-        let shared = fork.as_ref().map_or(0, |fork| fork.offset.get());
-        let is_known = |since: &&Cursor| {
-            let offset = since.offset.get();
-            let here = since.epoch == epoch && offset <= head;
-            let before = fork.as_ref().is_some_and(|fork| fork.epoch == since.epoch) && offset <= shared;
-            (here || before) && offset >= trimmed
-        };
+        let kept = Offset::new(trimmed).unwrap()..=Offset::new(head).unwrap();
+        let is_known = |since: &&Cursor| since.is_recovered_by(&epoch, fork.as_ref(), kept.clone());
         let known = since.filter(is_known);
         let after = known.map_or(head.saturating_sub(history.into()).max(trimmed), |since| {
             since.offset.get()
@@ -319,10 +316,19 @@ impl ModelLog {
     }
 }
 
+/// What a copy of a message is answered, whose number has this outcome.
+fn again(outcome: &AppendOutcome) -> AppendOutcome {
+    match outcome.clone() {
+        AppendOutcome::Added(place) => AppendOutcome::Duplicate(place),
+        other => other,
+    }
+}
+
 /// The same outcome in another life of the log.
 fn move_to(outcome: &mut AppendOutcome, to: &Epoch) {
     match outcome {
-        AppendOutcome::Appended { epoch, .. }
+        AppendOutcome::Added(Place { epoch, .. })
+        | AppendOutcome::Duplicate(Place { epoch, .. })
         | AppendOutcome::Gap { epoch }
         | AppendOutcome::Conflict { epoch }
         | AppendOutcome::Forgotten { epoch } => *epoch = to.clone(),

@@ -61,7 +61,8 @@ pub enum Op {
         graceful: bool,
         loss: Loss,
     },
-    /// A member is away while much is said, and then the log loses the end of it, or drops the beginning while it catches up.
+    /// A member is away while much is said, and then the log loses the end of it, or drops the beginning while it
+    /// catches up.
     Away {
         peer: usize,
         room: usize,
@@ -249,7 +250,8 @@ impl Op {
     }
 }
 
-/// Lets operations happen, then lets everything work again, and says which promise was broken. Adds to `counts` what happened how often.
+/// Lets operations happen, then lets everything work again, and says which promise was broken. Adds to `counts` what
+/// happened how often.
 pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
     let mut world = World::new(seed, PEERS);
     world.verbose = verbose;

@@ -1,5 +1,5 @@
-//! What went over a session's connections, as one number. A change of the code that is to change nothing on the wire is shown to change
-//! nothing: `cargo xtask recordings` gives the same digest before and after it.
+//! What went over a session's connections, as one number. A change of the code that is to change nothing on the wire is
+//! shown to change nothing: `cargo xtask recordings` gives the same digest before and after it.
 
 use std::{
     env,
@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// The texts of one script or world, in both directions, with their times. When it is dropped, its number is added to the file that
-/// `TEST_RECORDINGS` names.
+/// The texts of one script or world, in both directions, with their times. When it is dropped, its number is added to
+/// the file that `TEST_RECORDINGS` names.
 #[derive(Debug, Default)]
 pub struct Recording {
     texts: u64,

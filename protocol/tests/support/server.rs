@@ -1,5 +1,5 @@
-//! The driver of one `ServerSession` in the model: the engine's answers come later, a member catches up page by page, and live lines go
-//! straight to the link.
+//! The driver of one `ServerSession` in the model: the engine's answers come later, a member catches up page by page,
+//! and live lines go straight to the link.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -383,8 +383,8 @@ impl World {
                         AppendOutcome::Gap { .. } => self.count("a gap"),
                         AppendOutcome::Conflict { .. } => self.count("a conflict"),
                         AppendOutcome::Forgotten { .. } => self.count("an outcome was forgotten"),
-                        AppendOutcome::Appended { .. } if message.is_none() => self.count("a message came again"),
-                        AppendOutcome::Appended { .. } => {}
+                        AppendOutcome::Duplicate(_) => self.count("a message came again"),
+                        AppendOutcome::Added(_) => {}
                     }
                     if let Some(message) = message {
                         self.fan_out(&message);

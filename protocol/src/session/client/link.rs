@@ -175,9 +175,9 @@ impl ClientSession {
 
     /// The server broke a rule. It may be another one after a pause.
     pub(super) fn violated(&mut self, reason: &str) {
-        self.drop_connection(close::BAD_FRAME, reason);
+        self.drop_connection(close::BAD_LINE, reason);
         self.wait(Cause {
-            code: close::BAD_FRAME,
+            code: close::BAD_LINE,
             reason: reason.to_owned(),
         });
     }

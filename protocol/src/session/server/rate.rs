@@ -1,23 +1,25 @@
-//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt; until it is not, the
-//! session does not read.
+//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt;
+//! until it is not, the session does not read.
 
 use std::time::Duration;
 
 use super::ServerOptions;
+use crate::ClientLine;
 
 /// The longest time that a session does not read before it looks again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// A client that is further behind than this is asked to send again later what nobody waits for in order.
+/// A client that is further behind than this has its signals and requests for history refused: they need no order, so
+/// that they do not wait behind a backlog.
 const MAX_BEHIND: Duration = Duration::from_secs(1);
 
-/// How much more everything that is received may be than the lines that count.
+/// How many times the rate of counted lines the rate of everything received is at least.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
-/// So many lines a join costs: with the leave that follows, it is told to all members of the room.
+/// The lines that a join counts for: with the leave that follows, it is told to all members of the room.
 const JOIN_LINES: u32 = 8;
 
-/// What a client had left of its rate when its connection ended, to go on from with its next one.
+/// What a client had left of its rate when its connection ended. Its next connection begins with that.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     lines: f64,
@@ -26,7 +28,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The smaller of two in each part, for a client of which two connections ended.
+    /// The smaller of two in each bucket, for a client of which two connections ended.
     #[must_use]
     pub fn less(&self, other: &Self) -> Self {
         Self {
@@ -37,7 +39,7 @@ impl Allowance {
     }
 }
 
-/// So much a second, and so much at once. A rate of 0 is any number.
+/// A token bucket: `per_second` on average, `burst` at once. A rate of 0 is no limit.
 #[derive(Debug)]
 struct Bucket {
     per_second: f64,
@@ -54,7 +56,7 @@ impl Bucket {
         }
     }
 
-    /// What there is after some time.
+    /// The tokens after some time.
     fn filled(&self, time: Duration) -> f64 {
         (self.tokens + time.as_secs_f64() * self.per_second).min(self.burst)
     }
@@ -120,7 +122,8 @@ impl Rate {
         }
     }
 
-    /// Goes on where an earlier connection ended, so long ago. Never gives more than there is.
+    /// Takes over what an earlier connection had left when it ended, and what came in since. Never more than a full
+    /// bucket.
     pub(super) fn go_on(&mut self, allowance: Allowance, ago: Duration) {
         for (bucket, tokens) in [
             (&mut self.lines, allowance.lines),
@@ -143,7 +146,7 @@ impl Rate {
         }
     }
 
-    /// Counts anything that came; whether it may still be served.
+    /// Counts anything that came. False if it is over the bound on everything received.
     pub(super) fn receive(&mut self, amount: usize) -> bool {
         self.received.take(amount);
         self.received.tokens >= 0.0
@@ -153,22 +156,18 @@ impl Rate {
         self.bytes.take(bytes);
     }
 
-    pub(super) fn take_line(&mut self) {
-        self.lines.take(1);
+    pub(super) fn take_line(&mut self, line: &ClientLine) {
+        let is_join = matches!(line, ClientLine::Join(_));
+        self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
     }
 
-    /// Charges what a join costs beyond its line.
-    pub(super) fn take_join(&mut self) {
-        self.lines.take(JOIN_LINES as usize - 1);
-    }
-
-    /// When what nobody waits for in order may come again, if not now.
+    /// After how long a signal or a request for history may be sent again, if it is refused now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
         (behind > MAX_BEHIND).then_some(behind)
     }
 
-    /// How long not to read now.
+    /// How long to pause reading, if at all.
     pub(super) fn pause(&self) -> Option<Duration> {
         let behind = self.behind();
         // At least what a clock of milliseconds can tell, so that a timer that goes off in time finds the debt paid.
@@ -186,8 +185,17 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
+    use crate::{RoomName, message::Join};
 
     const START: Duration = Duration::from_secs(7);
+
+    fn join() -> ClientLine {
+        ClientLine::Join(Join {
+            room: RoomName::parse("lobby").unwrap(),
+            since: None,
+            history: None,
+        })
+    }
 
     fn config() -> ServerOptions {
         let mut config = ServerOptions {
@@ -205,10 +213,10 @@ mod tests {
     #[test]
     fn a_burst_is_free_then_the_debt_of_lines_or_bytes_is_the_pause() {
         let mut rate = Rate::new(&config(), START);
-        (0..10).for_each(|_| rate.take_line());
+        (0..10).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         rate.take_bytes(5_000);
         assert_eq!(rate.pause(), None);
-        (0..30).for_each(|_| rate.take_line());
+        (0..30).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         assert_eq!(rate.pause(), Some(Duration::from_millis(300)));
         rate.take_bytes(500);
         assert_eq!(rate.pause(), Some(Duration::from_millis(500)));
@@ -227,27 +235,25 @@ mod tests {
         rate.fill(START + Duration::from_secs(3_600));
         assert_eq!(rate.allowance(START), Rate::new(&config(), START).allowance(START));
         rate.fill(START);
-        (0..11).for_each(|_| rate.take_line());
+        (0..11).for_each(|_| rate.take_line(&ClientLine::Ping {}));
         assert!(rate.pause().is_some());
     }
 
     #[test]
-    fn a_join_costs_more_than_its_line() {
+    fn a_join_costs_eight_lines() {
         let mut rate = Rate::new(&config(), START);
-        rate.take_line();
-        rate.take_join();
+        rate.take_line(&join());
         assert_eq!(rate.pause(), None);
-        rate.take_line();
-        rate.take_join();
+        rate.take_line(&join());
         assert_eq!(rate.pause(), Some(Duration::from_millis(60)), "16 lines of 10");
     }
 
     #[test]
     fn a_new_connection_goes_on_where_the_last_one_ended() {
         let mut first = Rate::new(&config(), START);
-        (0..60).for_each(|_| first.take_line());
+        (0..60).for_each(|_| first.take_line(&ClientLine::Ping {}));
         let mut second = Rate::new(&config(), START);
-        second.take_line();
+        second.take_line(&ClientLine::Ping {});
         second.go_on(first.allowance(START), Duration::from_millis(200));
         assert_eq!(second.pause(), Some(Duration::from_millis(310)));
         second.go_on(first.allowance(START), Duration::from_secs(3_600));
@@ -256,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn what_an_honest_client_may_send_at_once_is_always_within_the_burst() {
+    fn a_full_window_and_all_joins_are_always_within_the_burst() {
         let mut config = config();
         config.limits.rooms = 14;
         let mut rate = Rate::new(&config, START);
-        (0..20).for_each(|_| rate.take_line());
-        (0..14).for_each(|_| rate.take_join());
+        (0..6).for_each(|_| rate.take_line(&ClientLine::Ping {}));
+        (0..14).for_each(|_| rate.take_line(&join()));
         assert_eq!(rate.pause(), None, "a full window, and all rooms joined again");
-        rate.take_line();
+        rate.take_line(&ClientLine::Ping {});
         assert!(rate.pause().is_some());
         config.limits.lines_burst = 3_000;
         let mut rate = Rate::new(&config, START);
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_received_has_its_own_bound_unless_any_number_may_come() {
+    fn everything_received_has_its_own_bound_unless_lines_are_not_limited() {
         let mut rate = Rate::new(&config(), START);
         assert!(rate.receive(2_000));
         rate.fill(START + Duration::from_secs(1));
@@ -281,7 +287,7 @@ mod tests {
         let mut config = config();
         (config.limits.lines_per_second, config.limits.bytes_per_second) = (0, 0);
         let mut any = Rate::new(&config, START);
-        (0..1_000).for_each(|_| any.take_line());
+        (0..1_000).for_each(|_| any.take_line(&ClientLine::Ping {}));
         any.take_bytes(1 << 30);
         assert!(any.receive(1 << 20));
         assert_eq!(any.pause(), None);

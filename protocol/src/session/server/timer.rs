@@ -6,15 +6,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Timer {
-    /// The client does not say hello.
+    /// `hello` has not come.
     Hello,
-    /// The client is to be asked for a sign of life.
+    /// The next `ping` is due.
     Ping,
-    /// Nothing came after a ping.
+    /// No WebSocket message came after a `ping`.
     Silence,
-    /// The token is good no longer.
+    /// The token expires.
     Expiry,
-    /// The client may send again.
+    /// The end of a pause: the client may be read again.
     Pause,
 }
 
@@ -41,7 +41,8 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes one whose time has come. That nothing came from the client is known only when the driver `looked`.
+    /// Takes a timer that is due. Those that find the client silent go off only when the driver `looked` at what the
+    /// transport has.
     pub(super) fn take_due(&mut self, now: Duration, looked: bool) -> Option<Timer> {
         let due = ALL.into_iter().find(|&timer| {
             let is_due = self.0[timer as usize].is_some_and(|at| at <= now);

@@ -7,8 +7,8 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
 };
-use serde::{Deserialize, Serialize};
-use talkback_protocol::{Epoch, Offset, RoomName, message::Message};
+use serde::{Deserialize, Serialize, Serializer};
+use talkback_protocol::{Cursor, Epoch, Offset, RoomName, message::Message};
 
 use super::{Problem, Room, RoomsOptions, Waiting, fresh, wait::Wakeup};
 use crate::{
@@ -38,8 +38,9 @@ struct Messages<'a> {
     /// The offset of the room's newest message.
     head: Offset,
     /// The `since` of the next request.
-    cursor: String,
-    /// Whether no message is missing between `since` and `messages`; if one is, these are the newest.
+    #[serde(serialize_with = "as_text")]
+    cursor: Cursor,
+    /// Whether nothing is missing between `since` and `messages`; if something is, these are the newest.
     recovered: bool,
     /// Whether the log has more messages after these.
     more: bool,
@@ -104,13 +105,16 @@ pub(crate) async fn messages(
     }
     let last = page.messages.last().map(|last| last.offset);
     let last = last
-        .or_else(|| since.filter(|_| recovered).map(|since| since.offset))
+        .or_else(|| since.filter(|_| recovered).map(|since| since.offset()))
         .unwrap_or(page.head);
     let messages = Messages {
         room: &room,
         epoch: &page.epoch,
         head: page.head,
-        cursor: format!("{}:{last}", page.epoch),
+        cursor: Cursor {
+            epoch: page.epoch.clone(),
+            offset: last,
+        },
         recovered,
         more: last < page.head,
         messages: page.messages.iter().map(|message| &**message).collect(),
@@ -133,10 +137,14 @@ async fn read(
         return Ok((page, true));
     };
     let page = engine
-        .read(room, Range::After(since.offset), limit)
+        .read(room, Range::After(since.offset()), limit)
         .await
         .map_err(Problem::Refused)?;
-    if since.epoch.as_ref().is_none_or(|epoch| *epoch == page.epoch) && page.has_all_after(since.offset) {
+    let has_all = match since {
+        Since::Cursor(cursor) => page.has_all_since(cursor),
+        Since::Offset(offset) => page.has_all_after(*offset),
+    };
+    if has_all {
         return Ok((page, true));
     }
     let page = engine
@@ -146,26 +154,31 @@ async fn read(
     Ok((page, false))
 }
 
-/// The client's cursor.
-struct Since {
-    epoch: Option<Epoch>,
-    offset: Offset,
+fn as_text<S: Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cursor)
+}
+
+/// The last message that the client has.
+enum Since {
+    Cursor(Cursor),
+    /// In whatever life of the log.
+    Offset(Offset),
 }
 
 impl Since {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let wrong = || {
+        let cursor = text.parse().map(Self::Cursor);
+        let since = cursor.or_else(|_| text.parse().map(Self::Offset));
+        since.map_err(|_| {
             let rule = "since must be the `cursor` of an earlier answer, or an offset: 0 is before the first message";
             Problem::BadRequest(rule.to_owned())
-        };
-        let (epoch, offset) = match text.rsplit_once(':') {
-            Some((epoch, offset)) => (Some(Epoch::parse(epoch).map_err(|_| wrong())?), offset),
-            None => (None, text),
-        };
-        let offset = offset.parse().ok().and_then(|offset| Offset::new(offset).ok());
-        Ok(Self {
-            epoch,
-            offset: offset.ok_or_else(wrong)?,
         })
+    }
+
+    fn offset(&self) -> Offset {
+        match self {
+            Self::Cursor(cursor) => cursor.offset,
+            Self::Offset(offset) => *offset,
+        }
     }
 }

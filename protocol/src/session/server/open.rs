@@ -1,0 +1,460 @@
+//! What a welcomed client may do: join rooms, publish, signal and read history.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    AppendOutcome, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId, TRACE,
+    outgoing::{Outgoing, millis},
+};
+use crate::{
+    Body, BodyLimit, ClientKey, ClientLine, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName, codec,
+    message::{Ack, Author, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
+    session::trace::trace_event,
+};
+
+/// How soon a line that found too many of its kind open may come again.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A session from its first `welcome` to its close.
+#[derive(Debug)]
+pub(super) struct Open {
+    client: ClientKey,
+    /// The name that the client asked for in `hello`.
+    name: Option<UserName>,
+    author: Author,
+    /// The driver checks a newer token.
+    renewing: bool,
+    /// A few dozen at most, and mostly one: a map would take several times the memory.
+    rooms: Vec<Membership>,
+    last_subscription: SubscriptionId,
+    /// Messages that the engine has not answered.
+    appends: u32,
+    /// Pages that the engine has not answered.
+    reads: u32,
+    /// Those of them whose request has the limit 0: it asks only whether there is a message.
+    probes: Vec<RequestId>,
+}
+
+/// A room from `join` until `leave`, a refusal or the server's own decision.
+#[derive(Debug)]
+struct Membership {
+    room: RoomName,
+    id: SubscriptionId,
+    /// Whether `joined` was sent.
+    live: bool,
+}
+
+/// What `publish` and `withdraw` have in common.
+struct Numbered {
+    room: RoomName,
+    seq: Seq,
+    id: PublishId,
+    first: bool,
+}
+
+impl Open {
+    pub(super) fn new(client: ClientKey, name: Option<UserName>, user: UserName) -> Self {
+        let sender = client.sender();
+        Self {
+            client,
+            name,
+            author: Author { sender, user },
+            renewing: false,
+            rooms: Vec::new(),
+            last_subscription: 0,
+            appends: 0,
+            reads: 0,
+            probes: Vec::new(),
+        }
+    }
+
+    pub(super) fn client(&self) -> ClientKey {
+        self.client
+    }
+
+    pub(super) fn author(&self) -> &Author {
+        &self.author
+    }
+
+    pub(super) fn is_renewing(&self) -> bool {
+        self.renewing
+    }
+
+    /// The newer token is good.
+    pub(super) fn renewed(&mut self) {
+        self.renewing = false;
+    }
+
+    pub(super) fn serve(&mut self, line: ClientLine, options: &ServerOptions, out: &mut Outgoing) {
+        match line {
+            ClientLine::Join(join) => self.join(join, options, out),
+            ClientLine::Leave { room } => self.leave(room, out),
+            ClientLine::Publish(Publish {
+                room,
+                seq,
+                id,
+                first,
+                body,
+            }) => {
+                let content = check_body(&body, options).map(|()| body);
+                self.append(Numbered { room, seq, id, first }, content, options, out);
+            }
+            ClientLine::Withdraw(Withdraw { room, seq, id, first }) => {
+                trace_event!(TRACE, "withdraw: {}, seq {seq}", self.number(&room));
+                let refusal = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
+                self.append(Numbered { room, seq, id, first }, Err(refusal), options, out);
+            }
+            ClientLine::Signal { room, body } => self.signal(room, body, options, out),
+            ClientLine::History(history) => self.history(history, options, out),
+            ClientLine::Auth { token } => {
+                trace_event!(TRACE, "auth: lines wait until the newer token is checked");
+                self.renewing = true;
+                out.push(Output::Identify {
+                    client: self.client,
+                    token: Some(token),
+                    name: self.name.clone(),
+                });
+            }
+            ClientLine::Ping {} => out.send(&ServerLine::Pong {}),
+            // `hello` is the session's.
+            ClientLine::Pong {} | ClientLine::Hello(_) => {}
+        }
+    }
+
+    fn join(&mut self, join: Join, options: &ServerOptions, out: &mut Outgoing) {
+        let room = join.room;
+        if let Err(refusal) = check_room(&room, options) {
+            return self.refuse("join", room, refusal, out);
+        }
+        if self.membership(&room).is_some() {
+            let refusal = Refusal::for_good(code::ALREADY_JOINED, "the room is joined already: leave it first");
+            return self.refuse("join", room, refusal, out);
+        }
+        if self.rooms.len() >= options.limits.rooms as usize {
+            let refusal = Refusal::for_good(code::TOO_MANY_ROOMS, "leave another room first");
+            return self.refuse("join", room, refusal, out);
+        }
+        self.last_subscription += 1;
+        let id = self.last_subscription;
+        if self.rooms.is_empty() {
+            // A vector that grows by itself begins with four places.
+            self.rooms.reserve_exact(1);
+        }
+        self.rooms.push(Membership {
+            room: room.clone(),
+            id,
+            live: false,
+        });
+        let since = join.since;
+        let history = join.history.unwrap_or(0).min(options.limits.page);
+        trace_event!(
+            TRACE,
+            "join: room {id}, since {:?}, history {history}",
+            since.as_ref().map(|since| since.offset.get())
+        );
+        out.push(Output::Subscribe {
+            id,
+            room,
+            since,
+            history,
+        });
+    }
+
+    /// The log's answer to a join.
+    pub(super) fn subscribed(
+        &mut self,
+        id: SubscriptionId,
+        result: Result<Subscription, Refusal>,
+        options: &ServerOptions,
+        out: &mut Outgoing,
+    ) {
+        // Not there: it was left meanwhile.
+        let Some(index) = self.rooms.iter().position(|membership| membership.id == id) else {
+            return;
+        };
+        let subscription = match result {
+            Ok(subscription) => subscription,
+            Err(refusal) => {
+                self.refuse("join", self.rooms[index].room.clone(), refusal, out);
+                self.rooms.swap_remove(index);
+                return;
+            }
+        };
+        let membership = &mut self.rooms[index];
+        membership.live = true;
+        let room = membership.room.clone();
+        let after = subscription.after.plus(subscription.messages.len() as u64);
+        trace_event!(
+            TRACE,
+            "joined: room {id}, head {}, live after {after}, recovered {}",
+            subscription.head,
+            subscription.recovered
+        );
+        let joined = Joined {
+            room: room.clone(),
+            epoch: subscription.epoch,
+            head: subscription.head,
+            after: subscription.after,
+            recovered: subscription.recovered,
+            fork: subscription.fork,
+            users: subscription.users,
+            members: None,
+        };
+        let largest = options.limits.sent_text_bytes as usize;
+        let line = codec::encode_joined(joined, subscription.members.as_ref(), largest);
+        out.send_line(&line);
+        for message in &subscription.messages {
+            out.send_line(message.line());
+        }
+        out.flush();
+        out.push(Output::Live { id, room, after });
+    }
+
+    fn leave(&mut self, room: RoomName, out: &mut Outgoing) {
+        trace_event!(TRACE, "leave: {}", self.number(&room));
+        if let Some(index) = self.membership(&room) {
+            let Membership { id, .. } = self.rooms.swap_remove(index);
+            out.push(Output::Unsubscribe { id, room: room.clone() });
+        }
+        out.send(&ServerLine::Left(Left {
+            room,
+            code: None,
+            message: None,
+        }));
+    }
+
+    /// The server ended a membership.
+    pub(super) fn expelled(&mut self, id: SubscriptionId, reason: Refusal, out: &mut Outgoing) {
+        let found = self.rooms.iter().position(|membership| membership.id == id);
+        if let Some(index) = found {
+            let Membership { room, .. } = self.rooms.swap_remove(index);
+            trace_event!(TRACE, "expelled: room {id}, {}", reason.code);
+            out.send(&ServerLine::Left(Left {
+                room,
+                code: Some(reason.code.into_owned()),
+                message: Some(reason.message.into_owned()),
+            }));
+        }
+    }
+
+    fn append(
+        &mut self,
+        Numbered { room, seq, id, first }: Numbered,
+        content: Result<Body, Refusal>,
+        options: &ServerOptions,
+        out: &mut Outgoing,
+    ) {
+        if let Err(refusal) = check_room(&room, options) {
+            return self.nack(room, seq, None, refusal, out);
+        }
+        if self.appends >= options.limits.in_flight {
+            let refusal = Refusal::later(code::BUSY, "too many messages are on the way", BUSY_PAUSE);
+            return self.nack(room, seq, None, refusal, out);
+        }
+        self.appends += 1;
+        out.push(Output::Append {
+            room,
+            client: self.client,
+            seq,
+            id,
+            first,
+            from: self.author.clone(),
+            content,
+        });
+    }
+
+    /// The log's answer to a `publish` or `withdraw`.
+    pub(super) fn appended(&mut self, room: RoomName, seq: Seq, outcome: AppendOutcome, out: &mut Outgoing) {
+        self.appends = self.appends.saturating_sub(1);
+        match outcome {
+            AppendOutcome::Added(place) | AppendOutcome::Duplicate(place) => {
+                let Place { epoch, offset, at } = place;
+                out.send(&ServerLine::Ack(Ack {
+                    room,
+                    seq,
+                    epoch,
+                    offset,
+                    at,
+                }));
+            }
+            AppendOutcome::Forgotten { epoch } => {
+                trace_event!(TRACE, "forgotten: {}, seq {seq}", self.number(&room));
+                out.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch }));
+            }
+            AppendOutcome::Refused { epoch, refusal } => self.nack(room, seq, epoch, refusal, out),
+            AppendOutcome::Conflict { epoch } => self.nack(
+                room,
+                seq,
+                Some(epoch),
+                Refusal::for_good(code::CONFLICT, "the number belongs to another message of this key"),
+                out,
+            ),
+            AppendOutcome::Gap { epoch } => self.nack(
+                room,
+                seq,
+                Some(epoch),
+                // The message before it was refused for a time, and that is the time to wait.
+                Refusal::later(code::GAP, "an earlier message is missing", Duration::ZERO),
+                out,
+            ),
+        }
+    }
+
+    fn signal(&mut self, room: RoomName, body: Body, options: &ServerOptions, out: &mut Outgoing) {
+        if let Err(refusal) = check_room(&room, options) {
+            return self.refuse("signal", room, refusal, out);
+        }
+        if !self.membership(&room).is_some_and(|index| self.rooms[index].live) {
+            let refusal = Refusal::for_good(code::NOT_JOINED, "join the room to signal in it");
+            return self.refuse("signal", room, refusal, out);
+        }
+        if let Err(refusal) = check_body(&body, options) {
+            return self.refuse("signal", room, refusal, out);
+        }
+        let from = self.author.clone();
+        out.push(Output::Signal { room, from, body });
+    }
+
+    fn history(&mut self, history: History, options: &ServerOptions, out: &mut Outgoing) {
+        let History {
+            id,
+            room,
+            before,
+            limit,
+        } = history;
+        if let Err(refusal) = check_room(&room, options) {
+            return self.refuse_history(id, room, refusal, out);
+        }
+        if self.reads >= options.limits.history {
+            let refusal = Refusal::later(code::BUSY, "too many requests for history are open", BUSY_PAUSE);
+            return self.refuse_history(id, room, refusal, out);
+        }
+        self.reads += 1;
+        if limit == 0 {
+            self.probes.push(id);
+        }
+        out.push(Output::ReadPage {
+            id,
+            room,
+            before,
+            limit: limit.clamp(1, options.limits.page.max(1)),
+        });
+    }
+
+    /// The log's answer to a `history`.
+    pub(super) fn page_read(
+        &mut self,
+        id: RequestId,
+        room: RoomName,
+        result: Result<PageLines, Refusal>,
+        options: &ServerOptions,
+        out: &mut Outgoing,
+    ) {
+        self.reads = self.reads.saturating_sub(1);
+        let probe = self.probes.iter().position(|probe| *probe == id);
+        let probe = probe.map(|index| self.probes.swap_remove(index));
+        match result {
+            Ok(mut page) => {
+                if probe.is_some() {
+                    page.more |= !page.messages.is_empty();
+                    page.messages.clear();
+                }
+                let largest = options.limits.sent_text_bytes as usize;
+                out.send_line(&codec::encode_page(id, &room, &page, largest));
+            }
+            Err(refusal) => self.refuse_history(id, room, refusal, out),
+        }
+    }
+
+    fn nack(&self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal, out: &mut Outgoing) {
+        trace_event!(
+            TRACE,
+            "nack: {}, seq {seq}, {}, retry after {:?}",
+            self.number(&room),
+            refusal.code,
+            refusal.retry_after
+        );
+        out.send(&ServerLine::Nack(Nack {
+            room,
+            seq,
+            epoch,
+            code: refusal.code.into_owned(),
+            message: refusal.message.into_owned(),
+            retry_after_ms: refusal.retry_after.map(millis),
+        }));
+    }
+
+    /// Sends the `error` for a line of this kind.
+    pub(super) fn refuse(&self, kind: &str, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
+        self.error(kind, room, None, refusal, out);
+    }
+
+    pub(super) fn refuse_history(&self, id: RequestId, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
+        self.error("history", room, Some(id), refusal, out);
+    }
+
+    fn error(&self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
+        trace_event!(
+            TRACE,
+            "error: {kind}, {}, {}, retry after {:?}",
+            self.number(&room),
+            refusal.code,
+            refusal.retry_after
+        );
+        out.send(&ServerLine::Error(ErrorLine {
+            code: refusal.code.into_owned(),
+            message: refusal.message.into_owned(),
+            room: Some(room),
+            kind: Some(kind.to_owned()),
+            id,
+            retry_after_ms: refusal.retry_after.map(millis),
+        }));
+    }
+
+    /// How trace events name a room: by the number of its subscription.
+    fn number(&self, room: &RoomName) -> RoomNumber {
+        RoomNumber(self.membership(room).map(|index| self.rooms[index].id))
+    }
+
+    fn membership(&self, room: &RoomName) -> Option<usize> {
+        self.rooms.iter().position(|membership| membership.room == *room)
+    }
+}
+
+struct RoomNumber(Option<SubscriptionId>);
+
+impl fmt::Display for RoomNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "room {id}"),
+            None => f.write_str("a room that is not joined"),
+        }
+    }
+}
+
+/// Names that begin with `~` are the server's own.
+fn check_room(room: &RoomName, options: &ServerOptions) -> Result<(), Refusal> {
+    if room.is_reserved() {
+        let message = "rooms whose names begin with ~ are the server's own";
+        return Err(Refusal::for_good(code::FORBIDDEN, message));
+    }
+    (options.check_room)(room)
+}
+
+fn check_body(body: &Body, options: &ServerOptions) -> Result<(), Refusal> {
+    let limits = &options.limits;
+    if body.json().len() > limits.body_bytes as usize {
+        let message = "the body is larger than this server takes";
+        return Err(Refusal::for_good(code::TOO_LARGE, message));
+    }
+    body.check(limits.body_depth as usize).map_err(|limit| match limit {
+        BodyLimit::TooDeep { .. } => {
+            let message = "lists and objects of the body are nested deeper than this server takes";
+            Refusal::for_good(code::TOO_DEEP, message)
+        }
+        BodyLimit::LongNumber { .. } => {
+            let message = "a number in the body has more than 128 characters: write it as a string";
+            Refusal::for_good(code::TOO_LARGE, message)
+        }
+    })
+}
