@@ -11,8 +11,6 @@
 //! number, and is said rightly, because nothing before it is open. What a log forgets by the jump is how it settled numbers that
 //! nobody asks about again; a kept outbox was stored without them before the jump was sent.
 
-mod lane;
-
 use std::{collections::VecDeque, time::Duration};
 
 use litemap::LiteMap;
@@ -22,8 +20,6 @@ use crate::{
     Body, ClientLine, PublishId, RoomName, Seq,
     message::{Limits, Publish, Withdraw, code},
 };
-
-pub(super) use lane::{Entry, Lane, unfit};
 
 /// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
 /// connections that end after a while, the answers to a few arrive, where those to very many would not.
@@ -461,4 +457,122 @@ enum End {
     Not,
     Withdraw,
     Fail(FailReason),
+}
+
+/// The messages of one room.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// The number of the first entry, or of the next one.
+    pub(super) first: Seq,
+    /// Its record; without meaning while all records are to be written anew.
+    pub(super) record: u64,
+    pub(super) entries: VecDeque<Entry>,
+    /// How many entries, from the front, have a number: those that were sent, and all that came with a snapshot, because it may be older
+    /// than what its session did last.
+    pub(super) ever: usize,
+    /// How many entries, from the front, were sent on this connection since the last rewind.
+    sent: usize,
+    /// Publishes of this connection that are not answered.
+    on_way: u32,
+    /// The server asked to send again: from the front, once everything on the way is answered.
+    rewinding: bool,
+    /// Nothing of this room is sent before.
+    paused_until: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As that of the lane. Ascending in a lane.
+    pub(super) record: u64,
+    /// Absent once its last state was told.
+    pub(super) tag: Option<Tag>,
+    pub(super) id: PublishId,
+    /// Absent once it is withdrawn or settled.
+    pub(super) body: Option<Body>,
+    depth: u32,
+    /// From here on its fate is unknown: twice the time that a message may wait after it was published.
+    pub(super) until: Duration,
+    /// Why it was withdrawn, to be told once the log confirms that it does not have it.
+    given_up: Option<FailReason>,
+    settled: bool,
+}
+
+impl Lane {
+    fn new(first: Seq) -> Self {
+        Self {
+            first,
+            record: 0,
+            entries: VecDeque::new(),
+            ever: 0,
+            sent: 0,
+            on_way: 0,
+            rewinding: false,
+            paused_until: None,
+        }
+    }
+
+    /// Whether a message can be sent now. A rewind begins here, when its time has come. The server remembers the outcomes of the last
+    /// `window` numbers: one that is further from the first that is not settled must wait, also if the answers to those between came.
+    /// With `known`, nothing gets a number that has none yet.
+    fn ready(&mut self, now: Duration, window: usize, known: bool) -> bool {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        if self.rewinding && self.on_way == 0 && self.paused_until.is_none() {
+            self.rewinding = false;
+            self.sent = 0;
+        }
+        let end = if known { self.ever } else { self.entries.len() };
+        !self.rewinding && self.paused_until.is_none() && self.sent < end.min(window)
+    }
+}
+
+impl Entry {
+    pub(super) fn new(tag: Option<Tag>, id: PublishId, body: Option<Body>, until: Duration) -> Self {
+        let depth = body.as_ref().map_or(0, Body::depth);
+        Self {
+            record: 0,
+            tag,
+            id,
+            body,
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+            until,
+            given_up: None,
+            settled: false,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.json().len())
+    }
+
+    /// When something is to be done about it for the next time.
+    pub(super) fn deadline(&self, ttl: Duration) -> Duration {
+        match self.body {
+            Some(_) => self.until.saturating_sub(ttl),
+            None => self.until,
+        }
+    }
+
+    /// Why the server will not take it, if that is known before it is sent.
+    fn unfit(&self, room: &RoomName, limits: &Limits) -> Option<FailReason> {
+        let body = self.body.as_ref()?;
+        unfit(room, body.json().len(), self.depth, limits)
+    }
+}
+
+/// What stands in the line of a publish around the name of the room and the body; in that of a signal it is less.
+const AROUND: usize =
+    r#"{"publish":{"room":"","seq":9007199254740991,"id":"0123456789abcdef","first":true,"body":}}"#.len();
+
+/// Why a body of so many bytes, nested so deep, cannot be sent to a room, if it cannot.
+pub(super) fn unfit(room: &RoomName, bytes: usize, depth: u32, limits: &Limits) -> Option<FailReason> {
+    // A line must fit into a text of its own, and in JSON a quote in the name takes two bytes.
+    let around = AROUND + 2 * room.len();
+    let max = (limits.body_bytes as usize).min((limits.text_bytes as usize).saturating_sub(around));
+    if bytes > max {
+        return Some(FailReason::TooLarge { bytes, max });
+    }
+    let max = limits.body_depth;
+    (depth > max).then_some(FailReason::TooDeep { depth, max })
 }
