@@ -180,7 +180,7 @@ impl ClientSession {
 
     /// The state of the connection.
     #[must_use]
-    pub fn status(&self) -> &Status {
+    pub fn status(&self) -> Status {
         self.link.status()
     }
 
@@ -409,7 +409,7 @@ impl ClientSession {
     /// Sets the timers that follow from what is waited for.
     fn arm(&mut self) {
         let pauses = [
-            self.rooms.waiting_until(),
+            self.rooms.paused_until(),
             self.outbox.paused_until(),
             self.history.paused_until(),
         ];

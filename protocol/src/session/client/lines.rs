@@ -50,7 +50,7 @@ impl ClientSession {
             ServerLine::Message(message) => {
                 let Some(sender) = self.link.sender() else { return };
                 let room = message.room.clone();
-                let effect = self.rooms.message(message, &sender);
+                let effect = self.rooms.message(message, sender);
                 if let Effect::Tell(RoomEvent::Message { message, own: true }) = &effect
                     && let (Some(seq), Some(id), Some(cursor)) = (message.seq, message.id, self.rooms.cursor(&room))
                 {
