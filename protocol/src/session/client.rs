@@ -24,6 +24,7 @@ mod records;
 mod rooms;
 mod snapshot;
 mod timer;
+mod trace;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -45,6 +46,7 @@ use link::Link;
 use outbox::{Outbox, Progress, unfit};
 use rooms::{Effect, Rooms};
 use timer::{Timer, Timers};
+use trace::{RoomNumbers, debug, trace};
 
 /// Frames share a text frame up to this size. A server has nothing of one that does not arrive whole, and over connections that never
 /// last long enough for a large one it would have nothing for ever.
@@ -63,6 +65,7 @@ pub struct ClientSession {
     history: History,
     acknowledged: Acknowledged,
     timers: Timers,
+    numbers: RoomNumbers,
     /// Frames that are ready and not yet an [`Output::Transmit`].
     lines: Vec<ClientLine>,
     outputs: VecDeque<Output>,
@@ -86,6 +89,8 @@ impl ClientSession {
             history: History::new(),
             acknowledged: Acknowledged::new(config.acknowledged),
             timers: Timers::default(),
+            // Those that are joined, and those with messages.
+            numbers: RoomNumbers::new(config.rooms.saturating_mul(2)),
             lines: Vec::new(),
             outputs: VecDeque::new(),
             changed: false,
@@ -156,6 +161,7 @@ impl ClientSession {
         // After the input: what just came may be the sign of life that a timer waits for. With every input and not only with `Tick`: a
         // page in the background has its timers throttled, and a machine that slept has none.
         while let Some(timer) = self.timers.take_due(self.now) {
+            trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
             self.on_timer(timer);
         }
     }
@@ -280,7 +286,10 @@ impl ClientSession {
                 self.change();
                 DeliveryState::Queued
             }
-            Err(reason) => DeliveryState::Failed(reason),
+            Err(reason) => {
+                debug!("message {tag} is refused: {reason}");
+                DeliveryState::Failed(reason)
+            }
         };
         self.outputs.push_back(Output::Delivery { tag, state });
     }
@@ -293,6 +302,7 @@ impl ClientSession {
         let Some(reason) = unfit(&room, body.json().len(), depth, limits) else {
             return self.lines.push(ClientLine::Signal { room, body });
         };
+        debug!("room {}: a signal is refused: {reason}", self.numbers.of(&room));
         let code = match reason {
             FailReason::TooDeep { .. } => code::TOO_DEEP,
             _ => code::TOO_LARGE,
@@ -312,6 +322,7 @@ impl ClientSession {
         } else {
             return self.history.push(question);
         };
+        debug!("request {} for history is refused: {error}", question.tag);
         self.outputs.push_back(Output::Page {
             tag: question.tag,
             result: Err(error),
@@ -325,8 +336,14 @@ impl ClientSession {
                 self.change();
                 self.tell(room, event);
             }
-            Effect::Send(frame) => self.lines.push(frame),
-            Effect::Violation(reason) => self.violated(reason),
+            Effect::Send(line) => {
+                debug!("room {}: leaves", self.numbers.of(room));
+                self.lines.push(line);
+            }
+            Effect::Violation(reason) => {
+                debug!("room {}: {reason}", self.numbers.of(room));
+                self.violated(reason);
+            }
         }
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{
     ClientSession, DeliveryState, FailReason, Generation, HistoryPage, LeftReason, Output, PageError, PresenceChange,
-    RoomEvent, rooms::Effect, timer::Timer,
+    RoomEvent,
+    rooms::Effect,
+    timer::Timer,
+    trace::{self, debug},
 };
 use crate::{
     ClientLine, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerLine, codec,
@@ -19,7 +22,11 @@ impl ClientSession {
         self.heard();
         let frames = match codec::decode(text, self.config.text) {
             Ok(frames) => frames,
-            Err(error) => return self.violated(&error.to_string()),
+            Err(error) => {
+                let (bytes, code) = (text.len(), error.close_code());
+                debug!("a text of {bytes} bytes cannot be read, which closes with {code}");
+                return self.violated(&error.to_string());
+            }
         };
         for frame in frames {
             // A frame can end the connection; those behind it are of a past then.
@@ -43,6 +50,7 @@ impl ClientSession {
                 let (room, epoch, fork) = (joined.room.clone(), joined.epoch.clone(), joined.fork.clone());
                 let effect = self.rooms.joined(joined);
                 if let Effect::Tell(_) = effect {
+                    debug!("room {}: joined", self.numbers.of(&room));
                     self.entered(&room, &epoch, fork);
                 }
                 self.apply(&room, effect);
@@ -66,6 +74,10 @@ impl ClientSession {
             }
             ServerLine::Nack(nack) => self.nack(nack),
             ServerLine::Forgotten(Forgotten { room, seq, .. }) => {
+                debug!(
+                    "room {}: the log has forgotten number {seq}: a new key is needed",
+                    self.numbers.of(&room)
+                );
                 self.answered();
                 self.outbox.answered(&room);
                 self.settle(&room, seq, None, DeliveryState::Failed(FailReason::Unconfirmed));
@@ -80,6 +92,8 @@ impl ClientSession {
             }
             ServerLine::Page(page) => self.page(page),
             ServerLine::Left(Left { room, code, message }) => {
+                let code_to_log = code.as_deref().map_or("asked", trace::code);
+                debug!("room {}: left ({code_to_log})", self.numbers.of(&room));
                 self.answered();
                 let reason = code.map(|code| LeftReason {
                     code,
@@ -161,8 +175,23 @@ impl ClientSession {
         if let Some(pause) = nack.retry_after_ms {
             let until = self.until(pause);
             let all = nack.code == code::RATE;
+            debug!(
+                "room {}: number {} is refused until {} ms ({}): {} messages to be sent again{}",
+                self.numbers.of(&nack.room),
+                nack.seq,
+                until.as_millis(),
+                trace::code(&nack.code),
+                self.outbox.lanes.get(&nack.room).map_or(0, |lane| lane.ever),
+                if all { ", all rooms pause" } else { "" }
+            );
             return self.outbox.send_again(&nack.room, nack.seq, until, all);
         }
+        debug!(
+            "room {}: number {} is refused for good ({})",
+            self.numbers.of(&nack.room),
+            nack.seq,
+            trace::code(&nack.code)
+        );
         let reason = FailReason::Refused {
             epoch: nack.epoch,
             code: nack.code,
@@ -187,11 +216,28 @@ impl ClientSession {
         let until = error.retry_after_ms.map(|pause| self.until(pause));
         match (error.kind.as_deref(), error.room, error.id) {
             (Some("join"), Some(room), _) => {
+                let code = trace::code(&error.code);
+                match until {
+                    Some(until) => debug!(
+                        "room {}: join is refused until {} ms ({code})",
+                        self.numbers.of(&room),
+                        until.as_millis()
+                    ),
+                    None => debug!("room {}: join is refused for good ({code})", self.numbers.of(&room)),
+                }
                 self.answered();
                 let effect = self.rooms.refused(&room, error.code, error.message, until);
                 self.apply(&room, effect);
             }
             (Some("history"), _, Some(id)) => {
+                let code = trace::code(&error.code);
+                match until {
+                    Some(until) => debug!(
+                        "request {id} for history is refused until {} ms ({code})",
+                        until.as_millis()
+                    ),
+                    None => debug!("request {id} for history is refused for good ({code})"),
+                }
                 self.answered();
                 if let Some(until) = until {
                     self.history.pause(id, until, error.code == code::RATE);
@@ -203,11 +249,14 @@ impl ClientSession {
                     self.outputs.push_back(Output::Page { tag, result });
                 }
             }
-            (_, room, _) => self.outputs.push_back(Output::Fault {
-                code: error.code,
-                message: error.message,
-                room,
-            }),
+            (_, room, _) => {
+                debug!("the server reports an error ({})", trace::code(&error.code));
+                self.outputs.push_back(Output::Fault {
+                    code: error.code,
+                    message: error.message,
+                    room,
+                });
+            }
         }
     }
 

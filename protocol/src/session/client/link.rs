@@ -1,11 +1,12 @@
 //! The connection: opening it, losing it, waiting for the next attempt, and the tokens and keys that it needs.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
     Cause, ClientSession, Generation, Output, PageError, Status, StopReason, SuspendReason,
     backoff::{Backoff, Pause},
     timer::Timer,
+    trace::debug,
 };
 use crate::{
     ClientKey, ClientLine, SenderId, UserName, close,
@@ -72,6 +73,29 @@ impl State {
     /// is about to be: it takes messages.
     fn is_over(&self) -> bool {
         matches!(self, Self::Stopped(reason) if *reason != StopReason::NotStarted)
+    }
+}
+
+impl fmt::Display for State {
+    /// For the log: without names, and without the texts of causes, which are the server's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped(StopReason::Refused(cause)) => write!(f, "stopped after close code {}", cause.code),
+            Self::Stopped(reason) => write!(f, "stopped ({reason:?})"),
+            Self::Suspended(reason) => write!(f, "suspended ({reason:?})"),
+            Self::Waiting { until, cause } => {
+                write!(
+                    f,
+                    "waiting until {} ms, after close code {}",
+                    until.as_millis(),
+                    cause.code
+                )
+            }
+            Self::Asking => f.write_str("asking the application for a token or a key"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Greeting => f.write_str("greeting"),
+            Self::Open(open) => write!(f, "open, heartbeat {} ms", open.heartbeat.as_millis()),
+        }
     }
 }
 
@@ -222,7 +246,8 @@ impl ClientSession {
     }
 
     /// Closes a connection of which nothing more is expected, although its transport does not report the end.
-    pub(super) fn give_up(&mut self, reason: &str) {
+    pub(super) fn give_up(&mut self, reason: &'static str) {
+        debug!("connection {} is given up: {reason}", self.link.generation);
         self.drop_connection(close::HEARTBEAT_LOST, reason);
         self.wait(Cause {
             code: close::HEARTBEAT_LOST,
@@ -232,6 +257,11 @@ impl ClientSession {
 
     /// Closes the connection because the server broke a rule of the protocol. Another server may answer the next attempt.
     pub(super) fn violated(&mut self, reason: &str) {
+        // Without the reason, which may quote the line.
+        debug!(
+            "connection {} is given up: the server broke the protocol",
+            self.link.generation
+        );
         self.drop_connection(close::BAD_FRAME, reason);
         self.wait(Cause {
             code: close::BAD_FRAME,
@@ -242,6 +272,7 @@ impl ClientSession {
     /// Another client uses the key of this one, or numbers of it: closes the connection and asks for a new key.
     pub(super) fn renew_key(&mut self) {
         let reason = "another client uses the key of this one: a new one is taken";
+        debug!("connection {} is given up: {reason}", self.link.generation);
         self.drop_connection(close::NORMAL, reason);
         let mut progress = Vec::new();
         self.outbox.renumber(&mut progress);
@@ -260,6 +291,7 @@ impl ClientSession {
         if !std::mem::take(&mut self.link.key_asked) {
             return;
         }
+        debug!("a new key is in use, from number {} on", self.outbox.next);
         self.key = key;
         // Stored before anything is sent with it: the numbers begin anew, and belong to this key alone.
         self.changed = self.config.keep;
@@ -287,6 +319,15 @@ impl ClientSession {
             _ => self.now,
         };
         self.timers.clear(Timer::Hello);
+        if self.link.is_greeting() {
+            for (room, lane) in self.outbox.lanes.iter().filter(|(_, lane)| lane.ever > 0) {
+                debug!(
+                    "room {}: {} messages to be sent again",
+                    self.numbers.of(room),
+                    lane.ever
+                );
+            }
+        }
         match welcome.expires_ms.filter(|_| self.config.tokens) {
             // Early enough for a slow provider, and never in a busy loop.
             Some(expires) => {
@@ -404,6 +445,12 @@ impl ClientSession {
 
     /// The only place where the state changes. Reports the status if that changes with it.
     fn enter(&mut self, state: State) {
+        debug!(
+            "{} ms: connection {}: {} -> {state}",
+            self.now.as_millis(),
+            self.link.generation,
+            self.link.state,
+        );
         let before = self.link.status();
         self.link.state = state;
         let status = self.link.status();
@@ -512,6 +559,7 @@ impl ClientSession {
 impl ClientSession {
     pub(super) fn want_token(&mut self) {
         if !std::mem::replace(&mut self.link.token_asked, true) {
+            debug!("asks the application for a token");
             self.outputs.push_back(Output::TokenWanted);
         }
     }
@@ -537,7 +585,8 @@ impl ClientSession {
     }
 
     /// The attempt fails, because the application gives no token.
-    pub(super) fn no_token(&mut self, reason: &str) {
+    pub(super) fn no_token(&mut self, reason: &'static str) {
+        debug!("the attempt fails: {reason}");
         self.link.token_asked = false;
         self.wait(Cause {
             code: close::UNAUTHORIZED,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::trace::trace;
+
 /// What a client's session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -50,7 +52,9 @@ pub(super) struct Timers([Option<Duration>; ALL.len()]);
 
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, deadline: Duration) {
-        self.0[timer as usize] = Some(deadline);
+        if self.0[timer as usize].replace(deadline) != Some(deadline) {
+            trace!("timer {timer:?} set to {} ms", deadline.as_millis());
+        }
     }
 
     /// Sets it unless it is to go off earlier anyway.
