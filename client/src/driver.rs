@@ -473,7 +473,7 @@ impl Driver {
                     self.turns.relieve();
                 }
             }
-            Output::OutboxHasRoom => self.turns.relieve(),
+            Output::OutboxHasCapacity => self.turns.relieve(),
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };

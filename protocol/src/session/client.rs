@@ -171,7 +171,7 @@ impl ClientSession {
         if self.outputs.is_empty() {
             self.collect();
             if self.outbox.take_place() {
-                self.outputs.push_back(Output::OutboxHasRoom);
+                self.outputs.push_back(Output::OutboxHasCapacity);
             }
         }
         self.outputs.pop_front()
@@ -190,10 +190,10 @@ impl ClientSession {
         self.link.status()
     }
 
-    /// Whether a message with so many bytes of JSON would be taken now. After `false`, [`Output::OutboxHasRoom`] comes when it is
+    /// Whether a message with so many bytes of JSON would be taken now. After `false`, [`Output::OutboxHasCapacity`] comes when it is
     /// worth asking again.
-    pub fn has_room(&mut self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes)
+    pub fn has_capacity(&mut self, bytes: usize) -> bool {
+        self.outbox.has_capacity(bytes)
     }
 
     /// How far a room was read, to be kept next to what was read.

@@ -207,11 +207,11 @@ fn a_full_outbox_says_so_and_when_there_is_room() {
     for tag in 1..=4 {
         assert_eq!(script.publish("lobby", tag)[0], format!("{tag} Queued"));
     }
-    assert!(!script.session.has_room(1));
+    assert!(!script.session.has_capacity(1));
     assert!(script.publish("lobby", 5)[0].starts_with("5 failed: too many messages"));
     let lines = script.received(1, &ack(1, 1));
-    assert_eq!(lines.last().unwrap(), "outbox has room");
-    assert!(script.session.has_room(1));
+    assert_eq!(lines.last().unwrap(), "outbox has capacity");
+    assert!(script.session.has_capacity(1));
 
     let mut script = Script::open_with(small(4, 20));
     let long = Input::Publish {
@@ -220,7 +220,7 @@ fn a_full_outbox_says_so_and_when_there_is_room() {
         tag: 1,
     };
     assert!(
-        script.session.has_room(32),
+        script.session.has_capacity(32),
         "waiting for what never fits would never end"
     );
     assert_eq!(
@@ -261,7 +261,7 @@ fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
             let mut lines = script.input(Input::Publish { room, body, tag });
             if lines[0].contains("failed") {
                 waiting.push(tag);
-                while !lines.iter().any(|line| line == "outbox has room") {
+                while !lines.iter().any(|line| line == "outbox has capacity") {
                     acked += 1;
                     assert!(acked <= 40, "{sizes:?}: nobody is told of room that is there");
                     lines = script.received(1, &ack(acked, acked));
@@ -296,10 +296,10 @@ fn room_is_told_when_the_smallest_that_was_refused_fits() {
     }
     assert!(put(&mut script, 4, 80).starts_with("4 failed"));
     assert_eq!(script.received(1, &ack(1, 1)), ["1 acked 1"]);
-    assert!(!script.session.has_room(60));
-    assert_eq!(script.received(1, &ack(2, 2)), ["2 acked 2", "outbox has room"]);
-    assert!(script.session.has_room(60) && !script.session.has_room(80));
-    assert_eq!(script.received(1, &ack(3, 3)), ["3 acked 3", "outbox has room"]);
+    assert!(!script.session.has_capacity(60));
+    assert_eq!(script.received(1, &ack(2, 2)), ["2 acked 2", "outbox has capacity"]);
+    assert!(script.session.has_capacity(60) && !script.session.has_capacity(80));
+    assert_eq!(script.received(1, &ack(3, 3)), ["3 acked 3", "outbox has capacity"]);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_number_whose_failure_was_told_counts_until_it_is_settled() {
     script.input(Input::Opened { generation: 2 });
     script.received(2, WELCOME);
     let lines = script.received(2, &nack(1, "withdrawn", None));
-    assert_eq!(lines, ["outbox has room"]);
+    assert_eq!(lines, ["outbox has capacity"]);
     assert_eq!(script.publish("lobby", 5)[0], "5 Queued");
 }
 
@@ -556,7 +556,7 @@ fn a_body_as_large_as_the_outbox_is_taken_alone() {
     assert_eq!(publish(1), ["1 Queued"]);
     let lines = publish(2);
     assert!(lines[0].starts_with("2 failed: too many messages"), "{lines:?}");
-    assert!(!script.session.has_room(20), "it fits once the other one is gone");
+    assert!(!script.session.has_capacity(20), "it fits once the other one is gone");
 }
 
 #[test]
@@ -590,8 +590,8 @@ fn room_is_told_when_a_quarter_of_the_bytes_is_free() {
         publish_text(&mut script, tag, 20);
     }
     publish_text(&mut script, 5, 8);
-    assert!(!script.session.has_room(5));
-    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!script.session.has_capacity(5));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has capacity");
     assert!(!told(script.input(Input::Tick)));
     assert!(!told(script.received(1, &ack(1, 1))), "76 bytes of 100 are held");
     assert!(told(script.received(1, &ack(2, 2))), "54 bytes of 100 are held");
@@ -614,8 +614,8 @@ fn room_is_told_when_a_quarter_of_the_messages_is_settled() {
     for tag in 1..=8 {
         script.publish("lobby", tag);
     }
-    assert!(!script.session.has_room(1));
-    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!script.session.has_capacity(1));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has capacity");
     assert!(!told(script.received(1, &ack(1, 1))));
     assert!(told(script.received(1, &ack(2, 2))));
 }

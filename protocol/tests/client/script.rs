@@ -221,7 +221,7 @@ fn line(output: &Output) -> String {
         Output::TokenWanted => "token wanted".to_owned(),
         Output::KeyWanted => "key wanted".to_owned(),
         Output::Save => "save".to_owned(),
-        Output::OutboxHasRoom => "outbox has room".to_owned(),
+        Output::OutboxHasCapacity => "outbox has capacity".to_owned(),
         Output::Status(Status::Open { user, sender }) => format!("open as {user} {sender}"),
         Output::Status(Status::Waiting { attempt, until, cause }) => {
             format!("waiting {attempt} until {} because {}", until.as_millis(), cause.code)

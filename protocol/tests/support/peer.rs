@@ -233,7 +233,7 @@ impl World {
     fn publish_held_back(&mut self, peer: usize) {
         while let Some((room, padding)) = self.peers[peer].held_back.front().cloned() {
             // Two numbers, two dashes and two quotes are around the padding.
-            if !self.peers[peer].session.has_room(padding + 20) {
+            if !self.peers[peer].session.has_capacity(padding + 20) {
                 return;
             }
             self.count("a message that found the outbox full was published later");

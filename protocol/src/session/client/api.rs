@@ -157,11 +157,11 @@ pub enum Output {
         /// How far.
         state: DeliveryState,
     },
-    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_room`](super::ClientSession::has_room) said no: there is place
+    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_capacity`](super::ClientSession::has_capacity) said no: there is place
     /// again, a quarter of the outbox at least, and enough for the smallest body that was refused since it was last told. A driver lets
     /// those who wait ask in the order in which they came, each only after the one before got its place: then small bodies cannot keep
     /// a large one waiting for ever.
-    OutboxHasRoom,
+    OutboxHasCapacity,
     /// The answer to [`Input::History`]; exactly one.
     Page {
         /// From [`Input::History`].
@@ -360,7 +360,7 @@ impl DeliveryState {
 /// Why a message will not be sent any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FailReason {
-    /// The outbox holds as many messages or bytes as it may. Wait for [`Output::OutboxHasRoom`] and publish again.
+    /// The outbox holds as many messages or bytes as it may. Wait for [`Output::OutboxHasCapacity`] and publish again.
     #[error("too many messages wait to be sent; try again when some of them are out")]
     OutboxFull,
     /// Messages to as many rooms as may be are not settled. Publish again after some of them are.

@@ -102,7 +102,7 @@ impl Outbox {
     }
 
     /// Whether a body of so many bytes can be taken. If not, [`take_place`](Self::take_place) tells when.
-    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
+    pub(super) fn has_capacity(&mut self, bytes: usize) -> bool {
         // One that never fits is not worth waiting for: `push` names the reason.
         let fits = bytes > self.config.bytes
             || (self.messages < self.config.messages && self.bytes + bytes <= self.config.bytes);
@@ -127,7 +127,7 @@ impl Outbox {
             let max = self.config.bytes;
             return Err(FailReason::TooLarge { bytes, max });
         }
-        if !self.has_room(bytes) {
+        if !self.has_capacity(bytes) {
             return Err(FailReason::OutboxFull);
         }
         if !self.lanes.contains_key(&room) && self.lanes.len() >= rooms {

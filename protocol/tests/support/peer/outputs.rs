@@ -98,7 +98,7 @@ impl World {
                     Err(_) => {}
                 }
             }
-            Output::OutboxHasRoom => {
+            Output::OutboxHasCapacity => {
                 self.count("a client was told of room in the outbox");
                 self.publish_held_back(peer);
             }
