@@ -214,12 +214,12 @@ impl ClientSession {
             return;
         }
         self.timers.clear(Timer::Connect);
-        self.set_timer(Timer::Hello, self.config.hello_timeout);
+        self.set_timer(Timer::Hello, self.options.hello_timeout);
         self.enter(State::Greeting);
         self.lines.push(ClientLine::Hello(Hello {
             client: self.key,
             token: self.link.token.clone(),
-            name: self.config.name.clone(),
+            name: self.options.name.clone(),
         }));
     }
 
@@ -233,7 +233,7 @@ impl ClientSession {
             return self.stopped(StopReason::Refused(cause));
         }
         if cause.code == close::UNAUTHORIZED {
-            if !self.config.tokens {
+            if !self.options.tokens {
                 return self.stopped(StopReason::TokenNeeded);
             }
             self.link.token = None;
@@ -294,7 +294,7 @@ impl ClientSession {
         debug!("a new key is in use, from number {} on", self.outbox.next);
         self.key = key;
         // Stored before anything is sent with it: the numbers begin anew, and belong to this key alone.
-        self.changed = self.config.keep;
+        self.changed = self.options.keep;
         self.save_due = true;
         self.save_if_due();
         if matches!(self.link.state, State::Asking) {
@@ -307,7 +307,7 @@ impl ClientSession {
         self.timers.clear(Timer::Probe);
         if let State::Open(open) = &mut self.link.state {
             open.heard = self.now;
-            let silence = open.heartbeat.saturating_add(self.config.heartbeat_grace);
+            let silence = open.heartbeat.saturating_add(self.options.heartbeat_grace);
             self.set_timer(Timer::Heartbeat, silence);
         }
     }
@@ -320,15 +320,15 @@ impl ClientSession {
         };
         self.timers.clear(Timer::Hello);
         if self.link.is_greeting() {
-            for (room, lane) in self.outbox.lanes.iter().filter(|(_, lane)| lane.ever > 0) {
+            for (room, lane) in self.outbox.lanes.iter().filter(|(_, lane)| lane.numbered > 0) {
                 debug!(
                     "room {}: {} messages to be sent again",
                     self.numbers.of(room),
-                    lane.ever
+                    lane.numbered
                 );
             }
         }
-        match welcome.expires_ms.filter(|_| self.config.tokens) {
+        match welcome.expires_ms.filter(|_| self.options.tokens) {
             // Early enough for a slow provider, and never in a busy loop.
             Some(expires) => {
                 let early = Duration::from_millis(expires).mul_f64(0.8);
@@ -380,15 +380,15 @@ impl ClientSession {
         if self.link.key_asked {
             return self.enter(State::Asking);
         }
-        if self.config.tokens && self.link.token.is_none() {
-            self.set_timer(Timer::Token, self.config.token_timeout);
+        if self.options.tokens && self.link.token.is_none() {
+            self.set_timer(Timer::Token, self.options.token_timeout);
             self.enter(State::Asking);
             return self.want_token();
         }
         self.timers.clear(Timer::Token);
         self.link.generation += 1;
         self.link.begun = Some(self.now);
-        self.set_timer(Timer::Connect, self.config.connect_timeout);
+        self.set_timer(Timer::Connect, self.options.connect_timeout);
         self.enter(State::Connecting);
         let generation = self.link.generation;
         self.outputs.push_back(Output::Connect { generation });
@@ -396,11 +396,11 @@ impl ClientSession {
 
     /// An attempt or a connection failed: waits for the next attempt, for the time that backoff and the server ask for.
     fn wait(&mut self, cause: Cause) {
-        let config = &self.config;
+        let options = &self.options;
         let Pause { length, asked } =
             self.link
                 .backoff
-                .fail(config.backoff, config.max_retry_after, &cause, self.random);
+                .fail(options.backoff, options.max_retry_after, &cause, self.random);
         if let Some(asked) = asked {
             self.link.hold_until = self.now.saturating_add(asked);
         }
@@ -431,7 +431,7 @@ impl ClientSession {
     /// Resets everything that belonged to the connection alone. The caller enters the next state.
     fn end_connection(&mut self) {
         if let State::Open(open) = &self.link.state
-            && self.now.saturating_sub(open.since) >= self.config.backoff.reset_after
+            && self.now.saturating_sub(open.since) >= self.options.backoff.reset_after
         {
             self.link.backoff.reset();
             self.link.token_refused = false;
@@ -514,7 +514,7 @@ impl ClientSession {
         let earliest = self
             .link
             .begun
-            .map_or(Duration::ZERO, |begun| begun.saturating_add(self.config.backoff.base));
+            .map_or(Duration::ZERO, |begun| begun.saturating_add(self.options.backoff.base));
         let at = earliest.max(self.link.hold_until);
         if at <= self.now {
             return self.begin();
@@ -539,10 +539,10 @@ impl ClientSession {
     /// Asks an open connection for a sign of life, unless one came just now.
     fn probe(&mut self) {
         let State::Open(open) = &self.link.state else { return };
-        let silent = self.now.saturating_sub(open.heard) >= self.config.probe_timeout;
+        let silent = self.now.saturating_sub(open.heard) >= self.options.probe_timeout;
         if silent && !self.timers.is_set(Timer::Probe) {
             self.lines.push(ClientLine::Ping {});
-            self.set_timer(Timer::Probe, self.config.probe_timeout);
+            self.set_timer(Timer::Probe, self.options.probe_timeout);
         }
     }
 

@@ -89,7 +89,7 @@ impl Room {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Nothing,
-    Tell(RoomEvent),
+    Emit(RoomEvent),
     /// A message is missing: the room is left, to be joined again from the cursor.
     Send(ClientLine),
     /// The server contradicts itself.
@@ -121,7 +121,7 @@ impl Rooms {
             Some(room @ Room::Leaving(_)) => *room = Room::Rejoining(start),
             Some(_) => {}
             None if joined >= max => {
-                return Effect::Tell(RoomEvent::Refused {
+                return Effect::Emit(RoomEvent::Refused {
                     code: code::TOO_MANY_ROOMS.to_owned(),
                     message: format!("this client has joined {max} rooms, which is all it may"),
                 });
@@ -227,7 +227,7 @@ impl Rooms {
             users: joined.users,
             members: joined.members,
         };
-        Effect::Tell(match (joined.recovered, had_cursor) {
+        Effect::Emit(match (joined.recovered, had_cursor) {
             (false, _) => RoomEvent::Reset(now),
             (true, true) => RoomEvent::Recovered(now),
             (true, false) => RoomEvent::Joined(now),
@@ -250,7 +250,7 @@ impl Rooms {
         }
         cursor.offset = message.offset;
         let own = message.from.sender == *sender;
-        Effect::Tell(RoomEvent::Message { message, own })
+        Effect::Emit(RoomEvent::Message { message, own })
     }
 
     pub(super) fn left(&mut self, name: &RoomName, reason: Option<LeftReason>) -> Effect {
@@ -270,7 +270,7 @@ impl Rooms {
             }
             Room::Joining(_) | Room::In { .. } => {
                 self.0.remove(name);
-                Effect::Tell(RoomEvent::Left(reason))
+                Effect::Emit(RoomEvent::Left(reason))
             }
             Room::Out(_) | Room::Paused { .. } => Effect::Nothing,
         }
@@ -298,6 +298,6 @@ impl Rooms {
             return Effect::Nothing;
         }
         self.0.remove(name);
-        Effect::Tell(RoomEvent::Refused { code, message })
+        Effect::Emit(RoomEvent::Refused { code, message })
     }
 }

@@ -1,4 +1,4 @@
-//! What a client is told, checked.
+//! Carries out the outputs of a client, and checks them.
 
 use talkback_protocol::{
     Epoch, RoomName,
