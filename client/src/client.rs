@@ -1,4 +1,4 @@
-//! What an application uses of the session. Each file below holds one type; [`Driver`](crate::driver::Driver) does the work.
+//! The session's public API. Each file below holds one type; [`Driver`](crate::driver::Driver) does the work.
 
 mod builder;
 mod delivery;
@@ -34,14 +34,14 @@ pub(crate) use inbox::{Inbox, Now, PageWanted, Want};
 pub(crate) use members::Members;
 pub(crate) use watched::Watched;
 
-/// A handle to one session with one server: rooms that lose nothing, exactly once, both ways.
+/// A handle to one session with one server: rooms with exactly-once delivery in both directions.
 ///
-/// It connects by itself, comes back by itself and goes on where it was: after a cut network, a page that slept or lay in the
-/// back/forward cache, a server that restarted. Clones are handles to the same session. When the last handle is dropped
-/// ([`Client`] or [`Room`]), the connection is closed with 1000, what was not acknowledged fails with [`FailReason::Stopped`],
-/// and nothing is called any more.
+/// It connects and reconnects by itself, and continues where it was: after a loss of the network, after a page was suspended or in the
+/// back/forward cache, after a restart of the server. Clones are handles to the same session. When the last handle is dropped
+/// ([`Client`] or [`Room`]), the connection is closed with 1000, unacknowledged messages fail with [`FailReason::Stopped`], and no
+/// callback is called any more.
 ///
-/// It stays on its thread. Two clients of one page are two members of a room.
+/// It is not `Send`. Two clients of one page are two members of a room.
 #[derive(Clone)]
 pub struct Client {
     driver: Rc<Driver>,
@@ -59,20 +59,20 @@ impl Client {
         Self { driver }
     }
 
-    /// The state of the connection at this moment. Open means welcomed by the server.
+    /// The state of the connection. [`Status::Open`] means that the server has sent its welcome.
     #[must_use]
     pub fn status(&self) -> Status {
         self.driver.status.get()
     }
 
-    /// The state of the connection, now and whenever it changes. It does not keep the session alive, and ends with it.
+    /// The state of the connection, now and after each change. It does not keep the session alive, and ends with it.
     #[must_use]
     pub fn status_changes(&self) -> Changes<Status> {
         Changes::new(self.driver.status.clone())
     }
 
-    /// How long it still is to the next attempt, while the status is [`Status::Waiting`]. For a countdown; ask again for each change
-    /// of the display.
+    /// The time until the next attempt, while the status is [`Status::Waiting`]. For a countdown; call it again for each change of the
+    /// display.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         match self.status() {
@@ -81,18 +81,18 @@ impl Client {
         }
     }
 
-    /// Connects now, without waiting for the next attempt; for "try now", and after [`Client::stop`] or a refusal.
+    /// Connects now, without waiting for the next attempt: when the user wants to, after [`Client::stop`], and after a refusal.
     pub fn connect(&self) {
         self.driver.input(Input::Connect);
     }
 
-    /// Ends the session with 1000. What is not acknowledged fails. [`Client::connect`] begins anew.
+    /// Ends the session with 1000. Unacknowledged messages fail. [`Client::connect`] starts it again.
     pub fn stop(&self) {
         self.driver.input(Input::Stop);
     }
 
-    /// The public id of this client, the same in every [`Received::from`] of its own messages. `None` until the server has told it,
-    /// when the status was open for the first time.
+    /// The public id of this client, which is in [`Received::from`] of its own messages. `None` until the status is open for the first
+    /// time.
     #[must_use]
     pub fn sender(&self) -> Option<SenderId> {
         self.driver.sender()
@@ -100,12 +100,12 @@ impl Client {
 
     /// Becomes a member of a room. Events come through the [`Room`], which is a `Stream`; dropping it leaves.
     ///
-    /// Several `Room`s of one room share one membership; each has every message, from where it wants.
+    /// Several `Room`s of one room share one membership; each gets every message, from its own start on.
     ///
     /// The name is taken as [`room_name`] gives it.
     ///
     /// # Errors
-    /// [`RoomNameError`] says what is wrong with the name. Whether the server lets this user in comes as an event.
+    /// [`RoomNameError`] says what is wrong with the name. A refusal by the server is an event of the room.
     pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, RoomNameError> {
         Ok(Room::join(self.clone(), room_name(room)?, options))
     }
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// The messages that an earlier page of this tab left in a kept outbox, with their deliveries, the oldest of each room first.
-    /// They are sent by themselves. Each call gives those that no call gave before.
+    /// They are sent automatically. Each call returns those that no earlier call returned.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -141,13 +141,13 @@ impl Client {
         &self.driver
     }
 
-    /// Publishes at once; a full outbox is told by the delivery.
+    /// Publishes now; the delivery fails if the outbox is full.
     fn publish(&self, room: &RoomName, message: &(impl Serialize + ?Sized)) -> Result<Delivery, BodyError> {
         let body = Body::of(message)?;
         Ok(Delivery::new(self.driver.publish(room.clone(), body)))
     }
 
-    /// Publishes as soon as the outbox has room.
+    /// Publishes as soon as the outbox has capacity, after the tasks that began to wait earlier.
     async fn publish_in_turn(
         &self,
         room: &RoomName,
@@ -186,22 +186,22 @@ impl fmt::Debug for Client {
 /// A message that an earlier page left in the outbox.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Where it goes.
+    /// The room that it was published to.
     pub room: RoomName,
-    /// What it says.
+    /// The content.
     pub body: Body,
-    /// How far it is.
+    /// Its state, and later states.
     pub delivery: Delivery,
 }
 
-/// An error of the server that belongs to nothing the application waits for, like a refused signal.
+/// An error of the server that belongs to no pending request, like a refused signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Why, for programs.
     pub code: String,
     /// Why, for people.
     pub message: String,
-    /// The room it is about.
+    /// The room that it concerns, if it concerns one.
     pub room: Option<RoomName>,
 }
 

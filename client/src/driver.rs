@@ -1,52 +1,56 @@
-//! Drives one session: inputs one at a time into [`ClientSession`], its outputs to the transport, the timer, the rooms and whoever
-//! waits. It decides nothing about connections; the session does.
+//! Drives one session: gives inputs one at a time to [`ClientSession`], and carries out its outputs: on the transport, the timer, the
+//! rooms and the waiting tasks. Decisions about connections are the session's.
 //!
-//! Anything may call in at any moment, also from inside a callback or a waker that the driver itself runs: an input that comes
-//! while another one is carried out waits in a queue, and nothing stays borrowed while foreign code runs. The browser's closures
-//! reach the driver weakly, so dropping the last handle ends everything.
+//! Every method may be called at any time, also from inside a callback or a waker that the driver itself runs: an input that comes
+//! while another one is carried out is queued, and nothing stays borrowed while foreign code runs. The browser's closures hold the
+//! driver weakly, so dropping the last handle ends everything.
 
-mod connection;
 mod early;
 mod pages;
 mod rooms;
-mod token;
 
 use std::{
     any::Any,
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::{Rc, Weak},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, RoomName, SenderId,
+    Body, ClientKey, Moment, Offset, RoomName, SenderId, close,
+    message::Member,
     session::client::{
-        ClientOptions, ClientSession, DeliveryState, FailReason, Generation, Input, Output, Snapshot, Status,
-        StopReason, Tag,
+        ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
+        RoomEvent, Snapshot, Status, StopReason, Tag,
     },
 };
 
 use crate::{
-    client::{Delivery, Fault, Restored, Slot, Watched},
+    client::{Delivery, Fault, Inbox, InboxOptions, PageWanted, Restored, Slot, Want, Watched},
     runtime::{LocalFuture, Runtime},
     store::{Keep, Left, Store},
-    transport::{Connection, Transport},
+    transport::{Connection, Events, Transport},
     turns::Turns,
     waiters::{Waiter, Waiters},
 };
+
+use early::Early;
+use pages::{Asker, PageSlot, Pages};
+use rooms::Rooms;
 
 pub(crate) use rooms::Handle;
 
 /// Asks the application for a token.
 pub(crate) type TokenProvider = Box<dyn Fn() -> LocalFuture<Option<String>>>;
-/// Tells the application what concerns nothing it waits for.
+/// Reports errors of the server that belong to no pending request.
 pub(crate) type OnFault = Box<dyn Fn(Fault)>;
 
-/// What a driver is made of.
+/// What [`Driver::start`] needs.
 pub(crate) struct Parts {
     pub(crate) config: ClientOptions,
     pub(crate) transport: Rc<dyn Transport>,
@@ -62,27 +66,30 @@ pub(crate) struct Driver {
     runtime: Rc<dyn Runtime>,
     token: Option<TokenProvider>,
     on_fault: Option<OnFault>,
-    /// Not there until the store was opened; inputs wait for it.
+    /// `None` until the store was opened; inputs wait in `early`.
     session: RefCell<Option<ClientSession>>,
-    /// As the server told it last.
+    /// As in the last welcome; kept while there is no connection.
     sender: RefCell<Option<SenderId>>,
     inputs: RefCell<VecDeque<Input>>,
-    early: early::Early,
+    early: Early,
+    /// [`carry_on`](Self::carry_on) runs, further up the stack.
     busy: Cell<bool>,
     connection: RefCell<Option<(Generation, Box<dyn Connection>)>>,
-    /// The time the runtime was asked to wake at.
+    /// The earliest time at which the runtime was asked to wake this driver.
     alarm: Cell<Option<Duration>>,
+    /// Lives here, so that it ends with the driver.
     token_task: RefCell<Option<LocalFuture<Option<String>>>>,
     store: RefCell<Option<Store>>,
     next_tag: Cell<Tag>,
     deliveries: RefCell<LiteMap<Tag, Rc<Slot>>>,
     restored: RefCell<Vec<Restored>>,
-    pages: pages::Pages,
-    rooms: rooms::Rooms,
+    pages: Pages,
+    rooms: Rooms,
     pub(crate) status: Rc<Watched<Status>>,
-    /// Wait for the store to be opened.
-    patient: Waiters,
+    /// Tasks that wait for the store to be opened.
+    ready: Waiters,
     pub(crate) turns: Turns,
+    /// The runtime's event listeners for the page and the network, as long as this lives.
     watching: RefCell<Option<Box<dyn Any>>>,
 }
 
@@ -99,7 +106,7 @@ impl Driver {
             session: RefCell::default(),
             sender: RefCell::default(),
             inputs: RefCell::default(),
-            early: early::Early::new(&config),
+            early: Early::new(&config),
             busy: Cell::default(),
             connection: RefCell::default(),
             alarm: Cell::default(),
@@ -108,10 +115,10 @@ impl Driver {
             next_tag: Cell::new(1),
             deliveries: RefCell::default(),
             restored: RefCell::default(),
-            pages: pages::Pages::default(),
-            rooms: rooms::Rooms::default(),
+            pages: Pages::default(),
+            rooms: Rooms::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
-            patient: Waiters::default(),
+            ready: Waiters::default(),
             turns: Turns::default(),
             watching: RefCell::default(),
         });
@@ -154,16 +161,17 @@ impl Driver {
             None => ClientSession::new(config, ClientKey::from_random(self.random())),
         };
         self.session.replace(Some(session));
+        self.inputs.borrow_mut().append(&mut self.early.take());
         self.carry_on();
-        self.patient.wake();
+        self.ready.wake();
     }
 
-    /// Gives the application deliveries for the messages that an earlier page left behind.
+    /// Makes deliveries for the messages that an earlier page left in the store.
     fn adopt(&self, snapshot: &Snapshot) {
         for room in &snapshot.rooms {
             for pending in &room.pending {
                 let Some(tag) = pending.tag else { continue };
-                // Also that of a withdrawn message: its fate is told under it.
+                // Also above the tag of a withdrawn message, whose last state still comes.
                 self.next_tag.set(self.next_tag.get().max(tag + 1));
                 let Some(body) = &pending.body else { continue };
                 let slot = Slot::at(DeliveryState::Queued);
@@ -177,10 +185,13 @@ impl Driver {
         }
     }
 
-    /// Feeds the session, now or as soon as what is being carried out is done.
+    /// Gives an input to the session: now, or after the one that is being carried out.
     pub(crate) fn input(&self, input: Input) {
         if self.session.borrow().is_none() {
-            return self.hold(input);
+            if let Some(refusal) = self.early.hold(input) {
+                self.carry_out(refusal);
+            }
+            return;
         }
         self.inputs.borrow_mut().push_back(input);
         self.carry_on();
@@ -192,17 +203,17 @@ impl Driver {
         self.input(Input::Tick);
     }
 
-    /// Something happened to the page.
+    /// An event of the page or the network.
     pub(crate) fn page(&self, input: Input) {
         let leaving = matches!(input, Input::Suspend);
         self.input(input);
         if leaving {
-            // A page may never run again after this, and its record may have been taken for a copy, see `Store`.
+            // The page may never run again after this, and another page may have taken its record for a copy, see `Store`.
             self.save();
         }
     }
 
-    /// Publishes a message; its delivery begins at once, unless the session is busy.
+    /// Publishes a message. The slot has its first state at once, unless the driver is carrying out another input.
     pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<Slot> {
         let tag = self.tag();
         let slot = Rc::new(Slot::default());
@@ -211,7 +222,128 @@ impl Driver {
         slot
     }
 
-    /// The page ends as it does at a reload: told before, and then without running anything of it.
+    /// Adds a handle of a room; the first one joins it.
+    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxOptions) -> Rc<Handle> {
+        if self.rooms.contains(room) {
+            let handle = self.rooms.add(room, Inbox::further(bounds, want));
+            self.pump(room, &handle);
+            return handle;
+        }
+        let handle = self.rooms.add(room, Inbox::first(bounds));
+        self.input(Input::Join {
+            room: room.clone(),
+            since: want.since,
+            history: Some(want.history),
+        });
+        handle
+    }
+
+    /// Removes a handle of a room; the last one leaves it.
+    pub(crate) fn release(&self, room: &RoomName, handle: &Rc<Handle>) {
+        if self.rooms.remove(room, handle) {
+            self.input(Input::Leave { room: room.clone() });
+        }
+    }
+
+    /// The next event for a reader.
+    pub(crate) fn poll_room(
+        &self,
+        room: &RoomName,
+        handle: &Rc<Handle>,
+        waiter: &Waiter,
+        context: &Context<'_>,
+    ) -> Poll<Option<RoomEvent>> {
+        let Some(event) = handle.take() else {
+            return handle.poll_end(waiter, context);
+        };
+        self.pump(room, handle);
+        Poll::Ready(Some(event))
+    }
+
+    /// The users in a room that is joined, if the server tells them.
+    pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
+        self.rooms.members(room)
+    }
+
+    /// How many users are in a room that is joined.
+    pub(crate) fn users(&self, room: &RoomName) -> Option<u32> {
+        self.rooms.users(room)
+    }
+
+    fn room_event(&self, room: &RoomName, event: RoomEvent) {
+        for handle in self.rooms.fan_out(room, event).unwrap_or_default() {
+            handle.wake();
+            self.pump(room, &handle);
+        }
+    }
+
+    /// Requests the page that a handle needs to read on, and says whether it needed one.
+    fn pump(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
+        let Some(wanted) = self.rooms.next_page(room, handle) else {
+            return false;
+        };
+        let asker = Asker::Handle {
+            room: room.clone(),
+            handle: Rc::downgrade(handle),
+            wanted,
+        };
+        self.ask_page(room.clone(), wanted, asker);
+        true
+    }
+
+    /// Requests the newest `limit` messages before an offset.
+    pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Rc<PageSlot> {
+        let slot = Rc::new(PageSlot::default());
+        let asker = Asker::Application(Rc::downgrade(&slot));
+        self.ask_page(room, PageWanted { before, limit }, asker);
+        slot
+    }
+
+    fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
+        let tag = self.tag();
+        self.pages.add(tag, asker);
+        self.input(Input::History {
+            room,
+            before,
+            limit,
+            tag,
+        });
+    }
+
+    fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
+        let asker = self.pages.remove(tag);
+        if result.as_ref().err() != Some(&PageError::TooMany) {
+            // Before this answer is delivered: a receiver that requests another page at once comes after those that were put off.
+            while let Some((room, handle)) = self.pages.next_put_off() {
+                if self.pump(&room, &handle) {
+                    break;
+                }
+            }
+        }
+        match asker {
+            Some(Asker::Application(slot)) => {
+                if let Some(slot) = slot.upgrade() {
+                    slot.put(result);
+                }
+            }
+            Some(Asker::Handle { room, handle, wanted }) => {
+                let Some(handle) = handle.upgrade() else { return };
+                let failed = result.as_ref().err().cloned();
+                if !self.rooms.answer(&room, &handle, wanted, result) {
+                    return;
+                }
+                match failed {
+                    None => drop(self.pump(&room, &handle)),
+                    Some(PageError::TooMany) => self.pages.put_off(&room, &handle),
+                    // Requested again with the next event of the room. At once would be a loop without end.
+                    Some(_) => {}
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the page as a reload does: `pagehide` first, and then nothing of it runs any more.
     #[cfg(feature = "test-util")]
     pub(crate) fn end_page(&self) {
         self.page(Input::Suspend);
@@ -220,14 +352,14 @@ impl Driver {
         self.connection.take();
     }
 
-    /// Waits until the session takes messages at all; before that, an outbox may still be on its way from the store.
+    /// Waits until there is a session. Before that, a kept outbox may still be on its way from the store.
     pub(crate) async fn ready(&self) {
         let waiter = Waiter::default();
         poll_fn(|context| {
             if self.session.borrow().is_some() {
                 return Poll::Ready(());
             }
-            self.patient.wait(&waiter, context);
+            self.ready.wait(&waiter, context);
             Poll::Pending
         })
         .await;
@@ -290,7 +422,7 @@ impl Driver {
         bytes
     }
 
-    /// Only an earlier time needs another timer: an alarm that comes too early is a harmless tick, after which the right time is set.
+    /// Asks the runtime only for earlier times: an alarm that is too early is a harmless tick, after which the right time is set.
     fn set_alarm(&self) {
         let next = self.session.borrow().as_ref().and_then(ClientSession::next_timeout);
         if let Some(next) = next
@@ -320,7 +452,7 @@ impl Driver {
                 let is_over = matches!(status, Status::Stopped(_));
                 self.status.set(status);
                 if is_over {
-                    // Who waits for room is told so now, also if nothing leaves the outbox: numbers may still be unsettled in it.
+                    // Tasks that wait for capacity try again and fail now, although unsettled numbers may still fill the outbox.
                     self.turns.relieve();
                 }
             }
@@ -331,7 +463,7 @@ impl Driver {
                 } else {
                     self.deliveries.borrow().get(&tag).cloned()
                 };
-                // What was refused for want of room has not been in the outbox.
+                // A message that found the outbox full was never in it.
                 let has_left = state.is_final() && state != DeliveryState::Failed(FailReason::OutboxFull);
                 if let Some(slot) = slot {
                     slot.refuse(self.turns.reliefs());
@@ -341,7 +473,7 @@ impl Driver {
                     self.turns.relieve();
                 }
             }
-            Output::OutboxHasRoom => self.turns.relieve(),
+            Output::OutboxHasCapacity => self.turns.relieve(),
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };
@@ -353,7 +485,82 @@ impl Driver {
         }
     }
 
-    /// Somebody else uses the key, so this client goes on with one that nobody has, and what it keeps moves to a record that nobody has.
+    fn connect(&self, generation: Generation) {
+        let connection = self.transport.open(Events::new(self.me.clone(), generation));
+        let connection = connection.map(|connection| (generation, connection));
+        drop(self.connection.replace(connection));
+    }
+
+    fn transmit(&self, generation: Generation, text: String) {
+        let failed = match &*self.connection.borrow() {
+            Some((current, connection)) if *current == generation => connection.send(text).err(),
+            _ => None,
+        };
+        if let Some(reason) = failed {
+            self.disconnected(generation);
+            self.input(Input::Closed {
+                generation,
+                code: close::ABNORMAL,
+                reason,
+            });
+        }
+    }
+
+    fn disconnect(&self, generation: Generation, code: u16, reason: &str) {
+        if let Some(connection) = self.take_connection(generation) {
+            connection.close(code, reason);
+        }
+    }
+
+    /// A connection ended by itself. Events of earlier generations are ignored.
+    pub(crate) fn disconnected(&self, generation: Generation) {
+        drop(self.take_connection(generation));
+    }
+
+    /// Takes the connection out, so that nothing stays borrowed: dropping it runs code of the browser.
+    fn take_connection(&self, generation: Generation) -> Option<Box<dyn Connection>> {
+        let mut connection = self.connection.borrow_mut();
+        connection
+            .take_if(|(current, _)| *current == generation)
+            .map(|(_, connection)| connection)
+    }
+
+    /// The spawned task only polls the future, which lives in the driver and ends with it.
+    fn ask_for_token(&self) {
+        let Some(provider) = &self.token else {
+            return self.input(Input::Token(None));
+        };
+        let future = provider();
+        self.token_task.replace(Some(future));
+        let me = self.me.clone();
+        let task = poll_fn(move |context| match me.upgrade() {
+            Some(driver) => driver.poll_token(context),
+            None => Poll::Ready(()),
+        });
+        self.runtime.spawn(Box::pin(task));
+    }
+
+    fn poll_token(&self, context: &mut Context<'_>) -> Poll<()> {
+        // Taken out, because the application's code runs inside and may call this driver.
+        let Some(mut future) = self.token_task.take() else {
+            return Poll::Ready(());
+        };
+        match Pin::new(&mut future).poll(context) {
+            Poll::Ready(token) => {
+                self.input(Input::Token(token));
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                let newer = self.token_task.borrow().is_some();
+                if !newer {
+                    self.token_task.replace(Some(future));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Another client uses the key: this one takes a new one, and moves its outbox to a new record of the store.
     fn renew_key(&self) {
         if let Some(store) = &*self.store.borrow() {
             store.renew(u64::from_le_bytes(self.random()));
@@ -378,7 +585,7 @@ impl Drop for Driver {
     /// Stops the session, so that what is kept says the same as the deliveries: what failed here is not sent by a later page.
     fn drop(&mut self) {
         let moment = self.moment();
-        // Whatever is told now goes no further.
+        // Inputs from callbacks are queued and never carried out.
         self.busy.set(true);
         if let Some(session) = self.session.get_mut() {
             session.handle(moment, Input::Stop);
@@ -387,7 +594,7 @@ impl Drop for Driver {
             self.carry_out(output);
         }
         self.save();
-        // Nobody may wait for ever for something that cannot come any more.
+        // No task may wait forever for a state that cannot come any more.
         for (_, slot) in self.deliveries.take() {
             slot.step(DeliveryState::Failed(FailReason::Stopped));
         }
@@ -404,7 +611,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::test_util::World;
+    use crate::{
+        Client,
+        client::{Builder, Platform},
+        test_util::World,
+    };
 
     #[test]
     fn a_new_message_never_takes_the_tag_of_one_that_an_earlier_page_withdrew() {
@@ -430,7 +641,71 @@ mod tests {
         assert_eq!(
             client.driver().take_restored().len(),
             1,
-            "what is withdrawn is not sent again"
+            "a withdrawn message is not sent again"
         );
+    }
+
+    /// The texts and the ends of connections.
+    type Seen = Rc<RefCell<Vec<String>>>;
+
+    /// A transport that reports open before it returns.
+    struct AtOnce(Seen);
+
+    struct Recorded(Seen);
+
+    impl Transport for AtOnce {
+        fn open(&self, events: Events) -> Option<Box<dyn Connection>> {
+            events.opened();
+            Some(Box::new(Recorded(self.0.clone())))
+        }
+    }
+
+    impl Connection for Recorded {
+        fn send(&self, text: String) -> Result<(), String> {
+            self.0.borrow_mut().push(text);
+            Ok(())
+        }
+
+        fn close(self: Box<Self>, code: u16, _: &str) {
+            self.0.borrow_mut().push(format!("closed with {code}"));
+        }
+    }
+
+    impl Drop for Recorded {
+        fn drop(&mut self) {
+            self.0.borrow_mut().push("dropped".to_owned());
+        }
+    }
+
+    fn connected() -> (Client, Seen) {
+        let seen = Seen::default();
+        let platform = Platform {
+            transport: Rc::new(AtOnce(seen.clone())),
+            ..World::new().platform()
+        };
+        let client = Builder::on(platform).build().unwrap();
+        (client, seen)
+    }
+
+    #[test]
+    fn a_connection_that_opens_inside_the_call_gets_the_first_line_once_it_is_stored() {
+        let (_client, seen) = connected();
+        assert!(seen.borrow()[0].contains("hello"), "{seen:?}");
+        assert_eq!(seen.borrow().len(), 1);
+    }
+
+    #[test]
+    fn events_of_earlier_generations_are_ignored() {
+        let (client, seen) = connected();
+        let driver = client.driver();
+        let current = driver.connection.borrow().as_ref().unwrap().0;
+        seen.borrow_mut().clear();
+        let earlier = current.wrapping_sub(1);
+        driver.transmit(earlier, "late".to_owned());
+        driver.disconnect(earlier, 1000, "");
+        driver.disconnected(earlier);
+        assert_eq!(*seen.borrow(), Vec::<String>::new());
+        driver.disconnected(current);
+        assert_eq!(*seen.borrow(), ["dropped"]);
     }
 }

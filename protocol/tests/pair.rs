@@ -213,7 +213,7 @@ fn a_server_that_accepts_and_closes_is_not_stormed() {
     world.advance(secs(600));
     let attempts: u64 = (0..20)
         .map(|peer| match world.peers[peer].session.status() {
-            Status::Waiting { attempt, .. } => u64::from(*attempt),
+            Status::Waiting { attempt, .. } => u64::from(attempt),
             _ => 0,
         })
         .sum();

@@ -1,37 +1,79 @@
-//! What the application asks for while the store is being opened: held until there is a session to take it, within the bounds that the
-//! session has, and answered as the session would answer when it does not fit.
+//! Inputs that come while the store is being opened: held until there is a session, within the session's own bounds, and refused as the
+//! session would refuse them.
 
-use std::{cell::Cell, mem::discriminant};
-
-use talkback_protocol::session::client::{
-    ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, PageError, Tag,
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem::discriminant,
 };
 
-use super::Driver;
+use talkback_protocol::session::client::{
+    ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, Output, PageError,
+};
 
-/// How much is held.
+/// The held inputs, and what their bounds count.
 pub(super) struct Early {
     outbox: OutboxOptions,
     /// See [`ClientOptions::pages`].
     pages: usize,
+    inputs: RefCell<VecDeque<Input>>,
     messages: Cell<usize>,
     bytes: Cell<usize>,
     requests: Cell<usize>,
 }
 
 impl Early {
-    pub(super) fn new(config: &ClientOptions) -> Self {
+    pub(super) fn new(options: &ClientOptions) -> Self {
         Self {
-            outbox: config.outbox,
-            pages: config.pages,
+            outbox: options.outbox,
+            pages: options.pages,
+            inputs: RefCell::default(),
             messages: Cell::new(0),
             bytes: Cell::new(0),
             requests: Cell::new(0),
         }
     }
 
-    /// Takes a message into account, or says why it is not held.
-    fn publish(&self, bytes: usize) -> Result<(), FailReason> {
+    /// Holds an input, or gives the output that refuses it.
+    pub(super) fn hold(&self, input: Input) -> Option<Output> {
+        match &input {
+            Input::Publish { body, tag, .. } => {
+                if let Err(reason) = self.count_message(body.json().len()) {
+                    let state = DeliveryState::Failed(reason);
+                    return Some(Output::Delivery { tag: *tag, state });
+                }
+            }
+            Input::History { tag, .. } => {
+                if !self.count_request() {
+                    let result = Err(PageError::TooMany);
+                    return Some(Output::Page { tag: *tag, result });
+                }
+            }
+            // No room is joined yet, and a signal to a room that is not joined is dropped.
+            Input::Signal { .. } => return None,
+            // Cancels the join. There is at most one for each room that has a handle.
+            Input::Leave { room } => {
+                let is_join = |held: &Input| matches!(held, Input::Join { room: joined, .. } if joined == room);
+                self.inputs.borrow_mut().retain(|held| !is_join(held));
+                return None;
+            }
+            Input::Join { .. } => {}
+            // Of the events of the page, only the last of each kind matters.
+            other => {
+                let kind = discriminant(other);
+                self.inputs.borrow_mut().retain(|held| discriminant(held) != kind);
+            }
+        }
+        self.inputs.borrow_mut().push_back(input);
+        None
+    }
+
+    /// The held inputs in their order, for the session that now exists.
+    pub(super) fn take(&self) -> VecDeque<Input> {
+        self.inputs.take()
+    }
+
+    fn count_message(&self, bytes: usize) -> Result<(), FailReason> {
         let (messages, all, max) = (self.messages.get(), self.bytes.get(), self.outbox.bytes);
         if bytes > max {
             return Err(FailReason::TooLarge { bytes, max });
@@ -44,50 +86,11 @@ impl Early {
         Ok(())
     }
 
-    fn request(&self) -> bool {
+    fn count_request(&self) -> bool {
         let requests = self.requests.get();
         let fits = requests < self.pages;
         self.requests.set(requests + usize::from(fits));
         fits
-    }
-}
-
-impl Driver {
-    /// Keeps an input for the session that is not there yet.
-    pub(super) fn hold(&self, input: Input) {
-        match &input {
-            Input::Publish { body, tag, .. } => {
-                if let Err(reason) = self.early.publish(body.json().len()) {
-                    return self.refuse_early(*tag, reason);
-                }
-            }
-            Input::History { tag, .. } => {
-                if !self.early.request() {
-                    return self.page_came(*tag, Err(PageError::TooMany));
-                }
-            }
-            // Nobody is a member yet.
-            Input::Signal { .. } => return,
-            // A join that was not carried out is given up. There is one for each room that has a handle.
-            Input::Leave { room } => {
-                let is_join = |held: &Input| matches!(held, Input::Join { room: joined, .. } if joined == room);
-                return self.inputs.borrow_mut().retain(|held| !is_join(held));
-            }
-            Input::Join { .. } => {}
-            // Of what happens to the page, the last of each kind counts.
-            other => {
-                let kind = discriminant(other);
-                self.inputs.borrow_mut().retain(|held| discriminant(held) != kind);
-            }
-        }
-        self.inputs.borrow_mut().push_back(input);
-    }
-
-    fn refuse_early(&self, tag: Tag, reason: FailReason) {
-        let slot = self.deliveries.borrow_mut().remove(&tag);
-        if let Some(slot) = slot {
-            slot.step(DeliveryState::Failed(reason));
-        }
     }
 }
 
@@ -118,11 +121,11 @@ mod tests {
     }
 
     fn held(client: &Client) -> usize {
-        client.driver().inputs.borrow().len()
+        client.driver().early.inputs.borrow().len()
     }
 
     #[test]
-    fn what_is_asked_for_before_the_store_is_open_is_bounded_as_in_the_session() {
+    fn inputs_before_the_store_is_open_are_bounded_as_in_the_session() {
         let world = World::new();
         let client = early(&world);
         let driver = client.driver();
@@ -160,23 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_session_is_held_to_the_last_byte_of_its_bounds() {
+    fn the_bounds_before_the_session_are_exact_to_the_byte() {
         let mut config = ClientOptions::default();
         (config.outbox.messages, config.outbox.bytes) = (2, 10);
         let full = Err(FailReason::OutboxFull);
         let early = Early::new(&config);
         let too_large = FailReason::TooLarge { bytes: 11, max: 10 };
-        assert_eq!(early.publish(11), Err(too_large));
-        assert_eq!((early.publish(10), early.publish(1)), (Ok(()), full.clone()));
+        assert_eq!(early.count_message(11), Err(too_large));
+        assert_eq!(
+            (early.count_message(10), early.count_message(1)),
+            (Ok(()), full.clone())
+        );
         let early = Early::new(&config);
         assert_eq!(
-            (early.publish(4), early.publish(6), early.publish(0)),
+            (early.count_message(4), early.count_message(6), early.count_message(0)),
             (Ok(()), Ok(()), full)
         );
     }
 
     #[test]
-    fn who_waits_for_a_page_is_told_when_the_client_goes_before_there_is_a_session() {
+    fn a_waiting_page_request_ends_when_the_client_is_dropped_before_there_is_a_session() {
         let world = World::new();
         let client = early(&world);
         let page = client
@@ -184,7 +190,7 @@ mod tests {
             .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1);
         drop(client);
         let context = Context::from_waker(Waker::noop());
-        let told = page.poll(&Waiter::default(), &context);
-        assert!(matches!(told, Poll::Ready(Err(PageError::Stopped))), "{told:?}");
+        let result = page.poll(&Waiter::default(), &context);
+        assert!(matches!(result, Poll::Ready(Err(PageError::Stopped))), "{result:?}");
     }
 }

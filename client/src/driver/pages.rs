@@ -1,4 +1,4 @@
-//! Pages of history: some are asked for by the application, some by a handle that reads on from the log.
+//! Open requests for pages of history: some are the application's, some those of a handle that reads on from the log.
 
 use std::{
     cell::RefCell,
@@ -9,25 +9,27 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Offset, RoomName,
-    session::client::{HistoryPage, Input, PageError, Tag},
+    RoomName,
+    session::client::{HistoryPage, PageError, Tag},
 };
 
-use super::{Driver, rooms::Handle};
+use super::rooms::Handle;
 use crate::{
     client::PageWanted,
     waiters::{Waiter, Waiters},
 };
 
-/// The pages that are asked for.
+/// The requests that are not answered.
 #[derive(Default)]
 pub(super) struct Pages {
     asked: RefCell<LiteMap<Tag, Asker>>,
-    /// Handles whose page was one too many; they ask again in turn, as soon as another page came. Each at most once.
+    /// Handles whose request was refused as one too many. They ask again one by one, each after an answer to another request. Each is
+    /// here at most once.
     put_off: RefCell<VecDeque<(RoomName, Weak<Handle>)>>,
 }
 
-enum Asker {
+/// Who gets the answer.
+pub(super) enum Asker {
     Application(Weak<PageSlot>),
     Handle {
         room: RoomName,
@@ -54,79 +56,25 @@ impl PageSlot {
         }
     }
 
-    fn put(&self, result: Result<HistoryPage, PageError>) {
+    pub(super) fn put(&self, result: Result<HistoryPage, PageError>) {
         self.result.replace(Some(result));
         self.waiting.wake();
     }
 }
 
 impl Pages {
-    pub(super) fn end(&self) {
-        for (_, asker) in self.asked.take() {
-            if let Asker::Application(slot) = asker
-                && let Some(slot) = slot.upgrade()
-            {
-                slot.put(Err(PageError::Stopped));
-            }
-        }
-    }
-}
-
-impl Driver {
-    /// Asks for the newest `limit` messages before an offset.
-    pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Rc<PageSlot> {
-        let slot = Rc::new(PageSlot::default());
-        self.ask_page(
-            room,
-            PageWanted { before, limit },
-            Asker::Application(Rc::downgrade(&slot)),
-        );
-        slot
+    pub(super) fn add(&self, tag: Tag, asker: Asker) {
+        self.asked.borrow_mut().insert(tag, asker);
     }
 
-    pub(super) fn page_for(&self, room: RoomName, handle: &Rc<Handle>, wanted: PageWanted) {
-        let asker = Asker::Handle {
-            room: room.clone(),
-            handle: Rc::downgrade(handle),
-            wanted,
-        };
-        self.ask_page(room, wanted, asker);
+    /// Ends the request; `None` if there is none with this tag.
+    pub(super) fn remove(&self, tag: Tag) -> Option<Asker> {
+        self.asked.borrow_mut().remove(&tag)
     }
 
-    fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
-        let tag = self.tag();
-        self.pages.asked.borrow_mut().insert(tag, asker);
-        self.input(Input::History {
-            room,
-            before,
-            limit,
-            tag,
-        });
-    }
-
-    pub(super) fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
-        let asker = self.pages.asked.borrow_mut().remove(&tag);
-        if result.as_ref().err() != Some(&PageError::TooMany) {
-            // Before the answer is taken in: whoever gets it and wants another page comes after those who wait.
-            self.ask_put_off();
-        }
-        match asker {
-            Some(Asker::Application(slot)) => {
-                if let Some(slot) = slot.upgrade() {
-                    slot.put(result);
-                }
-            }
-            Some(Asker::Handle { room, handle, wanted }) => {
-                if let Some(handle) = handle.upgrade() {
-                    self.answer(&room, &handle, wanted, result);
-                }
-            }
-            None => {}
-        }
-    }
-
+    /// Adds a handle to those that ask again, unless it is among them.
     pub(super) fn put_off(&self, room: &RoomName, handle: &Rc<Handle>) {
-        let mut waiting = self.pages.put_off.borrow_mut();
+        let mut waiting = self.put_off.borrow_mut();
         waiting.retain(|(_, other)| other.strong_count() > 0);
         let handle = Rc::downgrade(handle);
         if !waiting.iter().any(|(_, other)| other.ptr_eq(&handle)) {
@@ -134,13 +82,24 @@ impl Driver {
         }
     }
 
-    /// There is place for one page more.
-    fn ask_put_off(&self) {
+    /// The next handle to ask again, in the order in which they were put off.
+    pub(super) fn next_put_off(&self) -> Option<(RoomName, Rc<Handle>)> {
+        let mut waiting = self.put_off.borrow_mut();
         loop {
-            let next = self.pages.put_off.borrow_mut().pop_front();
-            let Some((room, handle)) = next else { return };
-            if handle.upgrade().is_some_and(|handle| self.pump(&room, &handle)) {
-                return;
+            let (room, handle) = waiting.pop_front()?;
+            if let Some(handle) = handle.upgrade() {
+                return Some((room, handle));
+            }
+        }
+    }
+
+    /// Ends all requests of the application.
+    pub(super) fn end(&self) {
+        for (_, asker) in self.asked.take() {
+            if let Asker::Application(slot) = asker
+                && let Some(slot) = slot.upgrade()
+            {
+                slot.put(Err(PageError::Stopped));
             }
         }
     }
@@ -155,7 +114,7 @@ mod tests {
     };
 
     #[test]
-    fn of_the_handles_that_were_put_off_those_that_are_gone_are_not_held() {
+    fn put_off_handles_that_were_dropped_are_not_held() {
         let world = World::new();
         let client = world.client("ann");
         let (driver, room) = (client.driver(), RoomName::parse("lobby").unwrap());
@@ -165,8 +124,8 @@ mod tests {
                 history: 0,
             };
             let handle = driver.join(&room, want, InboxOptions::default());
-            driver.put_off(&room, &handle);
-            driver.put_off(&room, &handle);
+            driver.pages.put_off(&room, &handle);
+            driver.pages.put_off(&room, &handle);
             assert_eq!(driver.pages.put_off.borrow().len(), 1);
             driver.release(&room, &handle);
         }

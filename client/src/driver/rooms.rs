@@ -1,4 +1,4 @@
-//! Rooms: one subscription each, however many handles read it.
+//! The rooms that the application reads: one subscription for each, shared by all its handles.
 
 use std::{
     cell::RefCell,
@@ -10,16 +10,15 @@ use litemap::LiteMap;
 use talkback_protocol::{
     Cursor, RoomName,
     message::Member,
-    session::client::{HistoryPage, Input, JoinedRoom, PageError, PresenceChange, RoomEvent},
+    session::client::{HistoryPage, JoinedRoom, PageError, PresenceChange, RoomEvent},
 };
 
-use super::Driver;
 use crate::{
-    client::{Inbox, InboxOptions, Members, Now, PageWanted, Want},
+    client::{Inbox, Members, Now, PageWanted},
     waiters::{Waiter, Waiters},
 };
 
-/// The rooms that have a handle.
+/// The rooms that have a handle, by name.
 #[derive(Default)]
 pub(super) struct Rooms(RefCell<LiteMap<RoomName, Subscription>>);
 
@@ -37,155 +36,107 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    fn new(inbox: Inbox) -> Rc<Self> {
-        Rc::new(Self {
-            inbox: RefCell::new(inbox),
-            readers: Waiters::default(),
-        })
-    }
-
     /// How far its reader has read.
     pub(crate) fn taken(&self) -> Option<Cursor> {
         self.inbox.borrow().taken().cloned()
     }
-}
 
-impl Driver {
-    /// A further handle of a room, which joins it if it is the first.
-    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxOptions) -> Rc<Handle> {
-        let mut rooms = self.rooms.0.borrow_mut();
-        if let Some(subscription) = rooms.get_mut(room) {
-            let handle = Handle::new(Inbox::further(bounds, want));
-            subscription.handles.push(handle.clone());
-            drop(rooms);
-            self.pump(room, &handle);
-            return handle;
-        }
-        let handle = Handle::new(Inbox::first(bounds));
-        rooms.insert(
-            room.clone(),
-            Subscription {
-                now: None,
-                handles: vec![handle.clone()],
-            },
-        );
-        drop(rooms);
-        self.input(Input::Join {
-            room: room.clone(),
-            since: want.since,
-            history: Some(want.history),
-        });
-        handle
+    /// The next event that is ready.
+    pub(super) fn take(&self) -> Option<RoomEvent> {
+        self.inbox.borrow_mut().take()
     }
 
-    /// Gives up a handle; the room is left with the last one.
-    pub(crate) fn release(&self, room: &RoomName, handle: &Rc<Handle>) {
-        let left = {
-            let mut rooms = self.rooms.0.borrow_mut();
-            // The subscription of an earlier life of the room does not have it.
-            let Some(subscription) = rooms.get_mut(room) else {
-                return;
-            };
-            let count = subscription.handles.len();
-            subscription.handles.retain(|other| !Rc::ptr_eq(other, handle));
-            let last = count > 0 && subscription.handles.is_empty();
-            if last { rooms.remove(room) } else { None }
-        };
-        if left.is_some() {
-            self.input(Input::Leave { room: room.clone() });
-        }
-    }
-
-    /// The next event for a reader.
-    pub(crate) fn poll_room(
-        &self,
-        room: &RoomName,
-        handle: &Rc<Handle>,
-        waiter: &Waiter,
-        context: &Context<'_>,
-    ) -> Poll<Option<RoomEvent>> {
-        let taken = handle.inbox.borrow_mut().take();
-        if let Some(event) = taken {
-            self.pump(room, handle);
-            return Poll::Ready(Some(event));
-        }
-        if handle.inbox.borrow().is_over() {
+    /// Ready with `None` after the last event; otherwise waits for the next one.
+    pub(super) fn poll_end(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Option<RoomEvent>> {
+        if self.inbox.borrow().is_over() {
             return Poll::Ready(None);
         }
-        handle.readers.wait(waiter, context);
+        self.readers.wait(waiter, context);
         Poll::Pending
     }
 
+    pub(super) fn wake(&self) {
+        self.readers.wake();
+    }
+}
+
+impl Rooms {
+    pub(super) fn contains(&self, room: &RoomName) -> bool {
+        self.0.borrow().contains_key(room)
+    }
+
+    /// Adds a handle of a room.
+    pub(super) fn add(&self, room: &RoomName, inbox: Inbox) -> Rc<Handle> {
+        let handle = Rc::new(Handle {
+            inbox: RefCell::new(inbox),
+            readers: Waiters::default(),
+        });
+        let mut rooms = self.0.borrow_mut();
+        let subscription = rooms.entry(room.clone()).or_default();
+        subscription.handles.push(handle.clone());
+        handle
+    }
+
+    /// Removes a handle of a room, and says whether it was the last one.
+    pub(super) fn remove(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
+        let mut rooms = self.0.borrow_mut();
+        // A handle may outlive its subscription: the room ended, and another subscription has its name now.
+        let Some(subscription) = rooms.get_mut(room) else {
+            return false;
+        };
+        let count = subscription.handles.len();
+        subscription.handles.retain(|other| !Rc::ptr_eq(other, handle));
+        let last = count > 0 && subscription.handles.is_empty();
+        last && rooms.remove(room).is_some()
+    }
+
     /// The users in a room that is joined, if the server tells them.
-    pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
-        let rooms = self.rooms.0.borrow();
+    pub(super) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
+        let rooms = self.0.borrow();
         let now = rooms.get(room)?.now.as_ref()?;
         now.members.as_ref().map(Members::list)
     }
 
     /// How many users are in a room that is joined.
-    pub(crate) fn users(&self, room: &RoomName) -> Option<u32> {
-        let rooms = self.rooms.0.borrow();
+    pub(super) fn users(&self, room: &RoomName) -> Option<u32> {
+        let rooms = self.0.borrow();
         Some(rooms.get(room)?.now.as_ref()?.users)
     }
 
-    pub(super) fn room_event(&self, room: &RoomName, event: RoomEvent) {
-        let Some(handles) = self.rooms.fan_out(room, event) else {
-            return;
+    /// The page that a handle needs next to read on. Wakes its readers if it has events and needs none.
+    pub(super) fn next_page(&self, room: &RoomName, handle: &Handle) -> Option<PageWanted> {
+        let wanted = {
+            let rooms = self.0.borrow();
+            let now = rooms.get(room)?.now.as_ref()?;
+            handle.inbox.borrow_mut().wants(now)
         };
-        for handle in handles {
+        if wanted.is_none() && handle.inbox.borrow().has_more() {
             handle.readers.wake();
-            self.pump(room, &handle);
         }
+        wanted
     }
 
+    /// Gives a handle the answer to its request, and says whether the room is still joined.
     pub(super) fn answer(
         &self,
         room: &RoomName,
-        handle: &Rc<Handle>,
+        handle: &Handle,
         wanted: PageWanted,
         result: Result<HistoryPage, PageError>,
-    ) {
-        let failed = result.as_ref().err().cloned();
+    ) -> bool {
         {
-            let rooms = self.rooms.0.borrow();
+            let rooms = self.0.borrow();
             let Some(now) = rooms.get(room).and_then(|subscription| subscription.now.as_ref()) else {
-                return;
+                return false;
             };
             handle.inbox.borrow_mut().answer(wanted, result, now);
         }
         handle.readers.wake();
-        match failed {
-            None => drop(self.pump(room, handle)),
-            Some(PageError::TooMany) => self.put_off(room, handle),
-            // Asked for again when the room moves or is joined anew, not at once and for ever.
-            Some(_) => {}
-        }
+        true
     }
 
-    /// Lets a handle that is behind read on; whether it asked for a page.
-    pub(super) fn pump(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
-        let wanted = {
-            let rooms = self.rooms.0.borrow();
-            let Some(now) = rooms.get(room).and_then(|subscription| subscription.now.as_ref()) else {
-                return false;
-            };
-            handle.inbox.borrow_mut().wants(now)
-        };
-        if let Some(wanted) = wanted {
-            self.page_for(room.clone(), handle, wanted);
-            return true;
-        }
-        if handle.inbox.borrow().has_more() {
-            handle.readers.wake();
-        }
-        false
-    }
-}
-
-impl Rooms {
-    /// Gives an event to all handles of a room, and gives those back.
-    fn fan_out(&self, room: &RoomName, event: RoomEvent) -> Option<Vec<Rc<Handle>>> {
+    /// Gives an event to all handles of a room, and returns them; their readers are still to be woken.
+    pub(super) fn fan_out(&self, room: &RoomName, event: RoomEvent) -> Option<Vec<Rc<Handle>>> {
         let mut rooms = self.0.borrow_mut();
         let subscription = rooms.get_mut(room)?;
         let over = matches!(event, RoomEvent::Left(_) | RoomEvent::Refused { .. });
@@ -196,7 +147,7 @@ impl Rooms {
                     *now = Some(Now::of(joined));
                 }
                 RoomEvent::Refused { .. } | RoomEvent::Lost { .. } => {}
-                // What is left of an earlier membership, which was given up.
+                // Late events of an earlier membership.
                 _ => return None,
             },
         }

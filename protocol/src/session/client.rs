@@ -1,29 +1,32 @@
-//! The client's half: connecting and connecting again, rooms with their cursors, and the outbox.
+//! The client's half: the connection and reconnecting, rooms with their cursors, and the outbox.
 //!
 //! | what | where |
 //! |---|---|
-//! | what goes in and out | [`Input`], [`Output`] |
-//! | connecting, losing, waiting | `link.rs`, `backoff.rs` |
-//! | what each frame of the server does | `lines.rs` |
+//! | inputs and outputs | `api.rs`: [`Input`], [`Output`] |
+//! | settings and bounds | `options.rs` |
+//! | connecting, disconnecting, tokens, keys | `link.rs`, `backoff.rs` |
+//! | what each line of the server does | `lines.rs` |
 //! | which rooms are joined, and how far they were read | `rooms.rs` |
-//! | what was not acknowledged | `outbox.rs` |
+//! | messages that are not acknowledged | `outbox.rs` |
 //! | what is kept across reloads | `snapshot.rs`, `records.rs` |
 //! | where the log has own messages | `acknowledged.rs` |
-//! | older messages that were asked for | `history.rs` |
-//! | everything that happens by time alone | `timer.rs` |
+//! | requests for older messages | `history.rs` |
+//! | timers | `timer.rs` |
+//! | what is logged, with the feature `trace` | `trace.rs` |
 
 mod acknowledged;
 mod api;
 mod backoff;
-mod config;
 mod history;
 mod lines;
 mod link;
+mod options;
 mod outbox;
 mod records;
 mod rooms;
 mod snapshot;
 mod timer;
+mod trace;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -31,7 +34,7 @@ pub use api::{
     Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, LeftReason, Output, PageError,
     PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
 };
-pub use config::{BackoffOptions, ClientOptions, OutboxOptions};
+pub use options::{BackoffOptions, ClientOptions, OutboxOptions};
 pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
@@ -45,15 +48,16 @@ use link::Link;
 use outbox::{Outbox, Progress, unfit};
 use rooms::{Effect, Rooms};
 use timer::{Timer, Timers};
+use trace::{RoomNumbers, debug, trace};
 
-/// Frames share a text frame up to this size. A server has nothing of one that does not arrive whole, and over connections that never
-/// last long enough for a large one it would have nothing for ever.
+/// Lines are put together into WebSocket messages of at most this size; a longer line is sent alone. A message that a lost connection
+/// cuts off is lost as a whole, so with large ones nothing would get through connections that are lost soon.
 const TEXT_BYTES: usize = 2 * 1024;
 
 /// The client's half of the session. See the [contract](crate::session) of its driver.
 #[derive(Debug)]
 pub struct ClientSession {
-    config: ClientOptions,
+    options: ClientOptions,
     key: ClientKey,
     now: Duration,
     random: u64,
@@ -63,43 +67,46 @@ pub struct ClientSession {
     history: History,
     acknowledged: Acknowledged,
     timers: Timers,
-    /// Frames that are ready and not yet an [`Output::Transmit`].
+    numbers: RoomNumbers,
+    /// Lines that are ready and not yet in an [`Output::Transmit`].
     lines: Vec<ClientLine>,
     outputs: VecDeque<Output>,
-    /// What a snapshot holds has changed since the last [`Output::Save`].
+    /// A snapshot would differ from the one at the last [`Output::Save`].
     changed: bool,
     /// An [`Output::Save`] is due with the next outputs.
     save_due: bool,
 }
 
 impl ClientSession {
-    /// A session that never was; it waits for [`Input::Connect`].
+    /// A new session. It waits for [`Input::Connect`].
     #[must_use]
-    pub fn new(config: ClientOptions, key: ClientKey) -> Self {
+    pub fn new(options: ClientOptions, key: ClientKey) -> Self {
         Self {
             key,
             now: Duration::ZERO,
             random: 0,
             link: Link::default(),
             rooms: Rooms::default(),
-            outbox: Outbox::new(config.outbox),
+            outbox: Outbox::new(options.outbox),
             history: History::new(),
-            acknowledged: Acknowledged::new(config.acknowledged),
+            acknowledged: Acknowledged::new(options.acknowledged),
             timers: Timers::default(),
+            // Those that are joined, and those with messages.
+            numbers: RoomNumbers::new(options.rooms.saturating_mul(2)),
             lines: Vec::new(),
             outputs: VecDeque::new(),
             changed: false,
             save_due: false,
-            config,
+            options,
         }
     }
 
-    /// A session that goes on where a snapshot was taken; it waits for [`Input::Connect`]. `elapsed` is the time since the snapshot
-    /// was stored: messages whose time was over meanwhile fail. Rooms are not joined by themselves: their cursors are in the
-    /// snapshot, for an application that kept what it read.
+    /// Continues the session of a snapshot. It waits for [`Input::Connect`]. `elapsed` is the time since the snapshot was stored:
+    /// messages that expired meanwhile fail. Rooms are not joined: their cursors are in the snapshot, for an application that kept what
+    /// it read.
     #[must_use]
-    pub fn restore(config: ClientOptions, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
-        let mut session = Self::new(config, snapshot.key);
+    pub fn restore(options: ClientOptions, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
+        let mut session = Self::new(options, snapshot.key);
         session.now = now;
         session.outbox.next = snapshot.next;
         for room in snapshot.rooms {
@@ -109,63 +116,62 @@ impl ClientSession {
         session
     }
 
-    /// A session that goes on where a store has it, as [`restore`](Self::restore) does. `wall` is the time by the clock that was given
-    /// to [`writes`](Self::writes). The store may be used again: the first `writes` replaces what is there.
+    /// Continues the session that a store has, as [`restore`](Self::restore) does. `wall` is the time by the clock that was given to
+    /// [`writes`](Self::writes). The store may be used again: the first `writes` replaces its content.
     #[must_use]
-    pub fn resume(config: ClientOptions, kept: Kept, wall: Millis, now: Duration) -> Self {
+    pub fn resume(options: ClientOptions, kept: Kept, wall: Millis, now: Duration) -> Self {
         let elapsed = Duration::from_millis(wall.saturating_sub(kept.saved_at()));
-        let mut session = Self::restore(config, kept.snapshot, elapsed, now);
+        let mut session = Self::restore(options, kept.snapshot, elapsed, now);
         session.outbox.journal.begin_above(kept.last);
         session
     }
 
-    /// What to carry out so that a store of numbered texts has the session as it is now, and [`resume`](Self::resume) can go on. `wall`
-    /// is a clock that goes on while there is no page.
+    /// The writes that bring a store of numbered texts up to date, for [`resume`](Self::resume). `wall` is the time by a clock that
+    /// goes on while there is no page.
     ///
-    /// The first call gives everything, each further one what changed since the call before; so all that is written over time is
-    /// proportional to what was published, however much waits. The steps are to be carried out in this order. If it ends after any of
-    /// them, as with a page that crashes, the store has all that the calls before gave, nothing twice, and no number that was sent
-    /// belongs to another message. If a step fails, the store is not up to date any more: [`write_all`](Self::write_all) begins anew,
-    /// or nothing of it may be used again.
+    /// The first call returns everything, each later one the changes since the call before; so the bytes written over time are
+    /// proportional to what was published, however much is pending. The writes are to be carried out in this order. If the page ends
+    /// after any of them, the store has all that earlier calls returned, nothing twice, and no number that was sent belongs to another
+    /// message. If a write fails, the store is out of date: call [`write_all`](Self::write_all), or do not use the store again.
     ///
-    /// At most [`OutboxOptions::messages`] changes are remembered for the next call; after more, it gives everything.
+    /// At most [`OutboxOptions::messages`] changes are remembered for the next call; after more, it returns everything.
     #[must_use = "each step is given once"]
     pub fn writes(&mut self, wall: Millis) -> Vec<Write> {
         records::take(self.key, &mut self.outbox, self.now, wall)
     }
 
-    /// The store does not have any more what was written, for instance because it is another one: the next
-    /// [`writes`](Self::writes) gives everything.
+    /// The store lost what was written, or is another one: the next [`writes`](Self::writes) returns everything.
     pub fn write_all(&mut self) {
         self.outbox.journal.all();
     }
 
-    /// What to store so that [`restore`](Self::restore) can go on. For a store that takes it whole each time; see
-    /// [`writes`](Self::writes) for one in which only changes are written.
+    /// The state to store for [`restore`](Self::restore), as a whole; see [`writes`](Self::writes) for a store in which only changes
+    /// are written.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         snapshot::take(self.key, &self.outbox, &self.rooms, self.now)
     }
 
-    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output); several inputs that
-    /// are there already may go in first, and then what they lead to leaves together.
+    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output). Inputs that have
+    /// already happened may all be given first; then their lines are sent together.
     pub fn handle(&mut self, moment: Moment, input: Input) {
         self.now = self.now.max(moment.now);
         self.random = moment.random;
         self.take(input);
-        // After the input: what just came may be the sign of life that a timer waits for. With every input and not only with `Tick`: a
-        // page in the background has its timers throttled, and a machine that slept has none.
+        // After the input, because it may be the sign of life that a timer waits for. With every input and not only with `Tick`, because
+        // the timers of a page in the background are throttled, and those of a machine that sleeps stand still.
         while let Some(timer) = self.timers.take_due(self.now) {
+            trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
             self.on_timer(timer);
         }
     }
 
-    /// The next thing to do. `None` means that there is nothing until the next input.
+    /// The next output to carry out. `None`: there is none until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.outputs.is_empty() {
             self.collect();
-            if self.outbox.take_place() {
-                self.outputs.push_back(Output::OutboxHasRoom);
+            if self.outbox.take_capacity_notice() {
+                self.outputs.push_back(Output::OutboxHasCapacity);
             }
         }
         self.outputs.pop_front()
@@ -180,14 +186,14 @@ impl ClientSession {
 
     /// The state of the connection.
     #[must_use]
-    pub fn status(&self) -> &Status {
+    pub fn status(&self) -> Status {
         self.link.status()
     }
 
-    /// Whether a message with so many bytes of JSON would be taken now. After `false`, [`Output::OutboxHasRoom`] comes when it is
-    /// worth asking again.
-    pub fn has_room(&mut self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes)
+    /// Whether the outbox has capacity for a message with so many bytes of JSON. After `false`, [`Output::OutboxHasCapacity`] comes when
+    /// it is worth asking again.
+    pub fn has_capacity(&mut self, bytes: usize) -> bool {
+        self.outbox.has_capacity(bytes)
     }
 
     /// How far a room was read, to be kept next to what was read.
@@ -215,7 +221,7 @@ impl ClientSession {
             Input::Connect => self.connect_by_hand(),
             Input::Stop => self.stop(StopReason::Asked),
             Input::Join { room, since, history } => {
-                let max = self.config.rooms;
+                let max = self.options.rooms;
                 let effect = self.rooms.want(room.clone(), since, history, max);
                 self.apply(&room, effect);
             }
@@ -223,7 +229,7 @@ impl ClientSession {
                 if self.rooms.is_wanted(&room) {
                     let effect = self.rooms.leave(&room);
                     self.apply(&room, effect);
-                    self.tell(&room, RoomEvent::Left(None));
+                    self.emit(&room, RoomEvent::Left(None));
                 }
             }
             Input::Publish { room, body, tag } => self.publish(room, body, tag),
@@ -252,7 +258,7 @@ impl ClientSession {
             Timer::Probe => self.give_up("nothing was heard from the server after coming back"),
             Timer::Answer => self.give_up("the server left requests without an answer"),
             Timer::Renew => self.want_token(),
-            // What was held back is looked at whenever outputs are collected.
+            // `collect` looks for what has become due.
             Timer::Retry => {}
             Timer::Expire => {
                 let mut progress = Vec::new();
@@ -272,7 +278,7 @@ impl ClientSession {
         }
         let taken = {
             let id = PublishId::from_random(self.random);
-            self.outbox.push(room, body, id, tag, self.now, self.config.rooms)
+            self.outbox.push(room, body, id, tag, self.now, self.options.rooms)
         };
         let state = match taken {
             Ok(deadline) => {
@@ -280,7 +286,10 @@ impl ClientSession {
                 self.change();
                 DeliveryState::Queued
             }
-            Err(reason) => DeliveryState::Failed(reason),
+            Err(reason) => {
+                debug!("message {tag} is refused: {reason}");
+                DeliveryState::Failed(reason)
+            }
         };
         self.outputs.push_back(Output::Delivery { tag, state });
     }
@@ -293,6 +302,7 @@ impl ClientSession {
         let Some(reason) = unfit(&room, body.json().len(), depth, limits) else {
             return self.lines.push(ClientLine::Signal { room, body });
         };
+        debug!("room {}: a signal is refused: {reason}", self.numbers.of(&room));
         let code = match reason {
             FailReason::TooDeep { .. } => code::TOO_DEEP,
             _ => code::TOO_LARGE,
@@ -307,11 +317,12 @@ impl ClientSession {
     fn ask_history(&mut self, question: Question) {
         let error = if self.link.is_over() {
             PageError::Stopped
-        } else if self.history.len() >= self.config.pages {
+        } else if self.history.len() >= self.options.pages {
             PageError::TooMany
         } else {
             return self.history.push(question);
         };
+        debug!("request {} for history is refused: {error}", question.tag);
         self.outputs.push_back(Output::Page {
             tag: question.tag,
             result: Err(error),
@@ -321,16 +332,22 @@ impl ClientSession {
     fn apply(&mut self, room: &RoomName, effect: Effect) {
         match effect {
             Effect::Nothing => {}
-            Effect::Tell(event) => {
+            Effect::Emit(event) => {
                 self.change();
-                self.tell(room, event);
+                self.emit(room, event);
             }
-            Effect::Send(frame) => self.lines.push(frame),
-            Effect::Violation(reason) => self.violated(reason),
+            Effect::Send(line) => {
+                debug!("room {}: leaves", self.numbers.of(room));
+                self.lines.push(line);
+            }
+            Effect::Violation(reason) => {
+                debug!("room {}: {reason}", self.numbers.of(room));
+                self.violated(reason);
+            }
         }
     }
 
-    fn tell(&mut self, room: &RoomName, event: RoomEvent) {
+    fn emit(&mut self, room: &RoomName, event: RoomEvent) {
         let room = room.clone();
         self.outputs.push_back(Output::Room { room, event });
     }
@@ -344,12 +361,12 @@ impl ClientSession {
         }
     }
 
-    /// What a snapshot holds is not what was stored.
+    /// The state that is to be stored has changed.
     fn change(&mut self) {
-        if self.config.keep {
+        if self.options.keep {
             self.changed = true;
             self.timers
-                .set_earlier(Timer::Save, self.now.saturating_add(self.config.save_delay));
+                .set_earlier(Timer::Save, self.now.saturating_add(self.options.save_delay));
         }
     }
 
@@ -360,11 +377,11 @@ impl ClientSession {
         }
     }
 
-    /// Makes text frames of what is ready to be sent.
+    /// Puts the lines that can be sent into WebSocket messages.
     fn collect(&mut self) {
         let mut frames = std::mem::take(&mut self.lines);
         let Some((generation, limits)) = self.link.open() else {
-            // Before the welcome there are no limits to keep; a greeting is one line.
+            // Before `welcome` the limits are unknown; what is sent then is a few short lines.
             if let Some(generation) = self.link.connection() {
                 let texts = codec::pack(&frames, usize::MAX, usize::MAX).into_iter();
                 self.outputs
@@ -392,9 +409,9 @@ impl ClientSession {
             .iter()
             .any(|frame| matches!(frame, ClientLine::Publish(_) | ClientLine::Withdraw(_)))
         {
-            // A number that is on the wire must never be given to another message, and what was settled before must be known to be: so
-            // the server's memory of the last `in_flight` numbers covers all that a restored session sends again.
-            self.changed |= self.config.keep;
+            // Stored first: a number that is on the wire must never be given to another message, and what is settled must stay settled, so
+            // that the server's memory of the last `in_flight` numbers covers all that a restored session sends again.
+            self.changed |= self.options.keep;
             self.save_due = true;
         }
         self.save_if_due();
@@ -406,23 +423,23 @@ impl ClientSession {
         self.arm();
     }
 
-    /// Sets the timers that follow from what is waited for.
+    /// Sets the timers for pauses and for answers.
     fn arm(&mut self) {
         let pauses = [
-            self.rooms.waiting_until(),
+            self.rooms.paused_until(),
             self.outbox.paused_until(),
             self.history.paused_until(),
         ];
-        // What is due already waits for an answer and not for time.
+        // What is due now waits for an answer and not for the time.
         match pauses.into_iter().flatten().filter(|&until| until > self.now).min() {
             Some(until) => self.timers.set(Timer::Retry, until),
             None => self.timers.clear(Timer::Retry),
         }
-        let waits = self.outbox.on_way() > 0 || self.rooms.awaits_answer() || self.history.awaits_answer();
+        let waits = self.outbox.in_flight() > 0 || self.rooms.awaits_answer() || self.history.awaits_answer();
         if !waits {
             self.timers.clear(Timer::Answer);
         } else if !self.timers.is_set(Timer::Answer) {
-            self.set_timer(Timer::Answer, self.config.answer_timeout);
+            self.set_timer(Timer::Answer, self.options.answer_timeout);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::script::{Script, WELCOME, key};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
-fn it_greets_with_its_key_and_is_open_when_welcomed() {
+fn the_session_sends_hello_with_its_key_and_is_open_after_welcome() {
     let mut script = Script::new();
     assert_eq!(script.session.next_timeout(), None);
     assert_eq!(script.input(Input::Connect), ["Connecting", "connect 1"]);
@@ -46,7 +46,7 @@ fn attempts_back_off_until_a_welcomed_session_has_lived_ten_seconds() {
 }
 
 #[test]
-fn a_close_with_1000_that_nobody_asked_for_is_a_loss() {
+fn an_unexpected_close_with_1000_is_a_loss_of_the_connection() {
     // Proxies that time out close with 1000, and clients that take it for the end stay away for ever (phoenix#3161).
     let mut script = Script::open();
     assert_eq!(script.closed(1, 1000, ""), ["waiting 1 until 249 because 1000"]);
@@ -54,7 +54,7 @@ fn a_close_with_1000_that_nobody_asked_for_is_a_loss() {
 }
 
 #[test]
-fn a_final_code_ends_it_until_somebody_says_connect() {
+fn a_final_code_ends_the_session_until_the_application_connects() {
     for code in [4400, 4403, 4404, 4426] {
         let mut script = Script::open();
         let reason = format!(r#"Stopped(Refused(Cause {{ code: {code}, reason: "no" }}))"#);
@@ -66,7 +66,7 @@ fn a_final_code_ends_it_until_somebody_says_connect() {
 }
 
 #[test]
-fn the_server_steers_when_to_come_back_and_only_the_user_is_faster() {
+fn the_server_determines_the_pause_and_only_the_user_shortens_it() {
     let mut script = Script::open();
     script.closed(1, 1012, r#"{"retry_after_ms":3000}"#);
     script.pass(1000);
@@ -80,7 +80,7 @@ fn the_server_steers_when_to_come_back_and_only_the_user_is_faster() {
 }
 
 #[test]
-fn what_comes_back_connects_at_once_but_does_not_flicker() {
+fn an_event_of_the_network_or_page_connects_at_once_but_makes_no_storm_of_attempts() {
     let mut script = Script::open();
     script.random = u64::MAX;
     script.pass(600);
@@ -144,7 +144,7 @@ fn a_dead_peer_is_noticed_by_any_input_although_timers_are_throttled() {
 }
 
 #[test]
-fn a_frame_that_waited_while_the_machine_slept_is_a_sign_of_life() {
+fn a_text_that_waited_while_the_machine_slept_is_a_sign_of_life() {
     let mut script = Script::open();
     script.pass(3_600_000);
     assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
@@ -199,7 +199,7 @@ fn events_of_an_old_connection_are_ignored() {
 }
 
 #[test]
-fn a_malformed_frame_closes_and_a_frame_of_a_later_version_does_not() {
+fn a_malformed_line_closes_and_a_line_of_a_later_version_does_not() {
     let mut script = Script::open();
     assert_eq!(script.received(1, r#"{"news":{"of":"later"}}"#), [""; 0]);
     assert_eq!(
@@ -219,7 +219,7 @@ fn the_clock_may_step_back_without_harm() {
 }
 
 #[test]
-fn what_was_ready_for_a_connection_that_ended_is_not_sent_on_the_next() {
+fn lines_ready_for_a_connection_that_ended_are_not_sent_on_the_next() {
     let mut script = Script::open();
     script.put(Input::Received {
         generation: 1,
@@ -254,7 +254,7 @@ fn a_pause_that_the_server_asked_for_holds_while_offline_or_asleep() {
 }
 
 #[test]
-fn times_without_measure_do_no_harm() {
+fn the_longest_durations_do_not_overflow() {
     let ever = Duration::MAX;
     let mut config = ClientOptions {
         tokens: true,
@@ -384,7 +384,7 @@ fn a_newer_token_is_given_before_the_old_one_expires() {
 }
 
 #[test]
-fn what_comes_late_on_an_old_connection_is_not_taken_for_the_new_one() {
+fn late_texts_of_an_old_connection_are_ignored() {
     let mut script = Script::open();
     script.closed(1, 1006, "");
     script.wait_for_attempt();
@@ -397,7 +397,7 @@ fn what_comes_late_on_an_old_connection_is_not_taken_for_the_new_one() {
 }
 
 #[test]
-fn nothing_but_a_ping_is_heard_before_the_welcome() {
+fn before_the_welcome_every_line_but_ping_is_ignored() {
     let mut script = Script::new();
     script.input(Input::Connect);
     script.input(Input::Opened { generation: 1 });
@@ -409,7 +409,7 @@ fn nothing_but_a_ping_is_heard_before_the_welcome() {
 }
 
 #[test]
-fn a_second_welcome_does_not_begin_the_life_of_the_session_anew() {
+fn a_second_welcome_does_not_restart_the_time_after_which_backoff_resets() {
     let mut script = Script::open();
     script.pass(6_000);
     script.received(1, WELCOME);
@@ -430,7 +430,7 @@ fn a_second_welcome_does_not_begin_the_life_of_the_session_anew() {
 }
 
 #[test]
-fn what_comes_back_does_not_put_off_an_attempt_that_is_near() {
+fn an_event_of_the_network_does_not_delay_an_attempt() {
     let mut script = Script::open();
     script.random = u64::MAX / 50;
     assert_eq!(script.closed(1, 1006, ""), ["waiting 1 until 9 because 1006"]);
@@ -439,7 +439,7 @@ fn what_comes_back_does_not_put_off_an_attempt_that_is_near() {
 }
 
 #[test]
-fn without_a_newer_token_the_one_in_use_is_good_until_the_server_says_otherwise() {
+fn without_a_newer_token_the_one_in_use_stays_until_the_server_refuses_it() {
     let mut script = with_tokens();
     script.input(Input::Connect);
     script.input(token("t1"));

@@ -1,4 +1,4 @@
-//! One key in two hands: copies of a kept outbox, and what a session does when it learns of the other one.
+//! Two sessions with one key: copies of a kept outbox, and what a session does when it learns of the other one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, ClientSession, DeliveryState, FailReason, Input, Output, Snapshot},
 };
 
-use super::script::{Script, WELCOME, ack, joined_frame, key, message_frame, nack, name, publish_line};
+use super::script::{Script, WELCOME, ack, joined_line, key, message_line, nack, name, publish_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -29,14 +29,14 @@ fn other_key() -> ClientKey {
 }
 
 #[test]
-fn a_conflict_ends_what_is_in_doubt_and_sends_the_rest_with_a_new_key_after_it_is_stored() {
+fn a_conflict_fails_unconfirmed_messages_and_sends_the_others_with_a_new_key_after_it_is_stored() {
     let mut script = Script::open_with(kept());
     for tag in 1..=5 {
         script.publish("lobby", tag);
     }
     script.join("lobby", None);
-    script.received(1, &joined_frame("e1", 5, true));
-    script.received(1, &message_frame(6));
+    script.received(1, &joined_line("e1", 5, true));
+    script.received(1, &message_line(6));
     let lines = script.received(1, &format!("{}\n{}", nack(1, "conflict", None), ack(2, 7)));
     assert_eq!(
         lines[..],
@@ -67,16 +67,16 @@ fn a_conflict_ends_what_is_in_doubt_and_sends_the_rest_with_a_new_key_after_it_i
     assert_eq!(script.session.snapshot().key, other_key());
     assert_eq!(script.input(Input::Key(key())), [""; 0], "nobody asked");
     assert_eq!(script.session.snapshot().key, other_key());
-    // Own is what the key sends that is used now.
-    script.received(2, &joined_frame("e1", 6, true));
-    let old = message_frame(7).replace(r#""sender":"s2""#, r#""sender":"s1""#);
+    // Only messages of the present key are own.
+    script.received(2, &joined_line("e1", 6, true));
+    let old = message_line(7).replace(r#""sender":"s2""#, r#""sender":"s1""#);
     assert_eq!(script.received(2, &old), ["lobby: 7 7"]);
-    let new = message_frame(8).replace(r#""sender":"s2""#, r#""sender":"s9""#);
+    let new = message_line(8).replace(r#""sender":"s2""#, r#""sender":"s9""#);
     assert_eq!(script.received(2, &new), ["lobby: own 8 8"]);
 }
 
 #[test]
-fn a_key_that_comes_before_the_pause_is_over_changes_nothing_about_it() {
+fn a_key_that_comes_during_the_pause_does_not_shorten_it() {
     let mut script = Script::open_with(kept());
     script.publish("lobby", 1);
     script.received(1, &nack(1, "conflict", None));
@@ -86,7 +86,7 @@ fn a_key_that_comes_before_the_pause_is_over_changes_nothing_about_it() {
 }
 
 #[test]
-fn a_key_in_whose_name_the_log_went_far_ahead_is_left_once_nothing_is_in_doubt() {
+fn a_key_whose_numbers_the_log_has_passed_is_replaced_once_all_messages_are_answered() {
     let mut script = Script::open();
     for tag in 1..=4 {
         script.publish("lobby", tag);
@@ -105,7 +105,7 @@ fn a_key_in_whose_name_the_log_went_far_ahead_is_left_once_nothing_is_in_doubt()
     assert!(script.received(2, WELCOME)[1].contains(&publish_line(1, true, 4)));
 }
 
-/// A log that remembers what became of the last eight numbers of each key, as the contract of engines has it.
+/// A log that remembers the outcomes of the last eight numbers of each key, as engines must.
 #[derive(Default)]
 struct Log {
     bodies: Vec<Body>,
@@ -184,7 +184,7 @@ impl Tab {
         Self::of(ClientSession::new(config, key()), 1)
     }
 
-    /// A page that was loaded with this record; the tags of its messages are the numbers that they say.
+    /// A page that was loaded with this record. The tags of its messages are the numbers in their bodies.
     fn with(snapshot: &Snapshot, random: u64) -> Self {
         let text = serde_json::to_string(snapshot).unwrap();
         let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
@@ -232,7 +232,7 @@ impl Tab {
         });
     }
 
-    /// Lets everything happen that can, with pauses cut short.
+    /// Runs until nothing is left to do; pauses end at once.
     fn settle(&mut self, log: &mut Log) {
         for _ in 0..1_000 {
             let Some(output) = self.session.poll_output() else {
@@ -291,7 +291,7 @@ impl Tab {
         answers
     }
 
-    /// Checks what it was told of its messages. Gives how many are in the log for certain.
+    /// Checks the last states of its messages. Returns how many are in the log for certain.
     fn check(&self, log: &Log) -> usize {
         let mut acked = 0;
         for (tag, (body, states)) in &self.states {
@@ -342,7 +342,7 @@ fn record(log: &mut Log, settled: u64, pending: u64) -> (Tab, Snapshot) {
 }
 
 #[test]
-fn a_copied_tab_meets_no_false_answer_and_doubles_nothing() {
+fn a_copied_tab_gets_no_false_answer_and_doubles_nothing() {
     for other_lives in [true, false] {
         for (settled, pending) in [(0, 0), (5, 0), (5, 3), (0, 12), (20, 30)] {
             let mut log = Log::default();
@@ -378,7 +378,7 @@ fn a_copied_tab_meets_no_false_answer_and_doubles_nothing() {
 }
 
 #[test]
-fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer() {
+fn copies_used_one_after_the_other_and_older_ones_restored_get_no_false_answer() {
     let cases = [1, 5, 8, 9, 50].map(|behind| [(behind, true), (behind, false)]);
     for (behind, other_lives) in cases.into_iter().flatten() {
         let mut log = Log::default();
@@ -410,9 +410,9 @@ fn copies_used_one_after_the_other_and_older_ones_restored_meet_no_false_answer(
     }
 }
 
-/// As the version before the ids stored it; its rooms were not checked as strictly either.
+/// In the format of the version before the ids, whose room names were not checked as strictly either.
 #[test]
-fn an_outbox_from_before_the_ids_goes_on_and_two_of_them_do_not_take_each_others_answers() {
+fn two_copies_of_an_outbox_without_ids_do_not_take_each_others_answers() {
     let old = |body: &str| {
         let json = format!(
             r#"{{"key":"{}","next":5,"rooms":[{{"room":"lobby","first":5,"sent":1,"pending":[{{"tag":1,"body":"{body}","ttl_ms":9000}},{{"tag":2,"body":2,"ttl_ms":9000}},{{"ttl_ms":9000}}]}},{{"room":"\u0041\u030a b","first":3,"sent":1,"pending":[{{"tag":3,"body":3,"ttl_ms":9000}}]}}]}}"#,
@@ -452,7 +452,7 @@ fn an_outbox_from_before_the_ids_goes_on_and_two_of_them_do_not_take_each_others
 }
 
 #[test]
-fn a_message_that_is_to_be_sent_again_is_in_doubt_and_keeps_its_key() {
+fn a_message_that_is_to_be_sent_again_is_unconfirmed_and_keeps_its_key() {
     let mut script = Script::open();
     script.publish("lobby", 1);
     script.publish("lobby", 2);
@@ -465,7 +465,7 @@ fn a_message_that_is_to_be_sent_again_is_in_doubt_and_keeps_its_key() {
 }
 
 #[test]
-fn the_place_of_what_a_conflict_ended_is_free_again() {
+fn the_capacity_of_messages_that_a_conflict_failed_is_free_again() {
     let mut config = kept();
     config.outbox.messages = 2;
     config.outbox.bytes = 44;

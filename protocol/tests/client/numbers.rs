@@ -1,4 +1,4 @@
-//! The numbers of messages: what of them a session remembers, and how it goes on without the rest.
+//! The numbers of messages: which of them a session remembers, and how it continues without the others.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn two_rooms() -> ClientOptions {
     }
 }
 
-/// Publishes a message that is acknowledged at once; gives what was sent.
+/// Publishes a message that is acknowledged at once; returns what was sent.
 fn settled(script: &mut Script, room: &str, tag: u64, seq: u64) -> String {
     let sent = script.publish(room, tag).swap_remove(2);
     assert_eq!(
@@ -26,7 +26,7 @@ fn settled(script: &mut Script, room: &str, tag: u64, seq: u64) -> String {
     sent
 }
 
-/// Whether it is a publish that says that nothing before this number is open.
+/// Whether it is a publish with this number and the flag `first`.
 fn begins_with(sent: &str, seq: u64) -> bool {
     sent.contains(&format!(r#""seq":{seq},"#)) && sent.contains(r#""first":true"#)
 }
@@ -43,7 +43,7 @@ fn a_client_may_publish_to_any_number_of_rooms_one_after_another() {
 }
 
 #[test]
-fn the_rooms_with_messages_on_their_way_are_bounded() {
+fn the_rooms_with_unsettled_messages_are_bounded() {
     let mut script = Script::open_with(two_rooms());
     script.publish("a", 1);
     script.publish("b", 2);
@@ -52,9 +52,9 @@ fn the_rooms_with_messages_on_their_way_are_bounded() {
     assert_eq!(script.publish("c", 4)[0], "4 Queued");
 }
 
-/// A number that was used in a room is above the one where it would begin anew, whichever room it was used in.
+/// Every number that was used is below the first number of a new room.
 #[test]
-fn a_room_that_was_forgotten_goes_on_above_all_numbers_that_it_used() {
+fn a_forgotten_room_continues_above_all_numbers_that_it_used() {
     let mut script = Script::open_with(two_rooms());
     settled(&mut script, "a", 1, 1);
     let first = settled(&mut script, "a", 2, 2);
@@ -65,7 +65,7 @@ fn a_room_that_was_forgotten_goes_on_above_all_numbers_that_it_used() {
 }
 
 #[test]
-fn of_rooms_that_are_forgotten_the_highest_number_counts_in_whatever_order() {
+fn the_highest_number_of_forgotten_rooms_counts_in_any_order() {
     let mut script = Script::open_with(two_rooms());
     let late = script.publish("b", 1).swap_remove(2);
     assert!(late.contains(r#""room":"b","seq":1"#), "{late}");
@@ -88,7 +88,7 @@ fn own(number: u64) -> String {
 fn a_number_whose_answer_is_awaited_counts_as_used_in_a_snapshot() {
     let mut script = Script::open_with(two_rooms());
     script.join("a", None);
-    let joined = super::script::joined_frame("e1", 0, true).replace("lobby", "a");
+    let joined = super::script::joined_line("e1", 0, true).replace("lobby", "a");
     script.received(1, &joined);
     script.publish("a", 1);
     assert!(script.received(1, &own(1))[0].starts_with("1 acked"));
@@ -100,7 +100,7 @@ fn a_number_whose_answer_is_awaited_counts_as_used_in_a_snapshot() {
 fn a_room_is_remembered_until_the_last_answer_came() {
     let mut script = Script::open_with(two_rooms());
     script.join("a", None);
-    let joined = super::script::joined_frame("e1", 0, true).replace("lobby", "a");
+    let joined = super::script::joined_line("e1", 0, true).replace("lobby", "a");
     script.received(1, &joined);
     for number in 1..=5 {
         let sent = script.publish("a", number);

@@ -1,4 +1,4 @@
-//! Messages on their way: once, in order, bounded, and never in doubt for ever.
+//! Messages in the outbox: sent once, in order, bounded, and each with a last state.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, Input},
 };
 
-use super::script::{Script, WELCOME, ack, joined_frame, nack, name, publish_line, withdraw_line};
+use super::script::{Script, WELCOME, ack, joined_line, nack, name, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -19,7 +19,7 @@ fn small(messages: usize, bytes: usize) -> ClientOptions {
     config
 }
 
-/// Loses connection `generation` and is welcomed on the next one; gives what is sent then.
+/// Loses connection `generation` and is welcomed on the next one; returns what is sent then.
 fn reconnect(script: &mut Script, generation: u64) -> Vec<String> {
     script.closed(generation, 1006, "");
     script.wait_for_attempt();
@@ -29,7 +29,7 @@ fn reconnect(script: &mut Script, generation: u64) -> Vec<String> {
 }
 
 #[test]
-fn messages_that_are_ready_together_leave_as_one_text_frame_without_a_join() {
+fn messages_that_are_ready_together_are_sent_as_one_text_without_a_join() {
     let mut script = Script::open();
     script.put_publish("lobby", 1);
     script.put_publish("lobby", 2);
@@ -50,7 +50,7 @@ fn messages_that_are_ready_together_leave_as_one_text_frame_without_a_join() {
 }
 
 #[test]
-fn what_was_not_acknowledged_is_sent_again_with_its_number() {
+fn unacknowledged_messages_are_sent_again_with_their_numbers() {
     let mut script = Script::open();
     for tag in 1..=3 {
         script.publish("lobby", tag);
@@ -66,7 +66,7 @@ fn what_was_not_acknowledged_is_sent_again_with_its_number() {
 }
 
 #[test]
-fn no_more_than_the_window_is_on_the_way_and_rooms_take_turns() {
+fn no_more_than_the_window_is_in_flight_and_rooms_take_turns() {
     let mut script = Script::new();
     script.input(Input::Connect);
     for tag in 1..=4 {
@@ -113,7 +113,7 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
     for tag in 1..=4 {
         script.publish("lobby", tag);
     }
-    // A server answers in order. If it does not, its memory must still cover all that may come again.
+    // A server answers in order. If it does not, its memory must still cover every number that may be sent again.
     assert_eq!(
         script.received(1, &[ack(2, 2), ack(3, 3)].join("\n")),
         ["2 acked 2", "3 acked 3"]
@@ -121,9 +121,9 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
     assert!(script.received(1, &ack(1, 1))[1].contains(&publish_line(4, true, 4)));
 }
 
-/// A server has nothing of a text frame that a cut connection did not carry to its end.
+/// A server gets nothing of a WebSocket message that a lost connection cut off.
 #[test]
-fn messages_share_small_text_frames_also_where_the_server_takes_large_ones() {
+fn messages_share_small_texts_even_if_the_server_takes_large_ones() {
     let wide = WELCOME
         .replace(
             r#""text_bytes":1000,"text_lines":10,"body_bytes":100"#,
@@ -150,7 +150,7 @@ fn messages_share_small_text_frames_also_where_the_server_takes_large_ones() {
 }
 
 #[test]
-fn a_text_frame_stays_within_the_limits_of_the_server() {
+fn a_text_stays_within_the_limits_of_the_server() {
     let limits = WELCOME.replace(
         r#""text_bytes":1000,"text_lines":10"#,
         r#""text_bytes":190,"text_lines":2"#,
@@ -202,16 +202,16 @@ fn the_own_message_is_an_acknowledgement_and_comes_after_it() {
 }
 
 #[test]
-fn a_full_outbox_says_so_and_when_there_is_room() {
+fn a_full_outbox_reports_that_it_is_full_and_when_it_has_capacity() {
     let mut script = Script::open_with(small(4, 1000));
     for tag in 1..=4 {
         assert_eq!(script.publish("lobby", tag)[0], format!("{tag} Queued"));
     }
-    assert!(!script.session.has_room(1));
+    assert!(!script.session.has_capacity(1));
     assert!(script.publish("lobby", 5)[0].starts_with("5 failed: too many messages"));
     let lines = script.received(1, &ack(1, 1));
-    assert_eq!(lines.last().unwrap(), "outbox has room");
-    assert!(script.session.has_room(1));
+    assert_eq!(lines.last().unwrap(), "outbox has capacity");
+    assert!(script.session.has_capacity(1));
 
     let mut script = Script::open_with(small(4, 20));
     let long = Input::Publish {
@@ -220,7 +220,7 @@ fn a_full_outbox_says_so_and_when_there_is_room() {
         tag: 1,
     };
     assert!(
-        script.session.has_room(32),
+        script.session.has_capacity(32),
         "waiting for what never fits would never end"
     );
     assert_eq!(
@@ -240,9 +240,9 @@ fn a_settled_message_gives_its_bytes_back() {
     }
 }
 
-/// One that waits for room and publishes again whenever it is told that there is some, as fast as it is told.
+/// A task that waits for capacity and publishes again at each notice.
 #[test]
-fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
+fn capacity_is_reported_only_when_a_waiting_message_fits() {
     for sizes in [[10, 900], [300, 300], [2, 2], [990, 10], [600, 500], [260, 998]] {
         let wide = WELCOME.replace(r#""body_bytes":100"#, r#""body_bytes":1000"#);
         let mut script = Script::with(small(8, 1000));
@@ -261,7 +261,7 @@ fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
             let mut lines = script.input(Input::Publish { room, body, tag });
             if lines[0].contains("failed") {
                 waiting.push(tag);
-                while !lines.iter().any(|line| line == "outbox has room") {
+                while !lines.iter().any(|line| line == "outbox has capacity") {
                     acked += 1;
                     assert!(acked <= 40, "{sizes:?}: nobody is told of room that is there");
                     lines = script.received(1, &ack(acked, acked));
@@ -277,15 +277,15 @@ fn who_waits_for_room_is_told_no_more_often_than_it_helps() {
 }
 
 #[test]
-fn an_outbox_that_holds_nothing_tells_nobody_of_room() {
+fn an_empty_outbox_reports_no_capacity_without_a_refusal() {
     let mut script = Script::open_with(small(0, 1000));
     let lines = script.publish("lobby", 1);
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
-/// Whoever waits with a large body is not told of room that only small ones fit into.
+/// A task that waits with a large body gets no notice of capacity that is too small for it.
 #[test]
-fn room_is_told_when_the_smallest_that_was_refused_fits() {
+fn capacity_is_reported_when_the_smallest_refused_body_fits() {
     let mut script = Script::open_with(small(100, 100));
     let put = |script: &mut Script, tag, bytes: usize| {
         let (room, body) = (name("lobby"), Body::text(&"x".repeat(bytes - 2)));
@@ -296,14 +296,14 @@ fn room_is_told_when_the_smallest_that_was_refused_fits() {
     }
     assert!(put(&mut script, 4, 80).starts_with("4 failed"));
     assert_eq!(script.received(1, &ack(1, 1)), ["1 acked 1"]);
-    assert!(!script.session.has_room(60));
-    assert_eq!(script.received(1, &ack(2, 2)), ["2 acked 2", "outbox has room"]);
-    assert!(script.session.has_room(60) && !script.session.has_room(80));
-    assert_eq!(script.received(1, &ack(3, 3)), ["3 acked 3", "outbox has room"]);
+    assert!(!script.session.has_capacity(60));
+    assert_eq!(script.received(1, &ack(2, 2)), ["2 acked 2", "outbox has capacity"]);
+    assert!(script.session.has_capacity(60) && !script.session.has_capacity(80));
+    assert_eq!(script.received(1, &ack(3, 3)), ["3 acked 3", "outbox has capacity"]);
 }
 
 #[test]
-fn a_number_whose_failure_was_told_counts_until_it_is_settled() {
+fn a_message_whose_failure_was_reported_counts_until_its_number_is_settled() {
     let mut script = Script::open_with(small(3, 1000));
     for tag in 1..=3 {
         script.publish("lobby", tag);
@@ -316,7 +316,7 @@ fn a_number_whose_failure_was_told_counts_until_it_is_settled() {
     script.input(Input::Opened { generation: 2 });
     script.received(2, WELCOME);
     let lines = script.received(2, &nack(1, "withdrawn", None));
-    assert_eq!(lines, ["outbox has room"]);
+    assert_eq!(lines, ["outbox has capacity"]);
     assert_eq!(script.publish("lobby", 5)[0], "5 Queued");
 }
 
@@ -336,7 +336,7 @@ fn a_message_nested_deeper_than_the_server_takes_fails_without_using_a_number() 
     assert!(put(&mut script, 2, 8)[1].contains(r#""seq":1,"#));
 }
 
-/// A text over the limit would end the connection, again and again.
+/// A text over the limit would end the connection, on each attempt.
 #[test]
 fn a_message_whose_line_would_be_over_the_limit_of_a_text_is_not_sent() {
     let narrow = WELCOME.replace(r#""text_bytes":1000"#, r#""text_bytes":190"#);
@@ -395,7 +395,7 @@ fn a_message_that_expires_before_it_was_sent_leaves_no_gap() {
 }
 
 #[test]
-fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_fate_is_learned() {
+fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_outcome_reported() {
     let expire = || {
         let mut script = Script::open_with(small(10, 1000));
         script.publish("lobby", 1);
@@ -421,7 +421,7 @@ fn a_message_that_expires_after_it_was_sent_is_withdrawn_and_its_fate_is_learned
         ["1 failed: the message could not be sent in time"]
     );
 
-    // The number stays withdrawn, so that the next message is not a gap.
+    // The number stays withdrawn, so that there is no gap before the next message.
     let mut script = expire();
     let lines = script.wait(60_000);
     assert!(lines[0].contains("it may have arrived"), "{lines:?}");
@@ -474,7 +474,7 @@ fn numbers_are_stored_before_they_are_used_and_other_changes_soon() {
 }
 
 #[test]
-fn what_is_to_be_stored_is_stored_although_the_connection_ends() {
+fn changes_are_stored_even_if_the_connection_ends() {
     let mut script = Script::open_with(kept());
     script.publish("lobby", 1);
     script.received(1, &ack(1, 1));
@@ -490,7 +490,7 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
         script.publish("lobby", tag);
     }
     script.join("lobby", None);
-    script.received(1, &format!("{}\n{}", ack(1, 1), joined_frame("e1", 5, true)));
+    script.received(1, &format!("{}\n{}", ack(1, 1), joined_line("e1", 5, true)));
     let text = serde_json::to_string(&script.session.snapshot()).unwrap();
     let snapshot: talkback_protocol::session::client::Snapshot = serde_json::from_str(&text).unwrap();
     assert_eq!(snapshot, script.session.snapshot());
@@ -531,7 +531,7 @@ fn a_failure_by_time_is_stored_soon() {
 }
 
 #[test]
-fn each_answer_gives_the_server_as_long_again_for_the_rest() {
+fn each_answer_restarts_the_timeout_for_the_others() {
     let mut script = Script::open();
     script.publish("lobby", 1);
     script.publish("lobby", 2);
@@ -556,7 +556,7 @@ fn a_body_as_large_as_the_outbox_is_taken_alone() {
     assert_eq!(publish(1), ["1 Queued"]);
     let lines = publish(2);
     assert!(lines[0].starts_with("2 failed: too many messages"), "{lines:?}");
-    assert!(!script.session.has_room(20), "it fits once the other one is gone");
+    assert!(!script.session.has_capacity(20), "it fits once the other one is gone");
 }
 
 #[test]
@@ -573,7 +573,7 @@ fn publish_text(script: &mut Script, tag: u64, characters: usize) -> String {
 }
 
 #[test]
-fn the_place_of_messages_whose_time_is_over_is_free_again() {
+fn the_capacity_of_expired_messages_is_free_again() {
     let mut script = Script::with(small(2, 44));
     for tag in [1, 3] {
         assert_eq!(publish_text(&mut script, tag, 20), format!("{tag} Queued"));
@@ -584,21 +584,21 @@ fn the_place_of_messages_whose_time_is_over_is_free_again() {
 }
 
 #[test]
-fn room_is_told_when_a_quarter_of_the_bytes_is_free() {
+fn capacity_is_reported_when_a_quarter_of_the_bytes_is_free() {
     let mut script = Script::open_with(small(100, 100));
     for tag in 1..=4 {
         publish_text(&mut script, tag, 20);
     }
     publish_text(&mut script, 5, 8);
-    assert!(!script.session.has_room(5));
-    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!script.session.has_capacity(5));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has capacity");
     assert!(!told(script.input(Input::Tick)));
     assert!(!told(script.received(1, &ack(1, 1))), "76 bytes of 100 are held");
     assert!(told(script.received(1, &ack(2, 2))), "54 bytes of 100 are held");
 }
 
 #[test]
-fn a_later_message_puts_off_neither_the_end_of_an_earlier_one_nor_its_record() {
+fn a_later_message_delays_neither_the_expiry_of_an_earlier_one_nor_its_record() {
     let mut script = Script::with(kept());
     script.publish("lobby", 1);
     script.pass(200);
@@ -609,13 +609,13 @@ fn a_later_message_puts_off_neither_the_end_of_an_earlier_one_nor_its_record() {
 }
 
 #[test]
-fn room_is_told_when_a_quarter_of_the_messages_is_settled() {
+fn capacity_is_reported_when_a_quarter_of_the_messages_is_settled() {
     let mut script = Script::open_with(small(8, 1000));
     for tag in 1..=8 {
         script.publish("lobby", tag);
     }
-    assert!(!script.session.has_room(1));
-    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has room");
+    assert!(!script.session.has_capacity(1));
+    let told = |lines: Vec<String>| lines.iter().any(|line| line == "outbox has capacity");
     assert!(!told(script.received(1, &ack(1, 1))));
     assert!(told(script.received(1, &ack(2, 2))));
 }

@@ -1,4 +1,4 @@
-//! What a store of numbered texts has of a session, also when a page ends between two writes.
+//! A session in a store of numbered texts, also when a page ends between two writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use talkback_protocol::{
     },
 };
 
-use super::script::{Script, WELCOME, ack, joined_frame, key, nack, name, publish_line, withdraw_line};
+use super::script::{Script, WELCOME, ack, joined_line, key, nack, name, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -41,7 +41,7 @@ fn kept() -> ClientOptions {
     config
 }
 
-/// Writes what changed, and gives how many bytes that is.
+/// Writes the changes, and returns how many bytes they have.
 fn save(session: &mut ClientSession, store: &mut Store, wall: u64) -> usize {
     let writes = session.writes(wall);
     writes.iter().for_each(|write| carry_out(store, write));
@@ -134,7 +134,7 @@ fn a_store_of_one_text_with_all_is_read_and_replaced() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_takes_no_other_message_with_it_and_gives_no_number_away_in_silence() {
+fn an_unreadable_record_loses_no_other_message_and_gives_no_number_away_unnoticed() {
     let (script, store) = some();
     let whole = script.session.snapshot();
     let ids = |snapshot: &Snapshot| -> BTreeSet<_> {
@@ -164,7 +164,7 @@ fn a_record_that_cannot_be_read_takes_no_other_message_with_it_and_gives_no_numb
 }
 
 #[test]
-fn records_of_another_life_and_of_unknown_rooms_are_nothing() {
+fn records_of_another_life_and_of_unknown_rooms_are_ignored() {
     let (mut script, mut store) = some();
     let before = read(&store).unwrap();
     script.session.write_all();
@@ -183,7 +183,7 @@ fn records_of_another_life_and_of_unknown_rooms_are_nothing() {
 }
 
 #[test]
-fn a_settled_message_costs_its_own_size_and_not_that_of_all_that_wait() {
+fn a_settled_message_costs_its_own_size_and_not_that_of_all_pending_ones() {
     let mut script = Script::with(kept());
     let mut store = Store::new();
     for tag in 1..=500 {
@@ -203,7 +203,7 @@ fn a_settled_message_costs_its_own_size_and_not_that_of_all_that_wait() {
     let bytes = save(&mut script.session, &mut store, 0);
     assert!(bytes < 300, "{bytes}");
     assert_eq!(store.len(), 501);
-    // Settled behind one that is open: it keeps its number.
+    // Settled behind an open one: it keeps its number.
     script.received(1, &ack(3, 3));
     assert!(save(&mut script.session, &mut store, 0) < 400);
     assert_eq!(store.len(), 501);
@@ -214,7 +214,7 @@ fn a_settled_message_costs_its_own_size_and_not_that_of_all_that_wait() {
     assert_eq!(read(&store), Some(script.session.snapshot()));
 }
 
-/// The figures before this was so: each save stored all that waited.
+/// Before records, each save stored everything that was pending.
 #[test]
 fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
     let mut config = kept();
@@ -258,7 +258,7 @@ fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
 }
 
 #[test]
-fn changes_that_nobody_writes_are_forgotten_and_all_is_written_then() {
+fn too_many_unwritten_changes_are_forgotten_and_then_everything_is_written() {
     let mut config = kept();
     config.outbox.messages = 10;
     let mut script = Script::open_with(config);
@@ -269,7 +269,7 @@ fn changes_that_nobody_writes_are_forgotten_and_all_is_written_then() {
         script.publish("lobby", tag);
         script.received(1, &ack(tag, tag));
     }
-    // Bounded by the outbox and not by what happened.
+    // Bounded by the outbox and not by the number of changes.
     assert!(script.session.writes(0).len() <= 14);
     assert!(format!("{:?}", script.session).len() < 20_000);
     script.session.write_all();
@@ -323,7 +323,7 @@ struct Pages {
     random: Random,
     session: ClientSession,
     store: Store,
-    /// As the store had it when it was written last.
+    /// The content of the store after the last write.
     stored: Option<Snapshot>,
     now: Duration,
     generation: u64,
@@ -333,14 +333,14 @@ struct Pages {
     settled: BTreeMap<(String, String), Settled>,
     /// In the order in which they were appended.
     log: Vec<String>,
-    /// What was on the wire: which id a number of a key has.
+    /// The id that each number of a key had on the wire.
     sent: BTreeMap<(String, String, u64), String>,
     answers: Vec<String>,
-    /// Ids of messages that a page was told to have failed.
+    /// Ids of messages whose failure was reported to a page.
     failed: BTreeSet<String>,
     /// Ids that were stored.
     kept: BTreeSet<String>,
-    /// In doubt: what another key may have sent again is not counted.
+    /// Unconfirmed messages, which another key may have sent again, are not counted.
     crashes: usize,
 }
 
@@ -477,7 +477,7 @@ impl Pages {
         self.answers.push(answer.replace("lobby", room));
     }
 
-    /// Writes what changed, and sometimes the page ends in between. After each write the store must do.
+    /// Writes the changes; sometimes the page ends in between. After each write the store must be consistent.
     fn save(&mut self) -> bool {
         let after = self.session.snapshot();
         let writes = self.session.writes(self.wall());
@@ -593,7 +593,7 @@ impl Pages {
         }
     }
 
-    /// The server says what it has to say, or a part of it.
+    /// The server sends its pending answers, or the first of them.
     fn answer(&mut self) {
         if !self.is_open {
             self.is_open = true;
@@ -680,7 +680,7 @@ fn a_new_key_writes_everything_anew_under_it() {
     let mut script = Script::open_with(kept());
     let mut store = Store::new();
     script.join("lobby", None);
-    script.received(1, &joined_frame("e1", 5, true));
+    script.received(1, &joined_line("e1", 5, true));
     script.publish("lobby", 1);
     save(&mut script.session, &mut store, 0);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What the server refuses for now: when it comes again, and how much at once.
+//! Refusals for now: when the refused lines are sent again, and how many at once.
 
 use talkback_protocol::session::client::{ClientOptions, Input};
 
@@ -15,7 +15,7 @@ fn written(lines: &[String]) -> usize {
 }
 
 #[test]
-fn a_message_refused_for_now_comes_again_in_order_after_all_answers_and_the_pause() {
+fn a_message_refused_for_now_is_sent_again_in_order_after_all_answers_and_the_pause() {
     let mut script = Script::open();
     for tag in 1..=3 {
         script.publish("lobby", tag);
@@ -85,7 +85,7 @@ fn a_refusal_that_is_about_the_connection_pauses_all_rooms_and_another_one_its_o
 }
 
 #[test]
-fn while_a_server_has_no_place_for_a_room_the_others_go_on() {
+fn while_a_server_has_no_capacity_for_a_room_the_others_continue() {
     let mut script = Script::open();
     script.publish("new", 1);
     script.publish("old", 2);
@@ -107,7 +107,7 @@ fn while_a_server_has_no_place_for_a_room_the_others_go_on() {
 }
 
 #[test]
-fn of_several_pauses_the_longest_counts() {
+fn the_longest_of_several_pauses_counts() {
     for code in ["busy", "rate"] {
         let mut script = Script::open();
         script.publish("lobby", 1);
@@ -157,7 +157,7 @@ fn a_room_refused_for_good_does_not_stop_the_others() {
     assert_eq!(script.received(1, &ack_in("b", 1, 1)), ["2 acked 1"]);
 }
 
-/// Each room waiting for itself alone, 64 rooms were refused 64 times as often as one, and none got on.
+/// When each room paused for itself alone, 64 rooms were refused 64 times as often as one, and none made progress.
 #[test]
 fn many_rooms_are_not_refused_more_often_than_one() {
     let wide = WELCOME.replace(r#""in_flight":3"#, r#""in_flight":100"#);

@@ -1,11 +1,11 @@
-//! Joining, reading without gap or double, leaving, and older messages.
+//! Joining, reading without gaps and duplicates, leaving, and older messages.
 
 use talkback_protocol::{
     Offset,
     session::client::{ClientOptions, Input},
 };
 
-use super::script::{Script, WELCOME, joined_frame, message_frame, name};
+use super::script::{Script, WELCOME, joined_line, message_line, name};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -20,10 +20,10 @@ fn a_room_is_joined_when_the_session_opens_and_again_from_its_cursor() {
         ["open as ann s1", r#"1 -> {"join":{"room":"lobby"}}"#]
     );
     assert_eq!(
-        script.received(1, &joined_frame("e1", 5, true)),
+        script.received(1, &joined_line("e1", 5, true)),
         ["lobby: joined after 5"]
     );
-    assert_eq!(script.received(1, &message_frame(6)), ["lobby: 6 6"]);
+    assert_eq!(script.received(1, &message_line(6)), ["lobby: 6 6"]);
     script.closed(1, 1006, "");
     script.wait(300);
     script.input(Input::Opened { generation: 2 });
@@ -31,13 +31,13 @@ fn a_room_is_joined_when_the_session_opens_and_again_from_its_cursor() {
         script.received(2, WELCOME)[1],
         r#"2 -> {"join":{"room":"lobby","since":{"epoch":"e1","offset":6}}}"#
     );
-    let text = format!("{}\n{}", joined_frame("e1", 6, true), message_frame(7));
+    let text = format!("{}\n{}", joined_line("e1", 6, true), message_line(7));
     assert_eq!(script.received(2, &text), ["lobby: recovered after 6", "lobby: 7 7"]);
 }
 
 #[test]
 fn a_room_without_messages_recovers_too() {
-    // Others lose what comes between a join and the first message (socket.io#4888, #5538).
+    // Other clients lose the messages between a join and the first message (socket.io#4888, #5538).
     let mut script = Script::joined();
     script.closed(1, 1006, "");
     script.wait(300);
@@ -46,52 +46,52 @@ fn a_room_without_messages_recovers_too() {
 }
 
 #[test]
-fn what_cannot_be_recovered_is_told() {
+fn a_room_that_cannot_be_recovered_is_reset() {
     let mut script = Script::open();
     script.join("lobby", Some(("e1", 3)));
     assert_eq!(
-        script.received(1, &joined_frame("e2", 9, false)),
+        script.received(1, &joined_line("e2", 9, false)),
         ["lobby: reset after 9"]
     );
-    assert_eq!(script.received(1, &message_frame(10)), ["lobby: 10 10"]);
+    assert_eq!(script.received(1, &message_line(10)), ["lobby: 10 10"]);
 }
 
 #[test]
-fn a_server_that_recovers_from_another_place_is_not_believed() {
+fn recovered_from_another_offset_than_the_cursor_is_a_violation() {
     let mut script = Script::open();
     script.join("lobby", Some(("e1", 3)));
-    assert!(script.received(1, &joined_frame("e1", 4, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
+    assert!(script.received(1, &joined_line("e1", 4, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
     let mut script = Script::open();
     script.join("lobby", Some(("e1", 3)));
-    assert!(script.received(1, &joined_frame("e2", 3, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
+    assert!(script.received(1, &joined_line("e2", 3, true))[0].starts_with("disconnect 1 4400 joined says recovered"));
 }
 
 #[test]
-fn a_joined_that_was_not_asked_for_is_not_taken() {
+fn a_joined_without_a_join_is_ignored() {
     let mut script = Script::joined();
-    assert_eq!(script.received(1, &joined_frame("e2", 9, true)), [""; 0]);
-    assert_eq!(script.received(1, &message_frame(6)), ["lobby: 6 6"]);
+    assert_eq!(script.received(1, &joined_line("e2", 9, true)), [""; 0]);
+    assert_eq!(script.received(1, &message_line(6)), ["lobby: 6 6"]);
     script.input(Input::Leave { room: name("lobby") });
-    assert_eq!(script.received(1, &joined_frame("e2", 9, true)), [""; 0]);
+    assert_eq!(script.received(1, &joined_line("e2", 9, true)), [""; 0]);
 }
 
-/// Joined in epoch e2, which went on from offset 7 of e1.
+/// Joined in epoch e2, which forked from e1 at offset 7.
 fn forked(after: u64, recovered: bool) -> String {
     let fork = r#""fork":{"epoch":"e1","offset":7},"users""#;
-    joined_frame("e2", after, recovered).replace(r#""users""#, fork)
+    joined_line("e2", after, recovered).replace(r#""users""#, fork)
 }
 
 /// A member of `lobby` in e1 from offset 5 on, with own messages at 7, 8 and 9, that has read up to `read` and is on connection 2.
 fn acknowledged(config: ClientOptions, read: u64) -> Script {
     let mut script = Script::open_with(config);
     script.join("lobby", None);
-    script.received(1, &joined_frame("e1", 5, true));
+    script.received(1, &joined_line("e1", 5, true));
     for (tag, offset) in [(1, 9), (2, 7), (3, 8)] {
         script.publish("lobby", tag);
         script.received(1, &super::script::ack(tag, offset));
     }
     for offset in 6..=read {
-        script.received(1, &message_frame(offset));
+        script.received(1, &message_line(offset));
     }
     script.closed(1, 1006, "");
     script.wait(300);
@@ -101,13 +101,13 @@ fn acknowledged(config: ClientOptions, read: u64) -> Script {
 }
 
 #[test]
-fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_what_it_lost() {
+fn a_forked_log_recovers_the_shared_messages_and_the_lost_ones_are_reported() {
     let mut script = acknowledged(ClientOptions::default(), 6);
     assert_eq!(
         script.received(2, &forked(6, true)),
         ["lobby: lost [8, 9] of e1", "lobby: recovered after 6"]
     );
-    assert_eq!(script.received(2, &message_frame(7)), ["lobby: 7 7"]);
+    assert_eq!(script.received(2, &message_line(7)), ["lobby: 7 7"]);
     script.closed(2, 1006, "");
     script.wait(600);
     script.input(Input::Opened { generation: 3 });
@@ -123,7 +123,7 @@ fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_wh
         script.received(2, &forked(7, false)),
         ["lobby: lost [8, 9] of e1", "lobby: reset after 7"]
     );
-    // Beyond the point, or from another life, nothing can be recovered.
+    // After the fork, or from another epoch, nothing can be recovered.
     let mut script = acknowledged(ClientOptions::default(), 8);
     assert!(script.received(2, &forked(8, true))[0].starts_with("disconnect 2 4400 joined says recovered"));
     let mut script = acknowledged(ClientOptions::default(), 6);
@@ -132,7 +132,7 @@ fn a_log_that_went_on_from_an_earlier_point_recovers_what_it_shares_and_names_wh
 }
 
 #[test]
-fn of_acknowledged_messages_the_newest_are_remembered() {
+fn the_newest_acknowledged_messages_are_remembered() {
     let config = ClientOptions {
         acknowledged: 2,
         ..ClientOptions::default()
@@ -149,7 +149,7 @@ fn of_acknowledged_messages_the_newest_are_remembered() {
     assert_eq!(script.received(2, &forked(6, true)), ["lobby: recovered after 6"]);
 }
 
-/// Expelled while its own `leave` was on the way: one `left` is the server's decision, the other one the answer.
+/// Expelled while its own `leave` was in flight: one `left` is the server's decision, the other one the answer.
 #[test]
 fn two_left_that_cross_end_one_membership() {
     let mut script = Script::joined();
@@ -162,7 +162,7 @@ fn two_left_that_cross_end_one_membership() {
         [r#"1 -> {"join":{"room":"lobby"}}"#]
     );
     assert_eq!(
-        script.received(1, &joined_frame("e1", 5, true)),
+        script.received(1, &joined_line("e1", 5, true)),
         ["lobby: joined after 5"]
     );
     assert!(script.received(1, expelled)[0].starts_with("lobby: Left(Some(LeftReason"));
@@ -189,13 +189,13 @@ fn a_list_that_is_absent_is_not_an_empty_one() {
     );
 }
 
-/// A body is for the application. One that its types, or any, cannot hold ends no connection.
+/// A body is for the application. One that its types cannot hold does not end the connection.
 #[test]
 fn a_body_that_cannot_be_read_is_no_fault_of_the_line() {
     let mut script = Script::joined();
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
     for (offset, body) in (6..).zip([&*deep, r#""\ud800""#, "1e99999", "null"]) {
-        let line = message_frame(offset).replace(&format!(r#""body":{offset}"#), &format!(r#""body":{body}"#));
+        let line = message_line(offset).replace(&format!(r#""body":{offset}"#), &format!(r#""body":{body}"#));
         assert_eq!(script.received(1, &line), [format!("lobby: {offset} {body}")]);
     }
 }
@@ -204,7 +204,7 @@ fn a_body_that_cannot_be_read_is_no_fault_of_the_line() {
 fn a_message_comes_once() {
     // The same offset replayed twice (socket.io#5419).
     let mut script = Script::joined();
-    let text = [6, 6, 5, 7, 6].map(message_frame).join("\n");
+    let text = [6, 6, 5, 7, 6].map(message_line).join("\n");
     assert_eq!(script.received(1, &text), ["lobby: 6 6", "lobby: 7 7"]);
 }
 
@@ -212,11 +212,11 @@ fn a_message_comes_once() {
 fn a_missing_message_is_fetched_by_leaving_and_joining_again() {
     let mut script = Script::joined();
     assert_eq!(
-        script.received(1, &[8, 9].map(message_frame).join("\n")),
+        script.received(1, &[8, 9].map(message_line).join("\n")),
         [r#"1 -> {"leave":{"room":"lobby"}}"#]
     );
     assert_eq!(
-        script.received(1, &message_frame(6)),
+        script.received(1, &message_line(6)),
         [""; 0],
         "it belongs to the membership that ends"
     );
@@ -226,8 +226,8 @@ fn a_missing_message_is_fetched_by_leaving_and_joining_again() {
     );
     let text = format!(
         "{}\n{}",
-        joined_frame("e1", 5, true),
-        [6, 7].map(message_frame).join("\n")
+        joined_line("e1", 5, true),
+        [6, 7].map(message_line).join("\n")
     );
     assert_eq!(
         script.received(1, &text),
@@ -241,7 +241,7 @@ fn nothing_of_a_room_comes_after_leaving_and_joining_again_waits_for_left() {
     let leave = script.input(Input::Leave { room: name("lobby") });
     assert_eq!(leave, ["lobby: Left(None)", r#"1 -> {"leave":{"room":"lobby"}}"#]);
     assert_eq!(script.join("lobby", None), [""; 0]);
-    assert_eq!(script.received(1, &message_frame(6)), [""; 0]);
+    assert_eq!(script.received(1, &message_line(6)), [""; 0]);
     assert_eq!(
         script.received(1, r#"{"left":{"room":"lobby"}}"#),
         [r#"1 -> {"join":{"room":"lobby"}}"#]
@@ -412,19 +412,19 @@ fn a_cursor_follows_what_was_delivered() {
         cursor.map(|cursor| (cursor.epoch.to_string(), cursor.offset.get()))
     };
     assert_eq!(cursor(&script, "lobby"), Some(("e1".to_owned(), 5)));
-    script.received(1, &message_frame(6));
+    script.received(1, &message_line(6));
     assert_eq!(cursor(&script, "lobby"), Some(("e1".to_owned(), 6)));
     assert_eq!(cursor(&script, "other"), None);
 }
 
 #[test]
-fn the_log_of_one_room_loses_nothing_of_another_and_nothing_of_its_present_life() {
+fn the_fork_of_one_log_loses_nothing_of_another_room_or_of_its_own_present_epoch() {
     let mut script = Script::open();
     let in_b = |frame: String| frame.replace(r#""room":"lobby""#, r#""room":"b""#);
     script.join("lobby", None);
     script.join("b", None);
-    script.received(1, &joined_frame("e1", 5, true));
-    script.received(1, &in_b(joined_frame("e1", 5, true)));
+    script.received(1, &joined_line("e1", 5, true));
+    script.received(1, &in_b(joined_line("e1", 5, true)));
     for (tag, room) in [(1, "lobby"), (2, "b")] {
         script.publish(room, tag);
         script.received(1, &super::script::ack_in(room, tag, 8));
@@ -437,7 +437,7 @@ fn the_log_of_one_room_loses_nothing_of_another_and_nothing_of_its_present_life(
     };
     again(&mut script, 2);
     assert_eq!(
-        script.received(2, &in_b(joined_frame("e1", 5, true))),
+        script.received(2, &in_b(joined_line("e1", 5, true))),
         ["b: recovered after 5"]
     );
     assert_eq!(
@@ -489,7 +489,7 @@ fn as_many_rooms_are_joined_as_the_configuration_allows() {
     assert_eq!(script.join("lobby", None), [r#"1 -> {"join":{"room":"lobby"}}"#]);
     assert_eq!(script.join("lobby", None), [""; 0]);
     assert_eq!(script.join("b", None), ["b: refused too_many_rooms"]);
-    script.received(1, &joined_frame("e1", 5, true));
+    script.received(1, &joined_line("e1", 5, true));
     assert_eq!(script.join("lobby", None), [""; 0]);
     script.input(Input::Leave { room: name("lobby") });
     script.received(1, r#"{"left":{"room":"lobby"}}"#);

@@ -60,7 +60,7 @@ impl Script {
     pub fn joined() -> Self {
         let mut script = Self::open();
         script.join("lobby", None);
-        script.received(1, &joined_frame("e1", 5, true));
+        script.received(1, &joined_line("e1", 5, true));
         script
     }
 
@@ -137,7 +137,7 @@ impl Script {
         self.now += Duration::from_millis(milliseconds);
     }
 
-    /// Lets the timer go off, as often as it wants to within this time.
+    /// Lets the time pass; timers fire when they are due.
     pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
         let end = self.now + Duration::from_millis(milliseconds);
         let mut lines = Vec::new();
@@ -177,7 +177,7 @@ pub fn publish_line(seq: u64, first: bool, tag: u64) -> String {
     format!(r#"{{"publish":{{"room":"lobby","seq":{seq},"id":"{tag:016x}"{first},"body":{tag}}}}}"#)
 }
 
-/// The same, given up.
+/// The withdrawal of the same message.
 pub fn withdraw_line(seq: u64, first: bool, tag: u64) -> String {
     let first = if first { r#","first":true"# } else { "" };
     format!(r#"{{"withdraw":{{"room":"lobby","seq":{seq},"id":"{tag:016x}"{first}}}}}"#)
@@ -196,13 +196,13 @@ pub fn nack(seq: u64, code: &str, retry_after_ms: Option<u64>) -> String {
     format!(r#"{{"nack":{{"room":"lobby","seq":{seq},"code":"{code}","message":"no {code}"{retry}}}}}"#)
 }
 
-pub fn joined_frame(epoch: &str, after: u64, recovered: bool) -> String {
+pub fn joined_line(epoch: &str, after: u64, recovered: bool) -> String {
     format!(
         r#"{{"joined":{{"room":"lobby","epoch":"{epoch}","head":{after},"after":{after},"recovered":{recovered},"users":1,"members":[{{"user":"ann"}}]}}}}"#
     )
 }
 
-pub fn message_frame(offset: u64) -> String {
+pub fn message_line(offset: u64) -> String {
     format!(
         r#"{{"message":{{"room":"lobby","offset":{offset},"from":{{"sender":"s2","user":"bob"}},"at":1,"body":{offset}}}}}"#
     )
@@ -221,7 +221,7 @@ fn line(output: &Output) -> String {
         Output::TokenWanted => "token wanted".to_owned(),
         Output::KeyWanted => "key wanted".to_owned(),
         Output::Save => "save".to_owned(),
-        Output::OutboxHasRoom => "outbox has room".to_owned(),
+        Output::OutboxHasCapacity => "outbox has capacity".to_owned(),
         Output::Status(Status::Open { user, sender }) => format!("open as {user} {sender}"),
         Output::Status(Status::Waiting { attempt, until, cause }) => {
             format!("waiting {attempt} until {} because {}", until.as_millis(), cause.code)

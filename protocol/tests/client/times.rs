@@ -1,4 +1,4 @@
-//! When a message is given up, and what can be said of it then.
+//! When a message expires, and which last state it gets then.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn minute() -> ClientOptions {
     config
 }
 
-/// Message 1 was sent at the time 0, and the connection is gone.
+/// Message 1 was sent at the time 0, and the connection ended.
 fn in_doubt() -> Script {
     let mut script = Script::open_with(minute());
     script.publish("lobby", 1);
@@ -56,7 +56,7 @@ fn the_time_for_an_answer_counts_from_the_publish_and_not_from_waking() {
     assert_eq!(deliveries(script.input(Input::Tick)), [""; 0]);
     assert_eq!(deliveries(script.wait(19_999)), [""; 0]);
     assert_eq!(deliveries(script.wait(1)), [UNCONFIRMED]);
-    // Awake after two minutes: nothing that is learned now is certain.
+    // Awake after two minutes: no answer is certain any more.
     let mut script = in_doubt();
     script.pass(120_000);
     assert_eq!(deliveries(script.input(Input::Tick)), [UNCONFIRMED]);
@@ -69,7 +69,7 @@ fn the_time_for_an_answer_counts_from_the_publish_and_not_from_waking() {
 }
 
 #[test]
-fn a_restored_message_has_no_more_time_than_is_left_of_its_own() {
+fn a_restored_message_keeps_only_the_rest_of_its_time() {
     for (passed, elapsed, told) in [
         (0, 119, false),
         (0, 120, true),
@@ -95,7 +95,7 @@ fn a_restored_message_has_no_more_time_than_is_left_of_its_own() {
 }
 
 #[test]
-fn what_the_log_answers_in_time_is_certain_and_later_it_is_not() {
+fn an_answer_of_the_log_is_certain_only_in_time() {
     let withdrawn = |at: u64| {
         let mut script = in_doubt();
         script.pass(100_000);
@@ -108,7 +108,7 @@ fn what_the_log_answers_in_time_is_certain_and_later_it_is_not() {
 }
 
 #[test]
-fn a_withdrawal_that_was_refused_before_the_log_was_asked_says_nothing_of_the_message() {
+fn a_withdrawal_refused_without_the_log_leaves_the_outcome_unknown() {
     let refused = |epoch: &str| {
         let mut script = in_doubt();
         script.pass(60_000);
@@ -120,7 +120,7 @@ fn a_withdrawal_that_was_refused_before_the_log_was_asked_says_nothing_of_the_me
     assert_eq!(refused(r#""epoch":"e1","#), [EXPIRED]);
 }
 
-/// The record may be older than what its page did last, so nothing in it is certain not to have been sent.
+/// The record may be older than the last state of its page, so any message in it may have been sent.
 #[test]
 fn a_restored_message_is_withdrawn_also_where_the_record_does_not_say_that_it_was_sent() {
     let mut script = Script::with(minute());

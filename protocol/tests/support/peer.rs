@@ -1,4 +1,4 @@
-//! A client with its application: it checks everything that it is told against what it knows and what was ever in the log.
+//! A client with its application, which checks each output against its own state and against the history of the log.
 
 mod outputs;
 
@@ -23,7 +23,7 @@ use super::{
 
 /// How many earlier records a page may go back to.
 const RECORDS: usize = 8;
-/// How many bodies an application holds back until there is room in the outbox.
+/// The most bodies that an application holds back until the outbox has capacity.
 const HELD_BACK: usize = 12;
 
 pub struct Peer {
@@ -37,7 +37,7 @@ pub struct Peer {
     pub crashed: bool,
     /// Another client used its key.
     pub in_conflict: bool,
-    /// The connection that lives, as the session sees it.
+    /// The session's present connection.
     pub conn: Option<(u64, ConnId)>,
     /// The machine sleeps until then.
     pub wake: Duration,
@@ -47,7 +47,7 @@ pub struct Peer {
     pub clock_behind: Duration,
     pub views: BTreeMap<RoomName, View>,
     pub sent: BTreeMap<Tag, Sent>,
-    /// What did not fit into the outbox and is published when there is room.
+    /// Messages that did not fit into the outbox; published when it has capacity.
     held_back: VecDeque<(RoomName, usize)>,
     next_tag: Tag,
     /// What is stored.
@@ -57,7 +57,7 @@ pub struct Peer {
     /// Attempts since anything but time made the session connect.
     attempts: u64,
     attempts_since: Duration,
-    /// What came of the requests for history.
+    /// The number of answers to each request for history.
     pub pages: BTreeMap<Tag, usize>,
     pub signals: usize,
 }
@@ -74,9 +74,9 @@ pub struct View {
     pub resets: usize,
     pub got: Vec<String>,
     pub users: u32,
-    /// `None` while it is not told.
+    /// `None` while the server does not list the users.
     pub roster: Option<BTreeSet<UserName>>,
-    /// Own messages that are lost, as it was told.
+    /// Own messages that were reported as lost.
     pub lost: BTreeSet<(Epoch, Offset)>,
 }
 
@@ -132,7 +132,7 @@ impl Peer {
         }
     }
 
-    /// An outbox without a bound that a test meets. It is not stored, which would take most of the time.
+    /// Gives it an outbox with bounds that no test reaches. It is not stored, because that would take most of the time.
     pub fn hold_everything(&mut self) {
         self.config.keep = false;
         self.config.outbox.messages = 100_000;
@@ -229,11 +229,11 @@ impl World {
         tag
     }
 
-    /// Publishes what was held back, as far as there is room.
+    /// Publishes the messages that were held back, as far as they fit.
     fn publish_held_back(&mut self, peer: usize) {
         while let Some((room, padding)) = self.peers[peer].held_back.front().cloned() {
             // Two numbers, two dashes and two quotes are around the padding.
-            if !self.peers[peer].session.has_room(padding + 20) {
+            if !self.peers[peer].session.has_capacity(padding + 20) {
                 return;
             }
             self.count("a message that found the outbox full was published later");

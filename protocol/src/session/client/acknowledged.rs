@@ -1,10 +1,10 @@
-//! Where the log has own messages, to tell which of them it lost.
+//! Where the log has own messages, to report those that it lost.
 
 use std::collections::VecDeque;
 
 use crate::{Cursor, Epoch, Offset, RoomName};
 
-/// The newest places, over all rooms.
+/// The newest places, over all rooms. At most [`ClientOptions::acknowledged`](super::ClientOptions::acknowledged).
 #[derive(Debug)]
 pub(super) struct Acknowledged {
     max: usize,
@@ -26,15 +26,15 @@ impl Acknowledged {
         }
     }
 
-    /// The log of a room has this epoch now, and went on from `fork` if it says so. Gives the places beyond, ascending, and forgets
-    /// those of all other lives.
+    /// The log of a room has this epoch now, forked at `fork` if that is given. Returns the offsets after the fork, ascending, and
+    /// forgets all places in other epochs.
     pub(super) fn entered(&mut self, room: &RoomName, epoch: &Epoch, fork: Option<&Cursor>) -> Vec<Offset> {
         let mut lost = Vec::new();
-        self.places.retain(|(name, life, offset)| {
-            if name != room || life == epoch {
+        self.places.retain(|(name, former, offset)| {
+            if name != room || former == epoch {
                 return true;
             }
-            if fork.is_some_and(|fork| fork.epoch == *life && *offset > fork.offset) {
+            if fork.is_some_and(|fork| fork.epoch == *former && *offset > fork.offset) {
                 lost.push(*offset);
             }
             false

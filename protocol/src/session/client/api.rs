@@ -1,4 +1,4 @@
-//! What goes into a [`ClientSession`](super::ClientSession) and what comes out.
+//! The inputs and outputs of a [`ClientSession`](super::ClientSession).
 
 use std::time::Duration;
 
@@ -7,175 +7,174 @@ use crate::{
     message::{Author, Member, Message, Millis},
 };
 
-/// Counts the connections of a session. Whatever a driver reports carries the generation it belongs to, so that a late event of an
-/// old socket is told apart and ignored.
+/// The number of a connection in its session, from 1. Each event that a driver reports carries the generation of its connection, so
+/// that late events of earlier generations are ignored.
 pub type Generation = u64;
 
-/// A number that the driver chose for a request, given back with its answers. Each is used once, also across a restored snapshot.
+/// A number that the driver chooses for a request; its answers carry it. Each is used once, also across a restored snapshot.
 pub type Tag = u64;
 
-/// Everything that can happen to a client's session.
+/// An event or a command for a client's session.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The connection that [`Output::Connect`] asked for is open, with the subprotocol agreed.
+    /// The connection of [`Output::Connect`] is open, and the subprotocol was agreed.
     Opened {
         /// From [`Output::Connect`].
         generation: Generation,
     },
-    /// A WebSocket message with a text came.
+    /// A WebSocket message with a text was received.
     Received {
         /// From [`Output::Connect`].
         generation: Generation,
         /// The whole text.
         text: String,
     },
-    /// The connection is gone, or could not be opened.
+    /// The connection ended, or could not be opened.
     Closed {
         /// From [`Output::Connect`].
         generation: Generation,
-        /// As the transport tells it; 1006 if there was none.
+        /// From the close frame; 1006 if there was none.
         code: u16,
-        /// As the transport tells it.
+        /// From the close frame; empty if there was none.
         reason: String,
     },
     /// The time of [`next_timeout`](super::ClientSession::next_timeout) has come. Harmless at any other time.
     Tick,
 
-    /// The machine has a network again: connects at once, or checks the connection that is there.
+    /// The machine has a network again: connects at once, or checks that the open connection works.
     Online,
     /// The machine has no network: no attempts until [`Online`](Self::Online). A connection that still works is kept.
     Offline,
-    /// The user looks at the page: as [`Online`](Self::Online), unless the machine is offline.
+    /// The page became visible: as [`Online`](Self::Online), unless the machine is offline.
     Visible,
-    /// The page is about to sleep (`pagehide`, `freeze`): closes with 1000, no attempts until [`Resume`](Self::Resume).
+    /// The page is suspended (`pagehide`, `freeze`): closes with 1000, no attempts until [`Resume`](Self::Resume).
     Suspend,
     /// The page is back (`pageshow`, `resume`): connects at once.
     Resume,
 
-    /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none to be had now, which is retried with backoff.
+    /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none now; then it is asked for again with backoff.
     Token(Option<String>),
-    /// The answer to [`Output::KeyWanted`]: a key that nobody has used, from a cryptographic source.
+    /// The answer to [`Output::KeyWanted`]: a new key from a cryptographic source.
     Key(ClientKey),
 
-    /// Connects now, without waiting: for the first time, from "try now", after a stop.
+    /// Connects now, without a pause: for the first time, by the user's wish, or after a stop.
     Connect,
-    /// Ends the session with 1000. What is not acknowledged fails.
+    /// Ends the session with 1000. Messages that are not acknowledged fail.
     Stop,
     /// Become a member of a room. Joining a room that is joined changes nothing.
     Join {
-        /// Which room.
+        /// The room to join.
         room: RoomName,
-        /// The last message the application has; what follows it comes.
+        /// The last message that the application has. The messages after it follow.
         since: Option<Cursor>,
-        /// How many of the newest messages to get when there is no `since`, or when what follows it is gone.
+        /// How many of the newest messages to get without `since`, or if the log does not have all messages after it any more.
         history: Option<u32>,
     },
-    /// Be a member no longer.
+    /// End the membership.
     Leave {
-        /// Which room.
+        /// The room to leave.
         room: RoomName,
     },
     /// Send a message. The room need not be joined, the connection need not be open.
     Publish {
-        /// Which room.
+        /// The room to append it to.
         room: RoomName,
-        /// What to say.
+        /// The content.
         body: Body,
         /// Comes back with each [`Output::Delivery`].
         tag: Tag,
     },
-    /// Tell the members of a joined room something that is not kept. Without a joined room it is dropped; one that
-    /// the server would not take is an [`Output::Fault`].
+    /// Send something to the members of a joined room that the log does not keep. It is dropped if the room is not joined. One over the
+    /// server's limits is an [`Output::Fault`].
     Signal {
-        /// Which room.
+        /// A room that is joined.
         room: RoomName,
-        /// What to tell.
+        /// The content.
         body: Body,
     },
-    /// Ask for older messages.
+    /// Request a page of older messages.
     History {
-        /// Which room.
+        /// A room. It need not be joined.
         room: RoomName,
         /// The offset after the last message wanted.
         before: Offset,
-        /// How many at most; the server may give fewer.
+        /// The most messages of the page; the server may return fewer.
         limit: u32,
         /// Comes back with [`Output::Page`].
         tag: Tag,
     },
 }
 
-/// Everything that a client's session asks for or tells.
+/// An action to carry out or an event to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Open a connection. There is no other one: an earlier one was closed by its peer or by [`Output::Disconnect`].
+    /// Open a connection. There is no other one: the earlier one was closed by its peer or by [`Output::Disconnect`].
     Connect {
-        /// To be given with everything that the connection does.
+        /// To be reported with each event of the connection.
         generation: Generation,
     },
     /// Send this text as one WebSocket message.
     Transmit {
-        /// Which connection.
+        /// The connection to send it on.
         generation: Generation,
         /// One or more lines.
         text: String,
     },
-    /// Close the connection and forget it at once, without waiting for the closing handshake. Codes that a browser may not send
-    /// do not occur: they are 1000 or 4000 and above.
+    /// Close the connection and forget it at once, without waiting for the closing handshake.
     Disconnect {
-        /// Which connection.
+        /// The connection to close.
         generation: Generation,
-        /// To be sent in the close frame.
+        /// For the close frame: 1000, or 4000 to 4999, which a browser may send.
         code: u16,
-        /// To be sent in the close frame; at most 123 bytes.
+        /// For the close frame; at most 123 bytes.
         reason: String,
     },
     /// Ask the application for a token and answer with [`Input::Token`].
     TokenWanted,
-    /// Another client uses the key of this one, as a copy of its kept outbox would, or the log is far beyond the numbers of this session,
-    /// as after an older copy was restored: answer with [`Input::Key`]; until then there is no connection. The connection was dropped
-    /// before. Messages that may have been sent with the old key and were not answered have failed as [`FailReason::Unconfirmed`]; those
-    /// that certainly were not go out with the new one, with new numbers.
+    /// Another client uses the key of this one, as a copy of its kept outbox does, or the log is far beyond the numbers of this session,
+    /// as after an older copy was restored. Answer with [`Input::Key`]; until then there is no connection. Messages that may have been
+    /// sent with the old key and were not answered have failed with [`FailReason::Unconfirmed`]; the others are sent with the new key and
+    /// new numbers.
     KeyWanted,
     /// If the outbox is kept across reloads: carry out [`writes`](super::ClientSession::writes), or store
-    /// [`snapshot`](super::ClientSession::snapshot), now, before the outputs that follow are carried out. What follows may use numbers that
-    /// a restored session must not use again.
+    /// [`snapshot`](super::ClientSession::snapshot), now, before later outputs are carried out. Those may use numbers that a restored
+    /// session must not use again.
     Save,
     /// The state of the connection changed.
     Status(Status),
-    /// Something happened in a room.
+    /// An event of a room.
     Room {
-        /// Which room.
+        /// The room that the application joined.
         room: RoomName,
-        /// What.
+        /// Events of one room are in the order of its log.
         event: RoomEvent,
     },
-    /// A message that was sent got further. The last state of a tag is `Acked` or `Failed`, and it comes exactly once.
+    /// The state of a message changed. The last state of a tag is `Acked` or `Failed`, and it is reported exactly once.
     Delivery {
         /// From [`Input::Publish`].
         tag: Tag,
-        /// How far.
+        /// The new state.
         state: DeliveryState,
     },
-    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_room`](super::ClientSession::has_room) said no: there is place
-    /// again, a quarter of the outbox at least, and enough for the smallest body that was refused since it was last told. A driver lets
-    /// those who wait ask in the order in which they came, each only after the one before got its place: then small bodies cannot keep
-    /// a large one waiting for ever.
-    OutboxHasRoom,
+    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_capacity`](super::ClientSession::has_capacity) returned `false`:
+    /// at least a quarter of the outbox is free again, and enough for the smallest body that was refused since the last such output. A
+    /// driver lets waiting tasks try in the order in which they came, each after the one before succeeded; then small bodies cannot keep
+    /// a large one waiting forever.
+    OutboxHasCapacity,
     /// The answer to [`Input::History`]; exactly one.
     Page {
         /// From [`Input::History`].
         tag: Tag,
-        /// Messages, oldest first.
+        /// The page, or why there is none.
         result: Result<HistoryPage, PageError>,
     },
-    /// The server reported an error that belongs to nothing the application waits for, like a refused signal. For logs.
+    /// An error that belongs to no pending request, like a refused signal. For logs.
     Fault {
         /// Why, for programs.
         code: String,
         /// Why, for people.
         message: String,
-        /// The room it is about.
+        /// The room that it concerns, if it concerns one.
         room: Option<RoomName>,
     },
 }
@@ -183,25 +182,25 @@ pub enum Output {
 /// The state of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// On the way to be open: asking for a token, connecting, or greeting the server.
+    /// An attempt: asking the application for a token, opening the transport, or waiting for `welcome`.
     Connecting,
-    /// Welcomed by the server.
+    /// The server has sent `welcome`.
     Open {
-        /// The name that others see.
+        /// The name that other users see.
         user: UserName,
         /// The public id of this client.
         sender: SenderId,
     },
-    /// The next attempt comes by itself.
+    /// The next attempt begins by itself.
     Waiting {
         /// How many attempts failed in a row.
         attempt: u32,
-        /// When, on the clock of [`Moment::now`](crate::Moment::now).
+        /// When it begins, on the clock of [`Moment::now`](crate::Moment::now).
         until: Duration,
         /// Why the last connection ended.
         cause: Cause,
     },
-    /// No attempt until the page or the network is back.
+    /// No attempt until the page resumes or the network is back.
     Suspended(SuspendReason),
     /// No attempt until [`Input::Connect`].
     Stopped(StopReason),
@@ -216,7 +215,7 @@ pub struct Cause {
     pub reason: String,
 }
 
-/// Why no attempt is made for now.
+/// Why the session makes no attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuspendReason {
     /// [`Input::Offline`].
@@ -228,59 +227,59 @@ pub enum SuspendReason {
 /// Why the session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// Nobody said [`Input::Connect`] yet.
+    /// No [`Input::Connect`] came yet.
     NotStarted,
     /// [`Input::Stop`].
     Asked,
-    /// The server closed with a final code: trying again cannot help.
+    /// The server closed with a final code: another attempt would end the same way.
     Refused(Cause),
-    /// The server wants a token and the configuration says that there is none.
+    /// The server requires a token, and [`ClientOptions::tokens`](super::ClientOptions::tokens) is off.
     TokenNeeded,
 }
 
-/// What happens in a room.
+/// An event of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomEvent {
     /// Joined without a cursor: the newest messages that were asked for follow, then the live ones.
     Joined(JoinedRoom),
     /// Joined again, or with a cursor: everything after the last message follows, nothing is missing.
     Recovered(JoinedRoom),
-    /// Joined again, but messages are missing: what the application shows of the room is to be replaced by what follows.
+    /// Joined again, but messages are missing: the messages that follow replace what the application shows of the room.
     Reset(JoinedRoom),
-    /// The next message, in the order that all members share; each comes once.
+    /// The next message of the log. Each comes once.
     Message {
-        /// The message.
+        /// The message, with its offset and sender.
         message: Message,
-        /// Whether this client sent it, with the key that it has now. Its `Acked` with this offset came before. What it sent with an
-        /// earlier key, see [`Output::KeyWanted`], comes from another sender and is not its own any more.
+        /// Whether this client sent it with its present key. Its `Acked` with this offset came before. Messages that it sent with an
+        /// earlier key, see [`Output::KeyWanted`], have another sender and are not its own.
         own: bool,
     },
     /// Users came or went.
     Presence {
         /// How many users are in the room now.
         users: u32,
-        /// Who.
+        /// Which users, if the server says so.
         change: PresenceChange,
     },
-    /// The log went on from an earlier point: these messages of this client were acknowledged and are lost. Comes before the
+    /// The log forked at an earlier offset: these messages of this client were acknowledged and are lost. Precedes the
     /// [`Recovered`](Self::Recovered) or [`Reset`](Self::Reset) of the same join.
     Lost {
-        /// The life of the log in which they were acknowledged.
+        /// The epoch in which they were acknowledged.
         epoch: Epoch,
-        /// Their places in it, ascending: of the acknowledgements since the session began or was restored, as many as
+        /// Their offsets in it, ascending: of the acknowledgements since the session began or was restored, as many as
         /// [`ClientOptions::acknowledged`](super::ClientOptions::acknowledged) remembers.
         offsets: Vec<Offset>,
     },
-    /// A member signalled.
+    /// A member sent a signal.
     Signal {
-        /// Who.
+        /// The member.
         from: Author,
-        /// What.
+        /// The content.
         body: Body,
     },
-    /// No longer a member, after [`Input::Leave`] or by the server's decision, which may come with a reason.
+    /// The membership ended, after [`Input::Leave`] or by the server's decision, which may have a reason.
     Left(Option<LeftReason>),
-    /// The server does not let this user be a member; the room is not joined.
+    /// The server refused the join.
     Refused {
         /// Why, for programs: see [`code`](crate::message::code).
         code: String,
@@ -289,19 +288,19 @@ pub enum RoomEvent {
     },
 }
 
-/// Who came and went.
+/// Which users came and went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PresenceChange {
-    /// The difference to what was told before. A user may be named again who is there already, or leave who is not.
+    /// The difference to the users before. It may add a user who is present already, or remove one who is not.
     Changed {
         /// Users whose first tab came.
         joined: Vec<Member>,
         /// Users whose last tab left.
         left: Vec<Member>,
     },
-    /// All users, in place of what was told before.
+    /// All users. Replaces the users before.
     List(Vec<Member>),
-    /// The server does not tell who: there are too many. What was told before is out of date.
+    /// Unknown, because there are too many. The users before are out of date.
     Untold,
 }
 
@@ -317,53 +316,53 @@ pub struct LeftReason {
 /// The state of a room at the moment it was joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinedRoom {
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// The newest message at this moment.
+    /// The offset of the newest message at this moment.
     pub head: Offset,
     /// The messages after this offset follow.
     pub after: Offset,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room, as the server last listed them; `None` when there are too many to tell.
+    /// The users in the room, as the server last listed them; `None` if there are too many for a list.
     pub members: Option<Vec<Member>>,
 }
 
-/// How far a message got.
+/// The state of a message that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
     /// In the outbox.
     Queued,
-    /// Handed to the transport, for the first time or again.
+    /// Handed to the transport, once or more often.
     Written,
-    /// In the log, for all members to see.
+    /// In the log.
     Acked {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
-        /// Its place.
+        /// Its offset in the log.
         offset: Offset,
         /// When it was appended, by the server's clock.
         at: Millis,
     },
-    /// It will not be sent any more.
+    /// Not sent, or not sent again.
     Failed(FailReason),
 }
 
 impl DeliveryState {
-    /// Whether nothing comes after it.
+    /// Whether it is the last state of a message.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Acked { .. } | Self::Failed(_))
     }
 }
 
-/// Why a message will not be sent any more.
+/// Why a message failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FailReason {
-    /// The outbox holds as many messages or bytes as it may. Wait for [`Output::OutboxHasRoom`] and publish again.
+    /// The outbox has no capacity for it. Wait for [`Output::OutboxHasCapacity`] and publish again.
     #[error("too many messages wait to be sent; try again when some of them are out")]
     OutboxFull,
-    /// Messages to as many rooms as may be are not settled. Publish again after some of them are.
+    /// [`ClientOptions::rooms`](super::ClientOptions::rooms) other rooms have unsettled messages. Publish again after some are settled.
     #[error("messages to too many different rooms wait to be sent; try again when some of them are out")]
     TooManyRooms,
     /// The message is larger than the server takes.
@@ -382,18 +381,18 @@ pub enum FailReason {
         /// The server's limit.
         max: u32,
     },
-    /// Its time was over, and it is certainly not in the log: it was never sent, or the log told so in time.
+    /// It expired, and it is certainly not in the log: it was never sent, or the log confirmed so in time.
     #[error("the message could not be sent in time")]
     Expired,
-    /// It was sent, or an earlier page may have done so, and nobody can tell any more whether it is in the log: no answer came within
-    /// twice the time that a message may wait, the log has forgotten, or another client uses its key.
+    /// It was sent, or an earlier page may have sent it, and it cannot be known any more whether it is in the log: no answer came within
+    /// twice its `ttl`, the log has forgotten it, or another client uses its key.
     #[error("the message was sent, but the server did not confirm it in time; it may have arrived")]
     Unconfirmed,
     /// The server refused it for good.
     #[error("{message}")]
     Refused {
-        /// The life of the log that does not have it. `None`: it was refused before the log was asked; what an earlier connection
-        /// carried of it may be in the log.
+        /// The epoch of the log that does not have it. `None`: it was refused before the log was asked, and the log may have it from an
+        /// earlier connection.
         epoch: Option<Epoch>,
         /// Why, for programs: see [`code`](crate::message::code).
         code: String,
@@ -405,21 +404,21 @@ pub enum FailReason {
     Stopped,
 }
 
-/// Older messages.
+/// A page of older messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// The life of the log that the offsets belong to.
+    /// The epoch that the offsets belong to.
     pub epoch: Epoch,
     /// Oldest first.
     pub messages: Vec<Message>,
-    /// Whether there are older ones.
+    /// Whether the log has older messages.
     pub more: bool,
 }
 
 /// Why a page of history did not come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// Too many requests wait.
+    /// [`ClientOptions::pages`](super::ClientOptions::pages) requests have no answer yet. Request it again after one of them.
     #[error("too many requests for older messages wait; try again after one of them is answered")]
     TooMany,
     /// The server refused.

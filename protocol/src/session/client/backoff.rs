@@ -15,30 +15,30 @@ pub(super) struct Backoff {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pause {
     pub(super) length: Duration,
-    /// The part of it that the server asked for, which nothing but the user cuts short.
+    /// The part of it that the server asked for. Only the user cuts it short.
     pub(super) asked: Option<Duration>,
 }
 
 impl Backoff {
-    /// Counts a failure and says how long to wait. Full jitter: any time up to the bound, so that clients that failed together do not
-    /// come back together.
+    /// Counts a failure, and returns how long to wait. With full jitter: a random time up to the bound, so that clients that failed at
+    /// the same time do not reconnect at the same time.
     pub(super) fn fail(
         &mut self,
-        config: BackoffOptions,
+        options: BackoffOptions,
         max_retry_after: Duration,
         cause: &Cause,
         random: u64,
     ) -> Pause {
         let doublings = self.attempt.min(31);
         self.attempt = self.attempt.saturating_add(1);
-        let bound = config.base.saturating_mul(1 << doublings).min(config.cap);
+        let bound = options.base.saturating_mul(1 << doublings).min(options.cap);
         let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         let jitter = (u128::from(bound) * u128::from(random)) >> 64;
         let jitter = Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX));
         let asked = match close::retry_after(&cause.reason) {
             Some(pause) => Some(pause.min(max_retry_after)),
-            // Whoever is told that it is too much must not come back at once by chance.
-            None if cause.code == close::TOO_MANY => Some(config.base),
+            // A client that did too much must not reconnect at once by chance.
+            None if cause.code == close::TOO_MANY => Some(options.base),
             None => None,
         };
         Pause {
@@ -47,7 +47,7 @@ impl Backoff {
         }
     }
 
-    /// A session was welcomed and has lived.
+    /// A session lasted: see [`BackoffOptions::reset_after`].
     pub(super) fn reset(&mut self) {
         self.attempt = 0;
     }
@@ -69,11 +69,11 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_the_cap_and_the_wait_is_anywhere_below() {
-        let config = BackoffOptions::default();
+        let options = BackoffOptions::default();
         let mut backoff = Backoff::default();
         let mut wait = |random| {
             backoff
-                .fail(config, Duration::MAX, &cause(1006, ""), random)
+                .fail(options, Duration::MAX, &cause(1006, ""), random)
                 .length
                 .as_millis()
         };
@@ -82,11 +82,11 @@ mod tests {
         assert_eq!(wait(0), 0);
         assert_eq!(wait(u64::MAX / 2), 9999);
         backoff.attempt = u32::MAX;
-        backoff.fail(config, Duration::MAX, &cause(1006, ""), 0);
+        backoff.fail(options, Duration::MAX, &cause(1006, ""), 0);
         backoff.reset();
         assert_eq!(
             backoff
-                .fail(config, Duration::MAX, &cause(1006, ""), u64::MAX)
+                .fail(options, Duration::MAX, &cause(1006, ""), u64::MAX)
                 .length
                 .as_millis(),
             499
@@ -95,15 +95,15 @@ mod tests {
 
     #[test]
     fn the_server_steers_the_pause_up_to_a_limit() {
-        let config = BackoffOptions::default();
+        let options = BackoffOptions::default();
         let max = Duration::from_secs(300);
-        let pause = |cause| Backoff::default().fail(config, max, &cause, 0);
+        let pause = |cause| Backoff::default().fail(options, max, &cause, 0);
         assert_eq!(
             pause(cause(1012, r#"{"retry_after_ms":2000}"#)).asked,
             Some(Duration::from_secs(2))
         );
         assert_eq!(pause(cause(1013, r#"{"retry_after_ms":99999999}"#)).length, max);
         assert_eq!(pause(cause(1013, "busy")).asked, None);
-        assert_eq!(pause(cause(4429, "")).length, config.base);
+        assert_eq!(pause(cause(4429, "")).length, options.base);
     }
 }

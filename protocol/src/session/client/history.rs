@@ -1,4 +1,4 @@
-//! Requests for older messages: as many open as the server takes, each with its own pause, again after a reconnect.
+//! Requests for older messages: as many are open as the server takes, each has its own pause, and they are sent again after a reconnect.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::{ClientLine, Offset, RequestId, RoomName, message};
 pub(super) struct History {
     /// In the order in which they were asked.
     requests: Vec<Request>,
-    /// The id of the next request. Never used twice, so that an answer that comes late is not taken for another's.
+    /// The id of the next request. Never used twice, so that a late answer is not taken for the answer to another request.
     next: RequestId,
-    /// No request is sent before: the server refused one because there were too many.
+    /// No request is sent before this time: the server refused one because there were too many.
     paused_until: Option<Duration>,
 }
 
@@ -22,7 +22,6 @@ struct Request {
     state: State,
 }
 
-/// What is asked for.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) room: RoomName,
@@ -94,13 +93,13 @@ impl History {
         }))
     }
 
-    /// The request that an answer belongs to.
+    /// Ends the request that an answer belongs to.
     pub(super) fn answered(&mut self, id: RequestId) -> Option<Tag> {
         let index = self.position(id)?;
         Some(self.requests.remove(index).question.tag)
     }
 
-    /// The server asked to come again later; with `all`, with any request.
+    /// The server refused a request until a time; with `all`, it takes no other one before either.
     pub(super) fn pause(&mut self, id: RequestId, until: Duration, all: bool) {
         if let Some(index) = self.position(id) {
             self.requests[index].state = State::Paused(until);
@@ -115,7 +114,7 @@ impl History {
         self.requests.iter().position(open)
     }
 
-    /// When the first pause is over.
+    /// When the first pause ends.
     pub(super) fn paused_until(&self) -> Option<Duration> {
         let pauses = self.requests.iter().filter_map(|request| match request.state {
             State::Paused(until) => Some(until),

@@ -1,10 +1,13 @@
-//! What each frame of the server does.
+//! What each line of the server does.
 
 use std::time::Duration;
 
 use super::{
     ClientSession, DeliveryState, FailReason, Generation, HistoryPage, LeftReason, Output, PageError, PresenceChange,
-    RoomEvent, rooms::Effect, timer::Timer,
+    RoomEvent,
+    rooms::Effect,
+    timer::Timer,
+    trace::{self, debug},
 };
 use crate::{
     ClientLine, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerLine, codec,
@@ -17,14 +20,18 @@ impl ClientSession {
             return;
         }
         self.heard();
-        let frames = match codec::decode(text, self.config.text) {
-            Ok(frames) => frames,
-            Err(error) => return self.violated(&error.to_string()),
+        let lines = match codec::decode(text, self.options.text) {
+            Ok(lines) => lines,
+            Err(error) => {
+                let (bytes, code) = (text.len(), error.close_code());
+                debug!("a text of {bytes} bytes cannot be read, which closes with {code}");
+                return self.violated(&error.to_string());
+            }
         };
-        for frame in frames {
-            // A frame can end the connection; those behind it are of a past then.
+        for line in lines {
+            // A line can end the connection. Later lines belong to a closed connection then.
             if self.link.is_live(generation) {
-                self.frame(frame);
+                self.line(line);
             }
         }
         if self.outbox.needs_key() {
@@ -32,17 +39,18 @@ impl ClientSession {
         }
     }
 
-    fn frame(&mut self, frame: ServerLine) {
-        if self.link.is_greeting() && !matches!(frame, ServerLine::Welcome(_) | ServerLine::Ping {}) {
+    fn line(&mut self, line: ServerLine) {
+        if self.link.is_greeting() && !matches!(line, ServerLine::Welcome(_) | ServerLine::Ping {}) {
             return;
         }
-        match frame {
+        match line {
             ServerLine::Welcome(welcome) => self.welcomed(welcome),
             ServerLine::Joined(joined) => {
                 self.answered();
                 let (room, epoch, fork) = (joined.room.clone(), joined.epoch.clone(), joined.fork.clone());
                 let effect = self.rooms.joined(joined);
-                if let Effect::Tell(_) = effect {
+                if let Effect::Emit(_) = effect {
+                    debug!("room {}: joined", self.numbers.of(&room));
                     self.entered(&room, &epoch, fork);
                 }
                 self.apply(&room, effect);
@@ -50,8 +58,8 @@ impl ClientSession {
             ServerLine::Message(message) => {
                 let Some(sender) = self.link.sender() else { return };
                 let room = message.room.clone();
-                let effect = self.rooms.message(message, &sender);
-                if let Effect::Tell(RoomEvent::Message { message, own: true }) = &effect
+                let effect = self.rooms.message(message, sender);
+                if let Effect::Emit(RoomEvent::Message { message, own: true }) = &effect
                     && let (Some(seq), Some(id), Some(cursor)) = (message.seq, message.id, self.rooms.cursor(&room))
                 {
                     let (epoch, Message { offset, at, .. }) = (cursor.epoch.clone(), message);
@@ -66,20 +74,26 @@ impl ClientSession {
             }
             ServerLine::Nack(nack) => self.nack(nack),
             ServerLine::Forgotten(Forgotten { room, seq, .. }) => {
+                debug!(
+                    "room {}: the log has forgotten number {seq}: a new key is needed",
+                    self.numbers.of(&room)
+                );
                 self.answered();
                 self.outbox.answered(&room);
                 self.settle(&room, seq, None, DeliveryState::Failed(FailReason::Unconfirmed));
-                // The log remembers more than this session can have sent and not learned of: somebody else went on with its key.
+                // The log is further than this session can be without an answer: another client uses its key.
                 self.outbox.outdated();
             }
             ServerLine::Presence(presence) => self.presence(presence),
             ServerLine::Signal(Signal { room, from, body }) => {
                 if self.rooms.is_in(&room) {
-                    self.tell(&room, RoomEvent::Signal { from, body });
+                    self.emit(&room, RoomEvent::Signal { from, body });
                 }
             }
             ServerLine::Page(page) => self.page(page),
             ServerLine::Left(Left { room, code, message }) => {
+                let code_to_log = code.as_deref().map_or("asked", trace::code);
+                debug!("room {}: left ({code_to_log})", self.numbers.of(&room));
                 self.answered();
                 let reason = code.map(|code| LeftReason {
                     code,
@@ -94,13 +108,13 @@ impl ClientSession {
         }
     }
 
-    /// The server answered something: it has as long again for the rest.
+    /// The server answered a request: the timeout for the others begins anew.
     fn answered(&mut self) {
         self.timers.clear(Timer::Answer);
     }
 
-    /// A message of this client is in the log. Its own copy may come before the `ack` and says the same: so a page hears `Acked` before
-    /// it shows the message, and can replace its pending row by the offset.
+    /// A message of this client is in the log. The copy of it for the members may come before the `ack` and is taken for one: so `Acked`
+    /// always precedes the message, and a page can replace its pending row by the offset.
     fn settle_own(
         &mut self,
         room: &RoomName,
@@ -122,11 +136,11 @@ impl ClientSession {
         self.report(progress);
     }
 
-    /// Tells which own messages the log has lost, if it has.
+    /// Reports the own messages that the log has lost, if there are any.
     fn entered(&mut self, room: &RoomName, epoch: &Epoch, fork: Option<Cursor>) {
         let offsets = self.acknowledged.entered(room, epoch, fork.as_ref());
         if let (Some(Cursor { epoch, .. }), false) = (fork, offsets.is_empty()) {
-            self.tell(room, RoomEvent::Lost { epoch, offsets });
+            self.emit(room, RoomEvent::Lost { epoch, offsets });
         }
     }
 
@@ -149,7 +163,7 @@ impl ClientSession {
                 left: left.unwrap_or_default(),
             },
         };
-        self.tell(&room, RoomEvent::Presence { users, change });
+        self.emit(&room, RoomEvent::Presence { users, change });
     }
 
     fn nack(&mut self, nack: Nack) {
@@ -161,8 +175,23 @@ impl ClientSession {
         if let Some(pause) = nack.retry_after_ms {
             let until = self.until(pause);
             let all = nack.code == code::RATE;
+            debug!(
+                "room {}: number {} is refused until {} ms ({}): {} messages to be sent again{}",
+                self.numbers.of(&nack.room),
+                nack.seq,
+                until.as_millis(),
+                trace::code(&nack.code),
+                self.outbox.lanes.get(&nack.room).map_or(0, |lane| lane.numbered),
+                if all { ", all rooms pause" } else { "" }
+            );
             return self.outbox.send_again(&nack.room, nack.seq, until, all);
         }
+        debug!(
+            "room {}: number {} is refused for good ({})",
+            self.numbers.of(&nack.room),
+            nack.seq,
+            trace::code(&nack.code)
+        );
         let reason = FailReason::Refused {
             epoch: nack.epoch,
             code: nack.code,
@@ -187,11 +216,28 @@ impl ClientSession {
         let until = error.retry_after_ms.map(|pause| self.until(pause));
         match (error.kind.as_deref(), error.room, error.id) {
             (Some("join"), Some(room), _) => {
+                let code = trace::code(&error.code);
+                match until {
+                    Some(until) => debug!(
+                        "room {}: join is refused until {} ms ({code})",
+                        self.numbers.of(&room),
+                        until.as_millis()
+                    ),
+                    None => debug!("room {}: join is refused for good ({code})", self.numbers.of(&room)),
+                }
                 self.answered();
                 let effect = self.rooms.refused(&room, error.code, error.message, until);
                 self.apply(&room, effect);
             }
             (Some("history"), _, Some(id)) => {
+                let code = trace::code(&error.code);
+                match until {
+                    Some(until) => debug!(
+                        "request {id} for history is refused until {} ms ({code})",
+                        until.as_millis()
+                    ),
+                    None => debug!("request {id} for history is refused for good ({code})"),
+                }
                 self.answered();
                 if let Some(until) = until {
                     self.history.pause(id, until, error.code == code::RATE);
@@ -203,16 +249,19 @@ impl ClientSession {
                     self.outputs.push_back(Output::Page { tag, result });
                 }
             }
-            (_, room, _) => self.outputs.push_back(Output::Fault {
-                code: error.code,
-                message: error.message,
-                room,
-            }),
+            (_, room, _) => {
+                debug!("the server reports an error ({})", trace::code(&error.code));
+                self.outputs.push_back(Output::Fault {
+                    code: error.code,
+                    message: error.message,
+                    room,
+                });
+            }
         }
     }
 
     fn until(&self, pause_ms: u64) -> Duration {
-        let pause = Duration::from_millis(pause_ms).min(self.config.max_retry_after);
-        self.now.saturating_add(pause.max(self.config.min_retry_after))
+        let pause = Duration::from_millis(pause_ms).min(self.options.max_retry_after);
+        self.now.saturating_add(pause.max(self.options.min_retry_after))
     }
 }

@@ -1,17 +1,16 @@
-//! Messages that are not acknowledged: one lane per room, in order, each with a number that is its own for ever once it was sent.
+//! Messages that are not acknowledged: a queue for each room, its *lane*. A message that was sent has a number that no other message of
+//! this key gets in this room.
 //!
 //! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was sent keeps its
-//! number until the server has settled it: when its time is over it is *withdrawn*. Then the log says what became of it,
-//! and the messages behind it can go on. What the log says counts for twice the time that a message may wait, from when it was
-//! published; later it may have forgotten, and the message's fate is unknown.
+//! number until the server has settled it: when it expires it is *withdrawn*. The log answers with the outcome, and the messages behind
+//! it follow. The answer is reliable for twice [`OutboxOptions::ttl`] after the message was published; later the log may have forgotten
+//! it, and the outcome is unknown.
 //!
-//! A room is forgotten as soon as everything in it is settled, so a client may publish to any number of rooms in its life. Of all
-//! forgotten rooms together one number is remembered, [`Outbox::next`]: above all that were used in them. A room that is published to
-//! again begins there. That cannot lose or double a message: its first publish says `first`, which lets a log jump to any later
-//! number, and is said rightly, because nothing before it is open. What a log forgets by the jump is how it settled numbers that
-//! nobody asks about again; a kept outbox was stored without them before the jump was sent.
-
-mod lane;
+//! A lane is removed as soon as everything in it is settled, so a client may publish to any number of rooms. For all removed lanes
+//! together one number is kept, [`Outbox::next`]: it is above all numbers that were used in them. A new lane begins there. That
+//! cannot lose or double a message: its first publish has the flag `first`, with which a log accepts any later number, and which is
+//! correct because no earlier number is open. By accepting it the log forgets the outcomes of earlier numbers, which are not asked for
+//! again: a kept outbox is stored without them before the publish is sent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,59 +22,57 @@ use crate::{
     message::{Limits, Publish, Withdraw, code},
 };
 
-pub(super) use lane::{Entry, Lane, unfit};
-
-/// So many messages may be on the way at once on a new connection, and one more with each answer, up to the server's limit. Over
-/// connections that end after a while, the answers to a few arrive, where those to very many would not.
+/// How many messages may be in flight on a new connection. Each answer adds one, up to the server's limit. Over connections that end
+/// soon, the answers to a few messages arrive, where those to very many would not.
 ///
-/// After a refusal for now it begins again so: the messages behind the refused one are refused with it, and must all come again.
+/// It is also the window after a refusal for now, because all messages behind the refused one are refused too and sent again.
 const FIRST_WINDOW: u32 = 16;
 
-/// The longest time that a message may wait: 36,500 days. With a longer one, sums with it would leave what a `Duration` holds.
+/// The longest `ttl`: 36,500 days. Sums with a longer one could exceed a `Duration`.
 const MAX_TTL: Duration = Duration::from_secs(3_153_600_000);
 
-/// A message that got further.
+/// The next state of a message.
 pub(super) type Progress = (Tag, DeliveryState);
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    config: OutboxOptions,
-    /// Rooms with something that is not settled.
+    options: OutboxOptions,
+    /// One for each room with a message that is not settled.
     pub(super) lanes: LiteMap<RoomName, Lane>,
     /// The first number of a room that has no lane.
     pub(super) next: Seq,
-    /// What of it the store does not have.
+    /// The changes that the store does not have.
     pub(super) journal: Journal,
-    /// Entries of all lanes: also those whose last state was told, and whose number is still to be settled.
+    /// Entries of all lanes, also those whose last state was reported and whose number is not settled.
     messages: usize,
-    /// Bytes of the bodies that are held.
+    /// Bytes of the bodies in the entries.
     bytes: usize,
-    /// Publishes of this connection that are not answered.
-    on_way: u32,
-    /// How many of them there may be.
+    /// Publishes and withdrawals of this connection that are not answered.
+    in_flight: u32,
+    /// The most that may be in flight.
     window: u32,
-    /// The room whose message was sent last; the next one is another's, so that a busy room does not hold up the others.
+    /// The room whose message was sent last. The next one is of another room, so that a busy room does not delay the others.
     turn: Option<RoomName>,
-    /// Nothing is sent before: the server refused a message because the connection sends too much.
+    /// Nothing is sent before this time: the server refused a message because the connection sends too much.
     paused_until: Option<Duration>,
-    /// The smallest body that was refused for want of room since it was last told that there is some.
+    /// Bytes of the smallest body that was refused for lack of capacity since the last notice of capacity.
     awaited: Option<usize>,
-    /// The log is far beyond the numbers of this session: no message gets another one, and once those that were sent are answered a new
-    /// key is needed.
+    /// The log is far beyond the numbers of this session: no further message gets a number, and when those that were sent are answered, a
+    /// new key is needed.
     outdated: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(mut config: OutboxOptions) -> Self {
-        config.ttl = config.ttl.min(MAX_TTL);
+    pub(super) fn new(mut options: OutboxOptions) -> Self {
+        options.ttl = options.ttl.min(MAX_TTL);
         Self {
-            journal: Journal::new(config.messages),
-            config,
+            journal: Journal::new(options.messages),
+            options,
             lanes: LiteMap::new(),
             next: Seq::FIRST,
             messages: 0,
             bytes: 0,
-            on_way: 0,
+            in_flight: 0,
             window: FIRST_WINDOW,
             turn: None,
             paused_until: None,
@@ -84,39 +81,39 @@ impl Outbox {
         }
     }
 
-    /// How long a message may wait to be sent.
+    /// See [`OutboxOptions::ttl`]; at most [`MAX_TTL`].
     pub(super) fn ttl(&self) -> Duration {
-        self.config.ttl
+        self.options.ttl
     }
 
-    /// Puts back what a snapshot holds.
+    /// Adds the messages of a room from a snapshot.
     pub(super) fn restore(&mut self, room: RoomName, first: Seq, entries: VecDeque<Entry>) {
         self.messages += entries.len();
         self.bytes += entries.iter().map(Entry::bytes).sum::<usize>();
         let lane = Lane {
-            ever: entries.len(),
+            numbered: entries.len(),
             entries,
             ..Lane::new(first)
         };
         self.lanes.insert(room, lane);
     }
 
-    pub(super) fn on_way(&self) -> u32 {
-        self.on_way
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 
-    /// Whether a body of so many bytes can be taken. If not, [`take_place`](Self::take_place) tells when.
-    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
-        // One that never fits is not worth waiting for: `push` names the reason.
-        let fits = bytes > self.config.bytes
-            || (self.messages < self.config.messages && self.bytes + bytes <= self.config.bytes);
+    /// Whether a body of so many bytes fits. If not, [`take_capacity_notice`](Self::take_capacity_notice) reports when it does.
+    pub(super) fn has_capacity(&mut self, bytes: usize) -> bool {
+        // A body that never fits is not waited for: `push` reports the reason.
+        let fits = bytes > self.options.bytes
+            || (self.messages < self.options.messages && self.bytes + bytes <= self.options.bytes);
         if !fits {
             self.awaited = Some(self.awaited.map_or(bytes, |smallest| smallest.min(bytes)));
         }
         fits
     }
 
-    /// Takes a message, or gives the reason why not.
+    /// Adds a message, and returns when it expires, or why it is refused.
     pub(super) fn push(
         &mut self,
         room: RoomName,
@@ -127,11 +124,11 @@ impl Outbox {
         rooms: usize,
     ) -> Result<Duration, FailReason> {
         let bytes = body.json().len();
-        if bytes > self.config.bytes {
-            let max = self.config.bytes;
+        if bytes > self.options.bytes {
+            let max = self.options.bytes;
             return Err(FailReason::TooLarge { bytes, max });
         }
-        if !self.has_room(bytes) {
+        if !self.has_capacity(bytes) {
             return Err(FailReason::OutboxFull);
         }
         if !self.lanes.contains_key(&room) && self.lanes.len() >= rooms {
@@ -139,7 +136,7 @@ impl Outbox {
         }
         self.messages += 1;
         self.bytes += bytes;
-        let ttl = self.config.ttl;
+        let ttl = self.options.ttl;
         let until = now.saturating_add(ttl.saturating_mul(2));
         let mut entry = Entry::new(Some(tag), id, Some(body), until);
         let deadline = entry.deadline(ttl);
@@ -156,29 +153,29 @@ impl Outbox {
         Ok(deadline)
     }
 
-    /// The next message to send, and how it got further; none while as many are on the way as the window and the server allow.
+    /// The next message to send, and its new state; none while as many are in flight as the window and the server allow.
     pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientLine>, Option<Progress>) {
-        let in_flight = limits.in_flight.max(1);
+        let max_in_flight = limits.in_flight.max(1);
         self.paused_until = self.paused_until.filter(|&until| until > now);
-        if self.paused_until.is_some() || self.on_way >= in_flight.min(self.window) {
+        if self.paused_until.is_some() || self.in_flight >= max_in_flight.min(self.window) {
             return (None, None);
         }
         let (turn, known) = (self.turn.as_ref(), self.outdated);
-        let Some((room, lane)) = next_lane(&mut self.lanes, turn, now, in_flight as usize, known) else {
+        let Some((room, lane)) = next_lane(&mut self.lanes, turn, now, max_in_flight as usize, known) else {
             return (None, None);
         };
         let index = lane.sent;
         let entry = &mut lane.entries[index];
         if let Some(reason) = entry.unfit(room, limits) {
             self.bytes -= entry.bytes();
-            if index >= lane.ever {
+            if index >= lane.numbered {
                 self.journal.message_gone(entry.record);
                 let tag = lane.entries.remove(index).and_then(|entry| entry.tag);
                 self.messages -= 1;
                 self.forget_settled();
                 return (None, tag.map(|tag| (tag, DeliveryState::Failed(reason))));
             }
-            // A server that took such ones has it, or nobody will.
+            // An earlier server may have taken it: the log answers the withdrawal.
             entry.body = None;
             entry.given_up = Some(reason);
             self.journal.message(entry.record, room);
@@ -198,25 +195,25 @@ impl Outbox {
         };
         let progress = entry.tag.map(|tag| (tag, DeliveryState::Written));
         lane.sent += 1;
-        lane.ever = lane.ever.max(lane.sent);
-        lane.on_way += 1;
-        self.on_way += 1;
+        lane.numbered = lane.numbered.max(lane.sent);
+        lane.in_flight += 1;
+        self.in_flight += 1;
         (Some(line), progress)
     }
 
-    /// One of the publishes on the way was answered.
+    /// The server answered one of the messages in flight.
     pub(super) fn answered(&mut self, room: &RoomName) {
         if let Some(lane) = self.lanes.get_mut(room)
-            && lane.on_way > 0
+            && lane.in_flight > 0
         {
-            lane.on_way -= 1;
-            self.on_way -= 1;
+            lane.in_flight -= 1;
+            self.in_flight -= 1;
             self.window = self.window.saturating_add(1);
             self.forget_settled();
         }
     }
 
-    /// A number is settled: in the log, refused for good, or nobody knows.
+    /// A number is settled: its message is in the log, refused for good, or its outcome is unknown.
     pub(super) fn settle(
         &mut self,
         room: &RoomName,
@@ -227,7 +224,7 @@ impl Outbox {
     ) -> Option<Progress> {
         let lane = self.lanes.get_mut(room)?;
         let index = usize::try_from(seq.get().checked_sub(lane.first.get())?).ok()?;
-        if index >= lane.ever || lane.entries[index].settled {
+        if index >= lane.numbered || lane.entries[index].settled {
             return None;
         }
         let entry = &mut lane.entries[index];
@@ -245,15 +242,15 @@ impl Outbox {
         while let Some(entry) = lane.entries.pop_front_if(|entry| entry.settled) {
             self.journal.message_gone(entry.record);
             lane.first = lane.first.next();
-            lane.ever -= 1;
+            lane.numbered -= 1;
             lane.sent = lane.sent.saturating_sub(1);
             self.messages -= 1;
         }
         self.forget_settled();
         let fate = match fate {
             DeliveryState::Failed(FailReason::Refused { epoch, code, .. }) if withdrawn => {
-                // A server that did not ask the log cannot know what an earlier connection carried there, and a log that was asked too
-                // late may have forgotten it.
+                // Without the log's answer, what an earlier connection sent may be in the log; and a log that is asked too late may have
+                // forgotten it.
                 let certain = now < until && (epoch.is_some() || code == code::WITHDRAWN);
                 DeliveryState::Failed(match given_up {
                     _ if !certain => FailReason::Unconfirmed,
@@ -266,16 +263,16 @@ impl Outbox {
         Some((tag?, fate))
     }
 
-    /// A number is to be sent again after a time; with `all`, nothing of any room is sent before.
+    /// The server refused a number until a time; with `all`, nothing of any room is sent before.
     pub(super) fn send_again(&mut self, room: &RoomName, seq: Seq, until: Duration, all: bool) {
-        // Also when this answer has just widened it.
+        // Also undoes the widening by this very answer.
         self.window = FIRST_WINDOW;
         if all {
             self.paused_until = self.paused_until.max(Some(until));
         }
         if let Some(lane) = self.lanes.get_mut(room)
             && seq >= lane.first
-            && seq.get() - lane.first.get() < lane.ever as u64
+            && seq.get() - lane.first.get() < lane.numbered as u64
         {
             lane.rewinding = true;
             if !all {
@@ -284,26 +281,30 @@ impl Outbox {
         }
     }
 
-    /// The log has numbers of this key that this session does not know of.
+    /// The log has numbers of this key that this session never used.
     pub(super) fn outdated(&mut self) {
         self.outdated = true;
     }
 
-    /// Whether a new key is needed and nothing is in doubt any more.
+    /// Whether a new key is needed and the outcome of every message that was sent is known.
     pub(super) fn needs_key(&self) -> bool {
-        self.outdated && self.lanes.values().all(|lane| lane.ever == 0 && lane.on_way == 0)
+        self.outdated
+            && self
+                .lanes
+                .values()
+                .all(|lane| lane.numbered == 0 && lane.in_flight == 0)
     }
 
-    /// There will be a new key: ends the messages in doubt, and takes the numbers of all others from them. The connection is gone.
+    /// Prepares for a new key, without a connection: fails the messages that were sent and not answered, and starts numbering anew.
     pub(super) fn renumber(&mut self, progress: &mut Vec<Progress>) {
         for (_, lane) in &mut self.lanes {
-            for entry in lane.entries.drain(..lane.ever) {
+            for entry in lane.entries.drain(..lane.numbered) {
                 self.bytes -= entry.bytes();
                 self.messages -= 1;
                 let unconfirmed = DeliveryState::Failed(FailReason::Unconfirmed);
                 progress.extend(entry.tag.map(|tag| (tag, unconfirmed)));
             }
-            lane.ever = 0;
+            lane.numbered = 0;
             lane.first = Seq::FIRST;
         }
         self.forget_settled();
@@ -312,20 +313,20 @@ impl Outbox {
         self.journal.all();
     }
 
-    /// When the first pause is over.
+    /// When the first pause ends.
     pub(super) fn paused_until(&self) -> Option<Duration> {
         let lanes = self.lanes.values().filter_map(|lane| lane.paused_until);
-        // While all wait, no room is worth waking for.
+        // While all rooms pause, the end of one room's pause changes nothing.
         self.paused_until.or(lanes.min())
     }
 
-    /// The connection is gone: everything that is not settled will be sent again, from the front.
+    /// The connection ended: everything that is not settled is sent again, in order.
     pub(super) fn rewind(&mut self) {
-        self.on_way = 0;
+        self.in_flight = 0;
         self.window = FIRST_WINDOW;
         self.paused_until = None;
         for (_, lane) in &mut self.lanes {
-            lane.on_way = 0;
+            lane.in_flight = 0;
             lane.sent = 0;
             lane.rewinding = false;
             lane.paused_until = None;
@@ -333,11 +334,11 @@ impl Outbox {
         self.forget_settled();
     }
 
-    /// Forgets the rooms in which nothing is open and no answer is awaited.
+    /// Removes the lanes in which nothing is open and no answer is awaited.
     fn forget_settled(&mut self) {
         let (next, journal) = (&mut self.next, &mut self.journal);
         self.lanes.retain(|room, lane| {
-            let settled = lane.entries.is_empty() && lane.on_way == 0;
+            let settled = lane.entries.is_empty() && lane.in_flight == 0;
             if settled {
                 *next = lane.first.max(*next);
                 journal.room_gone(lane.record, room);
@@ -346,16 +347,16 @@ impl Outbox {
         });
     }
 
-    /// What a restored session begins with in a room that has nothing pending. A room whose last answer is still awaited is not
-    /// forgotten yet, but it will not be in the restored session.
+    /// The first number in new lanes of a restored session. A lane without entries that awaits its last answer still exists here, but
+    /// not in the restored session.
     pub(super) fn first_in_settled(&self) -> Seq {
         let settled = self.lanes.values().filter(|lane| lane.entries.is_empty());
         settled.map(|lane| lane.first).fold(self.next, Seq::max)
     }
 
-    /// Ends the wait of messages whose time is over. Gives the next time to look.
+    /// Fails or withdraws the messages that have expired. Returns when the next one does.
     pub(super) fn expire(&mut self, now: Duration, progress: &mut Vec<Progress>) -> Option<Duration> {
-        let ttl = self.config.ttl;
+        let ttl = self.options.ttl;
         self.end(progress, |entry, was_sent| {
             if entry.deadline(ttl) > now {
                 End::Not
@@ -375,7 +376,7 @@ impl Outbox {
             .min()
     }
 
-    /// Nothing more will be sent.
+    /// Fails all messages, because the session ends.
     pub(super) fn stop(&mut self, progress: &mut Vec<Progress>) {
         self.end(progress, |_, was_sent| {
             End::Fail(if was_sent {
@@ -390,7 +391,7 @@ impl Outbox {
         for (room, lane) in &mut self.lanes {
             let mut kept = VecDeque::with_capacity(lane.entries.len());
             for (index, mut entry) in std::mem::take(&mut lane.entries).into_iter().enumerate() {
-                let was_sent = index < lane.ever;
+                let was_sent = index < lane.numbered;
                 let Some(tag) = entry.tag else {
                     kept.push_back(entry);
                     continue;
@@ -405,7 +406,7 @@ impl Outbox {
                     entry.tag = None;
                     progress.push((tag, DeliveryState::Failed(reason)));
                 }
-                // Without its entry, the number of a message that was sent would be missing for ever.
+                // Without its entry, the number of a message that was sent could never be settled.
                 if was_sent || entry.tag.is_some() {
                     if has_ended {
                         self.journal.message(entry.record, room);
@@ -421,24 +422,20 @@ impl Outbox {
         self.forget_settled();
     }
 
-    /// Whether those who were told to wait are to be told that there is room: a quarter, so that it is worth it, and enough for one of
-    /// them, so that they do not ask in vain again and again.
-    pub(super) fn take_place(&mut self) -> bool {
-        let OutboxOptions { messages, bytes, .. } = self.config;
+    /// Whether the application is to be notified of capacity after a refusal, once. A quarter must be free, so that there are few
+    /// notices, and enough for the smallest refused body, so that it is not refused again and again.
+    pub(super) fn take_capacity_notice(&mut self) -> bool {
+        let OutboxOptions { messages, bytes, .. } = self.options;
         let fits = |smallest: usize| {
             self.messages < messages
                 && self.messages <= messages - messages.div_ceil(4)
                 && self.bytes <= bytes - smallest.max(bytes / 4)
         };
-        let told = self.awaited.is_some_and(fits);
-        if told {
-            self.awaited = None;
-        }
-        told
+        self.awaited.take_if(|smallest| fits(*smallest)).is_some()
     }
 }
 
-/// The room whose message is to be sent next: the first that is ready after the one whose turn it was.
+/// The lane whose message is sent next: the first that is ready after `turn`, in the order of names.
 fn next_lane<'a>(
     lanes: &'a mut LiteMap<RoomName, Lane>,
     turn: Option<&RoomName>,
@@ -457,8 +454,128 @@ fn next_lane<'a>(
     lanes.iter_mut().nth(index)
 }
 
+/// What becomes of a message that has not ended.
 enum End {
+    /// It stays.
     Not,
     Withdraw,
     Fail(FailReason),
+}
+
+/// The messages of one room.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// The number of the first entry, or of the next entry if there is none.
+    pub(super) first: Seq,
+    /// The number of its record; meaningless while all records are to be written anew.
+    pub(super) record: u64,
+    pub(super) entries: VecDeque<Entry>,
+    /// How many entries, from the front, have a number: those that were sent, and all of a snapshot, because its session may have sent
+    /// them after it was taken.
+    pub(super) numbered: usize,
+    /// How many entries, from the front, were sent since the last rewind. A new connection is a rewind.
+    sent: usize,
+    /// Of this connection.
+    in_flight: u32,
+    /// The server refused a message for now: the lane is sent again from the front, once everything in flight is answered.
+    rewinding: bool,
+    /// Nothing of this room is sent before this time.
+    paused_until: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The number of its record, as in [`Lane`]. Ascending in a lane.
+    pub(super) record: u64,
+    /// `None` once its last state was reported.
+    pub(super) tag: Option<Tag>,
+    pub(super) id: PublishId,
+    /// `None` once it is withdrawn or settled.
+    pub(super) body: Option<Body>,
+    depth: u32,
+    /// From this time on its outcome is unknown: twice the `ttl` after it was published.
+    pub(super) until: Duration,
+    /// Why it was withdrawn; reported once the log confirms that it does not have the message.
+    given_up: Option<FailReason>,
+    settled: bool,
+}
+
+impl Lane {
+    fn new(first: Seq) -> Self {
+        Self {
+            first,
+            record: 0,
+            entries: VecDeque::new(),
+            numbered: 0,
+            sent: 0,
+            in_flight: 0,
+            rewinding: false,
+            paused_until: None,
+        }
+    }
+
+    /// Whether a message can be sent now; a rewind takes effect here when its pause has ended. The server remembers the outcomes of the
+    /// last `window` numbers: a number that is further from the first that is not settled must wait, even if those between are answered.
+    /// With `known`, only messages that have a number are sent.
+    fn ready(&mut self, now: Duration, window: usize, known: bool) -> bool {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        if self.rewinding && self.in_flight == 0 && self.paused_until.is_none() {
+            self.rewinding = false;
+            self.sent = 0;
+        }
+        let end = if known { self.numbered } else { self.entries.len() };
+        !self.rewinding && self.paused_until.is_none() && self.sent < end.min(window)
+    }
+}
+
+impl Entry {
+    pub(super) fn new(tag: Option<Tag>, id: PublishId, body: Option<Body>, until: Duration) -> Self {
+        let depth = body.as_ref().map_or(0, Body::depth);
+        Self {
+            record: 0,
+            tag,
+            id,
+            body,
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+            until,
+            given_up: None,
+            settled: false,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.json().len())
+    }
+
+    /// When it expires, or, if it is withdrawn, when its outcome becomes unknown.
+    pub(super) fn deadline(&self, ttl: Duration) -> Duration {
+        match self.body {
+            Some(_) => self.until.saturating_sub(ttl),
+            None => self.until,
+        }
+    }
+
+    /// Why the server would refuse it by its limits.
+    fn unfit(&self, room: &RoomName, limits: &Limits) -> Option<FailReason> {
+        let body = self.body.as_ref()?;
+        unfit(room, body.json().len(), self.depth, limits)
+    }
+}
+
+/// The most bytes of a publish line besides the name of the room and the body. A signal has fewer.
+const AROUND: usize =
+    r#"{"publish":{"room":"","seq":9007199254740991,"id":"0123456789abcdef","first":true,"body":}}"#.len();
+
+/// Why a body of so many bytes and this depth is over the server's limits, if it is.
+pub(super) fn unfit(room: &RoomName, bytes: usize, depth: u32, limits: &Limits) -> Option<FailReason> {
+    // The line must fit into a WebSocket message of its own, and a quote in the name takes two bytes in JSON.
+    let around = AROUND + 2 * room.len();
+    let max = (limits.body_bytes as usize).min((limits.text_bytes as usize).saturating_sub(around));
+    if bytes > max {
+        return Some(FailReason::TooLarge { bytes, max });
+    }
+    let max = limits.body_depth;
+    (depth > max).then_some(FailReason::TooDeep { depth, max })
 }

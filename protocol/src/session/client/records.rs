@@ -1,18 +1,18 @@
-//! What outlives a page, as numbered records, so that to keep a change costs what the change is long, however much is kept beside it.
+//! The state of a session that is kept across pages, as numbered records, so that storing a change costs bytes for that change alone.
 //!
-//! | record | says |
+//! | record | content |
 //! |---|---|
-//! | 0, the head | the key, the first number of rooms that have no record, the clocks, and in which *life* of the records it was written |
-//! | a room | its name, the number of its first message, and from which record on its messages count |
-//! | a message | its room's record, and itself |
+//! | 0, the head | the key, the first number of rooms that have no record, the clocks, and the *life*: the generation of the records |
+//! | a room | its name, the number of its first message, and the lowest valid record of its messages |
+//! | a message | its room's record, its id, its body |
 //!
-//! A message has the number that its place gives it among the records of its room. A record of another life than the head's is nothing.
+//! The number of a message follows from its place among the records of its room. Records of another life than the head's are ignored.
 //!
-//! A page may end between any two writes, and what is there then must not lose a message, double it or give its number to another. So
-//! changes are written in this order: the head, the rooms that are gone, the rooms that went on, the messages that are gone, the messages
-//! that are new or changed, ascending. No number of what is new was sent yet, because what is sent waits for its record. When all is
-//! written anew, as after a reload and with a new key, it is written as another life under numbers that were never used, then the head,
-//! and then the life before is removed.
+//! A page may end between any two writes. Even then no message may be lost or doubled, and no number given to another message. So changes
+//! are written in this order: the head, the removed rooms, the changed rooms, the removed messages, the new and changed messages in
+//! ascending order. No new message was sent yet, because sending waits for its record. When everything is written anew, as after a
+//! reload or with a new key, it is written as another life under record numbers that were never used, then the head, and then the former
+//! life is removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,26 +33,26 @@ use crate::{
 /// One step of keeping a session in a store of numbered texts, see [`ClientSession::writes`](super::ClientSession::writes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Store this text under this number, in place of what is there.
+    /// Store this text under this number, and replace the text that is there.
     Put {
-        /// The number.
+        /// The number to store it under.
         record: u64,
-        /// The text.
+        /// JSON on one line.
         text: String,
     },
-    /// Remove what is stored under this number.
+    /// Remove the text under this number.
     Remove {
-        /// The number.
+        /// The number to remove.
         record: u64,
     },
-    /// Remove everything under lower numbers than this one, but not under 0.
+    /// Remove the texts under all lower numbers but 0.
     RemoveBelow {
-        /// The number.
+        /// The lowest number, besides 0, that stays.
         record: u64,
     },
 }
 
-/// A session as a store has it, see [`ClientSession::resume`](super::ClientSession::resume).
+/// A session as read from a store, see [`ClientSession::resume`](super::ClientSession::resume).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub(super) snapshot: Snapshot,
@@ -62,12 +62,12 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Reads what [`ClientSession::writes`](super::ClientSession::writes) stored, in any order, or what is there of it. A text
-    /// `{"saved_at":..,"snapshot":{..}}` under 0, of a [`Snapshot`] and the time when it was taken, is read too.
+    /// Reads the records that [`ClientSession::writes`](super::ClientSession::writes) stored, in any order. Reads a text
+    /// `{"saved_at":..,"snapshot":{..}}` under 0 too, of a [`Snapshot`] and the time when it was taken.
     ///
-    /// Without the record 0 there is nothing. Another record that cannot be read is passed over: with it a message is lost, or a
-    /// room with its messages, as the store has lost them. That the numbers of those behind it do not fit then does no harm, because
-    /// each message has an id; see [`Output::KeyWanted`](super::Output::KeyWanted).
+    /// `None` without the record 0. Another record that cannot be read is skipped: with it a message is lost, or a room with its
+    /// messages. The messages behind it then have wrong numbers, which does no harm, because each message has an id; see
+    /// [`Output::KeyWanted`](super::Output::KeyWanted).
     pub fn read<T: AsRef<str>>(records: impl IntoIterator<Item = (u64, T)>) -> Option<Self> {
         let records: BTreeMap<u64, T> = records.into_iter().collect();
         let last = *records.last_key_value()?.0;
@@ -122,7 +122,7 @@ impl Kept {
         })
     }
 
-    /// What is kept. Cursors are not: an application that keeps what it read keeps the cursor next to it.
+    /// The state that was read. It has no cursors: an application that keeps the messages it read keeps the cursor with them.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -135,7 +135,7 @@ impl Kept {
     }
 }
 
-/// How all was stored in one record before there were several.
+/// The former format: everything in one record.
 struct Former {
     saved_at: Millis,
     snapshot: Snapshot,
@@ -146,7 +146,7 @@ struct Head {
     key: ClientKey,
     next: Seq,
     life: u64,
-    /// By the wall clock, and by the session's clock at the same moment.
+    /// The time by the wall clock, and below it by the session's clock at the same moment.
     saved_at: Millis,
     now_ms: u64,
 }
@@ -156,7 +156,7 @@ struct RoomRecord {
     life: u64,
     room: RoomName,
     first: Seq,
-    /// Messages under lower numbers are settled.
+    /// Messages with lower record numbers are settled.
     from: u64,
 }
 
@@ -170,7 +170,7 @@ struct MessageRecord {
     id: PublishId,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
-    /// When something is to be done about it, by the session's clock.
+    /// When it expires, or, without a body, its outcome becomes unknown, by the session's clock.
     due_ms: u64,
 }
 
@@ -192,14 +192,14 @@ impl MessageRecord {
     }
 }
 
-/// What changed since the records were written. Bounded: with more changes than it notes, all is written.
+/// The changes since the records were written. Bounded: with more changes than `max`, everything is written.
 #[derive(Debug)]
 pub(super) struct Journal {
-    /// The highest number that was given to a record.
+    /// The highest record number in use.
     last: u64,
     /// The highest number that was written.
     written: u64,
-    /// The life of the records. While there is none, all is to be written, and nothing is noted.
+    /// The life of the records. `None`: everything is to be written, and no change is noted.
     life: Option<u64>,
     /// The most changes that are noted.
     max: usize,
@@ -227,12 +227,12 @@ impl Journal {
         }
     }
 
-    /// Begins above everything that a store has.
+    /// Starts record numbers above those in the store.
     pub(super) fn begin_above(&mut self, last: u64) {
         self.last = last;
     }
 
-    /// All is to be written anew.
+    /// Everything is to be written anew.
     pub(super) fn all(&mut self) {
         self.life = None;
         self.rooms.clear();
@@ -241,7 +241,7 @@ impl Journal {
         self.messages_gone.clear();
     }
 
-    /// A number for a new record; without meaning while all is to be written anew, which gives each another one.
+    /// A number for a new record; meaningless while everything is to be written anew, which gives each record another one.
     pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
@@ -254,7 +254,7 @@ impl Journal {
         }
     }
 
-    /// A room is forgotten.
+    /// The lane of a room was removed.
     pub(super) fn room_gone(&mut self, record: u64, room: &RoomName) {
         if self.notes() {
             self.rooms.remove(room);
@@ -281,7 +281,7 @@ impl Journal {
         }
     }
 
-    /// Whether changes are noted; not if there are too many.
+    /// Whether changes are noted. If there are too many, they are not any more.
     fn notes(&mut self) -> bool {
         let noted = self.rooms.len() + self.rooms_gone.len() + self.messages.len() + self.messages_gone.len();
         if noted >= self.max {
@@ -291,7 +291,7 @@ impl Journal {
     }
 }
 
-/// What is to be written so that the store has the session as it is now.
+/// See [`ClientSession::writes`](super::ClientSession::writes).
 pub(super) fn take(key: ClientKey, outbox: &mut Outbox, now: Duration, saved_at: Millis) -> Vec<Write> {
     let next = outbox.first_in_settled();
     let ttl = outbox.ttl();

@@ -1,4 +1,4 @@
-//! What of a session outlives its page.
+//! The state of a session that is kept across pages, as one value.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{Body, ClientKey, Cursor, PublishId, RoomName, Seq, message::fields::read_by_fields};
 
-/// What a driver stores so that a session can go on after a reload: the key, the messages that are not acknowledged, the numbers that
-/// were used, and how far each joined room was read.
+/// The state that a driver stores to continue a session after a reload: the key, the messages that are not acknowledged, the numbers
+/// that were used, and how far each joined room was read.
 ///
-/// It holds the secret key. At any time one session may use it: a browser copies `sessionStorage` into a duplicated tab, so a driver
-/// takes a lock with the snapshot, and begins anew without it. A copy that is used all the same, or one that is older than what its
-/// session did last, meets no false answer: each message has an id, and the log tells a
+/// It contains the secret key. Only one session at a time may use it: a browser copies `sessionStorage` into a duplicated tab, so a
+/// driver takes a lock with the snapshot, and starts a new session without the lock. A copy that is used all the same, or that is older
+/// than the last state of its session, gets no false answer: each message has an id, and the log reports a
 /// [conflict](crate::message::code::CONFLICT), see [`Output::KeyWanted`](super::Output::KeyWanted).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
@@ -31,9 +31,9 @@ pub struct Snapshot {
 /// See [`Snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RoomSnapshot {
-    /// Which room.
+    /// Unique in a snapshot.
     pub room: RoomName,
-    /// How far it was read, if it is joined. The application decides whether to join with it.
+    /// The last message that was read, if the room is joined. The application decides whether to join with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
     /// The number of the first message of `pending`.
@@ -48,13 +48,13 @@ pub struct PendingMessage {
     /// The driver's number for it; absent if its failure was reported and only its number is still to be settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
-    /// What makes it itself. Absent in what versions stored that had no ids.
+    /// The same each time it is sent. Absent in snapshots of versions without ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PublishId>,
-    /// What to say; absent if it is withdrawn.
+    /// The content; absent if it is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
-    /// How long it may go on waiting to be sent, or, without a body, for its fate, in milliseconds.
+    /// After how many milliseconds it expires, or, without a body, its outcome becomes unknown.
     pub ttl_ms: u64,
 }
 
@@ -100,7 +100,7 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     let entries = room.pending.into_iter().zip(room.first.get()..).map(|(message, seq)| {
         let PendingMessage { tag, id, body, ttl_ms } = message;
         let id = id.unwrap_or_else(|| id_of(seq, body.as_ref()));
-        // Up to the end of everything, because what is over already counts too: the clock of a new page may be younger than the message.
+        // Until the outcome is unknown, and not from the publish, because the clock of a new page may be younger than the message.
         let left = Duration::from_millis(ttl_ms).saturating_add(if body.is_some() { ttl } else { Duration::ZERO });
         let left = left.min(ttl.saturating_mul(2)).saturating_sub(elapsed);
         Entry::new(tag, id, body, now.saturating_add(left))
@@ -109,8 +109,8 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     outbox.restore(room.room, room.first, entries);
 }
 
-/// The id of a message that was stored without one: the same each time, and another for another number or body. This is FNV-1a; nobody
-/// gains by a collision with an own message.
+/// The id of a message that was stored without one, by its number and body. This is FNV-1a: a collision would be with a message of the
+/// same client, so an attacker gains nothing.
 fn id_of(seq: u64, body: Option<&Body>) -> PublishId {
     let body = body.map_or(&[][..], |body| body.json().as_bytes());
     let bytes = seq.to_le_bytes().into_iter().chain(body.iter().copied());

@@ -1,32 +1,34 @@
-//! The one table of everything that happens by time alone.
+//! The timers of a client's session.
 
 use std::time::Duration;
 
-/// What a client's session waits for.
+use super::trace::trace;
+
+/// Each fires when its deadline passes and nothing has cleared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Timer {
-    /// The application does not answer with a token.
+    /// The application gave no token in time.
     Token,
-    /// The connection does not open.
+    /// The connection did not open in time.
     Connect,
-    /// The server does not say welcome.
+    /// The server did not send `welcome` in time.
     Hello,
     /// The pause between attempts is over.
     Reconnect,
-    /// No frame came for the server's heartbeat and some grace.
+    /// Nothing came from the server for its heartbeat and the grace period.
     Heartbeat,
-    /// No frame came after the page or the network came back.
+    /// Nothing came from the server after the page or the network came back.
     Probe,
-    /// Requests stay without any answer.
+    /// The server answered none of the open requests in time.
     Answer,
     /// The token is about to expire.
     Renew,
     /// A pause that the server asked for is over: joins, publishes or history go on.
     Retry,
-    /// A message has waited too long.
+    /// A message expires.
     Expire,
-    /// Changes are to be stored.
+    /// Changes are due to be stored.
     Save,
 }
 
@@ -50,10 +52,12 @@ pub(super) struct Timers([Option<Duration>; ALL.len()]);
 
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, deadline: Duration) {
-        self.0[timer as usize] = Some(deadline);
+        if self.0[timer as usize].replace(deadline) != Some(deadline) {
+            trace!("timer {timer:?} set to {} ms", deadline.as_millis());
+        }
     }
 
-    /// Sets it unless it is to go off earlier anyway.
+    /// Sets the deadline, unless it is earlier already.
     pub(super) fn set_earlier(&mut self, timer: Timer, deadline: Duration) {
         let earlier = self.at(timer).map_or(deadline, |set| set.min(deadline));
         self.set(timer, earlier);
@@ -67,12 +71,12 @@ impl Timers {
         self.0[timer as usize].is_some()
     }
 
-    /// When it is to go off.
+    /// The deadline.
     pub(super) fn at(&self, timer: Timer) -> Option<Duration> {
         self.0[timer as usize]
     }
 
-    /// Clears those that are about the connection that just ended, and about the next one.
+    /// Clears those of the connection that ended and of the next attempt.
     pub(super) fn end_connection(&mut self) {
         for timer in ALL {
             if !matches!(timer, Timer::Expire | Timer::Save) {
@@ -85,7 +89,7 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes one whose time has come.
+    /// Clears and returns one whose deadline has passed.
     pub(super) fn take_due(&mut self, now: Duration) -> Option<Timer> {
         let due = ALL
             .into_iter()

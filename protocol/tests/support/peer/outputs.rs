@@ -1,4 +1,4 @@
-//! What a client is told, checked.
+//! Carries out the outputs of a client, and checks them.
 
 use talkback_protocol::{
     Epoch, RoomName,
@@ -98,7 +98,7 @@ impl World {
                     Err(_) => {}
                 }
             }
-            Output::OutboxHasRoom => {
+            Output::OutboxHasCapacity => {
                 self.count("a client was told of room in the outbox");
                 self.publish_held_back(peer);
             }

@@ -1,4 +1,4 @@
-//! The times and bounds of a client's session.
+//! The settings of a client's session: times and bounds.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use crate::{UserName, codec::TextLimits};
 /// The times and bounds of a [`ClientSession`](super::ClientSession). The defaults are those of `docs/protocol.md`.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// The name to show, where no token tells it. Default: none.
+    /// The name to ask the server for; without effect where a token determines it. Default: none.
     pub name: Option<UserName>,
-    /// Whether the application has tokens. Then one is asked for before the first connection, after 4401 and before it expires.
+    /// Whether the application has tokens. If so, it is asked for one before the first connection, after 4401 and before one expires.
     /// Default: no.
     pub tokens: bool,
     /// Whether the driver stores snapshots; only then is there an [`Output::Save`](super::Output::Save). Default: no.
     pub keep: bool,
-    /// How soon a change that nothing sent depends on is stored. Default: 250 ms.
+    /// How long a change may wait to be stored, if nothing that is sent depends on it. Default: 250 ms.
     pub save_delay: Duration,
     /// How long to wait between attempts.
     pub backoff: BackoffOptions,
-    /// What may wait to be sent.
+    /// The bounds of unsettled messages.
     pub outbox: OutboxOptions,
     /// From `Connect` to `Opened`. Default: 10 s.
     pub connect_timeout: Duration,
@@ -26,28 +26,27 @@ pub struct ClientOptions {
     pub hello_timeout: Duration,
     /// From `TokenWanted` to `Token`. Default: 30 s.
     pub token_timeout: Duration,
-    /// How much later than announced a sign of life of the server may come. Default: 10 s.
+    /// How long after the announced heartbeat the server may be silent before the connection is given up. Default: 10 s.
     pub heartbeat_grace: Duration,
-    /// How soon the server must show life after the network or the page came back. Default: 5 s.
+    /// How long the server may be silent after the network or the page came back. Default: 5 s.
     pub probe_timeout: Duration,
-    /// How long the server may leave requests without any answer before the connection is given up.
+    /// How long the server may answer none of the open requests before the connection is given up.
     /// Default: 30 s.
     pub answer_timeout: Duration,
     /// The longest pause that a server can ask for. Default: 300 s.
     pub max_retry_after: Duration,
-    /// The shortest pause before a line that was refused for now is sent again, also where the server names a shorter one or none: else
-    /// a server that says 0 would be asked at the speed of the line. Default: 100 ms.
+    /// The shortest pause before a line that was refused for now is sent again, also where the server asks for a shorter one: otherwise
+    /// a server that asks for 0 would get the line again and again without pause. Default: 100 ms.
     pub min_retry_after: Duration,
-    /// Rooms that are joined, and rooms with messages that are not settled. Default: 1,024.
+    /// The most rooms that are joined, and the most rooms with messages that are not settled. Default: 1,024.
     pub rooms: usize,
-    /// Requests for history that wait for an answer. Default: 64.
+    /// The most requests for history without an answer. Default: 64.
     pub pages: usize,
-    /// Places of own messages in logs that are remembered from their acknowledgement on, over all rooms, the newest; see
+    /// The most acknowledged own messages, the newest over all rooms, whose place in the log is remembered; see
     /// [`RoomEvent::Lost`](super::RoomEvent::Lost). They are not stored with a snapshot. Default: 1,000.
     pub acknowledged: usize,
-    /// What is taken in one text; a larger one ends the connection with 4400, whatever the server announced: this holds, and not
-    /// `sent_text_bytes` in the limits of the server. So it must be above that, and above the largest single line, which may be alone
-    /// in a larger text. Default: 16 MiB and 65,536 lines.
+    /// The largest text that is accepted; a larger one ends the connection with 4400. It must be above `sent_text_bytes` in the limits
+    /// of the server, and above the largest single line, which may be alone in a larger text. Default: 16 MiB and 65,536 lines.
     pub text: TextLimits,
 }
 
@@ -79,16 +78,16 @@ impl Default for ClientOptions {
     }
 }
 
-/// How long to wait between attempts: a random time below `base`, 2 x `base`, 4 x `base`, ..., `cap`. Full jitter spreads the clients
-/// of a server that comes back better than any other rule.
+/// How long to wait between attempts: a random time below `base`, 2 x `base`, 4 x `base`, ..., `cap`. This full jitter spreads the
+/// reconnects after a restart of the server evenly.
 #[derive(Clone, Copy, Debug)]
 pub struct BackoffOptions {
     /// The bound of the first wait. Default: 500 ms.
     pub base: Duration,
     /// The largest bound. Default: 20 s.
     pub cap: Duration,
-    /// A session that was welcomed and lived this long begins again at `base`. A shorter one does not: a server that accepts and
-    /// then closes would be asked without end. Default: 10 s.
+    /// After a connection that was welcomed and lasted this long, waits begin at `base` again. Not after a shorter one, because a server
+    /// that accepts and then closes would get attempts at the rate of `base`. Default: 10 s.
     pub reset_after: Duration,
 }
 
@@ -105,14 +104,14 @@ impl Default for BackoffOptions {
 /// The bounds of the outbox, over all rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxOptions {
-    /// Messages that are not settled: also those whose failure was told and whose number is still to be settled. Default: 1,000.
+    /// The most unsettled messages, those included whose failure was reported and whose number is not settled. Default: 1,000.
     pub messages: usize,
-    /// Bytes of their JSON. Default: 1 MiB.
+    /// The most bytes of their JSON. Default: 1 MiB.
     pub bytes: usize,
-    /// How long a message may wait to be sent. One that was sent and not answered is withdrawn after this time; what the log answers then
-    /// counts until twice this time has passed since the message was published, on the clock of [`Moment::now`](crate::Moment::now) and
-    /// across a restored snapshot. Afterwards its fate is unknown. Twice this time must be less than the time for which the server
-    /// remembers a client. At most 3,153,600,000 s, which are 36,500 days. Default: 600 s.
+    /// How long a message may wait to be sent. One that was sent and not answered is withdrawn after this time. Until twice this time
+    /// after it was published, on the clock of [`Moment::now`](crate::Moment::now) and across a restored snapshot, the log's answer is
+    /// reliable; afterwards the outcome is unknown. Twice this time must be less than the time for which the server remembers a client.
+    /// At most 3,153,600,000 s, which are 36,500 days. Default: 600 s.
     pub ttl: Duration,
 }
 
