@@ -31,11 +31,11 @@ use talkback_protocol::{
 };
 
 use crate::{
-    client::{Delivery, Fault, Restored, Slot, Watched},
+    client::{Delivery, DeliverySlot, Fault, Restored, Watched},
     runtime::{LocalFuture, Runtime},
-    store::{Keep, Left, Store},
+    send_queue::SendQueue,
+    store::{Store, StoreOptions, StoredOutbox},
     transport::{Connection, Transport},
-    turns::Turns,
     waiters::{Waiter, Waiters},
 };
 
@@ -53,7 +53,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: Rc<dyn Runtime>,
     pub(crate) token: Option<TokenProvider>,
     pub(crate) on_fault: Option<OnFault>,
-    pub(crate) keep: Option<Keep>,
+    pub(crate) keep: Option<StoreOptions>,
 }
 
 pub(crate) struct Driver {
@@ -75,14 +75,14 @@ pub(crate) struct Driver {
     token_task: RefCell<Option<LocalFuture<Option<String>>>>,
     store: RefCell<Option<Store>>,
     next_tag: Cell<Tag>,
-    deliveries: RefCell<LiteMap<Tag, Rc<Slot>>>,
+    deliveries: RefCell<LiteMap<Tag, Rc<DeliverySlot>>>,
     restored: RefCell<Vec<Restored>>,
     pages: pages::Pages,
     rooms: rooms::Rooms,
     pub(crate) status: Rc<Watched<Status>>,
     /// Wait for the store to be opened.
     patient: Waiters,
-    pub(crate) turns: Turns,
+    pub(crate) send_queue: SendQueue,
     watching: RefCell<Option<Box<dyn Any>>>,
 }
 
@@ -112,7 +112,7 @@ impl Driver {
             rooms: rooms::Rooms::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             patient: Waiters::default(),
-            turns: Turns::default(),
+            send_queue: SendQueue::default(),
             watching: RefCell::default(),
         });
         let watching = driver.runtime.watch(&driver.me);
@@ -140,14 +140,14 @@ impl Driver {
         driver
     }
 
-    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<Left>) {
+    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<StoredOutbox>) {
         config.keep = store.is_some();
         if let Some(store) = &store {
             store.own(u64::from_le_bytes(self.random()));
         }
         self.store.replace(store);
         let session = match left {
-            Some(Left { kept, wall }) => {
+            Some(StoredOutbox { kept, wall }) => {
                 self.adopt(kept.snapshot());
                 ClientSession::resume(config, kept, wall, self.runtime.now())
             }
@@ -166,7 +166,7 @@ impl Driver {
                 // Also that of a withdrawn message: its fate is told under it.
                 self.next_tag.set(self.next_tag.get().max(tag + 1));
                 let Some(body) = &pending.body else { continue };
-                let slot = Slot::at(DeliveryState::Queued);
+                let slot = DeliverySlot::at(DeliveryState::Queued);
                 self.deliveries.borrow_mut().insert(tag, slot.clone());
                 self.restored.borrow_mut().push(Restored {
                     room: room.room.clone(),
@@ -203,9 +203,9 @@ impl Driver {
     }
 
     /// Publishes a message; its delivery begins at once, unless the session is busy.
-    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<Slot> {
+    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<DeliverySlot> {
         let tag = self.tag();
-        let slot = Rc::new(Slot::default());
+        let slot = Rc::new(DeliverySlot::default());
         self.deliveries.borrow_mut().insert(tag, slot.clone());
         self.input(Input::Publish { room, body, tag });
         slot
@@ -321,7 +321,7 @@ impl Driver {
                 self.status.set(status);
                 if is_over {
                     // Who waits for room is told so now, also if nothing leaves the outbox: numbers may still be unsettled in it.
-                    self.turns.relieve();
+                    self.send_queue.release();
                 }
             }
             Output::Room { room, event } => self.room_event(&room, event),
@@ -334,14 +334,14 @@ impl Driver {
                 // What was refused for want of room has not been in the outbox.
                 let has_left = state.is_final() && state != DeliveryState::Failed(FailReason::OutboxFull);
                 if let Some(slot) = slot {
-                    slot.refuse(self.turns.reliefs());
+                    slot.record_releases(self.send_queue.releases());
                     slot.step(state);
                 }
                 if has_left {
-                    self.turns.relieve();
+                    self.send_queue.release();
                 }
             }
-            Output::OutboxHasRoom => self.turns.relieve(),
+            Output::OutboxHasRoom => self.send_queue.release(),
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };

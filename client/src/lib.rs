@@ -83,6 +83,8 @@ mod client;
 mod driver;
 #[cfg(feature = "session")]
 mod runtime;
+#[cfg(feature = "session")]
+mod send_queue;
 mod socket;
 #[cfg(feature = "session")]
 mod store;
@@ -90,8 +92,6 @@ mod store;
 pub mod test_util;
 #[cfg(feature = "session")]
 mod transport;
-#[cfg(feature = "session")]
-mod turns;
 mod waiters;
 #[cfg(feature = "yew")]
 pub mod yew;

@@ -45,7 +45,7 @@ pub(crate) trait Lock {
 }
 
 /// What to keep, where and for how long.
-pub(crate) struct Keep {
+pub(crate) struct StoreOptions {
     /// Or why nothing can be kept here.
     pub(crate) storage: Result<Rc<dyn Storage>, String>,
     /// Tells the clients of one origin apart.
@@ -67,18 +67,18 @@ pub(crate) struct Store {
 type Owned = (Records, Box<dyn Lock>);
 
 /// What an earlier page left behind.
-pub(crate) struct Left {
+pub(crate) struct StoredOutbox {
     pub(crate) kept: Kept,
     /// The time now, by the clock of [`Kept::saved_at`].
     pub(crate) wall: Millis,
 }
 
-impl Keep {
+impl StoreOptions {
     /// Opens the store, with what an earlier page of this tab left behind.
     ///
     /// # Errors
     /// Why nothing can be kept here.
-    pub(crate) async fn open(self) -> Result<(Store, Option<Left>), String> {
+    pub(crate) async fn open(self) -> Result<(Store, Option<StoredOutbox>), String> {
         let mut store = Store {
             storage: self.storage?,
             prefix: format!("talkback:{}:", self.name),
@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Takes over records, if they are nobody's.
-    async fn adopt(&mut self, name: String, ttl: Duration) -> Option<Left> {
+    async fn adopt(&mut self, name: String, ttl: Duration) -> Option<StoredOutbox> {
         let lock = self.storage.lock(&name, Some(PATIENCE));
         let granted = lock.granted().await;
         let (records, wall) = (Records::new(name), self.storage.wall_clock());
@@ -145,7 +145,7 @@ impl Store {
         let left = records
             .read(&*self.storage)
             .filter(|kept| granted && Duration::from_millis(wall.saturating_sub(kept.saved_at())) <= ttl)
-            .map(|kept| Left { kept, wall });
+            .map(|kept| StoredOutbox { kept, wall });
         if left.is_some() {
             self.owner.replace(Some((records, lock)));
         } else {

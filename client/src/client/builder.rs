@@ -11,7 +11,7 @@ use crate::{
     driver::{Driver, OnFault, Parts, TokenProvider},
     runtime::{Browser, Runtime},
     socket::resolve,
-    store::{Keep, SessionStorage, Storage},
+    store::{SessionStorage, Storage, StoreOptions},
     transport::{Transport, WebSocketTransport},
 };
 
@@ -138,7 +138,7 @@ impl Builder {
         };
         let keep = match self.storage {
             OutboxStorage::Memory => None,
-            OutboxStorage::Session { name, ttl } => Some(Keep {
+            OutboxStorage::Session { name, ttl } => Some(StoreOptions {
                 storage: platform.storage.map_or_else(SessionStorage::of_this_tab, Ok),
                 name,
                 ttl,

@@ -38,13 +38,13 @@ pub struct Acked {
 /// # Cancel safety
 /// Polling it, both ways, is cancel safe.
 pub struct Delivery {
-    slot: Rc<Slot>,
+    slot: Rc<DeliverySlot>,
     seen: u32,
     waiter: Waiter,
 }
 
 impl Delivery {
-    pub(crate) fn new(slot: Rc<Slot>) -> Self {
+    pub(crate) fn new(slot: Rc<DeliverySlot>) -> Self {
         Self {
             slot,
             seen: 0,
@@ -120,10 +120,10 @@ impl Stream for Delivery {
 
 /// What the driver knows about one message.
 #[derive(Default)]
-pub(crate) struct Slot {
+pub(crate) struct DeliverySlot {
     progress: RefCell<Progress>,
-    /// When the outbox was full for it, see [`Turns`](crate::turns::Turns).
-    refused_at: Cell<u64>,
+    /// How many releases had happened when the outbox had no capacity for the message, see [`SendQueue`](crate::send_queue::SendQueue).
+    releases_when_full: Cell<u64>,
     waiting: Waiters,
 }
 
@@ -134,7 +134,7 @@ struct Progress {
     steps: u32,
 }
 
-impl Slot {
+impl DeliverySlot {
     pub(crate) fn at(state: DeliveryState) -> Rc<Self> {
         let slot = Rc::new(Self::default());
         slot.step(state);
@@ -153,17 +153,17 @@ impl Slot {
         self.waiting.wake();
     }
 
-    /// The outbox was full for it after so many reliefs.
-    pub(crate) fn refuse(&self, reliefs: u64) {
-        self.refused_at.set(reliefs);
+    /// The outbox had no capacity for the message when this many releases had happened.
+    pub(crate) fn record_releases(&self, releases: u64) {
+        self.releases_when_full.set(releases);
     }
 
-    pub(crate) fn refused_at(&self) -> u64 {
-        self.refused_at.get()
+    pub(crate) fn releases_when_full(&self) -> u64 {
+        self.releases_when_full.get()
     }
 
     /// The first step, once there is one.
-    pub(crate) fn poll_begun(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<DeliveryState> {
+    pub(crate) fn poll_first_state(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<DeliveryState> {
         match &self.progress.borrow().state {
             Some(state) => Poll::Ready(state.clone()),
             None => {

@@ -43,14 +43,14 @@ impl Default for InboxOptions {
 
 /// What a handle wants when it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Want {
+pub(crate) struct StartPosition {
     pub(crate) since: Option<Cursor>,
     pub(crate) history: u32,
 }
 
 /// A room as its subscription has it at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
+pub(crate) struct SubscribedRoom {
     /// The last message that the subscription delivered.
     pub(crate) latest: Cursor,
     pub(crate) users: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Now {
     pub(crate) members: Option<Members>,
 }
 
-impl Now {
+impl SubscribedRoom {
     fn joined(&self, after: Offset) -> JoinedRoom {
         JoinedRoom {
             epoch: self.latest.epoch.clone(),
@@ -82,7 +82,7 @@ impl Now {
 
 /// A page of the log to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PageWanted {
+pub(crate) struct PageRequest {
     pub(crate) before: Offset,
     pub(crate) limit: u32,
 }
@@ -97,7 +97,7 @@ pub(crate) struct Inbox {
     queued: Option<Cursor>,
     /// The last message that was taken out of it.
     taken: Option<Cursor>,
-    asked: Option<PageWanted>,
+    asked: Option<PageRequest>,
     /// The last page was of another life of the log, or not what was asked for: no other one is asked for before the room is joined
     /// again, because the answer would be the same each time.
     stalled: bool,
@@ -128,8 +128,8 @@ enum Start {
     Newest(u32, bool),
 }
 
-impl From<Want> for Start {
-    fn from(Want { since, history }: Want) -> Self {
+impl From<StartPosition> for Start {
+    fn from(StartPosition { since, history }: StartPosition) -> Self {
         match since {
             Some(since) => Self::Since(since, history),
             None => Self::Newest(history, false),
@@ -139,12 +139,12 @@ impl From<Want> for Start {
 
 impl Inbox {
     /// For the handle whose wishes the subscription's own `join` carries.
-    pub(crate) fn first(options: InboxOptions) -> Self {
+    pub(crate) fn for_first_handle(options: InboxOptions) -> Self {
         Self::new(options, State::First)
     }
 
     /// For a further handle of a room.
-    pub(crate) fn further(options: InboxOptions, want: Want) -> Self {
+    pub(crate) fn for_further_handle(options: InboxOptions, want: StartPosition) -> Self {
         Self::new(options, State::Opening(Start::from(want)))
     }
 
@@ -198,7 +198,7 @@ impl Inbox {
     }
 
     /// The subscription has an event for everybody. `now` is the room after it; there is none if it was never joined.
-    pub(crate) fn push(&mut self, event: RoomEvent, now: Option<&Now>) {
+    pub(crate) fn push(&mut self, event: RoomEvent, now: Option<&SubscribedRoom>) {
         match &event {
             RoomEvent::Left(_) | RoomEvent::Refused { .. } => {
                 self.state = State::Ended;
@@ -239,7 +239,7 @@ impl Inbox {
     }
 
     /// The subscription was joined, for the first time or again.
-    fn rejoined(&mut self, event: RoomEvent, now: &Now) {
+    fn rejoined(&mut self, event: RoomEvent, now: &SubscribedRoom) {
         self.stalled = false;
         let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), now.latest.offset);
         let ahead = self
@@ -324,7 +324,7 @@ impl Inbox {
 
     /// The page of the log that this handle needs now, if any; to be asked for, and answered with [`Inbox::answer`]. To be called
     /// after whatever changed the room or the queue.
-    pub(crate) fn wants(&mut self, now: &Now) -> Option<PageWanted> {
+    pub(crate) fn next_page(&mut self, now: &SubscribedRoom) -> Option<PageRequest> {
         if self.asked.is_some() || self.stalled {
             return None;
         }
@@ -348,7 +348,7 @@ impl Inbox {
                 self.open(begun(now.joined(now.latest.offset), *reset), now);
                 return None;
             }
-            State::Opening(Start::Newest(history, _)) => Some(PageWanted {
+            State::Opening(Start::Newest(history, _)) => Some(PageRequest {
                 before: now.latest.offset.next(),
                 limit: *history,
             }),
@@ -372,8 +372,8 @@ impl Inbox {
         wanted
     }
 
-    /// The page that was asked for, or why there is none. What is missing then is asked for again by [`Inbox::wants`].
-    pub(crate) fn answer(&mut self, wanted: PageWanted, result: Result<HistoryPage, PageError>, now: &Now) {
+    /// The page that was asked for, or why there is none. What is missing then is asked for again by [`Inbox::next_page`].
+    pub(crate) fn answer(&mut self, wanted: PageRequest, result: Result<HistoryPage, PageError>, now: &SubscribedRoom) {
         // Another one is asked for by now if the room was reset since.
         if self.asked != Some(wanted) {
             return;
@@ -416,12 +416,12 @@ impl Inbox {
         }
     }
 
-    fn page_after(&self, offset: Offset, now: &Now) -> PageWanted {
+    fn page_after(&self, offset: Offset, now: &SubscribedRoom) -> PageRequest {
         let half = u32::try_from(self.options.events / 2).unwrap_or(u32::MAX);
         let most = self.page_size.limit().min(half).max(1);
         let before = offset.plus(u64::from(most) + 1).min(now.latest.offset.next());
         let count = before.get() - offset.get() - 1;
-        PageWanted {
+        PageRequest {
             before,
             limit: u32::try_from(count).unwrap_or(most),
         }
@@ -429,7 +429,7 @@ impl Inbox {
 
     /// Whether the page begins right after this offset. If not, less is asked for next time, or the reader is told that messages
     /// are missing.
-    fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, now: &Now) -> bool {
+    fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, now: &SubscribedRoom) -> bool {
         match first(page) {
             Some(found) if found == offset.next() => {
                 // The last page before the reader has caught up is a part of one, and says nothing.
@@ -450,7 +450,7 @@ impl Inbox {
     }
 
     /// Begins to yield messages after what the event says, reading the log before it goes live.
-    fn open(&mut self, event: RoomEvent, now: &Now) {
+    fn open(&mut self, event: RoomEvent, now: &SubscribedRoom) {
         let Some(room) = joined_room(&event) else { return };
         self.state = if room.after >= now.latest.offset {
             State::Live
@@ -514,7 +514,7 @@ fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
 }
 
 /// Whether a page has what was asked for: the newest messages before an offset, and not more of them.
-fn is_answer(page: &HistoryPage, wanted: PageWanted) -> bool {
+fn is_answer(page: &HistoryPage, wanted: PageRequest) -> bool {
     let offsets = || page.messages.iter().map(|message| message.offset);
     let is_contiguous = offsets().zip(offsets().skip(1)).all(|(one, other)| other == one.next());
     let reaches = page

@@ -7,12 +7,12 @@ pub(crate) struct Members(Vec<Member>);
 impl Members {
     pub(crate) fn of(members: &[Member]) -> Self {
         let mut all = Self::default();
-        all.come(members);
+        all.add(members);
         all
     }
 
     /// Takes in those who came; one may be there already.
-    pub(crate) fn come(&mut self, members: &[Member]) {
+    pub(crate) fn add(&mut self, members: &[Member]) {
         for member in members {
             if let Err(place) = self.0.binary_search(member) {
                 self.0.insert(place, member.clone());
@@ -21,7 +21,7 @@ impl Members {
     }
 
     /// Takes out those who left; one may not be there.
-    pub(crate) fn go(&mut self, members: &[Member]) {
+    pub(crate) fn remove(&mut self, members: &[Member]) {
         for member in members {
             if let Ok(place) = self.0.binary_search(member) {
                 self.0.remove(place);

@@ -15,7 +15,7 @@ use talkback_protocol::{
     session::client::{Input, PageError},
 };
 
-use super::{Client, Delivery, Event, History, InboxOptions, Received, Want};
+use super::{Client, Delivery, Event, History, InboxOptions, Received, StartPosition};
 use crate::{driver::Handle, waiters::Waiter};
 
 /// How to join a room.
@@ -63,7 +63,7 @@ pub struct Room<T> {
 
 impl<T> Room<T> {
     pub(super) fn join(client: Client, name: RoomName, options: &JoinOptions) -> Self {
-        let want = Want {
+        let want = StartPosition {
             since: options.since.clone(),
             history: options.history,
         };

@@ -15,7 +15,7 @@ use talkback_protocol::{
 
 use super::{Driver, rooms::Handle};
 use crate::{
-    client::PageWanted,
+    client::PageRequest,
     waiters::{Waiter, Waiters},
 };
 
@@ -32,7 +32,7 @@ enum Asker {
     Handle {
         room: RoomName,
         handle: Weak<Handle>,
-        wanted: PageWanted,
+        wanted: PageRequest,
     },
 }
 
@@ -78,13 +78,13 @@ impl Driver {
         let slot = Rc::new(PageSlot::default());
         self.ask_page(
             room,
-            PageWanted { before, limit },
+            PageRequest { before, limit },
             Asker::Application(Rc::downgrade(&slot)),
         );
         slot
     }
 
-    pub(super) fn page_for(&self, room: RoomName, handle: &Rc<Handle>, wanted: PageWanted) {
+    pub(super) fn page_for(&self, room: RoomName, handle: &Rc<Handle>, wanted: PageRequest) {
         let asker = Asker::Handle {
             room: room.clone(),
             handle: Rc::downgrade(handle),
@@ -93,7 +93,7 @@ impl Driver {
         self.ask_page(room, wanted, asker);
     }
 
-    fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
+    fn ask_page(&self, room: RoomName, PageRequest { before, limit }: PageRequest, asker: Asker) {
         let tag = self.tag();
         self.pages.asked.borrow_mut().insert(tag, asker);
         self.input(Input::History {
@@ -150,7 +150,7 @@ impl Driver {
 mod tests {
     use super::*;
     use crate::{
-        client::{InboxOptions, Want},
+        client::{InboxOptions, StartPosition},
         test_util::World,
     };
 
@@ -160,7 +160,7 @@ mod tests {
         let client = world.client("ann");
         let (driver, room) = (client.driver(), RoomName::parse("lobby").unwrap());
         for _ in 0..100 {
-            let want = Want {
+            let want = StartPosition {
                 since: None,
                 history: 0,
             };

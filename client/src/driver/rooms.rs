@@ -15,7 +15,7 @@ use talkback_protocol::{
 
 use super::Driver;
 use crate::{
-    client::{Inbox, InboxOptions, Members, Now, PageWanted, Want},
+    client::{Inbox, InboxOptions, Members, PageRequest, StartPosition, SubscribedRoom},
     waiters::{Waiter, Waiters},
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Rooms(RefCell<LiteMap<RoomName, Subscription>>);
 #[derive(Default)]
 struct Subscription {
     /// As of the last event; `None` until it is joined.
-    now: Option<Now>,
+    now: Option<SubscribedRoom>,
     handles: Vec<Rc<Handle>>,
 }
 
@@ -52,16 +52,16 @@ impl Handle {
 
 impl Driver {
     /// A further handle of a room, which joins it if it is the first.
-    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxOptions) -> Rc<Handle> {
+    pub(crate) fn join(&self, room: &RoomName, want: StartPosition, bounds: InboxOptions) -> Rc<Handle> {
         let mut rooms = self.rooms.0.borrow_mut();
         if let Some(subscription) = rooms.get_mut(room) {
-            let handle = Handle::new(Inbox::further(bounds, want));
+            let handle = Handle::new(Inbox::for_further_handle(bounds, want));
             subscription.handles.push(handle.clone());
             drop(rooms);
             self.pump(room, &handle);
             return handle;
         }
-        let handle = Handle::new(Inbox::first(bounds));
+        let handle = Handle::new(Inbox::for_first_handle(bounds));
         rooms.insert(
             room.clone(),
             Subscription {
@@ -143,7 +143,7 @@ impl Driver {
         &self,
         room: &RoomName,
         handle: &Rc<Handle>,
-        wanted: PageWanted,
+        wanted: PageRequest,
         result: Result<HistoryPage, PageError>,
     ) {
         let failed = result.as_ref().err().cloned();
@@ -170,7 +170,7 @@ impl Driver {
             let Some(now) = rooms.get(room).and_then(|subscription| subscription.now.as_ref()) else {
                 return false;
             };
-            handle.inbox.borrow_mut().wants(now)
+            handle.inbox.borrow_mut().next_page(now)
         };
         if let Some(wanted) = wanted {
             self.page_for(room.clone(), handle, wanted);
@@ -193,7 +193,7 @@ impl Rooms {
             Some(now) => now.follow(&event),
             now => match &event {
                 RoomEvent::Joined(joined) | RoomEvent::Recovered(joined) | RoomEvent::Reset(joined) => {
-                    *now = Some(Now::of(joined));
+                    *now = Some(SubscribedRoom::of(joined));
                 }
                 RoomEvent::Refused { .. } | RoomEvent::Lost { .. } => {}
                 // What is left of an earlier membership, which was given up.
@@ -215,7 +215,7 @@ impl Rooms {
     }
 }
 
-impl Now {
+impl SubscribedRoom {
     fn of(joined: &JoinedRoom) -> Self {
         Self {
             latest: Cursor {
@@ -239,8 +239,8 @@ impl Now {
                 self.users = *users;
                 match (change, &mut self.members) {
                     (PresenceChange::Changed { joined, left }, Some(members)) => {
-                        members.come(joined);
-                        members.go(left);
+                        members.add(joined);
+                        members.remove(left);
                     }
                     (PresenceChange::Changed { .. }, None) => {}
                     (PresenceChange::List(all), members) => *members = Some(Members::of(all)),

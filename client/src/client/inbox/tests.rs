@@ -16,8 +16,8 @@ fn members(names: &[&str]) -> Vec<Member> {
     names.iter().map(|name| Member { user: user(name) }).collect()
 }
 
-fn now(epoch: u64, latest: u64, names: &[&str]) -> Now {
-    Now {
+fn now(epoch: u64, latest: u64, names: &[&str]) -> SubscribedRoom {
+    SubscribedRoom {
         latest: Cursor {
             epoch: Epoch::from_random(epoch),
             offset: offset(latest),
@@ -54,7 +54,7 @@ fn lost(epoch: u64, offsets: impl IntoIterator<Item = u64>) -> RoomEvent {
 
 /// A handle that was joined at the offset 0 of epoch 1.
 fn live(events: usize) -> Inbox {
-    let mut inbox = Inbox::first(InboxOptions {
+    let mut inbox = Inbox::for_first_handle(InboxOptions {
         events,
         ..InboxOptions::default()
     });
@@ -125,7 +125,7 @@ fn a_reader_that_is_behind_gets_a_cursor_of_the_new_epoch_too() {
     inbox.push(RoomEvent::Recovered(forked.joined(offset(5))), Some(&forked));
     assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
     assert_eq!(inbox.taken(), Some(&now(2, 1, &[]).latest));
-    assert!(inbox.wants(&forked).is_some(), "it reads on");
+    assert!(inbox.next_page(&forked).is_some(), "it reads on");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn losses_survive_a_reset_and_are_bounded_with_the_newest_kept() {
 
 #[test]
 fn lists_and_signals_count_as_the_bytes_they_are() {
-    let mut inbox = Inbox::first(InboxOptions {
+    let mut inbox = Inbox::for_first_handle(InboxOptions {
         events: 1_000,
         bytes: 100,
     });
@@ -186,7 +186,7 @@ fn lists_and_signals_count_as_the_bytes_they_are() {
     assert!(inbox.bytes <= 100, "{}", inbox.bytes);
     let told = shown(&mut inbox);
     assert_eq!(told.iter().filter(|event| *event == "signal").count(), 8);
-    assert!(inbox.wants(&at).is_none());
+    assert!(inbox.next_page(&at).is_none());
     assert_eq!(shown(&mut inbox), ["1 users"], "one list tells what did not fit");
 }
 
@@ -196,14 +196,14 @@ fn a_cursor_ahead_of_the_subscription_brings_only_what_follows_it() {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let mut inbox = Inbox::further(
+    let mut inbox = Inbox::for_further_handle(
         InboxOptions::default(),
-        Want {
+        StartPosition {
             since: Some(since),
             history: 5,
         },
     );
-    assert_eq!(inbox.wants(&now(1, 45, &["ann"])), None);
+    assert_eq!(inbox.next_page(&now(1, 45, &["ann"])), None);
     (46..=52).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
     assert_eq!(shown(&mut inbox), ["recovered after 50", "51", "52"]);
 }
@@ -214,15 +214,15 @@ fn a_cursor_ahead_of_the_log_is_told_to_have_been_wrong() {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let mut inbox = Inbox::further(
+    let mut inbox = Inbox::for_further_handle(
         InboxOptions::default(),
-        Want {
+        StartPosition {
             since: Some(since),
             history: 5,
         },
     );
     let at = now(1, 45, &["ann"]);
-    inbox.wants(&at);
+    inbox.next_page(&at);
     assert_eq!(shown(&mut inbox), ["recovered after 50"]);
     inbox.push(RoomEvent::Recovered(at.joined(offset(45))), Some(&at));
     inbox.push(message(46), Some(&now(1, 46, &["ann"])));
@@ -256,15 +256,15 @@ fn after_a_page_that_is_not_what_was_asked_for_nothing_is_asked_before_the_room_
         (1..=5).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
         assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
         let at = now(1, 5, &["ann"]);
-        let wanted = inbox.wants(&at).unwrap();
+        let wanted = inbox.next_page(&at).unwrap();
         assert_eq!((wanted.before, wanted.limit), (offset(3), 1), "{wanted:?}");
         inbox.answer(wanted, Ok(wrong.clone()), &at);
-        assert_eq!((inbox.wants(&at), inbox.has_more()), (None, false), "{wrong:?}");
+        assert_eq!((inbox.next_page(&at), inbox.has_more()), (None, false), "{wrong:?}");
         inbox.push(message(6), Some(&now(1, 6, &["ann"])));
-        assert_eq!(inbox.wants(&now(1, 6, &["ann"])), None, "{wrong:?}");
+        assert_eq!(inbox.next_page(&now(1, 6, &["ann"])), None, "{wrong:?}");
         let at = now(1, 6, &["ann"]);
         inbox.push(RoomEvent::Recovered(at.joined(offset(6))), Some(&at));
-        let wanted = inbox.wants(&at).unwrap();
+        let wanted = inbox.next_page(&at).unwrap();
         inbox.answer(wanted, Ok(page(1, [2], true)), &at);
         assert_eq!(shown(&mut inbox), ["2"], "{wrong:?}");
     }
@@ -292,12 +292,12 @@ fn a_cursor_that_is_ahead_stays_ahead_when_the_room_is_joined_again() {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let want = Want {
+    let want = StartPosition {
         since: Some(since),
         history: 5,
     };
-    let mut inbox = Inbox::further(InboxOptions::default(), want);
-    inbox.wants(&now(1, 45, &["ann"]));
+    let mut inbox = Inbox::for_further_handle(InboxOptions::default(), want);
+    inbox.next_page(&now(1, 45, &["ann"]));
     assert_eq!(shown(&mut inbox), ["recovered after 50"]);
     let at = now(1, 46, &["ann"]);
     let room = JoinedRoom {
@@ -320,7 +320,7 @@ fn a_change_of_users_weighs_what_its_names_do() {
 
 /// Takes one event after the other, and gives for each number of those that are left whether the log is read then.
 fn reads_on(bounds: InboxOptions) -> Vec<(usize, bool)> {
-    let mut inbox = Inbox::first(bounds);
+    let mut inbox = Inbox::for_first_handle(bounds);
     let at = now(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
     inbox.take();
@@ -328,7 +328,7 @@ fn reads_on(bounds: InboxOptions) -> Vec<(usize, bool)> {
     let at = now(1, 20, &["ann"]);
     let mut left = Vec::new();
     loop {
-        let wants = inbox.wants(&at).is_some();
+        let wants = inbox.next_page(&at).is_some();
         left.push((inbox.queue.len(), wants));
         if wants || inbox.take().is_none() {
             return left;
@@ -349,11 +349,11 @@ fn the_log_is_read_on_once_half_of_what_may_wait_was_taken() {
 }
 
 /// Eight events may wait; the log has twenty messages, of which seven were read.
-fn behind() -> (Inbox, PageWanted) {
+fn behind() -> (Inbox, PageRequest) {
     let mut inbox = live(8);
     (1..=20).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
     assert_eq!(shown(&mut inbox).len(), 8);
-    let wanted = inbox.wants(&now(1, 20, &["ann"])).unwrap();
+    let wanted = inbox.next_page(&now(1, 20, &["ann"])).unwrap();
     (inbox, wanted)
 }
 
@@ -373,12 +373,12 @@ fn what_the_log_does_not_have_any_more_is_told_and_what_a_server_gave_too_little
     let (mut inbox, wanted) = behind();
     inbox.answer(wanted, Ok(page(1, 10..=11, true)), &at);
     assert_eq!(shown(&mut inbox), [""; 0]);
-    assert_eq!(inbox.wants(&at).unwrap().limit, 2);
+    assert_eq!(inbox.next_page(&at).unwrap().limit, 2);
 }
 
 #[test]
 fn a_page_answers_if_it_ends_where_it_was_to_and_has_no_hole_and_no_more_than_was_asked_for() {
-    let wanted = PageWanted {
+    let wanted = PageRequest {
         before: offset(12),
         limit: 4,
     };
