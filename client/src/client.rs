@@ -19,7 +19,7 @@ use talkback_protocol::{
 
 use crate::{driver::Driver, waiters::Waiter};
 
-pub use builder::{Builder, OutboxStorage};
+pub use builder::{ClientBuilder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxOptions;
@@ -51,8 +51,8 @@ impl Client {
     /// Prepares a session with the server at this address, for instance `"/ws"` on the page's own server.
     ///
     /// The address may be relative or have the scheme http or https, as for [`Socket`](crate::Socket).
-    pub fn builder(url: &str) -> Builder {
-        Builder::new(url)
+    pub fn builder(url: &str) -> ClientBuilder {
+        ClientBuilder::new(url)
     }
 
     pub(crate) fn over(driver: Rc<Driver>) -> Self {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gloo_net::http::Method;
 use serde::Deserialize;
-use talkback_client::{BackoffOptions, Builder, Client, Event, JoinOptions, Room, Status, UserName};
+use talkback_client::{BackoffOptions, Client, ClientBuilder, Event, JoinOptions, Room, Status, UserName};
 
 use support::{Port, ask, port, unique, within};
 
@@ -70,7 +70,7 @@ impl Network {
         self.ask(Method::GET, "").await
     }
 
-    fn client(&self, user: &str) -> Builder {
+    fn client(&self, user: &str) -> ClientBuilder {
         client(self.port, user)
     }
 
@@ -94,16 +94,16 @@ impl Network {
 }
 
 /// A client that does not take its time.
-fn client(port: u16, user: &str) -> Builder {
+fn client(port: u16, user: &str) -> ClientBuilder {
     Client::builder(&format!("ws://127.0.0.1:{port}/ws"))
         .name(UserName::parse(user).unwrap())
-        .config(|config| {
-            config.backoff = BackoffOptions {
+        .options(|options| {
+            options.backoff = BackoffOptions {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(200),
                 reset_after: Duration::from_secs(1),
             };
-            config.probe_timeout = Duration::from_millis(300);
+            options.probe_timeout = Duration::from_millis(300);
         })
 }
 

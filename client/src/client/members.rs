@@ -1,6 +1,6 @@
 use talkback_protocol::message::Member;
 
-/// The users in a room, sorted, each once.
+/// The users in a room, sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members(Vec<Member>);
 
@@ -11,20 +11,20 @@ impl Members {
         all
     }
 
-    /// Takes in those who came; one may be there already.
+    /// Adds users; one may be in the list already.
     pub(crate) fn add(&mut self, members: &[Member]) {
         for member in members {
-            if let Err(place) = self.0.binary_search(member) {
-                self.0.insert(place, member.clone());
+            if let Err(index) = self.0.binary_search(member) {
+                self.0.insert(index, member.clone());
             }
         }
     }
 
-    /// Takes out those who left; one may not be there.
+    /// Removes users; one may be missing.
     pub(crate) fn remove(&mut self, members: &[Member]) {
         for member in members {
-            if let Ok(place) = self.0.binary_search(member) {
-                self.0.remove(place);
+            if let Ok(index) = self.0.binary_search(member) {
+                self.0.remove(index);
             }
         }
     }

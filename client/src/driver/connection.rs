@@ -56,7 +56,7 @@ mod tests {
 
     use crate::{
         Client,
-        client::{Builder, Platform},
+        client::{ClientBuilder, Platform},
         test_util::World,
         transport::{Connection, Events, Transport},
     };
@@ -99,7 +99,7 @@ mod tests {
             transport: Rc::new(AtOnce(seen.clone())),
             ..World::new().platform()
         };
-        let client = Builder::on(platform).build().unwrap();
+        let client = ClientBuilder::on(platform).build().unwrap();
         (client, seen)
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::join3};
 use gloo_net::http::Method;
-use talkback_client::{CloseEvent, Message, Options, ReadyState, SendErrorKind, Socket};
+use talkback_client::{CloseEvent, Message, ReadyState, SendErrorKind, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
@@ -239,7 +239,7 @@ async fn terminate_ends_a_socket_whose_peer_never_answers_the_close() {
 #[wasm_bindgen_test]
 async fn terminate_while_connecting_leaves_nothing() {
     let id = unique();
-    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &Options::default()).unwrap();
+    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &SocketOptions::default()).unwrap();
     until_connections("/silent", 1).await;
     socket.terminate();
     assert_eq!(socket.closed().now_or_never().map(|event| event.code), Some(1006));

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use js_sys::WebAssembly;
-use talkback_client::{EventGuard, Message, Options, Socket};
+use talkback_client::{EventGuard, Message, Socket, SocketOptions};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -78,7 +78,7 @@ async fn a_hundred_connections_leave_no_closure_no_socket_and_no_memory() {
 async fn a_hundred_connections_dropped_while_connecting_or_open_leave_nothing() {
     let before = references_before().await;
     for n in 0..100 {
-        let socket = Socket::new(&faults("/record?id=dropped"), &Options::default()).unwrap();
+        let socket = Socket::new(&faults("/record?id=dropped"), &SocketOptions::default()).unwrap();
         if n % 2 == 0 {
             within("it opens", socket.opened()).await.unwrap();
             socket.send("unread").unwrap();
@@ -99,14 +99,14 @@ async fn a_socket_that_ended_keeps_no_closure_while_its_handle_lives() {
 
 #[wasm_bindgen_test]
 async fn what_could_end_the_handshake_is_gone_once_it_is_open() {
-    let hurried = Options {
+    let hurried = SocketOptions {
         timeout: Some(Duration::from_secs(3600)),
         abort: Some(web_sys::AbortController::new().unwrap().signal()),
-        ..Options::default()
+        ..SocketOptions::default()
     };
     let mut sockets = vec![connect_with(&server("/echo"), &hurried).await];
     let mut held = Vec::new();
-    for options in [Options::default(), hurried.clone()] {
+    for options in [SocketOptions::default(), hurried.clone()] {
         let before = references();
         sockets.push(connect_with(&server("/echo"), &options).await);
         held.push(references() - before);
@@ -167,7 +167,7 @@ async fn the_last_handle_may_be_dropped_inside_each_callback() {
     ];
     let before = references_before().await;
     for (path, register) in in_callbacks {
-        let socket = Socket::new(&faults(path), &Options::default()).unwrap();
+        let socket = Socket::new(&faults(path), &SocketOptions::default()).unwrap();
         let slot = Rc::new(RefCell::new(None));
         let _guard = register(&socket, slot.clone());
         slot.replace(Some(socket));

@@ -1,7 +1,7 @@
 //! Every kind of content, there and back.
 
 use js_sys::{ArrayBuffer, DataView, Float32Array, JsString, Uint8Array, Uint16Array};
-use talkback_client::{Binary, BinaryType, Message, Options, Socket, Text};
+use talkback_client::{Binary, BinaryType, Message, Socket, SocketOptions, Text};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -12,9 +12,9 @@ use crate::support::{connect, connect_with, echo, next, server};
 const MEBIBYTE: usize = 1024 * 1024;
 
 async fn blobs() -> Socket {
-    let options = Options {
+    let options = SocketOptions {
         binary_type: BinaryType::Blob,
-        ..Options::default()
+        ..SocketOptions::default()
     };
     connect_with(&server("/echo"), &options).await
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join};
-use talkback_client::{Inbound, Message, Options, Overflow, Socket};
+use talkback_client::{InboundOptions, Message, Overflow, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{connect, connect_with, next, server, turn, until, within};
@@ -30,14 +30,14 @@ fn assert_consecutive(numbers: &[u64]) {
     }
 }
 
-fn with_inbound(max_messages: usize, max_bytes: usize, overflow: Overflow) -> Options {
-    Options {
-        inbound: Inbound {
+fn with_inbound(max_messages: usize, max_bytes: usize, overflow: Overflow) -> SocketOptions {
+    SocketOptions {
+        inbound: InboundOptions {
             max_messages,
             max_bytes,
             overflow,
         },
-        ..Options::default()
+        ..SocketOptions::default()
     }
 }
 
@@ -56,7 +56,7 @@ async fn a_burst_arrives_whole_and_in_order_in_the_stream() {
 #[wasm_bindgen_test]
 async fn a_burst_arrives_whole_and_in_order_in_a_callback() {
     let numbers = Rc::new(RefCell::new(Vec::new()));
-    let socket = Socket::new(&flood(BURST), &Options::default()).unwrap();
+    let socket = Socket::new(&flood(BURST), &SocketOptions::default()).unwrap();
     let _guard = socket.on_message({
         let numbers = numbers.clone();
         move |message| numbers.borrow_mut().push(number(&message))

@@ -2,7 +2,7 @@
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::join};
 use gloo_net::http::Method;
-use talkback_client::{Message, Options, Outbound, ReadyState, SendErrorKind, Socket};
+use talkback_client::{Message, OutboundOptions, ReadyState, SendErrorKind, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 const CHUNK: usize = 64 * 1024;
-const MARKS: Outbound = Outbound {
+const MARKS: OutboundOptions = OutboundOptions {
     low: 256 * 1024,
     high: 1024 * 1024,
     max: 4 * 1024 * 1024,
@@ -23,9 +23,9 @@ fn chunk() -> Message {
 /// A socket whose peer does not read until it is released.
 async fn stalled() -> (Socket, String) {
     let id = unique();
-    let options = Options {
+    let options = SocketOptions {
         outbound: MARKS,
-        ..Options::default()
+        ..SocketOptions::default()
     };
     (connect_with(&faults(&format!("/stall?id={id}")), &options).await, id)
 }
@@ -54,7 +54,7 @@ async fn feed_until_pending(socket: &mut Socket) -> usize {
 
 #[wasm_bindgen_test]
 async fn sending_before_open_gives_the_message_back() {
-    let socket = Socket::new(&server("/echo"), &Options::default()).unwrap();
+    let socket = Socket::new(&server("/echo"), &SocketOptions::default()).unwrap();
     let error = socket.send("early").unwrap_err();
     assert_eq!(*error.kind(), SendErrorKind::NotOpen(ReadyState::Connecting));
     assert_eq!(error.into_message(), Message::from("early"));
@@ -90,7 +90,7 @@ async fn sending_after_the_server_is_gone_is_an_error_in_both_faces() {
 #[wasm_bindgen_test]
 async fn a_sink_waits_while_connecting_and_fails_if_that_fails() {
     let feed = |url: String| {
-        let mut socket = Socket::new(&url, &Options::default()).unwrap();
+        let mut socket = Socket::new(&url, &SocketOptions::default()).unwrap();
         Task::waiting(async move { socket.feed("first".into()).await.map(|()| socket) })
     };
     let fed = feed(server("/echo")).await.outcome("it opens and sends").await;

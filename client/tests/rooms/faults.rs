@@ -23,7 +23,7 @@ async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
     let member = |user| {
         let builder = network
             .client(user)
-            .config(|config| config.backoff.reset_after = Duration::ZERO);
+            .options(|options| options.backoff.reset_after = Duration::ZERO);
         builder.build().unwrap()
     };
     let (ann, bob) = (member("ann"), member("bob"));

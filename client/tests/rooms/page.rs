@@ -70,7 +70,7 @@ async fn long_waiting(network: &Network) -> Client {
     network.set("refuse=1").await;
     let patient = network
         .client("ann")
-        .config(|config| config.backoff.cap = Duration::from_secs(600));
+        .options(|options| options.backoff.cap = Duration::from_secs(600));
     let client = patient.build().unwrap();
     // The bound doubles with each attempt. No wait at all until it is long enough, then as long as the bound.
     let shortest = Drawn::always(0);

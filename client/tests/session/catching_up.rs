@@ -51,9 +51,9 @@ fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
 
 #[test]
 fn a_server_with_small_pages_is_read_all_the_same() {
-    let mut config = ServerOptions::default();
-    config.limits.page = 7;
-    let world = World::with_config(config);
+    let mut options = ServerOptions::default();
+    options.limits.page = 7;
+    let world = World::with_options(options);
     let client = world.client("ann");
     world.run(async {
         let mut room = client.join::<u64>("lobby", &narrow(50, usize::MAX)).unwrap();
@@ -200,7 +200,7 @@ fn a_line_that_flaps_is_told_to_a_stopped_reader_once() {
 #[test]
 fn handles_whose_page_was_one_too_many_get_it_as_soon_as_another_came() {
     let world = world_with(0..30);
-    let client = world.builder().config(|config| config.pages = 1).build().unwrap();
+    let client = world.builder().options(|options| options.pages = 1).build().unwrap();
     world.run(async {
         let mut first = join(&client);
         joined(&mut first).await;
@@ -245,7 +245,7 @@ fn a_page_of_another_life_is_not_asked_for_again_before_the_room_is_joined_in_th
     let world = World::new();
     world.run(async {
         let (_client, mut room) = behind(&world).await;
-        world.give_pages_of_another_life(true);
+        world.set_foreign_pages(true);
         assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
         world.settle();
         assert_eq!(world.pages(), 1);
@@ -253,7 +253,7 @@ fn a_page_of_another_life_is_not_asked_for_again_before_the_room_is_joined_in_th
         world.wait(Duration::from_secs(600)).await;
         assert_eq!(world.pages(), 1, "whatever happens in the room");
 
-        world.give_pages_of_another_life(false);
+        world.set_foreign_pages(false);
         world.cut();
         assert_eq!(numbers(&mut room, 100).await, (10..110).collect::<Vec<_>>());
     });
@@ -266,13 +266,13 @@ fn a_further_handle_waits_for_the_life_of_its_page_too() {
     world.run(async {
         let mut first = join(&client);
         joined(&mut first).await;
-        world.give_pages_of_another_life(true);
+        world.set_foreign_pages(true);
         let mut further = join(&client);
         world.settle();
         publish(&world, 30..40);
         world.settle();
         assert_eq!(world.pages(), 1);
-        world.give_pages_of_another_life(false);
+        world.set_foreign_pages(false);
         world.cut();
         joined(&mut further).await;
         assert_eq!(numbers(&mut further, 40).await, (0..40).collect::<Vec<_>>());
@@ -281,9 +281,9 @@ fn a_further_handle_waits_for_the_life_of_its_page_too() {
 
 #[test]
 fn a_server_that_gives_small_pages_for_a_while_is_asked_for_large_ones_again() {
-    let mut config = ServerOptions::default();
-    config.limits.page = 2;
-    let world = World::with_config(config);
+    let mut options = ServerOptions::default();
+    options.limits.page = 2;
+    let world = World::with_options(options);
     let client = world.client("ann");
     world.run(async {
         let mut room = client.join::<u64>("lobby", &narrow(200, usize::MAX)).unwrap();

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
-use talkback_client::{Builder, Client, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World};
+use talkback_client::{
+    Client, ClientBuilder, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World,
+};
 
 use crate::open;
 
 const TTL: Duration = Duration::from_secs(600);
 
-fn builder(world: &World) -> Builder {
+fn builder(world: &World) -> ClientBuilder {
     world.builder().outbox_storage(OutboxStorage::Session {
         name: "chat".to_owned(),
         ttl: TTL,

@@ -2,7 +2,7 @@
 
 use gloo_timers::callback::Timeout;
 use talkback_client::{
-    CloseEvent, ConnectError, EventGuard, Message as Payload, Options, ReadyState, SendErrorKind, Socket,
+    CloseEvent, ConnectError, EventGuard, Message as Payload, SocketOptions, ReadyState, SendErrorKind, Socket,
 };
 use yew::Callback;
 
@@ -48,9 +48,9 @@ impl Driver {
     /// What is wrong with the address or the subprotocols, for the user.
     pub(crate) fn open(&mut self, url: &str, protocols: Vec<String>, events: Callback<Event>) -> Result<(), Message> {
         self.live = None;
-        let options = Options {
+        let options = SocketOptions {
             protocols,
-            ..Options::default()
+            ..SocketOptions::default()
         };
         let socket = Socket::new(url, &options).map_err(|error| explain(&error))?;
         let listeners = [
