@@ -1,9 +1,11 @@
-//! WebSockets for Rust in the browser: rooms with exactly-once delivery, and the browser's own WebSocket with its whole API.
+//! WebSockets for Rust in the browser: rooms with exactly-once delivery, and the browser's own WebSocket with its whole
+//! API.
 //!
 //! # Rooms
 //!
-//! A [`Client`] holds one session with a Talkback server and reconnects by itself. Every message of a room arrives once, in the order
-//! of the room's log, which is the same for all members. Every message that is sent is appended to that log or fails with a reason.
+//! A [`Client`] holds one session with a Talkback server and reconnects by itself. Every message of a room arrives
+//! once, in the order of the room's log, which is the same for all members. Every message that is sent is appended to
+//! that log or fails with a reason.
 //!
 //! ```no_run
 //! use futures_util::StreamExt;
@@ -31,14 +33,15 @@
 //!   ([`OutboxStorage`]);
 //! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members;
 //! - [`Delivery`]: the state of a sent message, as a `Future` and a `Stream`;
-//! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in memory.
+//! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in
+//!   memory.
 //!
 //! All of these need the feature `session`, which is on by default.
 //!
 //! # The socket
 //!
-//! Every property, event and method of the [standard](https://websockets.spec.whatwg.org/), and an asynchronous `Stream` and `Sink`,
-//! for any server.
+//! Every property, event and method of the [standard](https://websockets.spec.whatwg.org/), and an asynchronous
+//! `Stream` and `Sink`, for any server.
 //!
 //! ```no_run
 //! use futures_util::{SinkExt, StreamExt};
@@ -65,17 +68,20 @@
 //! ```
 //!
 //! - [`Socket`]: connecting, the properties, sending, closing; a handle that is cheap to clone;
-//! - [`SocketOptions`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both directions;
-//! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on demand;
+//! - [`SocketOptions`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both
+//!   directions;
+//! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on
+//!   demand;
 //! - [`SocketStream`] and [`SocketSink`]: the halves of a socket;
 //! - [`EventGuard`]: owns a callback, for code without `async`;
 //! - [`CloseEvent`], [`ConnectError`], [`SendError`], [`InboundOverflow`]: how a connection ends or fails.
 //!
-//! The crate runs in pages and in workers. It also compiles for other targets, where [`Socket::is_supported`] is `false`, so that
-//! code that uses it can be checked and its pure parts tested there.
+//! The crate runs in pages and in workers. It also compiles for other targets, where [`Socket::is_supported`] is
+//! `false`, so that code that uses it can be checked and its pure parts tested there.
 //!
-//! It uses `web-sys` and not `gloo-net`, whose socket accepts messages for a closed connection and loses them, reports a normal close
-//! that never happened, has no bound on received messages, and offers neither `bufferedAmount` nor a way to close after `split`.
+//! It uses `web-sys` and not `gloo-net`, whose socket accepts messages for a closed connection and loses them, reports
+//! a normal close that never happened, has no bound on received messages, and offers neither `bufferedAmount` nor a way
+//! to close after `split`.
 
 #[cfg(feature = "session")]
 mod client;

@@ -6,11 +6,12 @@ use std::{
 
 use crate::waiters::Waiters;
 
-/// The FIFO queue of senders that wait for capacity in the outbox. Only the first of them tries to publish, so that small messages do
-/// not overtake a large one for ever, and each retry follows a release of capacity.
+/// The FIFO queue of senders that wait for capacity in the outbox. Only the first of them tries to publish, so that
+/// small messages do not overtake a large one for ever, and each retry follows a release of capacity.
 #[derive(Default)]
 pub(crate) struct SendQueue {
-    /// In ascending order of their numbers. Each sender has its own [`Waiters`], so that the end of the first one wakes one task.
+    /// In ascending order of their numbers. Each sender has its own [`Waiters`], so that the end of the first one wakes
+    /// one task.
     waiting: RefCell<VecDeque<(u64, Rc<Waiters>)>>,
     next: Cell<u64>,
     releases: Cell<u64>,

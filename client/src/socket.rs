@@ -1,4 +1,5 @@
-//! The browser's WebSocket as a `Stream` and a `Sink`. [`Shared`] holds the connection; each other file below is one part of it.
+//! The browser's WebSocket as a `Stream` and a `Sink`. [`Shared`] holds the connection; each other file below is one
+//! part of it.
 
 mod address;
 mod backpressure;
@@ -44,30 +45,34 @@ pub use text::Text;
 
 /// A handle to one [WebSocket](https://websockets.spec.whatwg.org/#the-websocket-interface) of the browser.
 ///
-/// Clones are handles to the same connection, and any of them may send, read and close. When the last handle (clone or half) is
-/// dropped, the connection is closed with code 1000 and no callback runs any more; messages sent before still go out. A task
-/// that waits with a clone is a handle too.
+/// Clones are handles to the same connection, and any of them may send, read and close. When the last handle (clone or
+/// half) is dropped, the connection is closed with code 1000 and no callback runs any more; messages sent before still
+/// go out. A task that waits with a clone is a handle too.
 ///
 /// # Receiving
-/// As a `Stream` of [`Message`]s: each message is one item, in order, and messages that arrived before the connection ended are
-/// yielded before the stream ends. [`Socket::closed`] gives the close event. Several handles that read share the messages
-/// between them. If messages arrive faster than they are read, the stream yields [`InboundOverflow`], see [`InboundOptions`].
+/// As a `Stream` of [`Message`]s: each message is one item, in order, and messages that arrived before the connection
+/// ended are yielded before the stream ends. [`Socket::closed`] gives the close event. Several handles that read share
+/// the messages between them. If messages arrive faster than they are read, the stream yields [`InboundOverflow`], see
+/// [`InboundOptions`].
 ///
 /// Or by callback: while a guard of [`Socket::on_message`] lives, messages go to the callbacks and not to the stream.
 ///
 /// # Sending
 /// [`Socket::send`] sends at once or fails. The `Sink` of [`Message`]s applies backpressure instead:
-/// - ready while connected and at most [`OutboundOptions::high`] bytes are buffered, then again at [`OutboundOptions::low`]; while
-///   connecting it waits, and once closing it fails. `SinkExt::feed` waits for this; use it to send at the pace of the network;
-/// - flushed (`SinkExt::send`, `flush`) when the browser has handed everything to the network, which takes at least one turn of the
-///   event loop: 1,000 small messages took 8 to 40 us each by `feed` and 120 to 270 us by `send`. It does not mean that the peer
-///   received them;
+/// - ready while connected and at most [`OutboundOptions::high`] bytes are buffered, then again at
+///   [`OutboundOptions::low`]; while connecting it waits, and once closing it fails. `SinkExt::feed` waits for this;
+///   use it to send at the pace of the network;
+/// - flushed (`SinkExt::send`, `flush`) when the browser has handed everything to the network, which takes at least one
+///   turn of the event loop: 1,000 small messages took 8 to 40 us each by `feed` and 120 to 270 us by `send`. It does
+///   not mean that the peer received them;
 /// - closed (`SinkExt::close`) when the closing handshake is completed.
 ///
-/// On a `Socket` itself `send` and `close` are its own methods, which do not wait; on a [`SocketSink`] they are those of `SinkExt`.
+/// On a `Socket` itself `send` and `close` are its own methods, which do not wait; on a [`SocketSink`] they are those
+/// of `SinkExt`.
 ///
-/// Browsers have no event for the buffer, so a waiting sink reads `bufferedAmount` again by a timer (after 0, 1, 2, 4, 8 and then
-/// every 16 ms), whenever a message arrives (hidden pages delay timers, but not messages), and when the state changes.
+/// Browsers have no event for the buffer, so a waiting sink reads `bufferedAmount` again by a timer (after 0, 1, 2, 4,
+/// 8 and then every 16 ms), whenever a message arrives (hidden pages delay timers, but not messages), and when the
+/// state changes.
 ///
 /// # Cancel safety
 /// Polling the `Sink` and the `Stream` is cancel safe: a message is sent or yielded whole, or not at all.
@@ -94,8 +99,8 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Begins to connect, as the browser's constructor does. No event fires before the caller returns to the event loop, so
-    /// callbacks can be registered first.
+    /// Begins to connect, as the browser's constructor does. No event fires before the caller returns to the event
+    /// loop, so callbacks can be registered first.
     ///
     /// # Errors
     /// Every [`ConnectError`] except [`ConnectError::Closed`] and [`ConnectError::TimedOut`], which are known later.
@@ -155,15 +160,17 @@ impl Socket {
     }
 
     /// How many bytes of sent messages the browser has not handed to the network yet:
-    /// [`bufferedAmount`](https://websockets.spec.whatwg.org/#dom-websocket-bufferedamount). It is not reset to 0 when the connection ends.
+    /// [`bufferedAmount`](https://websockets.spec.whatwg.org/#dom-websocket-bufferedamount). It is not reset to 0 when
+    /// the connection ends.
     pub fn buffered_amount(&self) -> u32 {
         self.shared.web.buffered_amount()
     }
 
-    /// Sends a message: [`send`](https://websockets.spec.whatwg.org/#dom-websocket-send). It takes text (`&str`, `String`, [`Text`],
-    /// `JsString`), bytes (`&[u8]`, `Vec<u8>`, [`Binary`], `ArrayBuffer` and its views) and `Blob`.
+    /// Sends a message: [`send`](https://websockets.spec.whatwg.org/#dom-websocket-send). It takes text (`&str`,
+    /// `String`, [`Text`], `JsString`), bytes (`&[u8]`, `Vec<u8>`, [`Binary`], `ArrayBuffer` and its views) and `Blob`.
     ///
-    /// It never waits: the browser buffers, up to [`OutboundOptions::max`]. `Ok` means buffered, not received by the peer.
+    /// It never waits: the browser buffers, up to [`OutboundOptions::max`]. `Ok` means buffered, not received by the
+    /// peer.
     ///
     /// # Errors
     /// [`SendErrorKind::NotOpen`], [`SendErrorKind::Full`] or [`SendErrorKind::Rejected`]; the error returns the message.
@@ -175,11 +182,12 @@ impl Socket {
         }
     }
 
-    /// Begins the closing handshake without a code, after the messages sent before; most servers answer so that the close event has
-    /// 1005. While connecting, it ends the opening handshake. Closing again has no effect:
+    /// Begins the closing handshake without a code, after the messages sent before; most servers answer so that the
+    /// close event has 1005. While connecting, it ends the opening handshake. Closing again has no effect:
     /// [`close`](https://websockets.spec.whatwg.org/#dom-websocket-close).
     ///
-    /// The browser delivers no messages after this call. To receive everything that the peer still sends, let the peer close.
+    /// The browser delivers no messages after this call. To receive everything that the peer still sends, let the peer
+    /// close.
     pub fn close(&self) {
         self.shared.close();
     }
@@ -192,15 +200,18 @@ impl Socket {
         self.shared.close_with(code, reason)
     }
 
-    /// Ends the connection at once, without waiting for the peer: the state is CLOSED and [`Socket::closed`] gives 1006. The browser
-    /// closes its socket in the background. The callbacks for error and close run soon after this returns.
+    /// Ends the connection at once, without waiting for the peer: the state is CLOSED and [`Socket::closed`] gives
+    /// 1006. The browser closes its socket in the background. The callbacks for error and close run soon after this
+    /// returns.
     ///
-    /// For a half-open connection: after [`Socket::close`] a browser waits for the peer's answer, some of them for minutes.
+    /// For a half-open connection: after [`Socket::close`] a browser waits for the peer's answer, some of them for
+    /// minutes.
     pub fn terminate(&self) {
         self.shared.terminate();
     }
 
-    /// Waits until the connection ended and gives the close event. Any number of tasks may wait, before or after the end.
+    /// Waits until the connection ended and gives the close event. Any number of tasks may wait, before or after the
+    /// end.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -208,8 +219,8 @@ impl Socket {
         self.shared.closed().await
     }
 
-    /// Splits the socket into two handles, one to send and one to receive. [`SocketSink::socket`] and [`SocketStream::socket`] give
-    /// the socket back.
+    /// Splits the socket into two handles, one to send and one to receive. [`SocketSink::socket`] and
+    /// [`SocketStream::socket`] give the socket back.
     pub fn split(self) -> (SocketSink, SocketStream) {
         halves::split(self)
     }
@@ -219,8 +230,8 @@ impl Socket {
         self.shared.on_open.add(move |()| callback())
     }
 
-    /// Calls back with each message, which then does not go to the stream. The first callback also gets the queued messages, soon
-    /// after this returns.
+    /// Calls back with each message, which then does not go to the stream. The first callback also gets the queued
+    /// messages, soon after this returns.
     pub fn on_message(&self, callback: impl FnMut(Message) + 'static) -> EventGuard {
         self.shared.on_message(callback)
     }

@@ -1,14 +1,16 @@
 //! The stored outbox of a client, which survives a reload of its tab.
 //!
-//! The outbox of one client key is a set of records ([`Records`]), so that each save writes only what changed. The records of a key
-//! may be used by one page at a time: a browser copies `sessionStorage` into a duplicated tab, and the server would take new messages
-//! of one tab for resent ones of the other. So a client holds a lock, named like the head record with its random digits, while it
-//! uses the records, and reads them only after it got the lock. Records whose lock is held by another page are a copy and are removed.
-//! If they are not a copy (in a frame of the same page), the owner detects this at its next save and when the page is hidden,
-//! and writes them again. The lock prevents only concurrent use of copies. The server detects consecutive use, and then the client
-//! moves to a new key with new records.
+//! The outbox of one client key is a set of records ([`Records`]), so that each save writes only what changed. The
+//! records of a key may be used by one page at a time: a browser copies `sessionStorage` into a duplicated tab, and the
+//! server would take new messages of one tab for resent ones of the other. So a client holds a lock, named like the
+//! head record with its random digits, while it uses the records, and reads them only after it got the lock. Records
+//! whose lock is held by another page are a copy and are removed. If they are not a copy (in a frame of the same page),
+//! the owner detects this at its next save and when the page is hidden, and writes them again. The lock prevents only
+//! concurrent use of copies. The server detects consecutive use, and then the client moves to a new key with new
+//! records.
 //!
-//! A reloaded page may start before the previous page has released its lock, so it waits for the lock for [`LOCK_TIMEOUT`].
+//! A reloaded page may start before the previous page has released its lock, so it waits for the lock for
+//! [`LOCK_TIMEOUT`].
 
 mod records;
 mod session_storage;
@@ -61,7 +63,8 @@ pub(crate) struct Store {
     storage: Rc<dyn Storage>,
     prefix: String,
     owned: RefCell<Option<OwnedRecords>>,
-    /// The records of the former key. They are removed after the new ones are written, so that a page that ends in between loses nothing.
+    /// The records of the former key. They are removed after the new ones are written, so that a page that ends in
+    /// between loses nothing.
     former: RefCell<Option<OwnedRecords>>,
 }
 
@@ -122,8 +125,8 @@ impl Store {
     /// Writes what changed since the last save.
     ///
     /// # Errors
-    /// Why it cannot be stored, for instance because the storage is full. Then all records are removed, because a client that restored
-    /// old ones would use sequence numbers again.
+    /// Why it cannot be stored, for instance because the storage is full. Then all records are removed, because a
+    /// client that restored old ones would use sequence numbers again.
     pub(crate) fn save(&self, session: &mut ClientSession) -> Result<(), String> {
         let owned = self.owned.borrow();
         let Some((records, _)) = &*owned else { return Ok(()) };
@@ -139,7 +142,8 @@ impl Store {
         }
     }
 
-    /// Takes over records of an earlier page, unless another page holds their lock or they are too old; then they are removed.
+    /// Takes over records of an earlier page, unless another page holds their lock or they are too old; then they are
+    /// removed.
     async fn adopt(&mut self, name: String, ttl: Duration) -> Option<StoredOutbox> {
         let lock = self.storage.lock(&name, Some(LOCK_TIMEOUT));
         let granted = lock.granted().await;

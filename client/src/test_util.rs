@@ -1,8 +1,8 @@
 //! A server, a network and a clock in memory, to test an application without real ones (feature `test-util`).
 //!
-//! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the same outbox. Only
-//! the network is simulated, and the test controls the clock. The server is the real server's session over a small log in
-//! memory. Tests are deterministic.
+//! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the
+//! same outbox. Only the network is simulated, and the test controls the clock. The server is the real server's session
+//! over a small log in memory. Tests are deterministic.
 //!
 //! ```
 //! use futures_util::StreamExt;
@@ -20,7 +20,7 @@
 //!     assert_eq!(acked.offset.get(), 1);
 //!
 //!     assert!(matches!(room.next().await, Some(Event::Recovered(_))));
-//!     let Some(Event::Message(message)) = room.next().await else { panic!("the message is delivered to its sender too") };
+//!     let Some(Event::Message(message)) = room.next().await else { panic!("the sender gets it too") };
 //!     assert_eq!(message.offset, acked.offset);
 //!     Ok::<_, Box<dyn std::error::Error>>(())
 //! })?;

@@ -1,5 +1,5 @@
-//! A transport opens connections and carries texts, each with the lines of one WebSocket message. The session decides when to connect
-//! and when to disconnect.
+//! A transport opens connections and carries texts, each with the lines of one WebSocket message. The session decides
+//! when to connect and when to disconnect.
 //!
 //! A second transport (server-sent events, long polling) is a second implementation of these two traits.
 
@@ -15,8 +15,8 @@ pub(crate) use websocket::WebSocketTransport;
 
 /// Opens connections to one server.
 pub(crate) trait Transport {
-    /// Begins to connect, and reports through `events` until the connection is dropped, possibly before this returns. `None` if it
-    /// failed at once, which is reported through `events` as well.
+    /// Begins to connect, and reports through `events` until the connection is dropped, possibly before this returns.
+    /// `None` if it failed at once, which is reported through `events` as well.
     fn open(&self, events: Events) -> Option<Box<dyn Connection>>;
 }
 
@@ -25,7 +25,8 @@ pub(crate) trait Connection {
     /// Sends a text.
     ///
     /// # Errors
-    /// Why the connection can no longer be used. A connection that ended already reports that by [`Events::closed`] and returns `Ok`.
+    /// Why the connection can no longer be used. A connection that ended already reports that by [`Events::closed`] and
+    /// returns `Ok`.
     fn send(&self, text: String) -> Result<(), String>;
 
     /// Closes it with this code, without waiting for the peer.

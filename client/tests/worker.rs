@@ -41,7 +41,7 @@ fn a_fragment_is_refused_in_a_worker_too() {
     assert!(matches!(refused, Err(ConnectError::Fragment { .. })));
 }
 
-/// Without a document there is less of the page's life to listen to, and no storage.
+/// Without a document there are fewer events of the page's lifecycle, and no storage.
 #[wasm_bindgen_test]
 async fn a_worker_has_rooms() {
     let client = Client::builder(&server("/ws")).build().unwrap();

@@ -23,19 +23,20 @@ pub enum OutboxStorage {
     Memory,
     /// Also in the tab's `sessionStorage`: the messages survive a reload, and each is still delivered once.
     ///
-    /// It needs a page (no worker) and [Web Locks](https://w3c.github.io/web-locks/), that is https or localhost; without them it
-    /// behaves as [`OutboxStorage::Memory`] and [`Client::keeps_outbox`] is `false`. A page that finds a stored outbox waits at most
-    /// 2 s for the previous page of the tab to release the lock on it.
+    /// It needs a page (no worker) and [Web Locks](https://w3c.github.io/web-locks/), that is https or localhost;
+    /// without them it behaves as [`OutboxStorage::Memory`] and [`Client::keeps_outbox`] is `false`. A page that finds
+    /// a stored outbox waits at most 2 s for the previous page of the tab to release the lock on it.
     ///
-    /// A duplicated tab has a copy of the `sessionStorage`; it does not get the lock and begins with an empty outbox. When copies are
-    /// used one after the other, the server detects it: the later client continues with a new key, and messages that it had sent
-    /// without an answer fail with [`FailReason::Unconfirmed`](crate::FailReason::Unconfirmed). Browsers do not put a page that holds
-    /// a lock into the back/forward cache; navigating back to it reloads it, and the reload restores the outbox.
+    /// A duplicated tab has a copy of the `sessionStorage`; it does not get the lock and begins with an empty outbox.
+    /// When copies are used one after the other, the server detects it: the later client continues with a new key, and
+    /// messages that it had sent without an answer fail with
+    /// [`FailReason::Unconfirmed`](crate::FailReason::Unconfirmed). Browsers do not put a page that holds a lock into
+    /// the back/forward cache; navigating back to it reloads it, and the reload restores the outbox.
     Session {
         /// Identifies the client among those of one origin; two clients of one page need different names.
         name: String,
-        /// How long after the last change a stored outbox is restored; at most as long as the server remembers clients (an hour by
-        /// default).
+        /// How long after the last change a stored outbox is restored; at most as long as the server remembers clients
+        /// (an hour by default).
         ttl: Duration,
     },
 }
@@ -87,20 +88,21 @@ impl ClientBuilder {
         self
     }
 
-    /// How to get a token. The callback runs before the first connection, after the server refused a token (4401), and before a token
-    /// expires, which is then renewed without a new connection. `None` means that no token is available now; the callback runs again
-    /// later.
+    /// How to get a token. The callback runs before the first connection, after the server refused a token (4401), and
+    /// before a token expires, which is then renewed without a new connection. `None` means that no token is available
+    /// now; the callback runs again later.
     pub fn token<F: Future<Output = Option<String>> + 'static>(mut self, provider: impl Fn() -> F + 'static) -> Self {
         self.options.tokens = true;
         self.token = Some(Box::new(move || Box::pin(provider())));
         self
     }
 
-    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. The same bounds apply to
-    /// messages sent while a stored outbox is being read.
+    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. The same
+    /// bounds apply to messages sent while a stored outbox is being read.
     ///
-    /// The browser buffers at most 16 MiB of a connection; the session closes a connection that exceeds this and connects again. The
-    /// bounds of the outbox are lower by default, so only signals sent into a half-open connection reach it.
+    /// The browser buffers at most 16 MiB of a connection; the session closes a connection that exceeds this and
+    /// connects again. The bounds of the outbox are lower by default, so only signals sent into a half-open connection
+    /// reach it.
     pub fn outbox(mut self, options: OutboxOptions) -> Self {
         self.options.outbox = options;
         self
@@ -112,7 +114,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Calls back with errors of the server that belong to no pending request. Without a callback they are written to the console.
+    /// Calls back with errors of the server that belong to no pending request. Without a callback they are written to
+    /// the console.
     pub fn on_fault(mut self, callback: impl Fn(Fault) + 'static) -> Self {
         self.on_fault = Some(Box::new(callback));
         self
@@ -127,8 +130,8 @@ impl ClientBuilder {
     /// Builds the client, which begins to connect.
     ///
     /// # Errors
-    /// What can be checked before connecting: [`ConnectError::Unsupported`], [`ConnectError::InvalidUrl`], [`ConnectError::Fragment`]
-    /// and [`ConnectError::MixedContent`]. [`Client::status`] reports later errors.
+    /// What can be checked before connecting: [`ConnectError::Unsupported`], [`ConnectError::InvalidUrl`],
+    /// [`ConnectError::Fragment`] and [`ConnectError::MixedContent`]. [`Client::status`] reports later errors.
     pub fn build(self) -> Result<Client, ConnectError> {
         let platform = match self.platform {
             Some(platform) => platform,

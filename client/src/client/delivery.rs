@@ -29,9 +29,9 @@ pub struct Acked {
 
 /// A message that was sent. It always reaches a final state: acknowledged by the log, or failed with a reason.
 ///
-/// As a `Future` it waits for the final state. As a `Stream` it yields each [`DeliveryState`], the current one first, and ends after
-/// the final one. A state that changes again before it is read is skipped; the final one never is. It may be awaited by `&mut` and
-/// more than once.
+/// As a `Future` it waits for the final state. As a `Stream` it yields each [`DeliveryState`], the current one first,
+/// and ends after the final one. A state that changes again before it is read is skipped; the final one never is. It
+/// may be awaited by `&mut` and more than once.
 ///
 /// Dropping it does not cancel the message.
 ///
@@ -111,7 +111,8 @@ pub(crate) struct DeliverySlot {
     state: RefCell<Option<DeliveryState>>,
     /// How many times `state` changed.
     changes: Cell<u32>,
-    /// How many releases had happened when the outbox had no capacity for the message, see [`SendQueue`](crate::send_queue::SendQueue).
+    /// How many releases had happened when the outbox had no capacity for the message, see
+    /// [`SendQueue`](crate::send_queue::SendQueue).
     releases_when_full: Cell<u64>,
     /// Wait for a change of `state`.
     watchers: Waiters,

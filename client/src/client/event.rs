@@ -12,8 +12,8 @@ pub enum Event<T> {
     Joined(JoinedRoom),
     /// Joined again, or with a cursor: every message after the last one or the cursor follows.
     Recovered(JoinedRoom),
-    /// Messages are missing between the last one and those that follow, because the log has dropped them. Replace the messages shown
-    /// by those that follow.
+    /// Messages are missing between the last one and those that follow, because the log has dropped them. Replace the
+    /// messages shown by those that follow.
     Reset(JoinedRoom),
     /// The next message of the log. Each message is yielded once.
     Message(Received<T>),
@@ -24,9 +24,9 @@ pub enum Event<T> {
         /// Which users joined and left, or the whole list.
         change: PresenceChange,
     },
-    /// The server lost its newest messages: these messages of this client were acknowledged ([`Acked`](crate::Acked)) and are no
-    /// longer in the log. Precedes the [`Event::Recovered`] or [`Event::Reset`] of the same join. The application decides whether to
-    /// send them again.
+    /// The server lost its newest messages: these messages of this client were acknowledged ([`Acked`](crate::Acked))
+    /// and are no longer in the log. Precedes the [`Event::Recovered`] or [`Event::Reset`] of the same join. The
+    /// application decides whether to send them again.
     Lost {
         /// The epoch of the log in which they were acknowledged.
         epoch: Epoch,
@@ -71,8 +71,8 @@ pub struct Received<T> {
 pub enum Incoming<T> {
     /// A `T`.
     Known(T),
-    /// JSON that cannot be read as `T`, for instance from a later version of the application. It is never dropped: show a placeholder,
-    /// or read it as another type ([`Body::read`]).
+    /// JSON that cannot be read as `T`, for instance from a later version of the application. It is never dropped: show
+    /// a placeholder, or read it as another type ([`Body::read`]).
     Unknown(Body),
 }
 

@@ -1,5 +1,5 @@
-//! The queue of events between a room's subscription and one handle's reader. It is bounded: messages that do not fit are read from the
-//! room's log later, and at most one event that gives the state of the room is queued.
+//! The queue of events between a room's subscription and one handle's reader. It is bounded: messages that do not fit
+//! are read from the room's log later, and at most one event that gives the state of the room is queued.
 
 mod page_size;
 
@@ -16,18 +16,19 @@ use page_size::PageSize;
 
 /// The bounds of the events that a [`Room`](crate::Room) queues for its reader.
 ///
-/// At a bound no message is lost and other readers are not slowed down: the `Room` queues no more messages, and when half of the queue
-/// was read, it reads the room's log, one page at a time, until it has caught up. If the log has dropped messages by then, the `Room`
-/// yields [`Event::Reset`](crate::Event::Reset). After it has caught up, one list replaces the presence events that did not fit.
-/// Signals that do not fit are dropped, because no log stores them.
+/// At a bound no message is lost and other readers are not slowed down: the `Room` queues no more messages, and when
+/// half of the queue was read, it reads the room's log, one page at a time, until it has caught up. If the log has
+/// dropped messages by then, the `Room` yields [`Event::Reset`](crate::Event::Reset). After it has caught up, one list
+/// replaces the presence events that did not fit. Signals that do not fit are dropped, because no log stores them.
 ///
-/// A page has at most 100 messages and at most half of [`InboxOptions::events`]. If the server gives fewer than requested, the next
-/// page is as small as the server's; after 1 to 64 full pages the size is doubled again, later each time that the server gave too few.
+/// A page has at most 100 messages and at most half of [`InboxOptions::events`]. If the server gives fewer than
+/// requested, the next page is as small as the server's; after 1 to 64 full pages the size is doubled again, later each
+/// time that the server gave too few.
 ///
 /// If the room is joined again several times before the reader reads, one event reports it:
-/// [`Event::Recovered`](crate::Event::Recovered) updates the queued event of the last join, and [`Event::Reset`](crate::Event::Reset)
-/// replaces it together with the events after it. This one event, one page and one [`Event::Lost`](crate::Event::Lost) may exceed the
-/// bounds.
+/// [`Event::Recovered`](crate::Event::Recovered) updates the queued event of the last join, and
+/// [`Event::Reset`](crate::Event::Reset) replaces it together with the events after it. This one event, one page and
+/// one [`Event::Lost`](crate::Event::Lost) may exceed the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxOptions {
     /// The most queued events, 4,096 by default.
@@ -103,8 +104,8 @@ pub(crate) struct Inbox {
     taken: Option<Cursor>,
     /// The page that was requested and not answered yet.
     requested: Option<PageRequest>,
-    /// The last page had another epoch, or was no answer to the request. No further page is requested before the room is joined again,
-    /// because the answer would be the same.
+    /// The last page had another epoch, or was no answer to the request. No further page is requested before the room
+    /// is joined again, because the answer would be the same.
     stalled: bool,
     page_size: PageSize,
 }
@@ -112,8 +113,8 @@ pub(crate) struct Inbox {
 enum InboxState {
     /// The room was joined for this handle, and the answer to the join is its first event.
     Joining,
-    /// The handle begins with a page of the log, because another handle has joined the room, or because the log dropped the messages
-    /// that it would read next.
+    /// The handle begins with a page of the log, because another handle has joined the room, or because the log dropped
+    /// the messages that it would read next.
     Opening(FirstPage),
     /// Every event is queued.
     Live,
@@ -253,7 +254,8 @@ impl Inbox {
             .filter(|&queued| queued > after);
         let event = match (&mut self.state, event) {
             (InboxState::Joining, event) => event,
-            // The handle reads the log to its end in any case. The reader gets an event only if its cursor continues in a new epoch.
+            // The handle reads the log to its end in any case. The reader gets an event only if its cursor continues in
+            // a new epoch.
             (InboxState::Behind { presence }, _) if is_recovered => {
                 *presence = true;
                 if let Some(queued) = &mut self.queued
@@ -322,8 +324,8 @@ impl Inbox {
         self.put(event);
     }
 
-    /// The page of the log to request next, if any; its result goes to [`Inbox::answer`]. Call it after each change of the room or of
-    /// the queue.
+    /// The page of the log to request next, if any; its result goes to [`Inbox::answer`]. Call it after each change of
+    /// the room or of the queue.
     pub(crate) fn next_page(&mut self, current: &SubscribedRoom) -> Option<PageRequest> {
         if self.requested.is_some() || self.stalled {
             return None;
@@ -435,7 +437,8 @@ impl Inbox {
         }
     }
 
-    /// Whether the page begins right after this offset. If not, the next request is for fewer messages, or the reader gets a reset.
+    /// Whether the page begins right after this offset. If not, the next request is for fewer messages, or the reader
+    /// gets a reset.
     fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, current: &SubscribedRoom) -> bool {
         match first(page) {
             Some(found) if found == offset.next() => {
@@ -456,7 +459,8 @@ impl Inbox {
         false
     }
 
-    /// Begins to queue the messages after the offset of the event. Reads the log first if the subscription is ahead of it.
+    /// Begins to queue the messages after the offset of the event. Reads the log first if the subscription is ahead of
+    /// it.
     fn open(&mut self, event: RoomEvent, current: &SubscribedRoom) {
         let Some(room) = joined_room(&event) else { return };
         self.state = if room.after >= current.latest.offset {
@@ -528,7 +532,8 @@ fn joined_or_reset(room: JoinedRoom, reset: bool) -> RoomEvent {
     }
 }
 
-/// Whether a page answers the request: consecutive messages, the last one right before the offset, and not more than the limit.
+/// Whether a page answers the request: consecutive messages, the last one right before the offset, and not more than
+/// the limit.
 fn is_answer(page: &HistoryPage, request: PageRequest) -> bool {
     let offsets = || page.messages.iter().map(|message| message.offset);
     let is_contiguous = offsets().zip(offsets().skip(1)).all(|(one, other)| other == one.next());

@@ -16,12 +16,13 @@ pub enum RoomNameError {
     Dots,
 }
 
-/// Parses a room name that a user typed or a URL contains: 1 to 64 letters, digits and combining marks of any script, and `-`,
-/// `_`, `.`, `~`; not `.` or `..` alone.
+/// Parses a room name that a user typed or a URL contains: 1 to 64 letters, digits and combining marks of any script,
+/// and `-`, `_`, `.`, `~`; not `.` or `..` alone.
 ///
-/// Servers accept names in Unicode's normalization form NFC only, so that names that look the same are the same room. In a browser
-/// this function normalizes the name with `String.prototype.normalize`; elsewhere, where tests run, it does not. It checks ASCII
-/// characters and white space; the server checks whether other characters are letters, and answers with the code `bad_room` if not.
+/// Servers accept names in Unicode's normalization form NFC only, so that names that look the same are the same room.
+/// In a browser this function normalizes the name with `String.prototype.normalize`; elsewhere, where tests run, it
+/// does not. It checks ASCII characters and white space; the server checks whether other characters are letters, and
+/// answers with the code `bad_room` if not.
 ///
 /// # Errors
 /// [`RoomNameError`] says what is wrong.

@@ -21,11 +21,11 @@ use crate::{driver::Handle, waiters::Waiter};
 /// The options of [`Client::join`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinOptions {
-    /// The last message that the application has; every later message is delivered. It comes from [`Room::cursor`], or from the
-    /// server together with state that was loaded over HTTP.
+    /// The last message that the application has; every later message is delivered. It comes from [`Room::cursor`], or
+    /// from the server together with state that was loaded over HTTP.
     pub since: Option<Cursor>,
-    /// How many of the newest messages to deliver when there is no `since`, or when the log has dropped messages after it: 50 by
-    /// default. A server gives at most 100 by default; [`RoomSender::history`] gets older ones.
+    /// How many of the newest messages to deliver when there is no `since`, or when the log has dropped messages after
+    /// it: 50 by default. A server gives at most 100 by default; [`RoomSender::history`] gets older ones.
     pub history: u32,
     /// The bounds of received events that were not read yet.
     pub inbox: InboxOptions,
@@ -41,13 +41,13 @@ impl Default for JoinOptions {
     }
 }
 
-/// A membership of a room: a `Stream` of [`Event`]s, with a [`RoomSender`] to send. Dropping it leaves the room, unless the same client
-/// has another `Room` with that name.
+/// A membership of a room: a `Stream` of [`Event`]s, with a [`RoomSender`] to send. Dropping it leaves the room, unless
+/// the same client has another `Room` with that name.
 ///
-/// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], when the server has answered the join. Then every
-/// message of the room is yielded once, in the order of the room's log, also across reconnections. [`Event::Reset`] reports that the
-/// log has dropped messages before they were delivered, and [`Event::Lost`] that it has lost acknowledged messages of this client. The
-/// stream ends after [`Event::Left`] and [`Event::Refused`].
+/// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], when the server has answered the
+/// join. Then every message of the room is yielded once, in the order of the room's log, also across reconnections.
+/// [`Event::Reset`] reports that the log has dropped messages before they were delivered, and [`Event::Lost`] that it
+/// has lost acknowledged messages of this client. The stream ends after [`Event::Left`] and [`Event::Refused`].
 ///
 /// [`JoinOptions::inbox`] bounds the events that were not read yet. A slow reader still gets every message that the room's log has.
 ///
@@ -154,8 +154,8 @@ impl<T> RoomSender<T> {
 
     /// Sends a message; the [`Delivery`] gives its state. Messages of one task arrive in the order they were sent.
     ///
-    /// Waits while the outbox is full. It does not wait for the network and needs neither a connection nor a membership: the message
-    /// is transmitted when the client is connected.
+    /// Waits while the outbox is full. It does not wait for the network and needs neither a connection nor a
+    /// membership: the message is transmitted when the client is connected.
     ///
     /// With a timeout for the acknowledgement:
     ///
@@ -178,7 +178,8 @@ impl<T> RoomSender<T> {
     /// [`BodyError`] if the message has no JSON form.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it is ready, the message is usually not sent; it is sent if the outbox has accepted it already.
+    /// If the future is dropped before it is ready, the message is usually not sent; it is sent if the outbox has
+    /// accepted it already.
     pub async fn send(&self, message: &T) -> Result<Delivery, BodyError>
     where
         T: Serialize,
@@ -198,8 +199,8 @@ impl<T> RoomSender<T> {
         self.client.publish(&self.name, message)
     }
 
-    /// Sends the other members a message that is not stored in the log, like "is typing". It is not acknowledged and may be lost;
-    /// without a connection or a membership it is dropped.
+    /// Sends the other members a message that is not stored in the log, like "is typing". It is not acknowledged and
+    /// may be lost; without a connection or a membership it is dropped.
     ///
     /// # Errors
     /// [`BodyError`] if it has no JSON form.
@@ -212,8 +213,9 @@ impl<T> RoomSender<T> {
         Ok(())
     }
 
-    /// The users in the room, sorted, as of the last event received from the server, which may be later than the last event yielded.
-    /// `None` before the room is joined, and while the server sends no list because there are too many users.
+    /// The users in the room, sorted, as of the last event received from the server, which may be later than the last
+    /// event yielded. `None` before the room is joined, and while the server sends no list because there are too many
+    /// users.
     #[must_use]
     pub fn members(&self) -> Option<Vec<Member>> {
         self.client.driver().members(&self.name)
@@ -225,8 +227,9 @@ impl<T> RoomSender<T> {
         self.client.driver().users(&self.name)
     }
 
-    /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer; [`History::more`] is `true` if there
-    /// are older ones. Works without a membership if the server allows it, and waits for a connection.
+    /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer; [`History::more`]
+    /// is `true` if there are older ones. Works without a membership if the server allows it, and waits for a
+    /// connection.
     ///
     /// # Errors
     /// [`PageError`] says why there is no page.

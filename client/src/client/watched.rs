@@ -45,8 +45,8 @@ impl<T: Clone> Watched<T> {
     }
 }
 
-/// A `Stream` of the current value and its changes. If it changes faster than the stream is read, only the newest value is yielded. Ends
-/// when the client ends.
+/// A `Stream` of the current value and its changes. If it changes faster than the stream is read, only the newest value
+/// is yielded. Ends when the client ends.
 ///
 /// # Cancel safety
 /// Polling it is cancel safe.

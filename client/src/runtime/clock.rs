@@ -2,13 +2,14 @@ use std::{cell::Cell, time::Duration};
 
 /// A monotonic clock that includes the time during which the machine sleeps.
 ///
-/// A page has two clocks. `performance.now()` is monotonic, but on some systems it stops while the machine sleeps. `Date.now()`
-/// continues, but changes when the system clock is set. This clock advances by the larger of both differences: a system clock that is
-/// set forward looks like a sleep, after which the session probes the connection; one that is set back has no effect.
+/// A page has two clocks. `performance.now()` is monotonic, but on some systems it stops while the machine sleeps.
+/// `Date.now()` continues, but changes when the system clock is set. This clock advances by the larger of both
+/// differences: a system clock that is set forward looks like a sleep, after which the session probes the connection;
+/// one that is set back has no effect.
 ///
-/// Browsers round both, by up to a tenth of a second. Differences between consecutive readings would add up these roundings, so both
-/// clocks are measured from one reference, which is renewed when they differ by more than any rounding: after a sleep, or after the
-/// system clock was set.
+/// Browsers round both, by up to a tenth of a second. Differences between consecutive readings would add up these
+/// roundings, so both clocks are measured from one reference, which is renewed when they differ by more than any
+/// rounding: after a sleep, or after the system clock was set.
 pub(super) struct Clock {
     time: Cell<f64>,
     /// The reference: the time and the readings of both clocks.

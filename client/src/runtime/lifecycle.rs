@@ -7,18 +7,20 @@ use web_sys::{Document, EventTarget, VisibilityState};
 
 use crate::driver::Driver;
 
-/// Listens to the events of the page's lifecycle and of the network. An event that does not exist, like most of these in workers,
-/// never fires; the session does not need them.
+/// Listens to the events of the page's lifecycle and of the network. An event that does not exist, like most of these
+/// in workers, never fires; the session does not need them.
 ///
 /// | event | target | input of the session |
 /// |---|---|---|
 /// | `online`, `offline` | the window or the worker | [`Input::Online`], [`Input::Offline`] |
 /// | `visibilitychange` | the document | [`Input::Visible`], if the page became visible |
-/// | `pagehide`, `freeze` | the window, the document | [`Input::Suspend`]: a page in the back/forward cache and a frozen page must close their connection |
+/// | `pagehide`, `freeze` | the window, the document | [`Input::Suspend`] |
 /// | `pageshow`, `resume` | the window, the document | [`Input::Resume`] |
 ///
-/// `navigator.onLine` is not read at the start: it is `false` on a machine that has only its loopback network, where connecting may
-/// still succeed.
+/// A page in the back/forward cache and a frozen page must close their connection.
+///
+/// `navigator.onLine` is not read at the start: it is `false` on a machine that has only its loopback network, where
+/// connecting may still succeed.
 pub(super) struct Lifecycle(#[expect(dead_code, reason = "owns the listeners")] Vec<EventListener>);
 
 impl Lifecycle {

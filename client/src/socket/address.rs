@@ -4,9 +4,9 @@ use web_sys::{Url, Window, WorkerGlobalScope};
 
 use super::error::ConnectError;
 
-/// Resolves an address as the [standard](https://websockets.spec.whatwg.org/#dom-websocket-websocket) does, against the page's base
-/// URL and with http replaced by ws, so that older browsers, which do neither, behave the same. A fragment and mixed content
-/// are refused before the browser's constructor is called.
+/// Resolves an address as the [standard](https://websockets.spec.whatwg.org/#dom-websocket-websocket) does, against the
+/// page's base URL and with http replaced by ws, so that older browsers, which do neither, behave the same. A fragment
+/// and mixed content are refused before the browser's constructor is called.
 pub(crate) fn resolve(url: &str) -> Result<String, ConnectError> {
     check_fragment(url)?;
     let invalid = |reason: String| ConnectError::InvalidUrl {
@@ -43,8 +43,9 @@ fn websocket_scheme(scheme: &str) -> Result<&'static str, String> {
     }
 }
 
-/// Whether a browser blocks this connection as [mixed content](https://www.w3.org/TR/mixed-content/): unencrypted from an encrypted
-/// page, unless the host is the machine itself ([potentially trustworthy](https://www.w3.org/TR/secure-contexts/#is-origin-trustworthy)).
+/// Whether a browser blocks this connection as [mixed content](https://www.w3.org/TR/mixed-content/): unencrypted from
+/// an encrypted page, unless the host is the machine itself ([potentially
+/// trustworthy](https://www.w3.org/TR/secure-contexts/#is-origin-trustworthy)).
 fn is_mixed_content(own_origin: &str, scheme: &str, host: &str) -> bool {
     own_origin.starts_with("https:") && scheme == "ws:" && !is_loopback(host)
 }
@@ -69,8 +70,8 @@ fn base() -> Option<String> {
         .map(|worker| worker.location().href())
 }
 
-/// The origin and not the scheme of the address, because the address of a worker made from a blob has the scheme `blob:`; its origin is
-/// that of its page.
+/// The origin and not the scheme of the address, because the address of a worker made from a blob has the scheme
+/// `blob:`; its origin is that of its page.
 fn own_origin() -> String {
     Reflect::get(&js_sys::global(), &JsValue::from("origin"))
         .ok()

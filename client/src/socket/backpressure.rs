@@ -4,8 +4,8 @@ use super::OutboundOptions;
 /// [`Socket`](crate::Socket) documents it.
 const MAX_POLL_DELAY: u32 = 16;
 
-/// Decides by `bufferedAmount` whether a sink is ready. Between the low and the high mark the answer stays the same, so that a full
-/// buffer drains for a while before it fills again.
+/// Decides by `bufferedAmount` whether a sink is ready. Between the low and the high mark the answer stays the same, so
+/// that a full buffer drains for a while before it fills again.
 pub(super) struct Backpressure {
     options: OutboundOptions,
     is_full: bool,
@@ -38,8 +38,8 @@ impl Backpressure {
         !self.is_full
     }
 
-    /// After how many milliseconds to read `bufferedAmount` again, because there is no event for it. The first delay is short, as most
-    /// buffers are empty in the next turn of the event loop; each further one is longer.
+    /// After how many milliseconds to read `bufferedAmount` again, because there is no event for it. The first delay is
+    /// short, as most buffers are empty in the next turn of the event loop; each further one is longer.
     pub(super) fn next_poll_delay(&mut self) -> u32 {
         let delay = self.poll_delay;
         self.poll_delay = (delay * 2).clamp(1, MAX_POLL_DELAY);

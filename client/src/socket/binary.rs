@@ -4,8 +4,9 @@ use js_sys::{ArrayBuffer, DataView, Uint8Array};
 
 /// The content of a binary message: a JavaScript byte array, Rust bytes, or both, copied on demand and at most once.
 ///
-/// Like [`Text`](crate::Text), received bytes stay in JavaScript until they are read as a slice. A `Binary` made from an `ArrayBuffer`
-/// or a view of one shares that buffer, so it has the buffer's content at the time when it is read or sent.
+/// Like [`Text`](crate::Text), received bytes stay in JavaScript until they are read as a slice. A `Binary` made from
+/// an `ArrayBuffer` or a view of one shares that buffer, so it has the buffer's content at the time when it is read or
+/// sent.
 #[derive(Clone, Default)]
 pub struct Binary {
     // At least one of the two is set, or it is empty.
@@ -31,7 +32,8 @@ impl Binary {
     /// # Panics
     /// Outside of JavaScript.
     pub fn to_js(&self) -> Uint8Array {
-        // A copy and not a view of the wasm memory, because a view becomes invalid when the memory grows, and `send` refuses shared memory.
+        // A copy and not a view of the wasm memory, because a view becomes invalid when the memory grows, and `send`
+        // refuses shared memory.
         self.js.get_or_init(|| Uint8Array::from(self.as_slice())).clone()
     }
 

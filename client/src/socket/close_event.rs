@@ -3,8 +3,8 @@ use talkback_protocol::close;
 /// How a connection ended: [CloseEvent](https://websockets.spec.whatwg.org/#the-closeevent-interface).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseEvent {
-    /// The code of the peer's close frame, 1005 if that had none, or 1006 if there was no close frame. The crate never makes up a
-    /// code: 1000 means that the peer sent 1000.
+    /// The code of the peer's close frame, 1005 if that had none, or 1006 if there was no close frame. The crate never
+    /// makes up a code: 1000 means that the peer sent 1000.
     pub code: u16,
     /// The reason in the peer's close frame, at most 123 bytes of UTF-8, often empty.
     pub reason: String,

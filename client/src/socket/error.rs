@@ -46,8 +46,9 @@ pub enum ConnectError {
     },
     /// The connection closed before it was open.
     ///
-    /// The code is 1006 without details: [browsers hide the reason](https://websockets.spec.whatwg.org/#feedback-from-the-protocol),
-    /// so that a page cannot scan the hosts of its network.
+    /// The code is 1006 without details: [browsers hide the
+    /// reason](https://websockets.spec.whatwg.org/#feedback-from-the-protocol), so that a page cannot scan the hosts of
+    /// its network.
     #[error(
         "could not connect (close code {}): the browser hides the reason. Check that the server runs, its port and path, its \
          certificate, HTTP errors (401, 403, 404), the allowed origins and the offered subprotocols", .0.code
@@ -63,8 +64,8 @@ pub enum ConnectError {
     Aborted,
 }
 
-/// A message that was not sent, and why. `M` is [`Message`], or `Option<Message>` in a sink, where readiness and flushing can fail
-/// without a message.
+/// A message that was not sent, and why. `M` is [`Message`], or `Option<Message>` in a sink, where readiness and
+/// flushing can fail without a message.
 #[derive(Clone, PartialEq)]
 pub struct SendError<M = Message> {
     kind: SendErrorKind,
@@ -96,7 +97,8 @@ impl<M> SendError<M> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendErrorKind {
-    /// The socket is not open. A browser would throw an exception while connecting, and ignore the message once closing.
+    /// The socket is not open. A browser would throw an exception while connecting, and ignore the message once
+    /// closing.
     #[error("not sent: the socket is {0}, not OPEN")]
     NotOpen(ReadyState),
     /// The browser's buffer is full: send later, or use the sink, which waits.
@@ -110,8 +112,8 @@ pub enum SendErrorKind {
     /// The browser refused the message, for instance one in shared memory.
     #[error("not sent: the browser refused the message: {0}")]
     Rejected(String),
-    /// The connection ended before all sent messages were handed to the network, or without a closing handshake. It is unknown which
-    /// of them the peer received.
+    /// The connection ended before all sent messages were handed to the network, or without a closing handshake. It is
+    /// unknown which of them the peer received.
     #[error("the connection ended (close code {}) before all messages were sent: connect again", .0.code)]
     Lost(CloseEvent),
 }

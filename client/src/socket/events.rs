@@ -9,8 +9,9 @@ type Callback<T> = RefCell<dyn FnMut(T)>;
 
 /// Keeps one callback registered; dropping it unregisters the callback, also from inside a callback.
 ///
-/// The guard owns the callback, the socket does not: a callback may hold a [`Socket`](crate::Socket) without a reference cycle, as
-/// long as the guard is not stored inside the callback itself. A guard does not keep the socket open.
+/// The guard owns the callback, the socket does not: a callback may hold a [`Socket`](crate::Socket) without a
+/// reference cycle, as long as the guard is not stored inside the callback itself. A guard does not keep the socket
+/// open.
 #[must_use = "the callback is unregistered when its guard is dropped"]
 pub struct EventGuard(#[expect(dead_code, reason = "held only to own the callback")] Rc<dyn Any>);
 

@@ -47,7 +47,8 @@ impl SocketSink {
         &self.0
     }
 
-    /// Like [`Socket::close_with`]. Without a code, `SinkExt::close` waits for the peer and `sink.socket().close()` does not wait.
+    /// Like [`Socket::close_with`]. Without a code, `SinkExt::close` waits for the peer and `sink.socket().close()`
+    /// does not wait.
     ///
     /// # Errors
     /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason has more than 123 bytes of UTF-8.

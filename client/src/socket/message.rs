@@ -22,9 +22,11 @@ pub enum Message {
     Text(Text),
     /// Bytes. Received if the socket's binary type is [`BinaryType::ArrayBuffer`](crate::BinaryType::ArrayBuffer).
     Binary(Binary),
-    /// Bytes that the browser stores. Received if the socket's binary type is [`BinaryType::Blob`](crate::BinaryType::Blob).
+    /// Bytes that the browser stores. Received if the socket's binary type is
+    /// [`BinaryType::Blob`](crate::BinaryType::Blob).
     ///
-    /// Reading one ([`Blob::array_buffer`]) is asynchronous: code that reads several at once must preserve their order itself.
+    /// Reading one ([`Blob::array_buffer`]) is asynchronous: code that reads several at once must preserve their order
+    /// itself.
     Blob(Blob),
 }
 
@@ -45,7 +47,8 @@ impl Message {
         }
     }
 
-    /// The `data` of a [message event](https://websockets.spec.whatwg.org/#feedback-from-the-protocol): a string, an ArrayBuffer or a Blob.
+    /// The `data` of a [message event](https://websockets.spec.whatwg.org/#feedback-from-the-protocol): a string, an
+    /// ArrayBuffer or a Blob.
     pub(super) fn received(data: JsValue) -> Self {
         let data = match data.dyn_into() {
             Ok(string) => return Self::Text(Text::from_js(string)),

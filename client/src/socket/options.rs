@@ -14,7 +14,8 @@ pub struct SocketOptions {
     pub protocols: Vec<String>,
     /// How binary messages arrive.
     pub binary_type: BinaryType,
-    /// How long the opening handshake may take, at most 24.8 days. `None` leaves it to the browser, which may wait for minutes.
+    /// How long the opening handshake may take, at most 24.8 days. `None` leaves it to the browser, which may wait for
+    /// minutes.
     pub timeout: Option<Duration>,
     /// Ends the opening handshake when it fires. Has no effect after that.
     pub abort: Option<web_sys::AbortSignal>,
@@ -27,7 +28,8 @@ pub struct SocketOptions {
 /// How a binary message arrives: [`binaryType`](https://websockets.spec.whatwg.org/#dom-websocket-binarytype).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BinaryType {
-    /// As [`Message::Binary`](crate::Message::Binary), whole and in memory. The standard's default is [`BinaryType::Blob`] instead.
+    /// As [`Message::Binary`](crate::Message::Binary), whole and in memory. The standard's default is
+    /// [`BinaryType::Blob`] instead.
     #[default]
     ArrayBuffer,
     /// As [`Message::Blob`](crate::Message::Blob), which the browser may keep on disk and which is read asynchronously.
@@ -45,16 +47,16 @@ impl From<BinaryType> for web_sys::BinaryType {
 
 /// The bounds of the queue between the browser and the stream.
 ///
-/// A browser has no way to stop receiving, so an application that reads too slowly loses either the connection or messages. In both
-/// cases the stream yields [`InboundOverflow`](crate::InboundOverflow).
+/// A browser has no way to stop receiving, so an application that reads too slowly loses either the connection or
+/// messages. In both cases the stream yields [`InboundOverflow`](crate::InboundOverflow).
 ///
 /// Callbacks ([`Socket::on_message`](crate::Socket::on_message)) get each message when it arrives, without the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboundOptions {
     /// The most messages in the queue, 65,536 by default.
     pub max_messages: usize,
-    /// The most bytes in the queue, 64 MiB by default. A text counts two bytes for each UTF-16 code unit, the most memory
-    /// that a browser uses for it; a blob counts its size.
+    /// The most bytes in the queue, 64 MiB by default. A text counts two bytes for each UTF-16 code unit, the most
+    /// memory that a browser uses for it; a blob counts its size.
     pub max_bytes: usize,
     /// What happens when the next message does not fit.
     pub overflow: Overflow,
@@ -76,8 +78,8 @@ pub enum Overflow {
     /// The socket closes with code 4413. The stream yields the messages in the queue, then the error, then ends.
     #[default]
     Close,
-    /// The oldest messages are dropped. The stream yields the error in their place and continues. For applications that need only the
-    /// newest messages.
+    /// The oldest messages are dropped. The stream yields the error in their place and continues. For applications that
+    /// need only the newest messages.
     DropOldest,
 }
 

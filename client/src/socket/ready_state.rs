@@ -1,6 +1,7 @@
 use std::fmt;
 
-/// The state of a connection at this moment: [`readyState`](https://websockets.spec.whatwg.org/#dom-websocket-readystate).
+/// The state of a connection at this moment:
+/// [`readyState`](https://websockets.spec.whatwg.org/#dom-websocket-readystate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadyState {
     /// The opening handshake is under way.

@@ -2,12 +2,10 @@ use std::collections::VecDeque;
 
 use super::{InboundOptions, Overflow};
 
-/// Messages arrived faster than they were read and a bound of [`InboundOptions`] was reached. The stream yields this error in the
-/// place of the messages that are missing.
+/// Messages arrived faster than they were read and a bound of [`InboundOptions`] was reached. The stream yields this
+/// error in the place of the messages that are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{lost} received messages were dropped because the queue was full: read faster, or raise the bounds in SocketOptions::inbound"
-)]
+#[error("the queue was full and {lost} received messages were dropped: read faster, or raise SocketOptions::inbound")]
 pub struct InboundOverflow {
     /// How many messages were dropped.
     pub lost: usize,

@@ -25,8 +25,9 @@ use super::{
     subprotocol,
 };
 
-/// One WebSocket and the tasks that wait for it. The handles ([`Socket`](super::Socket)) own it and the browser's closures hold weak
-/// references, so dropping the last handle ends the connection at any moment, also inside one of the closures.
+/// One WebSocket and the tasks that wait for it. The handles ([`Socket`](super::Socket)) own it and the browser's
+/// closures hold weak references, so dropping the last handle ends the connection at any moment, also inside one of the
+/// closures.
 ///
 /// Nothing stays borrowed while a callback, a waker or the browser runs.
 pub(super) struct Shared {
@@ -210,8 +211,8 @@ impl Shared {
         if buffered > max {
             return Err(SendErrorKind::Full { buffered, max });
         }
-        // web-sys has one `send` for each type and none for a JavaScript string. All of them call the same function of the browser with
-        // their argument unchanged.
+        // web-sys has one `send` for each type and none for a JavaScript string. All of them call the same function of
+        // the browser with their argument unchanged.
         self.web
             .send_with_array_buffer_view(message.to_send().unchecked_ref::<Object>())
             .map_err(|error| SendErrorKind::Rejected(describe(&error)))
@@ -260,7 +261,8 @@ impl Shared {
         guard
     }
 
-    /// Gives the callbacks the messages that were queued before the first callback. It runs before the browser's next event.
+    /// Gives the callbacks the messages that were queued before the first callback. It runs before the browser's next
+    /// event.
     fn emit_queued(&self) {
         while !self.on_message.is_empty() {
             let message = self.received.borrow_mut().pop_message();

@@ -18,7 +18,8 @@ pub(super) fn check_offered(protocols: &[String]) -> Result<(), ConnectError> {
 }
 
 /// Whether the server chose an offered subprotocol, or none when none was offered. The
-/// [standard](https://websockets.spec.whatwg.org/#concept-websocket-establish) demands this and Firefox does not check it.
+/// [standard](https://websockets.spec.whatwg.org/#concept-websocket-establish) demands this and Firefox does not check
+/// it.
 pub(super) fn is_agreed(offered: &[String], chosen: &str) -> bool {
     if chosen.is_empty() {
         offered.is_empty()
@@ -27,7 +28,8 @@ pub(super) fn is_agreed(offered: &[String], chosen: &str) -> bool {
     }
 }
 
-/// Whether the name is a token of HTTP: [RFC 9110, section 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
+/// Whether the name is a token of HTTP: [RFC 9110, section
+/// 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
 fn is_token(name: &str) -> bool {
     let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_token_byte)

@@ -4,16 +4,17 @@ use js_sys::JsString;
 
 /// The content of a text message: a JavaScript string, a Rust string, or both, converted on demand and at most once.
 ///
-/// A received text stays in JavaScript until it is read as `str`: a text that is only shown (in a text node), forwarded or dropped
-/// is never copied into wasm, and queued texts do not grow the wasm memory, which never shrinks.
+/// A received text stays in JavaScript until it is read as `str`: a text that is only shown (in a text node), forwarded
+/// or dropped is never copied into wasm, and queued texts do not grow the wasm memory, which never shrinks.
 ///
-/// Measured in Chromium on 2 busy cores: converting 1 MiB of ASCII takes 4 ms to a Rust string and 1 ms back to a JavaScript string,
-/// 1 MiB of Chinese 2.3 and 3 ms, and passing the JavaScript string on takes 1 us. 16 MiB of received text use no wasm memory before
-/// they are read, and 16 MiB after:
-/// `cargo test --release -p talkback-client --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
+/// Measured in Chromium on 2 busy cores: converting 1 MiB of ASCII takes 4 ms to a Rust string and 1 ms back to a
+/// JavaScript string, 1 MiB of Chinese 2.3 and 3 ms, and passing the JavaScript string on takes 1 us. 16 MiB of
+/// received text use no wasm memory before they are read, and 16 MiB after: `cargo test --release -p talkback-client
+/// --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
 ///
-/// JavaScript strings may contain lone surrogates, which have no UTF-8: each becomes U+FFFD when read as `str` and when sent, as the
-/// standard's [USVString](https://webidl.spec.whatwg.org/#idl-USVString) says. Received text never contains any.
+/// JavaScript strings may contain lone surrogates, which have no UTF-8: each becomes U+FFFD when read as `str` and when
+/// sent, as the standard's [USVString](https://webidl.spec.whatwg.org/#idl-USVString) says. Received text never
+/// contains any.
 #[derive(Clone, Default)]
 pub struct Text {
     // At least one of the two is set, or the text is empty.

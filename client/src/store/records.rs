@@ -1,5 +1,5 @@
-//! The records of one client key in a storage of texts. The head record has the name of the set, each other record that name, `#` and its
-//! number.
+//! The records of one client key in a storage of texts. The head record has the name of the set, each other record that
+//! name, `#` and its number.
 
 use std::cell::RefCell;
 
@@ -47,11 +47,12 @@ impl Records {
         Kept::read(records)
     }
 
-    /// Writes what changed since the last save, or everything if another page removed the records. `free_space` is called if a text does
-    /// not fit.
+    /// Writes what changed since the last save, or everything if another page removed the records. `free_space` is
+    /// called if a text does not fit.
     ///
     /// # Errors
-    /// Why it cannot be stored. Then all records are removed, because a client that restored them would use sequence numbers again.
+    /// Why it cannot be stored. Then all records are removed, because a client that restored them would use sequence
+    /// numbers again.
     pub(super) fn save(
         &self,
         texts: &dyn Texts,
@@ -134,8 +135,8 @@ pub(super) fn heads(texts: &dyn Texts, prefix: &str) -> Vec<String> {
     heads
 }
 
-/// Whether the name is a head's: the prefix, then 16 hexadecimal digits. A longer client name can begin with the same prefix:
-/// `talkback:ann:` is one of `talkback:ann:x:`.
+/// Whether the name is a head's: the prefix, then 16 hexadecimal digits. A longer client name can begin with the same
+/// prefix: `talkback:ann:` is one of `talkback:ann:x:`.
 fn is_head(prefix: &str, name: &str) -> bool {
     name.strip_prefix(prefix)
         .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))

@@ -78,7 +78,8 @@ impl Log {
         });
     }
 
-    /// The messages for a new member: those after its cursor, or the newest ones if it has no cursor or this log cannot serve it.
+    /// The messages for a new member: those after its cursor, or the newest ones if it has no cursor or this log cannot
+    /// serve it.
     pub(super) fn subscribe(&self, since: Option<Cursor>, history: u32) -> Subscription {
         let head = self.head();
         let recovered = since.as_ref().is_none_or(|since| {

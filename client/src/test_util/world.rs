@@ -129,7 +129,8 @@ impl World {
         }
     }
 
-    /// Runs a future to its end. When all tasks wait, the clock jumps to the next event, so that the test does not wait.
+    /// Runs a future to its end. When all tasks wait, the clock jumps to the next event, so that the test does not
+    /// wait.
     ///
     /// # Panics
     /// If the future is not ready after an hour by the world's clock, or if it waits and no event is left.
@@ -224,7 +225,8 @@ impl World {
         }
     }
 
-    /// Makes every current connection half-open: packets are dropped in both directions, and neither side gets a close event.
+    /// Makes every current connection half-open: packets are dropped in both directions, and neither side gets a close
+    /// event.
     pub fn half_open(&self) {
         self.inner.network.half_open();
     }
@@ -260,9 +262,9 @@ impl World {
         }
     }
 
-    /// Ends the page of a client as a reload does: the page is hidden, and then ends without running any code. A client that is built
-    /// afterwards restores the stored outbox, see [`OutboxStorage::Session`](crate::OutboxStorage::Session): all clients of a world are
-    /// in one tab.
+    /// Ends the page of a client as a reload does: the page is hidden, and then ends without running any code. A client
+    /// that is built afterwards restores the stored outbox, see
+    /// [`OutboxStorage::Session`](crate::OutboxStorage::Session): all clients of a world are in one tab.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the client must not be used after its page ended"
@@ -287,7 +289,8 @@ impl World {
         self.inner.tab.set_quota(bytes);
     }
 
-    /// Sets the check of tokens: the server accepts a client if the callback returns `true`. Without it, every client is accepted.
+    /// Sets the check of tokens: the server accepts a client if the callback returns `true`. Without it, every client
+    /// is accepted.
     pub fn accept_tokens(&self, accept: impl Fn(Option<&str>) -> bool + 'static) {
         self.inner.server.borrow_mut().accept_tokens(Box::new(accept));
     }
@@ -338,8 +341,8 @@ impl World {
         Ok(())
     }
 
-    /// Makes the server answer requests for history with pages of another epoch than members have, as happens just after a log began a
-    /// new epoch.
+    /// Makes the server answer requests for history with pages of another epoch than members have, as happens just
+    /// after a log began a new epoch.
     pub fn set_foreign_pages(&self, foreign: bool) {
         self.inner.server.borrow_mut().set_foreign_pages(foreign);
     }
@@ -355,8 +358,8 @@ impl World {
         self.inner.server.borrow().pages()
     }
 
-    /// Seeds the world's random bits. Clients that begin with the same bits have the same key, like copies of a tab that are used one
-    /// after the other.
+    /// Seeds the world's random bits. Clients that begin with the same bits have the same key, like copies of a tab
+    /// that are used one after the other.
     pub fn set_random(&self, seed: u64) {
         self.inner.random.set(seed);
     }

@@ -3,8 +3,8 @@ use talkback_protocol::{close, message::SUBPROTOCOL};
 use super::{Connection, Events, Transport};
 use crate::{EventGuard, Message, OutboundOptions, SendErrorKind, Socket, SocketOptions};
 
-/// The bound of [`OutboundOptions::max`] for the session's connection, in bytes. [`ClientBuilder::outbox`](crate::ClientBuilder::outbox)
-/// documents it.
+/// The bound of [`OutboundOptions::max`] for the session's connection, in bytes.
+/// [`ClientBuilder::outbox`](crate::ClientBuilder::outbox) documents it.
 const MAX_BUFFERED: u32 = 16 * 1024 * 1024;
 
 /// The browser's WebSocket as the session's transport.

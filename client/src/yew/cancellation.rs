@@ -7,7 +7,8 @@ use std::{
 
 use crate::waiters::{Waiter, Waiters};
 
-/// Cancels a task that belongs to a component. The task's future is dropped at the next poll, which `cancel` wakes it for.
+/// Cancels a task that belongs to a component. The task's future is dropped at the next poll, which `cancel` wakes it
+/// for.
 #[derive(Clone, Default)]
 pub(super) struct CancellationToken(Rc<Shared>);
 

@@ -8,7 +8,8 @@ use yew::prelude::*;
 use super::{RoomReducer, RoomState, cancellation::CancellationToken, use_client};
 use crate::{JoinOptions, Room, RoomNameError, RoomSender};
 
-/// The most events that are reduced between two renders, so that the page renders during a long burst. [`use_room_with`] documents it.
+/// The most events that are reduced between two renders, so that the page renders during a long burst.
+/// [`use_room_with`] documents it.
 const MAX_BATCH: usize = 2_000;
 
 /// A room in a component: its state, to which this dereferences, and a [`RoomSender`].
@@ -18,8 +19,8 @@ pub struct UseRoomHandle<T, R = RoomState<T>> {
 }
 
 impl<T, R> UseRoomHandle<T, R> {
-    /// A handle to send to the room and to read its history; cheap to clone into callbacks. `None` if the room name is invalid, see
-    /// [`UseRoomHandle::name_error`].
+    /// A handle to send to the room and to read its history; cheap to clone into callbacks. `None` if the room name is
+    /// invalid, see [`UseRoomHandle::name_error`].
     #[must_use]
     pub fn sender(&self) -> Option<&RoomSender<T>> {
         self.sender.as_ref().ok()
@@ -58,8 +59,8 @@ impl<T, R: fmt::Debug> fmt::Debug for UseRoomHandle<T, R> {
     }
 }
 
-/// Joins a room while the component is mounted. The component renders again after each change. With another name it leaves the room and
-/// joins the other one. Components with the same room share one membership.
+/// Joins a room while the component is mounted. The component renders again after each change. With another name it
+/// leaves the room and joins the other one. Components with the same room share one membership.
 ///
 /// # Panics
 /// Outside of a [`ClientProvider`](super::ClientProvider).

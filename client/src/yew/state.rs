@@ -6,10 +6,11 @@ use std::{
 
 use crate::{Event, JoinedRoom, Member, Offset, PresenceChange, Received};
 
-/// Computes a component's state from a room's events, see [`use_room_with`](super::use_room_with). It is a pure function of the
-/// events, so it can be tested without a browser.
+/// Computes a component's state from a room's events, see [`use_room_with`](super::use_room_with). It is a pure
+/// function of the events, so it can be tested without a browser.
 pub trait RoomReducer<T>: Clone + Default + 'static {
-    /// Applies the next event. Every event is applied once, in order. Several events may be applied between two renders.
+    /// Applies the next event. Every event is applied once, in order. Several events may be applied between two
+    /// renders.
     fn take(&mut self, event: Event<T>);
 }
 

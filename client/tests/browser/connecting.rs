@@ -186,7 +186,7 @@ async fn a_handshake_that_takes_too_long_times_out_and_leaves_nothing() {
 }
 
 #[wasm_bindgen_test]
-async fn an_abort_signal_gives_up_the_handshake_and_nothing_else() {
+async fn an_abort_signal_ends_the_handshake_and_nothing_else() {
     let id = unique();
     let controller = AbortController::new().unwrap();
     let options = SocketOptions {
@@ -210,9 +210,9 @@ async fn an_abort_signal_gives_up_the_handshake_and_nothing_else() {
     );
 }
 
-/// hoppscotch#2773: no way to give up while connecting.
+/// hoppscotch#2773: there was no way to cancel connecting.
 #[wasm_bindgen_test]
-async fn dropping_the_future_gives_up_the_handshake() {
+async fn dropping_the_future_ends_the_handshake() {
     let id = unique();
     let (url, options) = (faults(&format!("/silent?id={id}")), SocketOptions::default());
     {
@@ -225,7 +225,7 @@ async fn dropping_the_future_gives_up_the_handshake() {
 }
 
 #[wasm_bindgen_test]
-async fn closing_gives_up_the_handshake() {
+async fn closing_ends_the_handshake() {
     let id = unique();
     let socket = Socket::new(&faults(&format!("/silent?id={id}")), &SocketOptions::default()).unwrap();
     until_connections("/silent", 1).await;
@@ -235,7 +235,7 @@ async fn closing_gives_up_the_handshake() {
 }
 
 #[wasm_bindgen_test]
-fn an_https_page_may_not_open_ws_except_to_its_own_machine() {
+fn an_https_page_may_not_open_ws_except_to_loopback_hosts() {
     let origin = JsValue::from("https://example.org");
     let open = |url: &str| with_global("origin", &origin, || Socket::new(url, &SocketOptions::default()));
     let url = "ws://example.org/";
@@ -244,7 +244,7 @@ fn an_https_page_may_not_open_ws_except_to_its_own_machine() {
 }
 
 #[wasm_bindgen_test]
-fn what_else_the_browser_throws_is_an_error_in_its_words() {
+fn another_exception_of_the_browser_is_an_error_with_its_text() {
     let throwing = js_sys::Function::new_no_args("throw new DOMException('blocked by policy', 'SecurityError')");
     let refused = with_global("WebSocket", &throwing, || {
         Socket::new("/echo", &SocketOptions::default())
@@ -254,7 +254,7 @@ fn what_else_the_browser_throws_is_an_error_in_its_words() {
 }
 
 #[wasm_bindgen_test]
-fn a_browser_without_websockets_is_an_error_and_no_panic() {
+fn a_browser_without_websockets_is_an_error() {
     assert!(Socket::is_supported());
     let attempt = || {
         (

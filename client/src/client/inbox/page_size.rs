@@ -1,14 +1,17 @@
 //! The size of the pages that an inbox requests from the log.
 
-/// The largest page that is requested, which is the default limit of servers. [`InboxOptions`](super::InboxOptions) documents it.
+/// The largest page that is requested, which is the default limit of servers. [`InboxOptions`](super::InboxOptions)
+/// documents it.
 const MAX: u32 = 100;
 
-/// The most full pages that are needed before a larger size is tried. [`InboxOptions`](super::InboxOptions) documents it.
+/// The most full pages that are needed before a larger size is tried. [`InboxOptions`](super::InboxOptions) documents
+/// it.
 const MAX_FULL_PAGES_NEEDED: u32 = 64;
 
-/// The size of the next page. A server with a lower limit gives only the newest of the requested messages, which do not continue the
-/// queue, so the size falls to the number that it gave. After some full pages the double size is tried, because another server may
-/// have another limit; each time that the server gives too few again, more full pages are needed.
+/// The size of the next page. A server with a lower limit gives only the newest of the requested messages, which do not
+/// continue the queue, so the size falls to the number that it gave. After some full pages the double size is tried,
+/// because another server may have another limit; each time that the server gives too few again, more full pages are
+/// needed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PageSize {
     limit: u32,
