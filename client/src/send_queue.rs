@@ -10,8 +10,8 @@ use crate::waiters::Waiters;
 /// small messages do not overtake a large one for ever, and each retry follows a release of capacity.
 #[derive(Default)]
 pub(crate) struct SendQueue {
-    /// In ascending order of their numbers. Each sender has its own [`Waiters`], so that the end of the first one wakes
-    /// one task.
+    /// One entry for each call of `RoomSender::send` that waits, in ascending order of their numbers. Each sender has
+    /// its own [`Waiters`], so that the end of the first one wakes one task.
     waiting: RefCell<VecDeque<(u64, Rc<Waiters>)>>,
     next: Cell<u64>,
     releases: Cell<u64>,

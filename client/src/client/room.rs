@@ -157,6 +157,8 @@ impl<T> RoomSender<T> {
     /// Waits while the outbox is full. It does not wait for the network and needs neither a connection nor a
     /// membership: the message is transmitted when the client is connected.
     ///
+    /// Each waiting call holds its message; the application bounds the number of calls that wait at the same time.
+    ///
     /// With a timeout for the acknowledgement:
     ///
     /// ```no_run

@@ -183,7 +183,7 @@ fn several_handles_of_a_room_share_one_membership() {
         assert_eq!(
             numbers(&mut foreign, 1).await,
             [121],
-            "the membership ends with the last handle"
+            "the remaining handle is still a member"
         );
     });
     world.settle();
