@@ -19,7 +19,7 @@ use talkback_protocol::{
 
 use crate::{driver::Driver, waiters::Waiter};
 
-pub use builder::{Builder, OutboxStorage};
+pub use builder::{ClientBuilder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxOptions;
@@ -29,8 +29,8 @@ pub use watched::Changes;
 
 #[cfg(feature = "test-util")]
 pub(crate) use builder::Platform;
-pub(crate) use delivery::Slot;
-pub(crate) use inbox::{Inbox, Now, PageWanted, Want};
+pub(crate) use delivery::DeliverySlot;
+pub(crate) use inbox::{Inbox, PageRequest, StartPosition, SubscribedRoom};
 pub(crate) use members::Members;
 pub(crate) use watched::Watched;
 
@@ -51,8 +51,8 @@ impl Client {
     /// Prepares a session with the server at this address, for instance `"/ws"` on the page's own server.
     ///
     /// The address may be relative or have the scheme http or https, as for [`Socket`](crate::Socket).
-    pub fn builder(url: &str) -> Builder {
-        Builder::new(url)
+    pub fn builder(url: &str) -> ClientBuilder {
+        ClientBuilder::new(url)
     }
 
     pub(crate) fn over(driver: Rc<Driver>) -> Self {
@@ -155,15 +155,15 @@ impl Client {
     ) -> Result<Delivery, BodyError> {
         let body = Body::of(message)?;
         self.driver.ready().await;
-        let (turn, waiter) = (self.driver.turns.take(), Waiter::default());
-        turn.comes().await;
+        let (turn, waiter) = (self.driver.send_queue.enter(), Waiter::default());
+        turn.until_first().await;
         loop {
             let slot = self.driver.publish(room.clone(), body.clone());
-            let begun = std::future::poll_fn(|context| slot.poll_begun(&waiter, context)).await;
+            let begun = std::future::poll_fn(|context| slot.poll_first_state(&waiter, context)).await;
             if begun != DeliveryState::Failed(FailReason::OutboxFull) {
                 return Ok(Delivery::new(slot));
             }
-            turn.relief(slot.refused_at()).await;
+            turn.until_release_after(slot.releases_when_full()).await;
         }
     }
 }

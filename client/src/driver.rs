@@ -31,11 +31,11 @@ use talkback_protocol::{
 };
 
 use crate::{
-    client::{Delivery, Fault, Inbox, InboxOptions, PageWanted, Restored, Slot, Want, Watched},
+    client::{Delivery, DeliverySlot, Fault, Inbox, InboxOptions, PageRequest, Restored, StartPosition, Watched},
     runtime::{LocalFuture, Runtime},
-    store::{Keep, Left, Store},
+    send_queue::SendQueue,
+    store::{Store, StoreOptions, StoredOutbox},
     transport::{Connection, Events, Transport},
-    turns::Turns,
     waiters::{Waiter, Waiters},
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: Rc<dyn Runtime>,
     pub(crate) token: Option<TokenProvider>,
     pub(crate) on_fault: Option<OnFault>,
-    pub(crate) keep: Option<Keep>,
+    pub(crate) keep: Option<StoreOptions>,
 }
 
 pub(crate) struct Driver {
@@ -81,14 +81,14 @@ pub(crate) struct Driver {
     token_task: RefCell<Option<LocalFuture<Option<String>>>>,
     store: RefCell<Option<Store>>,
     next_tag: Cell<Tag>,
-    deliveries: RefCell<LiteMap<Tag, Rc<Slot>>>,
+    deliveries: RefCell<LiteMap<Tag, Rc<DeliverySlot>>>,
     restored: RefCell<Vec<Restored>>,
     pages: Pages,
     rooms: Rooms,
     pub(crate) status: Rc<Watched<Status>>,
     /// Tasks that wait for the store to be opened.
     ready: Waiters,
-    pub(crate) turns: Turns,
+    pub(crate) send_queue: SendQueue,
     /// The runtime's event listeners for the page and the network, as long as this lives.
     watching: RefCell<Option<Box<dyn Any>>>,
 }
@@ -119,7 +119,7 @@ impl Driver {
             rooms: Rooms::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             ready: Waiters::default(),
-            turns: Turns::default(),
+            send_queue: SendQueue::default(),
             watching: RefCell::default(),
         });
         let watching = driver.runtime.watch(&driver.me);
@@ -147,14 +147,14 @@ impl Driver {
         driver
     }
 
-    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<Left>) {
+    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<StoredOutbox>) {
         config.keep = store.is_some();
         if let Some(store) = &store {
             store.own(u64::from_le_bytes(self.random()));
         }
         self.store.replace(store);
         let session = match left {
-            Some(Left { kept, wall }) => {
+            Some(StoredOutbox { kept, wall }) => {
                 self.adopt(kept.snapshot());
                 ClientSession::resume(config, kept, wall, self.runtime.now())
             }
@@ -174,7 +174,7 @@ impl Driver {
                 // Also above the tag of a withdrawn message, whose last state still comes.
                 self.next_tag.set(self.next_tag.get().max(tag + 1));
                 let Some(body) = &pending.body else { continue };
-                let slot = Slot::at(DeliveryState::Queued);
+                let slot = DeliverySlot::at(DeliveryState::Queued);
                 self.deliveries.borrow_mut().insert(tag, slot.clone());
                 self.restored.borrow_mut().push(Restored {
                     room: room.room.clone(),
@@ -214,22 +214,22 @@ impl Driver {
     }
 
     /// Publishes a message. The slot has its first state at once, unless the driver is carrying out another input.
-    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<Slot> {
+    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<DeliverySlot> {
         let tag = self.tag();
-        let slot = Rc::new(Slot::default());
+        let slot = Rc::new(DeliverySlot::default());
         self.deliveries.borrow_mut().insert(tag, slot.clone());
         self.input(Input::Publish { room, body, tag });
         slot
     }
 
     /// Adds a handle of a room; the first one joins it.
-    pub(crate) fn join(&self, room: &RoomName, want: Want, bounds: InboxOptions) -> Rc<Handle> {
+    pub(crate) fn join(&self, room: &RoomName, want: StartPosition, bounds: InboxOptions) -> Rc<Handle> {
         if self.rooms.contains(room) {
-            let handle = self.rooms.add(room, Inbox::further(bounds, want));
+            let handle = self.rooms.add(room, Inbox::for_further_handle(bounds, want));
             self.pump(room, &handle);
             return handle;
         }
-        let handle = self.rooms.add(room, Inbox::first(bounds));
+        let handle = self.rooms.add(room, Inbox::for_first_handle(bounds));
         self.input(Input::Join {
             room: room.clone(),
             since: want.since,
@@ -295,11 +295,11 @@ impl Driver {
     pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Rc<PageSlot> {
         let slot = Rc::new(PageSlot::default());
         let asker = Asker::Application(Rc::downgrade(&slot));
-        self.ask_page(room, PageWanted { before, limit }, asker);
+        self.ask_page(room, PageRequest { before, limit }, asker);
         slot
     }
 
-    fn ask_page(&self, room: RoomName, PageWanted { before, limit }: PageWanted, asker: Asker) {
+    fn ask_page(&self, room: RoomName, PageRequest { before, limit }: PageRequest, asker: Asker) {
         let tag = self.tag();
         self.pages.add(tag, asker);
         self.input(Input::History {
@@ -453,7 +453,7 @@ impl Driver {
                 self.status.set(status);
                 if is_over {
                     // Tasks that wait for capacity try again and fail now, although unsettled numbers may still fill the outbox.
-                    self.turns.relieve();
+                    self.send_queue.release();
                 }
             }
             Output::Room { room, event } => self.room_event(&room, event),
@@ -466,14 +466,14 @@ impl Driver {
                 // A message that found the outbox full was never in it.
                 let has_left = state.is_final() && state != DeliveryState::Failed(FailReason::OutboxFull);
                 if let Some(slot) = slot {
-                    slot.refuse(self.turns.reliefs());
+                    slot.record_releases(self.send_queue.releases());
                     slot.step(state);
                 }
                 if has_left {
-                    self.turns.relieve();
+                    self.send_queue.release();
                 }
             }
-            Output::OutboxHasCapacity => self.turns.relieve(),
+            Output::OutboxHasCapacity => self.send_queue.release(),
             Output::Page { tag, result } => self.page_came(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };
@@ -613,7 +613,7 @@ mod tests {
     use super::*;
     use crate::{
         Client,
-        client::{Builder, Platform},
+        client::{ClientBuilder, Platform},
         test_util::World,
     };
 
@@ -683,7 +683,7 @@ mod tests {
             transport: Rc::new(AtOnce(seen.clone())),
             ..World::new().platform()
         };
-        let client = Builder::on(platform).build().unwrap();
+        let client = ClientBuilder::on(platform).build().unwrap();
         (client, seen)
     }
 

@@ -1,9 +1,11 @@
-//! WebSockets for Rust in the browser: rooms that lose nothing, and the browser's own WebSocket, whole.
+//! WebSockets for Rust in the browser: rooms with exactly-once delivery, and the browser's own WebSocket with its whole
+//! API.
 //!
 //! # Rooms
 //!
-//! A [`Client`] holds one session with a Talkback server. It connects and comes back by itself; every message arrives once, in the
-//! one order that all members share, and every message that is sent ends in the room's log or with a reason.
+//! A [`Client`] holds one session with a Talkback server and reconnects by itself. Every message of a room arrives
+//! once, in the order of the room's log, which is the same for all members. Every message that is sent is appended to
+//! that log or fails with a reason.
 //!
 //! ```no_run
 //! use futures_util::StreamExt;
@@ -13,39 +15,41 @@
 //! let client = Client::builder("/ws").name(UserName::parse("ann")?).build()?;
 //! let mut room = client.join::<String>("lobby", &JoinOptions::default())?;
 //!
-//! let sent = room.send(&"Hello, everybody".to_owned()).await?; // queued; waits only while the outbox is full
-//! let place = sent.await?; // in the room's log, or the reason why not: never in doubt
-//! println!("message {}", place.offset);
+//! let delivery = room.send(&"Hello, everybody".to_owned()).await?; // queued; waits only while the outbox is full
+//! let acked = delivery.await?; // in the room's log; otherwise the error says why not
+//! println!("message {}", acked.offset);
 //!
 //! while let Some(event) = room.next().await {
 //!     match event {
 //!         Event::Message(message) => println!("{}: {:?}", message.from.user, message.body.known()),
-//!         Event::Reset(_) => println!("some messages are missing"), // never in silence
+//!         Event::Reset(_) => println!("some messages are missing"),
 //!         _ => {}
 //!     }
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! - [`Client`], made by a [`Builder`]: the connection's state, tokens, and an outbox that may outlive a reload ([`OutboxStorage`]);
+//! - [`Client`], built by a [`ClientBuilder`]: the connection's status, tokens, and an outbox that can survive a reload
+//!   ([`OutboxStorage`]);
 //! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members;
-//! - [`Delivery`]: how far a message is, to be awaited or watched;
-//! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in memory.
+//! - [`Delivery`]: the state of a sent message, as a `Future` and a `Stream`;
+//! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in
+//!   memory.
 //!
-//! All this is the feature `session`, which is on unless you turn it off.
+//! All of these need the feature `session`, which is on by default.
 //!
 //! # The socket
 //!
-//! Every property, event and method of the [standard](https://websockets.spec.whatwg.org/), as an asynchronous `Stream` and `Sink`, for
-//! any server.
+//! Every property, event and method of the [standard](https://websockets.spec.whatwg.org/), and an asynchronous
+//! `Stream` and `Sink`, for any server.
 //!
 //! ```no_run
 //! use futures_util::{SinkExt, StreamExt};
-//! use talkback_client::{Message, Options, Socket};
+//! use talkback_client::{Message, Socket, SocketOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let socket = Socket::connect("/echo", &Options::default()).await?;
-//! socket.send("Hello, World!")?; // at once, or an error that gives the message back
+//! let socket = Socket::connect("/echo", &SocketOptions::default()).await?;
+//! socket.send("Hello, World!")?; // at once; the error returns the message
 //!
 //! let (mut sink, mut stream) = socket.split();
 //! sink.feed(Message::from(vec![1, 2, 3])).await?; // waits while the browser's buffer is full
@@ -58,24 +62,26 @@
 //!     }
 //!     stream.close();
 //! }
-//! let end = stream.socket().closed().await;
-//! println!("closed with {} {:?}", end.code, end.reason);
+//! let event = stream.socket().closed().await;
+//! println!("closed with {} {:?}", event.code, event.reason);
 //! # Ok(()) }
 //! ```
 //!
-//! - [`Socket`]: connecting, the properties, sending, closing; a cheap handle that may be cloned;
-//! - [`Options`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both directions;
-//! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on demand;
+//! - [`Socket`]: connecting, the properties, sending, closing; a handle that is cheap to clone;
+//! - [`SocketOptions`]: subprotocols, binary type, handshake timeout and abort signal, and the bounds of both
+//!   directions;
+//! - [`Message`], with [`Text`] and [`Binary`]: one type for both directions, converted between JavaScript and Rust on
+//!   demand;
 //! - [`SocketStream`] and [`SocketSink`]: the halves of a socket;
-//! - [`EventGuard`]: the callback face, for code without `async`;
-//! - [`CloseEvent`], [`ConnectError`], [`SendError`], [`InboundOverflow`]: every way it ends or fails, each with a name.
+//! - [`EventGuard`]: owns a callback, for code without `async`;
+//! - [`CloseEvent`], [`ConnectError`], [`SendError`], [`InboundOverflow`]: how a connection ends or fails.
 //!
-//! The crate runs in pages and in workers. It also compiles for other targets, where [`Socket::is_supported`] is `false`, so that
-//! code that uses it can be checked and its pure parts tested there.
+//! The crate runs in pages and in workers. It also compiles for other targets, where [`Socket::is_supported`] is
+//! `false`, so that code that uses it can be checked and its pure parts tested there.
 //!
-//! It stands on `web-sys` and not on `gloo-net`, whose socket accepts messages for a closed connection and loses them, reports a
-//! normal close that never happened, has no bound on what it receives, and offers neither `bufferedAmount` nor a way to close
-//! after `split`.
+//! It uses `web-sys` and not `gloo-net`, whose socket accepts messages for a closed connection and loses them, reports
+//! a normal close that never happened, has no bound on received messages, and offers neither `bufferedAmount` nor a way
+//! to close after `split`.
 
 #[cfg(feature = "session")]
 mod client;
@@ -83,20 +89,21 @@ mod client;
 mod driver;
 #[cfg(feature = "session")]
 mod runtime;
+#[cfg(feature = "session")]
+mod send_queue;
 mod socket;
 #[cfg(feature = "session")]
 mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod timer;
 #[cfg(feature = "session")]
 mod transport;
-#[cfg(feature = "session")]
-mod turns;
 mod waiters;
 #[cfg(feature = "yew")]
 pub mod yew;
 
-/// Names, numbers and states that the session's types are made of.
+/// The protocol's types that appear in the API of rooms.
 #[cfg(feature = "session")]
 pub use talkback_protocol::{
     Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
@@ -109,13 +116,14 @@ pub use talkback_protocol::{
 
 #[cfg(feature = "session")]
 pub use client::{
-    Acked, Builder, Changes, Client, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
+    Acked, Changes, Client, ClientBuilder, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
     OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
 
 pub use talkback_protocol::close;
 
 pub use socket::{
-    Binary, BinaryType, CloseEvent, ConnectError, EventGuard, Inbound, InboundOverflow, Message, Options, Outbound,
-    Overflow, ReadyState, SendError, SendErrorKind, Socket, SocketSink, SocketStream, Text,
+    Binary, BinaryType, CloseEvent, ConnectError, EventGuard, InboundOptions, InboundOverflow, Message,
+    OutboundOptions, Overflow, ReadyState, SendError, SendErrorKind, Socket, SocketOptions, SocketSink, SocketStream,
+    Text,
 };

@@ -1,4 +1,4 @@
-//! What the driver needs of the world beside a transport: time, chance, tasks, and the events of the page.
+//! What the driver needs beside a transport: the time, random bits, tasks, a timer, and the events of the page.
 
 mod browser;
 mod clock;
@@ -13,23 +13,23 @@ pub(crate) use browser::Browser;
 /// A future that stays on its thread.
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// The world of one driver.
+/// The environment of one driver: the browser's, or that of a test.
 pub(crate) trait Runtime {
-    /// Time since some fixed moment. It never goes back and goes on while the machine sleeps.
+    /// The time since a fixed moment. Monotonic, and it includes the time during which the machine sleeps.
     fn now(&self) -> Duration;
 
-    /// Uniform random bits that nobody can guess.
+    /// Fills the slice with cryptographically secure random bits.
     fn random(&self, bytes: &mut [u8]);
 
-    /// Calls [`Driver::tick`] at this time, instead of at any time asked for before.
+    /// Calls [`Driver::tick`] at this time. Replaces the time of an earlier call.
     fn wake_at(&self, time: Duration, driver: &Weak<Driver>);
 
-    /// Runs a future to its end.
+    /// Starts a task that runs a future to its end.
     fn spawn(&self, future: LocalFuture<()>);
 
-    /// Tells the driver about the page and the network until the value is dropped.
+    /// Calls [`Driver::page`] with the events of the page and the network, until the value is dropped.
     fn watch(&self, driver: &Weak<Driver>) -> Box<dyn Any>;
 
-    /// Tells a developer about something that went wrong and needs no handling.
+    /// Writes a warning for developers, to the browser's console.
     fn warn(&self, text: &str);
 }

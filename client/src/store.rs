@@ -1,13 +1,16 @@
-//! The outbox of a client that keeps it, among the texts of its tab, so that it survives a reload.
+//! The stored outbox of a client, which survives a reload of its tab.
 //!
-//! What is kept of one client key is a set of records ([`Records`]), so that each change writes what changed. A browser copies
-//! `sessionStorage` into a duplicated tab, and two tabs that used one key would take each other's messages for resent ones; so whoever
-//! uses a key holds the lock named like its head, by random digits, for as long as it lives,
-//! and records are read only by the holder. Those whose lock is taken are a copy and are removed; should they be the owner's after all
-//! (in a frame of the same page), the owner notices when it saves and when the page is left, and writes them again.
-//! The lock stops use at the same time, not one after the other; that is noticed by the server, and the client moves to records of its own.
+//! The outbox of one client key is a set of records ([`Records`]), so that each save writes only what changed. The
+//! records of a key may be used by one page at a time: a browser copies `sessionStorage` into a duplicated tab, and the
+//! server would take new messages of one tab for resent ones of the other. So a client holds a lock, named like the
+//! head record with its random digits, while it uses the records, and reads them only after it got the lock. Records
+//! whose lock is held by another page are a copy and are removed. If they are not a copy (in a frame of the same page),
+//! the owner detects this at its next save and when the page is hidden, and writes them again. The lock prevents only
+//! concurrent use of copies. The server detects consecutive use, and then the client moves to a new key with new
+//! records.
 //!
-//! A reloaded page may begin before its predecessor is quite gone, so it waits for the lock for a moment.
+//! A reloaded page may start before the previous page has released its lock, so it waits for the lock for
+//! [`LOCK_TIMEOUT`].
 
 mod records;
 mod session_storage;
@@ -26,68 +29,70 @@ use records::Records;
 pub(crate) use records::Texts;
 pub(crate) use session_storage::SessionStorage;
 
-/// How long a page waits for its predecessor to let go of the key.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a page waits for the previous page of the tab to release the lock.
+/// [`OutboxStorage::Session`](crate::OutboxStorage::Session) documents it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the pages that follow each other in a tab keep something.
+/// A storage that consecutive pages of one tab share, with locks that all tabs share.
 pub(crate) trait Storage: Texts {
-    /// Milliseconds since 1970, by a clock that goes on while there is no page.
+    /// Milliseconds since the Unix epoch, by the system clock, which consecutive pages share.
     fn wall_clock(&self) -> Millis;
 
-    /// Asks for the lock of this name, which one page has at a time, for so long at most.
-    fn lock(&self, name: &str, patience: Option<Duration>) -> Box<dyn Lock>;
+    /// Requests the exclusive lock with this name, and gives up after the timeout, if there is one.
+    fn lock(&self, name: &str, timeout: Option<Duration>) -> Box<dyn Lock>;
 }
 
-/// A lock, asked for or held. Dropping it lets go.
+/// A requested or held lock. Dropping it releases the lock.
 pub(crate) trait Lock {
-    /// Whether it is held, once that is known.
+    /// Waits until the lock is granted (`true`) or the timeout is over (`false`).
     fn granted(&self) -> LocalFuture<bool>;
 }
 
-/// What to keep, where and for how long.
-pub(crate) struct Keep {
-    /// Or why nothing can be kept here.
+/// Where to store the outbox of a client, and for how long.
+pub(crate) struct StoreOptions {
+    /// The error says why nothing can be stored.
     pub(crate) storage: Result<Rc<dyn Storage>, String>,
-    /// Tells the clients of one origin apart.
+    /// Identifies the client among those of one origin.
     pub(crate) name: String,
-    /// What was written before this time is dropped.
+    /// Records whose last change is longer ago are removed.
     pub(crate) ttl: Duration,
 }
 
-/// Where a session is kept while it lives. Dropping it lets go of the key.
+/// The store of one session. Dropping it releases the lock on its records.
 pub(crate) struct Store {
     storage: Rc<dyn Storage>,
     prefix: String,
-    owner: RefCell<Option<Owned>>,
-    /// The records that the client moves away from. They stay until what they hold is written anew, lest a page that ends before lose it.
-    former: RefCell<Option<Owned>>,
+    owned: RefCell<Option<OwnedRecords>>,
+    /// The records of the former key. They are removed after the new ones are written, so that a page that ends in
+    /// between loses nothing.
+    former: RefCell<Option<OwnedRecords>>,
 }
 
-/// The records of one key, and the lock on it.
-type Owned = (Records, Box<dyn Lock>);
+/// The records of one key, and the lock on them.
+type OwnedRecords = (Records, Box<dyn Lock>);
 
-/// What an earlier page left behind.
-pub(crate) struct Left {
+/// The outbox that an earlier page of the tab stored.
+pub(crate) struct StoredOutbox {
     pub(crate) kept: Kept,
-    /// The time now, by the clock of [`Kept::saved_at`].
+    /// The current time, by the clock of [`Kept::saved_at`].
     pub(crate) wall: Millis,
 }
 
-impl Keep {
-    /// Opens the store, with what an earlier page of this tab left behind.
+impl StoreOptions {
+    /// Opens the store, and reads the outbox that an earlier page of this tab stored.
     ///
     /// # Errors
-    /// Why nothing can be kept here.
-    pub(crate) async fn open(self) -> Result<(Store, Option<Left>), String> {
+    /// Why nothing can be stored.
+    pub(crate) async fn open(self) -> Result<(Store, Option<StoredOutbox>), String> {
         let mut store = Store {
             storage: self.storage?,
             prefix: format!("talkback:{}:", self.name),
-            owner: RefCell::default(),
+            owned: RefCell::default(),
             former: RefCell::default(),
         };
         for name in records::heads(&*store.storage, &store.prefix) {
-            if let Some(left) = store.adopt(name, self.ttl).await {
-                return Ok((store, Some(left)));
+            if let Some(stored) = store.adopt(name, self.ttl).await {
+                return Ok((store, Some(stored)));
             }
         }
         Ok((store, None))
@@ -95,35 +100,36 @@ impl Keep {
 }
 
 impl Store {
-    /// Takes records for a new key, named by these random bits, unless some were taken over.
+    /// Begins records for a new key, named with these random bits, unless records of an earlier page were adopted.
     pub(crate) fn own(&self, random: u64) {
-        self.owner.borrow_mut().get_or_insert_with(|| {
+        self.owned.borrow_mut().get_or_insert_with(|| {
             let name = format!("{}{random:016x}", self.prefix);
-            // A name that was made a moment ago is locked by nobody else.
+            // No other page locks a new random name.
             let lock = self.storage.lock(&name, None);
             (Records::new(name), lock)
         });
     }
 
-    /// Moves to records for a new key, named by these random bits.
+    /// Moves to new records for a new key, named with these random bits.
     pub(crate) fn renew(&self, random: u64) {
-        let owner = self.owner.take();
+        let owned = self.owned.take();
         self.own(random);
         let mut former = self.former.borrow_mut();
         if former.is_none() {
-            *former = owner;
-        } else if let Some((records, _)) = owner {
+            *former = owned;
+        } else if let Some((records, _)) = owned {
             records.remove_all(&*self.storage);
         }
     }
 
-    /// Writes what changed.
+    /// Writes what changed since the last save.
     ///
     /// # Errors
-    /// Why it cannot be kept, for instance because the storage is full. Then nothing is: what is older would use numbers again.
+    /// Why it cannot be stored, for instance because the storage is full. Then all records are removed, because a
+    /// client that restored old ones would use sequence numbers again.
     pub(crate) fn save(&self, session: &mut ClientSession) -> Result<(), String> {
-        let owner = self.owner.borrow();
-        let Some((records, _)) = &*owner else { return Ok(()) };
+        let owned = self.owned.borrow();
+        let Some((records, _)) = &*owned else { return Ok(()) };
         let wall = self.storage.wall_clock();
         let written = records.save(&*self.storage, session, wall, || self.remove_former());
         self.remove_former();
@@ -136,21 +142,22 @@ impl Store {
         }
     }
 
-    /// Takes over records, if they are nobody's.
-    async fn adopt(&mut self, name: String, ttl: Duration) -> Option<Left> {
-        let lock = self.storage.lock(&name, Some(PATIENCE));
+    /// Takes over records of an earlier page, unless another page holds their lock or they are too old; then they are
+    /// removed.
+    async fn adopt(&mut self, name: String, ttl: Duration) -> Option<StoredOutbox> {
+        let lock = self.storage.lock(&name, Some(LOCK_TIMEOUT));
         let granted = lock.granted().await;
         let (records, wall) = (Records::new(name), self.storage.wall_clock());
-        // Read only now: until it let go, the page before may have written.
-        let left = records
+        // Read only now, because the previous page may have written until it released the lock.
+        let stored = records
             .read(&*self.storage)
             .filter(|kept| granted && Duration::from_millis(wall.saturating_sub(kept.saved_at())) <= ttl)
-            .map(|kept| Left { kept, wall });
-        if left.is_some() {
-            self.owner.replace(Some((records, lock)));
+            .map(|kept| StoredOutbox { kept, wall });
+        if stored.is_some() {
+            self.owned.replace(Some((records, lock)));
         } else {
             records.remove_all(&*self.storage);
         }
-        left
+        stored
     }
 }

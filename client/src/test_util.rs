@@ -1,8 +1,8 @@
-//! A server, a network and a clock in memory, to test an application's screens without any of them (feature `test-util`).
+//! A server, a network and a clock in memory, to test an application without real ones (feature `test-util`).
 //!
-//! A [`World`] holds them all. Clients of it are real [`Client`](crate::Client)s: the same session, the same rooms, the same outbox; only
-//! the bytes do not leave the process, and time passes when the test says so. The server is the real server's session over a
-//! small log in memory. The same test gives the same result each time.
+//! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the
+//! same outbox. Only the network is simulated, and the test controls the clock. The server is the real server's session
+//! over a small log in memory. Tests are deterministic.
 //!
 //! ```
 //! use futures_util::StreamExt;
@@ -15,12 +15,12 @@
 //!     assert!(matches!(room.next().await, Some(Event::Joined(_))));
 //!
 //!     world.cut();
-//!     let delivery = room.send(&"said while there was no connection".to_owned()).await?;
+//!     let delivery = room.send(&"sent while disconnected".to_owned()).await?;
 //!     let acked = delivery.await?;
 //!     assert_eq!(acked.offset.get(), 1);
 //!
 //!     assert!(matches!(room.next().await, Some(Event::Recovered(_))));
-//!     let Some(Event::Message(message)) = room.next().await else { panic!("the message comes back") };
+//!     let Some(Event::Message(message)) = room.next().await else { panic!("the sender gets it too") };
 //!     assert_eq!(message.offset, acked.offset);
 //!     Ok::<_, Box<dyn std::error::Error>>(())
 //! })?;
@@ -32,5 +32,5 @@ mod network;
 mod server;
 mod world;
 
-pub use talkback_protocol::{message::Message, session::server::ServerOptions};
+pub use talkback_protocol::{message::Message as LogMessage, session::server::ServerOptions};
 pub use world::{PageEvent, World};

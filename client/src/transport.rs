@@ -1,4 +1,5 @@
-//! How frames travel. A transport opens connections and carries text; when to connect and when to give up is the session's business.
+//! A transport opens connections and carries texts, each with the lines of one WebSocket message. The session decides
+//! when to connect and when to disconnect.
 //!
 //! A second transport (server-sent events, long polling) is a second implementation of these two traits.
 
@@ -14,24 +15,25 @@ pub(crate) use websocket::WebSocketTransport;
 
 /// Opens connections to one server.
 pub(crate) trait Transport {
-    /// Begins to connect. What happens comes through `events`, from now on and at any time, until the connection is dropped.
-    /// `None` if it failed at once, which was told through `events` too.
+    /// Begins to connect, and reports through `events` until the connection is dropped, possibly before this returns.
+    /// `None` if it failed at once, which is reported through `events` as well.
     fn open(&self, events: Events) -> Option<Box<dyn Connection>>;
 }
 
-/// One connection. Dropping it ends it with 1000, and no event comes after that.
+/// One connection. Dropping it closes it with 1000, and no event follows.
 pub(crate) trait Connection {
-    /// Hands a text frame to the network.
+    /// Sends a text.
     ///
     /// # Errors
-    /// Why the connection is of no use any more; a connection that ended says so with an event instead.
+    /// Why the connection can no longer be used. A connection that ended already reports that by [`Events::closed`] and
+    /// returns `Ok`.
     fn send(&self, text: String) -> Result<(), String>;
 
-    /// Ends it with this code, without waiting for the peer.
+    /// Closes it with this code, without waiting for the peer.
     fn close(self: Box<Self>, code: u16, reason: &str);
 }
 
-/// Where a connection tells what happens to it.
+/// Reports the events of one connection to the driver.
 #[derive(Clone)]
 pub(crate) struct Events {
     driver: Weak<Driver>,
@@ -43,22 +45,22 @@ impl Events {
         Self { driver, generation }
     }
 
-    /// It is open, with the subprotocol agreed.
+    /// The connection is open and the subprotocol was negotiated.
     pub(crate) fn opened(&self) {
-        self.tell(Input::Opened {
+        self.input(Input::Opened {
             generation: self.generation,
         });
     }
 
-    /// A text frame came.
+    /// A text arrived.
     pub(crate) fn received(&self, text: String) {
-        self.tell(Input::Received {
+        self.input(Input::Received {
             generation: self.generation,
             text,
         });
     }
 
-    /// It is over, or could not be opened.
+    /// The connection ended, or could not be opened.
     pub(crate) fn closed(&self, code: u16, reason: String) {
         if let Some(driver) = self.driver.upgrade() {
             driver.disconnected(self.generation);
@@ -70,7 +72,7 @@ impl Events {
         }
     }
 
-    fn tell(&self, input: Input) {
+    fn input(&self, input: Input) {
         if let Some(driver) = self.driver.upgrade() {
             driver.input(input);
         }

@@ -1,20 +1,48 @@
 use std::{
     cell::RefCell,
+    future::poll_fn,
     rc::{Rc, Weak},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
-type Slot = RefCell<Option<Waker>>;
+type WakerSlot = RefCell<Option<Waker>>;
 
-/// The tasks that wait for one thing. Any number may; one that stops waiting leaves nothing behind.
+/// The wakers of all tasks that wait for one condition. A task that stops waiting leaves nothing behind.
 #[derive(Default)]
-pub(crate) struct Waiters(RefCell<Vec<Weak<Slot>>>);
+pub(crate) struct Waiters(RefCell<Vec<Weak<WakerSlot>>>);
 
-/// One waiting task's place in one [`Waiters`]; dropping it gives the place up.
+/// The waker of one task in one [`Waiters`]; dropping it removes the waker.
 #[derive(Default)]
-pub(crate) struct Waiter(Rc<Slot>);
+pub(crate) struct Waiter(Rc<WakerSlot>);
 
 impl Waiters {
+    /// Waits until the condition is true. It is checked at once and after each [`Waiters::wake`].
+    pub(crate) async fn until(&self, mut condition: impl FnMut() -> bool) {
+        self.wait_for(|| condition().then_some(())).await;
+    }
+
+    /// Waits until there is a value. It is asked for at once and after each [`Waiters::wake`].
+    pub(crate) async fn wait_for<T>(&self, mut value: impl FnMut() -> Option<T>) -> T {
+        let waiter = Waiter::default();
+        poll_fn(|context| self.poll_for(&waiter, context, &mut value)).await
+    }
+
+    /// As [`Waiters::wait_for`], for code that polls by itself and keeps its own [`Waiter`].
+    pub(crate) fn poll_for<T>(
+        &self,
+        waiter: &Waiter,
+        context: &Context<'_>,
+        value: impl FnOnce() -> Option<T>,
+    ) -> Poll<T> {
+        match value() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                self.wait(waiter, context);
+                Poll::Pending
+            }
+        }
+    }
+
     pub(crate) fn wait(&self, waiter: &Waiter, context: &Context<'_>) {
         let former = waiter.0.replace(Some(context.waker().clone()));
         if former.is_none() {
@@ -86,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_that_stopped_waiting_leave_nothing_behind() {
+    fn tasks_that_stopped_waiting_are_removed() {
         let waiters = Waiters::default();
         let (count, wakes) = task();
         for _ in 0..1000 {

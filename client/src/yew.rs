@@ -1,4 +1,4 @@
-//! Hooks for [Yew](https://yew.rs) (feature `yew`), on the public API alone.
+//! Hooks for [Yew](https://yew.rs) (feature `yew`). They use the public API only.
 //!
 //! ```
 //! use talkback_client::{Client, Received, yew::{ClientProvider, use_client, use_room}};
@@ -6,8 +6,8 @@
 //!
 //! #[component]
 //! fn App() -> Html {
-//!     // One client for the whole page, for as long as this component lives.
-//!     let client = use_memo((), |()| Client::builder("/ws").build().expect("an address of a server"));
+//!     // One client for the whole page, while this component is mounted.
+//!     let client = use_memo((), |()| Client::builder("/ws").build().expect("a valid address"));
 //!     html! {
 //!         <ClientProvider client={(*client).clone()}>
 //!             <Chat room="lobby" />
@@ -23,26 +23,27 @@
 //! #[component]
 //! fn Chat(props: &ChatProps) -> Html {
 //!     let room = use_room::<String>(&props.room);
-//!     let say = {
+//!     let send = {
 //!         let sender = room.sender().cloned();
 //!         move |_: MouseEvent| {
-//!             // The delivery tells how far the message is; the message itself comes back through the room.
+//!             // The delivery gives the state of the message; the room yields the message itself.
 //!             let _ = sender.as_ref().map(|sender| sender.try_send(&"Hello".to_owned()));
 //!         }
 //!     };
 //!     let line = |message: &std::rc::Rc<Received<String>>| {
-//!         let text = message.body.known().map_or("(a message of a newer version)", String::as_str);
+//!         let text = message.body.known().map_or("(unknown message)", String::as_str);
 //!         html! { <li key={message.offset.get()}>{ format!("{}: {text}", message.from.user) }</li> }
 //!     };
 //!     html! {
 //!         <>
 //!             <ul>{ for room.messages.iter().map(line) }</ul>
-//!             <button onclick={say}>{ "Say hello" }</button>
+//!             <button onclick={send}>{ "Say hello" }</button>
 //!         </>
 //!     }
 //! }
 //! ```
 
+mod cancellation;
 mod provider;
 mod room;
 mod state;

@@ -1,4 +1,5 @@
-//! The socket in a real browser, against the real server and the fault service: `cargo test -p talkback-client --target wasm32-unknown-unknown`.
+//! The socket in a real browser, against the real server and the fault service: `cargo test -p talkback-client --target
+//! wasm32-unknown-unknown`.
 //!
 //! Tests that guard against a known failure name its public issue.
 

@@ -1,7 +1,7 @@
-//! The session in a real browser, against the real server behind a TCP proxy with the faults of a network:
+//! Rooms in a real browser, against the real server behind a TCP proxy with the faults of a network:
 //! `cargo test -p talkback-client --target wasm32-unknown-unknown --test rooms`.
 //!
-//! What needs no browser is tested in `session.rs`. Tests that guard against a known failure name its public issue.
+//! Tests that need no browser are in `session.rs`. Tests that guard against a known failure name its public issue.
 
 #![cfg(target_family = "wasm")]
 
@@ -21,18 +21,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gloo_net::http::Method;
 use serde::Deserialize;
-use talkback_client::{BackoffOptions, Builder, Client, Event, JoinOptions, Room, Status, UserName};
+use talkback_client::{BackoffOptions, Client, ClientBuilder, Event, JoinOptions, Room, Status, UserName};
 
 use support::{Port, ask, port, unique, within};
 
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-/// A network in front of a real server.
+/// A TCP proxy with faults in front of a real server.
 struct Network {
     port: u16,
 }
 
-/// What passed so far.
+/// The traffic of the proxy so far.
 #[derive(Deserialize)]
 struct Passed {
     open: usize,
@@ -40,7 +40,7 @@ struct Passed {
 }
 
 impl Network {
-    /// In front of the server that all tests share.
+    /// A proxy in front of the server that all tests share.
     async fn shared() -> Self {
         Self::before(port(1)).await
     }
@@ -50,13 +50,13 @@ impl Network {
         Self { port }
     }
 
-    /// From now on its line does this and nothing else, see the table in `testbed/src/faults`; an empty text is a good line.
+    /// Sets the faults of the proxy, see the table in `testbed/src/faults`; an empty text removes them.
     async fn set(&self, conditions: &str) {
         self.ask(Method::POST, &format!("&stall=0&refuse=0&delay_ms=0&{conditions}"))
             .await;
     }
 
-    /// Cuts all connections, now or when so many more bytes came from the server.
+    /// Cuts all connections, now or after this many further bytes from the server.
     async fn cut(&self, after: Option<u64>) {
         let cut = after.map_or("&cut=1".to_owned(), |bytes| format!("&cut_after_down={bytes}"));
         self.ask(Method::POST, &cut).await;
@@ -70,7 +70,7 @@ impl Network {
         self.ask(Method::GET, "").await
     }
 
-    fn client(&self, user: &str) -> Builder {
+    fn client(&self, user: &str) -> ClientBuilder {
         client(self.port, user)
     }
 
@@ -93,17 +93,17 @@ impl Network {
     }
 }
 
-/// A client that does not take its time.
-fn client(port: u16, user: &str) -> Builder {
+/// A client with short timeouts.
+fn client(port: u16, user: &str) -> ClientBuilder {
     Client::builder(&format!("ws://127.0.0.1:{port}/ws"))
         .name(UserName::parse(user).unwrap())
-        .config(|config| {
-            config.backoff = BackoffOptions {
+        .options(|options| {
+            options.backoff = BackoffOptions {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(200),
                 reset_after: Duration::from_secs(1),
             };
-            config.probe_timeout = Duration::from_millis(300);
+            options.probe_timeout = Duration::from_millis(300);
         })
 }
 
@@ -117,7 +117,7 @@ fn join(client: &Client, room: &str) -> Room<u64> {
 }
 
 async fn next(room: &mut Room<u64>) -> Event<u64> {
-    within("an event", room.next()).await.expect("the room goes on")
+    within("an event", room.next()).await.expect("the stream has ended")
 }
 
 async fn joined(room: &mut Room<u64>) {
@@ -125,7 +125,7 @@ async fn joined(room: &mut Room<u64>) {
     assert!(matches!(event, Event::Joined(_)), "{event:?}");
 }
 
-/// So many messages, with nothing missing between them.
+/// The next `count` messages, which must be consecutive.
 async fn messages(room: &mut Room<u64>, count: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < count {

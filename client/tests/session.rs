@@ -1,4 +1,4 @@
-//! The session as an application sees it, over a server, a network and a clock in memory.
+//! The API of rooms, over a server, a network and a clock in memory.
 //!
 //! Tests that guard against a known failure name its public issue.
 
@@ -12,10 +12,10 @@ mod connection;
 mod delivery;
 #[path = "session/faults.rs"]
 mod faults;
-#[path = "session/kept.rs"]
-mod kept;
 #[path = "session/rooms.rs"]
 mod rooms;
+#[path = "session/stored_outbox.rs"]
+mod stored_outbox;
 
 use std::fmt::Debug;
 
@@ -23,11 +23,11 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use talkback_client::{Client, Event, JoinOptions, JoinedRoom, Received, Room, Status, test_util::World};
 
-/// What went on in these tests is a `u64` each.
+/// The type of the messages in these tests.
 type Number = u64;
 
 async fn next<T: DeserializeOwned>(room: &mut Room<T>) -> Event<T> {
-    room.next().await.expect("the room goes on")
+    room.next().await.expect("the stream has ended")
 }
 
 async fn joined<T: DeserializeOwned + Debug>(room: &mut Room<T>) -> JoinedRoom {
@@ -47,7 +47,7 @@ async fn message<T: DeserializeOwned + Debug>(room: &mut Room<T>) -> Received<T>
     }
 }
 
-/// So many numbers, whatever else happens.
+/// The next `count` messages; other events are skipped, except a reset.
 async fn numbers(room: &mut Room<Number>, count: usize) -> Vec<Number> {
     let mut numbers = Vec::new();
     while numbers.len() < count {

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use talkback_client::{Client, ConnectError, Event, JoinOptions, Options, Socket};
+use talkback_client::{Client, ConnectError, Event, JoinOptions, Socket, SocketOptions};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 use support::{connect_with, echo, faults, recorded, server, unique, within};
@@ -17,9 +17,9 @@ wasm_bindgen_test_configure!(run_in_dedicated_worker);
 #[wasm_bindgen_test]
 async fn a_worker_has_the_whole_socket_with_its_timers() {
     assert!(web_sys::window().is_none());
-    let options = Options {
+    let options = SocketOptions {
         timeout: Some(Duration::from_secs(10)),
-        ..Options::default()
+        ..SocketOptions::default()
     };
     let mut socket = connect_with(&server("/echo"), &options).await;
     assert_eq!(echo(&mut socket, "你好").await.as_text(), Some("你好"));
@@ -31,17 +31,17 @@ async fn a_worker_has_the_whole_socket_with_its_timers() {
 #[wasm_bindgen_test]
 async fn a_worker_drops_its_socket_with_1000() {
     let id = unique();
-    drop(connect_with(&faults(&format!("/record?id=worker{id}")), &Options::default()).await);
+    drop(connect_with(&faults(&format!("/record?id=worker{id}")), &SocketOptions::default()).await);
     assert_eq!(recorded(&format!("worker{id}")).await.code, 1000);
 }
 
 #[wasm_bindgen_test]
 fn a_fragment_is_refused_in_a_worker_too() {
-    let refused = Socket::new("ws://127.0.0.1/#", &Options::default());
+    let refused = Socket::new("ws://127.0.0.1/#", &SocketOptions::default());
     assert!(matches!(refused, Err(ConnectError::Fragment { .. })));
 }
 
-/// Without a document there is less of the page's life to listen to, and no storage.
+/// Without a document there are fewer events of the page's lifecycle, and no storage.
 #[wasm_bindgen_test]
 async fn a_worker_has_rooms() {
     let client = Client::builder(&server("/ws")).build().unwrap();

@@ -1,4 +1,5 @@
-//! The hooks in a real browser, against the real server: every event reaches the reducer once, and nothing is left behind.
+//! The hooks in a real browser, against the real server: every event reaches the reducer once, and unmounting frees
+//! everything.
 
 #![cfg(target_family = "wasm")]
 
@@ -153,7 +154,7 @@ fn CountingPage(props: &PageProps) -> Html {
     }
 }
 
-/// react-use-websocket#135, #200, #237: hooks that keep the last message lose bursts.
+/// react-use-websocket#135, #200, #237: hooks that hold only the last message lose bursts.
 #[wasm_bindgen_test]
 async fn every_message_of_a_burst_reaches_the_reducer_once() {
     let (room, sender, element) = (room_name(), client("bob"), element());
@@ -161,7 +162,7 @@ async fn every_message_of_a_burst_reaches_the_reducer_once() {
     SEEN.with(|seen| seen.0.borrow_mut().clear());
     let reader = client("ann");
     let app = yew::Renderer::<CountingPage>::with_root_and_props(element, props(&reader, &room)).render();
-    until("the component's user is there", || inside.users() == Some(2)).await;
+    until("the component's user has joined", || inside.users() == Some(2)).await;
     publish(&inside, 0..3_000).await;
     let count = || SEEN.with(|seen| seen.0.borrow().len());
     until("all messages", || count() >= 3_000).await;
@@ -192,7 +193,7 @@ async fn a_component_shows_its_room_and_moves_to_another_with_its_name() {
     until_gone(&rooms[0]).await;
     publish(&rooms[0], 3..4).await;
     publish(&rooms[1], 12..13).await;
-    until("the second room goes on", || shown(&element) == text(10..13)).await;
+    until("a new message of the second room", || shown(&element) == text(10..13)).await;
 
     app.update(props(&reader, "not a/room"));
     until("the rule for names", || {
@@ -220,12 +221,12 @@ async fn several_components_share_a_membership_and_each_shows_all() {
     .await;
     app.update(PageProps { copies: 1, ..three });
     publish(&inside, 5..7).await;
-    until("one list goes on", || shown(&element) == text(0..7)).await;
+    until("a new message in one list", || shown(&element) == text(0..7)).await;
     app.destroy();
     until_gone(&inside).await;
 }
 
-/// Lets a world go on beside the page, faster than the page's own time, until it is dropped.
+/// Advances a world in the background, faster than real time, until it is dropped.
 struct Pump(Rc<RefCell<Option<Timeout>>>);
 
 impl Pump {
@@ -248,9 +249,9 @@ impl Drop for Pump {
     }
 }
 
-/// leptos-use#160: panics when the cleanup races a callback. Any order of unmounting and what comes from outside.
+/// leptos-use#160: panics when the cleanup races a callback. Unmounts and events in any order.
 #[wasm_bindgen_test]
-async fn components_come_and_go_at_any_moment_and_leave_nothing() {
+async fn components_are_mounted_and_unmounted_at_any_moment_without_a_leak() {
     let world = World::new();
     let pump = Pump::start(&world);
     let inside = joined(&world.client("bob"), "lobby").await;
@@ -267,7 +268,8 @@ async fn components_come_and_go_at_any_moment_and_leave_nothing() {
                 },
             );
             let mut app = render(&element, hidden.clone());
-            // Yew 0.23 does not end the effects of an app that is destroyed in the very turn in which it was rendered.
+            // Yew 0.23 does not run the cleanup of effects of an app that is destroyed in the turn of the event loop
+            // that rendered it.
             turn().await;
             app.update(shown.clone());
             let burst = inside.try_send(&round).unwrap();
@@ -284,7 +286,7 @@ async fn components_come_and_go_at_any_moment_and_leave_nothing() {
                     app.update(shown);
                 }
                 _ => {
-                    until("both are there", || inside.users() == Some(2)).await;
+                    until("both have joined", || inside.users() == Some(2)).await;
                     app.update(props(&reader, "other"));
                     world.cut();
                     turn().await;
@@ -301,9 +303,9 @@ async fn components_come_and_go_at_any_moment_and_leave_nothing() {
     drop(pump);
 }
 
-/// What a user of the crate writes to test a screen without a server.
+/// As a user of the crate tests a component without a server.
 #[wasm_bindgen_test]
-async fn a_screen_can_be_tested_over_a_world_in_memory() {
+async fn a_component_can_be_tested_over_a_world_in_memory() {
     let (world, element) = (World::new(), element());
     world.publish("lobby", "bob", &1).unwrap();
     let app = render(&element, props(&world.client("ann"), "lobby"));

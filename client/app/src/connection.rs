@@ -10,7 +10,7 @@ pub(crate) use connect_error::{bad_url, explain};
 pub(crate) use phase::{CLOSE_HINT_MS, CLOSE_LIMIT_MS, CONNECT_HINT_MS, CloseInfo, ClosedBy, End, Phase, WAIT_TICK_MS};
 
 use gloo_timers::callback::Timeout;
-use talkback_client::{CloseEvent, EventGuard, Message, Options, ReadyState, SendErrorKind, Socket};
+use talkback_client::{CloseEvent, EventGuard, Message, ReadyState, SendErrorKind, Socket, SocketOptions};
 use yew::Callback;
 
 use crate::i18n::Sentence;
@@ -59,9 +59,9 @@ impl Connection {
         events: Callback<ConnectionEvent>,
     ) -> Result<(), Sentence> {
         self.live = None;
-        let options = Options {
+        let options = SocketOptions {
             protocols,
-            ..Options::default()
+            ..SocketOptions::default()
         };
         let socket = Socket::new(url, &options).map_err(|error| explain(&error))?;
         let listeners = [

@@ -11,57 +11,60 @@ use crate::{
     driver::{Driver, OnFault, Parts, TokenProvider},
     runtime::{Browser, Runtime},
     socket::resolve,
-    store::{Keep, SessionStorage, Storage},
+    store::{SessionStorage, Storage, StoreOptions},
     transport::{Transport, WebSocketTransport},
 };
 
-/// Where messages wait that were not acknowledged yet.
+/// Where the outbox is stored: the messages that the server has not acknowledged yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OutboxStorage {
-    /// In memory: they are lost with the page.
+    /// In memory: the messages are lost when the page is closed or reloaded.
     #[default]
     Memory,
-    /// In the tab's `sessionStorage` too: they survive a reload, and are sent once all the same.
+    /// Also in the tab's `sessionStorage`: the messages survive a reload, and each is still delivered once.
     ///
-    /// It needs a page (no worker) and [Web Locks](https://w3c.github.io/web-locks/), that is https or localhost; without, it is as
-    /// [`OutboxStorage::Memory`] and [`Client::keeps_outbox`] says so. A duplicated tab, whose `sessionStorage` is a copy, is told apart
-    /// by the lock on the client's key and begins with an empty outbox. Copies that are used one after the other are told apart by the
-    /// server: the later one goes on with a key of its own, and what it had sent and not heard of fails with
-    /// [`FailReason::Unconfirmed`](crate::FailReason::Unconfirmed). Browsers keep a page that holds a lock out of the back/forward
-    /// cache; coming back to it is a reload, which is what the outbox is kept for.
+    /// It needs a page (no worker) and [Web Locks](https://w3c.github.io/web-locks/), that is https or localhost;
+    /// without them it behaves as [`OutboxStorage::Memory`] and [`Client::keeps_outbox`] is `false`. A page that finds
+    /// a stored outbox waits at most 2 s for the previous page of the tab to release the lock on it.
+    ///
+    /// A duplicated tab has a copy of the `sessionStorage`; it does not get the lock and begins with an empty outbox.
+    /// When copies are used one after the other, the server detects it: the later client continues with a new key, and
+    /// messages that it had sent without an answer fail with
+    /// [`FailReason::Unconfirmed`](crate::FailReason::Unconfirmed). Browsers do not put a page that holds a lock into
+    /// the back/forward cache; navigating back to it reloads it, and the reload restores the outbox.
     Session {
-        /// Tells the clients of one origin apart; two clients of one page need two names.
+        /// Identifies the client among those of one origin; two clients of one page need different names.
         name: String,
-        /// For how long after the last change what was stored is of use; no longer than the server remembers clients (an hour unless
-        /// it is configured otherwise).
+        /// How long after the last change a stored outbox is restored; at most as long as the server remembers clients
+        /// (an hour by default).
         ttl: Duration,
     },
 }
 
 /// Prepares a [`Client`], see [`Client::builder`].
 #[must_use = "nothing happens before `build`"]
-pub struct Builder {
+pub struct ClientBuilder {
     url: String,
-    config: ClientOptions,
+    options: ClientOptions,
     token: Option<TokenProvider>,
     on_fault: Option<OnFault>,
     storage: OutboxStorage,
     platform: Option<Platform>,
 }
 
-/// What a client stands on.
+/// The environment of a client.
 pub(crate) struct Platform {
     pub(crate) transport: Rc<dyn Transport>,
     pub(crate) runtime: Rc<dyn Runtime>,
-    /// `sessionStorage` if there is none.
+    /// `None` stands for `sessionStorage`.
     pub(crate) storage: Option<Rc<dyn Storage>>,
 }
 
-impl Builder {
+impl ClientBuilder {
     pub(super) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            config: ClientOptions::default(),
+            options: ClientOptions::default(),
             token: None,
             on_fault: None,
             storage: OutboxStorage::Memory,
@@ -78,51 +81,57 @@ impl Builder {
         }
     }
 
-    /// The name that others see, where no token tells it. The server may write it otherwise, see [`Status::Open`](crate::Status::Open), or
-    /// refuse it: then the status is stopped with 4403 and its reason.
+    /// The name that other members see, unless a token determines it. The server may normalize it, see
+    /// [`Status::Open`](crate::Status::Open), or refuse it: then the status is stopped with 4403 and a reason.
     pub fn name(mut self, name: UserName) -> Self {
-        self.config.name = Some(name);
+        self.options.name = Some(name);
         self
     }
 
-    /// How to get a token: asked before the first connection, after the server refused one (4401), and before one expires, which is
-    /// then renewed without a new connection. `None` means that there is none to be had now, and is tried again later.
+    /// How to get a token. The callback runs before the first connection, after the server refused a token (4401), and
+    /// before a token expires, which is then renewed without a new connection. `None` means that no token is available
+    /// now; the callback runs again later.
     pub fn token<F: Future<Output = Option<String>> + 'static>(mut self, provider: impl Fn() -> F + 'static) -> Self {
-        self.config.tokens = true;
+        self.options.tokens = true;
         self.token = Some(Box::new(move || Box::pin(provider())));
         self
     }
 
-    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. They bound what is sent while a
-    /// kept outbox is still being read as well.
-    pub fn outbox(mut self, bounds: OutboxOptions) -> Self {
-        self.config.outbox = bounds;
+    /// The bounds of the outbox, over all rooms: 1,000 messages, 1 MiB of JSON and ten minutes by default. The same
+    /// bounds apply to messages sent while a stored outbox is being read.
+    ///
+    /// The browser buffers at most 16 MiB of a connection; the session closes a connection that exceeds this and
+    /// connects again. The bounds of the outbox are lower by default, so only signals sent into a half-open connection
+    /// reach it.
+    pub fn outbox(mut self, options: OutboxOptions) -> Self {
+        self.options.outbox = options;
         self
     }
 
-    /// Where the outbox is kept: in memory by default.
+    /// Where the outbox is stored: in memory by default.
     pub fn outbox_storage(mut self, storage: OutboxStorage) -> Self {
         self.storage = storage;
         self
     }
 
-    /// Calls back with errors of the server that belong to nothing the application waits for. Without it they go to the console.
+    /// Calls back with errors of the server that belong to no pending request. Without a callback they are written to
+    /// the console.
     pub fn on_fault(mut self, callback: impl Fn(Fault) + 'static) -> Self {
         self.on_fault = Some(Box::new(callback));
         self
     }
 
-    /// All other times and bounds of the session, and those above.
-    pub fn config(mut self, change: impl FnOnce(&mut ClientOptions)) -> Self {
-        change(&mut self.config);
+    /// Changes any option of the session, including those above.
+    pub fn options(mut self, change: impl FnOnce(&mut ClientOptions)) -> Self {
+        change(&mut self.options);
         self
     }
 
-    /// Begins to connect.
+    /// Builds the client, which begins to connect.
     ///
     /// # Errors
-    /// What can be known of the address without trying: [`ConnectError::Unsupported`], [`ConnectError::InvalidUrl`],
-    /// [`ConnectError::Fragment`] and [`ConnectError::MixedContent`]. Everything later is told by [`Client::status`].
+    /// What can be checked before connecting: [`ConnectError::Unsupported`], [`ConnectError::InvalidUrl`],
+    /// [`ConnectError::Fragment`] and [`ConnectError::MixedContent`]. [`Client::status`] reports later errors.
     pub fn build(self) -> Result<Client, ConnectError> {
         let platform = match self.platform {
             Some(platform) => platform,
@@ -138,14 +147,14 @@ impl Builder {
         };
         let keep = match self.storage {
             OutboxStorage::Memory => None,
-            OutboxStorage::Session { name, ttl } => Some(Keep {
+            OutboxStorage::Session { name, ttl } => Some(StoreOptions {
                 storage: platform.storage.map_or_else(SessionStorage::of_this_tab, Ok),
                 name,
                 ttl,
             }),
         };
         Ok(Client::over(Driver::start(Parts {
-            config: self.config,
+            config: self.options,
             transport: platform.transport,
             runtime: platform.runtime,
             token: self.token,

@@ -16,35 +16,35 @@ use talkback_protocol::{
 
 use crate::waiters::{Waiter, Waiters};
 
-/// Where a message is in the log of its room.
+/// The position of an acknowledged message in the log of its room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acked {
-    /// The life of the log that the offset belongs to.
+    /// The epoch of the log that the offset belongs to.
     pub epoch: Epoch,
-    /// Its place.
+    /// The offset in the log.
     pub offset: Offset,
     /// When it was appended, in milliseconds since the Unix epoch by the server's clock.
     pub at: Millis,
 }
 
-/// A message on its way. It always ends: in the log, or with a reason.
+/// A message that was sent. It always reaches a final state: acknowledged by the log, or failed with a reason.
 ///
-/// As a future it waits for that end; as a `Stream` it yields each step ([`DeliveryState`]), the present one first, and ends after
-/// the last. A step that was overtaken before it was read is skipped; the last one never is. It may be awaited by `&mut` and more
-/// than once.
+/// As a `Future` it waits for the final state. As a `Stream` it yields each [`DeliveryState`], the current one first,
+/// and ends after the final one. A state that changes again before it is read is skipped; the final one never is. It
+/// may be awaited by `&mut` and more than once.
 ///
-/// Dropping it does not take the message back.
+/// Dropping it does not cancel the message.
 ///
 /// # Cancel safety
 /// Polling it, both ways, is cancel safe.
 pub struct Delivery {
-    slot: Rc<Slot>,
+    slot: Rc<DeliverySlot>,
     seen: u32,
     waiter: Waiter,
 }
 
 impl Delivery {
-    pub(crate) fn new(slot: Rc<Slot>) -> Self {
+    pub(crate) fn new(slot: Rc<DeliverySlot>) -> Self {
         Self {
             slot,
             seen: 0,
@@ -52,20 +52,15 @@ impl Delivery {
         }
     }
 
-    /// How far the message is.
+    /// The current state of the message.
     #[must_use]
     pub fn state(&self) -> DeliveryState {
-        self.slot
-            .progress
-            .borrow()
-            .state
-            .clone()
-            .unwrap_or(DeliveryState::Queued)
+        self.slot.state().unwrap_or(DeliveryState::Queued)
     }
 }
 
 impl Clone for Delivery {
-    /// Another view of the same message, which yields its steps from the present one on.
+    /// Another handle to the same message, which yields its states from the current one on.
     fn clone(&self) -> Self {
         Self::new(self.slot.clone())
     }
@@ -81,18 +76,12 @@ impl Future for Delivery {
     type Output = Result<Acked, FailReason>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &self.slot.progress.borrow().state {
-            Some(DeliveryState::Acked { epoch, offset, at }) => Poll::Ready(Ok(Acked {
-                epoch: epoch.clone(),
-                offset: *offset,
-                at: *at,
-            })),
-            Some(DeliveryState::Failed(reason)) => Poll::Ready(Err(reason.clone())),
-            _ => {
-                self.slot.waiting.wait(&self.waiter, context);
-                Poll::Pending
-            }
-        }
+        let result = || match self.slot.state() {
+            Some(DeliveryState::Acked { epoch, offset, at }) => Some(Ok(Acked { epoch, offset, at })),
+            Some(DeliveryState::Failed(reason)) => Some(Err(reason)),
+            _ => None,
+        };
+        self.slot.watchers.poll_for(&self.waiter, context, result)
     }
 }
 
@@ -100,41 +89,36 @@ impl Stream for Delivery {
     type Item = DeliveryState;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<DeliveryState>> {
-        let (steps, state) = {
-            let progress = self.slot.progress.borrow();
-            (progress.steps, progress.state.clone())
-        };
-        match state {
-            Some(state) if self.seen != steps => {
-                self.seen = steps;
+        let changes = self.slot.changes.get();
+        match self.slot.state() {
+            Some(state) if self.seen != changes => {
+                self.seen = changes;
                 Poll::Ready(Some(state))
             }
             Some(state) if state.is_final() => Poll::Ready(None),
             _ => {
-                self.slot.waiting.wait(&self.waiter, context);
+                self.slot.watchers.wait(&self.waiter, context);
                 Poll::Pending
             }
         }
     }
 }
 
-/// What the driver knows about one message.
+/// The state of one message, which the driver sets and its [`Delivery`]s read.
 #[derive(Default)]
-pub(crate) struct Slot {
-    progress: RefCell<Progress>,
-    /// When the outbox was full for it, see [`Turns`](crate::turns::Turns).
-    refused_at: Cell<u64>,
-    waiting: Waiters,
+pub(crate) struct DeliverySlot {
+    /// `None` until the session has taken the message.
+    state: RefCell<Option<DeliveryState>>,
+    /// How many times `state` changed.
+    changes: Cell<u32>,
+    /// How many releases had happened when the outbox had no capacity for the message, see
+    /// [`SendQueue`](crate::send_queue::SendQueue).
+    releases_when_full: Cell<u64>,
+    /// Wait for a change of `state`.
+    watchers: Waiters,
 }
 
-#[derive(Default)]
-struct Progress {
-    /// `None` until the session has seen it.
-    state: Option<DeliveryState>,
-    steps: u32,
-}
-
-impl Slot {
+impl DeliverySlot {
     pub(crate) fn at(state: DeliveryState) -> Rc<Self> {
         let slot = Rc::new(Self::default());
         slot.step(state);
@@ -142,34 +126,29 @@ impl Slot {
     }
 
     pub(crate) fn step(&self, state: DeliveryState) {
-        {
-            let mut progress = self.progress.borrow_mut();
-            if progress.state.as_ref() == Some(&state) {
-                return;
-            }
-            progress.state = Some(state);
-            progress.steps = progress.steps.wrapping_add(1);
+        if self.state.borrow().as_ref() == Some(&state) {
+            return;
         }
-        self.waiting.wake();
+        self.state.replace(Some(state));
+        self.changes.set(self.changes.get().wrapping_add(1));
+        self.watchers.wake();
     }
 
-    /// The outbox was full for it after so many reliefs.
-    pub(crate) fn refuse(&self, reliefs: u64) {
-        self.refused_at.set(reliefs);
+    fn state(&self) -> Option<DeliveryState> {
+        self.state.borrow().clone()
     }
 
-    pub(crate) fn refused_at(&self) -> u64 {
-        self.refused_at.get()
+    /// The outbox had no capacity for the message when this many releases had happened.
+    pub(crate) fn record_releases(&self, releases: u64) {
+        self.releases_when_full.set(releases);
     }
 
-    /// The first step, once there is one.
-    pub(crate) fn poll_begun(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<DeliveryState> {
-        match &self.progress.borrow().state {
-            Some(state) => Poll::Ready(state.clone()),
-            None => {
-                self.waiting.wait(waiter, context);
-                Poll::Pending
-            }
-        }
+    pub(crate) fn releases_when_full(&self) -> u64 {
+        self.releases_when_full.get()
+    }
+
+    /// The current state, as soon as the session has taken the message.
+    pub(crate) fn poll_first_state(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<DeliveryState> {
+        self.watchers.poll_for(waiter, context, || self.state())
     }
 }

@@ -5,48 +5,48 @@ use talkback_protocol::{
     session::client::{JoinedRoom, LeftReason, PresenceChange, RoomEvent},
 };
 
-/// What happens in a room, for an application whose messages are of type `T`.
+/// An event of a room whose messages are of type `T`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<T> {
-    /// Joined without a cursor: the newest messages that were asked for follow, then the live ones.
+    /// Joined without a cursor: the requested number of newest messages follows, then the live ones.
     Joined(JoinedRoom),
-    /// Joined again, or with a cursor: everything after the last message follows, nothing is missing.
+    /// Joined again, or with a cursor: every message after the last one or the cursor follows.
     Recovered(JoinedRoom),
-    /// Messages are missing between the last one and those that follow, because the log has them no longer. What the application
-    /// shows of the room is to be replaced by what follows.
+    /// Messages are missing between the last one and those that follow, because the log has dropped them. Replace the
+    /// messages shown by those that follow.
     Reset(JoinedRoom),
-    /// The next message, in the order that all members share. Each comes once.
+    /// The next message of the log. Each message is yielded once.
     Message(Received<T>),
-    /// Users came or went.
+    /// Users joined or left.
     Presence {
         /// How many users are in the room now.
         users: u32,
-        /// Who.
+        /// Which users joined and left, or the whole list.
         change: PresenceChange,
     },
-    /// The server lost its newest messages and goes on from an earlier one: these messages of this client were acknowledged
-    /// ([`Acked`](crate::Acked)) and are in the log no longer. Comes before the [`Event::Recovered`] or [`Event::Reset`] of the same
-    /// join. To send them again is for the application to decide.
+    /// The server lost its newest messages: these messages of this client were acknowledged ([`Acked`](crate::Acked))
+    /// and are no longer in the log. Precedes the [`Event::Recovered`] or [`Event::Reset`] of the same join. The
+    /// application decides whether to send them again.
     Lost {
-        /// The life of the log in which they were acknowledged.
+        /// The epoch of the log in which they were acknowledged.
         epoch: Epoch,
-        /// Their places in it, ascending; of very many, the newest.
+        /// Their offsets, ascending. If there are too many, the newest.
         offsets: Vec<Offset>,
     },
-    /// A member told something that is not kept, like "is typing".
+    /// A message that is not stored in the log, like "is typing".
     Signal {
-        /// Who.
+        /// The member who sent it.
         from: Author,
-        /// What.
+        /// The content.
         body: Body,
     },
-    /// No longer a member, by the server's decision, which may come with a reason. The last event.
+    /// The server ended the membership, with its reason if it gave one. The last event.
     Left(Option<LeftReason>),
-    /// The server does not let this user be a member. The last event.
+    /// The server refused the join. The last event.
     Refused {
-        /// Why, for programs: see [`code`](talkback_protocol::message::code).
+        /// The machine-readable reason, see [`code`](crate::code).
         code: String,
-        /// Why, for people.
+        /// The human-readable reason.
         message: String,
     },
 }
@@ -54,30 +54,30 @@ pub enum Event<T> {
 /// A message of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received<T> {
-    /// Its place in the room's log; what [`Acked::offset`](crate::Acked::offset) tells the sender.
+    /// The offset in the room's log; the sender has it as [`Acked::offset`](crate::Acked::offset).
     pub offset: Offset,
-    /// Who sent it.
+    /// The user and the client that sent it.
     pub from: Author,
     /// Whether this client sent it.
     pub own: bool,
     /// When it was appended, in milliseconds since the Unix epoch by the server's clock.
     pub at: Millis,
-    /// What it says.
+    /// The content.
     pub body: Incoming<T>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming<T> {
-    /// A message as this build of the application knows them.
+    /// A `T`.
     Known(T),
-    /// JSON of another shape, for instance from a later version of the application. It is never dropped: show that there is something,
-    /// or read it as another type ([`Body::read`]).
+    /// JSON that cannot be read as `T`, for instance from a later version of the application. It is never dropped: show
+    /// a placeholder, or read it as another type ([`Body::read`]).
     Unknown(Body),
 }
 
 impl<T> Incoming<T> {
-    /// The message, if it is of a known shape.
+    /// The message, if it could be read as `T`.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(message) => Some(message),
@@ -89,7 +89,7 @@ impl<T> Incoming<T> {
 /// Older messages of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History<T> {
-    /// The life of the log that the offsets belong to.
+    /// The epoch of the log that the offsets belong to.
     pub epoch: Epoch,
     /// Oldest first.
     pub messages: Vec<Received<T>>,

@@ -1,5 +1,5 @@
-//! What one handle of a room has not taken yet. Bounded; what does not fit is read again from the room's log, and of the events that
-//! tell the state of the room at most one waits.
+//! The queue of events between a room's subscription and one handle's reader. It is bounded: messages that do not fit
+//! are read from the room's log later, and at most one event that gives the state of the room is queued.
 
 mod page_size;
 
@@ -14,21 +14,26 @@ use talkback_protocol::{
 use super::Members;
 use page_size::PageSize;
 
-/// The bounds of what a [`Room`](crate::Room) holds for its reader.
+/// The bounds of the events that a [`Room`](crate::Room) queues for its reader.
 ///
-/// At the bound nothing is lost and nobody else is slowed down: the handle takes in no more messages, and once half of what it
-/// holds was read, it reads on from the room's log, a page at a time, until it has caught up. If the log has dropped messages
-/// by then, the handle yields [`Event::Reset`](crate::Event::Reset). Presence is told by one list afterwards, and signals,
-/// which nobody keeps, are skipped meanwhile.
+/// At a bound no message is lost and other readers are not slowed down: the `Room` queues no more messages, and when
+/// half of the queue was read, it reads the room's log, one page at a time, until it has caught up. If the log has
+/// dropped messages by then, the `Room` yields [`Event::Reset`](crate::Event::Reset). After it has caught up, one list
+/// replaces the presence events that did not fit. Signals that do not fit are dropped, because no log stores them.
 ///
-/// However often the room is joined again before the reader reads, one event tells of it: [`Event::Recovered`](crate::Event::Recovered)
-/// renews an event of that kind that was not read yet, and [`Event::Reset`](crate::Event::Reset) takes its place together with what
-/// followed it. This one event, one page and one [`Event::Lost`](crate::Event::Lost) may come on top of the bounds.
+/// A page has at most 100 messages and at most half of [`InboxOptions::events`]. If the server gives fewer than
+/// requested, the next page is as small as the server's; after 1 to 64 full pages the size is doubled again, later each
+/// time that the server gave too few.
+///
+/// If the room is joined again several times before the reader reads, one event reports it:
+/// [`Event::Recovered`](crate::Event::Recovered) updates the queued event of the last join, and
+/// [`Event::Reset`](crate::Event::Reset) replaces it together with the events after it. This one event, one page and
+/// one [`Event::Lost`](crate::Event::Lost) may exceed the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxOptions {
-    /// The most events, 4,096 by default.
+    /// The most queued events, 4,096 by default.
     pub events: usize,
-    /// The most bytes of bodies and names, 4 MiB by default.
+    /// The most bytes of bodies and names in queued events, 4 MiB by default.
     pub bytes: usize,
 }
 
@@ -41,24 +46,24 @@ impl Default for InboxOptions {
     }
 }
 
-/// What a handle wants when it is made.
+/// Where a new handle begins to read: after a message, or with a number of the newest messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Want {
+pub(crate) struct StartPosition {
     pub(crate) since: Option<Cursor>,
     pub(crate) history: u32,
 }
 
-/// A room as its subscription has it at this moment.
+/// The state of a room by the last event of its subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    /// The last message that the subscription delivered.
+pub(crate) struct SubscribedRoom {
+    /// The last message of the subscription.
     pub(crate) latest: Cursor,
     pub(crate) users: u32,
-    /// `None` while the server does not tell who.
+    /// `None` while the server sends no list.
     pub(crate) members: Option<Members>,
 }
 
-impl Now {
+impl SubscribedRoom {
     fn joined(&self, after: Offset) -> JoinedRoom {
         JoinedRoom {
             epoch: self.latest.epoch.clone(),
@@ -80,75 +85,77 @@ impl Now {
     }
 }
 
-/// A page of the log to ask for.
+/// A request for the newest `limit` messages before an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PageWanted {
+pub(crate) struct PageRequest {
     pub(crate) before: Offset,
     pub(crate) limit: u32,
 }
 
-/// The queue between a room's subscription and one reader.
+/// The queue of one handle.
 pub(crate) struct Inbox {
     options: InboxOptions,
     queue: VecDeque<(RoomEvent, usize)>,
     bytes: usize,
-    state: State,
+    state: InboxState,
     /// The last message that was put into the queue.
     queued: Option<Cursor>,
-    /// The last message that was taken out of it.
+    /// The last message that was taken from the queue.
     taken: Option<Cursor>,
-    asked: Option<PageWanted>,
-    /// The last page was of another life of the log, or not what was asked for: no other one is asked for before the room is joined
-    /// again, because the answer would be the same each time.
+    /// The page that was requested and not answered yet.
+    requested: Option<PageRequest>,
+    /// The last page had another epoch, or was no answer to the request. No further page is requested before the room
+    /// is joined again, because the answer would be the same.
     stalled: bool,
     page_size: PageSize,
 }
 
-enum State {
-    /// The subscription's own `join` was made for this handle; its answer is this handle's first event.
-    First,
-    /// The room is joined by another handle, or lost what this one would read next: it begins by reading from the log.
-    Opening(Start),
-    /// Takes every event.
+enum InboxState {
+    /// The room was joined for this handle, and the answer to the join is its first event.
+    Joining,
+    /// The handle begins with a page of the log, because another handle has joined the room, or because the log dropped
+    /// the messages that it would read next.
+    Opening(FirstPage),
+    /// Every event is queued.
     Live,
     /// Messages after `queued` did not fit.
     Behind {
-        /// Whether the reader is to be told of presence when it has caught up.
+        /// Whether to queue the presence when the handle has caught up.
         presence: bool,
     },
-    /// The reader gets no more.
+    /// No event follows.
     Ended,
 }
 
-/// Where a handle begins to read.
-enum Start {
-    /// After this message.
-    Since(Cursor, u32),
-    /// With so many of the newest messages; `true` if messages before them are missing to it.
-    Newest(u32, bool),
+/// The first page of a handle.
+enum FirstPage {
+    /// The messages after the cursor; if the log has dropped some of them, `history` of the newest.
+    Since { since: Cursor, history: u32 },
+    /// The newest messages; `reset` if the reader lacks messages before them.
+    Newest { history: u32, reset: bool },
 }
 
-impl From<Want> for Start {
-    fn from(Want { since, history }: Want) -> Self {
+impl From<StartPosition> for FirstPage {
+    fn from(StartPosition { since, history }: StartPosition) -> Self {
         match since {
-            Some(since) => Self::Since(since, history),
-            None => Self::Newest(history, false),
+            Some(since) => Self::Since { since, history },
+            None => Self::Newest { history, reset: false },
         }
     }
 }
 
 impl Inbox {
-    /// For the handle whose wishes the subscription's own `join` carries.
-    pub(crate) fn first(options: InboxOptions) -> Self {
-        Self::new(options, State::First)
+    /// For the handle that the room is joined for.
+    pub(crate) fn for_first_handle(options: InboxOptions) -> Self {
+        Self::new(options, InboxState::Joining)
     }
 
-    /// For a further handle of a room.
-    pub(crate) fn further(options: InboxOptions, want: Want) -> Self {
-        Self::new(options, State::Opening(Start::from(want)))
+    /// For a further handle of a room that is joined already.
+    pub(crate) fn for_further_handle(options: InboxOptions, start: StartPosition) -> Self {
+        Self::new(options, InboxState::Opening(FirstPage::from(start)))
     }
 
-    fn new(options: InboxOptions, state: State) -> Self {
+    fn new(options: InboxOptions, state: InboxState) -> Self {
         Self {
             options,
             queue: VecDeque::new(),
@@ -156,7 +163,7 @@ impl Inbox {
             state,
             queued: None,
             taken: None,
-            asked: None,
+            requested: None,
             stalled: false,
             page_size: PageSize::default(),
         }
@@ -172,18 +179,16 @@ impl Inbox {
                     taken.offset = message.offset;
                 }
             }
-            RoomEvent::Joined(room) | RoomEvent::Recovered(room) | RoomEvent::Reset(room) => {
-                self.taken = Some(Cursor {
-                    epoch: room.epoch.clone(),
-                    offset: room.after,
-                });
+            event => {
+                if let Some(room) = joined_room(event) {
+                    self.taken = Some(start_of(room));
+                }
             }
-            _ => {}
         }
         Some(event)
     }
 
-    /// How far the reader has read.
+    /// The last message that the reader has taken.
     pub(crate) fn taken(&self) -> Option<&Cursor> {
         self.taken.as_ref()
     }
@@ -192,275 +197,281 @@ impl Inbox {
         !self.queue.is_empty()
     }
 
-    /// Whether nothing will come any more.
+    /// Whether no event follows.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.state, State::Ended) && self.queue.is_empty()
+        matches!(self.state, InboxState::Ended) && self.queue.is_empty()
     }
 
-    /// The subscription has an event for everybody. `now` is the room after it; there is none if it was never joined.
-    pub(crate) fn push(&mut self, event: RoomEvent, now: Option<&Now>) {
+    /// Handles an event of the subscription. `current` is the room after the event; `None` if it was never joined.
+    pub(crate) fn push(&mut self, event: RoomEvent, current: Option<&SubscribedRoom>) {
         match &event {
             RoomEvent::Left(_) | RoomEvent::Refused { .. } => {
-                self.state = State::Ended;
+                self.state = InboxState::Ended;
                 self.put(event);
             }
             RoomEvent::Joined(_) | RoomEvent::Recovered(_) | RoomEvent::Reset(_) => {
-                if let Some(now) = now {
-                    self.rejoined(event, now);
+                if let Some(current) = current {
+                    self.rejoined(event, current);
                 }
             }
             RoomEvent::Message { message, .. } => {
-                // A handle that began with a cursor from elsewhere may be ahead of the subscription.
+                // The cursor that a handle began with may be ahead of the subscription.
                 let is_known = self
                     .queued
                     .as_ref()
                     .is_some_and(|queued| message.offset <= queued.offset);
-                if !matches!(self.state, State::Live) || is_known {
+                if !matches!(self.state, InboxState::Live) || is_known {
                     return;
                 }
                 if self.fits(&event) {
                     self.put(event);
                 } else {
-                    self.state = State::Behind { presence: false };
+                    self.state = InboxState::Behind { presence: false };
                 }
             }
             RoomEvent::Presence { .. } => match self.state {
-                State::Live if self.fits(&event) => self.put(event),
-                State::Live | State::Behind { .. } => self.state = State::Behind { presence: true },
-                State::First | State::Opening(_) | State::Ended => {}
+                InboxState::Live if self.fits(&event) => self.put(event),
+                InboxState::Live | InboxState::Behind { .. } => self.state = InboxState::Behind { presence: true },
+                InboxState::Joining | InboxState::Opening(_) | InboxState::Ended => {}
             },
             RoomEvent::Signal { .. } => {
-                if matches!(self.state, State::Live) && self.fits(&event) {
+                if matches!(self.state, InboxState::Live) && self.fits(&event) {
                     self.put(event);
                 }
             }
-            RoomEvent::Lost { .. } => self.lost(event),
+            RoomEvent::Lost { .. } => self.queue_lost(event),
         }
     }
 
-    /// The subscription was joined, for the first time or again.
-    fn rejoined(&mut self, event: RoomEvent, now: &Now) {
+    /// Handles the answer to a join, the first one or a later one.
+    fn rejoined(&mut self, event: RoomEvent, current: &SubscribedRoom) {
         self.stalled = false;
-        let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), now.latest.offset);
+        let (is_recovered, after) = (matches!(event, RoomEvent::Recovered(_)), current.latest.offset);
         let ahead = self
             .queued
             .as_ref()
             .map(|queued| queued.offset)
             .filter(|&queued| queued > after);
         let event = match (&mut self.state, event) {
-            (State::First, event) => event,
-            // It still reads on to the end of the log; that the connection was lost meanwhile does not concern its reader, unless its
-            // cursor is to go on in another epoch.
-            (State::Behind { presence }, _) if is_recovered => {
+            (InboxState::Joining, event) => event,
+            // The handle reads the log to its end in any case. The reader gets an event only if its cursor continues in
+            // a new epoch.
+            (InboxState::Behind { presence }, _) if is_recovered => {
                 *presence = true;
                 if let Some(queued) = &mut self.queued
-                    && queued.epoch != now.latest.epoch
+                    && queued.epoch != current.latest.epoch
                 {
-                    queued.epoch = now.latest.epoch.clone();
-                    self.asked = None;
+                    queued.epoch = current.latest.epoch.clone();
+                    self.requested = None;
                     let after = queued.offset;
-                    self.tell_state(RoomEvent::Recovered(now.joined(after)));
+                    self.queue_state(RoomEvent::Recovered(current.joined(after)));
                 }
                 return;
             }
-            (State::Live, RoomEvent::Recovered(room)) => match ahead {
+            (InboxState::Live, RoomEvent::Recovered(room)) => match ahead {
                 Some(after) if after <= room.head => RoomEvent::Recovered(JoinedRoom { after, ..room }),
-                // The log does not have what the cursor from elsewhere claimed.
+                // The log does not have the message of the cursor.
                 Some(_) => RoomEvent::Reset(room),
                 None => RoomEvent::Recovered(room),
             },
-            (State::Behind { .. } | State::Live, event) => event,
-            (State::Opening(_) | State::Ended, _) => return,
+            (InboxState::Behind { .. } | InboxState::Live, event) => event,
+            (InboxState::Opening(_) | InboxState::Ended, _) => return,
         };
-        self.state = State::Live;
-        self.asked = None;
-        self.tell_state(event);
+        self.state = InboxState::Live;
+        self.requested = None;
+        self.queue_state(event);
     }
 
-    /// Tells of the room as it is now, with the event of this kind that waits already, if there is one.
-    fn tell_state(&mut self, event: RoomEvent) {
+    /// Queues an event that gives the state of the room, or merges it into the queued one.
+    fn queue_state(&mut self, event: RoomEvent) {
         let is_recovered = matches!(event, RoomEvent::Recovered(_));
         let Some(room) = joined_room(&event) else { return };
-        self.queued = Some(Cursor {
-            epoch: room.epoch.clone(),
-            offset: room.after,
-        });
-        let Some(place) = self.queue.iter().position(|(event, _)| joined_room(event).is_some()) else {
+        self.queued = Some(start_of(room));
+        let Some(index) = self.queue.iter().position(|(event, _)| joined_room(event).is_some()) else {
             return self.put(event);
         };
         let room = room.clone();
         if is_recovered {
-            // Its lists are those of now, so the differences since are told with them.
-            self.keep(place, |event| !matches!(event, RoomEvent::Presence { .. }));
-            if let RoomEvent::Joined(waiting) | RoomEvent::Recovered(waiting) | RoomEvent::Reset(waiting) =
-                &mut self.queue[place].0
+            // The event has the current list, so later presence events are obsolete.
+            self.retain_from(index, |event| !matches!(event, RoomEvent::Presence { .. }));
+            if let RoomEvent::Joined(queued) | RoomEvent::Recovered(queued) | RoomEvent::Reset(queued) =
+                &mut self.queue[index].0
             {
-                let after = waiting.after;
-                *waiting = JoinedRoom { after, ..room };
+                let after = queued.after;
+                *queued = JoinedRoom { after, ..room };
             }
         } else {
-            let has_nothing = matches!(self.queue[place].0, RoomEvent::Joined(_));
-            self.keep(place, |event| matches!(event, RoomEvent::Lost { .. }));
-            self.put(begun(room, !has_nothing));
+            let is_first_join = matches!(self.queue[index].0, RoomEvent::Joined(_));
+            self.retain_from(index, |event| matches!(event, RoomEvent::Lost { .. }));
+            self.put(joined_or_reset(room, !is_first_join));
         }
     }
 
-    /// Own messages were lost. Of more than fit, the newest are told.
-    fn lost(&mut self, event: RoomEvent) {
-        if matches!(self.state, State::Ended) {
+    /// Queues lost messages of this client. If they do not fit, the oldest such events are dropped.
+    fn queue_lost(&mut self, event: RoomEvent) {
+        if matches!(self.state, InboxState::Ended) {
             return;
         }
         while !self.fits(&event)
-            && let Some(place) = self
+            && let Some(index) = self
                 .queue
                 .iter()
                 .position(|(event, _)| matches!(event, RoomEvent::Lost { .. }))
-            && let Some((_, bytes)) = self.queue.remove(place)
+            && let Some((_, bytes)) = self.queue.remove(index)
         {
             self.bytes -= bytes;
         }
         self.put(event);
     }
 
-    /// The page of the log that this handle needs now, if any; to be asked for, and answered with [`Inbox::answer`]. To be called
-    /// after whatever changed the room or the queue.
-    pub(crate) fn wants(&mut self, now: &Now) -> Option<PageWanted> {
-        if self.asked.is_some() || self.stalled {
+    /// The page of the log to request next, if any; its result goes to [`Inbox::answer`]. Call it after each change of
+    /// the room or of the queue.
+    pub(crate) fn next_page(&mut self, current: &SubscribedRoom) -> Option<PageRequest> {
+        if self.requested.is_some() || self.stalled {
             return None;
         }
-        if let State::Opening(Start::Since(since, history)) = &self.state
-            && since.epoch != now.latest.epoch
+        if let InboxState::Opening(FirstPage::Since { since, history }) = &self.state
+            && since.epoch != current.latest.epoch
         {
-            self.state = State::Opening(Start::Newest(*history, true));
+            self.state = InboxState::Opening(FirstPage::Newest {
+                history: *history,
+                reset: true,
+            });
         }
-        let wanted = match &self.state {
-            State::First | State::Live | State::Ended => None,
-            State::Opening(Start::Since(since, _)) => {
-                if since.offset >= now.latest.offset {
-                    // It may be ahead: what the subscription has still to deliver up to it is known to the reader.
+        let request = match &self.state {
+            InboxState::Joining | InboxState::Live | InboxState::Ended => None,
+            InboxState::Opening(FirstPage::Since { since, .. }) => {
+                if since.offset >= current.latest.offset {
+                    // The cursor may be ahead of the subscription: the reader has the messages up to it already.
                     let after = since.offset;
-                    self.open(RoomEvent::Recovered(now.joined(after)), now);
+                    self.open(RoomEvent::Recovered(current.joined(after)), current);
                     return None;
                 }
-                Some(self.page_after(since.offset, now))
+                Some(self.page_after(since.offset, current))
             }
-            State::Opening(Start::Newest(0, reset)) => {
-                self.open(begun(now.joined(now.latest.offset), *reset), now);
+            InboxState::Opening(FirstPage::Newest { history: 0, reset }) => {
+                self.open(joined_or_reset(current.joined(current.latest.offset), *reset), current);
                 return None;
             }
-            State::Opening(Start::Newest(history, _)) => Some(PageWanted {
-                before: now.latest.offset.next(),
+            InboxState::Opening(FirstPage::Newest { history, .. }) => Some(PageRequest {
+                before: current.latest.offset.next(),
                 limit: *history,
             }),
-            State::Behind { presence } => {
+            InboxState::Behind { presence } => {
                 if self.queue.len() * 2 > self.options.events || self.bytes * 2 > self.options.bytes {
                     return None;
                 }
                 let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
-                if queued >= now.latest.offset {
+                if queued >= current.latest.offset {
                     let presence = *presence;
-                    self.state = State::Live;
+                    self.state = InboxState::Live;
                     if presence {
-                        self.put(now.presence());
+                        self.put(current.presence());
                     }
                     return None;
                 }
-                Some(self.page_after(queued, now))
+                Some(self.page_after(queued, current))
             }
         };
-        self.asked = wanted;
-        wanted
+        self.requested = request;
+        request
     }
 
-    /// The page that was asked for, or why there is none. What is missing then is asked for again by [`Inbox::wants`].
-    pub(crate) fn answer(&mut self, wanted: PageWanted, result: Result<HistoryPage, PageError>, now: &Now) {
-        // Another one is asked for by now if the room was reset since.
-        if self.asked != Some(wanted) {
+    /// Handles the result of a request. After an error, [`Inbox::next_page`] requests the missing messages again.
+    pub(crate) fn answer(
+        &mut self,
+        request: PageRequest,
+        result: Result<HistoryPage, PageError>,
+        current: &SubscribedRoom,
+    ) {
+        // Another page may have been requested since, because the room was reset.
+        if self.requested != Some(request) {
             return;
         }
-        self.asked = None;
+        self.requested = None;
         let page = match result {
-            Ok(page) if page.epoch == now.latest.epoch && is_answer(&page, wanted) => page,
-            // The log began anew. The subscription notices that too and is joined again.
+            Ok(page) if page.epoch == current.latest.epoch && is_answer(&page, request) => page,
+            // The log began a new epoch. The session detects that too and joins the room again.
             Ok(_) => {
                 self.stalled = true;
                 return;
             }
             Err(PageError::Refused { code, message }) => {
-                self.state = State::Ended;
+                self.state = InboxState::Ended;
                 return self.put(RoomEvent::Refused { code, message });
             }
-            // The connection is gone, or too much is asked for at once.
+            // The connection was lost, or there are too many requests at once.
             Err(_) => return,
         };
         match &self.state {
-            State::First | State::Live | State::Ended => {}
-            State::Opening(Start::Newest(_, reset)) => {
-                let after = first(&page).unwrap_or(wanted.before).before();
-                self.open(begun(now.joined(after), *reset), now);
-                self.fill(page);
+            InboxState::Joining | InboxState::Live | InboxState::Ended => {}
+            InboxState::Opening(FirstPage::Newest { reset, .. }) => {
+                let after = first(&page).unwrap_or(request.before).before();
+                self.open(joined_or_reset(current.joined(after), *reset), current);
+                self.queue_page(page);
             }
-            State::Opening(Start::Since(since, history)) => {
+            InboxState::Opening(FirstPage::Since { since, history }) => {
                 let (since, history) = (since.offset, *history);
-                if self.follow(since, history, &page, now) {
-                    self.open(RoomEvent::Recovered(now.joined(since)), now);
-                    self.fill(page);
+                if self.follow(since, history, &page, current) {
+                    self.open(RoomEvent::Recovered(current.joined(since)), current);
+                    self.queue_page(page);
                 }
             }
-            State::Behind { .. } => {
+            InboxState::Behind { .. } => {
                 let queued = self.queued.as_ref().map_or(Offset::ZERO, |cursor| cursor.offset);
-                if self.follow(queued, self.page_size.limit(), &page, now) {
-                    self.fill(page);
+                if self.follow(queued, self.page_size.limit(), &page, current) {
+                    self.queue_page(page);
                 }
             }
         }
     }
 
-    fn page_after(&self, offset: Offset, now: &Now) -> PageWanted {
+    fn page_after(&self, offset: Offset, current: &SubscribedRoom) -> PageRequest {
         let half = u32::try_from(self.options.events / 2).unwrap_or(u32::MAX);
-        let most = self.page_size.limit().min(half).max(1);
-        let before = offset.plus(u64::from(most) + 1).min(now.latest.offset.next());
+        let limit = self.page_size.limit().min(half).max(1);
+        let before = offset.plus(u64::from(limit) + 1).min(current.latest.offset.next());
         let count = before.get() - offset.get() - 1;
-        PageWanted {
+        PageRequest {
             before,
-            limit: u32::try_from(count).unwrap_or(most),
+            limit: u32::try_from(count).unwrap_or(limit),
         }
     }
 
-    /// Whether the page begins right after this offset. If not, less is asked for next time, or the reader is told that messages
-    /// are missing.
-    fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, now: &Now) -> bool {
+    /// Whether the page begins right after this offset. If not, the next request is for fewer messages, or the reader
+    /// gets a reset.
+    fn follow(&mut self, offset: Offset, history: u32, page: &HistoryPage, current: &SubscribedRoom) -> bool {
         match first(page) {
             Some(found) if found == offset.next() => {
-                // The last page before the reader has caught up is a part of one, and says nothing.
+                // The last page before the handle has caught up has fewer messages, whatever the server's limit is.
                 if page.messages.len() >= self.page_size.limit() as usize {
-                    self.page_size.came_whole();
+                    self.page_size.full_page();
                 }
                 return true;
             }
-            // A server may give fewer messages than it was asked for, the newest of them. A whole page begins after the offset.
-            Some(_) if page.more => self.page_size.came_short(page.messages.len()),
+            // The server gave only the newest of the requested messages.
+            Some(_) if page.more => self.page_size.short_page(page.messages.len()),
             Some(found) => {
-                self.open(RoomEvent::Reset(now.joined(found.before())), now);
-                self.fill(page.clone());
+                self.open(RoomEvent::Reset(current.joined(found.before())), current);
+                self.queue_page(page.clone());
             }
-            None => self.state = State::Opening(Start::Newest(history, true)),
+            None => self.state = InboxState::Opening(FirstPage::Newest { history, reset: true }),
         }
         false
     }
 
-    /// Begins to yield messages after what the event says, reading the log before it goes live.
-    fn open(&mut self, event: RoomEvent, now: &Now) {
+    /// Begins to queue the messages after the offset of the event. Reads the log first if the subscription is ahead of
+    /// it.
+    fn open(&mut self, event: RoomEvent, current: &SubscribedRoom) {
         let Some(room) = joined_room(&event) else { return };
-        self.state = if room.after >= now.latest.offset {
-            State::Live
+        self.state = if room.after >= current.latest.offset {
+            InboxState::Live
         } else {
-            State::Behind { presence: false }
+            InboxState::Behind { presence: false }
         };
-        self.tell_state(event);
+        self.queue_state(event);
     }
 
-    fn fill(&mut self, page: HistoryPage) {
+    fn queue_page(&mut self, page: HistoryPage) {
         for message in page.messages {
             if self
                 .queued
@@ -472,10 +483,10 @@ impl Inbox {
         }
     }
 
-    /// Keeps of the events from this place on only these.
-    fn keep(&mut self, place: usize, wanted: impl Fn(&RoomEvent) -> bool) {
-        for (event, bytes) in self.queue.split_off(place) {
-            if wanted(&event) {
+    /// Removes the events from this index on that do not match the predicate.
+    fn retain_from(&mut self, index: usize, predicate: impl Fn(&RoomEvent) -> bool) {
+        for (event, bytes) in self.queue.split_off(index) {
+            if predicate(&event) {
                 self.queue.push_back((event, bytes));
             } else {
                 self.bytes -= bytes;
@@ -484,20 +495,20 @@ impl Inbox {
     }
 
     fn fits(&self, event: &RoomEvent) -> bool {
-        self.queue.len() < self.options.events && self.bytes + weight(event) <= self.options.bytes
+        self.queue.len() < self.options.events && self.bytes + counted_bytes(event) <= self.options.bytes
     }
 
     fn put(&mut self, event: RoomEvent) {
         if let (RoomEvent::Message { message, .. }, Some(queued)) = (&event, &mut self.queued) {
             queued.offset = message.offset;
         }
-        let bytes = weight(&event);
+        let bytes = counted_bytes(&event);
         self.bytes += bytes;
         self.queue.push_back((event, bytes));
     }
 }
 
-/// The room, of an event that tells how it is now.
+/// The room, if the event gives its state.
 fn joined_room(event: &RoomEvent) -> Option<&JoinedRoom> {
     match event {
         RoomEvent::Joined(room) | RoomEvent::Recovered(room) | RoomEvent::Reset(room) => Some(room),
@@ -505,7 +516,15 @@ fn joined_room(event: &RoomEvent) -> Option<&JoinedRoom> {
     }
 }
 
-fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
+/// The cursor before the first message that follows the event of this room.
+fn start_of(room: &JoinedRoom) -> Cursor {
+    Cursor {
+        epoch: room.epoch.clone(),
+        offset: room.after,
+    }
+}
+
+fn joined_or_reset(room: JoinedRoom, reset: bool) -> RoomEvent {
     if reset {
         RoomEvent::Reset(room)
     } else {
@@ -513,23 +532,24 @@ fn begun(room: JoinedRoom, reset: bool) -> RoomEvent {
     }
 }
 
-/// Whether a page has what was asked for: the newest messages before an offset, and not more of them.
-fn is_answer(page: &HistoryPage, wanted: PageWanted) -> bool {
+/// Whether a page answers the request: consecutive messages, the last one right before the offset, and not more than
+/// the limit.
+fn is_answer(page: &HistoryPage, request: PageRequest) -> bool {
     let offsets = || page.messages.iter().map(|message| message.offset);
     let is_contiguous = offsets().zip(offsets().skip(1)).all(|(one, other)| other == one.next());
-    let reaches = page
+    let is_newest = page
         .messages
         .last()
-        .is_none_or(|last| last.offset.next() == wanted.before);
-    is_contiguous && reaches && page.messages.len() <= wanted.limit as usize
+        .is_none_or(|last| last.offset.next() == request.before);
+    is_contiguous && is_newest && page.messages.len() <= request.limit as usize
 }
 
 fn first(page: &HistoryPage) -> Option<Offset> {
     page.messages.first().map(|message| message.offset)
 }
 
-/// What an event counts of [`InboxOptions::bytes`].
-fn weight(event: &RoomEvent) -> usize {
+/// The bytes of an event that count against [`InboxOptions::bytes`].
+fn counted_bytes(event: &RoomEvent) -> usize {
     let names = |members: &[Member]| members.iter().map(|member| member.user.len()).sum::<usize>();
     match event {
         RoomEvent::Message { message, .. } => message.body.json().len(),

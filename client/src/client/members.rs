@@ -1,30 +1,30 @@
 use talkback_protocol::message::Member;
 
-/// The users in a room, sorted, each once.
+/// The users in a room, sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members(Vec<Member>);
 
 impl Members {
     pub(crate) fn of(members: &[Member]) -> Self {
         let mut all = Self::default();
-        all.come(members);
+        all.add(members);
         all
     }
 
-    /// Takes in those who came; one may be there already.
-    pub(crate) fn come(&mut self, members: &[Member]) {
+    /// Adds users; one may be in the list already.
+    pub(crate) fn add(&mut self, members: &[Member]) {
         for member in members {
-            if let Err(place) = self.0.binary_search(member) {
-                self.0.insert(place, member.clone());
+            if let Err(index) = self.0.binary_search(member) {
+                self.0.insert(index, member.clone());
             }
         }
     }
 
-    /// Takes out those who left; one may not be there.
-    pub(crate) fn go(&mut self, members: &[Member]) {
+    /// Removes users; one may be missing.
+    pub(crate) fn remove(&mut self, members: &[Member]) {
         for member in members {
-            if let Ok(place) = self.0.binary_search(member) {
-                self.0.remove(place);
+            if let Ok(index) = self.0.binary_search(member) {
+                self.0.remove(index);
             }
         }
     }

@@ -2,27 +2,27 @@ use std::borrow::Cow;
 
 use talkback_protocol::{NameError, RoomName};
 
-/// Why a room cannot have this name; the text states the rule.
+/// Why a room name is invalid; the error text states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoomNameError {
-    /// It is empty, too long, or has a control character.
+    /// The name is empty, too long, or has a control character.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A character that no room's name may have.
+    /// The name has a character that room names may not contain.
     #[error("the room name has the character {0:?}: use letters, digits and - _ . ~")]
     Character(char),
-    /// A segment of dots alone is taken out of a path by everybody who reads it.
+    /// The name is `.` or `..`, which URL parsers remove from paths.
     #[error("the room name is . or .. alone: add a letter or a digit")]
     Dots,
 }
 
-/// Reads the name of a room as a person or an address gives it: 1 to 64 letters, digits and combining marks of any script, and `-`,
-/// `_`, `.`, `~`; not `.` or `..` alone.
+/// Parses a room name that a user typed or a URL contains: 1 to 64 letters, digits and combining marks of any script,
+/// and `-`, `_`, `.`, `~`; not `.` or `..` alone.
 ///
-/// Servers take names in Unicode's normalization form NFC only, so that what looks the same is the same room. In a browser the
-/// name is brought into that form by `String.prototype.normalize`; elsewhere, where tests run, it is taken as it is. The rule is
-/// checked here as far as ASCII and white space go; whether another character is a letter is for the server to say, which answers
-/// with the code `bad_room`.
+/// Servers accept names in Unicode's normalization form NFC only, so that names that look the same are the same room.
+/// In a browser this function normalizes the name with `String.prototype.normalize`; elsewhere, where tests run, it
+/// does not. It checks ASCII characters and white space; the server checks whether other characters are letters, and
+/// answers with the code `bad_room` if not.
 ///
 /// # Errors
 /// [`RoomNameError`] says what is wrong.
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_is_named_by_one_segment_of_a_path() {
+    fn a_room_name_is_one_segment_of_a_path() {
         for name in ["lobby", "大厅", "a-b_c.d~e", "Straße", "क्षमा"] {
             assert_eq!(room_name(name).as_deref(), Ok(name));
         }

@@ -15,19 +15,19 @@ use talkback_protocol::{
     session::client::{Input, PageError},
 };
 
-use super::{Client, Delivery, Event, History, InboxOptions, Received, Want};
+use super::{Client, Delivery, Event, History, InboxOptions, Received, StartPosition};
 use crate::{driver::Handle, waiters::Waiter};
 
-/// How to join a room.
+/// The options of [`Client::join`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinOptions {
-    /// The last message that the application has: what follows it comes. From [`Room::cursor`], or from the server together with
-    /// state that was loaded over HTTP.
+    /// The last message that the application has; every later message is delivered. It comes from [`Room::cursor`], or
+    /// from the server together with state that was loaded over HTTP.
     pub since: Option<Cursor>,
-    /// How many of the newest messages to get when there is no `since`, or when what follows it is gone: 50 by default. A server gives
-    /// 100 at most unless it is configured otherwise; [`RoomSender::history`] has older ones.
+    /// How many of the newest messages to deliver when there is no `since`, or when the log has dropped messages after
+    /// it: 50 by default. A server gives at most 100 by default; [`RoomSender::history`] gets older ones.
     pub history: u32,
-    /// The bounds of what was received and not read yet.
+    /// The bounds of received events that were not read yet.
     pub inbox: InboxOptions,
 }
 
@@ -41,19 +41,18 @@ impl Default for JoinOptions {
     }
 }
 
-/// A member of a room: a `Stream` of [`Event`]s, and by its [`RoomSender`] the way to send. Dropping it leaves the room, unless
-/// another `Room` of the same client is in it.
+/// A membership of a room: a `Stream` of [`Event`]s, with a [`RoomSender`] to send. Dropping it leaves the room, unless
+/// the same client has another `Room` with that name.
 ///
-/// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], as soon as there is a connection. Then every message
-/// of the room comes once, in the order of the room's log, whatever happens to the connection; or [`Event::Reset`] says that the log
-/// has dropped some, and [`Event::Lost`] which acknowledged ones of this client it has lost. The stream ends after [`Event::Left`] and
-/// [`Event::Refused`].
+/// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], when the server has answered the
+/// join. Then every message of the room is yielded once, in the order of the room's log, also across reconnections.
+/// [`Event::Reset`] reports that the log has dropped messages before they were delivered, and [`Event::Lost`] that it
+/// has lost acknowledged messages of this client. The stream ends after [`Event::Left`] and [`Event::Refused`].
 ///
-/// What is not read is bounded by [`JoinOptions::inbox`], see there; a reader that is slow, or stops for a while, loses nothing that
-/// the room's log still has.
+/// [`JoinOptions::inbox`] bounds the events that were not read yet. A slow reader still gets every message that the room's log has.
 ///
 /// # Cancel safety
-/// Polling it is cancel safe: an event is taken whole.
+/// Polling it is cancel safe: an event is yielded whole, or not at all.
 #[must_use = "dropping it leaves the room"]
 pub struct Room<T> {
     sender: RoomSender<T>,
@@ -63,11 +62,11 @@ pub struct Room<T> {
 
 impl<T> Room<T> {
     pub(super) fn join(client: Client, name: RoomName, options: &JoinOptions) -> Self {
-        let want = Want {
+        let start = StartPosition {
             since: options.since.clone(),
             history: options.history,
         };
-        let handle = client.driver().join(&name, want, options.inbox);
+        let handle = client.driver().join(&name, start, options.inbox);
         Self {
             sender: RoomSender::new(client, name),
             handle,
@@ -75,13 +74,13 @@ impl<T> Room<T> {
         }
     }
 
-    /// The last message that was taken out of this stream, to join with it later. `None` before the first event.
+    /// The last message that this stream yielded, for [`JoinOptions::since`]. `None` before the first event.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.handle.taken()
     }
 
-    /// A handle to send with; it may be cloned and outlive this one.
+    /// A handle to send with; its clones may outlive the `Room`.
     #[must_use]
     pub fn sender(&self) -> &RoomSender<T> {
         &self.sender
@@ -94,7 +93,7 @@ impl<T> Room<T> {
 impl<T> std::ops::Deref for Room<T> {
     type Target = RoomSender<T>;
 
-    /// A room sends as its [`Room::sender`] does.
+    /// The same as [`Room::sender`].
     fn deref(&self) -> &RoomSender<T> {
         &self.sender
     }
@@ -125,7 +124,7 @@ impl<T> fmt::Debug for Room<T> {
     }
 }
 
-/// Sends to a room. A cheap handle that may be cloned; it keeps the session alive, but not the membership.
+/// Sends to a room. Cheap to clone. It keeps the session alive, but not the membership.
 pub struct RoomSender<T> {
     client: Client,
     name: RoomName,
@@ -147,18 +146,20 @@ impl<T> RoomSender<T> {
         &self.name
     }
 
-    /// The session it belongs to.
+    /// The client that it sends with.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Sends a message; the [`Delivery`] tells how far it got. Messages of one task arrive in the order they were sent.
+    /// Sends a message; the [`Delivery`] gives its state. Messages of one task arrive in the order they were sent.
     ///
-    /// Waits while the outbox is full. It does not wait for the network, and needs neither a connection nor a membership: what is
-    /// sent goes out as soon as it can.
+    /// Waits while the outbox is full. It does not wait for the network and needs neither a connection nor a
+    /// membership: the message is transmitted when the client is connected.
     ///
-    /// A request that wants its answer in time is one line:
+    /// Each waiting call holds its message; the application bounds the number of calls that wait at the same time.
+    ///
+    /// With a timeout for the acknowledgement:
     ///
     /// ```no_run
     /// # async fn example(room: talkback_client::RoomSender<String>, request: String) -> Result<(), talkback_client::BodyError> {
@@ -173,13 +174,14 @@ impl<T> RoomSender<T> {
     /// # Ok(()) }
     /// ```
     ///
-    /// The message stays on its way after the time is over: dropping the delivery does not take it back.
+    /// The message is still sent after the timeout: dropping the delivery does not cancel it.
     ///
     /// # Errors
     /// [`BodyError`] if the message has no JSON form.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready sends nothing, unless the outbox took the message in that very moment.
+    /// If the future is dropped before it is ready, the message is usually not sent; it is sent if the outbox has
+    /// accepted it already.
     pub async fn send(&self, message: &T) -> Result<Delivery, BodyError>
     where
         T: Serialize,
@@ -199,8 +201,8 @@ impl<T> RoomSender<T> {
         self.client.publish(&self.name, message)
     }
 
-    /// Tells the other members something that is not kept, like "is typing". It may get lost: while there is no connection and no
-    /// membership, it is dropped.
+    /// Sends the other members a message that is not stored in the log, like "is typing". It is not acknowledged and
+    /// may be lost; without a connection or a membership it is dropped.
     ///
     /// # Errors
     /// [`BodyError`] if it has no JSON form.
@@ -213,27 +215,29 @@ impl<T> RoomSender<T> {
         Ok(())
     }
 
-    /// The users in the room, sorted, as of the last event that came from the server; a reader that is behind sees them earlier than
-    /// the events. `None` before the room is joined, and while the server does not tell who is there, because there are too many.
+    /// The users in the room, sorted, as of the last event received from the server, which may be later than the last
+    /// event yielded. `None` before the room is joined, and while the server sends no list because there are too many
+    /// users.
     #[must_use]
     pub fn members(&self) -> Option<Vec<Member>> {
         self.client.driver().members(&self.name)
     }
 
-    /// How many users are in the room, as of the last event that came from the server. `None` before the room is joined.
+    /// How many users are in the room, as of the last event received from the server. `None` before the room is joined.
     #[must_use]
     pub fn users(&self) -> Option<u32> {
         self.client.driver().users(&self.name)
     }
 
-    /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer;
-    /// [`History::more`] says whether there are any. Works without a membership if the server allows it, and waits for a connection.
+    /// The newest `limit` messages before an offset, for scrolling back. The server may give fewer; [`History::more`]
+    /// is `true` if there are older ones. Works without a membership if the server allows it, and waits for a
+    /// connection.
     ///
     /// # Errors
     /// [`PageError`] says why there is no page.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the page.
+    /// Dropping the future discards the page.
     pub async fn history(&self, before: Offset, limit: u32) -> Result<History<T>, PageError>
     where
         T: DeserializeOwned,

@@ -10,11 +10,11 @@ use futures_core::Stream;
 
 use crate::waiters::{Waiter, Waiters};
 
-/// A value that others watch: each sees the newest, and may miss one that was overtaken.
+/// A value with change notification: each watcher sees the newest value and may miss values in between.
 pub(crate) struct Watched<T> {
     value: RefCell<T>,
     changes: Cell<u64>,
-    over: Cell<bool>,
+    is_ended: Cell<bool>,
     watchers: Waiters,
 }
 
@@ -23,7 +23,7 @@ impl<T: Clone> Watched<T> {
         Rc::new(Self {
             value: RefCell::new(value),
             changes: Cell::new(1),
-            over: Cell::new(false),
+            is_ended: Cell::new(false),
             watchers: Waiters::default(),
         })
     }
@@ -38,14 +38,15 @@ impl<T: Clone> Watched<T> {
         self.watchers.wake();
     }
 
-    /// No further changes; the streams end after the last one.
+    /// Ends the streams after the last change.
     pub(crate) fn end(&self) {
-        self.over.set(true);
+        self.is_ended.set(true);
         self.watchers.wake();
     }
 }
 
-/// The current value first, then each change; of changes that come faster than they are read, the newest. Ends with its source.
+/// A `Stream` of the current value and its changes. If it changes faster than the stream is read, only the newest value
+/// is yielded. Ends when the client ends.
 ///
 /// # Cancel safety
 /// Polling it is cancel safe.
@@ -74,7 +75,7 @@ impl<T: Clone> Stream for Changes<T> {
             self.seen = changes;
             return Poll::Ready(Some(self.watched.get()));
         }
-        if self.watched.over.get() {
+        if self.watched.is_ended.get() {
             return Poll::Ready(None);
         }
         self.watched.watchers.wait(&self.waiter, context);

@@ -114,7 +114,7 @@ mod tests {
             bytes: 100,
             ttl: Duration::from_secs(60),
         };
-        let builder = world.builder().outbox(bounds).config(|config| config.pages = 2);
+        let builder = world.builder().outbox(bounds).options(|options| options.pages = 2);
         let client = builder.build().unwrap_or_else(|error| panic!("{error}"));
         client.driver().session.take();
         client

@@ -15,7 +15,7 @@ use talkback_protocol::{
 
 use super::rooms::Handle;
 use crate::{
-    client::PageWanted,
+    client::PageRequest,
     waiters::{Waiter, Waiters},
 };
 
@@ -34,7 +34,7 @@ pub(super) enum Asker {
     Handle {
         room: RoomName,
         handle: Weak<Handle>,
-        wanted: PageWanted,
+        wanted: PageRequest,
     },
 }
 
@@ -109,7 +109,7 @@ impl Pages {
 mod tests {
     use super::*;
     use crate::{
-        client::{InboxOptions, Want},
+        client::{InboxOptions, StartPosition},
         test_util::World,
     };
 
@@ -119,7 +119,7 @@ mod tests {
         let client = world.client("ann");
         let (driver, room) = (client.driver(), RoomName::parse("lobby").unwrap());
         for _ in 0..100 {
-            let want = Want {
+            let want = StartPosition {
                 since: None,
                 history: 0,
             };

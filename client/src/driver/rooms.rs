@@ -14,7 +14,7 @@ use talkback_protocol::{
 };
 
 use crate::{
-    client::{Inbox, Members, Now, PageWanted},
+    client::{Inbox, Members, PageRequest, SubscribedRoom},
     waiters::{Waiter, Waiters},
 };
 
@@ -25,7 +25,7 @@ pub(super) struct Rooms(RefCell<LiteMap<RoomName, Subscription>>);
 #[derive(Default)]
 struct Subscription {
     /// As of the last event; `None` until it is joined.
-    now: Option<Now>,
+    now: Option<SubscribedRoom>,
     handles: Vec<Rc<Handle>>,
 }
 
@@ -104,11 +104,11 @@ impl Rooms {
     }
 
     /// The page that a handle needs next to read on. Wakes its readers if it has events and needs none.
-    pub(super) fn next_page(&self, room: &RoomName, handle: &Handle) -> Option<PageWanted> {
+    pub(super) fn next_page(&self, room: &RoomName, handle: &Handle) -> Option<PageRequest> {
         let wanted = {
             let rooms = self.0.borrow();
             let now = rooms.get(room)?.now.as_ref()?;
-            handle.inbox.borrow_mut().wants(now)
+            handle.inbox.borrow_mut().next_page(now)
         };
         if wanted.is_none() && handle.inbox.borrow().has_more() {
             handle.readers.wake();
@@ -121,7 +121,7 @@ impl Rooms {
         &self,
         room: &RoomName,
         handle: &Handle,
-        wanted: PageWanted,
+        wanted: PageRequest,
         result: Result<HistoryPage, PageError>,
     ) -> bool {
         {
@@ -144,7 +144,7 @@ impl Rooms {
             Some(now) => now.follow(&event),
             now => match &event {
                 RoomEvent::Joined(joined) | RoomEvent::Recovered(joined) | RoomEvent::Reset(joined) => {
-                    *now = Some(Now::of(joined));
+                    *now = Some(SubscribedRoom::of(joined));
                 }
                 RoomEvent::Refused { .. } | RoomEvent::Lost { .. } => {}
                 // Late events of an earlier membership.
@@ -166,7 +166,7 @@ impl Rooms {
     }
 }
 
-impl Now {
+impl SubscribedRoom {
     fn of(joined: &JoinedRoom) -> Self {
         Self {
             latest: Cursor {
@@ -190,8 +190,8 @@ impl Now {
                 self.users = *users;
                 match (change, &mut self.members) {
                     (PresenceChange::Changed { joined, left }, Some(members)) => {
-                        members.come(joined);
-                        members.go(left);
+                        members.add(joined);
+                        members.remove(left);
                     }
                     (PresenceChange::Changed { .. }, None) => {}
                     (PresenceChange::List(all), members) => *members = Some(Members::of(all)),

@@ -7,9 +7,9 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{Performance, WorkerGlobalScope};
 
 use super::{LocalFuture, Runtime, clock::Clock, lifecycle::Lifecycle};
-use crate::driver::Driver;
+use crate::{driver::Driver, timer::timeout_millis};
 
-/// A page or a worker.
+/// The [`Runtime`] of a page or a worker.
 pub(crate) struct Browser {
     performance: Option<Performance>,
     clock: Clock,
@@ -19,10 +19,10 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) fn new() -> Self {
         let performance = performance();
-        let steady = performance.as_ref().map_or(0.0, Performance::now);
+        let monotonic = performance.as_ref().map_or(0.0, Performance::now);
         Self {
             performance,
-            clock: Clock::new(steady, Date::now()),
+            clock: Clock::new(monotonic, Date::now()),
             timer: RefCell::default(),
         }
     }
@@ -30,14 +30,16 @@ impl Browser {
 
 impl Runtime for Browser {
     fn now(&self) -> Duration {
-        let steady = self.performance.as_ref().map_or(0.0, Performance::now);
-        self.clock.read(steady, Date::now())
+        let monotonic = self.performance.as_ref().map_or(0.0, Performance::now);
+        self.clock.read(monotonic, Date::now())
     }
 
     fn random(&self, bytes: &mut [u8]) {
         if getrandom::fill(bytes).is_err() {
-            // Every browser that has WebAssembly has `crypto.getRandomValues`.
-            self.warn("talkback: there is no source of random numbers here");
+            // Unexpected: every browser that has WebAssembly has `crypto.getRandomValues`.
+            self.warn(
+                "talkback: crypto.getRandomValues is missing, Math.random is used instead: use a current browser",
+            );
             bytes.fill_with(|| {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
                 let byte = (js_sys::Math::random() * 256.0) as u8;
@@ -47,10 +49,8 @@ impl Runtime for Browser {
     }
 
     fn wake_at(&self, time: Duration, driver: &Weak<Driver>) {
-        // Rounded up: a timer that fires early would have to be set again.
-        let millis = time.saturating_sub(self.now()).as_nanos().div_ceil(1_000_000);
-        // The longest that `setTimeout` knows; a tick too early is harmless and sets the timer again.
-        let millis = u32::try_from(millis).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+        // The driver sets the timer again if it fires too early because the time is beyond the longest timeout.
+        let millis = timeout_millis(time.saturating_sub(self.now()));
         let driver = driver.clone();
         let timer = Timeout::new(millis, move || {
             if let Some(driver) = driver.upgrade() {

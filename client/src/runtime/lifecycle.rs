@@ -7,19 +7,21 @@ use web_sys::{Document, EventTarget, VisibilityState};
 
 use crate::driver::Driver;
 
-/// Listens to the life of the page and of the network. Where one of these does not exist, as most do not in workers, its event
-/// never comes and the session lives without it.
+/// Listens to the events of the page's lifecycle and of the network. An event that does not exist, like most of these
+/// in workers, never fires; the session does not need them.
 ///
-/// | event | on | what the session is told |
+/// | event | target | input of the session |
 /// |---|---|---|
-/// | `online`, `offline` | the window or the worker | the same |
-/// | `visibilitychange` | the document | that the page is visible, when it became so |
-/// | `pagehide`, `freeze` | the window, the document | to suspend: a page in the back/forward cache or a frozen one may not keep a connection |
-/// | `pageshow`, `resume` | the window, the document | to come back |
+/// | `online`, `offline` | the window or the worker | [`Input::Online`], [`Input::Offline`] |
+/// | `visibilitychange` | the document | [`Input::Visible`], if the page became visible |
+/// | `pagehide`, `freeze` | the window, the document | [`Input::Suspend`] |
+/// | `pageshow`, `resume` | the window, the document | [`Input::Resume`] |
 ///
-/// `navigator.onLine` is not asked at the start: it is wrong on a machine whose only network is its own, and the first attempt
-/// finds out.
-pub(super) struct Lifecycle(#[expect(dead_code, reason = "held only to keep listening")] Vec<EventListener>);
+/// A page in the back/forward cache and a frozen page must close their connection.
+///
+/// `navigator.onLine` is not read at the start: it is `false` on a machine that has only its loopback network, where
+/// connecting may still succeed.
+pub(super) struct Lifecycle(#[expect(dead_code, reason = "owns the listeners")] Vec<EventListener>);
 
 impl Lifecycle {
     pub(super) fn watch(driver: &Weak<Driver>) -> Self {
@@ -47,11 +49,11 @@ fn listen(
     driver: &Weak<Driver>,
     target: &EventTarget,
     name: &'static str,
-    meaning: fn() -> Option<Input>,
+    input: fn() -> Option<Input>,
 ) -> EventListener {
     let driver = driver.clone();
     EventListener::new(target, name, move |_| {
-        if let (Some(driver), Some(input)) = (driver.upgrade(), meaning()) {
+        if let (Some(driver), Some(input)) = (driver.upgrade(), input()) {
             driver.page(input);
         }
     })

@@ -4,9 +4,9 @@ use web_sys::{Url, Window, WorkerGlobalScope};
 
 use super::error::ConnectError;
 
-/// Resolves an address as the [standard](https://websockets.spec.whatwg.org/#dom-websocket-websocket) does, against the page's base
-/// URL and with http turned into ws, so that browsers that do not know this yet behave the same. A fragment and mixed content
-/// are refused before the browser is asked.
+/// Resolves an address as the [standard](https://websockets.spec.whatwg.org/#dom-websocket-websocket) does, against the
+/// page's base URL and with http replaced by ws, so that older browsers, which do neither, behave the same. A fragment
+/// and mixed content are refused before the browser's constructor is called.
 pub(crate) fn resolve(url: &str) -> Result<String, ConnectError> {
     check_fragment(url)?;
     let invalid = |reason: String| ConnectError::InvalidUrl {
@@ -27,7 +27,7 @@ pub(crate) fn resolve(url: &str) -> Result<String, ConnectError> {
     Ok(url)
 }
 
-/// In a URL every `#` begins the fragment, wherever it stands.
+/// The first `#` of a URL begins its fragment, at any position.
 fn check_fragment(url: &str) -> Result<(), ConnectError> {
     if url.contains('#') {
         return Err(ConnectError::Fragment { url: url.into() });
@@ -43,8 +43,9 @@ fn websocket_scheme(scheme: &str) -> Result<&'static str, String> {
     }
 }
 
-/// Whether a browser blocks this connection as [mixed content](https://www.w3.org/TR/mixed-content/): unencrypted from an encrypted
-/// page, unless it goes to the machine itself ([potentially trustworthy](https://www.w3.org/TR/secure-contexts/#is-origin-trustworthy)).
+/// Whether a browser blocks this connection as [mixed content](https://www.w3.org/TR/mixed-content/): unencrypted from
+/// an encrypted page, unless the host is the machine itself ([potentially
+/// trustworthy](https://www.w3.org/TR/secure-contexts/#is-origin-trustworthy)).
 fn is_mixed_content(own_origin: &str, scheme: &str, host: &str) -> bool {
     own_origin.starts_with("https:") && scheme == "ws:" && !is_loopback(host)
 }
@@ -58,7 +59,7 @@ fn is_loopback(host: &str) -> bool {
     ipv4 || name == "[::1]" || name == "localhost" || name.ends_with(".localhost")
 }
 
-/// The base URL of the page or worker. A worker made from a blob has none that an address could be relative to.
+/// The base URL of the page or worker. Addresses cannot be relative to that of a worker made from a blob.
 fn base() -> Option<String> {
     let global = js_sys::global();
     if let Some(window) = global.dyn_ref::<Window>() {
@@ -69,7 +70,8 @@ fn base() -> Option<String> {
         .map(|worker| worker.location().href())
 }
 
-/// A worker made from a blob has no scheme of its own, so its origin is asked, which is that of its page.
+/// The origin and not the scheme of the address, because the address of a worker made from a blob has the scheme
+/// `blob:`; its origin is that of its page.
 fn own_origin() -> String {
     Reflect::get(&js_sys::global(), &JsValue::from("origin"))
         .ok()
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fragment_is_refused_wherever_it_stands_even_an_empty_one() {
+    fn a_fragment_is_refused_at_any_position_even_an_empty_one() {
         for url in ["ws://a/#x", "ws://a/#", "ws://a#b@c", "/echo?x=1#", "#"] {
             assert_eq!(check_fragment(url), Err(ConnectError::Fragment { url: url.into() }));
         }
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_and_websocket_schemes_are_taken() {
+    fn only_http_and_websocket_schemes_are_accepted() {
         assert_eq!(websocket_scheme("http:"), Ok("ws:"));
         assert_eq!(websocket_scheme("ws:"), Ok("ws:"));
         assert_eq!(websocket_scheme("https:"), Ok("wss:"));
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_https_page_opens_ws_to_its_own_machine_only() {
+    fn an_https_page_opens_ws_to_loopback_hosts_only() {
         let mixed = |host| is_mixed_content("https://example.org", "ws:", host);
         for host in [
             "127.0.0.1",

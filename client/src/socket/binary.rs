@@ -4,8 +4,9 @@ use js_sys::{ArrayBuffer, DataView, Uint8Array};
 
 /// The content of a binary message: a JavaScript byte array, Rust bytes, or both, copied on demand and at most once.
 ///
-/// Like [`Text`](crate::Text), received bytes stay in JavaScript until they are read as a slice. Made from an `ArrayBuffer` or a
-/// view of one it shares that buffer, so changes to the buffer before it is read or sent show.
+/// Like [`Text`](crate::Text), received bytes stay in JavaScript until they are read as a slice. A `Binary` made from
+/// an `ArrayBuffer` or a view of one shares that buffer, so it has the buffer's content at the time when it is read or
+/// sent.
 #[derive(Clone, Default)]
 pub struct Binary {
     // At least one of the two is set, or it is empty.
@@ -14,7 +15,7 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// The bytes; the first call on received ones copies them.
+    /// The bytes; the first call on received bytes copies them.
     pub fn as_slice(&self) -> &[u8] {
         self.rust
             .get_or_init(|| self.js.get().map(Uint8Array::to_vec).unwrap_or_default())
@@ -26,12 +27,13 @@ impl Binary {
         self.rust.into_inner().unwrap_or_default()
     }
 
-    /// The JavaScript byte array; that of received bytes is a view of the browser's own buffer, not a copy.
+    /// The JavaScript byte array; for received bytes a view of the browser's own buffer, not a copy.
     ///
     /// # Panics
-    /// Outside of JavaScript, where there are no such arrays.
+    /// Outside of JavaScript.
     pub fn to_js(&self) -> Uint8Array {
-        // A copy and not a view of the wasm memory: a view would dangle when the memory grows, and `send` refuses shared memory.
+        // A copy and not a view of the wasm memory, because a view becomes invalid when the memory grows, and `send`
+        // refuses shared memory.
         self.js.get_or_init(|| Uint8Array::from(self.as_slice())).clone()
     }
 

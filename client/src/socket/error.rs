@@ -2,14 +2,14 @@ use std::fmt;
 
 use super::{CloseEvent, Message, ReadyState};
 
-/// Why there is no connection. Each text says what to do.
+/// Why there is no connection. Each error text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// There is no `WebSocket` here: an old browser, or not a browser.
+    /// The global object has no `WebSocket`: an old browser, or not a browser.
     #[error("WebSocket is not supported here: use a current browser")]
     Unsupported,
-    /// The address is not one of a WebSocket.
+    /// The address cannot be parsed, or its scheme is none of ws, wss, http and https.
     #[error("{url:?} is not a WebSocket address: {reason}")]
     InvalidUrl {
         /// The address as it was given.
@@ -17,17 +17,17 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The address has a fragment, which has no meaning for a connection. Browsers disagree on it: some refuse, some drop it.
+    /// The address has a fragment, which has no meaning for a connection. Some browsers refuse it and some ignore it.
     #[error("{url:?} has a fragment: remove the # and what follows, or write %23 if it belongs to the path or query")]
     Fragment {
         /// The address as it was given.
         url: String,
     },
-    /// A subprotocol that may not be offered.
+    /// A subprotocol that must not be offered.
     #[error("subprotocol {name:?} {}", if *.repeated { "is repeated: offer it once" } else {
         "is not a token: use letters, digits and !#$%&'*+-.^_`|~ and offer each subprotocol on its own" })]
     Subprotocol {
-        /// The first subprotocol that is wrong.
+        /// The first invalid subprotocol.
         name: String,
         /// `true` if it occurs twice, `false` if it is not a token.
         repeated: bool,
@@ -35,34 +35,37 @@ pub enum ConnectError {
     /// A page loaded over https may not open an unencrypted connection, except to the machine it runs on.
     #[error("a page loaded over https may not open {url:?}: use wss://, or load the page over http")]
     MixedContent {
-        /// The address, resolved.
+        /// The resolved address.
         url: String,
     },
-    /// The browser refused for a reason of its own, for instance the page's content security policy.
+    /// The browser refused for another reason, for instance the page's content security policy.
     #[error("the browser refused to connect: {reason}")]
     Refused {
-        /// The browser's own words.
+        /// The browser's error text.
         reason: String,
     },
     /// The connection closed before it was open.
     ///
-    /// The code is 1006 and nothing more: [browsers hide the reason](https://websockets.spec.whatwg.org/#feedback-from-the-protocol),
-    /// lest a page learn about hosts around it.
+    /// The code is 1006 without details: [browsers hide the
+    /// reason](https://websockets.spec.whatwg.org/#feedback-from-the-protocol), so that a page cannot scan the hosts of
+    /// its network.
     #[error(
-        "could not connect (close code {}): the browser hides the reason. Common: server not running, wrong port or path, \
-         certificate, HTTP refusal (401, 403, 404), origin refused, none of the offered subprotocols taken", .0.code
+        "could not connect (close code {}): the browser hides the reason. Check that the server runs, its port and path, its \
+         certificate, HTTP errors (401, 403, 404), the allowed origins and the offered subprotocols", .0.code
     )]
     Closed(CloseEvent),
-    /// The handshake took longer than [`Options::timeout`](crate::Options::timeout).
-    #[error("could not connect in time: the server took the connection and did not answer, or is out of reach")]
+    /// The handshake took longer than [`SocketOptions::timeout`](crate::SocketOptions::timeout).
+    #[error(
+        "could not connect in time: the server did not answer; check that it runs and is reachable, or raise the timeout"
+    )]
     TimedOut,
-    /// [`Options::abort`](crate::Options::abort) fired before the connection was open.
+    /// [`SocketOptions::abort`](crate::SocketOptions::abort) fired before the connection was open.
     #[error("connecting was aborted")]
     Aborted,
 }
 
-/// A message that was not sent, and why. `M` is the [`Message`] itself, or an `Option` in a sink, where readiness and flushing
-/// can fail without one.
+/// A message that was not sent, and why. `M` is [`Message`], or `Option<Message>` in a sink, where readiness and
+/// flushing can fail without a message.
 #[derive(Clone, PartialEq)]
 pub struct SendError<M = Message> {
     kind: SendErrorKind,
@@ -79,12 +82,12 @@ impl<M> SendError<M> {
         &self.kind
     }
 
-    /// The message that was not sent, to keep or to send again.
+    /// The message that was not sent.
     pub fn message(&self) -> &M {
         &self.message
     }
 
-    /// Gives the message that was not sent back.
+    /// Returns the message that was not sent, to send it again.
     pub fn into_message(self) -> M {
         self.message
     }
@@ -94,23 +97,24 @@ impl<M> SendError<M> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendErrorKind {
-    /// The socket is not open. A browser would throw while connecting and drop the message in silence afterwards.
+    /// The socket is not open. A browser would throw an exception while connecting, and ignore the message once
+    /// closing.
     #[error("not sent: the socket is {0}, not OPEN")]
     NotOpen(ReadyState),
-    /// Too much is waiting for the network already: wait, or use the sink, which does.
-    #[error("not sent: {buffered} bytes wait for the network already, over the bound of {max}")]
+    /// The browser's buffer is full: send later, or use the sink, which waits.
+    #[error("not sent: {buffered} bytes are buffered, more than {max}: send later, or use the sink, which waits")]
     Full {
-        /// [`Socket::buffered_amount`](crate::Socket::buffered_amount) at that moment, in bytes.
+        /// [`Socket::buffered_amount`](crate::Socket::buffered_amount) when the message was refused, in bytes.
         buffered: u32,
-        /// [`Outbound::max`](crate::Outbound::max), in bytes.
+        /// [`OutboundOptions::max`](crate::OutboundOptions::max), in bytes.
         max: u32,
     },
     /// The browser refused the message, for instance one in shared memory.
     #[error("not sent: the browser refused the message: {0}")]
     Rejected(String),
-    /// The connection ended before everything sent earlier was handed to the network, or without a close handshake: what of it
-    /// arrived is unknown.
-    #[error("the connection ended (close code {}) before all was sent", .0.code)]
+    /// The connection ended before all sent messages were handed to the network, or without a closing handshake. It is
+    /// unknown which of them the peer received.
+    #[error("the connection ended (close code {}) before all messages were sent: connect again", .0.code)]
     Lost(CloseEvent),
 }
 
@@ -120,7 +124,7 @@ impl<M> fmt::Display for SendError<M> {
     }
 }
 
-// Without the message, which may be long or private.
+// Leaves out the message, which may be long or private.
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendError")
@@ -142,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_gives_the_message_back_and_keeps_it_out_of_logs() {
+    fn an_error_returns_the_message_and_keeps_it_out_of_logs() {
         let error = SendError::new(SendErrorKind::NotOpen(ReadyState::Closed), Message::from("secret"));
         assert_eq!(error.to_string(), "not sent: the socket is CLOSED, not OPEN");
         assert!(!format!("{error:?}").contains("secret"));
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_say_what_to_do() {
+    fn error_texts_say_what_to_do() {
         let name = || "a b".to_owned();
         let [repeated, malformed] = [true, false].map(|repeated| ConnectError::Subprotocol { name: name(), repeated });
         assert_eq!(repeated.to_string(), r#"subprotocol "a b" is repeated: offer it once"#);

@@ -9,8 +9,9 @@ type Callback<T> = RefCell<dyn FnMut(T)>;
 
 /// Keeps one callback registered; dropping it unregisters the callback, also from inside a callback.
 ///
-/// The guard owns the callback, the socket does not: a callback may hold a [`Socket`](crate::Socket) without keeping it alive in
-/// a circle, as long as the guard is not stored inside the callback itself. A guard does not keep the socket open.
+/// The guard owns the callback, the socket does not: a callback may hold a [`Socket`](crate::Socket) without a
+/// reference cycle, as long as the guard is not stored inside the callback itself. A guard does not keep the socket
+/// open.
 #[must_use = "the callback is unregistered when its guard is dropped"]
 pub struct EventGuard(#[expect(dead_code, reason = "held only to own the callback")] Rc<dyn Any>);
 
@@ -43,7 +44,7 @@ impl<T: Clone + 'static> Listeners<T> {
         !self.0.borrow().iter().any(|listener| listener.strong_count() > 0)
     }
 
-    /// Calls every callback that is registered now and still registered at its turn.
+    /// Calls the callbacks that are registered now, except those that an earlier one of them unregisters.
     pub(super) fn emit(&self, event: &T) {
         let listeners = self.0.borrow().clone();
         for listener in listeners {
@@ -90,12 +91,12 @@ mod tests {
         let second = listeners.add(add);
         guards.borrow_mut().extend([first, second]);
         listeners.emit(&1);
-        assert_eq!(sum.get(), 0, "the second callback was unregistered before its turn");
+        assert_eq!(sum.get(), 0, "the first callback unregistered the second one");
         assert!(listeners.is_empty());
     }
 
     #[test]
-    fn a_callback_registered_by_a_callback_waits_for_the_next_event() {
+    fn a_callback_registered_by_a_callback_gets_the_next_event_first() {
         let listeners = Rc::new(Listeners::default());
         let added = Rc::new(RefCell::new(None));
         let (sum, add) = counter();

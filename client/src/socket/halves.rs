@@ -9,11 +9,11 @@ use talkback_protocol::close::CloseError;
 
 use super::{InboundOverflow, Message, SendError, Socket};
 
-/// The receiving half of a [`Socket`], made by [`Socket::split`]: a `Stream`, which behaves as that of the socket does.
+/// The receiving half of a [`Socket`], made by [`Socket::split`]: a `Stream` like the socket itself.
 #[derive(Clone, Debug)]
 pub struct SocketStream(Socket);
 
-/// The sending half of a [`Socket`], made by [`Socket::split`]: a `Sink`, which behaves as that of the socket does.
+/// The sending half of a [`Socket`], made by [`Socket::split`]: a `Sink` like the socket itself.
 #[derive(Clone, Debug)]
 pub struct SocketSink(Socket);
 
@@ -22,7 +22,7 @@ pub(super) fn split(socket: Socket) -> (SocketSink, SocketStream) {
 }
 
 impl SocketStream {
-    /// The socket, to ask or to clone.
+    /// The socket that this is a half of.
     pub fn socket(&self) -> &Socket {
         &self.0
     }
@@ -35,22 +35,23 @@ impl SocketStream {
     /// Like [`Socket::close_with`].
     ///
     /// # Errors
-    /// [`CloseError`] if the code or the reason may not be sent.
+    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason has more than 123 bytes of UTF-8.
     pub fn close_with(&self, code: u16, reason: &str) -> Result<(), CloseError> {
         self.0.close_with(code, reason)
     }
 }
 
 impl SocketSink {
-    /// The socket, to ask or to clone.
+    /// The socket that this is a half of.
     pub fn socket(&self) -> &Socket {
         &self.0
     }
 
-    /// Like [`Socket::close_with`]. To close without a code, `SinkExt::close` waits for the peer and `sink.socket().close()` does not.
+    /// Like [`Socket::close_with`]. Without a code, `SinkExt::close` waits for the peer and `sink.socket().close()`
+    /// does not wait.
     ///
     /// # Errors
-    /// [`CloseError`] if the code or the reason may not be sent.
+    /// [`CloseError`] if the code is not 1000 or 3000 to 4999, or the reason has more than 123 bytes of UTF-8.
     pub fn close_with(&self, code: u16, reason: &str) -> Result<(), CloseError> {
         self.0.close_with(code, reason)
     }

@@ -15,21 +15,23 @@ use super::{Binary, Text};
 /// assert_eq!(bytes.as_binary(), Some([1, 2, 3].as_slice()));
 /// ```
 ///
-/// Cloning a received message that was not read yet copies a reference, not the content.
+/// Cloning a received message before it is read copies a reference and not the content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// Text, which is valid UTF-8 on the wire in both directions.
+    /// Text. It is valid UTF-8 on the wire in both directions.
     Text(Text),
     /// Bytes. Received if the socket's binary type is [`BinaryType::ArrayBuffer`](crate::BinaryType::ArrayBuffer).
     Binary(Binary),
-    /// Bytes that the browser keeps. Received if the socket's binary type is [`BinaryType::Blob`](crate::BinaryType::Blob).
+    /// Bytes that the browser stores. Received if the socket's binary type is
+    /// [`BinaryType::Blob`](crate::BinaryType::Blob).
     ///
-    /// Reading one ([`Blob::array_buffer`]) is asynchronous: code that reads several at once must keep their order itself.
+    /// Reading one ([`Blob::array_buffer`]) is asynchronous: code that reads several at once must preserve their order
+    /// itself.
     Blob(Blob),
 }
 
 impl Message {
-    /// The text, if this is one.
+    /// The text, if this is a text message.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -37,7 +39,7 @@ impl Message {
         }
     }
 
-    /// The bytes, if this is binary and in memory.
+    /// The bytes, if this is a binary message in memory, that is no blob.
     pub fn as_binary(&self) -> Option<&[u8]> {
         match self {
             Self::Binary(binary) => Some(binary),
@@ -45,7 +47,8 @@ impl Message {
         }
     }
 
-    /// The `data` of a [message event](https://websockets.spec.whatwg.org/#feedback-from-the-protocol): a string, an ArrayBuffer or a Blob.
+    /// The `data` of a [message event](https://websockets.spec.whatwg.org/#feedback-from-the-protocol): a string, an
+    /// ArrayBuffer or a Blob.
     pub(super) fn received(data: JsValue) -> Self {
         let data = match data.dyn_into() {
             Ok(string) => return Self::Text(Text::from_js(string)),
@@ -57,7 +60,7 @@ impl Message {
         }
     }
 
-    /// What the browser's `send` takes.
+    /// The argument for the browser's `send`.
     pub(super) fn to_send(&self) -> JsValue {
         match self {
             Self::Text(text) => text.to_js().into(),
@@ -66,7 +69,7 @@ impl Message {
         }
     }
 
-    /// The most memory it takes while it waits to be read, in bytes.
+    /// An upper bound of the memory used while the message is queued, in bytes.
     pub(super) fn queued_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.utf16_len().saturating_mul(2),
@@ -74,7 +77,7 @@ impl Message {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "a size is a whole number; `as` saturates"
+                reason = "a size is an integer; `as` saturates"
             )]
             Self::Blob(blob) => blob.size() as usize,
         }

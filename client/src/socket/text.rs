@@ -4,17 +4,17 @@ use js_sys::JsString;
 
 /// The content of a text message: a JavaScript string, a Rust string, or both, converted on demand and at most once.
 ///
-/// A received text stays in JavaScript until it is read as `str`: one that is only shown (in a text node), forwarded or dropped
-/// is never copied into wasm, and what waits in the queue does not grow the wasm memory, which never shrinks.
+/// A received text stays in JavaScript until it is read as `str`: a text that is only shown (in a text node), forwarded
+/// or dropped is never copied into wasm, and queued texts do not grow the wasm memory, which never shrinks.
 ///
-/// Measured in Chromium on 2 busy cores: 1 MiB of ASCII takes 4 ms to become a Rust string and 1 ms to become a JavaScript string
-/// again, 1 MiB of Chinese 2.3 and 3 ms, and handing the JavaScript string on takes 1 us. 16 MiB of received text take no wasm memory
-/// before they are read, and 16 MiB after:
-/// `cargo test --release -p talkback-client --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
+/// Measured in Chromium on 2 busy cores: converting 1 MiB of ASCII takes 4 ms to a Rust string and 1 ms back to a
+/// JavaScript string, 1 MiB of Chinese 2.3 and 3 ms, and passing the JavaScript string on takes 1 us. 16 MiB of
+/// received text use no wasm memory before they are read, and 16 MiB after: `cargo test --release -p talkback-client
+/// --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture`
 ///
-/// JavaScript strings may hold lone surrogates, which are no characters and have no UTF-8: each becomes U+FFFD, when read as
-/// `str` as well as when sent, as the standard's [USVString](https://webidl.spec.whatwg.org/#idl-USVString) says. Received
-/// text never has any.
+/// JavaScript strings may contain lone surrogates, which have no UTF-8: each becomes U+FFFD when read as `str` and when
+/// sent, as the standard's [USVString](https://webidl.spec.whatwg.org/#idl-USVString) says. Received text never
+/// contains any.
 #[derive(Clone, Default)]
 pub struct Text {
     // At least one of the two is set, or the text is empty.
@@ -30,7 +30,7 @@ impl Text {
         }
     }
 
-    /// The text; the first call on a received one converts it.
+    /// The text; the first call on a received text converts it.
     pub fn as_str(&self) -> &str {
         // `TextEncoder.encode` and a copy take longer at most sizes, up to eight times as long.
         self.rust
@@ -43,10 +43,10 @@ impl Text {
         self.rust.into_inner().unwrap_or_default()
     }
 
-    /// The JavaScript string; that of a received text is the browser's own, not a copy.
+    /// The JavaScript string; for a received text the browser's own, not a copy.
     ///
     /// # Panics
-    /// Outside of JavaScript, where there are no such strings.
+    /// Outside of JavaScript.
     pub fn to_js(&self) -> JsString {
         self.js.get_or_init(|| self.as_str().into()).clone()
     }

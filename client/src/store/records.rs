@@ -1,5 +1,5 @@
-//! The records of one client key among the texts of a storage: the head under the record's own name, each other one under that name, `#`
-//! and its number.
+//! The records of one client key in a storage of texts. The head record has the name of the set, each other record that
+//! name, `#` and its number.
 
 use std::cell::RefCell;
 
@@ -8,28 +8,26 @@ use talkback_protocol::{
     session::client::{ClientSession, Kept, Write},
 };
 
-/// Texts under names, as `sessionStorage` has them.
+/// A storage of named texts, like `sessionStorage`.
 pub(crate) trait Texts {
-    /// All names.
     fn names(&self) -> Vec<String>;
 
-    /// The text under a name.
     fn get(&self, name: &str) -> Option<String>;
 
-    /// Puts a text in place of what is there.
+    /// Stores a text, and replaces the one with this name.
     ///
     /// # Errors
-    /// Why it cannot be stored, for instance because there is no more room. Then what was there is still there.
+    /// Why it cannot be stored, for instance because the quota is exceeded. Then the former text remains.
     fn set(&self, name: &str, text: &str) -> Result<(), String>;
 
-    /// Removes what is there.
+    /// Removes the text, if there is one.
     fn remove(&self, name: &str);
 }
 
 /// The records of one client key.
 pub(super) struct Records {
     name: String,
-    /// The head as it was written last. Another page that took the records for a copy removes it first, see [`Store`](super::Store).
+    /// The head as it was written last, to detect that another page removed the records, see [`Store`](super::Store).
     head: RefCell<Option<String>>,
 }
 
@@ -39,7 +37,7 @@ impl Records {
         Self { name, head }
     }
 
-    /// What is there, if it can be read.
+    /// The stored outbox, if it can be read.
     pub(super) fn read(&self, texts: &dyn Texts) -> Option<Kept> {
         let names = texts.names();
         let records = names.iter().filter_map(|name| {
@@ -49,16 +47,18 @@ impl Records {
         Kept::read(records)
     }
 
-    /// Writes what changed, or everything where what was written is not there any more. `make_room` is called if a text does not fit.
+    /// Writes what changed since the last save, or everything if another page removed the records. `free_space` is
+    /// called if a text does not fit.
     ///
     /// # Errors
-    /// Why it cannot be kept. Then nothing is: what is there would use numbers again.
+    /// Why it cannot be stored. Then all records are removed, because a client that restored them would use sequence
+    /// numbers again.
     pub(super) fn save(
         &self,
         texts: &dyn Texts,
         session: &mut ClientSession,
         wall: Millis,
-        make_room: impl Fn(),
+        free_space: impl Fn(),
     ) -> Result<(), String> {
         let is_there = self.head.borrow().is_some() && texts.get(&self.name) == *self.head.borrow();
         if !is_there {
@@ -68,8 +68,8 @@ impl Records {
         for write in &writes {
             let put = match write {
                 Write::Put { record, text } => self.put(texts, *record, text).or_else(|_| {
-                    make_room();
-                    // There may be no place for what is replaced beside what replaces it.
+                    free_space();
+                    // The storage may have no capacity for both the replaced records and the new ones.
                     let replaced = writes.iter().filter(|write| matches!(write, Write::RemoveBelow { .. }));
                     replaced.for_each(|write| self.remove(texts, write));
                     self.put(texts, *record, text)
@@ -87,7 +87,7 @@ impl Records {
         Ok(())
     }
 
-    /// Removes all, the head first.
+    /// Removes all records, the head first, so that a page that ends in between leaves no set that could be read.
     pub(super) fn remove_all(&self, texts: &dyn Texts) {
         self.head.take();
         texts.remove(&self.name);
@@ -118,7 +118,8 @@ impl Records {
     }
 }
 
-/// The names of the heads under this prefix. Records without a head are removed: a page ended while it removed them.
+/// The names of the heads with this prefix. Records without a head are removed: they remain when a page ends during
+/// [`Records::remove_all`].
 pub(super) fn heads(texts: &dyn Texts, prefix: &str) -> Vec<String> {
     let names = texts.names();
     let heads: Vec<_> = names.iter().filter(|name| is_head(prefix, name)).cloned().collect();
@@ -134,13 +135,14 @@ pub(super) fn heads(texts: &dyn Texts, prefix: &str) -> Vec<String> {
     heads
 }
 
-/// Whether a name is one of a head under this prefix, and not under a longer one: `talkback:ann:` begins those of `ann:x` too.
+/// Whether the name is a head's: the prefix, then 16 hexadecimal digits. A longer client name can begin with the same
+/// prefix: `talkback:ann:` is one of `talkback:ann:x:`.
 fn is_head(prefix: &str, name: &str) -> bool {
     name.strip_prefix(prefix)
         .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// The number of a record, of the records under this name.
+/// The number of the record with this name, if it belongs to this head; the head's own number is 0.
 fn number(head: &str, name: &str) -> Option<u64> {
     let rest = name.strip_prefix(head)?;
     if rest.is_empty() {
@@ -167,8 +169,8 @@ mod tests {
     #[derive(Default)]
     struct Memory {
         texts: RefCell<BTreeMap<String, String>>,
-        /// How many bytes fit.
-        room: Cell<Option<usize>>,
+        /// The capacity in bytes.
+        quota: Cell<Option<usize>>,
         written: Cell<usize>,
     }
 
@@ -194,7 +196,7 @@ mod tests {
 
         fn set(&self, name: &str, text: &str) -> Result<(), String> {
             let former = self.texts.borrow_mut().insert(name.to_owned(), text.to_owned());
-            if self.room.get().is_some_and(|room| self.bytes() > room) {
+            if self.quota.get().is_some_and(|quota| self.bytes() > quota) {
                 let mut texts = self.texts.borrow_mut();
                 match former {
                     Some(former) => drop(texts.insert(name.to_owned(), former)),
@@ -212,12 +214,12 @@ mod tests {
     }
 
     fn session() -> ClientSession {
-        let mut config = ClientOptions {
+        let mut options = ClientOptions {
             keep: true,
             ..ClientOptions::default()
         };
-        config.outbox.messages = 8_000;
-        ClientSession::new(config, ClientKey::from_random([7; 16]))
+        options.outbox.messages = 8_000;
+        ClientSession::new(options, ClientKey::from_random([7; 16]))
     }
 
     fn publish(session: &mut ClientSession, tags: std::ops::RangeInclusive<u64>) {
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_its_own_records_and_not_those_of_a_name_that_it_begins() {
+    fn records_of_a_name_are_distinct_from_those_of_a_longer_name() {
         let ann = "talkback:chat.ann:";
         assert!(is_head(ann, NAME));
         for other in [
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn each_save_writes_what_changed_and_all_of_it_is_read() {
+    fn each_save_writes_what_changed_and_all_messages_are_read() {
         let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
         for tag in 1..=8_000 {
             publish(&mut session, tag..=tag);
@@ -277,7 +279,7 @@ mod tests {
         assert!(written < 8_000 * 450, "{written} bytes for 8,000 messages");
     }
 
-    /// As a frame of the same page does that takes the records for a copy.
+    /// A frame of the same page may take the records for a copy and remove them.
     #[test]
     fn records_that_another_page_removed_are_written_again_as_a_whole() {
         let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
@@ -288,15 +290,15 @@ mod tests {
         publish(&mut session, 4..=4);
         save(&records, &texts, &mut session).unwrap();
         assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
-        // Another one has written under the name since.
+        // Another page has written the head.
         texts.set(NAME, "{}").unwrap();
         save(&records, &texts, &mut session).unwrap();
         assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
-        assert_eq!(texts.len(), 6, "nothing is left of what was written before");
+        assert_eq!(texts.len(), 6, "the former records are removed");
     }
 
     #[test]
-    fn records_of_other_names_and_what_has_no_head_are_not_mixed_in() {
+    fn records_of_other_names_and_without_a_head_are_not_read() {
         let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=2);
         save(&records, &texts, &mut session).unwrap();
@@ -306,41 +308,41 @@ mod tests {
             texts.set(name, "{}").unwrap();
         }
         assert_eq!(heads(&texts, "talkback:chat.ann:"), [NAME]);
-        assert_eq!(texts.len(), own + 2, "the record without a head is gone");
+        assert_eq!(texts.len(), own + 2, "the record without a head is removed");
         assert_eq!(texts.get(orphan), None);
         records.remove_all(&texts);
         assert_eq!(texts.names(), ["something else#1", longer]);
     }
 
     #[test]
-    fn a_full_storage_is_told_and_leaves_nothing_that_would_use_numbers_again() {
+    fn a_full_storage_is_an_error_and_removes_all_records() {
         let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=3);
         save(&records, &texts, &mut session).unwrap();
-        texts.room.set(Some(texts.bytes() + 50));
+        texts.quota.set(Some(texts.bytes() + 50));
         publish(&mut session, 4..=4);
         assert!(save(&records, &texts, &mut session).is_err());
         assert_eq!(texts.len(), 0);
     }
 
     #[test]
-    fn where_there_is_no_place_for_two_lives_of_the_records_the_earlier_one_is_given_up() {
+    fn former_records_are_removed_if_both_sets_exceed_the_quota() {
         let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=10);
         save(&records, &texts, &mut session).unwrap();
-        texts.room.set(Some(texts.bytes() * 3 / 2));
+        texts.quota.set(Some(texts.bytes() * 3 / 2));
         let again = Records::new(NAME.to_owned());
         save(&again, &texts, &mut session).unwrap();
         assert_eq!(tags(&again, &texts), (1..=10).collect::<Vec<_>>());
 
         let other = Records::new("talkback:chat.ann:ffffffffffffffff".to_owned());
         let made = Cell::new(0);
-        let make_room = || {
+        let free_space = || {
             again.remove_all(&texts);
             made.set(made.get() + 1);
         };
         session.write_all();
-        other.save(&texts, &mut session, 0, make_room).unwrap();
+        other.save(&texts, &mut session, 0, free_space).unwrap();
         assert_eq!((made.get(), tags(&other, &texts).len(), texts.len()), (1, 10, 12));
     }
 }

@@ -6,22 +6,22 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{Lock, Storage, Texts};
-use crate::runtime::LocalFuture;
+use crate::{runtime::LocalFuture, timer::timeout_millis};
 
-/// The `sessionStorage` of a tab, with Web Locks.
+/// A [`Storage`] in the tab's `sessionStorage`, with Web Locks.
 pub(crate) struct SessionStorage(web_sys::Storage);
 
 impl SessionStorage {
-    /// That of this tab.
+    /// The storage of this tab.
     ///
     /// # Errors
-    /// Why nothing can be kept here.
+    /// Why nothing can be stored.
     pub(crate) fn of_this_tab() -> Result<Rc<dyn Storage>, String> {
         let storage = web_sys::window()
             .and_then(|window| window.session_storage().ok().flatten())
-            .ok_or("there is no sessionStorage here")?;
+            .ok_or("there is no sessionStorage: it needs a page, and permission to store data")?;
         if locks().is_none() {
-            return Err("there are no Web Locks here (they need https or localhost)".to_owned());
+            return Err("there are no Web Locks: they need https or localhost".to_owned());
         }
         Ok(Rc::new(Self(storage)))
     }
@@ -44,7 +44,7 @@ impl Texts for SessionStorage {
     }
 
     fn remove(&self, name: &str) {
-        // Fails where the storage was taken away from the page, with all that is in it.
+        // Fails only if the page lost access to the storage, and then there is nothing to remove.
         let _: Result<(), _> = self.0.remove_item(name);
     }
 }
@@ -60,8 +60,8 @@ impl Storage for SessionStorage {
         now
     }
 
-    fn lock(&self, name: &str, patience: Option<Duration>) -> Box<dyn Lock> {
-        Box::new(WebLock::request(name, patience))
+    fn lock(&self, name: &str, timeout: Option<Duration>) -> Box<dyn Lock> {
+        Box::new(WebLock::request(name, timeout))
     }
 }
 
@@ -69,13 +69,13 @@ impl Storage for SessionStorage {
 struct WebLock {
     /// Settles with whether the lock was granted.
     granted: Promise,
-    /// Resolves the promise that holds the lock.
+    /// Resolves the promise that the lock is held for. Set when the lock is granted.
     release: Rc<RefCell<Option<Function>>>,
     _on_granted: Closure<dyn FnMut() -> Promise>,
 }
 
 impl WebLock {
-    fn request(name: &str, patience: Option<Duration>) -> Self {
+    fn request(name: &str, timeout: Option<Duration>) -> Self {
         let release = Rc::new(RefCell::new(None));
         let settle = Rc::new(RefCell::new(None));
         let granted = Promise::new(&mut |resolve, _| {
@@ -93,9 +93,8 @@ impl WebLock {
             }
         });
         let options = Object::new();
-        if let Some(patience) = patience {
-            let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
-            let signal = web_sys::AbortSignal::timeout_with_u32(millis);
+        if let Some(timeout) = timeout {
+            let signal = web_sys::AbortSignal::timeout_with_u32(timeout_millis(timeout));
             let _ = Reflect::set(&options, &"signal".into(), &signal);
         }
         let request = locks().and_then(|locks| {
@@ -106,7 +105,7 @@ impl WebLock {
         match (request, settle.take()) {
             (Some(request), Some(resolve)) => {
                 settle.replace(Some(resolve.clone()));
-                // Refused: the request ends before it was granted.
+                // The request settled without a grant: it was aborted by the timeout.
                 let refuse = resolve.bind1(&JsValue::UNDEFINED, &JsValue::FALSE);
                 let _ = Reflect::get(&request, &"then".into())
                     .and_then(|then| then.unchecked_into::<Function>().call2(&request, &refuse, &refuse));

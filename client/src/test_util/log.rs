@@ -1,4 +1,4 @@
-//! What a room keeps in memory.
+//! The log of a room, in memory.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,15 +9,15 @@ use talkback_protocol::{
     session::server::{PageLines, Subscription},
 };
 
-/// The messages of one room, and who is in it.
+/// The messages of one room, and its users.
 pub(super) struct Log {
     epoch: Epoch,
-    /// Where it parted from its life before.
+    /// The last message that this epoch shares with the epoch before it.
     fork: Option<Cursor>,
-    /// The offset before the first message that is kept.
+    /// The offset before the first message in `messages`.
     dropped: Offset,
     messages: Vec<Message>,
-    /// With how many connections each user is here.
+    /// The users in the room, with the number of connections of each.
     users: BTreeMap<UserName, usize>,
 }
 
@@ -61,7 +61,7 @@ impl Log {
         message
     }
 
-    /// Drops all but so many messages.
+    /// Drops all messages except this many newest ones.
     pub(super) fn keep_newest(&mut self, count: usize) {
         let surplus = self.messages.len().saturating_sub(count);
         if let Some(last) = self.messages.drain(..surplus).next_back() {
@@ -69,7 +69,7 @@ impl Log {
         }
     }
 
-    /// Loses the newest messages and goes on in another life from what is left.
+    /// Loses this many of the newest messages, and begins a new epoch.
     pub(super) fn lose_newest(&mut self, count: usize, epoch: Epoch) {
         self.messages.truncate(self.messages.len().saturating_sub(count));
         self.fork = Some(Cursor {
@@ -78,8 +78,9 @@ impl Log {
         });
     }
 
-    /// What a new member gets: what follows its cursor, or the newest messages if it has none or one that this log does not know.
-    pub(super) fn following(&self, since: Option<Cursor>, history: u32) -> Subscription {
+    /// The messages for a new member: those after its cursor, or the newest ones if it has no cursor or this log cannot
+    /// serve it.
+    pub(super) fn subscribe(&self, since: Option<Cursor>, history: u32) -> Subscription {
         let head = self.head();
         let is_recovered = |since: &Cursor| since.is_recovered_by(&self.epoch, self.fork.as_ref(), self.dropped..=head);
         let recovered = since.as_ref().is_none_or(is_recovered);
@@ -120,11 +121,11 @@ impl Log {
         self.users.keys().map(|user| Member { user: user.clone() }).collect()
     }
 
-    /// Counts a connection of a user; whether the user came with the first or left with the last.
-    pub(super) fn came_or_left(&mut self, user: &UserName, came: bool) -> bool {
+    /// Counts a connection of a user that joined or left the room. Returns whether it is the user's first or last one.
+    pub(super) fn count_connection(&mut self, user: &UserName, joined: bool) -> bool {
         let connections = self.users.entry(user.clone()).or_default();
         let before = *connections;
-        *connections = if came { before + 1 } else { before.saturating_sub(1) };
+        *connections = if joined { before + 1 } else { before.saturating_sub(1) };
         let after = *connections;
         if after == 0 {
             self.users.remove(user);
@@ -132,7 +133,7 @@ impl Log {
         (before == 0) != (after == 0)
     }
 
-    pub(super) fn forget_users(&mut self) {
+    pub(super) fn remove_users(&mut self) {
         self.users.clear();
     }
 

@@ -1,4 +1,4 @@
-//! What is on its way between clients and the server.
+//! The connections between clients and the server, and the packets in flight.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,11 +12,11 @@ use talkback_protocol::close;
 use super::server::Server;
 use crate::transport::Events;
 
-/// Every connection and every frame that has not arrived.
+/// Every connection, every packet that has not arrived, and every timer of a lock.
 #[derive(Default)]
 pub(super) struct Network {
     links: RefCell<BTreeMap<u64, Link>>,
-    /// By the time and the order in which they arrive.
+    /// Keyed by the time of arrival and a number in the order of sending.
     packets: RefCell<BTreeMap<(Duration, u64), Packet>>,
     sleepers: RefCell<BTreeMap<u64, (Duration, Waker)>>,
     next: Cell<u64>,
@@ -28,26 +28,26 @@ pub(super) struct Network {
 
 struct Link {
     events: Events,
-    /// The client has not closed it.
+    /// `false` once the client has closed it.
     open: bool,
     half_open: bool,
 }
 
 struct Packet {
     link: u64,
-    what: What,
+    content: PacketContent,
 }
 
-enum What {
-    /// To the server.
-    Open,
-    Text(String),
-    Leave,
-    /// To the client.
-    Opened,
-    Refused,
-    Line(String),
-    Close(u16, String),
+enum PacketContent {
+    // From the client.
+    Connect,
+    ClientText(String),
+    ClientClose,
+    // From the server.
+    Accept,
+    Refuse,
+    ServerText(String),
+    ServerClose(u16, String),
 }
 
 impl Network {
@@ -86,32 +86,36 @@ impl Network {
             half_open: false,
         };
         self.links.borrow_mut().insert(id, link);
-        let what = if self.refusing.get() { What::Refused } else { What::Open };
-        self.put(id, what, now);
+        let content = if self.refusing.get() {
+            PacketContent::Refuse
+        } else {
+            PacketContent::Connect
+        };
+        self.put(id, content, now);
         id
     }
 
     pub(super) fn to_server(&self, link: u64, text: String, now: Duration) {
-        self.put(link, What::Text(text), now);
+        self.put(link, PacketContent::ClientText(text), now);
     }
 
-    pub(super) fn leave(&self, link: u64, now: Duration) {
+    pub(super) fn close_by_client(&self, link: u64, now: Duration) {
         if let Some(link) = self.links.borrow_mut().get_mut(&link) {
             link.open = false;
         }
-        self.put(link, What::Leave, now);
+        self.put(link, PacketContent::ClientClose, now);
     }
 
     pub(super) fn to_client(&self, link: u64, text: String, now: Duration) {
-        self.put(link, What::Line(text), now);
+        self.put(link, PacketContent::ServerText(text), now);
     }
 
-    pub(super) fn close(&self, link: u64, code: u16, reason: String, now: Duration) {
-        self.put(link, What::Close(code, reason), now);
+    pub(super) fn close_by_server(&self, link: u64, code: u16, reason: String, now: Duration) {
+        self.put(link, PacketContent::ServerClose(code, reason), now);
     }
 
-    /// Takes all connections away, with what is on its way; tells whom to tell.
-    pub(super) fn close_all(&self) -> Vec<Events> {
+    /// Removes all connections and all packets. Returns the clients' ends, to report the close to.
+    pub(super) fn remove_all(&self) -> Vec<Events> {
         self.packets.borrow_mut().clear();
         let links = self.links.take();
         let open = links.into_values().filter(|link| link.open);
@@ -131,7 +135,7 @@ impl Network {
             .min()
     }
 
-    /// Lets one thing arrive that is due.
+    /// Wakes one sleeper or delivers one packet that is due; `false` if none is.
     pub(super) fn deliver(&self, now: Duration, server: &RefCell<Server>) -> bool {
         if self.wake(now) {
             return true;
@@ -141,36 +145,36 @@ impl Network {
             let first = packets.first_entry().filter(|first| first.key().0 <= now);
             first.filter(|_| !self.stalled.get()).map(|first| first.remove())
         };
-        let Some(Packet { link: id, what }) = packet else {
+        let Some(Packet { link: id, content }) = packet else {
             return false;
         };
         let (events, open) = match self.links.borrow().get(&id) {
             Some(link) if !link.half_open => (link.events.clone(), link.open),
             _ => return true,
         };
-        match what {
-            What::Open => {
+        match content {
+            PacketContent::Connect => {
                 server.borrow_mut().open(id, now);
-                self.put(id, What::Opened, now);
+                self.put(id, PacketContent::Accept, now);
             }
-            What::Text(text) => server.borrow_mut().received(id, text, self, now),
-            What::Leave => {
+            PacketContent::ClientText(text) => server.borrow_mut().received(id, text, self, now),
+            PacketContent::ClientClose => {
                 self.links.borrow_mut().remove(&id);
-                server.borrow_mut().ended(id, self, now);
+                server.borrow_mut().client_closed(id, self, now);
             }
-            What::Opened if open => events.opened(),
-            What::Line(text) if open => events.received(text),
-            What::Refused | What::Close(..) => {
+            PacketContent::Accept if open => events.opened(),
+            PacketContent::ServerText(text) if open => events.received(text),
+            PacketContent::Refuse | PacketContent::ServerClose(..) => {
                 self.links.borrow_mut().remove(&id);
-                let (code, reason) = match what {
-                    What::Close(code, reason) => (code, reason),
+                let (code, reason) = match content {
+                    PacketContent::ServerClose(code, reason) => (code, reason),
                     _ => (close::ABNORMAL, String::new()),
                 };
                 if open {
                     events.closed(code, reason);
                 }
             }
-            What::Opened | What::Line(_) => {}
+            PacketContent::Accept | PacketContent::ServerText(_) => {}
         }
         true
     }
@@ -190,9 +194,9 @@ impl Network {
         }
     }
 
-    fn put(&self, link: u64, what: What, now: Duration) {
+    fn put(&self, link: u64, content: PacketContent, now: Duration) {
         let key = (now + self.latency.get(), self.number());
-        self.packets.borrow_mut().insert(key, Packet { link, what });
+        self.packets.borrow_mut().insert(key, Packet { link, content });
     }
 
     fn number(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The real server's session over a small log in memory.
+//! A server with the real server's session over a small log in memory.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -20,38 +20,40 @@ use super::{log::Log, network::Network};
 
 type AcceptToken = Box<dyn Fn(Option<&str>) -> bool>;
 
-/// What one message became.
+/// The outcome of one message of a client.
 type Settled = (Seq, PublishId, AppendOutcome);
 
 pub(super) struct Server {
-    config: Arc<ServerOptions>,
+    options: Arc<ServerOptions>,
     sessions: BTreeMap<u64, Connected>,
     rooms: BTreeMap<RoomName, Log>,
-    /// What every client's messages became, for ever: a test is short.
+    /// The outcomes of all messages of each client. Never removed, because tests are short.
     settled: HashMap<(RoomName, ClientKey), Vec<Settled>>,
-    /// What ended connections had left of their rate, and when they ended.
+    /// The remaining allowances of closed connections, and when they closed.
     allowances: HashMap<ClientKey, (Allowance, Duration)>,
-    lives: u64,
+    /// How many epochs were begun.
+    epochs: u64,
     accept: Option<AcceptToken>,
     forbidden: Vec<RoomName>,
-    /// Pages that were asked for so far.
+    /// How many pages were requested.
     pages: u64,
-    /// Whether pages are of another life than that of their log.
-    pages_of_another_life: bool,
+    /// Whether pages have another epoch than their log.
+    has_foreign_pages: bool,
 }
 
 struct Connected {
     session: ServerSession,
     rooms: BTreeMap<SubscriptionId, Membership>,
-    /// Nothing is read before this time.
+    /// The session reads no text before this time.
     paused_until: Duration,
-    /// What came meanwhile, and whether the connection ended after it.
+    /// Texts that were not read yet.
     unread: VecDeque<String>,
+    /// The client closed the connection after the unread texts.
     is_ended: bool,
 }
 
 impl Connected {
-    /// When it wants to go on by itself.
+    /// When [`Server::tick`] has to handle this connection.
     fn next_timeout(&self) -> Option<Duration> {
         let has_unread = self.is_ended || !self.unread.is_empty();
         let read = has_unread.then_some(self.paused_until);
@@ -61,23 +63,23 @@ impl Connected {
 
 struct Membership {
     room: RoomName,
-    /// Lines since the room was subscribed to, messages with their offset; `None` once it is live.
+    /// Lines since the subscription, those of messages with their offsets; `None` once the subscription is live.
     held: Option<Vec<(Option<Offset>, String)>>,
 }
 
 impl Server {
-    pub(super) fn new(config: ServerOptions) -> Self {
+    pub(super) fn new(options: ServerOptions) -> Self {
         Self {
-            config: Arc::new(config),
+            options: Arc::new(options),
             sessions: BTreeMap::new(),
             rooms: BTreeMap::new(),
             settled: HashMap::new(),
             allowances: HashMap::new(),
-            lives: 0,
+            epochs: 0,
             accept: None,
             forbidden: Vec::new(),
             pages: 0,
-            pages_of_another_life: false,
+            has_foreign_pages: false,
         }
     }
 
@@ -96,24 +98,24 @@ impl Server {
         self.pages
     }
 
-    pub(super) fn give_pages_of_another_life(&mut self, give: bool) {
-        self.pages_of_another_life = give;
+    pub(super) fn set_foreign_pages(&mut self, foreign: bool) {
+        self.has_foreign_pages = foreign;
     }
 
     pub(super) fn set_page(&mut self, page: u32) {
-        Arc::make_mut(&mut self.config).limits.page = page;
+        Arc::make_mut(&mut self.options).limits.page = page;
     }
 
-    /// Its connections are gone and nobody is told.
-    pub(super) fn forget_sessions(&mut self) {
+    /// Removes all connections without closing them.
+    pub(super) fn remove_sessions(&mut self) {
         self.sessions.clear();
         for log in self.rooms.values_mut() {
-            log.forget_users();
+            log.remove_users();
         }
     }
 
     pub(super) fn restart(&mut self, keep_logs: bool) {
-        self.forget_sessions();
+        self.remove_sessions();
         if !keep_logs {
             self.rooms.clear();
             self.settled.clear();
@@ -126,11 +128,11 @@ impl Server {
         }
     }
 
-    /// Loses the newest messages of a room, with what it knows of who sent them, and goes on from what is left.
+    /// Loses the newest messages of a room and their outcomes, and begins a new epoch.
     pub(super) fn lose_newest(&mut self, room: &RoomName, count: usize) {
-        self.lives += 1;
+        self.epochs += 1;
         let Some(log) = self.rooms.get_mut(room) else { return };
-        log.lose_newest(count, Epoch::from_random(self.lives));
+        log.lose_newest(count, Epoch::from_random(self.epochs));
         let head = log.messages().last().map_or(Offset::ZERO, |message| message.offset);
         for ((other, _), settled) in &mut self.settled {
             if other == room {
@@ -153,7 +155,7 @@ impl Server {
     }
 
     pub(super) fn open(&mut self, link: u64, now: Duration) {
-        let session = ServerSession::new(self.config.clone(), now);
+        let session = ServerSession::new(self.options.clone(), now);
         let connected = Connected {
             session,
             rooms: BTreeMap::new(),
@@ -171,15 +173,15 @@ impl Server {
         }
     }
 
-    /// The client closed; what it sent before is read all the same.
-    pub(super) fn ended(&mut self, link: u64, network: &Network, now: Duration) {
+    /// The client closed the connection; texts that it sent before are still read.
+    pub(super) fn client_closed(&mut self, link: u64, network: &Network, now: Duration) {
         if let Some(connected) = self.sessions.get_mut(&link) {
             connected.is_ended = true;
             self.read(link, network, now);
         }
     }
 
-    /// Reads what came, unless the session pauses.
+    /// Reads the unread texts, unless the session pauses.
     fn read(&mut self, link: u64, network: &Network, now: Duration) {
         while let Some(connected) = self.sessions.get_mut(&link)
             && connected.paused_until <= now
@@ -189,21 +191,21 @@ impl Server {
                 self.input(link, Input::Received { text }, network, now);
             } else {
                 if connected.is_ended {
-                    self.gone(link, network, now);
+                    self.remove(link, network, now);
                 }
                 return;
             }
         }
     }
 
-    /// A connection ended.
-    fn gone(&mut self, link: u64, network: &Network, now: Duration) {
-        if let Some(mut gone) = self.sessions.remove(&link) {
-            if let Some((client, allowance)) = gone.session.allowance() {
+    /// Removes a connection.
+    fn remove(&mut self, link: u64, network: &Network, now: Duration) {
+        if let Some(mut removed) = self.sessions.remove(&link) {
+            if let Some((client, allowance)) = removed.session.allowance() {
                 self.allowances.insert(client, (allowance, now));
             }
-            for membership in std::mem::take(&mut gone.rooms).into_values() {
-                self.user_left(&membership.room, &gone.session, network, now);
+            for membership in std::mem::take(&mut removed.rooms).into_values() {
+                self.user_left(&membership.room, &removed.session, network, now);
             }
         }
     }
@@ -213,7 +215,7 @@ impl Server {
         timeouts.filter_map(Connected::next_timeout).min()
     }
 
-    /// Lets one session act that is due by time.
+    /// Handles one connection that is due; `false` if none is.
     pub(super) fn tick(&mut self, network: &Network, now: Duration) -> bool {
         let due = |connected: &Connected| connected.next_timeout().is_some_and(|time| time <= now);
         let link = self.sessions.iter().find(|(_, connected)| due(connected));
@@ -297,7 +299,7 @@ impl Server {
                 let connected = self.sessions.get_mut(&link)?;
                 connected.rooms.remove(&id)?;
                 let user = connected.session.author()?.user.clone();
-                self.user_came_or_left(&room, &user, false, Some(link), network, now);
+                self.count_connection(&room, &user, false, Some(link), network, now);
             }
             Output::ReadPage {
                 id,
@@ -307,7 +309,7 @@ impl Server {
             } => {
                 self.pages += 1;
                 let mut page = self.room(&room).page(before, limit);
-                if self.pages_of_another_life {
+                if self.has_foreign_pages {
                     page.epoch = Epoch::from_random(u64::MAX);
                 }
                 let result = Ok(page);
@@ -319,11 +321,11 @@ impl Server {
                     from,
                     body,
                 }));
-                self.tell(&room, None, &line, Some(link), network, now);
+                self.broadcast(&room, None, &line, Some(link), network, now);
             }
             Output::Close { code, reason } => {
-                network.close(link, code, reason, now);
-                self.gone(link, network, now);
+                network.close_by_server(link, code, reason, now);
+                self.remove(link, network, now);
             }
         }
         None
@@ -354,7 +356,7 @@ impl Server {
         })
     }
 
-    /// The outcome of a client's message: that of before if it had one, else that of `decide`.
+    /// The outcome of a client's message: the former one if the message is a resend, otherwise that of `decide`.
     fn settle(
         &mut self,
         room: &RoomName,
@@ -394,13 +396,13 @@ impl Server {
     ) -> Message {
         let message = self.room(&room).append(room.clone(), from, sent_as, body, now);
         let line = MessageLine::encode(&message);
-        self.tell(&room, Some(message.offset), line.line(), None, network, now);
+        self.broadcast(&room, Some(message.offset), line.line(), None, network, now);
         message
     }
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "the fields of one output and where it came from"
+        reason = "the fields of one output, its connection and the time"
     )]
     fn subscribe(
         &mut self,
@@ -423,32 +425,32 @@ impl Server {
             connected.rooms.insert(id, membership);
             if let Some(author) = connected.session.author() {
                 let user = author.user.clone();
-                self.user_came_or_left(&room, &user, true, Some(link), network, now);
+                self.count_connection(&room, &user, true, Some(link), network, now);
             }
         }
-        Ok(self.room(&room).following(since, history))
+        Ok(self.room(&room).subscribe(since, history))
     }
 
     fn user_left(&mut self, room: &RoomName, session: &ServerSession, network: &Network, now: Duration) {
         if let Some(author) = session.author() {
-            self.user_came_or_left(room, &author.user, false, None, network, now);
+            self.count_connection(room, &author.user, false, None, network, now);
         }
     }
 
-    fn user_came_or_left(
+    fn count_connection(
         &mut self,
         room: &RoomName,
         user: &UserName,
-        came: bool,
+        joins: bool,
         link: Option<u64>,
         network: &Network,
         now: Duration,
     ) {
-        if !self.room(room).came_or_left(user, came) {
+        if !self.room(room).count_connection(user, joins) {
             return;
         }
         let member = vec![Member { user: user.clone() }];
-        let (joined, left) = if came {
+        let (joined, left) = if joins {
             (member, Vec::new())
         } else {
             (Vec::new(), member)
@@ -461,11 +463,11 @@ impl Server {
             left: Some(left),
             members: None,
         }));
-        self.tell(room, None, &line, link, network, now);
+        self.broadcast(room, None, &line, link, network, now);
     }
 
-    /// Sends a line to all members of a room, except one.
-    fn tell(
+    /// Sends a line to all members of a room, except one connection.
+    fn broadcast(
         &mut self,
         room: &RoomName,
         offset: Option<Offset>,
@@ -485,10 +487,10 @@ impl Server {
     }
 
     fn room(&mut self, room: &RoomName) -> &mut Log {
-        let lives = &mut self.lives;
+        let epochs = &mut self.epochs;
         self.rooms.entry(room.clone()).or_insert_with(|| {
-            *lives += 1;
-            Log::new(Epoch::from_random(*lives))
+            *epochs += 1;
+            Log::new(Epoch::from_random(*epochs))
         })
     }
 }

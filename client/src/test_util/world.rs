@@ -1,4 +1,4 @@
-mod place;
+mod platform;
 mod tab;
 
 use std::{
@@ -24,15 +24,15 @@ use talkback_protocol::{
 };
 
 use super::{network::Network, server::Server};
-use crate::{Builder, Client, client::Platform, driver::Driver, runtime::LocalFuture};
-use place::Place;
+use crate::{Client, ClientBuilder, client::Platform, driver::Driver, runtime::LocalFuture};
+use platform::FakePlatform;
 use tab::Tab;
 
-/// How long, by its own clock, a world goes on for a future before it says that it waits in vain.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+/// How long [`World::run`] waits for a future, by the clock of the world.
+const RUN_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// How much may happen at one moment.
-const STEPS: u32 = 10_000_000;
+/// How many steps [`World::settle`] makes before it fails.
+const MAX_STEPS: u32 = 10_000_000;
 
 /// A server, a network, a clock and the tasks of a test. Clones are handles to the same world.
 #[derive(Clone)]
@@ -40,18 +40,18 @@ pub struct World {
     inner: Rc<Inner>,
 }
 
-/// What can happen to a page.
+/// An event of the page or its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageEvent {
-    /// The machine has a network again.
+    /// The event `online`: the machine has a network again.
     Online,
-    /// The machine has no network.
+    /// The event `offline`: the machine has no network.
     Offline,
-    /// The user looks at the page again.
+    /// The page became visible.
     Visible,
-    /// The page goes into the back/forward cache or is frozen.
+    /// The page enters the back/forward cache or is frozen.
     Hide,
-    /// The page is back from there.
+    /// The page leaves the back/forward cache or is resumed.
     Show,
 }
 
@@ -60,7 +60,7 @@ struct Inner {
     random: Cell<u64>,
     network: Network,
     server: RefCell<Server>,
-    alarms: RefCell<BTreeMap<u64, (Duration, Weak<Driver>)>>,
+    timers: RefCell<BTreeMap<u64, (Duration, Weak<Driver>)>>,
     watchers: RefCell<Vec<Weak<Driver>>>,
     tab: Tab,
     tasks: RefCell<Vec<Task>>,
@@ -74,22 +74,22 @@ struct Task {
 }
 
 impl World {
-    /// A world in which everything works and takes no time.
+    /// A world without faults and latency.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_config(ServerOptions::default())
+        Self::with_options(ServerOptions::default())
     }
 
-    /// With a server of other limits and times.
+    /// A world whose server has these options.
     #[must_use]
-    pub fn with_config(config: ServerOptions) -> Self {
+    pub fn with_options(options: ServerOptions) -> Self {
         Self {
             inner: Rc::new(Inner {
                 now: Cell::default(),
                 random: Cell::new(1),
                 network: Network::default(),
-                server: RefCell::new(Server::new(config)),
-                alarms: RefCell::default(),
+                server: RefCell::new(Server::new(options)),
+                timers: RefCell::default(),
                 watchers: RefCell::default(),
                 tab: Tab::default(),
                 tasks: RefCell::default(),
@@ -99,10 +99,10 @@ impl World {
         }
     }
 
-    /// A client of this world's server, for a user of this name.
+    /// A client of this world's server with this user name.
     ///
     /// # Panics
-    /// If it is not a user's name.
+    /// If the user name is invalid.
     #[must_use]
     pub fn client(&self, user: &str) -> Client {
         let name = UserName::parse(user).unwrap_or_else(|error| panic!("{error}"));
@@ -112,32 +112,33 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Prepares a client of this world's server.
-    pub fn builder(&self) -> Builder {
-        Builder::on(self.platform())
+    /// A builder for a client of this world's server.
+    pub fn builder(&self) -> ClientBuilder {
+        ClientBuilder::on(self.platform())
     }
 
     pub(crate) fn platform(&self) -> Platform {
-        let place = Rc::new(Place {
+        let platform = Rc::new(FakePlatform {
             inner: self.inner.clone(),
             id: self.inner.id(),
         });
         Platform {
-            transport: place.clone(),
-            runtime: place,
+            transport: platform.clone(),
+            runtime: platform,
             storage: Some(Rc::new(self.inner.clone())),
         }
     }
 
-    /// Runs a future to its end. When all wait for something, the clock jumps to what happens next, so that no time is spent.
+    /// Runs a future to its end. When all tasks wait, the clock jumps to the next event, so that the test does not
+    /// wait.
     ///
     /// # Panics
-    /// If the future is not ready after an hour of this world, or nothing can happen any more.
+    /// If the future is not ready after an hour by the world's clock, or if it waits and no event is left.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(woken.clone());
-        let end = self.inner.now.get() + PATIENCE;
+        let end = self.inner.now.get() + RUN_TIMEOUT;
         loop {
             if woken.0.swap(false, Ordering::Relaxed)
                 && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
@@ -149,25 +150,25 @@ impl World {
             }
             match self.inner.next_time() {
                 Some(time) if time <= end => self.inner.now.set(time),
-                Some(_) => panic!("what the future waits for has not happened within an hour"),
-                None => panic!("what the future waits for cannot happen any more"),
+                Some(_) => panic!("the future is not ready after an hour"),
+                None => panic!("the future waits and no event is left"),
             }
         }
     }
 
-    /// Lets everything happen that is due, without letting time pass.
+    /// Handles all events that are due, without advancing the clock.
     ///
     /// # Panics
-    /// If it does not come to rest, because two sides go on answering each other.
+    /// After 10,000,000 events, which means that they do not end.
     pub fn settle(&self) {
         let mut steps = 0;
         while self.inner.step() {
             steps += 1;
-            assert!(steps < STEPS, "the world does not come to rest: {self:?}");
+            assert!(steps < MAX_STEPS, "there is no end of events that are due: {self:?}");
         }
     }
 
-    /// Lets time pass, and everything happen that is due in it.
+    /// Advances the clock, and handles all events when they are due.
     pub fn advance(&self, time: Duration) {
         let end = self.inner.now.get() + time;
         self.settle();
@@ -179,13 +180,13 @@ impl World {
         self.settle();
     }
 
-    /// Lets time pass at once, as for a machine that slept: what was due in it happens late.
+    /// Advances the clock at once, as for a machine that slept: events that were due meanwhile are handled late.
     pub fn sleep_through(&self, time: Duration) {
         self.inner.now.set(self.inner.now.get() + time);
         self.settle();
     }
 
-    /// Waits in the world's time.
+    /// Waits by the world's clock.
     pub async fn wait(&self, time: Duration) {
         let until = self.inner.now.get() + time;
         let inner = self.inner.clone();
@@ -206,46 +207,47 @@ impl World {
         self.inner.now.get()
     }
 
-    /// How long a frame travels, in each direction. No time at all in a new world.
+    /// Sets the latency of the network in each direction, zero at first.
     pub fn set_latency(&self, latency: Duration) {
         self.inner.network.set_latency(latency);
     }
 
-    /// Breaks every connection, on both sides, with what is on its way.
+    /// Breaks every connection, on both sides, and drops the packets in flight.
     pub fn cut(&self) {
         self.close_all(close::ABNORMAL, "");
     }
 
     /// The server closes every connection with this code and reason.
     pub fn close_all(&self, code: u16, reason: &str) {
-        self.inner.server.borrow_mut().forget_sessions();
-        for events in self.inner.network.close_all() {
+        self.inner.server.borrow_mut().remove_sessions();
+        for events in self.inner.network.remove_all() {
             events.closed(code, reason.to_owned());
         }
     }
 
-    /// Makes every present connection half-open: nothing passes any more in either direction, and neither side is told.
+    /// Makes every current connection half-open: packets are dropped in both directions, and neither side gets a close
+    /// event.
     pub fn half_open(&self) {
         self.inner.network.half_open();
     }
 
-    /// Whether connections are refused from now on.
+    /// Refuses new connections from now on, or accepts them again.
     pub fn refuse(&self, refuse: bool) {
         self.inner.network.set_refusing(refuse);
     }
 
-    /// Whether frames are held back from now on; released, they arrive in order.
+    /// Holds packets back from now on, or delivers them again, in order.
     pub fn stall(&self, stall: bool) {
         self.inner.network.set_stalled(stall);
     }
 
-    /// Kills the server and starts it again, with the logs of its rooms or without them.
+    /// Kills the server and starts it again, with or without the logs of its rooms.
     pub fn restart_server(&self, keep_logs: bool) {
         self.inner.server.borrow_mut().restart(keep_logs);
         self.cut();
     }
 
-    /// Something happens to the page of all clients of this world.
+    /// Fires an event of the page of all clients of this world.
     pub fn page(&self, event: PageEvent) {
         let input = match event {
             PageEvent::Online => Input::Online,
@@ -260,48 +262,52 @@ impl World {
         }
     }
 
-    /// Ends the page of a client as a reload does: it is told that it is left, and then it is gone, without running anything of its own.
-    /// A client that is built afterwards finds what its outbox kept, see [`OutboxStorage::Session`](crate::OutboxStorage::Session): all
-    /// clients of a world are in one tab.
-    #[expect(clippy::needless_pass_by_value, reason = "a client is of no use after its page")]
+    /// Ends the page of a client as a reload does: the page is hidden, and then ends without running any code. A client
+    /// that is built afterwards restores the stored outbox, see
+    /// [`OutboxStorage::Session`](crate::OutboxStorage::Session): all clients of a world are in one tab.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the client must not be used after its page ended"
+    )]
     pub fn reload(&self, client: Client) {
         client.driver().end_page();
     }
 
-    /// What the tab's `sessionStorage` has.
+    /// The content of the tab's `sessionStorage`.
     #[must_use]
     pub fn tab_storage(&self) -> BTreeMap<String, String> {
         self.inner.tab.texts()
     }
 
-    /// Puts other texts in place of those of the tab's `sessionStorage`, as a browser that restores an older state of the tab does.
+    /// Replaces the content of the tab's `sessionStorage`, as a browser does that restores an older state of the tab.
     pub fn set_tab_storage(&self, texts: BTreeMap<String, String>) {
         self.inner.tab.set_texts(texts);
     }
 
-    /// How many bytes the tab's `sessionStorage` can have from now on; any number at first.
+    /// Sets the quota of the tab's `sessionStorage` in bytes; there is none at first.
     pub fn set_storage_quota(&self, bytes: Option<usize>) {
         self.inner.tab.set_quota(bytes);
     }
 
-    /// The server accepts a client only if this says so of its token, from now on. Without it, everybody.
+    /// Sets the check of tokens: the server accepts a client if the callback returns `true`. Without it, every client
+    /// is accepted.
     pub fn accept_tokens(&self, accept: impl Fn(Option<&str>) -> bool + 'static) {
         self.inner.server.borrow_mut().accept_tokens(Box::new(accept));
     }
 
-    /// Whether the server lets anybody join this room; all rooms at first.
+    /// Forbids all users to join this room, or permits it again.
     ///
     /// # Errors
-    /// [`NameError`] if it is not a room's name.
+    /// [`NameError`] if the room name is invalid.
     pub fn forbid(&self, room: &str, forbid: bool) -> Result<(), NameError> {
         self.inner.server.borrow_mut().forbid(RoomName::parse(room)?, forbid);
         Ok(())
     }
 
-    /// A message from a user who is no client of this world, as from another page or over HTTP.
+    /// Appends a message from a user without a client in this world, as over HTTP.
     ///
     /// # Errors
-    /// What is wrong with a name or the message.
+    /// If a name is invalid, or the message has no JSON form.
     pub fn publish(
         &self,
         room: &str,
@@ -314,20 +320,20 @@ impl World {
         Ok(())
     }
 
-    /// Lets the server drop all but the newest messages of a room.
+    /// Drops all messages of a room's log except this many newest ones.
     ///
     /// # Errors
-    /// [`NameError`] if it is not a room's name.
+    /// [`NameError`] if the room name is invalid.
     pub fn keep_newest(&self, room: &str, count: usize) -> Result<(), NameError> {
         let room = RoomName::parse(room)?;
         self.inner.server.borrow_mut().keep_newest(&room, count);
         Ok(())
     }
 
-    /// Lets the server lose the newest messages of a room: it starts again and goes on, in another life of the log, from what is left.
+    /// Restarts the server without this many of the newest messages of a room, whose log begins a new epoch.
     ///
     /// # Errors
-    /// [`NameError`] if it is not a room's name.
+    /// [`NameError`] if the room name is invalid.
     pub fn lose_newest(&self, room: &str, count: usize) -> Result<(), NameError> {
         let room = RoomName::parse(room)?;
         self.inner.server.borrow_mut().lose_newest(&room, count);
@@ -335,51 +341,51 @@ impl World {
         Ok(())
     }
 
-    /// Whether the server answers requests for history with pages of another life of the log than members have, from now on; as one does
-    /// whose log began anew a moment ago.
-    pub fn give_pages_of_another_life(&self, give: bool) {
-        self.inner.server.borrow_mut().give_pages_of_another_life(give);
+    /// Makes the server answer requests for history with pages of another epoch than members have, as happens just
+    /// after a log began a new epoch.
+    pub fn set_foreign_pages(&self, foreign: bool) {
+        self.inner.server.borrow_mut().set_foreign_pages(foreign);
     }
 
-    /// The most messages that the server gives in a page, to connections from now on.
+    /// Sets the most messages of a page of history, for new connections.
     pub fn set_page(&self, messages: u32) {
         self.inner.server.borrow_mut().set_page(messages);
     }
 
-    /// How many pages of history the server was asked for so far.
+    /// How many pages of history were requested so far.
     #[must_use]
     pub fn pages(&self) -> u64 {
         self.inner.server.borrow().pages()
     }
 
-    /// Begins the world's random bits anew. Clients that begin with the same bits have the same key, as the copies of a tab have that
-    /// are used one after the other.
+    /// Seeds the world's random bits. Clients that begin with the same bits have the same key, like copies of a tab
+    /// that are used one after the other.
     pub fn set_random(&self, seed: u64) {
         self.inner.random.set(seed);
     }
 
-    /// What the log of a room holds.
+    /// The messages in the log of a room.
     ///
     /// # Errors
-    /// [`NameError`] if it is not a room's name.
+    /// [`NameError`] if the room name is invalid.
     pub fn log(&self, room: &str) -> Result<Vec<Message>, NameError> {
         let room = RoomName::parse(room)?;
         Ok(self.inner.server.borrow().log(&room))
     }
 
-    /// How many connections the network carries.
+    /// How many connections are open or being opened.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.inner.network.count()
     }
 
-    /// How many connections were opened or refused so far.
+    /// How many connections clients tried to open so far.
     #[must_use]
     pub fn attempts(&self) -> u64 {
         self.inner.network.attempts()
     }
 
-    /// What would stand in the browser's console.
+    /// The warnings that a browser's console would show.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.inner.warnings.borrow().clone()
@@ -406,10 +412,10 @@ impl Inner {
         self.next_id.replace(self.next_id.get() + 1)
     }
 
-    /// Does one thing that is due; `false` if nothing is.
+    /// Handles one event that is due; `false` if none is.
     fn step(&self) -> bool {
         let now = self.now.get();
-        self.run_task() || self.ring(now) || self.network.deliver(now, &self.server) || {
+        self.run_task() || self.fire_timer(now) || self.network.deliver(now, &self.server) || {
             let mut server = self.server.borrow_mut();
             server.tick(&self.network, now)
         }
@@ -430,11 +436,11 @@ impl Inner {
         true
     }
 
-    fn ring(&self, now: Duration) -> bool {
+    fn fire_timer(&self, now: Duration) -> bool {
         let due = {
-            let mut alarms = self.alarms.borrow_mut();
-            let due = alarms.iter().find(|(_, (time, _))| *time <= now).map(|(id, _)| *id);
-            due.and_then(|id| alarms.remove(&id))
+            let mut timers = self.timers.borrow_mut();
+            let due = timers.iter().find(|(_, (time, _))| *time <= now).map(|(id, _)| *id);
+            due.and_then(|id| timers.remove(&id))
         };
         let Some((_, driver)) = due else { return false };
         if let Some(driver) = driver.upgrade() {
@@ -444,11 +450,11 @@ impl Inner {
     }
 
     fn next_time(&self) -> Option<Duration> {
-        let mut alarms = self.alarms.borrow_mut();
-        alarms.retain(|_, (_, driver)| driver.strong_count() > 0);
-        let alarm = alarms.values().map(|(time, _)| *time).min();
+        let mut timers = self.timers.borrow_mut();
+        timers.retain(|_, (_, driver)| driver.strong_count() > 0);
+        let timer = timers.values().map(|(time, _)| *time).min();
         let session = self.server.borrow().next_timeout();
-        [alarm, session, self.network.next_time()].into_iter().flatten().min()
+        [timer, session, self.network.next_time()].into_iter().flatten().min()
     }
 }
 

@@ -1,10 +1,10 @@
 use talkback_protocol::{close, message::SUBPROTOCOL};
 
 use super::{Connection, Events, Transport};
-use crate::{EventGuard, Message, Options, Outbound, SendErrorKind, Socket};
+use crate::{EventGuard, Message, OutboundOptions, SendErrorKind, Socket, SocketOptions};
 
-/// Every frame that the browser has not handed to the network yet; the session's own bounds are lower, so only a flood of signals
-/// into a dead connection reaches this.
+/// The bound of [`OutboundOptions::max`] for the session's connection, in bytes.
+/// [`ClientBuilder::outbox`](crate::ClientBuilder::outbox) documents it.
 const MAX_BUFFERED: u32 = 16 * 1024 * 1024;
 
 /// The browser's WebSocket as the session's transport.
@@ -14,13 +14,13 @@ pub(crate) struct WebSocketTransport {
 
 impl Transport for WebSocketTransport {
     fn open(&self, events: Events) -> Option<Box<dyn Connection>> {
-        let options = Options {
+        let options = SocketOptions {
             protocols: vec![SUBPROTOCOL.to_owned()],
-            outbound: Outbound {
+            outbound: OutboundOptions {
                 max: MAX_BUFFERED,
-                ..Outbound::default()
+                ..OutboundOptions::default()
             },
-            ..Options::default()
+            ..SocketOptions::default()
         };
         let socket = match Socket::new(&self.url, &options) {
             Ok(socket) => socket,
@@ -40,7 +40,7 @@ impl Transport for WebSocketTransport {
                     Message::Text(text) => events.received(text.into_string()),
                     _ => events.closed(
                         close::UNSUPPORTED_DATA,
-                        "the server sent binary data, which the session does not know".to_owned(),
+                        "the server sent a binary message: is it a Talkback server?".to_owned(),
                     ),
                 }
             }),

@@ -3,20 +3,20 @@ use std::{future::poll_fn, pin::Pin};
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
 
-use super::room::Ended;
+use super::cancellation::CancellationToken;
 use crate::{Client, Status};
 
-/// See [`ClientProvider`].
+/// The properties of [`ClientProvider`].
 #[derive(Clone, Debug, PartialEq, Properties)]
 pub struct ClientProviderProps {
-    /// The client for everything inside.
+    /// The client for the children.
     pub client: Client,
-    /// What is inside.
+    /// The components that use the client.
     #[prop_or_default]
     pub children: Html,
 }
 
-/// Gives a [`Client`] to the components inside it, see [`use_client`].
+/// Provides a [`Client`] to its children, see [`use_client`].
 #[component]
 pub fn ClientProvider(props: &ClientProviderProps) -> Html {
     html! {
@@ -33,7 +33,7 @@ pub fn use_client() -> Client {
     use_context().expect("use_client must be called inside a <ClientProvider>")
 }
 
-/// The state of the connection of the nearest [`ClientProvider`]'s client; renders again whenever it changes.
+/// The status of the client of the nearest [`ClientProvider`]. The component renders again when it changes.
 ///
 /// # Panics
 /// Outside of a [`ClientProvider`].
@@ -43,9 +43,9 @@ pub fn use_status() -> Status {
     let update = use_force_update();
     use_effect_with(client.clone(), move |client| {
         let mut changes = client.status_changes();
-        let ended = Ended::default();
-        let until = ended.clone();
-        spawn_local(until.or(async move {
+        let token = CancellationToken::default();
+        let task = token.clone();
+        spawn_local(task.run_until_cancelled(async move {
             while poll_fn(|context| Pin::new(&mut changes).poll_next(context))
                 .await
                 .is_some()
@@ -53,7 +53,7 @@ pub fn use_status() -> Status {
                 update.force_update();
             }
         }));
-        move || ended.end()
+        move || token.cancel()
     });
     client.status()
 }

@@ -1,42 +1,32 @@
-use std::{
-    cell::{Cell, RefCell},
-    fmt,
-    future::{Future, poll_fn},
-    ops::Deref,
-    pin::Pin,
-    rc::Rc,
-    task::Poll,
-};
+use std::{cell::RefCell, fmt, future::poll_fn, ops::Deref, pin::Pin, rc::Rc, task::Poll};
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
 
-use super::{RoomReducer, RoomState, use_client};
-use crate::{
-    JoinOptions, Room, RoomNameError, RoomSender,
-    waiters::{Waiter, Waiters},
-};
+use super::{RoomReducer, RoomState, cancellation::CancellationToken, use_client};
+use crate::{JoinOptions, Room, RoomNameError, RoomSender};
 
-/// The most events that are reduced between two renders, so that a long burst does not keep the page from drawing.
-const BATCH: usize = 2_000;
+/// The most events that are reduced between two renders, so that the page renders during a long burst.
+/// [`use_room_with`] documents it.
+const MAX_BATCH: usize = 2_000;
 
-/// A room in a component: its state, which this derefs to, and the way to send.
+/// A room in a component: its state, to which this dereferences, and a [`RoomSender`].
 pub struct UseRoomHandle<T, R = RoomState<T>> {
     state: Rc<R>,
     sender: Result<RoomSender<T>, RoomNameError>,
 }
 
 impl<T, R> UseRoomHandle<T, R> {
-    /// To send to the room, ask for its history, and the like; a cheap handle to be cloned into callbacks. `None` if the name is not
-    /// one of a room, see [`UseRoomHandle::name_error`].
+    /// A handle to send to the room and to read its history; cheap to clone into callbacks. `None` if the room name is
+    /// invalid, see [`UseRoomHandle::name_error`].
     #[must_use]
     pub fn sender(&self) -> Option<&RoomSender<T>> {
         self.sender.as_ref().ok()
     }
 
-    /// What is wrong with the name.
+    /// Why the room name is invalid; `None` if it is valid.
     #[must_use]
     pub fn name_error(&self) -> Option<&RoomNameError> {
         self.sender.as_ref().err()
@@ -69,8 +59,8 @@ impl<T, R: fmt::Debug> fmt::Debug for UseRoomHandle<T, R> {
     }
 }
 
-/// Joins a room for as long as the component lives, and renders again with each change. Another name moves the membership; several
-/// components in one room share one.
+/// Joins a room while the component is mounted. The component renders again after each change. With another name it
+/// leaves the room and joins the other one. Components with the same room share one membership.
 ///
 /// # Panics
 /// Outside of a [`ClientProvider`](super::ClientProvider).
@@ -79,8 +69,9 @@ pub fn use_room<T: DeserializeOwned + 'static>(name: &str) -> UseRoomHandle<T> {
     use_room_with::<T, RoomState<T>>(name, &JoinOptions::default())
 }
 
-/// As [`use_room`], with the component's own reducer and options. The options count when the room is joined; to change them in one
-/// room, give the component another key.
+/// As [`use_room`], with another reducer and options. At most 2,000 events are reduced between two renders.
+///
+/// The options are read when the room is joined. To apply other options to the same room, change the component's `key`.
 ///
 /// # Panics
 /// Outside of a [`ClientProvider`](super::ClientProvider).
@@ -91,7 +82,7 @@ pub fn use_room_with<T: DeserializeOwned + 'static, R: RoomReducer<T>>(
 ) -> UseRoomHandle<T, R> {
     let client = use_client();
     let update = use_force_update();
-    // The state belongs to one membership: with another name or client it begins anew in the very first render.
+    // The state belongs to one membership: the first render with another name or client has a new state.
     let membership = use_memo((client.clone(), name.to_owned()), |_| {
         RefCell::new(Rc::new(R::default()))
     });
@@ -102,16 +93,16 @@ pub fn use_room_with<T: DeserializeOwned + 'static, R: RoomReducer<T>>(
     use_effect_with((client, name.to_owned()), {
         let membership = membership.clone();
         move |(client, name)| {
-            let ended = Ended::default();
-            // A name that is not one of a room is told by the handle.
+            let token = CancellationToken::default();
+            // The handle reports an invalid name.
             if let Ok(room) = client.join::<T>(name, &options) {
                 spawn_local(
-                    ended
+                    token
                         .clone()
-                        .or(follow(room, membership, move || update.force_update())),
+                        .run_until_cancelled(reduce_events(room, membership, move || update.force_update())),
                 );
             }
-            move || ended.end()
+            move || token.cancel()
         }
     });
     UseRoomHandle {
@@ -120,23 +111,23 @@ pub fn use_room_with<T: DeserializeOwned + 'static, R: RoomReducer<T>>(
     }
 }
 
-/// Gives every event to the reducer, once; those that are there together before one render.
-async fn follow<T: DeserializeOwned, R: RoomReducer<T>>(
+/// Passes every event to the reducer, those that are available together before one render.
+async fn reduce_events<T: DeserializeOwned, R: RoomReducer<T>>(
     mut room: Room<T>,
     state: Rc<RefCell<Rc<R>>>,
     changed: impl Fn(),
 ) {
     loop {
-        let over = poll_fn(|context| {
+        let is_over = poll_fn(|context| {
             let mut count = 0;
             loop {
                 match Pin::new(&mut room).poll_next(context) {
                     Poll::Ready(Some(event)) => {
                         let mut state = state.borrow_mut();
-                        // Copied at most once for each render that still shows the former state.
+                        // Clones the state at most once per render, because the last render holds the former one.
                         Rc::make_mut(&mut *state).take(event);
                         count += 1;
-                        if count == BATCH {
+                        if count == MAX_BATCH {
                             return Poll::Ready(false);
                         }
                     }
@@ -148,37 +139,12 @@ async fn follow<T: DeserializeOwned, R: RoomReducer<T>>(
         })
         .await;
         changed();
-        if over {
+        if is_over {
             return;
         }
-        // Yew renders in a task of its own; a burst must let it.
+        // Yew renders in another task, which runs during this await.
         wasm_bindgen_futures::JsFuture::from(js_sys::Promise::resolve(&wasm_bindgen::JsValue::UNDEFINED))
             .await
             .ok();
-    }
-}
-
-/// Ends a task from outside, which drops all that the task holds at once.
-#[derive(Clone, Default)]
-pub(super) struct Ended(Rc<(Cell<bool>, Waiters)>);
-
-impl Ended {
-    pub(super) fn end(&self) {
-        self.0.0.set(true);
-        self.0.1.wake();
-    }
-
-    /// The task, until it is ended.
-    pub(super) async fn or(self, task: impl Future<Output = ()>) {
-        let waiter = Waiter::default();
-        let mut task = Box::pin(task);
-        poll_fn(move |context| {
-            if self.0.0.get() {
-                return Poll::Ready(());
-            }
-            self.0.1.wait(&waiter, context);
-            task.as_mut().poll(context)
-        })
-        .await;
     }
 }

@@ -6,43 +6,43 @@ use std::{
 
 use crate::{Event, JoinedRoom, Member, Offset, PresenceChange, Received};
 
-/// What a component makes of a room's events, see [`use_room_with`](super::use_room_with). A pure function of the events, so that
-/// it can be tested without a browser.
+/// Computes a component's state from a room's events, see [`use_room_with`](super::use_room_with). It is a pure
+/// function of the events, so it can be tested without a browser.
 pub trait RoomReducer<T>: Clone + Default + 'static {
-    /// Takes the next event. Every event comes once, in order; those that arrive together are taken one by one before the component
-    /// renders again.
+    /// Applies the next event. Every event is applied once, in order. Several events may be applied between two
+    /// renders.
     fn take(&mut self, event: Event<T>);
 }
 
-/// A room as most pages show it: what [`use_room`](super::use_room) makes of its events.
+/// The default state of a room, which [`use_room`](super::use_room) computes from its events.
 pub struct RoomState<T> {
-    /// The messages that the page shows, oldest first, without a gap: at most [`RoomState::MESSAGES`].
+    /// Consecutive messages up to the newest one, oldest first; at most [`RoomState::MESSAGES`].
     pub messages: VecDeque<Rc<Received<T>>>,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room; `None` while the server does not tell who, because there are too many.
+    /// The users in the room; `None` while the server sends no list because there are too many.
     pub members: Option<BTreeSet<Member>>,
-    /// The room when it was joined last; `None` before.
+    /// The room when it was joined last; `None` while it is not joined.
     pub joined: Option<JoinedRoom>,
-    /// How many times messages were lost because the log had them no longer; what was shown before is gone from `messages`.
+    /// How many times the log had dropped messages before they were delivered; each time `messages` was cleared.
     pub resets: u32,
     /// How many acknowledged messages of this client the server has lost, see [`Event::Lost`].
     pub lost: u64,
-    /// Why the server does not let this user be a member, or ended the membership.
+    /// Why the server refused the join or ended the membership, for people.
     pub refused: Option<String>,
 }
 
 impl<T> RoomState<T> {
-    /// The most messages that are kept; [`RoomSender::history`](crate::RoomSender::history) has those before.
+    /// The most messages in `messages`; [`RoomSender::history`](crate::RoomSender::history) gets older ones.
     pub const MESSAGES: usize = 10_000;
 
-    /// The newest message that is shown.
+    /// The offset of the newest message.
     #[must_use]
     pub fn newest(&self) -> Option<Offset> {
         self.messages.back().map(|message| message.offset)
     }
 
-    fn members(&mut self, room: &JoinedRoom) {
+    fn set_room(&mut self, room: &JoinedRoom) {
         self.users = room.users;
         self.members = room.members.as_ref().map(|members| members.iter().cloned().collect());
         self.joined = Some(room.clone());
@@ -55,13 +55,13 @@ impl<T: 'static> RoomReducer<T> for RoomState<T> {
         match event {
             Event::Joined(room) => {
                 self.messages.clear();
-                self.members(&room);
+                self.set_room(&room);
             }
-            Event::Recovered(room) => self.members(&room),
+            Event::Recovered(room) => self.set_room(&room),
             Event::Reset(room) => {
                 self.messages.clear();
                 self.resets += 1;
-                self.members(&room);
+                self.set_room(&room);
             }
             Event::Message(message) => {
                 if self.messages.len() >= Self::MESSAGES {
@@ -97,7 +97,7 @@ impl<T: 'static> RoomReducer<T> for RoomState<T> {
     }
 }
 
-// Derived, these would ask the same of `T`.
+// Derived implementations would require the same traits of `T`.
 impl<T> Clone for RoomState<T> {
     fn clone(&self) -> Self {
         Self {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_replaces_what_is_shown_and_a_recovery_does_not() {
+    fn a_reset_clears_the_messages_and_a_recovery_does_not() {
         let mut state = RoomState::default();
         state.take(Event::Joined(room(0)));
         [1, 2].map(message).into_iter().for_each(|event| state.take(event));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_of_a_long_life_stay_within_their_bound() {
+    fn messages_stay_within_their_bound() {
         let mut state = RoomState::default();
         let last = RoomState::<u64>::MESSAGES as u64 + 5;
         (1..=last).for_each(|offset| state.take(message(offset)));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn members_come_and_go() {
+    fn members_join_and_leave() {
         let mut state = RoomState::<u64>::default();
         state.take(Event::Joined(room(0)));
         let names = |state: &RoomState<u64>| {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             presence(3_001, came),
             (3_001, None),
-            "a difference to an unknown list is none"
+            "a change of an unknown list is ignored"
         );
         assert_eq!(
             presence(1, PresenceChange::List(bob())),

@@ -1,4 +1,4 @@
-//! Every way a connection ends, and what is known of it.
+//! Every way a connection ends, and its close event.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::join3};
 use gloo_net::http::Method;
-use talkback_client::{CloseEvent, Message, Options, ReadyState, SendErrorKind, Socket};
+use talkback_client::{CloseEvent, Message, ReadyState, SendErrorKind, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
@@ -61,9 +61,9 @@ async fn the_server_sees_a_close_without_a_code() {
     assert!(closed(&socket).await.was_clean);
 }
 
-/// gloo-net sends 1005 for `close(None, Some(reason))`, which always throws; others pass 1001 or 1006 on.
+/// gloo-net passes 1005 for `close(None, Some(reason))`, which always throws; others pass 1001 or 1006.
 #[wasm_bindgen_test]
-async fn codes_and_reasons_the_browser_would_throw_at_are_refused_and_change_nothing() {
+async fn codes_and_reasons_that_the_browser_would_refuse_are_errors_without_effect() {
     let mut socket = connect(&server("/echo")).await;
     for code in [0, 999, 1001, 1005, 1006, 1015, 2999, 5000] {
         let refused = socket.close_with(code, "").unwrap_err().to_string();
@@ -75,7 +75,7 @@ async fn codes_and_reasons_the_browser_would_throw_at_are_refused_and_change_not
 }
 
 #[wasm_bindgen_test]
-async fn closing_again_changes_nothing() {
+async fn closing_again_has_no_effect() {
     let id = unique();
     let socket = connect(&faults(&format!("/record?id={id}"))).await;
     socket.close_with(4001, "first").unwrap();
@@ -108,7 +108,7 @@ async fn any_clone_and_either_half_can_close() {
 }
 
 #[wasm_bindgen_test]
-async fn any_number_of_tasks_wait_for_the_end_before_and_after_it() {
+async fn any_number_of_tasks_wait_for_the_close_before_and_after_it() {
     let socket = connect(&faults("/close?code=4000&on_message=1")).await;
     let clone = socket.clone();
     assert!(socket.closed().now_or_never().is_none());
@@ -120,7 +120,7 @@ async fn any_number_of_tasks_wait_for_the_end_before_and_after_it() {
 }
 
 #[wasm_bindgen_test]
-async fn every_kind_of_task_is_woken_by_the_end() {
+async fn every_kind_of_task_is_woken_by_the_close() {
     type End = fn(&Socket);
     let ends: [(&str, End); 2] = [
         ("/close?code=4000&on_message=1", |socket| socket.send("go").unwrap()),
@@ -135,13 +135,13 @@ async fn every_kind_of_task_is_woken_by_the_end() {
         end(&socket);
         assert_eq!(reading.outcome("the reader").await, None);
         let seen = watching.outcome("the watcher").await;
-        let closing = sink.close().now_or_never().expect("it is over");
+        let closing = sink.close().now_or_never().expect("the connection ended");
         assert_eq!(closing.is_ok(), seen.was_clean);
     }
 }
 
 #[wasm_bindgen_test]
-async fn the_close_is_called_back_once_with_its_event() {
+async fn the_close_callback_runs_once_with_the_event() {
     let socket = connect(&faults("/close?code=4000&reason=bye&on_message=1")).await;
     let seen = Rc::new(RefCell::new(Vec::new()));
     let _guard = socket.on_close({
@@ -154,9 +154,9 @@ async fn the_close_is_called_back_once_with_its_event() {
     assert_eq!(*seen.borrow(), [event(4000, "bye", true)]);
 }
 
-/// cometd#2302: a made-up 1000 hid the 1006 that really happened.
+/// cometd#2302: a made-up 1000 hid the actual 1006.
 #[wasm_bindgen_test]
-async fn a_server_killed_mid_stream_is_1006_and_what_came_before_is_kept() {
+async fn a_server_killed_mid_stream_is_1006_and_earlier_messages_are_yielded() {
     let Port { port } = ask(Method::POST, "/server").await;
     let mut socket = connect(&format!("ws://127.0.0.1:{port}/echo")).await;
     for n in 0..100 {
@@ -172,7 +172,7 @@ async fn a_server_killed_mid_stream_is_1006_and_what_came_before_is_kept() {
 }
 
 #[wasm_bindgen_test]
-async fn a_connection_reset_inside_a_frame_is_1006_and_whole_messages_are_kept() {
+async fn a_connection_reset_inside_a_frame_is_1006_and_whole_messages_are_yielded() {
     let mut socket = connect(&faults("/reset?after=3")).await;
     for n in 0..3 {
         assert_eq!(next(&mut socket).await, Message::from(n.to_string()));
@@ -239,7 +239,7 @@ async fn terminate_ends_a_socket_whose_peer_never_answers_the_close() {
 #[wasm_bindgen_test]
 async fn terminate_while_connecting_leaves_nothing() {
     let id = unique();
-    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &Options::default()).unwrap();
+    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &SocketOptions::default()).unwrap();
     until_connections("/silent", 1).await;
     socket.terminate();
     assert_eq!(socket.closed().now_or_never().map(|event| event.code), Some(1006));

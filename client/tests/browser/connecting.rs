@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, future::join};
 use gloo_net::http::Method;
 use js_sys::Reflect;
-use talkback_client::{BinaryType, ConnectError, Options, ReadyState, Socket};
+use talkback_client::{BinaryType, ConnectError, ReadyState, Socket, SocketOptions};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::AbortController;
@@ -15,14 +15,14 @@ use crate::support::{
     within,
 };
 
-fn offering(protocols: &[&str]) -> Options {
-    Options {
+fn offering(protocols: &[&str]) -> SocketOptions {
+    SocketOptions {
         protocols: protocols.iter().map(|&name| name.into()).collect(),
-        ..Options::default()
+        ..SocketOptions::default()
     }
 }
 
-async fn failure(url: &str, options: &Options) -> ConnectError {
+async fn failure(url: &str, options: &SocketOptions) -> ConnectError {
     within("connecting fails", Socket::connect(url, options))
         .await
         .unwrap_err()
@@ -39,7 +39,7 @@ fn assert_hidden(error: ConnectError) {
 #[wasm_bindgen_test]
 async fn properties_are_true_in_every_state() {
     let url = server("/echo");
-    let socket = Socket::new(&url, &Options::default()).unwrap();
+    let socket = Socket::new(&url, &SocketOptions::default()).unwrap();
     assert_eq!(socket.ready_state(), ReadyState::Connecting);
     assert_eq!(socket.url(), url);
     assert_eq!((socket.protocol(), socket.extensions()), (String::new(), String::new()));
@@ -58,7 +58,7 @@ async fn properties_are_true_in_every_state() {
 
 #[wasm_bindgen_test]
 async fn open_is_called_back_once_and_all_who_wait_for_it_go_on() {
-    let socket = Socket::new(&server("/echo"), &Options::default()).unwrap();
+    let socket = Socket::new(&server("/echo"), &SocketOptions::default()).unwrap();
     let opens = std::rc::Rc::new(std::cell::Cell::new(0));
     let _guard = socket.on_open({
         let opens = opens.clone();
@@ -78,7 +78,7 @@ async fn an_http_address_is_taken_as_its_websocket() {
 
 #[wasm_bindgen_test]
 fn a_relative_address_is_resolved_against_the_page() {
-    let socket = Socket::new("/some/../room?x=大", &Options::default()).unwrap();
+    let socket = Socket::new("/some/../room?x=大", &SocketOptions::default()).unwrap();
     let host = Reflect::get(&js_sys::global(), &"origin".into())
         .unwrap()
         .as_string()
@@ -92,13 +92,13 @@ fn a_relative_address_is_resolved_against_the_page() {
 #[wasm_bindgen_test]
 fn bad_addresses_are_refused_with_a_reason() {
     for url in ["ws://", "ws://[::1", "ws://host:99999/", "ftp://host/", "javascript:0"] {
-        match Socket::new(url, &Options::default()) {
+        match Socket::new(url, &SocketOptions::default()) {
             Err(ConnectError::InvalidUrl { url: given, .. }) => assert_eq!(given, url),
             other => panic!("{url}: {other:?}"),
         }
     }
     for url in ["ws://127.0.0.1/#top", "ws://127.0.0.1/#"] {
-        let refused = Socket::new(url, &Options::default()).unwrap_err();
+        let refused = Socket::new(url, &SocketOptions::default()).unwrap_err();
         assert_eq!(refused, ConnectError::Fragment { url: url.into() });
     }
 }
@@ -142,20 +142,20 @@ async fn a_server_that_takes_no_offered_subprotocol_fails_the_connection() {
 #[wasm_bindgen_test]
 async fn a_port_where_nobody_listens_fails_with_1006() {
     let Port { port } = ask(Method::GET, "/closed-port").await;
-    assert_hidden(failure(&format!("ws://127.0.0.1:{port}/"), &Options::default()).await);
+    assert_hidden(failure(&format!("ws://127.0.0.1:{port}/"), &SocketOptions::default()).await);
 }
 
 /// The browser hides the status: whatwg/html#2401.
 #[wasm_bindgen_test]
 async fn a_refused_upgrade_fails_with_1006() {
     for status in [401, 403, 404, 503] {
-        assert_hidden(failure(&faults(&format!("/refuse?status={status}")), &Options::default()).await);
+        assert_hidden(failure(&faults(&format!("/refuse?status={status}")), &SocketOptions::default()).await);
     }
 }
 
 #[wasm_bindgen_test]
 async fn a_failure_calls_back_with_an_error_and_then_the_close() {
-    let socket = Socket::new(&faults("/refuse?status=403"), &Options::default()).unwrap();
+    let socket = Socket::new(&faults("/refuse?status=403"), &SocketOptions::default()).unwrap();
     let events = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let log = |name: &'static str| {
         let events = events.clone();
@@ -174,9 +174,9 @@ async fn a_failure_calls_back_with_an_error_and_then_the_close() {
 #[wasm_bindgen_test]
 async fn a_handshake_that_takes_too_long_times_out_and_leaves_nothing() {
     let id = unique();
-    let options = Options {
+    let options = SocketOptions {
         timeout: Some(Duration::from_millis(50)),
-        ..Options::default()
+        ..SocketOptions::default()
     };
     assert_eq!(
         failure(&faults(&format!("/silent?id={id}")), &options).await,
@@ -186,12 +186,12 @@ async fn a_handshake_that_takes_too_long_times_out_and_leaves_nothing() {
 }
 
 #[wasm_bindgen_test]
-async fn an_abort_signal_gives_up_the_handshake_and_nothing_else() {
+async fn an_abort_signal_ends_the_handshake_and_nothing_else() {
     let id = unique();
     let controller = AbortController::new().unwrap();
-    let options = Options {
+    let options = SocketOptions {
         abort: Some(controller.signal()),
-        ..Options::default()
+        ..SocketOptions::default()
     };
     let open = connect_with(&server("/echo"), &options).await;
     let connecting = Socket::new(&faults(&format!("/silent?id={id}")), &options).unwrap();
@@ -210,11 +210,11 @@ async fn an_abort_signal_gives_up_the_handshake_and_nothing_else() {
     );
 }
 
-/// hoppscotch#2773: no way to give up while connecting.
+/// hoppscotch#2773: there was no way to cancel connecting.
 #[wasm_bindgen_test]
-async fn dropping_the_future_gives_up_the_handshake() {
+async fn dropping_the_future_ends_the_handshake() {
     let id = unique();
-    let (url, options) = (faults(&format!("/silent?id={id}")), Options::default());
+    let (url, options) = (faults(&format!("/silent?id={id}")), SocketOptions::default());
     {
         let connecting = Socket::connect(&url, &options);
         let mut connecting = std::pin::pin!(connecting);
@@ -225,9 +225,9 @@ async fn dropping_the_future_gives_up_the_handshake() {
 }
 
 #[wasm_bindgen_test]
-async fn closing_gives_up_the_handshake() {
+async fn closing_ends_the_handshake() {
     let id = unique();
-    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &Options::default()).unwrap();
+    let socket = Socket::new(&faults(&format!("/silent?id={id}")), &SocketOptions::default()).unwrap();
     until_connections("/silent", 1).await;
     socket.close();
     assert_hidden(within("it is given up", socket.opened()).await.unwrap_err());
@@ -235,26 +235,33 @@ async fn closing_gives_up_the_handshake() {
 }
 
 #[wasm_bindgen_test]
-fn an_https_page_may_not_open_ws_except_to_its_own_machine() {
+fn an_https_page_may_not_open_ws_except_to_loopback_hosts() {
     let origin = JsValue::from("https://example.org");
-    let open = |url: &str| with_global("origin", &origin, || Socket::new(url, &Options::default()));
+    let open = |url: &str| with_global("origin", &origin, || Socket::new(url, &SocketOptions::default()));
     let url = "ws://example.org/";
     assert_eq!(open(url).unwrap_err(), ConnectError::MixedContent { url: url.into() });
     assert_eq!(open(&server("/echo")).unwrap().ready_state(), ReadyState::Connecting);
 }
 
 #[wasm_bindgen_test]
-fn what_else_the_browser_throws_is_an_error_in_its_words() {
+fn another_exception_of_the_browser_is_an_error_with_its_text() {
     let throwing = js_sys::Function::new_no_args("throw new DOMException('blocked by policy', 'SecurityError')");
-    let refused = with_global("WebSocket", &throwing, || Socket::new("/echo", &Options::default()));
+    let refused = with_global("WebSocket", &throwing, || {
+        Socket::new("/echo", &SocketOptions::default())
+    });
     let reason = "blocked by policy".into();
     assert_eq!(refused.unwrap_err(), ConnectError::Refused { reason });
 }
 
 #[wasm_bindgen_test]
-fn a_browser_without_websockets_is_an_error_and_no_panic() {
+fn a_browser_without_websockets_is_an_error() {
     assert!(Socket::is_supported());
-    let attempt = || (Socket::is_supported(), Socket::new("/echo", &Options::default()).err());
+    let attempt = || {
+        (
+            Socket::is_supported(),
+            Socket::new("/echo", &SocketOptions::default()).err(),
+        )
+    };
     let outcome = with_global("WebSocket", &JsValue::UNDEFINED, attempt);
     assert_eq!(outcome, (false, Some(ConnectError::Unsupported)));
 }

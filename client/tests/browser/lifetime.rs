@@ -1,4 +1,4 @@
-//! Handles, guards, and what is left behind: nothing.
+//! Handles, guards, and that dropping them frees everything.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use js_sys::WebAssembly;
-use talkback_client::{EventGuard, Message, Options, Socket};
+use talkback_client::{EventGuard, Message, Socket, SocketOptions};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -17,7 +17,7 @@ use crate::support::{
     until_references, within,
 };
 
-/// The references before a test, after the first socket made those that all sockets share.
+/// The number of references before a test, after the first socket created the shared ones.
 async fn references_before() -> u32 {
     drop(connect(&server("/echo")).await);
     turn().await;
@@ -30,7 +30,7 @@ fn wasm_memory() -> u32 {
     buffer.byte_length()
 }
 
-/// One life of a socket with everything on it: callbacks, a waiting sink, tasks, unread messages.
+/// Opens and drops a socket with callbacks, a waiting sink, tasks and unread messages.
 async fn one_life(alive: &Rc<()>) {
     let url = faults("/record?id=leak");
     let mut socket = connect(&url).await;
@@ -58,7 +58,7 @@ async fn one_life(alive: &Rc<()>) {
 
 /// Libraries that forget their closures leak four of them for each connection.
 #[wasm_bindgen_test]
-async fn a_hundred_connections_leave_no_closure_no_socket_and_no_memory() {
+async fn a_hundred_connections_leak_no_closure_no_socket_and_no_memory() {
     let alive = Rc::new(());
     for _ in 0..10 {
         one_life(&alive).await;
@@ -75,10 +75,10 @@ async fn a_hundred_connections_leave_no_closure_no_socket_and_no_memory() {
 }
 
 #[wasm_bindgen_test]
-async fn a_hundred_connections_dropped_while_connecting_or_open_leave_nothing() {
+async fn a_hundred_connections_dropped_while_connecting_or_open_leak_nothing() {
     let before = references_before().await;
     for n in 0..100 {
-        let socket = Socket::new(&faults("/record?id=dropped"), &Options::default()).unwrap();
+        let socket = Socket::new(&faults("/record?id=dropped"), &SocketOptions::default()).unwrap();
         if n % 2 == 0 {
             within("it opens", socket.opened()).await.unwrap();
             socket.send("unread").unwrap();
@@ -89,7 +89,7 @@ async fn a_hundred_connections_dropped_while_connecting_or_open_leave_nothing() 
 }
 
 #[wasm_bindgen_test]
-async fn a_socket_that_ended_keeps_no_closure_while_its_handle_lives() {
+async fn a_closed_socket_holds_no_closure_while_its_handle_lives() {
     let before = references_before().await;
     let ended = connect(&faults("/close?code=4000")).await;
     within("it ends", ended.closed()).await;
@@ -98,15 +98,15 @@ async fn a_socket_that_ended_keeps_no_closure_while_its_handle_lives() {
 }
 
 #[wasm_bindgen_test]
-async fn what_could_end_the_handshake_is_gone_once_it_is_open() {
-    let hurried = Options {
+async fn the_timeout_and_the_abort_listener_are_freed_once_it_is_open() {
+    let hurried = SocketOptions {
         timeout: Some(Duration::from_secs(3600)),
         abort: Some(web_sys::AbortController::new().unwrap().signal()),
-        ..Options::default()
+        ..SocketOptions::default()
     };
     let mut sockets = vec![connect_with(&server("/echo"), &hurried).await];
     let mut held = Vec::new();
-    for options in [Options::default(), hurried.clone()] {
+    for options in [SocketOptions::default(), hurried.clone()] {
         let before = references();
         sockets.push(connect_with(&server("/echo"), &options).await);
         held.push(references() - before);
@@ -115,7 +115,7 @@ async fn what_could_end_the_handshake_is_gone_once_it_is_open() {
 }
 
 #[wasm_bindgen_test]
-async fn dropping_the_last_handle_closes_with_1000_after_what_was_sent() {
+async fn dropping_the_last_handle_closes_with_1000_after_sent_messages() {
     let id = unique();
     let socket = connect(&faults(&format!("/record?id={id}"))).await;
     let (sink, stream) = socket.clone().split();
@@ -144,10 +144,11 @@ async fn a_guard_does_not_keep_the_socket_open() {
     drop(socket);
     assert_eq!(recorded(&id).await.code, 1000);
     turn().await;
-    assert!(!called.get(), "nothing is called after the last handle");
+    assert!(!called.get(), "no callback runs after the last handle is dropped");
 }
 
-/// "closure invoked recursively or after being dropped", the panic of wrappers whose callbacks run after the component is gone.
+/// "closure invoked recursively or after being dropped": the panic of wrappers whose callbacks run after the component
+/// was dropped.
 #[wasm_bindgen_test]
 async fn the_last_handle_may_be_dropped_inside_each_callback() {
     type Register = fn(&Socket, Rc<RefCell<Option<Socket>>>) -> EventGuard;
@@ -167,7 +168,7 @@ async fn the_last_handle_may_be_dropped_inside_each_callback() {
     ];
     let before = references_before().await;
     for (path, register) in in_callbacks {
-        let socket = Socket::new(&faults(path), &Options::default()).unwrap();
+        let socket = Socket::new(&faults(path), &SocketOptions::default()).unwrap();
         let slot = Rc::new(RefCell::new(None));
         let _guard = register(&socket, slot.clone());
         slot.replace(Some(socket));
@@ -196,7 +197,7 @@ async fn a_guard_may_be_dropped_inside_its_own_callback() {
 }
 
 #[wasm_bindgen_test]
-async fn dropping_mid_message_is_quiet() {
+async fn dropping_during_a_message_has_no_error() {
     for n in 0..20 {
         let mut socket = connect(&server("/flood?n=1000")).await;
         for _ in 0..n {
@@ -207,7 +208,7 @@ async fn dropping_mid_message_is_quiet() {
 }
 
 #[wasm_bindgen_test]
-async fn a_callback_may_do_everything_to_its_socket() {
+async fn a_callback_may_call_every_method_of_its_socket() {
     let socket = connect(&server("/echo")).await;
     let done = Rc::new(Cell::new(false));
     let guards = Rc::new(RefCell::new(Vec::new()));

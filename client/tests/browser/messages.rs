@@ -1,7 +1,7 @@
-//! Every kind of content, there and back.
+//! Every kind of content, sent and received.
 
 use js_sys::{ArrayBuffer, DataView, Float32Array, JsString, Uint8Array, Uint16Array};
-use talkback_client::{Binary, BinaryType, Message, Options, Socket, Text};
+use talkback_client::{Binary, BinaryType, Message, Socket, SocketOptions, Text};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -12,9 +12,9 @@ use crate::support::{connect, connect_with, echo, next, server};
 const MEBIBYTE: usize = 1024 * 1024;
 
 async fn blobs() -> Socket {
-    let options = Options {
+    let options = SocketOptions {
         binary_type: BinaryType::Blob,
-        ..Options::default()
+        ..SocketOptions::default()
     };
     connect_with(&server("/echo"), &options).await
 }
@@ -31,13 +31,13 @@ async fn read(message: Message) -> Vec<u8> {
     Uint8Array::new(&buffer).to_vec()
 }
 
-/// Bytes in which a shift or a swap shows.
+/// Bytes in which a shifted or swapped byte is detected.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * 31 + n / 251).to_le_bytes()[0]).collect()
 }
 
 #[wasm_bindgen_test]
-async fn text_comes_back_as_it_was() {
+async fn text_is_echoed_unchanged() {
     let mut socket = connect(&server("/echo")).await;
     let mebibyte = "0123456789abcdef".repeat(MEBIBYTE / 16);
     for text in [
@@ -57,7 +57,7 @@ async fn text_comes_back_as_it_was() {
 }
 
 #[wasm_bindgen_test]
-async fn bytes_come_back_as_they_were_in_both_binary_types() {
+async fn bytes_are_echoed_unchanged_with_both_binary_types() {
     let mut buffers = connect(&server("/echo")).await;
     let mut blobs = blobs().await;
     for length in [0, 1, 125, 126, 65_535, 65_536, MEBIBYTE] {

@@ -1,4 +1,4 @@
-//! Bursts, bounds, and who gets a message.
+//! Bursts, bounds, and whether the stream or a callback gets a message.
 
 use std::{
     cell::{Cell, RefCell},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join};
-use talkback_client::{Inbound, Message, Options, Overflow, Socket};
+use talkback_client::{InboundOptions, Message, Overflow, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{connect, connect_with, next, server, turn, until, within};
@@ -26,24 +26,24 @@ fn number(message: &Message) -> u64 {
 
 fn assert_consecutive(numbers: &[u64]) {
     for pair in numbers.windows(2) {
-        assert_eq!(pair[1], pair[0] + 1, "lost, doubled or out of order");
+        assert_eq!(pair[1], pair[0] + 1, "lost, duplicated or out of order");
     }
 }
 
-fn with_inbound(max_messages: usize, max_bytes: usize, overflow: Overflow) -> Options {
-    Options {
-        inbound: Inbound {
+fn with_inbound(max_messages: usize, max_bytes: usize, overflow: Overflow) -> SocketOptions {
+    SocketOptions {
+        inbound: InboundOptions {
             max_messages,
             max_bytes,
             overflow,
         },
-        ..Options::default()
+        ..SocketOptions::default()
     }
 }
 
 /// react-use-websocket#135, #200 and #237: with one slot for the last message, bursts are merged.
 #[wasm_bindgen_test]
-async fn a_burst_arrives_whole_and_in_order_in_the_stream() {
+async fn a_burst_is_complete_and_in_order_in_the_stream() {
     let socket = connect(&flood(BURST)).await;
     let all = socket
         .take(BURST.try_into().unwrap())
@@ -54,9 +54,9 @@ async fn a_burst_arrives_whole_and_in_order_in_the_stream() {
 }
 
 #[wasm_bindgen_test]
-async fn a_burst_arrives_whole_and_in_order_in_a_callback() {
+async fn a_burst_is_complete_and_in_order_in_a_callback() {
     let numbers = Rc::new(RefCell::new(Vec::new()));
-    let socket = Socket::new(&flood(BURST), &Options::default()).unwrap();
+    let socket = Socket::new(&flood(BURST), &SocketOptions::default()).unwrap();
     let _guard = socket.on_message({
         let numbers = numbers.clone();
         move |message| numbers.borrow_mut().push(number(&message))
@@ -79,7 +79,7 @@ async fn a_burst_waits_in_the_queue_for_a_slow_reader() {
 }
 
 #[wasm_bindgen_test]
-async fn a_full_queue_closes_the_socket_and_says_so_after_what_was_kept() {
+async fn a_full_queue_closes_the_socket_and_the_error_follows_the_queued_messages() {
     let mut socket = connect_with(&server("/echo"), &with_inbound(10, usize::MAX, Overflow::Close)).await;
     for n in 0..20 {
         socket.send(n.to_string()).unwrap();
@@ -98,10 +98,10 @@ async fn a_full_queue_closes_the_socket_and_says_so_after_what_was_kept() {
 }
 
 #[wasm_bindgen_test]
-async fn a_queue_over_its_bytes_can_drop_the_oldest_and_says_how_many() {
+async fn a_queue_over_its_bytes_can_drop_the_oldest_and_reports_how_many() {
     let options = with_inbound(usize::MAX, 100 * 2 * 64, Overflow::DropOldest);
     let mut socket = connect_with(&server("/flood?n=1000&size=64"), &options).await;
-    // Nobody reads until the last message is there.
+    // The stream is not read before the last message has arrived.
     let end = within("the server closes", socket.closed()).await;
     assert!(end.was_clean, "the overflow did not close it: {end:?}");
     let overflow = socket.next().await.unwrap().unwrap_err();
@@ -130,7 +130,7 @@ async fn messages_go_to_the_callback_while_its_guard_lives_and_to_the_stream_oth
 }
 
 #[wasm_bindgen_test]
-async fn the_first_callback_gets_what_was_in_the_queue() {
+async fn the_first_callback_gets_the_queued_messages() {
     let socket = connect(&flood(1000)).await;
     within("the server closes", socket.closed()).await;
     let called = Rc::new(RefCell::new(Vec::new()));
@@ -138,13 +138,13 @@ async fn the_first_callback_gets_what_was_in_the_queue() {
         let called = called.clone();
         move |message| called.borrow_mut().push(number(&message))
     });
-    assert!(called.borrow().is_empty(), "never from inside the caller");
+    assert!(called.borrow().is_empty(), "the callback does not run inside the call");
     until("the queue is delivered", || called.borrow().len() == 1000).await;
     assert_consecutive(&called.borrow());
 }
 
 #[wasm_bindgen_test]
-async fn a_callback_in_the_middle_of_a_burst_gets_the_queue_before_what_comes() {
+async fn a_callback_in_the_middle_of_a_burst_gets_the_queue_before_later_messages() {
     let mut socket = connect(&flood(BURST)).await;
     let mut numbers = vec![number(&next(&mut socket).await)];
     turn().await;
@@ -158,7 +158,7 @@ async fn a_callback_in_the_middle_of_a_burst_gets_the_queue_before_what_comes() 
     assert_consecutive(&numbers);
 }
 
-/// dioxus#5300: AlreadyBorrowed panic when receiving and anything else happened at once.
+/// dioxus#5300: an AlreadyBorrowed panic when a message arrived during another call.
 #[wasm_bindgen_test]
 async fn handles_may_read_and_send_at_once_and_each_message_goes_to_one() {
     let socket = connect(&server("/echo")).await;

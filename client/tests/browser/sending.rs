@@ -1,8 +1,8 @@
-//! Nothing is dropped in silence, and a sink waits for the network.
+//! No message is dropped without an error, and a sink applies backpressure.
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::join};
 use gloo_net::http::Method;
-use talkback_client::{Message, Options, Outbound, ReadyState, SendErrorKind, Socket};
+use talkback_client::{Message, OutboundOptions, ReadyState, SendErrorKind, Socket, SocketOptions};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 const CHUNK: usize = 64 * 1024;
-const MARKS: Outbound = Outbound {
+const MARKS: OutboundOptions = OutboundOptions {
     low: 256 * 1024,
     high: 1024 * 1024,
     max: 4 * 1024 * 1024,
@@ -23,9 +23,9 @@ fn chunk() -> Message {
 /// A socket whose peer does not read until it is released.
 async fn stalled() -> (Socket, String) {
     let id = unique();
-    let options = Options {
+    let options = SocketOptions {
         outbound: MARKS,
-        ..Options::default()
+        ..SocketOptions::default()
     };
     (connect_with(&faults(&format!("/stall?id={id}")), &options).await, id)
 }
@@ -39,7 +39,7 @@ async fn full() -> (Socket, String) {
     (socket, id)
 }
 
-/// Feeds until the sink is not ready; gives how many chunks it took.
+/// Feeds until the sink is not ready; returns how many chunks it accepted.
 async fn feed_until_pending(socket: &mut Socket) -> usize {
     let mut fed = 0;
     loop {
@@ -53,15 +53,15 @@ async fn feed_until_pending(socket: &mut Socket) -> usize {
 }
 
 #[wasm_bindgen_test]
-async fn sending_before_open_gives_the_message_back() {
-    let socket = Socket::new(&server("/echo"), &Options::default()).unwrap();
+async fn sending_before_open_returns_the_message() {
+    let socket = Socket::new(&server("/echo"), &SocketOptions::default()).unwrap();
     let error = socket.send("early").unwrap_err();
     assert_eq!(*error.kind(), SendErrorKind::NotOpen(ReadyState::Connecting));
     assert_eq!(error.into_message(), Message::from("early"));
 }
 
 #[wasm_bindgen_test]
-async fn sending_while_closing_or_closed_gives_the_message_back() {
+async fn sending_while_closing_or_closed_returns_the_message() {
     let socket = connect(&server("/echo")).await;
     socket.close();
     let error = socket.send("late").unwrap_err();
@@ -72,25 +72,25 @@ async fn sending_while_closing_or_closed_gives_the_message_back() {
     assert_eq!(error.into_message(), Message::from(vec![1, 2]));
 }
 
-/// gloo#499: `send` said Ok when the server was gone.
+/// gloo#499: `send` returned Ok after the server had closed.
 #[wasm_bindgen_test]
-async fn sending_after_the_server_is_gone_is_an_error_in_both_faces() {
+async fn send_and_the_sink_fail_after_the_server_was_killed() {
     let Port { port } = ask(Method::POST, "/server").await;
     let mut socket = connect(&format!("ws://127.0.0.1:{port}/echo")).await;
     let _: Empty = ask(Method::DELETE, &format!("/server?port={port}")).await;
     within("the loss is seen", socket.closed()).await;
     assert_eq!(socket.send("gone").unwrap_err().into_message(), Message::from("gone"));
-    let error = within("the sink answers", socket.feed("gone".into()))
+    let error = within("an error of the sink", socket.feed("gone".into()))
         .await
         .unwrap_err();
     assert_eq!(*error.kind(), SendErrorKind::NotOpen(ReadyState::Closed));
 }
 
-/// gloo#280: a sink waited for ever when the connection could not be made.
+/// gloo#280: a sink waited for ever when the connection failed.
 #[wasm_bindgen_test]
-async fn a_sink_waits_while_connecting_and_fails_if_that_fails() {
+async fn a_sink_waits_while_connecting_and_fails_if_connecting_fails() {
     let feed = |url: String| {
-        let mut socket = Socket::new(&url, &Options::default()).unwrap();
+        let mut socket = Socket::new(&url, &SocketOptions::default()).unwrap();
         Task::waiting(async move { socket.feed("first".into()).await.map(|()| socket) })
     };
     let fed = feed(server("/echo")).await.outcome("it opens and sends").await;
@@ -101,9 +101,9 @@ async fn a_sink_waits_while_connecting_and_fails_if_that_fails() {
     assert!(matches!(error.kind(), SendErrorKind::NotOpen(_)), "{error}");
 }
 
-/// gloo#510: no `bufferedAmount`, so nobody can wait for it.
+/// gloo#510: without `bufferedAmount` a sender cannot wait for the network.
 #[wasm_bindgen_test]
-async fn a_sink_stops_at_the_high_mark_and_goes_on_when_the_peer_reads() {
+async fn a_sink_stops_at_the_high_mark_and_continues_when_the_peer_reads() {
     let (mut socket, id) = stalled().await;
     let fed = feed_until_pending(&mut socket).await;
     let buffered = socket.buffered_amount() as usize;
@@ -132,17 +132,17 @@ async fn a_sink_stops_at_the_high_mark_and_goes_on_when_the_peer_reads() {
 
 /// phoenix#4309, aspnetcore#31079: timers of a hidden page are up to a minute late.
 #[wasm_bindgen_test]
-async fn a_waiting_sink_goes_on_without_timers_when_messages_come() {
+async fn a_waiting_sink_continues_without_timers_when_messages_arrive() {
     let (mut socket, id) = full().await;
     let mut feeding = Box::pin(async move { socket.feed(chunk()).await });
     assert!(without_timers(|| feeding.as_mut().now_or_never()).is_none());
     let feeding = Task::waiting(feeding).await;
     release("/stall", &id).await;
-    feeding.outcome("the sink goes on").await.unwrap();
+    feeding.outcome("the sink to continue").await.unwrap();
 }
 
 #[wasm_bindgen_test]
-async fn sending_without_waiting_stops_at_the_bound_and_gives_the_message_back() {
+async fn send_stops_at_the_bound_and_returns_the_message() {
     let (socket, _) = stalled().await;
     let refused = (0..10_000).find_map(|_| socket.send(chunk()).err()).expect("a bound");
     let buffered = socket.buffered_amount();
@@ -150,11 +150,11 @@ async fn sending_without_waiting_stops_at_the_bound_and_gives_the_message_back()
     assert_eq!(*refused.kind(), SendErrorKind::Full { buffered, max });
     assert!(buffered > max && buffered as usize <= max as usize + CHUNK);
     assert_eq!(refused.into_message(), chunk());
-    assert_eq!(socket.ready_state(), ReadyState::Open, "the connection is fine");
+    assert_eq!(socket.ready_state(), ReadyState::Open, "the connection stays open");
 }
 
 #[wasm_bindgen_test]
-async fn a_sink_that_waits_for_room_is_woken_by_every_kind_of_end() {
+async fn a_sink_that_waits_for_capacity_is_woken_by_every_kind_of_close() {
     type End = fn(&Socket);
     let ends: [End; 3] = [
         Socket::close,
@@ -190,7 +190,7 @@ async fn a_stream_can_be_forwarded_into_a_sink() {
     let forwarding = futures_util::stream::iter(messages).forward(sink);
     let reading = stream.take(1000).map(|message| message.unwrap()).collect::<Vec<_>>();
     let (forwarded, echoed) = within("all are echoed", join(forwarding, reading)).await;
-    // `forward` closes the sink at its end, which may cut the last echoes off.
+    // `forward` closes the sink at its end, so the last echoes may not arrive.
     forwarded.unwrap();
     for (n, message) in echoed.iter().enumerate() {
         assert_eq!(message.as_text(), Some(n.to_string().as_str()));
@@ -198,12 +198,12 @@ async fn a_stream_can_be_forwarded_into_a_sink() {
 }
 
 #[wasm_bindgen_test]
-async fn a_message_in_shared_memory_is_rejected_and_given_back() {
+async fn a_message_in_shared_memory_is_rejected_and_returned() {
     let socket = connect(&server("/echo")).await;
     let Ok(shared) =
         js_sys::Function::new_no_args("return new Uint8Array(new SharedArrayBuffer(8))").call0(&js_sys::global())
     else {
-        return; // Pages that are not isolated have no shared memory in some browsers.
+        return; // In some browsers pages without cross-origin isolation have no shared memory.
     };
     let error = socket.send(js_sys::Uint8Array::from(shared)).unwrap_err();
     assert!(matches!(error.kind(), SendErrorKind::Rejected(_)), "{error}");

@@ -19,7 +19,7 @@ use crate::{
 
 const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
-/// What one speaker says. A server has at most 128 messages of a client on the way by default.
+/// How many messages one sender sends. A server allows 128 messages in flight for each client by default.
 const SPOKEN: u64 = 125;
 
 /// With its quotation marks the body has 100 bytes.
@@ -31,7 +31,7 @@ fn room_name() -> String {
     format!("burst-{}", js_sys::Math::random().to_bits())
 }
 
-/// Everything fits: what is measured is not how it is read again.
+/// An inbox that everything fits into, so that reading the log again is not measured.
 fn options(since: Option<Cursor>) -> JoinOptions {
     JoinOptions {
         since,
@@ -79,7 +79,7 @@ fn microseconds_a_message(start: f64) -> f64 {
     (now() - start) * 1000.0 / MESSAGES as f64
 }
 
-/// Clients in a worker, so that the page does nothing but receive.
+/// Clients in a worker, so that the page only receives.
 struct Speakers(Worker);
 
 impl Speakers {
@@ -122,7 +122,7 @@ impl Drop for Speakers {
     }
 }
 
-/// Members that are there hear it while it is said.
+/// A member receives the messages while they are sent.
 async fn receive_live() -> f64 {
     let name = room_name();
     let speakers = Speakers::connect(&name).await;
@@ -135,7 +135,7 @@ async fn receive_live() -> f64 {
     microseconds_a_message(start)
 }
 
-/// A member that was away joins with its cursor and gets everything it missed.
+/// A member joins with its cursor and receives the messages that it missed.
 async fn receive_missed(name: &str) -> f64 {
     let witness = open_client().await;
     let joined = joined(&mut witness.join(name, &options(None)).unwrap()).await;
@@ -150,7 +150,8 @@ async fn receive_missed(name: &str) -> f64 {
     microseconds_a_message(start)
 }
 
-/// The same burst in plain JavaScript: one message in each frame, of the size that a message has with offset, sender and time.
+/// The same burst in plain JavaScript: one message in each frame, of the size that a message has with offset, sender
+/// and time.
 async fn receive_with_javascript() -> f64 {
     let run = Function::new_with_args(
         "url",
@@ -198,7 +199,7 @@ async fn a_burst_of_a_room() {
     );
 }
 
-/// What of it is not the network: the same in memory, the server's work included.
+/// The same in memory, to measure the part that is not the network; it includes the server's work.
 #[wasm_bindgen_test]
 #[ignore = "a measurement"]
 fn a_burst_of_a_room_in_memory() {

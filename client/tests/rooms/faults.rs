@@ -1,4 +1,4 @@
-//! Networks that break, and servers that restart.
+//! Network faults, and servers that restart.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::{
     until_status,
 };
 
-/// The promise of the crate. socket.io#5419: the same offset replayed twice; socket.io#5363: nothing sent again; partykit#403: lost
-/// when the socket is replaced.
+/// Exactly-once delivery. socket.io#5419: the same offset was replayed twice; socket.io#5363: messages were not sent
+/// again; partykit#403: messages were lost when the socket was replaced.
 #[wasm_bindgen_test]
 async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
     let network = Network::shared().await;
     let room = room_name();
-    // However short a session was, the next one comes at once.
+    // Reconnect at once, however short the last session was.
     let member = |user| {
         let builder = network
             .client(user)
-            .config(|config| config.backoff.reset_after = Duration::ZERO);
+            .options(|options| options.backoff.reset_after = Duration::ZERO);
         builder.build().unwrap()
     };
     let (ann, bob) = (member("ann"), member("bob"));
@@ -41,7 +41,7 @@ async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
             }
             network.until_open(2).await;
             accepted = network.passed().await.accepted;
-            // Somewhere in what comes next: a header, the middle of a message, an acknowledgement.
+            // At a random byte: in a header, in a message, in an acknowledgement.
             network.cut(Some(1 + (number * 7) % 300)).await;
         }
         let sender = &senders[usize::from(number % 2 == 1)];
@@ -52,17 +52,21 @@ async fn a_thousand_messages_survive_twenty_cuts_at_any_byte() {
         offsets.push(within("an acknowledgement", delivery).await.unwrap().offset.get());
     }
     offsets.sort_unstable();
-    assert_eq!(offsets, (1..=1_000).collect::<Vec<_>>(), "each is in the log once");
+    assert_eq!(
+        offsets,
+        (1..=1_000).collect::<Vec<_>>(),
+        "each message is in the log once"
+    );
     let [mut first, mut second] = rooms;
     let seen = messages(&mut first, 1_000).await;
-    assert_eq!(seen, messages(&mut second, 1_000).await, "in one order");
+    assert_eq!(seen, messages(&mut second, 1_000).await, "both have the same order");
     for parity in 0..2 {
         let own: Vec<_> = seen.iter().filter(|number| *number % 2 == parity).collect();
-        assert!(own.is_sorted(), "in the order of the sender");
+        assert!(own.is_sorted(), "the order of the sender");
     }
 }
 
-/// iOS never fires close (centrifuge-js#228): a half-open connection is noticed when the network says that it is back.
+/// iOS never fires close (centrifuge-js#228): a half-open connection is detected at the event `online`.
 #[wasm_bindgen_test]
 async fn a_half_open_connection_is_replaced_and_nothing_is_lost() {
     let network = Network::shared().await;
@@ -77,7 +81,7 @@ async fn a_half_open_connection_is_replaced_and_nothing_is_lost() {
     within("an acknowledgement", other.send(&2).await.unwrap())
         .await
         .unwrap();
-    // The session asks the server for a sign of life if it has heard nothing for a while.
+    // The session probes the server only if it has received nothing for some time.
     within("the silence is noticed", async {
         while matches!(ann.status(), Status::Open { .. }) {
             dispatch(&web_sys::window().unwrap(), "online");
@@ -92,9 +96,9 @@ async fn a_half_open_connection_is_replaced_and_nothing_is_lost() {
     assert_eq!(seen, [1, 2]);
 }
 
-/// wire-webapp#21448: two live sockets of one client lose messages.
+/// wire-webapp#21448: two open sockets of one client lost messages.
 #[wasm_bindgen_test]
-async fn a_client_has_one_connection_whatever_happens_to_it() {
+async fn a_client_has_one_connection_after_any_event() {
     let network = Network::shared().await;
     let client = network.client("ann").build().unwrap();
     let window = web_sys::window().unwrap();
@@ -113,7 +117,7 @@ async fn a_client_has_one_connection_whatever_happens_to_it() {
 }
 
 #[wasm_bindgen_test]
-async fn a_server_that_refuses_is_tried_again_until_it_takes_connections() {
+async fn connecting_is_retried_until_the_server_accepts() {
     let network = Network::shared().await;
     network.set("refuse=1").await;
     let client = network.client("ann").build().unwrap();
@@ -129,7 +133,7 @@ async fn a_server_that_refuses_is_tried_again_until_it_takes_connections() {
 }
 
 #[wasm_bindgen_test]
-async fn a_server_that_lost_its_log_is_told_as_a_reset_and_the_room_goes_on() {
+async fn a_lost_log_is_a_reset_and_the_room_continues() {
     let Port { port } = ask(Method::POST, "/server").await;
     let (room, client) = (room_name(), client(port, "ann").build().unwrap());
     let mut inside = join(&client, &room);
@@ -154,7 +158,7 @@ async fn a_server_that_lost_its_log_is_told_as_a_reset_and_the_room_goes_on() {
 }
 
 #[wasm_bindgen_test]
-async fn a_slow_network_changes_nothing_but_the_time() {
+async fn a_slow_network_loses_no_message() {
     let network = Network::shared().await;
     network.set("delay_ms=30").await;
     let (room, client) = (room_name(), network.client("ann").build().unwrap());
@@ -191,13 +195,13 @@ async fn members_over_plain_text_and_over_the_session_share_a_room() {
         let line = crate::support::next(&mut plain).await;
         lines.extend(seen.iter().find(|seen| line.as_text() == Some(seen)).cloned());
     }
-    assert_eq!(lines, seen, "in one order");
+    assert_eq!(lines, seen, "both have the same order");
     assert!(seen.contains(&"[bob] over plain text".to_owned()));
 }
 
-/// Bursts lost by hooks that keep the last message (react-use-websocket#135, #200, #237).
+/// react-use-websocket#135, #200, #237: hooks that hold only the last message lose bursts.
 #[wasm_bindgen_test]
-async fn a_burst_reaches_a_reader_that_does_not_read_meanwhile() {
+async fn a_burst_reaches_a_reader_that_reads_after_it() {
     let (room, client) = (room_name(), client(port(1), "ann").build().unwrap());
     let mut narrow = JoinOptions::default();
     narrow.inbox.events = 100;

@@ -1,4 +1,4 @@
-//! What a client leaves behind: nothing.
+//! A client that is dropped frees everything.
 
 use futures_util::{FutureExt, StreamExt};
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -24,9 +24,9 @@ async fn one_life(network: &Network, room: &str, round: usize) {
     }
 }
 
-/// Four closures leaked for each connection; closures invoked after they were dropped.
+/// Some libraries leak four closures for each connection, or invoke closures after they were dropped.
 #[wasm_bindgen_test]
-async fn a_hundred_clients_leave_no_closure_and_no_connection() {
+async fn a_hundred_clients_leak_no_closure_and_no_connection() {
     let (network, room) = (Network::shared().await, room_name());
     for round in 0..6 {
         one_life(&network, &room, round).await;
@@ -41,7 +41,7 @@ async fn a_hundred_clients_leave_no_closure_and_no_connection() {
     until_references(before).await;
 }
 
-/// leptos-use#160: a panic when the cleanup races the reconnect timer.
+/// leptos-use#160: a panic when the cleanup races the reconnection timer.
 #[wasm_bindgen_test]
 async fn a_client_may_be_dropped_while_it_waits_to_connect_again() {
     let (network, before) = (Network::shared().await, references());

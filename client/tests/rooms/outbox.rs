@@ -1,4 +1,4 @@
-//! An outbox that outlives its page.
+//! An outbox that survives a reload.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     support::{port, until, within},
 };
 
-fn kept(name: &str) -> OutboxStorage {
+fn stored_outbox(name: &str) -> OutboxStorage {
     OutboxStorage::Session {
         name: name.to_owned(),
         ttl: Duration::from_secs(600),
@@ -18,12 +18,16 @@ fn kept(name: &str) -> OutboxStorage {
 }
 
 async fn with_outbox(network: &Network, name: &str) -> Client {
-    let client = network.client("ann").outbox_storage(kept(name)).build().unwrap();
+    let client = network
+        .client("ann")
+        .outbox_storage(stored_outbox(name))
+        .build()
+        .unwrap();
     assert!(within("the outbox", client.keeps_outbox()).await);
     client
 }
 
-/// A room to which a page that was reloaded wanted to send 0, 1 and 2, and could not.
+/// A room to which a page sent 0, 1 and 2 without a connection before it was reloaded.
 async fn three_unsent() -> (Network, String) {
     let (network, room) = (Network::shared().await, room_name());
     network.set("refuse=1").await;
@@ -50,7 +54,7 @@ fn records(name: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The names of the first record of each client, which tells its key.
+/// The names of the head records, one for each client key.
 fn heads(name: &str) -> Vec<String> {
     records(name).into_keys().filter(|key| !key.contains('#')).collect()
 }
@@ -61,8 +65,8 @@ fn put(records: &BTreeMap<String, String>) {
     }
 }
 
-/// What a reload does: the page is told that it is left, then it is gone and its locks with it, without running anything of it.
-/// A client that is dropped does run something, so its records are put back as the page left them.
+/// Reloads the page: it is hidden, then it ends and its locks are released, without running any code. Dropping a client
+/// does run code, so its records are restored as they were when the page was hidden.
 fn reload(name: &str, client: Client) {
     let window = web_sys::window().unwrap();
     crate::dispatch(&window, "pagehide");
@@ -73,7 +77,7 @@ fn reload(name: &str, client: Client) {
 }
 
 #[wasm_bindgen_test]
-async fn what_was_not_sent_before_a_reload_is_sent_after_it() {
+async fn messages_not_transmitted_before_a_reload_are_sent_after_it() {
     let (network, room) = three_unsent().await;
     network.set("").await;
     let after = with_outbox(&network, &room).await;
@@ -88,7 +92,7 @@ async fn what_was_not_sent_before_a_reload_is_sent_after_it() {
 }
 
 #[wasm_bindgen_test]
-async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
+async fn a_message_that_arrived_before_a_reload_is_not_duplicated_after_it() {
     let (network, room) = (Network::shared().await, room_name());
     let before = with_outbox(&network, &room).await;
     let mut inside = join(&before, &room);
@@ -97,8 +101,8 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
     let witness = client(port(1), "bob").build().unwrap();
     let mut seen = join(&witness, &room);
     next(&mut seen).await;
-    until("the witness is there", || inside.users() == Some(2)).await;
-    // The first byte that the server answers ends the line.
+    until("the witness has joined", || inside.users() == Some(2)).await;
+    // The first byte of the server's answer cuts the connection.
     network.set("refuse=1&cut_after_down=1").await;
     let delivery = inside.send(&7).await.unwrap();
     assert_eq!(messages(&mut seen, 1).await, [7]);
@@ -120,12 +124,12 @@ async fn what_arrived_before_a_reload_is_not_doubled_after_it() {
     let second = after.room_sender::<u64>(&room).unwrap().send(&8).await.unwrap();
     let second = within("an acknowledgement", second).await.unwrap();
     assert_eq!((first.offset.get(), second.offset.get()), (1, 2));
-    assert_eq!(messages(&mut seen, 1).await, [8], "7 came once");
+    assert_eq!(messages(&mut seen, 1).await, [8], "7 arrived once");
 }
 
-/// A duplicated tab has a copy of the record while the owner of the key lives.
+/// A duplicated tab has a copy of the records while their owner is running.
 #[wasm_bindgen_test]
-async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
+async fn a_copy_of_the_records_begins_with_a_new_key() {
     let (network, room) = (Network::shared().await, room_name());
     let owner = with_outbox(&network, &room).await;
     let sender = owner.room_sender::<u64>(&room).unwrap();
@@ -146,13 +150,14 @@ async fn a_second_owner_of_a_record_begins_with_a_key_of_its_own() {
     let mut inside = join(&owner, &room);
     assert_eq!(messages(&mut inside, 3).await, [1, 2, 3]);
     crate::dispatch(&web_sys::window().unwrap(), "pagehide");
-    assert_eq!(heads(&room).len(), 2, "each has its own");
+    assert_eq!(heads(&room).len(), 2, "each client has its own records");
     crate::dispatch(&web_sys::window().unwrap(), "pageshow");
 }
 
-/// Browsers restore a tab with what they stored before a crash, and a duplicate may be used after its original: then a key has two lives.
+/// After a crash, browsers restore a tab with an earlier state of its storage, and a duplicated tab may be used after
+/// its original: then two clients use one key after the other.
 #[wasm_bindgen_test]
-async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_loses_nothing_in_silence() {
+async fn a_restored_older_outbox_moves_to_a_new_key_and_reports_every_loss() {
     let (network, room) = (Network::shared().await, room_name());
     let before = with_outbox(&network, &room).await;
     let sender = before.room_sender::<u64>(&room).unwrap();
@@ -172,14 +177,14 @@ async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_lo
 
     let after = with_outbox(&network, &room).await;
     open(&after).await;
-    assert_eq!(after.sender(), key, "it begins with the key of the record");
+    assert_eq!(after.sender(), key, "it begins with the stored key");
     let sender = after.room_sender::<u64>(&room).unwrap();
     let in_doubt = within("the fate of what used the number again", sender.send(&3).await.unwrap()).await;
     assert!(matches!(in_doubt, Ok(_) | Err(FailReason::Unconfirmed)), "{in_doubt:?}");
     within("an acknowledgement", sender.send(&4).await.unwrap())
         .await
         .unwrap();
-    assert_ne!(after.sender(), key, "it goes on with a key that nobody has");
+    assert_ne!(after.sender(), key, "it continues with a new key");
     let mut inside = join(&after, &room);
     let expected: &[u64] = if in_doubt.is_ok() { &[1, 2, 3, 4] } else { &[1, 2, 4] };
     assert_eq!(messages(&mut inside, expected.len()).await, expected);
@@ -191,7 +196,7 @@ async fn an_older_copy_of_a_record_moves_to_a_key_and_a_record_of_its_own_and_lo
 }
 
 #[wasm_bindgen_test]
-async fn each_message_has_a_record_of_its_own_for_as_long_as_it_waits() {
+async fn each_message_has_its_own_record_until_it_is_acknowledged() {
     let (network, room) = (Network::shared().await, room_name());
     network.set("refuse=1").await;
     let client = with_outbox(&network, &room).await;
@@ -200,10 +205,10 @@ async fn each_message_has_a_record_of_its_own_for_as_long_as_it_waits() {
     for number in 0..50 {
         deliveries.push(sender.send(&number).await.unwrap());
     }
-    until("all is stored", || records(&room).len() == 52).await;
+    until("all messages are stored", || records(&room).len() == 52).await;
     let before = records(&room);
     deliveries.push(sender.send(&50).await.unwrap());
-    until("the last one too", || records(&room).len() == 53).await;
+    until("the last one is stored", || records(&room).len() == 53).await;
     let head = heads(&room).remove(0);
     let now = records(&room);
     let changed = now.iter().filter(|(key, record)| before.get(*key) != Some(record));
@@ -213,10 +218,10 @@ async fn each_message_has_a_record_of_its_own_for_as_long_as_it_waits() {
     for delivery in deliveries {
         within("an acknowledgement", delivery).await.unwrap();
     }
-    until("nothing but the key is left", || records(&room).len() == 1).await;
+    until("only the head is left", || records(&room).len() == 1).await;
 }
 
-/// All in one record, as versions stored it that had no others.
+/// Earlier versions stored the whole outbox in one record.
 #[wasm_bindgen_test]
 async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
     let (network, room) = (Network::shared().await, room_name());
@@ -232,7 +237,7 @@ async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
     assert_eq!(restored.body.read::<u64>().unwrap(), 7);
     let acked = within("an acknowledgement", restored.delivery).await.unwrap();
     assert_eq!(acked.offset.get(), 1);
-    until("it is replaced", || {
+    until("the record is replaced", || {
         records(&room)
             .get(&head)
             .is_some_and(|record| !record.contains("snapshot"))
@@ -241,7 +246,7 @@ async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
 }
 
 #[wasm_bindgen_test]
-async fn a_record_that_is_broken_takes_only_its_own_message_with_it() {
+async fn a_broken_record_loses_only_its_own_message() {
     let (network, room) = three_unsent().await;
     let (last, _) = records(&room)
         .into_iter()
@@ -258,7 +263,7 @@ async fn a_record_that_is_broken_takes_only_its_own_message_with_it() {
 }
 
 #[wasm_bindgen_test]
-async fn a_record_of_a_longer_name_is_left_alone() {
+async fn a_record_of_a_longer_name_is_not_touched() {
     let (network, room) = (Network::shared().await, room_name());
     let longer = format!("{room}:x");
     network.set("refuse=1").await;
@@ -272,7 +277,7 @@ async fn a_record_of_a_longer_name_is_left_alone() {
 }
 
 #[wasm_bindgen_test]
-async fn a_record_that_is_too_old_or_unreadable_is_dropped() {
+async fn a_record_that_is_too_old_or_unreadable_is_removed() {
     let (network, room) = (Network::shared().await, room_name());
     storage()
         .set_item(&format!("talkback:{room}:0123456789abcdef"), "{")
@@ -301,9 +306,9 @@ async fn a_record_that_is_too_old_or_unreadable_is_dropped() {
     assert!(after.restored().await.is_empty());
 }
 
-/// What was reported as failed must not be sent by a later page.
+/// A message that was reported as failed must not be sent by a later page.
 #[wasm_bindgen_test]
-async fn a_client_that_was_dropped_leaves_no_message_behind() {
+async fn a_dropped_client_leaves_no_stored_message() {
     let (network, room) = (Network::shared().await, room_name());
     network.set("refuse=1").await;
     let before = with_outbox(&network, &room).await;

@@ -1,4 +1,4 @@
-//! The life of a page.
+//! The lifecycle of a page, tokens and room names.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -12,9 +12,10 @@ use crate::{
     support::{turn, within},
 };
 
-/// socket.io#5232, whatwg/html#12085: a page in the back/forward cache must not hold a connection and must come back by itself.
+/// socket.io#5232, whatwg/html#12085: a page in the back/forward cache must have no connection and must reconnect by
+/// itself.
 #[wasm_bindgen_test]
-async fn a_page_that_is_hidden_or_frozen_closes_and_one_that_is_back_goes_on() {
+async fn a_hidden_or_frozen_page_disconnects_and_reconnects_when_it_is_back() {
     let network = Network::shared().await;
     let (room, client) = (room_name(), network.client("ann").build().unwrap());
     let window = web_sys::window().unwrap();
@@ -41,7 +42,7 @@ async fn a_page_that_is_hidden_or_frozen_closes_and_one_that_is_back_goes_on() {
     }
 }
 
-/// Every byte that the browser draws is this one, until the value is dropped.
+/// Makes every random byte of the browser this one, until the value is dropped.
 struct Drawn;
 
 impl Drawn {
@@ -54,7 +55,7 @@ impl Drawn {
 
 impl Drop for Drawn {
     fn drop(&mut self) {
-        // The browser's own is in the prototype.
+        // The browser's own function is in the prototype.
         Reflect::delete_property(&crypto(), &"getRandomValues".into()).unwrap();
     }
 }
@@ -65,14 +66,14 @@ fn crypto() -> Object {
         .unchecked_into()
 }
 
-/// A client whose next attempt is seconds away, with a network that works again.
+/// A client whose next attempt is seconds away, while the network works again.
 async fn long_waiting(network: &Network) -> Client {
     network.set("refuse=1").await;
     let patient = network
         .client("ann")
-        .config(|config| config.backoff.cap = Duration::from_secs(600));
+        .options(|options| options.backoff.cap = Duration::from_secs(600));
     let client = patient.build().unwrap();
-    // The bound doubles with each attempt. No wait at all until it is long enough, then as long as the bound.
+    // The bound doubles with each attempt. The delay is 0 until the bound is long enough, then it is the bound.
     let shortest = Drawn::always(0);
     network.until_accepted(8).await;
     drop(shortest);
@@ -88,9 +89,9 @@ async fn long_waiting(network: &Network) -> Client {
 }
 
 async fn opens_at_once(client: &Client) {
-    // Two attempts are never closer than the shortest backoff.
+    // The shortest backoff separates two attempts.
     let left = client.retry_in().unwrap_or_default();
-    assert!(left <= Duration::from_millis(20), "it has to wait for {left:?}");
+    assert!(left <= Duration::from_millis(20), "{left:?} left");
     open(client).await;
 }
 
@@ -107,7 +108,7 @@ async fn the_network_that_returns_connects_at_once() {
 }
 
 #[wasm_bindgen_test]
-async fn a_page_that_is_looked_at_connects_at_once() {
+async fn a_page_that_becomes_visible_connects_at_once() {
     let network = Network::shared().await;
     let client = long_waiting(&network).await;
     let document = web_sys::window().unwrap().document().unwrap();
@@ -117,7 +118,7 @@ async fn a_page_that_is_looked_at_connects_at_once() {
 }
 
 #[wasm_bindgen_test]
-async fn a_token_is_asked_for_before_each_connection_that_needs_one() {
+async fn a_token_is_requested_before_each_connection_that_needs_one() {
     let network = Network::shared().await;
     let asked = Rc::new(Cell::new(0));
     let client = network
@@ -138,9 +139,9 @@ async fn a_token_is_asked_for_before_each_connection_that_needs_one() {
     assert_eq!(asked.get(), 1);
 }
 
-/// What looks the same is the same room, however the keyboard or the address wrote it.
+/// Names that look the same are the same room, however the keyboard or the URL encodes them.
 #[wasm_bindgen_test]
-async fn a_room_is_named_in_its_composed_form() {
+async fn a_room_name_is_normalized_to_nfc() {
     let written = talkback_client::room_name("cafe\u{301}").unwrap();
     assert_eq!(&*written, "caf\u{e9}");
     let client = Network::shared().await.client("ann").build().unwrap();

@@ -1,4 +1,4 @@
-//! Readers that are slower than their room.
+//! Readers that are slower than their room, and handles that begin with a page of the log.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use talkback_protocol::session::server::ServerOptions;
 
 use crate::{join, joined, next, numbers, world_with};
 
-fn narrow(events: usize, bytes: usize) -> JoinOptions {
+fn bounded(events: usize, bytes: usize) -> JoinOptions {
     JoinOptions {
         history: 0,
         inbox: InboxOptions { events, bytes },
@@ -19,9 +19,10 @@ fn publish(world: &World, numbers: std::ops::Range<u64>) {
     numbers.for_each(|number| world.publish("lobby", "elsewhere", &number).unwrap());
 }
 
-/// react-use-websocket#135, #200, #237: bursts lost by hooks that keep the last message; partykit#403: by a full buffer.
+/// react-use-websocket#135, #200, #237: hooks that hold only the last message lose bursts; partykit#403: a full buffer
+/// does.
 #[test]
-fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
+fn a_burst_over_the_bound_is_read_from_the_log_completely_and_in_order() {
     for (events, bytes) in [
         (10, usize::MAX),
         (1, usize::MAX),
@@ -32,14 +33,14 @@ fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
         let world = World::new();
         let client = world.client("ann");
         world.run(async {
-            let mut room = client.join::<u64>("lobby", &narrow(events, bytes)).unwrap();
+            let mut room = client.join::<u64>("lobby", &bounded(events, bytes)).unwrap();
             let mut fast = join(&client);
             joined(&mut room).await;
             publish(&world, 0..1_000);
             assert_eq!(
                 numbers(&mut fast, 1_000).await.len(),
                 1_000,
-                "nobody else is slowed down"
+                "other readers are not slowed down"
             );
             world.settle();
             assert_eq!(numbers(&mut room, 1_000).await, (0..1_000).collect::<Vec<_>>());
@@ -50,13 +51,13 @@ fn a_burst_over_the_bound_is_read_from_the_log_whole_and_in_order() {
 }
 
 #[test]
-fn a_server_with_small_pages_is_read_all_the_same() {
-    let mut config = ServerOptions::default();
-    config.limits.page = 7;
-    let world = World::with_config(config);
+fn a_reader_catches_up_from_a_server_with_small_pages() {
+    let mut options = ServerOptions::default();
+    options.limits.page = 7;
+    let world = World::with_options(options);
     let client = world.client("ann");
     world.run(async {
-        let mut room = client.join::<u64>("lobby", &narrow(50, usize::MAX)).unwrap();
+        let mut room = client.join::<u64>("lobby", &bounded(50, usize::MAX)).unwrap();
         joined(&mut room).await;
         publish(&world, 0..500);
         world.settle();
@@ -65,12 +66,12 @@ fn a_server_with_small_pages_is_read_all_the_same() {
 }
 
 #[test]
-fn a_slow_reader_catches_up_through_cuts_and_restarts() {
+fn a_slow_reader_catches_up_across_disconnections_and_restarts() {
     let world = World::new();
     let client = world.client("ann");
     world.set_latency(Duration::from_millis(20));
     world.run(async {
-        let mut room = client.join::<u64>("lobby", &narrow(10, usize::MAX)).unwrap();
+        let mut room = client.join::<u64>("lobby", &bounded(10, usize::MAX)).unwrap();
         joined(&mut room).await;
         publish(&world, 0..200);
         world.wait(Duration::from_secs(1)).await;
@@ -95,7 +96,7 @@ fn a_slow_reader_catches_up_through_cuts_and_restarts() {
 
 async fn behind(world: &World) -> (talkback_client::Client, Room<u64>) {
     let client = world.client("ann");
-    let mut room = client.join::<u64>("lobby", &narrow(10, usize::MAX)).unwrap();
+    let mut room = client.join::<u64>("lobby", &bounded(10, usize::MAX)).unwrap();
     joined(&mut room).await;
     publish(world, 0..100);
     world.settle();
@@ -103,7 +104,7 @@ async fn behind(world: &World) -> (talkback_client::Client, Room<u64>) {
 }
 
 #[test]
-fn what_the_log_dropped_before_a_slow_reader_came_is_told_as_a_reset() {
+fn messages_dropped_from_the_log_before_a_slow_reader_read_them_are_a_reset() {
     let world = World::new();
     world.run(async {
         let (_client, mut room) = behind(&world).await;
@@ -118,7 +119,7 @@ fn what_the_log_dropped_before_a_slow_reader_came_is_told_as_a_reset() {
 }
 
 #[test]
-fn a_log_that_began_anew_is_told_as_a_reset_to_a_slow_reader_too() {
+fn a_new_log_is_a_reset_for_a_slow_reader() {
     let world = World::new();
     world.run(async {
         let (_client, mut room) = behind(&world).await;
@@ -153,7 +154,7 @@ fn presence_that_did_not_fit_comes_as_one_list() {
 }
 
 #[test]
-fn the_cursor_is_what_was_taken_and_not_what_was_received() {
+fn the_cursor_is_the_last_message_yielded_and_not_the_last_received() {
     let world = world_with(0..30);
     let client = world.client("ann");
     world.run(async {
@@ -166,12 +167,12 @@ fn the_cursor_is_what_was_taken_and_not_what_was_received() {
     });
 }
 
-/// The reader stopped and the line flaps: what is held stays within its bound.
+/// The connection is lost many times while the reader does not read: the queue stays within its bound.
 #[test]
-fn a_line_that_flaps_is_told_to_a_stopped_reader_once() {
+fn many_reconnections_are_one_event_for_a_reader_that_does_not_read() {
     let world = World::new();
     let client = world.client("ann");
-    let mut room = client.join::<u64>("lobby", &narrow(16, usize::MAX)).unwrap();
+    let mut room = client.join::<u64>("lobby", &bounded(16, usize::MAX)).unwrap();
     let mut fast = join(&client);
     world.run(joined(&mut room));
     world.run(joined(&mut fast));
@@ -183,28 +184,28 @@ fn a_line_that_flaps_is_told_to_a_stopped_reader_once() {
     }
     publish(&world, 3..5);
     world.settle();
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     world.run(async {
-        while told.len() < 6 {
-            told.push(match next(&mut room).await {
+        while events.len() < 6 {
+            events.push(match next(&mut room).await {
                 Event::Message(message) => message.offset.get().to_string(),
                 Event::Recovered(_) => "recovered".to_owned(),
                 other => panic!("{other:?}"),
             });
         }
     });
-    assert_eq!(told, ["1", "2", "3", "recovered", "4", "5"]);
+    assert_eq!(events, ["1", "2", "3", "recovered", "4", "5"]);
 }
 
-/// Each further handle reads a page of its own; the session asks for one at a time here.
+/// Each further handle requests a page; here the session allows one request at a time.
 #[test]
-fn handles_whose_page_was_one_too_many_get_it_as_soon_as_another_came() {
+fn handles_over_the_bound_of_page_requests_get_their_page_later() {
     let world = world_with(0..30);
-    let client = world.builder().config(|config| config.pages = 1).build().unwrap();
+    let client = world.builder().options(|options| options.pages = 1).build().unwrap();
     world.run(async {
         let mut first = join(&client);
         joined(&mut first).await;
-        // Nothing happens in the room from here on.
+        // No further event of the room triggers a retry.
         let mut further: Vec<_> = (0..20).map(|_| join(&client)).collect();
         for room in &mut further {
             joined(room).await;
@@ -213,9 +214,9 @@ fn handles_whose_page_was_one_too_many_get_it_as_soon_as_another_came() {
     });
 }
 
-/// A page has the newest state over HTTP before its subscription has it.
+/// An application may have newer messages over HTTP than its subscription.
 #[test]
-fn a_further_handle_with_a_cursor_ahead_gets_nothing_twice() {
+fn a_further_handle_with_a_cursor_ahead_gets_no_message_twice() {
     let world = world_with(0..45);
     let client = world.client("ann");
     world.run(async {
@@ -241,38 +242,38 @@ fn a_further_handle_with_a_cursor_ahead_gets_nothing_twice() {
 }
 
 #[test]
-fn a_page_of_another_life_is_not_asked_for_again_before_the_room_is_joined_in_that_life() {
+fn after_a_page_of_another_epoch_no_page_is_requested_before_the_next_join() {
     let world = World::new();
     world.run(async {
         let (_client, mut room) = behind(&world).await;
-        world.give_pages_of_another_life(true);
+        world.set_foreign_pages(true);
         assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
         world.settle();
         assert_eq!(world.pages(), 1);
         publish(&world, 100..110);
         world.wait(Duration::from_secs(600)).await;
-        assert_eq!(world.pages(), 1, "whatever happens in the room");
+        assert_eq!(world.pages(), 1, "events of the room do not trigger a request");
 
-        world.give_pages_of_another_life(false);
+        world.set_foreign_pages(false);
         world.cut();
         assert_eq!(numbers(&mut room, 100).await, (10..110).collect::<Vec<_>>());
     });
 }
 
 #[test]
-fn a_further_handle_waits_for_the_life_of_its_page_too() {
+fn a_further_handle_waits_for_the_next_join_after_a_page_of_another_epoch() {
     let world = world_with(0..30);
     let client = world.client("ann");
     world.run(async {
         let mut first = join(&client);
         joined(&mut first).await;
-        world.give_pages_of_another_life(true);
+        world.set_foreign_pages(true);
         let mut further = join(&client);
         world.settle();
         publish(&world, 30..40);
         world.settle();
         assert_eq!(world.pages(), 1);
-        world.give_pages_of_another_life(false);
+        world.set_foreign_pages(false);
         world.cut();
         joined(&mut further).await;
         assert_eq!(numbers(&mut further, 40).await, (0..40).collect::<Vec<_>>());
@@ -280,19 +281,19 @@ fn a_further_handle_waits_for_the_life_of_its_page_too() {
 }
 
 #[test]
-fn a_server_that_gives_small_pages_for_a_while_is_asked_for_large_ones_again() {
-    let mut config = ServerOptions::default();
-    config.limits.page = 2;
-    let world = World::with_config(config);
+fn large_pages_are_requested_again_after_a_time_of_small_ones() {
+    let mut options = ServerOptions::default();
+    options.limits.page = 2;
+    let world = World::with_options(options);
     let client = world.client("ann");
     world.run(async {
-        let mut room = client.join::<u64>("lobby", &narrow(200, usize::MAX)).unwrap();
+        let mut room = client.join::<u64>("lobby", &bounded(200, usize::MAX)).unwrap();
         joined(&mut room).await;
         publish(&world, 0..1_000);
         world.settle();
         assert_eq!(numbers(&mut room, 400).await, (0..400).collect::<Vec<_>>());
         let small = world.pages();
-        // Each page that is too small for what was asked is of no use; the smaller the server's pages are, the rarer that is.
+        // A page that is shorter than requested does not count, and becomes rarer with each one.
         assert!((100..120).contains(&small), "{small}");
         world.set_page(100);
         world.cut();

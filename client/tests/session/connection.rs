@@ -1,4 +1,4 @@
-//! Connecting, losing it, coming back; the page's life; tokens.
+//! Connecting, reconnecting, the lifecycle of the page, and tokens.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +16,7 @@ use talkback_protocol::close;
 use crate::{join, joined, message, next, numbers, open, until};
 
 #[test]
-fn the_status_is_told_as_it_changes() {
+fn the_status_stream_yields_each_change() {
     let world = World::new();
     world.refuse(true);
     let client = world.client("ann");
@@ -39,9 +39,9 @@ fn the_status_is_told_as_it_changes() {
     });
 }
 
-/// ezsockets#104: a reconnect that ignores its interval is a denial of service by accident.
+/// ezsockets#104: reconnecting without the configured interval overloads the server.
 #[test]
-fn a_server_that_is_gone_is_asked_ever_more_rarely() {
+fn attempts_to_an_unreachable_server_become_rarer() {
     let world = World::new();
     world.refuse(true);
     let _client = world.client("ann");
@@ -53,7 +53,7 @@ fn a_server_that_is_gone_is_asked_ever_more_rarely() {
     assert!((30..=120).contains(&later), "{later} in the ten minutes after");
 }
 
-/// Retry counters that begin anew when a connection opens let a server that accepts and closes be asked without end.
+/// A retry counter that is reset when a connection opens leads to endless attempts to a server that accepts and closes.
 #[test]
 fn a_server_that_accepts_and_closes_is_not_asked_without_end() {
     let world = World::new();
@@ -72,9 +72,9 @@ fn a_server_that_accepts_and_closes_is_not_asked_without_end() {
     );
 }
 
-/// phoenix#3161: proxies close with 1000, and clients never come back.
+/// phoenix#3161: proxies close with 1000, and clients never reconnect.
 #[test]
-fn a_normal_close_that_nobody_asked_for_is_no_end() {
+fn an_unrequested_normal_close_leads_to_a_reconnection() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -88,7 +88,7 @@ fn a_normal_close_that_nobody_asked_for_is_no_end() {
 }
 
 #[test]
-fn a_final_code_stops_and_says_why() {
+fn a_final_close_code_stops_the_session_with_its_reason() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -106,7 +106,7 @@ fn a_final_code_stops_and_says_why() {
 }
 
 #[test]
-fn the_server_says_when_to_come_back() {
+fn the_server_sets_the_delay_of_the_reconnection() {
     let world = World::new();
     let client = world.client("ann");
     world.run(open(&client));
@@ -117,9 +117,9 @@ fn the_server_says_when_to_come_back() {
     world.run(open(&client));
 }
 
-/// iOS never fires close (centrifuge-js#228), and a half-open connection says nothing.
+/// iOS never fires close (centrifuge-js#228), and a half-open connection has no event.
 #[test]
-fn a_connection_that_died_in_silence_is_noticed_and_nothing_is_lost() {
+fn a_half_open_connection_is_detected_and_no_message_is_lost() {
     let world = World::new();
     let (ann, bob) = (world.client("ann"), world.client("bob"));
     world.run(async {
@@ -137,9 +137,9 @@ fn a_connection_that_died_in_silence_is_noticed_and_nothing_is_lost() {
     });
 }
 
-/// phoenix#4309, aspnetcore#31079: timers of a page in the background are throttled and of a machine that sleeps do not run at all.
+/// phoenix#4309, aspnetcore#31079: timers are throttled in a background page and do not run while the machine sleeps.
 #[test]
-fn after_a_sleep_the_dead_connection_is_noticed_at_once() {
+fn after_a_sleep_a_half_open_connection_is_detected_at_once() {
     let world = World::new();
     let client = world.client("ann");
     world.run(open(&client));
@@ -156,7 +156,7 @@ fn after_a_sleep_the_dead_connection_is_noticed_at_once() {
 
 /// centrifuge-js#203: slow recovery after the network returns.
 #[test]
-fn the_network_and_the_users_eyes_connect_at_once() {
+fn online_visible_and_page_show_connect_at_once() {
     for event in [PageEvent::Online, PageEvent::Visible, PageEvent::Show] {
         let world = World::new();
         world.refuse(true);
@@ -172,7 +172,7 @@ fn the_network_and_the_users_eyes_connect_at_once() {
 
 /// socket.io#5232, whatwg/html#12085: the back/forward cache.
 #[test]
-fn a_hidden_page_has_no_connection_and_comes_back_by_itself() {
+fn a_hidden_page_has_no_connection_and_reconnects_when_it_is_shown() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -193,7 +193,7 @@ fn a_hidden_page_has_no_connection_and_comes_back_by_itself() {
 }
 
 #[test]
-fn without_a_network_no_attempts_are_made() {
+fn no_attempts_are_made_while_offline() {
     let world = World::new();
     world.refuse(true);
     let client = world.client("ann");
@@ -209,7 +209,7 @@ fn without_a_network_no_attempts_are_made() {
 }
 
 #[test]
-fn a_token_is_asked_for_before_connecting_and_again_when_it_is_refused() {
+fn a_token_is_requested_before_connecting_and_again_after_it_is_refused() {
     let world = World::new();
     let valid = Rc::new(RefCell::new("first".to_owned()));
     let asked = Rc::new(Cell::new(0));
@@ -223,7 +223,7 @@ fn a_token_is_asked_for_before_connecting_and_again_when_it_is_refused() {
             asked.set(asked.get() + 1);
             let (world, count) = (world.clone(), asked.get());
             async move {
-                // A token comes over a network too.
+                // Getting a token takes time, as over a network.
                 world.wait(Duration::from_millis(50)).await;
                 Some(if count == 1 { "first" } else { "second" }.to_owned())
             }
@@ -241,7 +241,7 @@ fn a_token_is_asked_for_before_connecting_and_again_when_it_is_refused() {
 }
 
 #[test]
-fn a_client_that_is_dropped_while_its_token_is_on_the_way_drops_the_question() {
+fn a_client_that_is_dropped_while_waiting_for_a_token_drops_the_future() {
     let world = World::new();
     let alive = Rc::new(());
     let provider = {
@@ -262,9 +262,10 @@ fn a_client_that_is_dropped_while_its_token_is_on_the_way_drops_the_question() {
     assert_eq!(Rc::strong_count(&alive), 1);
 }
 
-/// dioxus#5300 (AlreadyBorrowed) and leptos-use#160 (a panic when cleanup races the reconnect): every call from within every callback.
+/// dioxus#5300 (AlreadyBorrowed) and leptos-use#160 (a panic when cleanup races the reconnect): every call inside every
+/// callback.
 #[test]
-fn everything_may_be_called_from_within_every_callback() {
+fn every_method_may_be_called_inside_every_callback() {
     let world = World::new();
     let slot: Rc<RefCell<Option<talkback_client::Client>>> = Rc::default();
     world.accept_tokens(|_| true);
@@ -316,7 +317,7 @@ fn everything_may_be_called_from_within_every_callback() {
 }
 
 #[test]
-fn the_time_until_the_next_attempt_is_counted_from_now() {
+fn retry_in_is_the_time_from_now() {
     let world = World::new();
     world.refuse(true);
     let client = world.client("ann");
@@ -328,9 +329,9 @@ fn the_time_until_the_next_attempt_is_counted_from_now() {
     });
 }
 
-/// The next sign of life is due later than the answer.
+/// The timeout of the ack is earlier than that of a silent connection.
 #[test]
-fn an_answer_that_does_not_come_is_noticed_before_the_connection_is_silent_for_too_long() {
+fn a_missing_ack_closes_the_connection_before_the_silence_timeout() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -344,7 +345,7 @@ fn an_answer_that_does_not_come_is_noticed_before_the_connection_is_silent_for_t
 }
 
 #[test]
-fn a_message_whose_time_is_over_long_before_the_next_attempt_fails_in_time() {
+fn a_message_whose_ttl_ends_before_the_next_attempt_fails_at_its_ttl() {
     let world = World::new();
     let outbox = OutboxOptions {
         ttl: Duration::from_secs(2),

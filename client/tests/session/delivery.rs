@@ -1,4 +1,4 @@
-//! What is sent, until it is acknowledged or has failed.
+//! Messages from sending until their acknowledgement or failure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use talkback_client::{DeliveryState, Event, FailReason, OutboxOptions, test_util
 
 use crate::{join, joined, numbers, open};
 
-fn steps(states: &[DeliveryState]) -> Vec<&'static str> {
+fn names(states: &[DeliveryState]) -> Vec<&'static str> {
     let name = |state: &DeliveryState| match state {
         DeliveryState::Queued => "queued",
         DeliveryState::Written => "written",
@@ -18,7 +18,7 @@ fn steps(states: &[DeliveryState]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_delivery_tells_each_step() {
+fn a_delivery_yields_each_state() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -28,16 +28,16 @@ fn a_delivery_tells_each_step() {
         assert_eq!(delivery.next().await, Some(DeliveryState::Written));
         let acked = (&mut delivery).await.unwrap();
         let rest: Vec<_> = delivery.by_ref().collect().await;
-        assert_eq!(steps(&rest), ["acked"]);
+        assert_eq!(names(&rest), ["acked"]);
         assert_eq!(delivery.await.unwrap(), acked, "it may be awaited again");
         assert_eq!(world.log("lobby").unwrap()[0].offset, acked.offset);
     });
 }
 
-/// socket.io-client#1279: a buffer that was replayed before the server knew who it was. socket.io#5363: messages of the client
-/// that nobody sent again.
+/// socket.io-client#1279: a buffer was replayed before the client was authenticated. socket.io#5363: messages of the
+/// client were never sent again.
 #[test]
-fn what_was_said_without_a_connection_is_sent_once_there_is_one_in_order() {
+fn messages_sent_without_a_connection_are_transmitted_in_order_after_connecting() {
     let world = World::new();
     world.refuse(true);
     let client = world.client("ann");
@@ -59,7 +59,7 @@ fn what_was_said_without_a_connection_is_sent_once_there_is_one_in_order() {
 }
 
 #[test]
-fn an_ack_that_was_lost_does_not_double_the_message() {
+fn a_lost_ack_does_not_duplicate_the_message() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -69,7 +69,7 @@ fn an_ack_that_was_lost_does_not_double_the_message() {
         while world.log("lobby").unwrap().is_empty() {
             world.wait(Duration::from_millis(100)).await;
         }
-        assert_eq!(delivery.state(), DeliveryState::Written, "its ack is on the way");
+        assert_eq!(delivery.state(), DeliveryState::Written, "its ack is in flight");
         world.cut();
         assert_eq!((&mut delivery).await.unwrap().offset.get(), 1);
         assert_eq!(world.log("lobby").unwrap().len(), 1);
@@ -77,14 +77,14 @@ fn an_ack_that_was_lost_does_not_double_the_message() {
 }
 
 #[test]
-fn send_waits_while_the_outbox_is_full_and_try_send_says_so() {
+fn send_waits_while_the_outbox_is_full_and_try_send_fails() {
     let world = World::new();
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         messages: 3,
         ..OutboxOptions::default()
     };
     world.refuse(true);
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     world.run(async {
         let sender = client.room_sender::<u64>("lobby").unwrap();
         let mut waiting = Vec::new();
@@ -107,14 +107,14 @@ fn send_waits_while_the_outbox_is_full_and_try_send_says_so() {
 }
 
 #[test]
-fn what_cannot_be_sent_in_time_fails_with_its_reason() {
+fn a_message_that_cannot_be_sent_fails_with_its_reason() {
     let world = World::new();
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         ttl: Duration::from_secs(60),
         ..OutboxOptions::default()
     };
     world.refuse(true);
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     let sender = client.room_sender::<u64>("lobby").unwrap();
     world.run(async {
         let expired = sender.send(&1).await.unwrap().await;
@@ -153,16 +153,16 @@ impl<F: Future> Future for Counted<F> {
     }
 }
 
-/// The outbox is less than three quarters full, and the next body does not fit all the same.
+/// The outbox is less than three quarters full, but the next message does not fit.
 #[test]
-fn those_who_wait_for_room_take_turns_and_do_not_spin() {
+fn senders_wait_for_capacity_in_fifo_order_and_do_not_spin() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         bytes: 10_000,
         ..OutboxOptions::default()
     };
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     let sender = client.room_sender::<String>("lobby").unwrap();
     let text = |bytes: usize| "x".repeat(bytes);
     let held = sender.try_send(&text(5_000)).unwrap();
@@ -190,14 +190,14 @@ fn those_who_wait_for_room_take_turns_and_do_not_spin() {
 }
 
 #[test]
-fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
+fn a_dropped_sender_lets_the_next_one_publish() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         bytes: 10_000,
         ..OutboxOptions::default()
     };
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     let sender = client.room_sender::<String>("lobby").unwrap();
     let (large, small) = ("x".repeat(9_000), "x".to_owned());
     sender.try_send(&large).unwrap();
@@ -206,7 +206,7 @@ fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
     assert!((&mut first).now_or_never().is_none());
     assert!(
         (&mut second).now_or_never().is_none(),
-        "it would fit, but has not its turn"
+        "it would fit, but is not the first in the queue"
     );
     drop(first);
     assert!(second.now_or_never().is_some());
@@ -216,12 +216,12 @@ fn who_gives_up_waiting_for_room_lets_the_next_one_try() {
 fn an_outbox_set_to_hold_a_backlog_of_8000_messages_holds_and_drains_it() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         messages: 8_000,
         bytes: 1 << 20,
         ..OutboxOptions::default()
     };
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     let senders = ["a", "b", "c"].map(|room| client.room_sender::<u64>(room).unwrap());
     let deliveries =
         (0..8_000).map(|number: u64| senders[usize::try_from(number % 3).unwrap()].try_send(&number).unwrap());
@@ -241,9 +241,9 @@ fn an_outbox_set_to_hold_a_backlog_of_8000_messages_holds_and_drains_it() {
     assert_eq!(kept, 8_000);
 }
 
-/// As two copies of a tab do that are used one after the other.
+/// Two copies of a tab that are used one after the other have the same key.
 #[test]
-fn a_client_whose_key_another_one_uses_goes_on_with_a_new_one_and_loses_nothing() {
+fn a_client_whose_key_is_used_by_another_one_continues_with_a_new_key_without_loss() {
     let world = World::new();
     let clients = [1, 2].map(|_| {
         world.set_random(99);
@@ -267,7 +267,10 @@ fn a_client_whose_key_another_one_uses_goes_on_with_a_new_one_and_loses_nothing(
                 Err(other) => panic!("{other}"),
             }
         }
-        assert!(missing <= 1, "only what was sent with the shared key may be in doubt");
+        assert!(
+            missing <= 1,
+            "only a message sent with the shared key may be unconfirmed"
+        );
         assert_ne!(clients[0].sender(), clients[1].sender());
         let log = world.log("lobby").unwrap();
         assert_eq!(log.len(), 6 - missing);
@@ -276,7 +279,7 @@ fn a_client_whose_key_another_one_uses_goes_on_with_a_new_one_and_loses_nothing(
 }
 
 #[test]
-fn messages_that_the_server_lost_after_their_ack_are_told_by_their_places() {
+fn acknowledged_messages_that_the_server_lost_are_reported_with_their_offsets() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -303,14 +306,14 @@ fn messages_that_the_server_lost_after_their_ack_are_told_by_their_places() {
 }
 
 #[test]
-fn a_turn_that_ends_wakes_who_is_next_and_not_all_that_wait() {
+fn a_sender_that_is_done_wakes_only_the_next_one() {
     let world = World::new();
     world.refuse(true);
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         messages: 1,
         ..OutboxOptions::default()
     };
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     let sender = client.room_sender::<u64>("lobby").unwrap();
     let numbers: Vec<u64> = (0..300).collect();
     let polls = std::rc::Rc::<std::cell::Cell<usize>>::default();
@@ -326,16 +329,16 @@ fn a_turn_that_ends_wakes_who_is_next_and_not_all_that_wait() {
     assert!(polls.get() <= 300 * 5, "{} polls", polls.get());
 }
 
-/// Its number is still to be settled, so it counts, although nothing will be told of it any more.
+/// The unconfirmed message counts until its sequence number is settled, although its delivery has failed.
 #[test]
-fn who_waits_for_room_is_told_when_the_session_stops_also_if_nothing_leaves_the_outbox() {
+fn a_waiting_sender_fails_when_the_session_stops_even_if_the_outbox_stays_full() {
     let world = World::new();
-    let bounds = OutboxOptions {
+    let options = OutboxOptions {
         messages: 1,
         ttl: Duration::from_secs(10),
         ..OutboxOptions::default()
     };
-    let client = world.builder().outbox(bounds).build().unwrap();
+    let client = world.builder().outbox(options).build().unwrap();
     world.run(async {
         open(&client).await;
         let sender = client.room_sender::<u64>("lobby").unwrap();

@@ -1,4 +1,4 @@
-//! Random schedules of faults: what was acknowledged reaches every member, once, in one order.
+//! Random schedules of faults: every acknowledged message reaches every member once, in the same order.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use talkback_client::{
 
 use crate::next;
 
-/// A seed that failed: `TEST_SEED=17 cargo test -p talkback-client --test session faults`.
+/// Replays one seed: `TEST_SEED=17 cargo test -p talkback-client --test session faults`.
 const SEED: &str = "TEST_SEED";
 const SEEDS: u64 = 100;
 const MEMBERS: u64 = 3;
@@ -39,13 +39,13 @@ impl Member {
             Event::Message(message) => {
                 self.seen.push((message.offset.get(), *message.body.known().unwrap()));
             }
-            Event::Reset(room) => panic!("a kept log was called lost: {room:?}"),
+            Event::Reset(room) => panic!("a reset although the log is complete: {room:?}"),
             _ => {}
         }
     }
 }
 
-fn disturb(world: &World, dice: &mut Dice) {
+fn inject_fault(world: &World, dice: &mut Dice) {
     match dice.roll(12) {
         0 | 1 => world.cut(),
         2 => world.half_open(),
@@ -63,7 +63,7 @@ fn disturb(world: &World, dice: &mut Dice) {
     }
 }
 
-fn live_through(seed: u64) {
+fn run_seed(seed: u64) {
     let mut dice = Dice(seed);
     let world = World::new();
     let mut members: Vec<_> = (0..MEMBERS)
@@ -91,7 +91,7 @@ fn live_through(seed: u64) {
         let sender = &members[usize::try_from(number % MEMBERS).unwrap()].room;
         deliveries.push((number, sender.try_send(&number).unwrap()));
         if dice.roll(3) == 0 {
-            disturb(&world, &mut dice);
+            inject_fault(&world, &mut dice);
         }
         world.advance(Duration::from_millis(dice.roll(2_000)));
     }
@@ -120,7 +120,11 @@ fn live_through(seed: u64) {
         assert!(own.is_sorted(), "the order of one sender");
     }
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>(), "each once");
+    assert_eq!(
+        numbers,
+        (0..MESSAGES).collect::<Vec<_>>(),
+        "each message is in the log once"
+    );
     for member in &members {
         assert_eq!(member.seen, log, "{:?}", member.client);
     }
@@ -132,12 +136,12 @@ fn live_through(seed: u64) {
 }
 
 #[test]
-fn every_message_reaches_every_member_once_and_in_one_order_whatever_happens() {
+fn every_message_reaches_every_member_once_and_in_the_same_order_despite_faults() {
     match std::env::var(SEED) {
-        Ok(seed) => live_through(seed.parse().unwrap()),
+        Ok(seed) => run_seed(seed.parse().unwrap()),
         Err(_) => {
             for seed in 0..SEEDS {
-                let outcome = std::panic::catch_unwind(|| live_through(seed));
+                let outcome = std::panic::catch_unwind(|| run_seed(seed));
                 assert!(outcome.is_ok(), "replay with {SEED}={seed}");
             }
         }

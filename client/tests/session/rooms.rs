@@ -15,7 +15,7 @@ enum Chat {
 }
 
 #[test]
-fn members_share_one_order_and_know_their_own_messages() {
+fn members_get_one_order_and_their_own_messages_are_marked() {
     let world = World::new();
     let (ann, bob) = (world.client("ann"), world.client("bob"));
     world.run(async {
@@ -41,9 +41,9 @@ fn members_share_one_order_and_know_their_own_messages() {
     });
 }
 
-/// Decoders that drop what they do not know lose the messages of a newer version of the application.
+/// A decoder that drops unknown messages loses those of a newer version of the application.
 #[test]
-fn a_message_of_an_unknown_shape_is_delivered_as_it_is() {
+fn a_message_of_another_type_is_delivered_unchanged() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {
@@ -70,7 +70,7 @@ fn changed(event: Event<u64>) -> (u32, Vec<Member>, Vec<Member>) {
 }
 
 #[test]
-fn presence_and_signals_reach_the_others() {
+fn presence_and_signals_reach_the_other_members() {
     let world = World::new();
     let (ann, bob) = (world.client("ann"), world.client("bob"));
     world.run(async {
@@ -118,7 +118,7 @@ fn a_late_member_gets_the_newest_messages_and_scrolls_back_to_the_first() {
 }
 
 #[test]
-fn a_cursor_from_elsewhere_brings_exactly_what_follows_it() {
+fn a_given_cursor_yields_exactly_the_messages_after_it() {
     let world = world_with(0..20);
     let (first, second) = (world.client("ann"), world.client("ann"));
     world.run(async {
@@ -176,14 +176,14 @@ fn several_handles_of_a_room_share_one_membership() {
             &mut foreign,
         ] {
             assert_eq!(numbers(room, 1).await, [120]);
-            assert_eq!(room.members().unwrap().len(), 1, "one member, however many handles");
+            assert_eq!(room.members().unwrap().len(), 1, "all handles are one member");
         }
         drop((first, newest, since, none, present));
         world.publish("lobby", "bob", &121).unwrap();
         assert_eq!(
             numbers(&mut foreign, 1).await,
             [121],
-            "the last handle keeps the membership"
+            "the remaining handle is still a member"
         );
     });
     world.settle();
@@ -218,7 +218,7 @@ fn a_room_may_be_left_and_joined_again_at_once() {
 }
 
 #[test]
-fn a_room_that_may_not_be_joined_says_so_and_ends_and_the_others_go_on() {
+fn a_forbidden_room_ends_with_a_refusal_and_other_rooms_continue() {
     let world = World::new();
     world.forbid("secret", true).unwrap();
     let client = world.client("ann");
@@ -238,10 +238,10 @@ fn a_room_that_may_not_be_joined_says_so_and_ends_and_the_others_go_on() {
 }
 
 #[test]
-fn dropping_the_last_handle_ends_the_connection_and_all_that_waits() {
+fn dropping_the_last_handle_ends_the_connection_and_all_waiting_tasks() {
     let world = World::new();
     let client = world.client("ann");
-    assert_eq!(client.sender(), None, "the server has not told it");
+    assert_eq!(client.sender(), None, "there was no answer of the server yet");
     let (mut status, mut delivery) = world.run(async {
         open(&client).await;
         assert!(client.sender().is_some());
@@ -263,9 +263,10 @@ fn dropping_the_last_handle_ends_the_connection_and_all_that_waits() {
     assert_eq!(status.next().now_or_never(), Some(None));
 }
 
-/// However often a room is joined and left while the answers are on the way, the server ends with what the client ends with.
+/// A room is joined and left many times while answers are in flight; in the end the server has the same membership as
+/// the client.
 #[test]
-fn joins_and_leaves_that_overtake_each_other_end_as_the_client_does() {
+fn overlapping_joins_and_leaves_end_with_the_clients_last_call() {
     for seed in 0..50_u64 {
         let world = World::new();
         let (ann, bob) = (world.client("ann"), world.client("bob"));

@@ -16,7 +16,7 @@ use futures_util::{
 use gloo_net::http::{Method, RequestBuilder};
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{Promise, Reflect};
-use talkback_client::{Message, Options, Socket, SocketStream};
+use talkback_client::{Message, Socket, SocketOptions, SocketStream};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -185,10 +185,10 @@ pub(crate) async fn turn() {
 }
 
 pub(crate) async fn connect(url: &str) -> Socket {
-    connect_with(url, &Options::default()).await
+    connect_with(url, &SocketOptions::default()).await
 }
 
-pub(crate) async fn connect_with(url: &str, options: &Options) -> Socket {
+pub(crate) async fn connect_with(url: &str, options: &SocketOptions) -> Socket {
     within(&format!("{url} opens"), Socket::connect(url, options))
         .await
         .unwrap()

@@ -1,61 +1,64 @@
-//! How many messages of the log to ask for at once.
+//! The size of the pages that an inbox requests from the log.
 
-/// What a server gives at once by default, and the most that is asked for.
+/// The largest page that is requested, which is the default limit of servers. [`InboxOptions`](super::InboxOptions)
+/// documents it.
 const MAX: u32 = 100;
 
-/// The most whole pages that must come before a larger page is tried.
-const MAX_PATIENCE: u32 = 64;
+/// The most full pages that are needed before a larger size is tried. [`InboxOptions`](super::InboxOptions) documents
+/// it.
+const MAX_FULL_PAGES_NEEDED: u32 = 64;
 
-/// The size of the next page. A server may give fewer messages than it was asked for, the newest of them, which are of no use for reading
-/// on; so the size falls to what came. After some whole pages the double is tried, because another server may have other limits, and
-/// after more of them each time that the server gave too few again.
+/// The size of the next page. A server with a lower limit gives only the newest of the requested messages, which do not
+/// continue the queue, so the size falls to the number that it gave. After some full pages the double size is tried,
+/// because another server may have another limit; each time that the server gives too few again, more full pages are
+/// needed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PageSize {
     limit: u32,
-    /// Whole pages of this size in a row.
-    whole: u32,
-    /// How many of them there must be before a larger size is tried.
-    patience: u32,
-    /// This size was tried after a smaller one, and no page of it came yet.
-    tried: bool,
+    /// Consecutive full pages of this size.
+    full_pages: u32,
+    /// How many full pages are needed before a larger size is tried.
+    full_pages_needed: u32,
+    /// This size was raised, and the server gave no page of it yet.
+    is_trial: bool,
 }
 
 impl Default for PageSize {
     fn default() -> Self {
         Self {
             limit: MAX,
-            whole: 0,
-            patience: 1,
-            tried: false,
+            full_pages: 0,
+            full_pages_needed: 1,
+            is_trial: false,
         }
     }
 }
 
 impl PageSize {
-    /// From 1 to 100.
+    /// The most messages of the next page, from 1 to 100.
     pub(super) fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// As many messages came as were asked for.
-    pub(super) fn came_whole(&mut self) {
-        self.whole += 1;
-        if std::mem::take(&mut self.tried) {
-            self.patience = 1;
+    /// The server gave as many messages as requested.
+    pub(super) fn full_page(&mut self) {
+        self.full_pages += 1;
+        if std::mem::take(&mut self.is_trial) {
+            self.full_pages_needed = 1;
         }
-        if self.whole >= self.patience {
+        if self.full_pages >= self.full_pages_needed {
             self.limit = (self.limit * 2).min(MAX);
-            self.whole = 0;
-            self.tried = true;
+            self.full_pages = 0;
+            self.is_trial = true;
         }
     }
 
-    /// Only so many messages came.
-    pub(super) fn came_short(&mut self, messages: usize) {
+    /// The server gave only this many messages.
+    pub(super) fn short_page(&mut self, messages: usize) {
         self.limit = u32::try_from(messages).unwrap_or(MAX).max(1);
-        self.whole = 0;
-        self.tried = false;
-        self.patience = (self.patience * 2).min(MAX_PATIENCE);
+        self.full_pages = 0;
+        self.is_trial = false;
+        self.full_pages_needed = (self.full_pages_needed * 2).min(MAX_FULL_PAGES_NEEDED);
     }
 }
 
@@ -63,46 +66,50 @@ impl PageSize {
 mod tests {
     use super::*;
 
-    /// How many whole pages come until the size grows, and what it is then.
+    /// After how many full pages the size grows, and the size then.
     fn grown(size: &mut PageSize) -> (u32, u32) {
         let before = size.limit();
         let pages = (1..1_000).find(|_| {
-            size.came_whole();
+            size.full_page();
             size.limit() != before
         });
         (pages.expect("the size grows"), size.limit())
     }
 
     #[test]
-    fn the_size_falls_to_what_came_and_doubles_after_whole_pages() {
+    fn the_size_falls_to_a_short_page_and_doubles_after_full_pages() {
         let mut size = PageSize::default();
         assert_eq!(size.limit(), 100);
-        size.came_short(10);
+        size.short_page(10);
         assert_eq!(size.limit(), 10);
         assert_eq!(grown(&mut size), (2, 20));
-        assert_eq!(grown(&mut size), (1, 40), "the larger size came whole");
+        assert_eq!(grown(&mut size), (1, 40), "a page of the larger size was full");
         assert_eq!(grown(&mut size), (1, 80));
         assert_eq!(grown(&mut size), (1, 100));
-        size.came_whole();
-        assert_eq!(size.limit(), 100, "never more than this is asked for");
+        size.full_page();
+        assert_eq!(size.limit(), 100, "the largest size");
     }
 
     #[test]
-    fn a_server_that_gives_too_few_each_time_is_asked_for_more_ever_more_seldom() {
+    fn each_short_page_doubles_the_full_pages_needed_for_a_larger_size() {
         let mut size = PageSize::default();
-        for patience in [2, 4, 8, 16, 32, 64, 64, 64] {
-            size.came_short(5);
-            assert_eq!(grown(&mut size), (patience, 10));
+        for needed in [2, 4, 8, 16, 32, 64, 64, 64] {
+            size.short_page(5);
+            assert_eq!(grown(&mut size), (needed, 10));
         }
-        size.came_whole();
-        size.came_short(5);
-        assert_eq!(grown(&mut size), (2, 10), "it gave more once");
+        size.full_page();
+        size.short_page(5);
+        assert_eq!(
+            grown(&mut size),
+            (2, 10),
+            "a page of the larger size was full in between"
+        );
     }
 
     #[test]
-    fn an_empty_page_still_asks_for_one_message() {
+    fn after_an_empty_page_one_message_is_requested() {
         let mut size = PageSize::default();
-        size.came_short(0);
+        size.short_page(0);
         assert_eq!(size.limit(), 1);
     }
 }

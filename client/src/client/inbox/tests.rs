@@ -16,8 +16,8 @@ fn members(names: &[&str]) -> Vec<Member> {
     names.iter().map(|name| Member { user: user(name) }).collect()
 }
 
-fn now(epoch: u64, latest: u64, names: &[&str]) -> Now {
-    Now {
+fn room_at(epoch: u64, latest: u64, names: &[&str]) -> SubscribedRoom {
+    SubscribedRoom {
         latest: Cursor {
             epoch: Epoch::from_random(epoch),
             offset: offset(latest),
@@ -54,16 +54,16 @@ fn lost(epoch: u64, offsets: impl IntoIterator<Item = u64>) -> RoomEvent {
 
 /// A handle that was joined at the offset 0 of epoch 1.
 fn live(events: usize) -> Inbox {
-    let mut inbox = Inbox::first(InboxOptions {
+    let mut inbox = Inbox::for_first_handle(InboxOptions {
         events,
         ..InboxOptions::default()
     });
-    let at = now(1, 0, &["ann"]);
+    let at = room_at(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
     inbox
 }
 
-fn shown(inbox: &mut Inbox) -> Vec<String> {
+fn drain(inbox: &mut Inbox) -> Vec<String> {
     let name = |event: RoomEvent| match event {
         RoomEvent::Joined(room) => format!("joined after {}", room.after),
         RoomEvent::Recovered(room) => format!("recovered after {}", room.after),
@@ -78,12 +78,12 @@ fn shown(inbox: &mut Inbox) -> Vec<String> {
 }
 
 #[test]
-fn a_room_that_is_joined_again_and_again_is_told_once_with_its_newest_members() {
+fn repeated_joins_are_one_event_with_the_newest_members() {
     let mut inbox = live(16);
     let crowd: Vec<_> = (0..1_000).map(|n| n.to_string()).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
     for round in 0..1_000 {
-        let at = now(1, 1, if round == 999 { &["ann", "bob"] } else { &crowd });
+        let at = room_at(1, 1, if round == 999 { &["ann", "bob"] } else { &crowd });
         if round == 0 {
             inbox.push(message(1), Some(&at));
             let change = PresenceChange::Changed {
@@ -102,73 +102,73 @@ fn a_room_that_is_joined_again_and_again_is_told_once_with_its_newest_members() 
         (room.after, room.members),
         (Offset::ZERO, Some(members(&["ann", "bob"])))
     );
-    assert_eq!(shown(&mut inbox), ["1"], "what the newest list says is not said again");
+    assert_eq!(drain(&mut inbox), ["1"], "the newest list replaces the presence event");
 }
 
 #[test]
-fn a_recovery_after_one_was_read_is_told_and_its_cursor_goes_on_in_the_new_epoch() {
+fn a_recovery_in_a_new_epoch_is_an_event_and_continues_the_cursor_in_that_epoch() {
     let mut inbox = live(16);
-    assert_eq!(shown(&mut inbox), ["joined after 0"]);
-    inbox.push(message(1), Some(&now(1, 1, &["ann"])));
-    let forked = now(2, 1, &["ann"]);
+    assert_eq!(drain(&mut inbox), ["joined after 0"]);
+    inbox.push(message(1), Some(&room_at(1, 1, &["ann"])));
+    let forked = room_at(2, 1, &["ann"]);
     inbox.push(RoomEvent::Recovered(forked.joined(offset(1))), Some(&forked));
-    inbox.push(message(2), Some(&now(2, 2, &["ann"])));
-    assert_eq!(shown(&mut inbox), ["1", "recovered after 1", "2"]);
-    assert_eq!(inbox.taken(), Some(&now(2, 2, &[]).latest));
+    inbox.push(message(2), Some(&room_at(2, 2, &["ann"])));
+    assert_eq!(drain(&mut inbox), ["1", "recovered after 1", "2"]);
+    assert_eq!(inbox.taken(), Some(&room_at(2, 2, &[]).latest));
 }
 
 #[test]
-fn a_reader_that_is_behind_gets_a_cursor_of_the_new_epoch_too() {
+fn a_reader_that_is_behind_gets_a_cursor_in_the_new_epoch() {
     let mut inbox = live(2);
-    (1..=5).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-    let forked = now(2, 5, &["ann"]);
+    (1..=5).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+    let forked = room_at(2, 5, &["ann"]);
     inbox.push(RoomEvent::Recovered(forked.joined(offset(5))), Some(&forked));
-    assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
-    assert_eq!(inbox.taken(), Some(&now(2, 1, &[]).latest));
-    assert!(inbox.wants(&forked).is_some(), "it reads on");
+    assert_eq!(drain(&mut inbox), ["joined after 0", "1"]);
+    assert_eq!(inbox.taken(), Some(&room_at(2, 1, &[]).latest));
+    assert!(inbox.next_page(&forked).is_some(), "it requests the next page");
 }
 
 #[test]
-fn resets_that_were_not_read_are_one_and_what_stood_between_them_is_replaced() {
+fn unread_resets_are_one_event_and_replace_the_messages_between_them() {
     let mut inbox = live(16);
-    assert_eq!(shown(&mut inbox), ["joined after 0"]);
-    inbox.push(message(1), Some(&now(1, 1, &["ann"])));
+    assert_eq!(drain(&mut inbox), ["joined after 0"]);
+    inbox.push(message(1), Some(&room_at(1, 1, &["ann"])));
     for epoch in 2..10_000 {
-        let at = now(epoch, 7, &["ann"]);
+        let at = room_at(epoch, 7, &["ann"]);
         inbox.push(RoomEvent::Reset(at.joined(offset(7))), Some(&at));
-        inbox.push(message(8), Some(&now(epoch, 8, &["ann"])));
+        inbox.push(message(8), Some(&room_at(epoch, 8, &["ann"])));
         assert!(inbox.queue.len() <= 3, "{}", inbox.queue.len());
     }
-    assert_eq!(shown(&mut inbox), ["1", "reset after 7", "8"]);
-    assert_eq!(inbox.bytes, 0, "all is given back");
+    assert_eq!(drain(&mut inbox), ["1", "reset after 7", "8"]);
+    assert_eq!(inbox.bytes, 0, "all bytes are released");
 }
 
 #[test]
-fn losses_survive_a_reset_and_are_bounded_with_the_newest_kept() {
+fn lost_events_survive_a_reset_and_the_oldest_are_dropped_at_the_bound() {
     let mut inbox = live(4);
     for epoch in 1..1_000 {
         inbox.push(lost(epoch, 1..=epoch), None);
-        let at = now(epoch + 1, 0, &["ann"]);
+        let at = room_at(epoch + 1, 0, &["ann"]);
         inbox.push(RoomEvent::Reset(at.joined(Offset::ZERO)), Some(&at));
         assert!(inbox.queue.len() <= 5, "{}", inbox.queue.len());
     }
-    let told = shown(&mut inbox);
-    assert!(told.contains(&"lost 999".to_owned()), "{told:?}");
+    let events = drain(&mut inbox);
+    assert!(events.contains(&"lost 999".to_owned()), "{events:?}");
     assert_eq!(
-        told.last().map(String::as_str),
+        events.last().map(String::as_str),
         Some("joined after 0"),
-        "the first state that this reader hears of"
+        "the first event of this reader stays a join"
     );
-    assert_eq!(inbox.bytes, 0, "all is given back");
+    assert_eq!(inbox.bytes, 0, "all bytes are released");
 }
 
 #[test]
-fn lists_and_signals_count_as_the_bytes_they_are() {
-    let mut inbox = Inbox::first(InboxOptions {
+fn lists_and_signals_count_with_their_bytes() {
+    let mut inbox = Inbox::for_first_handle(InboxOptions {
         events: 1_000,
         bytes: 100,
     });
-    let at = now(1, 0, &["ann"]);
+    let at = room_at(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
     let signal = || RoomEvent::Signal {
         from: Author {
@@ -184,49 +184,53 @@ fn lists_and_signals_count_as_the_bytes_they_are() {
     };
     (0..100).for_each(|_| inbox.push(list(&["a_name_of_thirty_two_characters_"]), Some(&at)));
     assert!(inbox.bytes <= 100, "{}", inbox.bytes);
-    let told = shown(&mut inbox);
-    assert_eq!(told.iter().filter(|event| *event == "signal").count(), 8);
-    assert!(inbox.wants(&at).is_none());
-    assert_eq!(shown(&mut inbox), ["1 users"], "one list tells what did not fit");
+    let events = drain(&mut inbox);
+    assert_eq!(events.iter().filter(|event| *event == "signal").count(), 8);
+    assert!(inbox.next_page(&at).is_none());
+    assert_eq!(
+        drain(&mut inbox),
+        ["1 users"],
+        "one list replaces the events that did not fit"
+    );
 }
 
 #[test]
-fn a_cursor_ahead_of_the_subscription_brings_only_what_follows_it() {
+fn a_cursor_ahead_of_the_subscription_yields_only_later_messages() {
     let since = Cursor {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let mut inbox = Inbox::further(
+    let mut inbox = Inbox::for_further_handle(
         InboxOptions::default(),
-        Want {
+        StartPosition {
             since: Some(since),
             history: 5,
         },
     );
-    assert_eq!(inbox.wants(&now(1, 45, &["ann"])), None);
-    (46..=52).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-    assert_eq!(shown(&mut inbox), ["recovered after 50", "51", "52"]);
+    assert_eq!(inbox.next_page(&room_at(1, 45, &["ann"])), None);
+    (46..=52).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+    assert_eq!(drain(&mut inbox), ["recovered after 50", "51", "52"]);
 }
 
 #[test]
-fn a_cursor_ahead_of_the_log_is_told_to_have_been_wrong() {
+fn a_cursor_ahead_of_the_log_becomes_a_reset_at_the_next_join() {
     let since = Cursor {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let mut inbox = Inbox::further(
+    let mut inbox = Inbox::for_further_handle(
         InboxOptions::default(),
-        Want {
+        StartPosition {
             since: Some(since),
             history: 5,
         },
     );
-    let at = now(1, 45, &["ann"]);
-    inbox.wants(&at);
-    assert_eq!(shown(&mut inbox), ["recovered after 50"]);
+    let at = room_at(1, 45, &["ann"]);
+    inbox.next_page(&at);
+    assert_eq!(drain(&mut inbox), ["recovered after 50"]);
     inbox.push(RoomEvent::Recovered(at.joined(offset(45))), Some(&at));
-    inbox.push(message(46), Some(&now(1, 46, &["ann"])));
-    assert_eq!(shown(&mut inbox), ["reset after 45", "46"]);
+    inbox.push(message(46), Some(&room_at(1, 46, &["ann"])));
+    assert_eq!(drain(&mut inbox), ["reset after 45", "46"]);
 }
 
 fn page(epoch: u64, offsets: impl IntoIterator<Item = u64>, more: bool) -> HistoryPage {
@@ -241,9 +245,9 @@ fn page(epoch: u64, offsets: impl IntoIterator<Item = u64>, more: bool) -> Histo
     }
 }
 
-/// A server that answers so would be asked at the speed of the line, or take the reader back and forth.
+/// Otherwise such a server would get requests without end, or the reader would get messages out of order.
 #[test]
-fn after_a_page_that_is_not_what_was_asked_for_nothing_is_asked_before_the_room_is_joined_again() {
+fn after_a_page_that_is_no_answer_no_page_is_requested_before_the_next_join() {
     for wrong in [
         page(2, 3..=5, true),
         page(1, 1..=5, true),
@@ -253,140 +257,140 @@ fn after_a_page_that_is_not_what_was_asked_for_nothing_is_asked_before_the_room_
         page(1, 2..=4, true),
     ] {
         let mut inbox = live(2);
-        (1..=5).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-        assert_eq!(shown(&mut inbox), ["joined after 0", "1"]);
-        let at = now(1, 5, &["ann"]);
-        let wanted = inbox.wants(&at).unwrap();
-        assert_eq!((wanted.before, wanted.limit), (offset(3), 1), "{wanted:?}");
-        inbox.answer(wanted, Ok(wrong.clone()), &at);
-        assert_eq!((inbox.wants(&at), inbox.has_more()), (None, false), "{wrong:?}");
-        inbox.push(message(6), Some(&now(1, 6, &["ann"])));
-        assert_eq!(inbox.wants(&now(1, 6, &["ann"])), None, "{wrong:?}");
-        let at = now(1, 6, &["ann"]);
+        (1..=5).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+        assert_eq!(drain(&mut inbox), ["joined after 0", "1"]);
+        let at = room_at(1, 5, &["ann"]);
+        let request = inbox.next_page(&at).unwrap();
+        assert_eq!((request.before, request.limit), (offset(3), 1), "{request:?}");
+        inbox.answer(request, Ok(wrong.clone()), &at);
+        assert_eq!((inbox.next_page(&at), inbox.has_more()), (None, false), "{wrong:?}");
+        inbox.push(message(6), Some(&room_at(1, 6, &["ann"])));
+        assert_eq!(inbox.next_page(&room_at(1, 6, &["ann"])), None, "{wrong:?}");
+        let at = room_at(1, 6, &["ann"]);
         inbox.push(RoomEvent::Recovered(at.joined(offset(6))), Some(&at));
-        let wanted = inbox.wants(&at).unwrap();
-        inbox.answer(wanted, Ok(page(1, [2], true)), &at);
-        assert_eq!(shown(&mut inbox), ["2"], "{wrong:?}");
+        let request = inbox.next_page(&at).unwrap();
+        inbox.answer(request, Ok(page(1, [2], true)), &at);
+        assert_eq!(drain(&mut inbox), ["2"], "{wrong:?}");
     }
 }
 
 #[test]
-fn a_queue_says_whether_something_waits_in_it() {
+fn a_queue_with_an_event_has_more() {
     let mut inbox = live(16);
     assert!(inbox.has_more());
-    assert_eq!(shown(&mut inbox).len(), 1);
+    assert_eq!(drain(&mut inbox).len(), 1);
     assert!(!inbox.has_more());
 }
 
 #[test]
-fn losses_that_fit_are_all_told() {
+fn lost_events_that_fit_are_all_yielded() {
     let mut inbox = live(16);
     inbox.push(lost(1, [1]), None);
     inbox.push(lost(2, [2, 3]), None);
-    assert_eq!(shown(&mut inbox), ["joined after 0", "lost 1", "lost 2"]);
+    assert_eq!(drain(&mut inbox), ["joined after 0", "lost 1", "lost 2"]);
 }
 
 #[test]
-fn a_cursor_that_is_ahead_stays_ahead_when_the_room_is_joined_again() {
+fn a_cursor_ahead_of_the_subscription_survives_another_join() {
     let since = Cursor {
         epoch: Epoch::from_random(1),
         offset: offset(50),
     };
-    let want = Want {
+    let want = StartPosition {
         since: Some(since),
         history: 5,
     };
-    let mut inbox = Inbox::further(InboxOptions::default(), want);
-    inbox.wants(&now(1, 45, &["ann"]));
-    assert_eq!(shown(&mut inbox), ["recovered after 50"]);
-    let at = now(1, 46, &["ann"]);
+    let mut inbox = Inbox::for_further_handle(InboxOptions::default(), want);
+    inbox.next_page(&room_at(1, 45, &["ann"]));
+    assert_eq!(drain(&mut inbox), ["recovered after 50"]);
+    let at = room_at(1, 46, &["ann"]);
     let room = JoinedRoom {
         head: offset(52),
         ..at.joined(offset(46))
     };
     inbox.push(RoomEvent::Recovered(room), Some(&at));
-    (47..=52).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-    assert_eq!(shown(&mut inbox), ["recovered after 50", "51", "52"]);
+    (47..=52).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+    assert_eq!(drain(&mut inbox), ["recovered after 50", "51", "52"]);
 }
 
 #[test]
-fn a_change_of_users_weighs_what_its_names_do() {
+fn a_presence_change_counts_the_bytes_of_its_names() {
     let change = PresenceChange::Changed {
         joined: members(&["ann"]),
         left: members(&["bo"]),
     };
-    assert_eq!(weight(&RoomEvent::Presence { users: 1, change }), 5);
+    assert_eq!(counted_bytes(&RoomEvent::Presence { users: 1, change }), 5);
 }
 
-/// Takes one event after the other, and gives for each number of those that are left whether the log is read then.
-fn reads_on(bounds: InboxOptions) -> Vec<(usize, bool)> {
-    let mut inbox = Inbox::first(bounds);
-    let at = now(1, 0, &["ann"]);
+/// Takes one event after the other. For each number of events left: whether a page is requested then.
+fn requests(options: InboxOptions) -> Vec<(usize, bool)> {
+    let mut inbox = Inbox::for_first_handle(options);
+    let at = room_at(1, 0, &["ann"]);
     inbox.push(RoomEvent::Joined(at.joined(Offset::ZERO)), Some(&at));
     inbox.take();
-    (1..=20).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-    let at = now(1, 20, &["ann"]);
+    (1..=20).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+    let at = room_at(1, 20, &["ann"]);
     let mut left = Vec::new();
     loop {
-        let wants = inbox.wants(&at).is_some();
-        left.push((inbox.queue.len(), wants));
-        if wants || inbox.take().is_none() {
+        let requests_page = inbox.next_page(&at).is_some();
+        left.push((inbox.queue.len(), requests_page));
+        if requests_page || inbox.take().is_none() {
             return left;
         }
     }
 }
 
 #[test]
-fn the_log_is_read_on_once_half_of_what_may_wait_was_taken() {
+fn a_page_is_requested_once_half_of_the_bound_is_free() {
     let few = InboxOptions {
         events: 4,
         ..InboxOptions::default()
     };
-    assert_eq!(reads_on(few), [(4, false), (3, false), (2, true)]);
+    assert_eq!(requests(few), [(4, false), (3, false), (2, true)]);
     // A body of these messages has three bytes.
     let small = InboxOptions { events: 100, bytes: 12 };
-    assert_eq!(reads_on(small), [(4, false), (3, false), (2, true)]);
+    assert_eq!(requests(small), [(4, false), (3, false), (2, true)]);
 }
 
-/// Eight events may wait; the log has twenty messages, of which seven were read.
-fn behind() -> (Inbox, PageWanted) {
+/// A reader with a bound of eight events that has read seven of the log's twenty messages.
+fn behind() -> (Inbox, PageRequest) {
     let mut inbox = live(8);
-    (1..=20).for_each(|n| inbox.push(message(n), Some(&now(1, n, &["ann"]))));
-    assert_eq!(shown(&mut inbox).len(), 8);
-    let wanted = inbox.wants(&now(1, 20, &["ann"])).unwrap();
-    (inbox, wanted)
+    (1..=20).for_each(|n| inbox.push(message(n), Some(&room_at(1, n, &["ann"]))));
+    assert_eq!(drain(&mut inbox).len(), 8);
+    let request = inbox.next_page(&room_at(1, 20, &["ann"])).unwrap();
+    (inbox, request)
 }
 
 #[test]
-fn a_page_is_half_of_what_may_wait() {
-    let (_, wanted) = behind();
-    assert_eq!((wanted.before, wanted.limit), (offset(12), 4));
+fn a_page_has_half_of_the_bound() {
+    let (_, request) = behind();
+    assert_eq!((request.before, request.limit), (offset(12), 4));
 }
 
 #[test]
-fn what_the_log_does_not_have_any_more_is_told_and_what_a_server_gave_too_little_of_is_asked_for_again() {
-    let at = now(1, 20, &["ann"]);
-    // Nothing is before it: then the messages between are gone.
-    let (mut inbox, wanted) = behind();
-    inbox.answer(wanted, Ok(page(1, 10..=11, false)), &at);
-    assert_eq!(shown(&mut inbox), ["reset after 9", "10", "11"]);
-    let (mut inbox, wanted) = behind();
-    inbox.answer(wanted, Ok(page(1, 10..=11, true)), &at);
-    assert_eq!(shown(&mut inbox), [""; 0]);
-    assert_eq!(inbox.wants(&at).unwrap().limit, 2);
+fn dropped_messages_are_a_reset_and_a_short_page_is_requested_again() {
+    let at = room_at(1, 20, &["ann"]);
+    // The page is the first of the log, so the log has dropped the messages before it.
+    let (mut inbox, request) = behind();
+    inbox.answer(request, Ok(page(1, 10..=11, false)), &at);
+    assert_eq!(drain(&mut inbox), ["reset after 9", "10", "11"]);
+    let (mut inbox, request) = behind();
+    inbox.answer(request, Ok(page(1, 10..=11, true)), &at);
+    assert_eq!(drain(&mut inbox), [""; 0]);
+    assert_eq!(inbox.next_page(&at).unwrap().limit, 2);
 }
 
 #[test]
-fn a_page_answers_if_it_ends_where_it_was_to_and_has_no_hole_and_no_more_than_was_asked_for() {
-    let wanted = PageWanted {
+fn an_answer_is_contiguous_ends_before_the_offset_and_is_within_the_limit() {
+    let request = PageRequest {
         before: offset(12),
         limit: 4,
     };
-    let answers = |offsets: &[u64]| is_answer(&page(1, offsets.iter().copied(), true), wanted);
+    let answers = |offsets: &[u64]| is_answer(&page(1, offsets.iter().copied(), true), request);
     assert!(answers(&[8, 9, 10, 11]));
     assert!(answers(&[10, 11]));
     assert!(answers(&[]));
-    assert!(!answers(&[7, 8, 9, 10]), "it ends too early");
-    assert!(!answers(&[8, 10, 11]), "it has a hole");
-    assert!(!answers(&[7, 8, 9, 10, 11]), "it has too many");
+    assert!(!answers(&[7, 8, 9, 10]), "it does not end before the offset");
+    assert!(!answers(&[8, 10, 11]), "it has a gap");
+    assert!(!answers(&[7, 8, 9, 10, 11]), "it exceeds the limit");
 }

@@ -1,4 +1,4 @@
-//! What the pages that follow each other in a tab keep.
+//! The storage that the consecutive pages of a tab share.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,14 +18,14 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-/// The texts of a tab, and the locks that its pages hold.
+/// The `sessionStorage` of a tab, and the locks that its pages hold.
 #[derive(Default)]
 pub(super) struct Tab {
     texts: RefCell<BTreeMap<String, String>>,
     locked: RefCell<BTreeSet<String>>,
     /// Wait for a lock.
     waiting: Waiters,
-    /// In bytes, of names and texts.
+    /// The capacity in bytes, of names and texts.
     quota: Cell<Option<usize>>,
 }
 
@@ -77,11 +77,11 @@ impl Storage for Rc<Inner> {
         u64::try_from(self.now.get().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lock(&self, name: &str, patience: Option<Duration>) -> Box<dyn Lock> {
+    fn lock(&self, name: &str, timeout: Option<Duration>) -> Box<dyn Lock> {
         Box::new(FakeLock {
             held: Rc::new(Cell::new(self.tab.take_lock(name))),
             name: name.to_owned(),
-            until: patience.map(|patience| self.now.get() + patience),
+            until: timeout.map(|timeout| self.now.get() + timeout),
             inner: self.clone(),
         })
     }

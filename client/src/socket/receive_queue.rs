@@ -1,55 +1,55 @@
 use std::collections::VecDeque;
 
-use super::options::{Inbound, Overflow};
+use super::{InboundOptions, Overflow};
 
-/// Messages arrived faster than they were read and [`Inbound`]'s bound was reached. The stream yields this in the place of the
-/// messages that are missing.
+/// Messages arrived faster than they were read and a bound of [`InboundOptions`] was reached. The stream yields this
+/// error in the place of the messages that are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{lost} received messages were dropped because the queue was full: read faster, or raise the bounds in Options::inbound"
-)]
+#[error("the queue was full and {lost} received messages were dropped: read faster, or raise SocketOptions::inbound")]
 pub struct InboundOverflow {
-    /// How many messages this crate dropped here.
+    /// How many messages were dropped.
     pub lost: usize,
 }
 
-/// Received messages that nobody has read yet.
-pub(super) struct Queue<T> {
-    bounds: Inbound,
+/// Received messages that were not read yet.
+pub(super) struct ReceiveQueue<T> {
+    options: InboundOptions,
     items: VecDeque<(T, usize)>,
     bytes: usize,
-    /// Dropped and not reported yet. They are older than all items when the oldest go, newer when the socket closes.
+    /// How many were dropped and not reported yet: older than all items with [`Overflow::DropOldest`], newer with
+    /// [`Overflow::Close`].
     lost: usize,
-    overflowed: bool,
+    /// A message did not fit and [`Overflow::Close`] applies. Stays set, because later messages would follow a gap.
+    is_closed: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
     Kept,
-    /// The bound is reached and the socket must close.
+    /// A bound is reached and the socket must close.
     MustClose,
 }
 
-impl<T> Queue<T> {
-    pub(super) fn new(bounds: Inbound) -> Self {
+impl<T> ReceiveQueue<T> {
+    pub(super) fn new(options: InboundOptions) -> Self {
         Self {
-            bounds,
+            options,
             items: VecDeque::new(),
             bytes: 0,
             lost: 0,
-            overflowed: false,
+            is_closed: false,
         }
     }
 
     pub(super) fn push(&mut self, item: T, bytes: usize) -> Pushed {
-        if self.overflowed {
+        if self.is_closed {
             self.lost += 1;
             return Pushed::MustClose;
         }
         if !self.fits(bytes) {
-            match self.bounds.overflow {
+            match self.options.overflow {
                 Overflow::Close => {
-                    self.overflowed = true;
+                    self.is_closed = true;
                     self.lost += 1;
                     return Pushed::MustClose;
                 }
@@ -69,14 +69,14 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn pop(&mut self) -> Option<Result<T, InboundOverflow>> {
-        if self.lost > 0 && (self.items.is_empty() || !self.overflowed) {
+        if self.lost > 0 && (self.items.is_empty() || !self.is_closed) {
             let lost = std::mem::take(&mut self.lost);
             return Some(Err(InboundOverflow { lost }));
         }
         self.pop_message().map(Ok)
     }
 
-    /// The next message; what was lost before it stays to be reported by [`Queue::pop`].
+    /// The next message; dropped ones before it are still reported by [`ReceiveQueue::pop`].
     pub(super) fn pop_message(&mut self) -> Option<T> {
         let (item, bytes) = self.items.pop_front()?;
         self.bytes -= bytes;
@@ -88,7 +88,7 @@ impl<T> Queue<T> {
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        self.items.len() < self.bounds.max_messages && self.bytes.saturating_add(bytes) <= self.bounds.max_bytes
+        self.items.len() < self.options.max_messages && self.bytes.saturating_add(bytes) <= self.options.max_bytes
     }
 }
 
@@ -96,15 +96,15 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    fn queue(max_messages: usize, max_bytes: usize, overflow: Overflow) -> Queue<u32> {
-        Queue::new(Inbound {
+    fn queue(max_messages: usize, max_bytes: usize, overflow: Overflow) -> ReceiveQueue<u32> {
+        ReceiveQueue::new(InboundOptions {
             max_messages,
             max_bytes,
             overflow,
         })
     }
 
-    fn drain(queue: &mut Queue<u32>) -> Vec<Result<u32, usize>> {
+    fn drain(queue: &mut ReceiveQueue<u32>) -> Vec<Result<u32, usize>> {
         std::iter::from_fn(|| queue.pop())
             .map(|item| item.map_err(|overflow| overflow.lost))
             .collect()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_bound_of_messages_the_socket_closes_and_the_loss_follows_what_was_kept() {
+    fn at_the_bound_of_messages_the_socket_closes_and_the_error_follows_the_rest() {
         let mut queue = queue(2, 100, Overflow::Close);
         let pushed: Vec<_> = (0..4).map(|n| queue.push(n, 1)).collect();
         assert_eq!(
@@ -128,12 +128,16 @@ mod tests {
             [Pushed::Kept, Pushed::Kept, Pushed::MustClose, Pushed::MustClose]
         );
         assert_eq!(drain(&mut queue), [Ok(0), Ok(1), Err(2)]);
-        assert_eq!(queue.push(4, 1), Pushed::MustClose, "room again, but there is a gap");
+        assert_eq!(
+            queue.push(4, 1),
+            Pushed::MustClose,
+            "there is capacity again, but also a gap"
+        );
         assert_eq!(drain(&mut queue), [Err(1)]);
     }
 
     #[test]
-    fn at_the_bound_of_bytes_the_oldest_go_and_the_loss_precedes_what_was_kept() {
+    fn at_the_bound_of_bytes_the_oldest_are_dropped_and_the_error_precedes_the_rest() {
         let mut queue = queue(100, 10, Overflow::DropOldest);
         for n in 0..4 {
             assert_eq!(queue.push(n, 4), Pushed::Kept);
@@ -143,7 +147,7 @@ mod tests {
         assert_eq!(
             drain(&mut queue),
             [Err(1)],
-            "a message over the whole bound fits nowhere"
+            "a message larger than the bound never fits"
         );
         queue.push(5, 10);
         assert_eq!(drain(&mut queue), [Ok(5)]);

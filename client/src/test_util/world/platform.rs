@@ -1,4 +1,4 @@
-//! What a client has of the world, in place of a browser.
+//! The part of the world that replaces the browser for one client.
 
 use std::{
     any::Any,
@@ -14,20 +14,20 @@ use crate::{
     transport::{Connection, Events, Transport},
 };
 
-/// Where one client lives.
-pub(super) struct Place {
+/// The runtime and the transport of one client.
+pub(super) struct FakePlatform {
     pub(super) inner: Rc<Inner>,
     pub(super) id: u64,
 }
 
-impl Runtime for Place {
+impl Runtime for FakePlatform {
     fn now(&self) -> Duration {
         self.inner.now.get()
     }
 
     fn random(&self, bytes: &mut [u8]) {
         for byte in bytes {
-            // SplitMix64: the same bits in each run of a test.
+            // SplitMix64, so that each run of a test has the same bits.
             let state = self.inner.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
             self.inner.random.set(state);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,7 +37,7 @@ impl Runtime for Place {
     }
 
     fn wake_at(&self, time: Duration, driver: &Weak<Driver>) {
-        self.inner.alarms.borrow_mut().insert(self.id, (time, driver.clone()));
+        self.inner.timers.borrow_mut().insert(self.id, (time, driver.clone()));
     }
 
     fn spawn(&self, future: LocalFuture<()>) {
@@ -59,7 +59,7 @@ impl Runtime for Place {
     }
 }
 
-impl Transport for Place {
+impl Transport for FakePlatform {
     fn open(&self, events: Events) -> Option<Box<dyn Connection>> {
         let link = self.inner.network.open(events, self.inner.now.get());
         Some(Box::new(FakeConnection {
@@ -85,6 +85,6 @@ impl Connection for FakeConnection {
 
 impl Drop for FakeConnection {
     fn drop(&mut self) {
-        self.inner.network.leave(self.link, self.inner.now.get());
+        self.inner.network.close_by_client(self.link, self.inner.now.get());
     }
 }

@@ -1,71 +1,73 @@
-//! An outbox that outlives its page, as `tests/rooms/outbox.rs` has it in browsers.
+//! An outbox that survives a reload; `tests/rooms/outbox.rs` tests it in browsers.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
-use talkback_client::{Builder, Client, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World};
+use talkback_client::{
+    Client, ClientBuilder, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World,
+};
 
 use crate::open;
 
 const TTL: Duration = Duration::from_secs(600);
 
-fn builder(world: &World) -> Builder {
+fn builder(world: &World) -> ClientBuilder {
     world.builder().outbox_storage(OutboxStorage::Session {
         name: "chat".to_owned(),
         ttl: TTL,
     })
 }
 
-/// The next page of the tab; it has its outbox unless it waits for its predecessor.
+/// A new page of the tab. Its outbox is open, unless it waits for the lock.
 fn page(world: &World) -> Client {
     let client = builder(world).build().unwrap();
     world.settle();
     client
 }
 
-fn say(client: &Client, numbers: impl IntoIterator<Item = u64>) {
+fn send(client: &Client, numbers: impl IntoIterator<Item = u64>) {
     let sender = client.room_sender::<u64>("lobby").unwrap();
     for number in numbers {
         drop(
             sender
                 .send(&number)
                 .now_or_never()
-                .expect("the outbox has room")
+                .expect("the outbox has capacity")
                 .unwrap(),
         );
     }
 }
 
-fn said(world: &World) -> Vec<u64> {
+fn logged(world: &World) -> Vec<u64> {
     let log = world.log("lobby").unwrap();
     log.iter().map(|message| message.body.read().unwrap()).collect()
 }
 
-/// Lets the outbox be stored, as it is a moment after each change.
-fn store(world: &World) {
+/// Waits until the outbox is stored, which happens shortly after each change.
+fn wait_for_save(world: &World) {
     world.advance(Duration::from_secs(1));
     assert_ne!(heads(world).len(), 0);
 }
 
-/// The names under which the head of each key's records is.
+/// The names of the head records, one for each client key.
 fn heads(world: &World) -> Vec<String> {
     let names = world.tab_storage().into_keys();
     names.filter(|name| !name.contains('#')).collect()
 }
 
-/// A world in which a page said 0, 1 and 2 without a connection, and was reloaded.
+/// A world in which a page sent 0, 1 and 2 without a connection and was reloaded.
 fn three_unsent() -> World {
     let world = World::new();
     world.refuse(true);
     let before = page(&world);
     assert!(world.run(before.keeps_outbox()));
-    say(&before, 0..3);
+    send(&before, 0..3);
     world.reload(before);
     world
 }
 
 #[test]
-fn what_was_not_sent_before_a_reload_is_sent_after_it() {
+fn messages_not_transmitted_before_a_reload_are_sent_after_it() {
     let world = three_unsent();
     world.refuse(false);
     let after = page(&world);
@@ -81,20 +83,23 @@ fn what_was_not_sent_before_a_reload_is_sent_after_it() {
             assert_eq!(acked.unwrap().offset.get(), index as u64 + 1);
         }
         assert!(after.keeps_outbox().await);
-        assert!(after.restored().await.is_empty(), "each is given once");
+        assert!(
+            after.restored().await.is_empty(),
+            "each restored message is returned once"
+        );
     });
-    assert_eq!(said(&world), [0, 1, 2]);
+    assert_eq!(logged(&world), [0, 1, 2]);
 }
 
 #[test]
-fn what_arrived_before_a_reload_is_not_doubled_after_it() {
+fn a_message_that_arrived_before_a_reload_is_not_duplicated_after_it() {
     let world = World::new();
     let before = page(&world);
     world.run(open(&before));
     world.set_latency(Duration::from_secs(1));
-    say(&before, [7]);
+    send(&before, [7]);
     world.advance(Duration::from_millis(1_500));
-    assert_eq!(said(&world), [7]);
+    assert_eq!(logged(&world), [7]);
     let sender = before.sender();
     world.reload(before);
     let after = page(&world);
@@ -103,38 +108,38 @@ fn what_arrived_before_a_reload_is_not_doubled_after_it() {
         assert_eq!(restored.delivery.await.unwrap().offset.get(), 1);
         assert_eq!(after.sender(), sender, "the same client");
     });
-    assert_eq!(said(&world), [7]);
+    assert_eq!(logged(&world), [7]);
 }
 
-/// A browser may begin the next page before the last one is gone.
+/// A browser may start the next page before the last one has ended.
 #[test]
-fn a_page_waits_a_moment_for_its_predecessor_and_reads_what_it_wrote_last() {
+fn a_page_waits_for_the_lock_of_the_previous_page_and_reads_its_last_save() {
     let world = World::new();
     world.refuse(true);
     let before = page(&world);
-    say(&before, [0]);
-    store(&world);
+    send(&before, [0]);
+    wait_for_save(&world);
     let after = page(&world);
     world.advance(Duration::from_secs(1));
     assert!(after.restored().now_or_never().is_none());
     assert!(after.keeps_outbox().now_or_never().is_none());
-    say(&before, [1]);
+    send(&before, [1]);
     world.reload(before);
     world.refuse(false);
     assert_eq!(world.run(after.restored()).len(), 2);
     world.settle();
     world.run(open(&after));
     world.settle();
-    assert_eq!(said(&world), [0, 1]);
+    assert_eq!(logged(&world), [0, 1]);
 }
 
 #[test]
-fn what_is_sent_while_the_page_waits_for_its_predecessor_comes_after_what_that_left() {
+fn messages_sent_while_waiting_for_the_lock_follow_the_restored_ones() {
     let world = World::new();
     world.refuse(true);
     let before = page(&world);
-    say(&before, [0]);
-    store(&world);
+    send(&before, [0]);
+    wait_for_save(&world);
     let after = page(&world);
     let sender = after.room_sender::<u64>("lobby").unwrap();
     let mut sending = Box::pin(sender.send(&1));
@@ -144,24 +149,24 @@ fn what_is_sent_while_the_page_waits_for_its_predecessor_comes_after_what_that_l
     world.run(async {
         assert_eq!(sending.await.unwrap().await.unwrap().offset.get(), 2);
     });
-    assert_eq!(said(&world), [0, 1]);
+    assert_eq!(logged(&world), [0, 1]);
 }
 
-/// A duplicated tab has a copy of the records while their owner lives.
+/// A duplicated tab has a copy of the records while their owner is running.
 #[test]
-fn a_copy_begins_with_a_key_of_its_own_and_the_owner_writes_what_it_removed_again() {
+fn a_copy_begins_with_a_new_key_and_the_owner_writes_the_removed_records_again() {
     let world = World::new();
     world.refuse(true);
     let owner = page(&world);
-    say(&owner, [0]);
-    store(&world);
+    send(&owner, [0]);
+    wait_for_save(&world);
     let copy = page(&world);
     assert!(copy.restored().now_or_never().is_none());
     assert!(world.run(copy.restored()).is_empty());
     assert!(world.run(copy.keeps_outbox()));
-    say(&owner, [1]);
-    say(&copy, [2]);
-    store(&world);
+    send(&owner, [1]);
+    send(&copy, [2]);
+    wait_for_save(&world);
     assert_eq!(heads(&world).len(), 2);
     world.refuse(false);
     world.run(async {
@@ -170,36 +175,32 @@ fn a_copy_begins_with_a_key_of_its_own_and_the_owner_writes_what_it_removed_agai
     });
     world.settle();
     assert_ne!(owner.sender(), copy.sender());
-    let mut all = said(&world);
+    let mut all = logged(&world);
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2]);
 }
 
 #[test]
-fn what_was_stored_before_its_time_to_live_is_dropped() {
+fn records_older_than_their_ttl_are_removed() {
     for (age, left) in [(TTL, 3), (TTL + Duration::from_millis(1), 0)] {
         let world = three_unsent();
         world.sleep_through(age);
         let after = page(&world);
         assert_eq!(world.run(after.restored()).len(), left, "{age:?}");
-        assert_eq!(
-            heads(&world).len(),
-            usize::from(left > 0),
-            "nothing is left of what was dropped"
-        );
+        assert_eq!(heads(&world).len(), usize::from(left > 0), "the records are removed");
     }
 }
 
-/// Browsers restore a tab with what they stored before a crash.
+/// After a crash, browsers restore a tab with an earlier state of its storage.
 #[test]
-fn an_older_state_of_the_tab_moves_to_a_key_and_records_of_its_own() {
+fn a_restored_older_outbox_moves_to_a_new_key_and_new_records() {
     let world = World::new();
     let before = page(&world);
     world.run(open(&before));
-    say(&before, [1]);
+    send(&before, [1]);
     world.settle();
     let (older, key) = (world.tab_storage(), before.sender());
-    say(&before, [2]);
+    send(&before, [2]);
     world.settle();
     world.reload(before);
     world.set_tab_storage(older.clone());
@@ -207,32 +208,32 @@ fn an_older_state_of_the_tab_moves_to_a_key_and_records_of_its_own() {
     let after = page(&world);
     world.run(async {
         open(&after).await;
-        assert_eq!(after.sender(), key, "it begins with the key that was stored");
+        assert_eq!(after.sender(), key, "it begins with the stored key");
         let sender = after.room_sender::<u64>("lobby").unwrap();
         let in_doubt = sender.send(&3).await.unwrap().await;
         assert_eq!(in_doubt, Err(FailReason::Unconfirmed));
         sender.send(&4).await.unwrap().await.unwrap();
         assert_ne!(after.sender(), key);
     });
-    assert_eq!(said(&world), [1, 2, 4]);
+    assert_eq!(logged(&world), [1, 2, 4]);
     let heads = heads(&world);
     assert_eq!(heads.len(), 1, "{heads:?}");
-    assert!(!older.contains_key(&heads[0]), "the former records are gone");
+    assert!(!older.contains_key(&heads[0]), "the former records are removed");
 }
 
 #[test]
-fn a_storage_that_is_full_is_told_and_the_outbox_goes_on_in_memory() {
+fn a_full_storage_is_a_warning_and_the_outbox_continues_in_memory() {
     let world = World::new();
     let client = page(&world);
     world.run(open(&client));
     world.set_storage_quota(Some(100));
-    say(&client, [0, 1]);
+    send(&client, [0, 1]);
     world.settle();
-    assert_eq!(said(&world), [0, 1]);
+    assert_eq!(logged(&world), [0, 1]);
     assert_eq!(
         world.tab_storage(),
         BTreeMap::new(),
-        "what is older would use numbers again"
+        "a client that restored old records would use sequence numbers again"
     );
     assert!(!world.run(client.keeps_outbox()));
     let warnings = world.warnings();
@@ -245,34 +246,34 @@ fn an_outbox_in_memory_stores_nothing() {
     let world = World::new();
     let client = world.client("ann");
     assert!(!world.run(client.keeps_outbox()));
-    say(&client, [0]);
+    send(&client, [0]);
     assert_eq!(world.tab_storage(), BTreeMap::new());
     assert!(world.run(client.restored()).is_empty());
 }
 
-/// What was given up is no longer the application's wish, so the next page does not send it.
+/// The deliveries of a dropped client have failed, so the next page must not send its messages.
 #[test]
-fn a_client_that_is_dropped_leaves_no_message_behind() {
+fn a_dropped_client_leaves_no_stored_message() {
     let world = World::new();
     world.refuse(true);
     let before = page(&world);
-    say(&before, [0]);
+    send(&before, [0]);
     drop(before);
     let after = page(&world);
     assert!(world.run(after.restored()).is_empty());
 }
 
 #[test]
-fn what_waits_for_the_store_is_bounded_as_the_outbox_is() {
+fn messages_that_wait_for_the_store_have_the_bounds_of_the_outbox() {
     let world = World::new();
     world.refuse(true);
     let before = page(&world);
-    say(&before, [0]);
-    let bounds = OutboxOptions {
+    send(&before, [0]);
+    let options = OutboxOptions {
         messages: 2,
         ..OutboxOptions::default()
     };
-    let after = builder(&world).outbox(bounds).build().unwrap();
+    let after = builder(&world).outbox(options).build().unwrap();
     let sender = after.room_sender::<u64>("lobby").unwrap();
     let states: Vec<_> = (1..4).map(|number| sender.try_send(&number).unwrap().state()).collect();
     let refused = DeliveryState::Failed(FailReason::OutboxFull);
