@@ -4,10 +4,8 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, fs, io, thread};
+use std::{fs, io, thread};
 
 use serde_json::Value;
 use talkback_testbed::{Proxy, Server, faults};
@@ -227,7 +225,6 @@ impl Stage {
 }
 
 async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
-    build_server()?;
     let dist = paths::dist()?;
     let assets = dist
         .to_str()
@@ -241,41 +238,6 @@ async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server,
     Server::start_at(address, arguments)
         .await
         .map_err(|error| StepError::Setup(error.to_string()))
-}
-
-/// `cargo test -p talkback-e2e` alone builds no other member's binary, and an old one would be tested in silence. So the
-/// server is built here, unless `TEST_SERVER_BIN` names one.
-fn build_server() -> Result<(), StepError> {
-    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        if env::var_os("TEST_SERVER_BIN").is_some() {
-            return Ok(());
-        }
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(paths::workspace())
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "talkback-server",
-                "--bin",
-                "talkback-server",
-                "--target-dir",
-            ])
-            .arg(paths::target());
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let output = cargo.output().map_err(|error| format!("cannot run cargo: {error}"))?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("the server does not build:\n{text}"))
-        }
-    });
-    built.clone().map_err(StepError::Setup)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
