@@ -9,6 +9,6 @@ pub mod faults;
 mod proxy;
 mod server;
 
-pub use proxy::{Passed, Proxy, Way};
+pub use proxy::{Budget, Passed, Proxy, Way};
 pub use server::{Server, ended};
 pub use talkback_launch::{Lines, Process};
