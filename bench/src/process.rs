@@ -31,7 +31,7 @@ pub struct Cores {
 /// Where a server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On a core that it shares with nobody.
+    /// On a core of its own.
     OwnCore,
     /// On all cores, also that of the clients.
     AllCores,
@@ -41,7 +41,7 @@ impl Cores {
     /// The first two cores this process may use.
     ///
     /// # Errors
-    /// When there is only one: server and clients would take each other's time.
+    /// When there is only one: server and clients would use each other's CPU time.
     pub fn find() -> Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));

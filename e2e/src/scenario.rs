@@ -24,7 +24,7 @@ pub struct Stage {
     pub page: Page,
 }
 
-/// A scenario that went wrong: what, and at which line of the scenario.
+/// Why a scenario failed, and at which of its lines.
 pub struct Failure(String);
 
 /// What a scenario returns; `?` on any step records the line.
@@ -229,7 +229,7 @@ async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server,
     let assets = dist
         .to_str()
         .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", dist.display())))?;
-    // By default a room hears only after seconds that somebody is gone, and tests wait for it.
+    // The default is seconds, and tests wait until a user has left.
     let arguments = ["--assets", assets, "--presence-grace", "1s"]
         .iter()
         .chain(arguments)

@@ -1,4 +1,5 @@
-//! Starts programs for tests, measurements and `cargo xtask`, and ends them. It has no async runtime, so that `xtask` stays quick to build.
+//! Starts programs for tests, measurements and `cargo xtask`, and ends them. It has no async runtime, so that `xtask`
+//! stays quick to build.
 //!
 //! - [`Process`]: a child process that is killed when dropped, on request with its whole process group;
 //! - [`Server`]: a server program that has said where it listens;

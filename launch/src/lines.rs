@@ -6,7 +6,8 @@ use std::{
     thread,
 };
 
-/// Lines that threads collect, so that a full pipe never stops the process that writes them. Clones share the lines; all are kept.
+/// Lines that threads collect, so that a full pipe never stops the process that writes them. Clones share the lines;
+/// all are kept.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 

@@ -36,8 +36,8 @@ impl Process {
         })
     }
 
-    /// Starts the command in a process group of its own: signals reach the programs that it starts, too, and Ctrl-C in the terminal
-    /// does not reach it.
+    /// Starts the command in a process group of its own: signals reach the programs that it starts, too, and Ctrl-C in
+    /// the terminal does not reach it.
     ///
     /// # Errors
     /// The error of the operating system, with the program's name in its text.

@@ -44,8 +44,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Server {
-    /// Waits up to `deadline` for the first line of the process, whose standard output is piped. From then on the output is read and
-    /// dropped, because a full pipe would stop the server.
+    /// Waits up to `deadline` for the first line of the process, whose standard output is piped. From then on the
+    /// output is read and dropped, because a full pipe would stop the server.
     ///
     /// # Errors
     /// The first line is not `listening on http://ADDRESS`, or does not come in time.

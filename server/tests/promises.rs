@@ -245,8 +245,8 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
-/// A proxy that passes as many bytes up and down of each connection as `bytes` says; an eighth of the connections stay open for a
-/// second after that.
+/// A proxy that passes as many bytes up and down of each connection as `bytes` says; an eighth of the connections stay
+/// open for a second after that.
 async fn bad_link(server: SocketAddr, mut bytes: impl FnMut() -> (u64, u64) + Send + 'static) -> Proxy {
     let proxy = Proxy::start(server).await.unwrap();
     proxy.budget(move || {

@@ -60,7 +60,8 @@ struct Faults {
     cuts: u64,
 }
 
-/// What one connection may pass. When one direction has used it up nothing passes any more for `stall`, and then the connection ends.
+/// What one connection may pass. When one direction has used it up nothing passes any more for `stall`, and then the
+/// connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes from the client to the server.
@@ -145,7 +146,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Leads new connections to another server, as when one was started anew elsewhere.
+    /// Connects new connections to another server, as after a restart at another address.
     pub fn lead_to(&self, target: SocketAddr) {
         self.shared.faults.send_modify(|faults| faults.target = target);
     }
@@ -181,8 +182,8 @@ impl Proxy {
         *self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(budget);
     }
 
-    /// Bounds what passes to the client on connections that are accepted from now on, in bytes per second. The proxy buffers little of it,
-    /// so that the rest waits at the server.
+    /// Bounds what passes to the client on connections that are accepted from now on, in bytes per second. The proxy
+    /// buffers little of it, so that the rest waits at the server.
     pub fn down_rate(&self, bytes_per_second: u32) {
         self.shared
             .faults
@@ -361,7 +362,7 @@ impl Pass<'_> {
     }
 }
 
-/// A connection that was reset loses what is on its way, as one does whose network is gone.
+/// Makes the close of this stream a reset, which drops what was not sent, as the loss of a network does.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
@@ -433,7 +434,7 @@ mod tests {
         let mut back = Vec::new();
         let end = timeout(PATIENCE, client.read_to_end(&mut back))
             .await
-            .expect("the line is cut");
+            .expect("the connection is cut");
         // A reset may throw away what had arrived.
         assert!(end.is_err() && back.len() <= 3, "{end:?} after {back:?}");
         assert_eq!((proxy.passed().up, proxy.passed().down), (10, 3));
@@ -448,7 +449,7 @@ mod tests {
         client.write_all(b"held").await.unwrap();
         let mut back = [0; 4];
         let silent = timeout(Duration::from_millis(200), client.read_exact(&mut back)).await;
-        assert!(silent.is_err(), "something came through a stalled line");
+        assert!(silent.is_err(), "something passed a stalled proxy");
         proxy.stall(false);
         timeout(PATIENCE, client.read_exact(&mut back))
             .await
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusing_line_resets_new_connections_and_keeps_open_ones() {
+    async fn a_refusing_proxy_resets_new_connections_and_keeps_open_ones() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, b"open").await;
         proxy.refuse(true);

@@ -28,8 +28,8 @@ pub struct Server {
 impl Server {
     /// Starts a server on a free loopback port with these extra arguments, and waits until it listens.
     ///
-    /// The program is `$TEST_SERVER_BIN`, or else the one in the target directory of the running executable, which the first call
-    /// builds.
+    /// The program is `$TEST_SERVER_BIN`, or else the one in the target directory of the running executable, which the
+    /// first call builds.
     ///
     /// # Errors
     /// The program does not build, ends at once or does not say where it listens within 20 s; the text has its log.
@@ -136,8 +136,8 @@ pub async fn ended(process: &mut Process) -> io::Result<ExitStatus> {
     }
 }
 
-/// `cargo test` builds no programs of other packages, and an old server would be tested unnoticed. So it is built here, once per
-/// process, unless `TEST_SERVER_BIN` names one.
+/// `cargo test` builds no programs of other packages, and an old server would be tested unnoticed. So it is built here,
+/// once per process, unless `TEST_SERVER_BIN` names one.
 fn program() -> io::Result<PathBuf> {
     if let Some(path) = env::var_os("TEST_SERVER_BIN") {
         return Ok(path.into());

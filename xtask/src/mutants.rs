@@ -1,4 +1,5 @@
-//! `cargo xtask mutants`: changes the code that keeps the promises in one place at a time, and shows the changes that no test notices.
+//! `cargo xtask mutants`: changes the code that keeps the promises in one place at a time, and shows the changes that
+//! no test notices.
 //!
 //! `.cargo/mutants.toml` names the files, and the mutants that are equivalent to the code.
 
@@ -22,7 +23,8 @@ pub(crate) struct MutantsArgs {
     /// Only mutants of lines that changed since this commit
     #[arg(long, value_name = "COMMIT")]
     in_diff: Option<String>,
-    /// Only files that match this pattern, for instance 'protocol/src/session/client/**'; braces list several: '{server/src/hub/**,client/src/store.rs}'
+    /// Only files that match this pattern, for instance 'protocol/src/session/client/**'; braces list several:
+    /// '{server/src/hub/**,client/src/store.rs}'
     #[arg(long, value_name = "GLOB")]
     file: Option<String>,
     /// How many mutants are tried at the same time
@@ -227,7 +229,8 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// Checks that few mutants are listed as equivalent, because the list must not replace tests. Returns how many are listed.
+/// Checks that few mutants are listed as equivalent, because the list must not replace tests. Returns how many are
+/// listed.
 fn check_listed(config: &toml::Table) -> anyhow::Result<usize> {
     let everything = run::target().join("mutants-report/everything.toml");
     fs::create_dir_all(run::target().join("mutants-report"))?;

@@ -39,8 +39,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
     })
 }
 
-/// Does the same at the lowest priority, once [`set_up`] is done: tests that wait for something leave processors idle. What Trunk prints
-/// is shown only when it fails.
+/// Does the same at the lowest priority, once [`set_up`] is done: tests that wait for something leave processors idle.
+/// What Trunk prints is shown only when it fails.
 ///
 /// # Errors
 /// The page does not build.
@@ -77,7 +77,8 @@ fn build_with(trunk: impl FnOnce(&[&str]) -> anyhow::Result<()>) -> anyhow::Resu
     fs::write(STAMP, now).context("cannot write target/page.stamp")
 }
 
-/// In a release build Trunk runs wasm-opt and downloads it where it is missing; the same profile, given by its name, is built without it.
+/// In a release build Trunk runs wasm-opt and downloads it where it is missing; the same profile, given by its name, is
+/// built without it.
 fn release_arguments() -> &'static [&'static str] {
     if which::which("wasm-opt").is_ok() {
         return &["--release"];

@@ -45,10 +45,10 @@ fn serve(port: u16) -> anyhow::Result<()> {
     groups.wait_for(server.process())
 }
 
-/// Trunk's proxy cannot stand between the page and the server: it drops the subprotocol, it opens the page's socket before
-/// it dials the server, so that a refusal looks like a lost connection, and it forwards a Host without the port, which fails
-/// the Origin check. So the server's address is compiled into the page, which connects to it directly; the server accepts its
-/// origin because both are on loopback addresses.
+/// Trunk's proxy cannot stand between the page and the server: it drops the subprotocol, it opens the page's socket
+/// before it dials the server, so that a refusal looks like a lost connection, and it forwards a Host without the port,
+/// which fails the Origin check. So the server's address is compiled into the page, which connects to it directly; the
+/// server accepts its origin because both are on loopback addresses.
 fn watch(port: u16) -> anyhow::Result<()> {
     if port == 0 {
         bail!("--watch needs a fixed port: omit --port or name one");
@@ -69,8 +69,9 @@ fn watch(port: u16) -> anyhow::Result<()> {
     ended
 }
 
-/// Builds the server and starts it in a process group of its own: Ctrl-C in the terminal reaches only this program, which then
-/// stops its children once, so that a server drains instead of taking a second signal as a demand to end at once.
+/// Builds the server and starts it in a process group of its own: Ctrl-C in the terminal reaches only this program,
+/// which then stops its children once, so that a server drains instead of taking a second signal as a demand to end at
+/// once.
 pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<Server> {
     let mut build = run::cargo();
     build.args(["build", "--package", SERVER]);

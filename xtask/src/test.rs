@@ -147,9 +147,10 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
     Ok(Vec::new())
 }
 
-/// Cargo unites the features of members that it builds together, and builds a dependency again for each set of features. So all members
-/// are linted together, and alone are compiled those that others use alone: a feature that such a crate forgets to name is an error
-/// there. The page is compiled alone by the tier `e2e`, `xtask` by each of its commands.
+/// Cargo unites the features of members that it builds together, and builds a dependency again for each set of
+/// features. So all members are linted together, and alone are compiled those that others use alone: a feature that
+/// such a crate forgets to name is an error there. The page is compiled alone by the tier `e2e`, `xtask` by each of its
+/// commands.
 fn lint() -> Count {
     let clippy = |selection: &[&str], target: &[&str]| {
         let mut cargo = run::cargo();
@@ -175,13 +176,14 @@ fn lint() -> Count {
     }
     let mut docs = run::cargo();
     docs.args(["doc", "--quiet", "--no-deps", "--workspace", "--all-features"])
-        // With examples the features of dependencies are those of `--all-targets`. Programs that have the name of a library would
-        // replace its pages, so the others are named.
+        // With examples the features of dependencies are those of `--all-targets`. Programs that have the name of a
+        // library would replace its pages, so the others are named.
         .args(["--lib", "--examples"])
         .args(["--bin", "xtask", "--bin", "wasm-test-runner", "--bin", "reference-*"])
         .env("RUSTDOCFLAGS", "-D warnings");
     count.add(one(&mut docs));
-    // Applications with another framework do not pay for Yew, and those that use the socket alone do not pay for the session.
+    // Applications with another framework do not pay for Yew, and those that use the socket alone do not pay for the
+    // session.
     count.add(client_is_free_of(&[], &["yew"]));
     count.add(client_is_free_of(
         &["--no-default-features"],

@@ -14,8 +14,8 @@ use std::{
 use talkback_testbed::{Process, Server, ended, faults};
 use tokio::{net::TcpListener, signal};
 
-/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower. Tests wait until
-/// the last of somebody is gone from a room, which by default is told after seconds.
+/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower.
+/// Tests wait until a user has left a room, which by default takes seconds.
 const SERVER_ARGUMENTS: [&str; 8] = [
     "--presence-grace",
     "500ms",
@@ -27,7 +27,7 @@ const SERVER_ARGUMENTS: [&str; 8] = [
     "16MiB",
 ];
 
-/// Names a file with what the runner asks of the browser beside its own wishes.
+/// Names a file with capabilities that the runner requests of the browser beside its own.
 const CAPABILITIES: &str = "WASM_BINDGEN_TEST_WEBDRIVER_JSON";
 
 #[tokio::main]
