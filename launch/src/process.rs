@@ -134,12 +134,15 @@ mod tests {
         io::{BufRead, BufReader, Read},
         os::unix::process::ExitStatusExt,
         process::Stdio,
+        sync::mpsc,
+        thread,
+        time::Duration,
     };
 
     /// A shell and a program that it has started; the pipe is open as long as one of them runs.
     fn shell_with_child() -> (Process, BufReader<ChildStdout>) {
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 60 & echo started; wait"]);
+        command.args(["-c", "sleep 600 & echo started; wait"]);
         let mut process = Process::spawn_group(command.stdout(Stdio::piped())).unwrap();
         let mut stdout = BufReader::new(process.take_stdout().unwrap());
         let mut line = String::new();
@@ -148,19 +151,27 @@ mod tests {
         (process, stdout)
     }
 
+    /// Waits until no process holds the other end of the pipe.
+    fn assert_closed(mut stdout: BufReader<ChildStdout>) {
+        let (closed, is_closed) = mpsc::channel();
+        thread::spawn(move || closed.send(stdout.read(&mut [0]).unwrap()));
+        let read = is_closed.recv_timeout(Duration::from_secs(10));
+        assert_eq!(read, Ok(0), "a process of the group still runs");
+    }
+
     #[test]
     fn dropping_a_group_kills_the_programs_that_its_leader_has_started() {
-        let (process, mut stdout) = shell_with_child();
+        let (process, stdout) = shell_with_child();
         drop(process);
-        assert_eq!(stdout.read(&mut [0]).unwrap(), 0, "the pipe is closed");
+        assert_closed(stdout);
     }
 
     #[test]
     fn a_signal_reaches_the_whole_group_and_the_end_tells_it() {
-        let (mut process, mut stdout) = shell_with_child();
+        let (mut process, stdout) = shell_with_child();
         assert!(process.try_wait().unwrap().is_none());
         assert_eq!(process.stop().unwrap().signal(), Some(Signal::SIGTERM as i32));
-        assert_eq!(stdout.read(&mut [0]).unwrap(), 0, "the pipe is closed");
+        assert_closed(stdout);
     }
 
     #[test]
