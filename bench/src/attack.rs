@@ -1,12 +1,13 @@
-//! What attacks on the server do to those who have no part in them.
+//! What attacks on the server do to clients that take no part in them.
 //!
-//! For each scenario a fresh server with default options runs on a core of its own. On the other core run two processes: the innocents, at a
-//! higher priority, and the attacker, at a lower one. The innocents measure a while without the attack, and then during it; what they saw,
-//! what the attacker did and what the server used are judged against bounds that are derived from the server's named limits.
+//! For each scenario a fresh server with default options runs on a core of its own. On the other core run two
+//! processes: the innocents, at a higher priority, and the attacker, at a lower one. The innocents measure first
+//! without the attack and then during it; what they measured, what the attacker did and what the server used are judged
+//! against bounds that are derived from the server's named limits.
 //!
 //! - [`figures`]: what a run gives, and judging it;
 //! - `scenarios`: the attacks and their bounds;
-//! - `attacker` and `innocent`: the two child processes;
+//! - `attacker` and `innocent`: the two child processes. Innocents are clients that keep the rules;
 //! - `swarm`: connections that do not behave;
 //! - `wire`: the lines that both send;
 //! - `page`: docs/attacks.md.
@@ -51,13 +52,13 @@ use scenarios::{ATTACKED_ROOM, PUBLISH_KEY, Scenario};
 /// How long the innocents measure without an attack.
 const IDLE: Duration = Duration::from_secs(2);
 const IDLE_QUICK: Duration = Duration::from_millis(500);
-/// After the preparations: no message of a moment waited for this long, in milliseconds.
+/// The preparations are over when no message took this long, in milliseconds.
 const QUIET_MS: f64 = 250.0;
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 const SECONDS_QUICK: u64 = 1;
-/// A child that says nothing for longer than its scenario and its preparations take hangs.
+/// A child that prints nothing for this long is killed: longer than preparations and scenario take.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Between two looks at the server's memory and sockets.
+/// The interval at which the server's memory and sockets are read.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Files that a server may open: its own limit, `--max-connections`, comes first.
 const OPEN_FILES: u64 = 70_000;
@@ -91,7 +92,7 @@ pub struct AttackArgs {
 /// Figures of a server, as they are kept in a file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// What the figures depend on, and what is to be said about them.
+    /// The machine, the options and the remarks, as text.
     note: String,
     runs: Vec<Run>,
 }
@@ -200,7 +201,7 @@ pub fn run(arguments: &AttackArgs) -> Result<()> {
     Ok(())
 }
 
-/// Where the scenarios are played.
+/// What all scenarios of a run share.
 struct Stage {
     cores: Cores,
     server: PathBuf,
@@ -307,7 +308,8 @@ impl Stage {
     }
 }
 
-/// What the preparations did to the innocents is no part of either measurement: waits until it is over, within reason.
+/// Waits until the preparations no longer delay the innocents, at most [`QUIET_WITHIN`]: their effect is part of
+/// neither measurement.
 fn until_quiet(innocents: &mut Extra) -> Result<()> {
     let deadline = Instant::now() + QUIET_WITHIN;
     loop {
@@ -324,7 +326,7 @@ fn ask(innocents: &mut Extra) -> Result<Heard> {
     innocent::read_report(&innocents.hear()?)
 }
 
-/// A child process that is a part of this program; it ends with its standard input.
+/// A child process that runs another command of this program; it ends when its standard input does.
 struct Extra {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -397,7 +399,7 @@ impl Drop for Extra {
     }
 }
 
-/// Looks at a server's sockets now and then.
+/// Reads the server's sockets at intervals, on a thread of its own.
 struct Watch {
     over: Arc<AtomicBool>,
     most: Arc<Mutex<Result<u64>>>,

@@ -25,7 +25,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 pub const AT_ONCE: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the clients connect and what they speak there.
+/// Where the clients connect and with which protocol.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The server's address.
@@ -35,7 +35,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether it speaks `talkback.v1`.
+    /// Whether its protocol is `talkback.v1`.
     #[must_use]
     pub fn is_session(&self) -> bool {
         self.path.as_deref() == Some(session::PATH)
@@ -51,7 +51,7 @@ pub enum Expected {
     Messages {
         /// Their body.
         text: String,
-        /// Which room that is.
+        /// How sessions are spread over rooms.
         rooms: Rooms,
     },
     /// Acknowledgements of what the session publishes; it joins no room.
@@ -59,7 +59,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// What a session with this index says first.
+    /// The first lines of the session with this index.
     fn greeting(&self, index: usize) -> Vec<u8> {
         match self {
             Self::Messages { rooms, .. } => session::greeting(index, &rooms.user(index), &rooms.room(index)),
@@ -68,12 +68,12 @@ impl Expected {
     }
 }
 
-/// Which rooms the sessions join, and as whom.
+/// Which rooms the sessions join, and as which users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rooms {
-    /// Each thousand of them another one, all as one user.
+    /// A room for each thousand sessions, all as one user.
     OfThousand,
-    /// All the same one, each as another user.
+    /// One room for all sessions, each as another user.
     One,
 }
 
@@ -97,7 +97,8 @@ impl Rooms {
     }
 }
 
-/// How long it may take until all members know how many users are in the room: a large room is told every few seconds only.
+/// How long it may take until all members have the number of users in the room: a large room gets it every few seconds
+/// only.
 const TOLD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Open connections that each expect copies of one message.
@@ -113,7 +114,7 @@ pub struct Clients {
 /// Messages that arrived on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Which connection, counted from 0 in the order of connecting.
+    /// The connection, counted from 0 in the order of connecting.
     pub client: usize,
     /// How many messages.
     pub messages: u64,
@@ -122,7 +123,7 @@ pub struct Arrival {
 }
 
 struct Connection {
-    // Blocking: it is read only after epoll said so, and what is in flight fits into the buffers of the system.
+    // Blocking: it is read only after an event of epoll, and what is in flight fits into the buffers of the system.
     stream: TcpStream,
     incoming: Incoming,
 }
@@ -192,10 +193,10 @@ impl Clients {
         Ok(())
     }
 
-    /// Waits until every session was told that so many users are in its room.
+    /// Waits until every session has received this number of users in its room.
     ///
     /// # Errors
-    /// When one was not told within a minute, or a message comes.
+    /// When one did not receive it within a minute, or a message comes.
     pub fn await_users(&mut self, users: usize) -> Result<()> {
         let users = users as u64;
         let deadline = Instant::now() + TOLD_TIMEOUT;
@@ -216,8 +217,9 @@ impl Clients {
         Ok(())
     }
 
-    /// From now on each client acknowledges what it reads when it reads it, as it does anyway if it has never sent anything. After a
-    /// conversation Linux waits for data to send along, and over loopback some of these late ACKs are sent on the server's time.
+    /// Makes each client's system acknowledge at once what it reads, as it does anyway if it has never sent anything.
+    /// After an exchange Linux waits for data to send along, and over loopback some of these late ACKs are sent on the
+    /// server's time.
     ///
     /// # Errors
     /// When the system refuses.
@@ -268,10 +270,10 @@ impl Clients {
         self.connections.len()
     }
 
-    /// Writes `frames` to one connection, in one system call when the system's buffer has room.
+    /// Writes `frames` to one connection, in one system call when the system's buffer has capacity.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is closed.
     pub fn send(&mut self, client: usize, frames: &[u8]) -> Result<()> {
         self.connections[client]
             .stream
@@ -296,7 +298,8 @@ impl Clients {
 
     /// Reads once from every connection that has something.
     fn read_ready(&mut self) -> Result<()> {
-        // It never sleeps: over loopback the server would pay for waking it, which it does for no client elsewhere.
+        // It never sleeps: over loopback the server's CPU time would include waking it, as it does for no remote
+        // client.
         let ready = match epoll::wait(&self.epoll, self.events.as_mut_slice(), Some(&Timespec::default())) {
             Err(rustix::io::Errno::INTR) => 0,
             ready => ready?,
@@ -348,7 +351,7 @@ pub(crate) fn upgrade_request(address: SocketAddrV4, path: &str) -> String {
     )
 }
 
-/// Reads until the session is open, and a member of its room if it is to be one.
+/// Reads until the session is open, and has joined if it joins a room.
 fn greeted(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected, is_member: bool) -> Result<()> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let is_done = |incoming: &Incoming| match incoming {

@@ -18,18 +18,19 @@ use crate::{
 /// A port that is free.
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
-/// An option with which a bound is taken off, and why that is fair.
+/// An option that switches a bound off, and why that is fair.
 #[derive(Clone, Copy, Debug)]
 pub struct SwitchedOff {
     /// The option.
     pub option: &'static str,
-    /// What it is set to.
+    /// Its value.
     pub value: &'static str,
-    /// Why.
+    /// Why that is fair.
     pub why: &'static str,
 }
 
-/// What is switched off in Talkback, except where it is measured as it ships. All else is as it ships.
+/// The bounds that are switched off in Talkback, except where it is measured with its defaults. All else has its
+/// default.
 pub const TALKBACK: [SwitchedOff; 7] = [
     SwitchedOff {
         option: "--max-connection-rate",
@@ -169,7 +170,7 @@ impl Contender {
         }
     }
 
-    /// What of its kind a reference server does not do, and why that is fair.
+    /// What a reference server does not do, and why that is fair.
     #[must_use]
     pub fn leaves_out(self) -> Option<(&'static str, &'static str)> {
         let lean = "there is nothing to switch off: it has no rates, no bounds of connections, no timers, no checks of host and origin";
@@ -225,7 +226,7 @@ impl Contender {
                 let options = TALKBACK.iter().flat_map(|off| [off.option, off.value]);
                 ("talkback-server", LISTEN.into_iter().chain(options).collect())
             }
-            // An earlier version is told its other options where its program is.
+            // The other options of an earlier version come with its program.
             Self::AsShipped | Self::Before | Self::BeforeSession => ("talkback-server", LISTEN.to_vec()),
         }
     }
@@ -237,7 +238,7 @@ impl Contender {
         }
     }
 
-    /// Where it says what it has to say: as it ships, Talkback logs connections, which is not for the terminal.
+    /// Where its log goes: by default Talkback logs connections, which would fill the terminal.
     fn log(self) -> Stdio {
         match self {
             Self::AsShipped => Stdio::null(),
@@ -281,7 +282,7 @@ impl Programs {
     /// The programs beside this one, and the others where they are given.
     ///
     /// # Errors
-    /// When Talkback's server or a reference server is not there.
+    /// When Talkback's server or a reference server is not built.
     pub fn find(others: Others) -> Result<Self> {
         let own = std::env::current_exe()?;
         let folder = own.parent().context("this program is in no folder")?.to_owned();
@@ -323,7 +324,7 @@ impl Programs {
         Ok((server, target))
     }
 
-    /// How a contender is started, for people.
+    /// How a contender is started, as text for the report.
     #[must_use]
     pub fn command_line(&self, contender: Contender) -> String {
         let mut command = vec![contender.command(Shape::IDLE).0];

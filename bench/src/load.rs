@@ -12,18 +12,18 @@ use crate::{
     frame, session,
 };
 
-/// A server that is silent for this long while messages are in flight has lost one.
+/// When no message arrives for this long while some are in flight, one is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A room is complete when one message reached all its members; until then this long without any delivery means a retry.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Something that can be kept up for a while and leaves nothing in flight.
+/// A load of a server; after each run nothing is in flight.
 pub trait Load {
     /// Keeps the server busy for `duration`, waits until everything that was sent has arrived, and returns how many
     /// messages arrived.
     ///
     /// # Errors
-    /// When a message is lost, doubled or changed, or the server goes away.
+    /// When a message is lost, doubled or changed, or the server closes.
     fn run(&mut self, duration: Duration) -> Result<u64>;
 
     /// The time that 99 of 100 messages of the last run took at most from being sent to being received, if that was measured.
@@ -41,14 +41,14 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Connects `connections` clients that each keep `in_flight` messages of `size` bytes going.
+    /// Connects `connections` clients that each keep `in_flight` messages of `size` bytes in flight.
     ///
     /// # Errors
     /// When a connection fails.
     pub fn connect(target: &Target, connections: usize, in_flight: u64, size: usize) -> Result<Self> {
         let text = frame::text(size);
         let burst = Burst::new(&text, in_flight)?;
-        // Without a handshake nothing on the other side knows frames: the very bytes come back.
+        // Without a handshake the server has no frames: the same bytes come back.
         let expected = if target.path.is_some() {
             frame::server_text(&text)
         } else {
@@ -62,7 +62,8 @@ impl Echo {
         })
     }
 
-    /// Connects `sessions` clients that each keep `in_flight` messages of `size` bytes on the way to the log of a room of its own.
+    /// Connects `sessions` clients that each keep `in_flight` messages of `size` bytes in flight to the log of a room
+    /// of its own.
     ///
     /// # Errors
     /// When a connection fails.
@@ -119,14 +120,14 @@ pub struct FanOut {
     sender: Sender,
     /// The time from one burst to the next; zero: as soon as it has arrived.
     pause: Duration,
-    /// How long deliveries took, and how many took so long.
+    /// How many deliveries took how long.
     delays: Vec<(Duration, u64)>,
 }
 
 /// The quotation marks of a text as JSON.
 const QUOTES: usize = 2;
 
-/// Makes what a client sends.
+/// Builds the bytes that a client sends.
 enum Sender {
     /// The same bytes each time.
     Copies(Burst),
@@ -200,7 +201,7 @@ impl FanOut {
         Ok(fan_out)
     }
 
-    /// From now on bursts begin this often.
+    /// Sets how often bursts begin from now on.
     #[must_use]
     pub fn paced(mut self, per_second: u32) -> Self {
         self.pause = Duration::from_secs(1) / per_second.max(1);
@@ -290,7 +291,7 @@ struct Burst {
 }
 
 impl Burst {
-    /// What the system's socket buffers surely take in both directions, so that blocking writes never wait for reads.
+    /// What fits into the system's socket buffers in both directions, so that blocking writes never wait for reads.
     const MOST_BYTES: usize = 64 * 1024;
 
     fn new(text: &str, in_flight: u64) -> Result<Self> {

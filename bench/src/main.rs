@@ -37,7 +37,7 @@ enum Command {
     /// The process that attacks
     #[command(hide = true)]
     Attacker(AttackerArgs),
-    /// The process of those who have no part in the attack
+    /// The process of clients that take no part in the attack
     #[command(hide = true)]
     Innocents(InnocentArgs),
 }
@@ -89,16 +89,16 @@ struct LoadArgs {
     /// How many connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Messages on the way on each connection
+    /// Messages in flight on each connection
     #[arg(long, default_value_t = 1)]
     in_flight: u64,
     /// Bytes of a message
     #[arg(long, default_value_t = 32)]
     size: usize,
-    /// How long
+    /// Seconds
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// The connections are members of one room, the first of them speaks; `/ws` is a room of sessions
+    /// The connections are members of one room, in which the first publishes; `/ws` is a room of sessions
     #[arg(long)]
     fan_out: bool,
     /// What the room puts in front of a text
@@ -106,7 +106,7 @@ struct LoadArgs {
     prefix: String,
 }
 
-/// Errors are for those who run the commands: what went wrong and why, without a backtrace.
+/// Errors are printed with their causes and without a backtrace.
 fn main() -> ExitCode {
     match carry_out(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

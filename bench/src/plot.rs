@@ -17,7 +17,7 @@ const PANEL_WIDTH: u32 = 490;
 const BAR_HEIGHT: i32 = 15;
 const BAR_GAP: i32 = 7;
 const NAMES_WIDTH: i32 = 190;
-/// Room for the numbers behind the bars.
+/// Space for the numbers behind the bars.
 const VALUES_WIDTH: i32 = 60;
 const HEAD_HEIGHT: i32 = 40;
 const FONT: &str = "system-ui, sans-serif";

@@ -3,19 +3,22 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
+use talkback_launch::Process;
+
+/// A server listens within milliseconds; the rest is for a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The core of the server, the core of the clients, and all there are.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +31,7 @@ pub struct Cores {
 /// Where a server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On a core that it shares with nobody.
+    /// On a core of its own.
     OwnCore,
     /// On all cores, also that of the clients.
     AllCores,
@@ -38,7 +41,7 @@ impl Cores {
     /// The first two cores this process may use.
     ///
     /// # Errors
-    /// When there is only one: server and clients would take each other's time.
+    /// When there is only one: server and clients would use each other's CPU time.
     pub fn find() -> Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
@@ -75,7 +78,7 @@ fn pin(cores: CpuSet) -> Result<()> {
 /// A running server; killed on drop.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    server: talkback_launch::Server,
     address: SocketAddrV4,
 }
 
@@ -105,29 +108,20 @@ impl Server {
             Place::OwnCore => cores.server,
             Place::AllCores => cores.all,
         })?;
-        let started = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn();
+            .stderr(log);
+        let started = Process::spawn(&mut command);
         pin(cores.clients)?;
-        let mut child = started.with_context(|| format!("cannot start {}", program.display()))?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().context("the server has no standard output")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        let address = line
-            .trim_end()
-            .strip_prefix("listening on http://")
-            .and_then(|address| address.parse().ok());
-        let Some(address) = address else {
-            let _ = child.kill();
-            anyhow::bail!(
-                "{}: expected `listening on http://ADDRESS`, got {line:?}",
-                program.display()
-            );
+        let server =
+            talkback_launch::Server::wait(started?, START_DEADLINE).with_context(|| program.display().to_string())?;
+        let SocketAddr::V4(address) = server.address() else {
+            bail!("{} listens on an IPv6 address: the clients use IPv4", program.display());
         };
-        Ok(Self { child, address })
+        Ok(Self { server, address })
     }
 
     /// Where it listens.
@@ -155,7 +149,7 @@ impl Server {
 
     fn schedstat(&self, field: usize) -> Result<Duration> {
         let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        for task in fs::read_dir(format!("/proc/{}/task", self.server.id()))? {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
             let value = schedstat.split_whitespace().nth(field).context("short schedstat")?;
             nanoseconds += value.parse::<u64>()?;
@@ -169,7 +163,7 @@ impl Server {
     /// When the server is gone.
     pub fn memory(&self) -> Result<u64> {
         // Unlike `status`, whose counters are kept per core and summed now and then, this walks the pages.
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.server.id()))?;
         let line = rollup
             .lines()
             .find_map(|line| line.strip_prefix("Rss:"))
@@ -183,7 +177,7 @@ impl Server {
     /// # Errors
     /// When the server is gone.
     pub fn peak_memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let line = line.context("no VmHWM in status")?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim_end().parse()?;
@@ -214,13 +208,6 @@ impl Server {
             ensure!(Instant::now() < deadline, "the memory of the server does not settle");
         }
         Ok(last.0)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,4 +1,4 @@
-//! docs/bench.md: what was measured, on what, how, and what it says about the targets.
+//! docs/bench.md: what was measured, on which machine, how, and whether the targets are met.
 
 use std::{
     fmt::{self, Write},
@@ -30,7 +30,7 @@ const ONE_ROOM_BYTES: u64 = 5 * 1024;
 /// How much more than in the smallest room a join may cost in the largest.
 const OVER_SMALL_ROOM: f64 = 2.0;
 
-/// What the numbers depend on.
+/// The machine and the programs that the numbers depend on.
 #[derive(Clone, Debug)]
 pub struct Machine {
     processor: String,
@@ -73,7 +73,7 @@ impl Machine {
     }
 }
 
-/// In one sentence, with the load before.
+/// These facts in one sentence, with the load before the measurement.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -90,7 +90,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The page.
+/// The text of docs/bench.md.
 #[must_use]
 pub fn markdown(results: &Results, machine: &Machine) -> String {
     let mut page = String::new();
@@ -280,7 +280,7 @@ fn targets(results: &Results) -> String {
     text
 }
 
-/// What the numbers say, in sentences.
+/// The results as sentences.
 fn reading(results: &Results) -> String {
     let median = |contender, shape| results.cost(contender, shape).map(Cost::median);
     let mut text = String::new();
@@ -400,7 +400,7 @@ fn joins(results: &Results) -> String {
     text
 }
 
-/// A table of everything that keeps a server from doing its work as fast as it can, or does other work beside it, and what became of it.
+/// A table of everything that slows a server down or adds other work, and whether it is switched off.
 fn switched_off() -> String {
     let mut text = String::from("| Server | Switched off | Why |\n|---|---|---|\n");
     for off in TALKBACK {
@@ -547,7 +547,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{}", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
-/// Thousands apart: 6,500.
+/// With a comma between thousands: 6,500.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -10,9 +10,9 @@ use crate::{
 /// Server CPU of one contender under one load, in microseconds per message (fan-out: per delivery), one value a round.
 #[derive(Clone, Debug)]
 pub struct Cost {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
-    /// Under which load.
+    /// The load.
     pub shape: Shape,
     /// The values, in the order of the rounds.
     pub rounds: Vec<f64>,
@@ -45,7 +45,7 @@ impl Cost {
         )
     }
 
-    /// How far the rounds are apart, as a part of the median.
+    /// The range of the rounds, as a share of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
         (self.max() - self.min()) / self.median()
@@ -63,13 +63,13 @@ fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values
 }
 
-/// Of values in ascending order, at least one.
+/// The median of values in ascending order, at least one.
 fn median(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
-/// What two servers' costs are to each other: the quotient is taken within each round, so that what the machine does in the meantime
-/// meets both.
+/// What two servers' costs are to each other: the quotient is taken within each round, so that other work of the
+/// machine affects both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// The middle of the rounds' quotients.
@@ -91,7 +91,7 @@ impl Ratio {
         }
     }
 
-    /// What it says.
+    /// What the interval says about the ratio.
     #[must_use]
     pub fn verdict(self) -> Verdict {
         match self.interval {
@@ -189,7 +189,7 @@ impl fmt::Display for Bound {
 /// Memory of one contender with idle connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
     /// How many connections are idle.
     pub connections: usize,
@@ -226,17 +226,17 @@ pub enum Held {
 /// Everything that was measured.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// How.
+    /// The duration and number of the rounds.
     pub plan: Plan,
-    /// How those that were measured were started.
+    /// The command line of each contender that was measured.
     pub commands: Vec<(Contender, String)>,
     /// CPU, load by load and in each in the order of the contenders.
     pub costs: Vec<Cost>,
-    /// Memory.
+    /// Memory with idle connections.
     pub memory: Vec<Memory>,
     /// Memory of sessions that are all in one room, each as another user.
     pub one_room: Memory,
-    /// Many connections.
+    /// Whether Talkback holds as many connections as it promises.
     pub held: Held,
 }
 
@@ -295,7 +295,7 @@ mod tests {
         }
     }
 
-    /// A machine that is twice as slow in some rounds as in others.
+    /// The factors of a machine that is twice as slow in some rounds as in others.
     const MACHINE: [f64; 9] = [1.0, 1.9, 1.1, 1.5, 1.0, 2.0, 1.2, 1.7, 1.3];
     /// What the measurement itself adds, in no order.
     const NOISE: [f64; 9] = [0.99, 1.01, 1.0, 0.98, 1.02, 1.01, 0.99, 1.02, 0.98];

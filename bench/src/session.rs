@@ -8,7 +8,7 @@ use crate::frame;
 
 /// The address of sessions.
 pub const PATH: &str = "/ws";
-/// The subprotocol that they speak.
+/// The subprotocol of sessions.
 pub const SUBPROTOCOL: &str = "talkback.v1";
 
 const FINAL_TEXT: u8 = 0x81;
@@ -32,13 +32,13 @@ fn hello_line(number: usize, user: &str) -> String {
     format!("{{\"hello\":{{\"client\":\"{number:032x}\",\"name\":\"{user}\"}}}}")
 }
 
-/// The frame with which a client says `text` as its message `seq`.
+/// The frame with which a client publishes `text` as its message `seq`.
 #[must_use]
 pub fn publish(room: &str, seq: u64, text: &str) -> Vec<u8> {
     publish_all(room, seq..seq + 1, text)
 }
 
-/// One frame with which a client says `text` as each of these messages.
+/// One frame with which a client publishes `text` as each of these messages.
 #[must_use]
 pub fn publish_all(room: &str, seqs: Range<u64>, text: &str) -> Vec<u8> {
     let mut lines = String::new();
@@ -66,7 +66,7 @@ pub struct Incoming {
     acked: u64,
     welcome: bool,
     joined: bool,
-    /// How many users were said to be in the room, the last time; an earlier server does not say it.
+    /// The last number of users in the room that the server sent; an earlier server sends none.
     users: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ impl Incoming {
         self.welcome
     }
 
-    /// How many users the server said were in the room, the last time it did.
+    /// The last number of users in the room that the server sent.
     #[must_use]
     pub fn users(&self) -> Option<u64> {
         self.users

@@ -13,15 +13,15 @@ use crate::{
     results::{Cost, Held, Memory, Results},
 };
 
-/// How many connections the promise to hold them speaks of.
+/// How many connections Talkback promises to hold.
 pub const HELD: usize = 50_000;
-/// More server processes than this are no longer a claim about a server.
+/// With more server processes than this the figure is none of one server.
 const MOST_PROCESSES: usize = 4;
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// `connections` clients keep `in_flight` messages of `size` bytes going each.
+    /// `connections` clients keep `in_flight` messages of `size` bytes in flight each.
     Echo {
         /// How many clients.
         connections: usize,
@@ -48,7 +48,8 @@ pub enum Shape {
         /// How many messages the member that speaks sends in a second.
         per_second: u32,
     },
-    /// `sessions` clients keep `in_flight` messages of `size` bytes on the way to the log of a room of their own, in which nobody is.
+    /// `sessions` clients keep `in_flight` messages of `size` bytes in flight to the log of a room of their own without
+    /// members.
     Append {
         /// How many clients and rooms.
         sessions: usize,
@@ -132,7 +133,7 @@ impl Shape {
         self
     }
 
-    /// What its cost is counted by.
+    /// The unit of its cost.
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
@@ -180,10 +181,10 @@ fn bytes(size: usize) -> String {
     }
 }
 
-/// How long and how often.
+/// The durations and numbers of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Whether the numbers say nothing about the servers.
+    /// Whether the run is too short for its numbers to mean anything.
     pub quick: bool,
     /// Rounds; in each, every contender carries the load once.
     pub rounds: usize,
@@ -206,7 +207,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Everything in a few seconds: shows that the bench works, says nothing about the servers.
+    /// Everything in a few seconds: it shows that the bench works, and its numbers mean nothing.
     pub const QUICK: Self = Self {
         quick: true,
         rounds: 1,
@@ -370,7 +371,7 @@ fn once(
     Ok((microseconds_each(used, messages), load.slowest_percent()))
 }
 
-/// Server CPU a join in microseconds, with what everybody in the room is told because of it.
+/// Server CPU a join in microseconds, with the presence lines to the members of the room.
 fn joins(server: &Server, target: &Target, users: usize, joins: usize) -> Result<f64> {
     let expected = Expected::Messages {
         text: String::new(),

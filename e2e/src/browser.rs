@@ -69,8 +69,8 @@ impl Engine {
     /// # Errors
     /// A missing program, with the command that installs it, or one that did not start, with what it wrote.
     pub async fn start(self) -> Result<Browser, StepError> {
-        // WebKitGTK's driver and its inspector both look for a free port first and take it later. When another program was
-        // faster, the start fails, and the next attempt gets other ports.
+        // WebKitGTK's driver and its inspector both look for a free port first and bind it later. When another program
+        // binds it in between, the start fails, and the next attempt gets other ports.
         let attempts = if self == Self::WebKit { 3 } else { 1 };
         let mut started = self.try_start().await;
         for _ in 1..attempts {
@@ -179,10 +179,10 @@ impl Browser {
         self.engine
     }
 
-    /// What the pages wrote to the console so far, the browser's own complaints (failed requests, violated content
+    /// What the pages wrote to the console so far, the browser's own errors (failed requests, violated content
     /// security policy, uncaught errors) among it.
     ///
-    /// Firefox tells its driver of `console` calls and uncaught errors only; WebKitGTK tells its driver nothing.
+    /// Firefox reports to its driver only `console` calls and uncaught errors, WebKitGTK nothing.
     pub async fn console(&self) -> Vec<String> {
         match self.engine {
             // The driver hands out each entry once, so they are kept here.
@@ -204,7 +204,7 @@ impl Browser {
         }
     }
 
-    /// The URLs that the pages asked the network for, WebSockets among them; only Chromium tells its driver.
+    /// The URLs that the pages asked the network for, WebSockets among them; only Chromium reports them to its driver.
     pub async fn requests(&self) -> Vec<String> {
         let log = match self.engine {
             Engine::Chromium => self.driver.get_log("performance").await.unwrap_or_default(),
@@ -227,8 +227,8 @@ impl Browser {
     }
 }
 
-/// A style for the frame of WebKitGTK's windows only: with buttons and tabs of the usual size they do not get as narrow as
-/// a telephone.
+/// A style for the frame of WebKitGTK's windows: with buttons and tabs of the usual size they do not get as narrow as a
+/// telephone.
 const WEBKIT_FRAME: &str = "* { font-size: 1px; margin: 0; min-width: 0; padding: 0; }";
 
 /// MiniBrowser is not on the PATH: it is where the distribution keeps the library, in a folder named by its version.

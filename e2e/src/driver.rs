@@ -2,12 +2,9 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Stdio};
 
-use talkback_testbed::Process;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::Command;
+use talkback_testbed::{Lines, Process};
 
 use crate::{DEADLINE, StepError, wait_for};
 
@@ -16,7 +13,7 @@ pub(crate) struct Program {
     name: &'static str,
     // Held for its `Drop`.
     _process: Process,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Lines,
 }
 
 impl Program {
@@ -33,16 +30,17 @@ impl Program {
         command
             .env("TMPDIR", directory)
             .env("LANGUAGE", "en_US")
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         configure(&mut command);
-        let mut process = Process::spawn(&mut command).map_err(|error| StepError::Setup(error.to_string()))?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stdout) = process.child().stdout.take() {
-            collect(stdout, Arc::clone(&lines));
+        let mut process = Process::spawn_group(&mut command).map_err(|error| StepError::Setup(error.to_string()))?;
+        let lines = Lines::default();
+        if let Some(stdout) = process.take_stdout() {
+            lines.collect(stdout);
         }
-        if let Some(stderr) = process.child().stderr.take() {
-            collect(stderr, Arc::clone(&lines));
+        if let Some(stderr) = process.take_stderr() {
+            lines.collect(stderr);
         }
         Ok(Self {
             name,
@@ -53,7 +51,7 @@ impl Program {
 
     /// What it wrote to stdout and stderr so far, the browser's output among it.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines.all()
     }
 
     /// Waits for a line that holds `before` and a number after it, such as a port.
@@ -105,13 +103,4 @@ pub(crate) fn missing(name: &str) -> StepError {
     StepError::Setup(format!(
         "{name} is not installed. `cargo xtask test --browsers all` installs what the tests need; by hand: {by_hand}"
     ))
-}
-
-fn collect(stream: impl AsyncRead + Unpin + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
-    tokio::spawn(async move {
-        let mut reader = BufReader::new(stream).lines();
-        while let Ok(Some(line)) = reader.next_line().await {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-        }
-    });
 }

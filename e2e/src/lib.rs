@@ -1,4 +1,4 @@
-//! End-to-end tests: a person's steps in real browsers, against the real server and the built page.
+//! End-to-end tests: the steps of a user in real browsers, against the real server and the built page.
 //!
 //! In reading order:
 //! - [`in_every_browser`] runs one scenario in each engine of `TEST_BROWSERS` and hands it a [`Stage`];
@@ -7,8 +7,8 @@
 //! - [`wait_for`] replaces sleeping; [`StepError`] says what was tried and [`Failure`] adds where.
 //!
 //! The scenarios are in `tests/`, one file per behaviour. `cargo xtask test --tier e2e` sets everything up and runs
-//! them; a failed scenario leaves a screenshot, the page's text, the browser's console and the server's log in
-//! `target/e2e/`.
+//! them, `cargo test -p talkback-e2e --test scenarios NAME` some of them once the page is built; a failed scenario
+//! leaves a screenshot, the page's text, the browser's console and the server's log in `target/e2e/`.
 
 mod browser;
 mod driver;

@@ -1,5 +1,5 @@
-//! One tab of a browser, in the words of the person in front of it: what is done here, what is seen in `read`, what is waited
-//! for in `wait`; `chat` is about the chat.
+//! One tab of a browser, as its user works with it: actions are here, what the page shows in `read`, waiting in `wait`,
+//! the steps of the chat in `chat`.
 
 mod chat;
 mod read;
@@ -42,7 +42,7 @@ impl Page {
         Ok(Self { window, ..self.clone() })
     }
 
-    /// Duplicates the tab, as people do from its menu: the copy loads the same address and begins with a copy of the
+    /// Duplicates the tab, as its menu does: the copy loads the same address and begins with a copy of the
     /// `sessionStorage`.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Page {
             rect.await.map_err(StepError::browser("resize a window"))?;
             let size = page.execute("return [innerWidth, innerHeight];", vec![]).await?;
             let now: (u32, u32) = serde_json::from_value(size).map_err(|error| StepError::Setup(error.to_string()))?;
-            // How much the window's frame takes is only known by trying.
+            // The size of the window's frame is found by trying.
             outer_width = (outer_width + width).saturating_sub(now.0);
             outer_height = (outer_height + height).saturating_sub(now.1);
             Ok(now)
@@ -143,7 +143,7 @@ impl Page {
             .map_err(StepError::browser(format!("type into #{id}")))
     }
 
-    /// Presses keys wherever the focus is, as a person without a mouse does.
+    /// Presses keys wherever the focus is, as a user without a mouse does.
     ///
     /// # Errors
     /// When the browser refuses.

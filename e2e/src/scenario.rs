@@ -4,10 +4,8 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, fs, io, thread};
+use std::{fs, io, thread};
 
 use serde_json::Value;
 use talkback_testbed::{Proxy, Server, faults};
@@ -26,7 +24,7 @@ pub struct Stage {
     pub page: Page,
 }
 
-/// A scenario that went wrong: what, and at which line of the scenario.
+/// Why a scenario failed, and at which of its lines.
 pub struct Failure(String);
 
 /// What a scenario returns; `?` on any step records the line.
@@ -227,12 +225,11 @@ impl Stage {
 }
 
 async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
-    build_server()?;
     let dist = paths::dist()?;
     let assets = dist
         .to_str()
         .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", dist.display())))?;
-    // By default a room hears only after seconds that somebody is gone, and tests wait for it.
+    // The default is seconds, and tests wait until a user has left.
     let arguments = ["--assets", assets, "--presence-grace", "1s"]
         .iter()
         .chain(arguments)
@@ -241,41 +238,6 @@ async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server,
     Server::start_at(address, arguments)
         .await
         .map_err(|error| StepError::Setup(error.to_string()))
-}
-
-/// `cargo test -p talkback-e2e` alone builds no other member's binary, and an old one would be tested in silence. So the
-/// server is built here, unless `TEST_SERVER_BIN` names one.
-fn build_server() -> Result<(), StepError> {
-    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        if env::var_os("TEST_SERVER_BIN").is_some() {
-            return Ok(());
-        }
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(paths::workspace())
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "talkback-server",
-                "--bin",
-                "talkback-server",
-                "--target-dir",
-            ])
-            .arg(paths::target());
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let output = cargo.output().map_err(|error| format!("cannot run cargo: {error}"))?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("the server does not build:\n{text}"))
-        }
-    });
-    built.clone().map_err(StepError::Setup)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

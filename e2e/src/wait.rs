@@ -11,17 +11,17 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// One step of a scenario that did not work out, told in words.
+/// Why one step of a scenario failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// A condition did not come true in time.
-    #[error("waited {deadline:?} in vain for this: {description}{}", at_last(last.as_deref()))]
+    /// A condition was still false at the deadline.
+    #[error("timed out after {deadline:?}: {description}{}", at_last(last.as_deref()))]
     TimedOut {
-        /// What should have become true.
+        /// The condition, as a sentence.
         description: String,
         /// How long it was given.
         deadline: Duration,
-        /// What was there instead at the last look, if it can be told.
+        /// The error of the last check, if it had one.
         last: Option<String>,
     },
     /// The browser refused a command.

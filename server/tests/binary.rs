@@ -52,12 +52,10 @@ impl Running {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = within("the first line", stdout.next_line()).await.unwrap().unwrap();
-        let address = first
-            .strip_prefix("listening on http://")
-            .expect("the address in the first line");
+        let address = talkback_launch::listening_address(&first).expect("the address in the first line");
         let logs = BufReader::new(child.stderr.take().unwrap()).lines();
         Self {
-            address: address.to_owned(),
+            address: address.to_string(),
             child,
             logs,
         }

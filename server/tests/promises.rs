@@ -12,9 +12,9 @@ use talkback_protocol::{
     session::client::{BackoffOptions, ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},
 };
 use talkback_server::AppOptions;
+use talkback_testbed::{Budget, Proxy};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{Instant, timeout},
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame};
@@ -27,12 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn over_connections_that_are_cut_at_any_byte_every_message_arrives_once_and_in_one_order() {
     let server = Server::with(config()).await;
-    let link = bad_link(server.address, || {
-        (fastrand::usize(0..8_000), fastrand::usize(0..30_000))
-    })
-    .await;
+    let link = bad_link(server.address, || (fastrand::u64(0..8_000), fastrand::u64(0..30_000))).await;
     let expects = u64::from(CLIENTS) * EACH;
-    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link, number, EACH, expects)));
+    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(link.address(), number, EACH, expects)));
     let members = futures_util::future::join_all(members);
     let members = timeout(DEADLINE, members)
         .await
@@ -86,7 +83,7 @@ async fn a_member_far_behind_catches_up_over_short_connections() {
         .await
         .expect("all messages to be in the log");
     let link = bad_link(server.address, || (3_000, 12_000)).await;
-    let late = timeout(DEADLINE, member(link, 2, SENDS, MISSED + SENDS))
+    let late = timeout(DEADLINE, member(link.address(), 2, SENDS, MISSED + SENDS))
         .await
         .expect("the late member to have everything");
     assert!(late.connections > 3, "it was never cut");
@@ -253,41 +250,14 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
-/// Forwards connections, each for a limited number of bytes in each direction; then it is cut, or stalls and stays open.
-async fn bad_link(server: SocketAddr, bytes: impl Fn() -> (usize, usize) + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let (up, down) = bytes();
-            tokio::spawn(async move {
-                let Ok(server) = TcpStream::connect(server).await else {
-                    return;
-                };
-                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::select! {
-                    () = pass(from_client, to_server, up) => {}
-                    () = pass(from_server, to_client, down) => {}
-                }
-                if fastrand::u8(..) < 30 {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            });
-        }
+/// A proxy that passes as many bytes up and down of each connection as `bytes` says; an eighth of the connections stay
+/// open for a second after that.
+async fn bad_link(server: SocketAddr, mut bytes: impl FnMut() -> (u64, u64) + Send + 'static) -> Proxy {
+    let proxy = Proxy::start(server).await.unwrap();
+    proxy.budget(move || {
+        let (up, down) = bytes();
+        let stall = Duration::from_secs(u64::from(fastrand::u8(..) < 30));
+        Budget { up, down, stall }
     });
-    address
-}
-
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut bytes: usize) {
-    let mut buffer = [0; 512];
-    while bytes > 0 {
-        let length = buffer.len().min(bytes);
-        let Ok(read @ 1..) = from.read(&mut buffer[..length]).await else {
-            return;
-        };
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
-        }
-        bytes -= read;
-    }
+    proxy
 }

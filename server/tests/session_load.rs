@@ -14,11 +14,8 @@ use support::{
 };
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{AppOptions, AppState, hub::HubOptions, socket::Upgrade};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket},
-    time::Instant,
-};
+use talkback_testbed::Proxy;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 /// A burst of more text frames than the server takes at once: the first one beyond its bound was lost, and everything behind it a gap.
@@ -258,36 +255,11 @@ async fn who_comes_and_goes_while_a_member_reads_its_backlog_is_told_to_it_too()
     slow.users("lobby", &["bob", "eve"]).await;
 }
 
-/// A link to the server that passes so many bytes a second to the client, and holds few itself.
-async fn slow_link(server: SocketAddr, bytes_per_second: u32) -> SocketAddr {
-    const PART: usize = 4096;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.set_recv_buffer_size(16 * 1024).unwrap();
-            let server = socket.connect(server).await.unwrap();
-            client.set_nodelay(true).unwrap();
-            server.set_nodelay(true).unwrap();
-            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                (client.into_split(), server.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-            tokio::spawn(async move {
-                let mut part = [0; PART];
-                let mut next = Instant::now();
-                while let Ok(read @ 1..) = from_server.read(&mut part).await {
-                    next = next.max(Instant::now())
-                        + Duration::from_secs(1) * u32::try_from(read).unwrap() / bytes_per_second;
-                    tokio::time::sleep_until(next).await;
-                    if to_client.write_all(&part[..read]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
+/// A proxy that passes so many bytes a second to the client.
+async fn slow_link(server: SocketAddr, bytes_per_second: u32) -> Proxy {
+    let proxy = Proxy::start(server).await.unwrap();
+    proxy.down_rate(bytes_per_second);
+    proxy
 }
 
 /// Lets somebody say so many messages of about 1 KB in each of these rooms.
@@ -323,7 +295,7 @@ async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     let rooms: Vec<_> = (0..ROOMS).map(|number| format!("room{number}")).collect();
     fill_logs(&server, &rooms, MESSAGES).await;
     let link = slow_link(server.address, 500_000).await;
-    let mut slow = Session::open_at(link, 1, "ann").await;
+    let mut slow = Session::open_at(link.address(), 1, "ann").await;
     let joins: Vec<_> = rooms
         .iter()
         .map(|room| json!({"join": {"room": room, "history": MESSAGES}}))
@@ -404,7 +376,7 @@ async fn a_client_that_reads_a_long_backlog_slowly_and_answers_pings_is_not_clos
     fill_logs(&server, std::slice::from_ref(&room), MESSAGES).await;
     let joined = Session::open(&server, 2, "bob").await.join(json!({"room": room})).await;
     let link = slow_link(server.address, 600_000).await;
-    let mut slow = Session::open_at(link, 1, "ann").await;
+    let mut slow = Session::open_at(link.address(), 1, "ann").await;
     slow.answers_pings = true;
     slow.join(json!({"room": room, "since": cursor(&joined, 0)})).await;
     for offset in 1..=MESSAGES {
@@ -428,7 +400,7 @@ async fn a_slow_member_of_a_busy_room_gets_its_pages_after_a_bounded_amount_of_m
     let other = "other".to_owned();
     fill_logs(&server, &[room.clone(), other.clone()], 200).await;
     let link = slow_link(server.address, 2_000_000).await;
-    let mut slow = Session::open_at(link, 1, "ann").await;
+    let mut slow = Session::open_at(link.address(), 1, "ann").await;
     slow.join(json!({"room": room})).await;
     let mut publisher = Session::open(&server, 98, "pub").await;
     let filler = "x".repeat(900);
@@ -480,7 +452,7 @@ async fn a_client_behind_a_page_on_a_slow_link_is_not_closed_for_silence() {
     let room = "lobby".to_owned();
     fill_logs(&server, std::slice::from_ref(&room), 100).await;
     let link = slow_link(server.address, 10_000).await;
-    let mut slow = Session::open_at(link, 1, "ann").await;
+    let mut slow = Session::open_at(link.address(), 1, "ann").await;
     slow.answers_pings = true;
     slow.join(json!({"room": room})).await;
     slow.send(&[json!({"history": {"id": 1, "room": room, "before": 101, "limit": 100}})])

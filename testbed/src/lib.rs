@@ -1,15 +1,15 @@
-//! What the browser and end-to-end tests stand on: real servers, and faults that a real server never shows.
+//! Real servers for browser, end-to-end and server tests, and faults that a real server never shows.
 //!
-//! - [`Server`]: the `talkback-server` binary as a process of its own, to be stopped, killed and started again;
-//! - [`Proxy`]: a TCP line in front of it that can be cut at any byte, stalled, delayed or refused;
+//! - [`Server`]: the `talkback-server` binary as a process of its own, which can be stopped, killed and started again;
+//! - [`Proxy`]: a TCP proxy in front of a server that cuts connections at any byte, or stalls, delays, slows or refuses
+//!   them;
 //! - [`faults`]: a WebSocket endpoint that misbehaves on request, with HTTP routes that control it from inside a page;
 //! - `bin/wasm-test-runner.rs`: Cargo's runner for wasm32, which starts both and then the browser.
 
 pub mod faults;
-mod process;
 mod proxy;
 mod server;
 
-pub use process::Process;
-pub use proxy::{Passed, Proxy, Way};
-pub use server::Server;
+pub use proxy::{Budget, Passed, Proxy, Way};
+pub use server::{Server, ended};
+pub use talkback_launch::{Lines, Process};

@@ -13,25 +13,31 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
+/// How much is read at once.
+const PART: usize = 16 * 1024;
+/// How much is read at once, and what the socket to the server holds, when there is a bound on the rate.
+const SLOW_PART: usize = 4 * 1024;
+const SLOW_RECEIVE_BUFFER: u32 = 16 * 1024;
+
 /// A proxy on a port of its own. It ends, with all its connections, when dropped.
-#[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
     address: SocketAddr,
 }
 
-#[derive(Debug)]
 struct Shared {
-    weather: watch::Sender<Weather>,
+    faults: watch::Sender<Faults>,
+    /// What each new connection may pass.
+    budget: Mutex<Box<dyn FnMut() -> Budget + Send>>,
     /// The next cut after so many bytes in one direction.
     cut_after: Mutex<Option<(Way, u64)>>,
     open: AtomicUsize,
@@ -40,16 +46,38 @@ struct Shared {
     down: AtomicU64,
 }
 
-/// What a network does to those that use it.
+/// The faults of the network now.
 #[derive(Clone, Debug)]
-struct Weather {
+struct Faults {
     /// Where new connections lead.
     target: SocketAddr,
     stalled: bool,
     refusing: bool,
     delay: Duration,
+    /// Bytes per second to the client of each new connection.
+    down_rate: Option<u32>,
     /// Connections that were accepted before this many cuts end.
     cuts: u64,
+}
+
+/// What one connection may pass. When one direction has used it up nothing passes any more for `stall`, and then the
+/// connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes from the client to the server.
+    pub up: u64,
+    /// Bytes from the server to the client.
+    pub down: u64,
+    /// How long the connection stays open when one of them is used up.
+    pub stall: Duration,
+}
+
+impl Budget {
+    const UNLIMITED: Self = Self {
+        up: u64::MAX,
+        down: u64::MAX,
+        stall: Duration::ZERO,
+    };
 }
 
 /// A direction.
@@ -75,7 +103,7 @@ pub struct Passed {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free loopback port to this address, where nobody need listen yet.
+    /// Starts a proxy on a free loopback port to this address. The server may start later.
     ///
     /// # Errors
     /// No port is free.
@@ -83,13 +111,15 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            weather: watch::Sender::new(Weather {
+            faults: watch::Sender::new(Faults {
                 target,
                 stalled: false,
                 refusing: false,
                 delay: Duration::ZERO,
+                down_rate: None,
                 cuts: 0,
             }),
+            budget: Mutex::new(Box::new(|| Budget::UNLIMITED)),
             cut_after: Mutex::default(),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -116,35 +146,48 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Leads new connections to another server, as when one was started anew elsewhere.
+    /// Connects new connections to another server, as after a restart at another address.
     pub fn lead_to(&self, target: SocketAddr) {
-        self.shared.weather.send_modify(|weather| weather.target = target);
+        self.shared.faults.send_modify(|faults| faults.target = target);
     }
 
-    /// Nothing passes any more, in either direction, until it is released; nobody is told.
+    /// Lets nothing pass, in either direction, until `stalled` is false again; connections stay open meanwhile.
     pub fn stall(&self, stalled: bool) {
-        self.shared.weather.send_modify(|weather| weather.stalled = stalled);
+        self.shared.faults.send_modify(|faults| faults.stalled = stalled);
     }
 
-    /// New connections are reset at once.
+    /// Resets new connections at once.
     pub fn refuse(&self, refusing: bool) {
-        self.shared.weather.send_modify(|weather| weather.refusing = refusing);
+        self.shared.faults.send_modify(|faults| faults.refusing = refusing);
     }
 
-    /// How much later everything passes.
+    /// Lets everything pass this much later.
     pub fn delay(&self, delay: Duration) {
-        self.shared.weather.send_modify(|weather| weather.delay = delay);
+        self.shared.faults.send_modify(|faults| faults.delay = delay);
     }
 
     /// Resets all connections now.
     pub fn cut(&self) {
-        self.shared.weather.send_modify(|weather| weather.cuts += 1);
+        self.shared.faults.send_modify(|faults| faults.cuts += 1);
     }
 
     /// Resets all connections when so many more bytes have passed in this direction, be it in the middle of a frame.
     pub fn cut_after(&self, way: Way, bytes: u64) {
         let mut cut_after = self.shared.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
         *cut_after = Some((way, bytes));
+    }
+
+    /// Asks for the budget of each connection that is accepted from now on.
+    pub fn budget(&self, budget: impl FnMut() -> Budget + Send + 'static) {
+        *self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(budget);
+    }
+
+    /// Bounds what passes to the client on connections that are accepted from now on, in bytes per second. The proxy
+    /// buffers little of it, so that the rest waits at the server.
+    pub fn down_rate(&self, bytes_per_second: u32) {
+        self.shared
+            .faults
+            .send_modify(|faults| faults.down_rate = Some(bytes_per_second));
     }
 
     /// What passed until now.
@@ -190,7 +233,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            if shared.weather.borrow().refusing {
+            if shared.faults.borrow().refusing {
                 reset(&client);
                 return;
             }
@@ -203,28 +246,48 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One connection, until both sides end it or it is cut.
+/// One connection, until both sides end it, it is cut or its budget is used up.
 async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut weather = shared.weather.subscribe();
-    let Weather { cuts, target, .. } = *weather.borrow();
-    let Ok(mut server) = TcpStream::connect(target).await else {
+    let mut faults = shared.faults.subscribe();
+    let Faults {
+        cuts,
+        target,
+        down_rate,
+        ..
+    } = *faults.borrow();
+    let budget = shared.budget.lock().unwrap_or_else(PoisonError::into_inner)();
+    let Ok(mut server) = connect(target, down_rate).await else {
         reset(&client);
         return Ok(());
     };
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let spent = Notify::new();
+    let pass = |way, bytes, rate| Pass {
+        way,
+        bytes,
+        rate,
+        spent: &spent,
+        shared,
+    };
     // Borrowed halves: owned ones end the stream in good order when they are dropped, which is not what a cut does.
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let both = async {
         tokio::join!(
-            pass(from_client, to_server, Way::Up, shared),
-            pass(from_server, to_client, Way::Down, shared),
+            pass(Way::Up, budget.up, None).run(from_client, to_server),
+            pass(Way::Down, budget.down, down_rate).run(from_server, to_client),
         )
     };
+    let until_spent = async {
+        tokio::select! {
+            _ = both => {}
+            () = spent.notified() => sleep(budget.stall).await,
+        }
+    };
     let cut = tokio::select! {
-        _ = both => false,
-        _ = weather.wait_for(|weather| weather.cuts != cuts) => true,
+        () = until_spent => false,
+        _ = faults.wait_for(|faults| faults.cuts != cuts) => true,
     };
     if cut {
         reset(&client);
@@ -233,33 +296,73 @@ async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, way: Way, shared: &Shared) -> io::Result<()> {
-    let count = match way {
-        Way::Up => &shared.up,
-        Way::Down => &shared.down,
+async fn connect(target: SocketAddr, down_rate: Option<u32>) -> io::Result<TcpStream> {
+    if down_rate.is_none() {
+        return TcpStream::connect(target).await;
+    }
+    let socket = if target.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
     };
-    let mut weather = shared.weather.subscribe();
-    let mut bytes = [0; 16 * 1024];
-    loop {
-        let read = from.read(&mut bytes).await.unwrap_or(0);
-        let delay = weather.borrow().delay;
-        sleep(delay).await;
-        let _ = weather.wait_for(|weather| !weather.stalled).await;
-        if read == 0 {
-            // Half of it may go on.
-            return to.shutdown().await;
-        }
-        let (admitted, cut) = shared.admit(way, read);
-        to.write_all(&bytes[..admitted]).await?;
-        count.fetch_add(admitted as u64, Ordering::Relaxed);
-        if cut {
-            shared.weather.send_modify(|weather| weather.cuts += 1);
-            std::future::pending::<()>().await;
+    socket.set_recv_buffer_size(SLOW_RECEIVE_BUFFER)?;
+    socket.connect(target).await
+}
+
+/// One direction of one connection.
+struct Pass<'a> {
+    way: Way,
+    /// What may still pass.
+    bytes: u64,
+    /// Bytes per second.
+    rate: Option<u32>,
+    /// Notified when no more may pass.
+    spent: &'a Notify,
+    shared: &'a Shared,
+}
+
+impl Pass<'_> {
+    async fn run(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
+        let Self { way, shared, .. } = self;
+        let count = match way {
+            Way::Up => &shared.up,
+            Way::Down => &shared.down,
+        };
+        let mut faults = shared.faults.subscribe();
+        let mut buffer = [0; PART];
+        let part = self.rate.map_or(PART, |_| SLOW_PART);
+        let mut next = Instant::now();
+        loop {
+            let most = usize::try_from(self.bytes).unwrap_or(part).min(part);
+            if most == 0 {
+                self.spent.notify_one();
+                std::future::pending::<()>().await;
+            }
+            let read = from.read(&mut buffer[..most]).await.unwrap_or(0);
+            let delay = faults.borrow().delay;
+            sleep(delay).await;
+            if let Some(rate) = self.rate {
+                next = next.max(Instant::now()) + Duration::from_secs_f64(read as f64 / f64::from(rate));
+                sleep_until(next).await;
+            }
+            let _ = faults.wait_for(|faults| !faults.stalled).await;
+            if read == 0 {
+                // The other direction may still be in use.
+                return to.shutdown().await;
+            }
+            let (admitted, cut) = shared.admit(way, read);
+            to.write_all(&buffer[..admitted]).await?;
+            count.fetch_add(admitted as u64, Ordering::Relaxed);
+            self.bytes -= admitted as u64;
+            if cut {
+                shared.faults.send_modify(|faults| faults.cuts += 1);
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
 
-/// A connection that was reset loses what is on its way, as one does whose network is gone.
+/// Makes the close of this stream a reset, which drops what was not sent, as the loss of a network does.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
@@ -331,7 +434,7 @@ mod tests {
         let mut back = Vec::new();
         let end = timeout(PATIENCE, client.read_to_end(&mut back))
             .await
-            .expect("the line is cut");
+            .expect("the connection is cut");
         // A reset may throw away what had arrived.
         assert!(end.is_err() && back.len() <= 3, "{end:?} after {back:?}");
         assert_eq!((proxy.passed().up, proxy.passed().down), (10, 3));
@@ -346,7 +449,7 @@ mod tests {
         client.write_all(b"held").await.unwrap();
         let mut back = [0; 4];
         let silent = timeout(Duration::from_millis(200), client.read_exact(&mut back)).await;
-        assert!(silent.is_err(), "something came through a stalled line");
+        assert!(silent.is_err(), "something passed a stalled proxy");
         proxy.stall(false);
         timeout(PATIENCE, client.read_exact(&mut back))
             .await
@@ -366,7 +469,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusing_line_resets_new_connections_and_keeps_open_ones() {
+    async fn each_connection_passes_its_budget_exactly_and_then_ends() {
+        let (proxy, _unlimited) = echo().await;
+        proxy.budget(|| Budget {
+            up: u64::MAX,
+            down: 3,
+            stall: Duration::from_millis(50),
+        });
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+            client.write_all(&[1; 10]).await.unwrap();
+            let start = Instant::now();
+            let mut back = Vec::new();
+            let end = timeout(PATIENCE, client.read_to_end(&mut back));
+            // The end is a reset where the proxy had not read everything.
+            let _ = end.await.expect("the connection ends");
+            assert_eq!(back, [1; 3]);
+            assert!(
+                start.elapsed() >= Duration::from_millis(50),
+                "it stayed open for a while"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rate_bounds_what_passes_to_the_client() {
+        let (proxy, _unlimited) = echo().await;
+        proxy.down_rate(100_000);
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        let start = Instant::now();
+        round_trip(&mut client, &[1; 20_000]).await;
+        assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_refusing_proxy_resets_new_connections_and_keeps_open_ones() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, b"open").await;
         proxy.refuse(true);

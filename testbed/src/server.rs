@@ -1,42 +1,38 @@
 //! The real server, run as its users run it.
 
-use crate::Process;
-use nix::sys::signal::Signal;
 use std::{
     env, io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
+use talkback_launch::{Lines, Process, Signal};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-    time::timeout,
+    task::spawn_blocking,
+    time::{sleep, timeout},
 };
 
 /// How long a server may take to start or to end before a test calls it broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running `talkback-server`. It is killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    process: Process,
-    address: SocketAddr,
+    server: talkback_launch::Server,
     arguments: Vec<String>,
-    log: Log,
+    log: Lines,
 }
-
-type Log = Arc<Mutex<Vec<String>>>;
 
 impl Server {
     /// Starts a server on a free loopback port with these extra arguments, and waits until it listens.
     ///
-    /// The binary is `$TEST_SERVER_BIN`, or else the one beside the running executable in Cargo's target directory.
+    /// The program is `$TEST_SERVER_BIN`, or else the one in the target directory of the running executable, which the
+    /// first call builds.
     ///
     /// # Errors
-    /// The binary is missing, ends at once or does not say where it listens within 20 s; the text has its log.
+    /// The program does not build, ends at once or does not say where it listens within 20 s; the text has its log.
     pub async fn start(arguments: &[&str]) -> io::Result<Self> {
         Self::start_at(
             (Ipv4Addr::LOCALHOST, 0).into(),
@@ -50,61 +46,51 @@ impl Server {
     /// # Errors
     /// As [`Server::start`], and when the address is taken.
     pub async fn start_at(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
-        let mut command = Command::new(binary()?);
+        spawn_blocking(move || Self::start_blocking(address, arguments))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    fn start_blocking(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
+        let mut command = Command::new(program()?);
         command
             .args(["--listen", &address.to_string(), "--log-format", "json", "--flood"])
-            .args(&arguments);
-        let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-        let child = process.child();
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(io::Error::other("the server's output is not piped"));
-        };
-        let log = collect(stderr);
-        let mut lines = BufReader::new(stdout).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await;
-        let address = match &first {
-            Ok(Ok(Some(line))) => line
-                .strip_prefix("listening on http://")
-                .and_then(|address| address.parse().ok()),
-            _ => None,
-        };
-        let Some(address) = address else {
-            let log = log.lock().map(|log| log.join("\n")).unwrap_or_default();
-            return Err(io::Error::other(format!(
-                "talkback-server did not say where it listens: {first:?}\n{log}"
-            )));
-        };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self {
-            process,
-            address,
-            arguments,
-            log,
-        })
+            .args(&arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Process::spawn_group(&mut command)?;
+        let log = Lines::default();
+        if let Some(stderr) = process.take_stderr() {
+            log.collect(stderr);
+        }
+        let server = talkback_launch::Server::wait(process, DEADLINE)
+            .map_err(|error| io::Error::other(format!("talkback-server: {error}\n{}", log.all().join("\n"))))?;
+        Ok(Self { server, arguments, log })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// `http://ADDRESS` followed by the path.
     #[must_use]
     pub fn http(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// `ws://ADDRESS` followed by the path.
     #[must_use]
     pub fn ws(&self, path: &str) -> String {
-        format!("ws://{}{path}", self.address)
+        format!("ws://{}{path}", self.address())
     }
 
     /// The lines it has logged so far, one JSON object each.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().map(|log| log.clone()).unwrap_or_default()
+        self.log.all()
     }
 
     /// Stops it as a service manager does, with SIGTERM, and waits for its end.
@@ -112,8 +98,9 @@ impl Server {
     /// # Errors
     /// It has not ended within 20 s.
     pub async fn stop(&mut self) -> io::Result<ExitStatus> {
-        self.process.signal(Signal::SIGTERM)?;
-        timeout(PATIENCE, self.process.wait())
+        let process = self.server.process();
+        process.signal(Signal::SIGTERM);
+        timeout(DEADLINE, ended(process))
             .await
             .map_err(|_| io::Error::other("the server ignores SIGTERM"))?
     }
@@ -123,7 +110,7 @@ impl Server {
     /// # Errors
     /// The error of the operating system.
     pub async fn kill(&mut self) -> io::Result<()> {
-        self.process.kill().await
+        self.server.process().kill().map(drop)
     }
 
     /// Starts a stopped or killed server again, on the same port and with the same arguments.
@@ -131,41 +118,66 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_again(&mut self) -> io::Result<()> {
-        *self = Self::start_at(self.address, self.arguments.clone()).await?;
+        *self = Self::start_at(self.address(), self.arguments.clone()).await?;
         Ok(())
     }
 }
 
-/// Reads the log as it comes, so that a full pipe never stops the server.
-fn collect(stderr: tokio::process::ChildStderr) -> Log {
-    let log = Log::default();
-    let kept = Arc::clone(&log);
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(stderr).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            if let Ok(mut kept) = kept.lock() {
-                kept.push(line);
-            }
+/// Waits until the process has ended.
+///
+/// # Errors
+/// The error of the operating system.
+pub async fn ended(process: &mut Process) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = process.try_wait()? {
+            return Ok(status);
         }
-    });
-    log
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
-fn binary() -> io::Result<PathBuf> {
+/// `cargo test` builds no programs of other packages, and an old server would be tested unnoticed. So it is built here,
+/// once per process, unless `TEST_SERVER_BIN` names one.
+fn program() -> io::Result<PathBuf> {
     if let Some(path) = env::var_os("TEST_SERVER_BIN") {
         return Ok(path.into());
     }
-    let name = format!("talkback-server{}", env::consts::EXE_SUFFIX);
-    let here = env::current_exe()?;
-    here.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(&name))
-        .find(|path| path.exists())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                "talkback-server is not built: run `cargo build -p talkback-server`",
-            )
-        })
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| error.to_string()));
+    built.clone().map_err(io::Error::other)
+}
+
+fn build() -> io::Result<PathBuf> {
+    let executable = env::current_exe()?;
+    // `target/PROFILE/NAME`, or `target/PROFILE/deps/NAME` of a test.
+    let folder = executable.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let (Some(folder), Some(target)) = (folder, folder.and_then(Path::parent)) else {
+        return Err(io::Error::other(format!(
+            "{} is in no target directory: name the server with TEST_SERVER_BIN",
+            executable.display()
+        )));
+    };
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "talkback-server",
+            "--bin",
+            "talkback-server",
+        ])
+        .arg("--target-dir")
+        .arg(target);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.output()?;
+    if output.status.success() {
+        Ok(folder.join(format!("talkback-server{}", env::consts::EXE_SUFFIX)))
+    } else {
+        let text = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("the server does not build:\n{text}")))
+    }
 }

@@ -92,9 +92,12 @@ fn measure(kosoku: &Path, report: &Path) -> anyhow::Result<Verdicts> {
     if report.exists() {
         fs::remove_dir_all(report)?;
     }
-    let (_server, address) = serve::start_server("debug", &SERVER)?;
+    let server = serve::start_server("debug", &SERVER)?;
     let mut client = Command::new(kosoku);
-    client.arg(format!("ws://{address}/echo")).arg("--outdir").arg(report);
+    client
+        .arg(format!("ws://{}/echo", server.address()))
+        .arg("--outdir")
+        .arg(report);
     client.args(GROUPS.iter().flat_map(|group| ["--include", group]));
     // Its exit code says only that some case failed; the report says which.
     let output = client

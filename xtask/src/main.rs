@@ -3,14 +3,14 @@
 //! - [`serve`]: build the page and the server, run them;
 //! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
-//! - [`soak`]: random faults against the session, for as long as one likes;
-//! - [`mutants`]: faults in the code itself, one at a time, each of which a test must notice;
+//! - [`soak`]: random faults against the session, as many as given;
+//! - [`mutants`]: changes of the code, one at a time, each of which a test must notice;
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`attack`]: what attacks on the server do to others, as docs/attacks.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
-//! - [`run`]: child processes that end with this one.
+//! - [`run`]: commands that run to their end.
 
 mod attack;
 mod bench;
@@ -61,8 +61,7 @@ enum Command {
     Attack(attack::AttackArgs),
 }
 
-/// Errors are for those who run the commands: what went wrong and why, without the backtrace that `anyhow` adds for those who write
-/// them.
+/// Errors are printed with their causes and without the backtrace that `anyhow` adds when `main` returns them.
 fn main() -> ExitCode {
     match carry_out(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

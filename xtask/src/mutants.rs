@@ -1,6 +1,7 @@
-//! `cargo xtask mutants`: plants faults in the code that keeps the promises, one at a time, and shows those that no test notices.
+//! `cargo xtask mutants`: changes the code that keeps the promises in one place at a time, and shows the changes that
+//! no test notices.
 //!
-//! Which files, and which mutants are equivalent to the code as it stands, is in `.cargo/mutants.toml`.
+//! `.cargo/mutants.toml` names the files, and the mutants that are equivalent to the code.
 
 use crate::{run, tools};
 use anyhow::{Context, bail};
@@ -13,13 +14,17 @@ use std::{
 
 #[derive(clap::Args)]
 pub(crate) struct MutantsArgs {
+    /// Only the mutants of this package
+    #[arg(long, value_name = "NAME", value_parser = PASSES.map(|pass| pass.package))]
+    package: Option<String>,
     /// Only a part of the mutants of each package: K/N, K from 0. A whole run takes more than an hour; parts can run one after the other
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
     /// Only mutants of lines that changed since this commit
     #[arg(long, value_name = "COMMIT")]
     in_diff: Option<String>,
-    /// Only files that match this pattern, for instance 'protocol/src/session/client/**'
+    /// Only files that match this pattern, for instance 'protocol/src/session/client/**'; braces list several:
+    /// '{server/src/hub/**,client/src/store.rs}'
     #[arg(long, value_name = "GLOB")]
     file: Option<String>,
     /// How many mutants are tried at the same time
@@ -27,7 +32,8 @@ pub(crate) struct MutantsArgs {
     jobs: usize,
 }
 
-/// The tests that are run against the mutants of a package: those that can notice them, and that take a second or two.
+/// The tests that are run against the mutants of a package: those that can notice them, which take a second or two.
+#[derive(Clone, Copy)]
 struct Pass {
     package: &'static str,
     /// What `cargo test` gets.
@@ -77,7 +83,7 @@ const PASSES: [Pass; 3] = [
     },
 ];
 
-/// A promise that a mutant breaks is broken by few seeds or by none, and how it was broken is not looked at.
+/// A mutant that breaks a promise breaks it with few seeds or with none, and a failing seed need not be shrunk.
 const ENVIRONMENT: [(&str, &str); 2] = [("TEST_SEEDS", "0..150"), ("PROPTEST_MAX_SHRINK_ITERS", "0")];
 
 /// At most so many of a hundred mutants may be listed as equivalent.
@@ -118,7 +124,8 @@ pub(crate) fn run(arguments: &MutantsArgs) -> anyhow::Result<()> {
         filters.extend(["--in-diff".into(), diff]);
     }
     let mut all = Counts::default();
-    for pass in &PASSES {
+    let wanted = |pass: &&Pass| arguments.package.as_ref().is_none_or(|package| package == pass.package);
+    for pass in PASSES.iter().filter(wanted) {
         let counts = try_mutants(pass, &filters, arguments.jobs, &out)?;
         println!("{}: {counts}", pass.package);
         all.add(&counts);
@@ -136,7 +143,7 @@ pub(crate) fn run(arguments: &MutantsArgs) -> anyhow::Result<()> {
 /// Tries the mutants of one package.
 fn try_mutants(pass: &Pass, filters: &[PathBuf], jobs: usize, out: &Path) -> anyhow::Result<Counts> {
     let out = out.join(pass.package);
-    // Where nothing is to be tried cargo-mutants leaves no report, and that of an earlier run would be taken for it.
+    // Without mutants cargo-mutants writes no report, and that of an earlier run would be taken for it.
     let report = out.join("mutants.out/outcomes.json");
     if report.exists() {
         fs::remove_file(&report)?;
@@ -160,7 +167,7 @@ fn try_mutants(pass: &Pass, filters: &[PathBuf], jobs: usize, out: &Path) -> any
         .envs(ENVIRONMENT);
     let line = run::shown(&command);
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
-    // 2: some were missed; 3: some never ended, and the limit of time has caught them.
+    // 2: some were missed; 3: the tests of some exceeded the timeout, which counts as caught.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         bail!("`{line}` failed ({status})");
     }
@@ -171,7 +178,7 @@ fn try_mutants(pass: &Pass, filters: &[PathBuf], jobs: usize, out: &Path) -> any
     }
 }
 
-/// What became of mutants.
+/// How many mutants had which outcome.
 #[derive(Default)]
 struct Counts {
     all: u64,
@@ -222,7 +229,8 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// The list of equivalent mutants may not become the way around a missing test. Gives how many are listed.
+/// Checks that few mutants are listed as equivalent, because the list must not replace tests. Returns how many are
+/// listed.
 fn check_listed(config: &toml::Table) -> anyhow::Result<usize> {
     let everything = run::target().join("mutants-report/everything.toml");
     fs::create_dir_all(run::target().join("mutants-report"))?;

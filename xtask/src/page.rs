@@ -1,12 +1,12 @@
 //! Builds the page into `dist/`, when something in it has changed.
 
 use crate::{run, tools};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 use walkdir::WalkDir;
 
@@ -23,7 +23,7 @@ const INPUTS: [&str; 6] = [
     "protocol",
 ];
 
-/// Remembers what `dist/` was built from.
+/// Holds the fingerprint of what `dist/` was built from.
 const STAMP: &str = "target/page.stamp";
 
 /// Makes `dist/` the release build of the page as it is now. When nothing has changed this takes milliseconds, where Trunk
@@ -33,18 +33,52 @@ const STAMP: &str = "target/page.stamp";
 /// A tool cannot be installed, or the page does not build.
 pub(crate) fn build() -> anyhow::Result<()> {
     set_up()?;
+    build_with(|arguments| {
+        eprintln!("xtask: building the page: about 2 minutes the first time");
+        run::succeed(trunk("build").args(arguments))
+    })
+}
+
+/// Does the same at the lowest priority, once [`set_up`] is done: tests that wait for something leave processors idle.
+/// What Trunk prints is shown only when it fails.
+///
+/// # Errors
+/// The page does not build.
+pub(crate) fn build_in_background() -> anyhow::Result<()> {
+    build_with(|arguments| {
+        let trunk = trunk("build");
+        let variables = trunk.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "19"])
+            .arg(trunk.get_program())
+            .args(trunk.get_args())
+            .args(arguments)
+            .envs(variables)
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null());
+        let line = run::shown(&nice);
+        let output = nice.output().with_context(|| format!("cannot start `{line}`"))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            bail!("`{line}` failed ({}):\n{text}", output.status);
+        }
+        Ok(())
+    })
+}
+
+/// Runs Trunk with these arguments, unless `dist/` is the page as it is now.
+fn build_with(trunk: impl FnOnce(&[&str]) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let now = fingerprint()?;
     if Path::new(DIST).join("index.html").exists() && fs::read_to_string(STAMP).is_ok_and(|built| built == now) {
         return Ok(());
     }
-    eprintln!("xtask: building the page: about 2 minutes the first time");
-    run::succeed(trunk("build").args(release_arguments()))?;
+    trunk(release_arguments())?;
     fs::create_dir_all("target")?;
     fs::write(STAMP, now).context("cannot write target/page.stamp")
 }
 
-/// Trunk cannot be told to do without wasm-opt in a release build and would try to download it; the same profile, named
-/// outright, is built without it.
+/// In a release build Trunk runs wasm-opt and downloads it where it is missing; the same profile, given by its name, is
+/// built without it.
 fn release_arguments() -> &'static [&'static str] {
     if which::which("wasm-opt").is_ok() {
         return &["--release"];

@@ -1,15 +1,7 @@
-//! Child processes: run to the end, or kept until this process ends.
+//! Commands that run to their end, and where Cargo puts what they build.
 
 use anyhow::{Context, bail};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
-use std::{
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Child, Command},
-};
+use std::{path::PathBuf, process::Command};
 
 /// `cargo` itself: the one that runs this program.
 pub(crate) fn cargo() -> Command {
@@ -53,45 +45,4 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// A child in a process group of its own: Ctrl-C in the terminal reaches only this program, which then stops its children
-/// in order and once, so that a server drains instead of taking a second signal for impatience.
-pub(crate) struct Group {
-    child: Child,
-}
-
-impl Group {
-    pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
-        let line = shown(command);
-        let child = command
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start `{line}`"))?;
-        Ok(Self { child })
-    }
-
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            signal(self.child.id(), Signal::SIGTERM);
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// Sends a signal to a whole process group; one that is gone is no error.
-pub(crate) fn signal(group: u32, signal: Signal) {
-    if let Ok(group) = i32::try_from(group) {
-        let _ = killpg(Pid::from_raw(group), signal);
-    }
 }

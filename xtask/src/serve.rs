@@ -1,17 +1,13 @@
 //! `cargo xtask serve`: the page and the server, built and running.
 
-use crate::{
-    page,
-    run::{self, Group},
-};
+use crate::{page, run};
 use anyhow::{Context, bail};
-use nix::sys::signal::Signal;
 use std::{
-    io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    time::Duration,
 };
+use talkback_launch::{Process, Server, Signal, signal_group};
 
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
@@ -25,6 +21,8 @@ pub(crate) struct ServeArgs {
 
 /// The server's name in Cargo and of its program.
 const SERVER: &str = "talkback-server";
+/// It listens within milliseconds; the rest is for a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Builds and runs the page and the server until Ctrl-C.
 ///
@@ -42,35 +40,39 @@ fn serve(port: u16) -> anyhow::Result<()> {
     page::build()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let (server, address) = start_server("release", &["--flood", "--listen", &format!("127.0.0.1:{port}")])?;
-    println!("Talkback is at http://{address}/ (Ctrl-C stops it)");
-    groups.wait_for(server)
+    let mut server = start_server("release", &["--flood", "--listen", &format!("127.0.0.1:{port}")])?;
+    println!("Talkback is at http://{}/ (Ctrl-C stops it)", server.address());
+    groups.wait_for(server.process())
 }
 
-/// Trunk's proxy cannot stand between the page and the server: it drops the subprotocol, it opens the page's socket before
-/// it dials the server, so that a refusal looks like a lost connection, and it forwards a Host without the port, which fails
-/// the Origin check. So the page is told the server's address when it is compiled and connects straight to it; the server
-/// lets it in because both are on loopback addresses.
+/// Trunk's proxy cannot stand between the page and the server: it drops the subprotocol, it opens the page's socket
+/// before it dials the server, so that a refusal looks like a lost connection, and it forwards a Host without the port,
+/// which fails the Origin check. So the server's address is compiled into the page, which connects to it directly; the
+/// server accepts its origin because both are on loopback addresses.
 fn watch(port: u16) -> anyhow::Result<()> {
     if port == 0 {
-        bail!("--watch needs a port of its own: leave --port away or name one");
+        bail!("--watch needs a fixed port: omit --port or name one");
     }
     page::set_up()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let (server, address) = start_server("debug", &["--flood", "--listen", "127.0.0.1:0"])?;
-    groups.add(&server);
+    let mut server = start_server("debug", &["--flood", "--listen", "127.0.0.1:0"])?;
+    groups.add(server.id());
     let mut trunk = page::trunk("serve");
     trunk
         .args(["--address", "127.0.0.1", "--port", &port.to_string()])
-        .env("TALKBACK_SERVER", format!("http://{address}"));
-    let trunk = Group::spawn(&mut trunk)?;
+        .env("TALKBACK_SERVER", format!("http://{}", server.address()));
+    let mut trunk = Process::spawn_group(&mut trunk)?;
     println!("Talkback is at http://127.0.0.1:{port}/ once Trunk has built it (Ctrl-C stops it)");
-    groups.wait_for(trunk)
+    let ended = groups.wait_for(&mut trunk);
+    server.process().stop()?;
+    ended
 }
 
-/// Builds the server, starts it and returns it with the address it listens on.
-pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<(Group, String)> {
+/// Builds the server and starts it in a process group of its own: Ctrl-C in the terminal reaches only this program,
+/// which then stops its children once, so that a server drains instead of taking a second signal as a demand to end at
+/// once.
+pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<Server> {
     let mut build = run::cargo();
     build.args(["build", "--package", SERVER]);
     if profile == "release" {
@@ -82,23 +84,9 @@ pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<
         .args(arguments)
         .args(["--assets", page::DIST])
         .stdout(Stdio::piped());
-    let mut server = Group::spawn(&mut command)?;
-    let mut stdout = BufReader::new(
-        server
-            .child()
-            .stdout
-            .take()
-            .context("the server's output is not piped")?,
-    );
-    let mut line = String::new();
-    stdout.read_line(&mut line)?;
-    let Some(address) = line.trim().strip_prefix("listening on http://") else {
-        bail!("the server did not start; its reason stands above. If the port is taken, choose another: --port 0");
-    };
-    let address = address.to_owned();
-    // A full pipe would stop the server.
-    thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-    Ok((server, address))
+    let server = Process::spawn_group(&mut command)?;
+    Server::wait(server, START_DEADLINE)
+        .context("the server did not start; its reason stands above. If the port is taken, choose another: --port 0")
 }
 
 /// The process groups to stop on Ctrl-C.
@@ -106,11 +94,11 @@ pub(crate) fn start_server(profile: &str, arguments: &[&str]) -> anyhow::Result<
 struct Groups(Arc<Mutex<Vec<u32>>>);
 
 impl Groups {
-    fn add(&self, group: &Group) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(group.id());
+    fn add(&self, group: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(group);
     }
 
-    /// The first Ctrl-C asks the children to end in their own time, the second ends them.
+    /// The first Ctrl-C sends SIGTERM to the groups, the second SIGKILL.
     fn stop_on_ctrl_c(&self) -> anyhow::Result<()> {
         let groups = self.clone();
         let mut next = Signal::SIGTERM;
@@ -121,17 +109,17 @@ impl Groups {
                 std::process::exit(130);
             }
             for &group in groups.iter() {
-                run::signal(group, next);
+                signal_group(group, next);
             }
             next = Signal::SIGKILL;
         })
         .context("cannot listen for Ctrl-C")
     }
 
-    /// Waits for this child; the others end with it.
-    fn wait_for(&self, mut group: Group) -> anyhow::Result<()> {
-        self.add(&group);
-        let status = group.child().wait()?;
+    /// Waits until this process has ended, by itself or by Ctrl-C.
+    fn wait_for(&self, process: &mut Process) -> anyhow::Result<()> {
+        self.add(process.id());
+        let status = process.wait()?;
         match status.code() {
             Some(0) | None => Ok(()),
             Some(_) => bail!("it ended by itself ({status}); its reason stands above"),

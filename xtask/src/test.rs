@@ -10,7 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     panic::resume_unwind,
-    path::Path,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -34,7 +34,7 @@ pub(crate) struct TestArgs {
 enum Tier {
     /// Formatting
     Format,
-    /// Clippy with warnings as errors, every member alone, native and wasm32; the documentation builds
+    /// Clippy with warnings as errors, native and wasm32; the libraries compile alone; the documentation builds
     Lint,
     /// Unit, integration and documentation tests on this machine
     Native,
@@ -46,22 +46,20 @@ enum Tier {
     Long,
 }
 
-/// Members that run in a browser, linted for wasm32 too.
-const WASM_MEMBERS: [&str; 3] = ["talkback-protocol", "talkback-client", "talkback-app"];
-/// All members, in the order of what depends on what.
-const MEMBERS: [&str; 8] = [
+/// Members that run in a browser.
+const WASM_MEMBERS: [&str; 6] = [
+    "--package",
     "talkback-protocol",
+    "--package",
     "talkback-client",
+    "--package",
     "talkback-app",
-    "talkback-server",
-    "talkback-testbed",
-    "talkback-e2e",
-    "talkback-bench",
-    "xtask",
 ];
-/// Tells tests which server to start, instead of one that they build.
+/// The environment variable that names the server which tests start.
 const SERVER: &str = "TEST_SERVER_BIN";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
+/// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
+const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -90,23 +88,28 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
     );
     let browsers = set_up(&tiers, arguments.browsers)?;
     let mut report = Vec::new();
-    // The tier `native` builds the server on its way. Without it, the tests that need the server build it themselves.
-    let mut server = None;
+    let mut page = None;
     let mut all = Count::default();
-    for tier in tiers {
+    for &tier in &tiers {
         eprintln!("\nxtask: tier {}", name(tier));
+        if tier == Tier::Native && tiers.contains(&Tier::E2e) {
+            page = Some(thread::spawn(page::build_in_background));
+        }
         let start = Instant::now();
         let count = match tier {
             Tier::Format => one(run::cargo().args(["fmt", "--all", "--check"])),
             Tier::Lint => lint(),
             Tier::Native => native(),
-            Tier::Browser => browser(&browsers, server.as_deref()),
-            Tier::E2e => e2e(&browsers, server.as_deref())?,
+            Tier::Browser => browser(&browsers)?,
+            Tier::E2e => {
+                match page.take() {
+                    Some(building) => building.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                    None => page::build()?,
+                }
+                e2e(&browsers)?
+            }
             Tier::Long => long(),
         };
-        if tier == Tier::Native && count.failed == 0 {
-            server = Some(fs::canonicalize(run::target().join("debug/talkback-server"))?);
-        }
         report.push((name(tier), count, start.elapsed()));
         all.add(count);
     }
@@ -121,7 +124,7 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs what these tiers need, so that a missing tool shows at once and not after ten minutes.
+/// Installs what these tiers need, so that a missing tool is reported at the start and not after ten minutes.
 fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
     if tiers
         .iter()
@@ -144,36 +147,43 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
     Ok(Vec::new())
 }
 
-/// Each member is linted alone: Cargo unites the features of members that it builds together, which hides a missing one.
+/// Cargo unites the features of members that it builds together, and builds a dependency again for each set of
+/// features. So all members are linted together, and alone are compiled those that others use alone: a feature that
+/// such a crate forgets to name is an error there. The page is compiled alone by the tier `e2e`, `xtask` by each of its
+/// commands.
 fn lint() -> Count {
-    let strict = ["--", "-D", "warnings"];
     let clippy = |selection: &[&str], target: &[&str]| {
         let mut cargo = run::cargo();
         cargo
             .args(["clippy", "--quiet"])
             .args(target)
             .args(selection)
-            .args(strict);
+            .args(["--", "-D", "warnings"]);
         one(&mut cargo)
     };
     let mut count = Count::default();
-    for member in MEMBERS {
-        count.add(clippy(&["--package", member, "--all-targets"], &[]));
+    count.add(clippy(&["--workspace", "--all-targets"], &[]));
+    count.add(clippy(&[&WASM_MEMBERS[..], &["--all-targets"]].concat(), &WASM));
+    // `--all-targets` leaves out those that do not run in a plain `cargo test`.
+    count.add(clippy(&[&["--workspace"], &SCENARIOS[..]].concat(), &[]));
+    count.add(clippy(&[&WASM_MEMBERS[..], &["--test", "measure"]].concat(), &WASM));
+    for library in ["talkback-protocol", "talkback-server"] {
+        count.add(clippy(&["--package", library], &[]));
     }
-    for member in WASM_MEMBERS {
-        count.add(clippy(&["--package", member, "--all-targets"], &WASM));
-    }
-    // Not a test that runs with the others, so no target of all.
-    count.add(clippy(&["--package", "talkback-client", "--test", "measure"], &WASM));
-    // The client crate as people use it who want the socket alone, the rooms, and everything.
+    // The client crate as its users choose its features: the socket alone, the rooms, and everything.
     for features in ["--no-default-features", "--features=default", "--all-features"] {
         count.add(clippy(&["--package", "talkback-client", features], &WASM));
     }
     let mut docs = run::cargo();
     docs.args(["doc", "--quiet", "--no-deps", "--workspace", "--all-features"])
+        // With examples the features of dependencies are those of `--all-targets`. Programs that have the name of a
+        // library would replace its pages, so the others are named.
+        .args(["--lib", "--examples"])
+        .args(["--bin", "xtask", "--bin", "wasm-test-runner", "--bin", "reference-*"])
         .env("RUSTDOCFLAGS", "-D warnings");
     count.add(one(&mut docs));
-    // Whoever uses the client crate with another framework must not pay for Yew, nor for the session who wants the socket alone.
+    // Applications with another framework do not pay for Yew, and those that use the socket alone do not pay for the
+    // session.
     count.add(client_is_free_of(&[], &["yew"]));
     count.add(client_is_free_of(
         &["--no-default-features"],
@@ -208,14 +218,43 @@ fn client_is_free_of(features: &[&str], crates: &[&str]) -> Count {
 }
 
 fn native() -> Count {
-    counted(
-        run::cargo().args(["test", "--workspace", "--exclude", "talkback-e2e", "--no-fail-fast"]),
-        "",
-    )
+    counted(run::cargo().args(["test", "--workspace", "--no-fail-fast"]), "")
+}
+
+/// The programs that tests in browsers start.
+struct Programs {
+    server: PathBuf,
+    runner: PathBuf,
+}
+
+impl Programs {
+    /// Builds them with the features of the whole workspace: after the tier `native` no dependency is built again.
+    fn build() -> anyhow::Result<Self> {
+        let mut build = run::cargo();
+        build
+            .args([
+                "build",
+                "--workspace",
+                "--bin",
+                "talkback-server",
+                "--bin",
+                "wasm-test-runner",
+            ])
+            .args(SCENARIOS);
+        run::succeed(&mut build)?;
+        let folder = fs::canonicalize(run::target().join("debug"))?;
+        Ok(Self {
+            server: folder.join("talkback-server"),
+            runner: folder.join("wasm-test-runner"),
+        })
+    }
 }
 
 /// The engines run at the same time: a page mostly waits, for its server or for time to pass.
-fn browser(browsers: &[Browser], server: Option<&Path>) -> Count {
+fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
+    let programs = Programs::build()?;
+    // The runner of `.cargo/config.toml` without the build of its package alone.
+    let runner = format!("target.wasm32-unknown-unknown.runner=[{:?}]", programs.runner);
     let package = ["--package", "talkback-client"];
     // Pure computation, which no engine does differently: once shows that it is the same on wasm32. So do the examples of the
     // documentation, which only compile.
@@ -223,16 +262,14 @@ fn browser(browsers: &[Browser], server: Option<&Path>) -> Count {
     let others = [&package[..], &["--tests"]].concat();
     let build = one(run::cargo().args(["test", "--no-run"]).args(WASM).args(&first));
     if build.failed > 0 {
-        return build;
+        return Ok(build);
     }
     let run = |index: usize, browser: &Browser| {
         let start = Instant::now();
         let mut tests = browser.cargo();
-        tests.args(["test", "--no-fail-fast"]).args(WASM);
+        tests.args(["test", "--no-fail-fast", "--config", &runner]).args(WASM);
         tests.args(if index == 0 { &first } else { &others });
-        if let Some(server) = server {
-            tests.env(SERVER, server);
-        }
+        tests.env(SERVER, &programs.server);
         let count = counted(&mut tests, &format!("{:8} | ", browser.name()));
         (browser.name(), count, start.elapsed())
     };
@@ -255,19 +292,18 @@ fn browser(browsers: &[Browser], server: Option<&Path>) -> Count {
         );
         all.add(count);
     }
-    all
+    Ok(all)
 }
 
-fn e2e(browsers: &[Browser], server: Option<&Path>) -> anyhow::Result<Count> {
-    page::build()?;
+fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
+    let programs = Programs::build()?;
     let names: Vec<_> = browsers.iter().map(|browser| browser.name()).collect();
     let mut tests = run::cargo();
     tests
-        .args(["test", "--package", "talkback-e2e", "--no-fail-fast"])
-        .env("TEST_BROWSERS", names.join(","));
-    if let Some(server) = server {
-        tests.env(SERVER, server);
-    }
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(SCENARIOS)
+        .env("TEST_BROWSERS", names.join(","))
+        .env(SERVER, &programs.server);
     Ok(counted(&mut tests, ""))
 }
 

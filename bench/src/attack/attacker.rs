@@ -21,13 +21,13 @@ use super::{
 };
 use crate::{clients, frame, process, session};
 
-/// An attacker that was closed or refused tries again after this.
+/// The pause before a connection that was closed or refused is opened again.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How fast connections are opened by attacks that are not about opening them: below `--max-connection-rate`.
 const OPENED_A_SECOND: f64 = 1_500.0;
-/// What is written at once in a flood.
+/// Bytes per write in a flood.
 const FLOOD_BYTES: usize = 32 * 1024;
-/// A little buffer on this side makes the other side hold what is not read.
+/// The receive buffer of connections that do not read: small, so that the server holds what is not read.
 const SMALL: Option<usize> = Some(4096);
 /// Messages of 10 KB in each of 64 rooms: 85 % of `--log-total-bytes`, before which no room has to drop any.
 const FULL: u64 = 350;
@@ -41,16 +41,16 @@ pub struct AttackerArgs {
     /// The server.
     #[arg(long)]
     address: SocketAddrV4,
-    /// Which attack.
+    /// The name of the attack's scenario.
     #[arg(long)]
     scenario: String,
-    /// Of which size.
+    /// How many connections, or requests a second; the scenario says which.
     #[arg(long)]
     size: usize,
-    /// From how many addresses.
+    /// How many source addresses the connections have.
     #[arg(long)]
     addresses: u32,
-    /// How long.
+    /// The duration of the attack, in seconds.
     #[arg(long)]
     seconds: f64,
 }
@@ -105,7 +105,7 @@ pub fn run(arguments: &AttackerArgs) -> Result<()> {
     Ok(())
 }
 
-/// So many things at a rate: how many are due.
+/// A rate: how many of its events are due.
 struct Pace {
     begun: Instant,
     a_second: f64,
@@ -134,7 +134,7 @@ impl Pace {
     }
 }
 
-/// What becomes of each connection that is kept open.
+/// What happens to the connections that are kept open.
 #[derive(Clone, Copy)]
 struct Slot {
     place: Option<usize>,
@@ -197,7 +197,7 @@ impl Attacker {
         Ok(())
     }
 
-    /// Attempts, if anything of them reached the system.
+    /// Attempts that reached the operating system.
     fn begun(&self) -> u64 {
         let counts = self.swarm.counts;
         if counts.written > 0 { counts.attempts } else { 0 }
@@ -228,8 +228,8 @@ impl Attacker {
         }
     }
 
-    /// Keeps `size` connections open until the deadline: each is opened again when it is refused or closed. `on` says something to a new
-    /// one.
+    /// Keeps `size` connections open until the deadline: each is opened again when it is refused or closed. `on` sends
+    /// the first bytes of a new one.
     fn keep(
         &mut self,
         opening: impl Fn(&Self, usize) -> Opening,
@@ -239,7 +239,7 @@ impl Attacker {
         self.keep_open(Some(TRY_AGAIN), opening, on, each_turn)
     }
 
-    /// The same, with the pause after which a connection is opened again, if at all.
+    /// The same, with the pause before a connection is opened again; with `None` it is not.
     fn keep_open(
         &mut self,
         try_again: Option<Duration>,
@@ -285,7 +285,7 @@ impl Attacker {
         Ok(())
     }
 
-    /// Keeps `size` WebSockets open that send `unit` as fast as it is taken.
+    /// Keeps `size` WebSockets open that send `unit` as fast as the server reads it.
     fn keep_flooding(&mut self, path: &str, greeting: Option<Vec<u8>>, unit: &[u8], reading: Reading) -> Result<()> {
         let copies = (FLOOD_BYTES / unit.len()).max(1);
         let flood: Rc<[u8]> = unit.repeat(copies).into();
@@ -375,7 +375,7 @@ impl Attacker {
         Ok(())
     }
 
-    /// Opens sessions, a greeting each, and waits until all were answered by something of this kind.
+    /// Opens sessions, each with its first lines, and waits until each has received a line of this kind.
     fn prepare_sessions(
         &mut self,
         count: usize,
@@ -993,7 +993,7 @@ impl Attacker {
         Ok(())
     }
 
-    /// A back end fills a room.
+    /// Fills a room over HTTP, as a back end does.
     fn fill(&self, room: &str, messages: usize, bytes: usize) -> Result<()> {
         let body = format!("\"{}\"", frame::text(bytes));
         let mut stream = TcpStream::connect(self.swarm.address())?;
@@ -1042,7 +1042,7 @@ impl Attacker {
     }
 }
 
-/// One that catches up at 1 Mbit/s, says something 5 times a second, and measures how long the answers take.
+/// A member that catches up at 1 Mbit/s, publishes 5 times a second, and measures how long the answers take.
 struct Slow {
     swarm: Swarm,
     greeting: String,
@@ -1055,7 +1055,7 @@ struct Slow {
 }
 
 impl Slow {
-    /// Eight reads of this many bytes make a turn, and 12.5 turns a second 1 Mbit/s.
+    /// Bytes per read: with 8 reads per turn and 12.5 turns a second this is 1 Mbit/s.
     const READ: usize = 1_250;
     const EVERY: Duration = Duration::from_millis(80);
 
@@ -1136,7 +1136,7 @@ fn client(index: usize) -> u64 {
     0x100_0000 + index as u64
 }
 
-/// Many addresses, as users of the Internet have.
+/// Distinct source addresses, as users of the Internet have.
 fn crowd(index: usize) -> Ipv4Addr {
     spread(Ipv4Addr::new(127, 1, 0, 1), index, 250)
 }
@@ -1146,7 +1146,7 @@ fn spread(first: Ipv4Addr, index: usize, addresses: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(first.to_bits() + number)
 }
 
-/// Reproducible, and spread well enough for pauses.
+/// A reproducible sequence, spread well enough for pauses.
 fn random(index: usize, turn: u32) -> u64 {
     let mut bits = (index as u64) << 32 | u64::from(turn) | 1 << 63;
     for _ in 0..3 {

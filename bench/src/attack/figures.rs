@@ -1,4 +1,4 @@
-//! What a run of a scenario gave, and whether that is within its bounds.
+//! The figures of one run of a scenario, and whether they are within its bounds.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 /// How times are spread, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// How many times.
+    /// The number of times.
     pub count: u64,
-    /// How many of them ended; the others are how long something has lasted.
+    /// How many of them ended; the others are the time that a message without an answer has waited.
     pub ended: u64,
-    /// Half of them are at most this long.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 are at most this long.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -41,12 +41,12 @@ impl Spread {
     }
 }
 
-/// To thousandths: more digits say nothing, and would make records hard to read.
+/// Rounds to thousandths: more digits mean nothing and make records hard to read.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// What the innocents saw in a while.
+/// What the innocents measured between two reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Heard {
     /// The round trip of messages in another room than the attacked one.
@@ -57,7 +57,7 @@ pub struct Heard {
     pub closed: u64,
     /// Messages, joins and handshakes of members that the server refused.
     pub refused: u64,
-    /// How long visitors took to connect, make a room and say something.
+    /// How long visitors took to connect and publish in a new room.
     pub visits: Spread,
     /// Visitors that were refused or not answered within 10 s.
     pub visits_refused: u64,
@@ -82,18 +82,18 @@ pub struct Done {
     pub read: u64,
     /// What the attack consists of: requests, messages, frames, joins, connections.
     pub units: u64,
-    /// What only this scenario knows.
+    /// Facts that only this scenario has, by name.
     pub facts: BTreeMap<String, u64>,
 }
 
 /// One run of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Which scenario.
+    /// The name of the scenario.
     pub scenario: String,
-    /// Of which size.
+    /// The size of the attack.
     pub size: usize,
-    /// How many times the scenario's first size that is.
+    /// The size as a multiple of the scenario's first one.
     pub factor: usize,
     /// The load of the machine in the minute before.
     pub load: f64,
@@ -105,7 +105,8 @@ pub struct Run {
     pub done: Done,
     /// The server's share of its core during the attack.
     pub cpu: f64,
-    /// The share of the time in which the server was ready to run and another process had its core: not the attack's doing.
+    /// The share of the time in which the server was ready to run and another process had its core; the attack does not
+    /// cause it.
     pub waited: f64,
     /// The server's resident memory before, in bytes.
     pub memory_before: u64,
@@ -129,7 +130,7 @@ impl Run {
     }
 }
 
-/// What a run must keep to.
+/// The bounds of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounds {
     /// Milliseconds at p99 in another room.
@@ -140,11 +141,11 @@ pub struct Bounds {
     pub memory: u64,
     /// Bytes in the kernel.
     pub kernel: u64,
-    /// Share of the core; 1 says nothing.
+    /// Share of the core; 1 is no bound.
     pub cpu: f64,
-    /// Visitors who may be told to come again.
+    /// Visitors that may be refused temporarily.
     pub visits_refused: u64,
-    /// Facts and the most they may be.
+    /// Facts and their maximum.
     pub facts: Vec<(&'static str, u64)>,
 }
 
@@ -153,11 +154,11 @@ pub struct Bounds {
 pub enum Judging {
     /// Everything.
     All,
-    /// That the attack happened, that nobody innocent was closed or refused, and the facts.
+    /// That the attack happened, that no innocent was closed or refused, and the facts.
     Untimed,
 }
 
-/// A bound that was broken, or a run that says nothing.
+/// A bound that was broken, or a run without enough data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
@@ -167,10 +168,10 @@ impl fmt::Display for Broken {
     }
 }
 
-/// The messages that a measurement must at least have to have a 99th percentile.
+/// The fewest messages that give a 99th percentile.
 const FEWEST: u64 = 50;
 
-/// What is wrong with a run; empty if nothing is.
+/// The bounds that a run broke; empty if it kept all.
 #[must_use]
 pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<Broken> {
     let mut broken = Vec::new();

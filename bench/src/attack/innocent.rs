@@ -1,5 +1,5 @@
-//! Those who only want to talk: members of a room who say something 50 times a second, and visitors who open a connection, make a room and
-//! say one thing in it. They measure what an attack on others does to them.
+//! Clients that keep the rules: members of a room, of which one publishes 50 times a second, and visitors, each of
+//! which opens a connection and publishes once in a new room. They measure what an attack on others does to them.
 //!
 //! Time is measured against a fixed schedule: a server that answers nothing for a second delays 50 messages, not one.
 
@@ -23,19 +23,19 @@ use crate::{clients, session};
 
 /// The room of the innocents that is not attacked.
 pub(super) const OTHER_ROOM: &str = "innocents";
-/// Between two messages of a speaker.
+/// The interval between two messages of a speaker.
 const EVERY: Duration = Duration::from_millis(20);
-/// Between two visitors.
+/// The interval between two visitors.
 const VISIT_EVERY: Duration = Duration::from_millis(250);
-/// A visitor gives up and counts as refused.
+/// The time after which a visitor gives up and counts as refused.
 const VISIT_PATIENCE: Duration = Duration::from_secs(10);
-/// Members beside the speaker, who only listen.
+/// Members beside the speaker that only receive.
 const LISTENERS: usize = 3;
-/// Before a member that was closed comes again.
+/// The pause before a member that was closed connects again.
 const COME_BACK: Duration = Duration::from_millis(250);
-/// Messages on the way; the protocol's `in_flight` is above it.
+/// Messages in flight; the protocol's `in_flight` is above it.
 const IN_FLIGHT: usize = 100;
-/// Addresses of innocents are 127.9.x.y, so that nothing that is held against an attacker's address is held against theirs.
+/// Addresses of innocents are 127.9.x.y, so that limits on an attacker's address do not apply to them.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(127, 9, 0, 0);
 const VISITORS: Ipv4Addr = Ipv4Addr::new(127, 9, 1, 0);
 
@@ -45,7 +45,8 @@ pub(crate) fn is_innocent(address: Ipv4Addr) -> bool {
     address.octets()[..2] == NETWORK.octets()[..2]
 }
 
-/// A child process of innocents: prints what they saw since the last time, as JSON, for each line on standard input.
+/// A child process of innocents: for each line on standard input it prints as JSON what they measured since the one
+/// before.
 #[derive(Args, Clone, Debug)]
 pub struct InnocentArgs {
     /// The server.
@@ -59,22 +60,22 @@ pub struct InnocentArgs {
 struct Pending {
     seq: u64,
     since: Instant,
-    /// Sent on an earlier connection too, so an answer instead of the message is all that may come.
+    /// It was sent on an earlier connection too: the answer may come without the message.
     again: bool,
 }
 
-/// One that speaks, or listens if it is not given anything to say.
+/// A member that publishes, or only receives if it has no schedule.
 struct Member {
     place: Option<usize>,
     number: u64,
     room: String,
     speaks: bool,
     joined: bool,
-    /// When it may connect, or send again what was refused for now.
+    /// When it may connect, or send again what got a temporary refusal.
     not_before: Instant,
     next_seq: u64,
     pending: VecDeque<Pending>,
-    /// How many of `pending` are on the way on this connection.
+    /// How many of `pending` are in flight on this connection.
     sent: usize,
     first: bool,
     settled: Vec<Duration>,
@@ -401,7 +402,7 @@ impl Innocents {
         self.visits.retain(|visit| visit.done.is_none());
     }
 
-    /// What they saw since the last report. A message without an answer counts with the time that it has waited.
+    /// What they measured since the last report. A message without an answer counts with the time that it has waited.
     fn report(&mut self) -> Heard {
         let now = Instant::now();
         let mut rooms = Vec::new();
@@ -463,7 +464,7 @@ impl Visit {
 /// Reads one report from the child.
 ///
 /// # Errors
-/// When the child is gone or says something else.
+/// When the child has ended or prints something else.
 pub(super) fn read_report(line: &str) -> Result<Heard> {
     serde_json::from_str(line).with_context(|| format!("the innocents said {line:?}"))
 }

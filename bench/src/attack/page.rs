@@ -1,4 +1,4 @@
-//! docs/attacks.md: what was seen, next to what was seen before the server was hardened.
+//! docs/attacks.md: the figures, next to those from before the server was hardened.
 
 use std::fmt::Write;
 
@@ -57,7 +57,7 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
-/// The page.
+/// The text of docs/attacks.md.
 pub(super) fn markdown(now: &Record, before: &Record) -> String {
     let mut page = String::from(INTRODUCTION);
     for scenario in scenarios::all() {

@@ -27,29 +27,29 @@ pub(super) enum Attack {
     Names { chat: bool },
     /// Members of the attacked room leave it and join again 25 times a second each.
     ChurnOfMany,
-    /// Sessions do so 240 times a second each, in a room of 2,000.
+    /// Sessions leave and join 240 times a second each, in a room of 2,000.
     ChurnOfOne,
     /// Requests for a page of 1 MB that is never read.
     PagesByHttp,
-    /// Sessions that ask for 8 such pages and never read.
+    /// Sessions that ask for 8 pages of history and never read.
     PagesBySession,
-    /// Connections to `path` send what carries nothing.
+    /// Connections to `path` send frames or lines without content.
     Frames { path: &'static str, frame: Frame },
     /// Sessions publish to 4,000 rooms twice and then flush the room of a sender, who sends its message again.
     EvictedAuthor,
-    /// `size` connections a second, with a request or without.
+    /// `size` connections a second, each with a request or without.
     Connects { request: bool },
-    /// Requests whose head never ends.
+    /// Requests whose head is never complete.
     HalfHeads,
-    /// Members of the attacked room that never read, while 8 KB are said in it 50 times a second.
+    /// Members of the attacked room that never read, while 8 KB are published in it 50 times a second.
     UnreadMembers { chat: bool },
-    /// Members come back after a restart, all at once.
+    /// Members reconnect after a restart, all at once.
     ComeBack { rooms: usize, one_address: bool },
-    /// 64 rooms with full logs are read, again and again.
+    /// 64 rooms with full logs are read repeatedly.
     CatchUp { http: bool },
 }
 
-/// What a connection sends that is no request and no message.
+/// What a connection sends that is neither a request nor a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     Ping,
@@ -58,9 +58,9 @@ pub(super) enum Frame {
     Continuation,
     /// Lines of an unknown kind.
     Unknown,
-    /// Lines with nothing in them.
+    /// Empty lines.
     Blank,
-    /// Text frames without a text.
+    /// Empty text frames.
     Empty,
 }
 
@@ -68,19 +68,19 @@ pub(super) enum Frame {
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// What it is about, for the document.
+    /// A sentence about the attack for docs/attacks.md.
     pub(super) about: &'static str,
     pub(super) attack: Attack,
-    /// How many of `unit` the attack is made of.
+    /// The number of `unit` in the attack.
     pub(super) size: usize,
     pub(super) unit: &'static str,
-    /// How long.
+    /// The duration in seconds.
     pub(super) seconds: u64,
     /// Whether the attacked room has innocents.
     pub(super) local: bool,
-    /// Whether it is also made with four times the size, from four addresses.
+    /// Whether it is also run at four times the size, from four addresses.
     pub(super) fourfold: bool,
-    /// Part of the short run.
+    /// Whether it is part of `--quick`.
     pub(super) quick: bool,
 }
 
@@ -113,7 +113,7 @@ mod limits {
     pub(super) const ROOMS: u64 = 10_000;
     /// `--remember-bytes`: what is remembered about clients.
     pub(super) const REMEMBERED: u64 = 128 * MIB;
-    /// `--address-connection-rate` times `--address-delay`: connections that wait for their turn.
+    /// `--address-connection-rate` times `--address-delay`: connections that are delayed.
     pub(super) const WAITING_CONNECTIONS: u64 = 500 * 5;
     /// `lines_per_second`: lines of a session.
     pub(super) const LINES_A_SECOND: f64 = 500.0;
@@ -124,7 +124,7 @@ const PROCESS: u64 = 32 * limits::MIB;
 /// A connection: 2.1 KB at rest (docs/bench.md), the head of a request and the state of a session beside it, and its name, room and
 /// place in the lists of a room.
 const CONNECTION: u64 = 16 * limits::KIB;
-/// What is said where nobody reads, in bytes.
+/// The size of messages to members that do not read, in bytes.
 pub(super) const UNREAD_MESSAGE: usize = 8_000;
 /// The entry of a message in the queue of a member: 48 bytes beside the message, which all members share; twice, because each queue's list
 /// grows as it fills and the allocator does not use every piece again. 12 KB were measured with 131 messages in each queue.
@@ -138,7 +138,7 @@ const fn logged(bytes: u64) -> u64 {
 /// What the kernel may hold of one connection in both directions; the last write may go beyond the limit on what is not sent, by a message.
 /// A client that does not read has a small buffer of its own here, so that what is on the way is little.
 const KERNEL: u64 = limits::RECEIVE_BUFFER + limits::UNSENT + 2 * limits::MESSAGE;
-/// The same for clients that send nothing but what they ask for.
+/// The same for clients that send nothing but requests.
 const KERNEL_SENT: u64 = limits::UNSENT + limits::MESSAGE;
 /// The same for connections that never carried more than the head of a request.
 const KERNEL_IDLE: u64 = 4 * limits::KIB;
@@ -146,7 +146,7 @@ const KERNEL_IDLE: u64 = 4 * limits::KIB;
 const CPU_AT_REST: f64 = 0.10;
 /// CPU of one line or frame, with its share of the system's work: docs/bench.md has 0.5 to 2 microseconds.
 const CPU_OF_A_LINE: f64 = 10e-6;
-/// All of the core: what is bounded by work per turn, and not by a rate, may take what nobody else wants.
+/// All of the core: work that is bounded per turn, and not by a rate, may use what is otherwise idle.
 const CPU_FREE: f64 = 1.01;
 
 impl Scenario {

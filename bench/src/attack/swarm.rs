@@ -1,5 +1,5 @@
-//! Many connections that do not behave: each reads or does not, sends what it is told as fast as it is taken, and what becomes of it is
-//! an event and never an error.
+//! Many connections of an attacker: each reads or does not, and sends as fast as the server reads. Refusals and closes
+//! are events and never errors.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -23,7 +23,7 @@ const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
-/// Reads or writes of one connection before the others have their turn.
+/// Reads or writes of one connection before the others are served.
 const CALLS_A_TURN: usize = 8;
 
 /// What a connection does with what the server sends.
@@ -31,7 +31,7 @@ const CALLS_A_TURN: usize = 8;
 pub(super) enum Reading {
     /// It reads nothing once it is open.
     Never,
-    /// It reads and throws away.
+    /// It reads and drops what it read.
     Discard,
     /// It reads lines, and answers pings.
     Lines,
@@ -46,7 +46,7 @@ pub(super) struct Opening {
     /// Whether the answer must be 101; otherwise the answer ends with the connection.
     pub(super) websocket: bool,
     pub(super) reading: Reading,
-    /// Asked of the system for what this side holds unread and unsent, so that it is the other side that has to.
+    /// The size of the socket's buffers on this side: small, so that the server holds what is unread and unsent.
     pub(super) buffers: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum Event<'a> {
     Closed,
 }
 
-/// What the whole swarm did.
+/// The counters of the whole swarm.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) attempts: u64,
@@ -99,7 +99,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Sends these bytes when the connection takes them.
+    /// Sends these bytes when the connection is writable.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -109,12 +109,12 @@ impl Peer {
         self.send(&frame);
     }
 
-    /// Bytes that the connection has not taken.
+    /// Bytes that are not yet written.
     pub(super) fn waiting(&self) -> usize {
         self.out.len()
     }
 
-    /// Sends copies of these bytes, whole ones, for as long as the connection takes them.
+    /// Sends copies of these bytes, whole ones, as long as the connection is writable.
     pub(super) fn flood(&mut self, bytes: &Rc<[u8]>) {
         self.flood = Some(Rc::clone(bytes));
         self.flooded = 0;
@@ -124,12 +124,12 @@ impl Peer {
         self.stream.is_some() && self.stage == Stage::Frames
     }
 
-    /// Whether the other side's system has taken the connection.
+    /// Whether the TCP connection is established.
     pub(super) fn is_connected(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.peer_addr().is_ok())
     }
 
-    /// From now on it reads like this.
+    /// Sets how it reads from now on.
     pub(super) fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
         self.readable = true;
@@ -182,12 +182,12 @@ impl Peer {
     }
 }
 
-/// Who is told what happens.
+/// Receives the events of a swarm.
 pub(super) trait Watcher {
     fn on(&mut self, index: usize, peer: &mut Peer, event: Event<'_>);
 }
 
-/// For those who only count.
+/// Ignores the events: the counters are enough.
 pub(super) struct Nobody;
 
 impl Watcher for Nobody {
@@ -207,7 +207,7 @@ pub(super) struct Swarm {
     events: Vec<epoll::Event>,
     buffer: Box<[u8]>,
     pub(super) counts: Counts,
-    /// Connections to look at in the next turn, whatever the system says.
+    /// Connections to serve in the next turn even without an event of epoll.
     busy: Vec<usize>,
 }
 
@@ -216,7 +216,7 @@ impl Swarm {
         Self::reading(address, 64 * 1024)
     }
 
-    /// One that reads so many bytes at once.
+    /// A swarm that reads this many bytes at once.
     pub(super) fn reading(address: SocketAddrV4, bytes: usize) -> Result<Self> {
         Ok(Self {
             address,
@@ -270,7 +270,7 @@ impl Swarm {
         Ok(index)
     }
 
-    /// Waits at most `timeout` for something to do, and does it.
+    /// Waits at most `timeout` for events and handles them.
     pub(super) fn turn(&mut self, timeout: Duration, watcher: &mut impl Watcher) -> Result<()> {
         let timeout = if self.busy.is_empty() { timeout } else { Duration::ZERO };
         let timeout = Timespec {
@@ -303,12 +303,12 @@ impl Swarm {
         Ok(())
     }
 
-    /// Looks at a connection in the next turn, because something was done to it from outside of its events.
+    /// Serves a connection in the next turn, because it was changed outside of its events.
     pub(super) fn wake(&mut self, index: usize) {
         self.busy.push(index);
     }
 
-    /// Sends a text when the connection takes it.
+    /// Sends a text when the connection is writable.
     pub(super) fn text(&mut self, index: usize, text: &str) {
         self.peers[index].text(text);
         self.wake(index);
@@ -355,7 +355,7 @@ impl Swarm {
         }
     }
 
-    /// Turns until `until` says so or the time is over; whether it said so.
+    /// Runs turns until `until` is true or the time is over, and returns which.
     pub(super) fn run(
         &mut self,
         deadline: Instant,

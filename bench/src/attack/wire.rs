@@ -1,5 +1,6 @@
-//! The lines of `talkback.v1` that attackers and innocents send, and what they look for in those that come. They are texts, and not the
-//! types of `talkback-protocol`, so that an attacker can send what no type allows, and an older server can be attacked too.
+//! The lines of `talkback.v1` that attackers and innocents send, and how they read those that arrive. They are texts,
+//! and not the types of `talkback-protocol`, so that an attacker can send what no type allows, and an older server can
+//! be attacked too.
 
 pub(super) fn hello(client: u64, name: &str) -> String {
     format!(r#"{{"hello":{{"client":"{client:032x}","name":"{name}"}}}}"#)
@@ -28,11 +29,11 @@ pub(super) fn history(id: u64, room: &str, before: u64, limit: u32) -> String {
     format!(r#"{{"history":{{"id":{id},"room":"{room}","before":{before},"limit":{limit}}}}}"#)
 }
 
-/// A line of a kind that no version knows.
+/// A line of a kind that no version has.
 pub(super) const UNKNOWN: &str = r#"{"unheard_of":{}}"#;
 pub(super) const PONG: &str = r#"{"pong":{}}"#;
 
-/// Whether this line is of a kind.
+/// Whether this line is of this kind.
 pub(super) fn is(line: &str, kind: &str) -> bool {
     line.strip_prefix("{\"")
         .and_then(|line| line.strip_prefix(kind))

@@ -40,7 +40,7 @@ pub(crate) fn faults(path: &str) -> String {
     format!("ws://127.0.0.1:{}{path}", port(2))
 }
 
-/// A name no other test uses.
+/// A name that no other test uses.
 pub(crate) fn unique() -> String {
     thread_local!(static NEXT: Cell<u32> = const { Cell::new(0) });
     NEXT.with(|next| next.replace(next.get() + 1)).to_string()

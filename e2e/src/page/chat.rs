@@ -1,4 +1,4 @@
-//! What a person does and sees in the chat.
+//! The steps of a user of the chat, and what the chat shows.
 
 use talkback_testbed::Server;
 
@@ -48,7 +48,7 @@ impl Page {
     /// Waits until the chat shows exactly these messages, each as sender and text; the page's own notices aside.
     ///
     /// # Errors
-    /// When it does not in time; the error tells what it shows instead.
+    /// When it does not in time; the error has what it shows instead.
     pub async fn hears(&self, expected: &[(&str, &str)]) -> Result<(), StepError> {
         self.wait_rows(LOG, &format!("the messages are {expected:?}"), |rows| {
             let said: Vec<_> = rows.iter().filter(|row| !row.from.is_empty()).collect();
@@ -64,7 +64,7 @@ impl Page {
     /// Waits until the page says something of its own in the chat that contains `part`.
     ///
     /// # Errors
-    /// When it does not in time; the error tells what it shows instead.
+    /// When it does not in time; the error has what it shows instead.
     pub async fn is_told(&self, part: &str) -> Result<(), StepError> {
         self.wait_row(LOG, part, |row| row.direction == "info" && row.text.contains(part))
             .await
@@ -73,7 +73,7 @@ impl Page {
     /// Waits until these users are in the room, in this order.
     ///
     /// # Errors
-    /// When they are not in time; the error tells who is instead.
+    /// When they are not in time; the error has the users instead.
     pub async fn wait_roster(&self, expected: &[&str]) -> Result<(), StepError> {
         self.wait_value(
             format!("in the room are {expected:?}"),
@@ -112,7 +112,7 @@ impl Page {
     /// Waits until one's own message with this text is as far as `delivery`.
     ///
     /// # Errors
-    /// When it is not in time; the error tells how far it is instead.
+    /// When it is not in time; the error has its position instead.
     pub async fn wait_delivery(&self, text: &str, delivery: &str) -> Result<(), StepError> {
         self.wait_value(
             format!("{text:?} is {delivery}"),

@@ -1,4 +1,4 @@
-//! What a person sees on the page.
+//! What the page shows.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ const ROWS: &str = "
     }));";
 
 impl Page {
-    /// The text a person sees in the element.
+    /// The text that the element shows.
     ///
     /// # Errors
     /// When there is no such element.

@@ -1,4 +1,4 @@
-//! What a person waits for on the page.
+//! Waiting until the page shows something.
 
 use crate::{DEADLINE, Page, Row, StepError, wait_for};
 
@@ -25,7 +25,7 @@ impl Page {
     /// Waits until the element's text contains `part`.
     ///
     /// # Errors
-    /// When it does not in time; the error tells what it contains instead.
+    /// When it does not in time; the error has what it contains instead.
     pub async fn wait_text(&self, id: &str, part: &str) -> Result<(), StepError> {
         self.wait_value(
             format!("#{id} says {part:?}"),
@@ -38,7 +38,7 @@ impl Page {
     /// Waits until the element's `data-state` is `state`.
     ///
     /// # Errors
-    /// When it is not in time; the error tells what it is instead.
+    /// When it is not in time; the error has what it is instead.
     pub async fn wait_state(&self, id: &str, state: &str) -> Result<(), StepError> {
         self.wait_value(
             format!("#{id} is {state}"),
@@ -51,7 +51,7 @@ impl Page {
     /// Waits until the texts of a log's lines with this direction (empty: all) are exactly `expected`.
     ///
     /// # Errors
-    /// When they are not in time; the error tells what they are instead.
+    /// When they are not in time; the error has what they are instead.
     pub async fn wait_texts(&self, id: &str, direction: &str, expected: &[&str]) -> Result<(), StepError> {
         let description = format!("the {direction} lines of #{id} are {expected:?}");
         self.wait_value(
@@ -65,7 +65,7 @@ impl Page {
     /// Waits until a line of the log is as `matches` wants it.
     ///
     /// # Errors
-    /// When there is none in time; the error tells what the lines are instead.
+    /// When there is none in time; the error has the lines instead.
     pub async fn wait_row(&self, id: &str, what: &str, matches: impl Fn(&Row) -> bool) -> Result<(), StepError> {
         self.wait_rows(id, &format!("one says {what}"), |rows| rows.iter().any(&matches))
             .await
@@ -74,14 +74,14 @@ impl Page {
     /// Waits until all lines of the log together are as `matches` wants them.
     ///
     /// # Errors
-    /// When they are not in time; the error tells what they are instead.
+    /// When they are not in time; the error has what they are instead.
     pub async fn wait_rows(&self, id: &str, what: &str, matches: impl Fn(&[Row]) -> bool) -> Result<(), StepError> {
         let description = format!("the lines of #{id}: {what}");
         self.wait_value(description, async || self.rows(id).await, |rows| matches(rows))
             .await
     }
 
-    /// Waits until `look` sees something that `fits`; the error of a wait in vain tells what it saw last.
+    /// Waits until `look` returns something that `fits`; the error of a timeout has what it returned last.
     pub(super) async fn wait_value<T: std::fmt::Debug>(
         &self,
         description: String,

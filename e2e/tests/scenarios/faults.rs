@@ -121,7 +121,7 @@ fn a_code_and_reason_given_on_the_page_reach_the_server() {
         page.click("close_websocket").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_text("close_info", "4000").await?;
-        // What a browser tells of a close is what the server answered with.
+        // A browser reports the close that the server answered with.
         page.wait_text("close_info", "再见").await?;
         stage
             .wait_log("the close with code 4000, in the server's own words", |line| {
@@ -342,7 +342,7 @@ fn markup_in_a_message_stays_text() {
     });
 }
 
-/// The field is marked as wrong for those who cannot see it, and described by the error.
+/// The field is marked as invalid for screen readers, and described by the error.
 async fn marked(page: &talkback_e2e::Page, id: &str) -> Result<(), StepError> {
     let invalid = page
         .script(id, "return arguments[0].getAttribute('aria-invalid');")

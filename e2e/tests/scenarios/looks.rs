@@ -320,7 +320,7 @@ async fn talk(stage: &Stage, page: &Page, width: &str, look: &str) -> Result<(),
 }
 
 fn broken(error: std::io::Error) -> StepError {
-    StepError::Setup(format!("the server does not do as told: {error}"))
+    StepError::Setup(format!("the server cannot be stopped or started: {error}"))
 }
 
 async fn picture(stage: &Stage, page: &Page, name: &str) -> Result<(), StepError> {

@@ -1,5 +1,5 @@
-//! What people do, one file for each behaviour. One program, so that the scenarios of all files run side by side to the end. They run in the order
-//! of their names, and the longest are not among the last.
+//! What users do, one file for each behaviour. One program, so that the scenarios of all files run in parallel. They
+//! run in the order of their names, and the longest are not among the last.
 
 mod chat;
 mod delivery;

@@ -1,4 +1,4 @@
-//! Who is in a room and what they do there, and reading what they said.
+//! The users of a room, typing, and reading their messages.
 
 use std::time::Duration;
 

@@ -27,10 +27,10 @@ use tokio_tungstenite::{
 pub type Client = WebSocketStream<TcpStream>;
 pub type AnyClient = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Nothing in these tests takes longer unless it is broken.
+/// The timeout of each wait: what takes longer is broken.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits for `future`, or fails naming what did not come.
+/// Waits for `future`, or fails naming `what` was waited for.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, future).await {
         Ok(value) => value,
@@ -38,7 +38,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again until `condition` holds, or fails naming what did not come.
+/// Checks `condition` until it holds, or fails naming `what` was waited for.
 pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     within(what, async {
         while !condition() {
@@ -133,7 +133,7 @@ impl Server {
         .await
     }
 
-    /// What those who run the server see.
+    /// The health report with the counters, as its operators get it.
     pub async fn health(&self) -> serde_json::Value {
         let request = axum::http::Request::get("/healthz")
             .body(axum::body::Body::empty())
@@ -275,7 +275,7 @@ pub async fn next(client: &mut Client) -> Message {
     .await
 }
 
-/// Members of a room, each of which hears all later ones.
+/// Members of a room, each of which has received the messages of all later ones.
 pub async fn members(server: &Server, room: &str, names: &[&str]) -> Vec<Client> {
     let mut members = Vec::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! A client of `talkback.v1` that does and sees exactly what a test says.
+//! A client of `talkback.v1` that sends exactly what a test gives it, and reads lines one by one.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -22,10 +22,10 @@ pub fn key(number: u32) -> String {
 pub struct Session {
     pub socket: Client,
     lines: VecDeque<Value>,
-    /// How many text frames came.
+    /// How many WebSocket messages came.
     pub frames: usize,
     pub welcome: Value,
-    /// The users of each room as they were told; not there when they were not.
+    /// The users of each room as the server reported them; no entry where it reported none.
     pub here: BTreeMap<String, BTreeSet<String>>,
     /// Whether it answers pings of the session, as every client must.
     pub answers_pings: bool,
@@ -40,7 +40,7 @@ impl Session {
         Self::silent_at(server.address).await
     }
 
-    /// The same through a link.
+    /// The same at another address, such as that of a proxy.
     pub async fn silent_at(address: SocketAddr) -> Self {
         Self::silent_with(address, &[]).await
     }
@@ -67,12 +67,12 @@ impl Session {
         Self::open_at(server.address, number, name).await
     }
 
-    /// The same through a link.
+    /// The same at another address, such as that of a proxy.
     pub async fn open_at(address: SocketAddr, number: u32, name: &str) -> Self {
         Self::silent_at(address).await.welcomed(number, name).await
     }
 
-    /// Says hello.
+    /// Sends `hello`.
     pub async fn welcomed(mut self, number: u32, name: &str) -> Self {
         self.send(&[json!({"hello": {"client": key(number), "name": name}})])
             .await;
@@ -87,7 +87,7 @@ impl Session {
         session
     }
 
-    /// Sends frames as one text frame.
+    /// Sends lines as one WebSocket message.
     pub async fn send(&mut self, frames: &[Value]) {
         let lines: Vec<_> = frames.iter().map(Value::to_string).collect();
         self.send_text(&lines.join("\n")).await;
@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    /// Waits until exactly these users were told to be in a room. Other lines stay for later.
+    /// Waits until the server has reported exactly these users in a room. Other lines are kept for later.
     pub async fn users(&mut self, room: &str, names: &[&str]) {
         let expected: BTreeSet<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut others = VecDeque::new();
@@ -221,7 +221,7 @@ impl Session {
         }
     }
 
-    /// The next frame, which must be of this kind.
+    /// The next line, which must be of this kind.
     #[track_caller]
     pub fn expect(&mut self, kind: &str) -> impl Future<Output = Value> {
         let place = std::panic::Location::caller();
@@ -234,7 +234,7 @@ impl Session {
         }
     }
 
-    /// The next frame of this kind; others before it are dropped.
+    /// The next line of this kind; others before it are dropped.
     pub async fn find(&mut self, kind: &str) -> Value {
         loop {
             if let Some(frame) = self.next().await.get_mut(kind) {
@@ -257,7 +257,7 @@ impl Session {
         close_frame(&mut self.socket).await
     }
 
-    /// Cuts the connection without a word.
+    /// Cuts the connection without a close frame.
     pub fn cut(self) {
         drop(self);
     }
@@ -272,7 +272,7 @@ pub fn publish(room: &str, seq: u64, body: Value) -> Value {
     json!({"publish": {"room": room, "seq": seq, "id": id(seq), "body": body}})
 }
 
-/// The place after these messages.
+/// The cursor after this many messages.
 pub fn cursor(joined: &Value, offset: u64) -> Value {
     json!({"epoch": joined["epoch"], "offset": offset})
 }

@@ -9,13 +9,13 @@ use std::{
     ffi::OsString,
     fs, io,
     net::Ipv4Addr,
-    process::{self, ExitCode, ExitStatus},
+    process::{self, Command, ExitCode, ExitStatus, Stdio},
 };
-use talkback_testbed::{Process, Server, faults};
-use tokio::{net::TcpListener, process::Command, signal};
+use talkback_testbed::{Process, Server, ended, faults};
+use tokio::{net::TcpListener, signal};
 
-/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower. Tests wait until
-/// the last of somebody is gone from a room, which by default is told after seconds.
+/// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower.
+/// Tests wait until a user has left a room, which by default takes seconds.
 const SERVER_ARGUMENTS: [&str; 8] = [
     "--presence-grace",
     "500ms",
@@ -27,7 +27,7 @@ const SERVER_ARGUMENTS: [&str; 8] = [
     "16MiB",
 ];
 
-/// Names a file with what the runner asks of the browser beside its own wishes.
+/// Names a file with capabilities that the runner requests of the browser beside its own.
 const CAPABILITIES: &str = "WASM_BINDGEN_TEST_WEBDRIVER_JSON";
 
 #[tokio::main]
@@ -43,7 +43,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<ExitStatus> {
-    build_server().await?;
     let (port, faults_listener) = three_ports().await?;
     let arguments = SERVER_ARGUMENTS.iter().map(|&argument| argument.to_owned()).collect();
     let _server = Server::start_at((Ipv4Addr::LOCALHOST, port + 1).into(), arguments).await?;
@@ -54,6 +53,7 @@ async fn run() -> io::Result<ExitStatus> {
     let mut command = Command::new("wasm-bindgen-test-runner");
     command
         .args(env::args_os().skip(1))
+        .stdin(Stdio::null())
         .env("WASM_BINDGEN_TEST_ADDRESS", format!("127.0.0.1:{port}"))
         .env("TMPDIR", temporary.path());
     set_default(&mut command, "WASM_BINDGEN_TEST_TIMEOUT", || Some("300".into()));
@@ -70,14 +70,14 @@ async fn run() -> io::Result<ExitStatus> {
     {
         command.env("CHROMEDRIVER", "chromedriver");
     }
-    let mut tests = Process::spawn(&mut command).map_err(|error| {
+    let mut tests = Process::spawn_group(&mut command).map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("{error}; `cargo xtask test --tier browser` installs it"),
         )
     })?;
     tokio::select! {
-        status = tests.wait() => status,
+        status = ended(&mut tests) => status,
         _ = signal::ctrl_c() => Err(io::Error::other("interrupted")),
     }
 }
@@ -86,23 +86,6 @@ async fn run() -> io::Result<ExitStatus> {
 /// minute. Tests that break connections on purpose would measure that and not the client. The end-to-end tests leave it as it is.
 fn firefox() -> serde_json::Value {
     json!({ "moz:firefoxOptions": { "prefs": { "network.websocket.delay-failed-reconnects": false } } })
-}
-
-/// `cargo test` does not build the binaries of other packages, and a stale server would test yesterday's code.
-async fn build_server() -> io::Result<()> {
-    if env::var_os("TEST_SERVER_BIN").is_some() {
-        return Ok(());
-    }
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "talkback-server"])
-        .status()
-        .await?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other("talkback-server does not build"))
-    }
 }
 
 /// Three free ports in a row: the first is left to the runner, the second to the server, the third is kept.

@@ -1,4 +1,4 @@
-//! What a page may ask of the fault service over HTTP.
+//! The HTTP routes of the fault service.
 
 use super::request::{Answer, Request};
 use crate::{Proxy, Server, Way};
@@ -115,7 +115,7 @@ impl Control {
         Ok(json!({ "port": port }))
     }
 
-    /// Does to a proxy what the query says, and tells what passed.
+    /// Sets the faults of a proxy as the query says, and returns what passed.
     fn proxy(&self, request: &Request) -> io::Result<serde_json::Value> {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let port = request.query("port").parse().map_err(io::Error::other)?;
@@ -172,7 +172,7 @@ impl Control {
     }
 }
 
-/// The slot of an id, made by whoever asks first: the page may ask before the connection is there.
+/// The slot of an id, made on first use: the page may ask before the connection is there.
 fn slot<T: Default>(slots: &Mutex<HashMap<String, watch::Sender<T>>>, id: &str) -> watch::Sender<T> {
     let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
     slots.entry(id.to_owned()).or_default().clone()

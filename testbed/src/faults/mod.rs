@@ -18,13 +18,13 @@
 //! | POST `/server?port=1234` | kills it with SIGKILL and starts it again on the same port |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |
 //! | POST `/proxy?to=1234` | starts a [`Proxy`](crate::Proxy) in front of that port: `{"port":5678}` |
-//! | POST `/proxy?port=5678&stall=1` | lets nothing pass, in either direction, until `stall=0`; nobody is told |
+//! | POST `/proxy?port=5678&stall=1` | lets nothing pass, in either direction, until `stall=0`; connections stay open |
 //! | POST `/proxy?port=5678&refuse=1` | resets new connections, until `refuse=0` |
 //! | POST `/proxy?port=5678&delay_ms=50` | lets everything pass so much later |
 //! | POST `/proxy?port=5678&cut=1` | resets its connections now |
 //! | POST `/proxy?port=5678&cut_after_down=100` | resets them when so many more bytes came from the server, be it in the middle of a frame; `cut_after_up` for bytes to it |
 //! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: connections now and so far, bytes so far |
-//! | GET `/closed-port` | `{"port":1234}` where nobody listens |
+//! | GET `/closed-port` | `{"port":1234}`, at which no server listens |
 //!
 //! It stands below HTTP on purpose: no HTTP server lets a handler answer half a frame or nothing at all.
 
