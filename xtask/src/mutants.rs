@@ -64,6 +64,8 @@ const PASSES: [Pass; 3] = [
         tests: &[
             "--lib",
             "--test",
+            "addresses",
+            "--test",
             "chat",
             "--test",
             "load",

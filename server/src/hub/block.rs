@@ -297,6 +297,21 @@ mod tests {
         str::from_utf8(&frame[header..]).unwrap()
     }
 
+    fn message(offset: u64) -> Message {
+        Message {
+            room: RoomName::parse("lobby").unwrap(),
+            offset: Offset::new(offset).unwrap(),
+            from: Author {
+                sender: SenderId::parse("s1").unwrap(),
+                user: UserName::parse("ann").unwrap(),
+            },
+            seq: None,
+            id: None,
+            at: 0,
+            body: Body::text(&offset.to_string()),
+        }
+    }
+
     #[test]
     fn lines_share_a_frame_and_a_frame_of_some_of_them_can_be_made() {
         for length in [1, 60, 5000, 40_000] {
@@ -352,18 +367,6 @@ mod tests {
     #[test]
     fn plain_frames_after_any_offset_are_shared() {
         let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        let message = |offset: u64| Message {
-            room: RoomName::parse("lobby").unwrap(),
-            offset: Offset::new(offset).unwrap(),
-            from: Author {
-                sender: SenderId::parse("s1").unwrap(),
-                user: UserName::parse("ann").unwrap(),
-            },
-            seq: None,
-            id: None,
-            at: 0,
-            body: Body::text(&offset.to_string()),
-        };
         let mut frames = Frames::default();
         for offset in [4, 5, 7] {
             frames.push(&message(offset));
@@ -389,5 +392,34 @@ mod tests {
             assert_eq!((&bytes[..], count), (&frames[skipped..].concat()[..], 3 - skipped));
         }
         assert!(block.after(Offset::new(7).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_block_has_its_bound_and_not_a_byte_more() {
+        let now = Instant::now();
+        let mut both = Lines::default();
+        (0..2).for_each(|_| both.push((), b"0123456789"));
+        let blocks = |max_bytes| {
+            let mut blocks = Blocks::<Lines<()>>::new(max_bytes);
+            for _ in 0..2 {
+                blocks.push(now, |lines| lines.push((), b"0123456789"));
+            }
+            std::iter::from_fn(|| blocks.take()).count()
+        };
+        assert_eq!(blocks(both.len()), 1);
+        assert_eq!(blocks(both.len() - 1), 2);
+    }
+
+    #[test]
+    fn frames_are_divided_into_blocks_and_none_is_lost() {
+        let now = Instant::now();
+        let mut blocks = Blocks::<Frames>::new(1);
+        for number in 1..=3 {
+            blocks.push(now, |frames| frames.push(&message(number)));
+        }
+        let counts: Vec<_> = std::iter::from_fn(|| blocks.take())
+            .map(|block| block.after(Offset::ZERO).map(|(_, messages)| messages))
+            .collect();
+        assert_eq!(counts, [Some(1); 3]);
     }
 }

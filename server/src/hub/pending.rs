@@ -71,3 +71,29 @@ impl Pending {
         self.scheduled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_ends_with_more_to_deliver_exactly_if_something_was_added_meanwhile() {
+        let now = Instant::now();
+        let mut pending = Pending::new(&HubOptions::default());
+        assert!(pending.next_pass().is_none());
+        assert!(!pending.scheduled);
+        pending.lines.push(now, |lines| lines.push(None, b"one"));
+        assert!(pending.next_pass().is_some());
+        assert_eq!(pending.oldest(), Some(now), "it is not delivered to all members yet");
+        assert!(!pending.end_pass());
+        assert_eq!(pending.oldest(), None);
+
+        pending.lines.push(now, |lines| lines.push(None, b"two"));
+        assert!(pending.next_pass().is_some());
+        pending.signals.push(1, b"a signal");
+        assert!(pending.end_pass(), "a signal alone is worth a pass");
+        assert!(pending.next_pass().is_some());
+        pending.lines.push(now, |lines| lines.push(None, b"three"));
+        assert!(pending.end_pass());
+    }
+}

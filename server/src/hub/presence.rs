@@ -687,6 +687,30 @@ mod tests {
     }
 
     #[test]
+    fn the_users_that_changed_since_the_last_announcement_are_bounded() {
+        let options = HubOptions {
+            listed_users: 3,
+            ..OPTIONS
+        };
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let visit = |presence: &mut Presence, name: &str| {
+            presence.enter(&user(name), &options);
+            presence.leave(&user(name), now, Duration::ZERO);
+            presence.expire(now, &options);
+        };
+        for name in ["a", "b", "c", "c", "a"] {
+            visit(&mut presence, name);
+        }
+        assert_eq!(presence.changed_users.len(), 3);
+        let line = presence.announce(&room(), now, &options).unwrap();
+        assert_eq!(read(&line).1[2], None, "a difference says it");
+        for name in ["a", "b", "c", "d", "e"] {
+            visit(&mut presence, name);
+        }
+        assert_eq!(presence.changed_users.len(), 0, "there are too many to tell each");
+    }
+
+    #[test]
     fn announcements_are_less_frequent_in_a_large_room() {
         let (mut presence, start) = (Presence::default(), Instant::now());
         presence.enter(&user("ann"), &OPTIONS);

@@ -377,3 +377,68 @@ fn put(record: u64, content: &impl Serialize) -> Write {
     let text = serde_json::to_string(content).unwrap_or_else(|_| unreachable!("records have texts for keys"));
     Write::Put { record, text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Epoch, Offset,
+        session::{
+            client::{DeliveryState, OutboxOptions},
+            server::ServerOptions,
+        },
+    };
+
+    fn room(name: &str) -> RoomName {
+        RoomName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn changes_of_each_kind_count_against_the_bound_and_above_it_everything_is_written() {
+        let mut journal = Journal::new(4);
+        (journal.life, journal.written) = (Some(1), 10);
+        journal.room(&room("a"));
+        journal.room_gone(2, &room("b"));
+        journal.message(11, &room("a"));
+        journal.message_gone(3);
+        assert!(journal.life.is_some(), "four changes fit");
+        journal.message(12, &room("a"));
+        assert!(journal.life.is_none());
+        for record in 0..100 {
+            journal.message(record, &room("a"));
+            journal.room_gone(record, &room("a"));
+        }
+        assert!(journal.messages.is_empty() && journal.rooms_gone.is_empty());
+    }
+
+    /// The page ends after the record of the room and before the message's is removed.
+    #[test]
+    fn a_settled_message_is_not_read_again_although_its_record_is_still_there() {
+        let (key, now, id) = (
+            ClientKey::from_random([7; 16]),
+            Duration::ZERO,
+            PublishId::from_random(1),
+        );
+        let mut outbox = Outbox::new(OutboxOptions::default());
+        outbox.push(room("a"), Body::text("said"), id, 1, now, 8).unwrap();
+        assert!(outbox.next(now, &ServerOptions::default().limits).0.is_some());
+        let mut store = BTreeMap::new();
+        let mut put = |writes: Vec<Write>| {
+            for write in writes {
+                if let Write::Put { record, text } = write {
+                    store.insert(record, text);
+                }
+            }
+            let kept = Kept::read(store.iter().map(|(record, text)| (*record, text))).unwrap();
+            kept.snapshot.rooms.iter().map(|room| room.pending.len()).sum::<usize>()
+        };
+        assert_eq!(put(take(key, &mut outbox, now, 0)), 1);
+        let acked = DeliveryState::Acked {
+            epoch: Epoch::from_random(1),
+            offset: Offset::ZERO,
+            at: 0,
+        };
+        outbox.settle(&room("a"), Seq::FIRST, Some(id), now, acked);
+        assert_eq!(put(take(key, &mut outbox, now, 0)), 0);
+    }
+}

@@ -394,3 +394,20 @@ fn members_that_join_and_leave_on_many_threads_get_their_own_messages_and_leave_
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(hub.rooms(), 0);
 }
+
+#[tokio::test]
+async fn a_member_that_goes_live_gets_the_changes_of_presence_since_it_joined() {
+    let hub = hub(HubOptions::default());
+    let sockets = Sockets::new(SocketOptions::default());
+    let (member, socket) = session(&hub, &sockets);
+    assert_eq!(member.presence().users, 1);
+    let room = hub.find(&lobby()).unwrap();
+    let _bob = hub
+        .join(&lobby(), &user("bob"), Sender::without_task(&sockets))
+        .unwrap();
+    assert!(room.announce_presence());
+    assert_eq!(member.go_live(Offset::ZERO, 0), GoLive::Live);
+    let lines = socket.shared().waiting_bytes();
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    assert!(lines.contains("presence") && lines.contains("bob"), "{lines}");
+}
