@@ -375,7 +375,12 @@ async fn a_trace_has_a_span_for_each_connection_and_no_text_of_a_client() {
     }
     assert_eq!(numbers.len(), 3, "{lines:#?}");
     // The lines of the protocol's session belong to its connection.
-    for line in lines.iter().filter(|line| line["target"] == "talkback::server") {
+    let of_session: Vec<_> = lines
+        .iter()
+        .filter(|line| line["target"] == "talkback::server")
+        .collect();
+    assert!(!of_session.is_empty(), "{lines:#?}");
+    for line in of_session {
         assert_eq!(line["span"]["kind"], "session", "{line}");
     }
     let refused = lines
