@@ -880,3 +880,22 @@ async fn the_requests_of_an_evicted_room_are_not_counted() {
     fill(&engine, "b", 1).await;
     assert_eq!(engine.usage().requests, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_task_that_sweeps_ends_with_the_last_room_and_begins_again_with_the_next_one() {
+    let engine = engine(MemoryOptions {
+        age: Duration::from_secs(60),
+        client_age: Duration::from_secs(60),
+        ..DEFAULTS
+    });
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for _ in 0..2 {
+        fill(&engine, "a", 1).await;
+        fill(&engine, "b", 1).await;
+        assert_eq!(tasks(), 1);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(tasks(), 1, "two rooms are left");
+        tokio::time::sleep(Duration::from_secs(1_000)).await;
+        assert_eq!((engine.usage().rooms, tasks()), (0, 0));
+    }
+}
