@@ -886,6 +886,7 @@ async fn the_task_that_sweeps_ends_with_the_last_room_and_begins_again_with_the_
     let engine = engine(MemoryOptions {
         age: Duration::from_secs(60),
         client_age: Duration::from_secs(60),
+        request_age: Duration::from_secs(60),
         ..DEFAULTS
     });
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
