@@ -690,6 +690,7 @@ mod tests {
     fn the_users_that_changed_since_the_last_announcement_are_bounded() {
         let options = HubOptions {
             listed_users: 3,
+            presence_grace: Duration::ZERO,
             ..OPTIONS
         };
         let (mut presence, now) = (Presence::default(), Instant::now());
