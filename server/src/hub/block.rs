@@ -413,7 +413,9 @@ mod tests {
     #[test]
     fn frames_are_divided_into_blocks_and_none_is_lost() {
         let now = Instant::now();
-        let mut blocks = Blocks::<Frames>::new(1);
+        let mut one = Frames::default();
+        one.push(&message(1));
+        let mut blocks = Blocks::<Frames>::new(one.len());
         for number in 1..=3 {
             blocks.push(now, |frames| frames.push(&message(number)));
         }
