@@ -66,6 +66,17 @@ fn three_unsent() -> World {
     world
 }
 
+/// A page that stored the unsent message 0, and the next page of the tab, which waits for the first one's lock.
+fn page_and_successor() -> (World, Client, Client) {
+    let world = World::new();
+    world.refuse(true);
+    let before = page(&world);
+    send(&before, [0]);
+    wait_for_save(&world);
+    let after = page(&world);
+    (world, before, after)
+}
+
 #[test]
 fn messages_not_transmitted_before_a_reload_are_sent_after_it() {
     let world = three_unsent();
@@ -114,12 +125,7 @@ fn a_message_that_arrived_before_a_reload_is_not_duplicated_after_it() {
 /// A browser may start the next page before the last one has ended.
 #[test]
 fn a_page_waits_for_the_lock_of_the_previous_page_and_reads_its_last_save() {
-    let world = World::new();
-    world.refuse(true);
-    let before = page(&world);
-    send(&before, [0]);
-    wait_for_save(&world);
-    let after = page(&world);
+    let (world, before, after) = page_and_successor();
     world.advance(Duration::from_secs(1));
     assert!(after.restored().now_or_never().is_none());
     assert!(after.keeps_outbox().now_or_never().is_none());
@@ -135,12 +141,7 @@ fn a_page_waits_for_the_lock_of_the_previous_page_and_reads_its_last_save() {
 
 #[test]
 fn messages_sent_while_waiting_for_the_lock_follow_the_restored_ones() {
-    let world = World::new();
-    world.refuse(true);
-    let before = page(&world);
-    send(&before, [0]);
-    wait_for_save(&world);
-    let after = page(&world);
+    let (world, before, after) = page_and_successor();
     let sender = after.room_sender::<u64>("lobby").unwrap();
     let mut sending = Box::pin(sender.send(&1));
     assert!((&mut sending).now_or_never().is_none(), "the store is not open");
@@ -155,12 +156,7 @@ fn messages_sent_while_waiting_for_the_lock_follow_the_restored_ones() {
 /// A duplicated tab has a copy of the records while their owner is running.
 #[test]
 fn a_copy_begins_with_a_new_key_and_the_owner_writes_the_removed_records_again() {
-    let world = World::new();
-    world.refuse(true);
-    let owner = page(&world);
-    send(&owner, [0]);
-    wait_for_save(&world);
-    let copy = page(&world);
+    let (world, owner, copy) = page_and_successor();
     assert!(copy.restored().now_or_never().is_none());
     assert!(world.run(copy.restored()).is_empty());
     assert!(world.run(copy.keeps_outbox()));
