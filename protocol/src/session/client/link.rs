@@ -507,8 +507,12 @@ impl ClientSession {
     /// The page or the network is back.
     fn come_back(&mut self) {
         self.probe();
-        if !self.link.state.can_resume() || self.link.is_held_off() {
+        if !self.link.state.can_resume() {
             return;
+        }
+        if self.link.is_held_off() {
+            // The page is back while the network is not, or the other way round.
+            return self.suspended();
         }
         // A network that flickers must not cause a storm of attempts.
         let earliest = self
