@@ -26,7 +26,7 @@ pub(crate) fn close_meaning(close_code: u16, language: Language) -> &'static str
         code::TRY_AGAIN_LATER => ("The server is overloaded: try again later", "服务器过载：请稍后再试"),
         code::BAD_GATEWAY => ("The gateway got no valid answer", "网关未得到有效响应"),
         code::TLS_HANDSHAKE => ("The TLS handshake failed", "TLS 握手失败"),
-        code::BAD_LINE => ("Talkback: malformed frame", "Talkback：帧格式错误"),
+        code::BAD_LINE => ("Talkback: malformed line", "Talkback：协议行格式错误"),
         code::UNAUTHORIZED => ("Talkback: token missing or expired", "Talkback：令牌缺失或过期"),
         code::FORBIDDEN => ("Talkback: not allowed", "Talkback：没有权限"),
         code::NO_SUCH_ROOM => ("Talkback: no such room", "Talkback：房间不存在"),
