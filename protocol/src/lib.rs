@@ -36,5 +36,10 @@ pub use {
     session::Moment,
 };
 
+/// For [`log_line`], which the client crate uses as well.
+#[cfg(feature = "trace")]
+#[doc(hidden)]
+pub use log;
+
 #[cfg(all(test, target_family = "wasm"))]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

@@ -18,6 +18,7 @@ mod options;
 mod outgoing;
 mod rate;
 mod timer;
+mod trace;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -27,7 +28,6 @@ pub use api::{
 pub use options::ServerOptions;
 pub use rate::Allowance;
 
-use super::trace::trace_event;
 use crate::{
     ClientKey, ClientLine, Moment, ServerLine, UserName, close,
     codec::{self, TextLimits},
@@ -37,9 +37,8 @@ use open::Open;
 use outgoing::{Outgoing, millis};
 use rate::Rate;
 use timer::{Timer, Timers};
+use trace::trace;
 
-/// The target of this half's trace events.
-const TRACE: &str = "talkback::server";
 const TOO_MUCH: &str = "far more was sent than any client needs";
 
 /// The server's half of the session, for one connection. See the [contract](crate::session) of its driver.
@@ -263,8 +262,7 @@ impl ServerSession {
 
     fn hello(&mut self, hello: Hello) {
         let Hello { client, token, name } = hello;
-        trace_event!(
-            TRACE,
+        trace!(
             "hello: {} token; lines wait until the user is known",
             if token.is_some() { "with a" } else { "without a" }
         );
@@ -302,8 +300,7 @@ impl ServerSession {
             }
             State::AwaitingHello | State::Open(_) | State::Closed { .. } => return,
         };
-        trace_event!(
-            TRACE,
+        trace!(
             "welcome: heartbeat {:?}, the token expires in {:?}, {} lines waited",
             self.options.heartbeat,
             identity.expires,
@@ -346,7 +343,7 @@ impl ServerSession {
                 // While nothing is read, nothing can be heard: then the next ping begins the wait.
                 if self.reads() && !self.timers.is_set(Timer::Silence) {
                     let grace = self.options.heartbeat_grace.saturating_add(self.slow_by);
-                    trace_event!(TRACE, "ping: a sign of life is expected within {grace:?}");
+                    trace!("ping: a sign of life is expected within {grace:?}");
                     self.timers.set(Timer::Silence, self.now.saturating_add(grace));
                 }
             }
@@ -362,7 +359,7 @@ impl ServerSession {
             return;
         }
         if let Some(pause) = self.rate.pause() {
-            trace_event!(TRACE, "pause: nothing is read for {pause:?}");
+            trace!("pause: nothing is read for {pause:?}");
             let until = self.now + pause;
             self.timers.set(Timer::Pause, until);
             self.out.push(Output::Pause { until });
@@ -375,7 +372,7 @@ impl ServerSession {
 
     /// Closes with a reason that may quote the client: the trace has only its class.
     fn close_because(&mut self, code: u16, class: &'static str, reason: &str) {
-        trace_event!(TRACE, "close: {code}, {class}");
+        trace!("close: {code}, {class}");
         self.out.flush();
         self.out.push(Output::Close {
             code,

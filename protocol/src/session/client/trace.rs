@@ -1,33 +1,21 @@
-//! Logs what the session decides, through the `log` crate, with the target `talkback::client`. Only with the feature `trace`: without
-//! it the macros compile to nothing.
-//!
-//! No line has a body, the name of a user or a room, a token or a key. Rooms are numbers ([`RoomNumbers`]), and of the server's texts
-//! only the codes that the protocol defines appear ([`code`]). Times are on the clock of [`Moment::now`](crate::Moment::now).
+//! What a client's session logs, with the target `talkback::client`. Rooms are numbers ([`RoomNumbers`]), and of the
+//! server's texts only the codes that the protocol defines appear ([`code`]). Times are on the clock of
+//! [`Moment::now`](crate::Moment::now).
 
 use crate::{RoomName, message};
 
 /// A change of the session's state and its cause.
 macro_rules! debug {
-    ($($arg:tt)+) => {{
-        #[cfg(feature = "trace")]
-        log::debug!(target: "talkback::client", $($arg)+);
-        #[cfg(not(feature = "trace"))]
-        if false {
-            let _ = format_args!($($arg)+);
-        }
-    }};
+    ($($message:tt)+) => {
+        crate::log_line!(client, debug, $($message)+)
+    };
 }
 
 /// A detail that occurs with every line: timers.
 macro_rules! trace {
-    ($($arg:tt)+) => {{
-        #[cfg(feature = "trace")]
-        log::trace!(target: "talkback::client", $($arg)+);
-        #[cfg(not(feature = "trace"))]
-        if false {
-            let _ = format_args!($($arg)+);
-        }
-    }};
+    ($($message:tt)+) => {
+        crate::log_line!(client, trace, $($message)+)
+    };
 }
 
 pub(super) use {debug, trace};

@@ -3,13 +3,13 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    AppendOutcome, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId, TRACE,
+    AppendOutcome, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId,
     outgoing::{Outgoing, millis},
+    trace::trace,
 };
 use crate::{
     Body, BodyLimit, ClientKey, ClientLine, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName, codec,
     message::{Ack, Author, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
-    session::trace::trace_event,
 };
 
 /// How soon a line that found too many of its kind open may come again.
@@ -100,14 +100,14 @@ impl Open {
                 self.append(Numbered { room, seq, id, first }, content, options, out);
             }
             ClientLine::Withdraw(Withdraw { room, seq, id, first }) => {
-                trace_event!(TRACE, "withdraw: {}, seq {seq}", self.number(&room));
+                trace!("withdraw: {}, seq {seq}", self.number(&room));
                 let refusal = Refusal::for_good(code::WITHDRAWN, "the client withdrew the message");
                 self.append(Numbered { room, seq, id, first }, Err(refusal), options, out);
             }
             ClientLine::Signal { room, body } => self.signal(room, body, options, out),
             ClientLine::History(history) => self.history(history, options, out),
             ClientLine::Auth { token } => {
-                trace_event!(TRACE, "auth: lines wait until the newer token is checked");
+                trace!("auth: lines wait until the newer token is checked");
                 self.renewing = true;
                 out.push(Output::Identify {
                     client: self.client,
@@ -147,8 +147,7 @@ impl Open {
         });
         let since = join.since;
         let history = join.history.unwrap_or(0).min(options.limits.page);
-        trace_event!(
-            TRACE,
+        trace!(
             "join: room {id}, since {:?}, history {history}",
             since.as_ref().map(|since| since.offset.get())
         );
@@ -184,11 +183,9 @@ impl Open {
         membership.live = true;
         let room = membership.room.clone();
         let after = subscription.after.plus(subscription.messages.len() as u64);
-        trace_event!(
-            TRACE,
+        trace!(
             "joined: room {id}, head {}, live after {after}, recovered {}",
-            subscription.head,
-            subscription.recovered
+            subscription.head, subscription.recovered
         );
         let joined = Joined {
             room: room.clone(),
@@ -211,7 +208,7 @@ impl Open {
     }
 
     fn leave(&mut self, room: RoomName, out: &mut Outgoing) {
-        trace_event!(TRACE, "leave: {}", self.number(&room));
+        trace!("leave: {}", self.number(&room));
         if let Some(index) = self.membership(&room) {
             let Membership { id, .. } = self.rooms.swap_remove(index);
             out.push(Output::Unsubscribe { id, room: room.clone() });
@@ -228,7 +225,7 @@ impl Open {
         let found = self.rooms.iter().position(|membership| membership.id == id);
         if let Some(index) = found {
             let Membership { room, .. } = self.rooms.swap_remove(index);
-            trace_event!(TRACE, "expelled: room {id}, {}", reason.code);
+            trace!("expelled: room {id}, {}", reason.code);
             out.send(&ServerLine::Left(Left {
                 room,
                 code: Some(reason.code.into_owned()),
@@ -278,7 +275,7 @@ impl Open {
                 }));
             }
             AppendOutcome::Forgotten { epoch } => {
-                trace_event!(TRACE, "forgotten: {}, seq {seq}", self.number(&room));
+                trace!("forgotten: {}, seq {seq}", self.number(&room));
                 out.send(&ServerLine::Forgotten(Forgotten { room, seq, epoch }));
             }
             AppendOutcome::Refused { epoch, refusal } => self.nack(room, seq, epoch, refusal, out),
@@ -367,8 +364,7 @@ impl Open {
     }
 
     fn nack(&self, room: RoomName, seq: Seq, epoch: Option<Epoch>, refusal: Refusal, out: &mut Outgoing) {
-        trace_event!(
-            TRACE,
+        trace!(
             "nack: {}, seq {seq}, {}, retry after {:?}",
             self.number(&room),
             refusal.code,
@@ -394,8 +390,7 @@ impl Open {
     }
 
     fn error(&self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
-        trace_event!(
-            TRACE,
+        trace!(
             "error: {kind}, {}, {}, retry after {:?}",
             self.number(&room),
             refusal.code,
@@ -411,7 +406,7 @@ impl Open {
         }));
     }
 
-    /// How trace events name a room: by the number of its subscription.
+    /// What the trace has instead of the name of a room: the number of its subscription.
     fn number(&self, room: &RoomName) -> RoomNumber {
         RoomNumber(self.membership(room).map(|index| self.rooms[index].id))
     }
