@@ -22,7 +22,7 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, Offset, RoomName, SenderId, close,
+    Body, ClientKey, Moment, Offset, RoomName, SenderId, close, log_line,
     message::Member,
     session::client::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
@@ -135,6 +135,8 @@ impl Driver {
                     match opened {
                         Ok((store, left)) => driver.begin(config, Some(store), left),
                         Err(reason) => {
+                            // Without the reason, which may quote the names of stored texts.
+                            log_line!(client, debug, "the outbox cannot be stored");
                             driver
                                 .runtime
                                 .warn(&format!("talkback: the outbox is not kept: {reason}"));
@@ -160,6 +162,13 @@ impl Driver {
             }
             None => ClientSession::new(config, ClientKey::from_random(self.random())),
         };
+        log_line!(
+            client,
+            debug,
+            "the session begins: the outbox is {}, with {} messages of an earlier page",
+            if self.is_kept() { "stored" } else { "in memory" },
+            self.restored.borrow().len(),
+        );
         self.session.replace(Some(session));
         self.inputs.borrow_mut().append(&mut self.early.take());
         self.carry_on();
@@ -189,6 +198,11 @@ impl Driver {
     pub(crate) fn input(&self, input: Input) {
         if self.session.borrow().is_none() {
             if let Some(refusal) = self.early.hold(input) {
+                log_line!(
+                    client,
+                    debug,
+                    "refused: too much is held until the stored outbox is read"
+                );
                 self.carry_out(refusal);
             }
             return;
@@ -428,6 +442,7 @@ impl Driver {
         if let Some(next) = next
             && self.alarm.get().is_none_or(|alarm| next < alarm)
         {
+            log_line!(client, trace, "alarm set to {} ms", next.as_millis());
             self.alarm.set(Some(next));
             self.runtime.wake_at(next, &self.me);
         }
@@ -487,6 +502,9 @@ impl Driver {
 
     fn connect(&self, generation: Generation) {
         let connection = self.transport.open(Events::new(self.me.clone(), generation));
+        if connection.is_none() {
+            log_line!(client, debug, "connection {generation}: the transport cannot be opened");
+        }
         let connection = connection.map(|connection| (generation, connection));
         drop(self.connection.replace(connection));
     }
@@ -497,6 +515,7 @@ impl Driver {
             _ => None,
         };
         if let Some(reason) = failed {
+            log_line!(client, debug, "connection {generation}: the transport cannot send");
             self.disconnected(generation);
             self.input(Input::Closed {
                 generation,
@@ -574,6 +593,7 @@ impl Driver {
         if let (Some(session), Some(kept)) = (&mut *session, &*store)
             && let Err(reason) = kept.save(session)
         {
+            log_line!(client, debug, "the outbox cannot be stored any more");
             self.runtime
                 .warn(&format!("talkback: the outbox is not kept any more: {reason}"));
             *store = None;

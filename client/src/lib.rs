@@ -97,6 +97,8 @@ mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
+#[cfg(feature = "trace")]
+pub mod trace;
 #[cfg(feature = "session")]
 mod transport;
 mod waiters;

@@ -18,6 +18,7 @@ mod session_storage;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use talkback_protocol::{
+    log_line,
     message::Millis,
     session::client::{ClientSession, Kept},
 };
@@ -153,6 +154,14 @@ impl Store {
             .read(&*self.storage)
             .filter(|kept| granted && Duration::from_millis(wall.saturating_sub(kept.saved_at())) <= ttl)
             .map(|kept| StoredOutbox { kept, wall });
+        // Without the name, which may have the name of a user.
+        log_line!(
+            client,
+            debug,
+            "records of a stored outbox: lock {}, {}",
+            if granted { "granted" } else { "not granted" },
+            if stored.is_some() { "adopted" } else { "removed" },
+        );
         if stored.is_some() {
             self.owned.replace(Some((records, lock)));
         } else {

@@ -11,6 +11,7 @@ use web_sys::{Document, Element, Window};
 
 use crate::{
     i18n::{Language, Text},
+    route::with_trace_of,
     theme::Theme,
 };
 
@@ -54,11 +55,17 @@ pub(crate) fn path() -> String {
     window().location().pathname().unwrap_or_default()
 }
 
+/// The query of the page's address, with its question mark; empty if there is none.
+pub(crate) fn query() -> String {
+    window().location().search().unwrap_or_default()
+}
+
 /// Adds a path to the history and shows it in the address bar.
 pub(crate) fn push_path(path: &str) {
+    let address = with_trace_of(&query(), path);
     if let Ok(history) = window().history() {
         // Refused only for other origins or hundreds of calls a second.
-        let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(path));
+        let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(&address));
     }
 }
 

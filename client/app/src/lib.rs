@@ -35,11 +35,18 @@ mod server_address;
 mod theme;
 mod workbench;
 
-/// Replaces the static shell of `index.html`, in the element `#app`, by the running page.
+use talkback_client::trace::{self, LevelFilter, SetLoggerError};
+
+/// Replaces the static shell of `index.html`, in the element `#app`, by the running page. With the parameter `trace` in
+/// the page's address, the client writes its trace to the console.
 ///
 /// # Panics
 /// When the document has no `#app`.
 pub fn run() {
+    if route::wants_trace(&browser::query()) {
+        // Fails only with a second logger, and the page has no other.
+        let _: Result<(), SetLoggerError> = trace::log_to_console(LevelFilter::Trace);
+    }
     let root = browser::document()
         .get_element_by_id("app")
         .expect("index.html has an element #app");

@@ -1,4 +1,4 @@
-//! The URL routes of the page: paths to views and back. Pure, so that every case is tested natively.
+//! The URL routes of the page: paths to views and back, and the parameter for the trace. Pure, so that every case is tested natively.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use talkback_client::{RoomName, RoomNameError, room_name};
@@ -31,6 +31,28 @@ impl Route {
     }
 }
 
+/// The parameter of the page's address that shows the client's trace on the console, as in `/chat/lobby?trace`. It is
+/// no fragment, because the link that skips to the content has one.
+const TRACE: &str = "trace";
+
+/// Whether a query (`?trace`, or empty) asks for the client's trace.
+pub(crate) fn wants_trace(query: &str) -> bool {
+    let parameters = query.strip_prefix('?').unwrap_or_default().split('&');
+    parameters
+        .filter_map(|parameter| parameter.split('=').next())
+        .any(|name| name == TRACE)
+}
+
+/// The address of a path within the page: it keeps the parameter for the trace, which the page reads again when it is
+/// reloaded.
+pub(crate) fn with_trace_of(query: &str, path: &str) -> String {
+    if wants_trace(query) {
+        format!("{path}?{TRACE}")
+    } else {
+        path.to_owned()
+    }
+}
+
 /// The path of a room's chat.
 pub(crate) fn chat_path(room: &RoomName) -> String {
     format!("/chat/{}", utf8_percent_encode(room, COMPONENT))
@@ -59,6 +81,18 @@ mod tests {
         assert_eq!(Route::from_path("/chat/"), Route::Chat(Ok(room("lobby"))));
         for path in ["/", "/echo", "/chatter", "/x/chat/lobby"] {
             assert_eq!(Route::from_path(path), Route::Workbench, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_trace_is_asked_for_by_a_parameter_that_stays_in_the_address() {
+        for query in ["?trace", "?trace=1", "?name=ann&trace", "?trace&x"] {
+            assert!(wants_trace(query), "{query}");
+            assert_eq!(with_trace_of(query, "/chat/lobby"), "/chat/lobby?trace", "{query}");
+        }
+        for query in ["", "?", "?traces", "?x=trace", "trace", "?Trace"] {
+            assert!(!wants_trace(query), "{query}");
+            assert_eq!(with_trace_of(query, "/chat/lobby"), "/chat/lobby", "{query}");
         }
     }
 

@@ -1,7 +1,7 @@
 use std::rc::Weak;
 
 use gloo_events::EventListener;
-use talkback_protocol::session::client::Input;
+use talkback_protocol::{log_line, session::client::Input};
 use wasm_bindgen::JsCast;
 use web_sys::{Document, EventTarget, VisibilityState};
 
@@ -54,6 +54,7 @@ fn listen(
     let driver = driver.clone();
     EventListener::new(target, name, move |_| {
         if let (Some(driver), Some(input)) = (driver.upgrade(), input()) {
+            log_line!(client, debug, "event {name}");
             driver.page(input);
         }
     })
