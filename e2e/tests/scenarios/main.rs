@@ -7,3 +7,4 @@ mod echo;
 mod faults;
 mod looks;
 mod people;
+mod trace;
