@@ -97,7 +97,7 @@ fn List(props: &ListProps) -> Html {
         .collect();
     let error = room.name_error().map(ToString::to_string);
     html! {
-        <p data-open={status.to_string()} data-members={room.users.to_string()}>
+        <p data-open={status.to_string()} data-members={room.users().unwrap_or_default().to_string()}>
             { numbers.join(" ") }{ error }
         </p>
     }

@@ -202,3 +202,44 @@ impl SubscribedRoom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::{Epoch, Offset, UserName};
+
+    use super::*;
+
+    fn member(user: &str) -> Member {
+        Member {
+            user: UserName::parse(user).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_users_of_a_room_follow_each_kind_of_presence_change() {
+        let mut room = SubscribedRoom::of(&JoinedRoom {
+            epoch: Epoch::parse("a").unwrap(),
+            head: Offset::ZERO,
+            after: Offset::ZERO,
+            users: 1,
+            members: Some(vec![member("ann")]),
+        });
+        let mut presence = |users, change| {
+            room.follow(&RoomEvent::Presence { users, change });
+            (room.users, room.members.as_ref().map(Members::list))
+        };
+        let bob = || vec![member("bob")];
+        let bob_for_ann = PresenceChange::Changed {
+            joined: bob(),
+            left: vec![member("ann")],
+        };
+        assert_eq!(presence(1, bob_for_ann.clone()), (1, Some(bob())));
+        assert_eq!(presence(3_000, PresenceChange::Untold), (3_000, None));
+        assert_eq!(
+            presence(3_001, bob_for_ann),
+            (3_001, None),
+            "a change of an unknown list is ignored"
+        );
+        assert_eq!(presence(1, PresenceChange::List(bob())), (1, Some(bob())));
+    }
+}

@@ -6,7 +6,7 @@ use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
 
 use super::{RoomReducer, RoomState, cancellation::CancellationToken, use_client};
-use crate::{JoinOptions, Room, RoomNameError, RoomSender};
+use crate::{JoinOptions, Member, Room, RoomNameError, RoomSender};
 
 /// The most events that are reduced between two renders, so that the page renders during a long burst.
 /// [`use_room_with`] documents it.
@@ -24,6 +24,18 @@ impl<T, R> UseRoomHandle<T, R> {
     #[must_use]
     pub fn sender(&self) -> Option<&RoomSender<T>> {
         self.sender.as_ref().ok()
+    }
+
+    /// The users in the room, see [`RoomSender::members`]. The component renders again when they change.
+    #[must_use]
+    pub fn members(&self) -> Option<Vec<Member>> {
+        self.sender()?.members()
+    }
+
+    /// How many users are in the room, see [`RoomSender::users`].
+    #[must_use]
+    pub fn users(&self) -> Option<u32> {
+        self.sender()?.users()
     }
 
     /// Why the room name is invalid; `None` if it is valid.

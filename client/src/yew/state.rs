@@ -1,10 +1,6 @@
-use std::{
-    collections::{BTreeSet, VecDeque},
-    fmt,
-    rc::Rc,
-};
+use std::{collections::VecDeque, fmt, rc::Rc};
 
-use crate::{Event, JoinedRoom, Member, Offset, PresenceChange, Received};
+use crate::{Event, JoinedRoom, Offset, Received};
 
 /// Computes a component's state from a room's events, see [`use_room_with`](super::use_room_with). It is a pure
 /// function of the events, so it can be tested without a browser.
@@ -14,14 +10,11 @@ pub trait RoomReducer<T>: Clone + Default + 'static {
     fn take(&mut self, event: Event<T>);
 }
 
-/// The default state of a room, which [`use_room`](super::use_room) computes from its events.
+/// The default state of a room, which [`use_room`](super::use_room) computes from its events. The users in the room are
+/// those of the client: [`UseRoomHandle::members`](super::UseRoomHandle::members).
 pub struct RoomState<T> {
     /// Consecutive messages up to the newest one, oldest first; at most [`RoomState::MESSAGES`].
     pub messages: VecDeque<Rc<Received<T>>>,
-    /// How many users are in the room.
-    pub users: u32,
-    /// The users in the room; `None` while the server sends no list because there are too many.
-    pub members: Option<BTreeSet<Member>>,
     /// The room when it was joined last; `None` while it is not joined.
     pub joined: Option<JoinedRoom>,
     /// How many times the log had dropped messages before they were delivered; each time `messages` was cleared.
@@ -43,8 +36,6 @@ impl<T> RoomState<T> {
     }
 
     fn set_room(&mut self, room: &JoinedRoom) {
-        self.users = room.users;
-        self.members = room.members.as_ref().map(|members| members.iter().cloned().collect());
         self.joined = Some(room.clone());
         self.refused = None;
     }
@@ -69,22 +60,8 @@ impl<T: 'static> RoomReducer<T> for RoomState<T> {
                 }
                 self.messages.push_back(Rc::new(message));
             }
-            Event::Presence { users, change } => {
-                self.users = users;
-                match (change, &mut self.members) {
-                    (PresenceChange::Changed { joined, left }, Some(members)) => {
-                        members.extend(joined);
-                        for member in left {
-                            members.remove(&member);
-                        }
-                    }
-                    (PresenceChange::Changed { .. }, None) => {}
-                    (PresenceChange::List(all), members) => *members = Some(all.into_iter().collect()),
-                    (PresenceChange::Untold, members) => *members = None,
-                }
-            }
             Event::Lost { offsets, .. } => self.lost += offsets.len() as u64,
-            Event::Signal { .. } => {}
+            Event::Presence { .. } | Event::Signal { .. } => {}
             Event::Left(reason) => {
                 self.joined = None;
                 self.refused = reason.map(|reason| reason.message);
@@ -102,8 +79,6 @@ impl<T> Clone for RoomState<T> {
     fn clone(&self) -> Self {
         Self {
             messages: self.messages.clone(),
-            users: self.users,
-            members: self.members.clone(),
             joined: self.joined.clone(),
             resets: self.resets,
             lost: self.lost,
@@ -116,8 +91,6 @@ impl<T> Default for RoomState<T> {
     fn default() -> Self {
         Self {
             messages: VecDeque::new(),
-            users: 0,
-            members: None,
             joined: None,
             resets: 0,
             lost: 0,
@@ -130,8 +103,6 @@ impl<T: fmt::Debug> fmt::Debug for RoomState<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomState")
             .field("messages", &self.messages)
-            .field("users", &self.users)
-            .field("members", &self.members)
             .field("joined", &self.joined)
             .field("resets", &self.resets)
             .field("lost", &self.lost)
@@ -143,7 +114,7 @@ impl<T: fmt::Debug> fmt::Debug for RoomState<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Author, Epoch, Incoming, LeftReason, SenderId, UserName};
+    use crate::{Author, Epoch, Incoming, LeftReason, Member, SenderId, UserName};
 
     fn room(after: u64) -> JoinedRoom {
         JoinedRoom {
@@ -202,33 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn members_join_and_leave() {
+    fn a_room_that_is_left_or_refused_has_the_reason_until_it_is_joined() {
         let mut state = RoomState::<u64>::default();
         state.take(Event::Joined(room(0)));
-        let names = |state: &RoomState<u64>| {
-            let members = state.members.as_ref()?;
-            Some(members.iter().map(|member| member.user.to_string()).collect::<Vec<_>>())
-        };
-        let mut presence = |users, change| {
-            state.take(Event::Presence { users, change });
-            (state.users, names(&state))
-        };
-        let bob = || vec![member("bob")];
-        let came = PresenceChange::Changed {
-            joined: bob(),
-            left: vec![member("ann")],
-        };
-        assert_eq!(presence(1, came.clone()), (1, Some(vec!["bob".to_owned()])));
-        assert_eq!(presence(3_000, PresenceChange::Untold), (3_000, None));
-        assert_eq!(
-            presence(3_001, came),
-            (3_001, None),
-            "a change of an unknown list is ignored"
-        );
-        assert_eq!(
-            presence(1, PresenceChange::List(bob())),
-            (1, Some(vec!["bob".to_owned()]))
-        );
         state.take(Event::Left(Some(LeftReason {
             code: "no_such_room".into(),
             message: "the room is over".into(),
