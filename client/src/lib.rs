@@ -34,7 +34,9 @@
 //! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members;
 //! - [`Delivery`]: the state of a sent message, as a `Future` and a `Stream`;
 //! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in
-//!   memory.
+//!   memory;
+//! - `trace` (feature `trace`): what the session decides, as lines of the `log` crate, and a logger for the browser's
+//!   console.
 //!
 //! All of these need the feature `session`, which is on by default.
 //!

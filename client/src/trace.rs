@@ -3,7 +3,7 @@
 //!
 //! | level | lines |
 //! |---|---|
-//! | debug | each change of the connection's state with its cause, resends, refusals, resets, the stored outbox, events of the page and the network |
+//! | debug | changes of the connection's state with their causes, resends, refusals, the stored outbox, events |
 //! | trace | timers |
 //!
 //! No line has a message, a user name, a token, a key or the name of a room: a room is a number. The guide in

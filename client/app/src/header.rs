@@ -40,10 +40,10 @@ impl Header<'_> {
                 </nav>
                 <div class="settings">
                     <select id="language" aria-label={text(Text::Language)} onchange={onlanguage}>
-                        { for Language::ALL.into_iter().map(|choice| option(choice.name(), choice.own_name(), choice == language)) }
+                        { for Language::ALL.map(|choice| option(choice.name(), choice.own_name(), choice == language)) }
                     </select>
                     <select id="theme" aria-label={text(Text::Theme)} onchange={ontheme}>
-                        { for Theme::ALL.into_iter().map(|choice| option(choice.name(), text(choice.label()), choice == self.theme)) }
+                        { for Theme::ALL.map(|theme| option(theme.name(), text(theme.label()), theme == self.theme)) }
                     </select>
                 </div>
             </header>

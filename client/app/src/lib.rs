@@ -35,20 +35,27 @@ mod server_address;
 mod theme;
 mod workbench;
 
-use talkback_client::trace::{self, LevelFilter, SetLoggerError};
-
 /// Replaces the static shell of `index.html`, in the element `#app`, by the running page. With the parameter `trace` in
 /// the page's address, the client writes its trace to the console.
 ///
 /// # Panics
 /// When the document has no `#app`.
 pub fn run() {
-    if route::wants_trace(&browser::query()) {
-        // Fails only with a second logger, and the page has no other.
-        let _: Result<(), SetLoggerError> = trace::log_to_console(LevelFilter::Trace);
-    }
+    #[cfg(feature = "trace")]
+    log_trace();
     let root = browser::document()
         .get_element_by_id("app")
         .expect("index.html has an element #app");
     yew::Renderer::<app::App>::with_root(root).render();
+}
+
+/// Shows the client's trace on the console if the page's address asks for it.
+#[cfg(feature = "trace")]
+fn log_trace() {
+    use talkback_client::trace::{LevelFilter, SetLoggerError, log_to_console};
+
+    if route::wants_trace(&browser::query()) {
+        // Fails only with a second logger, and the page has no other.
+        let _: Result<(), SetLoggerError> = log_to_console(LevelFilter::Trace);
+    }
 }

@@ -1,4 +1,5 @@
-//! The URL routes of the page: paths to views and back, and the parameter for the trace. Pure, so that every case is tested natively.
+//! The URL routes of the page: paths to views and back, and the parameter for the trace. Pure, so that every case is
+//! tested natively.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use talkback_client::{RoomName, RoomNameError, room_name};

@@ -50,13 +50,14 @@ pub enum ConnectError {
     /// reason](https://websockets.spec.whatwg.org/#feedback-from-the-protocol), so that a page cannot scan the hosts of
     /// its network.
     #[error(
-        "could not connect (close code {}): the browser hides the reason. Check that the server runs, its port and path, its \
-         certificate, HTTP errors (401, 403, 404), the allowed origins and the offered subprotocols", .0.code
+        "could not connect (close code {}): the browser hides the reason. Check that the server runs, its port and \
+         path, its certificate, HTTP errors (401, 403, 404), the allowed origins and the offered subprotocols", .0.code
     )]
     Closed(CloseEvent),
     /// The handshake took longer than [`SocketOptions::timeout`](crate::SocketOptions::timeout).
     #[error(
-        "could not connect in time: the server did not answer; check that it runs and is reachable, or raise the timeout"
+        "could not connect in time: the server did not answer; check that it runs and is reachable, or raise the \
+         timeout"
     )]
     TimedOut,
     /// [`SocketOptions::abort`](crate::SocketOptions::abort) fired before the connection was open.

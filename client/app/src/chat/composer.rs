@@ -52,7 +52,8 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
             </p>
             <div class="say-row">
                 <textarea
-                    id={FIELD_ID} rows="1" aria-label={label} placeholder={label} value={state.message.clone()} {onkeydown}
+                    id={FIELD_ID} rows="1" aria-label={label} placeholder={label} value={state.message.clone()}
+                    {onkeydown}
                     oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />

@@ -90,10 +90,16 @@ pub(super) fn outgoing_row(sent: &Outgoing, from: &str, dispatch: &Callback<Acti
             if let Some(error) = error {
                 <p class="fault" role="alert">{ error.in_language(language) }</p>
                 <div class="row-buttons">
-                    <button type="button" class="retry" data-look="small" onclick={dispatch.reform(move |_| Action::Retry(key))}>
+                    <button
+                        type="button" class="retry" data-look="small"
+                        onclick={dispatch.reform(move |_| Action::Retry(key))}
+                    >
                         { text(Text::Retry) }
                     </button>
-                    <button type="button" class="discard" data-look="small" onclick={dispatch.reform(move |_| Action::Discard(key))}>
+                    <button
+                        type="button" class="discard" data-look="small"
+                        onclick={dispatch.reform(move |_| Action::Discard(key))}
+                    >
                         { text(Text::Discard) }
                     </button>
                 </div>

@@ -49,7 +49,10 @@ pub(super) fn room_card(state: &ChatState, dispatch: &Callback<Action>, language
     html! {
         <div class="card room" data-joined={(!state.is_out()).then_some("")}>
             <div class="card-head">
-                <h2><span class="quiet">{ text(Text::Room) }{ " " }</span><span id="chat_room">{ state.room_text() }</span></h2>
+                <h2>
+                    <span class="quiet">{ text(Text::Room) }{ " " }</span>
+                    <span id="chat_room">{ state.room_text() }</span>
+                </h2>
                 { badge(state, language) }
             </div>
             <div class="room-forms">

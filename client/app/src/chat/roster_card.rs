@@ -16,7 +16,9 @@ pub(super) fn roster_card(state: &ChatState, language: Language) -> Html {
     };
     html! {
         <section class="card people" data-stale={(!state.is_live()).then_some("")} aria-labelledby="people">
-            <h2 id="people">{ Text::People.in_language(language) }{ " " }<span class="quiet">{ roster.users() }</span></h2>
+            <h2 id="people">
+                { Text::People.in_language(language) }{ " " }<span class="quiet">{ roster.users() }</span>
+            </h2>
             <ul id="roster">
                 { for me.iter().map(|name| html! {
                     <li key={name.to_string()}>

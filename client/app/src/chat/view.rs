@@ -255,7 +255,10 @@ impl ChatView {
             count => ("new_messages", Sentence::Unread(count).in_language(language)),
         };
         html! {
-            <button key="pill" {id} type="button" class="pill" onclick={dispatch.reform(|_| Action::Scrolled { at_end: true })}>
+            <button
+                key="pill" {id} type="button" class="pill"
+                onclick={dispatch.reform(|_| Action::Scrolled { at_end: true })}
+            >
                 { "↓ " }{ label }
             </button>
         }

@@ -107,7 +107,8 @@ texts! {
     OlderFailed: "Older messages did not come. Try again", "更早的消息加载失败，重试";
     Beginning: "This is the beginning of the room.", "房间从这里开始。";
     NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
-    PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.", "页面已达显示上限，请回到最新消息后再向上滚动。";
+    PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.",
+        "页面已达显示上限，请回到最新消息后再向上滚动。";
     DeliveryQueued: "Waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";

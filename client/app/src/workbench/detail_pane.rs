@@ -65,7 +65,9 @@ impl DetailPane<'_> {
                     { small("detail_close", text(Text::CloseDetails)).on_click(self.onclose.reform(|_| ())) }
                 </div>
                 if let Some(total) = total {
-                    <p class="hint">{ Sentence::DetailCut { shown: shown_bytes(item), total }.in_language(language) }</p>
+                    <p class="hint">
+                        { Sentence::DetailCut { shown: shown_bytes(item), total }.in_language(language) }
+                    </p>
                 }
                 <pre id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
             </section>

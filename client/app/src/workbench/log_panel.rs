@@ -151,7 +151,8 @@ impl Component for LogPanel {
                     class="log-viewport" role="listbox" tabindex="0" ref={self.viewport.clone()}
                     aria-labelledby="log_title" aria-describedby="log_keys"
                     aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
-                    onscroll={ctx.link().callback(|_| Msg::Measured)} onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
+                    onscroll={ctx.link().callback(|_| Msg::Measured)}
+                    onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
                 >
                     if log.len() == 0 {
                         <p class="empty">{ text(Text::LogEmpty) }</p>
@@ -205,11 +206,16 @@ impl LogPanel {
                 <h2 id="log_title">{ text(Text::ReceivedMessages) }</h2>
                 <span class="count quiet">{ log.len() }</span>
                 if log.dropped() > 0 {
-                    <span id="rows_dropped" class="quiet">{ Sentence::RowsDropped(log.dropped()).in_language(language) }</span>
+                    <span id="rows_dropped" class="quiet">
+                        { Sentence::RowsDropped(log.dropped()).in_language(language) }
+                    </span>
                 }
                 <span class="spring" />
                 <label class="switch">
-                    <input id="follow" type="checkbox" checked={self.list.follow} onchange={ctx.link().callback(|_| Msg::Follow)} />
+                    <input
+                        id="follow" type="checkbox" checked={self.list.follow}
+                        onchange={ctx.link().callback(|_| Msg::Follow)}
+                    />
                     { text(Text::Follow) }
                 </label>
                 { button.on_click(ctx.link().callback(move |_| msg())) }

@@ -28,11 +28,16 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::ReasonTooLong(bytes) => format!("The reason is too long: {bytes}/{MAX_REASON_BYTES} bytes."),
         Sentence::NotSent(state) => format!("Not sent: connection is {state}. Your text is kept."),
         Sentence::BufferFull(bytes) => {
-            format!("Not sent: {} still wait to be sent. Your text is kept.", format::size(u64::from(*bytes)))
+            format!(
+                "Not sent: {} still wait to be sent. Your text is kept.",
+                format::size(u64::from(*bytes))
+            )
         }
         Sentence::HttpFailed(HttpProblem::TimedOut(seconds)) => format!("No HTTP answer within {seconds} s."),
         Sentence::HttpFailed(HttpProblem::Unreachable) => {
-            "The HTTP request failed. The browser hides the reason. Common: server not running, or it does not allow this page's origin.".into()
+            "The HTTP request failed. The browser hides the reason. Common: server not running, or it does \
+             not allow this page's origin."
+                .into()
         }
         Sentence::HttpStatus(status) => format!("The server answered with HTTP status {status}."),
         Sentence::BadRoom(error) => format!("Not a room name: {}.", room_rule(error)),
@@ -48,7 +53,11 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::RowsDropped(1) => "1 older row dropped".into(),
         Sentence::RowsDropped(rows) => format!("{rows} older rows dropped"),
         Sentence::DetailCut { shown, total } => {
-            format!("The first {} of {} are shown; Copy takes all.", format::size(*shown as u64), format::size(*total as u64))
+            format!(
+                "The first {} of {} are shown; Copy takes all.",
+                format::size(*shown as u64),
+                format::size(*total as u64)
+            )
         }
         Sentence::NewMessages { count: 1, last } => last.clone(),
         Sentence::NewMessages { count, last } => format!("{count} messages, the last: {last}"),
@@ -57,16 +66,24 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::RoomRefused(why) => format!("This room is not open to you: {why}"),
         Sentence::NameRefused(why) if why.is_empty() => "The server does not take this name.".into(),
         Sentence::NameRefused(why) => format!("The server does not take this name: {why}"),
-        Sentence::Stopped(cause) => format!("The server ended the connection: {} {}", cause.code, cause_text(cause, Language::English)),
+        Sentence::Stopped(cause) => format!(
+            "The server ended the connection: {} {}",
+            cause.code,
+            cause_text(cause, Language::English)
+        ),
         Sentence::HistoryLost => "Messages were lost: the server started anew. What follows is new.".into(),
-        Sentence::AwayTooLong => "You were away for longer than the server keeps messages: some are missing here.".into(),
+        Sentence::AwayTooLong => {
+            "You were away for longer than the server keeps messages: some are missing here.".into()
+        }
         Sentence::OwnLost(1) => "One of your messages was lost by the server.".into(),
         Sentence::OwnLost(count) => format!("{count} of your messages were lost by the server."),
         Sentence::UsersJoined(users) => format!("{} joined.", user_list(users)),
         Sentence::UsersLeft(users) => format!("{} left.", user_list(users)),
         Sentence::Typing(users) if users.len() == 1 => format!("{} is typing…", user_list(users)),
         Sentence::Typing(users) => format!("{} are typing…", user_list(users)),
-        Sentence::RetryIn(seconds) => format!("No connection. The next attempt is in {seconds} s; what you send waits here."),
+        Sentence::RetryIn(seconds) => {
+            format!("No connection. The next attempt is in {seconds} s; what you send waits here.")
+        }
         Sentence::Reconnecting => "No connection. Connecting…".into(),
         Sentence::Offline => "You are offline. What you send waits here.".into(),
         Sentence::Failed(reason) => fail_reason(reason),
@@ -82,14 +99,22 @@ fn connection_end(end: &End) -> String {
     let after = |ms: f64| format::duration(ms, Language::English);
     match end {
         End::Cancelled => "Cancelled before it was open.".into(),
-        End::NeverOpened(_) => "Could not connect. The browser hides the reason. Common: server not running, wrong port or path, certificate, HTTP refusal (401/403/404), Origin refused.".into(),
+        End::NeverOpened(_) => {
+            "Could not connect. The browser hides the reason. Common: server not running, wrong port or \
+             path, certificate, HTTP refusal (401/403/404), Origin refused."
+                .into()
+        }
         End::Lost { open_ms, .. } => format!("Connection lost without a close message after {}.", after(*open_ms)),
         End::Finished { closed, by, open_ms } => {
             let by = match by {
                 ClosedBy::Page => "this page",
                 ClosedBy::Server => "the server",
             };
-            format!("{} (by {by}, after {})", close_meaning(closed.code, Language::English), after(*open_ms))
+            format!(
+                "{} (by {by}, after {})",
+                close_meaning(closed.code, Language::English),
+                after(*open_ms)
+            )
         }
         End::Forced { open_ms } => format!(
             "Ended by this page: the server did not answer the close within {} s. Open for {}.",
