@@ -153,7 +153,7 @@ fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
         measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
         idle: 10_000,
         held: HELD,
-        most_members: 5000,
+        max_members: 5000,
         joins: 1000,
         one_room: 3000,
         settled: Duration::from_millis(500),
@@ -165,7 +165,7 @@ fn compare(arguments: CompareArgs) -> Result<()> {
     let programs = Programs::find(arguments.others)?;
     let costs = suite::costs(&programs, plan, &arguments.loads, arguments.size)?;
     for cost in &costs {
-        let delay = cost.slowest_percent.get(cost.slowest_percent.len() / 2);
+        let delay = cost.p99.get(cost.p99.len() / 2);
         let delay = delay
             .map(|delay| format!(", 99 of 100 within {delay:.2} ms"))
             .unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The guarantees of the session, between its client half and the real server, over connections that are cut at any byte and that stall:
-//! every message is acknowledged, reaches every member once, and all members get one order.
+//! The guarantees of the session, between its client half and the real server, over connections that are cut at any
+//! byte and that stall: every message is acknowledged, reaches every member once, and all members get one order.
 
 mod support;
 
@@ -72,8 +72,8 @@ async fn over_connections_that_are_cut_at_any_byte_every_message_arrives_once_an
     }
 }
 
-/// The messages that it missed, and those that it sends, are many times what one of its connections passes: both are sent in small
-/// batches.
+/// The messages that it missed, and those that it sends, are many times what one of its connections passes: both are
+/// sent in small batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_member_far_behind_catches_up_over_short_connections() {
     const MISSED: u64 = 600;

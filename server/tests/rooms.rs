@@ -354,7 +354,8 @@ async fn names_over_http_follow_the_rule_and_reserved_rooms_are_refused() {
     assert!(server.try_connect("/chat/~x", &[]).await.is_err());
 }
 
-/// Such a request has no `Origin` header, and the time of its answer would show the page whether there are messages in the room.
+/// Such a request has no `Origin` header, and the time of its answer would show the page whether there are messages in
+/// the room.
 #[tokio::test]
 async fn pages_of_other_sites_cannot_embed_the_messages_of_a_room() {
     let server = Server::start().await;

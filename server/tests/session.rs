@@ -182,7 +182,8 @@ async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_mess
     }
 }
 
-/// A page is far larger than what asks for it, and each one that was read would wait in memory for a client that reads none.
+/// A page is far larger than what asks for it, and each one that was read would wait in memory for a client that reads
+/// none.
 #[tokio::test]
 async fn of_many_requests_for_history_at_once_only_as_many_as_announced_are_read() {
     let server = Server::start().await;

@@ -1,4 +1,5 @@
-//! `/ws` when things go wrong: lost acks, cut and half-open sockets, slow members, floods, broken frames, a server that stops.
+//! `/ws` when things go wrong: lost acks, cut and half-open sockets, slow members, floods, broken frames, a server that
+//! stops.
 
 mod support;
 

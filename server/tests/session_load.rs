@@ -18,7 +18,8 @@ use talkback_testbed::Proxy;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-/// A burst of more text frames than the server takes at once: the first one beyond its bound was lost, and everything behind it a gap.
+/// A burst of more text frames than the server takes at once: the first one beyond its bound was lost, and everything
+/// behind it a gap.
 #[tokio::test]
 async fn a_burst_of_many_text_frames_is_acknowledged_to_the_last() {
     let server = Server::start().await;
@@ -280,7 +281,8 @@ async fn fill_logs(server: &Server, rooms: &[String], messages: u64) {
     }
 }
 
-/// The room that catches up was the connection's only work: no line was read, acknowledged or answered before all of it was sent.
+/// The room that catches up was the connection's only work: no line was read, acknowledged or answered before all of it
+/// was sent.
 #[tokio::test]
 async fn rooms_catch_up_in_turn_and_messages_are_acknowledged_meanwhile() {
     const ROOMS: usize = 64;

@@ -184,10 +184,10 @@ impl Attacker {
     /// Prints `ready` and waits for the line that starts the attack. Meanwhile sessions read and answer pings.
     fn wait_for_start(&mut self) -> Result<()> {
         println!("ready");
-        let (said, wait_for_start) = mpsc::channel();
-        std::thread::spawn(move || said.send(std::io::stdin().read_line(&mut String::new())));
+        let (lines, received) = mpsc::channel();
+        std::thread::spawn(move || lines.send(std::io::stdin().read_line(&mut String::new())));
         loop {
-            match wait_for_start.try_recv() {
+            match received.try_recv() {
                 Ok(line) => break line?,
                 Err(_) => self.swarm.turn(Duration::from_millis(2), &mut IgnoreEvents)?,
             };

@@ -121,7 +121,8 @@ fn row(when: &str, run: &Run) -> String {
         let _ = write!(facts, "; {name} {value}");
     }
     format!(
-        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} %, {:.0} % | {} MiB | {} MiB | {}; {}, {}, {}{facts} |",
+        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} %, {:.0} % | {} MiB | {} MiB | \
+         {}; {}, {}, {}{facts} |",
         run.size,
         times(&run.idle.other),
         times(&run.attacked.other),
