@@ -173,7 +173,8 @@ impl Socket {
     /// peer.
     ///
     /// # Errors
-    /// [`SendErrorKind::NotOpen`], [`SendErrorKind::Full`] or [`SendErrorKind::Rejected`]; the error returns the message.
+    /// [`SendErrorKind::NotOpen`], [`SendErrorKind::Full`] or [`SendErrorKind::Rejected`]; the error returns the
+    /// message.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         match self.shared.send(&message) {

@@ -90,8 +90,8 @@ pub struct OutboundOptions {
     pub low: u32,
     /// The high mark: a sink is not ready above this, 1 MiB by default.
     pub high: u32,
-    /// [`Socket::send`](crate::Socket::send), which does not wait, refuses messages above this, 64 MiB by default. The last message
-    /// accepted may exceed it, because only the browser knows its size in UTF-8.
+    /// [`Socket::send`](crate::Socket::send), which does not wait, refuses messages above this, 64 MiB by default. The
+    /// last message accepted may exceed it, because only the browser knows its size in UTF-8.
     pub max: u32,
 }
 
