@@ -1,22 +1,22 @@
-//! What attacks on the server do to clients that take no part in them.
+//! The effect of attacks on the server on legitimate clients.
 //!
-//! For each scenario a fresh server with default options runs on a core of its own. On the other core run two
-//! processes: the innocents, at a higher priority, and the attacker, at a lower one. The innocents measure first
-//! without the attack and then during it; what they measured, what the attacker did and what the server used are judged
-//! against bounds that are derived from the server's named limits.
+//! For each scenario a new server with default options runs on a core of its own. Two processes run on the other core:
+//! the legitimate clients, at a higher priority, and the attacker, at a lower one. The legitimate clients measure first
+//! without the attack and then during it. Their measurements, the attacker's report and the server's resource usage are
+//! compared with bounds that are derived from the server's named limits.
 //!
-//! - [`figures`]: what a run gives, and judging it;
+//! - [`figures`]: the figures of a run, and comparing them with bounds;
 //! - `scenarios`: the attacks and their bounds;
-//! - `attacker` and `innocent`: the two child processes. Innocents are clients that keep the rules;
-//! - `swarm`: connections that do not behave;
-//! - `wire`: the lines that both send;
-//! - `page`: docs/attacks.md.
+//! - `attacker` and `legitimate`: the two child processes;
+//! - `swarm`: the connections of both;
+//! - `wire`: the lines of `talkback.v1` that both send;
+//! - `page`: the text of docs/attacks.md.
 //!
-//! `cargo xtask attack` builds everything and runs it.
+//! `cargo xtask attack` builds the programs and runs the attacks.
 
 pub(crate) mod attacker;
 pub mod figures;
-pub(crate) mod innocent;
+pub(crate) mod legitimate;
 mod page;
 mod scenarios;
 mod swarm;
@@ -40,59 +40,59 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 pub use attacker::{AttackerArgs, run as run_attacker};
-pub use innocent::{InnocentArgs, run as run_innocents};
+pub use legitimate::{LegitimateClientsArgs, run as run_legitimate_clients};
 
 use crate::{
     process::{self, Cores, Server, Sockets},
     report::Machine,
 };
-use figures::{Done, Heard, Judging, Run};
+use figures::{AttackReport, ClientReport, Judging, Run};
 use scenarios::{ATTACKED_ROOM, PUBLISH_KEY, Scenario};
 
-/// How long the innocents measure without an attack.
-const IDLE: Duration = Duration::from_secs(2);
-const IDLE_QUICK: Duration = Duration::from_millis(500);
-/// The preparations are over when no message took this long, in milliseconds.
-const QUIET_MS: f64 = 250.0;
+/// How long the legitimate clients measure without an attack.
+const IDLE_DURATION: Duration = Duration::from_secs(2);
+const IDLE_DURATION_QUICK: Duration = Duration::from_millis(500);
+/// The attack starts after a measurement in which every message took less than this, in milliseconds.
+const QUIET_MAX_MS: f64 = 250.0;
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 const SECONDS_QUICK: u64 = 1;
-/// A child that prints nothing for this long is killed: longer than preparations and scenario take.
-const PATIENCE: Duration = Duration::from_secs(240);
-/// The interval at which the server's memory and sockets are read.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Files that a server may open: its own limit, `--max-connections`, comes first.
+/// A child process that runs longer than this is killed; the longest preparation and scenario take less.
+const CHILD_TIMEOUT: Duration = Duration::from_secs(240);
+/// The interval at which the server's sockets are read.
+const SOCKET_READ_INTERVAL: Duration = Duration::from_millis(500);
+/// The limit of open files; it is above `--max-connections`, so that the server reaches its own limit first.
 const OPEN_FILES: u64 = 70_000;
 
-/// Attack a server and judge what that does to others.
+/// Attack a server and measure the effect on legitimate clients.
 #[derive(Args, Clone, Debug)]
 pub struct AttackArgs {
-    /// The server; by default the one that was built beside this program
+    /// The server program; by default `talkback-server` in the folder of this program
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
     /// Only the scenarios whose name contains this; may be repeated
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// A few scenarios, briefly: shows that the attacks work. Times, memory and CPU are not judged
+    /// A few short scenarios, to test that the attacks work; times, memory and CPU are not compared with bounds
     #[arg(long, conflicts_with = "scenario")]
     quick: bool,
-    /// Each scenario in its first size only
+    /// Only the first size of each scenario
     #[arg(long)]
     once: bool,
     /// List the scenarios
     #[arg(long)]
     list: bool,
-    /// Write docs/attacks.md, next to the figures of docs/attacks-before.json
+    /// Write docs/attacks.md, with the figures of docs/attacks-before.json for comparison
     #[arg(long, conflicts_with_all = ["quick", "scenario", "once"])]
     write: bool,
-    /// Keep the figures in a file, with those of other scenarios that it has already
+    /// Store the figures in a file; the figures of other scenarios in it are stored
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 }
 
-/// Figures of a server, as they are kept in a file.
+/// Figures of a server, as a file stores them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// The machine, the options and the remarks, as text.
+    /// When and on which machine they were measured.
     note: String,
     runs: Vec<Run>,
 }
@@ -115,7 +115,7 @@ impl Record {
         self.runs.push(run);
     }
 
-    /// Each run on a line of its own, so that a new measurement of one changes one line.
+    /// Writes each run on a line of its own, so that a new measurement of one run changes one line.
     fn write(&self, path: &Path) -> Result<()> {
         let runs = self.runs.iter().map(serde_json::to_string);
         let runs = runs.collect::<Result<Vec<_>, _>>()?.join(",\n");
@@ -128,7 +128,7 @@ impl Record {
 /// Runs the scenarios.
 ///
 /// # Errors
-/// When a bound is broken, an attack did not happen, or something does not start.
+/// When a bound is exceeded, an attack did nothing, or a program does not start.
 pub fn run(arguments: &AttackArgs) -> Result<()> {
     let chosen: Vec<_> = scenarios::all()
         .into_iter()
@@ -137,7 +137,10 @@ pub fn run(arguments: &AttackArgs) -> Result<()> {
             names => names.iter().any(|name| scenario.name.contains(name)),
         })
         .collect();
-    ensure!(!chosen.is_empty(), "there is no such scenario: --list shows them");
+    ensure!(
+        !chosen.is_empty(),
+        "there is no such scenario; --list prints their names"
+    );
     if arguments.list {
         for Scenario {
             name,
@@ -152,12 +155,12 @@ pub fn run(arguments: &AttackArgs) -> Result<()> {
         return Ok(());
     }
     let machine = Machine::read()?;
-    let stage = Stage::set(arguments)?;
+    let stage = Setup::new(arguments)?;
     let mut record = Record {
         note: machine.to_string(),
         runs: Vec::new(),
     };
-    let mut broken = Vec::new();
+    let mut exceeded = Vec::new();
     for scenario in &chosen {
         let fourfold = scenario.fourfold && !arguments.quick && !arguments.once;
         for factor in if fourfold { vec![1, 4] } else { vec![1] } {
@@ -166,24 +169,24 @@ pub fn run(arguments: &AttackArgs) -> Result<()> {
                 Ok(run) => run,
                 Err(error) => {
                     eprintln!("{} x{factor}: failed: {error:#}", scenario.name);
-                    broken.push(format!("{} x{factor}: {error:#}", scenario.name));
+                    exceeded.push(format!("{} x{factor}: {error:#}", scenario.name));
                     continue;
                 }
             };
             println!("{}", page::line(&run));
             for wrong in figures::judge(&run, &scenario.bounds(size), stage.judging()) {
-                println!("    broken: {wrong}");
-                broken.push(format!("{} x{factor}: {wrong}", scenario.name));
+                println!("    exceeded: {wrong}");
+                exceeded.push(format!("{} x{factor}: {wrong}", scenario.name));
             }
             record.add(run);
             if let Some(path) = &arguments.save {
-                let mut kept = if path.exists() {
+                let mut stored = if path.exists() {
                     Record::read(path)?
                 } else {
                     record.clone()
                 };
-                record.runs.iter().cloned().for_each(|run| kept.add(run));
-                kept.write(path)?;
+                record.runs.iter().cloned().for_each(|run| stored.add(run));
+                stored.write(path)?;
             }
         }
     }
@@ -193,31 +196,31 @@ pub fn run(arguments: &AttackArgs) -> Result<()> {
         println!("wrote docs/attacks.md");
     }
     ensure!(
-        broken.is_empty(),
-        "{} bounds are broken:\n  {}",
-        broken.len(),
-        broken.join("\n  ")
+        exceeded.is_empty(),
+        "{} bounds are exceeded:\n  {}",
+        exceeded.len(),
+        exceeded.join("\n  ")
     );
     Ok(())
 }
 
-/// What all scenarios of a run share.
-struct Stage {
+/// The cores and programs that all scenarios of a run use.
+struct Setup {
     cores: Cores,
     server: PathBuf,
     options: Vec<String>,
     quick: bool,
-    /// What the servers log.
+    /// The folder of the servers' logs.
     logs: PathBuf,
 }
 
-impl Stage {
-    fn set(arguments: &AttackArgs) -> Result<Self> {
+impl Setup {
+    fn new(arguments: &AttackArgs) -> Result<Self> {
         let cores = Cores::find()?;
         cores.enter_clients()?;
         process::raise_open_files(OPEN_FILES)?;
         let own = std::env::current_exe()?;
-        let folder = own.parent().context("this program is in no folder")?;
+        let folder = own.parent().context("the path of this program has no folder")?;
         let server = arguments
             .server
             .clone()
@@ -231,7 +234,7 @@ impl Stage {
         fs::create_dir_all(&logs)?;
         let mut options = vec!["--listen".to_owned(), "127.0.0.1:0".to_owned()];
         options.extend(["--publish-key".to_owned(), PUBLISH_KEY.to_owned()]);
-        // Off by default, which would be no defence of those who turn it on.
+        // `/flood` is off by default. It is attacked because operators can turn it on.
         let help = Command::new(&server).arg("--help").output()?;
         if String::from_utf8_lossy(&help.stdout).contains("--flood") {
             options.push("--flood".to_owned());
@@ -255,14 +258,14 @@ impl Stage {
         let log = File::create(self.logs.join(format!("{}-{factor}.log", scenario.name)))?;
         let server = Server::start_logging(self.cores, &self.server, &self.options, log.into())?;
         let address = server.address().to_string();
-        let mut innocents = Extra::start("innocents", &["--address", &address], |command| {
+        let mut legitimate = ChildProgram::start("legitimate-clients", &["--address", &address], |command| {
             if scenario.local {
                 command.args(["--attacked-room", ATTACKED_ROOM]);
             }
         })?;
-        innocents.expect_ready()?;
+        legitimate.expect_ready()?;
         let seconds = if self.quick { SECONDS_QUICK } else { scenario.seconds };
-        let mut attacker = Extra::start(
+        let mut attacker = ChildProgram::start(
             "attacker",
             &["--address", &address, "--scenario", scenario.name],
             |command| {
@@ -271,23 +274,24 @@ impl Stage {
             },
         )?;
         attacker.expect_ready()?;
-        until_quiet(&mut innocents)?;
-        thread::sleep(if self.quick { IDLE_QUICK } else { IDLE });
-        let idle = ask(&mut innocents)?;
+        wait_until_quiet(&mut legitimate)?;
+        thread::sleep(if self.quick { IDLE_DURATION_QUICK } else { IDLE_DURATION });
+        let idle = read_report(&mut legitimate)?;
         let memory_before = server.memory()?;
         let (cpu_before, waited_before, begun) = (server.cpu_time()?, server.waiting_time()?, Instant::now());
-        let watch = Watch::start(&server);
-        attacker.say()?;
-        let answer = attacker.hear().context("the attacker said nothing");
-        let attacked = ask(&mut innocents)?;
+        let socket_reader = SocketReader::start(&server);
+        attacker.send_line()?;
+        let answer = attacker.read_line().context("the attacker printed no report");
+        let attacked = read_report(&mut legitimate)?;
         let lasted = begun.elapsed().as_secs_f64();
         let cpu = (server.cpu_time()? - cpu_before).as_secs_f64() / lasted;
         let waited = (server.waiting_time()? - waited_before).as_secs_f64() / lasted;
-        // What was closed a moment ago may still be on its way out.
+        // Connections that were closed a moment ago may still be open in the kernel.
         thread::sleep(Duration::from_millis(300));
-        let held = server.sockets(innocent::is_innocent)?.others;
+        let held = server.sockets(legitimate::is_legitimate)?.others;
         let answer = answer?;
-        let done: Done = serde_json::from_str(&answer).with_context(|| format!("the attacker said {answer:?}"))?;
+        let done: AttackReport = serde_json::from_str(&answer)
+            .with_context(|| format!("the attacker printed {answer:?} instead of a report"))?;
         let run = Run {
             scenario: scenario.name.to_owned(),
             size,
@@ -300,7 +304,7 @@ impl Stage {
             waited: figures::rounded(waited),
             memory_before,
             memory: server.peak_memory()?,
-            kernel: watch.end()?,
+            kernel: socket_reader.end()?,
             held,
         };
         drop(attacker);
@@ -308,26 +312,26 @@ impl Stage {
     }
 }
 
-/// Waits until the preparations no longer delay the innocents, at most [`QUIET_WITHIN`]: their effect is part of
-/// neither measurement.
-fn until_quiet(innocents: &mut Extra) -> Result<()> {
+/// Waits until the preparations no longer delay the legitimate clients, at most [`QUIET_WITHIN`], so that neither
+/// measurement includes their effect.
+fn wait_until_quiet(legitimate: &mut ChildProgram) -> Result<()> {
     let deadline = Instant::now() + QUIET_WITHIN;
     loop {
         thread::sleep(Duration::from_millis(300));
-        let heard = ask(innocents)?;
-        if heard.other.max < QUIET_MS || Instant::now() > deadline {
+        let report = read_report(legitimate)?;
+        if report.other.max < QUIET_MAX_MS || Instant::now() > deadline {
             return Ok(());
         }
     }
 }
 
-fn ask(innocents: &mut Extra) -> Result<Heard> {
-    innocents.say()?;
-    innocent::read_report(&innocents.hear()?)
+fn read_report(legitimate: &mut ChildProgram) -> Result<ClientReport> {
+    legitimate.send_line()?;
+    legitimate::parse_report(&legitimate.read_line()?)
 }
 
-/// A child process that runs another command of this program; it ends when its standard input does.
-struct Extra {
+/// A child process that runs another command of this program. It ends when its standard input is closed.
+struct ChildProgram {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
@@ -335,7 +339,7 @@ struct Extra {
     watchdog: Arc<AtomicBool>,
 }
 
-impl Extra {
+impl ChildProgram {
     fn start(name: &'static str, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -350,7 +354,7 @@ impl Extra {
         let watchdog = Arc::new(AtomicBool::new(false));
         let (ended, id) = (Arc::clone(&watchdog), rustix::process::Pid::from_child(&child));
         thread::spawn(move || {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + CHILD_TIMEOUT;
             while !ended.load(Ordering::Acquire) {
                 if Instant::now() > deadline {
                     let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
@@ -369,28 +373,28 @@ impl Extra {
     }
 
     fn expect_ready(&mut self) -> Result<()> {
-        match self.hear()?.as_str() {
+        match self.read_line()?.as_str() {
             "ready" => Ok(()),
-            other => bail!("the {} said {other:?}", self.name),
+            other => bail!("the {} process printed {other:?} instead of `ready`", self.name),
         }
     }
 
-    fn say(&mut self) -> Result<()> {
+    fn send_line(&mut self) -> Result<()> {
         let stdin = self.stdin.as_mut().context("no standard input")?;
         stdin
             .write_all(b"\n")
-            .with_context(|| format!("the {} ended", self.name))
+            .with_context(|| format!("the {} process ended", self.name))
     }
 
-    fn hear(&mut self) -> Result<String> {
+    fn read_line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
-        ensure!(!line.is_empty(), "the {} ended; it has said why", self.name);
+        ensure!(!line.is_empty(), "the {} process ended; its error is above", self.name);
         Ok(line.trim_end().to_owned())
     }
 }
 
-impl Drop for Extra {
+impl Drop for ChildProgram {
     fn drop(&mut self) {
         self.stdin.take();
         let _ = self.child.kill();
@@ -399,14 +403,14 @@ impl Drop for Extra {
     }
 }
 
-/// Reads the server's sockets at intervals, on a thread of its own.
-struct Watch {
+/// Reads the server's sockets at intervals, in a thread of its own.
+struct SocketReader {
     over: Arc<AtomicBool>,
     most: Arc<Mutex<Result<u64>>>,
     thread: thread::JoinHandle<()>,
 }
 
-impl Watch {
+impl SocketReader {
     fn start(server: &Server) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let most = Arc::new(Mutex::new(Ok(0)));
@@ -422,14 +426,14 @@ impl Watch {
                         (Ok(_), Err(_)) => {}
                     }
                     drop(most);
-                    thread::sleep(LOOK_EVERY);
+                    thread::sleep(SOCKET_READ_INTERVAL);
                 }
             }
         });
         Self { over, most, thread }
     }
 
-    /// The most bytes that waited in the kernel.
+    /// Stops reading and returns the maximum of the bytes that waited in the kernel.
     fn end(self) -> Result<u64> {
         self.over.store(true, Ordering::Release);
         let _ = self.thread.join();
@@ -442,7 +446,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_record_is_read_again_and_a_new_run_takes_the_place_of_the_old() {
+    fn a_stored_record_is_read_and_a_new_run_replaces_the_old_one() {
         let run = |scenario: &str, factor, held| Run {
             scenario: scenario.to_owned(),
             factor,
@@ -464,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_from_before_the_server_was_hardened_are_of_scenarios_that_exist() {
+    fn every_run_in_attacks_before_json_has_a_scenario() {
         let before = Record::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/attacks-before.json")).unwrap();
         for run in &before.runs {
             let scenario = scenarios::all()

@@ -16,16 +16,17 @@ use rustix::{
 
 use crate::{frame, session};
 
-/// Linux offers 28,232 ephemeral ports by default; when half of an address's are taken, finding the next takes milliseconds.
+/// Linux has 28,232 ephemeral ports per address by default; when half of them are in use, finding the next takes
+/// milliseconds.
 const PORTS_PER_ADDRESS: usize = 10_000;
 /// The key and the answer of [RFC 6455, section 1.3](https://www.rfc-editor.org/rfc/rfc6455#section-1.3).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// Handshakes that run at the same time, so that opening thousands does not take a turn of both processes for each.
+/// The number of concurrent handshakes, so that opening thousands of connections needs few context switches.
 pub const AT_ONCE: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the clients connect and with which protocol.
+/// The address and the protocol of a server.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The server's address.
@@ -35,7 +36,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether its protocol is `talkback.v1`.
+    /// Whether the protocol is `talkback.v1`.
     #[must_use]
     pub fn is_session(&self) -> bool {
         self.path.as_deref() == Some(session::PATH)
@@ -47,14 +48,14 @@ impl Target {
 pub enum Expected {
     /// Copies of these bytes.
     Copies(Vec<u8>),
-    /// Messages of a session in its room.
+    /// The messages of a session's room.
     Messages {
-        /// Their body.
+        /// The body of each message.
         text: String,
-        /// How sessions are spread over rooms.
+        /// The room and the user of each session.
         rooms: Rooms,
     },
-    /// Acknowledgements of what the session publishes; it joins no room.
+    /// Acknowledgements of the messages that the session publishes; it joins no room.
     Acks,
 }
 
@@ -68,40 +69,40 @@ impl Expected {
     }
 }
 
-/// Which rooms the sessions join, and as which users.
+/// The rooms that the sessions join, and their users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rooms {
-    /// A room for each thousand sessions, all as one user.
-    OfThousand,
+    /// One room per thousand sessions, all as one user.
+    OnePerThousand,
     /// One room for all sessions, each as another user.
     One,
 }
 
-const MEMBERS_OF_A_ROOM: usize = 1000;
+const MEMBERS_PER_ROOM: usize = 1000;
 
 impl Rooms {
     /// The room of the session with this index.
     #[must_use]
     pub fn room(self, index: usize) -> String {
         match self {
-            Self::OfThousand => format!("bench{}", index / MEMBERS_OF_A_ROOM),
+            Self::OnePerThousand => format!("bench{}", index / MEMBERS_PER_ROOM),
             Self::One => String::from("bench"),
         }
     }
 
     fn user(self, index: usize) -> String {
         match self {
-            Self::OfThousand => String::from("bench"),
+            Self::OnePerThousand => String::from("bench"),
             Self::One => format!("user{index}"),
         }
     }
 }
 
-/// How long it may take until all members have the number of users in the room: a large room gets it every few seconds
-/// only.
-const TOLD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The timeout until all members have received the number of users in the room: in a large room presence is sent every
+/// few seconds only.
+const PRESENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Open connections that each expect copies of one message.
+/// Open connections with the same expected messages.
 pub struct Clients {
     epoll: OwnedFd,
     connections: Vec<Connection>,
@@ -111,19 +112,19 @@ pub struct Clients {
     arrived: Vec<Arrival>,
 }
 
-/// Messages that arrived on one connection.
+/// Messages that arrived on one connection with one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The connection, counted from 0 in the order of connecting.
     pub client: usize,
-    /// How many messages.
+    /// The number of messages.
     pub messages: u64,
-    /// When they were read.
+    /// The time of the read.
     pub at: Instant,
 }
 
 struct Connection {
-    // Blocking: it is read only after an event of epoll, and what is in flight fits into the buffers of the system.
+    // A blocking socket: it is read only after an epoll event, and all bytes in flight fit into the system's buffers.
     stream: TcpStream,
     incoming: Incoming,
 }
@@ -153,7 +154,7 @@ impl Incoming {
 }
 
 impl Clients {
-    /// Opens `count` connections to `target`. Source addresses count up from `source`, one for every 10,000 connections.
+    /// Opens `count` connections to `target`. Source addresses count up from `source`, one per 10,000 connections.
     ///
     /// # Errors
     /// When a connection or its handshake fails.
@@ -186,7 +187,8 @@ impl Clients {
             let last = count.min(first + AT_ONCE);
             self.add(target, source, first..last)
                 .with_context(|| format!("connections {} to {last} of {count}", first + 1))?;
-            // Opening thousands can take longer than a server waits for the answer to a ping.
+            // Pings must be answered meanwhile, because opening thousands of connections can take longer than the
+            // server's timeout.
             let early = self.receive(Duration::ZERO)?;
             ensure!(early.is_empty(), "a message came before any was sent");
         }
@@ -196,19 +198,23 @@ impl Clients {
     /// Waits until every session has received this number of users in its room.
     ///
     /// # Errors
-    /// When one did not receive it within a minute, or a message comes.
+    /// When a session has not received it within a minute, or when a message arrives.
     pub fn await_users(&mut self, users: usize) -> Result<()> {
         let users = users as u64;
-        let deadline = Instant::now() + TOLD_TIMEOUT;
-        let is_told = |connection: &Connection| match &connection.incoming {
+        let deadline = Instant::now() + PRESENCE_TIMEOUT;
+        let is_informed = |connection: &Connection| match &connection.incoming {
             Incoming::Session(session) => session.users() == Some(users),
             Incoming::Copies(_) => false,
         };
-        while !self.connections.iter().all(is_told) {
-            let told = self.connections.iter().filter(|connection| is_told(connection)).count();
+        while !self.connections.iter().all(is_informed) {
+            let informed = self
+                .connections
+                .iter()
+                .filter(|connection| is_informed(connection))
+                .count();
             ensure!(
                 Instant::now() < deadline,
-                "only {told} of {} sessions were told that {users} users are in the room",
+                "only {informed} of {} sessions have received that {users} users are in the room",
                 self.connections.len()
             );
             let early = self.receive(Duration::from_millis(5))?;
@@ -217,9 +223,9 @@ impl Clients {
         Ok(())
     }
 
-    /// Makes each client's system acknowledge at once what it reads, as it does anyway if it has never sent anything.
-    /// After an exchange Linux waits for data to send along, and over loopback some of these late ACKs are sent on the
-    /// server's time.
+    /// Makes the kernel acknowledge at once what a client reads, as it does anyway before the client has sent anything.
+    /// After an exchange Linux delays ACKs to send them with data, and over loopback some of these late ACKs use the
+    /// server's CPU time.
     ///
     /// # Errors
     /// When the system refuses.
@@ -244,14 +250,15 @@ impl Clients {
         for (index, mut stream) in opened {
             let mut incoming = Incoming::of(target);
             if target.path.is_some() {
-                let early = accepted(&mut stream).context("the WebSocket handshake failed")?;
+                let early = read_upgrade_response(&mut stream).context("the WebSocket handshake failed")?;
                 let messages = incoming.accept(&early, &self.expected, &mut Vec::new())?;
                 ensure!(messages == 0, "a message came before any was sent");
             }
             if target.is_session() {
                 stream.write_all(&self.expected.greeting(index))?;
                 let is_member = matches!(self.expected, Expected::Messages { .. });
-                greeted(&mut stream, &mut incoming, &self.expected, is_member).context("the session was not opened")?;
+                await_welcome(&mut stream, &mut incoming, &self.expected, is_member)
+                    .context("the session was not opened")?;
             }
             epoll::add(
                 &self.epoll,
@@ -264,13 +271,13 @@ impl Clients {
         Ok(())
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     #[must_use]
     pub fn count(&self) -> usize {
         self.connections.len()
     }
 
-    /// Writes `frames` to one connection, in one system call when the system's buffer has capacity.
+    /// Writes `frames` to one connection, with one system call if the socket's buffer has capacity.
     ///
     /// # Errors
     /// When the connection is closed.
@@ -281,10 +288,10 @@ impl Clients {
             .context("cannot write to the server")
     }
 
-    /// Waits for messages, answers pings, and returns what arrived; empty after `timeout`. Reads at least once.
+    /// Waits for messages, answers pings, and returns the arrivals; none after `timeout`. Reads at least once.
     ///
     /// # Errors
-    /// When a connection ends or carries anything but the expected message.
+    /// When a connection ends or receives anything but the expected messages.
     pub fn receive(&mut self, timeout: Duration) -> Result<&[Arrival]> {
         self.arrived.clear();
         let deadline = Instant::now() + timeout;
@@ -296,10 +303,10 @@ impl Clients {
         }
     }
 
-    /// Reads once from every connection that has something.
+    /// Reads once from every readable connection.
     fn read_ready(&mut self) -> Result<()> {
-        // It never sleeps: over loopback the server's CPU time would include waking it, as it does for no remote
-        // client.
+        // The client never sleeps, because waking it would use the server's CPU time over loopback, which a remote
+        // client does not.
         let ready = match epoll::wait(&self.epoll, self.events.as_mut_slice(), Some(&Timespec::default())) {
             Err(rustix::io::Errno::INTR) => 0,
             ready => ready?,
@@ -330,7 +337,7 @@ impl Clients {
 
 fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // A reset instead of TIME_WAIT, so that thousands of connections a round do not use up the ports.
+    // The close is a reset without TIME_WAIT, so that thousands of connections per round do not use up the ports.
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
@@ -338,7 +345,7 @@ fn open(address: SocketAddrV4, source: Ipv4Addr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// The head of the request for the WebSocket at `path`.
+/// The request of the opening handshake for the WebSocket at `path`.
 pub(crate) fn upgrade_request(address: SocketAddrV4, path: &str) -> String {
     let subprotocol = if path == session::PATH {
         format!("Sec-WebSocket-Protocol: {}\r\n", session::SUBPROTOCOL)
@@ -351,8 +358,8 @@ pub(crate) fn upgrade_request(address: SocketAddrV4, path: &str) -> String {
     )
 }
 
-/// Reads until the session is open, and has joined if it joins a room.
-fn greeted(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected, is_member: bool) -> Result<()> {
+/// Reads until `welcome`, and until `joined` if the session joins a room.
+fn await_welcome(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected, is_member: bool) -> Result<()> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let is_done = |incoming: &Incoming| match incoming {
         Incoming::Session(session) if is_member => session.is_joined(),
@@ -368,8 +375,8 @@ fn greeted(stream: &mut TcpStream, incoming: &mut Incoming, expected: &Expected,
     Ok(stream.set_read_timeout(None)?)
 }
 
-/// Reads the answer to [`request`] and returns what the server sent right behind it.
-fn accepted(stream: &mut TcpStream) -> Result<Vec<u8>> {
+/// Reads the response to [`upgrade_request`] and returns the bytes that follow it.
+fn read_upgrade_response(stream: &mut TcpStream) -> Result<Vec<u8>> {
     stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let mut answer = Vec::new();
     let end = loop {

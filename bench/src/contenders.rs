@@ -1,4 +1,4 @@
-//! The servers, how each is started, and what each is asked to do.
+//! The servers, how each is started, and under which loads each is measured.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,42 +15,42 @@ use crate::{
     suite::Shape,
 };
 
-/// A port that is free.
+/// Listens on a free port.
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
-/// An option that switches a bound off, and why that is fair.
+/// An option that switches a limit off, and the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct SwitchedOff {
-    /// The option.
+    /// The flag, with its dashes.
     pub option: &'static str,
-    /// Its value.
+    /// The value that switches the limit off.
     pub value: &'static str,
-    /// Why that is fair.
+    /// Why the comparison is fair with it.
     pub why: &'static str,
 }
 
-/// The bounds that are switched off in Talkback, except where it is measured with its defaults. All else has its
-/// default.
+/// The limits that are switched off in Talkback, except where it is measured with its defaults. All other options have
+/// their defaults.
 pub const TALKBACK: [SwitchedOff; 7] = [
     SwitchedOff {
         option: "--max-connection-rate",
         value: "0",
-        why: "the clients connect as fast as they can, before anything is measured; no other server limits that",
+        why: "the clients connect as fast as they can before the measurement; no other server limits this rate",
     },
     SwitchedOff {
         option: "--address-connection-rate",
         value: "0",
-        why: "the same: thousands of clients have one address here, as they would have behind a proxy that is not named",
+        why: "the same: thousands of clients have one address here, as behind a proxy that is not trusted",
     },
     SwitchedOff {
         option: "--max-address-connections",
         value: "65536",
-        why: "the same, when the server is over half full",
+        why: "the same, when the server is more than half full",
     },
     SwitchedOff {
         option: "--session-line-rate",
         value: "0",
-        why: "the clients send as fast as they get answers; with the rate the server would rest, not work",
+        why: "the clients send as fast as answers arrive; with this limit the server would wait, not work",
     },
     SwitchedOff {
         option: "--session-byte-rate",
@@ -60,7 +60,7 @@ pub const TALKBACK: [SwitchedOff; 7] = [
     SwitchedOff {
         option: "--room-delivery-rate",
         value: "0",
-        why: "one room has all deliveries that the core can make",
+        why: "one room has all deliveries that the core can process",
     },
     SwitchedOff {
         option: "--log",
@@ -72,25 +72,25 @@ pub const TALKBACK: [SwitchedOff; 7] = [
 /// A server under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
-    /// Plain TCP on one epoll loop: what the system itself costs.
+    /// Plain TCP on one epoll loop: the cost of the system itself.
     Tcp,
     /// axum with 4 KiB buffers that flushes each message.
     AxumEach,
-    /// axum with 4 KiB buffers that feeds what is there and flushes once.
+    /// axum with 4 KiB buffers that feeds all messages that are ready and flushes once.
     AxumBatch,
     /// fastwebsockets on hyper.
     FastWebSockets,
     /// uWebSockets in C++.
     UWebSockets,
-    /// This project's server, as it ships: plain WebSockets.
+    /// This project's server without the limits of [`TALKBACK`]: plain WebSockets.
     Talkback,
     /// The same server: sessions of `talkback.v1`.
     Session,
-    /// The same with a thread on every core of the machine.
+    /// Sessions, with a thread on every core of the machine.
     AllCores,
-    /// Talkback with no option but the port: an echo, or sessions in a room.
-    AsShipped,
-    /// An earlier version of Talkback's server, where one is given: plain WebSockets.
+    /// Talkback with default limits: an echo, or sessions in a room.
+    DefaultLimits,
+    /// An earlier version of Talkback's server, if one is given: plain WebSockets.
     Before,
     /// The same earlier version: sessions.
     BeforeSession,
@@ -107,12 +107,12 @@ impl Contender {
         Self::Talkback,
         Self::Session,
         Self::AllCores,
-        Self::AsShipped,
+        Self::DefaultLimits,
         Self::Before,
         Self::BeforeSession,
     ];
 
-    /// Its name in tables and plots.
+    /// The name in tables and plots.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -124,13 +124,13 @@ impl Contender {
             Self::Talkback => "Talkback",
             Self::Session => "Talkback, session",
             Self::AllCores => "Talkback, session, all cores",
-            Self::AsShipped => "Talkback, default limits",
+            Self::DefaultLimits => "Talkback, default limits",
             Self::Before => "Talkback before",
             Self::BeforeSession => "Talkback before, session",
         }
     }
 
-    /// Whether `own` is compared with it.
+    /// Whether the report compares `own` with it.
     #[must_use]
     pub fn is_rival_of(self, own: Self) -> bool {
         match self {
@@ -140,10 +140,13 @@ impl Contender {
         }
     }
 
-    /// Whether it is this project's server as it is now.
+    /// Whether it is the current version of this project's server.
     #[must_use]
     pub fn is_talkback(self) -> bool {
-        matches!(self, Self::Talkback | Self::Session | Self::AllCores | Self::AsShipped)
+        matches!(
+            self,
+            Self::Talkback | Self::Session | Self::AllCores | Self::DefaultLimits
+        )
     }
 
     /// Whether it is measured under this load.
@@ -151,7 +154,7 @@ impl Contender {
     pub fn can(self, shape: Shape) -> bool {
         match shape {
             Shape::Echo { .. } => match self {
-                Self::AsShipped => shape == Shape::ECHO_AS_SHIPPED,
+                Self::DefaultLimits => shape == Shape::ECHO_DEFAULT_LIMITS,
                 _ => !matches!(self, Self::Session | Self::AllCores | Self::BeforeSession),
             },
             Shape::FanOut { .. } => matches!(
@@ -164,43 +167,44 @@ impl Contender {
                     | Self::Before
                     | Self::BeforeSession
             ),
-            Shape::Paced { .. } => matches!(self, Self::Session | Self::AsShipped),
+            Shape::Paced { .. } => matches!(self, Self::Session | Self::DefaultLimits),
             Shape::Append { .. } => matches!(self, Self::Session | Self::AllCores),
             Shape::Join { .. } => self == Self::Session,
         }
     }
 
-    /// What a reference server does not do, and why that is fair.
+    /// What is switched off in a reference server, and the reason.
     #[must_use]
     pub fn leaves_out(self) -> Option<(&'static str, &'static str)> {
-        let lean = "there is nothing to switch off: it has no rates, no bounds of connections, no timers, no checks of host and origin";
+        let lean = "there is nothing else to switch off: it has no rate limits, no connection limits, no timers, \
+                    no checks of host and origin";
         match self {
             Self::Tcp => Some((
-                "HTTP, WebSocket, every bound and timer",
-                "it is the limit: what the system itself takes",
+                "HTTP, WebSocket, every limit and timer",
+                "it is the lower limit: the cost of the system itself",
             )),
-            Self::AxumEach => Some(("buffers of 4 KiB in place of 128 KiB", lean)),
+            Self::AxumEach => Some(("buffers of 4 KiB instead of 128 KiB", lean)),
             Self::AxumBatch => Some((
-                "buffers of 4 KiB in place of 128 KiB; in a room a member more than 1,024 messages behind is dropped",
+                "buffers of 4 KiB instead of 128 KiB; in a room a member more than 1,024 messages behind is dropped",
                 lean,
             )),
             Self::FastWebSockets => Some(("nothing", lean)),
             Self::UWebSockets => Some((
-                "TLS and compression, when it is compiled; messages of up to 64 KiB in place of 16 KiB",
-                "no other server has them here; its idle timeout, its pings and its bound of what waits for a client are on",
+                "TLS and compression, at compile time; messages of up to 64 KiB instead of 16 KiB",
+                "no other server has them here; its idle timeout, its pings and its limit of a client's queue are on",
             )),
             _ => None,
         }
     }
 
-    /// Whether its memory with idle connections is worth a comparison: plain TCP holds nothing for a connection, and the same server holds
-    /// the same however it is started.
+    /// Whether its memory with idle connections is measured: plain TCP holds no memory per connection, and a server
+    /// that is listed twice is measured once.
     #[must_use]
     pub fn can_idle(self) -> bool {
-        !matches!(self, Self::Tcp | Self::AllCores | Self::AsShipped)
+        !matches!(self, Self::Tcp | Self::AllCores | Self::DefaultLimits)
     }
 
-    /// What a room puts in front of a text.
+    /// The text that a room puts before each message.
     #[must_use]
     pub fn room_prefix(self) -> &'static str {
         match self {
@@ -226,8 +230,8 @@ impl Contender {
                 let options = TALKBACK.iter().flat_map(|off| [off.option, off.value]);
                 ("talkback-server", LISTEN.into_iter().chain(options).collect())
             }
-            // The other options of an earlier version come with its program.
-            Self::AsShipped | Self::Before | Self::BeforeSession => ("talkback-server", LISTEN.to_vec()),
+            // The other options of an earlier version are given with its program.
+            Self::DefaultLimits | Self::Before | Self::BeforeSession => ("talkback-server", LISTEN.to_vec()),
         }
     }
 
@@ -238,10 +242,10 @@ impl Contender {
         }
     }
 
-    /// Where its log goes: by default Talkback logs connections, which would fill the terminal.
+    /// The destination of its log: by default Talkback logs connections, which would fill the terminal.
     fn log(self) -> Stdio {
         match self {
-            Self::AsShipped => Stdio::null(),
+            Self::DefaultLimits => Stdio::null(),
             _ => Stdio::inherit(),
         }
     }
@@ -257,35 +261,38 @@ impl Contender {
     }
 }
 
-/// Where the programs are.
+/// The paths of the servers' programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
     others: Others,
 }
 
-/// Programs that are not beside this one.
+/// Programs that are not in the folder of this program.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Others {
-    /// reference/uwebsockets.cpp as a program; left out where no C++ compiler is
+    /// The program of reference/uwebsockets.cpp; without it uWebSockets is not measured
     #[arg(long, value_name = "PROGRAM")]
     uwebsockets: Option<PathBuf>,
-    /// An earlier talkback-server to compare with
+    /// The program of an earlier talkback-server, for comparison
     #[arg(long, value_name = "PROGRAM")]
     before: Option<PathBuf>,
-    /// An option for it besides --listen, such as --before-option=--session-line-rate=0; may be repeated
+    /// An option of the earlier talkback-server, such as --before-option=--session-line-rate=0; may be repeated
     #[arg(long, value_name = "OPTION", requires = "before")]
     before_option: Vec<String>,
 }
 
 impl Programs {
-    /// The programs beside this one, and the others where they are given.
+    /// The programs in the folder of this program, and the others if they are given.
     ///
     /// # Errors
     /// When Talkback's server or a reference server is not built.
     pub fn find(others: Others) -> Result<Self> {
         let own = std::env::current_exe()?;
-        let folder = own.parent().context("this program is in no folder")?.to_owned();
+        let folder = own
+            .parent()
+            .context("the path of this program has no folder")?
+            .to_owned();
         let programs = Self { folder, others };
         for contender in Contender::ALL {
             if let Some(program) = programs.path(contender) {
@@ -300,7 +307,7 @@ impl Programs {
         Ok(programs)
     }
 
-    /// The contenders that can be measured here.
+    /// The contenders whose programs exist.
     #[must_use]
     pub fn contenders(&self) -> Vec<Contender> {
         Contender::ALL
@@ -312,7 +319,7 @@ impl Programs {
     /// Starts a contender on the server's core.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When it does not start or has no program.
     pub fn start(&self, contender: Contender, shape: Shape, cores: Cores) -> Result<(Server, Target)> {
         let program = self.path(contender).context("its program is not given")?;
         let arguments = self.arguments(contender, shape);
@@ -324,7 +331,7 @@ impl Programs {
         Ok((server, target))
     }
 
-    /// How a contender is started, as text for the report.
+    /// The command line of a contender, as text for the report.
     #[must_use]
     pub fn command_line(&self, contender: Contender) -> String {
         let mut command = vec![contender.command(Shape::IDLE).0];

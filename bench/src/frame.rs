@@ -1,5 +1,6 @@
-//! Frames as a client writes and reads them ([RFC 6455, section 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)),
-//! with the least work per message: what is sent is built once, what arrives is compared with what must arrive.
+//! Frames as a client writes and reads them ([RFC 6455, section
+//! 5.2](https://www.rfc-editor.org/rfc/rfc6455#section-5.2)), with little work per message: frames to send are built
+//! once, and received bytes are compared with the expected ones.
 
 use anyhow::{Result, bail, ensure};
 
@@ -53,21 +54,21 @@ fn header(first: u8, mask_bit: u8, length: usize) -> Vec<u8> {
     header
 }
 
-/// What one connection receives: nothing but copies of one expected message, between which control frames may come.
+/// The receiver of one connection. It accepts copies of one expected message, with control frames between them.
 #[derive(Debug, Default)]
 pub struct Incoming {
-    /// How many bytes of the expected message have arrived.
+    /// How many bytes of the expected frame have arrived.
     at: usize,
-    /// The control frame that is arriving.
+    /// The incomplete control frame.
     control: Vec<u8>,
 }
 
 impl Incoming {
-    /// Takes `bytes` from the connection and returns how many copies of `expected` they completed. The answer to a ping
-    /// is appended to `reply`.
+    /// Checks `bytes` from the connection and returns how many copies of `expected` they completed. Pongs are appended
+    /// to `reply`.
     ///
     /// # Errors
-    /// When a byte is not the expected one, or the server closes.
+    /// When a byte differs from the expected one, or the server closes.
     pub fn accept(&mut self, mut bytes: &[u8], expected: &[u8], reply: &mut Vec<u8>) -> Result<u64> {
         let mut messages = 0;
         while let Some(&first) = bytes.first() {
@@ -82,7 +83,7 @@ impl Incoming {
             let (arrived, rest) = bytes.split_at(length);
             ensure!(
                 arrived == &expected[self.at..self.at + length],
-                "the answer differs from what must come back: {:?} at byte {} of a frame",
+                "the answer differs from the expected message: {:?} at byte {} of a frame",
                 String::from_utf8_lossy(&arrived[..length.min(80)]),
                 self.at,
             );

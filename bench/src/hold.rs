@@ -1,4 +1,4 @@
-//! Idle connections, held by child processes because open files are limited per process.
+//! Child processes that hold idle connections, because open files are limited per process.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -15,34 +15,34 @@ use crate::{
     frame, process, session,
 };
 
-/// Every connection has carried one message of this many bytes before it falls idle, so buffers that appear with the
-/// first message count.
+/// Before it is idle every connection carries one message of this many bytes, so that buffers that are allocated with
+/// the first message count.
 const MESSAGE_BYTES: usize = 32;
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Files a process needs besides its connections.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of open files of a process besides its connections.
 pub const SPARE_FILES: u64 = 200;
 
-/// Opens connections, sends one message over each, and answers pings until standard input ends.
+/// Opens connections, sends one message over each, and answers pings until standard input is closed.
 #[derive(Args, Clone, Debug)]
 pub struct HoldArgs {
     /// The server.
     #[arg(long)]
     address: SocketAddrV4,
-    /// The path of an echoing WebSocket there.
+    /// The path of an echoing WebSocket.
     #[arg(long)]
     path: String,
-    /// How many connections.
+    /// The number of connections.
     #[arg(long)]
     connections: usize,
     /// The first source address.
     #[arg(long)]
     source: Ipv4Addr,
-    /// Sessions are all in one room, each as another user.
+    /// All sessions join one room, each as another user.
     #[arg(long)]
     one_room: bool,
 }
 
-/// The child process: prints `held N` when all connections are open and idle.
+/// The child process. It prints `held N` when all connections are open and idle.
 ///
 /// # Errors
 /// When a connection fails or ends.
@@ -56,7 +56,7 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
     let rooms = if arguments.one_room {
         Rooms::One
     } else {
-        Rooms::OfThousand
+        Rooms::OnePerThousand
     };
     let expected = if target.is_session() {
         Expected::Messages {
@@ -71,7 +71,7 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
         clients.await_users(arguments.connections)?;
     }
     if target.is_session() {
-        tell_rooms(&mut clients, rooms, &text)?;
+        publish_to_rooms(&mut clients, rooms, &text)?;
     } else {
         echo(&mut clients, &text)?;
     }
@@ -83,12 +83,12 @@ pub fn run(arguments: &HoldArgs) -> Result<()> {
     loop {
         ensure!(
             clients.receive(Duration::from_secs(60))?.is_empty(),
-            "a message came that nobody sent"
+            "an unexpected message arrived"
         );
     }
 }
 
-/// Every connection gets a message back.
+/// Sends a message over every connection and waits for its echo.
 fn echo(clients: &mut Clients, text: &str) -> Result<()> {
     let text = frame::masked_text(text);
     for first in (0..clients.count()).step_by(AT_ONCE) {
@@ -97,7 +97,7 @@ fn echo(clients: &mut Clients, text: &str) -> Result<()> {
         for client in clients_now {
             clients.send(client, &text)?;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECEIVE_TIMEOUT;
         while missing > 0 {
             ensure!(Instant::now() < deadline, "{missing} echoes are missing");
             missing -= received(clients)?;
@@ -106,14 +106,14 @@ fn echo(clients: &mut Clients, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every member of every room gets a message of the room's first one.
-fn tell_rooms(clients: &mut Clients, rooms: Rooms, text: &str) -> Result<()> {
+/// The first member of each room publishes, and every member of the room receives it.
+fn publish_to_rooms(clients: &mut Clients, rooms: Rooms, text: &str) -> Result<()> {
     let room = |index| rooms.room(index);
     for first in (0..clients.count()).filter(|&index| index == 0 || room(index) != room(index - 1)) {
         clients.send(first, &session::publish(&room(first), 1, text))?;
         let members = (first..clients.count()).take_while(|&index| room(index) == room(first));
         let mut missing = members.count() as u64;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECEIVE_TIMEOUT;
         while missing > 0 {
             ensure!(Instant::now() < deadline, "{missing} deliveries are missing");
             missing -= received(clients)?;
@@ -123,10 +123,14 @@ fn tell_rooms(clients: &mut Clients, rooms: Rooms, text: &str) -> Result<()> {
 }
 
 fn received(clients: &mut Clients) -> Result<u64> {
-    Ok(clients.receive(PATIENCE)?.iter().map(|arrival| arrival.messages).sum())
+    Ok(clients
+        .receive(RECEIVE_TIMEOUT)?
+        .iter()
+        .map(|arrival| arrival.messages)
+        .sum())
 }
 
-/// A child process that holds connections; they end on drop.
+/// A child process that holds connections until it is dropped.
 #[derive(Debug)]
 pub struct Holder {
     child: Child,
@@ -137,7 +141,7 @@ impl Holder {
     /// Opens `connections` to the WebSocket at `path` of `address` and returns when all of them are idle.
     ///
     /// # Errors
-    /// When a connection fails; the child has said why on standard error.
+    /// When a connection fails; the child's error is on standard error.
     pub fn start(
         address: SocketAddrV4,
         path: &str,
@@ -168,7 +172,7 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Whether it still holds all its connections.
+    /// Whether all its connections are still open.
     #[must_use]
     pub fn is_holding(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

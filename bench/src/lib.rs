@@ -2,19 +2,19 @@
 //!
 //! Read in this order:
 //!
-//! - [`frame`]: the masked frames that are sent, and a reader that checks every byte that comes back;
+//! - [`frame`]: the masked frames that are sent, and a receiver that checks every byte;
 //! - [`session`]: the same for `talkback.v1`;
-//! - [`clients`]: many connections on one epoll loop, cheap enough to keep any of the servers busy;
+//! - [`clients`]: many connections on one epoll loop, with little enough work to keep every server busy;
 //! - [`load`]: what the clients do: echo with a number of messages in flight, append to logs, or fan-out in one room;
 //! - [`process`]: a server as a child process on a core of its own, its CPU time and its memory;
-//! - [`hold`]: a process that holds idle connections, because descriptors are limited per process;
+//! - [`hold`]: child processes that hold idle connections, because open files are limited per process;
 //! - [`contenders`]: the servers, and how each is started;
-//! - [`suite`]: scenarios in interleaved rounds, and [`results`]: what comes out of them, and how certain that is;
-//! - [`report`] and [`plot`]: docs/bench.md and docs/bench.svg;
-//! - [`attack`]: attacks on the server, and what they do to others, as docs/attacks.md;
-//! - [`reference`](mod@reference): what the reference servers in `src/bin` share.
+//! - [`suite`]: loads in interleaved rounds, and [`results`]: the costs, and how certain they are;
+//! - [`report`] and [`plot`]: the texts of docs/bench.md and docs/bench.svg;
+//! - [`attack`]: attacks on the server, and their effect on legitimate clients, for docs/attacks.md;
+//! - [`reference`](mod@reference): shared code of the reference servers in `src/bin`.
 //!
-//! `cargo xtask bench` and `cargo xtask attack` build everything and run it.
+//! `cargo xtask bench` and `cargo xtask attack` build the programs and run them.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("talkback-bench reads /proc and uses epoll: it runs on Linux only");

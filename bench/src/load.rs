@@ -1,4 +1,4 @@
-//! What the clients do while a server is measured.
+//! The loads: what the clients do while a server is measured.
 
 use std::{
     net::Ipv4Addr,
@@ -12,12 +12,12 @@ use crate::{
     frame, session,
 };
 
-/// When no message arrives for this long while some are in flight, one is lost.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A room is complete when one message reached all its members; until then this long without any delivery means a retry.
-const QUIET: Duration = Duration::from_millis(100);
+/// When no message arrives for this long while some are in flight, a message is lost.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// When no delivery arrives for this long before a message has reached all members, the message is sent again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A load of a server; after each run nothing is in flight.
+/// A load of a server. After each run no message is in flight.
 pub trait Load {
     /// Keeps the server busy for `duration`, waits until everything that was sent has arrived, and returns how many
     /// messages arrived.
@@ -26,14 +26,14 @@ pub trait Load {
     /// When a message is lost, doubled or changed, or the server closes.
     fn run(&mut self, duration: Duration) -> Result<u64>;
 
-    /// The time that 99 of 100 messages of the last run took at most from being sent to being received, if that was measured.
-    fn slowest_percent(&self) -> Option<Duration> {
+    /// The 99th percentile of the time from sending to receiving a message in the last run, if it was measured.
+    fn p99(&self) -> Option<Duration> {
         None
     }
 }
 
-/// Every connection keeps some messages in flight and sends a new one for each that comes back, or is acknowledged. What comes back in
-/// one read is answered in one write.
+/// Every connection keeps some messages in flight and sends a new one for each that comes back or is acknowledged, with
+/// one write for those of one read.
 pub struct Echo {
     clients: Clients,
     in_flight: u64,
@@ -41,14 +41,14 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Connects `connections` clients that each keep `in_flight` messages of `size` bytes in flight.
+    /// Connects `connections` clients, each of which keeps `in_flight` messages of `size` bytes in flight.
     ///
     /// # Errors
     /// When a connection fails.
     pub fn connect(target: &Target, connections: usize, in_flight: u64, size: usize) -> Result<Self> {
         let text = frame::text(size);
         let burst = Burst::new(&text, in_flight)?;
-        // Without a handshake the server has no frames: the same bytes come back.
+        // Plain TCP has no frames: the same bytes come back.
         let expected = if target.path.is_some() {
             frame::server_text(&text)
         } else {
@@ -62,8 +62,8 @@ impl Echo {
         })
     }
 
-    /// Connects `sessions` clients that each keep `in_flight` messages of `size` bytes in flight to the log of a room
-    /// of its own.
+    /// Connects `sessions` clients, each of which keeps `in_flight` messages of `size` bytes in flight to a room of its
+    /// own.
     ///
     /// # Errors
     /// When a connection fails.
@@ -90,9 +90,9 @@ impl Load for Echo {
             self.sender.send(&mut self.clients, client, self.in_flight)?;
         }
         while total_outstanding > 0 {
-            let arrived = self.clients.receive(PATIENCE)?.to_vec();
+            let arrived = self.clients.receive(RECEIVE_TIMEOUT)?.to_vec();
             if arrived.is_empty() {
-                bail!("{total_outstanding} messages did not come back within {PATIENCE:?}");
+                bail!("{total_outstanding} messages did not come back within {RECEIVE_TIMEOUT:?}");
             }
             let go_on = Instant::now() < deadline;
             for arrival in arrived {
@@ -113,25 +113,25 @@ impl Load for Echo {
     }
 }
 
-/// One member of a room sends a burst, all members receive it, then comes the next burst.
+/// One member of a room sends a burst, all members receive it, then the next burst follows.
 pub struct FanOut {
     clients: Clients,
     in_flight: u64,
     sender: Sender,
-    /// The time from one burst to the next; zero: as soon as it has arrived.
+    /// The interval between bursts; with zero the next burst follows when all have received the last one.
     pause: Duration,
-    /// How many deliveries took how long.
+    /// Durations, and how many deliveries took each.
     delays: Vec<(Duration, u64)>,
 }
 
-/// The quotation marks of a text as JSON.
+/// The bytes of the quotation marks of a JSON string.
 const QUOTES: usize = 2;
 
-/// Builds the bytes that a client sends.
+/// The messages that a client sends.
 enum Sender {
     /// The same bytes each time.
     Copies(Burst),
-    /// Numbered messages to the room that all are in, each in a frame of its own.
+    /// Numbered messages to the room of all members, each in a frame of its own.
     Session { text: String, next: u64 },
     /// Numbered messages of each client to a room of its own, as the lines of one frame.
     Appends { text: String, next: Vec<u64> },
@@ -144,7 +144,7 @@ impl Sender {
             Self::Session { text, next } => {
                 let seqs = *next..*next + count;
                 *next += count;
-                let room = Rooms::OfThousand.room(client);
+                let room = Rooms::OnePerThousand.room(client);
                 let frames: Vec<_> = seqs.map(|seq| session::publish(&room, seq, text)).collect();
                 clients.send(client, &frames.concat())
             }
@@ -160,7 +160,7 @@ impl Sender {
 
 impl FanOut {
     /// Connects `members` clients to one room, the first of which sends bursts of `in_flight` messages. The room puts
-    /// `prefix` in front of each text; with it a delivered text has `size` bytes.
+    /// `prefix` before each message; with it a delivered message has `size` bytes.
     ///
     /// # Errors
     /// When a connection fails or the room does not reach all its members.
@@ -174,7 +174,7 @@ impl FanOut {
                 },
                 Expected::Messages {
                     text,
-                    rooms: Rooms::OfThousand,
+                    rooms: Rooms::OnePerThousand,
                 },
             )
         } else {
@@ -201,21 +201,21 @@ impl FanOut {
         Ok(fan_out)
     }
 
-    /// Sets how often bursts begin from now on.
+    /// Sets the number of bursts per second.
     #[must_use]
     pub fn paced(mut self, per_second: u32) -> Self {
         self.pause = Duration::from_secs(1) / per_second.max(1);
         self
     }
 
-    /// A handshake may end before the room counts the member.
+    /// Waits until a message reaches all members, because a handshake may end before the room has the member.
     fn await_all_members(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECEIVE_TIMEOUT;
         loop {
             self.sender.send(&mut self.clients, 0, 1)?;
             let mut reached = 0;
             loop {
-                let arrived = self.clients.receive(QUIET)?;
+                let arrived = self.clients.receive(RETRY_AFTER)?;
                 if arrived.is_empty() {
                     break;
                 }
@@ -246,9 +246,9 @@ impl Load for FanOut {
             received += missing;
             per_member.fill(self.in_flight);
             while missing > 0 {
-                let arrived = self.clients.receive(PATIENCE)?;
+                let arrived = self.clients.receive(RECEIVE_TIMEOUT)?;
                 if arrived.is_empty() {
-                    bail!("{missing} deliveries did not arrive within {PATIENCE:?}");
+                    bail!("{missing} deliveries did not arrive within {RECEIVE_TIMEOUT:?}");
                 }
                 for arrival in arrived {
                     ensure!(
@@ -262,13 +262,13 @@ impl Load for FanOut {
             }
             if let Some(rest) = self.pause.checked_sub(sent.elapsed()).filter(|rest| !rest.is_zero()) {
                 let early = self.clients.receive(rest)?;
-                ensure!(early.is_empty(), "a message came that nobody sent");
+                ensure!(early.is_empty(), "an unexpected message arrived");
             }
         }
         Ok(received)
     }
 
-    fn slowest_percent(&self) -> Option<Duration> {
+    fn p99(&self) -> Option<Duration> {
         let mut delays = self.delays.clone();
         delays.sort_unstable();
         let mut rest = delays.iter().map(|(_, count)| count).sum::<u64>() / 100;
@@ -284,23 +284,23 @@ impl Load for FanOut {
     }
 }
 
-/// Copies of one frame in a row, so that any number of them is one write.
+/// Concatenated copies of one frame, so that any number of them is one write.
 struct Burst {
     bytes: Vec<u8>,
     frame_length: usize,
 }
 
 impl Burst {
-    /// What fits into the system's socket buffers in both directions, so that blocking writes never wait for reads.
-    const MOST_BYTES: usize = 64 * 1024;
+    /// These bytes fit into the socket buffers of both directions, so that blocking writes never wait for reads.
+    const MAX_BYTES: usize = 64 * 1024;
 
     fn new(text: &str, in_flight: u64) -> Result<Self> {
         let frame = frame::masked_text(text);
         let bytes = frame.repeat(usize::try_from(in_flight)?);
         ensure!(
-            bytes.len() <= Self::MOST_BYTES,
+            bytes.len() <= Self::MAX_BYTES,
             "at most {} bytes can be in flight",
-            Self::MOST_BYTES
+            Self::MAX_BYTES
         );
         Ok(Self {
             bytes,

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duratio
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use talkback_bench::{
-    attack::{self, AttackArgs, AttackerArgs, InnocentArgs},
+    attack::{self, AttackArgs, AttackerArgs, LegitimateClientsArgs},
     clients::Target,
     contenders::{Others, Programs},
     hold::{self, HoldArgs},
@@ -26,20 +26,20 @@ struct Arguments {
 enum Command {
     /// Measure all servers and write bench.md and bench.svg
     Run(RunArgs),
-    /// Measure all servers under some of the loads and print the medians, for work on one of them
+    /// Measure all servers under some of the loads and print the medians
     Compare(CompareArgs),
-    /// Keep one running server busy, to look at it with a profiler
+    /// Keep a running server busy while a profiler observes it
     Load(LoadArgs),
-    /// Hold idle connections until standard input ends
+    /// Hold idle connections until standard input is closed
     Hold(HoldArgs),
-    /// Attack the server, judge what that does to others, and fail when a bound is broken
+    /// Attack the server, measure the effect on legitimate clients, and fail when a bound is exceeded
     Attack(AttackArgs),
     /// The process that attacks
     #[command(hide = true)]
     Attacker(AttackerArgs),
-    /// The process of clients that take no part in the attack
+    /// The process of the legitimate clients
     #[command(hide = true)]
-    Innocents(InnocentArgs),
+    LegitimateClients(LegitimateClientsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -49,66 +49,66 @@ struct RunArgs {
     out: PathBuf,
     #[command(flatten)]
     others: Others,
-    /// Everything once and briefly: shows that the bench works, not how fast the servers are
+    /// Everything once and shortly, to test that the bench works; the figures mean nothing
     #[arg(long)]
     quick: bool,
-    /// Rounds; in each, every server carries each load once
+    /// The number of rounds; each round measures every server under every load
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// How long a server carries a load in a round
+    /// The duration of a measurement, in seconds
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
 }
 
 #[derive(Args, Debug)]
 struct CompareArgs {
-    /// A part of the loads' titles, such as "members" or "1000 members × 1"
+    /// Only the loads whose title contains this, such as "members" or "1000 members × 1"
     #[arg(default_value = "")]
     loads: String,
-    /// Other bytes of a message than the loads have
+    /// The bytes of a message, instead of those of the loads
     #[arg(long, value_name = "BYTES")]
     size: Option<usize>,
     #[command(flatten)]
     others: Others,
-    /// Rounds; in each, every server carries each load once
+    /// The number of rounds; each round measures every server under every load
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long a server carries a load in a round
+    /// The duration of a measurement, in seconds
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
 }
 
 #[derive(Args, Debug)]
 struct LoadArgs {
-    /// The server
+    /// The address of the server
     #[arg(long)]
     address: SocketAddrV4,
-    /// An echoing WebSocket there
+    /// The path of an echoing WebSocket
     #[arg(long, default_value = "/echo")]
     path: String,
-    /// How many connections
+    /// The number of connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Messages in flight on each connection
+    /// The number of messages in flight on each connection
     #[arg(long, default_value_t = 1)]
     in_flight: u64,
-    /// Bytes of a message
+    /// The bytes of a message
     #[arg(long, default_value_t = 32)]
     size: usize,
-    /// Seconds
+    /// The duration in seconds
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// The connections are members of one room, in which the first publishes; `/ws` is a room of sessions
+    /// The connections are members of one room, to which the first one publishes; at `/ws` they are sessions
     #[arg(long)]
     fan_out: bool,
-    /// What the room puts in front of a text
+    /// The text that the room puts before each message
     #[arg(long, default_value = "")]
     prefix: String,
 }
 
-/// Errors are printed with their causes and without a backtrace.
+/// Prints an error with its causes, without a backtrace.
 fn main() -> ExitCode {
-    match carry_out(Arguments::parse().command) {
+    match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("talkback-bench: {error:#}");
@@ -117,7 +117,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn carry_out(command: Command) -> Result<()> {
+fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run(arguments),
         Command::Compare(arguments) => compare(arguments),
@@ -125,7 +125,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Hold(arguments) => hold::run(&arguments),
         Command::Attack(arguments) => attack::run(&arguments),
         Command::Attacker(arguments) => attack::run_attacker(&arguments),
-        Command::Innocents(arguments) => attack::run_innocents(&arguments),
+        Command::LegitimateClients(arguments) => attack::run_legitimate_clients(&arguments),
     }
 }
 
@@ -153,7 +153,7 @@ fn plan(rounds: usize, seconds: f64) -> Result<Plan> {
         measured: Duration::try_from_secs_f64(seconds).context("--seconds")?,
         idle: 10_000,
         held: HELD,
-        most_members: 5000,
+        max_members: 5000,
         joins: 1000,
         one_room: 3000,
         settled: Duration::from_millis(500),
@@ -165,7 +165,7 @@ fn compare(arguments: CompareArgs) -> Result<()> {
     let programs = Programs::find(arguments.others)?;
     let costs = suite::costs(&programs, plan, &arguments.loads, arguments.size)?;
     for cost in &costs {
-        let delay = cost.slowest_percent.get(cost.slowest_percent.len() / 2);
+        let delay = cost.p99.get(cost.p99.len() / 2);
         let delay = delay
             .map(|delay| format!(", 99 of 100 within {delay:.2} ms"))
             .unwrap_or_default();

@@ -1,4 +1,5 @@
-//! docs/bench.svg: one panel a load, one bar a server (of the joins, one bar a room), a whisker from the smallest to the largest round.
+//! The text of docs/bench.svg: one panel per load, one bar per server (for joins one bar per room), and a whisker from
+//! the smallest to the largest round.
 
 use anyhow::Result;
 use plotters::{
@@ -17,7 +18,7 @@ const PANEL_WIDTH: u32 = 490;
 const BAR_HEIGHT: i32 = 15;
 const BAR_GAP: i32 = 7;
 const NAMES_WIDTH: i32 = 190;
-/// Space for the numbers behind the bars.
+/// The width of the numbers behind the bars.
 const VALUES_WIDTH: i32 = 60;
 const HEAD_HEIGHT: i32 = 40;
 const FONT: &str = "system-ui, sans-serif";
@@ -108,9 +109,9 @@ impl Panel<'_> {
             (10, HEAD_HEIGHT / 2),
             style(15, INK, HPos::Left),
         ))?;
-        let room = f64::from(i32::try_from(PANEL_WIDTH)? - NAMES_WIDTH - VALUES_WIDTH);
+        let width = f64::from(i32::try_from(PANEL_WIDTH)? - NAMES_WIDTH - VALUES_WIDTH);
         #[expect(clippy::cast_possible_truncation, reason = "a place in the panel, at most its width")]
-        let x = |value: f64| NAMES_WIDTH + (value / most * room).round() as i32;
+        let x = |value: f64| NAMES_WIDTH + (value / most * width).round() as i32;
         let mut top = HEAD_HEIGHT;
         for (name, cost) in bars {
             let (middle, bottom) = (top + BAR_HEIGHT / 2, top + BAR_HEIGHT);

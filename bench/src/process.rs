@@ -1,4 +1,4 @@
-//! A server as a child process on a core of its own, and what the kernel says about it.
+//! A server as a child process on a core of its own, and the kernel's figures about it.
 
 use std::{
     ffi::OsStr,
@@ -17,10 +17,10 @@ use rustix::{
 };
 use talkback_launch::Process;
 
-/// A server listens within milliseconds; the rest is for a busy machine.
+/// The timeout until a server listens. It needs milliseconds; a busy machine needs more.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The core of the server, the core of the clients, and all there are.
+/// The core of the server, the core of the clients, and all cores.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
     server: CpuSet,
@@ -28,17 +28,17 @@ pub struct Cores {
     all: CpuSet,
 }
 
-/// Where a server runs.
+/// The cores of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On a core of its own.
+    /// The server's own core.
     OwnCore,
-    /// On all cores, also that of the clients.
+    /// All cores, also that of the clients.
     AllCores,
 }
 
 impl Cores {
-    /// The first two cores this process may use.
+    /// The first two cores that this process may use.
     ///
     /// # Errors
     /// When there is only one: server and clients would use each other's CPU time.
@@ -75,7 +75,7 @@ fn pin(cores: CpuSet) -> Result<()> {
     Ok(sched_setaffinity(None, &cores)?)
 }
 
-/// A running server; killed on drop.
+/// A running server. It is killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     server: talkback_launch::Server,
@@ -83,19 +83,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on the server's core and waits for its first line, `listening on http://ADDRESS`. What it says on standard
-    /// error goes to `log`.
+    /// Starts `program` on the server's core and waits for its first line, `listening on http://ADDRESS`. Its standard
+    /// error is written to `log`.
     ///
     /// # Errors
-    /// When it does not start or says something else.
+    /// When it does not start or prints another line.
     pub fn start_logging(cores: Cores, program: &Path, arguments: &[impl AsRef<OsStr>], log: Stdio) -> Result<Self> {
         Self::start(cores, Place::OwnCore, program, arguments, log)
     }
 
-    /// Like [`Server::start_logging`], anywhere.
+    /// Like [`Server::start_logging`], on the cores of `place`.
     ///
     /// # Errors
-    /// When it does not start or says something else.
+    /// When it does not start or prints another line.
     pub fn start(
         cores: Cores,
         place: Place,
@@ -103,7 +103,7 @@ impl Server {
         arguments: &[impl AsRef<OsStr>],
         log: Stdio,
     ) -> Result<Self> {
-        // A child inherits the cores of the thread that starts it.
+        // A child process inherits the cores of the thread that starts it.
         pin(match place {
             Place::OwnCore => cores.server,
             Place::AllCores => cores.all,
@@ -124,25 +124,25 @@ impl Server {
         Ok(Self { server, address })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddrV4 {
         self.address
     }
 
-    /// CPU time used so far by all threads, user and system. Exact while the server is idle; the kernel adds the time of
-    /// a running thread at its next tick.
+    /// The CPU time of all threads so far, user and system. It is exact while the server is idle; the kernel adds the
+    /// time of a running thread at its next tick.
     ///
     /// # Errors
-    /// When the server is gone.
+    /// When the server has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         self.schedstat(0)
     }
 
-    /// How long threads that were ready to run have waited so far, because others used the core.
+    /// The time so far in which threads were ready to run while other processes used the core.
     ///
     /// # Errors
-    /// When the server is gone.
+    /// When the server has ended.
     pub fn waiting_time(&self) -> Result<Duration> {
         self.schedstat(1)
     }
@@ -160,9 +160,9 @@ impl Server {
     /// Resident memory of the process in bytes.
     ///
     /// # Errors
-    /// When the server is gone.
+    /// When the server has ended.
     pub fn memory(&self) -> Result<u64> {
-        // Unlike `status`, whose counters are kept per core and summed now and then, this walks the pages.
+        // This walks the pages. `status` is less exact, because its counters are per core and summed periodically.
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.server.id()))?;
         let line = rollup
             .lines()
@@ -172,10 +172,10 @@ impl Server {
         Ok(kibibytes * 1024)
     }
 
-    /// The most resident memory that the process has had, in bytes.
+    /// The peak resident memory of the process, in bytes.
     ///
     /// # Errors
-    /// When the server is gone.
+    /// When the server has ended.
     pub fn peak_memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -184,18 +184,18 @@ impl Server {
         Ok(kibibytes * 1024)
     }
 
-    /// The server's end of its connections, and how many of them are with others than `known` addresses.
+    /// The sockets of the server, see [`Sockets::read`].
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When /proc is not readable.
     pub fn sockets(&self, known: impl Fn(Ipv4Addr) -> bool) -> Result<Sockets> {
         Sockets::read(self.address.port(), known)
     }
 
-    /// [`Server::memory`] once it has not changed for so long.
+    /// Waits until [`Server::memory`] has not changed for this long, and returns it.
     ///
     /// # Errors
-    /// When the server is gone or still grows after 20 s.
+    /// When the server has ended or its memory still changes after 20 s.
     pub fn settled_memory(&self, unchanged: Duration) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut last = (self.memory()?, Instant::now());
@@ -211,17 +211,18 @@ impl Server {
     }
 }
 
-/// The server's end of connections, as the kernel sees it.
+/// The sockets at one port, from /proc/net/tcp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Connections that the process has open with others than the known addresses.
+    /// The number of open connections whose peers are not known addresses.
     pub others: u64,
-    /// Bytes that wait in the kernel to be sent, acknowledged or read, also those of connections that the process has closed.
+    /// Bytes that wait in the kernel to be sent, acknowledged or read, including connections that the process has
+    /// closed.
     pub bytes: u64,
 }
 
 impl Sockets {
-    /// Those at this port of this machine.
+    /// Reads the sockets at this local port.
     ///
     /// # Errors
     /// When /proc is not readable.
@@ -244,7 +245,7 @@ impl Sockets {
             let (send, receive) = queues.split_once(':').unwrap_or_default();
             let waiting = [send, receive].map(|digits| u64::from_str_radix(digits, 16).unwrap_or_default());
             sockets.bytes += waiting.iter().sum::<u64>();
-            // The kernel prints the four bytes of an address as the number that they are in memory.
+            // The kernel prints the four bytes of an address as a number in the byte order of the machine.
             let address = remote
                 .split_once(':')
                 .and_then(|(digits, _)| u32::from_str_radix(digits, 16).ok());
@@ -257,7 +258,7 @@ impl Sockets {
     }
 }
 
-/// The load of the machine in the last minute.
+/// The load average of the machine over the last minute.
 ///
 /// # Errors
 /// When /proc is not readable.
@@ -266,7 +267,8 @@ pub fn load_average() -> Result<f64> {
     Ok(load.split(' ').next().context("empty loadavg")?.parse()?)
 }
 
-/// Raises this process's limit of open files as far as it may, for itself and the processes it starts, and returns it.
+/// Raises the limit of open files of this process and its children, to `wanted` if it is privileged and to the hard
+/// limit otherwise, and returns the limit.
 ///
 /// # Errors
 /// When the system refuses.
@@ -304,7 +306,7 @@ mod tests {
    3: 0100007F:0BB8 0101007F:9C42 04 00001000:00000000 01:00000000 00000000     0        0 0 1 0
    4: 0101007F:9C40 0100007F:0BB8 01 00000000:0000FFFF 00:00000000 00000000     0        0 103 1 0
 ";
-        // The digits above are those of a machine that is little-endian.
+        // The addresses above are in little-endian byte order.
         if cfg!(target_endian = "little") {
             let sockets = Sockets::parse(table, 3000, |address| address == Ipv4Addr::new(127, 9, 0, 2));
             assert_eq!(

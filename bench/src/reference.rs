@@ -1,4 +1,4 @@
-//! What the reference servers share: one flag, one first line.
+//! The command line and the runtime of the reference servers.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -8,10 +8,10 @@ use clap::Parser;
 /// The command line of a reference server.
 #[derive(Debug, Parser)]
 pub struct ReferenceArgs {
-    /// Where to listen; port 0 picks one.
+    /// The address to listen on; port 0 chooses a free port.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// What the server does besides its one way; see the server.
+    /// The mode of a server that has several; see its source.
     #[arg(long)]
     pub mode: Option<String>,
 }
@@ -20,7 +20,7 @@ impl ReferenceArgs {
     /// Listens and prints `listening on http://ADDRESS`, as talkback-server does.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When it cannot listen on the address.
     pub fn bind(&self) -> Result<TcpListener> {
         let listener = TcpListener::bind(self.listen)?;
         listener.set_nonblocking(true)?;
@@ -29,7 +29,7 @@ impl ReferenceArgs {
     }
 }
 
-/// A runtime on the calling thread, as the leanest servers use.
+/// A runtime on the calling thread, without timers.
 ///
 /// # Errors
 /// When the system refuses.

@@ -1,4 +1,4 @@
-//! docs/bench.md: what was measured, on which machine, how, and whether the targets are met.
+//! The text of docs/bench.md: what was measured, on which machine, how, and whether the targets are met.
 
 use std::{
     fmt::{self, Write},
@@ -16,21 +16,21 @@ use crate::{
     suite::Shape,
 };
 
-/// How much more than the leanest axum handler a message may cost with one in flight.
+/// The target for the cost of a message relative to the minimal axum handler, with one in flight.
 const OVER_AXUM: f64 = 1.10;
-/// Bytes that an idle connection may take, with 10,000 of them.
+/// The target for the bytes of an idle connection, with 10,000 of them.
 const IDLE_BYTES: u64 = 6_500;
 
-/// How much more than uWebSockets' publish a delivery to a session may cost with one in flight.
+/// The target for the cost of a delivery to a session relative to uWebSockets' publish, with one in flight.
 const OVER_PUBLISH: f64 = 1.05;
-/// Bytes that an idle session may take.
+/// The target for the bytes of an idle session.
 const IDLE_SESSION_BYTES: u64 = 8_192;
-/// Bytes that an idle session may take whose room has thousands of users.
+/// The target for the bytes of an idle session in a room with thousands of users.
 const ONE_ROOM_BYTES: u64 = 5 * 1024;
-/// How much more than in the smallest room a join may cost in the largest.
+/// The target for the cost of a join in the largest room relative to the smallest.
 const OVER_SMALL_ROOM: f64 = 2.0;
 
-/// The machine and the programs that the numbers depend on.
+/// The machine and the compiler, on which the figures depend.
 #[derive(Clone, Debug)]
 pub struct Machine {
     processor: String,
@@ -41,7 +41,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Reads the facts, and the load of the last minute: it must come before the measurement.
+    /// Reads these facts and the load average of the last minute, so it must be called before the measurement.
     ///
     /// # Errors
     /// When /proc is not readable.
@@ -73,7 +73,7 @@ impl Machine {
     }
 }
 
-/// These facts in one sentence, with the load before the measurement.
+/// All of it in one line.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -93,102 +93,119 @@ impl fmt::Display for Machine {
 /// The text of docs/bench.md.
 #[must_use]
 pub fn markdown(results: &Results, machine: &Machine) -> String {
-    let mut page = String::new();
-    let mut line = |text: &str| {
-        page.push_str(text);
-        page.push('\n');
-    };
-    line("# What a message and a connection cost\n");
-    line(
-        "Written by `cargo xtask bench`; do not edit. Server CPU, not latency or throughput: on a core that is busy, it is",
-    );
-    line("what decides how many messages a second go through, and it hardly depends on how fast the clients are.\n");
-    if results.plan.quick {
-        line("**A quick run of unoptimised programs: it shows that the bench works. The numbers mean nothing.**\n");
-    }
-    line(&targets(results));
-    line("## Reading\n");
-    line(&reading(results));
-    line("## Echo: server CPU, microseconds per message\n");
-    line("Connections × messages in flight on each × size. Median of the rounds (smallest to largest).\n");
     let is_echo = |shape: Shape| matches!(shape, Shape::Echo { .. });
-    line(&costs(results, is_echo));
-    line("### Talkback against the others\n");
-    line(
-        "How much more (+) or less (-) CPU Talkback takes: the median over the rounds of the quotient within a round, and in brackets the",
-    );
-    line(
-        "interval that has the true median with a probability of at least 95 % (order statistics). \"No difference seen\": 0 is in it.\n",
-    );
-    line(&pairs(results, Contender::Talkback, is_echo));
-    line("## Fan-out in one room: server CPU, microseconds per delivery\n");
-    line(
-        "One member sends a burst, every member receives it, then comes the next burst. Talkback's is `/chat/{room}`, which",
-    );
-    line(
-        "puts the sender's name in front; delivered texts have the same size everywhere. axum's is a group chat with its own WebSocket",
-    );
-    line("and tokio's `broadcast`, a flush for all that is there. Talkback's session is `/ws`: the message is in");
-    line(
-        "the room's log first, is acknowledged, and carries the room, its offset, its sender and the time, about 140 bytes more.\n",
-    );
     let is_fan_out = |shape: Shape| matches!(shape, Shape::FanOut { .. });
-    line(&costs(results, is_fan_out));
-    line("### Talkback against the others, plain chat\n");
-    line(&pairs(results, Contender::Talkback, is_fan_out));
-    line("### Talkback against the others, session\n");
-    line(&pairs(results, Contender::Session, is_fan_out));
-    line("### Within which time 99 of 100 deliveries arrive, milliseconds\n");
-    line(
-        "From the sending of the burst. A client process on one core receives them all, so this is mostly that client's time.\n",
-    );
-    line(&delays(results));
-    line("## With default limits: server CPU, microseconds per message or delivery\n");
-    line(
-        "Talkback as it ships, with no option but the port, next to Talkback without the limits below, under loads that the limits",
-    );
-    line("allow: the echo, and sessions in a room in which one says something so many times a second.\n");
-    line(&as_shipped(results));
-    line("## Appends to many rooms: server CPU, microseconds per append\n");
-    line(
-        "Rooms × messages in flight to each × size: each session publishes to a room of its own and gets the acknowledgements. On one",
-    );
-    line(
-        "core, and with a thread on every core, which the clients share then: what the threads take from each other shows as the",
-    );
-    line("difference.\n");
-    line(&appends(results));
-    line("## Joins: server CPU, microseconds per join\n");
-    line(&format!(
-        "{} users connect and join a room as fast as they can, {AT_ONCE} at a time, each with a name of its own. The TCP connection, the\n\
-         handshake and what everybody in the room is told because of it are in the cost.\n",
-        grouped(results.plan.joins as u64)
-    ));
-    line(&joins(results));
-    line("![All of it as bars](bench.svg)\n");
-    line("## Memory of idle connections\n");
-    line(&memory(results));
-    line("## What is switched off\n");
-    line(&switched_off());
-    line("## How it is measured\n");
-    line(&method(results, machine));
-    page.truncate(page.trim_end().len());
-    page.push('\n');
-    page
+    let quick = if results.plan.quick {
+        "\n**A quick run of unoptimised programs, to test that the bench works. The figures mean nothing.**\n"
+    } else {
+        ""
+    };
+    format!(
+        "\
+# What a message and a connection cost
+
+Written by `cargo xtask bench`; do not edit. The figures are server CPU time, not latency or throughput: on a busy core
+it determines how many messages per second the server can process, and it hardly depends on the speed of the clients.
+{quick}
+## Targets
+
+A target between servers is met or missed if the whole interval in brackets is (see Echo), and open if the bound is
+within the interval.
+
+{targets}
+## Reading
+
+{reading}
+## Echo: server CPU, microseconds per message
+
+Connections × messages in flight on each × size. Median of the rounds (smallest to largest).
+
+{echo}
+### Talkback against the others
+
+How much more (+) or less (-) CPU Talkback uses: the median over the rounds of the quotient within a round, and in
+brackets the interval that contains the true median with a probability of at least 95 % (order statistics). \"No
+difference seen\": the interval contains 0.
+
+{echo_pairs}
+## Fan-out in one room: server CPU, microseconds per delivery
+
+One member sends a burst, every member receives it, then the next burst follows. Talkback's room is `/chat/{{room}}`,
+which puts the sender's name before the text; delivered texts have the same size for all servers. axum's room is a group
+chat with its own WebSocket and tokio's `broadcast`, with one flush for all messages that are ready. Talkback's session
+is `/ws`: the message is appended to the room's log first, is acknowledged, and carries the room, its offset, its sender
+and the time, about 140 bytes more.
+
+{fan_out}
+### Talkback against the others, plain chat
+
+{chat_pairs}
+### Talkback against the others, session
+
+{session_pairs}
+### The time within which 99 of 100 deliveries arrive, milliseconds
+
+From the sending of the burst. A client process on one core receives all deliveries, so this is mostly the time of that
+client.
+
+{delays}
+## With default limits: server CPU, microseconds per message or delivery
+
+Talkback with no option but the port, compared with Talkback without the limits below, under loads that are within the
+limits: the echo, and sessions in a room in which one member publishes at a fixed rate.
+
+{default_limits}
+## Appends to many rooms: server CPU, microseconds per append
+
+Rooms × messages in flight to each × size: each session publishes to a room of its own and receives the
+acknowledgements. On one core, and with a thread on every core, which the clients then share: the difference shows
+how much the threads slow each other down.
+
+{appends}
+## Joins: server CPU, microseconds per join
+
+{joining} users connect and join a room as fast as they can, {AT_ONCE} at a time, each with a name of its own. The cost
+includes the TCP connection, the handshake and the presence lines to the members of the room.
+
+{joins}
+![All figures as bars](bench.svg)
+
+## Memory of idle connections
+
+{memory}
+## What is switched off
+
+{switched_off}
+## How it is measured
+
+{method}",
+        targets = targets(results),
+        reading = reading(results),
+        echo = costs(results, is_echo),
+        echo_pairs = pairs(results, Contender::Talkback, is_echo),
+        fan_out = costs(results, is_fan_out),
+        chat_pairs = pairs(results, Contender::Talkback, is_fan_out),
+        session_pairs = pairs(results, Contender::Session, is_fan_out),
+        delays = delays(results),
+        default_limits = default_limits(results),
+        appends = appends(results),
+        joining = grouped(results.plan.joins as u64),
+        joins = joins(results),
+        memory = memory(results),
+        switched_off = switched_off(),
+        method = method(results, machine),
+    )
 }
 
 fn targets(results: &Results) -> String {
-    let mut text = String::from(
-        "## Targets\n\nBetween servers a target is met or missed by the whole interval in brackets (see Echo), and open if the bound is within it.\n\n\
-         | Target | Measured | |\n|---|---|---|\n",
-    );
+    let mut text = String::from("| Target | Measured | |\n|---|---|---|\n");
     for shape in Shape::ALL {
         let Shape::Echo { in_flight, .. } = shape else { continue };
         let (rival, factor, wording) = match in_flight {
             1 => (
                 Contender::AxumEach,
                 OVER_AXUM,
-                "at most 10 % over the leanest axum handler",
+                "at most 10 % over the minimal axum handler",
             ),
             _ => (Contender::UWebSockets, 1.0, "below uWebSockets"),
         };
@@ -280,7 +297,7 @@ fn targets(results: &Results) -> String {
     text
 }
 
-/// The results as sentences.
+/// The results in words.
 fn reading(results: &Results) -> String {
     let median = |contender, shape| results.cost(contender, shape).map(Cost::median);
     let mut text = String::new();
@@ -290,7 +307,7 @@ fn reading(results: &Results) -> String {
         };
         let _ = write!(
             text,
-            "- {}: {own:.2} µs, {:.2} of it Talkback's own: {limit:.2} are what the system takes for plain TCP too.",
+            "- {}: {own:.2} µs, {:.2} of it Talkback's own: the system uses {limit:.2} for plain TCP too.",
             shape.title(),
             own - limit
         );
@@ -301,8 +318,9 @@ fn reading(results: &Results) -> String {
     if let (Some(middle), Some(largest)) = (spreads.get(spreads.len() / 2), spreads.last()) {
         let _ = writeln!(
             text,
-            "- The rounds of one server lie {:.0} % apart in the middle case and {:.0} % in the worst, because the machine is not always\n  \
-             the same. So two servers are compared within each round; what their medians alone differ by says little.",
+            "\
+- The rounds of one server differ by {:.0} % in the median case and {:.0} % at most, because the machine is not
+  always equally fast. So servers are compared within each round; a difference of their medians alone says little.",
             middle * 100.0,
             largest * 100.0
         );
@@ -324,7 +342,7 @@ fn compared(own: &Cost, rival: &Cost, most: f64) -> String {
 /// A ratio in words: `-6 % (-9 to -3): faster`.
 #[must_use]
 pub fn paired(ratio: Ratio) -> String {
-    // Not -0.
+    // Adding 0.0 turns -0.0 into 0.0.
     let percent = |ratio: f64| (ratio * 100.0 - 100.0).round() + 0.0;
     let interval = ratio
         .interval
@@ -337,7 +355,7 @@ pub fn paired(ratio: Ratio) -> String {
     )
 }
 
-/// One contender against each of its rivals, under the loads that both carry.
+/// A table that compares one contender with the others, under the loads of both.
 fn pairs(results: &Results, own: Contender, include: impl Fn(Shape) -> bool) -> String {
     table(results, include, |contender, shape| {
         let is_rival = contender.is_rival_of(own);
@@ -345,14 +363,19 @@ fn pairs(results: &Results, own: Contender, include: impl Fn(Shape) -> bool) -> 
     })
 }
 
-fn as_shipped(results: &Results) -> String {
-    let mut text =
-        String::from("| | without limits | as it ships | as it ships against without |\n|---|---|---|---|\n");
+fn default_limits(results: &Results) -> String {
+    let mut text = String::from("| | without limits | default limits | default against without |\n|---|---|---|---|\n");
     for (contender, shape) in [
-        (Contender::Talkback, Shape::ECHO_AS_SHIPPED),
-        (Contender::Session, Shape::ROOM_AS_SHIPPED),
+        (Contender::Talkback, Shape::ECHO_DEFAULT_LIMITS),
+        (Contender::Session, Shape::ROOM_DEFAULT_LIMITS),
     ] {
-        text.push_str(&two(results, &shape.title(), shape, contender, Contender::AsShipped));
+        text.push_str(&two(
+            results,
+            &shape.title(),
+            shape,
+            contender,
+            Contender::DefaultLimits,
+        ));
     }
     text
 }
@@ -370,7 +393,7 @@ fn appends(results: &Results) -> String {
     text
 }
 
-/// A row with both costs and what the second is to the first.
+/// A row with both costs and their ratio.
 fn two(results: &Results, name: &str, shape: Shape, first: Contender, second: Contender) -> String {
     let (Some(first), Some(second)) = (results.cost(first, shape), results.cost(second, shape)) else {
         return String::new();
@@ -400,7 +423,7 @@ fn joins(results: &Results) -> String {
     text
 }
 
-/// A table of everything that slows a server down or adds other work, and whether it is switched off.
+/// A table of the limits and features that are switched off, with the reasons.
 fn switched_off() -> String {
     let mut text = String::from("| Server | Switched off | Why |\n|---|---|---|\n");
     for off in TALKBACK {
@@ -412,8 +435,10 @@ fn switched_off() -> String {
         }
     }
     text.push_str(
-        "\nEverything else of Talkback is on, as it ships: the checks of host, origin and names, the sizes of messages and queues, the bounds of a\n\
-         turn, of rooms and of the log, pings and the timers of connections. With default limits nothing at all is switched off.\n",
+        "
+Everything else of Talkback is on, as by default: the checks of host, origin and names, the limits of messages,
+queues, turns, rooms and the log, pings and the timers of connections. With default limits nothing is switched off.
+",
     );
     text
 }
@@ -428,8 +453,8 @@ fn bold(contender: Contender) -> String {
 
 fn costs(results: &Results, include: impl Fn(Shape) -> bool) -> String {
     table(results, include, |contender, shape| {
-        // It has a table of its own.
-        let is_here = contender != Contender::AsShipped;
+        // Talkback with default limits has a table of its own.
+        let is_here = contender != Contender::DefaultLimits;
         is_here.then(|| results.cost(contender, shape).map(cell))?
     })
 }
@@ -461,7 +486,7 @@ fn delays(results: &Results) -> String {
         results,
         |shape| matches!(shape, Shape::FanOut { .. }),
         |contender, shape| {
-            let delays = &results.cost(contender, shape)?.slowest_percent;
+            let delays = &results.cost(contender, shape)?.p99;
             Some(format!("{:.2}", delays.get(delays.len() / 2)?))
         },
     )
@@ -492,8 +517,11 @@ fn memory(results: &Results) -> String {
     let connections = results.memory.first().map_or(0, |memory| memory.connections);
     let _ = writeln!(
         text,
-        "\nResident memory of the server process (`Rss` in `/proc/PID/smaps_rollup`) with {} connections, each idle after one\n\
-         echoed message (sessions: members of rooms of 1,000 after one message in each room, or all in one room, each with a name of its own), less what it was before the first; the sockets' memory in the kernel is not in it.",
+        "
+Resident memory of the server process (`Rss` in `/proc/PID/smaps_rollup`) with {} connections, each idle after
+one echoed message, minus its resident memory before the first connection. Sessions are members of rooms of 1,000
+after one message in each room, or all in one room, each with a name of its own. The kernel's memory for sockets is
+not included.",
         grouped(connections as u64)
     );
     text
@@ -502,21 +530,24 @@ fn memory(results: &Results) -> String {
 fn method(results: &Results, machine: &Machine) -> String {
     let plan = results.plan;
     let mut text = format!(
-        "- Measured on {}: {}, {}, {}.\n\
-         - Server and clients are pinned to a core each, over loopback. In each of {} rounds every server in turn carries the\n  \
-           load in a fresh process: {:.1} s to warm up, {:.1} s measured. Each round begins with the next server, so that none always\n  \
-           comes after the same other.\n\
-         - What two servers need is compared within each round. The interval is that of the order statistics, which holds whatever the\n  \
-           distribution is: of 9 rounds it leaves out the smallest and the largest.\n\
-         - CPU is the time of all threads of the server, user and system, from `/proc/PID/task/*/schedstat`, read while nothing\n  \
-           is in flight, divided by the messages that came back. The clients compare every byte that comes back.\n\
-         - Sending over loopback runs the receiver's half of TCP too, on the sender's time: all servers pay that, and plain TCP\n  \
-           shows how much it is.\n\
-         - The members of a room acknowledge what they read at once (`TCP_QUICKACK`), whether they have sent anything before or\n  \
-           not: late ACKs of some would be sent on the server's time.\n\
-         - The clients poll and never sleep: waking a client on the same machine is charged to the server too, as a client on\n  \
-           another machine is not, and the more often it sleeps between two messages the more.\n\
-         - What comes back to a client in one read is answered in one write, so messages in flight travel in batches.\n",
+        "\
+- Measured on {}: {}, {}, {}.
+- Server and clients are pinned to a core each, and connected over loopback. In each of {} rounds every load is
+  measured with every server, in a new process: {:.1} s to warm up, {:.1} s measured. Each round begins with the
+  next server, so that the order varies.
+- Two servers are compared within each round. The interval is that of the order statistics, which holds for every
+  distribution: of 9 rounds it leaves out the smallest and the largest.
+- CPU is the time of all threads of the server, user and system, from `/proc/PID/task/*/schedstat`, read while
+  nothing is in flight, divided by the messages that came back. The clients compare every byte that comes back.
+- Sending over loopback runs the receiver's half of TCP too, in the sender's time: this adds to the cost of all
+  servers, and plain TCP shows how much.
+- The members of a room acknowledge at once what they read (`TCP_QUICKACK`), also those that have never sent
+  anything: otherwise some late ACKs would be sent in the server's time.
+- The clients poll and never sleep: waking a client on the same machine costs server CPU, waking a client on
+  another machine does not.
+- Messages that come back to a client in one read are answered in one write, so messages in flight travel in
+  batches.
+",
         machine.date,
         machine.processor,
         machine.kernel,
@@ -528,12 +559,16 @@ fn method(results: &Results, machine: &Machine) -> String {
     if machine.load > 0.5 {
         let _ = writeln!(
             text,
-            "- **The machine was not idle**: its load was {:.1} before the start. Compare ratios, not absolute values, and measure\n  \
-             again on a quiet one.",
+            "\
+- **The machine was not idle**: its load was {:.1} before the start. Compare ratios, not absolute values, and
+  measure again when it is idle.",
             machine.load
         );
     }
-    text.push_str("- Servers are release builds of one profile (uWebSockets: `-O3`, its C++ interface, no TLS, no compression), started as:\n\n```\n");
+    text.push_str(
+        "- Servers are release builds of one profile (uWebSockets: `-O3`, its C++ interface, no TLS, no compression), \
+         started as:\n\n```\n",
+    );
     for (contender, command) in &results.commands {
         let _ = writeln!(text, "{:30}{command}", contender.name());
     }
@@ -547,7 +582,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{}", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
-/// With a comma between thousands: 6,500.
+/// A number with commas between thousands: 6,500.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What the loads cost the contenders.
+//! The costs of the loads.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use crate::{
     suite::{Plan, Shape},
 };
 
-/// Server CPU of one contender under one load, in microseconds per message (fan-out: per delivery), one value a round.
+/// Server CPU of one contender under one load, in microseconds per [unit](Shape::unit), with one value per round.
 #[derive(Clone, Debug)]
 pub struct Cost {
     /// The contender.
     pub contender: Contender,
     /// The load.
     pub shape: Shape,
-    /// The values, in the order of the rounds.
+    /// The cost in each round, in the order of the rounds.
     pub rounds: Vec<f64>,
-    /// In each round the time in milliseconds within which 99 of 100 deliveries arrived, sorted; empty for an echo.
-    pub slowest_percent: Vec<f64>,
+    /// The 99th percentile of the delivery time in each round, in milliseconds, sorted; empty for an echo.
+    pub p99: Vec<f64>,
 }
 
 impl Cost {
@@ -27,7 +27,7 @@ impl Cost {
         self.rounds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// The middle value; of two the mean.
+    /// The median; of two middle values their mean.
     #[must_use]
     pub fn median(&self) -> f64 {
         median(&sorted(self.rounds.clone()))
@@ -45,7 +45,7 @@ impl Cost {
         )
     }
 
-    /// The range of the rounds, as a share of the median.
+    /// The range of the values, as a share of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
         (self.max() - self.min()) / self.median()
@@ -68,30 +68,31 @@ fn median(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
-/// What two servers' costs are to each other: the quotient is taken within each round, so that other work of the
-/// machine affects both.
+/// The ratio of two servers' costs. The quotient is taken within each round, so that other work of the machine affects
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// The middle of the rounds' quotients.
+    /// The median of the rounds' quotients.
     pub median: f64,
-    /// The interval that has the true median with a probability of at least 95 %; `None` with fewer than six rounds, which cannot
-    /// tell one.
+    /// The interval that contains the true median with a probability of at least 95 %; `None` with fewer than six
+    /// rounds, which are too few for it.
     pub interval: Option<(f64, f64)>,
 }
 
 impl Ratio {
-    /// From one quotient a round, at least one.
+    /// The ratio from one quotient per round. There must be at least one.
     #[must_use]
     pub fn of(rounds: Vec<f64>) -> Self {
         let sorted = sorted(rounds);
-        let interval = outside(sorted.len()).map(|left_out| (sorted[left_out], sorted[sorted.len() - 1 - left_out]));
+        let interval =
+            left_out_at_each_end(sorted.len()).map(|left_out| (sorted[left_out], sorted[sorted.len() - 1 - left_out]));
         Self {
             median: median(&sorted),
             interval,
         }
     }
 
-    /// What the interval says about the ratio.
+    /// Whether the first server is faster or slower.
     #[must_use]
     pub fn verdict(self) -> Verdict {
         match self.interval {
@@ -102,7 +103,7 @@ impl Ratio {
         }
     }
 
-    /// Whether it is at most `most`.
+    /// Whether the ratio is at most `most`.
     #[must_use]
     pub fn at_most(self, most: f64) -> Bound {
         match self.interval {
@@ -113,11 +114,11 @@ impl Ratio {
     }
 }
 
-/// How many of so many sorted values to leave out at each end, so that the others span the true median with a probability of at least
-/// 95 %: each value is below it with a probability of one half, whatever the distribution is.
-fn outside(values: usize) -> Option<usize> {
+/// How many of `values` sorted values to leave out at each end, so that the others span the true median with a
+/// probability of at least 95 %: for every distribution each value is below it with a probability of one half.
+fn left_out_at_each_end(values: usize) -> Option<usize> {
     const MOST_MISSED: f64 = 0.05;
-    // Of being left or right of everything that is not left out.
+    // The probability that the median is left_out_at_each_end of the remaining values.
     let mut missed = 0.0;
     let mut ways = 1.0;
     let all = 2.0_f64.powi(i32::try_from(values).ok()?);
@@ -135,14 +136,14 @@ fn outside(values: usize) -> Option<usize> {
     left_out
 }
 
-/// What a ratio of costs says about the first of both.
+/// The comparison of two costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It takes less: the whole interval is below 1.
+    /// The first costs less: the whole interval is below 1.
     Faster,
-    /// It takes more: the whole interval is above 1.
+    /// The first costs more: the whole interval is above 1.
     Slower,
-    /// The interval has 1 in it.
+    /// The interval contains 1.
     NoDifference,
     /// There is no interval.
     TooFewRounds,
@@ -162,9 +163,9 @@ impl fmt::Display for Verdict {
 /// Whether a target is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// By the whole interval.
+    /// The whole interval is within the bound.
     Met,
-    /// By no part of the interval.
+    /// The whole interval is above the bound.
     Missed,
     /// The bound is within the interval, or there is none.
     Open,
@@ -191,52 +192,52 @@ impl fmt::Display for Bound {
 pub struct Memory {
     /// The contender.
     pub contender: Contender,
-    /// How many connections are idle.
+    /// The number of idle connections.
     pub connections: usize,
-    /// Resident bytes of the process without connections.
+    /// Resident bytes of the process before the first connection.
     pub before: u64,
-    /// Resident bytes of the process with them.
+    /// Resident bytes of the process with all connections.
     pub with: u64,
 }
 
 impl Memory {
-    /// Bytes that a connection adds.
+    /// Bytes per connection.
     #[must_use]
     pub fn per_connection(self) -> u64 {
         self.with.saturating_sub(self.before) / self.connections as u64
     }
 }
 
-/// Whether Talkback held the connections it promises to hold.
+/// Whether Talkback held [`HELD`](super::suite::HELD) connections.
 #[derive(Clone, Debug)]
 pub enum Held {
-    /// It did, in so many server processes (one, unless open files are limited).
+    /// It held them.
     Yes {
-        /// Idle connections in all.
+        /// The number of idle connections.
         connections: usize,
-        /// Server processes they were spread over.
+        /// The number of server processes; more than one if open files are limited.
         processes: usize,
-        /// Resident bytes a connection added.
+        /// Resident bytes per connection.
         per_connection: u64,
     },
-    /// This machine does not allow it; the reason.
+    /// They were not measured; the text is the reason.
     NotHere(String),
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Clone, Debug)]
 pub struct Results {
     /// The duration and number of the rounds.
     pub plan: Plan,
     /// The command line of each contender that was measured.
     pub commands: Vec<(Contender, String)>,
-    /// CPU, load by load and in each in the order of the contenders.
+    /// The costs by load, for each load in the order of the contenders.
     pub costs: Vec<Cost>,
     /// Memory with idle connections.
     pub memory: Vec<Memory>,
     /// Memory of sessions that are all in one room, each as another user.
     pub one_room: Memory,
-    /// Whether Talkback holds as many connections as it promises.
+    /// Whether Talkback held the connections.
     pub held: Held,
 }
 
@@ -249,13 +250,13 @@ impl Results {
             .find(|cost| cost.contender == contender && cost.shape == shape)
     }
 
-    /// What one contender's cost is to another's under one load, if both were measured.
+    /// The ratio of two contenders' costs under one load, if both were measured.
     #[must_use]
     pub fn ratio(&self, own: Contender, other: Contender, shape: Shape) -> Option<Ratio> {
         Some(self.cost(own, shape)?.over(self.cost(other, shape)?))
     }
 
-    /// Those that were measured, in the order of the tables.
+    /// The contenders that were measured, in the order of the tables.
     #[must_use]
     pub fn contenders(&self) -> Vec<Contender> {
         let measured = |contender: &Contender| self.costs.iter().any(|cost| cost.contender == *contender);
@@ -268,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_leaves_out_what_the_table_of_the_sign_test_says() {
+    fn the_interval_leaves_out_as_many_values_as_the_table_of_the_sign_test() {
         // With n values, the k-th smallest and the k-th largest: k = 1, 1, 1, 2, 2, 3, 6, 40 at 95 %.
         let expected = [
             (5, None),
@@ -281,9 +282,9 @@ mod tests {
             (100, Some(39)),
         ];
         for (values, left_out) in expected {
-            assert_eq!(outside(values), left_out, "of {values} values");
+            assert_eq!(left_out_at_each_end(values), left_out, "of {values} values");
         }
-        assert_eq!(outside(0), None);
+        assert_eq!(left_out_at_each_end(0), None);
     }
 
     fn cost(rounds: &[f64]) -> Cost {
@@ -291,17 +292,17 @@ mod tests {
             contender: Contender::Talkback,
             shape: Shape::IDLE,
             rounds: rounds.to_vec(),
-            slowest_percent: Vec::new(),
+            p99: Vec::new(),
         }
     }
 
-    /// The factors of a machine that is twice as slow in some rounds as in others.
+    /// The slowness of a machine in each round.
     const MACHINE: [f64; 9] = [1.0, 1.9, 1.1, 1.5, 1.0, 2.0, 1.2, 1.7, 1.3];
-    /// What the measurement itself adds, in no order.
+    /// The noise of the measurement in each round.
     const NOISE: [f64; 9] = [0.99, 1.01, 1.0, 0.98, 1.02, 1.01, 0.99, 1.02, 0.98];
 
     #[test]
-    fn a_planted_difference_is_found_though_the_rounds_are_further_apart() {
+    fn a_difference_smaller_than_that_of_the_rounds_is_found() {
         for (factor, verdict) in [(0.95, Verdict::Faster), (1.05, Verdict::Slower)] {
             let own: Vec<_> = MACHINE
                 .iter()
@@ -343,14 +344,14 @@ mod tests {
     }
 
     #[test]
-    fn one_round_that_went_wrong_of_nine_decides_nothing() {
+    fn one_outlier_of_nine_rounds_changes_no_verdict() {
         let mut own: Vec<_> = MACHINE.iter().map(|machine| machine * 0.9).collect();
         own[4] *= 3.0;
         assert_eq!(cost(&own).over(&cost(&MACHINE)).verdict(), Verdict::Faster);
     }
 
     #[test]
-    fn few_rounds_decide_nothing() {
+    fn too_few_rounds_give_no_verdict() {
         let ratio = Ratio::of(vec![0.5; 5]);
         assert_eq!(
             (ratio.verdict(), ratio.at_most(1.0)),
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_within_the_interval_is_neither_met_nor_missed() {
+    fn a_bound_within_the_interval_is_open() {
         let ratio = Ratio::of(vec![0.9, 1.0, 1.0, 1.0, 1.0, 1.2]);
         assert_eq!(ratio.at_most(1.2), Bound::Met);
         assert_eq!(ratio.at_most(1.1), Bound::Open);

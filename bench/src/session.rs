@@ -1,4 +1,5 @@
-//! What a client of `talkback.v1` sends, and a reader that checks that every member gets every message once and in order.
+//! The frames that a client of `talkback.v1` sends, and a receiver that checks that every member receives every message
+//! once and in order.
 
 use std::{fmt::Write, ops::Range};
 
@@ -6,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::frame;
 
-/// The address of sessions.
+/// The path of sessions.
 pub const PATH: &str = "/ws";
 /// The subprotocol of sessions.
 pub const SUBPROTOCOL: &str = "talkback.v1";
@@ -15,14 +16,14 @@ const FINAL_TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// The frame with which client `number` becomes a member of `room` as `user`.
+/// The frame with `hello` and `join` of client `number`.
 #[must_use]
 pub fn greeting(number: usize, user: &str, room: &str) -> Vec<u8> {
     let hello = hello_line(number, user);
     frame::masked_text(&format!("{hello}\n{{\"join\":{{\"room\":\"{room}\"}}}}"))
 }
 
-/// The frame with which client `number` opens its session and joins nothing.
+/// The frame with `hello` of client `number`, without a `join`.
 #[must_use]
 pub fn hello(number: usize) -> Vec<u8> {
     frame::masked_text(&hello_line(number, "bench"))
@@ -32,13 +33,13 @@ fn hello_line(number: usize, user: &str) -> String {
     format!("{{\"hello\":{{\"client\":\"{number:032x}\",\"name\":\"{user}\"}}}}")
 }
 
-/// The frame with which a client publishes `text` as its message `seq`.
+/// A frame with a `publish` of `text` with the number `seq`.
 #[must_use]
 pub fn publish(room: &str, seq: u64, text: &str) -> Vec<u8> {
     publish_all(room, seq..seq + 1, text)
 }
 
-/// One frame with which a client publishes `text` as each of these messages.
+/// One frame with a `publish` of `text` for each of these numbers.
 #[must_use]
 pub fn publish_all(room: &str, seqs: Range<u64>, text: &str) -> Vec<u8> {
     let mut lines = String::new();
@@ -55,23 +56,23 @@ pub fn publish_all(room: &str, seqs: Range<u64>, text: &str) -> Vec<u8> {
     frame::masked_text(&lines)
 }
 
-/// What one member receives.
+/// The receiver of one session.
 #[derive(Debug, Default)]
 pub struct Incoming {
-    /// The beginning of a frame whose end has not come.
+    /// The bytes of an incomplete frame.
     rest: Vec<u8>,
-    /// The offset of the last message, once one came.
+    /// The offset of the last message, if one has arrived.
     last: Option<u64>,
-    /// How many messages of its own were acknowledged.
+    /// The number of acknowledged messages.
     acked: u64,
     welcome: bool,
     joined: bool,
-    /// The last number of users in the room that the server sent; an earlier server sends none.
+    /// The last number of users in the room that the server sent; earlier versions of the server send none.
     users: Option<u64>,
 }
 
 impl Incoming {
-    /// Whether the session is open.
+    /// Whether `welcome` has arrived.
     #[must_use]
     pub fn is_welcome(&self) -> bool {
         self.welcome
@@ -83,24 +84,24 @@ impl Incoming {
         self.users
     }
 
-    /// Whether the room was joined.
+    /// Whether `joined` has arrived.
     #[must_use]
     pub fn is_joined(&self) -> bool {
         self.joined
     }
 
-    /// Takes `bytes` from the connection and returns how many messages with the body `text` they completed; without a text, how many
-    /// acknowledgements. What must be answered is appended to `reply`.
+    /// Checks `bytes` from the connection and returns how many messages with the body `text` they completed, or without
+    /// a text how many acknowledgements. Pongs are appended to `reply`.
     ///
     /// # Errors
-    /// When a message or an acknowledgement is missing, doubled or another one, or the server refuses something or closes.
+    /// When a message or an acknowledgement is missing, duplicate or wrong, or the server refuses something or closes.
     pub fn accept(&mut self, bytes: &[u8], text: Option<&str>, reply: &mut Vec<u8>) -> Result<u64> {
         let acked = self.acked;
         let messages = self.frames(bytes, text, reply)?;
         Ok(if text.is_some() { messages } else { self.acked - acked })
     }
 
-    /// How many messages there were.
+    /// Returns the number of messages.
     fn frames(&mut self, bytes: &[u8], text: Option<&str>, reply: &mut Vec<u8>) -> Result<u64> {
         let before = std::mem::take(&mut self.rest);
         let joined = (!before.is_empty()).then(|| [&before, bytes].concat());
@@ -168,7 +169,7 @@ impl Incoming {
     }
 }
 
-/// The number behind `key` in a line.
+/// The number after `key` in a line.
 fn number(line: &str, key: &str) -> Result<u64> {
     let (_, after) = line.split_once(key).with_context(|| format!("no {key} in {line}"))?;
     let digits = after.split([',', '}']).next().unwrap_or_default();
@@ -177,7 +178,7 @@ fn number(line: &str, key: &str) -> Result<u64> {
         .with_context(|| format!("no number behind {key} in {line}"))
 }
 
-/// The first byte and the payload of a server's frame, and what follows it. `None` if it is not whole.
+/// The first byte and the payload of a server's frame, and the bytes after it. `None` if the frame is incomplete.
 pub(crate) fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, length], rest) = bytes.split_first_chunk::<2>()?;
     let (length, rest) = match length {

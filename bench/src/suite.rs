@@ -1,4 +1,4 @@
-//! Which loads the contenders carry, in interleaved rounds.
+//! The loads, and measuring them in interleaved rounds.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -13,54 +13,56 @@ use crate::{
     results::{Cost, Held, Memory, Results},
 };
 
-/// How many connections Talkback promises to hold.
+/// The number of connections that Talkback must hold.
 pub const HELD: usize = 50_000;
-/// With more server processes than this the figure is none of one server.
-const MOST_PROCESSES: usize = 4;
+/// With more server processes than this the connections are not measured, because the figure would mean little for one
+/// process.
+const MAX_PROCESSES: usize = 4;
 
-/// What the clients do.
+/// A load: what the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// `connections` clients keep `in_flight` messages of `size` bytes in flight each.
     Echo {
-        /// How many clients.
+        /// The number of clients.
         connections: usize,
-        /// Messages each client has sent and not yet got back.
+        /// The number of messages of each client that have not come back yet.
         in_flight: u64,
-        /// Bytes of a message.
+        /// The bytes of a message.
         size: usize,
     },
     /// One of `members` sends bursts of `in_flight` messages; all members receive texts of `size` bytes.
     FanOut {
-        /// How many members the room has.
+        /// The number of members.
         members: usize,
-        /// Messages in a burst.
+        /// The number of messages in a burst.
         in_flight: u64,
         /// Bytes of a delivered text.
         size: usize,
     },
-    /// The same, one message at a time and so many a second, which the default limits allow.
+    /// One of `members` sends `per_second` messages per second, which the default limits allow; all members receive
+    /// texts of `size` bytes.
     Paced {
-        /// How many members the room has.
+        /// The number of members.
         members: usize,
         /// Bytes of a delivered text.
         size: usize,
-        /// How many messages the member that speaks sends in a second.
+        /// The number of messages per second.
         per_second: u32,
     },
-    /// `sessions` clients keep `in_flight` messages of `size` bytes in flight to the log of a room of their own without
-    /// members.
+    /// `sessions` clients keep `in_flight` messages of `size` bytes in flight, each to the log of a room of its own
+    /// without members.
     Append {
-        /// How many clients and rooms.
+        /// The number of clients and rooms.
         sessions: usize,
-        /// Messages each client has sent that are not yet acknowledged.
+        /// The number of messages of each client that are not yet acknowledged.
         in_flight: u64,
-        /// Bytes of a message's body.
+        /// The bytes of a message's body.
         size: usize,
     },
-    /// Users join a room, as fast as they can.
+    /// Users join a room as fast as they can.
     Join {
-        /// How many users are in the room before.
+        /// The number of users who are in the room before.
         users: usize,
     },
 }
@@ -68,10 +70,10 @@ pub enum Shape {
 impl Shape {
     /// Connections that echo once and then do nothing.
     pub const IDLE: Self = Self::echo(1, 1, 32);
-    /// The echo that Talkback carries as it ships too.
-    pub const ECHO_AS_SHIPPED: Self = Self::echo(64, 1, 32);
-    /// The sessions in a room that Talkback carries as it ships too.
-    pub const ROOM_AS_SHIPPED: Self = Self::Paced {
+    /// The echo that is also measured with Talkback's default limits.
+    pub const ECHO_DEFAULT_LIMITS: Self = Self::echo(64, 1, 32);
+    /// The sessions in a room that are also measured with Talkback's default limits.
+    pub const ROOM_DEFAULT_LIMITS: Self = Self::Paced {
         members: 100,
         size: 64,
         per_second: 250,
@@ -90,7 +92,7 @@ impl Shape {
     ];
     /// The loads of the report.
     pub const ALL: [Self; 13] = [
-        Self::ECHO_AS_SHIPPED,
+        Self::ECHO_DEFAULT_LIMITS,
         Self::echo(64, 16, 32),
         Self::echo(64, 1, 1024),
         Self::echo(64, 16, 1024),
@@ -98,7 +100,7 @@ impl Shape {
         Self::fan_out(100, 8, 64),
         Self::fan_out(1000, 1, 64),
         Self::fan_out(1000, 8, 64),
-        Self::ROOM_AS_SHIPPED,
+        Self::ROOM_DEFAULT_LIMITS,
         Self::APPENDS,
         Self::JOINS[0],
         Self::JOINS[1],
@@ -133,7 +135,7 @@ impl Shape {
         self
     }
 
-    /// The unit of its cost.
+    /// The unit that the cost is for.
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
@@ -144,7 +146,7 @@ impl Shape {
         }
     }
 
-    /// The head of its column.
+    /// The title of its column in tables.
     #[must_use]
     pub fn title(self) -> String {
         match self {
@@ -184,30 +186,30 @@ fn bytes(size: usize) -> String {
 /// The durations and numbers of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Whether the run is too short for its numbers to mean anything.
+    /// Whether the run is too short for meaningful figures.
     pub quick: bool,
-    /// Rounds; in each, every contender carries the load once.
+    /// The number of rounds; in each round every load is measured once with every contender.
     pub rounds: usize,
-    /// How long the load is kept up before the measurement.
+    /// The duration of the load before the measurement.
     pub warm_up: Duration,
-    /// How long it is measured.
+    /// The duration of the measurement.
     pub measured: Duration,
-    /// Idle connections whose memory is measured.
+    /// The number of idle connections whose memory is measured.
     pub idle: usize,
-    /// Connections that Talkback must hold at once.
+    /// The number of connections that Talkback must hold at once.
     pub held: usize,
-    /// The most members that a room has and the most sessions that append, whatever the load says; of joins, before others join.
-    pub most_members: usize,
-    /// How many users join then.
+    /// The maximum of the members of a room and of the sessions that append, also if the load has more.
+    pub max_members: usize,
+    /// The number of users that join in the load of joins.
     pub joins: usize,
-    /// How many idle sessions are in the one room whose memory is measured.
+    /// The number of idle sessions in one room whose memory is measured.
     pub one_room: usize,
-    /// For how long memory must not change before it is read.
+    /// Memory is read when it has not changed for this long.
     pub settled: Duration,
 }
 
 impl Plan {
-    /// Everything in a few seconds: it shows that the bench works, and its numbers mean nothing.
+    /// Everything in a few seconds, to test that the bench works. The figures mean nothing.
     pub const QUICK: Self = Self {
         quick: true,
         rounds: 1,
@@ -215,7 +217,7 @@ impl Plan {
         measured: Duration::from_millis(20),
         idle: 50,
         held: 100,
-        most_members: 60,
+        max_members: 60,
         joins: 20,
         one_room: 60,
         settled: Duration::from_millis(100),
@@ -225,7 +227,7 @@ impl Plan {
 /// Measures everything.
 ///
 /// # Errors
-/// When a server does not start, loses a message or answers with another.
+/// When a server does not start, loses a message or answers with a wrong one.
 pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     let cores = Cores::find()?;
     cores.enter_clients()?;
@@ -237,7 +239,15 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     let mut memory = Vec::new();
     for contender in programs.contenders() {
         if contender.can_idle() {
-            memory.push(idle(programs, plan, contender, cores, 1, plan.idle, Rooms::OfThousand)?);
+            memory.push(idle(
+                programs,
+                plan,
+                contender,
+                cores,
+                1,
+                plan.idle,
+                Rooms::OnePerThousand,
+            )?);
         }
     }
     let one_room = idle(programs, plan, Contender::Session, cores, 1, plan.one_room, Rooms::One)?;
@@ -255,14 +265,14 @@ pub fn run(programs: &Programs, plan: Plan) -> Result<Results> {
     })
 }
 
-/// Measures only the loads whose title contains `part`, with messages of `size` bytes if it is given, and no memory.
+/// Measures only the CPU of the loads whose title contains `part`, with messages of `size` bytes if it is given.
 ///
 /// # Errors
 /// Like [`run`].
 pub fn costs(programs: &Programs, plan: Plan, part: &str, size: Option<usize>) -> Result<Vec<Cost>> {
     let cores = Cores::find()?;
     cores.enter_clients()?;
-    process::raise_open_files(SPARE_FILES + (plan.most_members + plan.joins).max(2000) as u64)?;
+    process::raise_open_files(SPARE_FILES + (plan.max_members + plan.joins).max(2000) as u64)?;
     let mut costs = Vec::new();
     for group in groups() {
         let group: Vec<_> = group.into_iter().filter(|shape| shape.title().contains(part)).collect();
@@ -272,15 +282,15 @@ pub fn costs(programs: &Programs, plan: Plan, part: &str, size: Option<usize>) -
     Ok(costs)
 }
 
-/// The loads, those together whose costs are compared with each other.
+/// The loads in groups whose costs are compared with each other.
 fn groups() -> Vec<Vec<Shape>> {
     let is_join = |shape: &Shape| matches!(shape, Shape::Join { .. });
     let (joins, alone): (Vec<_>, Vec<_>) = Shape::ALL.into_iter().partition(is_join);
     alone.into_iter().map(|shape| vec![shape]).chain([joins]).collect()
 }
 
-/// A group of loads: round after round, every contender in turn under each, each time in a fresh process. What is compared is measured
-/// in the same round; each round begins with the next one, so that none always comes after the same other.
+/// Measures a group of loads: in each round every load with every contender, each time in a new process. Costs that are
+/// compared are measured in the same round. Each round begins with the next of them, so that the order varies.
 fn cost(programs: &Programs, plan: Plan, cores: Cores, group: &[Shape]) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
     for &shape in group {
@@ -292,7 +302,7 @@ fn cost(programs: &Programs, plan: Plan, cores: Cores, group: &[Shape]) -> Resul
             contender,
             shape,
             rounds: Vec::new(),
-            slowest_percent: Vec::new(),
+            p99: Vec::new(),
         }));
     }
     for round in 0..plan.rounds {
@@ -310,17 +320,16 @@ fn cost(programs: &Programs, plan: Plan, cores: Cores, group: &[Shape]) -> Resul
                 once(programs, plan, cores, cost.contender, cost.shape).with_context(|| what.clone())?;
             eprintln!("{what}: {value:.3} us");
             cost.rounds.push(value);
-            cost.slowest_percent
-                .extend(delay.map(|delay| delay.as_secs_f64() * 1e3));
+            cost.p99.extend(delay.map(|delay| delay.as_secs_f64() * 1e3));
         }
     }
     for cost in &mut costs {
-        cost.slowest_percent.sort_by(f64::total_cmp);
+        cost.p99.sort_by(f64::total_cmp);
     }
     Ok(costs)
 }
 
-/// Server CPU a message in microseconds, and how long 99 of 100 deliveries took at most.
+/// Server CPU per message in microseconds, and the 99th percentile of the delivery time.
 fn once(
     programs: &Programs,
     plan: Plan,
@@ -330,14 +339,14 @@ fn once(
 ) -> Result<(f64, Option<Duration>)> {
     let (server, target) = programs.start(contender, shape, cores)?;
     let mut load: Box<dyn Load> = match shape {
-        Shape::Join { users } => return Ok((joins(&server, &target, users.min(plan.most_members), plan.joins)?, None)),
+        Shape::Join { users } => return Ok((joins(&server, &target, users.min(plan.max_members), plan.joins)?, None)),
         Shape::Append {
             sessions,
             in_flight,
             size,
         } => Box::new(Echo::appending(
             &target,
-            sessions.min(plan.most_members),
+            sessions.min(plan.max_members),
             in_flight,
             size,
         )?),
@@ -345,7 +354,7 @@ fn once(
             members,
             size,
             per_second,
-        } => Box::new(FanOut::connect(&target, members.min(plan.most_members), 1, size, "")?.paced(per_second)),
+        } => Box::new(FanOut::connect(&target, members.min(plan.max_members), 1, size, "")?.paced(per_second)),
         Shape::Echo {
             connections,
             in_flight,
@@ -357,7 +366,7 @@ fn once(
             size,
         } => Box::new(FanOut::connect(
             &target,
-            members.min(plan.most_members),
+            members.min(plan.max_members),
             in_flight,
             size,
             contender.room_prefix(),
@@ -368,10 +377,10 @@ fn once(
     let messages = load.run(plan.measured)?;
     let used = server.cpu_time()? - before;
     ensure!(messages > 0, "no message in {:?}", plan.measured);
-    Ok((microseconds_each(used, messages), load.slowest_percent()))
+    Ok((microseconds_each(used, messages), load.p99()))
 }
 
-/// Server CPU a join in microseconds, with the presence lines to the members of the room.
+/// Server CPU per join in microseconds, with the presence lines to the members of the room.
 fn joins(server: &Server, target: &Target, users: usize, joins: usize) -> Result<f64> {
     let expected = Expected::Messages {
         text: String::new(),
@@ -390,7 +399,7 @@ fn microseconds_each(time: Duration, count: u64) -> f64 {
     time.as_secs_f64() * 1e6 / count as f64
 }
 
-/// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections.
+/// Resident bytes before and with idle connections, summed over `servers` processes with `each` connections each.
 fn idle(
     programs: &Programs,
     plan: Plan,
@@ -431,11 +440,11 @@ fn idle(
     })
 }
 
-/// Open files are limited per process, so a low limit spreads the connections over several server processes.
+/// Measures [`HELD`] connections, spread over several server processes if the limit of open files is low.
 fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Held> {
     let most = usize::try_from(files.saturating_sub(SPARE_FILES))?.max(1);
     let processes = plan.held.div_ceil(most);
-    if processes > MOST_PROCESSES {
+    if processes > MAX_PROCESSES {
         return Ok(Held::NotHere(format!(
             "a process may open only {files} files here; raise the hard limit (`ulimit -Hn`) to {} for this",
             plan.held as u64 + SPARE_FILES
@@ -449,7 +458,7 @@ fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Hel
         cores,
         processes,
         each,
-        Rooms::OfThousand,
+        Rooms::OnePerThousand,
     )?;
     Ok(Held::Yes {
         connections: memory.connections,
@@ -458,7 +467,7 @@ fn held(programs: &Programs, plan: Plan, cores: Cores, files: u64) -> Result<Hel
     })
 }
 
-/// Each holder has source addresses, and so ports, of its own.
+/// The first source address of a holder. Each has addresses of its own, because ports are limited per address.
 fn source(holder: usize) -> Result<Ipv4Addr> {
     Ok(Ipv4Addr::from_bits(
         Ipv4Addr::new(127, 0, 1, 1).to_bits() + u32::try_from(holder * 16)?,

@@ -1,4 +1,4 @@
-//! The attacks are made, and a run that has none is not taken for a server that withstood.
+//! `talkback-bench attack` attacks the server, and a run in which the attack did nothing fails.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ fn attack(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_quick_run_attacks_the_server_and_closes_no_innocent() {
+fn a_quick_run_attacks_the_server_and_no_legitimate_client_is_closed() {
     let output = attack(&["--quick"]);
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
@@ -40,7 +40,7 @@ fn a_server_that_does_not_start_fails_the_run() {
 }
 
 #[test]
-fn a_run_in_which_nothing_happened_is_broken() {
+fn a_run_in_which_nothing_happened_exceeds_bounds() {
     let bounds = Bounds {
         other: 100.0,
         same: 250.0,
@@ -50,10 +50,10 @@ fn a_run_in_which_nothing_happened_is_broken() {
         visits_refused: 0,
         facts: Vec::new(),
     };
-    let broken = judge(&Run::default(), &bounds, Judging::Untimed);
-    let broken: Vec<_> = broken.iter().map(ToString::to_string).collect();
+    let exceeded = judge(&Run::default(), &bounds, Judging::Untimed);
+    let exceeded: Vec<_> = exceeded.iter().map(ToString::to_string).collect();
     assert_eq!(
-        broken,
+        exceeded,
         [
             "the attack did not happen: the attacker did nothing",
             "only 0 messages were measured in another room"

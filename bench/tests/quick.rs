@@ -1,4 +1,4 @@
-//! The bench measures every server, and does not take wrong answers for messages.
+//! The bench measures every server, and wrong answers are errors.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ fn a_quick_run_measures_every_server_under_every_load() {
 
     let page = fs::read_to_string(out.join("bench.md")).unwrap();
     let plot = fs::read_to_string(out.join("bench.svg")).unwrap();
-    // The others need programs that are not beside the bench, except Talkback itself in the place of an earlier one.
+    // The other contenders need programs that are not built here, except Talkback itself as an earlier version.
     let measured = Contender::ALL
         .into_iter()
         .filter(|contender| *contender != Contender::UWebSockets);
@@ -49,7 +49,7 @@ fn a_quick_run_measures_every_server_under_every_load() {
         let row = format!("`{} {}`", off.option, off.value);
         assert!(
             page.contains(&row),
-            "{row} is switched off, and the page does not say so"
+            "{row} is switched off, and the report does not say so"
         );
     }
     let rows = |start: &str| {
@@ -58,9 +58,9 @@ fn a_quick_run_measures_every_server_under_every_load() {
         assert_eq!(rows.next(), None, "a second row {start:?}");
         row.to_owned()
     };
-    // One round says nothing, and the page says so beside every comparison: with default limits, of the cores, of the rooms.
+    // One round is too few, and the report says so for every comparison: of limits, of cores and of rooms.
     for start in [
-        format!("| {} | ", Shape::ROOM_AS_SHIPPED.title()),
+        format!("| {} | ", Shape::ROOM_DEFAULT_LIMITS.title()),
         format!("| {} | ", Shape::APPENDS.title()),
         format!("| {} | ", Shape::JOINS[2].title()),
     ] {
@@ -82,23 +82,23 @@ fn a_quick_run_measures_every_server_under_every_load() {
 }
 
 #[test]
-fn a_server_that_answers_twice_is_no_echo() {
+fn a_server_that_answers_twice_fails_the_echo() {
     let error = echo_against(|bytes| bytes.repeat(2)).unwrap_err();
     assert!(error.contains("more messages came back"), "{error}");
 }
 
 #[test]
-fn a_server_that_changes_a_byte_is_no_echo() {
+fn a_server_that_changes_a_byte_fails_the_echo() {
     let error = echo_against(|bytes| bytes.iter().map(|byte| byte ^ 1).collect()).unwrap_err();
     assert!(error.contains("differs"), "{error}");
 }
 
 #[test]
-fn an_honest_server_is_an_echo() {
+fn a_server_that_answers_with_the_same_bytes_passes_the_echo() {
     assert!(echo_against(<[u8]>::to_vec).unwrap() > 0);
 }
 
-/// Sends a message for a moment over one plain connection to a server that answers what `answer` makes of it.
+/// Runs the echo load briefly over one plain TCP connection to a server that answers with `answer(received)`.
 fn echo_against(answer: fn(&[u8]) -> Vec<u8>) -> Result<u64, String> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else {

@@ -1,4 +1,4 @@
-//! Figures behind the documentation, not checks:
+//! Measurements for the figures in the documentation, which check nothing:
 //!
 //! ```text
 //! cargo build --release -p talkback-server
@@ -6,7 +6,7 @@
 //!     --target wasm32-unknown-unknown --test measure -- --include-ignored --nocapture
 //! ```
 //!
-//! Without `TEST_SERVER_BIN` the server is an unoptimised one, and most of what a burst takes is its time.
+//! Without `TEST_SERVER_BIN` the server is not optimised and needs most of the time of a burst.
 
 #![cfg(target_family = "wasm")]
 
@@ -124,7 +124,7 @@ async fn receive_with_stream() -> f64 {
     (now() - start) * 1000.0 / BURST
 }
 
-/// The least a wasm page can do with the same burst.
+/// The minimal work of a wasm page for the same burst.
 async fn receive_with_web_sys() -> f64 {
     let socket = WebSocket::new(&server(&format!("/flood?n={BURST}&size=160"))).unwrap();
     let start = Rc::new(Cell::new(0.0));

@@ -303,7 +303,7 @@ async fn components_are_mounted_and_unmounted_at_any_moment_without_a_leak() {
     drop(pump);
 }
 
-/// As a user of the crate tests a component without a server.
+/// A component is tested without a server, as users of the crate do.
 #[wasm_bindgen_test]
 async fn a_component_can_be_tested_over_a_world_in_memory() {
     let (world, element) = (World::new(), element());

@@ -1,9 +1,9 @@
-//! Starts programs for tests, measurements and `cargo xtask`, and ends them. It has no async runtime, so that `xtask`
-//! stays quick to build.
+//! Starts and ends programs for tests, measurements and `cargo xtask`. It has no async runtime, so that `xtask` builds
+//! quickly.
 //!
-//! - [`Process`]: a child process that is killed when dropped, on request with its whole process group;
-//! - [`Server`]: a server program that has said where it listens;
-//! - [`Lines`]: what a child writes, read as it comes.
+//! - [`Process`]: a child process that is killed when dropped, optionally with its whole process group;
+//! - [`Server`]: a server program that listens;
+//! - [`Lines`]: the output of a child process.
 
 mod lines;
 mod process;

@@ -6,13 +6,13 @@ use std::{
     thread,
 };
 
-/// Lines that threads collect, so that a full pipe never stops the process that writes them. Clones share the lines;
-/// all are kept.
+/// The lines of output streams. Threads collect them, so that a full pipe never blocks the process that writes. Clones
+/// share the lines; all of them are kept.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
-    /// Collects the lines of this stream until it ends, too.
+    /// Collects the lines of one more stream until it ends.
     pub fn collect(&self, stream: impl Read + Send + 'static) {
         let lines = self.clone();
         thread::spawn(move || {

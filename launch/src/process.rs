@@ -15,7 +15,7 @@ use std::{
 pub struct Process {
     child: Child,
     leads_group: bool,
-    /// Once the child was waited for, the system may give its number to another process.
+    /// Whether the child was waited for. After that the system may give its process ID to another process.
     ended: bool,
 }
 
@@ -23,7 +23,7 @@ impl Process {
     /// Starts the command in the process group of the caller: Ctrl-C in the terminal ends both.
     ///
     /// # Errors
-    /// The error of the operating system, with the program's name in its text.
+    /// The error of the operating system; its text names the program.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command
@@ -36,18 +36,18 @@ impl Process {
         })
     }
 
-    /// Starts the command in a process group of its own: signals reach the programs that it starts, too, and Ctrl-C in
-    /// the terminal does not reach it.
+    /// Starts the command in a process group of its own: signals are also sent to the programs that it starts, and
+    /// Ctrl-C in the terminal does not reach it.
     ///
     /// # Errors
-    /// The error of the operating system, with the program's name in its text.
+    /// The error of the operating system; its text names the program.
     pub fn spawn_group(command: &mut Command) -> io::Result<Self> {
         let mut process = Self::spawn(command.process_group(0))?;
         process.leads_group = true;
         Ok(process)
     }
 
-    /// The number of the process, and of the group that it leads.
+    /// The process ID, which is also the ID of the group that the process leads.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -120,7 +120,7 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal to a process group; one that has ended already is no error.
+/// Sends a signal to a process group. A group that has ended is not an error.
 pub fn signal_group(group: u32, signal: Signal) {
     if let Ok(group) = i32::try_from(group) {
         let _ = killpg(Pid::from_raw(group), signal);
@@ -139,7 +139,7 @@ mod tests {
         time::Duration,
     };
 
-    /// A shell and a program that it has started; the pipe is open as long as one of them runs.
+    /// A shell and a program that it has started. The pipe is open while one of them runs.
     fn shell_with_child() -> (Process, BufReader<ChildStdout>) {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & echo started; wait"]);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_reaches_the_whole_group_and_the_end_tells_it() {
+    fn a_signal_ends_the_whole_group_and_the_exit_status_has_it() {
         let (mut process, stdout) = shell_with_child();
         assert!(process.try_wait().unwrap().is_none());
         assert_eq!(process.stop().unwrap().signal(), Some(Signal::SIGTERM as i32));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_exist_is_named() {
+    fn the_error_for_a_program_that_does_not_exist_names_it() {
         let error = Process::spawn(&mut Command::new("no-such-program")).unwrap_err();
         assert!(error.to_string().contains("cannot start no-such-program"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! A server program, started and listening.
+//! A server program that listens.
 
 use crate::Process;
 use std::{
@@ -16,17 +16,17 @@ pub fn listening_address(line: &str) -> Option<SocketAddr> {
     line.trim_end().strip_prefix("listening on http://")?.parse().ok()
 }
 
-/// A server program that listens. It is killed when dropped.
+/// A running server program. It is killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     address: SocketAddr,
 }
 
-/// A server did not say where it listens; it is killed.
+/// The server did not print its address; it is killed.
 #[derive(Debug)]
 pub struct StartError {
-    /// Its first line, empty if it ended without one; `None` if there was none before the deadline.
+    /// Its first line, empty if it ended without one; `None` if there was no line before the deadline.
     line: Option<String>,
     deadline: Duration,
 }
@@ -67,18 +67,18 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The process, to signal it and to wait for its end.
+    /// The process, to send signals and to wait for its end.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// The number of the process.
+    /// The process ID.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_started_once_it_says_where_it_listens_and_its_output_is_read_on() {
-        // More than a pipe holds; the shell ends only when all of it was read.
+    fn a_server_is_started_when_it_has_printed_its_address_and_its_further_output_is_read() {
+        // More than a pipe holds: the shell ends only after all of it was read.
         let script = "echo listening on http://127.0.0.1:1234; head -c 1000000 /dev/zero; exit 7";
         let mut server = start(script, Duration::from_secs(20)).unwrap();
         assert_eq!(server.address(), "127.0.0.1:1234".parse().unwrap());
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn another_first_line_no_line_and_silence_are_errors_that_say_so() {
+    fn another_first_line_no_line_and_a_timeout_are_different_errors() {
         let error = |script, deadline| start(script, deadline).unwrap_err().to_string();
-        let patience = Duration::from_secs(20);
-        assert!(error("echo hello; sleep 60", patience).ends_with("got \"hello\\n\""));
-        assert!(error("exit 1", patience).ends_with("got \"\""));
+        let deadline = Duration::from_secs(20);
+        assert!(error("echo hello; sleep 60", deadline).ends_with("got \"hello\\n\""));
+        assert!(error("exit 1", deadline).ends_with("got \"\""));
         let silence = error("sleep 60", Duration::from_millis(50));
         assert!(silence.ends_with("got nothing within 50ms"), "{silence}");
     }

@@ -1,4 +1,4 @@
-//! What a message says: any JSON, passed on as it came.
+//! The body of a message: any JSON, passed on unchanged.
 
 use std::fmt;
 
@@ -10,36 +10,36 @@ use serde_json::value::RawValue;
 #[error("the body is not JSON: {0}")]
 pub struct BodyError(String);
 
-/// Why a body is refused that is JSON: many parsers, also common ones, fail on it or read it wrong, and with it
-/// everything around it.
+/// The limits of a body. Many JSON parsers, also common ones, fail on a body beyond them or read it wrong, and with it
+/// the whole text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyLimit {
-    /// Arrays and objects inside each other.
+    /// Arrays and objects are nested too deep.
     #[error("arrays and objects in the body are nested deeper than {max}")]
     TooDeep {
-        /// The deepest allowed.
+        /// The deepest nesting that is allowed.
         max: usize,
     },
-    /// A number of too many characters.
+    /// A number has too many characters.
     #[error("the body has a number of more than {max} characters: write it as a string")]
     LongNumber {
-        /// The longest allowed.
+        /// The longest number that is allowed, in characters.
         max: usize,
     },
 }
 
-/// The body of a message: one JSON value on one line, kept as its text. Numbers keep all their digits and objects the
-/// order of their fields, because it is never parsed and written again on the way.
+/// The body of a message: one JSON value on one line, stored as its text. Numbers keep all their digits and objects the
+/// order of their fields, because the text is never parsed and written again between sender and receiver.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Body(Box<RawValue>);
 
 impl Body {
-    /// Takes a JSON text, for instance one that came over HTTP. White space around it is dropped, and a line break,
-    /// which JSON allows only between tokens, becomes a space, so that it fits into a line.
+    /// Takes a JSON text, for instance one from an HTTP request. White space around it is dropped, and a line break,
+    /// which JSON allows only between tokens, becomes a space, so that the body fits into a line.
     ///
     /// # Errors
-    /// [`BodyError`] with the place of the first mistake.
+    /// [`BodyError`] with the position of the first syntax error.
     pub fn from_json(json: &str) -> Result<Self, BodyError> {
         let json = json.trim_matches([' ', '\t', '\r', '\n']).replace('\n', " ");
         RawValue::from_string(json)
@@ -50,16 +50,16 @@ impl Body {
     /// Writes a value as JSON.
     ///
     /// # Errors
-    /// [`BodyError`] if it has no JSON form, for instance a map whose keys are not texts.
+    /// [`BodyError`] if it has no JSON form, for instance a map whose keys are not strings.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, BodyError> {
         let json = serde_json::to_string(value).map_err(|error| BodyError(error.to_string()))?;
         Self::from_json(&json)
     }
 
-    /// A body that is a JSON string, as in chats.
+    /// A body that is a JSON string, as in a chat.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self::of(text).unwrap_or_else(|_| unreachable!("every text has a JSON form"))
+        Self::of(text).unwrap_or_else(|_| unreachable!("every string has a JSON form"))
     }
 
     /// The JSON text.
@@ -73,18 +73,18 @@ impl Body {
     /// square.
     pub const MAX_NUMBER: usize = 128;
 
-    /// How deep lists and objects are nested in it: 0 for a text, a number, a boolean or null, 1 for `[]`, 2 for
+    /// How deep lists and objects are nested in it: 0 for a string, a number, a boolean or null, 1 for `[]`, 2 for
     /// `[{}]`.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.extent().depth
     }
 
-    /// Checks that every parser can read it: lists and objects nested at most `max_depth` deep, and numbers of at most
-    /// [`MAX_NUMBER`](Self::MAX_NUMBER) characters.
+    /// Checks that common parsers can read it: lists and objects nested at most `max_depth` deep, and numbers of at
+    /// most [`MAX_NUMBER`](Self::MAX_NUMBER) characters.
     ///
     /// # Errors
-    /// [`BodyLimit`], naming a limit that it breaks.
+    /// [`BodyLimit`] with the limit that it exceeds.
     pub fn check(&self, max_depth: usize) -> Result<(), BodyLimit> {
         let Extent { depth, number } = self.extent();
         if depth > max_depth {
@@ -104,7 +104,7 @@ impl Body {
         let mut bytes = self.json().bytes();
         while let Some(byte) = bytes.next() {
             match byte {
-                // What follows is part of the text, also a quote.
+                // The next character is part of the string, also a quote.
                 b'\\' if in_text => drop(bytes.next()),
                 b'"' => in_text = !in_text,
                 _ if in_text => {}
@@ -125,21 +125,21 @@ impl Body {
         extent
     }
 
-    /// Reads it as a type of the application.
+    /// Parses it as a type of the application.
     ///
     /// # Errors
-    /// [`BodyError`] if it has another shape; the body is still there, to be shown or passed on as it is.
+    /// [`BodyError`] if it has another shape. The body is not changed and can still be shown or passed on.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
         serde_json::from_str(self.json()).map_err(|error| BodyError(error.to_string()))
     }
 }
 
-/// What parsers have limits for.
+/// The properties that parsers limit.
 #[derive(Default)]
 struct Extent {
     /// The deepest nesting.
     depth: usize,
-    /// Characters of the longest number.
+    /// The characters of the longest number.
     number: usize,
 }
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(
             check(&format!("[{}]", vec!["[]"; 1000].join(","))),
             Ok(()),
-            "many beside each other"
+            "many lists in sequence"
         );
         let number = "1".repeat(Body::MAX_NUMBER);
         assert_eq!(check(&number), Ok(()));

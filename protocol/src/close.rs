@@ -2,7 +2,7 @@
 //!
 //! | code | sent by Talkback when | client reconnects |
 //! |---|---|---|
-//! | [`NORMAL`] | the client is done | no; yes if it did not ask: proxies close with 1000 too |
+//! | [`NORMAL`] | the client has finished | no; yes if it did not close itself: proxies close with 1000 too |
 //! | [`GOING_AWAY`] | the server stops, or the page goes away | yes |
 //! | [`MESSAGE_TOO_BIG`] | a message is over the limit of the receiver | yes |
 //! | [`SERVICE_RESTART`], [`TRY_AGAIN_LATER`] | the server asks the client to come back later | yes, after the pause in the reason |
@@ -16,47 +16,47 @@ use std::time::Duration;
 
 /// The normal end of a connection.
 pub const NORMAL: u16 = 1000;
-/// The server stops or the page is left.
+/// The server stops, or the user leaves the page.
 pub const GOING_AWAY: u16 = 1001;
-/// A frame broke the rules of RFC 6455.
+/// A frame violates RFC 6455.
 pub const PROTOCOL_ERROR: u16 = 1002;
-/// A kind of data (for instance binary) that the endpoint does not take.
+/// A kind of data (for instance binary) that the endpoint does not accept.
 pub const UNSUPPORTED_DATA: u16 = 1003;
-/// Never on the wire: the peer's close frame carried no code.
+/// Never sent: the peer's close frame had no code.
 pub const NO_STATUS: u16 = 1005;
-/// Never on the wire: the connection ended without a close frame.
+/// Never sent: the connection ended without a close frame.
 pub const ABNORMAL: u16 = 1006;
 /// A text message that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
-/// A rule of the endpoint that has no code of its own.
+/// A violation of a rule of the endpoint that has no code of its own.
 pub const POLICY_VIOLATION: u16 = 1008;
 /// A message over the receiver's limit.
 pub const MESSAGE_TOO_BIG: u16 = 1009;
 /// The client needed an extension that the server did not offer.
 pub const MANDATORY_EXTENSION: u16 = 1010;
-/// The server met an error of its own.
+/// An internal error of the server.
 pub const INTERNAL_ERROR: u16 = 1011;
-/// The server restarts; come back.
+/// The server restarts; the client reconnects.
 pub const SERVICE_RESTART: u16 = 1012;
-/// The server is overloaded; come back later.
+/// The server is overloaded; the client reconnects later.
 pub const TRY_AGAIN_LATER: u16 = 1013;
-/// A gateway got no valid answer from the server behind it.
+/// A gateway got an invalid response from the upstream server.
 pub const BAD_GATEWAY: u16 = 1014;
-/// Never on the wire: the TLS handshake failed.
+/// Never sent: the TLS handshake failed.
 pub const TLS_HANDSHAKE: u16 = 1015;
-/// Broken syntax: a malformed line, or one that may not come now; final.
+/// A malformed line, or a line that is not allowed at this time; final.
 pub const BAD_LINE: u16 = 4400;
-/// The token is missing, wrong or expired; come back with a new one.
+/// The token is missing, invalid or expired; the client reconnects with a new one.
 pub const UNAUTHORIZED: u16 = 4401;
 /// The user may not do this; final.
 pub const FORBIDDEN: u16 = 4403;
-/// The room does not exist and may not be made; final.
+/// The room does not exist and may not be created; final.
 pub const NO_SUCH_ROOM: u16 = 4404;
-/// Nothing was heard from the peer within the heartbeat's time.
+/// The heartbeat timeout: nothing was received from the peer in time.
 pub const HEARTBEAT_LOST: u16 = 4408;
-/// The member did not take its messages fast enough and its queue reached the bound.
+/// The member did not read its messages fast enough, and its outbound queue is full.
 pub const TOO_SLOW: u16 = 4413;
-/// The two sides speak different versions; final.
+/// Client and server have no version of the protocol in common; final.
 pub const WRONG_VERSION: u16 = 4426;
 /// A rate or count limit was reached.
 pub const TOO_MANY: u16 = 4429;
@@ -80,7 +80,7 @@ pub enum CloseError {
 /// Checks that an application may send this code: 1000, or 3000 to 4999.
 ///
 /// # Errors
-/// [`CloseError::Code`] for every other code, among them those that only a browser or server may report, like 1006.
+/// [`CloseError::Code`] for every other code, including those that only a browser or server may report, like 1006.
 pub fn check_code(code: u16) -> Result<(), CloseError> {
     match code {
         NORMAL | 3000..=4999 => Ok(()),
@@ -100,13 +100,13 @@ pub fn check_reason(reason: &str) -> Result<(), CloseError> {
     }
 }
 
-/// As much of a reason as fits into a close frame.
+/// The longest beginning of a reason that fits into a close frame.
 #[must_use]
 pub fn fit_reason(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }
 
-/// A reason that asks the client to come back after a time: `{"retry_after_ms":n}`.
+/// A close reason with the time after which the client may reconnect: `{"retry_after_ms":n}`.
 #[must_use]
 pub fn retry_after_reason(retry_after: Duration) -> String {
     format!("{{\"retry_after_ms\":{}}}", retry_after.as_millis())
@@ -124,8 +124,8 @@ pub fn retry_after(reason: &str) -> Option<Duration> {
     Some(Duration::from_millis(reason.retry_after_ms))
 }
 
-/// Whether connecting again with the same request cannot help. [`NORMAL`] is not final: a client that did not close
-/// itself was cut off by a proxy.
+/// Whether a client must not reconnect, because the same request would be refused again. [`NORMAL`] is not final: a
+/// client that did not close itself was disconnected by a proxy.
 #[must_use]
 pub fn is_final(code: u16) -> bool {
     matches!(code, BAD_LINE | FORBIDDEN | NO_SUCH_ROOM | WRONG_VERSION)
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_read_from_the_reason() {
+    fn retry_after_is_read_from_the_reason() {
         let reason = retry_after_reason(Duration::from_millis(1500));
         assert_eq!(reason, r#"{"retry_after_ms":1500}"#);
         assert_eq!(retry_after(&reason), Some(Duration::from_millis(1500)));

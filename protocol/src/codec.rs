@@ -46,27 +46,27 @@ impl Line for ServerLine {
     ];
 }
 
-/// What a receiver takes in one text.
+/// The limits of one received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextLimits {
-    /// Bytes of UTF-8.
+    /// The maximum of bytes of UTF-8.
     pub bytes: usize,
     /// Lines.
     pub lines: usize,
 }
 
-/// Why a text was refused. Every case closes the connection, because none of its lines count.
+/// A text that cannot be read. None of its lines is used, and the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// More bytes than the receiver takes; closes with 1009.
+    /// More bytes than [`TextLimits::bytes`]; closes with 1009.
     #[error("the text has {bytes} bytes: at most {max} are taken")]
     TooManyBytes {
-        /// Bytes found.
+        /// The bytes of the text.
         bytes: usize,
         /// [`TextLimits::bytes`].
         max: usize,
     },
-    /// More lines than the receiver takes; closes with 1009.
+    /// More lines than [`TextLimits::lines`]; closes with 1009.
     #[error("the text has more than {max} lines")]
     TooManyLines {
         /// [`TextLimits::lines`].
@@ -75,25 +75,25 @@ pub enum CodecError {
     /// A line is not a JSON object with one field, its kind; closes with 4400.
     #[error("line {line} is not a JSON object with one field: {reason}")]
     NotALine {
-        /// Which line, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The error of the parser.
         reason: String,
     },
     /// A line of a known kind lacks a field or has a wrong value; closes with 4400.
     #[error("line {line}: bad {kind}: {reason}")]
     Malformed {
-        /// Which line, from 1.
+        /// The number of the line, from 1.
         line: usize,
         /// The kind of the line.
         kind: &'static str,
-        /// What is wrong.
+        /// The error of the parser.
         reason: String,
     },
 }
 
 impl CodecError {
-    /// The code to close the connection with.
+    /// The code with which the connection is closed.
     #[must_use]
     pub fn close_code(&self) -> u16 {
         match self {
@@ -104,7 +104,7 @@ impl CodecError {
 }
 
 impl CodecError {
-    /// The case without anything that came from the other side, for a trace.
+    /// The case without any text of the peer, for a trace.
     pub(crate) fn class(&self) -> &'static str {
         match self {
             Self::TooManyBytes { .. } => "a text has too many bytes",
@@ -119,7 +119,7 @@ impl CodecError {
 /// that a later version can add some.
 ///
 /// # Errors
-/// [`CodecError`]; then none of the lines is to be used.
+/// [`CodecError`]; then none of the lines may be used.
 pub fn decode<L: Line>(text: &str, limits: TextLimits) -> Result<Vec<L>, CodecError> {
     if text.len() > limits.bytes {
         return Err(CodecError::TooManyBytes {
@@ -144,7 +144,8 @@ pub fn write_line<L: Line>(text: &mut String, line: &L) {
     append_line(text, &encode(line));
 }
 
-/// Makes as few texts as the limits of the receiver allow. A line that alone is over the limit goes alone.
+/// Packs lines into as few texts as the limits of the receiver allow. A line that exceeds the limit has a text of its
+/// own.
 pub(crate) fn pack<L: Line>(lines: &[L], max_bytes: usize, max_lines: usize) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     let mut count = 0;
@@ -164,7 +165,7 @@ pub(crate) fn pack<L: Line>(lines: &[L], max_bytes: usize, max_lines: usize) -> 
     texts
 }
 
-/// Adds a line that was encoded before.
+/// Adds an encoded line to a text.
 pub(crate) fn append_line(text: &mut String, line: &str) {
     if !text.is_empty() {
         text.push('\n');
@@ -172,14 +173,13 @@ pub(crate) fn append_line(text: &mut String, line: &str) {
     text.push_str(line);
 }
 
-/// One line.
+/// The JSON of one line.
 #[must_use]
 pub fn encode<L: Line>(line: &L) -> String {
     serde_json::to_string(line).unwrap_or_else(|_| unreachable!("the wire types have texts for keys and cannot fail"))
 }
 
-/// A room's message, encoded once: the line that every member gets, and the object that pages are made of. Clones share
-/// the text.
+/// A room's message, encoded once: the line for every member, and the object for pages. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageLine(Arc<str>);
 
@@ -193,7 +193,7 @@ pub fn write_message(block: &mut Vec<u8>, message: &Message) {
         .unwrap_or_else(|_| unreachable!("a message has texts for keys and a Vec takes all"));
 }
 
-/// The users of a room, encoded once for everybody who joins while they are the newest list. Clones share the text.
+/// The users of a room, encoded once for all joins until the list changes. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberList(Arc<str>);
 
@@ -233,15 +233,14 @@ impl MessageLine {
         &self.0
     }
 
-    /// The message alone: `{"room":...}`, as in pages and over HTTP.
+    /// Only the message: `{"room":...}`, as in pages and over HTTP.
     #[must_use]
     pub fn object(&self) -> &str {
         &self.0[BEFORE_MESSAGE.len()..self.0.len() - 1]
     }
 }
 
-/// A `page` line made of messages that were encoded before: of those that were read the newest, as far as they fit into
-/// so many bytes, but at least one.
+/// A `page` line of encoded messages: the newest ones that fit into `largest` bytes, but at least one.
 pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, largest: usize) -> String {
     let empty = encode(&ServerLine::Page(Page {
         id,
@@ -262,7 +261,7 @@ pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, larg
     } else {
         empty
     };
-    // In a text the quotes would have a backslash before them, so this is the field itself.
+    // Inside a string the quotes would be escaped, so this is the field itself.
     let field = r#""messages":["#;
     let at = line.find(field).map_or(line.len(), |at| at + field.len());
     let objects: Vec<_> = page.messages[left_out..].iter().map(MessageLine::object).collect();
@@ -270,7 +269,7 @@ pub(crate) fn encode_page(id: RequestId, room: &RoomName, page: &PageLines, larg
     line
 }
 
-/// A `joined` line with users that were encoded before; without them if it would have more than so many bytes.
+/// A `joined` line with an encoded list of users, or without it if the line would have more than `largest` bytes.
 pub(crate) fn encode_joined(joined: Joined, members: Option<&MemberList>, largest: usize) -> String {
     let mut line = encode(&ServerLine::Joined(joined));
     let field = r#","members":"#;
@@ -292,8 +291,8 @@ fn decode_line<L: Line>(line: usize, text: &str) -> Result<Option<L>, CodecError
         Ok(line) => return Ok(Some(line)),
         Err(error) => error,
     };
-    // Only now, off the usual path, is it worth reading the line once more to tell a later version's line from a
-    // mistake.
+    // The line is read again to distinguish an unknown kind from an error. This is not the usual path, so its cost does
+    // not matter.
     let Kind(kind) = serde_json::from_str(text).map_err(|error| CodecError::NotALine {
         line,
         reason: error.to_string(),
@@ -365,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_skipped() {
+    fn unknown_kinds_and_fields_are_skipped() {
         let text = "{\"wave\":{\"at\":[1]}}\n\n{\"leave\":{\"room\":\"a\",\"new\":true}}\r\n{\"later\":null}";
         let lines = decode::<ClientLine>(text, LIMITS).unwrap();
         assert_eq!(
@@ -377,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_a_known_kind_is_named_with_its_line() {
+    fn an_error_in_a_known_kind_has_the_number_of_its_line() {
         let error = decode::<ClientLine>("{\"ping\":{}}\n{\"leave\":{\"room\":\"a\\u0000\"}}", LIMITS).unwrap_err();
         assert!(
             error

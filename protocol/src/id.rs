@@ -1,4 +1,4 @@
-//! Names, keys and numbers, checked where they enter and carried as types from there on.
+//! Names, keys and numbers as types that are checked when they are created.
 
 mod key;
 mod name;
@@ -8,7 +8,7 @@ pub use key::{ClientKey, Epoch, KeyError, OpaqueError, PublishId, PublishIdError
 pub use name::{NameError, RoomName, UserName};
 pub use number::{MAX_NUMBER, NumberError, Offset, OffsetError, RequestId, Seq};
 
-/// Serialises as its text and reads with its own parser, so that what is on the wire was checked.
+/// Serialises a type as its text and deserialises it with its own parser, so that values from the wire are checked.
 macro_rules! serde_as_text {
     ($($type:ty, $parse:expr, $what:literal;)*) => {$(
         impl serde::Serialize for $type {

@@ -1,12 +1,11 @@
-//! What Talkback's client and server must agree on: the wire, and both halves of the session that speaks it.
+//! The code that Talkback's client and server share: the wire types, and both halves of the session.
 //!
 //! Reading order:
 //! - [`message`]: [`ClientLine`] and [`ServerLine`], the only wire types; `docs/protocol.md` is the specification
 //!   around them;
-//! - [`id`]: names, keys and numbers, parsed once at the edge and carried as types from there on; [`Body`], what a
-//!   message says;
+//! - [`id`]: names, keys and numbers, as types that are checked when they are created; [`Body`], the body of a message;
 //! - [`codec`]: lines to text and back;
-//! - [`close`]: the close codes, what each means for the other side, and what an application may send;
+//! - [`close`]: the close codes, their meaning for the peer, and the codes that an application may send;
 //! - [`session`]: the state machines.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a

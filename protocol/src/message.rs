@@ -1,5 +1,5 @@
-//! The only wire types: the lines of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its
-//! receiver does; a test compares the two.
+//! The wire types: the lines of a `talkback.v1` text. `docs/protocol.md` says when each is sent and what its receiver
+//! does; a test compares the two.
 
 mod cursor;
 pub(crate) mod fields;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Body, ClientKey, Epoch, Offset, PublishId, RequestId, RoomName, SenderId, Seq, UserName};
 
-/// The subprotocol that both sides name in the handshake.
+/// The subprotocol of both sides in the opening handshake.
 pub const SUBPROTOCOL: &str = "talkback.v1";
 
 /// Milliseconds since the Unix epoch, by the server's clock.
 pub type Millis = u64;
 
-/// From the client to the server.
+/// A line from the client to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", from = "kinds::Client")]
 pub enum ClientLine {
-    /// First of all; answered by `welcome` or by closing.
+    /// The first line; answered by `welcome` or by closing.
     Hello(Hello),
     /// Asks for the messages of a room; answered by `joined` or `error`.
     Join(Join),
-    /// No more messages of this room; answered by `left`, also if the room was not joined.
+    /// Ends the messages of this room; answered by `left`, also if the room was not joined.
     Leave {
         /// The room to leave.
         room: RoomName,
@@ -32,9 +32,9 @@ pub enum ClientLine {
     /// Appends a message to a room's log; answered by exactly one `ack`, `nack` or `forgotten`. The room need not be
     /// joined.
     Publish(Publish),
-    /// Gives a message up that was published: if it is not in the log it never will be. Answered like `publish`.
+    /// Withdraws a published message: if it is not in the log, it will never be appended. Answered like `publish`.
     Withdraw(Withdraw),
-    /// Tells the members of a joined room something that is not kept, like "is typing". Not answered, unless by an
+    /// Sends the other members of a joined room a body that is not stored, like "is typing". Not answered, except by an
     /// `error`.
     Signal {
         /// The room whose other members get it.
@@ -44,12 +44,12 @@ pub enum ClientLine {
     },
     /// Asks for messages before an offset; answered by `page` or `error`.
     History(History),
-    /// A newer token, before the one in use expires; answered by `welcome` or by closing.
+    /// Sends a newer token before the current one expires; answered by `welcome` or by closing.
     Auth {
         /// The newer token.
         token: String,
     },
-    /// Asks for a sign of life; answered by `pong`.
+    /// Tests the connection; answered by `pong`.
     Ping {},
     /// The answer to `ping`.
     Pong {},
@@ -60,10 +60,10 @@ pub enum ClientLine {
 pub struct Hello {
     /// The client's secret.
     pub client: ClientKey,
-    /// Proof of who the user is, if the server wants one.
+    /// The proof of the user's identity, if the server needs one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The name to show, where no token tells it.
+    /// The name of the user, if no token has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<UserName>,
 }
@@ -73,38 +73,39 @@ pub struct Hello {
 pub struct Join {
     /// The room to follow.
     pub room: RoomName,
-    /// The last message that the client has; what follows it is asked for.
+    /// The last message that the client has. The messages after it are requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Cursor>,
-    /// How many of the newest messages to send when there is no `since` or what follows it is gone. Absent means none.
+    /// How many of the newest messages to send if there is no `since`, or the messages after it are not recovered.
+    /// Absent means none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
 }
 
-/// A place in the log of a room: everything up to it is known.
+/// A position in the log of a room: all messages up to it are known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cursor {
-    /// The life of the log in which the offset means something.
+    /// The epoch of the offset.
     pub epoch: Epoch,
-    /// The last message known.
+    /// The last known message.
     pub offset: Offset,
 }
 
 /// See [`ClientLine::Publish`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Publish {
-    /// The room whose log takes it.
+    /// The room to publish to.
     pub room: RoomName,
     /// The number of this message among those of the client in the room.
     pub seq: Seq,
-    /// The id of the message: its number with another id is another message, and a conflict.
+    /// The id of the message. The same number with another id is another message, and a conflict.
     pub id: PublishId,
-    /// Every earlier number of the client in the room is settled. A log that does not know the number before, because
-    /// it is new, was lost or forgot, takes only a message that says so: then one that was refused for a time is not
-    /// overtaken.
+    /// Whether every earlier number of the client in the room is settled. A log without an entry of the client, because
+    /// it is new, was lost or has forgotten the client, accepts only a message with this flag. So no message overtakes
+    /// one that was refused for now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
-    /// The message; any JSON, also null.
+    /// The body of the message: any JSON, also null.
     pub body: Body,
 }
 
@@ -125,21 +126,21 @@ pub struct Withdraw {
 /// See [`ClientLine::History`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct History {
-    /// The client's number of this request, given back with its answer.
+    /// The client's number of this request; its answer has the same number.
     pub id: RequestId,
     /// The room to read; it need not be joined.
     pub room: RoomName,
-    /// The offset after the last message wanted.
+    /// The offset after the newest message of the page.
     pub before: Offset,
-    /// How many at most.
+    /// The maximum of messages.
     pub limit: u32,
 }
 
-/// From the server to the client.
+/// A line from the server to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", from = "kinds::Server")]
 pub enum ServerLine {
-    /// The session is open, or a newer token was taken.
+    /// The session is open, or a newer token was accepted.
     Welcome(Welcome),
     /// The answer to `join`; the messages after `after` follow.
     Joined(Joined),
@@ -151,17 +152,17 @@ pub enum ServerLine {
     Nack(Nack),
     /// The log no longer has the outcome of the message.
     Forgotten(Forgotten),
-    /// Users who came and went since the last list.
+    /// Users who joined and left since the last list.
     Presence(Presence),
-    /// A signal of another member; it is not kept anywhere.
+    /// A signal of another member; it is not stored.
     Signal(Signal),
     /// The answer to `history`.
     Page(Page),
-    /// Nothing more of this room follows; the answer to `leave`, or the server's own decision.
+    /// The membership has ended and no line of this room follows; the answer to `leave`, or the server's decision.
     Left(Left),
-    /// A line was refused, or something went wrong that belongs to no line.
+    /// A line was refused, or an error that belongs to no line.
     Error(ErrorLine),
-    /// Asks for a sign of life; answered by `pong`.
+    /// Tests the connection; answered by `pong`.
     Ping {},
     /// The answer to `ping`.
     Pong {},
@@ -170,50 +171,50 @@ pub enum ServerLine {
 /// See [`ServerLine::Welcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
-    /// The name that the members of rooms see.
+    /// The name of the user, which members of rooms see.
     pub user: UserName,
     /// The public id of this client.
     pub sender: SenderId,
-    /// How often the server pings, in milliseconds.
+    /// The interval of the server's pings, in milliseconds.
     pub heartbeat_ms: u32,
-    /// How long the token is good for, in milliseconds; absent means for ever.
+    /// How long the token is valid, in milliseconds; absent means for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
-    /// What the server takes.
+    /// The limits of the server.
     pub limits: Limits,
 }
 
-/// What a server takes from one session.
+/// The limits of a server for one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Bytes of one text; a longer one closes with 1009.
+    /// The maximum of bytes of one text; a longer one closes with 1009.
     pub text_bytes: u32,
-    /// Lines of one text; more close with 1009.
+    /// The maximum of lines of one text; more close with 1009.
     pub text_lines: u32,
-    /// Bytes of the JSON of one body; a longer one is refused for good.
+    /// The maximum of bytes of the JSON of one body; a longer one is refused permanently.
     pub body_bytes: u32,
-    /// How deep lists and objects of a body may be nested; a deeper one is refused for good.
+    /// The maximum depth of nested lists and objects in a body; a deeper one is refused permanently.
     pub body_depth: u32,
-    /// Rooms joined at a time.
+    /// The maximum of joined rooms.
     pub rooms: u32,
-    /// Messages of all rooms that were sent on this connection and are not answered: with as many the client waits. Nor
-    /// does it send a number that is as much above the first that is not settled in its room: the server remembers what
-    /// became of so many.
+    /// The maximum of messages in flight on this connection, in all rooms together. The server also keeps the outcomes
+    /// of this many numbers per room, so the client sends no number that is this much above the first one that is not
+    /// settled in the room.
     pub in_flight: u32,
-    /// Messages in one page, and the most that `history` in `join` brings.
+    /// The maximum of messages in one page, and of `history` in `join`.
     pub page: u32,
-    /// Requests for history that are not answered.
+    /// The maximum of open requests for history.
     pub history: u32,
-    /// Lines a second that the server reads of one client on average; 0 means any number. A faster client is read
+    /// The lines per second that the server reads from one client on average; 0 means no limit. A faster client is read
     /// later.
     pub lines_per_second: u32,
-    /// Lines that it reads at once after a quiet time.
+    /// The burst of lines.
     pub lines_burst: u32,
-    /// Bytes a second that the server reads of one client on average; 0 means any number.
+    /// The bytes per second that the server reads from one client on average; 0 means no limit.
     pub bytes_per_second: u32,
-    /// Bytes that it reads at once after a quiet time.
+    /// The burst of bytes.
     pub bytes_burst: u32,
-    /// Bytes of the largest text that the server sends.
+    /// The maximum of bytes of a text that the server sends.
     pub sent_text_bytes: u32,
 }
 
@@ -222,22 +223,21 @@ pub struct Limits {
 pub struct Joined {
     /// The room of the `join`.
     pub room: RoomName,
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// The newest message at this moment.
+    /// The offset of the newest message at this moment.
     pub head: Offset,
-    /// The messages after this offset follow, without a gap.
+    /// The messages after this offset follow without a gap.
     pub after: Offset,
-    /// Whether nothing is missing between the cursor of `join` and the messages that follow. True without a cursor.
+    /// Whether no message is missing between the cursor of `join` and the messages that follow. True without a cursor.
     pub recovered: bool,
-    /// Where this log parted from the life before, if it went on from an earlier point of it: the last message that
-    /// both have.
+    /// The last message that this epoch and the one before have in common, if this epoch continues the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fork: Option<Cursor>,
-    /// How many users are in the room.
+    /// The number of users in the room.
     pub users: u32,
-    /// The users in the room, one entry each, as the server last listed them: the newest may still be missing, and
-    /// `presence` tells them. Absent: not told, because there are too many.
+    /// The users in the room, each once, in the server's last list. The newest may be missing; they follow in
+    /// `presence`. Absent if there are too many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
 }
@@ -256,26 +256,26 @@ pub struct Message {
     pub room: RoomName,
     /// Its place in the log.
     pub offset: Offset,
-    /// Who said it.
+    /// The author of the message.
     pub from: Author,
-    /// The sender's own number of it. Absent if it did not come through a session.
+    /// The sender's number of the message. Absent if it was not published in a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
-    /// The id that its sender gave it. Absent if it did not come through a session.
+    /// The sender's id of the message. Absent if it was not published in a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PublishId>,
-    /// When it was appended.
+    /// The time when it was appended.
     pub at: Millis,
-    /// What it says.
+    /// The body of the message.
     pub body: Body,
 }
 
 /// The sender of a message or a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Author {
-    /// The client.
+    /// The public id of the client.
     pub sender: SenderId,
-    /// The user that it shows.
+    /// The name of the user.
     pub user: UserName,
 }
 
@@ -284,13 +284,13 @@ pub struct Author {
 pub struct Ack {
     /// The room of the message.
     pub room: RoomName,
-    /// The number that the client gave it.
+    /// The client's number of the message.
     pub seq: Seq,
-    /// The life of the log that the offset belongs to.
+    /// The epoch of the offset.
     pub epoch: Epoch,
     /// Its place in the log.
     pub offset: Offset,
-    /// When it was appended.
+    /// The time when it was appended.
     pub at: Millis,
 }
 
@@ -299,17 +299,17 @@ pub struct Ack {
 pub struct Nack {
     /// The room of the message.
     pub room: RoomName,
-    /// The number that the client gave it.
+    /// The client's number of the message.
     pub seq: Seq,
-    /// The life of the log that does not have it. Absent if it was refused before the log was asked.
+    /// The epoch of the log that does not have the message. Absent if the message was refused before the log was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
-    /// Why, for programs: one of [`code`].
+    /// The reason for programs: one of [`code`].
     pub code: String,
-    /// Why, for people.
+    /// The reason for people.
     pub message: String,
-    /// Absent: refused for good, the number is settled. Present: send again after this many milliseconds, in order from
-    /// the first message that is not settled.
+    /// Absent: refused permanently, and the number is settled. Present: resend after this many milliseconds, in order
+    /// from the first message that is not settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -319,18 +319,18 @@ pub struct Nack {
 pub struct Forgotten {
     /// The room of the message.
     pub room: RoomName,
-    /// The number that the client gave it.
+    /// The client's number of the message.
     pub seq: Seq,
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
 }
 
-/// See [`ServerLine::Presence`]. A list that is absent is not told.
+/// See [`ServerLine::Presence`]. An absent list is unknown and not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Presence {
     /// The room that the users are in.
     pub room: RoomName,
-    /// How many users are in the room now.
+    /// The number of users in the room now.
     pub users: u32,
     /// Users whose first connection joined.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -338,7 +338,7 @@ pub struct Presence {
     /// Users whose last connection left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Vec<Member>>,
-    /// All users, in place of every earlier list.
+    /// All users; replaces every earlier list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
 }
@@ -350,7 +350,7 @@ pub struct Signal {
     pub room: RoomName,
     /// The member that sent it.
     pub from: Author,
-    /// Its body.
+    /// The body of the signal.
     pub body: Body,
 }
 
@@ -361,11 +361,11 @@ pub struct Page {
     pub id: RequestId,
     /// The room that was read.
     pub room: RoomName,
-    /// The life of the log that the offsets belong to.
+    /// The epoch of the offsets.
     pub epoch: Epoch,
     /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// Whether there are older ones.
+    /// Whether there are older messages.
     pub more: bool,
 }
 
@@ -374,10 +374,10 @@ pub struct Page {
 pub struct Left {
     /// The room whose membership ended.
     pub room: RoomName,
-    /// Why the server ended the membership, for programs. Absent in the answer to `leave`.
+    /// The reason of the server for programs. Absent in the answer to `leave`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The same for people.
+    /// The reason of the server for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -385,20 +385,20 @@ pub struct Left {
 /// See [`ServerLine::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorLine {
-    /// Why, for programs: one of [`code`].
+    /// The reason for programs: one of [`code`].
     pub code: String,
-    /// Why, for people.
+    /// The reason for people.
     pub message: String,
-    /// The room it is about.
+    /// The room of the refused line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomName>,
-    /// The kind of the line that was refused, like `join`.
+    /// The kind of the refused line, like `join`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Of a refused `history`: its `id`.
+    /// The `id` of a refused `history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<RequestId>,
-    /// Present: the same line may be sent again after this many milliseconds.
+    /// Present if the same line may be sent again after this many milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -426,13 +426,13 @@ fields::read_by_fields! {
     Limits { text_bytes: required, text_lines: required, body_bytes: required, body_depth: required, rooms: required, in_flight: required, page: required, history: required, lines_per_second: required, lines_burst: required, bytes_per_second: required, bytes_burst: required, sent_text_bytes: required }
 }
 
-/// The codes in `nack`, `error` and `left`. A client treats one that it does not know by `retry_after_ms` alone.
+/// The codes in `nack`, `error` and `left`. A client handles an unknown code by `retry_after_ms` only.
 pub mod code {
-    /// An earlier number is missing: the client sends again from the first that is not settled.
+    /// An earlier number is missing: the client resends from the first number that is not settled.
     pub const GAP: &str = "gap";
-    /// Too many signals or requests for history a second.
+    /// Too many signals or requests for history per second.
     pub const RATE: &str = "rate";
-    /// The server has too much to do.
+    /// The server is overloaded.
     pub const BUSY: &str = "busy";
     /// The log cannot be reached.
     pub const UNAVAILABLE: &str = "unavailable";
@@ -440,27 +440,27 @@ pub mod code {
     pub const TOO_LARGE: &str = "too_large";
     /// The body is nested deeper than `limits.body_depth`.
     pub const TOO_DEEP: &str = "too_deep";
-    /// The name of the room breaks the server's rule.
+    /// The name of the room violates the server's rule.
     pub const BAD_ROOM: &str = "bad_room";
     /// This user may not do this in this room.
     pub const FORBIDDEN: &str = "forbidden";
-    /// The room does not exist and may not be made.
+    /// The room does not exist and may not be created.
     pub const NO_SUCH_ROOM: &str = "no_such_room";
-    /// The session has joined as many rooms as it may.
+    /// The session has joined the maximum of rooms.
     pub const TOO_MANY_ROOMS: &str = "too_many_rooms";
-    /// The room has as many members as it may.
+    /// The room has the maximum of members.
     pub const ROOM_FULL: &str = "room_full";
     /// The room is joined already.
     pub const ALREADY_JOINED: &str = "already_joined";
-    /// The room must be joined for this.
+    /// The room must be joined first.
     pub const NOT_JOINED: &str = "not_joined";
     /// The client withdrew the number.
     pub const WITHDRAWN: &str = "withdrawn";
-    /// The number belongs to another message of this key: nothing was appended and nothing withdrawn, and the number is
-    /// not settled by this answer. Two clients use one key.
+    /// The number belongs to another message of this key, because two clients use the key. No message was appended or
+    /// withdrawn, and this answer does not settle the number.
     pub const CONFLICT: &str = "conflict";
 
-    /// All of them.
+    /// All codes.
     pub const ALL: [&str; 15] = [
         GAP,
         RATE,

@@ -1,16 +1,16 @@
 //! Both halves of the session, as state machines without any I/O.
 //!
-//! A session has one input method, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. It
-//! reads no clock and no randomness: both come with each input, as a [`Moment`]. So a driver is a loop, and a test can
-//! live through a day of faults in milliseconds and replay them.
+//! A session has one input method, `handle`, one queue of outputs, `poll_output`, and one timer, `next_timeout`. It
+//! reads no clock and no randomness: both are given with each input, as a [`Moment`]. So a driver is a loop, and a test
+//! can run a day of faults in milliseconds and replay them.
 //!
 //! # The contract of a driver
 //!
-//! 1. Give what happened to `handle`, each with a [`Moment`]. What has happened already may all go in before the next
-//!    step.
-//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An answer that is there at
-//!    once may be given to `handle` in between.
-//! 3. Ask `next_timeout`, and wait for the next thing to happen, but not longer: then it is a `Tick`.
+//! 1. Give each event to `handle`, with a [`Moment`]. All events that have happened already may be given before the
+//!    next step.
+//! 2. Take outputs from `poll_output` until it returns `None`, and carry them out in order. An immediate answer may be
+//!    given to `handle` in between.
+//! 3. Call `next_timeout`, and wait for the next event until this time; then give a `Tick`.
 //!
 //! As a loop, here with both halves in one place and a transport that cannot fail:
 //!
@@ -76,11 +76,11 @@ mod trace;
 
 use std::time::Duration;
 
-/// When an input happens, and random bits to decide with.
+/// The time of an input, and random bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Time since any fixed start. It must go on while the machine sleeps, so that a dead peer is noticed on waking;
-    /// should it ever step back, the session acts as if it stood still.
+    /// The time since any fixed start. It must include the time during which the machine sleeps, so that a dead peer is
+    /// detected on waking. If it steps back, the session acts as if it had not changed.
     pub now: Duration,
     /// Fresh uniform random bits; for spreading retries, not for secrets.
     pub random: u64,

@@ -1,4 +1,4 @@
-//! What a client's session does with each input, as scripts and transcripts.
+//! Transcripts of a client's session: scripts of inputs and their outputs.
 
 #![allow(unreachable_pub, reason = "the modules of a test are all its own")]
 

@@ -1,5 +1,5 @@
-//! The fuzz targets' corpus through the same functions: a target that no longer compiles or an input that fails again
-//! shows here.
+//! Runs the corpus of the fuzz targets through the same functions, so that a target that does not compile or an input
+//! that fails is noticed.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -17,7 +17,7 @@ use talkback_protocol::{
 };
 
 #[test]
-fn the_codec_takes_its_corpus() {
+fn the_codec_reads_its_corpus() {
     each("codec", 15, fuzz::codec);
 }
 
@@ -26,7 +26,7 @@ fn the_promises_hold_for_the_corpus_of_operations() {
     each("operations", 12, fuzz::operations);
 }
 
-/// A sample that the wire has outgrown would try nothing but the refusal.
+/// A sample of an old version of the wire would only be refused, and test nothing else.
 #[test]
 fn the_corpus_of_the_codec_is_of_this_version_of_the_wire() {
     let wrong = ["bad-kind", "lists", "not-json", "numbers", "two-kinds"];
@@ -56,7 +56,7 @@ fn files(target: &str) -> Vec<PathBuf> {
 
 fn each(target: &str, at_least: usize, function: fn(&[u8])) {
     let files = files(target);
-    assert!(files.len() >= at_least, "the corpus is there");
+    assert!(files.len() >= at_least, "{} files in the corpus", files.len());
     for file in files {
         println!("{}", file.display());
         function(&fs::read(file).unwrap());

@@ -1,10 +1,10 @@
-//! The promises of the session under random faults. A seed that fails is shrunk to the operations that matter, and says
-//! how to replay it.
+//! The guarantees of the session under random faults. The operations of a seed that fails are shrunk to those that
+//! matter, and the output says how to replay it.
 //!
 //! | environment | meaning |
 //! |---|---|
-//! | `TEST_SEED=7` | this seed alone, with everything that happens |
-//! | `TEST_SEEDS=5000..90000` | other seeds than those of the ordinary run: a soak |
+//! | `TEST_SEED=7` | only this seed, with a trace of everything that happens |
+//! | `TEST_SEEDS=5000..90000` | these seeds instead of those of the ordinary run: a soak |
 
 mod support;
 
@@ -17,11 +17,11 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-/// As many as take about fifteen seconds without optimisation.
+/// The seeds of an ordinary run. They take about fifteen seconds without optimisation.
 const ORDINARY: Range<u64> = if cfg!(target_family = "wasm") { 0..500 } else { 0..2_000 };
 
-/// Everything that must happen in an ordinary run, each at least [`OFTEN`]: a promise that was never tried was not kept
-/// either.
+/// The events that must happen in an ordinary run, each at least [`OFTEN`] times: a guarantee that was never tested is
+/// not kept.
 const HAPPENS: [&str; 41] = [
     "a client heard that a message was refused for good",
     "a client heard that history was refused",
@@ -68,7 +68,7 @@ const HAPPENS: [&str; 41] = [
 const OFTEN: u64 = 50;
 
 #[test]
-fn nothing_is_lost_or_doubled_in_silence_and_every_message_ends() {
+fn no_message_is_silently_lost_or_duplicated_and_every_delivery_ends() {
     let mut counts = BTreeMap::new();
     if let Some(seed) = number("TEST_SEED") {
         let ops = seeded(seed);
@@ -82,23 +82,22 @@ fn nothing_is_lost_or_doubled_in_silence_and_every_message_ends() {
         if let Err(broken) = run(seed, &ops, false, &mut counts) {
             let again = |ops: &[Op]| run(seed, ops, false, &mut BTreeMap::new());
             let (broken, ops) = shrink(&ops, again).unwrap_or((broken, ops));
-            panic!("seed {seed}: {broken}\nthese operations are enough: {ops:#?}");
+            panic!("seed {seed}: {broken}\nthese operations suffice: {ops:#?}");
         }
     }
     for (what, count) in &counts {
         println!("{count:>8} {what}");
     }
     if seeds.is_none() && !cfg!(target_family = "wasm") {
-        let seldom: Vec<_> = HAPPENS
+        let too_rare: Vec<_> = HAPPENS
             .into_iter()
             .filter(|what| counts.get(what).is_none_or(|count| *count < OFTEN))
             .collect();
-        assert_eq!(seldom, [""; 0], "each must happen at least {OFTEN} times");
+        assert_eq!(too_rare, [""; 0], "each must happen at least {OFTEN} times");
     }
 }
 
-/// Leaves out operations as long as a promise is still broken; gives what is broken then, and the operations that are
-/// left.
+/// Leaves out operations as long as a guarantee is still broken. Returns the last failure and the remaining operations.
 #[cfg(not(target_family = "wasm"))]
 fn shrink(ops: &[Op], check: impl Fn(&[Op]) -> Result<(), String>) -> Option<(String, Vec<Op>)> {
     use proptest::{
@@ -116,7 +115,7 @@ fn shrink(ops: &[Op], check: impl Fn(&[Op]) -> Result<(), String>) -> Option<(St
         ..Config::default()
     };
     let mut runner = TestRunner::new(config);
-    // All are kept at first, and leaving one out is what makes it simpler.
+    // At first all operations are kept. Leaving one out makes the value simpler.
     let tree = vec(bool::weighted(1.0), ops.len()).new_tree(&mut runner).ok()?;
     let result = runner.run_one(tree, |mask| check(&kept(&mask)).map_err(TestCaseError::fail));
     match result {
@@ -132,10 +131,10 @@ fn shrink(_: &[Op], _: impl Fn(&[Op]) -> Result<(), String>) -> Option<(String, 
 
 #[cfg(not(target_family = "wasm"))]
 #[test]
-fn a_failing_seed_is_shrunk_to_what_breaks_the_promise() {
+fn a_failing_seed_is_shrunk_to_the_operations_that_break_the_guarantee() {
     let mut ops = seeded(11);
     ops.extend([Op::CutAll, Op::HealLink, Op::NewTokens]);
-    // A checker with a planted fault: the two together are too much for it.
+    // A check that fails for two operations together.
     let check = |ops: &[Op]| match ops.contains(&Op::CutAll) && ops.contains(&Op::NewTokens) {
         true => Err("both".to_owned()),
         false => Ok(()),
@@ -144,7 +143,7 @@ fn a_failing_seed_is_shrunk_to_what_breaks_the_promise() {
     assert_eq!((broken.as_str(), left), ("both", vec![Op::CutAll, Op::NewTokens]));
 }
 
-/// Says how to see a failure again, also when the session itself panics.
+/// Prints the command that replays a failure, also when the session itself panics.
 struct Replay(u64);
 
 impl Drop for Replay {

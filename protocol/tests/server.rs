@@ -1,4 +1,4 @@
-//! What a server's session does with each input, as scripts and transcripts.
+//! Transcripts of a server's session: scripts of inputs and their outputs.
 
 #![allow(unreachable_pub, reason = "the modules of a test are all its own")]
 

@@ -1,4 +1,4 @@
-//! `docs/protocol.md` and the wire types say the same: each test fails when one is changed without the other.
+//! Compares `docs/protocol.md` with the wire types: a test fails when one of them is changed without the other.
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -19,7 +19,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 const SPEC: &str = include_str!("../../docs/protocol.md");
 
 #[test]
-fn every_kind_stands_in_the_spec_and_no_other() {
+fn the_spec_has_exactly_the_kinds_of_the_wire_types() {
     for (title, kinds) in [
         ("Client to server", ClientLine::KINDS),
         ("Server to client", ServerLine::KINDS),
@@ -50,7 +50,7 @@ fn every_object_has_the_fields_and_the_sample_of_the_spec() {
     check_object::<Limits>(&objects[3]);
 }
 
-/// Numbers are read within the range of the spec and nowhere else; and as numbers, without fraction and exponent.
+/// Only numbers within the range of the spec are read, without fraction and exponent.
 #[test]
 fn every_number_is_read_within_its_range() {
     let ranges = ranges();
@@ -76,7 +76,7 @@ fn every_number_is_read_within_its_range() {
 }
 
 #[test]
-fn every_optional_field_may_be_absent_or_null_and_no_other() {
+fn only_optional_fields_may_be_absent_or_null() {
     for entry in entries("Client to server") {
         check_presence(&entry, reads_line::<ClientLine>);
     }
@@ -95,9 +95,9 @@ fn a_list_is_not_an_object() {
     }
 }
 
-/// The samples are one conversation: what they say of the same thing is the same.
+/// The samples are one conversation, so their values must agree.
 #[test]
-fn the_samples_belong_together() {
+fn the_samples_agree_with_each_other() {
     let sample = |title, name: &str| {
         let entry = entries(title).find(|entry| entry.name == name).unwrap();
         entry.samples()[0][name].clone()
@@ -113,7 +113,10 @@ fn the_samples_belong_together() {
     assert_eq!(welcome["limits"], limits);
 
     let (join, joined) = (sample("Client to server", "join"), sample("Server to client", "joined"));
-    assert_eq!(join["since"], joined["fork"], "the newest place that both lives share");
+    assert_eq!(
+        join["since"], joined["fork"],
+        "the newest offset that both epochs share"
+    );
     assert_eq!(joined["after"], join["since"]["offset"]);
     assert_eq!(joined["recovered"], true);
 
@@ -143,7 +146,7 @@ fn the_samples_belong_together() {
 }
 
 #[test]
-fn every_code_stands_in_the_spec_and_no_other() {
+fn the_spec_has_exactly_the_codes_of_the_wire_types() {
     let specified: Vec<_> = rows("Codes in `nack`, `error` and `left`")
         .map(|row| bare(row[0]))
         .collect();
@@ -151,7 +154,7 @@ fn every_code_stands_in_the_spec_and_no_other() {
 }
 
 #[test]
-fn the_spec_stops_at_those_close_codes_that_are_final() {
+fn the_spec_stops_at_exactly_the_final_close_codes() {
     let mut own = BTreeSet::new();
     for row in rows("Close codes") {
         let number: u16 = row[0].parse().unwrap();
@@ -174,7 +177,7 @@ fn the_spec_stops_at_those_close_codes_that_are_final() {
 }
 
 #[test]
-fn the_defaults_of_the_spec_are_those_of_the_configuration() {
+fn the_defaults_of_the_spec_are_those_of_the_options() {
     let client = ClientOptions::default();
     let server = ServerOptions::default();
     let limits = &server.limits;
@@ -237,12 +240,12 @@ impl Entry {
         table(self.text).map(|row| row[0]).collect()
     }
 
-    /// Name and value column of each field.
+    /// The name and the value column of each field.
     fn values(&self) -> Vec<(&'static str, &'static str)> {
         table(self.text).map(|row| (row[0], row[1])).collect()
     }
 
-    /// At least one.
+    /// The JSON samples; there is at least one.
     fn samples(&self) -> Vec<Value> {
         let blocks = self.text.split("```").skip(1);
         let blocks = blocks.filter_map(|block| block.strip_prefix("json\n"));
@@ -255,7 +258,7 @@ impl Entry {
         samples
     }
 
-    /// The fields of a sample: of the object itself, or of the kind that has the entry's name.
+    /// The object with the fields of a sample: the sample itself, or the content of the line.
     fn content<'a>(&self, sample: &'a mut Value) -> &'a mut Value {
         let is_line = sample.as_object().is_some_and(|object| object.contains_key(self.name));
         if is_line { &mut sample[self.name] } else { sample }
@@ -271,7 +274,7 @@ fn reads_line<L: Line>(sample: &str) -> bool {
     codec::decode::<L>(sample, ONE_LINE).is_ok_and(|lines| lines.len() == 1)
 }
 
-/// Name, smallest and largest of each kind of number.
+/// The name, the minimum and the maximum of each kind of number.
 fn ranges() -> Vec<(&'static str, u64, u64)> {
     let values = section("Connection").split_once("### Values").unwrap().1;
     let numbers = table(values).filter(|row| row[1] == "number");
@@ -288,7 +291,7 @@ fn ranges() -> Vec<(&'static str, u64, u64)> {
         .collect()
 }
 
-/// Puts all sorts of numbers into each field of the first sample that is one. Gives how many fields there were.
+/// Puts valid and invalid numbers into each number field of the first sample. Returns the number of these fields.
 fn check_numbers(entry: &Entry, ranges: &[(&str, u64, u64)], reads: impl Fn(&str) -> bool) -> usize {
     let mut checked = 0;
     for (field, value) in entry.values() {
@@ -317,7 +320,7 @@ fn check_numbers(entry: &Entry, ranges: &[(&str, u64, u64)], reads: impl Fn(&str
     checked
 }
 
-/// Leaves each field of each sample out, and makes it null.
+/// Checks each sample without each field, and with null as the field.
 fn check_presence(entry: &Entry, reads: impl Fn(&str) -> bool) {
     for (field, value) in entry.values() {
         for sample in entry.samples() {
@@ -336,7 +339,7 @@ fn check_presence(entry: &Entry, reads: impl Fn(&str) -> bool) {
     }
 }
 
-/// Puts the values of each object of a sample into a list.
+/// Checks that a list with the values of an object is not read as the object.
 fn check_lists(entry: &Entry, reads: impl Fn(&str) -> bool) {
     let sample = entry.samples().swap_remove(0);
     let mut list = sample.clone();
@@ -357,7 +360,7 @@ fn check_lists(entry: &Entry, reads: impl Fn(&str) -> bool) {
 fn check_line<L: Line>(entry: &Entry) {
     let name = entry.name;
     assert_eq!(entry.fields(), fields::<L>(name), "the fields of {name}");
-    let mut seen = BTreeSet::new();
+    let mut found = BTreeSet::new();
     let samples = entry.samples();
     for sample in &samples {
         let lines: Vec<L> = codec::decode(&sample.to_string(), ONE_LINE).unwrap();
@@ -365,9 +368,9 @@ fn check_line<L: Line>(entry: &Entry) {
         let content = sample
             .get(name)
             .unwrap_or_else(|| panic!("a sample of {name} is of another kind"));
-        seen.extend(keys(content));
+        found.extend(keys(content));
     }
-    assert_eq!(seen, BTreeSet::from_iter(entry.fields()), "in the samples of {name}");
+    assert_eq!(found, BTreeSet::from_iter(entry.fields()), "in the samples of {name}");
 }
 
 fn check_object<T: Serialize + DeserializeOwned>(entry: &Entry) {
@@ -418,17 +421,16 @@ fn bare(name: &str) -> &str {
     name.trim_matches('`')
 }
 
-/// The fields that a type reads, in order; of an enum those of one kind. serde names them to the format it reads from,
-/// also the optional ones, which no sample could be trusted to have.
+/// The fields that a type reads, in order; for an enum those of one kind. serde passes their names to the format,
+/// including optional fields, which samples may lack.
 fn fields<T: DeserializeOwned>(kind: &'static str) -> Vec<&'static str> {
     let Err(Fields(fields)) = T::deserialize(Probe { kind }) else {
-        panic!("the probe has no values to give");
+        panic!("the probe has no values");
     };
     fields
 }
 
-/// A format without values. It answers the question for an enum with one kind, and that for a struct with an error that
-/// has the fields.
+/// A format without values. It gives an enum one kind, and a struct an error that has the fields.
 struct Probe {
     kind: &'static str,
 }

@@ -1,4 +1,4 @@
-//! What a client's session logs: enough to follow a reconnection, and nothing that is secret.
+//! The trace of a client's session: enough to follow a reconnection, and no secrets.
 
 use std::{cell::RefCell, sync::Once, time::Duration};
 
@@ -17,7 +17,7 @@ thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the lines of each thread, and so of each test.
+/// A logger that stores the lines of each thread, and so of each test.
 struct Lines;
 
 impl Log for Lines {
@@ -63,7 +63,7 @@ impl Traced {
         }
     }
 
-    /// Gives an input, and answers what the session asks the application for.
+    /// Gives an input, and answers requests to the application.
     fn input(&mut self, input: Input) {
         let random = u64::MAX / 2;
         self.session.handle(Moment { now: self.now, random }, input);
@@ -91,7 +91,7 @@ impl Traced {
         self.input(Input::Publish { room, body, tag });
     }
 
-    /// Lets the time pass until the timer that is next.
+    /// Advances the clock to the next timer.
     fn wait(&mut self) {
         self.now = self.session.next_timeout().unwrap();
         self.input(Input::Tick);

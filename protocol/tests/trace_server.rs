@@ -1,4 +1,4 @@
-//! What the server's session logs.
+//! The trace of a server's session.
 
 #[path = "support/recording.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
@@ -40,7 +40,7 @@ impl Log for Collector {
 }
 
 fn start_logging() {
-    // Another test of this program may have set it.
+    // Another test may have set the logger already.
     let _ = log::set_logger(&Collector);
     log::set_max_level(LevelFilter::Trace);
 }

@@ -1,4 +1,4 @@
-//! The limits of one address, how clients behind a proxy are counted, and that other addresses lose nothing.
+//! The limits of one address, the addresses of clients behind a proxy, and that other addresses are not affected.
 
 mod support;
 
@@ -33,7 +33,7 @@ async fn upgraded(address: &str, server: &Server) -> (u16, TcpStream) {
 }
 
 #[tokio::test]
-async fn an_address_is_held_to_its_share_of_a_crowded_server_and_others_can_connect() {
+async fn an_address_is_limited_to_its_share_of_a_server_over_half_full_and_others_can_connect() {
     let config = AppOptions {
         max_connections: 16,
         ..AppOptions::default()
@@ -42,7 +42,7 @@ async fn an_address_is_held_to_its_share_of_a_crowded_server_and_others_can_conn
     let mut held = Vec::new();
     for _ in 0..8 {
         let (status, stream) = upgraded("127.0.0.9", &server).await;
-        assert_eq!(status, 101, "while the server is at most half full");
+        assert_eq!(status, 101, "the server is at most half full");
         held.push(stream);
     }
     let (status, head, _) = ask(from("127.0.0.9", &server).await, &handshake("/echo")).await;
@@ -79,7 +79,7 @@ async fn an_address_that_connects_too_fast_is_delayed_and_none_of_its_connection
     let started = tokio::time::Instant::now();
     let clients = join_all((0..CLIENTS).map(|_| upgraded("127.0.0.9", &server))).await;
     assert!(clients.iter().all(|(status, _)| *status == 101));
-    // 20 at once, the other 40 at 20 a second.
+    // 20 at once, and the other 40 at 20 per second.
     assert!(
         started.elapsed() >= Duration::from_millis(1900),
         "{:?}",
@@ -89,7 +89,7 @@ async fn an_address_that_connects_too_fast_is_delayed_and_none_of_its_connection
 }
 
 #[tokio::test]
-async fn an_address_that_connects_too_fast_is_refused_and_takes_nothing_of_the_rate_of_others() {
+async fn an_address_that_connects_too_fast_is_refused_and_does_not_use_the_rate_of_others() {
     let config = AppOptions {
         max_connection_rate: 50,
         address_connection_rate: 10,
@@ -101,13 +101,13 @@ async fn an_address_that_connects_too_fast_is_refused_and_takes_nothing_of_the_r
     let admitted = attacker.iter().filter(|(status, _)| *status == Some(101)).count();
     assert!((10..40).contains(&admitted), "{admitted}");
     assert!(server.app.sockets().metrics().addresses_refused.get() >= 60);
-    for innocent in 10..20 {
-        assert_eq!(upgraded(&format!("127.0.0.{innocent}"), &server).await.0, 101);
+    for other in 10..20 {
+        assert_eq!(upgraded(&format!("127.0.0.{other}"), &server).await.0, 101);
     }
     assert_eq!(server.app.sockets().metrics().connections_refused.get(), 0);
 }
 
-/// Above a number of concurrent refusals, connections are closed without an answer.
+/// Returns no status if the connection was closed without an answer, as above a number of concurrent refusals.
 async fn upgraded_or_closed(address: &str, server: &Server) -> (Option<u16>, TcpStream) {
     let mut stream = from(address, server).await;
     let _ = stream.write_all(handshake("/echo").as_bytes()).await;
@@ -149,7 +149,8 @@ async fn requests_on_one_connection_count_for_the_rate_of_its_address() {
     let (status, ..) = ask(from("127.0.0.10", &server).await, get).await;
     assert_eq!(status, 200, "another address has its own rate");
     // Requests with the publish key do not count.
-    let post = "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Length: 1\r\n\r\n1";
+    let post = "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\n\
+        Authorization: Bearer 0123456789abcdef\r\nContent-Length: 1\r\n\r\n1";
     let (status, ..) = ask(stream, post).await;
     assert_eq!(status, 201);
 }
@@ -169,7 +170,7 @@ async fn lines_of_a_session_are_not_counted_by_address() {
 }
 
 #[tokio::test]
-async fn each_address_has_a_budget_of_new_rooms_and_existing_rooms_cost_nothing() {
+async fn each_address_has_a_budget_of_new_rooms_and_existing_rooms_use_nothing_of_it() {
     let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
@@ -204,7 +205,7 @@ async fn each_address_has_a_budget_of_new_rooms_and_existing_rooms_cost_nothing(
 }
 
 #[tokio::test]
-async fn a_call_that_makes_no_room_costs_nothing_of_the_budget_of_new_rooms() {
+async fn a_call_that_creates_no_room_uses_nothing_of_the_budget_of_new_rooms() {
     let config = AppOptions {
         address_room_rate: 1,
         address_room_burst: 3,
@@ -215,7 +216,7 @@ async fn a_call_that_makes_no_room_costs_nothing_of_the_budget_of_new_rooms() {
     let mut ann = Session::member(&server, 1, "ann", "r0").await;
     ann.join(json!({"room": "r1"})).await;
     for room in 2..40 {
-        // A gap in the numbers, and a join above the maximum of rooms with members: neither makes a room.
+        // A gap in the numbers, and a join above the maximum of rooms with members, do not create a room.
         ann.publish(&format!("r{room}"), 2, json!("x")).await;
         assert_eq!(ann.find("nack").await["code"], json!("gap"), "{room}");
         ann.send(&[json!({"join": {"room": format!("r{room}")}})]).await;
@@ -254,11 +255,11 @@ async fn many_clients_of_one_address_leave_entries_for_clients_of_other_addresse
         }
     }
     assert!((1..=80 / 8).contains(&accepted), "{accepted}");
-    for innocent in 1..=6 {
-        let mut session = from(&format!("192.0.2.{innocent}"), 1000 + innocent).await;
+    for other in 1..=6 {
+        let mut session = from(&format!("192.0.2.{other}"), 1000 + other).await;
         session.say("lobby", 1, json!("hello")).await;
     }
-    // A resend of a client with an entry is answered as before, whatever its address is now.
+    // A resend of a client with an entry is answered as before, also from another address.
     let mut session = from("192.0.2.99", 0).await;
     assert_eq!(session.say("lobby", 1, json!(0)).await["offset"], json!(1));
 }

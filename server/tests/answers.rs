@@ -1,4 +1,4 @@
-//! HTTP answers that clients do not take: the bounds of their bytes, and the write timeout.
+//! HTTP responses that clients do not read: the bounds of their bytes, and the write timeout.
 
 mod support;
 
@@ -18,11 +18,11 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// More than the system's buffers hold of a client that does not read.
+/// More bytes than the system's buffers hold for a client that does not read.
 const LARGE: usize = 16 * 1024 * 1024;
 const REQUEST: &[u8] = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A server with a large answer at `/large`, and the number of requests for it.
+/// A server with a large response at `/large`, and the number of requests for it.
 async fn server(config: AppOptions) -> (Server, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
@@ -34,7 +34,7 @@ async fn server(config: AppOptions) -> (Server, Arc<AtomicUsize>) {
     (Server::with_routes(config, routes).await, asked)
 }
 
-/// Requests the large answer, and reads nothing of it.
+/// Requests the large response, and reads nothing.
 async fn ask(server: &Server) -> TcpStream {
     ask_from(server, 1).await
 }
@@ -49,7 +49,7 @@ async fn ask_from(server: &Server, last: u8) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let config = AppOptions {
         write_timeout: Duration::from_millis(100),
         answer_bytes: LARGE,
@@ -58,7 +58,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     let (server, asked) = server(config).await;
     let mut stalled = ask(&server).await;
     wait_for("the request", || asked.load(Ordering::Relaxed) == 1).await;
-    // The bytes of a cut off answer are released.
+    // The bytes of a response that was cut off are released.
     within("capacity for another answer", async {
         loop {
             let mut stream = ask(&server).await;
@@ -76,7 +76,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
 
 /// A few bytes from time to time do not restart the timer.
 #[tokio::test]
-async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
+async fn a_client_that_reads_its_response_too_slowly_is_cut_off() {
     let config = AppOptions {
         write_timeout: Duration::from_secs(1),
         min_taken: 4 << 20,
@@ -103,17 +103,17 @@ async fn a_client_that_takes_a_trickle_of_its_answer_is_cut_off() {
     })
     .await;
     assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
-    assert!(taken > bytes.len() * 8, "{taken} bytes: it took nothing");
+    assert!(taken > bytes.len() * 8, "only {taken} bytes were read");
 }
 
 #[tokio::test]
-async fn answers_in_flight_are_bounded_and_small_ones_are_not_refused() {
+async fn responses_in_flight_are_bounded_and_small_ones_are_not_refused() {
     let config = AppOptions {
         answer_bytes: 2 * LARGE + 1000,
         ..AppOptions::default()
     };
     let (server, asked) = server(config).await;
-    let mut taking = vec![ask_from(&server, 1).await, ask_from(&server, 2).await];
+    let mut reading = vec![ask_from(&server, 1).await, ask_from(&server, 2).await];
     wait_for("both requests", || asked.load(Ordering::Relaxed) == 2).await;
     for _ in 0..3 {
         let mut refused = ask(&server).await;
@@ -124,13 +124,13 @@ async fn answers_in_flight_are_bounded_and_small_ones_are_not_refused() {
     assert_eq!(server.app.sockets().metrics().answers_refused.get(), 3);
     assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
 
-    // One answer is read whole, one connection is closed: both release their bytes.
-    let mut stream = taking.pop().unwrap();
+    // One response is read to its end, and one connection is closed: both release their bytes.
+    let mut stream = reading.pop().unwrap();
     assert_contains(&read_head(&mut stream).await, "200 OK");
     within("the answer", stream.read_exact(&mut vec![0; LARGE]))
         .await
         .unwrap();
-    drop(taking);
+    drop(reading);
     for last in 1..=2 {
         within("capacity for an answer", async {
             while !read_head(&mut ask_from(&server, last).await).await.contains("200 OK") {}
@@ -140,7 +140,7 @@ async fn answers_in_flight_are_bounded_and_small_ones_are_not_refused() {
 }
 
 #[tokio::test]
-async fn one_address_leaves_capacity_for_answers_to_other_addresses() {
+async fn one_address_leaves_capacity_for_responses_to_other_addresses() {
     let config = AppOptions {
         answer_bytes: 8 * LARGE,
         ..AppOptions::default()
@@ -151,7 +151,7 @@ async fn one_address_leaves_capacity_for_answers_to_other_addresses() {
         held.push(ask(&server).await);
         wait_for("the request", || asked.load(Ordering::Relaxed) == count).await;
     }
-    // Half of the bytes are in flight, all of them to one address.
+    // Half of the bytes are in flight, all to one address.
     let mut refused = ask(&server).await;
     assert_contains(&read_head(&mut refused).await, "503 Service Unavailable");
     for last in 2..=4 {
@@ -162,7 +162,7 @@ async fn one_address_leaves_capacity_for_answers_to_other_addresses() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_one_after_the_other() {
+async fn pipelined_requests_are_answered_in_sequence() {
     const COUNT: usize = 5;
     let (server, asked) = server(AppOptions::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -172,7 +172,7 @@ async fn pipelined_requests_are_answered_one_after_the_other() {
     for _ in 0..20 {
         assert_contains(&server.get("/echo?message=small", "").await, "200 OK");
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 1, "the first answer is not taken yet");
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "the first response is not read yet");
     for number in 1..=COUNT {
         assert_contains(&read_head(&mut stream).await, "200 OK");
         within("the answer", stream.read_exact(&mut vec![0; LARGE]))
@@ -182,9 +182,9 @@ async fn pipelined_requests_are_answered_one_after_the_other() {
     }
 }
 
-/// The bytes of an answer that was read are released, whatever its kind.
+/// The bytes of every kind of response are released when it was read.
 #[tokio::test]
-async fn answers_that_were_read_are_not_counted() {
+async fn responses_that_were_read_are_not_counted() {
     let config = AppOptions {
         answer_bytes: 100_000,
         ..AppOptions::default()

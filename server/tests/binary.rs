@@ -1,4 +1,4 @@
-//! The server as a process: its settings, its output, its log, and how it ends.
+//! The server program: its settings, its output, its log, and its end.
 
 mod support;
 
@@ -221,7 +221,7 @@ async fn connections_are_limited_by_the_systems_open_files_and_further_ones_are_
 }
 
 #[tokio::test]
-async fn the_counters_are_served_at_the_address_for_operators_only() {
+async fn the_counters_are_served_only_at_the_address_for_operators() {
     let mut command = program(&["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]);
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -275,7 +275,7 @@ async fn a_proxy_that_is_not_trusted_is_logged_once_and_a_trusted_one_is_not() {
 }
 
 #[tokio::test]
-async fn ordinary_closes_are_logged_at_debug() {
+async fn normal_closes_are_logged_at_debug() {
     let mut server = Running::start(&["--log", "talkback_server=debug"]).await;
     let mut client = server.connect("/echo").await;
     client.close(None).await.unwrap();
@@ -402,7 +402,7 @@ async fn the_default_log_has_neither_spans_nor_traces() {
 }
 
 #[tokio::test]
-async fn it_serves_with_one_thread_and_with_several() {
+async fn the_server_works_with_one_thread_and_with_several() {
     for workers in ["1", "3"] {
         let server = Running::start(&["--workers", workers]).await;
         let mut clients = Vec::new();
@@ -413,7 +413,7 @@ async fn it_serves_with_one_thread_and_with_several() {
             client.send("hello".into()).await.unwrap();
         }
         for client in &mut clients {
-            // Each receives at least its own message.
+            // Each client receives at least its own message.
             let message = within("a message", client.next()).await.unwrap().unwrap();
             assert_eq!(message.into_text().unwrap().as_str(), "[user] hello");
         }
@@ -515,7 +515,8 @@ async fn a_value_has_the_same_error_as_flag_as_variable_and_in_the_file() {
 #[tokio::test]
 async fn flags_take_precedence_over_the_environment_the_environment_over_the_file_and_the_file_over_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\nallow-origin = [\"https://a.example\", \"b.example\"]\nflood = true\n";
+    let text = "max-message-size = \"1MiB\"\nmax-rooms = 1\nmax-room-members = 1\n\
+        allow-origin = [\"https://a.example\", \"b.example\"]\nflood = true\n";
     std::fs::write(file.path(), text).unwrap();
     let path = file.path().to_str().unwrap();
     let environment = [

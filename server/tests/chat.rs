@@ -21,11 +21,11 @@ async fn a_message_is_delivered_to_all_members_of_its_room_and_to_no_other_clien
         received.sort();
         assert_eq!(received, ["[ann] hello", "[bob] "]);
     }
-    send(&mut other[0], "nobody here?").await;
+    send(&mut other[0], "is anyone here?").await;
     assert_eq!(
         text(&mut other[0]).await,
-        "[eve] nobody here?",
-        "no message of the lobby came before"
+        "[eve] is anyone here?",
+        "a message of the lobby came before"
     );
 }
 
@@ -115,13 +115,13 @@ async fn a_binary_message_closes_its_sender_with_1003_and_no_other_member() {
 }
 
 #[tokio::test]
-async fn a_room_is_removed_with_its_last_member() {
+async fn a_room_is_removed_when_its_last_member_leaves() {
     let server = Server::start().await;
     let mut members = members(&server, "lobby", &["ann", "bob"]).await;
     assert_eq!(server.app.hub().rooms(), 1);
     within("closing", members[0].close(None)).await.unwrap();
     close_frame(&mut members[0]).await;
-    // The other connection ends without a close frame.
+    // The other connection is cut without a close frame.
     drop(members);
     wait_for("the room to end", || server.app.hub().rooms() == 0).await;
     wait_for("the sockets to end", || server.app.sockets().count() == 0).await;
@@ -172,7 +172,7 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
     assert_eq!(metrics.closed_too_slow.get(), 1);
     assert_eq!(server.health().await["closed_too_slow"], 1);
 
-    // It gets the messages that were queued before, whole and in order, and then the close code.
+    // It receives the messages that were queued before, in order, and then the close code.
     let mut expected = 0;
     loop {
         match next(&mut slow).await {
@@ -187,7 +187,7 @@ async fn a_member_that_does_not_read_is_closed_with_4413_and_the_others_receive_
             other => panic!("{other:?}"),
         }
     }
-    assert!(expected < MESSAGES, "it was never slow");
+    assert!(expected < MESSAGES, "the member was not slow");
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ fn added(server: &Server) -> u64 {
     server.app.hub().engine().usage().added
 }
 
-/// A limit of so many messages a second, and a tenth of that at once.
+/// A limit of this many messages per second, with a burst of a tenth of it.
 fn slow_lines(per_second: u32) -> AppOptions {
     AppOptions {
         session_line_rate: per_second,
@@ -252,7 +252,7 @@ async fn a_member_that_exceeds_its_rate_is_read_later_and_loses_nothing() {
     }
 }
 
-/// A new connection of the same member has no new burst.
+/// A new connection of the same member does not get a new burst.
 #[tokio::test]
 async fn a_member_that_reconnects_keeps_its_rate() {
     const RATE: u32 = 20;
@@ -263,24 +263,24 @@ async fn a_member_that_reconnects_keeps_its_rate() {
     };
     let server = Server::with(config).await;
     let started = Instant::now();
-    let mut said = 0;
+    let mut sent = 0;
     for _ in 0..5 {
         let mut client = server.connect("/chat/lobby?name=ann").await;
         for number in 0..10 {
             send(&mut client, number.to_string()).await;
             assert_eq!(text(&mut client).await, format!("[ann] {number}"));
-            said += 1;
+            sent += 1;
         }
         drop(client);
         wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
     }
-    // The last message is answered before its pause.
-    let least = Duration::from_secs(1) * (said - 10 - 1) / RATE;
+    // The last message is answered before the pause that it causes.
+    let least = Duration::from_secs(1) * (sent - 10 - 1) / RATE;
     let took = started.elapsed();
-    assert!(took >= least * 9 / 10, "{said} messages in {took:?}");
+    assert!(took >= least * 9 / 10, "{sent} messages in {took:?}");
 }
 
-/// No queue of the server grows: what is not read stays with the client.
+/// No queue of the server grows: unread bytes stay in the client.
 #[tokio::test]
 async fn a_member_that_floods_its_room_is_read_at_its_rate() {
     let server = Server::with(slow_lines(100)).await;
@@ -289,7 +289,7 @@ async fn a_member_that_floods_its_room_is_read_at_its_rate() {
     let flood = frame(0x81, &[b'x'; 1000]).repeat(8000);
     // 8 MB is more than the buffers of the system and of the server together.
     let whole = tokio::time::timeout(Duration::from_millis(500), stream.write_all(&flood)).await;
-    assert!(whole.is_err(), "the server took everything");
+    assert!(whole.is_err(), "the server read everything");
     let bound = 10.0 + started.elapsed().as_secs_f64() * 100.0 + 1.0;
     assert!(added(&server) as f64 <= bound, "{} of {bound}", added(&server));
     assert_eq!(server.app.sockets().count(), 1);
@@ -305,7 +305,7 @@ async fn messages_sent_before_a_disconnect_are_added_although_the_rate_was_excee
             bytes.extend(frame(0x88, b""));
         }
         stream.write_all(&bytes).await.unwrap();
-        // Without a close frame the system may reset the connection if something is unread.
+        // Without a close frame the system may reset a connection with unread bytes.
         stream.shutdown().await.unwrap();
         wait_for("all messages", || added(&server) == 100).await;
         wait_for("the socket to be gone", || server.app.sockets().count() == 0).await;
@@ -328,7 +328,7 @@ async fn a_room_over_its_delivery_rate_slows_its_senders_and_no_other_room() {
     }
     for number in 0..100_u32 {
         assert_eq!(text(&mut lobby[1]).await.trim_end(), format!("[ann] {number}"));
-        // The burst of one second, a tenth more as debt, and the message itself.
+        // The burst of one second, a debt of a tenth more, and the message itself.
         let at_least = Duration::from_millis(20) * number.saturating_sub(50 + 5 + 2);
         let took = started.elapsed();
         assert!(took >= at_least, "{number} after {took:?}");

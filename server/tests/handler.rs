@@ -49,7 +49,7 @@ impl Drop for OnDrop {
 }
 
 #[tokio::test]
-async fn a_handler_that_ends_closes_normally_behind_what_it_sent() {
+async fn when_a_handler_ends_the_socket_closes_normally_after_its_messages() {
     let server = server_with(|socket| async move {
         for number in 0..10 {
             socket.send(number.to_string()).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_handler_that_ends_closes_normally_behind_what_it_sent() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_closes_with_1011_and_the_server_continues() {
+async fn a_handler_that_panics_closes_its_socket_with_1011_and_the_server_continues() {
     let server = server_with(|mut socket| async move {
         let message = socket.recv().await;
         assert!(message.is_none(), "on purpose");
@@ -89,7 +89,7 @@ async fn a_handler_that_panics_before_its_first_wait_closes_with_1011_too() {
 }
 
 #[tokio::test]
-async fn close_sends_code_and_reason_and_refuses_what_may_not_be_sent() {
+async fn close_sends_code_and_reason_and_refuses_invalid_ones() {
     let server = server_with(|mut socket| async move {
         for code in [0, 999, 1001, 1005, 1006, 1015, 2999, 5000] {
             socket.close(code, "").unwrap_err();
@@ -97,7 +97,7 @@ async fn close_sends_code_and_reason_and_refuses_what_may_not_be_sent() {
         socket.close(4000, &"好".repeat(42)).unwrap_err();
         assert!(!socket.is_closed());
         socket.close(4000, &"好".repeat(41)).unwrap();
-        socket.close(4001, "too late, and no error").unwrap();
+        socket.close(4001, "ignored without an error").unwrap();
         assert!(socket.is_closed());
         let error = socket.send("kept").await.unwrap_err();
         assert_eq!(error, SendError::Closed(Message::from("kept")));
@@ -143,7 +143,7 @@ async fn a_handler_gets_the_code_and_reason_of_the_clients_close() {
 }
 
 #[tokio::test]
-async fn messages_that_came_before_the_end_are_all_received_before_none() {
+async fn messages_that_arrived_before_the_end_are_received_before_recv_returns_none() {
     let (received, mut receives) = mpsc::unbounded_channel();
     let server = server_with(move |mut socket| {
         let received = received.clone();
@@ -166,7 +166,7 @@ async fn messages_that_came_before_the_end_are_all_received_before_none() {
 }
 
 #[tokio::test]
-async fn what_has_arrived_can_be_counted_and_taken_without_waiting() {
+async fn received_messages_can_be_counted_and_taken_without_waiting() {
     let (go, gone) = oneshot::channel::<()>();
     let gone = Arc::new(Mutex::new(Some(gone)));
     let server = server_with(move |mut socket| {
@@ -203,7 +203,7 @@ async fn a_cancelled_recv_loses_nothing() {
     let server = server_with(|mut socket| async move {
         let mut received = 0;
         while received < 100 {
-            // Polled once and dropped, most of the time.
+            // The future is polled once and usually dropped.
             if let Some(message) = futures_util::FutureExt::now_or_never(socket.recv()) {
                 assert_eq!(message.unwrap().as_text().unwrap(), received.to_string());
                 received += 1;
@@ -222,7 +222,7 @@ async fn a_cancelled_recv_loses_nothing() {
 }
 
 #[tokio::test]
-async fn the_socket_can_be_polled_inside_combinators_with_wakers_of_their_own() {
+async fn the_socket_can_be_polled_inside_combinators_with_their_own_wakers() {
     let server = server_with(|socket| async move {
         let sender = socket.sender();
         let never = futures_util::stream::pending::<Message>();
@@ -273,13 +273,13 @@ async fn a_handler_can_send_while_it_waits_for_something_else() {
         assert_eq!(
             text(&mut client).await,
             number.to_string(),
-            "each as soon as it is ready"
+            "each message is sent as soon as it is ready"
         );
     }
 }
 
 #[tokio::test]
-async fn a_handler_whose_client_is_gone_ends_at_once_wherever_it_waits() {
+async fn a_handler_whose_client_has_disconnected_ends_at_once_in_every_wait() {
     let (event, mut events) = mpsc::unbounded_channel();
     let server = server_with(move |mut socket| {
         let event = event.clone();
@@ -304,7 +304,7 @@ async fn a_handler_whose_client_is_gone_ends_at_once_wherever_it_waits() {
                     }
                 }
                 _ => {
-                    // The client reads nothing, so `send` waits when the queue is full.
+                    // The client does not read, so `send` waits when the queue is full.
                     while socket.send(vec![0; 10_000]).await.is_ok() {}
                     event.send("finished after send").unwrap();
                 }
@@ -337,7 +337,7 @@ async fn a_handler_whose_client_is_gone_ends_at_once_wherever_it_waits() {
 }
 
 #[tokio::test]
-async fn a_handler_that_asked_to_finish_is_not_dropped_when_its_client_is_gone() {
+async fn a_handler_that_asked_to_finish_is_not_dropped_when_its_client_disconnects() {
     let (give, mut given) = mpsc::unbounded_channel();
     let (event, mut events) = mpsc::unbounded_channel();
     let (go, _) = tokio::sync::broadcast::channel::<()>(1);

@@ -1,4 +1,4 @@
-//! The opening handshake: what is accepted, what is refused, and how.
+//! The opening handshake: accepted and refused requests.
 
 mod support;
 
@@ -18,13 +18,13 @@ async fn status_of(server: &Server, headers: &[(&'static str, &str)]) -> u16 {
     }
 }
 
-/// Makes the server hang up after its answer.
+/// Makes the server close the connection after its response.
 fn closing(request: &str) -> String {
     request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
 }
 
 #[tokio::test]
-async fn the_accept_key_is_the_one_of_the_standards_example() {
+async fn the_accept_key_of_the_example_in_the_standard_is_computed() {
     let server = Server::start().await;
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, handshake("/echo").as_bytes())
@@ -53,7 +53,7 @@ async fn header_names_and_tokens_may_be_of_any_case_and_in_lists() {
 }
 
 #[tokio::test]
-async fn each_malformed_handshake_is_refused_with_its_status_and_a_text_that_says_why() {
+async fn each_malformed_handshake_is_refused_with_its_status_and_the_reason() {
     let server = Server::start().await;
     for (from, to, status, why) in [
         ("GET", "POST", "405", ""),
@@ -104,7 +104,7 @@ async fn each_malformed_handshake_is_refused_with_its_status_and_a_text_that_say
 }
 
 #[tokio::test]
-async fn the_servers_first_common_subprotocol_is_chosen_and_none_when_there_is_none() {
+async fn the_servers_first_common_subprotocol_is_chosen_or_none() {
     async fn two(upgrade: Upgrade) -> axum::response::Response {
         upgrade.subprotocols(&["v2", "v1"]).on_upgrade(|socket| async move {
             let chosen = socket.subprotocol().unwrap_or("none").to_owned();
@@ -119,7 +119,7 @@ async fn the_servers_first_common_subprotocol_is_chosen_and_none_when_there_is_n
                 assert_eq!(response.headers()["sec-websocket-protocol"], chosen.unwrap());
                 assert_eq!(text(&mut client).await, chosen.unwrap());
             }
-            // The client gives up, as a browser does, because the server named none of its offers.
+            // The client fails the handshake, as browsers do, because the server chose none of its offers.
             Err(Error::Protocol(_)) => assert_eq!(chosen, None),
             Err(error) => panic!("{error}"),
         }
@@ -141,7 +141,7 @@ async fn foreign_origins_are_refused_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_reached_by_a_public_name_refuses_loopback_origins() {
+async fn a_server_with_a_public_host_name_refuses_loopback_origins() {
     let config = AppOptions {
         allow_host: vec!["chat.example.com".parse().unwrap()],
         ..AppOptions::default()
@@ -153,9 +153,10 @@ async fn a_server_that_is_reached_by_a_public_name_refuses_loopback_origins() {
     assert_eq!(status_of(&server, &own).await, 101);
 }
 
-/// DNS rebinding: the name of an attacker's page points to 127.0.0.1, so that page and server have one origin.
+/// DNS rebinding: the host name of an attacker's page resolves to 127.0.0.1, so that page and server have the same
+/// origin.
 #[tokio::test]
-async fn a_server_on_loopback_does_not_answer_to_foreign_names() {
+async fn a_server_on_loopback_refuses_foreign_host_names() {
     let server = Server::start().await;
     let rebound = [("host", "evil.example:3000"), ("origin", "http://evil.example:3000")];
     assert_eq!(status_of(&server, &rebound).await, 421);
@@ -181,7 +182,7 @@ async fn a_request_with_no_host_or_several_is_malformed() {
 }
 
 #[tokio::test]
-async fn subprotocols_beyond_sixteen_are_refused_and_not_compared() {
+async fn more_than_sixteen_subprotocols_are_refused_and_not_compared() {
     let server = Server::start().await;
     let offer = |count: usize| {
         (0..count)
@@ -201,7 +202,7 @@ async fn subprotocols_beyond_sixteen_are_refused_and_not_compared() {
 }
 
 #[tokio::test]
-async fn allowed_origins_pass_label_by_label() {
+async fn a_wildcard_in_an_allowed_origin_matches_one_label() {
     let config = AppOptions {
         allow_origin: vec!["https://*.example.com".parse().unwrap()],
         ..AppOptions::default()
@@ -222,10 +223,10 @@ async fn the_refusal_of_an_origin_names_the_flag_that_allows_it() {
 }
 
 #[tokio::test]
-async fn the_router_works_mounted_in_another_application_on_another_accept_loop() {
+async fn the_router_works_inside_another_application_with_its_own_accept_loop() {
     let app = AppState::new(&AppOptions::default());
     let outer = Router::new()
-        .route("/", get(|| async { "someone else's" }))
+        .route("/", get(|| async { "another application" }))
         .nest("/talk", talkback_server::router(app.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -247,7 +248,7 @@ async fn the_router_works_mounted_in_another_application_on_another_accept_loop(
 }
 
 #[tokio::test]
-async fn a_handler_with_only_sockets_as_its_state_needs_nothing_else_of_talkback() {
+async fn a_handler_works_with_only_sockets_as_its_state() {
     async fn shout(upgrade: Option<Upgrade>) -> axum::response::Response {
         let Some(upgrade) = upgrade else {
             return axum::response::IntoResponse::into_response("plain");

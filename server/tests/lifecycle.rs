@@ -1,4 +1,4 @@
-//! How sockets end: heartbeat, lost connections, and a server that stops.
+//! The end of sockets: heartbeat, lost connections, and a server that stops.
 
 mod support;
 
@@ -27,11 +27,11 @@ async fn a_silent_client_is_pinged_and_then_closed_with_4408() {
     assert_eq!(read_frame(&mut stream).await, (0x89, vec![]));
     assert_eq!(read_close(&mut stream).await.0, 4408);
     assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 1);
-    wait_for("the server to cut the connection", || server.app.sockets().count() == 0).await;
+    wait_for("the server to end the connection", || server.app.sockets().count() == 0).await;
 }
 
 #[tokio::test]
-async fn a_client_that_answers_pings_stays() {
+async fn a_client_that_answers_pings_stays_connected() {
     let server = Server::with(quick_heartbeat()).await;
     let mut stream = server.raw_socket("/echo").await;
     for _ in 0..5 {
@@ -45,7 +45,7 @@ async fn a_client_that_answers_pings_stays() {
 async fn any_bytes_from_the_client_count_as_an_answer_to_a_ping() {
     let server = Server::with(quick_heartbeat()).await;
     let mut stream = server.raw_socket("/echo").await;
-    // One long message, a byte after each ping: never a pong, never a whole frame.
+    // One long message, one byte after each ping: no pong and no complete frame.
     stream.write_all(&frame(0x82, &[0; 100])[..6]).await.unwrap();
     for _ in 0..5 {
         assert_eq!(read_frame(&mut stream).await, (0x89, vec![]));
@@ -68,14 +68,14 @@ async fn no_pings_are_sent_when_they_are_switched_off() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_answers_the_close_is_cut_after_the_close_timeout() {
+async fn a_client_that_does_not_answer_the_close_is_disconnected_after_the_close_timeout() {
     let server = Server::with(quick_heartbeat()).await;
     let mut stream = server.raw_socket("/once").await;
     stream.write_all(&frame(0x81, b"x")).await.unwrap();
     assert_eq!(read_frame(&mut stream).await, (0x81, b"x".to_vec()));
     assert_eq!(read_frame(&mut stream).await, (0x88, 1000_u16.to_be_bytes().to_vec()));
-    // It keeps the connection open, and keeps sending.
-    within("the server to hang up", async {
+    // The client keeps the connection open and continues to send.
+    within("the server to close the connection", async {
         while stream.write_all(&frame(0x81, b"x")).await.is_ok() {}
     })
     .await;
@@ -97,20 +97,20 @@ async fn a_connection_that_breaks_without_a_close_frame_leaves_no_socket() {
 }
 
 #[tokio::test]
-async fn a_client_that_half_closes_gets_its_end_too() {
+async fn a_client_that_closes_its_sending_half_gets_the_end_of_the_stream() {
     let server = Server::start().await;
     let mut stream = server.raw_socket("/echo").await;
-    stream.write_all(&frame(0x81, b"last words")).await.unwrap();
-    assert_eq!(read_frame(&mut stream).await, (0x81, b"last words".to_vec()));
+    stream.write_all(&frame(0x81, b"last message")).await.unwrap();
+    assert_eq!(read_frame(&mut stream).await, (0x81, b"last message".to_vec()));
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
     within("the end", stream.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.is_empty());
 }
 
-/// axum#3003: a graceful shutdown that forgets upgraded connections.
+/// Former behaviour of axum (issue 3003): a graceful shutdown ignored upgraded connections.
 #[tokio::test]
-async fn a_stopping_server_closes_every_socket_with_1001_and_ends_when_they_are_gone() {
+async fn a_stopping_server_closes_every_socket_with_1001_and_ends_after_the_last_one() {
     let mut server = Server::start().await;
     let mut clients = Vec::new();
     for _ in 0..300 {
@@ -127,7 +127,7 @@ async fn a_stopping_server_closes_every_socket_with_1001_and_ends_when_they_are_
 
 #[tokio::test]
 async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
-    // Neither timeout ends the idle connection.
+    // The timeouts are too long to end the idle connection.
     let hour = Duration::from_secs(3600);
     let options = AppOptions {
         drain: hour,
@@ -153,13 +153,13 @@ async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_waits_for_slow_clients_but_not_longer_than_the_drain_time() {
+async fn a_stopping_server_waits_for_slow_clients_at_most_for_the_drain_time() {
     let config = AppOptions {
         drain: Duration::from_millis(200),
         ..AppOptions::default()
     };
     let mut server = Server::with(config).await;
-    // It never answers the close frame and never hangs up.
+    // The client does not answer the close frame and does not close the connection.
     let stream = server.raw_socket("/echo").await;
     let started = tokio::time::Instant::now();
     server.stop();
@@ -173,7 +173,7 @@ async fn a_stopping_server_waits_for_slow_clients_but_not_longer_than_the_drain_
 }
 
 #[tokio::test]
-async fn messages_on_their_way_when_the_server_stops_are_answered_before_the_close() {
+async fn messages_in_flight_when_the_server_stops_are_answered_before_the_close() {
     let mut server = Server::start().await;
     let mut client = server.connect("/echo").await;
     for number in 0..100 {
@@ -188,7 +188,7 @@ async fn messages_on_their_way_when_the_server_stops_are_answered_before_the_clo
 }
 
 #[tokio::test]
-async fn health_says_draining_while_the_server_stops() {
+async fn the_health_status_is_draining_while_the_server_stops() {
     let server = Server::start().await;
     assert_contains(&server.get("/healthz", "").await, "\"status\":\"ok\"");
     within("draining", server.app.sockets().drain(Duration::ZERO)).await;

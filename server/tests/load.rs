@@ -1,4 +1,4 @@
-//! Many messages from many threads, and the endpoint that makes them.
+//! Many messages from many threads, and the endpoint `/flood`.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn flooding() -> AppOptions {
 }
 
 #[tokio::test]
-async fn flood_sends_so_many_numbered_messages_of_that_size_and_closes_normally() {
+async fn flood_sends_the_requested_number_of_messages_of_the_requested_size_and_closes_normally() {
     let server = Server::with(flooding()).await;
     let mut client = server.connect("/flood?n=1000&size=100").await;
     for number in 0..1000 {
@@ -35,12 +35,16 @@ async fn flood_sends_so_many_numbered_messages_of_that_size_and_closes_normally(
     assert_eq!(close_frame(&mut client).await, (1000, String::new()));
     let mut client = server.connect("/flood?n=12&size=1").await;
     for number in 0..12 {
-        assert_eq!(text(&mut client).await, number.to_string(), "a number is never cut");
+        assert_eq!(
+            text(&mut client).await,
+            number.to_string(),
+            "a number is never truncated"
+        );
     }
 }
 
 #[tokio::test]
-async fn flood_keeps_the_rate_that_was_asked_for() {
+async fn flood_sends_at_the_requested_rate() {
     let server = Server::with(flooding()).await;
     let started = tokio::time::Instant::now();
     let mut client = server.connect("/flood?n=101&rate=500").await;
@@ -50,7 +54,7 @@ async fn flood_keeps_the_rate_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn flood_is_bounded_and_speaks_websocket_only() {
+async fn flood_is_bounded_and_needs_a_websocket() {
     let server = Server::with(flooding()).await;
     for query in [
         "n=1000001",
@@ -84,7 +88,7 @@ async fn flood_sends_the_largest_messages_too() {
     assert_eq!(server.app.sockets().metrics().handler_panics.get(), 0);
 }
 
-/// Each thread's messages must arrive whole, once and in that thread's order, whichever thread does the write.
+/// Each thread's messages must arrive complete, once and in that thread's order, no matter which thread writes them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
     const THREADS: usize = 4;
@@ -108,7 +112,7 @@ async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
         let sender = sender.clone();
         tasks.push(tokio::spawn(async move {
             for number in 0..EACH {
-                // Sizes below and above the limit up to which payloads are copied.
+                // Sizes below and above the limit of payloads that are copied.
                 let padding = "x".repeat(if number % 50 == 0 { 5000 } else { number % 90 });
                 sender.send(format!("{thread} {number} {padding}")).await.unwrap();
             }
@@ -139,7 +143,7 @@ async fn many_threads_send_to_one_socket_while_its_handler_sends_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_several_threads_all_members_of_a_busy_room_still_see_one_order() {
+async fn on_several_threads_all_members_of_a_busy_room_receive_one_order() {
     const MEMBERS: usize = 8;
     const EACH: usize = 300;
     let config = AppOptions {

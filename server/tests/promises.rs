@@ -1,5 +1,5 @@
-//! The guarantees of the session, between its client half and the real server, over connections that are cut at any byte and that stall:
-//! every message is acknowledged, reaches every member once, and all members get one order.
+//! The guarantees of the session, between its client half and the real server, over connections that stall and are cut
+//! at any byte: every message is acknowledged and reaches every member once, and all members receive one order.
 
 mod support;
 
@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protoco
 
 const CLIENTS: u8 = 4;
 const EACH: u64 = 150;
-/// Much longer than a test takes.
+/// The timeout of a test, much longer than it takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -42,9 +42,9 @@ async fn over_connections_that_are_cut_at_any_byte_every_message_arrives_once_an
         u64::from(CLIENTS) * EACH,
         "each message is in the log once"
     );
-    assert!(usage.duplicates > 0, "no ack was lost: the link has too few faults");
+    assert!(usage.duplicates > 0, "no ack was lost: the proxy has too few faults");
     for member in &members {
-        assert!(member.connections > 3, "it was never cut");
+        assert!(member.connections > 3, "the connection was not cut");
         assert!(member.received == members[0].received, "the orders differ");
         let texts: HashSet<_> = member.received.iter().map(|(_, body)| body).collect();
         assert_eq!(texts.len(), member.received.len(), "a message was delivered twice");
@@ -66,14 +66,14 @@ async fn over_connections_that_are_cut_at_any_byte_every_message_arrives_once_an
             assert_eq!(
                 *message,
                 (*offset, format!("{number} {tag}")),
-                "the ack names another message"
+                "the ack has the offset of another message"
             );
         }
     }
 }
 
-/// The messages that it missed, and those that it sends, are many times what one of its connections passes: both are sent in small
-/// batches.
+/// The messages that the member missed, and those that it sends, have many times the bytes that one of its connections
+/// carries, so both must be sent in small batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_member_far_behind_catches_up_over_short_connections() {
     const MISSED: u64 = 600;
@@ -86,7 +86,7 @@ async fn a_member_far_behind_catches_up_over_short_connections() {
     let late = timeout(DEADLINE, member(link.address(), 2, SENDS, MISSED + SENDS))
         .await
         .expect("the late member to have everything");
-    assert!(late.connections > 3, "it was never cut");
+    assert!(late.connections > 3, "the connection was not cut");
 }
 
 fn config() -> AppOptions {
@@ -104,12 +104,13 @@ fn config() -> AppOptions {
 struct Member {
     /// Offset and text of each message.
     received: Vec<(u64, String)>,
-    /// Tag and offset of each own message.
+    /// Tag and offset of each of its own messages.
     acked: Vec<(u64, u64)>,
     connections: usize,
 }
 
-/// Sends `sends` messages, some at a time, until all are acknowledged and it has received `expects` messages.
+/// A member that sends `sends` messages, a few at a time, and ends when all are acknowledged and it has received
+/// `expects` messages.
 async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Member {
     let config = ClientOptions {
         name: Some(UserName::parse(&format!("user{number}")).unwrap()),
@@ -145,7 +146,7 @@ async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Membe
     session.handle(moment(), Input::Connect);
     let mut next_send = Instant::now();
     while (member.received.len() as u64) < expects || (member.acked.len() as u64) < sends {
-        // A member that has joined before it sends gets all messages from its own first one on.
+        // The member joins before it sends, so that it receives all messages from its own first one on.
         if sent < sends && next_send <= Instant::now() && session.cursor(&room).is_some() {
             sent += 1;
             next_send = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
@@ -250,8 +251,8 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
-/// A proxy that passes as many bytes up and down of each connection as `bytes` says; an eighth of the connections stay
-/// open for a second after that.
+/// A proxy with the budget `bytes()` for each connection, up and down; an eighth of the connections stall for a second
+/// after that.
 async fn bad_link(server: SocketAddr, mut bytes: impl FnMut() -> (u64, u64) + Send + 'static) -> Proxy {
     let proxy = Proxy::start(server).await.unwrap();
     proxy.budget(move || {

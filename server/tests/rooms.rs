@@ -1,4 +1,4 @@
-//! `/rooms/{room}/...`: reading, waiting and publishing over HTTP, on the same log as the sockets.
+//! `/rooms/{room}/...`: reading, waiting and publishing over HTTP, with the same log as the sockets.
 
 mod support;
 
@@ -76,7 +76,7 @@ async fn a_published_message_can_be_read_and_is_delivered_to_plain_members() {
     assert_eq!(
         text(&mut plain).await,
         r#"[server] {"done": [1, 2.50]}"#,
-        "byte by byte"
+        "the same bytes"
     );
     publish(&server, "todo?name=x", "", "").await;
     let named = request(
@@ -109,7 +109,7 @@ async fn a_published_message_can_be_read_and_is_delivered_to_plain_members() {
 }
 
 #[tokio::test]
-async fn a_reader_that_follows_its_cursor_gets_every_message() {
+async fn a_reader_that_follows_its_cursor_receives_every_message() {
     let server = Server::with(with_key()).await;
     for number in 1..=7 {
         publish(&server, "a", "", &number.to_string()).await;
@@ -189,7 +189,7 @@ async fn a_request_can_wait_for_the_first_message_of_a_room() {
 }
 
 #[tokio::test]
-async fn a_waiting_request_is_answered_after_its_time_and_when_the_server_stops() {
+async fn a_waiting_request_is_answered_after_its_timeout_and_when_the_server_stops() {
     let mut server = Server::start().await;
     let read = get(&server, "/rooms/a/messages?since=0&wait=1").await;
     assert_eq!((read.status, bodies(&read).len()), (200, 0));
@@ -207,7 +207,7 @@ async fn a_waiting_request_is_answered_after_its_time_and_when_the_server_stops(
 }
 
 #[tokio::test]
-async fn waiting_for_a_room_makes_no_room_and_gets_its_first_message() {
+async fn waiting_for_a_message_creates_no_room_and_returns_its_first_message() {
     let server = Server::with(with_key()).await;
     let mut waiting = Vec::new();
     for number in 0..20 {
@@ -238,9 +238,9 @@ async fn waiting_for_a_room_makes_no_room_and_gets_its_first_message() {
     );
 }
 
-/// Answers in flight are the memory that a client can make the server use by sending requests and not reading.
+/// A client that sends requests and does not read makes the server hold the responses in memory.
 #[tokio::test]
-async fn the_bytes_of_unread_answers_are_bounded_and_further_requests_get_503() {
+async fn the_bytes_of_unread_responses_are_bounded_and_further_requests_get_503() {
     const ANSWER: usize = 12 * 1024 * 1024;
     let config = AppOptions {
         max_page: 1000,
@@ -258,7 +258,7 @@ async fn the_bytes_of_unread_answers_are_bounded_and_further_requests_get_503() 
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    // From another address than the other requests, so that the limit of one address is not the limit that is reached.
+    // From another address than the other requests, so that the limit of one address is not reached.
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut greedy = socket.connect(server.address).await.unwrap();
     greedy
@@ -285,7 +285,7 @@ async fn the_bytes_of_unread_answers_are_bounded_and_further_requests_get_503() 
 }
 
 #[tokio::test]
-async fn one_answer_has_a_bounded_size_and_says_that_there_are_more_messages() {
+async fn one_response_has_a_bounded_size_and_says_that_there_are_more_messages() {
     let config = AppOptions {
         max_answer_size: 3000,
         ..with_key()
@@ -319,7 +319,8 @@ async fn a_request_whose_body_does_not_arrive_gets_408() {
     let server = Server::with(config).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = format!(
-        "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1000\r\n\r\n\"x"
+        "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Length: 1000\r\n\r\n\"x"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -329,7 +330,7 @@ async fn a_request_whose_body_does_not_arrive_gets_408() {
 }
 
 #[tokio::test]
-async fn names_over_http_follow_the_rule_and_reserved_rooms_are_refused() {
+async fn names_over_http_are_checked_and_reserved_rooms_are_refused() {
     let server = Server::with(with_key()).await;
     for (name, status) in [
         ("%EF%BC%A1nn", 201),
@@ -354,7 +355,8 @@ async fn names_over_http_follow_the_rule_and_reserved_rooms_are_refused() {
     assert!(server.try_connect("/chat/~x", &[]).await.is_err());
 }
 
-/// Such a request has no `Origin` header, and the time of its answer would show the page whether there are messages in the room.
+/// Such a request has no `Origin` header, and the time until its response would tell the page whether the room has
+/// messages.
 #[tokio::test]
 async fn pages_of_other_sites_cannot_embed_the_messages_of_a_room() {
     let server = Server::start().await;
@@ -379,7 +381,7 @@ async fn pages_of_other_sites_cannot_embed_the_messages_of_a_room() {
 }
 
 #[tokio::test]
-async fn a_resent_request_with_its_idempotency_key_is_answered_and_not_added_again() {
+async fn a_repeated_request_with_its_idempotency_key_is_answered_and_not_appended_again() {
     let server = Server::with(with_key()).await;
     let first = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
     let again = publish(&server, "a", "Idempotency-Key: 7f\r\n", "1").await;
@@ -399,7 +401,7 @@ async fn a_resent_request_with_its_idempotency_key_is_answered_and_not_added_aga
 }
 
 #[tokio::test]
-async fn publishing_needs_the_key_and_is_off_without_one() {
+async fn publishing_needs_the_key_and_is_off_if_the_server_has_none() {
     let server = Server::start().await;
     let off = publish(&server, "a", "", "1").await;
     assert_eq!((off.status, &off.body["code"]), (403, &json!("forbidden")));
@@ -423,14 +425,14 @@ async fn publishing_needs_the_key_and_is_off_without_one() {
     assert!("short".parse::<PublishKey>().is_err());
     assert!(
         !format!("{:?}{}", with_key(), with_key().to_toml()).contains(KEY),
-        "the key is shown to nobody"
+        "the output contains the key"
     );
 }
 
 #[tokio::test]
-async fn answers_to_bad_requests_name_the_rule() {
+async fn responses_to_bad_requests_name_the_rule() {
     let server = Server::with(with_key()).await;
-    for (body, status, code, told) in [
+    for (body, status, code, reason) in [
         ("", 400, "bad_request", "not JSON"),
         ("hello", 400, "bad_request", "such as \"hello\""),
         ("1 2", 400, "bad_request", "not JSON"),
@@ -447,7 +449,7 @@ async fn answers_to_bad_requests_name_the_rule() {
             (status, Some(code)),
             "{body:.20}"
         );
-        assert_contains(answer.body["message"].as_str().unwrap(), told);
+        assert_contains(answer.body["message"].as_str().unwrap(), reason);
     }
     assert_eq!(
         publish(&server, "a", "", &format!("\"{}\"", "x".repeat(32 * 1024 - 2)))
@@ -455,7 +457,7 @@ async fn answers_to_bad_requests_name_the_rule() {
             .status,
         201
     );
-    for (path, told) in [
+    for (path, reason) in [
         ("a%2Fb/messages", "the room name has the character '/'"),
         ("a/messages?limit=0", "limit must be 1 to 100"),
         ("a/messages?limit=101", "limit must be 1 to 100"),
@@ -474,7 +476,7 @@ async fn answers_to_bad_requests_name_the_rule() {
             (400, Some("bad_request")),
             "{path}"
         );
-        assert_contains(answer.body["message"].as_str().unwrap(), told);
+        assert_contains(answer.body["message"].as_str().unwrap(), reason);
     }
     assert_eq!(
         request(&server, "DELETE", "/rooms/a/messages", "", "").await.status,
@@ -483,7 +485,7 @@ async fn answers_to_bad_requests_name_the_rule() {
 }
 
 #[tokio::test]
-async fn the_list_of_members_has_each_user_once_however_many_sockets_it_has() {
+async fn the_list_of_members_has_each_user_once_with_any_number_of_sockets() {
     let server = Server::start().await;
     assert_eq!(
         get(&server, "/rooms/a/members").await.body,
@@ -502,7 +504,7 @@ async fn the_list_of_members_has_each_user_once_however_many_sockets_it_has() {
     assert_eq!(
         get(&server, "/rooms/a/members").await.body,
         both,
-        "bob may be back in a moment"
+        "bob is a member until the grace period is over"
     );
 }
 
@@ -541,9 +543,9 @@ async fn pages_of_other_origins_may_not_read_or_publish_unless_they_are_allowed(
 }
 
 #[tokio::test]
-async fn a_full_log_answers_when_to_retry_and_closes_a_plain_member_that_sends() {
+async fn a_full_log_answers_with_retry_after_and_closes_a_plain_member_that_sends() {
     let config = AppOptions {
-        // Capacity for two of these messages, not for three.
+        // Capacity for two of these messages.
         log_total_bytes: 10_000,
         ..with_key()
     };

@@ -1,4 +1,4 @@
-//! `/ws`: the session, over real sockets, with everything in order. `session_faults.rs` has what goes wrong.
+//! `/ws`: the session over real sockets, without faults. `session_faults.rs` has the faults.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn hello_is_answered_with_who_one_is_and_what_the_server_takes() {
+async fn hello_is_answered_with_the_sender_the_user_and_the_limits() {
     let server = Server::start().await;
     let session = Session::open(&server, 1, "ann").await;
     let welcome = &session.welcome;
@@ -26,7 +26,7 @@ async fn hello_is_answered_with_who_one_is_and_what_the_server_takes() {
     assert_eq!(welcome["limits"]["body_bytes"], 32 * 1024);
     assert_eq!(welcome["limits"]["in_flight"], 128);
     let sender = welcome["sender"].as_str().unwrap().to_owned();
-    assert!(!key(1).contains(&sender), "the secret is not shown");
+    assert!(!key(1).contains(&sender), "the sender id contains the key");
     let again = Session::open(&server, 1, "ann").await;
     assert_eq!(again.welcome["sender"], sender, "the same client is the same sender");
     let mut nameless = Session::silent(&server).await;
@@ -35,7 +35,7 @@ async fn hello_is_answered_with_who_one_is_and_what_the_server_takes() {
 }
 
 #[tokio::test]
-async fn plain_http_is_told_to_upgrade_and_another_subprotocol_is_told_by_the_close_frame() {
+async fn plain_http_gets_426_and_another_subprotocol_gets_a_close_frame_with_the_reason() {
     let server = Server::start().await;
     assert_contains(&server.get("/ws", "").await, "426 Upgrade Required");
     for offers in [&[][..], &[("sec-websocket-protocol", "chat, talkback.v0")]] {
@@ -44,7 +44,7 @@ async fn plain_http_is_told_to_upgrade_and_another_subprotocol_is_told_by_the_cl
         assert_eq!(
             accepted.is_some(),
             !offers.is_empty(),
-            "a browser fails a handshake that takes none of its offers"
+            "a browser fails a handshake that accepts none of its offers"
         );
         let (code, reason) = close_frame(&mut socket).await;
         assert_eq!(code, 4426);
@@ -59,7 +59,7 @@ async fn plain_http_is_told_to_upgrade_and_another_subprotocol_is_told_by_the_cl
 }
 
 #[tokio::test]
-async fn a_message_is_acknowledged_and_reaches_all_members_the_sender_too() {
+async fn a_message_is_acknowledged_and_reaches_all_members_including_the_sender() {
     let server = Server::start().await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
     let mut bob = Session::member(&server, 2, "bob", "lobby").await;
@@ -73,7 +73,8 @@ async fn a_message_is_acknowledged_and_reaches_all_members_the_sender_too() {
     for member in [&mut ann, &mut bob] {
         let message = member.find("message").await;
         let expected = json!({
-            "room": "lobby", "offset": 1, "from": {"sender": sender, "user": "ann"}, "seq": 1, "id": id(1), "at": ack["at"],
+            "room": "lobby", "offset": 1, "from": {"sender": sender, "user": "ann"},
+            "seq": 1, "id": id(1), "at": ack["at"],
             "body": body,
         });
         assert_eq!(message, expected);
@@ -81,7 +82,7 @@ async fn a_message_is_acknowledged_and_reaches_all_members_the_sender_too() {
 }
 
 #[tokio::test]
-async fn one_who_is_no_member_may_publish_and_receives_nothing() {
+async fn a_client_that_is_not_a_member_may_publish_and_receives_nothing() {
     let server = Server::start().await;
     let mut member = Session::member(&server, 1, "ann", "lobby").await;
     let mut outside = Session::open(&server, 2, "bob").await;
@@ -90,12 +91,12 @@ async fn one_who_is_no_member_may_publish_and_receives_nothing() {
     assert_eq!(
         outside.say("lobby", 2, json!("again")).await["offset"],
         2,
-        "an ack and nothing before it"
+        "an ack, and no line before it"
     );
 }
 
 #[tokio::test]
-async fn plain_members_and_session_members_of_a_room_see_each_other() {
+async fn plain_members_and_session_members_of_a_room_receive_each_others_messages() {
     let server = Server::start().await;
     let mut session = Session::member(&server, 1, "ann", "lobby").await;
     let mut plain = server.connect("/chat/lobby?name=bob").await;
@@ -116,7 +117,7 @@ async fn plain_members_and_session_members_of_a_room_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_late_member_gets_the_history_that_it_asks_for_and_then_what_is_new() {
+async fn a_late_member_receives_the_history_that_it_requests_and_then_new_messages() {
     let server = Server::start().await;
     let mut ann = Session::open(&server, 1, "ann").await;
     for number in 1..=30 {
@@ -143,7 +144,7 @@ async fn a_late_member_gets_the_history_that_it_asks_for_and_then_what_is_new() 
 }
 
 #[tokio::test]
-async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_messages_are_lost() {
+async fn a_cursor_recovers_what_follows_it_and_a_foreign_or_old_one_is_not_recovered() {
     let config = AppOptions {
         log_messages: 10,
         ..AppOptions::default()
@@ -182,9 +183,9 @@ async fn a_cursor_brings_what_follows_it_and_a_foreign_or_old_one_says_that_mess
     }
 }
 
-/// A page is far larger than what asks for it, and each one that was read would wait in memory for a client that reads none.
+/// A page is much larger than its request, and pages would accumulate in memory for a client that does not read.
 #[tokio::test]
-async fn of_many_requests_for_history_at_once_only_as_many_as_announced_are_read() {
+async fn of_many_concurrent_requests_for_history_only_as_many_as_the_limit_are_answered() {
     let server = Server::start().await;
     let mut ann = Session::open(&server, 1, "ann").await;
     ann.say("lobby", 1, json!(1)).await;
@@ -240,7 +241,7 @@ async fn history_is_read_backwards_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_burst_reaches_session_members_as_lines_of_few_frames_and_is_acknowledged_with_few() {
+async fn a_burst_is_delivered_and_acknowledged_in_few_frames_of_many_lines() {
     const BURST: u64 = 100;
     let server = Server::start().await;
     let mut ann = Session::open(&server, 1, "ann").await;
@@ -264,7 +265,7 @@ async fn a_burst_reaches_session_members_as_lines_of_few_frames_and_is_acknowled
 }
 
 #[tokio::test]
-async fn a_room_that_is_left_sends_nothing_more_and_can_be_joined_again() {
+async fn a_room_that_was_left_sends_nothing_and_can_be_joined_again() {
     let server = Server::start().await;
     let mut ann = Session::open(&server, 1, "ann").await;
     let mut bob = Session::member(&server, 2, "bob", "lobby").await;
@@ -277,11 +278,11 @@ async fn a_room_that_is_left_sends_nothing_more_and_can_be_joined_again() {
     ann.say("lobby", 2, json!(2)).await;
     let again = bob.join(json!({"room": "lobby", "since": cursor(&joined, 1)})).await;
     assert_eq!(again["recovered"], true);
-    assert_eq!(bob.bodies(1).await, numbers(2..=2), "once, and after joined");
+    assert_eq!(bob.bodies(1).await, numbers(2..=2), "each message once, after joined");
 }
 
 #[tokio::test]
-async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() {
+async fn a_user_joins_with_the_first_tab_and_leaves_after_the_last_tab_and_a_grace_period() {
     let config = AppOptions {
         presence_grace: Duration::from_millis(200),
         ..AppOptions::default()
@@ -307,7 +308,11 @@ async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() 
     eve.users("lobby", &["ann", "bob", "eve"]).await;
     loop {
         let presence = ann.find_presence().await;
-        assert_ne!(presence["left"], json!([{"user": "bob"}]), "the reconnect is no news");
+        assert_ne!(
+            presence["left"],
+            json!([{"user": "bob"}]),
+            "a reconnect is reported as a leave"
+        );
         if presence["joined"] == json!([{"user": "eve"}]) {
             assert_eq!(presence["users"], 3);
             break;
@@ -320,7 +325,7 @@ async fn a_user_comes_with_the_first_tab_and_goes_with_the_last_after_a_grace() 
 }
 
 #[tokio::test]
-async fn a_signal_reaches_the_other_members_and_is_not_kept() {
+async fn a_signal_reaches_the_other_members_and_is_not_stored() {
     let server = Server::start().await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
     let mut bob = Session::member(&server, 2, "bob", "lobby").await;
@@ -331,7 +336,7 @@ async fn a_signal_reaches_the_other_members_and_is_not_kept() {
         (&signal["from"]["user"], &signal["body"]),
         (&json!("ann"), &json!("typing"))
     );
-    // Both at once: each gets the other's and not its own.
+    // Both send at once: each receives the signal of the other and not its own.
     ann.send(&[
         json!({"signal": {"room": "lobby", "body": 1}}),
         publish("lobby", 1, json!("x")),
@@ -351,7 +356,7 @@ async fn a_signal_reaches_the_other_members_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn above_the_bound_users_are_counted_and_not_listed_and_the_whole_list_comes_when_there_are_fewer() {
+async fn above_the_bound_users_are_counted_and_not_listed_and_the_list_is_sent_again_when_there_are_fewer() {
     let config = AppOptions {
         max_listed_users: 4,
         presence_grace: Duration::ZERO,
@@ -366,13 +371,21 @@ async fn above_the_bound_users_are_counted_and_not_listed_and_the_whole_list_com
     let mut late = Session::open(&server, 10, "zoe").await;
     let joined = late.join(json!({"room": "lobby"})).await;
     assert_eq!((&joined["users"], joined.get("members")), (&json!(6), None));
-    let told = ann.find_presence_of(6).await;
+    let presence = ann.find_presence_of(6).await;
     for list in ["joined", "left", "members"] {
-        assert_eq!(told.get(list), None, "too many to tell: {told}");
+        assert_eq!(
+            presence.get(list),
+            None,
+            "the list is too long and must be absent: {presence}"
+        );
     }
     members.truncate(2);
     ann.find_presence_of(4).await;
-    assert_eq!(ann.here.get("lobby"), None, "4 of at most 4 are not clearly fewer");
+    assert_eq!(
+        ann.here.get("lobby"),
+        None,
+        "the list is sent again only below a lower bound than 4 of 4"
+    );
     members.truncate(1);
     for member in [&mut ann, &mut late, &mut members[0]] {
         member.users("lobby", &["ann", "user1", "zoe"]).await;
@@ -380,7 +393,7 @@ async fn above_the_bound_users_are_counted_and_not_listed_and_the_whole_list_com
 }
 
 #[tokio::test]
-async fn health_tells_of_the_log_and_of_sessions() {
+async fn the_health_report_has_counters_of_the_log_and_of_sessions() {
     let server = Server::start().await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;
     ann.say("lobby", 1, json!(1)).await;

@@ -1,4 +1,5 @@
-//! `/ws` when things go wrong: lost acks, cut and half-open sockets, slow members, floods, broken frames, a server that stops.
+//! `/ws` with faults: lost acks, cut and half-open connections, slow members, floods, invalid lines, and a server that
+//! stops.
 
 mod support;
 
@@ -19,13 +20,13 @@ fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_message_that_is_sent_again_after_a_lost_ack_is_acknowledged_as_the_first_time_and_appears_once() {
+async fn a_message_that_is_resent_after_a_lost_ack_is_acknowledged_again_and_delivered_once() {
     let server = Server::start().await;
     let mut member = Session::member(&server, 9, "eve", "lobby").await;
     for number in 1..=20 {
         let mut ann = Session::open(&server, 1, "ann").await;
         ann.publish("lobby", number, json!(number)).await;
-        // It reached the log, but the ack does not reach the client.
+        // The message was appended, but the ack does not reach the client.
         assert_eq!(member.bodies(1).await, numbers(number..=number));
         ann.cut();
     }
@@ -38,11 +39,15 @@ async fn a_message_that_is_sent_again_after_a_lost_ack_is_acknowledged_as_the_fi
         let ack = ann.expect("ack").await;
         assert_eq!((&ack["seq"], &ack["offset"]), (&json!(number), &json!(number)));
     }
-    assert_eq!(member.bodies(1).await, numbers(21..=21), "nothing before it came twice");
+    assert_eq!(
+        member.bodies(1).await,
+        numbers(21..=21),
+        "an earlier message was delivered twice"
+    );
 }
 
 #[tokio::test]
-async fn two_sockets_of_one_client_at_once_neither_reorder_nor_double_nor_lose() {
+async fn two_concurrent_sockets_of_one_client_reorder_duplicate_and_lose_nothing() {
     let server = Server::start().await;
     let mut member = Session::member(&server, 9, "eve", "lobby").await;
     let mut old = Session::open(&server, 1, "ann").await;
@@ -57,19 +62,22 @@ async fn two_sockets_of_one_client_at_once_neither_reorder_nor_double_nor_lose()
     for offset in 1..=3 {
         assert_eq!(new.expect("ack").await["offset"], offset);
     }
-    // What the old socket still carried arrives late.
+    // Messages of the old socket arrive late.
     assert_eq!(old.say("lobby", 2, json!(2)).await["offset"], 2);
     old.publish("lobby", 5, json!(5)).await;
     let nack = old.expect("nack").await;
     assert_eq!((&nack["seq"], &nack["code"]), (&json!(5), &json!("gap")));
-    assert!(nack["retry_after_ms"].is_u64(), "a gap is not for good: {nack}");
+    assert!(
+        nack["retry_after_ms"].is_u64(),
+        "the nack of a gap must be temporary: {nack}"
+    );
     assert_eq!(new.say("lobby", 4, json!(4)).await["offset"], 4);
     assert_eq!(old.say("lobby", 5, json!(5)).await["offset"], 5);
     assert_eq!(member.bodies(5).await, numbers(1..=5));
 }
 
 #[tokio::test]
-async fn a_withdrawn_or_too_large_message_is_settled_and_the_next_one_goes_on() {
+async fn a_withdrawn_or_too_large_message_is_settled_and_the_next_one_is_appended() {
     let server = Server::start().await;
     let mut ann = Session::open(&server, 1, "ann").await;
     ann.say("lobby", 1, json!(1)).await;
@@ -92,7 +100,7 @@ async fn a_withdrawn_or_too_large_message_is_settled_and_the_next_one_goes_on() 
 }
 
 #[tokio::test]
-async fn another_server_has_another_epoch_and_says_that_messages_are_lost() {
+async fn another_server_has_another_epoch_and_does_not_recover_a_cursor() {
     let first = Server::start().await;
     let mut ann = Session::open(&first, 1, "ann").await;
     let joined = ann.join(json!({"room": "lobby"})).await;
@@ -111,7 +119,7 @@ async fn another_server_has_another_epoch_and_says_that_messages_are_lost() {
         (&again["recovered"], &again["head"], &again["after"]),
         (&json!(false), &json!(0), &json!(0))
     );
-    // A log that knows nothing of ann must not let a later message overtake one that is still to come.
+    // A log without an entry of ann must not accept a later message before an earlier one.
     ann.publish("lobby", 6, json!(6)).await;
     assert_eq!(ann.find("nack").await["code"], "gap");
     let goes_on = json!({"publish": {"room": "lobby", "seq": 6, "id": id(6), "first": true, "body": 6}});
@@ -120,14 +128,14 @@ async fn another_server_has_another_epoch_and_says_that_messages_are_lost() {
 }
 
 #[tokio::test]
-async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
+async fn a_fast_client_is_read_at_its_rate_and_none_of_its_messages_are_refused() {
     const RATE: u32 = 200;
     const BURST: u32 = 200;
     const MESSAGES: u32 = 500;
     let config = AppOptions {
         session_line_rate: RATE,
         session_line_burst: BURST,
-        // A burst is never less than an honest client needs to join its rooms again.
+        // A burst is never less than the lines that a client needs to join its rooms again.
         max_session_rooms: 4,
         ..AppOptions::default()
     };
@@ -135,7 +143,7 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
     let mut ann = Session::open(&server, 1, "ann").await;
     let mut other = Session::open(&server, 2, "bob").await;
     let start = std::time::Instant::now();
-    // No more on the way than the server takes at a time.
+    // At most 100 messages are in flight, within the limit of the server.
     let (mut sent, mut acked) = (0, 0);
     while acked < MESSAGES {
         let next = (sent + 1..=MESSAGES.min(acked + 100)).map(|number| publish("lobby", number.into(), json!(number)));
@@ -156,9 +164,9 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
     assert_eq!(
         other.say("lobby", 1, json!(1)).await["offset"],
         MESSAGES + 1,
-        "the others are not slowed"
+        "another client is slowed down"
     );
-    // A connection that comes next goes on where this one ended.
+    // The next connection of the client has no new burst.
     ann.cut();
     let ended = &server.app.sockets().metrics().sessions_ended;
     wait_for("the end of the session", || ended.get() == 1).await;
@@ -174,7 +182,7 @@ async fn a_fast_client_is_read_at_its_rate_and_nothing_of_it_is_refused() {
 }
 
 #[tokio::test]
-async fn more_than_any_client_needs_of_what_no_other_limit_counts_closes_with_4429() {
+async fn a_flood_of_lines_that_no_other_limit_counts_closes_with_4429() {
     let server = Server::start().await;
     for text in ["\n".repeat(900), "{\"wave\":{}}\n".repeat(900)] {
         let mut session = Session::open(&server, 1, "ann").await;
@@ -191,7 +199,7 @@ async fn more_than_any_client_needs_of_what_no_other_limit_counts_closes_with_44
 }
 
 #[tokio::test]
-async fn a_name_that_is_refused_closes_with_4403_and_a_room_that_is_refused_is_told_for_its_line() {
+async fn a_refused_name_closes_with_4403_and_a_refused_room_is_answered_with_an_error() {
     let server = Server::start().await;
     for name in ["server", "a]b", "\u{200b}"] {
         let mut session = Session::silent(&server).await;
@@ -203,7 +211,7 @@ async fn a_name_that_is_refused_closes_with_4403_and_a_room_that_is_refused_is_t
         assert_contains(&reason, "name");
     }
     let mut session = Session::open(&server, 1, "  Ａnn  ").await;
-    assert_eq!(session.welcome["user"], "Ann", "the name in its one spelling");
+    assert_eq!(session.welcome["user"], "Ann", "the normalised name");
     for (room, code) in [
         ("a/b", "bad_room"),
         ("cafe\u{301}", "bad_room"),
@@ -223,11 +231,11 @@ async fn a_name_that_is_refused_closes_with_4403_and_a_room_that_is_refused_is_t
         }
     }
     session.join(json!({"room": "caf\u{e9}"})).await;
-    assert_eq!(server.app.hub().engine().usage().rooms, 1, "the others were not made");
+    assert_eq!(server.app.hub().engine().usage().rooms, 1, "refused rooms were created");
 }
 
 #[tokio::test]
-async fn broken_frames_close_with_4400_and_say_what_is_wrong_and_kinds_of_later_versions_are_skipped() {
+async fn invalid_lines_close_with_4400_and_the_reason_and_unknown_kinds_are_skipped() {
     let server = Server::start().await;
     for (text, told) in [
         ("hello", "line 1 is not a JSON object"),
@@ -266,7 +274,7 @@ async fn broken_frames_close_with_4400_and_say_what_is_wrong_and_kinds_of_later_
 }
 
 #[tokio::test]
-async fn binary_frames_and_frames_that_are_too_large_close_and_what_came_before_is_answered() {
+async fn binary_and_too_large_messages_close_the_session_after_earlier_messages_are_answered() {
     let server = Server::start().await;
     let mut session = Session::open(&server, 1, "ann").await;
     session.publish("lobby", 1, json!(1)).await;
@@ -284,7 +292,7 @@ async fn binary_frames_and_frames_that_are_too_large_close_and_what_came_before_
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_at_first_or_later_is_closed_with_4408() {
+async fn a_client_that_sends_nothing_at_first_or_later_is_closed_with_4408() {
     let config = AppOptions {
         hello_timeout: Duration::from_millis(100),
         ping_interval: Duration::from_millis(100),
@@ -293,25 +301,25 @@ async fn a_client_that_says_nothing_at_first_or_later_is_closed_with_4408() {
     };
     let server = Server::with(config).await;
     assert_eq!(Session::silent(&server).await.closed().await.0, 4408);
-    // Its socket answers pings, as a browser does for a page that hangs, but the page itself says nothing.
+    // The WebSocket answers pings, as a browser does for a page that hangs, but the session sends nothing.
     let mut hangs = Session::open(&server, 1, "ann").await;
     let (code, reason) = hangs.closed().await;
     assert_eq!(code, 4408);
     assert_contains(&reason, "nothing was heard");
-    let mut lives = Session::open(&server, 1, "ann").await;
+    let mut responsive = Session::open(&server, 1, "ann").await;
     for _ in 0..5 {
         // `next` skips pings.
-        let ping = within("a ping", lives.socket.next()).await.unwrap().unwrap();
+        let ping = within("a ping", responsive.socket.next()).await.unwrap().unwrap();
         if ping.is_text() {
             assert_contains(ping.to_text().unwrap(), "{\"ping\":{}}");
-            lives.send(&[json!({"pong": {}})]).await;
+            responsive.send(&[json!({"pong": {}})]).await;
         }
     }
     assert_eq!(server.app.sockets().count(), 1);
 }
 
 #[tokio::test]
-async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again() {
+async fn a_half_open_socket_times_out_and_leaves_its_room() {
     let config = AppOptions {
         ping_interval: Duration::from_millis(200),
         ping_timeout: Duration::from_millis(100),
@@ -319,7 +327,7 @@ async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again(
         ..AppOptions::default()
     };
     let server = Server::with(config).await;
-    // A client that vanished: its connection stays, and nothing ever comes back.
+    // A client that disappeared: its connection stays open, and no bytes arrive from it.
     let mut gone = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let handshake = support::handshake("/ws").replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: talkback.v1\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut gone, handshake.as_bytes())
@@ -339,7 +347,7 @@ async fn a_half_open_socket_is_given_up_and_its_place_in_the_room_is_free_again(
 }
 
 #[tokio::test]
-async fn a_server_that_stops_asks_sessions_to_come_back_at_different_times() {
+async fn a_server_that_stops_tells_sessions_to_reconnect_at_different_times() {
     let config = AppOptions {
         reconnect_spread: Duration::from_secs(10),
         ..AppOptions::default()
@@ -369,7 +377,7 @@ async fn a_server_that_stops_asks_sessions_to_come_back_at_different_times() {
 }
 
 #[tokio::test]
-async fn rooms_and_members_are_bounded_and_a_session_is_told_by_an_error_and_stays() {
+async fn rooms_and_members_are_bounded_and_a_session_gets_an_error_and_stays_open() {
     let config = AppOptions {
         max_session_rooms: 2,
         max_room_members: 1,
@@ -390,12 +398,12 @@ async fn rooms_and_members_are_bounded_and_a_session_is_told_by_an_error_and_sta
     ann.send(&[json!({"join": {"room": "a"}})]).await;
     assert_eq!(ann.expect("error").await["code"], "already_joined");
     ann.cut();
-    wait_for("her rooms to end", || server.app.hub().rooms() == 0).await;
+    wait_for("the rooms of ann to end", || server.app.hub().rooms() == 0).await;
     bob.join(json!({"room": "a"})).await;
 }
 
 #[tokio::test]
-async fn what_is_published_over_http_reaches_members_in_the_one_order_of_the_log() {
+async fn messages_published_over_http_are_delivered_in_the_order_of_the_log() {
     let config = AppOptions {
         publish_key: Some("0123456789abcdef".parse().unwrap()),
         ..AppOptions::default()
@@ -429,6 +437,6 @@ async fn a_draining_server_closes_a_session_that_was_just_upgraded_too() {
     assert_eq!(code, 1012);
     assert!(
         server.try_connect("/ws", &[SUBPROTOCOL]).await.is_err(),
-        "no new one is taken"
+        "a new session is refused"
     );
 }

@@ -1,4 +1,4 @@
-//! Bounds on what a client costs that takes nothing, or that sends more than its share.
+//! Bounds of the cost of clients that do not read, or that send too much.
 
 mod support;
 
@@ -39,7 +39,7 @@ where
     Server::with_routes(config, Router::<AppState>::new().route("/test", route)).await
 }
 
-/// Waits until no socket of this server has had a turn for a while.
+/// Waits until no socket of this server has turns any more.
 async fn turns_to_stop(server: &Server) {
     let mut last = (0, 0);
     wait_for("the turns to stop", || {
@@ -54,11 +54,11 @@ async fn turns_to_stop(server: &Server) {
     .await;
 }
 
-/// Writes these bytes again and again until the server takes no more of them; returns how many it took.
+/// Writes these bytes repeatedly until the server does not read any more, and returns the number of written bytes.
 async fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     let mut written = 0;
     let mut quiet = 0;
-    within("the server to take no more", async {
+    within("the server to stop reading", async {
         while quiet < 50 {
             match stream.try_write(&bytes[written % bytes.len()..]) {
                 Ok(more) => {
@@ -81,7 +81,7 @@ fn no_pings() -> AppOptions {
     }
 }
 
-/// Sixteen of these messages are few bytes, so that the bytes in the queue do not tell whether one more fits.
+/// The queue is bounded by 16 messages, which can have few bytes.
 fn few_messages() -> AppOptions {
     AppOptions {
         queue_messages: 16,
@@ -90,7 +90,7 @@ fn few_messages() -> AppOptions {
 }
 
 #[tokio::test]
-async fn a_socket_whose_client_does_not_read_has_no_turns_whichever_bound_its_queue_reached() {
+async fn a_socket_with_a_full_queue_whose_client_does_not_read_has_no_turns() {
     for size in [1000, 60_000] {
         let server = server_with(few_messages(), move |socket, _| async move {
             let mut number = 0_usize;
@@ -120,7 +120,7 @@ async fn a_socket_whose_client_does_not_read_has_no_turns_whichever_bound_its_qu
 }
 
 #[tokio::test]
-async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turns_either() {
+async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turns() {
     let server = server_with(few_messages(), |socket, _| async move {
         let sender = socket.sender();
         let other = tokio::spawn(async move { while sender.send("x".repeat(1000)).await.is_ok() {} });
@@ -135,9 +135,9 @@ async fn a_sender_on_another_task_that_waits_for_a_stalled_client_causes_no_turn
     }
 }
 
-/// A message in a room is queued for a member that takes nothing, and causes no turn of its socket.
+/// A message in a room is queued for a member that does not read, without a turn of its socket.
 #[tokio::test]
-async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said() {
+async fn a_member_that_does_not_read_has_no_turns_while_others_receive_messages() {
     let config = AppOptions {
         queue_bytes: 64 << 20,
         room_delivery_rate: 0,
@@ -148,7 +148,7 @@ async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said(
     let (mut ann, mut mute) = (sockets.pop().unwrap(), sockets.pop().unwrap());
     let (lobby, bob) = (RoomName::parse("lobby").unwrap(), UserName::parse("bob").unwrap());
     let filler = "x".repeat(30_000);
-    // More than the system takes for a client that does not read.
+    // More bytes than the system's buffers hold for a client that does not read.
     for number in 0..400 {
         let outcome = server
             .app
@@ -174,7 +174,7 @@ async fn a_member_that_takes_nothing_has_no_turns_while_others_get_what_is_said(
 }
 
 #[tokio::test]
-async fn a_handler_queues_and_takes_a_bounded_amount_in_one_turn() {
+async fn a_handler_sends_and_receives_a_bounded_amount_in_one_turn() {
     const SIZE: usize = 60_000;
     let most = Arc::new(AtomicUsize::new(0));
     let most_seen = Arc::clone(&most);
@@ -203,7 +203,7 @@ async fn a_handler_queues_and_takes_a_bounded_amount_in_one_turn() {
     .await;
     let options = SocketOptions::default();
 
-    // On another thread, so that it reads while the server writes.
+    // The client runs on another thread, so that it reads while the server writes.
     let mut stream = server.raw_socket("/test").await;
     stream.write_all(&frame(0x81, b"send")).await.unwrap();
     let mut reader = stream.into_std().unwrap();
@@ -225,12 +225,12 @@ async fn a_handler_queues_and_takes_a_bounded_amount_in_one_turn() {
     stream.write_all(&frame(0x88, b"")).await.unwrap();
     assert_eq!(read_frame(&mut stream).await.0, 0x88);
     let messages = most_seen.load(Ordering::Relaxed);
-    // A full queue may wait already when a turn begins.
+    // The queue may be full already when a turn begins.
     let bound = usize::try_from(options.turn_messages).unwrap() + 128;
     assert!((1..=bound).contains(&messages), "{messages} messages in one turn");
 }
 
-/// None of these reaches the handler, and each costs more to take than a byte of a message.
+/// These frames do not reach the handler, and each costs more than a byte of a message.
 #[tokio::test]
 async fn control_frames_fragments_and_empty_messages_are_bounded_in_each_turn() {
     const COUNT: usize = 5000;
@@ -269,7 +269,7 @@ async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo()
     for path in ["/chat/lobby", "/once"] {
         for bytes in [many(0x89), many(0x8a), [frame(0x01, b""), many(0x00)].concat()] {
             let mut stream = server.raw_socket(path).await;
-            // Twice the rate may come at once.
+            // The burst is twice the rate.
             stream.write_all(&frame(0x8a, b"").repeat(150)).await.unwrap();
             stream.write_all(&bytes).await.unwrap();
             assert_eq!(read_close(&mut stream).await.0, 4429, "{path}");
@@ -282,15 +282,15 @@ async fn too_many_control_frames_and_fragments_close_with_4429_but_not_on_echo()
     stream.write_all(&frame(0x81, b"still here")).await.unwrap();
     assert_eq!(read_frame(&mut stream).await, (0x81, b"still here".to_vec()));
 
-    let mut honest = server.raw_socket("/chat/lobby").await;
-    honest.write_all(&frame(0x8a, b"").repeat(150)).await.unwrap();
-    honest.write_all(&frame(0x81, b"hello")).await.unwrap();
-    assert_eq!(read_frame(&mut honest).await, (0x81, b"[user] hello".to_vec()));
+    let mut within_rate = server.raw_socket("/chat/lobby").await;
+    within_rate.write_all(&frame(0x8a, b"").repeat(150)).await.unwrap();
+    within_rate.write_all(&frame(0x81, b"hello")).await.unwrap();
+    assert_eq!(read_frame(&mut within_rate).await, (0x81, b"[user] hello".to_vec()));
 }
 
-/// TCP keeps such a connection: the client's system acknowledges that its window is closed.
+/// TCP does not end such a connection, because the client's system acknowledges with a closed window.
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
+async fn a_client_that_does_not_read_is_closed_and_its_connection_is_reset() {
     let config = AppOptions {
         close_timeout: Duration::from_millis(50),
         ..AppOptions::default()
@@ -300,12 +300,12 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         ("/echo", Duration::ZERO, soon, (5, 0)),
         ("/echo", pings, soon, (5, 0)),
         ("/test", Duration::ZERO, soon, (5, 0)),
-        // This one has time to answer its ping, and does not.
+        // This client has time to answer its ping, and does not answer.
         ("/test", pings, late, (0, 5)),
     ] {
         let config = AppOptions {
             write_timeout,
-            // Otherwise the timeout of the ping is extended by what the system holds.
+            // Otherwise the bytes in the system's buffers extend the ping timeout.
             link_rate: 0,
             ping_interval: pings,
             ping_timeout: Duration::from_millis(30),
@@ -318,8 +318,8 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
         let mut streams = Vec::new();
         for _ in 0..5 {
             let stream = server.raw_socket(path).await;
-            // The server runs in this thread, so it cannot give up during this loop. Nothing is sent to `/test`:
-            // closing a connection with unread input resets it anyway.
+            // The server runs in this thread, so the timeout cannot fire during this loop. Nothing is sent to `/test`,
+            // because closing a connection with unread input resets it anyway.
             while path == "/echo" && stream.try_write(&frame(0x82, &[0; 60_000])).is_ok() {
                 tokio::task::yield_now().await;
             }
@@ -333,13 +333,13 @@ async fn a_client_that_takes_nothing_is_closed_and_its_connection_is_reset() {
             "{path}, pings: {pings:?}"
         );
         #[cfg(target_os = "linux")]
-        assert_eq!(connections_of(server.address), 0, "the system still retries to send");
+        assert_eq!(connections_of(server.address), 0, "the system still has the connection");
         drop(streams);
     }
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_but_reads_is_not_given_up() {
+async fn a_client_that_reads_slowly_does_not_time_out() {
     let config = AppOptions {
         write_timeout: Duration::from_secs(2),
         ..no_pings()
@@ -358,9 +358,9 @@ async fn a_client_that_reads_slowly_but_reads_is_not_given_up() {
     assert_eq!(server.app.sockets().count(), 1);
 }
 
-/// A client with small buffers, so that the server notices what it takes soon.
+/// A client with small buffers, so that the server soon sees how much it reads.
 async fn small_client(server: &Server) -> TcpStream {
-    // The listener is open before the server runs, and what connects before that does not inherit its bounds.
+    // The listener is open before the server runs, and earlier connections do not inherit its buffer sizes.
     server.get("/healthz", "").await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -372,9 +372,10 @@ async fn small_client(server: &Server) -> TcpStream {
     stream
 }
 
-/// Former behaviour: any byte that was taken restarted the timeout, so a byte now and then kept all that waits.
+/// Former behaviour: every byte that was read restarted the timeout, so a client that read a byte now and then kept its
+/// whole queue.
 #[tokio::test]
-async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
+async fn a_client_that_reads_its_queue_too_slowly_is_closed() {
     const PART: usize = 16 * 1024;
     let config = AppOptions {
         write_timeout: Duration::from_secs(1),
@@ -389,17 +390,17 @@ async fn a_client_that_takes_a_trickle_of_what_waits_for_it_is_closed() {
     let mut stream = small_client(&server).await;
     let mut bytes = vec![0; PART];
     let mut taken = 0;
-    within("the client to be given up", async {
+    within("the client to time out", async {
         while server.app.sockets().metrics().closed_stalled.get() == 0 {
             taken += stream.read(&mut bytes).await.unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
-    assert!(taken > 8 * PART, "{taken} bytes: it took nothing");
+    assert!(taken > 8 * PART, "only {taken} bytes were read");
 }
 
-/// A client on the slowest link that is supported, sped up by a factor: 2 KB a second, and pauses of 20 seconds.
+/// A client on the slowest supported link, 2 KB per second with pauses of 20 seconds, but faster by a factor.
 async fn take_slowly(unsent_bytes: usize) {
     const FASTER: u32 = 10;
     const RATE: u32 = 2_000 * FASTER;
@@ -414,7 +415,7 @@ async fn take_slowly(unsent_bytes: usize) {
     })
     .await;
     let mut stream = small_client(&server).await;
-    // Quick at first: then the system's buffer for the connection grows.
+    // It reads fast at first, so that the system's buffer for the connection grows.
     within("much", stream.read_exact(&mut vec![0; 16 << 20])).await.unwrap();
     let mut bytes = vec![0; 1024];
     let mut next = Instant::now();
@@ -430,14 +431,14 @@ async fn take_slowly(unsent_bytes: usize) {
     assert_eq!(server.app.sockets().count(), 1);
 }
 
-/// Of the second client the system holds so much that it reports the stream as writable only after `write_timeout`: a
-/// write must be tried before that.
+/// For the second client the system buffers so much that it reports the stream as writable only after `write_timeout`,
+/// so a write must be tried before.
 #[tokio::test]
-async fn a_client_on_a_slow_link_that_stalls_for_a_time_is_not_given_up() {
+async fn a_client_on_a_slow_link_that_stalls_for_a_time_does_not_time_out() {
     tokio::join!(take_slowly(AppOptions::default().unsent_bytes), take_slowly(512 * 1024));
 }
 
-/// How many connections the system has with this server's address, including those that the server has closed.
+/// The number of connections of the system with this server's address, including those that the server has closed.
 #[cfg(target_os = "linux")]
 fn connections_of(server: std::net::SocketAddr) -> usize {
     const LISTENS: &str = "0A";
@@ -447,10 +448,9 @@ fn connections_of(server: std::net::SocketAddr) -> usize {
     rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTENS).count()
 }
 
-/// The system's receive buffer of a connection grows with its traffic; a client could fill the large buffer and leave
-/// it full.
+/// The system's receive buffer of a connection grows with its traffic, and a client could leave the large buffer full.
 #[tokio::test]
-async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too() {
+async fn unread_bytes_of_a_client_are_bounded_in_the_system_too() {
     const BUFFER: usize = 64 * 1024;
     let config = AppOptions {
         receive_buffer: BUFFER,
@@ -461,7 +461,7 @@ async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too()
         std::future::pending().await
     })
     .await;
-    // The listener is open before the server runs, and what connects before that does not inherit its bound.
+    // The listener is open before the server runs, and earlier connections do not inherit its buffer sizes.
     server.get("/healthz", "").await;
     let mut stream = server.raw_socket("/test").await;
     socket2::SockRef::from(&stream).set_send_buffer_size(BUFFER).unwrap();
@@ -471,7 +471,8 @@ async fn what_a_client_sends_beyond_what_is_taken_is_bounded_in_the_system_too()
         .unwrap();
     stream.write_all(&frame(0x81, b"stop")).await.unwrap();
     let written = write_until_blocked(&mut stream, &message).await;
-    // The system takes twice as much for a buffer, on both sides; the socket has a full queue and one more read.
+    // The system allocates twice the size of a buffer, on both sides; the socket has a full queue and the bytes of one
+    // more read.
     let bound = 2 * BUFFER + 2 * BUFFER + 64 * 1024 + 2 * 60_000 + 32 * 1024;
     assert!(written <= bound, "{written} of {bound} bytes");
 }
@@ -484,9 +485,9 @@ fn quick_heartbeat() -> AppOptions {
     }
 }
 
-/// The pongs of this client wait behind what the handler does not take.
+/// The pongs of this client wait behind messages that the handler does not take.
 #[tokio::test]
-async fn silence_is_not_counted_while_the_handler_takes_nothing() {
+async fn the_heartbeat_timeout_does_not_run_while_the_handler_takes_no_messages() {
     let goes = Arc::new(AtomicBool::new(false));
     let go = Arc::clone(&goes);
     let server = server_with(quick_heartbeat(), move |mut socket, _| {
@@ -505,7 +506,7 @@ async fn silence_is_not_counted_while_the_handler_takes_nothing() {
     let message = frame(0x82, &[0; 60_000]);
     let written = write_until_blocked(&mut stream, &message).await;
     let rest = &message[written % message.len()..];
-    // Five times as long as a client may be silent.
+    // Five times the heartbeat timeout.
     tokio::time::sleep(Duration::from_millis(450)).await;
     assert_eq!(server.app.sockets().count(), 1);
     assert_eq!(server.app.sockets().metrics().closed_heartbeat_lost.get(), 0);
@@ -521,9 +522,9 @@ async fn silence_is_not_counted_while_the_handler_takes_nothing() {
     }
 }
 
-/// As on a busy machine, or after a suspension.
+/// This happens on a busy machine and after a suspension.
 #[tokio::test]
-async fn an_answer_that_came_while_the_server_was_blocked_counts() {
+async fn a_pong_that_arrives_while_the_server_is_blocked_counts() {
     let server = Server::with(quick_heartbeat()).await;
     let stream = server.raw_socket("/echo").await;
     let mut stream = stream.into_std().unwrap();
@@ -536,8 +537,8 @@ async fn an_answer_that_came_while_the_server_was_blocked_counts() {
             ping
         });
         assert_eq!(within("a ping", ping).await.unwrap(), [0x89, 0]);
-        // The server runs in this thread. It is blocked for longer than it waits for an answer, which arrives during
-        // that time.
+        // The server runs in this thread. It is blocked for longer than its timeout, and the answer arrives during that
+        // time.
         stream.write_all(&frame(0x8a, b"")).unwrap();
         std::thread::sleep(Duration::from_millis(60));
     }

@@ -1,4 +1,4 @@
-//! Clients that break the rules: each gets its close code, and the server continues.
+//! Clients that violate the protocol: each gets its close code, and the server continues.
 
 mod support;
 
@@ -103,7 +103,7 @@ async fn text_that_is_not_utf8_closes_with_1007_also_across_fragments() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_closes_with_1009_and_names_the_limit() {
+async fn a_message_over_the_limit_closes_with_1009_and_the_limit() {
     let config = AppOptions {
         max_message_size: 1000,
         ..AppOptions::default()
@@ -122,7 +122,7 @@ async fn a_message_over_the_limit_closes_with_1009_and_names_the_limit() {
 }
 
 #[tokio::test]
-async fn a_frame_that_announces_more_than_the_limit_is_refused_before_its_payload_comes() {
+async fn a_frame_with_a_length_above_the_limit_is_refused_before_its_payload_arrives() {
     let server = Server::start().await;
     let mut header = vec![0x82, 0xff];
     header.extend_from_slice(&(1_u64 << 40).to_be_bytes());
@@ -130,9 +130,10 @@ async fn a_frame_that_announces_more_than_the_limit_is_refused_before_its_payloa
     assert_eq!(closes_with(&server, &header).await.0, 1009);
 }
 
-/// axum#2964: if the server stops reading, the close frame is lost while the client still sends.
+/// Former behaviour of axum (issue 2964): when the server stops reading while the client still sends, the close frame
+/// is lost.
 #[tokio::test]
-async fn the_close_frame_arrives_although_the_client_goes_on_sending() {
+async fn the_close_frame_arrives_although_the_client_continues_to_send() {
     let server = Server::start().await;
     let mut stream = server.raw_socket("/echo").await;
     let (mut read, mut write) = stream.split();
@@ -143,7 +144,7 @@ async fn the_close_frame_arrives_although_the_client_goes_on_sending() {
         write.write_all(&header).await.unwrap();
         write.write_all(&vec![0; 200_000]).await.unwrap();
     };
-    within("sending all of it", oversized).await;
+    within("sending all bytes", oversized).await;
     let mut answer = Vec::new();
     within("the end", read.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(&answer[..1], [0x88]);
@@ -151,7 +152,7 @@ async fn the_close_frame_arrives_although_the_client_goes_on_sending() {
 }
 
 #[tokio::test]
-async fn random_bytes_do_not_harm_the_server() {
+async fn the_server_continues_after_random_bytes() {
     let server = Server::start().await;
     // A fixed linear congruential generator: the same bytes in every run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -170,8 +171,8 @@ async fn random_bytes_do_not_harm_the_server() {
     assert_eq!(server.app.sockets().metrics().handler_panics.get(), 0);
 }
 
-/// What a server that does not wait long for a request answers to these bytes until it hangs up.
-async fn answer_until_hung_up(sent: &[u8]) -> String {
+/// Sends these bytes to a server with a short request timeout, and returns its bytes until it closes the connection.
+async fn response_until_closed(sent: &[u8]) -> String {
     let config = AppOptions {
         header_timeout: std::time::Duration::from_millis(100),
         ..AppOptions::default()
@@ -180,7 +181,7 @@ async fn answer_until_hung_up(sent: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(sent).await.unwrap();
     let mut answer = String::new();
-    within("the server to hang up", stream.read_to_string(&mut answer))
+    within("the server to close the connection", stream.read_to_string(&mut answer))
         .await
         .unwrap();
     answer
@@ -188,18 +189,18 @@ async fn answer_until_hung_up(sent: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_request_head_is_cut_off() {
-    answer_until_hung_up(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
-    assert_eq!(answer_until_hung_up(b"").await, "", "a silent one");
+    response_until_closed(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
+    assert_eq!(response_until_closed(b"").await, "", "a client that sends nothing");
 }
 
 #[tokio::test]
 async fn an_idle_http_connection_is_closed() {
-    let answer = answer_until_hung_up(b"GET /echo?message=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let answer = response_until_closed(b"GET /echo?message=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(answer.ends_with("\r\n\r\na"), "{answer}");
 }
 
 #[tokio::test]
-async fn an_http_connection_that_does_not_take_its_answers_is_cut_off() {
+async fn an_http_connection_that_does_not_read_its_responses_is_cut_off() {
     let config = AppOptions {
         http_lifetime: std::time::Duration::from_millis(200),
         ..AppOptions::default()
@@ -211,7 +212,7 @@ async fn an_http_connection_that_does_not_take_its_answers_is_cut_off() {
         "x".repeat(8000)
     );
     let flood = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
-    within("the server to hang up", flood).await;
+    within("the server to close the connection", flood).await;
 }
 
 #[tokio::test]
@@ -233,14 +234,14 @@ async fn connections_over_the_limit_get_503_until_another_one_ends() {
 
     within("closing", first.close(None)).await.unwrap();
     close_frame(&mut first).await;
-    within("a free place", async {
+    within("capacity for a connection", async {
         while !server.get("/echo?message=a", "").await.contains("200 OK") {}
     })
     .await;
 }
 
 #[tokio::test]
-async fn connections_that_come_too_fast_get_503() {
+async fn connections_above_the_rate_get_503() {
     let config = AppOptions {
         max_connection_rate: 3,
         ..AppOptions::default()
@@ -271,7 +272,7 @@ async fn the_queue_of_pongs_that_are_not_read_is_bounded() {
     let pings = frame(0x89, &[1; 125]).repeat(100);
     // Enough to fill the system's buffers with pongs many times.
     for _ in 0..2000 {
-        within("the server to go on reading", stream.write_all(&pings))
+        within("the server to continue to read", stream.write_all(&pings))
             .await
             .unwrap();
     }

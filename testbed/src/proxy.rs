@@ -21,10 +21,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// How much is read at once.
-const PART: usize = 16 * 1024;
-/// How much is read at once, and what the socket to the server holds, when there is a bound on the rate.
-const SLOW_PART: usize = 4 * 1024;
+/// The maximum of bytes per read.
+const READ_BYTES: usize = 16 * 1024;
+/// The maximum of bytes per read, and the receive buffer of the socket to the server, if the rate is bounded.
+const SLOW_READ_BYTES: usize = 4 * 1024;
 const SLOW_RECEIVE_BUFFER: u32 = 16 * 1024;
 
 /// A proxy on a port of its own. It ends, with all its connections, when dropped.
@@ -36,39 +36,39 @@ pub struct Proxy {
 
 struct Shared {
     faults: watch::Sender<Faults>,
-    /// What each new connection may pass.
+    /// Returns the budget of each new connection.
     budget: Mutex<Box<dyn FnMut() -> Budget + Send>>,
-    /// The next cut after so many bytes in one direction.
-    cut_after: Mutex<Option<(Way, u64)>>,
+    /// The direction and the remaining bytes of the next cut.
+    cut_after: Mutex<Option<(Direction, u64)>>,
     open: AtomicUsize,
     accepted: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
 }
 
-/// The faults of the network now.
+/// The current faults of the network.
 #[derive(Clone, Debug)]
 struct Faults {
-    /// Where new connections lead.
+    /// The target of new connections.
     target: SocketAddr,
     stalled: bool,
     refusing: bool,
     delay: Duration,
-    /// Bytes per second to the client of each new connection.
+    /// The rate to the client of each new connection, in bytes per second.
     down_rate: Option<u32>,
-    /// Connections that were accepted before this many cuts end.
+    /// The number of cuts so far. A connection ends when it changes.
     cuts: u64,
 }
 
-/// What one connection may pass. When one direction has used it up nothing passes any more for `stall`, and then the
-/// connection ends.
+/// The number of bytes that one connection may forward. When one direction has used it up, the connection stalls for
+/// `stall` and then ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes from the client to the server.
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// How long the connection stays open when one of them is used up.
+    /// How long the connection stays open after that.
     pub stall: Duration,
 }
 
@@ -80,21 +80,21 @@ impl Budget {
     };
 }
 
-/// A direction.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the client to the server.
     Up,
     /// From the server to the client.
     Down,
 }
 
-/// What passed so far.
+/// The counters of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// Connections that are open now.
     pub open: usize,
-    /// Connections that came, those that were refused too.
+    /// Connections so far, including those that were refused.
     pub accepted: u64,
     /// Bytes from clients to the server.
     pub up: u64,
@@ -103,7 +103,7 @@ pub struct Passed {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free loopback port to this address. The server may start later.
+    /// Starts a proxy on a free loopback port for this address. The server may start later.
     ///
     /// # Errors
     /// No port is free.
@@ -134,7 +134,7 @@ impl Proxy {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -146,12 +146,12 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Connects new connections to another server, as after a restart at another address.
-    pub fn lead_to(&self, target: SocketAddr) {
+    /// Sets the target of new connections, as after a restart of the server at another address.
+    pub fn set_target(&self, target: SocketAddr) {
         self.shared.faults.send_modify(|faults| faults.target = target);
     }
 
-    /// Lets nothing pass, in either direction, until `stalled` is false again; connections stay open meanwhile.
+    /// Forwards nothing, in either direction, until `stalled` is false again; connections stay open meanwhile.
     pub fn stall(&self, stalled: bool) {
         self.shared.faults.send_modify(|faults| faults.stalled = stalled);
     }
@@ -161,7 +161,7 @@ impl Proxy {
         self.shared.faults.send_modify(|faults| faults.refusing = refusing);
     }
 
-    /// Lets everything pass this much later.
+    /// Delays all bytes by this time.
     pub fn delay(&self, delay: Duration) {
         self.shared.faults.send_modify(|faults| faults.delay = delay);
     }
@@ -171,26 +171,26 @@ impl Proxy {
         self.shared.faults.send_modify(|faults| faults.cuts += 1);
     }
 
-    /// Resets all connections when so many more bytes have passed in this direction, be it in the middle of a frame.
-    pub fn cut_after(&self, way: Way, bytes: u64) {
+    /// Resets all connections after this number of further bytes in this direction, also within a frame.
+    pub fn cut_after(&self, way: Direction, bytes: u64) {
         let mut cut_after = self.shared.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
         *cut_after = Some((way, bytes));
     }
 
-    /// Asks for the budget of each connection that is accepted from now on.
+    /// Sets the function that returns the budget of each connection that is accepted from now on.
     pub fn budget(&self, budget: impl FnMut() -> Budget + Send + 'static) {
         *self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(budget);
     }
 
-    /// Bounds what passes to the client on connections that are accepted from now on, in bytes per second. The proxy
-    /// buffers little of it, so that the rest waits at the server.
+    /// Sets the rate to the client of connections that are accepted from now on, in bytes per second. The proxy buffers
+    /// few bytes, so that the rest waits in the server.
     pub fn down_rate(&self, bytes_per_second: u32) {
         self.shared
             .faults
             .send_modify(|faults| faults.down_rate = Some(bytes_per_second));
     }
 
-    /// What passed until now.
+    /// The counters so far.
     #[must_use]
     pub fn passed(&self) -> Passed {
         Passed {
@@ -210,8 +210,8 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    /// How much of these bytes may pass; `true` if the cut comes after them.
-    fn admit(&self, way: Way, bytes: usize) -> (usize, bool) {
+    /// How many of these bytes may pass, and whether the cut follows them.
+    fn admit(&self, way: Direction, bytes: usize) -> (usize, bool) {
         let mut cut_after = self.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *cut_after {
             Some((cut_way, left)) if *cut_way == way => {
@@ -238,7 +238,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 return;
             }
             shared.open.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = carry(client, &shared).await {
+            if let Err(error) = forward(client, &shared).await {
                 eprintln!("proxy: {error}");
             }
             shared.open.fetch_sub(1, Ordering::Relaxed);
@@ -246,8 +246,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One connection, until both sides end it, it is cut or its budget is used up.
-async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+/// Forwards one connection until both sides end it, it is cut or its budget is used up.
+async fn forward(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut faults = shared.faults.subscribe();
     let Faults {
         cuts,
@@ -270,13 +270,14 @@ async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         spent: &spent,
         shared,
     };
-    // Borrowed halves: owned ones end the stream in good order when they are dropped, which is not what a cut does.
+    // The halves are borrowed, because owned halves would close the stream normally when they are dropped, and a cut
+    // resets it.
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let both = async {
         tokio::join!(
-            pass(Way::Up, budget.up, None).run(from_client, to_server),
-            pass(Way::Down, budget.down, down_rate).run(from_server, to_client),
+            pass(Direction::Up, budget.up, None).run(from_client, to_server),
+            pass(Direction::Down, budget.down, down_rate).run(from_server, to_client),
         )
     };
     let until_spent = async {
@@ -311,12 +312,12 @@ async fn connect(target: SocketAddr, down_rate: Option<u32>) -> io::Result<TcpSt
 
 /// One direction of one connection.
 struct Pass<'a> {
-    way: Way,
-    /// What may still pass.
+    way: Direction,
+    /// The bytes that may still pass.
     bytes: u64,
     /// Bytes per second.
     rate: Option<u32>,
-    /// Notified when no more may pass.
+    /// Notified when the budget is used up.
     spent: &'a Notify,
     shared: &'a Shared,
 }
@@ -325,12 +326,12 @@ impl Pass<'_> {
     async fn run(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let Self { way, shared, .. } = self;
         let count = match way {
-            Way::Up => &shared.up,
-            Way::Down => &shared.down,
+            Direction::Up => &shared.up,
+            Direction::Down => &shared.down,
         };
         let mut faults = shared.faults.subscribe();
-        let mut buffer = [0; PART];
-        let part = self.rate.map_or(PART, |_| SLOW_PART);
+        let mut buffer = [0; READ_BYTES];
+        let part = self.rate.map_or(READ_BYTES, |_| SLOW_READ_BYTES);
         let mut next = Instant::now();
         loop {
             let most = usize::try_from(self.bytes).unwrap_or(part).min(part);
@@ -347,7 +348,7 @@ impl Pass<'_> {
             }
             let _ = faults.wait_for(|faults| !faults.stalled).await;
             if read == 0 {
-                // The other direction may still be in use.
+                // Only this direction ends; the other one may still forward bytes.
                 return to.shutdown().await;
             }
             let (admitted, cut) = shared.admit(way, read);
@@ -362,7 +363,7 @@ impl Pass<'_> {
     }
 }
 
-/// Makes the close of this stream a reset, which drops what was not sent, as the loss of a network does.
+/// Makes the close of this stream a reset, which drops unsent bytes, as the loss of a network does.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
@@ -372,7 +373,7 @@ mod tests {
     use super::*;
     use tokio::time::{Instant, timeout};
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const DEADLINE: Duration = Duration::from_secs(10);
 
     /// A proxy in front of an echo server, and a client connected through it.
     async fn echo() -> (Proxy, TcpStream) {
@@ -393,7 +394,7 @@ mod tests {
     async fn round_trip(client: &mut TcpStream, bytes: &[u8]) {
         client.write_all(bytes).await.unwrap();
         let mut back = vec![0; bytes.len()];
-        timeout(PATIENCE, client.read_exact(&mut back))
+        timeout(DEADLINE, client.read_exact(&mut back))
             .await
             .expect("the echo comes")
             .unwrap();
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_passes_bytes_and_the_end_of_a_stream() {
+    async fn bytes_and_the_end_of_a_stream_are_forwarded() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, &[7; 100_000]).await;
         let passed = Passed {
@@ -416,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_resets_what_is_open_and_nothing_that_comes_later() {
+    async fn a_cut_resets_open_connections_and_no_later_ones() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, b"before").await;
         proxy.cut();
@@ -429,13 +430,13 @@ mod tests {
     #[tokio::test]
     async fn a_cut_after_so_many_bytes_is_exact() {
         let (proxy, mut client) = echo().await;
-        proxy.cut_after(Way::Down, 3);
+        proxy.cut_after(Direction::Down, 3);
         client.write_all(&[1; 10]).await.unwrap();
         let mut back = Vec::new();
-        let end = timeout(PATIENCE, client.read_to_end(&mut back))
+        let end = timeout(DEADLINE, client.read_to_end(&mut back))
             .await
             .expect("the connection is cut");
-        // A reset may throw away what had arrived.
+        // A reset may discard bytes that had arrived.
         assert!(end.is_err() && back.len() <= 3, "{end:?} after {back:?}");
         assert_eq!((proxy.passed().up, proxy.passed().down), (10, 3));
         let mut next = TcpStream::connect(proxy.address()).await.unwrap();
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_holds_everything_back_and_loses_nothing() {
+    async fn a_stall_delays_all_bytes_and_loses_none() {
         let (proxy, mut client) = echo().await;
         proxy.stall(true);
         client.write_all(b"held").await.unwrap();
@@ -451,7 +452,7 @@ mod tests {
         let silent = timeout(Duration::from_millis(200), client.read_exact(&mut back)).await;
         assert!(silent.is_err(), "something passed a stalled proxy");
         proxy.stall(false);
-        timeout(PATIENCE, client.read_exact(&mut back))
+        timeout(DEADLINE, client.read_exact(&mut back))
             .await
             .expect("what was held comes")
             .unwrap();
@@ -469,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_connection_passes_its_budget_exactly_and_then_ends() {
+    async fn each_connection_carries_exactly_its_budget_and_then_ends() {
         let (proxy, _unlimited) = echo().await;
         proxy.budget(|| Budget {
             up: u64::MAX,
@@ -481,8 +482,8 @@ mod tests {
             client.write_all(&[1; 10]).await.unwrap();
             let start = Instant::now();
             let mut back = Vec::new();
-            let end = timeout(PATIENCE, client.read_to_end(&mut back));
-            // The end is a reset where the proxy had not read everything.
+            let end = timeout(DEADLINE, client.read_to_end(&mut back));
+            // The end is a reset if the proxy had not read everything.
             let _ = end.await.expect("the connection ends");
             assert_eq!(back, [1; 3]);
             assert!(
@@ -493,7 +494,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rate_bounds_what_passes_to_the_client() {
+    async fn a_rate_bounds_the_bytes_to_the_client() {
         let (proxy, _unlimited) = echo().await;
         proxy.down_rate(100_000);
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
@@ -503,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusing_proxy_resets_new_connections_and_keeps_open_ones() {
+    async fn a_refusing_proxy_resets_new_connections_and_not_open_ones() {
         let (proxy, mut client) = echo().await;
         round_trip(&mut client, b"open").await;
         proxy.refuse(true);
@@ -512,7 +513,7 @@ mod tests {
             stream.write_all(b"x").await?;
             stream.read_u8().await
         };
-        assert!(timeout(PATIENCE, refused).await.expect("a refusal is quick").is_err());
+        assert!(timeout(DEADLINE, refused).await.expect("a refusal is quick").is_err());
         round_trip(&mut client, b"still").await;
         assert_eq!(proxy.passed().open, 1);
     }

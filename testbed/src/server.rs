@@ -1,4 +1,4 @@
-//! The real server, run as its users run it.
+//! The real server, as a process.
 
 use std::{
     env, io,
@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a server may take to start or to end before a test calls it broken.
+/// The timeout until a server has started or ended.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running `talkback-server`. It is killed when dropped.
@@ -32,7 +32,7 @@ impl Server {
     /// first call builds.
     ///
     /// # Errors
-    /// The program does not build, ends at once or does not say where it listens within 20 s; the text has its log.
+    /// The program does not build, ends at once or does not print its address within 20 s; the text has its log.
     pub async fn start(arguments: &[&str]) -> io::Result<Self> {
         Self::start_at(
             (Ipv4Addr::LOCALHOST, 0).into(),
@@ -44,7 +44,7 @@ impl Server {
     /// Starts a server at this address; see [`Server::start`].
     ///
     /// # Errors
-    /// As [`Server::start`], and when the address is taken.
+    /// As [`Server::start`], and when the address is in use.
     pub async fn start_at(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
         spawn_blocking(move || Self::start_blocking(address, arguments))
             .await
@@ -69,7 +69,7 @@ impl Server {
         Ok(Self { server, arguments, log })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
@@ -136,8 +136,8 @@ pub async fn ended(process: &mut Process) -> io::Result<ExitStatus> {
     }
 }
 
-/// `cargo test` builds no programs of other packages, and an old server would be tested unnoticed. So it is built here,
-/// once per process, unless `TEST_SERVER_BIN` names one.
+/// The path of the server program. `cargo test` builds no programs of other packages, and an outdated server could be
+/// tested. So it is built here, once per process, unless `TEST_SERVER_BIN` names one.
 fn program() -> io::Result<PathBuf> {
     if let Some(path) = env::var_os("TEST_SERVER_BIN") {
         return Ok(path.into());
@@ -153,7 +153,7 @@ fn build() -> io::Result<PathBuf> {
     let folder = executable.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
     let (Some(folder), Some(target)) = (folder, folder.and_then(Path::parent)) else {
         return Err(io::Error::other(format!(
-            "{} is in no target directory: name the server with TEST_SERVER_BIN",
+            "{} is in no target directory: set TEST_SERVER_BIN to the path of the server",
             executable.display()
         )));
     };

@@ -1,5 +1,5 @@
-//! The process that attacks: one function for each attack. It prints `ready` when its preparations are over, waits for a line, attacks, and
-//! prints what it did as JSON.
+//! The process that attacks, with one function for each attack. It prints `ready` after its preparations, waits for a
+//! line, attacks, and prints its report as JSON.
 
 use std::{
     collections::BTreeMap,
@@ -14,26 +14,27 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::{
-    figures::Done,
+    figures::AttackReport,
     scenarios::{self, ATTACKED_ROOM, Attack, Frame, PUBLISH_KEY, UNREAD_MESSAGE},
-    swarm::{Event, Nobody, Opening, Peer, Reading, Swarm},
+    swarm::{Event, IgnoreEvents, Opening, Peer, Reading, Swarm},
     wire,
 };
 use crate::{clients, frame, process, session};
 
 /// The pause before a connection that was closed or refused is opened again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// How fast connections are opened by attacks that are not about opening them: below `--max-connection-rate`.
-const OPENED_A_SECOND: f64 = 1_500.0;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// The rate at which attacks open their connections, unless opening them is the attack: below `--max-connection-rate`.
+const CONNECTIONS_PER_SECOND: f64 = 1_500.0;
 /// Bytes per write in a flood.
 const FLOOD_BYTES: usize = 32 * 1024;
-/// The receive buffer of connections that do not read: small, so that the server holds what is not read.
-const SMALL: Option<usize> = Some(4096);
-/// Messages of 10 KB in each of 64 rooms: 85 % of `--log-total-bytes`, before which no room has to drop any.
-const FULL: u64 = 350;
-const PREPARATION: Duration = Duration::from_secs(150);
-/// Lines a second that stay below what a session may send.
-const LINES_A_SECOND: f64 = 450.0;
+/// The receive buffer of connections that do not read. It is small, so that unread bytes wait in the server.
+const SMALL_BUFFER: Option<usize> = Some(4096);
+/// The number of messages of 10 KB in each of 64 rooms. Together they take 85 % of `--log-total-bytes`, so that no room
+/// has to drop messages.
+const FULL_ROOM_MESSAGES: u64 = 350;
+const PREPARATION_TIMEOUT: Duration = Duration::from_secs(150);
+/// Lines per second of a session, below `--session-line-rate`.
+const LINES_PER_SECOND: f64 = 450.0;
 
 /// A child process that attacks.
 #[derive(Args, Clone, Debug)]
@@ -41,13 +42,13 @@ pub struct AttackerArgs {
     /// The server.
     #[arg(long)]
     address: SocketAddrV4,
-    /// The name of the attack's scenario.
+    /// The name of the scenario.
     #[arg(long)]
     scenario: String,
-    /// How many connections, or requests a second; the scenario says which.
+    /// The number of connections, or of requests per second, as the scenario defines it.
     #[arg(long)]
     size: usize,
-    /// How many source addresses the connections have.
+    /// The number of source addresses of the connections.
     #[arg(long)]
     addresses: u32,
     /// The duration of the attack, in seconds.
@@ -62,16 +63,16 @@ struct Attacker {
     seconds: Duration,
     units: u64,
     facts: BTreeMap<String, u64>,
-    /// Set by [`Attacker::go`].
+    /// Set by [`Attacker::wait_for_start`].
     deadline: Instant,
 }
 
 /// The child process.
 ///
 /// # Errors
-/// When the preparations fail or the system refuses something; what the server does to an attacker is counted.
+/// When the preparations fail or a system call fails. Refusals and closes by the server are counted in the report.
 pub fn run(arguments: &AttackerArgs) -> Result<()> {
-    // Behind the innocents on the core that both share, and behind the server where that has no core of its own.
+    // Lower than the priority of the legitimate clients, which run on the same core.
     let _ = rustix::process::nice(5);
     process::raise_open_files(arguments.size as u64 + 4_000)?;
     let scenario = scenarios::all()
@@ -89,7 +90,7 @@ pub fn run(arguments: &AttackerArgs) -> Result<()> {
     };
     attacker.attack(scenario.attack)?;
     let counts = attacker.swarm.counts;
-    let done = Done {
+    let done = AttackReport {
         attempts: counts.attempts,
         opened: counts.opened + counts.answered,
         refused: counts.refused,
@@ -100,23 +101,23 @@ pub fn run(arguments: &AttackerArgs) -> Result<()> {
         facts: attacker.facts,
     };
     println!("{}", serde_json::to_string(&done)?);
-    // The connections stay open until the server was looked at.
+    // The connections stay open until the server's sockets were read.
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
 }
 
-/// A rate: how many of its events are due.
+/// Counts the events of a rate that are due.
 struct Pace {
     begun: Instant,
-    a_second: f64,
+    per_second: f64,
     done: u64,
 }
 
 impl Pace {
-    fn new(a_second: f64) -> Self {
+    fn new(per_second: f64) -> Self {
         Self {
             begun: Instant::now(),
-            a_second,
+            per_second,
             done: 0,
         }
     }
@@ -125,18 +126,18 @@ impl Pace {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a number of things that this process can do is far below 2^63 and not negative"
+            reason = "the number of events of a scenario is far below 2^63 and not negative"
         )]
-        let due = (self.begun.elapsed().as_secs_f64() * self.a_second) as u64;
+        let due = (self.begun.elapsed().as_secs_f64() * self.per_second) as u64;
         let now = due.saturating_sub(self.done);
         self.done = due;
         now
     }
 }
 
-/// What happens to the connections that are kept open.
+/// The state of one member that reconnects.
 #[derive(Clone, Copy)]
-struct Slot {
+struct ReconnectingMember {
     place: Option<usize>,
     again: Instant,
     joined: bool,
@@ -150,7 +151,7 @@ impl Attacker {
             Attack::ReadFlood { path } => self.read_flood(path),
             Attack::EchoLarge => {
                 let message = frame::masked_text(&frame::text(60_000));
-                self.go()?;
+                self.wait_for_start()?;
                 self.keep_flooding("/echo", None, &message, Reading::Discard)
             }
             Attack::Subprotocols { path } => self.subprotocols(path),
@@ -159,7 +160,7 @@ impl Attacker {
             Attack::RoomsByWaiting => self.rooms_by_waiting(),
             Attack::ChatFlood => {
                 let message = frame::masked_text(&frame::text(32));
-                self.go()?;
+                self.wait_for_start()?;
                 let path = format!("/chat/{ATTACKED_ROOM}?name=mallory");
                 self.keep_flooding(&path, None, &message, Reading::Discard)
             }
@@ -174,30 +175,30 @@ impl Attacker {
             Attack::Connects { request } => self.connects(request),
             Attack::HalfHeads => self.half_heads(),
             Attack::UnreadMembers { chat } => self.unread_members(chat),
-            Attack::ComeBack { rooms, one_address } => self.come_back(rooms, one_address),
+            Attack::Reconnect { rooms, one_address } => self.reconnect_after_restart(rooms, one_address),
             Attack::CatchUp { http: true } => self.catch_up_http(),
             Attack::CatchUp { http: false } => self.catch_up_sessions(),
         }
     }
 
-    /// The preparations are over: waits until the innocents' measurement began. Sessions go on reading and answering pings.
-    fn go(&mut self) -> Result<()> {
+    /// Prints `ready` and waits for the line that starts the attack. Meanwhile sessions read and answer pings.
+    fn wait_for_start(&mut self) -> Result<()> {
         println!("ready");
-        let (said, go) = mpsc::channel();
-        std::thread::spawn(move || said.send(std::io::stdin().read_line(&mut String::new())));
+        let (lines, received) = mpsc::channel();
+        std::thread::spawn(move || lines.send(std::io::stdin().read_line(&mut String::new())));
         loop {
-            match go.try_recv() {
+            match received.try_recv() {
                 Ok(line) => break line?,
-                Err(_) => self.swarm.turn(Duration::from_millis(2), &mut Nobody)?,
+                Err(_) => self.swarm.turn(Duration::from_millis(2), &mut IgnoreEvents)?,
             };
         }
         .checked_sub(1)
-        .context("nobody waits for the attack any more")?;
+        .context("standard input was closed before the attack started")?;
         self.deadline = Instant::now() + self.seconds;
         Ok(())
     }
 
-    /// Attempts that reached the operating system.
+    /// The number of connections that were begun.
     fn begun(&self) -> u64 {
         let counts = self.swarm.counts;
         if counts.written > 0 { counts.attempts } else { 0 }
@@ -229,17 +230,17 @@ impl Attacker {
     }
 
     /// Keeps `size` connections open until the deadline: each is opened again when it is refused or closed. `on` sends
-    /// the first bytes of a new one.
+    /// the first bytes of a new connection.
     fn keep(
         &mut self,
         opening: impl Fn(&Self, usize) -> Opening,
         on: impl FnMut(usize, &mut Peer, Event<'_>),
         each_turn: impl FnMut(&mut Self) -> bool,
     ) -> Result<()> {
-        self.keep_open(Some(TRY_AGAIN), opening, on, each_turn)
+        self.keep_open(Some(RECONNECT_PAUSE), opening, on, each_turn)
     }
 
-    /// The same, with the pause before a connection is opened again; with `None` it is not.
+    /// Like [`Self::keep`], with the pause before a connection is opened again; with `None` it stays closed.
     fn keep_open(
         &mut self,
         try_again: Option<Duration>,
@@ -248,7 +249,7 @@ impl Attacker {
         mut each_turn: impl FnMut(&mut Self) -> bool,
     ) -> Result<()> {
         let mut again: Vec<Option<Instant>> = vec![Some(Instant::now()); self.size];
-        let mut pace = Pace::new(OPENED_A_SECOND);
+        let mut pace = Pace::new(CONNECTIONS_PER_SECOND);
         while Instant::now() < self.deadline {
             let now = Instant::now();
             let mut may_open = pace.due();
@@ -265,7 +266,7 @@ impl Attacker {
                 Duration::from_millis(2),
                 &mut |index: usize, peer: &mut Peer, event: Event<'_>| {
                     if matches!(event, Event::Closed | Event::Refused | Event::Answered) {
-                        // One that was answered goes on at once.
+                        // An answered request is repeated without a pause.
                         let pause = |pause| {
                             if matches!(event, Event::Answered) {
                                 Duration::ZERO
@@ -304,14 +305,14 @@ impl Attacker {
     }
 
     fn unread(&mut self, path: &str, send: bool) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         let unit = frame::masked_text("x");
         let flood: Rc<[u8]> = unit.repeat(FLOOD_BYTES / unit.len()).into();
-        // Those that the server got rid of stay away, so that what it still has at the end is what it did not get rid of.
+        // Closed connections are not opened again, so that `held` counts those that the server never closed.
         self.keep_open(
             None,
             |attacker, index| Opening {
-                buffers: SMALL,
+                buffers: SMALL_BUFFER,
                 ..attacker.websocket(path, attacker.source(index), Reading::Never)
             },
             |_, peer, event| {
@@ -326,13 +327,13 @@ impl Attacker {
     }
 
     fn read_flood(&mut self, path: &str) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         self.keep(
             |attacker, index| attacker.websocket(path, attacker.source(index), Reading::Discard),
             |_, _, _| {},
             |_| true,
         )?;
-        // A server that refuses such a flood was attacked too.
+        // A refused request counts as an attack too.
         self.units = self.swarm.counts.opened + self.swarm.counts.refused;
         Ok(())
     }
@@ -353,7 +354,7 @@ impl Attacker {
             .filter(|line| !line.is_empty() && !line.starts_with("Sec-WebSocket-Protocol"));
         let request = head.map(|line| format!("{line}\r\n")).collect::<String>()
             + &format!("Sec-WebSocket-Protocol: {names}\r\n\r\n");
-        self.go()?;
+        self.wait_for_start()?;
         #[expect(clippy::cast_precision_loss, reason = "a size is far below 2^52")]
         let mut pace = Pace::new(self.size as f64);
         let mut free = Vec::new();
@@ -383,13 +384,13 @@ impl Attacker {
         kind: &str,
         greeting: impl Fn(usize) -> String,
     ) -> Result<()> {
-        let deadline = Instant::now() + PREPARATION;
-        let mut pace = Pace::new(OPENED_A_SECOND);
+        let deadline = Instant::now() + PREPARATION_TIMEOUT;
+        let mut pace = Pace::new(CONNECTIONS_PER_SECOND);
         let mut ready = vec![false; count];
         while !ready.iter().all(|ready| *ready) {
             ensure!(
                 Instant::now() < deadline,
-                "the attacker's sessions were not opened within {PREPARATION:?}"
+                "the attacker's sessions were not opened within {PREPARATION_TIMEOUT:?}"
             );
             for _ in 0..pace.due() {
                 let index = self.swarm.peers.len();
@@ -431,15 +432,15 @@ impl Attacker {
         self.prepare_sessions(self.size, Reading::Discard, "welcome", |index| {
             wire::hello(client(index), "mallory")
         })?;
-        self.go()?;
+        self.wait_for_start()?;
         for index in 0..self.size {
             let joins: Vec<_> = (0..64).map(|room| wire::join(&format!("sat{index}-{room}"))).collect();
             self.swarm.text(index, &joins.join("\n"));
         }
-        let mut pace = Pace::new(LINES_A_SECOND);
+        let mut pace = Pace::new(LINES_PER_SECOND);
         let mut name = 0;
         while Instant::now() < self.deadline {
-            // Then the sessions only sit there.
+            // After that the sessions stay idle.
             for _ in 0..pace.due().min(10_000 - name) {
                 for index in 0..self.size {
                     let line = wire::publish(&format!("quiet{index}-{name}"), 1, true, client(index), "x");
@@ -448,13 +449,13 @@ impl Attacker {
                 }
                 name += 1;
             }
-            self.swarm.turn(Duration::from_millis(2), &mut Nobody)?;
+            self.swarm.turn(Duration::from_millis(2), &mut IgnoreEvents)?;
         }
         Ok(())
     }
 
     fn rooms_by_sessions(&mut self) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         let mut joined = 0;
         self.keep(
             |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
@@ -479,7 +480,7 @@ impl Attacker {
     }
 
     fn rooms_by_waiting(&mut self) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         self.keep(
             |attacker, index| {
                 let path = format!("/rooms/waited{index}/messages?since=0&wait=60");
@@ -493,8 +494,8 @@ impl Attacker {
     }
 
     fn session_flood(&mut self) -> Result<()> {
-        const SAID: &str = "xxxxxxxxxxxxxxxx";
-        self.go()?;
+        const BODY: &str = "xxxxxxxxxxxxxxxx";
+        self.wait_for_start()?;
         let mut next = vec![1; self.size];
         let mut lives = vec![0; self.size];
         let opened = std::cell::RefCell::new(Vec::new());
@@ -507,7 +508,7 @@ impl Attacker {
             },
             |attacker| {
                 for index in opened.borrow_mut().drain(..) {
-                    // A new client each time, so that each number is new.
+                    // A new client key for each connection, so that no number is a resend.
                     (next[index], lives[index]) = (1, lives[index] + 1);
                     let hello = wire::hello(client(index) + (lives[index] << 40), "mallory");
                     attacker.swarm.text(index, &hello);
@@ -516,7 +517,7 @@ impl Attacker {
                 for (index, next) in next.iter_mut().enumerate().take(opened) {
                     if attacker.swarm.peers[index].is_open() && attacker.swarm.peers[index].waiting() < FLOOD_BYTES {
                         let lines: Vec<_> = (*next..*next + 100)
-                            .map(|seq| wire::publish(ATTACKED_ROOM, seq, seq == 1, seq, SAID))
+                            .map(|seq| wire::publish(ATTACKED_ROOM, seq, seq == 1, seq, BODY))
                             .collect();
                         attacker.swarm.text(index, &lines.join("\n"));
                         *next += 100;
@@ -525,13 +526,13 @@ impl Attacker {
                 true
             },
         )?;
-        let line = wire::publish(ATTACKED_ROOM, 1, true, 1, SAID);
+        let line = wire::publish(ATTACKED_ROOM, 1, true, 1, BODY);
         self.units = self.swarm.counts.written / line.len() as u64;
         Ok(())
     }
 
     fn names(&mut self, chat: bool) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         let reading = if chat { Reading::Discard } else { Reading::Lines };
         let mut joined = 0;
         self.keep(
@@ -540,7 +541,7 @@ impl Attacker {
                     true => format!("/chat/{ATTACKED_ROOM}?name=user{index}"),
                     false => session::PATH.to_owned(),
                 };
-                attacker.websocket(&path, crowd(index), reading)
+                attacker.websocket(&path, crowd_address(index), reading)
             },
             |index, peer, event| match event {
                 Event::Opened if chat => joined += 1,
@@ -563,7 +564,7 @@ impl Attacker {
         Ok(())
     }
 
-    fn churn(&mut self, crowd: usize, a_second: f64) -> Result<()> {
+    fn churn(&mut self, members: usize, per_second: f64) -> Result<()> {
         let greeting = |index| {
             format!(
                 "{}\n{}",
@@ -571,13 +572,13 @@ impl Attacker {
                 wire::join(ATTACKED_ROOM)
             )
         };
-        self.prepare_sessions(crowd + self.size, Reading::Lines, "joined", greeting)?;
-        self.go()?;
+        self.prepare_sessions(members + self.size, Reading::Lines, "joined", greeting)?;
+        self.wait_for_start()?;
         let lines = format!("{}\n{}", wire::leave(ATTACKED_ROOM), wire::join(ATTACKED_ROOM));
-        let mut pace = Pace::new(a_second);
+        let mut pace = Pace::new(per_second);
         while Instant::now() < self.deadline {
             for _ in 0..pace.due() {
-                for index in crowd..crowd + self.size {
+                for index in members..members + self.size {
                     let peer = &self.swarm.peers[index];
                     if peer.is_open() && peer.waiting() < FLOOD_BYTES {
                         self.swarm.text(index, &lines);
@@ -585,18 +586,18 @@ impl Attacker {
                     }
                 }
             }
-            self.swarm.turn(Duration::from_millis(2), &mut Nobody)?;
+            self.swarm.turn(Duration::from_millis(2), &mut IgnoreEvents)?;
         }
         Ok(())
     }
 
     fn pages_by_http(&mut self) -> Result<()> {
         self.fill("full", 34, 30_000)?;
-        self.go()?;
+        self.wait_for_start()?;
         self.keep_open(
             None,
             |attacker, index| Opening {
-                buffers: SMALL,
+                buffers: SMALL_BUFFER,
                 ..attacker.get("/rooms/full/messages?limit=100", attacker.source(index), Reading::Never)
             },
             |_, _, _| {},
@@ -608,12 +609,12 @@ impl Attacker {
 
     fn pages_by_session(&mut self) -> Result<()> {
         self.fill("full", 34, 30_000)?;
-        self.go()?;
+        self.wait_for_start()?;
         let mut asked = 0;
         self.keep_open(
             None,
             |attacker, index| Opening {
-                buffers: SMALL,
+                buffers: SMALL_BUFFER,
                 ..attacker.websocket(session::PATH, attacker.source(index), Reading::Never)
             },
             |index, peer, event| {
@@ -650,8 +651,9 @@ impl Attacker {
         if kind == Frame::Continuation {
             greeting.extend(frame::masked(0x01, b"x"));
         }
-        self.go()?;
-        // A session that is closed says so in a frame, and this attacker does not wait for the end of the closing handshake.
+        self.wait_for_start()?;
+        // The server closes a session with a close frame. The attacker reconnects without waiting for the end of the
+        // closing handshake.
         let reading = if path == session::PATH {
             Reading::Lines
         } else {
@@ -663,12 +665,12 @@ impl Attacker {
     fn evicted_author(&mut self) -> Result<()> {
         const ROOMS: u64 = 4_000;
         let line = wire::publish("victims", 1, true, 0xfeed, "once");
-        let first = self.say_once(&line)?;
+        let first = self.publish_once(&line)?;
         self.prepare_sessions(self.size, Reading::Lines, "welcome", |index| {
             wire::hello(client(index), "mallory")
         })?;
-        self.go()?;
-        let mut pace = Pace::new(LINES_A_SECOND);
+        self.wait_for_start()?;
+        let mut pace = Pace::new(LINES_PER_SECOND);
         let flush = 1_100_u64.div_ceil(self.size as u64);
         let mut step = 0;
         let answered = std::cell::Cell::new(0);
@@ -698,21 +700,23 @@ impl Attacker {
             }
             self.swarm.turn(Duration::from_millis(2), &mut count)?;
         }
-        // All of it must have been done, or refused, before the victim comes again.
+        // Everything must be acknowledged or refused before the victim publishes again.
         let (units, patience) = (self.units, Instant::now() + Duration::from_secs(20));
         self.swarm.run(patience, &mut count, |swarm| {
             answered.get() >= units || !swarm.peers.iter().any(Peer::is_open)
         })?;
         self.facts.insert("answered".to_owned(), answered.get());
-        let second = self.say_once(&line)?;
-        // Told that it is there already, or that nobody knows any more: both are true. A new place is not.
+        let second = self.publish_once(&line)?;
+        // The same offset as before, or `forgotten`, is correct. Another offset means that the message was appended
+        // twice.
         let again = first.is_some() && second.is_some() && first != second;
         self.facts.insert("appended_again".to_owned(), u64::from(again));
         Ok(())
     }
 
-    /// The victim of [`Attack::EvictedAuthor`] publishes on a connection of its own and returns the offset that was acknowledged, if any.
-    fn say_once(&self, line: &str) -> Result<Option<u64>> {
+    /// Publishes as the victim of [`Attack::EvictedAuthor`] on a new connection and returns the acknowledged offset, if
+    /// any.
+    fn publish_once(&self, line: &str) -> Result<Option<u64>> {
         let mut swarm = Swarm::new(self.swarm.address())?;
         let hello = wire::hello(0xfeed, "victim");
         swarm.open(
@@ -743,18 +747,18 @@ impl Attacker {
     }
 
     fn connects(&mut self, request: bool) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         #[expect(clippy::cast_precision_loss, reason = "a size is far below 2^52")]
         let mut pace = Pace::new(self.size as f64);
         let mut free = Vec::new();
         while Instant::now() < self.deadline {
-            // What this process cannot do in time is not done later.
+            // Connections that this process cannot open in time are left out.
             for number in 0..pace.due().min(500) {
                 let mut opening = self.get("/healthz", self.source(usize::try_from(number)?), Reading::Discard);
                 if !request {
                     opening.request.clear();
                 }
-                // This process is out of ports for a moment.
+                // No local port is free at the moment.
                 let Ok(index) = self.swarm.open(&opening, free.pop()) else {
                     break;
                 };
@@ -776,7 +780,7 @@ impl Attacker {
     }
 
     fn half_heads(&mut self) -> Result<()> {
-        self.go()?;
+        self.wait_for_start()?;
         self.keep(
             |attacker, index| Opening {
                 request: b"GET /ws HTTP/1.1\r\nHost: half\r\n".to_vec(),
@@ -792,7 +796,7 @@ impl Attacker {
     fn unread_members(&mut self, chat: bool) -> Result<()> {
         let mut speaker = Swarm::new(self.swarm.address())?;
         let opening = self.websocket(session::PATH, self.source(0), Reading::Discard);
-        self.go()?;
+        self.wait_for_start()?;
         speaker.open(&opening, None)?;
         let body = frame::text(UNREAD_MESSAGE);
         let mut pace = Pace::new(50.0);
@@ -800,7 +804,7 @@ impl Attacker {
         let mut turn = move |attacker: &mut Self| {
             for _ in 0..pace.due() {
                 seq += 1;
-                // It stands still while the server does not read.
+                // It waits while the server does not read.
                 if speaker.peers[0].is_open() && speaker.peers[0].waiting() < FLOOD_BYTES {
                     speaker.text(0, &wire::publish(ATTACKED_ROOM, seq, true, seq, &body));
                     attacker.units += 1;
@@ -820,7 +824,7 @@ impl Attacker {
                     false => session::PATH.to_owned(),
                 };
                 Opening {
-                    buffers: SMALL,
+                    buffers: SMALL_BUFFER,
                     ..attacker.websocket(&path, attacker.source(index), Reading::Never)
                 }
             },
@@ -838,12 +842,12 @@ impl Attacker {
         Ok(())
     }
 
-    /// Members as this project's client makes them: those that are refused try again with backoff.
-    fn come_back(&mut self, rooms: usize, one_address: bool) -> Result<()> {
-        self.go()?;
+    /// Members that reconnect like this project's client: with backoff after a refusal.
+    fn reconnect_after_restart(&mut self, rooms: usize, one_address: bool) -> Result<()> {
+        self.wait_for_start()?;
         let begun = Instant::now();
-        let mut slots = vec![
-            Slot {
+        let mut members = vec![
+            ReconnectingMember {
                 place: None,
                 again: begun,
                 joined: false,
@@ -856,50 +860,55 @@ impl Attacker {
             && whole.is_none_or(|whole: Instant| whole.elapsed() < Duration::from_secs(1))
         {
             let now = Instant::now();
-            for (index, slot) in slots.iter_mut().enumerate() {
-                if slot.place.is_none() && slot.again <= now {
-                    let source = if one_address { self.source(0) } else { crowd(index) };
+            for (index, member) in members.iter_mut().enumerate() {
+                if member.place.is_none() && member.again <= now {
+                    let source = if one_address {
+                        self.source(0)
+                    } else {
+                        crowd_address(index)
+                    };
                     let place = (index < self.swarm.peers.len()).then_some(index);
                     let opening = self.websocket(session::PATH, source, Reading::Lines);
-                    slot.place = Some(self.swarm.open(&opening, place)?);
+                    member.place = Some(self.swarm.open(&opening, place)?);
                 }
             }
             self.swarm.turn(
                 Duration::from_millis(2),
                 &mut |index: usize, peer: &mut Peer, event: Event<'_>| {
-                    let slot = &mut slots[index];
+                    let member = &mut members[index];
                     match event {
                         Event::Opened => {
                             let room = format!("back{}", index % rooms);
                             let hello = wire::hello(client(index), &format!("user{index}"));
-                            // The log of the life before is gone.
+                            // A cursor of an epoch that the restarted server does not have.
                             peer.text(&format!("{hello}\n{}", wire::join_since(&room, "0123456789abcdef", 7)));
                         }
                         Event::Text(text) => {
-                            if !slot.joined && text.split('\n').any(|line| wire::is(line, "joined")) {
-                                slot.joined = true;
+                            if !member.joined && text.split('\n').any(|line| wire::is(line, "joined")) {
+                                member.joined = true;
                             }
                         }
                         Event::Refused | Event::Closed | Event::Answered => {
                             // docs/protocol.md, Reconnecting: random up to a bound that doubles, from 0.5 s to 20 s.
-                            let bound = (500 << slot.failures.min(6)).min(20_000);
-                            slot.again = Instant::now() + Duration::from_millis(random(index, slot.failures) % bound);
-                            slot.failures += 1;
-                            (slot.joined, slot.place) = (false, None);
+                            let bound = (500 << member.failures.min(6)).min(20_000);
+                            member.again =
+                                Instant::now() + Duration::from_millis(random(index, member.failures) % bound);
+                            member.failures += 1;
+                            (member.joined, member.place) = (false, None);
                         }
                     }
                 },
             )?;
-            if whole.is_none() && slots.iter().all(|slot| slot.joined) {
+            if whole.is_none() && members.iter().all(|member| member.joined) {
                 whole = Some(Instant::now());
-                self.facts.insert("whole_ms".to_owned(), millis(begun.elapsed()));
+                self.facts.insert("all_joined_ms".to_owned(), millis(begun.elapsed()));
             }
         }
         self.facts
-            .entry("whole_ms".to_owned())
+            .entry("all_joined_ms".to_owned())
             .or_insert(millis(begun.elapsed()));
-        let joined = slots.iter().filter(|slot| slot.joined).count();
-        self.facts.insert("missing".to_owned(), (slots.len() - joined) as u64);
+        let joined = members.iter().filter(|member| member.joined).count();
+        self.facts.insert("missing".to_owned(), (members.len() - joined) as u64);
         self.units = joined as u64;
         Ok(())
     }
@@ -909,7 +918,7 @@ impl Attacker {
         (0..64)
             .map(|number| {
                 let room = format!("full{number}");
-                self.fill(&room, usize::try_from(FULL)?, 10_000)?;
+                self.fill(&room, usize::try_from(FULL_ROOM_MESSAGES)?, 10_000)?;
                 let answer = self.ask(&format!("GET /rooms/{room}/messages?limit=1 HTTP/1.1\r\n"), "")?;
                 let epoch = wire::string(&answer, "epoch").context("an answer without an epoch")?;
                 Ok(epoch.to_owned())
@@ -917,9 +926,10 @@ impl Attacker {
             .collect()
     }
 
-    /// The first offset after which a full room has all its messages: a server may keep fewer.
+    /// The smallest offset from which a full room can be recovered: a server may keep fewer messages than were
+    /// published.
     fn first_kept(&self) -> Result<u64> {
-        let (mut lost, mut kept) = (0, FULL);
+        let (mut lost, mut kept) = (0, FULL_ROOM_MESSAGES);
         while lost < kept {
             let middle = u64::midpoint(lost, kept);
             let line = format!("GET /rooms/full0/messages?since={middle}&limit=1 HTTP/1.1\r\n");
@@ -941,8 +951,8 @@ impl Attacker {
             joins.collect::<Vec<_>>().join("\n")
         };
         let all = joins(&epochs);
-        let mut slow = Slow::new(self, &all)?;
-        self.go()?;
+        let mut slow = SlowMember::new(self, &all)?;
+        self.wait_for_start()?;
         let mut rooms_read = 0;
         self.keep(
             |attacker, index| attacker.websocket(session::PATH, attacker.source(index), Reading::Lines),
@@ -950,7 +960,7 @@ impl Attacker {
                 Event::Opened => peer.text(&format!("{}\n{all}", wire::hello(client(index), "mallory"))),
                 Event::Text(text) => {
                     for line in text.split('\n').filter(|line| wire::is(line, "message")) {
-                        if wire::number(line, "offset") == Some(FULL)
+                        if wire::number(line, "offset") == Some(FULL_ROOM_MESSAGES)
                             && let Some(room) = wire::string(line, "room")
                             && let Some(number) = room
                                 .strip_prefix("full")
@@ -978,7 +988,7 @@ impl Attacker {
     fn catch_up_http(&mut self) -> Result<()> {
         self.fill_rooms()?;
         let after = self.first_kept()?;
-        self.go()?;
+        self.wait_for_start()?;
         let next = std::cell::Cell::new(0_u64);
         self.keep(
             |attacker, index| {
@@ -993,7 +1003,7 @@ impl Attacker {
         Ok(())
     }
 
-    /// Fills a room over HTTP, as a back end does.
+    /// Publishes `messages` messages to a room over HTTP.
     fn fill(&self, room: &str, messages: usize, bytes: usize) -> Result<()> {
         let body = format!("\"{}\"", frame::text(bytes));
         let mut stream = TcpStream::connect(self.swarm.address())?;
@@ -1042,8 +1052,9 @@ impl Attacker {
     }
 }
 
-/// A member that catches up at 1 Mbit/s, publishes 5 times a second, and measures how long the answers take.
-struct Slow {
+/// A member that catches up at 1 Mbit/s, publishes 5 times per second, and measures the time until each
+/// acknowledgement.
+struct SlowMember {
     swarm: Swarm,
     greeting: String,
     next_read: Instant,
@@ -1054,8 +1065,8 @@ struct Slow {
     acks: u64,
 }
 
-impl Slow {
-    /// Bytes per read: with 8 reads per turn and 12.5 turns a second this is 1 Mbit/s.
+impl SlowMember {
+    /// Bytes per read: 8 reads per turn and 12.5 turns per second make 1 Mbit/s.
     const READ: usize = 1_250;
     const EVERY: Duration = Duration::from_millis(80);
 
@@ -1131,13 +1142,13 @@ impl Slow {
     }
 }
 
-/// The client key's lower half; attackers' are above those of innocents.
+/// The lower half of a client key. Attackers have other keys than legitimate clients.
 fn client(index: usize) -> u64 {
     0x100_0000 + index as u64
 }
 
-/// Distinct source addresses, as users of the Internet have.
-fn crowd(index: usize) -> Ipv4Addr {
+/// One of 250 source addresses.
+fn crowd_address(index: usize) -> Ipv4Addr {
     spread(Ipv4Addr::new(127, 1, 0, 1), index, 250)
 }
 
@@ -1146,7 +1157,7 @@ fn spread(first: Ipv4Addr, index: usize, addresses: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(first.to_bits() + number)
 }
 
-/// A reproducible sequence, spread well enough for pauses.
+/// A reproducible pseudorandom number, for the pauses.
 fn random(index: usize, turn: u32) -> u64 {
     let mut bits = (index as u64) << 32 | u64::from(turn) | 1 << 63;
     for _ in 0..3 {

@@ -1,15 +1,15 @@
-//! The figures of one run of a scenario, and whether they are within its bounds.
+//! The figures of one run of a scenario, and comparing them with its bounds.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// How times are spread, in milliseconds.
+/// The distribution of a set of durations, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// The number of times.
+    /// The number of durations.
     pub count: u64,
-    /// How many of them ended; the others are the time that a message without an answer has waited.
+    /// How many of them are complete. The others are the time that an unanswered message has waited so far.
     pub ended: u64,
     /// The median.
     pub p50: f64,
@@ -20,7 +20,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of `times`; `ended` of them (or all, with 0) are over.
+    /// The distribution of `times`; `ended` of them are complete.
     #[must_use]
     pub fn of(mut times: Vec<Duration>, ended: u64) -> Self {
         times.sort_unstable();
@@ -41,48 +41,48 @@ impl Spread {
     }
 }
 
-/// Rounds to thousandths: more digits mean nothing and make records hard to read.
+/// Rounds to thousandths, because further digits are noise.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// What the innocents measured between two reports.
+/// The measurements of the legitimate clients since their last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
-    /// The round trip of messages in another room than the attacked one.
+pub struct ClientReport {
+    /// Round trips of messages in a room that is not attacked.
     pub other: Spread,
-    /// The same in the attacked room, if a room is attacked.
+    /// Round trips of messages in the attacked room, if a room is attacked.
     pub same: Option<Spread>,
-    /// Connections of members that the server ended.
+    /// Connections of members that the server closed.
     pub closed: u64,
     /// Messages, joins and handshakes of members that the server refused.
     pub refused: u64,
-    /// How long visitors took to connect and publish in a new room.
+    /// The time that visitors took to connect and publish in a new room.
     pub visits: Spread,
     /// Visitors that were refused or not answered within 10 s.
     pub visits_refused: u64,
-    /// How late the innocents themselves were with their next message, because others used their core.
+    /// How late this process sent its messages because other processes used its core.
     pub late: Spread,
 }
 
-/// What the attacker did.
+/// The attacker's counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Done {
-    /// Connections that it began.
+pub struct AttackReport {
+    /// Connections that were begun.
     pub attempts: u64,
-    /// WebSockets that were opened and plain requests that were answered with 200.
+    /// WebSockets that were opened, and plain requests that were answered with 200.
     pub opened: u64,
-    /// Connections that were refused: another status, or none.
+    /// Connections that were refused, with another status or without an answer.
     pub refused: u64,
     /// WebSockets that the server closed.
     pub closed: u64,
-    /// Bytes that it wrote.
+    /// Bytes that were written.
     pub written: u64,
-    /// Bytes that it read.
+    /// Bytes that were read.
     pub read: u64,
-    /// What the attack consists of: requests, messages, frames, joins, connections.
+    /// The units of the attack: requests, messages, frames, joins or connections.
     pub units: u64,
-    /// Facts that only this scenario has, by name.
+    /// Figures that only this scenario has, by name.
     pub facts: BTreeMap<String, u64>,
 }
 
@@ -91,35 +91,35 @@ pub struct Done {
 pub struct Run {
     /// The name of the scenario.
     pub scenario: String,
-    /// The size of the attack.
+    /// The size of the attack, in the scenario's unit.
     pub size: usize,
     /// The size as a multiple of the scenario's first one.
     pub factor: usize,
-    /// The load of the machine in the minute before.
+    /// The load average of the machine over the minute before.
     pub load: f64,
-    /// The innocents before the attack.
-    pub idle: Heard,
-    /// The innocents during the attack.
-    pub attacked: Heard,
-    /// What the attacker did.
-    pub done: Done,
+    /// The legitimate clients' report before the attack.
+    pub idle: ClientReport,
+    /// The legitimate clients' report during the attack.
+    pub attacked: ClientReport,
+    /// The attacker's report.
+    pub done: AttackReport,
     /// The server's share of its core during the attack.
     pub cpu: f64,
-    /// The share of the time in which the server was ready to run and another process had its core; the attack does not
-    /// cause it.
+    /// The share of the time in which the server was ready to run while another process used its core. The attack does
+    /// not cause it.
     pub waited: f64,
-    /// The server's resident memory before, in bytes.
+    /// The server's resident memory before the attack, in bytes.
     pub memory_before: u64,
-    /// The most resident memory that the server had, in bytes.
+    /// The server's peak resident memory, in bytes.
     pub memory: u64,
-    /// The most bytes that waited in the kernel, in the server's own sockets, in either direction.
+    /// The maximum of the bytes that waited in the kernel, in both directions of the server's sockets.
     pub kernel: u64,
     /// Connections of the attacker that the server still had open at the end.
     pub held: u64,
 }
 
 impl Run {
-    /// A fact of the attacker's, or one that every run has.
+    /// A fact of the attacker, or one that every run has.
     #[must_use]
     pub fn fact(&self, name: &str) -> Option<u64> {
         match name {
@@ -133,51 +133,52 @@ impl Run {
 /// The bounds of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounds {
-    /// Milliseconds at p99 in another room.
+    /// The 99th percentile of round trips in another room, in milliseconds.
     pub other: f64,
-    /// Milliseconds at p99 in the attacked room.
+    /// The 99th percentile of round trips in the attacked room, in milliseconds.
     pub same: f64,
-    /// Bytes of resident memory.
+    /// Peak resident memory in bytes.
     pub memory: u64,
-    /// Bytes in the kernel.
+    /// Bytes that wait in the kernel.
     pub kernel: u64,
-    /// Share of the core; 1 is no bound.
+    /// The server's share of its core; 1 or more is no bound.
     pub cpu: f64,
-    /// Visitors that may be refused temporarily.
+    /// The number of visitors that may be refused.
     pub visits_refused: u64,
-    /// Facts and their maximum.
+    /// Facts and their maxima.
     pub facts: Vec<(&'static str, u64)>,
 }
 
-/// Whether times, memory and CPU are judged, or only what does not depend on how busy the machine is.
+/// Which figures are compared with their bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judging {
-    /// Everything.
+    /// All of them.
     All,
-    /// That the attack happened, that no innocent was closed or refused, and the facts.
+    /// Only those that do not depend on how busy the machine is: that the attack did something, that no legitimate
+    /// client was closed or refused, and the facts.
     Untimed,
 }
 
-/// A bound that was broken, or a run without enough data.
+/// A bound that was exceeded, or a run without enough data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct BoundExceeded(pub String);
 
-impl fmt::Display for Broken {
+impl fmt::Display for BoundExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// The fewest messages that give a 99th percentile.
-const FEWEST: u64 = 50;
+/// The smallest number of messages of which a 99th percentile is taken.
+const MIN_MESSAGES: u64 = 50;
 
-/// The bounds that a run broke; empty if it kept all.
+/// The bounds that a run exceeds; empty if it is within all of them.
 #[must_use]
-pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<Broken> {
-    let mut broken = Vec::new();
+pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<BoundExceeded> {
+    let mut exceeded = Vec::new();
     let mut expect = |holds: bool, what: String| {
         if !holds {
-            broken.push(Broken(what));
+            exceeded.push(BoundExceeded(what));
         }
     };
     expect(
@@ -192,7 +193,7 @@ pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<Broken> {
     for (room, spread, bound) in same.chain([("another room", run.attacked.other, bounds.other)]) {
         let timed = judging == Judging::All;
         expect(
-            spread.count >= if timed { FEWEST } else { 1 },
+            spread.count >= if timed { MIN_MESSAGES } else { 1 },
             format!("only {} messages were measured in {room}", spread.count),
         );
         expect(
@@ -200,20 +201,26 @@ pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<Broken> {
             format!("{room}: p99 {:.0} ms, at most {bound:.0} ms", spread.p99),
         );
     }
-    let heard = &run.attacked;
-    expect(heard.closed == 0, format!("{} innocents were closed", heard.closed));
+    let report = &run.attacked;
     expect(
-        heard.refused == 0,
-        format!("{} messages or joins of innocents were refused", heard.refused),
+        report.closed == 0,
+        format!("{} legitimate clients were closed", report.closed),
     );
     expect(
-        heard.visits_refused <= bounds.visits_refused,
-        format!("{} visitors were refused", heard.visits_refused),
+        report.refused == 0,
+        format!(
+            "{} messages or joins of legitimate clients were refused",
+            report.refused
+        ),
+    );
+    expect(
+        report.visits_refused <= bounds.visits_refused,
+        format!("{} visitors were refused", report.visits_refused),
     );
     for (name, most) in &bounds.facts {
         match run.fact(name) {
             Some(value) => expect(value <= *most, format!("{name}: {value}, at most {most}")),
-            None => expect(false, format!("the attacker did not tell {name}")),
+            None => expect(false, format!("the attacker did not report {name}")),
         }
     }
     if judging == Judging::All {
@@ -243,14 +250,14 @@ pub fn judge(run: &Run, bounds: &Bounds, judging: Judging) -> Vec<Broken> {
             ),
         );
     }
-    broken
+    exceeded
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn good() -> (Run, Bounds) {
+    fn run_within_bounds() -> (Run, Bounds) {
         let spread = Spread {
             count: 200,
             ended: 200,
@@ -258,17 +265,17 @@ mod tests {
             p99: 40.0,
             max: 60.0,
         };
-        let attacked = Heard {
+        let attacked = ClientReport {
             other: spread,
             same: Some(spread),
-            ..Heard::default()
+            ..ClientReport::default()
         };
         let run = Run {
             attacked,
-            done: Done {
+            done: AttackReport {
                 units: 1,
                 facts: [("again".to_owned(), 0)].into(),
-                ..Done::default()
+                ..AttackReport::default()
             },
             cpu: 0.2,
             memory: 10,
@@ -299,16 +306,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_within_its_bounds_is_good() {
-        let (run, bounds) = good();
+    fn a_run_within_its_bounds_exceeds_none() {
+        let (run, bounds) = run_within_bounds();
         assert_eq!(judge(&run, &bounds, Judging::All), []);
         assert_eq!(judge(&run, &bounds, Judging::Untimed), []);
     }
 
     #[test]
-    fn each_bad_figure_breaks_a_bound() {
-        type Spoil = fn(&mut Run);
-        let spoilt: [(&str, Spoil); 11] = [
+    fn each_figure_above_its_bound_exceeds_exactly_that_bound() {
+        type Change = fn(&mut Run);
+        let changes: [(&str, Change); 11] = [
             ("the attack did not happen", |run| run.done.units = 0),
             ("another room: p99 101 ms", |run| run.attacked.other.p99 = 101.0),
             ("the attacked room: p99 251 ms", |run| {
@@ -319,33 +326,33 @@ mod tests {
                 });
             }),
             ("only 49 messages", |run| run.attacked.other.count = 49),
-            ("1 innocents were closed", |run| run.attacked.closed = 1),
+            ("1 legitimate clients were closed", |run| run.attacked.closed = 1),
             ("1 messages or joins", |run| run.attacked.refused = 1),
             ("1 visitors were refused", |run| run.attacked.visits_refused = 1),
             ("again: 1, at most 0", |run| {
                 run.done.facts = [("again".to_owned(), 1)].into()
             }),
-            ("did not tell again", |run| run.done.facts.clear()),
+            ("did not report again", |run| run.done.facts.clear()),
             ("held: 3, at most 0", |run| run.held = 3),
             ("CPU 60 %", |run| run.cpu = 0.6),
         ];
-        for (expected, spoil) in spoilt {
-            let (mut run, bounds) = good();
+        for (expected, spoil) in changes {
+            let (mut run, bounds) = run_within_bounds();
             spoil(&mut run);
-            let broken = judge(&run, &bounds, Judging::All);
-            assert_eq!(broken.len(), 1, "{expected}: {broken:?}");
-            assert!(broken[0].0.contains(expected), "{expected}: {broken:?}");
+            let exceeded = judge(&run, &bounds, Judging::All);
+            assert_eq!(exceeded.len(), 1, "{expected}: {exceeded:?}");
+            assert!(exceeded[0].0.contains(expected), "{expected}: {exceeded:?}");
         }
         for spoil in [|run: &mut Run| run.memory = 21, |run: &mut Run| run.kernel = 21] {
-            let (mut run, bounds) = good();
+            let (mut run, bounds) = run_within_bounds();
             spoil(&mut run);
             assert_eq!(judge(&run, &bounds, Judging::All).len(), 1);
         }
     }
 
     #[test]
-    fn an_untimed_run_is_not_judged_by_the_clock_but_by_what_happened() {
-        let (mut run, bounds) = good();
+    fn an_untimed_run_ignores_times_memory_and_cpu_and_still_checks_facts() {
+        let (mut run, bounds) = run_within_bounds();
         (run.attacked.other.p99, run.cpu, run.memory) = (5_000.0, 1.0, 1 << 40);
         assert_eq!(judge(&run, &bounds, Judging::Untimed), []);
         run.done.units = 0;

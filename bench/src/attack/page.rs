@@ -1,4 +1,4 @@
-//! docs/attacks.md: the figures, next to those from before the server was hardened.
+//! The text of docs/attacks.md: the figures, and for comparison those from before the server was hardened.
 
 use std::fmt::Write;
 
@@ -13,7 +13,8 @@ pub(super) fn line(run: &Run) -> String {
     let same = run.attacked.same.map(|same| format!("; same room {}", times(&same)));
     let facts = run.done.facts.iter().map(|(name, value)| format!("; {name} {value}"));
     format!(
-        "{} x{} ({}): did {}; idle {}; other room {}{}; late {:.1}; closed {}, refused {}, visitors {} of {} refused; cpu {:.0} % (waited {:.0} %); rss {} -> {} MiB; \
+        "{} x{} ({}): did {}; idle {}; other room {}{}; late {:.1}; closed {}, refused {}, \
+         visitors {} of {} refused; cpu {:.0} % (waited {:.0} %); rss {} -> {} MiB; \
          kernel {} MiB; attacker closed {}, refused {}, held {}{}; load {:.1}",
         run.scenario,
         run.factor,
@@ -40,7 +41,7 @@ pub(super) fn line(run: &Run) -> String {
     )
 }
 
-/// p50 / p99 / max.
+/// The text `p50 / p99 / max ms`.
 fn times(spread: &Spread) -> String {
     format!(
         "{} / {} / {} ms",
@@ -70,7 +71,8 @@ pub(super) fn markdown(now: &Record, before: &Record) -> String {
             scenario.unit
         );
         page.push_str(
-            "| | size | another room: idle | attacked | same room | innocents closed, refused | visitors refused | CPU, waited | resident | kernel | attacker: did; closed, refused, held |\n\
+            "| | size | another room: idle | attacked | same room | clients closed, refused | visitors refused | \
+             CPU, waited | resident | kernel | attacker: did; closed, refused, held |\n\
              |---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for factor in [1, 4] {
@@ -93,7 +95,8 @@ pub(super) fn markdown(now: &Record, before: &Record) -> String {
         };
         let _ = write!(
             page,
-            "\nBounds: {} ms in another room at p99{same}, nobody closed or refused, {} MiB resident, {} MiB in the kernel{cpu}",
+            "\nBounds: {} ms in another room at p99{same}, no legitimate client closed or refused, \
+             {} MiB resident, {} MiB in the kernel{cpu}",
             bounds.other,
             bounds.memory >> 20,
             bounds.kernel >> 20,
@@ -118,7 +121,8 @@ fn row(when: &str, run: &Run) -> String {
         let _ = write!(facts, "; {name} {value}");
     }
     format!(
-        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} %, {:.0} % | {} MiB | {} MiB | {}; {}, {}, {}{facts} |",
+        "| {when} | {} | {} | {} | {} | {}, {} | {} of {} | {:.0} %, {:.0} % | {} MiB | {} MiB | \
+         {}; {}, {}, {}{facts} |",
         run.size,
         times(&run.idle.other),
         times(&run.attacked.other),
@@ -149,25 +153,31 @@ fn capital(text: &str) -> String {
 const INTRODUCTION: &str = "\
 # What attacks do to others
 
-Written by `cargo xtask attack --write`; do not edit. `cargo xtask attack` makes the attacks again and fails when a bound is broken;
-`--scenario NAME` makes one. The figures of the server before it was hardened are kept in `docs/attacks-before.json`.
+Written by `cargo xtask attack --write`; do not edit. `cargo xtask attack` makes the attacks again and fails when a
+bound is exceeded; `--scenario NAME` makes one. The figures of the server before it was hardened are stored in
+`docs/attacks-before.json`.
 
 ## How it is measured
 
-- For each row a fresh server process with default options, on a core of its own. The options that are given: `--listen`,
-  `--publish-key`, with which logs are filled before an attack, and `--flood`, without which there is no `/flood` to attack.
-- The other core has two processes: the attacker, 5 steps of priority (`nice`) below the server, and the innocents, 10 above it where the
-  system allows that, so that the attacker's work does not delay their measurement much. With two cores they cannot be kept apart further.
-- The innocents are a speaker and three listeners in a room that is not attacked, and as many in the attacked room where a room is
-  attacked, each with an address of its own. A speaker says something 50 times a second, whatever became of what it said before, and measures until its own
-  message comes back: p50 / p99 / max. What is not answered counts with the time it has waited. A visitor comes 4 times a second from another address, makes a
-  room, says something there, and is refused if it is told so or has no answer after 10 s.
-- The idle figures are those of the same innocents on the same server during 2 s before the attack.
-- Each attack is made in its size from one address and in four times its size from four addresses, unless it says otherwise.
-- CPU is the server's share of its core during the attack, \"waited\" the share of the time in which it was ready to run and a process that has
-  nothing to do with the attack had the core (`/proc/PID/task/*/schedstat`): where that is not near 0 the machine was busy, and times say little. Resident memory is its peak (`VmHWM`), the
-  kernel's the most bytes that waited in the server's sockets in both directions (`/proc/net/tcp`, every half second). \"Held\" are the attacker's connections that the server still had at the end.
-- The bounds of memory and CPU follow from the server's named limits: `bench/src/attack/scenarios.rs` derives them.
+- For each row a new server process with default options runs on a core of its own. The options that are given:
+  `--listen`, `--publish-key`, with which logs are filled before an attack, and `--flood`, which enables `/flood`.
+- Two processes run on the other core: the attacker, 5 steps of priority (`nice`) below the server, and the legitimate
+  clients, 10 above it where the system allows that, so that the attacker's work delays their measurement little. With
+  two cores they cannot be separated further.
+- The legitimate clients are a sender and three receivers in a room that is not attacked, and as many in the attacked
+  room where a room is attacked, each with an address of its own. A sender publishes 50 times a second, without waiting
+  for answers, and measures until its own message comes back: p50 / p99 / max. An unanswered message counts with the
+  time it has waited. 4 times a second a visitor connects from another address and publishes in a new room; it counts
+  as refused after an error or 10 s without an answer.
+- The idle figures are those of the same clients on the same server during 2 s before the attack.
+- Each attack is made in its size from one address and in four times its size from four addresses, unless its
+  description says otherwise.
+- CPU is the server's share of its core during the attack, \"waited\" the share of the time in which it was ready to run
+  while a process that is not part of the attack used the core (`/proc/PID/task/*/schedstat`): where that is not near 0
+  the machine was busy, and the times mean little. Resident memory is its peak (`VmHWM`); the kernel's is the maximum
+  of the bytes that waited in the server's sockets in both directions (`/proc/net/tcp`, every half second). \"Held\" is
+  the number of the attacker's connections that the server still had open at the end.
+- The bounds of memory and CPU are derived from the server's limits in `bench/src/attack/scenarios.rs`.
 
 ## Figures
 ";
@@ -177,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_scenario_shows_what_was_seen_before_beside_what_is_seen_now() {
+    fn each_scenario_has_the_figures_of_the_old_and_of_the_new_server() {
         let record = |note: &str, units| Record {
             note: note.to_owned(),
             runs: scenarios::all()

@@ -1,33 +1,33 @@
-//! The attacks, and the bounds that a server with default options must keep under each.
+//! The attacks, and the bounds within which a server with default options must stay under each.
 
 use super::figures::Bounds;
 
-/// What the attacker does.
+/// The kinds of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attack {
-    /// WebSockets to `path` send one-byte messages, or nothing, and never read.
+    /// WebSockets to `path` that send one-byte messages, or nothing, and never read.
     Unread { path: &'static str, send: bool },
-    /// WebSockets to `path` read as fast as they can what it sends by itself.
+    /// WebSockets to `path` that read a flood of the server as fast as they can.
     ReadFlood { path: &'static str },
-    /// `/echo` with the largest messages, read as fast as they come.
+    /// WebSockets to `/echo` with large messages that are read as fast as they come.
     EchoLarge,
-    /// Upgrades to `path` with 5,200 subprotocols, `size` a second.
+    /// Upgrades to `path` that offer 5,200 subprotocols, `size` per second.
     Subprotocols { path: &'static str },
-    /// Each session sits in 64 rooms and publishes once to each of 10,000 names.
+    /// Each session is a member of 64 rooms and publishes once to each of 10,000 other rooms.
     QuietRooms,
     /// Each session joins 64 rooms of its own.
     RoomsBySessions,
-    /// Each request waits for a message of a room of its own.
+    /// Each request waits for a message in a room of its own.
     RoomsByWaiting,
-    /// Each socket sends to the attacked room's plain chat as fast as it can.
+    /// Each socket sends to the attacked room as fast as it can, over plain chat.
     ChatFlood,
     /// Each session publishes to the attacked room as fast as it can.
     SessionFlood,
     /// Users with distinct names join the attacked room.
     Names { chat: bool },
-    /// Members of the attacked room leave it and join again 25 times a second each.
+    /// Members of the attacked room leave it and join it again, each 25 times per second.
     ChurnOfMany,
-    /// Sessions leave and join 240 times a second each, in a room of 2,000.
+    /// Sessions leave and join a room of 2,000 members, each 240 times per second.
     ChurnOfOne,
     /// Requests for a page of 1 MB that is never read.
     PagesByHttp,
@@ -37,19 +37,19 @@ pub(super) enum Attack {
     Frames { path: &'static str, frame: Frame },
     /// Sessions publish to 4,000 rooms twice and then flush the room of a sender, who sends its message again.
     EvictedAuthor,
-    /// `size` connections a second, each with a request or without.
+    /// `size` connections per second, each with or without a request.
     Connects { request: bool },
     /// Requests whose head is never complete.
     HalfHeads,
-    /// Members of the attacked room that never read, while 8 KB are published in it 50 times a second.
+    /// Members of the attacked room that never read, while messages of 8 KB are published in it 50 times per second.
     UnreadMembers { chat: bool },
-    /// Members reconnect after a restart, all at once.
-    ComeBack { rooms: usize, one_address: bool },
+    /// Members that reconnect after a restart, all at once.
+    Reconnect { rooms: usize, one_address: bool },
     /// 64 rooms with full logs are read repeatedly.
     CatchUp { http: bool },
 }
 
-/// What a connection sends that is neither a request nor a message.
+/// A frame or line without content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     Ping,
@@ -64,21 +64,21 @@ pub(super) enum Frame {
     Empty,
 }
 
-/// One attack over one path.
+/// One attack with its size and duration.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// A sentence about the attack for docs/attacks.md.
+    /// The description of the attack in docs/attacks.md.
     pub(super) about: &'static str,
     pub(super) attack: Attack,
-    /// The number of `unit` in the attack.
+    /// The size of the attack, in `unit`.
     pub(super) size: usize,
     pub(super) unit: &'static str,
     /// The duration in seconds.
     pub(super) seconds: u64,
-    /// Whether the attacked room has innocents.
+    /// Whether legitimate clients are in the attacked room.
     pub(super) local: bool,
-    /// Whether it is also run at four times the size, from four addresses.
+    /// Whether it is also run with four times the size, from four addresses.
     pub(super) fourfold: bool,
     /// Whether it is part of `--quick`.
     pub(super) quick: bool,
@@ -86,10 +86,10 @@ pub(super) struct Scenario {
 
 /// The room that is attacked.
 pub(super) const ATTACKED_ROOM: &str = "attacked";
-/// What back ends send to publish over HTTP, with which the logs are filled before an attack.
+/// The server's publish key, with which the logs are filled over HTTP before an attack.
 pub(super) const PUBLISH_KEY: &str = "the-key-of-the-attack-bench";
 
-/// The named limits of the server, with their defaults, from which the bounds follow.
+/// The server's limits, with their defaults, from which the bounds are derived.
 mod limits {
     pub(super) const KIB: u64 = 1024;
     pub(super) const MIB: u64 = 1024 * KIB;
@@ -99,55 +99,57 @@ mod limits {
     pub(super) const QUEUE_BYTES: u64 = MIB;
     /// `--max-message-size`.
     pub(super) const MESSAGE: u64 = 64 * KIB;
-    /// `--receive-buffer`: what the kernel holds that was not read.
+    /// `--receive-buffer`: received bytes in the kernel that the server has not read.
     pub(super) const RECEIVE_BUFFER: u64 = 256 * KIB;
-    /// `--unsent-bytes`: what it holds that was not sent.
+    /// `--unsent-bytes`: bytes in the kernel that are not sent.
     pub(super) const UNSENT: u64 = 64 * KIB;
-    /// `--answer-bytes`: answers over HTTP that are under way, all together.
+    /// `--answer-bytes`: the bytes of all HTTP responses in flight.
     pub(super) const ANSWERS: u64 = 64 * MIB;
-    /// `--log-bytes`: what one room keeps.
+    /// `--log-bytes`: the log of one room.
     pub(super) const LOG_BYTES: u64 = 8 * MIB;
-    /// `--log-total-bytes`: what all rooms keep.
+    /// `--log-total-bytes`: the logs of all rooms.
     pub(super) const LOG_TOTAL: u64 = 256 * MIB;
     /// `--log-rooms`, and `--max-rooms`.
     pub(super) const ROOMS: u64 = 10_000;
-    /// `--remember-bytes`: what is remembered about clients.
+    /// `--remember-bytes`: the table of publishers.
     pub(super) const REMEMBERED: u64 = 128 * MIB;
     /// `--address-connection-rate` times `--address-delay`: connections that are delayed.
     pub(super) const WAITING_CONNECTIONS: u64 = 500 * 5;
     /// `lines_per_second`: lines of a session.
-    pub(super) const LINES_A_SECOND: f64 = 500.0;
+    pub(super) const LINES_PER_SECOND: f64 = 500.0;
 }
 
-/// The process itself, its innocents and what its allocator does not give back: 7 MiB were measured at rest.
+/// The process itself, its legitimate clients, and memory that the allocator does not return: 7 MiB were measured at
+/// rest.
 const PROCESS: u64 = 32 * limits::MIB;
-/// A connection: 2.1 KB at rest (docs/bench.md), the head of a request and the state of a session beside it, and its name, room and
-/// place in the lists of a room.
+/// A connection: 2.1 KB at rest (docs/bench.md), the head of a request, the state of a session, and its entries in the
+/// lists of a room.
 const CONNECTION: u64 = 16 * limits::KIB;
 /// The size of messages to members that do not read, in bytes.
 pub(super) const UNREAD_MESSAGE: usize = 8_000;
-/// The entry of a message in the queue of a member: 48 bytes beside the message, which all members share; twice, because each queue's list
-/// grows as it fills and the allocator does not use every piece again. 12 KB were measured with 131 messages in each queue.
+/// The entry of a message in the queue of a member: 48 bytes besides the message, which all members share. It counts
+/// twice, because a queue's list is reallocated as it grows and the allocator does not reuse all of it. 12 KB were
+/// measured with 131 messages in each queue.
 const QUEUE_ENTRY: u64 = 2 * 48;
-/// A room without messages and the entry of one author in it, once in the log and once with its members.
+/// A room without messages, with the entry of one author, once in the log and once in the hub.
 const ROOM: u64 = 4 * limits::KIB;
-/// A body in the log as a share of its bytes: 1.5 times with what stands beside it, when the allocator rounds up.
+/// The memory of a body in the log: 1.5 times its bytes, with its entry and with what the allocator adds.
 const fn logged(bytes: u64) -> u64 {
     bytes / 2 * 3
 }
-/// What the kernel may hold of one connection in both directions; the last write may go beyond the limit on what is not sent, by a message.
-/// A client that does not read has a small buffer of its own here, so that what is on the way is little.
+/// The bytes that the kernel may hold of one connection in both directions; the last write may exceed `--unsent-bytes`
+/// by a message. Clients that do not read have small receive buffers here, so that few bytes are in flight.
 const KERNEL: u64 = limits::RECEIVE_BUFFER + limits::UNSENT + 2 * limits::MESSAGE;
-/// The same for clients that send nothing but requests.
+/// The same for clients that only send requests.
 const KERNEL_SENT: u64 = limits::UNSENT + limits::MESSAGE;
-/// The same for connections that never carried more than the head of a request.
+/// The same for connections with at most the head of a request.
 const KERNEL_IDLE: u64 = 4 * limits::KIB;
-/// What the innocents, the visitors and the measurement cost, as a share of the core.
+/// The load of the legitimate clients and of the measurement, as a share of the core.
 const CPU_AT_REST: f64 = 0.10;
-/// CPU of one line or frame, with its share of the system's work: docs/bench.md has 0.5 to 2 microseconds.
+/// CPU time of one line or frame in seconds, with the kernel's part: docs/bench.md has 0.5 to 2 microseconds.
 const CPU_OF_A_LINE: f64 = 10e-6;
-/// All of the core: work that is bounded per turn, and not by a rate, may use what is otherwise idle.
-const CPU_FREE: f64 = 1.01;
+/// No bound: work that is bounded per turn and not by a rate may use all idle CPU time.
+const CPU_UNBOUNDED: f64 = 1.01;
 
 impl Scenario {
     const fn new(name: &'static str, attack: Attack, size: usize, unit: &'static str, about: &'static str) -> Self {
@@ -184,21 +186,22 @@ impl Scenario {
         self
     }
 
-    /// What the server must keep to, with `size` attackers.
+    /// The bounds with an attack of this size.
     pub(super) fn bounds(&self, size: usize) -> Bounds {
         use limits::*;
         let size = size as u64;
         #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
         let many = size as f64;
         let connections = |each: u64| PROCESS + size * (CONNECTION + each);
-        let rated = |lines_a_second: f64| (CPU_AT_REST + many * lines_a_second * CPU_OF_A_LINE).min(CPU_FREE);
+        let rated = |lines_per_second: f64| (CPU_AT_REST + many * lines_per_second * CPU_OF_A_LINE).min(CPU_UNBOUNDED);
         let (memory, kernel, cpu, facts) = match self.attack {
-            // What waits for a reader is at most its queue; the last message taken may stand beside it. After `--write-timeout` and
-            // `--close-timeout`, 65 s, none of those is left that took nothing.
+            // At most its queue waits for a reader, and the last message besides. After `--write-timeout` and
+            // `--close-timeout`, 65 s, all connections that read nothing are closed.
             Attack::Unread { send, .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
                 size * KERNEL,
-                // Until its client has a full buffer, each of them is a client like others: for at most a tenth of the long scenarios.
+                // Until its client's buffer is full, each connection is served like others: for at most a tenth of the
+                // long scenarios.
                 if send && self.seconds > 65 {
                     2.0 * CPU_AT_REST
                 } else {
@@ -213,42 +216,46 @@ impl Scenario {
             Attack::ReadFlood { .. } | Attack::EchoLarge => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
                 size * 2 * KERNEL,
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 vec![],
             ),
-            // `size` requests a second with a head of 21 KB each: a millisecond is 50 times what parsing it takes.
+            // `size` requests per second with a head of 21 KB each: a millisecond is 50 times the time of parsing one.
             Attack::Subprotocols { .. } => (
                 PROCESS + size * 64 * KIB,
                 size * KERNEL,
-                (CPU_AT_REST + many * 1e-3).min(CPU_FREE),
+                (CPU_AT_REST + many * 1e-3).min(CPU_UNBOUNDED),
                 vec![],
             ),
-            Attack::QuietRooms => (PROCESS + ROOMS * ROOM, size * KERNEL, rated(LINES_A_SECOND), vec![]),
-            Attack::RoomsBySessions | Attack::RoomsByWaiting => {
-                (connections(0) + ROOMS * ROOM, size * KERNEL_IDLE * 4, CPU_FREE, vec![])
-            }
+            Attack::QuietRooms => (PROCESS + ROOMS * ROOM, size * KERNEL, rated(LINES_PER_SECOND), vec![]),
+            Attack::RoomsBySessions | Attack::RoomsByWaiting => (
+                connections(0) + ROOMS * ROOM,
+                size * KERNEL_IDLE * 4,
+                CPU_UNBOUNDED,
+                vec![],
+            ),
             Attack::ChatFlood | Attack::SessionFlood => (
                 connections(QUEUE_BYTES) + logged(LOG_BYTES),
                 size * KERNEL + 8 * KERNEL,
-                // Each line goes to the innocents in the room, too: 8 writes of it.
-                (CPU_AT_REST + many * LINES_A_SECOND * CPU_OF_A_LINE * 8.0).min(CPU_FREE),
+                // Each line is also delivered to the legitimate clients in the room, with 8 writes.
+                (CPU_AT_REST + many * LINES_PER_SECOND * CPU_OF_A_LINE * 8.0).min(CPU_UNBOUNDED),
                 vec![],
             ),
-            // A member of a large room is told who is there: at most its queue waits for all of them together, as it is shared.
+            // Members of a large room receive presence lines. All members share them, so that together they hold at
+            // most one queue.
             Attack::Names { .. } | Attack::ChurnOfMany => (
                 connections(CONNECTION) + 8 * QUEUE_BYTES,
                 size * 64 * KIB,
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 vec![],
             ),
             Attack::ChurnOfOne => (
                 PROCESS + (2000 + size) * 2 * CONNECTION + 8 * QUEUE_BYTES,
                 2000 * 64 * KIB,
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 vec![],
             ),
-            // A page is in memory for as long as it is sent. A session reads one at a time: the next one when the last of the one before
-            // waits in the queue of the socket.
+            // A page is in memory until it is sent. A session reads one page at a time: the next one when the end of
+            // the page before is in the queue of the socket.
             Attack::PagesByHttp | Attack::PagesBySession => (
                 connections(if matches!(self.attack, Attack::PagesByHttp) {
                     0
@@ -257,55 +264,57 @@ impl Scenario {
                 }) + ANSWERS
                     + logged(LOG_BYTES),
                 size * KERNEL_SENT,
-                CPU_FREE,
-                // Of a few the system takes some more bytes just before they are given up, which counts as progress once.
+                CPU_UNBOUNDED,
+                // The kernel takes some more bytes of a few connections shortly before their timeout, which restarts it
+                // once.
                 vec![("held", 4)],
             ),
             Attack::Frames { .. } => (
                 connections(QUEUE_BYTES + 2 * MESSAGE),
                 size * 2 * KERNEL,
-                // `/echo` has no rate. Elsewhere a connection is closed after its burst; an attacker that connects again at once may
-                // send as much again, as often as `--address-connection-rate` lets it.
-                CPU_FREE,
+                // `/echo` has no rate limit. Elsewhere a connection is closed after its burst; an attacker that
+                // reconnects at once has a new burst, as often as `--address-connection-rate` allows.
+                CPU_UNBOUNDED,
                 vec![],
             ),
             Attack::EvictedAuthor => (
                 connections(0) + ROOMS * ROOM + REMEMBERED + logged(LOG_BYTES),
                 size * KERNEL,
-                rated(LINES_A_SECOND * 2.0),
+                rated(LINES_PER_SECOND * 2.0),
                 vec![("appended_again", 0)],
             ),
             Attack::Connects { .. } => (
                 PROCESS + size.min(WAITING_CONNECTIONS * 4) * CONNECTION,
                 WAITING_CONNECTIONS * 4 * KERNEL_IDLE,
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 vec![],
             ),
-            Attack::HalfHeads => (connections(0), size * KERNEL_IDLE, CPU_FREE, vec![]),
-            // What is said in a room is shared by those who have not read it, but for the entries in their queues.
+            Attack::HalfHeads => (connections(0), size * KERNEL_IDLE, CPU_UNBOUNDED, vec![]),
+            // Queues share the messages that wait in them; only their entries are separate.
             Attack::UnreadMembers { .. } => (
                 connections(QUEUE_BYTES / UNREAD_MESSAGE as u64 * QUEUE_ENTRY) + 8 * QUEUE_BYTES + logged(LOG_BYTES),
                 size * KERNEL_SENT,
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 vec![],
             ),
-            Attack::ComeBack { one_address, .. } => {
+            Attack::Reconnect { one_address, .. } => {
                 let mut facts = vec![("missing", 0), ("closed", 0)];
                 if !one_address {
-                    facts.push(("whole_ms", 10_000));
+                    facts.push(("all_joined_ms", 10_000));
                 }
                 (
                     connections(CONNECTION) + 8 * QUEUE_BYTES,
                     size * 64 * KIB,
-                    CPU_FREE,
+                    CPU_UNBOUNDED,
                     facts,
                 )
             }
             Attack::CatchUp { http } => (
                 connections(QUEUE_BYTES + 64 * CONNECTION) + logged(LOG_TOTAL) + ANSWERS,
-                // Those that read have buffers that the system lets grow, and what is on the way is bounded by them alone.
+                // Connections that read have receive buffers that grow automatically; only these bound the bytes in
+                // flight.
                 (size + 1) * (KERNEL + 2 * MIB),
-                CPU_FREE,
+                CPU_UNBOUNDED,
                 if http {
                     vec![]
                 } else {
@@ -317,12 +326,12 @@ impl Scenario {
             other: 100.0,
             same: 250.0,
             memory,
-            // The innocents' own sockets.
+            // The sockets of the legitimate clients.
             kernel: kernel + MIB,
             cpu,
-            // While thousands come back at once, `--max-connection-rate` tells some to come again, and who comes for the first time is one
-            // of them.
-            visits_refused: if matches!(self.attack, Attack::ComeBack { .. }) {
+            // While thousands reconnect at once, `--max-connection-rate` refuses some connections for now, also new
+            // visitors.
+            visits_refused: if matches!(self.attack, Attack::Reconnect { .. }) {
                 4
             } else {
                 0
@@ -332,7 +341,7 @@ impl Scenario {
     }
 }
 
-/// Every scenario, in the order in which they are run and shown.
+/// All scenarios, in the order in which they run and are reported.
 pub(super) fn all() -> Vec<Scenario> {
     use Attack::*;
     let frames = |name, path, frame, about| Scenario::new(name, Frames { path, frame }, 4, "connections", about);
@@ -365,7 +374,7 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             2,
             "connections",
-            "`/flood` of 65,000-byte messages, again and again, is read as fast as it comes",
+            "`/flood` of 65,000-byte messages is read as fast as it comes, repeatedly",
         ),
         Scenario::new(
             "echo-large",
@@ -394,7 +403,7 @@ pub(super) fn all() -> Vec<Scenario> {
             QuietRooms,
             1,
             "sessions",
-            "a session sits in 64 rooms and publishes once to each of 10,000 names",
+            "a session is a member of 64 rooms and publishes once to each of 10,000 other rooms",
         )
         .seconds(30),
         Scenario::new(
@@ -402,14 +411,14 @@ pub(super) fn all() -> Vec<Scenario> {
             RoomsBySessions,
             158,
             "sessions",
-            "each session joins 64 rooms that nobody else is in",
+            "each session joins 64 rooms of its own",
         ),
         Scenario::new(
             "rooms-by-waiting",
             RoomsByWaiting,
             10_000,
             "requests",
-            "anonymous `GET ?since=0&wait=60` on a new room each",
+            "anonymous `GET ?since=0&wait=60`, each for a new room",
         )
         .seconds(10),
         Scenario::new(
@@ -417,7 +426,7 @@ pub(super) fn all() -> Vec<Scenario> {
             ChatFlood,
             1,
             "sockets",
-            "plain chat, as fast as it goes, in a room with others",
+            "plain chat that sends as fast as it can, in a room with legitimate clients",
         )
         .local(),
         Scenario::new(
@@ -425,7 +434,7 @@ pub(super) fn all() -> Vec<Scenario> {
             SessionFlood,
             1,
             "sessions",
-            "a session publishes as fast as it goes, in a room with others",
+            "a session publishes as fast as it can, in a room with legitimate clients",
         )
         .local(),
         Scenario::new(
@@ -460,7 +469,7 @@ pub(super) fn all() -> Vec<Scenario> {
             ChurnOfOne,
             1,
             "sessions",
-            "one does so 240 times a second, in a room of 2,000",
+            "one member does so 240 times a second, in a room of 2,000",
         )
         .local()
         .seconds(6),
@@ -472,7 +481,7 @@ pub(super) fn all() -> Vec<Scenario> {
             },
             60,
             "connections",
-            "as `echo-unread`, for longer than silence and stalled writes are allowed",
+            "like `echo-unread`, for longer than the heartbeat and write timeouts",
         )
         .seconds(75),
         Scenario::new(
@@ -480,7 +489,7 @@ pub(super) fn all() -> Vec<Scenario> {
             PagesByHttp,
             1_000,
             "requests",
-            "pages of 1 MB are asked for over HTTP and never read",
+            "pages of 1 MB are requested over HTTP and never read",
         )
         .seconds(75),
         Scenario::new(
@@ -488,7 +497,7 @@ pub(super) fn all() -> Vec<Scenario> {
             PagesBySession,
             250,
             "sessions",
-            "each asks for 8 pages of history and never reads",
+            "each requests 8 pages of history and never reads",
         )
         .seconds(75),
         frames("pings-ws", "/ws", Frame::Ping, "empty pings to `/ws`").quick(),
@@ -515,14 +524,14 @@ pub(super) fn all() -> Vec<Scenario> {
             "empty-texts-chat",
             "/chat/elsewhere?name=mallory",
             Frame::Empty,
-            "empty texts to plain chat, in a room of the attacker's",
+            "empty texts to plain chat, in a room of its own",
         ),
         Scenario::new(
             "evicted-author",
             EvictedAuthor,
             40,
             "sessions",
-            "160,000 authors of rooms and 1,100 messages, until the log may have forgotten a sender",
+            "160,000 publishers in other rooms and 1,100 messages, until the log may have forgotten a publisher",
         )
         .seconds(30),
         Scenario::new(
@@ -530,7 +539,7 @@ pub(super) fn all() -> Vec<Scenario> {
             Connects { request: false },
             15_000,
             "connects/s",
-            "connections from one address that are cut at once",
+            "connections from one address that are reset at once",
         ),
         Scenario::new(
             "connects-with-request",
@@ -544,7 +553,7 @@ pub(super) fn all() -> Vec<Scenario> {
             HalfHeads,
             5_000,
             "connections",
-            "requests whose head never ends",
+            "requests whose head is never complete",
         )
         .seconds(8),
         Scenario::new(
@@ -552,7 +561,7 @@ pub(super) fn all() -> Vec<Scenario> {
             UnreadMembers { chat: false },
             2_000,
             "sessions",
-            "members that never read, in a room with others where 8 KB are said 50 times a second",
+            "members that never read, in a room with legitimate clients and 50 messages of 8 KB per second",
         )
         .local()
         .seconds(6),
@@ -566,20 +575,20 @@ pub(super) fn all() -> Vec<Scenario> {
         .local()
         .seconds(6),
         Scenario::new(
-            "comeback-one-room",
-            ComeBack {
+            "reconnect-one-room",
+            Reconnect {
                 rooms: 1,
                 one_address: false,
             },
             5_000,
             "members",
-            "after a restart the members of one room come back, from 250 addresses",
+            "after a restart the members of one room reconnect, from 250 addresses",
         )
         .seconds(60)
         .once(),
         Scenario::new(
-            "comeback-500-rooms",
-            ComeBack {
+            "reconnect-500-rooms",
+            Reconnect {
                 rooms: 500,
                 one_address: false,
             },
@@ -590,14 +599,14 @@ pub(super) fn all() -> Vec<Scenario> {
         .seconds(60)
         .once(),
         Scenario::new(
-            "comeback-one-address",
-            ComeBack {
+            "reconnect-one-address",
+            Reconnect {
                 rooms: 1,
                 one_address: true,
             },
             5_000,
             "members",
-            "the members of one room come back from one address: slowed, but whole",
+            "the members of one room reconnect from one address: slower, but all of them",
         )
         .seconds(90)
         .once(),
@@ -606,7 +615,7 @@ pub(super) fn all() -> Vec<Scenario> {
             CatchUp { http: false },
             8,
             "sessions",
-            "each catches up with 64 full rooms again and again; one more does so at 1 Mbit/s and publishes",
+            "each catches up with 64 full rooms repeatedly; one more does so at 1 Mbit/s and publishes",
         )
         .seconds(12),
         Scenario::new(
@@ -627,7 +636,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_bounds_grow_with_the_size_only() {
+    fn names_are_unique_and_bounds_grow_with_the_size() {
         let names: BTreeSet<_> = all().iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), all().len());
         for scenario in all() {

@@ -1,5 +1,5 @@
-//! Many connections of an attacker: each reads or does not, and sends as fast as the server reads. Refusals and closes
-//! are events and never errors.
+//! Many connections on one epoll loop. Each reads or does not read, and sends as fast as the server reads. Refusals and
+//! closes are events, not errors.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -23,17 +23,17 @@ const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
-/// Reads or writes of one connection before the others are served.
+/// The maximum of reads and writes of one connection per turn.
 const CALLS_A_TURN: usize = 8;
 
-/// What a connection does with what the server sends.
+/// How a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// It reads nothing once it is open.
+    /// After the handshake it reads nothing.
     Never,
-    /// It reads and drops what it read.
+    /// It reads and drops the bytes.
     Discard,
-    /// It reads lines, and answers pings.
+    /// It reads text messages, and answers pings.
     Lines,
 }
 
@@ -41,31 +41,31 @@ pub(super) enum Reading {
 #[derive(Clone, Debug)]
 pub(super) struct Opening {
     pub(super) source: Ipv4Addr,
-    /// The head of the request, and what follows without waiting for an answer.
+    /// The head of the request, and bytes that are sent without waiting for the response.
     pub(super) request: Vec<u8>,
-    /// Whether the answer must be 101; otherwise the answer ends with the connection.
+    /// Whether the response must be 101; otherwise the response ends with the connection.
     pub(super) websocket: bool,
     pub(super) reading: Reading,
-    /// The size of the socket's buffers on this side: small, so that the server holds what is unread and unsent.
+    /// The size of this end's socket buffers; if it is small, unread bytes wait in the server.
     pub(super) buffers: Option<usize>,
 }
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
     /// The WebSocket is open.
     Opened,
-    /// Another answer than 101 came, or the connection was not made.
+    /// The response was not 101, or the connection was not established.
     Refused,
-    /// A WebSocket message came.
+    /// A text message was received.
     Text(&'a str),
-    /// A plain answer is over, and it was 200.
+    /// A plain response is complete, and its status was 200.
     Answered,
-    /// The server closed or cut a connection that was open.
+    /// The server closed or reset an open connection.
     Closed,
 }
 
-/// The counters of the whole swarm.
+/// The counters of all connections together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) attempts: u64,
@@ -78,16 +78,16 @@ pub(super) struct Counts {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ConnectionState {
     Head,
     Frames,
     Plain,
-    Over,
+    Ended,
 }
 
 pub(super) struct Peer {
     stream: Option<TcpStream>,
-    stage: Stage,
+    stage: ConnectionState,
     reading: Reading,
     writable: bool,
     readable: bool,
@@ -99,7 +99,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Sends these bytes when the connection is writable.
+    /// Queues these bytes; they are sent when the connection is writable.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -109,19 +109,19 @@ impl Peer {
         self.send(&frame);
     }
 
-    /// Bytes that are not yet written.
+    /// The number of bytes that are not yet written.
     pub(super) fn waiting(&self) -> usize {
         self.out.len()
     }
 
-    /// Sends copies of these bytes, whole ones, as long as the connection is writable.
+    /// Sends whole copies of these bytes as long as the connection is writable.
     pub(super) fn flood(&mut self, bytes: &Rc<[u8]>) {
         self.flood = Some(Rc::clone(bytes));
         self.flooded = 0;
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.stream.is_some() && self.stage == Stage::Frames
+        self.stream.is_some() && self.stage == ConnectionState::Frames
     }
 
     /// Whether the TCP connection is established.
@@ -129,16 +129,16 @@ impl Peer {
         self.stream.as_ref().is_some_and(|stream| stream.peer_addr().is_ok())
     }
 
-    /// Sets how it reads from now on.
+    /// Sets how the connection reads from now on.
     pub(super) fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
         self.readable = true;
     }
 
-    /// Cuts the connection, without an event.
+    /// Ends the connection, without an event.
     pub(super) fn cut(&mut self) {
         self.stream = None;
-        self.stage = Stage::Over;
+        self.stage = ConnectionState::Ended;
         self.out = Vec::new();
         self.rest = Vec::new();
     }
@@ -147,7 +147,7 @@ impl Peer {
         let Some(stream) = &mut self.stream else { return Ok(0) };
         let mut written = 0;
         for _ in 0..CALLS_A_TURN {
-            let flood = self.flood.as_ref().filter(|_| self.stage == Stage::Frames);
+            let flood = self.flood.as_ref().filter(|_| self.stage == ConnectionState::Frames);
             let bytes = match flood {
                 _ if !self.out.is_empty() && self.flooded == 0 => &self.out[..],
                 Some(flood) => &flood[self.flooded..],
@@ -174,27 +174,29 @@ impl Peer {
     }
 
     fn wants_to_write(&self) -> bool {
-        self.writable && (!self.out.is_empty() || (self.flood.is_some() && self.stage == Stage::Frames))
+        self.writable && (!self.out.is_empty() || (self.flood.is_some() && self.stage == ConnectionState::Frames))
     }
 
     fn wants_to_read(&self) -> bool {
-        self.readable && self.stream.is_some() && (self.reading != Reading::Never || self.stage == Stage::Head)
+        self.readable
+            && self.stream.is_some()
+            && (self.reading != Reading::Never || self.stage == ConnectionState::Head)
     }
 }
 
 /// Receives the events of a swarm.
-pub(super) trait Watcher {
+pub(super) trait EventHandler {
     fn on(&mut self, index: usize, peer: &mut Peer, event: Event<'_>);
 }
 
-/// Ignores the events: the counters are enough.
-pub(super) struct Nobody;
+/// Ignores the events; the counters still count them.
+pub(super) struct IgnoreEvents;
 
-impl Watcher for Nobody {
+impl EventHandler for IgnoreEvents {
     fn on(&mut self, _: usize, _: &mut Peer, _: Event<'_>) {}
 }
 
-impl<F: FnMut(usize, &mut Peer, Event<'_>)> Watcher for F {
+impl<F: FnMut(usize, &mut Peer, Event<'_>)> EventHandler for F {
     fn on(&mut self, index: usize, peer: &mut Peer, event: Event<'_>) {
         self(index, peer, event);
     }
@@ -207,7 +209,7 @@ pub(super) struct Swarm {
     events: Vec<epoll::Event>,
     buffer: Box<[u8]>,
     pub(super) counts: Counts,
-    /// Connections to serve in the next turn even without an event of epoll.
+    /// Connections that the next turn serves even without an epoll event.
     busy: Vec<usize>,
 }
 
@@ -216,7 +218,7 @@ impl Swarm {
         Self::reading(address, 64 * 1024)
     }
 
-    /// A swarm that reads this many bytes at once.
+    /// A swarm that reads at most this many bytes per call.
     pub(super) fn reading(address: SocketAddrV4, bytes: usize) -> Result<Self> {
         Ok(Self {
             address,
@@ -239,7 +241,8 @@ impl Swarm {
         self.address
     }
 
-    /// Begins one more connection and returns its index; a place whose connection is over may be taken again with `place`.
+    /// Begins a connection and returns its index. `place` is the index of an ended connection, whose place the new one
+    /// takes.
     pub(super) fn open(&mut self, opening: &Opening, place: Option<usize>) -> Result<usize> {
         self.counts.attempts += 1;
         let index = place.unwrap_or(self.peers.len());
@@ -252,7 +255,11 @@ impl Swarm {
         )?;
         let peer = Peer {
             stream: Some(stream),
-            stage: if opening.websocket { Stage::Head } else { Stage::Plain },
+            stage: if opening.websocket {
+                ConnectionState::Head
+            } else {
+                ConnectionState::Plain
+            },
             reading: opening.reading,
             writable: false,
             readable: false,
@@ -271,7 +278,7 @@ impl Swarm {
     }
 
     /// Waits at most `timeout` for events and handles them.
-    pub(super) fn turn(&mut self, timeout: Duration, watcher: &mut impl Watcher) -> Result<()> {
+    pub(super) fn turn(&mut self, timeout: Duration, handler: &mut impl EventHandler) -> Result<()> {
         let timeout = if self.busy.is_empty() { timeout } else { Duration::ZERO };
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs())?,
@@ -290,7 +297,7 @@ impl Swarm {
             peer.writable |= flags.intersects(epoll::EventFlags::OUT | gone);
             peer.readable |= flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | gone);
             if flags.intersects(gone) && peer.reading == Reading::Never {
-                // A reset ends it although nothing is read.
+                // A connection that does not read ends with a reset too.
                 peer.reading = Reading::Discard;
             }
             now.push(index);
@@ -298,23 +305,23 @@ impl Swarm {
         now.sort_unstable();
         now.dedup();
         for index in now {
-            self.serve(index, watcher);
+            self.serve(index, handler);
         }
         Ok(())
     }
 
-    /// Serves a connection in the next turn, because it was changed outside of its events.
+    /// Serves a connection in the next turn, because it was changed outside of an event handler.
     pub(super) fn wake(&mut self, index: usize) {
         self.busy.push(index);
     }
 
-    /// Sends a text when the connection is writable.
+    /// Queues a text message on a connection.
     pub(super) fn text(&mut self, index: usize, text: &str) {
         self.peers[index].text(text);
         self.wake(index);
     }
 
-    fn serve(&mut self, index: usize, watcher: &mut impl Watcher) {
+    fn serve(&mut self, index: usize, handler: &mut impl EventHandler) {
         let peer = &mut self.peers[index];
         if peer.stream.is_none() {
             return;
@@ -336,7 +343,7 @@ impl Swarm {
                 Ok(0) => gone = true,
                 Ok(length) => {
                     self.counts.read += length as u64;
-                    accept(index, peer, &self.buffer[..length], &mut self.counts, watcher);
+                    accept(index, peer, &self.buffer[..length], &mut self.counts, handler);
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => peer.readable = false,
@@ -347,7 +354,7 @@ impl Swarm {
         }
         let peer = &mut self.peers[index];
         if gone && peer.stream.is_some() {
-            ended(index, peer, &mut self.counts, watcher);
+            ended(index, peer, &mut self.counts, handler);
         }
         let peer = &mut self.peers[index];
         if peer.wants_to_write() || peer.wants_to_read() {
@@ -355,11 +362,11 @@ impl Swarm {
         }
     }
 
-    /// Runs turns until `until` is true or the time is over, and returns which.
+    /// Runs turns until `until` returns true or the deadline has passed. Returns whether `until` returned true.
     pub(super) fn run(
         &mut self,
         deadline: Instant,
-        watcher: &mut impl Watcher,
+        handler: &mut impl EventHandler,
         mut until: impl FnMut(&mut Self) -> bool,
     ) -> Result<bool> {
         loop {
@@ -369,48 +376,48 @@ impl Swarm {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Ok(false);
             };
-            self.turn(left.min(Duration::from_millis(2)), watcher)?;
+            self.turn(left.min(Duration::from_millis(2)), handler)?;
         }
     }
 }
 
-fn ended(index: usize, peer: &mut Peer, counts: &mut Counts, watcher: &mut impl Watcher) {
+fn ended(index: usize, peer: &mut Peer, counts: &mut Counts, handler: &mut impl EventHandler) {
     let stage = peer.stage;
     let status = peer.status;
     peer.cut();
     let event = match stage {
-        Stage::Frames => {
+        ConnectionState::Frames => {
             counts.closed += 1;
             Event::Closed
         }
-        Stage::Plain if status == 200 => {
+        ConnectionState::Plain if status == 200 => {
             counts.answered += 1;
             Event::Answered
         }
-        Stage::Head | Stage::Plain => {
+        ConnectionState::Head | ConnectionState::Plain => {
             counts.refused += 1;
             Event::Refused
         }
-        Stage::Over => return,
+        ConnectionState::Ended => return,
     };
-    watcher.on(index, peer, event);
+    handler.on(index, peer, event);
 }
 
-fn accept(index: usize, peer: &mut Peer, bytes: &[u8], counts: &mut Counts, watcher: &mut impl Watcher) {
-    if peer.stage == Stage::Plain {
+fn accept(index: usize, peer: &mut Peer, bytes: &[u8], counts: &mut Counts, handler: &mut impl EventHandler) {
+    if peer.stage == ConnectionState::Plain {
         if peer.status == 0 {
             peer.rest.extend_from_slice(bytes);
             peer.status = status(&peer.rest).unwrap_or_default();
         }
         return;
     }
-    if peer.reading != Reading::Lines && peer.stage == Stage::Frames {
+    if peer.reading != Reading::Lines && peer.stage == ConnectionState::Frames {
         return;
     }
     let mut all = std::mem::take(&mut peer.rest);
     all.extend_from_slice(bytes);
     let mut bytes = &all[..];
-    if peer.stage == Stage::Head {
+    if peer.stage == ConnectionState::Head {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
             peer.rest = all;
             return;
@@ -418,13 +425,13 @@ fn accept(index: usize, peer: &mut Peer, bytes: &[u8], counts: &mut Counts, watc
         if status(bytes) != Some(101) {
             counts.refused += 1;
             peer.cut();
-            watcher.on(index, peer, Event::Refused);
+            handler.on(index, peer, Event::Refused);
             return;
         }
         bytes = &bytes[end + 4..];
-        peer.stage = Stage::Frames;
+        peer.stage = ConnectionState::Frames;
         counts.opened += 1;
-        watcher.on(index, peer, Event::Opened);
+        handler.on(index, peer, Event::Opened);
     }
     if peer.reading != Reading::Lines {
         return;
@@ -437,17 +444,17 @@ fn accept(index: usize, peer: &mut Peer, bytes: &[u8], counts: &mut Counts, watc
                     if text.contains("{\"ping\":") {
                         peer.text(wire::PONG);
                     }
-                    watcher.on(index, peer, Event::Text(text));
+                    handler.on(index, peer, Event::Text(text));
                 }
             }
             PING => peer.send(&frame::masked(PONG, payload)),
             CLOSE => {
-                ended(index, peer, counts, watcher);
+                ended(index, peer, counts, handler);
                 return;
             }
             _ => {}
         }
-        if peer.stage != Stage::Frames {
+        if peer.stage != ConnectionState::Frames {
             return;
         }
     }

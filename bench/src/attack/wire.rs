@@ -1,6 +1,6 @@
-//! The lines of `talkback.v1` that attackers and innocents send, and how they read those that arrive. They are texts,
-//! and not the types of `talkback-protocol`, so that an attacker can send what no type allows, and an older server can
-//! be attacked too.
+//! The lines of `talkback.v1` that attackers and legitimate clients send, and reading fields of received lines. They
+//! are strings and not the types of `talkback-protocol`, so that an attacker can send invalid lines, and an older
+//! server can be attacked too.
 
 pub(super) fn hello(client: u64, name: &str) -> String {
     format!(r#"{{"hello":{{"client":"{client:032x}","name":"{name}"}}}}"#)
@@ -10,7 +10,7 @@ pub(super) fn join(room: &str) -> String {
     format!(r#"{{"join":{{"room":"{room}"}}}}"#)
 }
 
-/// Joins and asks for everything after a place in the log.
+/// A join with a cursor.
 pub(super) fn join_since(room: &str, epoch: &str, offset: u64) -> String {
     format!(r#"{{"join":{{"room":"{room}","since":{{"epoch":"{epoch}","offset":{offset}}}}}}}"#)
 }
@@ -19,7 +19,7 @@ pub(super) fn leave(room: &str) -> String {
     format!(r#"{{"leave":{{"room":"{room}"}}}}"#)
 }
 
-/// `id` belongs to the message: the same number with another one is another message.
+/// A message is identified by its number `seq` and its `id`: the same number with another id is another message.
 pub(super) fn publish(room: &str, seq: u64, first: bool, id: u64, body: &str) -> String {
     let first = if first { r#","first":true"# } else { "" };
     format!(r#"{{"publish":{{"room":"{room}","seq":{seq},"id":"{id:016x}"{first},"body":"{body}"}}}}"#)
@@ -29,25 +29,25 @@ pub(super) fn history(id: u64, room: &str, before: u64, limit: u32) -> String {
     format!(r#"{{"history":{{"id":{id},"room":"{room}","before":{before},"limit":{limit}}}}}"#)
 }
 
-/// A line of a kind that no version has.
+/// A line of an unknown kind.
 pub(super) const UNKNOWN: &str = r#"{"unheard_of":{}}"#;
 pub(super) const PONG: &str = r#"{"pong":{}}"#;
 
-/// Whether this line is of this kind.
+/// Whether the line is of this kind.
 pub(super) fn is(line: &str, kind: &str) -> bool {
     line.strip_prefix("{\"")
         .and_then(|line| line.strip_prefix(kind))
         .is_some_and(|line| line.starts_with("\":"))
 }
 
-/// The first number with this name in a line.
+/// The value of the first field with this name, if it is a number.
 pub(super) fn number(line: &str, name: &str) -> Option<u64> {
     let value = after(line, name)?;
     let digits = value.find(|character: char| !character.is_ascii_digit());
     value[..digits.unwrap_or(value.len())].parse().ok()
 }
 
-/// The first string with this name in a line; none of those that are asked for has an escape.
+/// The value of the first field with this name, if it is a string without escapes.
 pub(super) fn string<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     after(line, name)?.strip_prefix('"')?.split('"').next()
 }

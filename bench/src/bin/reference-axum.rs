@@ -1,5 +1,5 @@
-//! The leanest axum echo, and a group chat as one writes it with axum and tokio: one thread, 4 KiB buffers, no limits, no timers, no
-//! Origin check. `--mode each` flushes every message; `--mode batch` feeds all messages that are there and flushes once, and
+//! A minimal echo and group chat with axum and tokio: one thread, 4 KiB buffers, no limits, no timers, no check of the
+//! origin. `--mode each` flushes every message; `--mode batch` feeds all messages that are ready and flushes once, and
 //! has the chat too.
 
 use anyhow::{Result, bail};
@@ -17,7 +17,7 @@ use talkback_bench::reference::{self, ReferenceArgs};
 use tokio::sync::broadcast;
 
 const BUFFER_BYTES: usize = 4096;
-/// Messages that a member may be behind; one that is further behind is dropped.
+/// A member that is more messages behind than this is dropped.
 const BEHIND: usize = 1024;
 
 fn main() -> Result<()> {
@@ -73,7 +73,7 @@ async fn echo_batch(mut socket: WebSocket) {
     }
 }
 
-/// There is one, whatever its name: the bench needs no second.
+/// The only room, with any name: the bench needs no second one.
 type Room = broadcast::Sender<Message>;
 
 async fn chat(State(room): State<Room>, upgrade: WebSocketUpgrade) -> axum::response::Response {
@@ -85,7 +85,7 @@ async fn member(mut socket: WebSocket, room: Room) {
     loop {
         tokio::select! {
             said = socket.recv() => match said {
-                // Without members nobody hears it, but this is one.
+                // An error means that the room has no members; this is one.
                 Some(Ok(message)) if is_data(&message) => drop(room.send(message)),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,

@@ -1,4 +1,4 @@
-//! An echo with fastwebsockets on hyper, as in its own example: one thread, a flush per message.
+//! An echo with fastwebsockets on hyper, like the example of that crate: one thread, one flush per message.
 
 use std::convert::Infallible;
 

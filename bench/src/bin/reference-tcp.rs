@@ -1,5 +1,5 @@
-//! The limit: plain TCP on one epoll loop, a read and a write for whatever has arrived, no HTTP, no frames.
-//! `--mode echo` writes it back; `--mode fan-out` writes it to every connection.
+//! The lower limit of the cost: plain TCP on one epoll loop, a read and a write for the bytes that have arrived, no
+//! HTTP, no frames. `--mode echo` writes them back; `--mode fan-out` writes them to every connection.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -53,7 +53,8 @@ fn serve(listener: &TcpListener, fan_out: bool) -> Result<()> {
                 Ok(length) => {
                     let to = if fan_out { 0..streams.len() } else { from..from + 1 };
                     for stream in &mut streams[to] {
-                        // What is in flight fits into the buffers of the system: a failed write is a client that left.
+                        // All bytes in flight fit into the system's buffers, so a failed write means that the client
+                        // has left.
                         if stream
                             .as_mut()
                             .is_some_and(|stream| stream.write_all(&buffer[..length]).is_err())

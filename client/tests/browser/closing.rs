@@ -185,12 +185,12 @@ async fn a_connection_reset_inside_a_frame_is_1006_and_whole_messages_are_yielde
 
 /// partykit#403: messages that were buffered when the socket ended were lost.
 #[wasm_bindgen_test]
-async fn what_arrived_before_the_close_is_read_after_it() {
+async fn messages_that_arrived_before_the_close_are_read_after_it() {
     let (_, mut stream) = connect(&server("/once")).await.split();
     stream.socket().send("only").unwrap();
     assert_eq!(closed(stream.socket()).await.code, 1000);
     assert_eq!(rest(&mut stream).await, [Message::from("only")]);
-    assert_eq!(rest(&mut stream).await, [], "it stays ended");
+    assert_eq!(rest(&mut stream).await, [], "the stream stays ended");
 }
 
 /// In gloo-net `poll_close` does nothing, so `sink.close().await` returned with the connection open.
@@ -198,7 +198,7 @@ async fn what_arrived_before_the_close_is_read_after_it() {
 async fn closing_the_sink_waits_for_the_closing_handshake() {
     let id = unique();
     let (mut sink, stream) = connect(&faults(&format!("/record?id={id}"))).await.split();
-    sink.feed("last words".into()).await.unwrap();
+    sink.feed("last message".into()).await.unwrap();
     within("the sink closes", sink.close()).await.unwrap();
     assert_eq!(stream.socket().ready_state(), ReadyState::Closed);
     assert_eq!(recorded(&id).await.code, 1005);

@@ -1,4 +1,4 @@
-//! The constructor, the properties, and every way not to get a connection.
+//! The constructor, the properties, and every failure to connect.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn assert_hidden(error: ConnectError) {
 
 /// Ready state never shows CLOSING in several libraries, which keep a copy of it.
 #[wasm_bindgen_test]
-async fn properties_are_true_in_every_state() {
+async fn properties_are_correct_in_every_state() {
     let url = server("/echo");
     let socket = Socket::new(&url, &SocketOptions::default()).unwrap();
     assert_eq!(socket.ready_state(), ReadyState::Connecting);
@@ -57,7 +57,7 @@ async fn properties_are_true_in_every_state() {
 }
 
 #[wasm_bindgen_test]
-async fn open_is_called_back_once_and_all_who_wait_for_it_go_on() {
+async fn open_is_called_back_once_and_all_waiting_tasks_continue() {
     let socket = Socket::new(&server("/echo"), &SocketOptions::default()).unwrap();
     let opens = std::rc::Rc::new(std::cell::Cell::new(0));
     let _guard = socket.on_open({
@@ -71,7 +71,7 @@ async fn open_is_called_back_once_and_all_who_wait_for_it_go_on() {
 }
 
 #[wasm_bindgen_test]
-async fn an_http_address_is_taken_as_its_websocket() {
+async fn an_http_address_is_changed_to_its_websocket_address() {
     let socket = connect(&server("/echo").replace("ws:", "http:")).await;
     assert_eq!(socket.url(), server("/echo"));
 }
@@ -124,7 +124,7 @@ fn a_repeated_or_malformed_subprotocol_is_refused_by_name() {
     }
 }
 
-/// Firefox opens such connections, so several libraries speak with a server that did not agree.
+/// Firefox opens such connections, so several libraries continue with a server that chose no offered subprotocol.
 #[wasm_bindgen_test]
 async fn a_server_that_takes_no_offered_subprotocol_fails_the_connection() {
     for path in ["/protocol?name=x", "/protocol"] {
@@ -140,7 +140,7 @@ async fn a_server_that_takes_no_offered_subprotocol_fails_the_connection() {
 }
 
 #[wasm_bindgen_test]
-async fn a_port_where_nobody_listens_fails_with_1006() {
+async fn a_port_where_no_server_listens_fails_with_1006() {
     let Port { port } = ask(Method::GET, "/closed-port").await;
     assert_hidden(failure(&format!("ws://127.0.0.1:{port}/"), &SocketOptions::default()).await);
 }

@@ -20,7 +20,7 @@ use crate::{
 const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
 /// How many messages one sender sends. A server allows 128 messages in flight for each client by default.
-const SPOKEN: u64 = 125;
+const SENT_PER_CLIENT: u64 = 125;
 
 /// With its quotation marks the body has 100 bytes.
 fn body() -> String {
@@ -31,7 +31,7 @@ fn room_name() -> String {
     format!("burst-{}", js_sys::Math::random().to_bits())
 }
 
-/// An inbox that everything fits into, so that reading the log again is not measured.
+/// An inbox with capacity for all messages, so that reading the log again is not measured.
 fn options(since: Option<Cursor>) -> JoinOptions {
     JoinOptions {
         since,
@@ -80,12 +80,12 @@ fn microseconds_a_message(start: f64) -> f64 {
 }
 
 /// Clients in a worker, so that the page only receives.
-struct Speakers(Worker);
+struct Senders(Worker);
 
-impl Speakers {
+impl Senders {
     async fn connect(room: &str) -> Self {
         let script = format!(
-            "const lines = Array.from({{ length: {SPOKEN} }}, (_, index) =>
+            "const lines = Array.from({{ length: {SENT_PER_CLIENT} }}, (_, index) =>
                 JSON.stringify({{ publish: {{ room: '{room}', seq: index + 1, body: '{}' }} }}));
             const text = lines.join('\\n');
             const key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)),
@@ -101,22 +101,22 @@ impl Speakers {
             }});",
             body(),
             server("/ws"),
-            MESSAGES / SPOKEN,
+            MESSAGES / SENT_PER_CLIENT,
         );
         let parts = js_sys::Array::of1(&script.into());
         let url = Url::create_object_url_with_blob(&Blob::new_with_str_sequence(&parts).unwrap()).unwrap();
         let worker = Worker::new(&url).unwrap();
         let connected = Promise::new(&mut |resolve, _| worker.set_onmessage(Some(&resolve)));
-        within("speakers", JsFuture::from(connected)).await.unwrap();
+        within("senders", JsFuture::from(connected)).await.unwrap();
         Self(worker)
     }
 
-    fn speak(&self) {
+    fn send(&self) {
         self.0.post_message(&JsValue::NULL).unwrap();
     }
 }
 
-impl Drop for Speakers {
+impl Drop for Senders {
     fn drop(&mut self) {
         self.0.terminate();
     }
@@ -125,12 +125,12 @@ impl Drop for Speakers {
 /// A member receives the messages while they are sent.
 async fn receive_live() -> f64 {
     let name = room_name();
-    let speakers = Speakers::connect(&name).await;
+    let senders = Senders::connect(&name).await;
     let client = open_client().await;
     let mut room = client.join::<String>(&name, &options(None)).unwrap();
     joined(&mut room).await;
     let start = now();
-    speakers.speak();
+    senders.send();
     read_burst(&mut room).await;
     microseconds_a_message(start)
 }

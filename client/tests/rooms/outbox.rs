@@ -179,7 +179,11 @@ async fn a_restored_older_outbox_moves_to_a_new_key_and_reports_every_loss() {
     open(&after).await;
     assert_eq!(after.sender(), key, "it begins with the stored key");
     let sender = after.room_sender::<u64>(&room).unwrap();
-    let in_doubt = within("the fate of what used the number again", sender.send(&3).await.unwrap()).await;
+    let in_doubt = within(
+        "the outcome of the message with the repeated number",
+        sender.send(&3).await.unwrap(),
+    )
+    .await;
     assert!(matches!(in_doubt, Ok(_) | Err(FailReason::Unconfirmed)), "{in_doubt:?}");
     within("an acknowledgement", sender.send(&4).await.unwrap())
         .await
@@ -223,7 +227,7 @@ async fn each_message_has_its_own_record_until_it_is_acknowledged() {
 
 /// Earlier versions stored the whole outbox in one record.
 #[wasm_bindgen_test]
-async fn an_outbox_of_the_former_format_is_sent_and_stored_anew() {
+async fn an_outbox_in_the_former_format_is_sent_and_stored_in_the_new_one() {
     let (network, room) = (Network::shared().await, room_name());
     let head = format!("talkback:{room}:0123456789abcdef");
     let key = format!("{:032x}", js_sys::Math::random().to_bits());

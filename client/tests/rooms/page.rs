@@ -43,9 +43,9 @@ async fn a_hidden_or_frozen_page_disconnects_and_reconnects_when_it_is_back() {
 }
 
 /// Makes every random byte of the browser this one, until the value is dropped.
-struct Drawn;
+struct FixedRandom;
 
-impl Drawn {
+impl FixedRandom {
     fn always(byte: u8) -> Self {
         let draw = Function::new_with_args("bytes", &format!("return bytes.fill({byte});"));
         assert!(Reflect::set(&crypto(), &"getRandomValues".into(), &draw).unwrap());
@@ -53,7 +53,7 @@ impl Drawn {
     }
 }
 
-impl Drop for Drawn {
+impl Drop for FixedRandom {
     fn drop(&mut self) {
         // The browser's own function is in the prototype.
         Reflect::delete_property(&crypto(), &"getRandomValues".into()).unwrap();
@@ -69,15 +69,15 @@ fn crypto() -> Object {
 /// A client whose next attempt is seconds away, while the network works again.
 async fn long_waiting(network: &Network) -> Client {
     network.set("refuse=1").await;
-    let patient = network
+    let builder = network
         .client("ann")
         .options(|options| options.backoff.cap = Duration::from_secs(600));
-    let client = patient.build().unwrap();
+    let client = builder.build().unwrap();
     // The bound doubles with each attempt. The delay is 0 until the bound is long enough, then it is the bound.
-    let shortest = Drawn::always(0);
+    let shortest = FixedRandom::always(0);
     network.until_accepted(8).await;
     drop(shortest);
-    let _longest = Drawn::always(255);
+    let _longest = FixedRandom::always(255);
     within("a long wait", async {
         while client.retry_in().is_none_or(|left| left < Duration::from_secs(3)) {
             turn().await;

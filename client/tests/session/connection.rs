@@ -41,7 +41,7 @@ fn the_status_stream_yields_each_change() {
 
 /// ezsockets#104: reconnecting without the configured interval overloads the server.
 #[test]
-fn attempts_to_an_unreachable_server_become_rarer() {
+fn attempts_to_an_unreachable_server_back_off() {
     let world = World::new();
     world.refuse(true);
     let _client = world.client("ann");
@@ -55,7 +55,7 @@ fn attempts_to_an_unreachable_server_become_rarer() {
 
 /// A retry counter that is reset when a connection opens leads to endless attempts to a server that accepts and closes.
 #[test]
-fn a_server_that_accepts_and_closes_is_not_asked_without_end() {
+fn attempts_to_a_server_that_accepts_and_closes_back_off() {
     let world = World::new();
     let client = world.client("ann");
     world.run(async {

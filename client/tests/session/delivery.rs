@@ -148,7 +148,7 @@ impl<F: Future> Future for Counted<F> {
 
     fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
         self.polls.set(self.polls.get() + 1);
-        assert!(self.polls.get() < 10_000, "it is polled without end");
+        assert!(self.polls.get() < 10_000, "the future is polled too often");
         self.inner.as_mut().poll(context)
     }
 }
@@ -213,7 +213,7 @@ fn a_dropped_sender_lets_the_next_one_publish() {
 }
 
 #[test]
-fn an_outbox_set_to_hold_a_backlog_of_8000_messages_holds_and_drains_it() {
+fn an_outbox_with_a_capacity_of_8000_messages_stores_and_sends_them() {
     let world = World::new();
     world.refuse(true);
     let options = OutboxOptions {
@@ -306,7 +306,7 @@ fn acknowledged_messages_that_the_server_lost_are_reported_with_their_offsets() 
 }
 
 #[test]
-fn a_sender_that_is_done_wakes_only_the_next_one() {
+fn a_sender_that_has_finished_wakes_only_the_next_one() {
     let world = World::new();
     world.refuse(true);
     let options = OutboxOptions {

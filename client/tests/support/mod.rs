@@ -1,4 +1,4 @@
-//! What the browser tests share: where the servers are, and waiting with a deadline.
+//! Shared code of the browser tests: the addresses of the servers, and waiting with a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -22,8 +22,8 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 const DEADLINE_MS: u32 = 20_000;
 
-/// The runner puts the real server one port above the test page and the fault service two above. A worker has no port in its
-/// `location`, only the origin of its page.
+/// The runner puts the real server one port above the test page and the fault service two above. A worker has no port
+/// in its `location`, only the origin of its page.
 pub(crate) fn port(above: u16) -> u16 {
     let origin = Reflect::get(&js_sys::global(), &"origin".into())
         .unwrap()
@@ -73,20 +73,20 @@ struct Live {
 #[derive(serde::Deserialize)]
 pub(crate) struct Empty {}
 
-/// How the client of `/record?id=` closed, as the peer saw it.
+/// The close of the client of `/record?id=`, as its peer received it.
 pub(crate) async fn recorded(id: &str) -> Record {
     within("the peer sees the close", ask(Method::GET, &format!("/record?id={id}"))).await
 }
 
-/// Releases what waits at `/stall` or `/silent` for this.
+/// Releases the connection at `/stall` or `/silent`.
 pub(crate) async fn release(path: &str, id: &str) {
     let _: Empty = ask(Method::POST, &format!("{path}?id={id}")).await;
 }
 
 /// Waits until the browser gave up its handshake with `/silent`, then ends that connection.
 ///
-/// Firefox keeps the TCP connection of a handshake that the page gave up for minutes, also without this crate, and makes
-/// other handshakes with that host wait for it.
+/// Firefox keeps the TCP connection of a handshake that the page gave up for minutes, also without this crate, and
+/// makes other handshakes with that host wait for it.
 pub(crate) async fn until_silence_is_left(id: &str) {
     let agent = Reflect::get(&js_sys::global(), &"navigator".into())
         .and_then(|navigator| Reflect::get(&navigator, &"userAgent".into()))
@@ -124,7 +124,8 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     .await;
 }
 
-/// A task of its own, so that it goes on only if the socket wakes it, and not because something beside it was woken.
+/// A separate task, so that it continues only if the socket wakes it, and not because another future of the same task
+/// was woken.
 pub(crate) struct Task<T>(Rc<RefCell<Option<T>>>);
 
 impl<T: 'static> Task<T> {
@@ -138,7 +139,7 @@ impl<T: 'static> Task<T> {
         });
         // Long enough for the task to begin, too short for the browser to deliver anything.
         JsFuture::from(Promise::resolve(&JsValue::UNDEFINED)).await.unwrap();
-        assert!(task.0.borrow().is_none(), "it did not wait");
+        assert!(task.0.borrow().is_none(), "the task did not wait");
         task
     }
 
@@ -148,12 +149,12 @@ impl<T: 'static> Task<T> {
     }
 }
 
-/// Does something while no new timer ever fires.
+/// Runs `action` while new timers never fire.
 pub(crate) fn without_timers<T>(action: impl FnOnce() -> T) -> T {
     with_global("setTimeout", &js_sys::Function::new_no_args("return 0"), action)
 }
 
-/// Does something while a global has another value.
+/// Runs `action` while a global has another value.
 pub(crate) fn with_global<T>(name: &str, value: &JsValue, action: impl FnOnce() -> T) -> T {
     let (global, name) = (js_sys::global(), JsValue::from(name));
     let own = Reflect::get(&global, &name).unwrap();
@@ -168,7 +169,7 @@ pub(crate) fn references() -> u32 {
     wasm_bindgen::externref_heap_live_count()
 }
 
-/// Waits without holding references of its own, as a deadline would.
+/// Waits without a deadline, which would hold references of its own.
 pub(crate) async fn until_references(before: u32) {
     for _ in 0..5_000 {
         if references() <= before {
@@ -179,7 +180,7 @@ pub(crate) async fn until_references(before: u32) {
     panic!("{} references became {}", before, references());
 }
 
-/// Lets the browser deliver what is due.
+/// Lets the browser deliver pending events.
 pub(crate) async fn turn() {
     TimeoutFuture::new(1).await;
 }
@@ -201,12 +202,12 @@ pub(crate) async fn next(socket: &mut Socket) -> Message {
         .unwrap()
 }
 
-/// What the stream still has, until it ends.
+/// The remaining messages of the stream.
 pub(crate) async fn rest(stream: &mut SocketStream) -> Vec<Message> {
     within("the stream ends", stream.by_ref().map(Result::unwrap).collect()).await
 }
 
-/// Sends it to a peer that echoes, and gives the echo.
+/// Sends a message to a peer that echoes, and returns the echo.
 pub(crate) async fn echo(socket: &mut Socket, message: impl Into<Message>) -> Message {
     socket.send(message).unwrap();
     next(socket).await

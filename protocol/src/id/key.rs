@@ -1,4 +1,4 @@
-//! Who a client is: its secret key, the public id made from it, and the name of a log's life.
+//! The secret key of a client, the public id derived from it, message ids, and epochs.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -12,9 +12,9 @@ pub struct KeyError;
 
 /// The secret of one client: 128 random bits, kept across reconnects and reloads.
 ///
-/// The log uses it to tell a resent message from a new one, so anyone who has it can publish as the client. It goes to
-/// the server in `hello` only; `Debug` does not show it. One client uses a key at a time: the messages of two would be
-/// taken for resent ones.
+/// The log uses it to distinguish resent messages from new ones, so anyone who has it can publish as the client. It is
+/// sent to the server in `hello` only; `Debug` does not show it. Only one client may use a key at a time, because the
+/// log would take messages of a second one for resends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientKey([u8; 16]);
@@ -26,7 +26,7 @@ impl ClientKey {
         Self(bytes)
     }
 
-    /// The 32 hexadecimal digits of the wire. Anyone who sees them can publish as this client.
+    /// The 32 hexadecimal digits, as on the wire. Anyone who has them can publish as this client.
     #[must_use]
     pub fn reveal(&self) -> String {
         hex(&self.0)
@@ -76,8 +76,8 @@ impl From<ClientKey> for String {
 #[error("the id of a message is 16 lower-case hexadecimal digits")]
 pub struct PublishIdError;
 
-/// The id of a message: 64 random bits that its sender made with it. A number that comes with another id is another
-/// message, so two clients that share a key by mistake cannot take each other's answers.
+/// The id of a message: 64 random bits from its sender. The same number with another id is another message, so two
+/// clients that share a key by mistake do not use each other's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublishId(u64);
 
@@ -140,12 +140,12 @@ impl<'de> Deserialize<'de> for PublishId {
 #[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]
 pub struct OpaqueError(String);
 
-/// The public id of a client, safe to show: the key cannot be found from it. Opaque: compare it, nothing else.
+/// The public id of a client. The key cannot be derived from it. Opaque: only compare it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SenderId(Arc<str>);
 
-/// The name of one life of a room's log. When a log is lost and begins again, its epoch is another one, and offsets of
-/// the old one mean nothing in it. Opaque: compare it, nothing else.
+/// The id of one life of a room's log. A log that was lost and begins again has another epoch, and offsets of the old
+/// epoch are invalid in it. Opaque: only compare it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(Arc<str>);
 
@@ -160,7 +160,7 @@ impl Epoch {
 macro_rules! opaque {
     ($($type:ident)*) => {$(
         impl $type {
-            /// Takes it as it came from the other side.
+            /// Parses a value of the peer.
             ///
             /// # Errors
             /// [`OpaqueError`] if it is not 1 to 32 ASCII letters, digits, `-` or `_`.
@@ -173,7 +173,7 @@ macro_rules! opaque {
                 }
             }
 
-            /// Its text, as on the wire.
+            /// The text, as on the wire.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_reads_and_writes_32_digits_and_hides_in_debug() {
+    fn a_key_reads_and_writes_32_digits_and_debug_does_not_show_it() {
         let key: ClientKey = "00112233445566778899aabbccddeeff".parse().unwrap();
         assert_eq!(key.reveal(), "00112233445566778899aabbccddeeff");
         assert_eq!(format!("{key:?}"), "ClientKey(secret)");

@@ -1,4 +1,4 @@
-//! Names of rooms and users, checked where they enter and never again.
+//! Names of rooms and users, checked when they are created.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -18,7 +18,7 @@ pub enum NameError {
     TooLong {
         /// `room` or `user`.
         kind: &'static str,
-        /// The length found, in characters.
+        /// The length of the name, in characters.
         length: usize,
         /// The longest allowed name, in characters.
         max: usize,
@@ -28,15 +28,15 @@ pub enum NameError {
     Control {
         /// `room` or `user`.
         kind: &'static str,
-        /// The first of them.
+        /// The first control character.
         found: char,
     },
 }
 
 /// The name of a room: 1 to 64 characters (Unicode code points), none of them a control character.
 ///
-/// Servers have stricter rules, and tell a client with `bad_room` that a name breaks them. A client takes every name
-/// that a server sends, also one that a newer table of characters allows. A clone shares the text.
+/// Servers have stricter rules, and refuse a name that violates them with `bad_room`. A client accepts every name that
+/// a server sends, also one that only a newer Unicode version allows. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
 
@@ -44,7 +44,7 @@ impl RoomName {
     /// The longest room name, in code points.
     pub const MAX_CHARS: usize = 64;
 
-    /// Takes a name, already percent-decoded, as it is; nothing is trimmed, folded or normalised.
+    /// Takes a percent-decoded name unchanged; nothing is trimmed, folded or normalised.
     ///
     /// # Errors
     /// [`NameError`] if it is empty, too long, or has a control character.
@@ -53,16 +53,17 @@ impl RoomName {
         Ok(Self(name.into()))
     }
 
-    /// Whether it begins with `~`: such rooms are the server's own, and clients can neither join nor publish to them.
+    /// Whether it begins with `~`: such rooms are reserved for the server, and clients can neither join nor publish to
+    /// them.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.starts_with('~')
     }
 }
 
-/// The name that a user shows: 1 to 32 characters (Unicode code points), none of them a control character.
+/// The name of a user: 1 to 32 characters (Unicode code points), none of them a control character.
 ///
-/// Servers have stricter rules, and tell in `welcome` what became of the name that a client asked for. A clone shares
+/// Servers have stricter rules, and `welcome` has the name that the server made of the requested one. A clone shares
 /// the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(Arc<str>);
@@ -71,7 +72,7 @@ impl UserName {
     /// The longest user name, in code points.
     pub const MAX_CHARS: usize = 32;
 
-    /// Takes a name as it is; nothing is trimmed, folded or normalised.
+    /// Takes a name unchanged; nothing is trimmed, folded or normalised.
     ///
     /// # Errors
     /// [`NameError`] if it is empty, too long, or has a control character.
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wire_takes_every_name_that_a_server_could_allow() {
+    fn names_that_any_server_could_allow_are_accepted() {
         for name in ["lobby", "हिन्दी", "a/b c", "..", "\u{202e}x", "~", &"x".repeat(64)] {
             assert_eq!(&*RoomName::parse(name).unwrap(), name);
         }

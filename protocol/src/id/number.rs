@@ -1,10 +1,10 @@
-//! The counters of the protocol. All numbers on the wire stay within what a JavaScript number holds exactly.
+//! The counters of the protocol. All numbers on the wire are within the range of exact JavaScript numbers.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The largest number on the wire: 2^53 - 1, the largest that every JSON reader keeps exact.
+/// The largest number on the wire: 2^53 - 1, the largest integer that every JSON parser reads exactly.
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// A number that the wire cannot carry.
@@ -12,7 +12,7 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 #[error("{0} is out of range: a seq or an id is 1 to {MAX_NUMBER}, other numbers 0 to {MAX_NUMBER}")]
 pub struct NumberError(u64);
 
-/// A text that is no offset.
+/// A text that is not an offset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an offset is a number of 0 to {MAX_NUMBER}")]
 pub struct OffsetError;
@@ -27,14 +27,13 @@ pub struct Offset(u64);
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);
 
-/// The number of a request for history among those of one client that are open: its own choice, given back with the
-/// answer.
+/// The number of an open request for history. The client chooses it, and the answer has it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct RequestId(u64);
 
 impl RequestId {
-    /// The first of a client.
+    /// The first request of a client.
     pub const FIRST: Self = Self(1);
 }
 
@@ -42,7 +41,7 @@ impl Offset {
     /// Before the first message.
     pub const ZERO: Self = Self(0);
 
-    /// The one before it; [`ZERO`](Self::ZERO) has none and stays.
+    /// The offset before it; [`ZERO`](Self::ZERO) stays [`ZERO`](Self::ZERO).
     #[must_use]
     pub fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -66,7 +65,7 @@ impl Seq {
 macro_rules! number {
     ($($type:ident from $min:literal;)*) => {$(
         impl $type {
-            /// Takes a number that the wire can carry.
+            /// Takes a number within the range.
             ///
             /// # Errors
             /// [`NumberError`] if it is out of range.
@@ -78,20 +77,20 @@ macro_rules! number {
                 }
             }
 
-            /// The number.
+            /// The number as an integer.
             #[must_use]
             pub fn get(self) -> u64 {
                 self.0
             }
 
-            /// The one after it. Stays at [`MAX_NUMBER`], which at a million messages a second takes 285 years to
-            /// reach.
+            /// The next number, at most [`MAX_NUMBER`], which at a million messages per second is reached after 285
+            /// years.
             #[must_use]
             pub fn next(self) -> Self {
                 self.plus(1)
             }
 
-            /// The one so many after it, at most [`MAX_NUMBER`].
+            /// The number plus `count`, at most [`MAX_NUMBER`].
             #[must_use]
             pub fn plus(self, count: u64) -> Self {
                 Self(self.0.saturating_add(count).min(MAX_NUMBER))
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stay_within_what_every_json_reader_keeps_exact() {
+    fn numbers_are_within_the_range_that_every_json_parser_reads_exactly() {
         assert_eq!(Offset::new(0), Ok(Offset::ZERO));
         assert!(Seq::new(0).is_err());
         assert!(Offset::new(MAX_NUMBER + 1).is_err());

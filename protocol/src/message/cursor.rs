@@ -1,4 +1,4 @@
-//! What a cursor means to a log, and its form in addresses.
+//! Whether a log recovers a cursor, and the text form of a cursor.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -6,12 +6,13 @@ use super::Cursor;
 use crate::{Epoch, Offset};
 
 impl Cursor {
-    /// Whether a log of this epoch has every message after the cursor, so that a member goes on from it (`recovered` in
-    /// `joined`). Otherwise the cursor is of another life of the log, is beyond its newest message, or what follows it
-    /// is no longer kept.
+    /// Whether a log of this epoch has every message after the cursor, so that a member continues from it (`recovered`
+    /// in `joined`). Otherwise the cursor is of another epoch, is after the newest message, or the log has dropped
+    /// messages after it.
     ///
-    /// `fork` is where the log parted from its life before: up to it a cursor of that life means the same messages.
-    /// `kept` is from the offset before the oldest message that the log keeps to the offset of its newest one.
+    /// `fork` is the last message in common with the epoch before: up to it a cursor of that epoch means the same
+    /// messages. `kept` is the range from the offset before the oldest message of the log to the offset of its newest
+    /// one.
     #[must_use]
     pub fn is_recovered_by(&self, epoch: &Epoch, fork: Option<&Self>, kept: RangeInclusive<Offset>) -> bool {
         let is_before_fork = |fork: &Self| self.epoch == fork.epoch && self.offset <= fork.offset;
@@ -19,12 +20,12 @@ impl Cursor {
     }
 }
 
-/// A text that is no cursor.
+/// A text that is not a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor is the epoch and the offset of a message with `:` between them, as a server gave it")]
 pub struct CursorError;
 
-/// `epoch:offset`, as in the addresses of HTTP. An epoch has no `:`.
+/// Writes `epoch:offset`, as in URLs. An epoch has no `:`.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.offset)
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_recovered_where_its_log_or_the_life_before_has_all_that_follows() {
+    fn a_cursor_is_recovered_if_its_epoch_or_the_one_before_has_all_messages_after_it() {
         let kept = || Offset::new(3).unwrap()..=Offset::new(9).unwrap();
         let fork = cursor("e1:6");
         for (text, without_fork, with_fork) in [

@@ -1,8 +1,8 @@
 //! Reads the objects of the wire field by field.
 //!
-//! serde's derive makes a visitor for each type, which takes lists as well as objects and knows each field by name and
-//! by number; for what a browser reads that was a tenth of all code in the page. Here one visitor finds the fields of
-//! any object, each still as its JSON, and the types take theirs in turn.
+//! serde's derive makes a visitor for each type, which reads lists as well as objects and has each field by name and by
+//! index; for the lines that a browser reads this was a tenth of all code in the page. Here one visitor finds the
+//! fields of any object as unparsed JSON, and the types parse them in turn.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use crate::Offset as Number;
 
 /// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`; `number` and
-/// `optional_number` are the same for a `u64` that must be within what the wire can carry. Unknown fields are skipped.
-/// As the values are looked at where they lie, this reads from a text, and not from a stream or a `Value`.
+/// `optional_number` are the same for a `u64` within the range of numbers on the wire. Unknown fields are skipped. The
+/// values are borrowed from the input, so this reads from a string, and not from a stream or a `Value`.
 macro_rules! read_by_fields {
     ($($type:ident { $($field:ident: $presence:ident),* $(,)? })*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
@@ -60,12 +60,12 @@ impl<'de> Fields<'de> {
         value.map_or(Ok(None), |value| parse(name, value))
     }
 
-    /// The next field, a number that the wire can carry.
+    /// The next field, a number within the range of the wire.
     pub(crate) fn number<E: Error>(&mut self) -> Result<u64, E> {
         self.required().map(Number::get)
     }
 
-    /// The next field, such a number, absent or null.
+    /// The next field, such a number, which may be absent or null.
     pub(crate) fn optional_number<E: Error>(&mut self) -> Result<Option<u64>, E> {
         Ok(self.optional()?.map(Number::get))
     }
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for Fields<'de> {
     }
 }
 
-/// Reads a name as its place among those that are known.
+/// Reads a name as its index in the list of known names.
 struct Place(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Place {
@@ -168,23 +168,23 @@ mod tests {
                 "retry_after_ms: invalid value",
             ),
         ] {
-            let told = nack(&NACK.replace(from, to)).unwrap_err();
-            assert!(told.starts_with(error), "{told}");
+            let error_text = nack(&NACK.replace(from, to)).unwrap_err();
+            assert!(error_text.starts_with(error), "{error_text}");
         }
-        let told = nack(r#"["lobby",7,"rate","slower"]"#).unwrap_err();
+        let error_text = nack(r#"["lobby",7,"rate","slower"]"#).unwrap_err();
         assert!(
-            told.contains("expected an object with the fields room, seq, epoch, code"),
-            "{told}"
+            error_text.contains("expected an object with the fields room, seq, epoch, code"),
+            "{error_text}"
         );
     }
 
-    /// Any JSON is a body, also null; an absent body is an error.
+    /// Any JSON is a body, also null. An absent body is an error.
     #[test]
     fn a_body_may_be_null_but_not_absent() {
         let message = r#"{"room":"lobby","offset":1,"from":{"sender":"s","user":"ann"},"at":1,"body":null}"#;
         assert_eq!(serde_json::from_str::<Message>(message).unwrap().body.json(), "null");
         let without = message.replace(r#","body":null"#, "");
-        let told = serde_json::from_str::<Message>(&without).unwrap_err().to_string();
-        assert!(told.starts_with("missing field `body`"), "{told}");
+        let error_text = serde_json::from_str::<Message>(&without).unwrap_err().to_string();
+        assert!(error_text.starts_with("missing field `body`"), "{error_text}");
     }
 }

@@ -1,5 +1,5 @@
-//! The kinds as they are read. serde's derive would take a list as well as an object for a kind whose fields stand in
-//! the enum, so here each has a struct of its own.
+//! The kinds as they are deserialised. For a variant with named fields serde's derive would accept a list as well as an
+//! object, so here each kind has a struct of its own.
 
 use serde::{Deserialize, Deserializer};
 

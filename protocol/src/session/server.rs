@@ -2,15 +2,15 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | what goes in and out | [`Input`], [`Output`] |
+//! | inputs and outputs | [`Input`], [`Output`] |
 //! | the greeting, time, the end | `server.rs` |
 //! | each line of a welcomed client, answers of the engine | `open.rs` |
-//! | how much may come | `rate.rs` |
+//! | the rate of a client | `rate.rs` |
 //! | lines that share a text, refusals | `outgoing.rs` |
-//! | everything that happens by time alone | `timer.rs` |
+//! | timers | `timer.rs` |
 //!
 //! Live messages do not pass through a session: the hub encodes each once and writes the shared bytes to every member's
-//! socket. [`Output::Live`] and [`Output::Unsubscribe`] say between which two points it may.
+//! socket. It may do so between [`Output::Live`] and [`Output::Unsubscribe`].
 
 mod api;
 mod open;
@@ -50,34 +50,34 @@ pub struct ServerSession {
     unserved: Unserved,
     rate: Rate,
     timers: Timers,
-    /// By how much the answer to a ping may exceed `heartbeat_grace`.
+    /// The time by which the answer to a ping may exceed `heartbeat_grace`.
     slow_by: Duration,
     out: Outgoing,
 }
 
-/// Where the session stands.
+/// The state of the session.
 #[derive(Debug)]
 enum State {
-    /// `hello` has not come.
+    /// `hello` was not received yet.
     AwaitingHello,
-    /// The driver finds out who the user is.
+    /// The driver identifies the user.
     Identifying {
         client: ClientKey,
-        /// The name that the client asked for.
+        /// The name that the client requested.
         name: Option<UserName>,
     },
     /// `welcome` was sent.
     Open(Open),
     /// [`Output::Close`] was given.
     Closed {
-        /// The client, if it was welcomed: its allowance is for its next connection.
+        /// The client, if it was welcomed. Its next connection gets its allowance.
         welcomed: Option<ClientKey>,
     },
 }
 
 impl State {
-    /// Whether [`Output::Identify`] is not answered: lines wait, because the answer may close the connection, also the
-    /// answer to a newer token.
+    /// Whether an [`Output::Identify`] is unanswered. Then lines wait, because the answer may close the connection,
+    /// also the answer for a newer token.
     fn is_identifying(&self) -> bool {
         match self {
             Self::Identifying { .. } => true,
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// The client, once it was welcomed. A client that was not let in has no claim to what the key's owner has left.
+    /// The client, if it was welcomed. A client that was not welcomed may not use the allowance of the key.
     fn welcomed(&self) -> Option<ClientKey> {
         match self {
             Self::Open(open) => Some(open.client()),
@@ -96,16 +96,16 @@ impl State {
     }
 }
 
-/// Lines that were received and are not served: there are some only while the driver finds out who the user is.
+/// Received lines that wait until the driver has identified the user.
 #[derive(Debug, Default)]
 struct Unserved {
     lines: VecDeque<ClientLine>,
-    /// Bytes of the texts that the lines came with.
+    /// The bytes of the texts of these lines.
     bytes: usize,
 }
 
 impl ServerSession {
-    /// A connection that was just opened, with the subprotocol agreed.
+    /// A session for a new connection, after the opening handshake.
     #[must_use]
     pub fn new(options: Arc<ServerOptions>, now: Duration) -> Self {
         let mut timers = Timers::default();
@@ -122,9 +122,8 @@ impl ServerSession {
         }
     }
 
-    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output); several
-    /// inputs that are there already may go in first, and then what they lead to leaves together. An output may be
-    /// answered while draining.
+    /// Takes one input. Afterwards, and before waiting for an event, drain [`poll_output`](Self::poll_output). Several
+    /// inputs may be given before that, and then their lines share texts. An output may be answered while draining.
     pub fn handle(&mut self, moment: Moment, input: Input) {
         self.now = self.now.max(moment.now);
         if self.is_closed() {
@@ -158,33 +157,33 @@ impl ServerSession {
         self.pause();
     }
 
-    /// The next thing to do. `None` means that there is nothing until the next input.
+    /// The next output. `None` means that there is none until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask
-    /// again after each drain.
+    /// The latest time for [`handle`](Self::handle) with [`Input::Tick`], on the clock of [`Moment::now`]. It may
+    /// change with each input.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         self.timers.next()
     }
 
-    /// Whether [`Output::Close`] was given, or is about to be.
+    /// Whether [`Output::Close`] was given, or is in the queue of outputs.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
     }
 
-    /// Whether the driver may take anything more from the transport: not during an [`Output::Pause`], not before it has
-    /// answered [`Output::Identify`], not after the end. A driver that gives several inputs before it drains asks
+    /// Whether the driver may read from the transport: not during an [`Output::Pause`], not before it has answered
+    /// [`Output::Identify`], and not after the end. A driver that gives several inputs before it drains checks this
     /// before each.
     #[must_use]
     pub fn reads(&self) -> bool {
         !self.is_closed() && !self.state.is_identifying() && !self.timers.is_set(Timer::Pause)
     }
 
-    /// What the members of rooms see of this client; `None` before `welcome` and after the close.
+    /// The author of this client's messages; `None` before `welcome` and after the close.
     #[must_use]
     pub fn author(&self) -> Option<&Author> {
         match &self.state {
@@ -193,8 +192,8 @@ impl ServerSession {
         }
     }
 
-    /// What the client has left of its rate, for its next connection ([`Identity::allowance`]); `None` if it was never
-    /// welcomed. Ask when the connection ends.
+    /// The remaining allowance of the client's rate, for its next connection ([`Identity::allowance`]); `None` if it
+    /// was not welcomed. Call this when the connection ends.
     #[must_use]
     pub fn allowance(&self) -> Option<(ClientKey, Allowance)> {
         Some((self.state.welcomed()?, self.rate.allowance(self.now)))
@@ -215,7 +214,7 @@ impl ServerSession {
             Ok(lines) => lines,
             Err(error) => return self.close_because(error.close_code(), error.class(), &error.to_string()),
         };
-        // These grow only when a driver does not wait for `Identified`.
+        // They exceed this only if a driver does not wait for `Identified`.
         self.unserved.bytes += text.len();
         if self.unserved.lines.len() + lines.len() > limits.lines || self.unserved.bytes > limits.bytes {
             return self.close(close::TOO_MANY, "too much came before the welcome");
@@ -224,7 +223,7 @@ impl ServerSession {
         self.serve_lines();
     }
 
-    /// Serves lines until there are no more, or one of them waits for the driver.
+    /// Serves lines until there are none, or one of them waits for the driver.
     fn serve_lines(&mut self) {
         while !self.state.is_identifying() {
             let Some(line) = self.unserved.lines.pop_front() else {
@@ -239,7 +238,7 @@ impl ServerSession {
         let late = self.rate.refused_for();
         let late = late.map(|pause| Refusal::later(code::RATE, "too much was sent before it", pause));
         match (&mut self.state, line, late) {
-            // Not charged: a refusal is no work, and what is sent again is charged then.
+            // A refusal is not charged, because it is little work and the line is charged when it is sent again.
             (State::Open(open), ClientLine::Signal { room, .. }, Some(refusal)) => {
                 open.refuse("signal", room, refusal, &mut self.out);
             }
@@ -253,7 +252,7 @@ impl ServerSession {
                     (State::AwaitingHello, _) => self.close(close::BAD_LINE, "the first line must be hello"),
                     (_, ClientLine::Hello(_)) => self.close(close::BAD_LINE, "hello came twice"),
                     (State::Open(open), line) => open.serve(line, &self.options, &mut self.out),
-                    // Lines wait in the one and are dropped in the other.
+                    // Lines wait while the user is identified, and are dropped after the close.
                     (State::Identifying { .. } | State::Closed { .. }, _) => {}
                 }
             }
@@ -320,7 +319,7 @@ impl ServerSession {
         self.serve_lines();
     }
 
-    /// Answers of the engine mean nothing to a session that is not open.
+    /// Answers of the engine are ignored in a session that is not open.
     fn when_open(&mut self, answer: impl FnOnce(&mut Open, &ServerOptions, &mut Outgoing)) {
         if let State::Open(open) = &mut self.state {
             answer(open, &self.options, &mut self.out);
@@ -340,7 +339,7 @@ impl ServerSession {
             Timer::Ping => {
                 self.out.send(&ServerLine::Ping {});
                 self.timers.set(Timer::Ping, self.now + self.options.heartbeat);
-                // While nothing is read, nothing can be heard: then the next ping begins the wait.
+                // During a pause nothing is read, so the timeout starts with the next ping after it.
                 if self.reads() && !self.timers.is_set(Timer::Silence) {
                     let grace = self.options.heartbeat_grace.saturating_add(self.slow_by);
                     trace!("ping: a sign of life is expected within {grace:?}");
@@ -353,7 +352,7 @@ impl ServerSession {
         }
     }
 
-    /// Stops reading, if the client has sent more than it may for now.
+    /// Stops reading if the client has exceeded its rate.
     fn pause(&mut self) {
         if self.is_closed() || self.timers.is_set(Timer::Pause) {
             return;
@@ -370,7 +369,7 @@ impl ServerSession {
         self.close_because(code, reason, reason);
     }
 
-    /// Closes with a reason that may quote the client: the trace has only its class.
+    /// Closes with a reason that may quote the client, so the trace has only its class.
     fn close_because(&mut self, code: u16, class: &'static str, reason: &str) {
         trace!("close: {code}, {class}");
         self.out.flush();

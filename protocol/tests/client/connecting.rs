@@ -1,4 +1,4 @@
-//! When a client connects, and when it does not.
+//! When a client connects, waits and disconnects.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn the_session_sends_hello_with_its_key_and_is_open_after_welcome() {
 }
 
 #[test]
-fn attempts_back_off_until_a_welcomed_session_has_lived_ten_seconds() {
+fn attempts_back_off_until_a_session_was_open_for_ten_seconds() {
     let mut script = Script::new();
     script.random = u64::MAX;
     script.input(Input::Connect);
@@ -36,7 +36,7 @@ fn attempts_back_off_until_a_welcomed_session_has_lived_ten_seconds() {
     };
     assert_eq!(lose(&mut script, None), 500);
     assert_eq!(lose(&mut script, None), 1000);
-    // A server that accepts and then closes is not asked faster.
+    // A server that accepts and then closes does not reset the backoff.
     assert_eq!(lose(&mut script, Some(9_900)), 2000);
     assert_eq!(lose(&mut script, Some(0)), 4000);
     assert_eq!(lose(&mut script, Some(10_000)), 500);
@@ -47,7 +47,8 @@ fn attempts_back_off_until_a_welcomed_session_has_lived_ten_seconds() {
 
 #[test]
 fn an_unexpected_close_with_1000_is_a_loss_of_the_connection() {
-    // Proxies that time out close with 1000, and clients that take it for the end stay away for ever (phoenix#3161).
+    // Proxies close with 1000 after a timeout, and clients that take this for a final close never reconnect
+    // (phoenix#3161).
     let mut script = Script::open();
     assert_eq!(script.closed(1, 1000, ""), ["waiting 1 until 249 because 1000"]);
     assert_eq!(script.wait(300), ["Connecting", "connect 2"]);
@@ -66,7 +67,7 @@ fn a_final_code_ends_the_session_until_the_application_connects() {
 }
 
 #[test]
-fn the_server_determines_the_pause_and_only_the_user_shortens_it() {
+fn the_server_determines_the_pause_and_only_the_application_shortens_it() {
     let mut script = Script::open();
     script.closed(1, 1012, r#"{"retry_after_ms":3000}"#);
     script.pass(1000);
@@ -80,7 +81,7 @@ fn the_server_determines_the_pause_and_only_the_user_shortens_it() {
 }
 
 #[test]
-fn an_event_of_the_network_or_page_connects_at_once_but_makes_no_storm_of_attempts() {
+fn an_event_of_the_network_or_page_connects_at_once_but_repeated_events_do_not() {
     let mut script = Script::open();
     script.random = u64::MAX;
     script.pass(600);
@@ -109,7 +110,7 @@ fn offline_stops_attempts_but_keeps_a_connection_that_works() {
 }
 
 #[test]
-fn a_page_that_sleeps_closes_with_1000_and_comes_back_by_itself() {
+fn a_page_that_sleeps_closes_with_1000_and_reconnects_when_it_resumes() {
     let mut script = Script::open();
     assert_eq!(
         script.input(Input::Suspend),
@@ -133,8 +134,8 @@ fn a_page_that_comes_back_before_the_network_is_suspended_by_the_network() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_by_any_input_although_timers_are_throttled() {
-    // Background tabs run timers once a minute, and a machine that slept not at all (phoenix#4309, aspnetcore#31079).
+fn a_dead_peer_is_detected_by_any_input_although_timers_are_throttled() {
+    // Background tabs run timers once a minute, and a sleeping machine runs none (phoenix#4309, aspnetcore#31079).
     let mut script = Script::open();
     script.pass(34_999);
     assert_eq!(script.publish("lobby", 1).len(), 3);
@@ -156,14 +157,14 @@ fn a_dead_peer_is_noticed_by_any_input_although_timers_are_throttled() {
 }
 
 #[test]
-fn a_text_that_waited_while_the_machine_slept_is_a_sign_of_life() {
+fn a_text_that_arrived_while_the_machine_slept_counts_as_a_sign_of_life() {
     let mut script = Script::open();
     script.pass(3_600_000);
     assert_eq!(script.received(1, "{\"ping\":{}}"), ["1 -> {\"pong\":{}}"]);
 }
 
 #[test]
-fn after_coming_back_the_server_has_five_seconds_to_show_life() {
+fn after_a_resume_the_server_has_five_seconds_to_answer_a_probe() {
     let mut script = Script::open();
     script.pass(10_000);
     assert_eq!(script.input(Input::Online), ["1 -> {\"ping\":{}}"]);
@@ -180,7 +181,7 @@ fn after_coming_back_the_server_has_five_seconds_to_show_life() {
 }
 
 #[test]
-fn a_connection_that_does_not_open_or_a_server_that_does_not_greet_is_given_up() {
+fn a_connection_that_does_not_open_or_a_server_that_does_not_send_welcome_times_out() {
     let mut script = Script::new();
     script.input(Input::Connect);
     assert_eq!(script.wait(9_999), [""; 0]);
@@ -323,7 +324,7 @@ fn token(text: &str) -> Input {
 }
 
 #[test]
-fn a_token_is_asked_for_first_and_again_after_4401() {
+fn a_token_is_requested_first_and_again_after_4401() {
     let mut script = with_tokens();
     assert_eq!(script.input(Input::Connect), ["Connecting", "token wanted"]);
     assert_eq!(script.input(token("t1")), ["connect 1"]);
@@ -332,14 +333,14 @@ fn a_token_is_asked_for_first_and_again_after_4401() {
     script.received(1, WELCOME);
     assert_eq!(script.closed(1, 4401, "expired"), ["Connecting", "token wanted"]);
     assert_eq!(script.input(token("t2")), ["connect 2"]);
-    // The second time in a row it is no accident.
+    // The second refusal in sequence leads to a pause.
     assert_eq!(script.closed(2, 4401, "expired"), ["waiting 1 until 249 because 4401"]);
     assert_eq!(script.wait(300), ["Connecting", "token wanted"]);
     assert_eq!(script.input(Input::Token(None)), ["waiting 2 until 799 because 4401"]);
 }
 
 #[test]
-fn the_time_for_a_token_ends_with_the_answer_that_there_is_none() {
+fn the_token_timeout_ends_when_the_application_has_no_token() {
     let mut config = ClientOptions {
         tokens: true,
         token_timeout: Duration::from_millis(200),
@@ -353,7 +354,7 @@ fn the_time_for_a_token_ends_with_the_answer_that_there_is_none() {
 }
 
 #[test]
-fn a_provider_that_never_answers_is_asked_again() {
+fn a_token_that_does_not_come_in_time_is_requested_again() {
     let mut script = with_tokens();
     script.input(Input::Connect);
     assert_eq!(script.wait(30_000), ["waiting 1 until 30249 because 4401"]);
@@ -361,7 +362,7 @@ fn a_provider_that_never_answers_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_welcomes_and_then_wants_another_token_makes_no_storm() {
+fn repeated_closes_for_a_new_token_back_off() {
     let mut script = with_tokens();
     script.input(Input::Connect);
     script.input(token("t"));
@@ -386,7 +387,7 @@ fn without_tokens_4401_is_the_end() {
 }
 
 #[test]
-fn a_newer_token_is_given_before_the_old_one_expires() {
+fn a_newer_token_is_sent_before_the_old_one_expires() {
     let mut script = with_tokens();
     script.input(Input::Connect);
     script.input(token("t1"));

@@ -1,4 +1,4 @@
-//! Two sessions with one key: copies of a kept outbox, and what a session does when it learns of the other one.
+//! Two sessions with one key: copies of a stored outbox, and what a session does when it detects the other one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,7 +67,7 @@ fn a_conflict_fails_unconfirmed_messages_and_sends_the_others_with_a_new_key_aft
     assert_eq!(script.session.snapshot().key, other_key());
     assert_eq!(script.input(Input::Key(key())), [""; 0], "nobody asked");
     assert_eq!(script.session.snapshot().key, other_key());
-    // Only messages of the present key are own.
+    // Only messages with the current key are own messages.
     script.received(2, &joined_line("e1", 6, true));
     let old = message_line(7).replace(r#""sender":"s2""#, r#""sender":"s1""#);
     assert_eq!(script.received(2, &old), ["lobby: 7 7"]);
@@ -105,7 +105,7 @@ fn a_key_whose_numbers_the_log_has_passed_is_replaced_once_all_messages_are_answ
     assert!(script.received(2, WELCOME)[1].contains(&publish_line(1, true, 4)));
 }
 
-/// A log that remembers the outcomes of the last eight numbers of each key, as engines must.
+/// A log that keeps the outcomes of the last eight numbers of each key, as engines must.
 #[derive(Default)]
 struct Log {
     bodies: Vec<Body>,
@@ -149,7 +149,7 @@ impl Log {
                 let offset = body
                     .as_ref()
                     .map_or(Offset::ZERO, |_| Offset::new(self.bodies.len() as u64 + 1).unwrap());
-                // What a jump leaves out belongs to nobody.
+                // The numbers that a jump leaves out belong to no message.
                 known.resize(index, (PublishId::from_random(u64::MAX), Offset::ZERO));
                 known.push((id, offset));
                 let Some(body) = body else {
@@ -168,7 +168,7 @@ impl Log {
     }
 }
 
-/// A tab with a session that is kept, on a link without faults.
+/// A tab with a stored session, on a network without faults.
 struct Tab {
     session: ClientSession,
     now: Duration,
@@ -222,7 +222,7 @@ impl Tab {
     }
 
     fn publish(&mut self, tag: u64) {
-        // Tabs that share a key say different things.
+        // Tabs that share a key send different messages.
         let body = Body::of(&(self.random & u64::from(u32::MAX), tag)).unwrap();
         self.states.insert(tag, (body.clone(), Vec::new()));
         self.input(Input::Publish {
@@ -232,7 +232,7 @@ impl Tab {
         });
     }
 
-    /// Runs until nothing is left to do; pauses end at once.
+    /// Runs until there are no outputs; pauses end at once.
     fn settle(&mut self, log: &mut Log) {
         for _ in 0..1_000 {
             let Some(output) = self.session.poll_output() else {
@@ -291,7 +291,7 @@ impl Tab {
         answers
     }
 
-    /// Checks the last states of its messages. Returns how many are in the log for certain.
+    /// Checks the last states of its messages. Returns how many are certainly in the log.
     fn check(&self, log: &Log) -> usize {
         let mut acked = 0;
         for (tag, (body, states)) in &self.states {
@@ -324,13 +324,13 @@ fn welcome(sender: SenderId) -> Welcome {
     }
 }
 
-fn assert_each_is_there_once(log: &Log) {
+fn assert_each_is_in_the_log_once(log: &Log) {
     for (index, body) in log.bodies.iter().enumerate() {
         assert!(!log.bodies[..index].contains(body), "{body:?} is in the log twice");
     }
 }
 
-/// A tab that has sent `settled` messages, and then stored `pending` ones that were not answered.
+/// A tab with `settled` messages and then `pending` stored messages without an answer.
 fn record(log: &mut Log, settled: u64, pending: u64) -> (Tab, Snapshot) {
     let mut tab = Tab::new(kept());
     tab.input(Input::Connect);
@@ -342,7 +342,7 @@ fn record(log: &mut Log, settled: u64, pending: u64) -> (Tab, Snapshot) {
 }
 
 #[test]
-fn a_copied_tab_gets_no_false_answer_and_doubles_nothing() {
+fn a_copied_tab_gets_no_false_answer_and_duplicates_nothing() {
     for other_lives in [true, false] {
         for (settled, pending) in [(0, 0), (5, 0), (5, 3), (0, 12), (20, 30)] {
             let mut log = Log::default();
@@ -350,7 +350,7 @@ fn a_copied_tab_gets_no_false_answer_and_doubles_nothing() {
             let mut copied = Tab::with(&copy, 2);
             copied.input(Input::Connect);
             if other_lives {
-                // In turns, each with a connection of its own.
+                // The tabs connect in turn.
                 for tag in 100..110 {
                     tab.publish(tag);
                     tab.settle(&mut log);
@@ -370,7 +370,7 @@ fn a_copied_tab_gets_no_false_answer_and_doubles_nothing() {
             let case = format!("other lives: {other_lives}, {settled} settled, {pending} pending");
             tab.check(&log);
             assert!(copied.check(&log) >= 5, "{case}: {:?}", copied.states);
-            assert_each_is_there_once(&log);
+            assert_each_is_in_the_log_once(&log);
             let acked = |tag: u64| matches!(copied.states[&tag].1.last(), Some(DeliveryState::Acked { .. }));
             assert!((110..115).all(acked), "{case}: it goes on with a key of its own");
         }
@@ -406,11 +406,11 @@ fn copies_used_one_after_the_other_and_older_ones_restored_get_no_false_answer()
             assert!(matches!(last, Some(DeliveryState::Acked { .. })), "{case}: {last:?}");
         }
         tab.check(&log);
-        assert_each_is_there_once(&log);
+        assert_each_is_in_the_log_once(&log);
     }
 }
 
-/// In the format of the version before the ids, whose room names were not checked as strictly either.
+/// A record of the version before message ids, which checked room names less strictly.
 #[test]
 fn two_copies_of_an_outbox_without_ids_do_not_take_each_others_answers() {
     let old = |body: &str| {

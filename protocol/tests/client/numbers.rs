@@ -1,4 +1,4 @@
-//! The numbers of messages: which of them a session remembers, and how it continues without the others.
+//! The numbers of messages: which of them a session keeps, and how it continues without the others.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn two_rooms() -> ClientOptions {
     }
 }
 
-/// Publishes a message that is acknowledged at once; returns what was sent.
+/// Publishes a message that is acknowledged at once, and returns its line.
 fn settled(script: &mut Script, room: &str, tag: u64, seq: u64) -> String {
     let sent = script.publish(room, tag).swap_remove(2);
     assert_eq!(
@@ -26,7 +26,7 @@ fn settled(script: &mut Script, room: &str, tag: u64, seq: u64) -> String {
     sent
 }
 
-/// Whether it is a publish with this number and the flag `first`.
+/// Whether the line is a `publish` with this number and the flag `first`.
 fn begins_with(sent: &str, seq: u64) -> bool {
     sent.contains(&format!(r#""seq":{seq},"#)) && sent.contains(r#""first":true"#)
 }
@@ -76,14 +76,15 @@ fn the_highest_number_of_forgotten_rooms_counts_in_any_order() {
     settled(&mut script, "a", 5, 4);
 }
 
-/// The client's own message, as it comes back from room `a`.
+/// The client's own message, as room `a` delivers it.
 fn own(number: u64) -> String {
     format!(
         r#"{{"message":{{"room":"a","offset":{number},"from":{{"sender":"s1","user":"ann"}},"seq":{number},"id":"{number:016x}","at":1,"body":1}}}}"#
     )
 }
 
-/// Found by random faults: the restored session used the number again, and the log took its message for the earlier one.
+/// Former behaviour, found by random faults: the restored session used the number again, and the log took its message
+/// for a resend.
 #[test]
 fn a_number_whose_answer_is_awaited_counts_as_used_in_a_snapshot() {
     let mut script = Script::open_with(two_rooms());
@@ -95,9 +96,9 @@ fn a_number_whose_answer_is_awaited_counts_as_used_in_a_snapshot() {
     assert_eq!(script.session.snapshot().next.get(), 2);
 }
 
-/// Forgotten with an answer on its way, the room would count too many messages as unanswered for ever.
+/// If the room were forgotten before the answer, its messages would count as in flight for ever.
 #[test]
-fn a_room_is_remembered_until_the_last_answer_came() {
+fn a_room_is_kept_until_the_last_answer_has_arrived() {
     let mut script = Script::open_with(two_rooms());
     script.join("a", None);
     let joined = super::script::joined_line("e1", 0, true).replace("lobby", "a");
@@ -111,7 +112,7 @@ fn a_room_is_remembered_until_the_last_answer_came() {
 }
 
 #[test]
-fn a_restored_session_begins_new_rooms_above_the_numbers_of_the_former_one() {
+fn a_restored_session_begins_new_rooms_above_the_numbers_of_the_former_session() {
     let mut script = Script::open_with(two_rooms());
     settled(&mut script, "a", 1, 1);
     settled(&mut script, "a", 2, 2);

@@ -113,7 +113,7 @@ fn the_window_is_counted_from_the_first_that_is_not_settled() {
     for tag in 1..=4 {
         script.publish("lobby", tag);
     }
-    // A server answers in order. If it does not, its memory must still cover every number that may be sent again.
+    // A server answers in order. If it does not, it must still keep the outcome of every number that may be resent.
     assert_eq!(
         script.received(1, &[ack(2, 2), ack(3, 3)].join("\n")),
         ["2 acked 2", "3 acked 3"]

@@ -123,7 +123,7 @@ fn a_store_of_one_text_with_all_is_read_and_replaced() {
         let mut found = read(&store).unwrap();
         for (found, of) in found.rooms.iter_mut().zip(&snapshot.rooms) {
             for (found, of) in found.pending.iter_mut().zip(&of.pending) {
-                // The new session's ttl is another one.
+                // The new session has another ttl.
                 found.ttl_ms = of.ttl_ms;
             }
         }
@@ -203,7 +203,7 @@ fn a_settled_message_costs_its_own_size_and_not_that_of_all_pending_ones() {
     let bytes = save(&mut script.session, &mut store, 0);
     assert!(bytes < 300, "{bytes}");
     assert_eq!(store.len(), 501);
-    // Settled behind an open one: it keeps its number.
+    // A settled message after one that is not settled keeps its number.
     script.received(1, &ack(3, 3));
     assert!(save(&mut script.session, &mut store, 0) < 400);
     assert_eq!(store.len(), 501);
@@ -232,7 +232,7 @@ fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
         largest = largest.max(written);
         if saves % 2_000 == 0 {
             assert_eq!(read(store), Some(script.session.snapshot()));
-            // What storing all each time would have cost, as a sample.
+            // The cost of storing all messages each time, as a sample.
             whole += 2_000 * serde_json::to_string(&script.session.snapshot()).unwrap().len();
         }
     };
@@ -269,7 +269,7 @@ fn too_many_unwritten_changes_are_forgotten_and_then_everything_is_written() {
         script.publish("lobby", tag);
         script.received(1, &ack(tag, tag));
     }
-    // Bounded by the outbox and not by the number of changes.
+    // The bound is the outbox and not the number of changes.
     assert!(script.session.writes(0).len() <= 14);
     assert!(format!("{:?}", script.session).len() < 20_000);
     script.session.write_all();
@@ -395,7 +395,7 @@ impl Pages {
         }
     }
 
-    /// Whether the page goes on.
+    /// Whether the page continues.
     fn carry_out(&mut self, output: Output) -> bool {
         match output {
             Output::Save => return self.save(),
@@ -404,7 +404,7 @@ impl Pages {
             Output::KeyWanted => {
                 self.keys += 1;
                 let key = ClientKey::from_random([self.keys; 16]);
-                // As an answer that is there at once.
+                // The answer is given at once.
                 self.session.handle(
                     Moment {
                         now: self.now,
@@ -487,7 +487,7 @@ impl Pages {
         };
         for (done, write) in writes.iter().enumerate() {
             if done == end {
-                // What would have been told next is not in the store either.
+                // The next record is not stored either.
                 while let Some(output) = self.session.poll_output() {
                     if let Output::Delivery { .. } = output {
                         self.carry_out(output);
@@ -562,7 +562,7 @@ impl Pages {
                 let room = ["lobby", "a", "b"][usize::try_from(self.random.below(3)).unwrap()];
                 let tag = self.next_tag;
                 self.next_tag += 1;
-                // Some are larger than the server takes.
+                // Some messages are larger than the server accepts.
                 let length = if self.random.below(10) == 0 { 200 } else { 5 };
                 let body = Body::text(&"x".repeat(length));
                 let room = name(room);

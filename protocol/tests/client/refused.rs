@@ -170,7 +170,7 @@ fn many_rooms_are_not_refused_more_often_than_one() {
     assert_eq!(written(&script.received(1, &wide)), 16);
     for round in 0..3 {
         for room in 0..16 {
-            // Rooms take turns: those that were not refused yet come first.
+            // Rooms take turns, first those that were not refused yet.
             let room = (round * 16 + room) % 64;
             let refused = nack_in(&format!("room-{room:02}"), 1, "rate", 500);
             assert_eq!(script.received(1, &refused), [""; 0], "round {round}");

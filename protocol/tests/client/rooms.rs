@@ -81,7 +81,8 @@ fn forked(after: u64, recovered: bool) -> String {
     joined_line("e2", after, recovered).replace(r#""users""#, fork)
 }
 
-/// A member of `lobby` in e1 from offset 5 on, with own messages at 7, 8 and 9, that has read up to `read` and is on connection 2.
+/// A member of `lobby` in e1 from offset 5 on, with own messages at 7, 8 and 9, that has read up to `read` and is on
+/// connection 2.
 fn acknowledged(config: ClientOptions, read: u64) -> Script {
     let mut script = Script::open_with(config);
     script.join("lobby", None);

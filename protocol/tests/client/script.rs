@@ -15,7 +15,7 @@ pub struct Script {
     recording: Recording,
     pub session: ClientSession,
     pub now: Duration,
-    /// Given with each input; the middle of the range unless a test wants otherwise.
+    /// The random bits of each input; the middle of the range by default.
     pub random: u64,
 }
 
@@ -43,7 +43,7 @@ impl Script {
         }
     }
 
-    /// A session that is welcomed, on connection 1.
+    /// A session that is open on connection 1.
     pub fn open() -> Self {
         Self::open_with(ClientOptions::default())
     }
@@ -56,7 +56,7 @@ impl Script {
         script
     }
 
-    /// Open, and a member of `lobby` from offset 5 on.
+    /// A session that is open and a member of `lobby` from offset 5 on.
     pub fn joined() -> Self {
         let mut script = Self::open();
         script.join("lobby", None);
@@ -64,7 +64,7 @@ impl Script {
         script
     }
 
-    /// The tag of a message is its id too.
+    /// Gives an input; the tag of a message is also its id.
     pub fn put(&mut self, input: Input) {
         let (now, mut random) = (self.now, self.random);
         if let Input::Publish { tag, .. } = &input {
@@ -132,12 +132,12 @@ impl Script {
         });
     }
 
-    /// Lets the clock run without telling the session.
+    /// Advances the clock without an input.
     pub fn pass(&mut self, milliseconds: u64) {
         self.now += Duration::from_millis(milliseconds);
     }
 
-    /// Lets the time pass; timers fire when they are due.
+    /// Advances the clock and fires timers that are due.
     pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
         let end = self.now + Duration::from_millis(milliseconds);
         let mut lines = Vec::new();

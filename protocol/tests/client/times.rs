@@ -50,13 +50,13 @@ fn deliveries(lines: Vec<String>) -> Vec<String> {
 
 #[test]
 fn the_time_for_an_answer_counts_from_the_publish_and_not_from_waking() {
-    // Awake after 100 s: the rest is for the answer.
+    // The machine wakes after 100 s: the rest of the time is for the answer.
     let mut script = in_doubt();
     script.pass(100_000);
     assert_eq!(deliveries(script.input(Input::Tick)), [""; 0]);
     assert_eq!(deliveries(script.wait(19_999)), [""; 0]);
     assert_eq!(deliveries(script.wait(1)), [UNCONFIRMED]);
-    // Awake after two minutes: no answer is certain any more.
+    // The machine wakes after two minutes: no answer is certain any more.
     let mut script = in_doubt();
     script.pass(120_000);
     assert_eq!(deliveries(script.input(Input::Tick)), [UNCONFIRMED]);

@@ -1,4 +1,4 @@
-//! The greeting, tokens, signs of life and the rate.
+//! The greeting, tokens, the heartbeat and the rate.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn hello_is_answered_with_the_user_the_sender_and_the_limits() {
 }
 
 #[test]
-fn what_comes_with_hello_waits_until_the_user_is_known() {
+fn lines_after_hello_wait_until_the_user_is_known() {
     let mut script = Script::new();
     let text = format!("{HELLO}\n{{\"join\":{{\"room\":\"lobby\"}}}}\n{{\"ping\":{{}}}}");
     assert_eq!(script.received(&text).len(), 1);
@@ -32,7 +32,7 @@ fn what_comes_with_hello_waits_until_the_user_is_known() {
 }
 
 #[test]
-fn a_client_that_says_nothing_or_something_else_first_is_closed() {
+fn a_client_that_sends_nothing_or_another_line_first_is_closed() {
     let mut script = Script::new();
     assert_eq!(script.wait(9_999), [""; 0]);
     assert_eq!(script.wait(1), ["close 4408 no hello came in time"]);
@@ -47,7 +47,7 @@ fn a_client_that_says_nothing_or_something_else_first_is_closed() {
 }
 
 #[test]
-fn what_is_malformed_or_too_big_closes_with_its_code() {
+fn malformed_and_too_large_texts_close_with_their_codes() {
     let long = format!(r#"{{"auth":{{"token":"{}"}}}}"#, "x".repeat(500));
     assert_eq!(
         Script::open().received(&long),
@@ -79,12 +79,12 @@ fn a_denied_user_gets_the_code_and_the_reason() {
 }
 
 #[test]
-fn what_comes_before_the_welcome_is_bounded_in_lines_and_bytes() {
+fn lines_before_the_welcome_are_bounded_in_number_and_bytes() {
     let ping = "{\"ping\":{}}";
     for (text, taken) in [([ping; 4].join("\n"), 2), (format!("{ping}{}", " ".repeat(190)), 2)] {
         let mut script = Script::new();
         script.received(HELLO);
-        assert!(!script.session.reads(), "a driver that asks would wait");
+        assert!(!script.session.reads(), "the driver must not read before `Identified`");
         for _ in 0..taken {
             assert_eq!(script.received(&text), [""; 0]);
         }
@@ -113,26 +113,26 @@ fn a_silent_client_is_pinged_and_then_closed_and_any_message_is_a_sign_of_life()
     assert_eq!(
         script.wait(1),
         ["close 4408 nothing was heard from the client"],
-        "counted from the first ping without an answer"
+        "measured from the first ping without an answer"
     );
 }
 
 #[test]
-fn the_answer_to_a_ping_behind_much_that_was_sent_is_waited_for_longer() {
+fn unsent_bytes_before_a_ping_extend_its_timeout() {
     let mut script = Script::open();
     let slow = |seconds| Input::Slow {
         by: Duration::from_secs(seconds),
     };
     assert_eq!(script.input(slow(60)), [""; 0]);
     assert_eq!(script.wait(25_000), ["-> {\"ping\":{}}"]);
-    // What is sent later does not matter for this ping.
+    // Texts that are sent later do not extend the timeout of this ping.
     assert_eq!(script.input(slow(0)), [""; 0]);
     assert_eq!(script.wait(69_999), ["-> {\"ping\":{}}", "-> {\"ping\":{}}"]);
     assert_eq!(script.wait(1), ["close 4408 nothing was heard from the client"]);
 }
 
 #[test]
-fn control_frames_alone_are_no_sign_of_life() {
+fn control_frames_do_not_count_as_a_sign_of_life() {
     let mut script = Script::open();
     script.wait(30_000);
     assert_eq!(script.input(Input::Counted { frames: 1 }), [""; 0]);
@@ -140,15 +140,19 @@ fn control_frames_alone_are_no_sign_of_life() {
 }
 
 #[test]
-fn a_driver_that_was_kept_from_reading_does_not_close_a_client_that_is_there() {
+fn unread_texts_do_not_lead_to_a_heartbeat_timeout() {
     let mut script = Script::open();
     script.now += Duration::from_secs(100);
-    assert_eq!(script.input(Input::Tick), ["-> {\"ping\":{}}"], "it was not asked yet");
+    assert_eq!(
+        script.input(Input::Tick),
+        ["-> {\"ping\":{}}"],
+        "the timeout starts with the ping"
+    );
     script.now += Duration::from_secs(11);
     script.put_appended(1, done(1));
     assert!(
         script.drain()[0].contains("ack"),
-        "only a tick says that nothing is there to be read"
+        "only a tick means that nothing is left to be read"
     );
     assert_eq!(script.received("{\"pong\":{}}"), [""; 0]);
     assert_eq!(script.input(Input::Tick), [""; 0]);
@@ -159,13 +163,13 @@ fn a_driver_that_was_kept_from_reading_does_not_close_a_client_that_is_there() {
     assert_eq!(
         script.input(Input::Counted { frames: 1 }),
         [""; 0],
-        "the hello that it counts comes now"
+        "the hello that was counted arrives now"
     );
     assert_eq!(script.received(HELLO).len(), 1);
 }
 
 #[test]
-fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
+fn a_token_expires_unless_a_newer_one_of_the_same_user_is_sent() {
     let minute = Some(Duration::from_secs(60));
     let mut script = Script::new();
     script.received(&HELLO.replace(r#""name""#, r#""token":"t1","name""#));
@@ -177,7 +181,7 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
     assert!(lines[0].starts_with("-> {\"welcome\""), "{lines:?}");
     assert!(
         lines[0].ends_with("{\"pong\":{}}"),
-        "what came behind auth follows: {lines:?}"
+        "the lines after auth follow: {lines:?}"
     );
     for _ in 0..2 {
         script.wait(25_000);
@@ -194,7 +198,7 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_comes() {
     );
 }
 
-/// Ten lines and a hundred bytes a second; four lines and 300 bytes at once.
+/// Ten lines and a hundred bytes per second, with bursts of four lines and 300 bytes.
 fn slow() -> ServerOptions {
     let mut config = ServerOptions {
         received_per_second: 50,
@@ -203,7 +207,7 @@ fn slow() -> ServerOptions {
     };
     config.limits.lines_per_second = 10;
     config.limits.lines_burst = 4;
-    // So that no join makes the burst larger.
+    // Without rooms no join makes the burst larger.
     config.limits.rooms = 0;
     config
 }
@@ -212,7 +216,7 @@ const PING: &str = "{\"ping\":{}}";
 const PONG: &str = "{\"pong\":{}}";
 
 #[test]
-fn a_client_that_is_too_fast_is_served_and_not_read_until_it_has_paid() {
+fn a_client_over_its_rate_is_served_and_then_not_read_until_its_debt_is_paid() {
     let mut script = Script::open_with(slow());
     assert_eq!(script.received(&[PONG; 3].join("\n")), [""; 0]);
     assert!(script.session.reads());
@@ -227,7 +231,7 @@ fn a_client_that_is_too_fast_is_served_and_not_read_until_it_has_paid() {
     assert_eq!(
         script.received(PONG),
         ["pause until 900"],
-        "it has saved nothing meanwhile"
+        "the bucket is not filled meanwhile"
     );
 }
 
@@ -241,12 +245,12 @@ fn a_join_counts_for_eight_lines() {
     assert_eq!(
         outputs,
         ["subscribe 1 lobby since None history 0", "pause until 100"],
-        "two lines of the window and a join are the burst, and there was hello"
+        "the burst is two lines in flight and a join, and hello was charged too"
     );
 }
 
 #[test]
-fn a_pause_is_at_most_a_second_and_goes_on_while_the_client_owes() {
+fn a_pause_is_at_most_a_second_and_is_repeated_while_there_is_debt() {
     let mut config = slow();
     config.limits.lines_per_second = 0;
     config.limits.bytes_per_second = 100;
@@ -260,14 +264,14 @@ fn a_pause_is_at_most_a_second_and_goes_on_while_the_client_owes() {
     assert_eq!(
         script.drain().len(),
         1,
-        "everything else goes on, and one pause is enough"
+        "everything else continues, and there is one pause"
     );
     assert_eq!(script.wait(1_000), [""; 0]);
     assert!(script.session.reads());
 }
 
 #[test]
-fn a_pause_does_not_count_as_silence() {
+fn a_pause_does_not_count_for_the_heartbeat_timeout() {
     let mut config = slow();
     config.limits.lines_per_second = 1;
     config.limits.lines_burst = 1;
@@ -290,18 +294,18 @@ fn signals_and_history_are_refused_when_the_client_is_more_than_a_second_behind(
     let signal = r#"{"signal":{"room":"lobby","body":1}}"#;
     let history = r#"{"history":{"id":7,"room":"lobby","before":9,"limit":2}}"#;
     let leave = r#"{"leave":{"room":"lobby"}}"#;
-    // It owes eleven lines. A driver that reads no more meanwhile never lets it come so far.
+    // The debt is eleven lines. A driver that does not read during a pause never lets it become so large.
     assert_eq!(
         script.received(&[signal, history, leave, signal].join("\n")),
         [
             r#"-> {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"signal","retry_after_ms":1100}} + {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"history","id":7,"retry_after_ms":1100}} + {"left":{"room":"lobby"}} + {"error":{"code":"rate","message":"too much was sent before it","room":"lobby","kind":"signal","retry_after_ms":1200}}"#
         ],
-        "and a refusal costs nothing"
+        "a refusal is not charged"
     );
 }
 
 #[test]
-fn more_than_the_bound_on_everything_received_closes() {
+fn more_than_the_bound_of_everything_received_closes() {
     let closed = ["close 4429 far more was sent than any client needs"];
     let unknown = ["{\"later\":{}}", "", " ", "{\"later\":{}}"].join("\n");
     let mut script = Script::open_with(slow());
@@ -331,7 +335,7 @@ fn a_new_connection_does_not_fill_the_buckets() {
     let (mut again, outputs) = Script::open_again(slow(), allowance, Duration::from_millis(100));
     assert_eq!(
         outputs[0], "pause until 500",
-        "it owes five lines and the new hello, and less what filled in since"
+        "the debt is five lines and the new hello, minus the tokens since"
     );
     assert!(outputs[1].contains("welcome"));
     again.wait(500);
@@ -339,17 +343,17 @@ fn a_new_connection_does_not_fill_the_buckets() {
     let (_, outputs) = Script::open_again(slow(), allowance, Duration::from_secs(60));
     assert_eq!(outputs.len(), 1, "{outputs:?}");
 
-    let mut stranger = Script::with(slow());
-    stranger.received(HELLO);
+    let mut unwelcomed = Script::with(slow());
+    unwelcomed.received(HELLO);
     assert_eq!(
-        stranger.session.allowance(),
+        unwelcomed.session.allowance(),
         None,
-        "a client that was not let in has no claim to the key"
+        "a client that was not welcomed has no allowance"
     );
 }
 
 #[test]
-fn a_server_that_stops_says_when_to_come_back() {
+fn a_server_that_stops_says_when_to_reconnect() {
     let mut script = Script::open();
     let retry_after = Duration::from_millis(1500);
     assert_eq!(
@@ -360,7 +364,7 @@ fn a_server_that_stops_says_when_to_come_back() {
 }
 
 #[test]
-fn exactly_as_many_bytes_as_a_text_may_have_can_wait_for_the_welcome() {
+fn lines_with_as_many_bytes_as_one_text_can_wait_for_the_welcome() {
     for (bytes, outputs) in [(500, 0), (501, 1)] {
         let mut script = Script::new();
         script.received(HELLO);
@@ -370,7 +374,7 @@ fn exactly_as_many_bytes_as_a_text_may_have_can_wait_for_the_welcome() {
 }
 
 #[test]
-fn the_first_line_must_be_hello_also_of_a_client_that_sends_too_much() {
+fn the_first_line_must_be_hello_also_over_the_rate() {
     for line in [
         r#"{"signal":{"room":"lobby","body":1}}"#,
         r#"{"history":{"id":7,"room":"lobby","before":9,"limit":2}}"#,
@@ -387,7 +391,7 @@ fn the_first_line_must_be_hello_also_of_a_client_that_sends_too_much() {
 }
 
 #[test]
-fn a_rate_of_0_is_any_number_also_without_a_burst() {
+fn a_rate_of_0_is_unlimited_also_without_a_burst() {
     let mut config = config();
     config.limits.bytes_per_second = 0;
     config.limits.bytes_burst = 0;

@@ -1,4 +1,4 @@
-//! Joining without gap or double, publishing, signals and pages.
+//! Joining without gaps or duplicates, publishing, signals and pages.
 
 use talkback_protocol::{
     Cursor,
@@ -31,7 +31,7 @@ fn joined_and_its_messages_go_out_before_the_room_is_live() {
 }
 
 #[test]
-fn what_is_too_much_for_one_text_goes_into_several() {
+fn messages_that_exceed_one_text_are_sent_in_several() {
     let mut script = Script::open();
     script.received(JOIN);
     let lines = script.subscribed(1, 30);
@@ -41,7 +41,7 @@ fn what_is_too_much_for_one_text_goes_into_several() {
 }
 
 #[test]
-fn a_room_that_is_left_before_it_was_joined_stays_left() {
+fn a_room_that_is_left_before_the_join_was_answered_stays_left() {
     let mut script = Script::open();
     script.received(JOIN);
     assert_eq!(script.received(LEAVE), ["unsubscribe 1 lobby", LEFT]);
@@ -53,7 +53,11 @@ fn a_room_that_is_left_before_it_was_joined_stays_left() {
     );
     assert_eq!(script.subscribed(2, 0).len(), 2);
     assert_eq!(script.received(LEAVE), ["unsubscribe 2 lobby", LEFT]);
-    assert_eq!(script.received(LEAVE), [LEFT], "answered, whether joined or not");
+    assert_eq!(
+        script.received(LEAVE),
+        [LEFT],
+        "leave is answered although the room is not joined"
+    );
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn joins_are_refused_with_a_reason() {
         script.input(Input::Subscribed { id: 1, result }),
         [r#"-> {"error":{"code":"unavailable","message":"later","room":"lobby","kind":"join","retry_after_ms":70}}"#]
     );
-    assert_eq!(script.received(JOIN).len(), 1, "a refused room takes no place");
+    assert_eq!(script.received(JOIN).len(), 1, "a refused room counts as joined");
 }
 
 #[test]
@@ -92,18 +96,18 @@ fn joined_has_the_members_and_the_fork() {
         lines[0],
         r#"-> {"joined":{"room":"lobby","epoch":"e1","head":9,"after":5,"recovered":true,"fork":{"epoch":"e1","offset":4},"users":2,"members":[{"user":"ann \"}}"},{"user":"ann \"}}"}]}}"#
     );
-    let untold = JOINED.replace(r#""users":0,"members":[]"#, r#""users":3000"#);
+    let without_list = JOINED.replace(r#""users":0,"members":[]"#, r#""users":3000"#);
     let mut script = Script::open();
     script.received(JOIN);
     let lines = script.subscribed_with(1, 0, |subscription| {
         subscription.users = 3_000;
         subscription.members = None;
     });
-    assert_eq!(lines[0], format!("-> {untold}"));
+    assert_eq!(lines[0], format!("-> {without_list}"));
 }
 
 #[test]
-fn no_text_is_larger_than_the_client_was_told_unless_it_is_one_message() {
+fn no_text_exceeds_sent_text_bytes_unless_it_is_one_message() {
     let mut config = config();
     config.limits.sent_text_bytes = 300;
     let mut script = Script::open_with(config);
@@ -118,7 +122,10 @@ fn no_text_is_larger_than_the_client_was_told_unless_it_is_one_message() {
         subscription.users = 20;
         subscription.members = Some(MemberList::encode(&many));
     });
-    assert!(lines[0].contains(r#""users":20}}"#), "the list is not told: {lines:?}");
+    assert!(
+        lines[0].contains(r#""users":20}}"#),
+        "the list must be absent: {lines:?}"
+    );
     assert!(lines.iter().all(|line| line.len() <= 303), "{lines:?}");
 
     script.received(r#"{"history":{"id":1,"room":"lobby","before":9,"limit":3}}"#);
@@ -126,7 +133,7 @@ fn no_text_is_larger_than_the_client_was_told_unless_it_is_one_message() {
     assert!(page.len() <= 303, "{page}");
     assert!(
         page.contains(r#""offset":3"#) && !page.contains(r#""offset":1"#),
-        "the newest: {page}"
+        "the page must have the newest messages: {page}"
     );
     assert!(page.ends_with(r#""more":true}}"#), "{page}");
 
@@ -139,7 +146,7 @@ fn no_text_is_larger_than_the_client_was_told_unless_it_is_one_message() {
 }
 
 #[test]
-fn the_server_may_end_a_membership_and_says_why() {
+fn the_server_may_end_a_membership_with_a_reason() {
     let mut script = Script::open();
     script.received(JOIN);
     script.subscribed(1, 0);
@@ -160,7 +167,7 @@ fn the_server_may_end_a_membership_and_says_why() {
 }
 
 #[test]
-fn messages_go_to_the_log_in_order_and_answers_share_a_text() {
+fn messages_are_appended_in_order_and_their_answers_share_a_text() {
     let mut script = Script::open();
     let text = [publish(1, "1"), publish(2, "null")].join("\n");
     assert_eq!(
@@ -214,7 +221,7 @@ fn a_message_over_the_limit_in_flight_is_refused_for_now() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_settled_in_the_log() {
+fn a_message_that_is_refused_permanently_is_settled_in_the_log() {
     let mut script = Script::open();
     let long = format!("\"{}\"", "x".repeat(30));
     assert_eq!(
@@ -240,7 +247,7 @@ fn what_is_refused_for_good_is_settled_in_the_log() {
 }
 
 #[test]
-fn a_publish_and_its_withdrawal_share_the_window() {
+fn a_publish_and_its_withdrawal_both_count_as_in_flight() {
     let mut script = Script::open();
     let withdraw = r#"{"withdraw":{"room":"lobby","seq":1,"id":"00000000000000a1"}}"#;
     assert_eq!(script.received(&publish(1, "1")).len(), 1);
@@ -249,7 +256,7 @@ fn a_publish_and_its_withdrawal_share_the_window() {
 }
 
 #[test]
-fn a_room_that_breaks_the_servers_rule_is_refused_for_each_line_and_nothing_else_happens() {
+fn lines_with_a_room_name_against_the_servers_rule_are_refused_without_other_effects() {
     fn no_slash(room: &talkback_protocol::RoomName) -> Result<(), Refusal> {
         if room.contains('/') {
             return Err(Refusal::for_good("bad_room", "no slashes"));
@@ -291,9 +298,9 @@ fn a_room_that_breaks_the_servers_rule_is_refused_for_each_line_and_nothing_else
             );
         }
         let leave = script.received(&LEAVE.replace("lobby", room));
-        assert_eq!(leave, [LEFT.replace("lobby", room)], "answered, whatever the name");
+        assert_eq!(leave, [LEFT.replace("lobby", room)], "leave is answered for every name");
         assert!(!script.session.is_closed());
-        assert_eq!(script.received(JOIN).len(), 1, "no place was taken");
+        assert_eq!(script.received(JOIN).len(), 1, "a refused room counts as joined");
     }
 }
 
@@ -332,7 +339,7 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
         [format!(
             r#"-> {{"page":{{"id":5,"room":"lobby","epoch":"e1","messages":[{object}],"more":true}}}}"#
         )],
-        "answers in any order"
+        "pages may be answered in any order"
     );
     assert_eq!(
         script.received(&history(9).replace("50", "0")),
@@ -341,7 +348,7 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
     assert_eq!(
         script.page_of(9, 1, false),
         [r#"-> {"page":{"id":9,"room":"lobby","epoch":"e1","messages":[],"more":true}}"#],
-        "none was asked for, and there is one"
+        "the limit was 0, and there is a message"
     );
     let (id, room, result) = (request(4), name("lobby"), Err(later()));
     assert_eq!(
@@ -353,12 +360,12 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
     assert_eq!(script.received(&history(7)).len(), 1);
     assert!(
         script.received(&history(8))[0].starts_with("read 8"),
-        "both places are free again"
+        "no request is open"
     );
 }
 
 #[test]
-fn lines_share_a_text_as_long_as_it_is_no_larger_than_it_may_be() {
+fn lines_share_a_text_up_to_its_size_limit() {
     let pong = "{\"pong\":{}}";
     for (transmit_bytes, texts) in [(2 * pong.len() + 1, 1), (2 * pong.len(), 2)] {
         let mut script = Script::open_with(ServerOptions {
@@ -370,7 +377,7 @@ fn lines_share_a_text_as_long_as_it_is_no_larger_than_it_may_be() {
 }
 
 #[test]
-fn a_body_may_be_exactly_as_large_as_the_client_was_told() {
+fn a_body_may_have_exactly_body_bytes() {
     for (characters, refused) in [(18, false), (19, true)] {
         let mut script = Script::open();
         let body = format!(r#""{}""#, "x".repeat(characters));

@@ -1,4 +1,4 @@
-//! A script of inputs, and the transcript of what a server's session does with each.
+//! A script of inputs to a server's session, and the transcript of its outputs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,12 +35,12 @@ impl Script {
         }
     }
 
-    /// Welcomed.
+    /// A session after `welcome`.
     pub fn open() -> Self {
         Self::open_with(config())
     }
 
-    /// Welcomed, going on where an earlier connection ended so long ago.
+    /// A session after `welcome`, with the allowance of a connection that ended before this time.
     pub fn open_again(config: ServerOptions, allowance: Allowance, ago: Duration) -> (Self, Vec<String>) {
         let mut script = Self::with(config);
         script.received(HELLO);
@@ -102,7 +102,7 @@ impl Script {
         self.input(Input::Identified(Err(Denied { code, reason })))
     }
 
-    /// The log's answer to a subscription: head 9, messages 6 to 5 + `messages` are in it.
+    /// Answers a subscription with head 9 and the messages 6 to 5 + `messages`.
     pub fn subscribed(&mut self, id: u64, messages: u64) -> Vec<String> {
         self.subscribed_with(id, messages, |_| ())
     }
@@ -151,7 +151,7 @@ impl Script {
         self.input(Input::PageRead { id, room, result })
     }
 
-    /// Lets the timer go off, as often as it wants to within this time.
+    /// Advances the clock by this time and fires each timer that is due.
     pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
         let end = self.now + Duration::from_millis(milliseconds);
         let mut lines = Vec::new();
@@ -165,7 +165,7 @@ impl Script {
     }
 }
 
-/// Small limits, and any number of lines and bytes a second.
+/// Small limits, and no rate limit.
 pub fn config() -> ServerOptions {
     let mut config = ServerOptions {
         transmit_bytes: 1000,
@@ -225,7 +225,7 @@ fn message(offset: u64) -> MessageLine {
     MessageLine::encode(&message)
 }
 
-/// An output on one line, short enough to read in a test.
+/// An output as one short line.
 fn line(output: &Output) -> String {
     match output {
         Output::Transmit(text) => format!("-> {}", text.replace('\n', " + ")),

@@ -68,7 +68,7 @@ async fn sending_to_a_client_that_does_not_read_waits_and_continues_when_it_read
     .await;
     let mut client = server.connect("/test").await;
     let count = || sent.load(std::sync::atomic::Ordering::Relaxed);
-    // Waits until the count does not change: the system's buffers and ours are full.
+    // Waits until the count does not change any more: the buffers of the system and of the server are full.
     let mut last = (0, 0);
     wait_for("sending to wait", || {
         last = if count() == last.0 {
@@ -79,7 +79,7 @@ async fn sending_to_a_client_that_does_not_read_waits_and_continues_when_it_read
         last.0 > 0 && last.1 > 50
     })
     .await;
-    assert!(count() < MESSAGES, "nothing ever waited");
+    assert!(count() < MESSAGES, "no call of send waited");
     for number in 0..MESSAGES {
         let expected = vec![number.to_le_bytes()[0]; SIZE];
         assert!(
@@ -91,7 +91,7 @@ async fn sending_to_a_client_that_does_not_read_waits_and_continues_when_it_read
 }
 
 #[tokio::test]
-async fn try_send_to_a_client_that_does_not_read_says_full_and_returns_the_message() {
+async fn try_send_to_a_client_that_does_not_read_returns_full_and_the_message() {
     let (result, results) = oneshot::channel();
     let result = Arc::new(Mutex::new(Some(result)));
     let config = AppOptions {
@@ -118,7 +118,7 @@ async fn try_send_to_a_client_that_does_not_read_says_full_and_returns_the_messa
 }
 
 #[tokio::test]
-async fn a_client_that_sends_faster_than_the_handler_takes_is_slowed_down_and_loses_nothing() {
+async fn a_client_that_sends_faster_than_the_handler_reads_is_slowed_down_and_loses_nothing() {
     let (go, gone) = oneshot::channel::<()>();
     let gone = Arc::new(Mutex::new(Some(gone)));
     let server = server_with(move |mut socket| {
@@ -127,7 +127,7 @@ async fn a_client_that_sends_faster_than_the_handler_takes_is_slowed_down_and_lo
             gone.await.unwrap();
             assert!(
                 socket.pending() <= 128,
-                "{} messages were taken off the network",
+                "{} messages were read from the network",
                 socket.pending()
             );
             let mut received = 0_u32;
@@ -150,7 +150,7 @@ async fn a_client_that_sends_faster_than_the_handler_takes_is_slowed_down_and_lo
         }
         write
     });
-    // The writer cannot finish before the handler reads: 10 MB do not fit into any buffer.
+    // The writer cannot finish before the handler reads, because 10 MB do not fit into the buffers.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -168,7 +168,7 @@ async fn a_client_that_sends_faster_than_the_handler_takes_is_slowed_down_and_lo
 }
 
 #[tokio::test]
-async fn a_handler_that_sends_without_end_lets_others_run_on_the_same_thread() {
+async fn a_handler_that_never_stops_sending_lets_other_tasks_run_on_the_same_thread() {
     let server = server_with(|socket| async move { while socket.send("x").await.is_ok() {} }).await;
     let mut greedy = server.connect("/test").await;
     let reader = tokio::spawn(async move { while let Some(Ok(_)) = greedy.next().await {} });
@@ -181,10 +181,10 @@ async fn a_handler_that_sends_without_end_lets_others_run_on_the_same_thread() {
     let _ = tokio::time::timeout(Duration::from_millis(1), reader).await;
 }
 
-/// The budget of a task is 128 steps, so with these numbers of messages its end falls on every place around the last
+/// A task has a budget of 128 steps per poll. These numbers of messages end it at every position around the last
 /// message.
 #[tokio::test]
-async fn all_messages_before_a_close_are_answered_however_many_came_at_once() {
+async fn any_number_of_messages_before_a_close_are_all_answered() {
     let server = Server::start().await;
     for count in [1, 2, 126, 127, 128, 129, 130, 255, 256, 257, 1000] {
         let mut stream = server.raw_socket("/echo").await;

@@ -27,10 +27,10 @@ use tokio_tungstenite::{
 pub type Client = WebSocketStream<TcpStream>;
 pub type AnyClient = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The timeout of each wait: what takes longer is broken.
+/// The timeout of each wait.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits for `future`, or fails naming `what` was waited for.
+/// Waits for `future`; after [`DEADLINE`] it panics with `what`.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, future).await {
         Ok(value) => value,
@@ -38,7 +38,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Checks `condition` until it holds, or fails naming `what` was waited for.
+/// Checks `condition` until it is true; after [`DEADLINE`] it panics with `what`.
 pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     within(what, async {
         while !condition() {
@@ -64,7 +64,7 @@ impl Server {
         Self::with_routes(config, Router::new()).await
     }
 
-    /// A server with further routes.
+    /// Starts a server with further routes.
     pub async fn with_routes(config: AppOptions, routes: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,7 +104,7 @@ impl Server {
         try_connect_at(self.address, path, headers).await
     }
 
-    /// A TCP connection on which the opening handshake of a WebSocket is done.
+    /// Opens a WebSocket and returns its TCP connection after the opening handshake.
     pub async fn raw_socket(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(handshake(path).as_bytes()).await.unwrap();
@@ -124,7 +124,7 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// `GET` with these extra header lines.
+    /// Sends a `GET` with these extra header lines.
     pub async fn get(&self, path: &str, headers: &str) -> String {
         self.raw(&format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
@@ -133,7 +133,7 @@ impl Server {
         .await
     }
 
-    /// The health report with the counters, as its operators get it.
+    /// The health report with the counters, as operators get it.
     pub async fn health(&self) -> serde_json::Value {
         let request = axum::http::Request::get("/healthz")
             .body(axum::body::Body::empty())
@@ -149,13 +149,13 @@ impl Server {
         self.stop.take();
     }
 
-    /// Waits until the server has ended in order.
+    /// Waits until the server has ended without an error.
     pub async fn ended(self) {
         within("the server to end", self.ended).await.unwrap().unwrap();
     }
 }
 
-/// Opens a WebSocket on the server that is reached at this address.
+/// Opens a WebSocket at this address.
 pub async fn try_connect_at(
     address: SocketAddr,
     path: &str,
@@ -189,7 +189,7 @@ pub fn handshake(path: &str) -> String {
     )
 }
 
-/// Reads byte by byte up to the empty line, so that what follows stays in the stream.
+/// Reads byte by byte up to the empty line, so that later bytes stay in the stream.
 pub async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     within("a response head", async {

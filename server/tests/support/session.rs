@@ -1,4 +1,4 @@
-//! A client of `talkback.v1` that sends exactly what a test gives it, and reads lines one by one.
+//! A client of `talkback.v1` that sends exactly the lines of a test, and reads lines one by one.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,7 +14,7 @@ use super::{Client, Server, close_frame, try_connect_at, within};
 /// The subprotocol in the handshake.
 pub const SUBPROTOCOL: (&str, &str) = ("sec-websocket-protocol", "talkback.v1");
 
-/// 32 digits that are this client's secret.
+/// The client key with this number.
 pub fn key(number: u32) -> String {
     format!("{number:032x}")
 }
@@ -22,20 +22,20 @@ pub fn key(number: u32) -> String {
 pub struct Session {
     pub socket: Client,
     lines: VecDeque<Value>,
-    /// How many WebSocket messages came.
+    /// The number of received WebSocket messages.
     pub frames: usize,
     pub welcome: Value,
-    /// The users of each room as the server reported them; no entry where it reported none.
+    /// The users of each room as the server reported them; no entry if it reported no list.
     pub here: BTreeMap<String, BTreeSet<String>>,
     /// Whether it answers pings of the session, as every client must.
     pub answers_pings: bool,
     pub pings: usize,
-    /// How many `presence` lines came.
-    pub tellings: usize,
+    /// The number of received `presence` lines.
+    pub presence_lines: usize,
 }
 
 impl Session {
-    /// An open socket without hello.
+    /// Opens a socket without sending `hello`.
     pub async fn silent(server: &Server) -> Self {
         Self::silent_at(server.address).await
     }
@@ -45,7 +45,7 @@ impl Session {
         Self::silent_with(address, &[]).await
     }
 
-    /// The same with more headers.
+    /// Like [`Self::silent_at`], with more headers.
     pub async fn silent_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
         let headers: Vec<_> = headers.iter().copied().chain([SUBPROTOCOL]).collect();
         let (socket, response) = try_connect_at(address, "/ws", &headers).await.expect("the handshake");
@@ -58,11 +58,11 @@ impl Session {
             here: BTreeMap::new(),
             answers_pings: false,
             pings: 0,
-            tellings: 0,
+            presence_lines: 0,
         }
     }
 
-    /// A welcomed session.
+    /// Opens a session.
     pub async fn open(server: &Server, number: u32, name: &str) -> Self {
         Self::open_at(server.address, number, name).await
     }
@@ -72,7 +72,7 @@ impl Session {
         Self::silent_at(address).await.welcomed(number, name).await
     }
 
-    /// Sends `hello`.
+    /// Sends `hello` and waits for `welcome`.
     pub async fn welcomed(mut self, number: u32, name: &str) -> Self {
         self.send(&[json!({"hello": {"client": key(number), "name": name}})])
             .await;
@@ -80,7 +80,7 @@ impl Session {
         self
     }
 
-    /// A welcomed session that joined a room without a cursor.
+    /// Opens a session and joins a room without a cursor.
     pub async fn member(server: &Server, number: u32, name: &str, room: &str) -> Self {
         let mut session = Self::open(server, number, name).await;
         session.join(json!({"room": room})).await;
@@ -88,8 +88,8 @@ impl Session {
     }
 
     /// Sends lines as one WebSocket message.
-    pub async fn send(&mut self, frames: &[Value]) {
-        let lines: Vec<_> = frames.iter().map(Value::to_string).collect();
+    pub async fn send(&mut self, lines: &[Value]) {
+        let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
         self.send_text(&lines.join("\n")).await;
     }
 
@@ -113,7 +113,7 @@ impl Session {
         self.find("ack").await
     }
 
-    /// The next line, of any kind but ping and presence, which come by themselves.
+    /// The next line, except `ping` and `presence`, which the server sends at any time.
     pub async fn next(&mut self) -> Value {
         loop {
             let line = self.next_of_all().await;
@@ -123,7 +123,7 @@ impl Session {
         }
     }
 
-    /// The next line, of any kind but ping.
+    /// The next line, except `ping`.
     pub async fn next_of_all(&mut self) -> Value {
         loop {
             if let Some(line) = self.lines.pop_front() {
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    /// The next `presence` that counts so many users.
+    /// The next `presence` with this number of users.
     pub async fn find_presence_of(&mut self, users: usize) -> Value {
         loop {
             let presence = self.find_presence().await;
@@ -208,7 +208,7 @@ impl Session {
             self.here.extend(list.map(|list| (room.to_owned(), list)));
         }
         if let Some(room) = presence["room"].as_str() {
-            self.tellings += 1;
+            self.presence_lines += 1;
             if let Some(list) = names(&presence["members"]) {
                 self.here.insert(room.to_owned(), list);
             } else if let (Some(joined), Some(left)) = (names(&presence["joined"]), names(&presence["left"])) {

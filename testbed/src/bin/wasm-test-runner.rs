@@ -1,7 +1,7 @@
 //! Cargo's runner for wasm32 tests: starts a real server and the fault service, then the tests in a real browser.
 //!
-//! The page of the tests is at port P, the real server at P + 1 and the fault service at P + 2, so that a test finds both
-//! from its own `location` without a rebuild and without a fixed port.
+//! The page of the tests is at port P, the real server at P + 1 and the fault service at P + 2, so that a test derives
+//! both addresses from its own `location`, without a rebuild or a fixed port.
 
 use serde_json::json;
 use std::{
@@ -27,7 +27,7 @@ const SERVER_ARGUMENTS: [&str; 8] = [
     "16MiB",
 ];
 
-/// Names a file with capabilities that the runner requests of the browser beside its own.
+/// The variable with the path of a file with further capabilities that the runner requests of the browser.
 const CAPABILITIES: &str = "WASM_BINDGEN_TEST_WEBDRIVER_JSON";
 
 #[tokio::main]
@@ -48,7 +48,7 @@ async fn run() -> io::Result<ExitStatus> {
     let _server = Server::start_at((Ipv4Addr::LOCALHOST, port + 1).into(), arguments).await?;
     tokio::spawn(faults::serve(faults_listener));
 
-    // Browsers leave their profiles behind; they go with this folder.
+    // Browsers do not remove their profiles; this folder is removed with them.
     let temporary = tempfile::tempdir()?;
     let mut command = Command::new("wasm-bindgen-test-runner");
     command
@@ -63,7 +63,7 @@ async fn run() -> io::Result<ExitStatus> {
         fs::write(&file, firefox().to_string())?;
         command.env(CAPABILITIES, file);
     }
-    // Without a choice the runner takes the first driver on the PATH, whichever that is.
+    // Without one of these variables the runner takes the first driver on the PATH.
     if !["CHROMEDRIVER", "GECKODRIVER", "SAFARIDRIVER"]
         .iter()
         .any(|name| env::var_os(name).is_some())
@@ -82,16 +82,17 @@ async fn run() -> io::Result<ExitStatus> {
     }
 }
 
-/// Firefox by itself makes a page wait before it may connect again to an address that failed, longer with each failure and up to a
-/// minute. Tests that break connections on purpose would measure that and not the client. The end-to-end tests leave it as it is.
+/// Firefox delays a page's connections to an address that has failed, longer with each failure and up to a minute.
+/// Tests that break connections would measure this and not the client. The end-to-end tests do not change it.
 fn firefox() -> serde_json::Value {
     json!({ "moz:firefoxOptions": { "prefs": { "network.websocket.delay-failed-reconnects": false } } })
 }
 
-/// Three free ports in a row: the first is left to the runner, the second to the server, the third is kept.
+/// Three consecutive free ports: the first is for the runner, the second for the server, the third is listened on
+/// already.
 ///
-/// They are below those that systems give to outgoing connections, one of which could take a port before it is listened at.
-/// Runners that start at the same time look in different places, as their process numbers differ.
+/// They are below the ephemeral ports, so that no outgoing connection takes a port before it is listened on. Runners
+/// that start at the same time try different ports, because their process IDs differ.
 async fn three_ports() -> io::Result<(u16, TcpListener)> {
     const FIRST: u32 = 10_000;
     const TRIPLES: u32 = 7_000;
@@ -105,7 +106,7 @@ async fn three_ports() -> io::Result<(u16, TcpListener)> {
             return Ok((port, third));
         }
     }
-    Err(io::Error::other("no three free ports in a row"))
+    Err(io::Error::other("there are no three consecutive free ports"))
 }
 
 fn set_default(command: &mut Command, name: &str, value: impl FnOnce() -> Option<OsString>) {

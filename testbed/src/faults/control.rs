@@ -1,7 +1,7 @@
 //! The HTTP routes of the fault service.
 
 use super::request::{Answer, Request};
-use crate::{Proxy, Server, Way};
+use crate::{Direction, Proxy, Server};
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -12,13 +12,13 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
-/// How long `GET /record` waits for a close that may still come.
+/// The timeout of `GET /record`.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
 
-/// How a client closed: the code and the reason.
+/// The code and the reason of a client's close.
 pub(super) type Close = (u16, String);
 
-/// The state behind the control routes.
+/// The state of the control routes.
 #[derive(Default)]
 pub(super) struct Control {
     closes: Mutex<HashMap<String, watch::Sender<Option<Close>>>>,
@@ -37,7 +37,7 @@ impl Control {
         Arc::clone(live.entry(path.to_owned()).or_default())
     }
 
-    /// How many are open on this path, or on all of them if it is empty.
+    /// The number of open WebSockets on this path, or on all paths if it is empty.
     fn live(&self, path: &str) -> usize {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.iter()
@@ -50,7 +50,7 @@ impl Control {
         slot(&self.closes, id).send_replace(Some(close));
     }
 
-    /// Ends when `POST /stall` or `POST /silent` releases this id.
+    /// Waits until `POST /stall` or `POST /silent` releases this id.
     pub(super) async fn released(&self, id: &str) {
         let _ = slot(&self.releases, id)
             .subscribe()
@@ -115,7 +115,7 @@ impl Control {
         Ok(json!({ "port": port }))
     }
 
-    /// Sets the faults of a proxy as the query says, and returns what passed.
+    /// Sets the faults of the query, and returns the counters of the proxy.
     fn proxy(&self, request: &Request) -> io::Result<serde_json::Value> {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let port = request.query("port").parse().map_err(io::Error::other)?;
@@ -130,9 +130,9 @@ impl Control {
                 "refuse" => proxy.refuse(number? != 0),
                 "delay_ms" => proxy.delay(Duration::from_millis(number?)),
                 "cut" => proxy.cut(),
-                "cut_after_up" => proxy.cut_after(Way::Up, number?),
-                "cut_after_down" => proxy.cut_after(Way::Down, number?),
-                other => return Err(io::Error::other(format!("a proxy cannot {other}"))),
+                "cut_after_up" => proxy.cut_after(Direction::Up, number?),
+                "cut_after_down" => proxy.cut_after(Direction::Down, number?),
+                other => return Err(io::Error::other(format!("a proxy has no fault {other:?}"))),
             }
         }
         let passed = proxy.passed();
@@ -172,7 +172,7 @@ impl Control {
     }
 }
 
-/// The slot of an id, made on first use: the page may ask before the connection is there.
+/// The slot of an id, created on first use: a page may ask before its connection exists.
 fn slot<T: Default>(slots: &Mutex<HashMap<String, watch::Sender<T>>>, id: &str) -> watch::Sender<T> {
     let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
     slots.entry(id.to_owned()).or_default().clone()

@@ -5,10 +5,10 @@
 //! | WebSocket `/refuse?status=403` | refuses the upgrade with this status |
 //! | WebSocket `/close?code=4000&reason=bye&on_message=1` | closes at once, or on the first message; without code the close frame is empty |
 //! | WebSocket `/protocol?name=x` | answers this subprotocol, whatever was offered; without name it answers none |
-//! | WebSocket `/reset?after=3` | sends messages `0` to `2` and half a frame, and resets the connection when the client sends anything |
-//! | WebSocket `/silent?id=X` | takes the connection and never answers the handshake, until it is released |
+//! | WebSocket `/reset?after=3` | sends messages `0` to `2` and half a frame, and resets the connection when the client sends something |
+//! | WebSocket `/silent?id=X` | accepts the TCP connection and does not answer the handshake until it is released |
 //! | WebSocket `/no-close` | reads, but never answers, not even a close frame, and keeps the connection |
-//! | WebSocket `/record?id=X` | echoes, and remembers how the client closed |
+//! | WebSocket `/record?id=X` | echoes, and stores the client's close |
 //! | WebSocket `/stall?id=X` | reads nothing until it is released, then answers each message with its size in bytes |
 //! | GET `/record?id=X` | waits for that close: `{"code":4000,"reason":"bye"}`; 1005 for an empty close frame, 1006 for none |
 //! | POST `/stall?id=X` | releases that connection |
@@ -18,15 +18,15 @@
 //! | POST `/server?port=1234` | kills it with SIGKILL and starts it again on the same port |
 //! | DELETE `/server?port=1234` | kills it with SIGKILL |
 //! | POST `/proxy?to=1234` | starts a [`Proxy`](crate::Proxy) in front of that port: `{"port":5678}` |
-//! | POST `/proxy?port=5678&stall=1` | lets nothing pass, in either direction, until `stall=0`; connections stay open |
+//! | POST `/proxy?port=5678&stall=1` | forwards nothing, in either direction, until `stall=0`; connections stay open |
 //! | POST `/proxy?port=5678&refuse=1` | resets new connections, until `refuse=0` |
-//! | POST `/proxy?port=5678&delay_ms=50` | lets everything pass so much later |
+//! | POST `/proxy?port=5678&delay_ms=50` | delays all bytes by this time |
 //! | POST `/proxy?port=5678&cut=1` | resets its connections now |
-//! | POST `/proxy?port=5678&cut_after_down=100` | resets them when so many more bytes came from the server, be it in the middle of a frame; `cut_after_up` for bytes to it |
-//! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: connections now and so far, bytes so far |
+//! | POST `/proxy?port=5678&cut_after_down=100` | resets them after this number of further bytes from the server, also within a frame; `cut_after_up` counts bytes to the server |
+//! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: open and accepted connections, bytes in each direction |
 //! | GET `/closed-port` | `{"port":1234}`, at which no server listens |
 //!
-//! It stands below HTTP on purpose: no HTTP server lets a handler answer half a frame or nothing at all.
+//! It uses TCP directly, because no HTTP server lets a handler answer with half a frame or not at all.
 
 mod control;
 mod request;

@@ -1,4 +1,4 @@
-//! The head of a request, and a plain answer to it.
+//! The head of a request, and a plain HTTP response.
 
 use std::{collections::HashMap, io};
 use tokio::{
@@ -20,11 +20,11 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Reads one head; `None` if the peer left before it was complete.
+    /// Reads one head; `None` if the peer closed before it was complete.
     pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            // Byte by byte, so that nothing after the head is taken from the WebSocket that follows.
+            // Byte by byte, so that no byte after the head is read, which belongs to the WebSocket.
             match stream.read_u8().await {
                 Ok(byte) if head.len() < MAX_HEAD => head.push(byte),
                 Ok(_) => return Err(io::Error::other("the request's head is too long")),
@@ -59,7 +59,7 @@ impl Request {
         })
     }
 
-    /// A parameter of the query; empty if it is not there.
+    /// A parameter of the query; empty if it is absent.
     pub(super) fn query(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }
@@ -89,7 +89,7 @@ impl Request {
     }
 }
 
-/// An answer to a page, readable from every origin.
+/// A response that pages of every origin may read.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,

@@ -32,7 +32,7 @@ pub(super) async fn handle(mut stream: TcpStream, request: &Request, control: &C
             .await
         }
         "/silent" => tokio::select! {
-            end = until_the_end(&mut stream) => end,
+            end = read_until_closed(&mut stream) => end,
             () = control.released(request.query("id")) => Ok(()),
         },
         "/protocol" => {
@@ -73,7 +73,7 @@ async fn accept(
     Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
 }
 
-/// Echoes until the end, and says how the client ended it.
+/// Echoes until the end, and returns the client's close.
 async fn echo(mut socket: WebSocketStream<TcpStream>) -> (u16, String) {
     let mut close = (1006, String::new());
     while let Some(Ok(message)) = socket.next().await {
@@ -98,7 +98,7 @@ async fn close(mut socket: WebSocketStream<TcpStream>, request: &Request) -> io:
         reason: request.query("reason").to_owned().into(),
     });
     let _ = socket.close(frame).await;
-    // The handshake is over when the client's close frame has come.
+    // The closing handshake is over when the client's close frame has arrived.
     while let Some(Ok(_)) = socket.next().await {}
     Ok(())
 }
@@ -114,7 +114,7 @@ async fn reset(mut stream: TcpStream, request: &Request) -> io::Result<()> {
     }
     // A text frame that announces 100 bytes and ends after 7.
     stream.write_all(b"\x81\x64partial").await?;
-    // A reset throws away what the peer has not read yet; a message of the client is the sign that it has.
+    // A reset discards bytes that the peer has not read yet; a message of the client shows that it has read them.
     stream.read_u8().await?;
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     Ok(())
@@ -122,7 +122,7 @@ async fn reset(mut stream: TcpStream, request: &Request) -> io::Result<()> {
 
 async fn no_close(mut stream: TcpStream, request: &Request) -> io::Result<()> {
     stream.write_all(request.switching_protocols(None).as_bytes()).await?;
-    until_the_end(&mut stream).await
+    read_until_closed(&mut stream).await
 }
 
 async fn stall(mut socket: WebSocketStream<TcpStream>, request: &Request, control: &Control) -> io::Result<()> {
@@ -138,8 +138,8 @@ async fn stall(mut socket: WebSocketStream<TcpStream>, request: &Request, contro
     Ok(())
 }
 
-/// Reads and drops what comes until the peer ends the connection.
-async fn until_the_end(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads and drops bytes until the peer ends the connection.
+async fn read_until_closed(stream: &mut TcpStream) -> io::Result<()> {
     let mut scratch = [0; 4096];
     while stream.read(&mut scratch).await? > 0 {}
     Ok(())

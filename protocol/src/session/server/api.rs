@@ -1,4 +1,4 @@
-//! What goes into a [`ServerSession`](super::ServerSession) and what comes out.
+//! The inputs and outputs of a [`ServerSession`](super::ServerSession).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -13,31 +13,31 @@ use super::Allowance;
 /// The number of a subscription in its session. A room that is joined again has another one.
 pub type SubscriptionId = u64;
 
-/// Everything that can happen to a server's session. The transport's end is not among them: drop the session and its
+/// The inputs of a server's session. There is none for the end of the transport: then drop the session and its
 /// memberships.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A WebSocket message with a text came.
+    /// A text message was received.
     Received {
         /// The whole text.
         text: String,
     },
     /// WebSocket messages and control frames were received since the last `Counted`; give it before the text that came
-    /// last. They count against the bound on everything that a client sends, whatever is in them.
+    /// last. They count against the bound of everything that a client sends.
     Counted {
-        /// How many, WebSocket messages and control frames together.
+        /// The number of WebSocket messages and control frames together.
         frames: u32,
     },
-    /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come, and what the transport had was taken
-    /// before, unless [`reads`](super::ServerSession::reads) forbids it: only this input can find that the client is
-    /// silent, so that one whose pong lies unread is not closed for it. A driver that does not read for reasons of its
-    /// own does so for less than `heartbeat_grace` at a time. Harmless at any other time.
+    /// The time of [`next_timeout`](super::ServerSession::next_timeout) has come, and everything that the transport had
+    /// was read before, unless [`reads`](super::ServerSession::reads) is false. Only this input can close a silent
+    /// client, so that a client with an unread pong is not closed. A driver that stops reading for other reasons must
+    /// do so for less than `heartbeat_grace` at a time. Without effect at any other time.
     Tick,
-    /// What was sent may take this long to reach a slow client: from now on the answer to a ping may come so much later
-    /// than `heartbeat_grace`. For a driver that knows how much is unsent; give it before an input that is given at or
-    /// after [`next_timeout`](super::ServerSession::next_timeout).
+    /// Sent texts may need this long to reach a slow client: from now on the answer to a ping may come this much later
+    /// than `heartbeat_grace`. For a driver that knows how many bytes are unsent; give it before an input at or after
+    /// [`next_timeout`](super::ServerSession::next_timeout).
     Slow {
-        /// How much longer; replaces what was given before.
+        /// The additional time; replaces an earlier one.
         by: Duration,
     },
     /// The answer to [`Output::Identify`].
@@ -46,7 +46,7 @@ pub enum Input {
     Subscribed {
         /// The `id` of [`Output::Subscribe`].
         id: SubscriptionId,
-        /// What the log had at that moment.
+        /// The state of the log at that moment, or the refusal.
         result: Result<Subscription, Refusal>,
     },
     /// The answer to [`Output::Append`].
@@ -55,7 +55,7 @@ pub enum Input {
         room: RoomName,
         /// Its `seq`.
         seq: Seq,
-        /// What the log did.
+        /// The outcome.
         outcome: AppendOutcome,
     },
     /// The answer to [`Output::ReadPage`].
@@ -64,90 +64,91 @@ pub enum Input {
         id: RequestId,
         /// Its `room`.
         room: RoomName,
-        /// The messages, or why they cannot be read.
+        /// The messages, or the reason why they cannot be read.
         result: Result<PageLines, Refusal>,
     },
-    /// The server's own decision that the client is no longer a member, for instance because the room ends. The
-    /// membership is gone.
+    /// The server ended the membership, for instance because the room ends.
     Expelled {
         /// The `id` of [`Output::Subscribe`].
         id: SubscriptionId,
-        /// Why; its `retry_after` is not told. A `left` without a code is the answer to `leave`.
+        /// The reason; its `retry_after` is not sent.
         reason: Refusal,
     },
-    /// The server stops: closes with 1012 and asks the client to come back after this time, which the driver spreads.
+    /// The server stops: closes with 1012 and tells the client to reconnect after this time. The driver gives each
+    /// client another time.
     Shutdown {
-        /// How long from now.
+        /// The time from now.
         retry_after: Duration,
     },
 }
 
-/// Everything that a server's session asks for. Carry the outputs out in order.
+/// The outputs of a server's session. Carry them out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send this text as one WebSocket message.
     Transmit(String),
-    /// The client has sent what it may for now: take nothing from the transport before this time, on the clock of
+    /// The client has exceeded its rate: read nothing from the transport before this time, on the clock of
     /// [`Moment::now`](crate::Moment::now) and at most a second ahead. Then give [`Input::Tick`] before reading: the
-    /// session pauses again if the client still owes. Everything else goes on, and silence is not counted meanwhile.
+    /// session pauses again if there is still a debt. Everything else continues, and the heartbeat timeout does not run
+    /// meanwhile.
     Pause {
-        /// When to read again.
+        /// The time to read again.
         until: Duration,
     },
-    /// Find out who the user is, and answer with [`Input::Identified`] before the next [`Input::Received`]: stop
-    /// reading meanwhile.
+    /// Identify the user, and answer with [`Input::Identified`] before the next [`Input::Received`]. Stop reading
+    /// meanwhile.
     Identify {
         /// The client's secret, from `hello`.
         client: ClientKey,
         /// Its token, from `hello` or `auth`.
         token: Option<String>,
-        /// The name it would like to show, from `hello`, also with a newer token.
+        /// The requested name, from `hello`, also with a newer token.
         name: Option<UserName>,
     },
-    /// Append to the room's log, in the order of these outputs. Up to `limits.in_flight` are unanswered. Each gets one
-    /// [`Input::Appended`]: for a number that was settled before, with what it was settled with.
+    /// Append to the room's log, in the order of these outputs. Up to `limits.in_flight` are unanswered. Each needs one
+    /// [`Input::Appended`]; a number that was settled before has the same outcome again.
     Append {
-        /// The room whose log takes it.
+        /// The room of the log.
         room: RoomName,
-        /// With `seq` and `room`, the key of de-duplication.
+        /// Together with `room` and `seq`, the key of de-duplication.
         client: ClientKey,
         /// The number of the message among those of the client in the room.
         seq: Seq,
         /// The id of the message. A log that has the number with another id answers [`AppendOutcome::Conflict`].
         id: PublishId,
-        /// Whether all earlier numbers are settled. The log takes the number after the last that it settled, which is 0
-        /// for a client that it does not know; if `first`, it takes any that is greater. Another greater one is
+        /// Whether all earlier numbers are settled. The log accepts the number after the last settled one, which is 0
+        /// for an unknown client, and with `first` any greater one. Without `first` a greater one is
         /// [`AppendOutcome::Gap`].
         first: bool,
-        /// What members see of the sender.
+        /// The author of the message.
         from: Author,
-        /// The body; or a refusal that settles the number in place of a message.
+        /// The body, or a refusal that settles the number instead of a message.
         content: Result<Body, Refusal>,
     },
-    /// Register the socket in the hub, holding back its live lines; then read the log; then answer with
+    /// Register the socket in the hub and hold back live lines, then read the log, then answer with
     /// [`Input::Subscribed`].
     Subscribe {
-        /// To be given in the answer.
+        /// The id for the answer.
         id: SubscriptionId,
         /// The room to follow.
         room: RoomName,
-        /// Read what follows it ...
+        /// Read the messages after this cursor ...
         since: Option<Cursor>,
-        /// ... or, without it, or when what follows is gone, this many of the newest messages.
+        /// ... or, without a cursor or if it is not recovered, this many of the newest messages.
         history: u32,
     },
-    /// From here on the driver writes the room's lines straight to the socket: every message with an offset over
-    /// `after`, each once, in order. First what the answer left out, then the lines held back since
-    /// [`Output::Subscribe`] without those that were sent already, then the live ones.
+    /// From now on the driver writes the room's lines directly to the socket: every message with an offset above
+    /// `after`, once and in order. First those that the answer left out, then the lines that were held back since
+    /// [`Output::Subscribe`] and not sent yet, then live ones.
     Live {
         /// The `id` of [`Output::Subscribe`].
         id: SubscriptionId,
         /// Its `room`.
         room: RoomName,
-        /// The last offset that the session sent itself, or `after` of the answer if it sent none.
+        /// The last offset that the session sent, or `after` of the answer if it sent none.
         after: Offset,
     },
-    /// Take the socket out of the room: no line of it after this.
+    /// Remove the socket from the room. No line of the room follows.
     Unsubscribe {
         /// The `id` of [`Output::Subscribe`].
         id: SubscriptionId,
@@ -156,25 +157,25 @@ pub enum Output {
     },
     /// Read the newest messages before an offset and answer with [`Input::PageRead`], in any order.
     ReadPage {
-        /// To be given in the answer.
+        /// The id for the answer.
         id: RequestId,
         /// The room to read; it need not be joined.
         room: RoomName,
-        /// The offset after the last message wanted.
+        /// The offset after the newest message of the page.
         before: Offset,
-        /// How many at most: 1 to `limits.page`.
+        /// The maximum of messages: 1 to `limits.page`.
         limit: u32,
     },
     /// Send a `signal` line to the other members of the room.
     Signal {
         /// The room whose other members get it.
         room: RoomName,
-        /// Who signals.
+        /// The author of the signal.
         from: Author,
         /// The body of the signal.
         body: Body,
     },
-    /// Close the connection. Nothing follows.
+    /// Close the connection. This is the last output.
     Close {
         /// The code of the close frame.
         code: u16,
@@ -183,20 +184,20 @@ pub enum Output {
     },
 }
 
-/// A user who is let in.
+/// An identified user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// The name to show.
+    /// The name of the user.
     pub user: UserName,
-    /// How long the token is good for; after that the session closes with 4401.
+    /// How long the token is valid; after that the session closes with 4401.
     pub expires: Option<Duration>,
-    /// What an earlier connection of this client had left of its rate
-    /// ([`ServerSession::allowance`](super::ServerSession::allowance)), and how long ago it ended. Without it the
-    /// client begins with full buckets.
+    /// The allowance of an earlier connection of this client
+    /// ([`ServerSession::allowance`](super::ServerSession::allowance)), and the time since it ended. Without it the
+    /// client starts with full buckets.
     pub allowance: Option<(Allowance, Duration)>,
 }
 
-/// Why a user is not let in: closes the connection.
+/// The reason why a user is refused; closes the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     /// 4401, 4403, 4429, 1013, ...
@@ -205,86 +206,86 @@ pub struct Denied {
     pub reason: String,
 }
 
-/// What the log had when the socket was registered.
+/// The state of the log when the socket was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// The offset of its newest message.
     pub head: Offset,
     /// The messages after this offset follow. Equal to the offset of `since` if `recovered`
     /// and a `since` was given.
     pub after: Offset,
-    /// Whether nothing is missing between `since` and `messages`; true without `since`.
+    /// Whether no message is missing between `since` and `messages`; true without `since`.
     pub recovered: bool,
-    /// Where this log parted from its life before, if it went on from an earlier point of it.
+    /// The last message in common with the epoch before, if this epoch continues it.
     pub fork: Option<Cursor>,
     /// How many users are in the room.
     pub users: u32,
-    /// The users in the room as they were last listed; `None` when there are too many to tell.
+    /// The users of the room in the last list; `None` if there are too many.
     pub members: Option<MemberList>,
     /// The messages from `after + 1` on, encoded: all up to `head`, or some, or none. The driver sends the others after
-    /// [`Output::Live`], before the live lines: so a long backlog can be read page by page, as fast as the client takes
-    /// it.
+    /// [`Output::Live`] and before live lines, so that a long backlog can be read page by page, as fast as the client
+    /// reads.
     pub messages: Vec<MessageLine>,
 }
 
-/// What the log did with a message.
+/// The outcome of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// It is in the log from now on.
+    /// The message was appended.
     Added(Place),
-    /// It was in the log before.
+    /// The message was in the log before.
     Duplicate(Place),
-    /// It is not in the log. Without `retry_after` its number is settled with this refusal, and it would be refused
-    /// again; with it the number is still free.
+    /// The message is not in the log. Without `retry_after` its number is settled with this refusal; with it the number
+    /// is still free.
     Refused {
-        /// The life of the log; `None` if the log was not asked.
+        /// The epoch of the log; `None` if the log was not asked.
         epoch: Option<Epoch>,
         /// Why.
         refusal: Refusal,
     },
-    /// Its number is not the next one: an earlier one of this client is missing and must come first.
+    /// The number is not the next one: an earlier message of this client is missing and must come first.
     Gap {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
-    /// Its number belongs to a message with another id. Nothing changed.
+    /// The number belongs to a message with another id. The log was not changed.
     Conflict {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
-    /// Its number was settled so long ago that the log no longer knows how. Nothing changed.
+    /// The number was settled so long ago that the log has forgotten the outcome. The log was not changed.
     Forgotten {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
     },
 }
 
-/// Where a message is in a room's log.
+/// The position of a message in a room's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The life of the log that the offset belongs to.
+    /// The epoch of the offset.
     pub epoch: Epoch,
     /// Its offset.
     pub offset: Offset,
-    /// When it was added.
+    /// The time when it was appended.
     pub at: Millis,
 }
 
-/// Why something was refused.
+/// The reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// For programs: see [`code`](crate::message::code).
+    /// The reason for programs: see [`code`](crate::message::code).
     pub code: Cow<'static, str>,
-    /// The same for people; it says what to do.
+    /// The reason for people; it says what to do.
     pub message: Cow<'static, str>,
-    /// When to try again; `None` means never.
+    /// The time until a retry; `None` means never.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// A refusal for good: trying again cannot help.
+    /// A permanent refusal: a retry would be refused too.
     #[must_use]
     pub fn for_good(code: &'static str, message: &'static str) -> Self {
         Self {
@@ -294,7 +295,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal for now: the same line may be sent again after this time.
+    /// A temporary refusal: the same line may be sent again after this time.
     #[must_use]
     pub fn later(code: &'static str, message: &'static str, retry_after: Duration) -> Self {
         Self {
@@ -308,10 +309,10 @@ impl Refusal {
 /// A part of a room's log, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageLines {
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// Oldest first.
+    /// The messages, oldest first.
     pub messages: Vec<MessageLine>,
-    /// Whether there are older ones.
+    /// Whether there are older messages.
     pub more: bool,
 }

@@ -1,4 +1,4 @@
-//! What a welcomed client may do: join rooms, publish, signal and read history.
+//! The lines of a welcomed client: joining rooms, publishing, signals and history.
 
 use std::{fmt, time::Duration};
 
@@ -12,30 +12,30 @@ use crate::{
     message::{Ack, Author, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
 };
 
-/// How soon a line that found too many of its kind open may come again.
+/// The `retry_after` of a line that is refused because too many of its kind are open.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A session from its first `welcome` to its close.
 #[derive(Debug)]
 pub(super) struct Open {
     client: ClientKey,
-    /// The name that the client asked for in `hello`.
+    /// The name that the client requested in `hello`.
     name: Option<UserName>,
     author: Author,
     /// The driver checks a newer token.
     renewing: bool,
-    /// A few dozen at most, and mostly one: a map would take several times the memory.
+    /// There is mostly one, and at most a few dozen; a map would need several times the memory.
     rooms: Vec<Membership>,
     last_subscription: SubscriptionId,
-    /// Messages that the engine has not answered.
+    /// The number of messages that the engine has not answered.
     appends: u32,
-    /// Pages that the engine has not answered.
+    /// The number of pages that the engine has not answered.
     reads: u32,
-    /// Those of them whose request has the limit 0: it asks only whether there is a message.
+    /// The open requests with the limit 0, which only ask whether there is a message.
     probes: Vec<RequestId>,
 }
 
-/// A room from `join` until `leave`, a refusal or the server's own decision.
+/// A room from `join` until `leave`, a refusal or the server's decision.
 #[derive(Debug)]
 struct Membership {
     room: RoomName,
@@ -44,7 +44,7 @@ struct Membership {
     live: bool,
 }
 
-/// What `publish` and `withdraw` have in common.
+/// The fields that `publish` and `withdraw` have in common.
 struct Numbered {
     room: RoomName,
     seq: Seq,
@@ -80,7 +80,7 @@ impl Open {
         self.renewing
     }
 
-    /// The newer token is good.
+    /// The newer token was accepted.
     pub(super) fn renewed(&mut self) {
         self.renewing = false;
     }
@@ -116,7 +116,7 @@ impl Open {
                 });
             }
             ClientLine::Ping {} => out.send(&ServerLine::Pong {}),
-            // `hello` is the session's.
+            // The session handles `hello`.
             ClientLine::Pong {} | ClientLine::Hello(_) => {}
         }
     }
@@ -137,7 +137,7 @@ impl Open {
         self.last_subscription += 1;
         let id = self.last_subscription;
         if self.rooms.is_empty() {
-            // A vector that grows by itself begins with four places.
+            // A vector would allocate four elements at first.
             self.rooms.reserve_exact(1);
         }
         self.rooms.push(Membership {
@@ -167,7 +167,7 @@ impl Open {
         options: &ServerOptions,
         out: &mut Outgoing,
     ) {
-        // Not there: it was left meanwhile.
+        // If it is missing, the room was left meanwhile.
         let Some(index) = self.rooms.iter().position(|membership| membership.id == id) else {
             return;
         };
@@ -290,7 +290,7 @@ impl Open {
                 room,
                 seq,
                 Some(epoch),
-                // The message before it was refused for a time, and that is the time to wait.
+                // The message before it was refused for now, and its `retry_after` is the time to wait.
                 Refusal::later(code::GAP, "an earlier message is missing", Duration::ZERO),
                 out,
             ),
@@ -406,7 +406,7 @@ impl Open {
         }));
     }
 
-    /// What the trace has instead of the name of a room: the number of its subscription.
+    /// The name of a room in trace events: the number of its subscription.
     fn number(&self, room: &RoomName) -> RoomNumber {
         RoomNumber(self.membership(room).map(|index| self.rooms[index].id))
     }
@@ -427,7 +427,7 @@ impl fmt::Display for RoomNumber {
     }
 }
 
-/// Names that begin with `~` are the server's own.
+/// Names that begin with `~` are reserved for the server.
 fn check_room(room: &RoomName, options: &ServerOptions) -> Result<(), Refusal> {
     if room.is_reserved() {
         let message = "rooms whose names begin with ~ are the server's own";

@@ -1,34 +1,33 @@
-//! The times and bounds of a server's session, with their defaults.
+//! The options of a server's session, with their defaults.
 
 use std::time::Duration;
 
 use super::Refusal;
 use crate::{RoomName, message::Limits};
 
-/// The times and bounds of a [`ServerSession`](super::ServerSession), shared by all sessions of a server.
+/// The options of a [`ServerSession`](super::ServerSession), shared by all sessions of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// What `welcome` tells and the session enforces. At `lines_per_second` and `bytes_per_second` it stops reading; a
-    /// join counts for eight lines. A burst of less than what an honest client may send at once, `in_flight` lines and
-    /// `rooms` joins, counts as that.
+    /// The limits in `welcome`, which the session enforces. Above `lines_per_second` and `bytes_per_second` it stops
+    /// reading; a join counts for eight lines. A burst of at least `in_flight` lines and `rooms` joins is always
+    /// allowed, because a correct client may send this much at once.
     pub limits: Limits,
-    /// How long after the handshake `hello` must come; then the session closes with 4408.
+    /// The timeout from the opening handshake to `hello`; then the session closes with 4408.
     pub hello_timeout: Duration,
-    /// The time between two pings; told in `welcome`.
+    /// The interval of pings; `welcome` has it too.
     pub heartbeat: Duration,
-    /// How long after a ping any WebSocket message of the client must come; then the session closes with 4408.
+    /// The timeout from a ping to any WebSocket message of the client; then the session closes with 4408.
     pub heartbeat_grace: Duration,
-    /// Everything that a client may send a second on average, whatever is in it: lines of all kinds, also unknown and
-    /// empty ones, WebSocket messages and control frames. No correct client sends more: it closes with 4429. Four times
-    /// `limits.lines_per_second` if that is more, and any number where lines are not limited.
+    /// Everything that a client may send per second on average: lines of all kinds, also unknown and empty ones,
+    /// WebSocket messages and control frames. No correct client sends more; the session closes with 4429. At least four
+    /// times `limits.lines_per_second`, and no limit if lines are not limited.
     pub received_per_second: u32,
-    /// The same at once. Four times `limits.lines_burst` if that is more.
+    /// The burst of `received_per_second`. At least four times `limits.lines_burst`.
     pub received_burst: u32,
-    /// Bytes after which lines that are ready at the same time go into the next text; `limits.sent_text_bytes` if that
-    /// is less.
+    /// The maximum of bytes of a text with several lines; at most `limits.sent_text_bytes`.
     pub transmit_bytes: usize,
-    /// The server's rule for names of rooms, beyond what every [`RoomName`] keeps: a line with a name that breaks it
-    /// gets this refusal and has no other effect. `leave` is not asked, because it is answered in any case.
+    /// The server's rule for names of rooms, in addition to that of [`RoomName`]: a line with a name that violates it
+    /// gets this refusal and has no other effect. It is not applied to `leave`, which is always answered.
     pub check_room: fn(&RoomName) -> Result<(), Refusal>,
 }
 

@@ -1,4 +1,4 @@
-//! What a session asks of its driver, and the lines that are still to become a text.
+//! The outputs of a session, and the lines that are not in a text yet.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,9 +10,9 @@ use crate::{ServerLine, codec};
 #[derive(Debug)]
 pub(super) struct Outgoing {
     outputs: VecDeque<Output>,
-    /// Lines that are ready and not yet an output.
+    /// Lines that are not an output yet.
     text: String,
-    /// Bytes after which a line goes into the next text.
+    /// The maximum of bytes of a text with several lines.
     max_text: usize,
 }
 
@@ -33,7 +33,7 @@ impl Outgoing {
         if self.outputs.is_empty() {
             self.flush();
             if self.outputs.is_empty() {
-                // Most connections are idle most of the time.
+                // The memory is freed, because most connections are idle most of the time.
                 self.outputs.shrink_to(0);
             }
         }
@@ -44,7 +44,7 @@ impl Outgoing {
         self.send_line(&codec::encode(line));
     }
 
-    /// Sends a line that is encoded already.
+    /// Sends an encoded line.
     pub(super) fn send_line(&mut self, line: &str) {
         if !self.text.is_empty() && self.text.len() + 1 + line.len() > self.max_text {
             self.flush();
@@ -52,7 +52,7 @@ impl Outgoing {
         codec::append_line(&mut self.text, line);
     }
 
-    /// Makes a text of the lines that are ready, so that it comes before the next output.
+    /// Makes a text of the waiting lines, so that it precedes the next output.
     pub(super) fn flush(&mut self) {
         if !self.text.is_empty() {
             let text = std::mem::take(&mut self.text);

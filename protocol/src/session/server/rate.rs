@@ -1,25 +1,25 @@
-//! How much a client may send: buckets that fill at a rate. What is read is always done, so a bucket can be in debt;
-//! until it is not, the session does not read.
+//! The rate of a client, as token buckets. Everything that was read is served, so a bucket can be in debt; the session
+//! does not read until the debt is paid.
 
 use std::time::Duration;
 
 use super::ServerOptions;
 use crate::ClientLine;
 
-/// The longest time that a session does not read before it looks again.
+/// The longest pause of a session before it checks the debt again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// A client that is further behind than this has its signals and requests for history refused: they need no order, so
-/// that they do not wait behind a backlog.
+/// With a debt that needs longer than this, signals and requests for history are refused. They need no order, so they
+/// do not have to wait for a backlog.
 const MAX_BEHIND: Duration = Duration::from_secs(1);
 
-/// How many times the rate of counted lines the rate of everything received is at least.
+/// The rate of everything received is at least this many times the rate of lines.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
-/// The lines that a join counts for: with the leave that follows, it is told to all members of the room.
+/// The lines that a join counts for, because a join and the leave after it are sent to all members of the room.
 const JOIN_LINES: u32 = 8;
 
-/// What a client had left of its rate when its connection ended. Its next connection begins with that.
+/// The tokens of a client when its connection ended. Its next connection starts with them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     lines: f64,
@@ -28,7 +28,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The smaller of two in each bucket, for a client of which two connections ended.
+    /// The smaller value for each bucket, for a client with two ended connections.
     #[must_use]
     pub fn less(&self, other: &Self) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Allowance {
     }
 }
 
-/// A token bucket: `per_second` on average, `burst` at once. A rate of 0 is no limit.
+/// A token bucket: `per_second` tokens on average, `burst` at once. A rate of 0 is no limit.
 #[derive(Debug)]
 struct Bucket {
     per_second: f64,
@@ -73,7 +73,7 @@ impl Bucket {
         }
     }
 
-    /// How long it takes to pay the debt.
+    /// The time until the debt is paid.
     fn behind(&self) -> Duration {
         if self.tokens < 0.0 {
             Duration::try_from_secs_f64(-self.tokens / self.per_second).unwrap_or(Duration::MAX)
@@ -97,9 +97,9 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) fn new(config: &ServerOptions, now: Duration) -> Self {
         let limits = &config.limits;
-        let honest = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
+        let needed = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
         let lines = f64::from(limits.lines_per_second);
-        let burst = f64::from(limits.lines_burst.max(honest));
+        let burst = f64::from(limits.lines_burst.max(needed));
         let received = match limits.lines_per_second {
             0 => 0.0,
             _ => f64::from(config.received_per_second).max(lines * RECEIVED_PER_LINE),
@@ -122,8 +122,7 @@ impl Rate {
         }
     }
 
-    /// Takes over what an earlier connection had left when it ended, and what came in since. Never more than a full
-    /// bucket.
+    /// Continues with the tokens of an earlier connection and those since its end, at most a full bucket.
     pub(super) fn go_on(&mut self, allowance: Allowance, ago: Duration) {
         for (bucket, tokens) in [
             (&mut self.lines, allowance.lines),
@@ -146,7 +145,7 @@ impl Rate {
         }
     }
 
-    /// Counts anything that came. False if it is over the bound on everything received.
+    /// Counts everything received. Returns false above the bound.
     pub(super) fn receive(&mut self, amount: usize) -> bool {
         self.received.take(amount);
         self.received.tokens >= 0.0
@@ -161,16 +160,16 @@ impl Rate {
         self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
     }
 
-    /// After how long a signal or a request for history may be sent again, if it is refused now.
+    /// The `retry_after` of a signal or a request for history, if it is refused now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
         (behind > MAX_BEHIND).then_some(behind)
     }
 
-    /// How long to pause reading, if at all.
+    /// The time to pause reading, if there is a debt.
     pub(super) fn pause(&self) -> Option<Duration> {
         let behind = self.behind();
-        // At least what a clock of milliseconds can tell, so that a timer that goes off in time finds the debt paid.
+        // At least a millisecond, the resolution of some clocks, so that the debt is paid when the timer fires.
         (!behind.is_zero()).then(|| behind.max(Duration::from_millis(1)).min(MAX_PAUSE))
     }
 

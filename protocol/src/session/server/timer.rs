@@ -1,16 +1,16 @@
-//! The one table of everything that happens by time alone.
+//! The timers of a server's session.
 
 use std::time::Duration;
 
-/// What a server's session waits for.
+/// A timer of a server's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Timer {
-    /// `hello` has not come.
+    /// The timeout of `hello`.
     Hello,
     /// The next `ping` is due.
     Ping,
-    /// No WebSocket message came after a `ping`.
+    /// The heartbeat timeout: no WebSocket message was received after a `ping`.
     Silence,
     /// The token expires.
     Expiry,
@@ -41,8 +41,8 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes a timer that is due. Those that find the client silent go off only when the driver `looked` at what the
-    /// transport has.
+    /// Takes a timer that is due. Those that close a silent client fire only if the driver `looked` for unread messages
+    /// of the transport.
     pub(super) fn take_due(&mut self, now: Duration, looked: bool) -> Option<Timer> {
         let due = ALL.into_iter().find(|&timer| {
             let is_due = self.0[timer as usize].is_some_and(|at| at <= now);

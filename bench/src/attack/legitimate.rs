@@ -1,7 +1,7 @@
-//! Clients that keep the rules: members of a room, of which one publishes 50 times a second, and visitors, each of
-//! which opens a connection and publishes once in a new room. They measure what an attack on others does to them.
+//! The legitimate clients: members of a room, one of which publishes 50 times per second, and visitors, each of which
+//! opens a connection and publishes once in a new room. They measure their round trips during the attack.
 //!
-//! Time is measured against a fixed schedule: a server that answers nothing for a second delays 50 messages, not one.
+//! Times are measured from a fixed schedule: a server that answers nothing for a second delays 50 messages, not one.
 
 use std::{
     collections::VecDeque,
@@ -15,44 +15,43 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{
-    figures::{Heard, Spread},
+    figures::{ClientReport, Spread},
     swarm::{Event, Opening, Peer, Reading, Swarm},
     wire,
 };
 use crate::{clients, session};
 
-/// The room of the innocents that is not attacked.
-pub(super) const OTHER_ROOM: &str = "innocents";
-/// The interval between two messages of a speaker.
-const EVERY: Duration = Duration::from_millis(20);
+/// The room of the legitimate clients that is not attacked.
+pub(super) const OTHER_ROOM: &str = "other";
+/// The interval between two messages of a sender.
+const SEND_INTERVAL: Duration = Duration::from_millis(20);
 /// The interval between two visitors.
-const VISIT_EVERY: Duration = Duration::from_millis(250);
-/// The time after which a visitor gives up and counts as refused.
-const VISIT_PATIENCE: Duration = Duration::from_secs(10);
-/// Members beside the speaker that only receive.
+const VISIT_INTERVAL: Duration = Duration::from_millis(250);
+/// A visitor without an answer after this time counts as refused.
+const VISIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Members of each room that only receive.
 const LISTENERS: usize = 3;
-/// The pause before a member that was closed connects again.
-const COME_BACK: Duration = Duration::from_millis(250);
-/// Messages in flight; the protocol's `in_flight` is above it.
+/// The pause before a member whose connection was closed connects again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+/// The maximum of messages in flight of a sender, below the server's `in_flight`.
 const IN_FLIGHT: usize = 100;
-/// Addresses of innocents are 127.9.x.y, so that limits on an attacker's address do not apply to them.
+/// Legitimate clients have the addresses 127.9.x.y, so that limits of an attacker's address do not apply to them.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(127, 9, 0, 0);
 const VISITORS: Ipv4Addr = Ipv4Addr::new(127, 9, 1, 0);
 
-/// Whether an address is an innocent's.
+/// Whether this is the address of a legitimate client.
 #[must_use]
-pub(crate) fn is_innocent(address: Ipv4Addr) -> bool {
+pub(crate) fn is_legitimate(address: Ipv4Addr) -> bool {
     address.octets()[..2] == NETWORK.octets()[..2]
 }
 
-/// A child process of innocents: for each line on standard input it prints as JSON what they measured since the one
-/// before.
+/// The child process of the legitimate clients: for each line on standard input it prints a report as JSON.
 #[derive(Args, Clone, Debug)]
-pub struct InnocentArgs {
+pub struct LegitimateClientsArgs {
     /// The server.
     #[arg(long)]
     address: SocketAddrV4,
-    /// A room that is attacked; innocents are in it too.
+    /// The attacked room, if there is one; it has legitimate clients too.
     #[arg(long)]
     attacked_room: Option<String>,
 }
@@ -60,18 +59,18 @@ pub struct InnocentArgs {
 struct Pending {
     seq: u64,
     since: Instant,
-    /// It was sent on an earlier connection too: the answer may come without the message.
+    /// Whether it was sent on an earlier connection too. Then the acknowledgement may come without the message.
     again: bool,
 }
 
-/// A member that publishes, or only receives if it has no schedule.
+/// A member that publishes, or that only receives if it has no schedule.
 struct Member {
     place: Option<usize>,
     number: u64,
     room: String,
-    speaks: bool,
+    sends: bool,
     joined: bool,
-    /// When it may connect, or send again what got a temporary refusal.
+    /// When it may connect again, or resend after a temporary refusal.
     not_before: Instant,
     next_seq: u64,
     pending: VecDeque<Pending>,
@@ -84,12 +83,12 @@ struct Member {
 }
 
 impl Member {
-    fn new(number: u64, room: &str, speaks: bool) -> Self {
+    fn new(number: u64, room: &str, sends: bool) -> Self {
         Self {
             place: None,
             number,
             room: room.to_owned(),
-            speaks,
+            sends,
             joined: false,
             not_before: Instant::now(),
             next_seq: 1,
@@ -106,7 +105,7 @@ impl Member {
         let number = self.number;
         format!(
             "{}\n{}",
-            wire::hello(0x1000 + number, &format!("innocent{number}")),
+            wire::hello(0x1000 + number, &format!("member{number}")),
             wire::join(&self.room)
         )
     }
@@ -116,7 +115,7 @@ impl Member {
     }
 
     fn tick(&mut self, now: Instant) {
-        if self.speaks {
+        if self.sends {
             self.pending.push_back(Pending {
                 seq: self.next_seq,
                 since: now,
@@ -143,7 +142,7 @@ impl Member {
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
-    fn hear(&mut self, text: &str, now: Instant) {
+    fn on_text(&mut self, text: &str, now: Instant) {
         for line in text.split('\n') {
             if wire::is(line, "message") {
                 self.message(line, now);
@@ -158,14 +157,14 @@ impl Member {
             } else if wire::is(line, "joined") {
                 self.joined = true;
             } else if wire::is(line, "error") {
-                // A join that was refused: come again.
+                // The join was refused: the member connects again.
                 self.refused += 1;
             }
         }
     }
 
     fn message(&mut self, line: &str, now: Instant) {
-        if !self.speaks {
+        if !self.sends {
             return;
         }
         let own = format!("\"body\":\"i{}-", self.number);
@@ -210,10 +209,10 @@ impl Member {
         self.first = true;
     }
 
-    fn lost(&mut self, now: Instant) {
+    fn on_connection_lost(&mut self, now: Instant) {
         self.place = None;
         self.joined = false;
-        self.not_before = now + COME_BACK;
+        self.not_before = now + RECONNECT_PAUSE;
         self.resend();
     }
 }
@@ -226,10 +225,10 @@ struct Visit {
     done: Option<bool>,
 }
 
-struct Innocents {
+struct LegitimateClients {
     swarm: Swarm,
     members: Vec<Member>,
-    /// Which member or visit has a place.
+    /// The member or visit of each connection of the swarm.
     visits: Vec<Visit>,
     visited: u64,
     late: Vec<Duration>,
@@ -241,9 +240,10 @@ struct Innocents {
 /// The child process.
 ///
 /// # Errors
-/// When the system refuses something; what the server does is counted.
-pub fn run(arguments: &InnocentArgs) -> Result<()> {
-    // Ahead of the attacker on the core that both share. Without the right to it, only the attacker's lower priority helps.
+/// When a system call fails. Refusals and closes by the server are counted in the report.
+pub fn run(arguments: &LegitimateClientsArgs) -> Result<()> {
+    // Higher than the priority of the attacker, which runs on the same core. Without the permission for it the
+    // attacker's lower priority must suffice.
     let _ = rustix::process::nice(-10);
     let (ask, asked) = mpsc::channel();
     std::thread::spawn(move || {
@@ -254,33 +254,33 @@ pub fn run(arguments: &InnocentArgs) -> Result<()> {
         }
         std::process::exit(0);
     });
-    let mut innocents = Innocents::new(arguments)?;
-    innocents.become_members()?;
+    let mut clients = LegitimateClients::new(arguments)?;
+    clients.join_rooms()?;
     println!("ready");
     let mut next = Instant::now();
     let mut next_visit = next;
     loop {
         let now = Instant::now();
         while next <= now {
-            innocents.late.push(now - next);
-            // The schedule goes on from here; what this process was late is no delay of the server's.
-            innocents.members.iter_mut().for_each(|member| member.tick(now));
-            next += EVERY;
+            clients.late.push(now - next);
+            // The schedule continues from now, so that a delay of this process does not count as a delay of the server.
+            clients.members.iter_mut().for_each(|member| member.tick(now));
+            next += SEND_INTERVAL;
         }
         if next_visit <= now {
-            innocents.visit(now)?;
-            next_visit = now + VISIT_EVERY;
+            clients.visit(now)?;
+            next_visit = now + VISIT_INTERVAL;
         }
-        innocents.send_and_connect()?;
-        innocents.turn(next.saturating_duration_since(Instant::now()))?;
+        clients.send_and_connect()?;
+        clients.turn(next.saturating_duration_since(Instant::now()))?;
         if asked.try_recv().is_ok() {
-            println!("{}", serde_json::to_string(&innocents.report())?);
+            println!("{}", serde_json::to_string(&clients.report())?);
         }
     }
 }
 
-impl Innocents {
-    fn new(arguments: &InnocentArgs) -> Result<Self> {
+impl LegitimateClients {
+    fn new(arguments: &LegitimateClientsArgs) -> Result<Self> {
         let mut members = Vec::new();
         for room in std::iter::once(OTHER_ROOM).chain(arguments.attacked_room.as_deref()) {
             for index in 0..=LISTENERS {
@@ -300,10 +300,13 @@ impl Innocents {
         })
     }
 
-    fn become_members(&mut self) -> Result<()> {
+    fn join_rooms(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.members.iter().all(|member| member.joined) {
-            anyhow::ensure!(Instant::now() < deadline, "the innocents cannot join their rooms");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the legitimate clients cannot join their rooms"
+            );
             self.send_and_connect()?;
             self.turn(Duration::from_millis(5))?;
         }
@@ -330,7 +333,7 @@ impl Innocents {
                 }
             } else if now >= member.not_before {
                 let source = member.source();
-                // Its own place, whoever had it before.
+                // A member always uses the place with its own index.
                 let place = (index < self.swarm.peers.len()).then_some(index);
                 let place = self.swarm.open(&self.opening(source), place)?;
                 self.members[index].place = Some(place);
@@ -368,18 +371,18 @@ impl Innocents {
             if let Some(member) = members.iter_mut().find(|member| member.place == Some(place)) {
                 match event {
                     Event::Opened => peer.text(&member.greeting()),
-                    Event::Text(text) => member.hear(text, now),
+                    Event::Text(text) => member.on_text(text, now),
                     Event::Closed | Event::Refused | Event::Answered => {
                         if member.joined || matches!(event, Event::Closed) {
                             member.closed += 1;
                         } else {
                             member.refused += 1;
                         }
-                        member.lost(now);
+                        member.on_connection_lost(now);
                     }
                 }
             } else if let Some(visit) = visits.iter_mut().find(|visit| visit.place == place) {
-                visit.hear(*run, peer, &event);
+                visit.on_text(*run, peer, &event);
             }
         })?;
         self.end_visits();
@@ -389,7 +392,7 @@ impl Innocents {
     fn end_visits(&mut self) {
         let now = Instant::now();
         for visit in &mut self.visits {
-            if now - visit.begun > VISIT_PATIENCE {
+            if now - visit.begun > VISIT_TIMEOUT {
                 visit.done.get_or_insert(false);
             }
             match visit.done {
@@ -402,18 +405,18 @@ impl Innocents {
         self.visits.retain(|visit| visit.done.is_none());
     }
 
-    /// What they measured since the last report. A message without an answer counts with the time that it has waited.
-    fn report(&mut self) -> Heard {
+    /// The measurements since the last report. An unanswered message counts with the time that it has waited.
+    fn report(&mut self) -> ClientReport {
         let now = Instant::now();
         let mut rooms = Vec::new();
-        for member in self.members.iter_mut().filter(|member| member.speaks) {
+        for member in self.members.iter_mut().filter(|member| member.sends) {
             let mut times = std::mem::take(&mut member.settled);
             let answered = times.len() as u64;
             times.extend(member.pending.iter().map(|pending| now - pending.since));
             rooms.push(Spread::of(times, answered));
         }
         let mut rooms = rooms.into_iter();
-        Heard {
+        ClientReport {
             other: rooms.next().unwrap_or_default(),
             same: rooms.next(),
             closed: self
@@ -434,7 +437,7 @@ impl Innocents {
 }
 
 impl Visit {
-    fn hear(&mut self, run: u64, peer: &mut Peer, event: &Event<'_>) {
+    fn on_text(&mut self, run: u64, peer: &mut Peer, event: &Event<'_>) {
         let room = format!("visit{}", self.number);
         match event {
             Event::Opened => {
@@ -461,10 +464,10 @@ impl Visit {
     }
 }
 
-/// Reads one report from the child.
+/// Parses a line that the child process printed.
 ///
 /// # Errors
-/// When the child has ended or prints something else.
-pub(super) fn read_report(line: &str) -> Result<Heard> {
-    serde_json::from_str(line).with_context(|| format!("the innocents said {line:?}"))
+/// When the line is no report.
+pub(super) fn parse_report(line: &str) -> Result<ClientReport> {
+    serde_json::from_str(line).with_context(|| format!("the legitimate clients printed {line:?} instead of a report"))
 }
