@@ -193,3 +193,63 @@ impl CatchUp {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use talkback_protocol::{RoomName, UserName};
+
+    use super::*;
+    use crate::{
+        engine::{Memory, MemoryOptions},
+        hub::Hub,
+        socket::{SocketOptions, Sockets},
+    };
+
+    /// How many of 40 messages with 1000 bytes each are in each text frame to a member that catches up.
+    async fn messages_of_each_frame(options: HubOptions) -> Vec<usize> {
+        let hub = Hub::new(options, Arc::new(Memory::new(MemoryOptions::default())));
+        let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("ann").unwrap());
+        let text = "x".repeat(1000);
+        for _ in 0..40 {
+            drop(hub.publish(&room, &user, Body::text(&text)));
+        }
+        let socket = Sender::without_task(&Sockets::new(SocketOptions::default()));
+        let member = hub.join_session(&room, &user, socket.clone()).unwrap();
+        let epoch = member.start(None, 0).await.unwrap().epoch;
+        let mut catch_up = CatchUp::new(&member, epoch, Offset::ZERO);
+        let (mut frames, mut is_live) = (Vec::new(), false);
+        while !is_live {
+            is_live = catch_up.step(&member, &socket).await.ok().unwrap();
+            let sent = socket.shared().waiting_bytes();
+            let messages = String::from_utf8_lossy(&sent).matches(&text).count();
+            frames.push(messages - frames.iter().sum::<usize>());
+        }
+        assert_eq!(frames.iter().sum::<usize>(), 40);
+        frames
+    }
+
+    #[tokio::test]
+    async fn each_frame_has_twice_as_many_messages_as_the_one_before_up_to_the_options() {
+        let options = HubOptions {
+            catch_up_first_messages: 3,
+            catch_up_messages: 20,
+            catch_up_bytes: usize::MAX,
+            ..HubOptions::default()
+        };
+        assert_eq!(messages_of_each_frame(options).await, [3, 6, 12, 19]);
+        let smaller = HubOptions {
+            catch_up_messages: 10,
+            ..options
+        };
+        assert_eq!(messages_of_each_frame(smaller).await, [3, 6, 10, 10, 10, 1]);
+        let fewer_bytes = HubOptions {
+            catch_up_bytes: 10_000,
+            ..options
+        };
+        let frames = messages_of_each_frame(fewer_bytes).await;
+        assert_eq!(frames[..2], [3, 6]);
+        assert!(frames.iter().all(|messages| messages * 1000 <= 10_000), "{frames:?}");
+    }
+}

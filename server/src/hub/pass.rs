@@ -92,24 +92,25 @@ impl Pass {
     ) -> bool {
         // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next member.
         if let Some(block) = &self.frames {
-            while self.next_plain < plain.capacity() {
+            for key in self.next_plain..plain.capacity() {
+                self.next_plain = key;
                 if slice.is_over() {
                     return false;
                 }
-                if let Some(member) = plain.get(self.next_plain) {
+                if let Some(member) = plain.get(key) {
                     slice.take(member.deliver(block));
                 }
-                self.next_plain += 1;
             }
+            self.next_plain = plain.capacity();
         }
         if self.lines.is_none() && self.signals.is_none() {
             return true;
         }
-        while self.next_session < sessions.capacity() {
+        for key in self.next_session..sessions.capacity() {
+            self.next_session = key;
             if slice.is_over() {
                 return false;
             }
-            let key = self.next_session;
             if let Some(member) = sessions.get_mut(key) {
                 let lines = self.lines.as_ref();
                 let lines = lines.map_or(0, |(frame, block)| member.deliver(block, frame));
@@ -117,8 +118,8 @@ impl Pass {
                 let signals = signals.map_or(0, |(frame, block)| member.signal(key, block, frame));
                 slice.take(lines + signals);
             }
-            self.next_session += 1;
         }
+        self.next_session = sessions.capacity();
         true
     }
 }

@@ -590,6 +590,33 @@ mod tests {
         assert_eq!(listed(&presence.snapshot(now + GRACE, &OPTIONS)).len(), 5);
     }
 
+    #[test]
+    fn users_are_listed_again_when_their_list_has_three_quarters_of_the_bytes_that_it_may_have() {
+        // A list of n of these users has 14 n + 1 bytes: four have exactly three quarters of the longest list, and six are too many.
+        let options = HubOptions {
+            listed_users: 100,
+            sent_text_bytes: BESIDES_LIST + 76,
+            ..OPTIONS
+        };
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let users: Vec<_> = (0..6).map(|number| user(&format!("u{number}"))).collect();
+        for user in &users[..5] {
+            presence.enter(user, &options);
+        }
+        let five = presence.snapshot(now, &options).members.unwrap();
+        assert_eq!(five.json().len(), 71);
+        presence.enter(&users[5], &options);
+        let later = now + options.presence_interval;
+        assert!(presence.snapshot(later, &options).members.is_none());
+        for (left, is_listed) in [(5, false), (4, true)] {
+            presence.leave(&users[left], later, GRACE);
+            presence.expire(later + GRACE, &options);
+            let line = presence.announce(&room(), later, &options).unwrap();
+            let (count, [_, _, members]) = read(&line);
+            assert_eq!((count as usize, members.is_some()), (left, is_listed));
+        }
+    }
+
     /// With names of different lengths, and a text that has capacity for some of them.
     #[test]
     fn no_line_is_longer_than_a_text_may_be_and_a_member_has_the_right_list_or_none() {

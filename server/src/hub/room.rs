@@ -218,7 +218,7 @@ impl Room {
     /// Sends a signal to the other session members. It is not kept, and is dropped if too many signals are pending.
     pub(super) fn signal(self: &Arc<Self>, member: &Member, from: Author, body: Body) {
         let mut pending = self.pending.lock();
-        if pending.has_sessions && pending.signals.len() < self.options.signal_bytes {
+        if pending.signals.len() < self.options.signal_bytes {
             let room = self.name.clone();
             let signal = ServerLine::Signal(message::Signal { room, from, body });
             pending.signals.push_line(member.key, &signal);

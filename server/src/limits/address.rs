@@ -261,7 +261,7 @@ impl NewRooms {
 #[cfg(test)]
 impl AddressOptions {
     /// Two connections, no rates, two remembered addresses.
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self {
             connections: 2,
             connection_rate: 0,

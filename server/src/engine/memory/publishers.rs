@@ -486,6 +486,22 @@ mod tests {
     }
 
     #[test]
+    fn expired_requests_are_dropped_in_the_same_batches_as_clients() {
+        let (dedup, start) = (dedup(), Instant::now());
+        let mut publishers = Publishers::default();
+        publishers.settle(&dedup, message(1, false), added(1), start);
+        for number in 0..EXPIRE_BATCH {
+            let name = number.to_string().into();
+            let digest = [0; 32];
+            publishers.settle(&dedup, MessageId::Request { name, digest }, added(1), start);
+        }
+        let later = start + dedup.request_age.max(dedup.client_age);
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
+        assert_eq!(publishers.len(), (0, 1), "the client was one of the batch");
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), 1);
+    }
+
+    #[test]
     fn the_counted_bytes_are_near_the_real_size() {
         let each = OVERHEAD + size_of::<(ClientKey, Client)>();
         assert_eq!(client_bytes(0), each);

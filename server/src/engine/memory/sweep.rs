@@ -51,8 +51,9 @@ impl Inner {
             let mut log = room.log.lock();
             self.expire(&mut log, now);
             self.expire_publishers(&mut log, now);
-            if room.class != Class::Watched && self.is_unused(&log, now) {
+            if self.is_unused(&log, now) {
                 drop(log);
+                // Removes no room with watchers.
                 let evicted = self.rooms.lock().remove_if(&room.name, |log| self.is_unused(log, now));
                 self.release_evicted(evicted);
             }
@@ -105,7 +106,7 @@ impl Inner {
                 return;
             }
             trim(&mut log, share, high_water(share));
-            if watched > 0 && log.bytes() > 0 {
+            if watched > 0 && log.bytes() != 0 {
                 order.push(Reverse((room.class, log.used(), unwatched.len())));
                 drop(log);
                 unwatched.push(room.log);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use talkback_protocol::SenderId;
 
 use super::*;
 use crate::{
@@ -213,28 +214,85 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     assert_eq!(String::from_utf8_lossy(&lines).matches(&text).count(), added + 1);
 }
 
-#[tokio::test]
-async fn pending_signals_are_one_text_of_bounded_size() {
-    let options = HubOptions {
-        sent_text_bytes: 1000,
-        ..HubOptions::default()
-    };
+/// Sends ten equal signals in a room with these options. Returns how many are delivered, and the bytes that two of them take while they
+/// are pending.
+async fn signals_delivered(options: HubOptions) -> (usize, usize) {
     let hub = hub(options);
     let sockets = Sockets::new(SocketOptions::default());
     let ((one, _), (other, socket)) = (session(&hub, &sockets), session(&hub, &sockets));
     assert_eq!(other.go_live(Offset::ZERO, 0), GoLive::Live);
     let room = hub.find(&lobby()).unwrap();
     deliver_all(&room).await;
-    for _ in 0..10 {
+    let mut bytes_of_two = 0;
+    for number in 1..=10 {
         let from = Author {
-            sender: hub.sender().clone(),
+            sender: SenderId::parse("s1").unwrap(),
             user: user("ann"),
         };
         one.signal(from, Body::text(&"x".repeat(300)));
+        if number == 2 {
+            bytes_of_two = room.pending.lock().signals.len();
+        }
     }
     deliver_all(&room).await;
     let bytes = socket.shared().waiting_bytes();
-    assert!((600..=1000).contains(&bytes.len()), "{} bytes", bytes.len());
+    assert!(bytes.len() <= options.sent_text_bytes, "{} bytes", bytes.len());
+    (String::from_utf8_lossy(&bytes).matches("signal").count(), bytes_of_two)
+}
+
+#[tokio::test]
+async fn pending_signals_are_one_text_of_bounded_size() {
+    let all = HubOptions::default();
+    let (count, bytes) = signals_delivered(all).await;
+    assert_eq!(count, 10);
+    for (sent_text_bytes, expected) in [(bytes, 2), (bytes - 1, 1)] {
+        let delivered = signals_delivered(HubOptions { sent_text_bytes, ..all }).await;
+        assert_eq!(delivered.0, expected);
+    }
+}
+
+#[tokio::test]
+async fn signals_are_dropped_while_as_many_bytes_of_them_are_pending_as_the_options_say() {
+    let all = HubOptions::default();
+    let (_, bytes) = signals_delivered(all).await;
+    for (signal_bytes, expected) in [(bytes, 2), (bytes + 1, 3)] {
+        let delivered = signals_delivered(HubOptions { signal_bytes, ..all }).await;
+        assert_eq!(delivered.0, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn presence_that_cannot_be_announced_while_too_much_is_pending_is_announced_later() {
+    let options = HubOptions {
+        pending_bytes: 1000,
+        ..HubOptions::default()
+    };
+    let hub = hub(options);
+    let sockets = Sockets::new(SocketOptions::default());
+    let (member, socket) = session(&hub, &sockets);
+    let room = hub.find(&lobby()).unwrap();
+    assert_eq!(member.go_live(Offset::ZERO, 0), GoLive::Live);
+    tokio::time::sleep(2 * options.presence_interval).await;
+    deliver_all(&room).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = (tasks(), socket.shared().waiting_bytes().len());
+    let _bob = hub
+        .join(&lobby(), &user("bob"), Sender::without_task(&sockets))
+        .unwrap();
+    // It stays pending, because no pass is scheduled.
+    let now = Instant::now();
+    room.pending
+        .lock()
+        .lines
+        .push(now, |lines| lines.push(None, &[b'x'; 1000]));
+    tokio::time::sleep(3 * options.presence_interval).await;
+    assert_eq!(socket.shared().waiting_bytes().len(), before.1);
+    assert!(room.pending.lock().lines.take().is_some());
+    tokio::time::sleep(2 * options.presence_interval).await;
+    let bytes = socket.shared().waiting_bytes();
+    let lines = String::from_utf8_lossy(&bytes[before.1..]);
+    assert!(lines.contains("presence") && lines.contains("bob"), "{lines}");
+    assert_eq!(tasks(), before.0, "the task that announces has ended");
 }
 
 #[tokio::test]
