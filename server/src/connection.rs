@@ -34,7 +34,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
+    engine::{Answer, Append, Limit, MessageId, AppendOutcome, Page, Range},
     hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
     names,
@@ -406,7 +406,7 @@ impl Connection {
         let charge = match self.charge_new_room(&room) {
             Ok(charge) => charge,
             Err(refusal) => {
-                let outcome = Outcome::Refused { epoch: None, refusal };
+                let outcome = AppendOutcome::Refused { epoch: None, refusal };
                 return Some(appended(room, seq, outcome));
             }
         };
@@ -415,7 +415,7 @@ impl Connection {
             Answer::Now(outcome) => {
                 charge.settle();
                 // A duplicate or a refused message is not delivered.
-                if let Outcome::Added(_) = outcome {
+                if let AppendOutcome::Added(_) = outcome {
                     self.charge(&room, bytes);
                 }
                 Some(appended(room, seq, outcome))
@@ -577,22 +577,7 @@ fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
 }
 
-/// The refusal of a line with a room that clients may not use.
-pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
-    names::room(room).map_err(|problem| {
-        let code = match problem {
-            names::RoomProblem::Reserved => code::FORBIDDEN,
-            _ => code::BAD_ROOM,
-        };
-        Refusal {
-            code: code.into(),
-            message: problem.to_string().into(),
-            retry_after: None,
-        }
-    })
-}
-
-fn appended(room: RoomName, seq: Seq, outcome: Outcome) -> Input {
+fn appended(room: RoomName, seq: Seq, outcome: AppendOutcome) -> Input {
     Input::Appended { room, seq, outcome }
 }
 

@@ -28,7 +28,7 @@ use talkback_protocol::{
 };
 
 pub use memory::{Memory, MemoryOptions, NewRoomOptions};
-pub use talkback_protocol::session::server::{AppendOutcome as Outcome, Place};
+pub use talkback_protocol::session::server::{AppendOutcome, Place};
 
 /// The code of a refusal: the request has the name of an earlier request with another message.
 pub const KEY_REUSED: &str = "key_reused";
@@ -43,11 +43,11 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// A message that is in the log already is not added again; the answer is that of the first time. Of a client
     /// ([`MessageId::Client`]) the engine accepts the number after the last settled one, which is 0 for an unknown client; with `first` it
-    /// accepts any later number. Any other later number is an [`Outcome::Gap`]. A settled number belongs to the message id it came with:
-    /// with another id it is an [`Outcome::Conflict`] and nothing changes, also if the number was settled by a refusal or a withdrawal.
+    /// accepts any later number. Any other later number is an [`AppendOutcome::Gap`]. A settled number belongs to the message id it came with:
+    /// with another id it is an [`AppendOutcome::Conflict`] and nothing changes, also if the number was settled by a refusal or a withdrawal.
     ///
     /// Dropping the answer does not cancel the call.
-    fn append(&self, append: Append) -> Answer<Outcome>;
+    fn append(&self, append: Append) -> Answer<AppendOutcome>;
 
     /// Reads messages of a room in the order of their offsets, as many as `limit` allows, and the bounds of the room's log.
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>>;

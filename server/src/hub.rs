@@ -39,7 +39,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Engine, MessageId, Outcome},
+    engine::{Answer, Append, Engine, MessageId, AppendOutcome},
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
@@ -231,7 +231,7 @@ impl Hub {
     }
 
     /// Adds a message to a room in the name of `user`. All members get it.
-    pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<Outcome> {
+    pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<AppendOutcome> {
         self.0.engine.append(Append {
             room: room.clone(),
             id: MessageId::None,
@@ -253,7 +253,7 @@ pub struct Membership {
 
 impl Membership {
     /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same order.
-    pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+    pub fn publish_text(&self, text: &str) -> Answer<AppendOutcome> {
         self.publish(Body::text(text))
     }
 
@@ -263,7 +263,7 @@ impl Membership {
     }
 
     /// Like [`publish_text`](Self::publish_text), for any body. Plain members get a body that is not a text as JSON.
-    pub fn publish(&self, body: Body) -> Answer<Outcome> {
+    pub fn publish(&self, body: Body) -> Answer<AppendOutcome> {
         self.handle.hub.0.engine.append(Append {
             room: self.handle.room.name().clone(),
             id: MessageId::None,

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use precis_core::{DerivedPropertyValue, Error as PrecisError, FreeformClass, StringClass};
 use precis_profiles::{Nickname, precis_core::profile::PrecisFastInvocation};
-use talkback_protocol::{RoomName, UserName};
+use talkback_protocol::{RoomName, UserName, message::code, session::server::Refusal};
 use unicode_normalization::{char::is_combining_mark, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -60,6 +60,22 @@ pub enum RoomProblem {
     /// The name begins with `~`. On the wire: `forbidden`.
     #[error("rooms whose names begin with ~ are the server's own")]
     Reserved,
+}
+
+impl RoomProblem {
+    /// The refusal of a line with this room, as the protocol carries it.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        let code = match self {
+            Self::Reserved => code::FORBIDDEN,
+            Self::Character(_) | Self::Dots | Self::NotNormalized => code::BAD_ROOM,
+        };
+        Refusal {
+            code: code.into(),
+            message: self.to_string().into(),
+            retry_after: None,
+        }
+    }
 }
 
 /// Normalizes and checks the name that a user asks for.
@@ -115,10 +131,6 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
 /// [`RoomProblem`]: a session answers the line with `error` or `nack` and continues; HTTP answers with 400, or 403 for
 /// [`RoomProblem::Reserved`].
 pub fn room(room: &RoomName) -> Result<(), RoomProblem> {
-    check_room(room)
-}
-
-fn check_room(room: &str) -> Result<(), RoomProblem> {
     if room.starts_with('~') {
         return Err(RoomProblem::Reserved);
     }
@@ -130,7 +142,7 @@ fn check_room(room: &str) -> Result<(), RoomProblem> {
     if let Some(found) = room.chars().find(|&c| !allowed(c)) {
         return Err(RoomProblem::Character(found));
     }
-    if matches!(room, "." | "..") {
+    if matches!(&**room, "." | "..") {
         return Err(RoomProblem::Dots);
     }
     if !is_nfc(room) {
@@ -306,7 +318,7 @@ mod tests {
             "g\u{323}x",
             "...",
         ] {
-            assert_eq!(check_room(name), Ok(()), "{name:?}");
+            assert_eq!(room(&RoomName::parse(name).unwrap()), Ok(()), "{name:?}");
         }
         for (name, problem) in [
             ("a/b", RoomProblem::Character('/')),
@@ -320,7 +332,7 @@ mod tests {
             ("~", RoomProblem::Reserved),
             ("~presence", RoomProblem::Reserved),
         ] {
-            assert_eq!(check_room(name), Err(problem), "{name:?}");
+            assert_eq!(room(&RoomName::parse(name).unwrap()), Err(problem), "{name:?}");
         }
     }
 }

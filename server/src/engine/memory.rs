@@ -29,7 +29,7 @@ use parking_lot::{Mutex, MutexGuard};
 use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Answer, Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Usage, Watch, Watcher};
+use super::{Answer, Append, Engine, Limit, MessageId, AppendOutcome, Page, Place, Range, Usage, Watch, Watcher};
 use ledger::{Cost, Holder, Ledger, LedgerOptions};
 use log::Log;
 use new_rooms::NewRoomLimit;
@@ -95,7 +95,7 @@ impl Memory {
         }))
     }
 
-    fn append_now(&self, append: Append) -> Outcome {
+    fn append_now(&self, append: Append) -> AppendOutcome {
         let now = Instant::now();
         loop {
             let log = {
@@ -115,7 +115,7 @@ impl Memory {
     }
 
     /// Appends to a room that does not exist. A message that settles nothing makes no room: it could evict another one.
-    fn append_to_new_room(&self, mut rooms: MutexGuard<'_, Rooms>, append: Append, now: Instant) -> Outcome {
+    fn append_to_new_room(&self, mut rooms: MutexGuard<'_, Rooms>, append: Append, now: Instant) -> AppendOutcome {
         let room = append.room.clone();
         let mut log = rooms.new_log(&room, now);
         let outcome = self.0.append_to(&mut log, append, now);
@@ -130,12 +130,12 @@ impl Memory {
 }
 
 impl Engine for Memory {
-    fn append(&self, append: Append) -> Answer<Outcome> {
+    fn append(&self, append: Append) -> Answer<AppendOutcome> {
         let outcome = self.append_now(append);
         let counter = match outcome {
-            Outcome::Added(_) => &self.0.added,
-            Outcome::Duplicate(_) => &self.0.duplicates,
-            Outcome::Refused { .. } | Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
+            AppendOutcome::Added(_) => &self.0.added,
+            AppendOutcome::Duplicate(_) => &self.0.duplicates,
+            AppendOutcome::Refused { .. } | AppendOutcome::Gap { .. } | AppendOutcome::Conflict { .. } | AppendOutcome::Forgotten { .. } => {
                 &self.0.refused
             }
         };
@@ -201,17 +201,17 @@ impl Engine for Memory {
 }
 
 impl Inner {
-    fn append_to(&self, log: &mut Log, append: Append, now: Instant) -> Outcome {
+    fn append_to(&self, log: &mut Log, append: Append, now: Instant) -> AppendOutcome {
         let epoch = log.epoch().clone();
         let verdict = log.publishers_mut().verdict(&self.dedup, &epoch, &append.id, now);
         match verdict.or_from_log(log, &append.from.sender, &append.id) {
             Verdict::New | Verdict::Unknown => {}
             Verdict::Known(outcome) => return outcome,
-            Verdict::Forgotten => return Outcome::Forgotten { epoch },
+            Verdict::Forgotten => return AppendOutcome::Forgotten { epoch },
         }
         match self.add_charged(log, append, now) {
-            Ok(place) => Outcome::Added(place),
-            Err(refusal) => Outcome::Refused {
+            Ok(place) => AppendOutcome::Added(place),
+            Err(refusal) => AppendOutcome::Refused {
                 epoch: Some(epoch),
                 refusal,
             },

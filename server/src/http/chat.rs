@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    engine::Outcome,
+    engine::AppendOutcome,
     hub::Hub,
     limits::{Address, NewRooms, Peer},
     logging, names,
@@ -152,10 +152,10 @@ fn socket(
             let now = Instant::now();
             let mut pause = pace.pace.take(options, bytes, now);
             let outcome = membership.publish(body).await;
-            if let Outcome::Added(_) = outcome {
+            if let AppendOutcome::Added(_) = outcome {
                 pause = pause.max(membership.charge(bytes, now));
             }
-            if let Outcome::Refused { refusal, .. } = outcome {
+            if let AppendOutcome::Refused { refusal, .. } = outcome {
                 // Plain chat has no line that refuses one message.
                 let code = match refusal.retry_after {
                     Some(_) => close::TRY_AGAIN_LATER,

@@ -7,7 +7,7 @@ use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, sess
 use tokio::time::Instant;
 
 use super::{
-    super::{KEY_REUSED, MessageId, Origin, Outcome, Place},
+    super::{KEY_REUSED, MessageId, Origin, AppendOutcome, Place},
     MemoryOptions,
     ledger::{Cost, Holder},
     log::Log,
@@ -67,15 +67,15 @@ pub(super) enum Settlement {
 }
 
 impl Settlement {
-    fn outcome(&self, epoch: &Epoch) -> Outcome {
+    fn outcome(&self, epoch: &Epoch) -> AppendOutcome {
         let epoch = epoch.clone();
         match self {
-            Self::Added { offset, at } => Outcome::Duplicate(Place {
+            Self::Added { offset, at } => AppendOutcome::Duplicate(Place {
                 epoch,
                 offset: *offset,
                 at: *at,
             }),
-            Self::Refused(refusal) => Outcome::Refused {
+            Self::Refused(refusal) => AppendOutcome::Refused {
                 epoch: Some(epoch),
                 refusal: (**refusal).clone(),
             },
@@ -91,7 +91,7 @@ pub(super) enum Verdict {
     /// The client has no entry; the log may still have messages of it.
     Unknown,
     /// It may not be added; this is its outcome.
-    Known(Outcome),
+    Known(AppendOutcome),
     /// Its number was settled so long ago that its outcome is not kept.
     Forgotten,
 }
@@ -120,13 +120,13 @@ impl Verdict {
             Self::New
         } else {
             let epoch = epoch.clone();
-            Self::Known(Outcome::Gap { epoch })
+            Self::Known(AppendOutcome::Gap { epoch })
         }
     }
 
     fn conflict(epoch: &Epoch) -> Self {
         let epoch = epoch.clone();
-        Self::Known(Outcome::Conflict { epoch })
+        Self::Known(AppendOutcome::Conflict { epoch })
     }
 
     /// Where the tables have no entry for the client or its message: the verdict by the messages in the log.
@@ -140,7 +140,7 @@ impl Verdict {
                 last => Self::after(log.epoch(), last, seq, first),
             },
             Self::Forgotten => match log.find(sender, seq) {
-                Some((found, place)) if found == id => Self::Known(Outcome::Duplicate(place)),
+                Some((found, place)) if found == id => Self::Known(AppendOutcome::Duplicate(place)),
                 Some(_) => Self::conflict(log.epoch()),
                 None => self,
             },
@@ -202,7 +202,7 @@ impl Publishers {
                 let request = self.requests.as_ref().and_then(|requests| requests.peek(name));
                 match request.filter(|request| request.used + dedup.request_age > now) {
                     Some(request) if request.digest == *digest => Verdict::Known(request.settlement.outcome(epoch)),
-                    Some(_) => Verdict::Known(Outcome::Refused {
+                    Some(_) => Verdict::Known(AppendOutcome::Refused {
                         epoch: Some(epoch.clone()),
                         refusal: key_reused(),
                     }),

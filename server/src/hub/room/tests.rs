@@ -6,7 +6,7 @@ use talkback_protocol::SenderId;
 
 use super::*;
 use crate::{
-    engine::{Answer, Memory, MemoryOptions, Outcome},
+    engine::{Answer, Memory, MemoryOptions, AppendOutcome},
     hub::{Hub, SessionMember},
     socket::{SocketOptions, Sockets},
 };
@@ -32,7 +32,7 @@ fn small_slices() -> HubOptions {
     }
 }
 
-fn say(hub: &Hub, text: &str) -> Outcome {
+fn say(hub: &Hub, text: &str) -> AppendOutcome {
     match hub.publish(&lobby(), &user("ann"), Body::text(text)) {
         Answer::Now(outcome) => outcome,
         _ => panic!("this engine answers at once"),
@@ -133,7 +133,7 @@ async fn members_that_join_leave_or_go_live_between_two_slices_get_everything_on
             let what = match random.u8(0..20) {
                 0..6 => {
                     said += 1;
-                    assert!(matches!(say(&hub, &said.to_string()), Outcome::Added(_)));
+                    assert!(matches!(say(&hub, &said.to_string()), AppendOutcome::Added(_)));
                     continue;
                 }
                 6 => {
@@ -196,8 +196,8 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     let mut added = 0;
     let refusal = loop {
         match say(&hub, &text) {
-            Outcome::Added(_) => added += 1,
-            Outcome::Refused { refusal, .. } => break refusal,
+            AppendOutcome::Added(_) => added += 1,
+            AppendOutcome::Refused { refusal, .. } => break refusal,
             other => panic!("{other:?}"),
         }
         assert!(added < 20);
@@ -208,7 +208,7 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     assert!(!room.announce_presence());
     deliver_all(&room).await;
     assert!(room.announce_presence());
-    assert!(matches!(say(&hub, &text), Outcome::Added(_)));
+    assert!(matches!(say(&hub, &text), AppendOutcome::Added(_)));
     deliver_all(&room).await;
     let lines = socket.shared().waiting_bytes();
     assert_eq!(String::from_utf8_lossy(&lines).matches(&text).count(), added + 1);
@@ -437,7 +437,7 @@ fn members_that_join_and_leave_on_many_threads_get_their_own_messages_and_leave_
                 for _ in 0..300 {
                     let socket = Sender::without_task(&sockets);
                     let member = hub.join(&lobby(), &user("ann"), socket.clone()).unwrap();
-                    let Answer::Now(Outcome::Added(place)) = member.publish_text("1") else {
+                    let Answer::Now(AppendOutcome::Added(place)) = member.publish_text("1") else {
                         panic!("it was not added")
                     };
                     let room = hub.find(&lobby()).unwrap();
