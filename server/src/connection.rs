@@ -34,7 +34,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Limit, MessageId, AppendOutcome, Page, Range},
+    engine::{Answer, Append, AppendOutcome, Limit, MessageId, Page, Range},
     hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
     names,
@@ -162,7 +162,7 @@ struct PageRequest {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some((client, allowance)) = self.session.allowance() {
-            self.hub.allowances().keep(client, allowance);
+            self.hub.keep_allowance(client, allowance, Instant::now());
         }
         self.socket.shared().sockets().metrics().sessions_ended.add_one();
     }
@@ -380,7 +380,9 @@ impl Connection {
         };
         // Only a new connection takes over an allowance, and not a newer token of an open session.
         let is_new = self.user.replace(user.clone()).is_none();
-        let allowance = is_new.then(|| self.hub.allowances().take(client)).flatten();
+        let allowance = is_new
+            .then(|| self.hub.take_allowance(client, Instant::now()))
+            .flatten();
         Ok(Identity {
             user,
             expires: None,

@@ -34,12 +34,12 @@ use talkback_protocol::{
     Body, ClientKey, RoomName, SenderId, UserName,
     codec::MemberList,
     message::{Author, code},
-    session::server::Refusal,
+    session::server::{Allowance, Refusal},
 };
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Engine, MessageId, AppendOutcome},
+    engine::{Answer, Append, AppendOutcome, Engine, MessageId},
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
@@ -93,7 +93,8 @@ struct Inner {
     sender: SenderId,
     /// Rooms that have members, or whose first member is being added or last one removed.
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    allowances: Allowances,
+    /// What sessions have left of their rates, with the time when their connection ended.
+    allowances: Allowances<ClientKey, (Allowance, Instant)>,
 }
 
 impl Hub {
@@ -105,7 +106,9 @@ impl Hub {
             engine,
             sender: new_sender(),
             rooms: Mutex::default(),
-            allowances: Allowances::new(options.allowances, options.allowance_age),
+            allowances: Allowances::new(options.allowances, |(one, ended), (other, then)| {
+                (one.less(other), *ended.max(then))
+            }),
         }))
     }
 
@@ -121,8 +124,16 @@ impl Hub {
         &self.0.sender
     }
 
-    pub(crate) fn allowances(&self) -> &Allowances {
-        &self.0.allowances
+    /// Keeps what a session has left of its rates for its client's next connection.
+    pub(crate) fn keep_allowance(&self, client: ClientKey, allowance: Allowance, now: Instant) {
+        let expires = now + self.0.options.allowance_age;
+        self.0.allowances.keep(client, (allowance, now), expires, now);
+    }
+
+    /// Takes what this client had left of its rates when its last connection ended, and how long ago that was.
+    pub(crate) fn take_allowance(&self, client: &ClientKey, now: Instant) -> Option<(Allowance, Duration)> {
+        let ((allowance, ended), _) = self.0.allowances.take(client, now)?;
+        Some((allowance, now.saturating_duration_since(ended)))
     }
 
     /// Like [`Membership::charge`], for a publisher that need not be a member of the room.
@@ -305,4 +316,58 @@ impl Drop for MemberHandle {
 /// A random sender id, for senders without a client key.
 fn new_sender() -> SenderId {
     ClientKey::from_random(fastrand::u128(..).to_ne_bytes()).sender()
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::{
+        Moment,
+        session::server::{Identity, Input, ServerOptions, ServerSession},
+    };
+
+    use super::*;
+    use crate::engine::{Memory, MemoryOptions};
+
+    /// The allowance of a client after its `hello` and so many further lines.
+    fn allowance_after(lines: usize) -> Allowance {
+        let mut session = ServerSession::new(Arc::new(ServerOptions::default()), Duration::ZERO);
+        for input in [
+            Input::Received {
+                text: r#"{"hello":{"client":"00000000000000000000000000000001"}}"#.to_owned(),
+            },
+            Input::Identified(Ok(Identity {
+                user: UserName::parse("ann").unwrap(),
+                expires: None,
+                allowance: None,
+            })),
+            Input::Received {
+                text: vec!["{\"pong\":{}}"; lines].join("\n"),
+            },
+        ] {
+            let moment = Moment {
+                now: Duration::ZERO,
+                random: 0,
+            };
+            session.handle(moment, input);
+        }
+        session.allowance().unwrap().1
+    }
+
+    #[test]
+    fn a_session_continues_the_smallest_allowance_of_the_connections_of_its_client_that_ended_lately() {
+        let options = HubOptions::default();
+        let hub = Hub::new(options, Arc::new(Memory::new(MemoryOptions::default())));
+        let (client, start) = (ClientKey::from_random([1; 16]), Instant::now());
+        let (much, little) = (allowance_after(5), allowance_after(10));
+        let later = start + Duration::from_secs(7);
+        for (first, then) in [(much, little), (little, much)] {
+            hub.keep_allowance(client, first, start);
+            hub.keep_allowance(client, then, start + Duration::from_secs(1));
+            let ago = Duration::from_secs(6);
+            assert_eq!(hub.take_allowance(&client, later), Some((little, ago)));
+            assert_eq!(hub.take_allowance(&client, later), None);
+        }
+        hub.keep_allowance(client, little, start);
+        assert_eq!(hub.take_allowance(&client, start + options.allowance_age), None);
+    }
 }

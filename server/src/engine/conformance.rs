@@ -12,7 +12,7 @@ use talkback_protocol::{
     session::server::Refusal,
 };
 
-use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Origin, AppendOutcome, Page, Place, Range, Watcher};
+use super::{Append, AppendOutcome, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher};
 
 /// Calls the macro `$then` with the tokens in braces and the name of each behaviour.
 macro_rules! each_behaviour {
@@ -435,7 +435,10 @@ pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any)
         refusal: withdrawn(),
     };
     assert_eq!(engine.append(withdrawal(of_copy("a", 1, 1))).await, conflict);
-    assert_eq!(engine.append(numbered("a", 1, 1)).await, AppendOutcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 1, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
 
     assert_eq!(engine.append(withdrawal(numbered("a", 1, 2))).await, refused);
     assert_eq!(engine.append(withdrawal(of_copy("a", 1, 2))).await, conflict);

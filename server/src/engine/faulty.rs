@@ -9,7 +9,7 @@ use talkback_protocol::{
 };
 
 use super::{
-    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, AppendOutcome, Page, Range, Usage, Watch,
+    Answer, Append, AppendOutcome, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Page, Range, Usage, Watch,
     Watcher, conformance,
 };
 
@@ -119,7 +119,9 @@ impl Faulty {
                 AppendOutcome::Refused { epoch, refusal }
             }
             (Fault::ForgetsIdsOfRefusals, conflict @ AppendOutcome::Conflict { .. }) => {
-                self.with_first_id(append, conflict, |outcome| matches!(outcome, AppendOutcome::Refused { .. }))
+                self.with_first_id(append, conflict, |outcome| {
+                    matches!(outcome, AppendOutcome::Refused { .. })
+                })
             }
             (Fault::SettlesConflicts, AppendOutcome::Conflict { epoch }) => {
                 let refusal = Refusal::for_good("conflict", "settled");
@@ -144,7 +146,12 @@ impl Faulty {
     }
 
     /// The outcome of the first message with this number, if it is as `wanted`.
-    fn with_first_id(&self, mut append: Append, otherwise: AppendOutcome, wanted: impl Fn(&AppendOutcome) -> bool) -> AppendOutcome {
+    fn with_first_id(
+        &self,
+        mut append: Append,
+        otherwise: AppendOutcome,
+        wanted: impl Fn(&AppendOutcome) -> bool,
+    ) -> AppendOutcome {
         if let MessageId::Client { key, seq, id, .. } = &mut append.id
             && let Some(first) = self.ids.lock().get(&(append.room.clone(), *key, *seq))
         {

@@ -29,7 +29,7 @@ use parking_lot::{Mutex, MutexGuard};
 use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Answer, Append, Engine, Limit, MessageId, AppendOutcome, Page, Place, Range, Usage, Watch, Watcher};
+use super::{Answer, Append, AppendOutcome, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher};
 use ledger::{Cost, Holder, Ledger, LedgerOptions};
 use log::Log;
 use new_rooms::NewRoomLimit;
@@ -135,9 +135,10 @@ impl Engine for Memory {
         let counter = match outcome {
             AppendOutcome::Added(_) => &self.0.added,
             AppendOutcome::Duplicate(_) => &self.0.duplicates,
-            AppendOutcome::Refused { .. } | AppendOutcome::Gap { .. } | AppendOutcome::Conflict { .. } | AppendOutcome::Forgotten { .. } => {
-                &self.0.refused
-            }
+            AppendOutcome::Refused { .. }
+            | AppendOutcome::Gap { .. }
+            | AppendOutcome::Conflict { .. }
+            | AppendOutcome::Forgotten { .. } => &self.0.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Answer::Now(outcome)

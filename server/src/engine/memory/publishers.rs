@@ -7,7 +7,7 @@ use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, sess
 use tokio::time::Instant;
 
 use super::{
-    super::{KEY_REUSED, MessageId, Origin, AppendOutcome, Place},
+    super::{AppendOutcome, KEY_REUSED, MessageId, Origin, Place},
     MemoryOptions,
     ledger::{Cost, Holder},
     log::Log,

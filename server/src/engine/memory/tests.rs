@@ -6,7 +6,7 @@ use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq};
 use tokio::time::advance;
 
 use super::super::{
-    Engine, MessageId, Origin, AppendOutcome, Range,
+    AppendOutcome, Engine, MessageId, Origin, Range,
     conformance::{
         self, Seen, add, bodies, code_of, first, from_origin, message, numbered, of_copy, offset, read, request, room,
         withdrawal, withdrawn,
@@ -464,7 +464,10 @@ async fn the_entry_of_a_client_is_kept_although_the_log_still_has_its_newest_mes
     for _ in 0..100 {
         add(&engine, message("a", MessageId::None, "1")).await;
     }
-    assert_eq!(engine.append(numbered("a", 200, 1)).await, AppendOutcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 200, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -648,12 +651,18 @@ async fn the_log_answers_for_a_client_whose_entry_expired() {
     add(&engine, numbered("a", 1, 2)).await;
     tokio::time::sleep(Duration::from_secs(63)).await;
     assert_eq!(engine.usage().clients, 0);
-    assert_eq!(engine.append(numbered("a", 1, 1)).await, AppendOutcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 1, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
     assert!(matches!(
         engine.append(of_copy("a", 1, 1)).await,
         AppendOutcome::Conflict { .. }
     ));
-    assert!(matches!(engine.append(numbered("a", 1, 4)).await, AppendOutcome::Gap { .. }));
+    assert!(matches!(
+        engine.append(numbered("a", 1, 4)).await,
+        AppendOutcome::Gap { .. }
+    ));
     add(&engine, numbered("a", 1, 3)).await;
 }
 

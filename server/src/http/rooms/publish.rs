@@ -17,7 +17,7 @@ use talkback_protocol::{Body as MessageBody, Offset, RoomName, UserName, message
 
 use super::{Problem, Room, RoomsOptions, fresh};
 use crate::{
-    engine::{Append, KEY_REUSED, MessageId, AppendOutcome, Place},
+    engine::{Append, AppendOutcome, KEY_REUSED, MessageId, Place},
     hub::Hub,
     limits::Peer,
     names,

@@ -6,7 +6,7 @@ use talkback_protocol::SenderId;
 
 use super::*;
 use crate::{
-    engine::{Answer, Memory, MemoryOptions, AppendOutcome},
+    engine::{Answer, AppendOutcome, Memory, MemoryOptions},
     hub::{Hub, SessionMember},
     socket::{SocketOptions, Sockets},
 };
