@@ -258,7 +258,11 @@ mod tests {
 
     use axum::{Router, routing::get};
     use futures_util::FutureExt;
-    use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::mpsc,
+    };
 
     use super::*;
 
@@ -375,5 +379,118 @@ mod tests {
                 "{waiting} of {send_waits_at} bytes wait"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn one_turn_reads_as_often_and_as_much_at_once_as_the_options_say() {
+        const MESSAGE: usize = 100;
+        let default = SocketOptions::default();
+        let mut most = Vec::new();
+        for (turn_reads, read_bytes) in [(1, 1024), (6, 1024), (1, 6 * 1024)] {
+            let options = SocketOptions {
+                turn_reads,
+                read_bytes,
+                turn_messages: 1000,
+                inbound_messages: 1000,
+                ..default.clone()
+            };
+            let (count, mut counts) = mpsc::unbounded_channel();
+            let mut stream = connect(options, move |mut socket| async move {
+                let (mut turn, mut in_turn, mut most) = (0, 0, 0);
+                for _ in 0..400 {
+                    socket.recv().await.unwrap();
+                    let now = socket.sender().shared().turns();
+                    in_turn = if now == turn { in_turn + 1 } else { 1 };
+                    turn = now;
+                    most = most.max(in_turn);
+                }
+                count.send(most).unwrap();
+            })
+            .await;
+            let message = [&[0x82, 0x80 + 94, 0, 0, 0, 0][..], &[0; MESSAGE - 6]].concat();
+            stream.write_all(&message.repeat(400)).await.unwrap();
+            most.push(MESSAGE * within("the messages", counts.recv()).await.unwrap());
+        }
+        // A turn also takes what the one before has read, and a buffer is about as large as it should be.
+        assert!((512..=3 * 1024).contains(&most[0]), "{most:?} bytes");
+        assert!(
+            most[1..].iter().all(|bytes| (4 * 1024..=16 * 1024).contains(bytes)),
+            "{most:?} bytes"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_queues_is_written_amid_its_turn_when_it_is_as_much_as_the_options_say() {
+        const SIZE: usize = 1000;
+        for write_at in [5000, 50_000] {
+            let options = SocketOptions {
+                write_at,
+                ..SocketOptions::default()
+            };
+            let (result, mut results) = mpsc::unbounded_channel();
+            let _stream = connect(options, move |socket| async move {
+                let mut most = 0;
+                // Less than the system takes for a client that does not read.
+                for _ in 0..100 {
+                    socket.sender().try_send(vec![0; SIZE]).unwrap();
+                    most = most.max(socket.sender().shared().waiting_bytes().len());
+                }
+                result.send(most).unwrap();
+            })
+            .await;
+            let most = within("the messages to be queued", results.recv()).await.unwrap();
+            assert!(
+                (write_at..=write_at + 2 * SIZE).contains(&most),
+                "{most} of {write_at} bytes"
+            );
+        }
+    }
+
+    /// Does the closing handshake on a socket with these options and does not hang up. Returns the number of live sockets then, the set of
+    /// sockets, and the stream.
+    async fn closed_but_not_hung_up(linger: Duration, close_timeout: Duration) -> (usize, Sockets, TcpStream) {
+        let options = SocketOptions {
+            linger,
+            close_timeout,
+            ..SocketOptions::default()
+        };
+        let (give, mut given) = mpsc::unbounded_channel();
+        let mut stream = connect(options, |mut socket| async move {
+            give.send(socket.sender().shared().sockets().clone()).unwrap();
+            while socket.recv().await.is_some() {}
+        })
+        .await;
+        let sockets = within("the socket", given.recv()).await.unwrap();
+        stream.write_all(&frame(0x88)).await.unwrap();
+        // The server has ended its side, so both close frames are through.
+        let mut answer = Vec::new();
+        within("the end of the stream", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        assert!(answer.ends_with(&[0x88, 0]), "{answer:?}");
+        (sockets.count(), sockets, stream)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_hang_up_after_the_closing_handshake_is_cut_after_the_shorter_of_two_times() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(3600));
+        for (linger, close_timeout) in [(short, long), (long, short)] {
+            let (_, sockets, _stream) = closed_but_not_hung_up(linger, close_timeout).await;
+            within("the cut", async {
+                while sockets.count() > 0 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
+        }
+        let (before, sockets, stream) = closed_but_not_hung_up(long, long).await;
+        assert_eq!(before, 1);
+        drop(stream);
+        within("the socket to see the end", async {
+            while sockets.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
     }
 }

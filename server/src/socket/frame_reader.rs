@@ -321,7 +321,12 @@ impl Write for Feed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::socket::{SocketOptions, Sockets, io::Transport};
 
     #[test]
     fn headers_are_read_only_when_they_are_whole() {
@@ -340,6 +345,23 @@ mod tests {
         }
         let endless = Header::parse(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4]).unwrap();
         assert_eq!(endless.frame, usize::MAX);
+    }
+
+    #[test]
+    fn a_message_in_fragments_is_put_together_in_a_buffer_of_the_size_that_the_options_say() {
+        for assembly_buffer in [100, 10_000] {
+            let sockets = Sockets::new(SocketOptions {
+                assembly_buffer,
+                ..SocketOptions::default()
+            });
+            let fragment = Bytes::from_static(&[0x01, 0x81, 0, 0, 0, 0, b'x']);
+            let mut io = SocketIo::new(Transport::Gone, fragment, sockets);
+            io.begin_turn(Waker::noop(), 1);
+            let mut reader = FrameReader::default();
+            assert!(matches!(reader.read(&mut io), ReadStep::Nothing));
+            let assembler = reader.assembler.unwrap();
+            assert_eq!(assembler.get_config().read_buffer_size, assembly_buffer);
+        }
     }
 
     #[test]

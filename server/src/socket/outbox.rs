@@ -16,6 +16,9 @@ const GROWS_BY: usize = 16;
 /// share it.
 const KEEP_SPARE_UP_TO: usize = 256 * 1024;
 
+/// A segment that was a tail has at most this many times its length.
+const MAX_SEALED: usize = 4;
+
 /// The first byte of a whole, unfragmented frame.
 #[derive(Clone, Copy)]
 pub(crate) enum FrameKind {
@@ -279,8 +282,18 @@ impl Outbox {
         if self.tail.is_empty() {
             return;
         }
-        let mut bytes = Bytes::from(std::mem::take(&mut self.tail));
-        bytes.advance(std::mem::take(&mut self.tail_written));
+        let tail = std::mem::take(&mut self.tail);
+        let written = std::mem::take(&mut self.tail_written);
+        let bytes = if tail.capacity() > MAX_SEALED * tail.len() {
+            // A segment waits for as long as the client reads slowly, and may not take the spare buffer along.
+            let bytes = Bytes::copy_from_slice(&tail[written..]);
+            give_spare(tail);
+            bytes
+        } else {
+            let mut bytes = Bytes::from(tail);
+            bytes.advance(written);
+            bytes
+        };
         let messages = std::mem::take(&mut self.tail_messages);
         self.push(Segment {
             bytes,
@@ -384,6 +397,17 @@ mod tests {
         outbox.advance(1);
         outbox.discard_unstarted();
         assert!(outbox.segments.capacity() <= GROWS_BY);
+    }
+
+    #[test]
+    fn a_large_spare_buffer_does_not_wait_with_the_few_bytes_that_were_queued_in_it() {
+        SPARE.set(Vec::with_capacity(KEEP_SPARE_UP_TO));
+        let (small, large) = (Bytes::from_static(b"small"), Bytes::from(vec![2; COPY_UP_TO + 1]));
+        let mut outbox = Outbox::default();
+        outbox.push_message(FrameKind::Binary, &small);
+        outbox.push_message(FrameKind::Binary, &large);
+        assert_eq!(SPARE.take().capacity(), KEEP_SPARE_UP_TO);
+        assert!(all(&outbox) == [frame(&small), frame(&large)].concat());
     }
 
     #[test]
