@@ -7,12 +7,14 @@
 //!   message says;
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, what each means for the other side, and what an application may send;
+//! - [`subprotocol`]: which names of subprotocols the opening handshake may have;
 //! - [`session`]: the state machines.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a
 //! server.
 
 pub mod close;
+pub mod subprotocol;
 
 #[cfg(feature = "session")]
 mod body;

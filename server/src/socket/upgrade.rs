@@ -10,6 +10,7 @@ use axum::{
 };
 use futures_util::future::{self, FutureExt, OptionFuture};
 use hyper::upgrade::OnUpgrade;
+use talkback_protocol::subprotocol::is_token;
 use tracing::Instrument;
 use tungstenite::handshake::derive_accept_key;
 
@@ -316,12 +317,4 @@ fn offered_subprotocols(headers: &HeaderMap) -> Result<Vec<String>, UpgradeError
         offered.push(name.to_owned());
     }
     Ok(offered)
-}
-
-/// A token of [RFC 9110, section 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
