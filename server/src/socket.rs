@@ -446,6 +446,42 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_comes_after_the_servers_close_is_not_received_and_does_not_change_how_the_socket_ended() {
+        let (go, goes) = tokio::sync::oneshot::channel();
+        let goes = Arc::new(parking_lot::Mutex::new(Some(goes)));
+        let (result, mut results) = mpsc::unbounded_channel();
+        let mut stream = connect(SocketOptions::default(), move |mut socket| async move {
+            socket.recv().await.unwrap();
+            socket.close(4000, "first").unwrap();
+            let goes = goes.lock().take().unwrap();
+            goes.await.unwrap();
+            result.send((socket.try_recv(), socket.close_info())).unwrap();
+        })
+        .await;
+        stream.write_all(&frame(0x81)).await.unwrap();
+        let mut answer = Vec::new();
+        within("the close frame", async {
+            while !answer.ends_with(b"first") {
+                answer.push(stream.read_u8().await.unwrap());
+            }
+        })
+        .await;
+        let close = [0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa1];
+        stream.write_all(&[&frame(0x81)[..], &close].concat()).await.unwrap();
+        within("the end of the stream", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        go.send(()).unwrap();
+        let info = CloseInfo {
+            code: 4000,
+            reason: "first".into(),
+            by: ClosedBy::Server,
+        };
+        let (message, ended) = within("the result", results.recv()).await.unwrap();
+        assert_eq!((message, ended), (None, Some(info)));
+    }
+
     /// Does the closing handshake on a socket with these options and does not hang up. Returns the number of live sockets then, the set of
     /// sockets, and the stream.
     async fn closed_but_not_hung_up(linger: Duration, close_timeout: Duration) -> (usize, Sockets, TcpStream) {
