@@ -285,11 +285,24 @@ mod tests {
         H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        connect_to(serve(Sockets::new(options), handler).await).await
+    }
+
+    /// The address of a server that runs this handler.
+    async fn serve<H, F>(sockets: Sockets, handler: H) -> std::net::SocketAddr
+    where
+        H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let handler = get(move |upgrade: Upgrade| async move { upgrade.on_upgrade(handler) });
-        let router = Router::new().route("/", handler).with_state(Sockets::new(options));
+        let router = Router::new().route("/", handler).with_state(sockets);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    async fn connect_to(address: std::net::SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -482,51 +495,93 @@ mod tests {
         assert_eq!((message, ended), (None, Some(info)));
     }
 
-    /// Does the closing handshake on a socket with these options and does not hang up. Returns the number of live sockets then, the set of
-    /// sockets, and the stream.
-    async fn closed_but_not_hung_up(linger: Duration, close_timeout: Duration) -> (usize, Sockets, TcpStream) {
+    #[tokio::test]
+    async fn the_close_of_a_client_is_answered_after_the_close_timeout_although_the_handler_takes_no_further_message() {
         let options = SocketOptions {
-            linger,
-            close_timeout,
+            close_timeout: Duration::from_millis(50),
             ..SocketOptions::default()
         };
-        let (give, mut given) = mpsc::unbounded_channel();
         let mut stream = connect(options, |mut socket| async move {
-            give.send(socket.sender().shared().sockets().clone()).unwrap();
-            while socket.recv().await.is_some() {}
+            socket.recv().await.unwrap();
+            std::future::pending::<()>().await;
         })
         .await;
-        let sockets = within("the socket", given.recv()).await.unwrap();
-        stream.write_all(&frame(0x88)).await.unwrap();
-        // The server has ended its side, so both close frames are through.
+        stream
+            .write_all(&[frame(0x81), frame(0x81), frame(0x88)].concat())
+            .await
+            .unwrap();
         let mut answer = Vec::new();
-        within("the end of the stream", stream.read_to_end(&mut answer))
+        within("the close frame", stream.read_to_end(&mut answer))
             .await
             .unwrap();
         assert!(answer.ends_with(&[0x88, 0]), "{answer:?}");
-        (sockets.count(), sockets, stream)
     }
 
-    #[tokio::test]
-    async fn a_client_that_does_not_hang_up_after_the_closing_handshake_is_cut_after_the_shorter_of_two_times() {
-        let (short, long) = (Duration::from_millis(1), Duration::from_secs(3600));
-        for (linger, close_timeout) in [(short, long), (long, short)] {
-            let (_, sockets, _stream) = closed_but_not_hung_up(linger, close_timeout).await;
-            within("the cut", async {
-                while sockets.count() > 0 {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            })
-            .await;
-        }
-        let (before, sockets, stream) = closed_but_not_hung_up(long, long).await;
-        assert_eq!(before, 1);
-        drop(stream);
-        within("the socket to see the end", async {
+    /// A server of sockets with these times whose handler receives all messages.
+    async fn receiving(linger: Duration, close_timeout: Duration) -> (Sockets, std::net::SocketAddr) {
+        let sockets = Sockets::new(SocketOptions {
+            linger,
+            close_timeout,
+            ..SocketOptions::default()
+        });
+        let receive = |mut socket: Socket| async move { while socket.recv().await.is_some() {} };
+        let address = serve(sockets.clone(), receive).await;
+        (sockets, address)
+    }
+
+    /// Sends this frame on a new connection, reads to the end of the stream, and does not hang up.
+    async fn close_without_hanging_up(address: std::net::SocketAddr, frame: &[u8], answer: &[u8]) -> TcpStream {
+        let mut stream = connect_to(address).await;
+        stream.write_all(frame).await.unwrap();
+        let mut read = Vec::new();
+        within("the end of the stream", stream.read_to_end(&mut read))
+            .await
+            .unwrap();
+        assert!(read.windows(answer.len()).any(|part| part == answer), "{read:?}");
+        stream
+    }
+
+    async fn cut(sockets: &Sockets) {
+        within("the sockets to be cut", async {
             while sockets.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
         .await;
+    }
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_client_that_does_not_hang_up_after_the_closing_handshake_is_cut_after_the_shorter_of_two_times() {
+        for (linger, close_timeout) in [(SHORT, LONG), (LONG, SHORT)] {
+            let (sockets, address) = receiving(linger, close_timeout).await;
+            let _stream = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+            cut(&sockets).await;
+        }
+        let (sockets, address) = receiving(LONG, LONG).await;
+        let stream = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+        assert_eq!(sockets.count(), 1);
+        drop(stream);
+        cut(&sockets).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_broke_a_rule_has_the_whole_close_timeout_to_hang_up() {
+        let (sockets, address) = receiving(SHORT, LONG).await;
+        // A frame without a mask, which is closed with 1002.
+        let broke = close_without_hanging_up(address, &[0x81, 0], &1002_u16.to_be_bytes()).await;
+        // The socket of this one is cut later than that one would be.
+        let mut closed = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+        within("the cut", async {
+            while closed.write_all(&frame(0x89)).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        assert_eq!(sockets.count(), 1);
+        drop(broke);
+        cut(&sockets).await;
     }
 }
