@@ -1,4 +1,4 @@
-//! Makes messages of bytes.
+//! Makes messages from bytes.
 //!
 //! A whole, unfragmented data frame in the read buffer, as nearly all frames are, is unmasked in place. Everything else
 //! is given to tungstenite, one frame at a time: fragments, control frames, incomplete frames, and all that breaks a
@@ -21,7 +21,7 @@ pub(crate) enum ReadStep {
     Message(Message),
     /// A ping or pong, already answered.
     Control,
-    /// Nothing more is there now.
+    /// No whole message or control frame is available.
     Nothing,
     /// The client ended its side: with its close frame, or because it broke a rule; then this is how to close.
     End(CloseInfo),
@@ -121,7 +121,7 @@ impl FrameReader {
         let feed = Feed {
             io,
             rest: &mut self.rest,
-            // A close frame must not wait behind what the client does not read.
+            // A close frame does not wait for a client that does not read.
             holds_pongs_back: assembler.can_write(),
         };
         (assembler, feed)
@@ -148,7 +148,7 @@ impl FrameReader {
     }
 }
 
-/// `None` when there is more now.
+/// `None` if more was read.
 fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
     match io.fill() {
         Ok(1..) => None,

@@ -38,7 +38,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read behind the request.
+    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read after the request.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
@@ -59,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// Writes from any task; `Pending` does not promise a wake-up.
+    /// Writes from any task; `Pending` registers no waker.
     fn try_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = match (&*self, slices) {
             (Self::Tcp(stream), [one]) => send_now(stream, one),
@@ -89,8 +89,8 @@ impl Transport {
 }
 
 /// Writes without the runtime's check of whether the stream is writable: with a thousand members the check is a
-/// thousand cache misses, and the system checks anyway. That a stream is full is registered by the task's own next
-/// write.
+/// thousand cache misses, and the system checks anyway. The next write of the socket's task registers a full stream with
+/// the runtime.
 #[cfg(unix)]
 pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
@@ -115,13 +115,13 @@ impl AsyncRead for Transport {
 /// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// The system has everything.
+    /// The system has taken everything.
     All,
-    /// The client does not take more now.
+    /// The stream is full.
     Blocked,
     /// The same, and the task will be woken when it does.
     Awaited,
-    /// The connection is broken; what was queued is gone.
+    /// The connection is broken; what was queued is dropped.
     Broken,
 }
 
@@ -141,15 +141,15 @@ pub(crate) struct SocketIo {
     pub(super) outbox: Outbox,
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
-    /// How many reads are left in this turn.
+    /// Reads left in this turn.
     reads_left: u8,
-    /// How many frames may still be taken in this turn.
+    /// Frames left in this turn.
     frames_left: u32,
-    /// Frames that came since this was last taken: whole messages, fragments, pings, pongs.
+    /// Frames received since this was last taken: whole messages, fragments, pings, pongs.
     pub(super) received: u32,
     /// Those of them since the last turn that carry no message of their own: control frames, fragments, empty messages.
     pub(super) overhead: u32,
-    /// The last read found nothing, and the task will be woken when there is more.
+    /// The last read found no input, and the task will be woken when there is some.
     blocked: bool,
     /// The client sent or acknowledged something since this was last cleared.
     pub(super) heard: bool,
@@ -208,7 +208,7 @@ impl SocketIo {
         &self.waker
     }
 
-    /// The turn's share is used up while there may be more to read.
+    /// Whether the turn's share is used up while there may be more input.
     pub(crate) fn wants_another_turn(&self) -> bool {
         self.frames_left == 0 || (self.reads_left == 0 && !self.blocked)
     }
@@ -231,8 +231,7 @@ impl SocketIo {
         stalled.map(|stalled| stalled.since)
     }
 
-    /// Makes the system drop what it holds for this client when the connection is closed, instead of retrying for
-    /// minutes.
+    /// Makes the system drop the unsent bytes when the connection is closed, instead of sending them again for minutes.
     pub(crate) fn reset_on_release(&self) {
         if let Transport::Tcp(stream) = &self.transport {
             // Fails only on a connection that is broken.
@@ -240,8 +239,8 @@ impl SocketIo {
         }
     }
 
-    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over
-    /// or that the task will be woken.
+    /// Reads available bytes to the end of `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn's
+    /// share is used up or that the task will be woken.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         if self.blocked || self.reads_left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -332,7 +331,7 @@ impl SocketIo {
     pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
-            // While the stream is full, a write would be a useless system call and a turn of the task for each message.
+            // While the stream is full, each write would be a useless system call and a turn of the task.
             return if self.awaits_capacity {
                 Flushed::Awaited
             } else {
@@ -370,7 +369,7 @@ impl SocketIo {
         match ready!(result) {
             Ok(written @ 1..) => {
                 if let Some(stalled) = &mut self.stalled {
-                    // The system's buffer was full and has space again: the client acknowledged something.
+                    // The system's buffer was full and has capacity again: the client acknowledged something.
                     self.heard = true;
                     stalled.taken = stalled.taken.saturating_add(written);
                     if stalled.taken >= self.sockets.options().min_taken {

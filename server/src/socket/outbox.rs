@@ -9,8 +9,8 @@ use super::SocketOptions;
 /// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads
 /// are shared.
 const COPY_UP_TO: usize = 4096;
-/// By so many segments the list of segments grows. Doubling it would leave half of the memory of thousands of slow
-/// clients unused, and as much again in freed fragments.
+/// The list of segments grows by this many. Doubling it would leave half of the memory of thousands of slow clients
+/// unused, and as much again in freed fragments.
 const GROWS_BY: usize = 16;
 /// A thread keeps its spare buffer only up to this size. No option, because the sockets of all applications of a thread
 /// share it.
@@ -120,7 +120,7 @@ impl Outbox {
         self.messages
     }
 
-    /// Whether so much more would exceed a bound. A message that is larger than the whole queue may wait alone.
+    /// Whether this many more messages and bytes would exceed a bound. A message that is larger than the whole queue may wait alone.
     pub(crate) fn is_full_for(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
         !self.is_empty() && (self.messages + messages > max_messages || self.bytes + bytes > max_bytes)
     }
