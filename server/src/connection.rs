@@ -8,8 +8,8 @@
 //! | texts that the client does not take yet | `waiting.rs` |
 //! | the timer | `alarm.rs` |
 //!
-//! Messages of rooms do not pass through here: the hub writes them into the socket. The session gets all texts that were
-//! received already before its outputs are carried out, so that a burst of messages is acknowledged with one text.
+//! Messages of rooms do not pass through here: the hub writes them into the socket. The session gets all texts that
+//! were received already before its outputs are carried out, so that a burst of messages is acknowledged with one text.
 //!
 //! [`run`] waits for all of these at the same time: answers of the log, rooms that catch up, texts that the client does
 //! not take yet, and pauses. Only reading stops: while the session or a room pauses, and while texts wait.

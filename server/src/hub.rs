@@ -1,20 +1,22 @@
 //! Rooms with members on this server: who is in which, and how one message is delivered to all of them.
 //!
-//! A message is added to the room's log first; the log passes it to the room, in the order of the offsets. The room encodes it once for
-//! each kind of its members: as a frame `[name] text` for plain members, as a line for session members. Shortly after, a pass delivers
-//! what is pending to one member after the other, each as one write: plain members get several frames, session members one text frame of
-//! several lines. The frames of a server are not masked, so all members of a kind share the same bytes. For a member that cannot take them
-//! at once, a reference waits in its own bounded queue; a member with a full queue is closed with 4413 and can catch up from the log. No
-//! member waits for a slow one.
+//! A message is added to the room's log first; the log passes it to the room, in the order of the offsets. The room
+//! encodes it once for each kind of its members: as a frame `[name] text` for plain members, as a line for session
+//! members. Shortly after, a pass delivers what is pending to one member after the other, each as one write: plain
+//! members get several frames, session members one text frame of several lines. The frames of a server are not masked,
+//! so all members of a kind share the same bytes. For a member that cannot take them at once, a reference waits in its
+//! own bounded queue; a member with a full queue is closed with 4413 and can catch up from the log. No member waits for
+//! a slow one.
 //!
-//! A pass is made in slices, between which other tasks run. Messages that are added meanwhile are pending. Senders are read later where
-//! deliveries are late, and while [`HubOptions::pending_bytes`] are pending, the log refuses further messages, to be retried.
+//! A pass is made in slices, between which other tasks run. Messages that are added meanwhile are pending. Senders are
+//! read later where deliveries are late, and while [`HubOptions::pending_bytes`] are pending, the log refuses further
+//! messages, to be retried.
 //!
-//! A timer of the room announces who joined and left: a join costs the same in a room of ten users and of five thousand, except for its
-//! share of one list that all new members get.
+//! A timer of the room announces who joined and left: a join costs the same in a room of ten users and of five
+//! thousand, except for its share of one list that all new members get.
 //!
-//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of rooms is locked,
-//! nothing else is waited for.
+//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of
+//! rooms is locked, nothing else is waited for.
 
 mod allowances;
 mod block;
@@ -147,16 +149,17 @@ impl Hub {
         self.0.rooms.lock().len()
     }
 
-    /// The number of users in a room, and the list of them that new members get. The list may be a little old, and is absent if there are
-    /// too many users. It is made at most once in [`HubOptions::presence_interval`], however often this is called.
+    /// The number of users in a room, and the list of them that new members get. The list may be a little old, and is
+    /// absent if there are too many users. It is made at most once in [`HubOptions::presence_interval`], however often
+    /// this is called.
     #[must_use]
     pub fn listed(&self, room: &RoomName) -> (u32, Option<MemberList>) {
         self.find(room)
             .map_or_else(|| (0, Some(MemberList::encode(&[]))), |room| room.listed())
     }
 
-    /// The users in a room, by name. It visits all of them under a lock that joins and leaves wait for, so it is not for requests of
-    /// clients.
+    /// The users in a room, by name. It visits all of them under a lock that joins and leaves wait for, so it is not
+    /// for requests of clients.
     #[must_use]
     pub fn users(&self, room: &RoomName) -> Vec<UserName> {
         self.find(room).map(|room| room.users()).unwrap_or_default()
@@ -166,8 +169,8 @@ impl Hub {
         self.0.rooms.lock().get(room).map(Arc::clone)
     }
 
-    /// Makes a socket a plain member of a room: it gets every message from now on as `[name] text`. The hub has a room from its first
-    /// member to its last; the room's log is independent of that.
+    /// Makes a socket a plain member of a room: it gets every message from now on as `[name] text`. The hub has a room
+    /// from its first member to its last; the room's log is independent of that.
     ///
     /// # Errors
     /// [`JoinError`] if a limit is reached.
@@ -263,12 +266,14 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same order.
+    /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same
+    /// order.
     pub fn publish_text(&self, text: &str) -> Answer<AppendOutcome> {
         self.publish(Body::text(text))
     }
 
-    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should pause, if it should.
+    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should
+    /// pause, if it should.
     pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
         self.handle.room.charge(bytes, now)
     }

@@ -1,7 +1,7 @@
 //! Which names users and rooms may have on this server.
 //!
-//! The wire types [`UserName`] and [`RoomName`] check only what every server requires: length and control characters. The whole rule is
-//! here alone, so that a client does not refuse a name that a newer server allows.
+//! The wire types [`UserName`] and [`RoomName`] check only what every server requires: length and control characters.
+//! The whole rule is here alone, so that a client does not refuse a name that a newer server allows.
 //!
 //! - [`user`] checks the name that a user asks for: the `name` of `hello`, of plain chat and of a publisher over HTTP.
 //! - [`room`] checks each room that a client names.
@@ -17,8 +17,8 @@ use unicode_segmentation::UnicodeSegmentation;
 /// The name of the server itself: the sender of messages that are published over HTTP without a name.
 pub(crate) const SERVER: &str = "server";
 
-/// Replaces the parts of a name that the profile does not check, while it checks the rest. The profile allows this character and never
-/// changes it.
+/// Replaces the parts of a name that the profile does not check, while it checks the rest. The profile allows this
+/// character and never changes it.
 const PLACEHOLDER: char = '\u{25a0}';
 
 /// Why a user may not have this name. The text states the rule and can be shown to the user.
@@ -51,7 +51,8 @@ pub enum RoomProblem {
     /// The name has a character that is not allowed. On the wire: `bad_room`.
     #[error("the room name has the character {0:?}: use letters, digits, combining marks and - _ . ~")]
     Character(char),
-    /// The name is `.` or `..`, which every URL parser removes from a path, so the room could not be reached. On the wire: `bad_room`.
+    /// The name is `.` or `..`, which every URL parser removes from a path, so the room could not be reached. On the
+    /// wire: `bad_room`.
     #[error("a room may not be named . or ..")]
     Dots,
     /// The name is not in normalization form C. On the wire: `bad_room`.
@@ -80,15 +81,15 @@ impl RoomProblem {
 
 /// Normalizes and checks the name that a user asks for.
 ///
-/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name is removed and
-/// becomes one space inside, compatibility forms such as full width letters become the usual ones, and control, unassigned and
-/// invisible characters are refused. There are three differences:
+/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name
+/// is removed and becomes one space inside, compatibility forms such as full width letters become the usual ones, and
+/// control, unassigned and invisible characters are refused. There are three differences:
 /// - emoji are allowed, with the joiners, variation selectors and tags inside them, in the fully qualified form;
 /// - letters, digits and marks that are newer than the profile's tables are allowed as they are;
 /// - `[` and `]` are refused, because plain chat writes `[name] text`, and so is `server` in any case.
 ///
-/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is the value of `welcome.user`.
-/// The function is idempotent.
+/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is the value
+/// of `welcome.user`. The function is idempotent.
 ///
 /// # Errors
 /// [`NameProblem`]. A session is closed with 4403 and its text as the reason; HTTP answers with 400.
@@ -124,8 +125,8 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
 
 /// Checks whether a client may use this room.
 ///
-/// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not `.` or `..`, and
-/// not beginning with `~`. A name that breaks the rule is refused and never changed.
+/// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not
+/// `.` or `..`, and not beginning with `~`. A name that breaks the rule is refused and never changed.
 ///
 /// # Errors
 /// [`RoomProblem`]: a session answers the line with `error` or `nack` and continues; HTTP answers with 400, or 403 for

@@ -6,10 +6,10 @@
 //! - [`Sockets`] holds the options of all sockets of an application and closes them together.
 //!
 //! Pings are answered, fragments joined, text checked, close frames exchanged and unresponsive clients detected without
-//! the handler, also while it computes. The private modules: `task` runs a connection; `shared` is what its handles, the
-//! hub and its task share; `core` is what the lock of that guards; `state` is the state of the socket; `frame_reader`
-//! makes messages from bytes; `inbound` and `outbox` are the queues; `io` reads and writes; `registry` has the options and
-//! the set of all sockets.
+//! the handler, also while it computes. The private modules: `task` runs a connection; `shared` is what its handles,
+//! the hub and its task share; `core` is what the lock of that guards; `state` is the state of the socket;
+//! `frame_reader` makes messages from bytes; `inbound` and `outbox` are the queues; `io` reads and writes; `registry`
+//! has the options and the set of all sockets.
 
 mod core;
 mod frame_reader;

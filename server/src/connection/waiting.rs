@@ -10,8 +10,8 @@ use crate::socket::{Message, SendError, Sender};
 /// Texts up to this size do not wait for live messages in the queue: the lines that were read bound their number.
 const SMALL_TEXT: usize = 4 * 1024;
 
-/// The session's texts that the socket's queue has no capacity for, in order. Nothing is read meanwhile, so only answers
-/// to earlier lines are added.
+/// The session's texts that the socket's queue has no capacity for, in order. Nothing is read meanwhile, so only
+/// answers to earlier lines are added.
 #[derive(Default)]
 pub(super) struct WaitingTexts {
     texts: VecDeque<Message>,

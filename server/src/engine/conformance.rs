@@ -452,7 +452,8 @@ pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any)
 }
 
 pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(engine: &Any) {
-    // The client is new to this log, as after a restart that lost the log: a later message must not overtake an earlier one.
+    // The client is new to this log, as after a restart that lost the log: a later message must not overtake an earlier
+    // one.
     let is_gap = |outcome| matches!(outcome, AppendOutcome::Gap { .. });
     assert!(is_gap(engine.append(numbered("a", 1, 40)).await));
     assert_eq!(add(engine, first("a", 1, 40)).await.offset, offset(1));

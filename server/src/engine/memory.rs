@@ -1,12 +1,13 @@
 //! The engine that keeps everything in this process, and loses it when the process ends.
 //!
-//! Each room's log has a lock of its own, which also guards the entries of its publishers. The lock is held while watchers are called, so
-//! that they all see one order. Locks are taken in this order: the map of rooms, a room's log, the limit of new rooms or the ledger.
-//! No thread waits for a log's lock while it holds that of the map, because the log may be calling many watchers.
+//! Each room's log has a lock of its own, which also guards the entries of its publishers. The lock is held while
+//! watchers are called, so that they all see one order. Locks are taken in this order: the map of rooms, a room's log,
+//! the limit of new rooms or the ledger. No thread waits for a log's lock while it holds that of the map, because the
+//! log may be calling many watchers.
 //!
-//! Memory besides the bodies of messages: a room without messages takes about 600 bytes; a client 400 to 500 bytes with its first four
-//! outcomes, of which there are up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with 128); the name of a request
-//! about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
+//! Memory besides the bodies of messages: a room without messages takes about 600 bytes; a client 400 to 500 bytes with
+//! its first four outcomes, of which there are up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with
+//! 128); the name of a request about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
 
 mod ledger;
 mod log;
@@ -219,7 +220,8 @@ impl Inner {
         }
     }
 
-    /// Adds a message with the next number, or settles its number with a final refusal. The first of a room is charged to its client.
+    /// Adds a message with the next number, or settles its number with a final refusal. The first of a room is charged
+    /// to its client.
     fn add_charged(&self, log: &mut Log, append: Append, now: Instant) -> Result<Place, Refusal> {
         let key = match append.id {
             MessageId::Client { key, .. } if !log.is_touched() => key,
@@ -358,8 +360,8 @@ impl Inner {
         self.bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
     }
 
-    /// Reserves `weight` bytes for a message of this room, and drops the room's oldest messages for it where that is needed. Returns false
-    /// if the bytes of other rooms leave too few.
+    /// Reserves `weight` bytes for a message of this room, and drops the room's oldest messages for it where that is
+    /// needed. Returns false if the bytes of other rooms leave too few.
     fn reserve_bytes(&self, log: &mut Log, weight: usize) -> bool {
         let options = &self.options;
         let (messages, bytes) = (options.messages.max(1), options.bytes);

@@ -1,9 +1,9 @@
 //! How a session member catches up from its cursor to the live messages, without a gap and without duplicates.
 //!
-//! The member is added to the room first and gets nothing. It reads the log to the end in batches, as fast as its client takes them;
-//! between two batches the connection does its other work and serves its other rooms. Then, with the members locked, there are two cases.
-//! If no message was delivered that the member has not read, it is live: it gets the messages after its last one, which may begin in the
-//! middle of the next block. Otherwise it reads again.
+//! The member is added to the room first and gets nothing. It reads the log to the end in batches, as fast as its
+//! client takes them; between two batches the connection does its other work and serves its other rooms. Then, with the
+//! members locked, there are two cases. If no message was delivered that the member has not read, it is live: it gets
+//! the messages after its last one, which may begin in the middle of the next block. Otherwise it reads again.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -74,7 +74,8 @@ impl SessionMember {
         self.handle.room.signal(&self.handle.member, from, body);
     }
 
-    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should pause, if it should.
+    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should
+    /// pause, if it should.
     pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
         self.handle.room.charge(bytes, now)
     }
@@ -134,7 +135,8 @@ impl CatchUp {
         }
     }
 
-    /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the member is live now.
+    /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the
+    /// member is live now.
     ///
     /// Cancel safe: the next call continues.
     pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {

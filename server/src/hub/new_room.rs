@@ -19,8 +19,8 @@ struct Charged {
 }
 
 impl Hub {
-    /// Takes a room that does not exist off the budget of the address that is about to create it. After the call that may create it, the
-    /// charge is to be [settled](NewRoomCharge::settle).
+    /// Takes a room that does not exist off the budget of the address that is about to create it. After the call that
+    /// may create it, the charge is to be [settled](NewRoomCharge::settle).
     ///
     /// # Errors
     /// How long the address must wait before it may create a room.
@@ -44,8 +44,8 @@ impl Hub {
 }
 
 impl NewRoomCharge {
-    /// Refunds the charge if the room does not exist, because what should have created it was refused. Without this call the charge
-    /// stays: a client that does not wait for the answer must not get rooms without a charge.
+    /// Refunds the charge if the room does not exist, because what should have created it was refused. Without this
+    /// call the charge stays: a client that does not wait for the answer must not get rooms without a charge.
     pub(crate) fn settle(self) {
         if let Self(Some(Charged { hub, room, budget })) = self
             && !hub.exists(&room)

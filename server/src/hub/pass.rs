@@ -90,7 +90,8 @@ impl Pass {
         sessions: &mut Slab<SessionRecipient>,
         slice: &mut Slice,
     ) -> bool {
-        // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next member.
+        // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next
+        // member.
         if let Some(block) = &self.frames {
             for key in self.next_plain..plain.capacity() {
                 self.next_plain = key;
@@ -179,8 +180,8 @@ impl SessionRecipient {
 }
 
 impl Progress {
-    /// The part of a block that the member does not have. An engine may call watchers after it lets messages be read, so a block may begin
-    /// with messages that the member has from the log.
+    /// The part of a block that the member does not have. An engine may call watchers after it lets messages be read,
+    /// so a block may begin with messages that the member has from the log.
     fn take(&mut self, block: &Block<Option<Offset>>) -> Part {
         let first = match *self {
             Self::Live => return Part::All,

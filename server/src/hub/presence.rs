@@ -1,8 +1,9 @@
 //! The presence of users in a room, however many sockets each has, and the lines that announce it.
 //!
-//! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line names those of them
-//! that are present as joined and the others as left. Both are set operations, so the line does no harm to a list that is newer. A new
-//! member gets a snapshot: the last list that was made, shared by all that join while it is the newest. The announcements after it follow.
+//! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line
+//! names those of them that are present as joined and the others as left. Both are set operations, so the line does no
+//! harm to a list that is newer. A new member gets a snapshot: the last list that was made, shared by all that join
+//! while it is the newest. The announcements after it follow.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,11 +20,13 @@ use tokio::time::Instant;
 
 use super::HubOptions;
 
-/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not announced.
+/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not
+/// announced.
 #[derive(Default)]
 pub(super) struct Presence {
     users: HashMap<UserName, Sockets>,
-    /// Users whose last socket left, each once, in the order in which their grace periods are checked. Some may be back.
+    /// Users whose last socket left, each once, in the order in which their grace periods are checked. Some may be
+    /// back.
     leaving: VecDeque<(Instant, UserName)>,
     /// Users who joined or left since the last announcement, while users are listed: at most as many as may be listed.
     changed_users: HashSet<UserName>,
@@ -88,7 +91,8 @@ impl Presence {
         self.change(user, options)
     }
 
-    /// Removes a socket of a user. Returns whether the caller must schedule [`expire`](Self::expire), which was not scheduled before.
+    /// Removes a socket of a user. Returns whether the caller must schedule [`expire`](Self::expire), which was not
+    /// scheduled before.
     pub(super) fn leave(&mut self, user: &UserName, now: Instant, grace: Duration) -> bool {
         let Some(sockets) = self.users.get_mut(user) else {
             return false;
@@ -592,7 +596,8 @@ mod tests {
 
     #[test]
     fn users_are_listed_again_when_their_list_has_three_quarters_of_the_bytes_that_it_may_have() {
-        // A list of n of these users has 14 n + 1 bytes: four have exactly three quarters of the longest list, and six are too many.
+        // A list of n of these users has 14 n + 1 bytes: four have exactly three quarters of the longest list, and six
+        // are too many.
         let options = HubOptions {
             listed_users: 100,
             sent_text_bytes: BESIDES_LIST + 76,

@@ -21,8 +21,8 @@ pub(super) struct SocketCore {
     pub(super) state: SocketState,
     pub(super) inbound: Inbound,
     pub(super) turn: Turn,
-    /// What the client used of the rate of frames that carry no message. `None` if the handler lets it send any number of
-    /// them.
+    /// What the client used of the rate of frames that carry no message. `None` if the handler lets it send any number
+    /// of them.
     pub(super) overhead: Option<Bucket>,
     link: Link,
 }

@@ -10,7 +10,8 @@ pub(super) struct Inbound {
     bytes: usize,
     /// The handler waits for a message, with a waker that is not the task's own.
     pub(super) receiver: Option<Waker>,
-    /// The handler has called a receive method at least once. The client's end does not wait for a handler that never does.
+    /// The handler has called a receive method at least once. The client's end does not wait for a handler that never
+    /// does.
     pub(super) is_asked_for: bool,
     /// Reading is paused because of a bound. Taking the messages must then wake the task.
     pub(super) is_paused: bool,

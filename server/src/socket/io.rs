@@ -89,8 +89,8 @@ impl Transport {
 }
 
 /// Writes without the runtime's check of whether the stream is writable: with a thousand members the check is a
-/// thousand cache misses, and the system checks anyway. The next write of the socket's task registers a full stream with
-/// the runtime.
+/// thousand cache misses, and the system checks anyway. The next write of the socket's task registers a full stream
+/// with the runtime.
 #[cfg(unix)]
 pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
@@ -239,8 +239,8 @@ impl SocketIo {
         }
     }
 
-    /// Reads available bytes to the end of `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn's
-    /// share is used up or that the task will be woken.
+    /// Reads available bytes to the end of `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the
+    /// turn's share is used up or that the task will be woken.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         if self.blocked || self.reads_left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());

@@ -120,7 +120,8 @@ impl Outbox {
         self.messages
     }
 
-    /// Whether this many more messages and bytes would exceed a bound. A message that is larger than the whole queue may wait alone.
+    /// Whether this many more messages and bytes would exceed a bound. A message that is larger than the whole queue
+    /// may wait alone.
     pub(crate) fn is_full_for(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
         !self.is_empty() && (self.messages + messages > max_messages || self.bytes + bytes > max_bytes)
     }

@@ -82,8 +82,8 @@ pub struct SocketOptions {
     /// How long the closing handshake may take; then the connection is cut.
     pub close_timeout: Duration,
     /// How long a client may take to close the stream after the closing handshake; not longer than `close_timeout`. The
-    /// server should close it first, but input that breaks the rules would turn that into a reset, which can destroy the
-    /// close frame.
+    /// server should close it first, but input that breaks the rules would turn that into a reset, which can destroy
+    /// the close frame.
     pub linger: Duration,
     /// When the server stops, sessions are asked to reconnect after a random delay of at most this.
     pub reconnect_spread: Duration,

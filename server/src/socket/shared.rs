@@ -153,8 +153,8 @@ impl SharedSocket {
     }
 
     /// Queues a message, waiting while the client reads too slowly, but only until all that was queued before this
-    /// place is written: what is queued meanwhile is written first, but does not delay the message further. A socket has
-    /// one such call at a time. Fails if the socket is closed.
+    /// place is written: what is queued meanwhile is written first, but does not delay the message further. A socket
+    /// has one such call at a time. Fails if the socket is closed.
     ///
     /// Cancel safe: a new call with the same place continues.
     pub(crate) async fn send_at(&self, place: u64, message: &Message) -> Result<(), ()> {
@@ -357,7 +357,8 @@ impl SharedSocket {
         self.announce_close(&mut core);
     }
 
-    /// Notifies the tasks that wait for the end, and wakes the socket's task, which sets the timer of the closing handshake.
+    /// Notifies the tasks that wait for the end, and wakes the socket's task, which sets the timer of the closing
+    /// handshake.
     fn announce_close(&self, core: &mut SocketCore) {
         if let Some(ended) = core.state.ended_mut() {
             ended.announced = true;

@@ -7,8 +7,8 @@ use super::CloseInfo;
 pub(super) enum SocketState {
     /// Messages are received and sent.
     Open,
-    /// The client ended its side, with this code and reason, and the handler has not taken all messages received before.
-    /// Messages are still sent, so that those are answered.
+    /// The client ended its side, with this code and reason, and the handler has not taken all messages received
+    /// before. Messages are still sent, so that those are answered.
     HalfClosed(Box<CloseInfo>),
     /// The code and reason of the end are fixed, and no message is received or sent.
     Ended(Box<Ended>),
@@ -53,8 +53,9 @@ impl SocketState {
         !matches!(self, Self::Ended(_))
     }
 
-    /// Whether frames are read. Also after our close frame, because the client's close frame follows what it sent before
-    /// it received ours. Not while the client's own end waits for the handler: no frame may follow a close frame.
+    /// Whether frames are read. Also after our close frame, because the client's close frame follows what it sent
+    /// before it received ours. Not while the client's own end waits for the handler: no frame may follow a close
+    /// frame.
     pub(super) fn can_read(&self) -> bool {
         match self {
             Self::Open => true,
@@ -106,7 +107,8 @@ impl SocketState {
         Some(&ended.info)
     }
 
-    /// Ends the socket, or advances the closing handshake of one that has ended; then `info` is ignored, because the first end counts.
+    /// Ends the socket, or advances the closing handshake of one that has ended; then `info` is ignored, because the
+    /// first end counts.
     pub(super) fn end(&mut self, info: CloseInfo, handshake: ClosingHandshake) {
         match self {
             Self::Ended(ended) => ended.handshake = handshake,

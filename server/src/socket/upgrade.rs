@@ -94,8 +94,8 @@ impl Upgrade {
         self
     }
 
-    /// Accepts the request. Returns the response; `handler` runs on a task of its own, in the current `tracing` span, once
-    /// the client has the response.
+    /// Accepts the request. Returns the response; `handler` runs on a task of its own, in the current `tracing` span,
+    /// once the client has the response.
     ///
     /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client closes first,
     /// a handler that waits for its socket gets the end from it, and one that waits for something else is dropped

@@ -18,7 +18,8 @@ use super::{
     publishers::Publishers,
 };
 
-/// The bytes that a message takes besides its body: the structs, the names, its slots in the log and among its sender's offsets.
+/// The bytes that a message takes besides its body: the structs, the names, its slots in the log and among its sender's
+/// offsets.
 const OVERHEAD: usize = 256;
 
 /// A list's capacity is at most this many times its length.
@@ -194,7 +195,8 @@ impl Log {
         }
     }
 
-    /// Drops the oldest message while `condition` holds, which gets the time when it was added and what is left with it.
+    /// Drops the oldest message while `condition` holds, which gets the time when it was added and what is left with
+    /// it.
     pub(super) fn drop_while(&mut self, condition: impl Fn(Instant, Freed) -> bool) -> Freed {
         let mut freed = Freed::default();
         while let Some(oldest) = self.entries.front()

@@ -13,7 +13,8 @@ use super::{
     log::Log,
 };
 
-/// The bytes that an entry takes besides its own fields: its node and slot in the table, its holder's account in the ledger.
+/// The bytes that an entry takes besides its own fields: its node and slot in the table, its holder's account in the
+/// ledger.
 const OVERHEAD: usize = 192;
 /// The capacity for outcomes that a new client has; it doubles up to [`MemoryOptions::client_messages`].
 const FIRST_OUTCOMES: usize = 4;
@@ -213,8 +214,8 @@ impl Publishers {
         }
     }
 
-    /// What [`settle`](Self::settle) will take for this message, and the holder to charge. An error if the room has its maximum of names
-    /// of requests.
+    /// What [`settle`](Self::settle) will take for this message, and the holder to charge. An error if the room has its
+    /// maximum of names of requests.
     pub(super) fn cost(
         &self,
         dedup: &DedupOptions,

@@ -81,7 +81,8 @@ impl Inner {
         self.bytes.load(Ordering::Relaxed) > high_water(self.options.total_bytes)
     }
 
-    /// Drops messages of rooms that hold more than their share. Then, while rooms with watchers need more, it empties rooms without.
+    /// Drops messages of rooms that hold more than their share. Then, while rooms with watchers need more, it empties
+    /// rooms without.
     async fn drop_above_share(&self, is_refused: bool) {
         let total = self.options.total_bytes;
         let (rooms, watched) = {
@@ -127,7 +128,8 @@ impl Inner {
         }
     }
 
-    /// Whether a room can go: a room with entries of publishers is kept until they expire, one without any activity is not kept.
+    /// Whether a room can go: a room with entries of publishers is kept until they expire, one without any activity is
+    /// not kept.
     fn is_unused(&self, log: &Log, now: Instant) -> bool {
         let remembered = self.options.client_age.max(self.options.request_age);
         log.bytes() == 0 && (!log.is_touched() || log.used() + remembered <= now)

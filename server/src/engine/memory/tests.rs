@@ -814,8 +814,8 @@ async fn rooms_lose_what_is_above_their_share_when_the_log_is_nearly_full_and_no
     );
 }
 
-/// Fills rooms with so many messages each and returns how many are left after a sweep. The log has capacity for 80 messages, and more than
-/// 70 are nearly full.
+/// Fills rooms with so many messages each and returns how many are left after a sweep. The log has capacity for 80
+/// messages, and more than 70 are nearly full.
 async fn left_after_sweep(rooms: &[(&str, u64)], watched: &[&str]) -> Vec<usize> {
     let weight = weight_of_thousand().await;
     let engine = engine(MemoryOptions {

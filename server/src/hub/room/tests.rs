@@ -214,8 +214,8 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     assert_eq!(String::from_utf8_lossy(&lines).matches(&text).count(), added + 1);
 }
 
-/// Sends ten equal signals in a room with these options. Returns how many are delivered, and the bytes that two of them take while they
-/// are pending.
+/// Sends ten equal signals in a room with these options. Returns how many are delivered, and the bytes that two of them
+/// take while they are pending.
 async fn signals_delivered(options: HubOptions) -> (usize, usize) {
     let hub = hub(options);
     let sockets = Sockets::new(SocketOptions::default());
