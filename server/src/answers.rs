@@ -1,5 +1,5 @@
-//! HTTP answers that clients have not taken yet: how many bytes of them there may be, and when a connection is given
-//! up.
+//! HTTP answers that clients have not taken yet: the bounds of their bytes, and the timeout of a connection that takes
+//! nothing.
 //!
 //! An answer is complete before its first byte is sent, so it takes memory until the client took it. [`AnswerStream`]
 //! counts what is written; [`Account`] holds what is not written yet of one connection; [`Answers`] is the sum over all

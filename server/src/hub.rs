@@ -1,4 +1,4 @@
-//! Rooms with members on this server: who is in which, and how one message is delivered to all of them.
+//! The rooms that have members on this server, and the delivery of each message to all members of its room.
 //!
 //! A message is added to the room's log first; the log passes it to the room, in the order of the offsets. The room
 //! encodes it once for each kind of its members: as a frame `[name] text` for plain members, as a line for session
@@ -50,7 +50,7 @@ pub(crate) use new_room::NewRoomCharge;
 pub use options::HubOptions;
 use room::{NotAdded, Room};
 
-/// When to retry to join a room that has no place now.
+/// When to retry a join that was refused for lack of capacity.
 const JOIN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a room could not be joined.
@@ -84,7 +84,7 @@ impl JoinError {
     }
 }
 
-/// The rooms of one application. Clones mean the same rooms.
+/// The rooms of one application. Clones are handles to the same rooms.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! How many connections there may be, how fast they may come, and what one address may have of it.
+//! The bounds on the number and the rate of connections, in all and for each address.
 //!
 //! One address can be one attacker or a whole company behind one router, so an address is slowed before it is refused,
 //! and the lines of a welcomed session are not counted here.

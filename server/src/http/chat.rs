@@ -227,7 +227,7 @@ impl Pace {
         }
     }
 
-    /// From when on it is the same as a new one.
+    /// The time from which it is the same as a new one.
     fn full_at(&self, now: Instant) -> Instant {
         now + self.lines.used(now).max(self.bytes.used(now))
     }

@@ -1,4 +1,4 @@
-//! What is left of clients' rates after their connections ended.
+//! The rests of clients' rates after their connections ended.
 
 use std::{hash::Hash, num::NonZeroUsize};
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(crate) struct Allowances<K: Hash + Eq, A> {
     /// `None` if the bound is 0. With the time from which the allowance is the same as that of a new client.
     ended: Option<Mutex<LruCache<K, (A, Instant)>>>,
-    /// The allowance that counts of those of two overlapping connections.
+    /// Of the allowances of two overlapping connections, the one that counts.
     less: fn(&A, &A) -> A,
 }
 

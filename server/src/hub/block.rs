@@ -81,7 +81,7 @@ impl<B: Builder> Blocks<B> {
         let (mut oldest, _) = self.queue.pop_front()?;
         self.bytes -= oldest.len();
         if self.queue.is_empty() {
-            // Otherwise the capacity for one burst of messages would be kept for ever.
+            // Otherwise the queue would keep the capacity of its largest burst.
             self.queue = VecDeque::new();
         }
         oldest.take()

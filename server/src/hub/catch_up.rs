@@ -1,9 +1,9 @@
 //! How a session member catches up from its cursor to the live messages, without a gap and without duplicates.
 //!
-//! The member is added to the room first and gets nothing. It reads the log to the end in batches, as fast as its
-//! client takes them; between two batches the connection does its other work and serves its other rooms. Then, with the
-//! members locked, there are two cases. If no message was delivered that the member has not read, it is live: it gets
-//! the messages after its last one, which may begin in the middle of the next block. Otherwise it reads again.
+//! The member is added to the room first and gets nothing from it. It reads the log to the end in batches, as fast as
+//! its client takes them; between two batches the connection does its other work and serves its other rooms. Then, with
+//! the members locked, there are two cases. If the member has read all messages that passes have delivered, it is live:
+//! it gets the messages after its last one, which may begin in the middle of the next block. Otherwise it reads again.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -111,7 +111,7 @@ enum Next {
     Reading(Answer<Result<Page, Refusal>>),
     /// The frame to send, its last message, and its place in the socket's queue.
     Send(Bytes, Offset, u64),
-    /// The client has all of the log; the presence changes have this place in the socket's queue.
+    /// The client has all messages of the log; the presence changes have this place in the socket's queue.
     GoLive(u64),
 }
 

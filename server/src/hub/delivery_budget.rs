@@ -1,4 +1,4 @@
-//! The budget of deliveries in a room: who sends too much is read later, and nothing is refused.
+//! The budget of deliveries in a room: senders above it are read later, and no message is refused.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

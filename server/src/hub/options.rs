@@ -22,11 +22,10 @@ pub struct HubOptions {
     /// Bytes of messages that may be delivered in one room in a second, to all its members together. Members that send
     /// more are read later, and also while deliveries are late. 0 is any number.
     pub delivery_rate: usize,
-    /// The largest debt of a room beyond the bytes that it may deliver at once: so senders are read again soon after
-    /// those that send too much are gone.
+    /// The largest debt of a room beyond its burst, so that senders are read again soon after those that sent too much
+    /// have left.
     pub delivery_max_debt: Duration,
-    /// The longest pause of a sender at a time. Shorter than the heartbeat's timeout, because nothing is read
-    /// meanwhile.
+    /// The longest pause of a sender. Shorter than the heartbeat's timeout, because the sender is not read during it.
     pub delivery_max_pause: Duration,
     /// With this debt a sender pauses for as long as the rate needs for what it caused; with twice as much, four times
     /// as long. With a hundred senders that send all they can, the debt settles at ten times this.
@@ -52,7 +51,7 @@ pub struct HubOptions {
     /// line, for the longest names, it must stay within `sent_text_bytes`.
     pub catch_up_messages: usize,
     /// The most bytes of the bodies in one text frame to a member that catches up. One message may be larger. Answers
-    /// to the client wait behind one such frame at most, besides what the system has buffered.
+    /// to the client wait for one such frame at most, besides what the system has buffered.
     pub catch_up_bytes: usize,
     /// Clients whose rate is kept after their connection ended, so that a new connection does not begin with a full
     /// one.
@@ -96,5 +95,21 @@ impl HubOptions {
 impl Default for HubOptions {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_listed_again_at_three_quarters_of_the_bound_rounded_down() {
+        for listed_users in 0..100 {
+            let options = HubOptions {
+                listed_users,
+                ..HubOptions::DEFAULT
+            };
+            assert_eq!(options.listed_again(), listed_users * 3 / 4);
+        }
     }
 }

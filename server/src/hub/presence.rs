@@ -1,8 +1,8 @@
 //! The presence of users in a room, however many sockets each has, and the lines that announce it.
 //!
 //! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line
-//! names those of them that are present as joined and the others as left. Both are set operations, so the line does no
-//! harm to a list that is newer. A new member gets a snapshot: the last list that was made, shared by all that join
+//! names those of them that are present as joined and the others as left. Both are set operations, so the line can be
+//! applied to a newer list too. A new member gets a snapshot: the last list that was made, shared by all that join
 //! while it is the newest. The announcements after it follow.
 
 use std::{
@@ -173,7 +173,7 @@ impl Presence {
         } else {
             self.announce_listed(room, now, options)
         };
-        // A new set, because the capacity for one burst of changes would be kept for ever.
+        // A new set, because the old one would keep the capacity of its largest burst.
         self.changed_users = HashSet::new();
         self.too_many_changed = false;
         self.last = Some(line.clone());
@@ -234,7 +234,7 @@ impl Presence {
         }
     }
 
-    /// The lines that bring a member up to date that has this number of announcements.
+    /// The lines that a member needs that has received this number of announcements.
     pub(super) fn missed(&mut self, version: u64, room: &RoomName, now: Instant, options: &HubOptions) -> Vec<Bytes> {
         match self.version - version {
             0 => Vec::new(),

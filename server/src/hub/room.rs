@@ -83,11 +83,11 @@ pub(super) enum NotAdded {
 /// The result of [`Room::go_live`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GoLive {
-    /// The member gets everything from here on, or has left.
+    /// The member gets all later messages from passes, or has left.
     Live,
     /// There are messages that it has to read from the log first.
     Behind,
-    /// The queue of its socket is full: its client has to take something first.
+    /// The queue of its socket is full: its client must read first.
     QueueFull,
 }
 

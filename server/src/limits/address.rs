@@ -1,4 +1,4 @@
-//! What one address may have: open connections, and rates of connections, requests and new rooms.
+//! The bounds for each address: open connections, and rates of connections, requests and new rooms.
 
 use std::{
     collections::HashMap,
