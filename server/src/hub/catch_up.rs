@@ -233,6 +233,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_member_whose_next_messages_were_dropped_from_the_log_cannot_catch_up() {
+        let memory = MemoryOptions {
+            messages: 10,
+            ..MemoryOptions::default()
+        };
+        let options = HubOptions {
+            catch_up_first_messages: 3,
+            ..HubOptions::default()
+        };
+        let hub = Hub::new(options, Arc::new(Memory::new(memory)));
+        let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("ann").unwrap());
+        let say = |count| (0..count).for_each(|_| drop(hub.publish(&room, &user, Body::text("x"))));
+        say(10);
+        let socket = Sender::without_task(&Sockets::new(SocketOptions::default()));
+        let member = hub.join_session(&room, &user, socket.clone()).unwrap();
+        let epoch = member.start(None, 0).await.unwrap().epoch;
+        let mut catch_up = CatchUp::new(&member, epoch, Offset::ZERO);
+        assert!(matches!(catch_up.step(&member, &socket).await, Ok(false)));
+        // The log keeps the messages from the fourth on, and the member has three.
+        say(3);
+        assert!(matches!(catch_up.step(&member, &socket).await, Ok(false)));
+        say(10);
+        let step = catch_up.step(&member, &socket).await;
+        assert!(matches!(step, Err(CatchUpError::Overtaken)));
+    }
+
+    #[tokio::test]
     async fn each_frame_has_twice_as_many_messages_as_the_one_before_up_to_the_options() {
         let options = HubOptions {
             catch_up_first_messages: 3,

@@ -132,6 +132,28 @@ struct Stalled {
     taken: usize,
 }
 
+/// The side of the stream that this server writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OutputHalf {
+    /// The stream is tried when something is queued.
+    Open,
+    /// The task found the stream full, and will be woken when it is not.
+    Full,
+    /// Its end was sent.
+    Shut,
+    /// A write failed. It may have been another task's write, and the socket's task must see it.
+    Broken,
+}
+
+impl OutputHalf {
+    /// A full stream is tried again.
+    fn retry(&mut self) {
+        if *self == Self::Full {
+            *self = Self::Open;
+        }
+    }
+}
+
 pub(crate) struct SocketIo {
     transport: Transport,
     /// Bytes that were read and belong to incomplete frames. While the socket's lock is held this may be the thread's
@@ -157,12 +179,7 @@ pub(crate) struct SocketIo {
     stalled: Option<Box<Stalled>>,
     /// Something was written since the senders that wait for capacity were last woken.
     pub(super) wrote: bool,
-    /// The end of our side was sent.
-    shut: bool,
-    /// A write failed. It is kept, because it may have been another task's, and the socket's task must see it.
-    broken: bool,
-    /// The task found the stream full, and will be woken when it is not.
-    awaits_capacity: bool,
+    output: OutputHalf,
     sockets: Sockets,
 }
 
@@ -182,9 +199,7 @@ impl SocketIo {
             heard: false,
             stalled: None,
             wrote: false,
-            shut: false,
-            broken: false,
-            awaits_capacity: false,
+            output: OutputHalf::Open,
             sockets,
         }
     }
@@ -201,7 +216,7 @@ impl SocketIo {
         self.reads_left = self.options().turn_reads;
         self.frames_left = frames;
         self.blocked = false;
-        self.awaits_capacity = false;
+        self.output.retry();
     }
 
     pub(crate) fn waker(&self) -> &Waker {
@@ -294,7 +309,7 @@ impl SocketIo {
     /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is
     /// not [`Flushed::All`].
     pub(crate) fn flush(&mut self, direct: bool) -> Flushed {
-        while !self.broken && !self.outbox.is_empty() {
+        while self.output != OutputHalf::Broken && !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.outbox.slices(&mut slices);
             let mut cx = Context::from_waker(&self.waker);
@@ -305,25 +320,30 @@ impl SocketIo {
             };
             match self.written(result) {
                 Poll::Pending => {
-                    self.awaits_capacity |= !direct;
+                    if !direct {
+                        self.output = OutputHalf::Full;
+                    }
                     return Flushed::Blocked;
                 }
                 Poll::Ready(written) => {
-                    self.awaits_capacity = false;
+                    self.output.retry();
                     self.outbox.advance(written);
                 }
             }
         }
-        if self.broken {
+        if self.output == OutputHalf::Broken {
             self.outbox.discard();
             return Flushed::Broken;
         }
         // Nothing waits, so the client is not stalled.
         self.stalled = None;
-        match self.poll_flush_stream() {
+        match self.transport.poll_flush(&mut Context::from_waker(&self.waker)) {
             Poll::Pending => Flushed::Blocked,
-            Poll::Ready(()) if self.broken => Flushed::Broken,
-            Poll::Ready(()) => Flushed::All,
+            Poll::Ready(Err(_)) => {
+                self.output = OutputHalf::Broken;
+                Flushed::Broken
+            }
+            Poll::Ready(Ok(())) => Flushed::All,
         }
     }
 
@@ -332,7 +352,7 @@ impl SocketIo {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
             // While the stream is full, each write would be a useless system call and a turn of the task.
-            return if self.awaits_capacity {
+            return if self.output == OutputHalf::Full {
                 Flushed::Awaited
             } else {
                 self.flush(true)
@@ -342,7 +362,7 @@ impl SocketIo {
         let result = self.transport.try_write(&mut cx, &[IoSlice::new(frames)]);
         let written = match self.written(result) {
             Poll::Pending => 0,
-            Poll::Ready(_) if self.broken => return Flushed::Broken,
+            Poll::Ready(_) if self.output == OutputHalf::Broken => return Flushed::Broken,
             Poll::Ready(written) => written,
         };
         if written < frames.len() {
@@ -356,7 +376,8 @@ impl SocketIo {
         }
     }
 
-    /// Counts what was written, and notes whether the client is stalled. After an error `broken` is set and 0 returned.
+    /// Counts what was written, and notes whether the client is stalled. Returns 0 after an error, which breaks the
+    /// output.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
             self.stalled.get_or_insert_with(|| {
@@ -381,28 +402,25 @@ impl SocketIo {
                 Poll::Ready(written)
             }
             _ => {
-                self.broken = true;
+                self.output = OutputHalf::Broken;
                 Poll::Ready(0)
             }
         }
     }
 
-    fn poll_flush_stream(&mut self) -> Poll<()> {
-        let result = ready!(self.transport.poll_flush(&mut Context::from_waker(&self.waker)));
-        self.broken |= result.is_err();
-        Poll::Ready(())
-    }
-
     /// Ends our side of the stream once everything is written.
     pub(crate) fn shut_down(&mut self) {
-        if !self.shut && self.outbox.is_empty() {
+        if !self.is_shut() && self.outbox.is_empty() {
             let mut cx = Context::from_waker(&self.waker);
-            self.shut = self.transport.poll_shutdown(&mut cx).is_ready();
+            if self.transport.poll_shutdown(&mut cx).is_ready() {
+                self.output = OutputHalf::Shut;
+            }
         }
     }
 
+    /// Whether nothing more can be written.
     pub(crate) fn is_shut(&self) -> bool {
-        self.shut
+        matches!(self.output, OutputHalf::Shut | OutputHalf::Broken)
     }
 
     /// Closes the connection and frees what it held.

@@ -251,6 +251,32 @@ async fn pending_signals_are_one_text_of_bounded_size() {
     }
 }
 
+/// Lets these of three members send a signal with their number before the next pass. Returns the signals that each
+/// member gets.
+async fn signals_received(senders: &[usize]) -> Vec<Vec<u64>> {
+    let hub = hub(HubOptions::default());
+    let sockets = Sockets::new(SocketOptions::default());
+    let members: Vec<_> = (0..3).map(|_| session(&hub, &sockets)).collect();
+    for (member, _) in &members {
+        assert_eq!(member.go_live(Offset::ZERO, 0), GoLive::Live);
+    }
+    for sender in senders {
+        let from = Author {
+            sender: SenderId::parse("s1").unwrap(),
+            user: user("ann"),
+        };
+        members[*sender].0.signal(from, Body::text(&sender.to_string()));
+    }
+    deliver_all(&hub.find(&lobby()).unwrap()).await;
+    members.iter().map(|(_, socket)| numbers(socket)).collect()
+}
+
+#[tokio::test]
+async fn each_member_gets_the_signals_of_the_others_and_not_its_own() {
+    assert_eq!(signals_received(&[0, 1]).await, [vec![1], vec![0], vec![0, 1]]);
+    assert_eq!(signals_received(&[0]).await, [vec![], vec![0], vec![0]]);
+}
+
 #[tokio::test]
 async fn signals_are_dropped_while_as_many_bytes_of_them_are_pending_as_the_options_say() {
     let all = HubOptions::default();
