@@ -6,12 +6,14 @@
 //! - [`id`]: names, keys and numbers, as types that are checked when they are created; [`Body`], the body of a message;
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, their meaning for the peer, and the codes that an application may send;
+//! - [`subprotocol`]: which names of subprotocols the opening handshake may have;
 //! - [`session`]: the state machines.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a
 //! server.
 
 pub mod close;
+pub mod subprotocol;
 
 #[cfg(feature = "session")]
 mod body;

@@ -1,7 +1,9 @@
-//! HTTP answers that clients have not taken yet: how many bytes of them there may be, and when a connection is given up.
+//! HTTP answers that clients have not taken yet: the bounds of their bytes, and the timeout of a connection that takes
+//! nothing.
 //!
-//! An answer is complete before its first byte is sent, so it takes memory until the client took it. [`AnswerStream`] counts what is
-//! written; [`Account`] holds what is not written yet of one connection; [`Answers`] is the sum over all connections.
+//! An answer is complete before its first byte is sent, so it takes memory until the client took it. [`AnswerStream`]
+//! counts what is written; [`Account`] holds what is not written yet of one connection; [`Answers`] is the sum over all
+//! connections.
 
 mod stream;
 
@@ -107,7 +109,8 @@ impl Answers {
     }
 }
 
-/// The answers in flight on one connection, which hyper makes one after the other. Dropping it releases what was not written.
+/// The answers in flight on one connection, which hyper makes one after the other. Dropping it releases what was not
+/// written.
 pub(crate) struct Account {
     answers: Arc<Answers>,
     /// `None` for a proxy, which many clients share.

@@ -17,11 +17,11 @@ use tower_http::{
 };
 
 use crate::{
-    connection,
     engine::Memory,
     http::{assets, chat, echo, flood, health, once, rooms, session},
     hub::Hub,
     limits::Peer,
+    names::{self, RoomProblem},
     options::AppOptions,
     socket::Sockets,
 };
@@ -111,7 +111,7 @@ impl AppState {
     pub fn new(options: &AppOptions) -> Self {
         let engine = Arc::new(Memory::new(options.memory_options()));
         let session = ServerOptions {
-            check_room: connection::check_room,
+            check_room: |room| names::room(room).map_err(RoomProblem::refusal),
             ..options.session_options()
         };
         Self {

@@ -1,19 +1,18 @@
-//! Drives one [`ServerSession`] over one socket: what comes in goes to the session, what it asks for is done.
+//! Runs one [`ServerSession`] over one socket: gives the session what the socket received, and carries out its outputs.
 //!
 //! | what | where |
 //! |---|---|
-//! | the loop, and what each output of the session leads to | `connection.rs` |
-//! | answers of the log that come later | `answers.rs` |
-//! | rooms that are joined, and catch up | `rooms.rs` |
+//! | the loop, and how each output of the session is carried out | `connection.rs` |
+//! | later answers of the log | `answers.rs` |
+//! | the joined rooms, and their catching up | `rooms.rs` |
 //! | texts that the client does not take yet | `waiting.rs` |
 //! | the timer | `alarm.rs` |
 //!
-//! Messages of rooms do not pass through here: the hub writes them straight into the socket. All that has come already
-//! goes to the session before anything is done for it, so that a burst of messages is acknowledged with one text.
+//! Messages of rooms do not pass through here: the hub writes them into the socket. The session gets all texts that
+//! were received already before its outputs are carried out, so that a burst of messages is acknowledged with one text.
 //!
-//! Nothing is waited for while something else could go on: answers of the log, rooms that catch up, texts that the
-//! client does not take yet, and pauses are all beside each other in [`run`]. Only reading stops, when the session or a
-//! room pauses, and while texts wait.
+//! [`run`] waits for all of these at the same time: answers of the log, rooms that catch up, texts that the client does
+//! not take yet, and pauses. Only reading stops: while the session or a room pauses, and while texts wait.
 
 mod alarm;
 mod answers;
@@ -34,7 +33,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Limit, MessageId, Outcome, Page, Range},
+    engine::{Answer, Append, AppendOutcome, Limit, MessageId, Page, Range},
     hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
     names,
@@ -45,12 +44,12 @@ use answers::{Answers, Later};
 use rooms::Rooms;
 use waiting::WaitingTexts;
 
-/// So many texts go to the session at once.
+/// The most texts that the session gets before its outputs are carried out.
 const MAX_BURST: usize = 64;
-/// The messages of a page of history have at most this many bytes; the client can ask for more. Over a link of 2 KB a
-/// second it comes before a client gives up waiting for it, which is half a minute.
+/// The most bytes of the messages of one page of history; the client can ask for the next page. Over a link of 2 KB a
+/// second it arrives within half a minute, which is the client's timeout.
 const PAGE_BYTES: usize = 48 * 1024;
-/// So many joins are carried out at once: `joined` may be long, and the client has to take it before there are more.
+/// The most joins that are carried out before the client has taken their answers, because `joined` may be long.
 const JOINS_AT_ONCE: usize = 8;
 
 /// Runs a session to its end.
@@ -74,14 +73,14 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions
             biased;
             Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
             sent = waiting.send_first(sender), if !takes => Event::Sent(sent),
-            // One at a time, and only when the client took the one before: a page is far larger than what asks for it.
+            // One page at a time, when the client has taken the page before: a page is far larger than its request.
             () = std::future::ready(()), if takes && !pages.is_empty() => Event::PageWanted,
             () = std::future::ready(()), if takes && !joins.is_empty() => Event::JoinsWanted,
             message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
                 None => return,
             },
-            // Behind the answers: a client that reads slowly gets those first. Boxed when it begins, because few
+            // After the answers, which a client that reads slowly gets first. Boxed when it begins, because few
             // sessions catch up.
             end = async { Box::pin(rooms.catch_up_next(sender)).await }, if takes && rooms.is_behind() => Event::CaughtUp(end),
             () = alarm.ring() => Event::Alarm,
@@ -102,17 +101,17 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions
 }
 
 enum Event {
-    /// The log answered.
+    /// A later answer of the log.
     Answer(Later),
-    /// The client took the first of the texts that waited.
+    /// The client took the first of the waiting texts.
     Sent(Result<(), Over>),
-    /// The client takes texts, and a page of history was asked for.
+    /// The client takes texts, and a page of history is requested.
     PageWanted,
-    /// The client takes texts, and rooms are to be joined.
+    /// The client takes texts, and joins are requested.
     JoinsWanted,
-    /// A WebSocket message came.
+    /// A WebSocket message was received.
     Message(Message),
-    /// A room sent a page of what it has to catch up on.
+    /// A room that catches up sent its next messages.
     CaughtUp(Result<(), CatchUpError>),
     /// A timer of the session, or the end of a pause.
     Alarm,
@@ -126,20 +125,20 @@ struct Connection {
     started: Instant,
     socket: Sender,
     hub: Hub,
-    /// What its address may still begin.
+    /// The budget of new rooms of the client's address.
     new_rooms: NewRooms,
-    /// The name of the user, from the answer to `hello` on.
+    /// The user's name; `None` before the answer to `hello`.
     user: Option<UserName>,
     rooms: Rooms,
     answers: Answers,
-    /// Rooms that are still to be joined. The session bounds how many there are.
+    /// Joins that are not carried out yet. The session bounds their number.
     joins: VecDeque<JoinRequest>,
-    /// How many more may be joined before what the client sent is looked at again.
+    /// How many more joins may be carried out before the next message is received.
     joins_left: usize,
-    /// Pages of history that are still to be read. The session bounds how many there are.
+    /// Requested pages of history that are not read yet. The session bounds their number.
     pages: VecDeque<PageRequest>,
     waiting: WaitingTexts,
-    /// A room is over its budget of deliveries: when to read again.
+    /// When to read from the socket again, after a room was over its budget of deliveries.
     paused: Option<Instant>,
 }
 
@@ -162,7 +161,7 @@ struct PageRequest {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some((client, allowance)) = self.session.allowance() {
-            self.hub.allowances().keep(client, allowance);
+            self.hub.keep_allowance(client, allowance, Instant::now());
         }
         self.socket.shared().sockets().metrics().sessions_ended.add_one();
     }
@@ -189,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Whether anything may be taken from the socket.
+    /// Whether messages may be taken from the socket.
     fn reads(&self) -> bool {
         self.waiting.is_empty() && self.paused.is_none() && self.session.reads()
     }
@@ -202,8 +201,8 @@ impl Connection {
     /// A timer of the session, or the end of a pause.
     fn wake(&mut self, socket: &mut Socket) -> Result<(), Over> {
         self.paused.take_if(|until| *until <= Instant::now());
-        // A client that takes its texts slowly is not silent: what it says is only not read. The first of it is a sign
-        // of life.
+        // While texts wait, nothing is read. So that a client that takes them slowly does not count as silent, one
+        // message is read here.
         if !self.waiting.is_empty()
             && self.session.reads()
             && let Some(message) = socket.try_recv()
@@ -213,13 +212,13 @@ impl Connection {
         self.handle(Input::Tick)
     }
 
-    /// Gives the session this message, and those that came after it if there is a socket to take them from.
+    /// Gives the session this message, and those received after it if there is a socket to take them from.
     fn receive(&mut self, first: Message, mut socket: Option<&mut Socket>) -> Result<(), Over> {
         let frames = self.socket.take_received_frames();
         self.input(Input::Counted { frames });
         self.joins_left = JOINS_AT_ONCE;
         let mut message = first;
-        // A message that was taken off the socket is the session's: the bound is looked at before the next one is
+        // A message that was taken from the socket goes to the session, so the bound is checked before the next one is
         // taken.
         for left in (0..MAX_BURST).rev() {
             match message {
@@ -241,7 +240,7 @@ impl Connection {
         self.drain()
     }
 
-    /// Gives the session an input and does what it asks for.
+    /// Gives the session an input and carries out its outputs.
     fn handle(&mut self, input: Input) -> Result<(), Over> {
         self.input(input);
         self.drain()
@@ -275,7 +274,7 @@ impl Connection {
                 self.waiting.send(text.into(), &self.socket)?;
                 None
             }
-            // The session does not read meanwhile, and its timer says when to go on.
+            // `ServerSession::reads` is false meanwhile, and the session's timer ends the pause.
             Output::Pause { .. } => None,
             Output::Identify { client, name, .. } => Some(Input::Identified(self.identify(&client, name))),
             Output::Append {
@@ -316,7 +315,7 @@ impl Connection {
                     since,
                     history,
                 };
-                // The first ones at once: what was published behind them is answered after them.
+                // The first ones now, so that they are answered before the messages that were published after them.
                 if self.waiting.is_empty() && self.joins.is_empty() && self.joins_left > 0 {
                     self.joins_left -= 1;
                     return Ok(self.subscribe(join));
@@ -362,7 +361,7 @@ impl Connection {
         if code == close::HEARTBEAT_LOST {
             self.socket.shared().sockets().metrics().closed_heartbeat_lost.add_one();
         }
-        // Answers to what the client sent before go before the close, as far as there is space for them.
+        // Answers to earlier lines are sent before the close frame, as many as the queue has capacity for.
         self.waiting.send_what_fits(&self.socket);
         self.socket.close_by_server(code, reason);
         Err(Over)
@@ -374,13 +373,15 @@ impl Connection {
                 code: close::FORBIDDEN,
                 reason: problem.to_string(),
             })?,
-            // A newer token of a user who has a name.
+            // A newer token of an open session, whose user has a name.
             (None, Some(user)) => user.clone(),
             (None, None) => default_user(),
         };
-        // Only a new connection takes over an allowance, and not a newer token of an open session.
+        // Only for the first token of a connection.
         let is_new = self.user.replace(user.clone()).is_none();
-        let allowance = is_new.then(|| self.hub.allowances().take(client)).flatten();
+        let allowance = is_new
+            .then(|| self.hub.take_allowance(client, Instant::now()))
+            .flatten();
         Ok(Identity {
             user,
             expires: None,
@@ -406,7 +407,7 @@ impl Connection {
         let charge = match self.charge_new_room(&room) {
             Ok(charge) => charge,
             Err(refusal) => {
-                let outcome = Outcome::Refused { epoch: None, refusal };
+                let outcome = AppendOutcome::Refused { epoch: None, refusal };
                 return Some(appended(room, seq, outcome));
             }
         };
@@ -415,7 +416,7 @@ impl Connection {
             Answer::Now(outcome) => {
                 charge.settle();
                 // A duplicate or a refused message is not delivered.
-                if let Outcome::Added(_) = outcome {
+                if let AppendOutcome::Added(_) = outcome {
                     self.charge(&room, bytes);
                 }
                 Some(appended(room, seq, outcome))
@@ -532,7 +533,7 @@ impl Connection {
     fn subscribed(&mut self, id: SubscriptionId, start: Result<Start, Refusal>) -> Input {
         let result = start.and_then(|start| {
             let joined = self.rooms.started(id, start.epoch.clone());
-            // It was left meanwhile, and the session does not wait for this any more.
+            // The client left the room meanwhile, and the session ignores this answer.
             let joined = joined.ok_or_else(|| Refusal::for_good(code::NOT_JOINED, "the room was left"))?;
             let told = joined.member().presence();
             Ok(Subscription {
@@ -543,8 +544,8 @@ impl Connection {
                 fork: start.fork,
                 users: told.users,
                 members: told.members,
-                // They go to the socket page by page when the subscription goes live, so that a thousand members that
-                // come back at once do not need the memory for all their pages at once.
+                // Sent to the socket a page at a time before the subscription goes live, so that a thousand members
+                // that reconnect do not need the memory for all their pages at once.
                 messages: Vec::new(),
             })
         });
@@ -559,7 +560,7 @@ impl Connection {
         self.joins.retain(|join| join.id != id);
     }
 
-    /// A member that cannot go on has its socket closed: it comes back, and joins again with its cursor.
+    /// Closes the socket of a member that cannot catch up: the client reconnects and joins again with its cursor.
     fn caught_up(&mut self, end: Result<(), CatchUpError>) -> Result<(), Over> {
         match end {
             Ok(()) => Ok(()),
@@ -577,22 +578,7 @@ fn default_user() -> UserName {
     UserName::parse("user").unwrap_or_else(|_| unreachable!("it follows the rules"))
 }
 
-/// The refusal of a line with a room that clients may not use.
-pub(crate) fn check_room(room: &RoomName) -> Result<(), Refusal> {
-    names::room(room).map_err(|problem| {
-        let code = match problem {
-            names::RoomProblem::Reserved => code::FORBIDDEN,
-            _ => code::BAD_ROOM,
-        };
-        Refusal {
-            code: code.into(),
-            message: problem.to_string().into(),
-            retry_after: None,
-        }
-    })
-}
-
-fn appended(room: RoomName, seq: Seq, outcome: Outcome) -> Input {
+fn appended(room: RoomName, seq: Seq, outcome: AppendOutcome) -> Input {
     Input::Appended { room, seq, outcome }
 }
 
@@ -615,7 +601,7 @@ fn page_lines(page: Page) -> PageLines {
 mod tests {
     use super::*;
 
-    /// The rest of what a session takes is measured by `cargo xtask bench`.
+    /// `cargo xtask bench` measures the rest of a session's memory.
     #[test]
     fn an_idle_session_takes_few_bytes() {
         fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms) -> F) -> usize {

@@ -1,11 +1,11 @@
 //! The log: a room is an append-only list of messages, and everything else reads from it or appends to it.
 //!
-//! [`Engine`] is the interface of a log; [`Memory`] implements it in the memory of this process. A log has an epoch, which changes when its
-//! offsets begin anew, and offsets are contiguous. An engine also keeps the last messages of each publisher, so that a resend after a
-//! lost answer is not added twice.
+//! [`Engine`] is the interface of a log; [`Memory`] implements it in the memory of this process. A log has an epoch,
+//! which changes when its offsets begin anew, and offsets are contiguous. An engine also keeps the last messages of
+//! each publisher, so that a resend after a lost answer is not added twice.
 //!
-//! An engine that answers at once returns [`Answer::Now`]; one that must wait for a disk or another server returns [`Answer::Later`].
-//! Either way the calls of one task take effect in their order.
+//! An engine that answers at once returns [`Answer::Now`]; one that must wait for a disk or another server returns
+//! [`Answer::Later`]. Either way the calls of one task take effect in their order.
 
 #[cfg(test)]
 mod conformance;
@@ -28,34 +28,36 @@ use talkback_protocol::{
 };
 
 pub use memory::{Memory, MemoryOptions, NewRoomOptions};
-pub use talkback_protocol::session::server::{AppendOutcome as Outcome, Place};
+pub use talkback_protocol::session::server::{AppendOutcome, Place};
 
 /// The code of a refusal: the request has the name of an earlier request with another message.
 pub const KEY_REUSED: &str = "key_reused";
 
 /// A log for many rooms.
 ///
-/// Rooms need not be created: a room exists with the first call that names it. An engine may drop a room that has no messages, no watchers
-/// and no entries of publishers; it comes back with another epoch.
+/// Rooms need not be created: a room exists with the first call that names it. An engine may drop a room that has no
+/// messages, no watchers and no entries of publishers; it comes back with another epoch.
 pub trait Engine: Send + Sync + 'static {
     /// Adds a message to a room and passes it to all watchers of the room. While one of them has no capacity
     /// ([`Watcher::has_capacity`]), the message is refused, to be retried.
     ///
     /// A message that is in the log already is not added again; the answer is that of the first time. Of a client
-    /// ([`MessageId::Client`]) the engine accepts the number after the last settled one, which is 0 for an unknown client; with `first` it
-    /// accepts any later number. Any other later number is an [`Outcome::Gap`]. A settled number belongs to the message id it came with:
-    /// with another id it is an [`Outcome::Conflict`] and nothing changes, also if the number was settled by a refusal or a withdrawal.
+    /// ([`MessageId::Client`]) the engine accepts the number after the last settled one, which is 0 for an unknown
+    /// client; with `first` it accepts any later number. Any other later number is an [`AppendOutcome::Gap`]. A settled
+    /// number belongs to the message id it came with: with another id it is an [`AppendOutcome::Conflict`] and nothing
+    /// changes, also if the number was settled by a refusal or a withdrawal.
     ///
     /// Dropping the answer does not cancel the call.
-    fn append(&self, append: Append) -> Answer<Outcome>;
+    fn append(&self, append: Append) -> Answer<AppendOutcome>;
 
-    /// Reads messages of a room in the order of their offsets, as many as `limit` allows, and the bounds of the room's log.
+    /// Reads messages of a room in the order of their offsets, as many as `limit` allows, and the bounds of the room's
+    /// log.
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>>;
 
     /// Passes each new message of a room to `watcher`, until the returned [`Watch`] is dropped.
     ///
-    /// A message is returned by a read after this call, or passed to the watcher, or both; so a caller that watches first and then reads
-    /// misses nothing.
+    /// A message is returned by a read after this call, or passed to the watcher, or both; so a caller that watches
+    /// first and then reads misses nothing.
     ///
     /// # Errors
     /// [`Refusal`] if the engine has its maximum of watches.
@@ -70,14 +72,15 @@ pub trait Engine: Send + Sync + 'static {
 
 /// A subscriber to the messages of a room.
 pub trait Watcher: Send + Sync {
-    /// Whether it can take one more message. An engine asks all watchers before it adds a message; if one has no capacity, the engine
-    /// refuses the message, to be retried. May be called while the engine holds the room's lock, like [`appended`](Self::appended).
+    /// Whether it can take one more message. An engine asks all watchers before it adds a message; if one has no
+    /// capacity, the engine refuses the message, to be retried. May be called while the engine holds the room's lock,
+    /// like [`appended`](Self::appended).
     fn has_capacity(&self) -> bool {
         true
     }
 
-    /// A message was added. Calls come one at a time, in the order of the offsets and without a gap. They may come while the engine
-    /// holds the room's lock: they must be short and must not call the engine.
+    /// A message was added. Calls come one at a time, in the order of the offsets and without a gap. They may come
+    /// while the engine holds the room's lock: they must be short and must not call the engine.
     fn appended(&self, message: &Arc<Message>);
 }
 
@@ -109,8 +112,8 @@ pub struct Append {
     pub id: MessageId,
     /// The sender that members see.
     pub from: message::Author,
-    /// The message's body; or a refusal, which settles the message's number without a message if it has no `retry_after`. A withdrawal is
-    /// such a refusal.
+    /// The message's body; or a refusal, which settles the message's number without a message if it has no
+    /// `retry_after`. A withdrawal is such a refusal.
     pub content: Result<Body, Refusal>,
 }
 
@@ -127,12 +130,12 @@ pub enum MessageId {
         id: PublishId,
         /// Whether all earlier numbers are settled.
         first: bool,
-        /// The origin of this call, if known. It identifies neither the client nor the message: a client may change its origin at any
-        /// time. An engine may charge it for the entries that it keeps.
+        /// The origin of this call, if known. It identifies neither the client nor the message: a client may change its
+        /// origin at any time. An engine may charge it for the entries that it keeps.
         origin: Option<Origin>,
     },
-    /// By a name that the publisher gave to the request, which is kept for a time. A request with the same name and another digest is
-    /// refused with [`KEY_REUSED`].
+    /// By a name that the publisher gave to the request, which is kept for a time. A request with the same name and
+    /// another digest is refused with [`KEY_REUSED`].
     Request {
         /// The name.
         name: Box<str>,
@@ -154,9 +157,9 @@ impl MessageId {
     }
 }
 
-/// What clients on one host or network have in common: the address from which they connect. One attacker can make up any number of
-/// clients, but has few addresses, so an engine can bound what the clients of one origin take together. To the engine it is an opaque
-/// number.
+/// What clients on one host or network have in common: the address from which they connect. One attacker can make up
+/// any number of clients, but has few addresses, so an engine can bound what the clients of one origin take together.
+/// To the engine it is an opaque number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(pub u64);
 
@@ -185,8 +188,8 @@ pub struct Limit {
 pub struct Page {
     /// The log's epoch.
     pub epoch: Epoch,
-    /// The last message that this epoch has in common with the previous one, if it continues the previous log. A cursor of the previous
-    /// epoch at or below it means the same message here.
+    /// The last message that this epoch has in common with the previous one, if it continues the previous log. A cursor
+    /// of the previous epoch at or below it means the same message here.
     pub fork: Option<Cursor>,
     /// The offset of the newest message, 0 if there never was one.
     pub head: Offset,

@@ -1,20 +1,22 @@
-//! Rooms with members on this server: who is in which, and how one message is delivered to all of them.
+//! The rooms that have members on this server, and the delivery of each message to all members of its room.
 //!
-//! A message is added to the room's log first; the log passes it to the room, in the order of the offsets. The room encodes it once for
-//! each kind of its members: as a frame `[name] text` for plain members, as a line for session members. Shortly after, a pass delivers
-//! what is pending to one member after the other, each as one write: plain members get several frames, session members one text frame of
-//! several lines. The frames of a server are not masked, so all members of a kind share the same bytes. For a member that cannot take them
-//! at once, a reference waits in its own bounded queue; a member with a full queue is closed with 4413 and can catch up from the log. No
-//! member waits for a slow one.
+//! A message is added to the room's log first; the log passes it to the room, in the order of the offsets. The room
+//! encodes it once for each kind of its members: as a frame `[name] text` for plain members, as a line for session
+//! members. Shortly after, a pass delivers what is pending to one member after the other, each as one write: plain
+//! members get several frames, session members one text frame of several lines. The frames of a server are not masked,
+//! so all members of a kind share the same bytes. For a member that cannot take them at once, a reference waits in its
+//! own bounded queue; a member with a full queue is closed with 4413 and can catch up from the log. No member waits for
+//! a slow one.
 //!
-//! A pass is made in slices, between which other tasks run. Messages that are added meanwhile are pending. Senders are read later where
-//! deliveries are late, and while [`HubOptions::pending_bytes`] are pending, the log refuses further messages, to be retried.
+//! A pass is made in slices, between which other tasks run. Messages that are added meanwhile are pending. Senders are
+//! read later where deliveries are late, and while [`HubOptions::pending_bytes`] are pending, the log refuses further
+//! messages, to be retried.
 //!
-//! A timer of the room announces who joined and left: a join costs the same in a room of ten users and of five thousand, except for its
-//! share of one list that all new members get.
+//! A timer of the room announces who joined and left: a join costs the same in a room of ten users and of five
+//! thousand, except for its share of one list that all new members get.
 //!
-//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of rooms is locked,
-//! nothing else is waited for.
+//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of
+//! rooms is locked, nothing else is waited for.
 
 mod allowances;
 mod block;
@@ -34,12 +36,12 @@ use talkback_protocol::{
     Body, ClientKey, RoomName, SenderId, UserName,
     codec::MemberList,
     message::{Author, code},
-    session::server::Refusal,
+    session::server::{Allowance, Refusal},
 };
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, Engine, MessageId, Outcome},
+    engine::{Answer, Append, AppendOutcome, Engine, MessageId},
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
@@ -48,7 +50,7 @@ pub(crate) use new_room::NewRoomCharge;
 pub use options::HubOptions;
 use room::{NotAdded, Room};
 
-/// When to retry to join a room that has no place now.
+/// When to retry a join that was refused for lack of capacity.
 const JOIN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a room could not be joined.
@@ -82,7 +84,7 @@ impl JoinError {
     }
 }
 
-/// The rooms of one application. Clones mean the same rooms.
+/// The rooms of one application. Clones are handles to the same rooms.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
@@ -93,7 +95,8 @@ struct Inner {
     sender: SenderId,
     /// Rooms that have members, or whose first member is being added or last one removed.
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    allowances: Allowances,
+    /// What sessions have left of their rates, with the time when their connection ended.
+    allowances: Allowances<ClientKey, (Allowance, Instant)>,
 }
 
 impl Hub {
@@ -105,7 +108,9 @@ impl Hub {
             engine,
             sender: new_sender(),
             rooms: Mutex::default(),
-            allowances: Allowances::new(options.allowances, options.allowance_age),
+            allowances: Allowances::new(options.allowances, |(one, ended), (other, then)| {
+                (one.less(other), *ended.max(then))
+            }),
         }))
     }
 
@@ -121,8 +126,16 @@ impl Hub {
         &self.0.sender
     }
 
-    pub(crate) fn allowances(&self) -> &Allowances {
-        &self.0.allowances
+    /// Keeps what a session has left of its rates for its client's next connection.
+    pub(crate) fn keep_allowance(&self, client: ClientKey, allowance: Allowance, now: Instant) {
+        let expires = now + self.0.options.allowance_age;
+        self.0.allowances.keep(client, (allowance, now), expires, now);
+    }
+
+    /// Takes what this client had left of its rates when its last connection ended, and how long ago that was.
+    pub(crate) fn take_allowance(&self, client: &ClientKey, now: Instant) -> Option<(Allowance, Duration)> {
+        let ((allowance, ended), _) = self.0.allowances.take(client, now)?;
+        Some((allowance, now.saturating_duration_since(ended)))
     }
 
     /// Like [`Membership::charge`], for a publisher that need not be a member of the room.
@@ -136,16 +149,17 @@ impl Hub {
         self.0.rooms.lock().len()
     }
 
-    /// The number of users in a room, and the list of them that new members get. The list may be a little old, and is absent if there are
-    /// too many users. It is made at most once in [`HubOptions::presence_interval`], however often this is called.
+    /// The number of users in a room, and the list of them that new members get. The list may be a little old, and is
+    /// absent if there are too many users. It is made at most once in [`HubOptions::presence_interval`], however often
+    /// this is called.
     #[must_use]
     pub fn listed(&self, room: &RoomName) -> (u32, Option<MemberList>) {
         self.find(room)
             .map_or_else(|| (0, Some(MemberList::encode(&[]))), |room| room.listed())
     }
 
-    /// The users in a room, by name. It visits all of them under a lock that joins and leaves wait for, so it is not for requests of
-    /// clients.
+    /// The users in a room, by name. It visits all of them under a lock that joins and leaves wait for, so it is not
+    /// for requests of clients.
     #[must_use]
     pub fn users(&self, room: &RoomName) -> Vec<UserName> {
         self.find(room).map(|room| room.users()).unwrap_or_default()
@@ -155,8 +169,8 @@ impl Hub {
         self.0.rooms.lock().get(room).map(Arc::clone)
     }
 
-    /// Makes a socket a plain member of a room: it gets every message from now on as `[name] text`. The hub has a room from its first
-    /// member to its last; the room's log is independent of that.
+    /// Makes a socket a plain member of a room: it gets every message from now on as `[name] text`. The hub has a room
+    /// from its first member to its last; the room's log is independent of that.
     ///
     /// # Errors
     /// [`JoinError`] if a limit is reached.
@@ -231,7 +245,7 @@ impl Hub {
     }
 
     /// Adds a message to a room in the name of `user`. All members get it.
-    pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<Outcome> {
+    pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<AppendOutcome> {
         self.0.engine.append(Append {
             room: room.clone(),
             id: MessageId::None,
@@ -252,18 +266,20 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same order.
-    pub fn publish_text(&self, text: &str) -> Answer<Outcome> {
+    /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same
+    /// order.
+    pub fn publish_text(&self, text: &str) -> Answer<AppendOutcome> {
         self.publish(Body::text(text))
     }
 
-    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should pause, if it should.
+    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should
+    /// pause, if it should.
     pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
         self.handle.room.charge(bytes, now)
     }
 
     /// Like [`publish_text`](Self::publish_text), for any body. Plain members get a body that is not a text as JSON.
-    pub fn publish(&self, body: Body) -> Answer<Outcome> {
+    pub fn publish(&self, body: Body) -> Answer<AppendOutcome> {
         self.handle.hub.0.engine.append(Append {
             room: self.handle.room.name().clone(),
             id: MessageId::None,
@@ -305,4 +321,58 @@ impl Drop for MemberHandle {
 /// A random sender id, for senders without a client key.
 fn new_sender() -> SenderId {
     ClientKey::from_random(fastrand::u128(..).to_ne_bytes()).sender()
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::{
+        Moment,
+        session::server::{Identity, Input, ServerOptions, ServerSession},
+    };
+
+    use super::*;
+    use crate::engine::{Memory, MemoryOptions};
+
+    /// The allowance of a client after its `hello` and so many further lines.
+    fn allowance_after(lines: usize) -> Allowance {
+        let mut session = ServerSession::new(Arc::new(ServerOptions::default()), Duration::ZERO);
+        for input in [
+            Input::Received {
+                text: r#"{"hello":{"client":"00000000000000000000000000000001"}}"#.to_owned(),
+            },
+            Input::Identified(Ok(Identity {
+                user: UserName::parse("ann").unwrap(),
+                expires: None,
+                allowance: None,
+            })),
+            Input::Received {
+                text: vec!["{\"pong\":{}}"; lines].join("\n"),
+            },
+        ] {
+            let moment = Moment {
+                now: Duration::ZERO,
+                random: 0,
+            };
+            session.handle(moment, input);
+        }
+        session.allowance().unwrap().1
+    }
+
+    #[test]
+    fn a_session_continues_the_smallest_allowance_of_the_connections_of_its_client_that_ended_lately() {
+        let options = HubOptions::default();
+        let hub = Hub::new(options, Arc::new(Memory::new(MemoryOptions::default())));
+        let (client, start) = (ClientKey::from_random([1; 16]), Instant::now());
+        let (much, little) = (allowance_after(5), allowance_after(10));
+        let later = start + Duration::from_secs(7);
+        for (first, then) in [(much, little), (little, much)] {
+            hub.keep_allowance(client, first, start);
+            hub.keep_allowance(client, then, start + Duration::from_secs(1));
+            let ago = Duration::from_secs(6);
+            assert_eq!(hub.take_allowance(&client, later), Some((little, ago)));
+            assert_eq!(hub.take_allowance(&client, later), None);
+        }
+        hub.keep_allowance(client, little, start);
+        assert_eq!(hub.take_allowance(&client, start + options.allowance_age), None);
+    }
 }

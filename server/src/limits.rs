@@ -1,7 +1,7 @@
-//! How many connections there may be, how fast they may come, and what one address may have of it.
+//! The bounds on the number and the rate of connections, in all and for each address.
 //!
-//! One address can be one attacker or a whole company behind one router, so an address is slowed before it is refused, and the lines of a
-//! welcomed session are not counted here.
+//! One address can be one attacker or a whole company behind one router, so an address is slowed before it is refused,
+//! and the lines of a welcomed session are not counted here.
 
 mod address;
 
@@ -22,7 +22,8 @@ use crate::{
 };
 pub(crate) use address::{Address, AddressLimits, AddressOptions, AddressPlace, NewRooms, Peer};
 
-/// Counts connections; a connection is counted from accept until its TCP stream is closed, also after it became a WebSocket.
+/// Counts connections; a connection is counted from accept until its TCP stream is closed, also after it became a
+/// WebSocket.
 pub(crate) struct ConnectionLimit {
     max: usize,
     rate: Rate,
@@ -50,7 +51,8 @@ pub(crate) struct Admission {
 }
 
 impl ConnectionLimit {
-    /// At most `max` at a time and `per_second` new ones, of which as many may come at once; 0 means any number a second.
+    /// At most `max` at a time and `per_second` new ones, of which as many may come at once; 0 means any number a
+    /// second.
     pub(crate) fn new(max: usize, per_second: u32, addresses: Arc<AddressLimits>) -> Arc<Self> {
         let reserved = per_second.div_ceil(addresses.options().reserved_part.get());
         Arc::new(Self {
@@ -98,7 +100,8 @@ impl ConnectionLimit {
         })
     }
 
-    /// Admits a client behind a proxy, whose connection is counted already. Returns the client's own place and how long it waits.
+    /// Admits a client behind a proxy, whose connection is counted already. Returns the client's own place and how long
+    /// it waits.
     pub(crate) fn admit_client(&self, address: Address) -> Result<(AddressPlace, Duration), Refused> {
         let (place, attempt) = self.admit_address(address, self.open.load(Ordering::Relaxed).saturating_sub(1))?;
         Ok((place, attempt.wait))

@@ -1,7 +1,7 @@
 //! Which names users and rooms may have on this server.
 //!
-//! The wire types [`UserName`] and [`RoomName`] check only what every server requires: length and control characters. The whole rule is
-//! here alone, so that a client does not refuse a name that a newer server allows.
+//! The wire types [`UserName`] and [`RoomName`] check only what every server requires: length and control characters.
+//! The whole rule is here alone, so that a client does not refuse a name that a newer server allows.
 //!
 //! - [`user`] checks the name that a user asks for: the `name` of `hello`, of plain chat and of a publisher over HTTP.
 //! - [`room`] checks each room that a client names.
@@ -10,15 +10,15 @@ use std::borrow::Cow;
 
 use precis_core::{DerivedPropertyValue, Error as PrecisError, FreeformClass, StringClass};
 use precis_profiles::{Nickname, precis_core::profile::PrecisFastInvocation};
-use talkback_protocol::{RoomName, UserName};
+use talkback_protocol::{RoomName, UserName, message::code, session::server::Refusal};
 use unicode_normalization::{char::is_combining_mark, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// The name of the server itself: the sender of messages that are published over HTTP without a name.
 pub(crate) const SERVER: &str = "server";
 
-/// Replaces the parts of a name that the profile does not check, while it checks the rest. The profile allows this character and never
-/// changes it.
+/// Replaces the parts of a name that the profile does not check, while it checks the rest. The profile allows this
+/// character and never changes it.
 const PLACEHOLDER: char = '\u{25a0}';
 
 /// Why a user may not have this name. The text states the rule and can be shown to the user.
@@ -51,7 +51,8 @@ pub enum RoomProblem {
     /// The name has a character that is not allowed. On the wire: `bad_room`.
     #[error("the room name has the character {0:?}: use letters, digits, combining marks and - _ . ~")]
     Character(char),
-    /// The name is `.` or `..`, which every URL parser removes from a path, so the room could not be reached. On the wire: `bad_room`.
+    /// The name is `.` or `..`, which every URL parser removes from a path, so the room could not be reached. On the
+    /// wire: `bad_room`.
     #[error("a room may not be named . or ..")]
     Dots,
     /// The name is not in normalization form C. On the wire: `bad_room`.
@@ -62,17 +63,33 @@ pub enum RoomProblem {
     Reserved,
 }
 
+impl RoomProblem {
+    /// The refusal of a line with this room, as the protocol carries it.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        let code = match self {
+            Self::Reserved => code::FORBIDDEN,
+            Self::Character(_) | Self::Dots | Self::NotNormalized => code::BAD_ROOM,
+        };
+        Refusal {
+            code: code.into(),
+            message: self.to_string().into(),
+            retry_after: None,
+        }
+    }
+}
+
 /// Normalizes and checks the name that a user asks for.
 ///
-/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name is removed and
-/// becomes one space inside, compatibility forms such as full width letters become the usual ones, and control, unassigned and
-/// invisible characters are refused. There are three differences:
+/// The rule is the profile Nickname of [RFC 8266](https://www.rfc-editor.org/rfc/rfc8266): white space around the name
+/// is removed and becomes one space inside, compatibility forms such as full width letters become the usual ones, and
+/// control, unassigned and invisible characters are refused. There are three differences:
 /// - emoji are allowed, with the joiners, variation selectors and tags inside them, in the fully qualified form;
 /// - letters, digits and marks that are newer than the profile's tables are allowed as they are;
 /// - `[` and `]` are refused, because plain chat writes `[name] text`, and so is `server` in any case.
 ///
-/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is the value of `welcome.user`.
-/// The function is idempotent.
+/// `Ann` and `ann` are two users: names are compared as the exact texts that this function returns, which is the value
+/// of `welcome.user`. The function is idempotent.
 ///
 /// # Errors
 /// [`NameProblem`]. A session is closed with 4403 and its text as the reason; HTTP answers with 400.
@@ -108,17 +125,13 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
 
 /// Checks whether a client may use this room.
 ///
-/// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not `.` or `..`, and
-/// not beginning with `~`. A name that breaks the rule is refused and never changed.
+/// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not
+/// `.` or `..`, and not beginning with `~`. A name that breaks the rule is refused and never changed.
 ///
 /// # Errors
 /// [`RoomProblem`]: a session answers the line with `error` or `nack` and continues; HTTP answers with 400, or 403 for
 /// [`RoomProblem::Reserved`].
 pub fn room(room: &RoomName) -> Result<(), RoomProblem> {
-    check_room(room)
-}
-
-fn check_room(room: &str) -> Result<(), RoomProblem> {
     if room.starts_with('~') {
         return Err(RoomProblem::Reserved);
     }
@@ -130,7 +143,7 @@ fn check_room(room: &str) -> Result<(), RoomProblem> {
     if let Some(found) = room.chars().find(|&c| !allowed(c)) {
         return Err(RoomProblem::Character(found));
     }
-    if matches!(room, "." | "..") {
+    if matches!(&**room, "." | "..") {
         return Err(RoomProblem::Dots);
     }
     if !is_nfc(room) {
@@ -306,7 +319,7 @@ mod tests {
             "g\u{323}x",
             "...",
         ] {
-            assert_eq!(check_room(name), Ok(()), "{name:?}");
+            assert_eq!(room(&RoomName::parse(name).unwrap()), Ok(()), "{name:?}");
         }
         for (name, problem) in [
             ("a/b", RoomProblem::Character('/')),
@@ -320,7 +333,7 @@ mod tests {
             ("~", RoomProblem::Reserved),
             ("~presence", RoomProblem::Reserved),
         ] {
-            assert_eq!(check_room(name), Err(problem), "{name:?}");
+            assert_eq!(room(&RoomName::parse(name).unwrap()), Err(problem), "{name:?}");
         }
     }
 }

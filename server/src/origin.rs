@@ -1,8 +1,8 @@
-//! Which pages may open a socket ([RFC 6455, section 10.2](https://www.rfc-editor.org/rfc/rfc6455#section-10.2)), and under which host
-//! names the server may be reached.
+//! Which pages may open a socket ([RFC 6455, section 10.2](https://www.rfc-editor.org/rfc/rfc6455#section-10.2)), and
+//! under which host names the server may be reached.
 //!
-//! A browser lets any page connect to any server, and only sends the page's origin. Without [`OriginPolicy`] every site that a user visits
-//! could use the server with that user's cookies.
+//! A browser lets any page connect to any server, and only sends the page's origin. Without [`OriginPolicy`] every site
+//! that a user visits could use the server with that user's cookies.
 
 mod authority;
 mod host;
@@ -20,7 +20,8 @@ pub use host::{HostPattern, HostPatternError};
 ///
 /// A request passes when
 /// - it has no `Origin` header: then it does not come from a page;
-/// - the origin's host and port are those of the `Host` header, and its scheme is that of `X-Forwarded-Proto`, if a proxy set it;
+/// - the origin's host and port are those of the `Host` header, and its scheme is that of `X-Forwarded-Proto`, if a
+///   proxy set it;
 /// - both hosts are loopback names, with any ports, as on a developer's machine;
 /// - a pattern allows the origin.
 #[derive(Clone, Debug, Default)]
@@ -67,11 +68,12 @@ impl OriginPolicy {
 /// The scheme of the client's request to the proxy.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A pattern of origins: `[scheme://]host[:port]`, where `*` matches any scheme, one whole label of the host, or any port; a lone `*`
-/// matches any origin.
+/// A pattern of origins: `[scheme://]host[:port]`, where `*` matches any scheme, one whole label of the host, or any
+/// port; a lone `*` matches any origin.
 ///
-/// `https://*.example.com` matches `https://app.example.com`, but neither `https://example.com` nor `https://a.b.example.com` nor
-/// `http://app.example.com`. Without a scheme it matches both `http` and `https`; without a port only the scheme's default port.
+/// `https://*.example.com` matches `https://app.example.com`, but neither `https://example.com` nor
+/// `https://a.b.example.com` nor `http://app.example.com`. Without a scheme it matches both `http` and `https`; without
+/// a port only the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern {
     text: String,

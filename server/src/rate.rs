@@ -1,7 +1,7 @@
 //! Token buckets: how much may pass in a time on average, and how much at once after a quiet time.
 //!
-//! A bucket stores one moment instead of a number of tokens: when everything that was taken is paid for (the generic cell rate
-//! algorithm). So it has 16 bytes, nothing has to refill it, and one [`Rate`] serves any number of buckets.
+//! A bucket stores one moment instead of a number of tokens: when everything that was taken is paid for (the generic
+//! cell rate algorithm). So it has 16 bytes, nothing has to refill it, and one [`Rate`] serves any number of buckets.
 
 use std::time::Duration;
 
@@ -79,8 +79,8 @@ impl Bucket {
         Self { paid_at: now }
     }
 
-    /// Takes `amount`, also if the bucket does not have it. Then it returns when the bucket is out of debt: nothing more should be taken
-    /// before.
+    /// Takes `amount`, also if the bucket does not have it. Then it returns when the bucket is out of debt: nothing
+    /// more should be taken before.
     pub(crate) fn take(&mut self, rate: &Rate, amount: u64, now: Instant) -> Option<Instant> {
         if rate.is_unlimited() {
             return None;
@@ -89,7 +89,8 @@ impl Bucket {
         self.paid_at.checked_sub(rate.burst).filter(|until| *until > now)
     }
 
-    /// Takes `amount`, with a debt of at most what the rate needs for `most`. Returns how long the rate needs for the debt.
+    /// Takes `amount`, with a debt of at most what the rate needs for `most`. Returns how long the rate needs for the
+    /// debt.
     pub(crate) fn take_up_to(&mut self, rate: &Rate, amount: u64, most: u64, now: Instant) -> Duration {
         self.paid_at = (self.paid_at.max(now) + rate.time_of(amount)).min(now + rate.time_of(most));
         self.used(now)

@@ -5,11 +5,11 @@
 //! - [`Sender`] is a cheap handle to the same socket for other tasks;
 //! - [`Sockets`] holds the options of all sockets of an application and closes them together.
 //!
-//! Pings are answered, fragments joined, text checked, close frames exchanged and dead clients found without the
-//! handler, also while it computes. Behind it: `task` runs a connection; `shared` is what its handles, the hub and its
-//! task share; `core` is what is behind the lock of that; `state` is how far the socket has come; `frame_reader` makes
-//! messages of bytes; `inbound` and `outbox` are the queues; `io` moves the bytes; `registry` holds all sockets and
-//! their options.
+//! Pings are answered, fragments joined, text checked, close frames exchanged and unresponsive clients detected without
+//! the handler, also while it computes. The private modules: `task` runs a connection; `shared` is what its handles,
+//! the hub and its task share; `core` is what the lock of that guards; `state` is the state of the socket;
+//! `frame_reader` makes messages from bytes; `inbound` and `outbox` are the queues; `io` reads and writes; `registry`
+//! has the options and the set of all sockets.
 
 mod core;
 mod frame_reader;
@@ -258,7 +258,11 @@ mod tests {
 
     use axum::{Router, routing::get};
     use futures_util::FutureExt;
-    use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::mpsc,
+    };
 
     use super::*;
 
@@ -281,11 +285,24 @@ mod tests {
         H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        connect_to(serve(Sockets::new(options), handler).await).await
+    }
+
+    /// The address of a server that runs this handler.
+    async fn serve<H, F>(sockets: Sockets, handler: H) -> std::net::SocketAddr
+    where
+        H: FnOnce(Socket) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let handler = get(move |upgrade: Upgrade| async move { upgrade.on_upgrade(handler) });
-        let router = Router::new().route("/", handler).with_state(Sockets::new(options));
+        let router = Router::new().route("/", handler).with_state(sockets);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    async fn connect_to(address: std::net::SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -375,5 +392,196 @@ mod tests {
                 "{waiting} of {send_waits_at} bytes wait"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn one_turn_reads_as_often_and_as_much_at_once_as_the_options_say() {
+        const MESSAGE: usize = 100;
+        let default = SocketOptions::default();
+        let mut most = Vec::new();
+        for (turn_reads, read_bytes) in [(1, 1024), (6, 1024), (1, 6 * 1024)] {
+            let options = SocketOptions {
+                turn_reads,
+                read_bytes,
+                turn_messages: 1000,
+                inbound_messages: 1000,
+                ..default.clone()
+            };
+            let (count, mut counts) = mpsc::unbounded_channel();
+            let mut stream = connect(options, move |mut socket| async move {
+                let (mut turn, mut in_turn, mut most) = (0, 0, 0);
+                for _ in 0..400 {
+                    socket.recv().await.unwrap();
+                    let now = socket.sender().shared().turns();
+                    in_turn = if now == turn { in_turn + 1 } else { 1 };
+                    turn = now;
+                    most = most.max(in_turn);
+                }
+                count.send(most).unwrap();
+            })
+            .await;
+            let message = [&[0x82, 0x80 + 94, 0, 0, 0, 0][..], &[0; MESSAGE - 6]].concat();
+            stream.write_all(&message.repeat(400)).await.unwrap();
+            most.push(MESSAGE * within("the messages", counts.recv()).await.unwrap());
+        }
+        // A turn also takes what the one before has read, and a buffer is about as large as it should be.
+        assert!((512..=3 * 1024).contains(&most[0]), "{most:?} bytes");
+        assert!(
+            most[1..].iter().all(|bytes| (4 * 1024..=16 * 1024).contains(bytes)),
+            "{most:?} bytes"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_queues_is_written_amid_its_turn_when_it_is_as_much_as_the_options_say() {
+        const SIZE: usize = 1000;
+        for write_at in [5000, 50_000] {
+            let options = SocketOptions {
+                write_at,
+                ..SocketOptions::default()
+            };
+            let (result, mut results) = mpsc::unbounded_channel();
+            let _stream = connect(options, move |socket| async move {
+                let mut most = 0;
+                // Less than the system takes for a client that does not read.
+                for _ in 0..100 {
+                    socket.sender().try_send(vec![0; SIZE]).unwrap();
+                    most = most.max(socket.sender().shared().waiting_bytes().len());
+                }
+                result.send(most).unwrap();
+            })
+            .await;
+            let most = within("the messages to be queued", results.recv()).await.unwrap();
+            assert!(
+                (write_at..=write_at + 2 * SIZE).contains(&most),
+                "{most} of {write_at} bytes"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_servers_close_is_not_received_and_does_not_change_how_the_socket_ended() {
+        let (go, goes) = tokio::sync::oneshot::channel();
+        let goes = Arc::new(parking_lot::Mutex::new(Some(goes)));
+        let (result, mut results) = mpsc::unbounded_channel();
+        let mut stream = connect(SocketOptions::default(), move |mut socket| async move {
+            socket.recv().await.unwrap();
+            socket.close(4000, "first").unwrap();
+            let goes = goes.lock().take().unwrap();
+            goes.await.unwrap();
+            result.send((socket.try_recv(), socket.close_info())).unwrap();
+        })
+        .await;
+        stream.write_all(&frame(0x81)).await.unwrap();
+        let mut answer = Vec::new();
+        within("the close frame", async {
+            while !answer.ends_with(b"first") {
+                answer.push(stream.read_u8().await.unwrap());
+            }
+        })
+        .await;
+        let close = [0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa1];
+        stream.write_all(&[&frame(0x81)[..], &close].concat()).await.unwrap();
+        within("the end of the stream", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        go.send(()).unwrap();
+        let info = CloseInfo {
+            code: 4000,
+            reason: "first".into(),
+            by: ClosedBy::Server,
+        };
+        let (message, ended) = within("the result", results.recv()).await.unwrap();
+        assert_eq!((message, ended), (None, Some(info)));
+    }
+
+    #[tokio::test]
+    async fn the_close_of_a_client_is_answered_after_the_close_timeout_although_the_handler_takes_no_further_message() {
+        let options = SocketOptions {
+            close_timeout: Duration::from_millis(50),
+            ..SocketOptions::default()
+        };
+        let mut stream = connect(options, |mut socket| async move {
+            socket.recv().await.unwrap();
+            std::future::pending::<()>().await;
+        })
+        .await;
+        stream
+            .write_all(&[frame(0x81), frame(0x81), frame(0x88)].concat())
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        within("the close frame", stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        assert!(answer.ends_with(&[0x88, 0]), "{answer:?}");
+    }
+
+    /// A server of sockets with these times whose handler receives all messages.
+    async fn receiving(linger: Duration, close_timeout: Duration) -> (Sockets, std::net::SocketAddr) {
+        let sockets = Sockets::new(SocketOptions {
+            linger,
+            close_timeout,
+            ..SocketOptions::default()
+        });
+        let receive = |mut socket: Socket| async move { while socket.recv().await.is_some() {} };
+        let address = serve(sockets.clone(), receive).await;
+        (sockets, address)
+    }
+
+    /// Sends this frame on a new connection, reads to the end of the stream, and does not hang up.
+    async fn close_without_hanging_up(address: std::net::SocketAddr, frame: &[u8], answer: &[u8]) -> TcpStream {
+        let mut stream = connect_to(address).await;
+        stream.write_all(frame).await.unwrap();
+        let mut read = Vec::new();
+        within("the end of the stream", stream.read_to_end(&mut read))
+            .await
+            .unwrap();
+        assert!(read.windows(answer.len()).any(|part| part == answer), "{read:?}");
+        stream
+    }
+
+    async fn cut(sockets: &Sockets) {
+        within("the sockets to be cut", async {
+            while sockets.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_client_that_does_not_hang_up_after_the_closing_handshake_is_cut_after_the_shorter_of_two_times() {
+        for (linger, close_timeout) in [(SHORT, LONG), (LONG, SHORT)] {
+            let (sockets, address) = receiving(linger, close_timeout).await;
+            let _stream = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+            cut(&sockets).await;
+        }
+        let (sockets, address) = receiving(LONG, LONG).await;
+        let stream = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+        assert_eq!(sockets.count(), 1);
+        drop(stream);
+        cut(&sockets).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_broke_a_rule_has_the_whole_close_timeout_to_hang_up() {
+        let (sockets, address) = receiving(SHORT, LONG).await;
+        // A frame without a mask, which is closed with 1002.
+        let broke = close_without_hanging_up(address, &[0x81, 0], &1002_u16.to_be_bytes()).await;
+        // The socket of this one is cut later than that one would be.
+        let mut closed = close_without_hanging_up(address, &frame(0x88), &[0x88, 0]).await;
+        within("the cut", async {
+            while closed.write_all(&frame(0x89)).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        assert_eq!(sockets.count(), 1);
+        drop(broke);
+        cut(&sockets).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Server, assert_contains, close_frame, members, send, text, wait_for, within};
 use talkback_protocol::{Body, RoomName, UserName};
-use talkback_server::{AppOptions, PublishKey, engine::Outcome};
+use talkback_server::{AppOptions, PublishKey, engine::AppendOutcome};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -254,7 +254,7 @@ async fn the_bytes_of_unread_responses_are_bounded_and_further_requests_get_503(
     for _ in 0..340 {
         let body = Body::text(&"x".repeat(32 * 1024));
         let outcome = server.app.hub().publish(&room, &user, body).await;
-        assert!(matches!(outcome, Outcome::Added(_)), "{outcome:?}");
+        assert!(matches!(outcome, AppendOutcome::Added(_)), "{outcome:?}");
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

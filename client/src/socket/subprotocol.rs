@@ -1,5 +1,7 @@
 //! Checks of subprotocols: what may be offered, and what the server may choose.
 
+use talkback_protocol::subprotocol::is_token;
+
 use super::ConnectError;
 
 /// Checks what the browser would refuse: each subprotocol is a token and is offered once
@@ -26,13 +28,6 @@ pub(super) fn is_agreed(offered: &[String], chosen: &str) -> bool {
     } else {
         offered.iter().any(|name| name == chosen)
     }
-}
-
-/// Whether the name is a token of HTTP: [RFC 9110, section
-/// 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
-fn is_token(name: &str) -> bool {
-    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token_byte)
 }
 
 #[cfg(test)]

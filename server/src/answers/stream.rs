@@ -16,8 +16,8 @@ use tokio::{
 use super::Account;
 use crate::socket::send_now;
 
-/// A client's TCP stream while it carries HTTP. If the client takes too little of an answer in a time, the write fails, and the system's
-/// buffer for the client is dropped too.
+/// A client's TCP stream while it carries HTTP. If the client takes too little of an answer in a time, the write fails,
+/// and the system's buffer for the client is dropped too.
 pub(crate) struct AnswerStream {
     stream: TcpStream,
     timeout: Duration,

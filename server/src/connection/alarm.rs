@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use tokio::time::{Instant, Sleep};
 
-/// Rings at a time. It is set anew only when it must ring earlier, because a session's timeout moves with every text.
+/// Rings at a time. The timer is reset only to an earlier time, because a session's timeout moves with every text.
 pub(super) struct Alarm {
     sleep: Pin<Box<Sleep>>,
     armed: bool,
@@ -29,7 +29,7 @@ impl Alarm {
         }
     }
 
-    /// May ring before the time that was set last, which a session allows. Cancel safe.
+    /// Waits until it rings, which may be before the time that was set last; a session allows that. Cancel safe.
     pub(super) async fn ring(&mut self) {
         if !self.armed {
             return std::future::pending().await;

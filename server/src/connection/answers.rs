@@ -1,4 +1,4 @@
-//! What was asked of the log and is not answered yet.
+//! Calls to the log that are not answered yet.
 
 use futures_util::{
     Stream, StreamExt,
@@ -9,17 +9,17 @@ use talkback_protocol::session::server::{Input, Refusal, SubscriptionId};
 
 use crate::hub::Start;
 
-/// The answers that come later. The session bounds how many there are. The sets are made when there is a future for
-/// them: an empty one takes memory too.
+/// Later answers of the log. The session bounds their number. A set is made for its first future and dropped when it is
+/// empty, because an empty one takes memory too.
 #[derive(Default)]
 pub(super) struct Answers {
     /// Of messages, in the order in which they were published.
     appends: Option<Box<FuturesOrdered<BoxFuture<'static, Input>>>>,
-    /// Of everything else, in any order.
+    /// Of all other calls, in any order.
     others: Option<Box<FuturesUnordered<BoxFuture<'static, Later>>>>,
 }
 
-/// An answer of the log that was not there at once.
+/// A later answer of the log.
 pub(super) enum Later {
     /// To a message or to a request for history.
     Input(Input),
@@ -40,7 +40,7 @@ impl Answers {
         self.others.get_or_insert_default().push(answer);
     }
 
-    /// The next answer; `None` when there is none left to wait for. Cancel safe.
+    /// Waits for the next answer; `None` without pending calls. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Later> {
         let Self { appends, others } = self;
         tokio::select! {

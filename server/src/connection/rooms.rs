@@ -9,11 +9,11 @@ use crate::{
     socket::Sender,
 };
 
-/// The rooms that the client joined. The session bounds how many there are.
+/// The rooms that the client joined. The session bounds their number.
 #[derive(Default)]
 pub(super) struct Rooms {
     joined: Vec<Joined>,
-    /// Rooms that catch up, in the order of their turns.
+    /// Rooms that catch up. The first one is next.
     behind: VecDeque<SubscriptionId>,
 }
 
@@ -25,13 +25,13 @@ pub(super) struct Joined {
     progress: Progress,
 }
 
-/// How far a room is.
+/// The state of a joined room.
 enum Progress {
-    /// The log was asked where to begin.
+    /// The log has not answered yet where to begin.
     Starting,
-    /// The session has the answer, with this epoch of the log.
+    /// The log has answered with this epoch, and the session has the answer.
     Started(Epoch),
-    /// The client gets what the log has. Boxed, because few members are catching up.
+    /// Messages are sent from the log. Boxed, because few members are catching up.
     CatchingUp(Box<CatchUp>),
     /// The hub writes to the socket.
     Live,
@@ -46,7 +46,7 @@ impl Joined {
 impl Rooms {
     pub(super) fn add(&mut self, id: SubscriptionId, room: RoomName, member: SessionMember) {
         if self.joined.is_empty() {
-            // Most sessions are in one room, and a vector that grows by itself begins with four places.
+            // Most sessions are in one room, and a vector that grows by itself begins with a capacity of four.
             self.joined.reserve_exact(1);
         }
         self.joined.push(Joined {
@@ -61,14 +61,14 @@ impl Rooms {
         self.joined.iter().find(|joined| joined.room == *room)
     }
 
-    /// The log's answer to a join is on its way to the session; `None` if the room was left meanwhile.
+    /// Notes the log's answer to a join. `None` if the client left the room meanwhile.
     pub(super) fn started(&mut self, id: SubscriptionId, epoch: Epoch) -> Option<&Joined> {
         let joined = self.joined.iter_mut().find(|joined| joined.id == id)?;
         joined.progress = Progress::Started(epoch);
         Some(joined)
     }
 
-    /// The session has told the client of everything up to `after`.
+    /// Begins to send the messages after `after`, which the session has announced to the client.
     pub(super) fn catch_up(&mut self, id: SubscriptionId, after: Offset) {
         if let Some(joined) = self.joined.iter_mut().find(|joined| joined.id == id)
             && let Progress::Started(epoch) = &joined.progress
@@ -82,7 +82,7 @@ impl Rooms {
         !self.behind.is_empty()
     }
 
-    /// Sends a page to the room whose turn it is. Cancel safe.
+    /// Sends the next messages of the first room that catches up, which is the last one then. Cancel safe.
     pub(super) async fn catch_up_next(&mut self, socket: &Sender) -> Result<(), CatchUpError> {
         let Some(id) = self.behind.front().copied() else {
             return Ok(());

@@ -7,16 +7,16 @@ use futures_util::future::FutureExt;
 use super::Over;
 use crate::socket::{Message, SendError, Sender};
 
-/// Texts up to this size do not wait behind live messages: what was read bounds how many there are.
+/// Texts up to this size do not wait for live messages in the queue: the lines that were read bound their number.
 const SMALL_TEXT: usize = 4 * 1024;
 
-/// The session's texts that the socket's queue does not take, in order. Nothing is read while there are any, so only
-/// the answers to what was read before add to them.
+/// The session's texts that the socket's queue has no capacity for, in order. Nothing is read meanwhile, so only
+/// answers to earlier lines are added.
 #[derive(Default)]
 pub(super) struct WaitingTexts {
     texts: VecDeque<Message>,
-    /// The place in the socket's queue that the first of them had when it began to wait. Live messages go before it
-    /// until all that was before this place is with the client, and no longer.
+    /// The place in the socket's queue at which the first of them began to wait. Live messages are sent before it only
+    /// until all that was queued before this place is written.
     place: u64,
 }
 
@@ -61,7 +61,7 @@ impl WaitingTexts {
         Ok(())
     }
 
-    /// Sends as many as the socket's queue takes at once, before a close.
+    /// Sends as many as the socket's queue has capacity for, before a close.
     pub(super) fn send_what_fits(&mut self, socket: &Sender) {
         for text in self.texts.drain(..) {
             if socket.try_send(text).is_err() {

@@ -12,7 +12,7 @@ use talkback_protocol::{
     session::server::Refusal,
 };
 
-use super::{Append, Engine, KEY_REUSED, Limit, MessageId, Origin, Outcome, Page, Place, Range, Watcher};
+use super::{Append, AppendOutcome, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher};
 
 /// Calls the macro `$then` with the tokens in braces and the name of each behaviour.
 macro_rules! each_behaviour {
@@ -162,9 +162,9 @@ pub(crate) fn from_origin(number: u64, append: Append) -> Append {
 }
 
 /// The code of a refusal.
-pub(crate) fn code_of(outcome: &Outcome) -> Option<&str> {
+pub(crate) fn code_of(outcome: &AppendOutcome) -> Option<&str> {
     match outcome {
-        Outcome::Refused { refusal, .. } => Some(&refusal.code),
+        AppendOutcome::Refused { refusal, .. } => Some(&refusal.code),
         _ => None,
     }
 }
@@ -179,7 +179,7 @@ pub(crate) fn withdrawn() -> Refusal {
 
 pub(crate) async fn add(engine: &Any, append: Append) -> Place {
     match engine.append(append).await {
-        Outcome::Added(place) => place,
+        AppendOutcome::Added(place) => place,
         other => panic!("not added: {other:?}"),
     }
 }
@@ -293,7 +293,7 @@ pub(crate) async fn a_number_that_comes_again_is_answered_as_the_first_time(engi
     for number in [5, 1, 3, 5, 4, 2] {
         let again = engine.append(numbered("a", 1, number)).await;
         let first = places[usize::try_from(number).unwrap() - 1].clone();
-        assert_eq!(again, Outcome::Duplicate(first));
+        assert_eq!(again, AppendOutcome::Duplicate(first));
     }
     assert_eq!(
         read(engine, "a", Range::Newest).await.head,
@@ -307,7 +307,7 @@ pub(crate) async fn a_number_too_far_ahead_is_a_gap_until_the_missing_one_is_add
     let epoch = add(engine, numbered("a", 1, 1)).await.epoch;
     for number in [3, 4, 3] {
         let gap = engine.append(numbered("a", 1, number)).await;
-        assert_eq!(gap, Outcome::Gap { epoch: epoch.clone() });
+        assert_eq!(gap, AppendOutcome::Gap { epoch: epoch.clone() });
     }
     for number in [2, 3, 4] {
         assert_eq!(add(engine, numbered("a", 1, number)).await.offset, offset(number));
@@ -318,17 +318,17 @@ pub(crate) async fn a_withdrawn_number_is_settled(engine: &Any) {
     let withdraw = |number| withdrawal(numbered("a", 1, number));
     let first = add(engine, numbered("a", 1, 1)).await;
     let epoch = first.epoch.clone();
-    let refused = Outcome::Refused {
+    let refused = AppendOutcome::Refused {
         epoch: Some(epoch.clone()),
         refusal: withdrawn(),
     };
-    assert_eq!(engine.append(withdraw(3)).await, Outcome::Gap { epoch });
+    assert_eq!(engine.append(withdraw(3)).await, AppendOutcome::Gap { epoch });
     for _ in 0..2 {
         assert_eq!(engine.append(withdraw(2)).await, refused);
     }
     assert_eq!(
         engine.append(withdraw(1)).await,
-        Outcome::Duplicate(first),
+        AppendOutcome::Duplicate(first),
         "it was added before the withdrawal"
     );
     assert_eq!(
@@ -345,14 +345,14 @@ pub(crate) async fn a_final_refusal_settles_the_number_and_one_with_a_retry_sett
         content: Err(refusal.clone()),
         ..append
     };
-    let answer = |refusal: &Refusal| Outcome::Refused {
+    let answer = |refusal: &Refusal| AppendOutcome::Refused {
         epoch: Some(epoch.clone()),
         refusal: refusal.clone(),
     };
     let with_retry = Refusal::later(code::BUSY, "try again later", std::time::Duration::from_secs(1));
     let is_refused = engine.append(refused(numbered("a", 1, 2), &with_retry)).await;
     assert_eq!(is_refused, answer(&with_retry));
-    let gap = Outcome::Gap { epoch: epoch.clone() };
+    let gap = AppendOutcome::Gap { epoch: epoch.clone() };
     assert_eq!(
         engine.append(numbered("a", 1, 3)).await,
         gap,
@@ -366,7 +366,7 @@ pub(crate) async fn a_final_refusal_settles_the_number_and_one_with_a_retry_sett
     assert_eq!(engine.append(numbered("a", 1, 3)).await, answer(&final_refusal));
     assert_eq!(
         engine.append(of_copy("a", 1, 3)).await,
-        Outcome::Conflict { epoch: epoch.clone() }
+        AppendOutcome::Conflict { epoch: epoch.clone() }
     );
     assert_eq!(add(engine, numbered("a", 1, 4)).await.offset, offset(3));
 }
@@ -375,7 +375,7 @@ pub(crate) async fn of_two_copies_of_a_client_that_alternate_the_later_one_gets_
     let mut places = Vec::new();
     for number in 1..=4 {
         let place = add(engine, numbered("a", 1, number)).await;
-        let conflict = Outcome::Conflict {
+        let conflict = AppendOutcome::Conflict {
             epoch: place.epoch.clone(),
         };
         for copy in [of_copy("a", 1, number), withdrawal(of_copy("a", 1, number))] {
@@ -385,7 +385,7 @@ pub(crate) async fn of_two_copies_of_a_client_that_alternate_the_later_one_gets_
     }
     for (number, place) in (1..).zip(places) {
         let again = engine.append(numbered("a", 1, number)).await;
-        assert_eq!(again, Outcome::Duplicate(place), "a conflict changed nothing");
+        assert_eq!(again, AppendOutcome::Duplicate(place), "a conflict changed nothing");
     }
     assert_eq!(
         bodies(&read(engine, "a", Range::Newest).await),
@@ -398,7 +398,7 @@ pub(crate) async fn a_later_copy_of_a_client_gets_conflicts_until_its_numbers_ar
     for number in 1..=5 {
         epoch = Some(add(engine, numbered("a", 1, number)).await.epoch);
     }
-    let conflict = Outcome::Conflict { epoch: epoch.unwrap() };
+    let conflict = AppendOutcome::Conflict { epoch: epoch.unwrap() };
     // The copy was made when the original had sent two.
     for number in 3..=5 {
         assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
@@ -410,7 +410,7 @@ pub(crate) async fn a_later_copy_of_a_client_gets_conflicts_until_its_numbers_ar
         conflict,
         "now the original is behind"
     );
-    assert_eq!(engine.append(of_copy("a", 1, 6)).await, Outcome::Duplicate(place));
+    assert_eq!(engine.append(of_copy("a", 1, 6)).await, AppendOutcome::Duplicate(place));
 }
 
 pub(crate) async fn a_restored_copy_of_a_client_gets_the_outcomes_of_its_own_messages_only(engine: &Any) {
@@ -420,22 +420,25 @@ pub(crate) async fn a_restored_copy_of_a_client_gets_the_outcomes_of_its_own_mes
     }
     // The copy was stored when the fourth message was made and not answered. Its next message is a new one.
     let restored = engine.append(first("a", 1, 4)).await;
-    assert_eq!(restored, Outcome::Duplicate(places[3].clone()));
+    assert_eq!(restored, AppendOutcome::Duplicate(places[3].clone()));
     let next = engine.append(of_copy("a", 1, 5)).await;
-    assert!(matches!(next, Outcome::Conflict { .. }), "{next:?}");
+    assert!(matches!(next, AppendOutcome::Conflict { .. }), "{next:?}");
     assert_eq!(read(engine, "a", Range::Newest).await.head, offset(6));
 }
 
 pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any) {
     let place = add(engine, numbered("a", 1, 1)).await;
     let epoch = place.epoch.clone();
-    let conflict = Outcome::Conflict { epoch: epoch.clone() };
-    let refused = Outcome::Refused {
+    let conflict = AppendOutcome::Conflict { epoch: epoch.clone() };
+    let refused = AppendOutcome::Refused {
         epoch: Some(epoch),
         refusal: withdrawn(),
     };
     assert_eq!(engine.append(withdrawal(of_copy("a", 1, 1))).await, conflict);
-    assert_eq!(engine.append(numbered("a", 1, 1)).await, Outcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 1, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
 
     assert_eq!(engine.append(withdrawal(numbered("a", 1, 2))).await, refused);
     assert_eq!(engine.append(withdrawal(of_copy("a", 1, 2))).await, conflict);
@@ -449,8 +452,9 @@ pub(crate) async fn a_withdrawal_with_another_id_withdraws_nothing(engine: &Any)
 }
 
 pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(engine: &Any) {
-    // The client is new to this log, as after a restart that lost the log: a later message must not overtake an earlier one.
-    let is_gap = |outcome| matches!(outcome, Outcome::Gap { .. });
+    // The client is new to this log, as after a restart that lost the log: a later message must not overtake an earlier
+    // one.
+    let is_gap = |outcome| matches!(outcome, AppendOutcome::Gap { .. });
     assert!(is_gap(engine.append(numbered("a", 1, 40)).await));
     assert_eq!(add(engine, first("a", 1, 40)).await.offset, offset(1));
     assert!(is_gap(engine.append(numbered("a", 1, 42)).await));
@@ -460,12 +464,12 @@ pub(crate) async fn a_client_goes_on_at_any_number_if_all_before_are_settled(eng
     add(engine, numbered("a", 1, 51)).await;
     assert_eq!(
         engine.append(first("a", 1, 50)).await,
-        Outcome::Duplicate(ahead.clone())
+        AppendOutcome::Duplicate(ahead.clone())
     );
     let epoch = ahead.epoch;
     for never_sent in [39, 48, 49] {
         let late = engine.append(first("a", 1, never_sent)).await;
-        assert_eq!(late, Outcome::Forgotten { epoch: epoch.clone() }, "{never_sent}");
+        assert_eq!(late, AppendOutcome::Forgotten { epoch: epoch.clone() }, "{never_sent}");
     }
 }
 
@@ -473,7 +477,7 @@ pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
     for (room, key) in [("a", 1), ("a", 2), ("b", 1)] {
         add(engine, numbered(room, key, 1)).await;
         let again = engine.append(numbered(room, key, 1)).await;
-        assert!(matches!(again, Outcome::Duplicate(_)), "{room} {key}: {again:?}");
+        assert!(matches!(again, AppendOutcome::Duplicate(_)), "{room} {key}: {again:?}");
         add(engine, numbered(room, key, 2)).await;
     }
 }
@@ -481,9 +485,9 @@ pub(crate) async fn numbers_are_counted_for_each_room_and_client(engine: &Any) {
 pub(crate) async fn a_client_with_another_origin_is_the_same_client(engine: &Any) {
     let place = add(engine, from_origin(1, numbered("a", 1, 1))).await;
     let again = engine.append(from_origin(2, numbered("a", 1, 1))).await;
-    assert_eq!(again, Outcome::Duplicate(place));
+    assert_eq!(again, AppendOutcome::Duplicate(place));
     let copy = engine.append(from_origin(2, of_copy("a", 1, 1))).await;
-    assert!(matches!(copy, Outcome::Conflict { .. }), "{copy:?}");
+    assert!(matches!(copy, AppendOutcome::Conflict { .. }), "{copy:?}");
     add(engine, from_origin(2, numbered("a", 1, 2))).await;
     add(engine, numbered("a", 1, 3)).await;
     let other = add(engine, from_origin(2, numbered("a", 2, 1))).await;
@@ -503,7 +507,7 @@ pub(crate) async fn a_named_request_is_added_once(engine: &Any) {
     let first = add(engine, named("a", "x", [1; 32])).await;
     add(engine, named("a", "y", [1; 32])).await;
     let again = engine.append(named("a", "x", [1; 32])).await;
-    assert_eq!(again, Outcome::Duplicate(first));
+    assert_eq!(again, AppendOutcome::Duplicate(first));
     let other = engine.append(named("a", "x", [2; 32])).await;
     assert_eq!(code_of(&other), Some(KEY_REUSED));
     add(engine, named("b", "x", [2; 32])).await;
@@ -552,7 +556,7 @@ pub(crate) async fn watchers_get_every_message_in_order_until_they_are_dropped(e
     add(engine, numbered("a", 1, 2)).await;
     assert!(matches!(
         engine.append(numbered("a", 1, 2)).await,
-        Outcome::Duplicate(_)
+        AppendOutcome::Duplicate(_)
     ));
     assert_eq!(first.wait_for(2).await, [1, 2]);
     drop(watch);
@@ -578,14 +582,14 @@ pub(crate) async fn while_a_watcher_has_no_capacity_messages_are_refused_with_a_
     add(engine, numbered("a", 1, 1)).await;
     full.0.store(true, Ordering::Relaxed);
     for message in [numbered("a", 1, 2), message("a", MessageId::None, "1")] {
-        let Outcome::Refused { refusal, .. } = engine.append(message).await else {
+        let AppendOutcome::Refused { refusal, .. } = engine.append(message).await else {
             panic!("it was not refused")
         };
         assert!(refusal.retry_after.is_some());
     }
     assert!(matches!(
         engine.append(numbered("a", 1, 1)).await,
-        Outcome::Duplicate(_)
+        AppendOutcome::Duplicate(_)
     ));
     add(engine, numbered("b", 1, 1)).await;
     full.0.store(false, Ordering::Relaxed);
@@ -604,7 +608,7 @@ pub(crate) async fn the_messages_of_concurrent_publishers_are_added_once_and_in_
                 for _ in 0..1 + u64::from(number % 3 == 0) {
                     let outcome = engine.append(numbered("a", key, number)).await;
                     assert!(
-                        matches!(outcome, Outcome::Added(_) | Outcome::Duplicate(_)),
+                        matches!(outcome, AppendOutcome::Added(_) | AppendOutcome::Duplicate(_)),
                         "{outcome:?}"
                     );
                 }

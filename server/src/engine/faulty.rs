@@ -9,7 +9,7 @@ use talkback_protocol::{
 };
 
 use super::{
-    Answer, Append, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Outcome, Page, Range, Usage, Watch,
+    Answer, Append, AppendOutcome, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Page, Range, Usage, Watch,
     Watcher, conformance,
 };
 
@@ -73,14 +73,14 @@ impl Faulty {
         })
     }
 
-    fn forward(&self, append: Append) -> Outcome {
+    fn forward(&self, append: Append) -> AppendOutcome {
         match self.engine.append(append) {
             Answer::Now(outcome) => outcome,
             Answer::Later(_) | Answer::Taken => unreachable!("memory answers at once"),
         }
     }
 
-    fn append_now(&self, mut append: Append) -> Outcome {
+    fn append_now(&self, mut append: Append) -> AppendOutcome {
         let mut retry_after = None;
         if let MessageId::Client {
             key,
@@ -114,37 +114,44 @@ impl Faulty {
         }
         let outcome = self.forward(append.clone());
         match (self.fault, outcome) {
-            (Fault::SettlesRetryableRefusals, Outcome::Refused { epoch, refusal }) if retry_after.is_some() => {
+            (Fault::SettlesRetryableRefusals, AppendOutcome::Refused { epoch, refusal }) if retry_after.is_some() => {
                 let refusal = Refusal { retry_after, ..refusal };
-                Outcome::Refused { epoch, refusal }
+                AppendOutcome::Refused { epoch, refusal }
             }
-            (Fault::ForgetsIdsOfRefusals, conflict @ Outcome::Conflict { .. }) => {
-                self.with_first_id(append, conflict, |outcome| matches!(outcome, Outcome::Refused { .. }))
+            (Fault::ForgetsIdsOfRefusals, conflict @ AppendOutcome::Conflict { .. }) => {
+                self.with_first_id(append, conflict, |outcome| {
+                    matches!(outcome, AppendOutcome::Refused { .. })
+                })
             }
-            (Fault::SettlesConflicts, Outcome::Conflict { epoch }) => {
+            (Fault::SettlesConflicts, AppendOutcome::Conflict { epoch }) => {
                 let refusal = Refusal::for_good("conflict", "settled");
                 self.settle_next(append, &refusal);
-                Outcome::Conflict { epoch }
+                AppendOutcome::Conflict { epoch }
             }
-            (Fault::ForgetsWithdrawals, Outcome::Refused { .. }) if append.content.is_ok() => {
+            (Fault::ForgetsWithdrawals, AppendOutcome::Refused { .. }) if append.content.is_ok() => {
                 let id = MessageId::None;
                 self.forward(Append { id, ..append })
             }
-            (Fault::AddsDuplicates, Outcome::Duplicate(_)) => {
+            (Fault::AddsDuplicates, AppendOutcome::Duplicate(_)) => {
                 let id = MessageId::None;
                 self.forward(Append { id, ..append })
             }
-            (Fault::AnswersWithTheHead, Outcome::Duplicate(mut place)) => {
+            (Fault::AnswersWithTheHead, AppendOutcome::Duplicate(mut place)) => {
                 let page = self.page(&append.room, Range::Newest);
                 place.offset = page.head;
-                Outcome::Duplicate(place)
+                AppendOutcome::Duplicate(place)
             }
             (_, outcome) => outcome,
         }
     }
 
     /// The outcome of the first message with this number, if it is as `wanted`.
-    fn with_first_id(&self, mut append: Append, otherwise: Outcome, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
+    fn with_first_id(
+        &self,
+        mut append: Append,
+        otherwise: AppendOutcome,
+        wanted: impl Fn(&AppendOutcome) -> bool,
+    ) -> AppendOutcome {
         if let MessageId::Client { key, seq, id, .. } = &mut append.id
             && let Some(first) = self.ids.lock().get(&(append.room.clone(), *key, *seq))
         {
@@ -176,7 +183,7 @@ impl Faulty {
 }
 
 impl Engine for Faulty {
-    fn append(&self, mut append: Append) -> Answer<Outcome> {
+    fn append(&self, mut append: Append) -> Answer<AppendOutcome> {
         let other = conformance::room("a");
         append.room = self.room(&append.room, &other).clone();
         Answer::Now(self.append_now(append))

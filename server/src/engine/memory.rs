@@ -1,12 +1,13 @@
 //! The engine that keeps everything in this process, and loses it when the process ends.
 //!
-//! Each room's log has a lock of its own, which also guards the entries of its publishers. The lock is held while watchers are called, so
-//! that they all see one order. Locks are taken in this order: the map of rooms, a room's log, the limit of new rooms or the ledger.
-//! No thread waits for a log's lock while it holds that of the map, because the log may be calling many watchers.
+//! Each room's log has a lock of its own, which also guards the entries of its publishers. The lock is held while
+//! watchers are called, so that they all see one order. Locks are taken in this order: the map of rooms, a room's log,
+//! the limit of new rooms or the ledger. No thread waits for a log's lock while it holds that of the map, because the
+//! log may be calling many watchers.
 //!
-//! Memory besides the bodies of messages: a room without messages takes about 600 bytes; a client 400 to 500 bytes with its first four
-//! outcomes, of which there are up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with 128); the name of a request
-//! about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
+//! Memory besides the bodies of messages: a room without messages takes about 600 bytes; a client 400 to 500 bytes with
+//! its first four outcomes, of which there are up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with
+//! 128); the name of a request about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
 
 mod ledger;
 mod log;
@@ -29,7 +30,7 @@ use parking_lot::{Mutex, MutexGuard};
 use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Answer, Append, Engine, Limit, MessageId, Outcome, Page, Place, Range, Usage, Watch, Watcher};
+use super::{Answer, Append, AppendOutcome, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher};
 use ledger::{Cost, Holder, Ledger, LedgerOptions};
 use log::Log;
 use new_rooms::NewRoomLimit;
@@ -95,7 +96,7 @@ impl Memory {
         }))
     }
 
-    fn append_now(&self, append: Append) -> Outcome {
+    fn append_now(&self, append: Append) -> AppendOutcome {
         let now = Instant::now();
         loop {
             let log = {
@@ -115,7 +116,7 @@ impl Memory {
     }
 
     /// Appends to a room that does not exist. A message that settles nothing makes no room: it could evict another one.
-    fn append_to_new_room(&self, mut rooms: MutexGuard<'_, Rooms>, append: Append, now: Instant) -> Outcome {
+    fn append_to_new_room(&self, mut rooms: MutexGuard<'_, Rooms>, append: Append, now: Instant) -> AppendOutcome {
         let room = append.room.clone();
         let mut log = rooms.new_log(&room, now);
         let outcome = self.0.append_to(&mut log, append, now);
@@ -130,14 +131,15 @@ impl Memory {
 }
 
 impl Engine for Memory {
-    fn append(&self, append: Append) -> Answer<Outcome> {
+    fn append(&self, append: Append) -> Answer<AppendOutcome> {
         let outcome = self.append_now(append);
         let counter = match outcome {
-            Outcome::Added(_) => &self.0.added,
-            Outcome::Duplicate(_) => &self.0.duplicates,
-            Outcome::Refused { .. } | Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
-                &self.0.refused
-            }
+            AppendOutcome::Added(_) => &self.0.added,
+            AppendOutcome::Duplicate(_) => &self.0.duplicates,
+            AppendOutcome::Refused { .. }
+            | AppendOutcome::Gap { .. }
+            | AppendOutcome::Conflict { .. }
+            | AppendOutcome::Forgotten { .. } => &self.0.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Answer::Now(outcome)
@@ -201,24 +203,25 @@ impl Engine for Memory {
 }
 
 impl Inner {
-    fn append_to(&self, log: &mut Log, append: Append, now: Instant) -> Outcome {
+    fn append_to(&self, log: &mut Log, append: Append, now: Instant) -> AppendOutcome {
         let epoch = log.epoch().clone();
         let verdict = log.publishers_mut().verdict(&self.dedup, &epoch, &append.id, now);
         match verdict.or_from_log(log, &append.from.sender, &append.id) {
             Verdict::New | Verdict::Unknown => {}
             Verdict::Known(outcome) => return outcome,
-            Verdict::Forgotten => return Outcome::Forgotten { epoch },
+            Verdict::Forgotten => return AppendOutcome::Forgotten { epoch },
         }
         match self.add_charged(log, append, now) {
-            Ok(place) => Outcome::Added(place),
-            Err(refusal) => Outcome::Refused {
+            Ok(place) => AppendOutcome::Added(place),
+            Err(refusal) => AppendOutcome::Refused {
                 epoch: Some(epoch),
                 refusal,
             },
         }
     }
 
-    /// Adds a message with the next number, or settles its number with a final refusal. The first of a room is charged to its client.
+    /// Adds a message with the next number, or settles its number with a final refusal. The first of a room is charged
+    /// to its client.
     fn add_charged(&self, log: &mut Log, append: Append, now: Instant) -> Result<Place, Refusal> {
         let key = match append.id {
             MessageId::Client { key, .. } if !log.is_touched() => key,
@@ -357,8 +360,8 @@ impl Inner {
         self.bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
     }
 
-    /// Reserves `weight` bytes for a message of this room, and drops the room's oldest messages for it where that is needed. Returns false
-    /// if the bytes of other rooms leave too few.
+    /// Reserves `weight` bytes for a message of this room, and drops the room's oldest messages for it where that is
+    /// needed. Returns false if the bytes of other rooms leave too few.
     fn reserve_bytes(&self, log: &mut Log, weight: usize) -> bool {
         let options = &self.options;
         let (messages, bytes) = (options.messages.max(1), options.bytes);

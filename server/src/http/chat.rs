@@ -11,16 +11,14 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use lru::LruCache;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use talkback_protocol::{Body, RoomName, UserName, close};
 use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    engine::Outcome,
-    hub::Hub,
+    engine::AppendOutcome,
+    hub::{Allowances, Hub},
     limits::{Address, NewRooms, Peer},
     logging, names,
     options::AppOptions,
@@ -62,7 +60,7 @@ pub(crate) struct Chat {
 impl Chat {
     pub(crate) fn new(options: ChatOptions) -> Self {
         Self {
-            paces: Paces::new(options.remembered),
+            paces: Paces::new(options.remembered, Pace::max),
             options,
         }
     }
@@ -152,10 +150,10 @@ fn socket(
             let now = Instant::now();
             let mut pause = pace.pace.take(options, bytes, now);
             let outcome = membership.publish(body).await;
-            if let Outcome::Added(_) = outcome {
+            if let AppendOutcome::Added(_) = outcome {
                 pause = pause.max(membership.charge(bytes, now));
             }
-            if let Outcome::Refused { refusal, .. } = outcome {
+            if let AppendOutcome::Refused { refusal, .. } = outcome {
                 // Plain chat has no line that refuses one message.
                 let code = match refusal.retry_after {
                     Some(_) => close::TRY_AGAIN_LATER,
@@ -186,42 +184,7 @@ async fn pause_until(until: Instant, socket: &Socket) {
 type Identity = (Option<Address>, UserName);
 
 /// The paces of members whose connection ended while they were over their rate: a new connection does not reset it.
-struct Paces {
-    ended: Mutex<LruCache<Identity, Pace>>,
-    capacity: usize,
-}
-
-impl Paces {
-    fn new(capacity: usize) -> Self {
-        // Grows as it is needed: a cache that is created with its capacity allocates it at once.
-        let ended = Mutex::new(LruCache::unbounded());
-        Self { ended, capacity }
-    }
-
-    fn keep(&self, member: Identity, pace: Pace, now: Instant) {
-        if !pace.owes(now) || self.capacity == 0 {
-            return;
-        }
-        let mut paces = self.ended.lock();
-        // Of overlapping connections the one that used more counts.
-        let pace = paces.peek(&member).map_or(pace, |kept| kept.max(&pace));
-        paces.put(member, pace);
-        if paces.len() > self.capacity {
-            paces.pop_lru();
-        }
-        // Entries that are within their rate again are removed faster than new ones are added.
-        for _ in 0..2 {
-            if paces.peek_lru().is_none_or(|(_, oldest)| oldest.owes(now)) {
-                break;
-            }
-            paces.pop_lru();
-        }
-    }
-
-    fn take(&self, member: &Identity) -> Option<Pace> {
-        self.ended.lock().pop(member)
-    }
-}
+type Paces = Allowances<Identity, Pace>;
 
 /// A member's pace, which is kept in [`Paces`] when its connection ends.
 struct Remembered<'a> {
@@ -232,14 +195,19 @@ struct Remembered<'a> {
 
 impl<'a> Remembered<'a> {
     fn new(paces: &'a Paces, member: Identity) -> Self {
-        let pace = paces.take(&member).unwrap_or_else(|| Pace::new(Instant::now()));
+        let now = Instant::now();
+        let pace = paces
+            .take(&member, now)
+            .map_or_else(|| Pace::new(now), |(pace, _)| pace);
         Self { paces, member, pace }
     }
 }
 
 impl Drop for Remembered<'_> {
     fn drop(&mut self) {
-        self.paces.keep(self.member.clone(), self.pace, Instant::now());
+        let now = Instant::now();
+        self.paces
+            .keep(self.member.clone(), self.pace, self.pace.full_at(now), now);
     }
 }
 
@@ -259,9 +227,9 @@ impl Pace {
         }
     }
 
-    /// Whether the member is over one of its rates.
-    fn owes(&self, now: Instant) -> bool {
-        !self.lines.is_full(now) || !self.bytes.is_full(now)
+    /// The time from which it is the same as a new one.
+    fn full_at(&self, now: Instant) -> Instant {
+        now + self.lines.used(now).max(self.bytes.used(now))
     }
 
     fn max(&self, other: &Self) -> Self {
@@ -286,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_connection_continues_the_pace_of_the_one_before_and_the_table_is_bounded() {
+    fn a_new_connection_continues_the_pace_of_the_one_before() {
         let start = Instant::now();
         let options = ChatOptions {
             max_body: 1000,
@@ -295,25 +263,18 @@ mod tests {
             remembered: 3,
         };
         let member = |number: u32| (None, UserName::parse(&format!("user{number}")).unwrap());
-        let paces = Paces::new(options.remembered);
+        let paces = Paces::new(options.remembered, Pace::max);
+        let keep = |number, pace: Pace, now| paces.keep(member(number), pace, pace.full_at(now), now);
         let mut pace = Pace::new(start);
         assert!((0..10).all(|_| pace.take(&options, 1, start).is_none()));
         // Of two overlapping connections the one that used more counts.
-        paces.keep(member(0), pace, start);
-        paces.keep(member(0), Pace::new(start), start);
-        let mut back = paces.take(&member(0)).unwrap();
+        keep(0, pace, start);
+        keep(0, Pace::new(start), start);
+        let (mut back, _) = paces.take(&member(0), start).unwrap();
         assert!(back.take(&options, 1, start).is_some(), "its burst is used up");
-        assert!(paces.take(&member(0)).is_none(), "an entry is taken once");
-        assert!(paces.take(&member(1)).is_none(), "other members have no entry");
-        (0..100).for_each(|number| paces.keep(member(number), pace, start));
-        assert_eq!(paces.ended.lock().len(), options.remembered);
-        // After a second all are within their rate: nothing is added for them, and their entries are removed.
+        assert!(paces.take(&member(1), start).is_none(), "other members have no entry");
         let later = start + Duration::from_secs(2);
-        paces.keep(member(200), pace, later);
-        assert!(paces.take(&member(200)).is_none());
-        let mut busy = Pace::new(later);
-        busy.take(&options, 1, later);
-        (201..203).for_each(|number| paces.keep(member(number), busy, later));
-        assert_eq!(paces.ended.lock().len(), 2);
+        keep(2, pace, start);
+        assert!(paces.take(&member(2), later).is_none(), "it is within its rate again");
     }
 }

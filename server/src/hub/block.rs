@@ -30,8 +30,8 @@ pub(super) trait Builder: Default {
 
 /// A queue of pending blocks, of which the newest still grows.
 ///
-/// No block has more than `max_bytes`, unless it is one larger message: so that each can be one text, and fits into the queue of a member
-/// that reads in time.
+/// No block has more than `max_bytes`, unless it is one larger message: so that each can be one text, and fits into the
+/// queue of a member that reads in time.
 pub(super) struct Blocks<B> {
     max_bytes: usize,
     /// With the time when the first message or line was added.
@@ -81,7 +81,7 @@ impl<B: Builder> Blocks<B> {
         let (mut oldest, _) = self.queue.pop_front()?;
         self.bytes -= oldest.len();
         if self.queue.is_empty() {
-            // Otherwise the capacity for one burst of messages would be kept for ever.
+            // Otherwise the queue would keep the capacity of its largest burst.
             self.queue = VecDeque::new();
         }
         oldest.take()

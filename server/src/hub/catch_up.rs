@@ -1,9 +1,9 @@
 //! How a session member catches up from its cursor to the live messages, without a gap and without duplicates.
 //!
-//! The member is added to the room first and gets nothing. It reads the log to the end in batches, as fast as its client takes them;
-//! between two batches the connection does its other work and serves its other rooms. Then, with the members locked, there are two cases.
-//! If no message was delivered that the member has not read, it is live: it gets the messages after its last one, which may begin in the
-//! middle of the next block. Otherwise it reads again.
+//! The member is added to the room first and gets nothing from it. It reads the log to the end in batches, as fast as
+//! its client takes them; between two batches the connection does its other work and serves its other rooms. Then, with
+//! the members locked, there are two cases. If the member has read all messages that passes have delivered, it is live:
+//! it gets the messages after its last one, which may begin in the middle of the next block. Otherwise it reads again.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -74,7 +74,8 @@ impl SessionMember {
         self.handle.room.signal(&self.handle.member, from, body);
     }
 
-    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should pause, if it should.
+    /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should
+    /// pause, if it should.
     pub(crate) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
         self.handle.room.charge(bytes, now)
     }
@@ -110,7 +111,7 @@ enum Next {
     Reading(Answer<Result<Page, Refusal>>),
     /// The frame to send, its last message, and its place in the socket's queue.
     Send(Bytes, Offset, u64),
-    /// The client has all of the log; the presence changes have this place in the socket's queue.
+    /// The client has all messages of the log; the presence changes have this place in the socket's queue.
     GoLive(u64),
 }
 
@@ -134,7 +135,8 @@ impl CatchUp {
         }
     }
 
-    /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the member is live now.
+    /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the
+    /// member is live now.
     ///
     /// Cancel safe: the next call continues.
     pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {
@@ -191,5 +193,92 @@ impl CatchUp {
             self.next = Next::Read;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use talkback_protocol::{RoomName, UserName};
+
+    use super::*;
+    use crate::{
+        engine::{Memory, MemoryOptions},
+        hub::Hub,
+        socket::{SocketOptions, Sockets},
+    };
+
+    /// How many of 40 messages with 1000 bytes each are in each text frame to a member that catches up.
+    async fn messages_of_each_frame(options: HubOptions) -> Vec<usize> {
+        let hub = Hub::new(options, Arc::new(Memory::new(MemoryOptions::default())));
+        let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("ann").unwrap());
+        let text = "x".repeat(1000);
+        for _ in 0..40 {
+            drop(hub.publish(&room, &user, Body::text(&text)));
+        }
+        let socket = Sender::without_task(&Sockets::new(SocketOptions::default()));
+        let member = hub.join_session(&room, &user, socket.clone()).unwrap();
+        let epoch = member.start(None, 0).await.unwrap().epoch;
+        let mut catch_up = CatchUp::new(&member, epoch, Offset::ZERO);
+        let (mut frames, mut is_live) = (Vec::new(), false);
+        while !is_live {
+            is_live = catch_up.step(&member, &socket).await.ok().unwrap();
+            let sent = socket.shared().waiting_bytes();
+            let messages = String::from_utf8_lossy(&sent).matches(&text).count();
+            frames.push(messages - frames.iter().sum::<usize>());
+        }
+        assert_eq!(frames.iter().sum::<usize>(), 40);
+        frames
+    }
+
+    #[tokio::test]
+    async fn a_member_whose_next_messages_were_dropped_from_the_log_cannot_catch_up() {
+        let memory = MemoryOptions {
+            messages: 10,
+            ..MemoryOptions::default()
+        };
+        let options = HubOptions {
+            catch_up_first_messages: 3,
+            ..HubOptions::default()
+        };
+        let hub = Hub::new(options, Arc::new(Memory::new(memory)));
+        let (room, user) = (RoomName::parse("lobby").unwrap(), UserName::parse("ann").unwrap());
+        let say = |count| (0..count).for_each(|_| drop(hub.publish(&room, &user, Body::text("x"))));
+        say(10);
+        let socket = Sender::without_task(&Sockets::new(SocketOptions::default()));
+        let member = hub.join_session(&room, &user, socket.clone()).unwrap();
+        let epoch = member.start(None, 0).await.unwrap().epoch;
+        let mut catch_up = CatchUp::new(&member, epoch, Offset::ZERO);
+        assert!(matches!(catch_up.step(&member, &socket).await, Ok(false)));
+        // The log keeps the messages from the fourth on, and the member has three.
+        say(3);
+        assert!(matches!(catch_up.step(&member, &socket).await, Ok(false)));
+        say(10);
+        let step = catch_up.step(&member, &socket).await;
+        assert!(matches!(step, Err(CatchUpError::Overtaken)));
+    }
+
+    #[tokio::test]
+    async fn each_frame_has_twice_as_many_messages_as_the_one_before_up_to_the_options() {
+        let options = HubOptions {
+            catch_up_first_messages: 3,
+            catch_up_messages: 20,
+            catch_up_bytes: usize::MAX,
+            ..HubOptions::default()
+        };
+        assert_eq!(messages_of_each_frame(options).await, [3, 6, 12, 19]);
+        let smaller = HubOptions {
+            catch_up_messages: 10,
+            ..options
+        };
+        assert_eq!(messages_of_each_frame(smaller).await, [3, 6, 10, 10, 10, 1]);
+        let fewer_bytes = HubOptions {
+            catch_up_bytes: 10_000,
+            ..options
+        };
+        let frames = messages_of_each_frame(fewer_bytes).await;
+        assert_eq!(frames[..2], [3, 6]);
+        assert!(frames.iter().all(|messages| messages * 1000 <= 10_000), "{frames:?}");
     }
 }

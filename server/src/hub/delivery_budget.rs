@@ -1,4 +1,4 @@
-//! The budget of deliveries in a room: who sends too much is read later, and nothing is refused.
+//! The budget of deliveries in a room: senders above it are read later, and no message is refused.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -12,9 +12,9 @@ use crate::rate::Rate;
 
 /// The bytes that the senders of one room may cause to be delivered, all together.
 ///
-/// While they cause more, each pauses in proportion to what it causes itself: the price rises with the debt until what they cause meets
-/// the rate, or what can really be delivered where that is less, because late deliveries count as debt. So senders that take all they can
-/// share the rate equally, and one that causes little hardly waits.
+/// While they cause more, each pauses in proportion to what it causes itself: the price rises with the debt until what
+/// they cause meets the rate, or what can really be delivered where that is less, because late deliveries count as
+/// debt. So senders that take all they can share the rate equally, and one that causes little hardly waits.
 #[derive(Debug)]
 pub(super) struct DeliveryBudget {
     rate: Rate,
@@ -34,7 +34,8 @@ impl DeliveryBudget {
         }
     }
 
-    /// Charges a sender for an amount, while deliveries are late by `late`. Returns until when the sender should pause, if it should.
+    /// Charges a sender for an amount, while deliveries are late by `late`. Returns until when the sender should pause,
+    /// if it should.
     pub(super) fn charge(&self, options: &HubOptions, amount: u64, late: Duration, now: Instant) -> Option<Instant> {
         if self.rate.is_unlimited() {
             return None;
@@ -75,8 +76,8 @@ mod tests {
         DeliveryBudget::new(&options, now)
     }
 
-    /// Senders on a virtual clock, each with its amount and its shortest interval between two sends. Returns what each caused in the
-    /// `seconds` that follow the first minute, and its longest pause.
+    /// Senders on a virtual clock, each with its amount and its shortest interval between two sends. Returns what each
+    /// caused in the `seconds` that follow the first minute, and its longest pause.
     fn simulate(per_second: usize, senders: &[(u64, Duration)], seconds: u64) -> Vec<(u64, Duration)> {
         let start = Instant::now();
         let budget = budget(per_second, start);

@@ -90,26 +90,28 @@ impl Pass {
         sessions: &mut Slab<SessionRecipient>,
         slice: &mut Slice,
     ) -> bool {
-        // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next member.
+        // The slab's capacity is its maximum of members at once so far, which also bounds the search for the next
+        // member.
         if let Some(block) = &self.frames {
-            while self.next_plain < plain.capacity() {
+            for key in self.next_plain..plain.capacity() {
+                self.next_plain = key;
                 if slice.is_over() {
                     return false;
                 }
-                if let Some(member) = plain.get(self.next_plain) {
+                if let Some(member) = plain.get(key) {
                     slice.take(member.deliver(block));
                 }
-                self.next_plain += 1;
             }
+            self.next_plain = plain.capacity();
         }
         if self.lines.is_none() && self.signals.is_none() {
             return true;
         }
-        while self.next_session < sessions.capacity() {
+        for key in self.next_session..sessions.capacity() {
+            self.next_session = key;
             if slice.is_over() {
                 return false;
             }
-            let key = self.next_session;
             if let Some(member) = sessions.get_mut(key) {
                 let lines = self.lines.as_ref();
                 let lines = lines.map_or(0, |(frame, block)| member.deliver(block, frame));
@@ -117,8 +119,8 @@ impl Pass {
                 let signals = signals.map_or(0, |(frame, block)| member.signal(key, block, frame));
                 slice.take(lines + signals);
             }
-            self.next_session += 1;
         }
+        self.next_session = sessions.capacity();
         true
     }
 }
@@ -178,8 +180,8 @@ impl SessionRecipient {
 }
 
 impl Progress {
-    /// The part of a block that the member does not have. An engine may call watchers after it lets messages be read, so a block may begin
-    /// with messages that the member has from the log.
+    /// The part of a block that the member does not have. An engine may call watchers after it lets messages be read,
+    /// so a block may begin with messages that the member has from the log.
     fn take(&mut self, block: &Block<Option<Offset>>) -> Part {
         let first = match *self {
             Self::Live => return Part::All,

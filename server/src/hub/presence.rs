@@ -1,8 +1,9 @@
 //! The presence of users in a room, however many sockets each has, and the lines that announce it.
 //!
-//! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line names those of them
-//! that are present as joined and the others as left. Both are set operations, so the line does no harm to a list that is newer. A new
-//! member gets a snapshot: the last list that was made, shared by all that join while it is the newest. The announcements after it follow.
+//! Changes are not announced at once. The changed users are collected; at the next announcement, on a timer, one line
+//! names those of them that are present as joined and the others as left. Both are set operations, so the line can be
+//! applied to a newer list too. A new member gets a snapshot: the last list that was made, shared by all that join
+//! while it is the newest. The announcements after it follow.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,11 +20,13 @@ use tokio::time::Instant;
 
 use super::HubOptions;
 
-/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not announced.
+/// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not
+/// announced.
 #[derive(Default)]
 pub(super) struct Presence {
     users: HashMap<UserName, Sockets>,
-    /// Users whose last socket left, each once, in the order in which their grace periods are checked. Some may be back.
+    /// Users whose last socket left, each once, in the order in which their grace periods are checked. Some may be
+    /// back.
     leaving: VecDeque<(Instant, UserName)>,
     /// Users who joined or left since the last announcement, while users are listed: at most as many as may be listed.
     changed_users: HashSet<UserName>,
@@ -88,7 +91,8 @@ impl Presence {
         self.change(user, options)
     }
 
-    /// Removes a socket of a user. Returns whether the caller must schedule [`expire`](Self::expire), which was not scheduled before.
+    /// Removes a socket of a user. Returns whether the caller must schedule [`expire`](Self::expire), which was not
+    /// scheduled before.
     pub(super) fn leave(&mut self, user: &UserName, now: Instant, grace: Duration) -> bool {
         let Some(sockets) = self.users.get_mut(user) else {
             return false;
@@ -169,7 +173,7 @@ impl Presence {
         } else {
             self.announce_listed(room, now, options)
         };
-        // A new set, because the capacity for one burst of changes would be kept for ever.
+        // A new set, because the old one would keep the capacity of its largest burst.
         self.changed_users = HashSet::new();
         self.too_many_changed = false;
         self.last = Some(line.clone());
@@ -230,7 +234,7 @@ impl Presence {
         }
     }
 
-    /// The lines that bring a member up to date that has this number of announcements.
+    /// The lines that a member needs that has received this number of announcements.
     pub(super) fn missed(&mut self, version: u64, room: &RoomName, now: Instant, options: &HubOptions) -> Vec<Bytes> {
         match self.version - version {
             0 => Vec::new(),
@@ -588,6 +592,34 @@ mod tests {
             }
         }
         assert_eq!(listed(&presence.snapshot(now + GRACE, &OPTIONS)).len(), 5);
+    }
+
+    #[test]
+    fn users_are_listed_again_when_their_list_has_three_quarters_of_the_bytes_that_it_may_have() {
+        // A list of n of these users has 14 n + 1 bytes: four have exactly three quarters of the longest list, and six
+        // are too many.
+        let options = HubOptions {
+            listed_users: 100,
+            sent_text_bytes: BESIDES_LIST + 76,
+            ..OPTIONS
+        };
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let users: Vec<_> = (0..6).map(|number| user(&format!("u{number}"))).collect();
+        for user in &users[..5] {
+            presence.enter(user, &options);
+        }
+        let five = presence.snapshot(now, &options).members.unwrap();
+        assert_eq!(five.json().len(), 71);
+        presence.enter(&users[5], &options);
+        let later = now + options.presence_interval;
+        assert!(presence.snapshot(later, &options).members.is_none());
+        for (left, is_listed) in [(5, false), (4, true)] {
+            presence.leave(&users[left], later, GRACE);
+            presence.expire(later + GRACE, &options);
+            let line = presence.announce(&room(), later, &options).unwrap();
+            let (count, [_, _, members]) = read(&line);
+            assert_eq!((count as usize, members.is_some()), (left, is_listed));
+        }
     }
 
     /// With names of different lengths, and a text that has capacity for some of them.

@@ -1,9 +1,10 @@
 //! One room: its members, and what is pending for them.
 //!
-//! Pending messages are delivered in [passes](super::pass): a pass delivers one block to one member after the other, in slices, between
-//! which other tasks run. There is one pass at a time, so all members get everything in one order. A member that joins or goes live
-//! between two slices gets what it does not have of the rest of the pass: a member that is catching up nothing, a plain member the
-//! messages after it joined, a session member those after its cursor, which [`Room::go_live`] ensures is not before this pass.
+//! Pending messages are delivered in [passes](super::pass): a pass delivers one block to one member after the other, in
+//! slices, between which other tasks run. There is one pass at a time, so all members get everything in one order. A
+//! member that joins or goes live between two slices gets what it does not have of the rest of the pass: a member that
+//! is catching up nothing, a plain member the messages after it joined, a session member those after its cursor, which
+//! [`Room::go_live`] ensures is not before this pass.
 
 use std::{
     sync::{
@@ -82,11 +83,11 @@ pub(super) enum NotAdded {
 /// The result of [`Room::go_live`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GoLive {
-    /// The member gets everything from here on, or has left.
+    /// The member gets all later messages from passes, or has left.
     Live,
     /// There are messages that it has to read from the log first.
     Behind,
-    /// The queue of its socket is full: its client has to take something first.
+    /// The queue of its socket is full: its client must read first.
     QueueFull,
 }
 
@@ -131,8 +132,8 @@ impl Room {
         snapshot
     }
 
-    /// Charges a sender for a message of so many bytes, which is delivered to all members. Returns until when the sender should pause, if
-    /// all senders together cause too much or deliveries are late.
+    /// Charges a sender for a message of so many bytes, which is delivered to all members. Returns until when the
+    /// sender should pause, if all senders together cause too much or deliveries are late.
     pub(super) fn charge(&self, bytes: usize, now: Instant) -> Option<Instant> {
         let bytes = bytes.saturating_add(DELIVERY_OVERHEAD).saturating_mul(self.members());
         let oldest = self.pending.lock().oldest();
@@ -191,8 +192,9 @@ impl Room {
         self.close_without_members(self.members.lock())
     }
 
-    /// Makes a session member live that has all messages up to `cursor`, unless there are later messages that no pass will deliver to it.
-    /// The presence changes since it joined are sent to it first, at this place in its socket's queue.
+    /// Makes a session member live that has all messages up to `cursor`, unless there are later messages that no pass
+    /// will deliver to it. The presence changes since it joined are sent to it first, at this place in its socket's
+    /// queue.
     pub(super) fn go_live(&self, member: &Member, cursor: Offset, place: u64) -> GoLive {
         let mut members = self.members.lock();
         let missed = members.delivered.max(self.pending.lock().not_in_lines);
@@ -204,7 +206,8 @@ impl Room {
             return GoLive::Live;
         };
         if presence.version() != session.presence_version {
-            // The rest of this pass and later ones may repeat some of these changes: the list is right after the last one either way.
+            // The rest of this pass and later ones may repeat some of these changes: the list is right after the last
+            // one either way.
             let lines = presence.missed(session.presence_version, &self.name, Instant::now(), &self.options);
             let frames: Vec<_> = lines.iter().filter_map(|line| frame_of_line(line)).collect();
             if session.socket.shared().try_send_frames_at(place, &frames) == Ok(false) {
@@ -218,7 +221,7 @@ impl Room {
     /// Sends a signal to the other session members. It is not kept, and is dropped if too many signals are pending.
     pub(super) fn signal(self: &Arc<Self>, member: &Member, from: Author, body: Body) {
         let mut pending = self.pending.lock();
-        if pending.has_sessions && pending.signals.len() < self.options.signal_bytes {
+        if pending.signals.len() < self.options.signal_bytes {
             let room = self.name.clone();
             let signal = ServerLine::Signal(message::Signal { room, from, body });
             pending.signals.push_line(member.key, &signal);

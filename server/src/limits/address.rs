@@ -1,4 +1,4 @@
-//! What one address may have: open connections, and rates of connections, requests and new rooms.
+//! The bounds for each address: open connections, and rates of connections, requests and new rooms.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,8 @@ use crate::{
     rate::{Bucket, Rate},
 };
 
-/// What limits count as one address: an IPv4 address, or the first 64 bits of an IPv6 address, which is what one customer gets.
+/// What limits count as one address: an IPv4 address, or the first 64 bits of an IPv6 address, which is what one
+/// customer gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address(IpAddr);
 
@@ -54,8 +55,8 @@ pub(crate) struct AddressOptions {
     pub(crate) connection_rate: u32,
     /// How long a connection that comes too fast may be delayed; one that would be delayed for longer is refused.
     pub(crate) delay: Duration,
-    /// This part of the new connections that all addresses together may open at once is reserved for addresses that have used at most
-    /// half of their own: 4 is a quarter.
+    /// This part of the new connections that all addresses together may open at once is reserved for addresses that
+    /// have used at most half of their own: 4 is a quarter.
     pub(crate) reserved_part: NonZeroU32,
     /// Requests a second after the first of each connection, and as many at once.
     pub(crate) request_rate: u32,
@@ -74,8 +75,8 @@ impl AddressOptions {
 
 /// Counts what each address has.
 ///
-/// The table of buckets is bounded: a new address evicts the one that was not seen for longest. The counts of open connections are never
-/// evicted; there are no more of them than connections.
+/// The table of buckets is bounded: a new address evicts the one that was not seen for longest. The counts of open
+/// connections are never evicted; there are no more of them than connections.
 pub(crate) struct AddressLimits {
     options: AddressOptions,
     rates: Rates,
@@ -223,8 +224,8 @@ impl Peer {
     }
 }
 
-/// An address's budget of new rooms. Clones are handles to the same budget. The default has no address and no bound: connections that
-/// did not come through this crate's accept loop have it.
+/// An address's budget of new rooms. Clones are handles to the same budget. The default has no address and no bound:
+/// connections that did not come through this crate's accept loop have it.
 #[derive(Clone, Default)]
 pub(crate) struct NewRooms(Option<(Address, Arc<AddressLimits>)>);
 
@@ -261,7 +262,7 @@ impl NewRooms {
 #[cfg(test)]
 impl AddressOptions {
     /// Two connections, no rates, two remembered addresses.
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self {
             connections: 2,
             connection_rate: 0,

@@ -1,5 +1,5 @@
-//! The host names under which the server may be reached, against DNS rebinding: a site can let its own name point to an address that only
-//! its visitor can reach, so that its page and the server seem to have one origin.
+//! The host names under which the server may be reached, against DNS rebinding: a site can let its own name point to an
+//! address that only its visitor can reach, so that its page and the server seem to have one origin.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,8 @@ use super::authority::{Authority, is_host_pattern, is_loopback, labels_match, sp
 
 /// The host names under which a server may be reached.
 ///
-/// Loopback names (`localhost`, names under it, 127.0.0.0/8, `[::1]`) are always allowed, because no page of another site can have them.
+/// Loopback names (`localhost`, names under it, 127.0.0.0/8, `[::1]`) are always allowed, because no page of another
+/// site can have them.
 #[derive(Clone, Debug)]
 pub(crate) struct HostPolicy {
     allowed: Vec<HostPattern>,
@@ -18,8 +19,8 @@ pub(crate) struct HostPolicy {
 }
 
 impl HostPolicy {
-    /// Allows these besides loopback names. If there are none, a server on a loopback address allows no other name, and any other server
-    /// allows all.
+    /// Allows these besides loopback names. If there are none, a server on a loopback address allows no other name, and
+    /// any other server allows all.
     pub(crate) fn new(allowed: Vec<HostPattern>, on_loopback: bool) -> Self {
         let any = allowed.is_empty() && !on_loopback;
         Self { allowed, any }
@@ -78,7 +79,8 @@ impl HostError {
     }
 }
 
-/// A pattern of hosts: `host[:port]`, where `*` matches one whole label, or alone any host. Without a port it matches any port.
+/// A pattern of hosts: `host[:port]`, where `*` matches one whole label, or alone any host. Without a port it matches
+/// any port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
     text: String,

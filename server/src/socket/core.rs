@@ -21,32 +21,32 @@ pub(super) struct SocketCore {
     pub(super) state: SocketState,
     pub(super) inbound: Inbound,
     pub(super) turn: Turn,
-    /// How much the client used of the rate of frames that carry no message. `None` if the handler takes any number of
-    /// them.
+    /// What the client used of the rate of frames that carry no message. `None` if the handler lets it send any number
+    /// of them.
     pub(super) overhead: Option<Bucket>,
     link: Link,
 }
 
-/// The turns of the socket's task. They are no state of the socket: the task has turns in each of its states.
+/// The turns of the socket's task. They are independent of the socket's state.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// The task is in the middle of a turn and writes at its end, so other tasks only queue.
+    /// A turn is in progress. The task writes at its end, so other tasks only queue.
     pub(super) is_under_way: bool,
     /// How many turns the task has begun.
     pub(super) count: u64,
     /// How many messages, and bytes of them, may still be queued before the next turn.
     pub(super) sends_left: u32,
     pub(super) send_bytes_left: usize,
-    /// A sender used that up and is woken for the next turn.
+    /// A sender has used that up and waits for the next turn.
     pub(super) is_share_used: bool,
 }
 
-/// How much may be on its way to the client, over a link of
+/// How many bytes may be in flight to the client, over a link of
 /// [`SocketOptions::link_rate`](super::SocketOptions::link_rate).
 struct Link {
-    /// When all that was counted has arrived.
+    /// When all counted bytes have arrived.
     bucket: Bucket,
-    /// Up to which place of the outbox bytes are counted.
+    /// The place in the outbox up to which bytes are counted.
     counted: u64,
 }
 
@@ -71,7 +71,7 @@ impl SocketCore {
         }
     }
 
-    /// Reads until nothing is there, the inbound queue is full, or the turn's share is used up.
+    /// Reads until no input is available, the inbound queue is full, or the turn's share is used up.
     pub(super) fn pump(&mut self) {
         loop {
             self.inbound.is_paused = self.state.is_open() && self.inbound.is_full(self.io.options());
@@ -81,17 +81,17 @@ impl SocketCore {
             }
         }
         if self.state.awaits_end_of_stream() && self.io.discard_input() {
-            // What is queued is still written: the client may have closed only its own side.
+            // Queued bytes are still written: the client may have closed only its own side.
             self.state.stream_ended();
         }
         self.io.release_input();
     }
 
-    /// Reads one message or control frame. Returns false if none is there.
+    /// Reads one message or control frame. Returns false if none is available.
     fn read(&mut self) -> bool {
         match self.frames.read(&mut self.io) {
             ReadStep::Message(message) if self.state.is_open() => self.inbound.push(message),
-            // What comes after our close frame is of no use.
+            // Messages after our close frame are dropped.
             ReadStep::Message(_) | ReadStep::Control => {}
             ReadStep::Nothing => return false,
             ReadStep::Lost => self.lose(),
@@ -114,7 +114,7 @@ impl SocketCore {
         }
     }
 
-    /// Lets the client's end take effect, if it waits for the handler. Returns whether it did.
+    /// Ends the socket if the client's end waits for the handler. Returns whether it did.
     pub(super) fn end_half_closed(&mut self) -> bool {
         let SocketState::HalfClosed(info) = &self.state else {
             return false;
@@ -124,7 +124,7 @@ impl SocketCore {
         true
     }
 
-    /// The client sends no further message: answers its close frame, or closes because it broke a rule.
+    /// Ends the input: answers the client's close frame, or closes because the client broke a rule.
     fn end_input(&mut self, info: CloseInfo) {
         // The close frame may be the answer to ours; otherwise it is answered.
         let is_complete = info.by == ClosedBy::Client;
@@ -137,7 +137,7 @@ impl SocketCore {
             .end(info, ClosingHandshake::AwaitsEndOfStream { is_complete });
     }
 
-    /// Queues a close frame behind what is queued. Returns false if the socket is closing already.
+    /// Queues a close frame after what is queued. Returns false if the socket is closing already.
     pub(super) fn close(&mut self, code: u16, reason: &str) -> bool {
         if !self.state.can_send() {
             return false;
@@ -150,7 +150,7 @@ impl SocketCore {
         true
     }
 
-    /// The connection is gone, or what is missing of the closing handshake is not waited for.
+    /// Ends the connection without the rest of the closing handshake.
     pub(super) fn lose(&mut self) {
         self.end_half_closed();
         let lost = CloseInfo {
@@ -172,7 +172,7 @@ impl SocketCore {
         self.frames = FrameReader::default();
     }
 
-    /// Wakes a handler that waits for a message if one has come or none will.
+    /// Wakes a handler that waits for a message if one was received or none will be.
     pub(super) fn wake_receiver(&mut self) {
         let has_news = !self.inbound.is_empty() || !self.state.can_send();
         if let Some(receiver) = self.inbound.receiver.take_if(|_| has_news) {
@@ -180,18 +180,18 @@ impl SocketCore {
         }
     }
 
-    /// How long what was sent may still be on its way over a link of this rate: at most what waits here and
+    /// How long a link of this rate needs for the bytes in flight: at most those that wait here and
     /// [`SocketOptions::system_bytes`](super::SocketOptions::system_bytes).
     pub(super) fn backlog_time(&mut self, rate: &Rate) -> Duration {
         let place = self.io.outbox.next_place();
-        // The place is lower than before if what waited was dropped.
+        // The place is lower than before if waiting bytes were dropped.
         let sent = place.saturating_sub(self.link.counted);
         self.link.counted = place;
         let most = (self.io.options().system_bytes + self.io.outbox.bytes()) as u64;
         self.link.bucket.take_up_to(rate, sent, most, Instant::now())
     }
 
-    /// Writes now, from any task; what is not written is left to the socket's task.
+    /// Writes now, from any task; the socket's task writes the rest.
     pub(super) fn flush_direct(&mut self) {
         let flushed = self.io.flush(true);
         self.leave_to_task(flushed);

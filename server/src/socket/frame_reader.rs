@@ -1,4 +1,4 @@
-//! Makes messages of bytes.
+//! Makes messages from bytes.
 //!
 //! A whole, unfragmented data frame in the read buffer, as nearly all frames are, is unmasked in place. Everything else
 //! is given to tungstenite, one frame at a time: fragments, control frames, incomplete frames, and all that breaks a
@@ -21,7 +21,7 @@ pub(crate) enum ReadStep {
     Message(Message),
     /// A ping or pong, already answered.
     Control,
-    /// Nothing more is there now.
+    /// No whole message or control frame is available.
     Nothing,
     /// The client ended its side: with its close frame, or because it broke a rule; then this is how to close.
     End(CloseInfo),
@@ -121,7 +121,7 @@ impl FrameReader {
         let feed = Feed {
             io,
             rest: &mut self.rest,
-            // A close frame must not wait behind what the client does not read.
+            // A close frame does not wait for a client that does not read.
             holds_pongs_back: assembler.can_write(),
         };
         (assembler, feed)
@@ -148,7 +148,7 @@ impl FrameReader {
     }
 }
 
-/// `None` when there is more now.
+/// `None` if more was read.
 fn read_more(io: &mut SocketIo) -> Option<ReadStep> {
     match io.fill() {
         Ok(1..) => None,
@@ -321,7 +321,12 @@ impl Write for Feed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::socket::{SocketOptions, Sockets, io::Transport};
 
     #[test]
     fn headers_are_read_only_when_they_are_whole() {
@@ -340,6 +345,23 @@ mod tests {
         }
         let endless = Header::parse(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4]).unwrap();
         assert_eq!(endless.frame, usize::MAX);
+    }
+
+    #[test]
+    fn a_message_in_fragments_is_put_together_in_a_buffer_of_the_size_that_the_options_say() {
+        for assembly_buffer in [100, 10_000] {
+            let sockets = Sockets::new(SocketOptions {
+                assembly_buffer,
+                ..SocketOptions::default()
+            });
+            let fragment = Bytes::from_static(&[0x01, 0x81, 0, 0, 0, 0, b'x']);
+            let mut io = SocketIo::new(Transport::Gone, fragment, sockets);
+            io.begin_turn(Waker::noop(), 1);
+            let mut reader = FrameReader::default();
+            assert!(matches!(reader.read(&mut io), ReadStep::Nothing));
+            let assembler = reader.assembler.unwrap();
+            assert_eq!(assembler.get_config().read_buffer_size, assembly_buffer);
+        }
     }
 
     #[test]

@@ -10,11 +10,12 @@ pub(super) struct Inbound {
     bytes: usize,
     /// The handler waits for a message, with a waker that is not the task's own.
     pub(super) receiver: Option<Waker>,
-    /// The handler has asked for messages at least once. The client's end does not wait for a handler that never does.
+    /// The handler has called a receive method at least once. The client's end does not wait for a handler that never
+    /// does.
     pub(super) is_asked_for: bool,
-    /// Reading is paused because of a bound. It is kept, because taking the messages must then wake the task.
+    /// Reading is paused because of a bound. Taking the messages must then wake the task.
     pub(super) is_paused: bool,
-    /// Reading was paused at some time since the client was last checked for silence.
+    /// Reading was paused at some time since the last check of the heartbeat.
     pub(super) was_paused: bool,
 }
 
@@ -45,7 +46,7 @@ impl Inbound {
         self.bytes = 0;
     }
 
-    /// Drops messages that no handler will ask for.
+    /// Drops the messages of a handler that has ended.
     pub(super) fn clear(&mut self) {
         self.messages = VecDeque::new();
         self.bytes = 0;
@@ -53,7 +54,7 @@ impl Inbound {
 }
 
 thread_local! {
-    /// The queue that was emptied last on this thread: thousands of idle sockets share one instead of keeping one each.
+    /// The queue that was emptied last on this thread: thousands of idle sockets share it instead of having one each.
     static SPARE: Cell<VecDeque<Message>> = const { Cell::new(VecDeque::new()) };
 }
 

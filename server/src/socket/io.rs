@@ -38,7 +38,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read behind the request.
+    /// Unwraps hyper's stream after the `101`. Also returns the bytes that hyper read after the request.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<AnswerStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner().into_inner()), parts.read_buf),
@@ -59,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// Writes from any task; `Pending` does not promise a wake-up.
+    /// Writes from any task; `Pending` registers no waker.
     fn try_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = match (&*self, slices) {
             (Self::Tcp(stream), [one]) => send_now(stream, one),
@@ -89,8 +89,8 @@ impl Transport {
 }
 
 /// Writes without the runtime's check of whether the stream is writable: with a thousand members the check is a
-/// thousand cache misses, and the system checks anyway. That a stream is full is registered by the task's own next
-/// write.
+/// thousand cache misses, and the system checks anyway. The next write of the socket's task registers a full stream
+/// with the runtime.
 #[cfg(unix)]
 pub(crate) fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
@@ -115,13 +115,13 @@ impl AsyncRead for Transport {
 /// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// The system has everything.
+    /// The system has taken everything.
     All,
-    /// The client does not take more now.
+    /// The stream is full.
     Blocked,
     /// The same, and the task will be woken when it does.
     Awaited,
-    /// The connection is broken; what was queued is gone.
+    /// The connection is broken; what was queued is dropped.
     Broken,
 }
 
@@ -130,6 +130,28 @@ struct Stalled {
     since: Instant,
     /// Bytes that it took since.
     taken: usize,
+}
+
+/// The side of the stream that this server writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OutputHalf {
+    /// The stream is tried when something is queued.
+    Open,
+    /// The task found the stream full, and will be woken when it is not.
+    Full,
+    /// Its end was sent.
+    Shut,
+    /// A write failed. It may have been another task's write, and the socket's task must see it.
+    Broken,
+}
+
+impl OutputHalf {
+    /// A full stream is tried again.
+    fn retry(&mut self) {
+        if *self == Self::Full {
+            *self = Self::Open;
+        }
+    }
 }
 
 pub(crate) struct SocketIo {
@@ -141,15 +163,15 @@ pub(crate) struct SocketIo {
     pub(super) outbox: Outbox,
     /// Wakes the connection's task; all reading and writing is registered with it.
     waker: Waker,
-    /// How many reads are left in this turn.
+    /// Reads left in this turn.
     reads_left: u8,
-    /// How many frames may still be taken in this turn.
+    /// Frames left in this turn.
     frames_left: u32,
-    /// Frames that came since this was last taken: whole messages, fragments, pings, pongs.
+    /// Frames received since this was last taken: whole messages, fragments, pings, pongs.
     pub(super) received: u32,
     /// Those of them since the last turn that carry no message of their own: control frames, fragments, empty messages.
     pub(super) overhead: u32,
-    /// The last read found nothing, and the task will be woken when there is more.
+    /// The last read found no input, and the task will be woken when there is some.
     blocked: bool,
     /// The client sent or acknowledged something since this was last cleared.
     pub(super) heard: bool,
@@ -157,12 +179,7 @@ pub(crate) struct SocketIo {
     stalled: Option<Box<Stalled>>,
     /// Something was written since the senders that wait for capacity were last woken.
     pub(super) wrote: bool,
-    /// The end of our side was sent.
-    shut: bool,
-    /// A write failed. It is kept, because it may have been another task's, and the socket's task must see it.
-    broken: bool,
-    /// The task found the stream full, and will be woken when it is not.
-    awaits_capacity: bool,
+    output: OutputHalf,
     sockets: Sockets,
 }
 
@@ -182,9 +199,7 @@ impl SocketIo {
             heard: false,
             stalled: None,
             wrote: false,
-            shut: false,
-            broken: false,
-            awaits_capacity: false,
+            output: OutputHalf::Open,
             sockets,
         }
     }
@@ -201,14 +216,14 @@ impl SocketIo {
         self.reads_left = self.options().turn_reads;
         self.frames_left = frames;
         self.blocked = false;
-        self.awaits_capacity = false;
+        self.output.retry();
     }
 
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// The turn's share is used up while there may be more to read.
+    /// Whether the turn's share is used up while there may be more input.
     pub(crate) fn wants_another_turn(&self) -> bool {
         self.frames_left == 0 || (self.reads_left == 0 && !self.blocked)
     }
@@ -231,8 +246,7 @@ impl SocketIo {
         stalled.map(|stalled| stalled.since)
     }
 
-    /// Makes the system drop what it holds for this client when the connection is closed, instead of retrying for
-    /// minutes.
+    /// Makes the system drop the unsent bytes when the connection is closed, instead of sending them again for minutes.
     pub(crate) fn reset_on_release(&self) {
         if let Transport::Tcp(stream) = &self.transport {
             // Fails only on a connection that is broken.
@@ -240,8 +254,8 @@ impl SocketIo {
         }
     }
 
-    /// Reads what is there behind `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the turn is over
-    /// or that the task will be woken.
+    /// Reads available bytes to the end of `input`. `Ok(0)` is the end of the stream; `WouldBlock` means that the
+    /// turn's share is used up or that the task will be woken.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         if self.blocked || self.reads_left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -295,7 +309,7 @@ impl SocketIo {
     /// Writes the outbox. With `direct` the caller is not the connection's task, which must be woken when the result is
     /// not [`Flushed::All`].
     pub(crate) fn flush(&mut self, direct: bool) -> Flushed {
-        while !self.broken && !self.outbox.is_empty() {
+        while self.output != OutputHalf::Broken && !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.outbox.slices(&mut slices);
             let mut cx = Context::from_waker(&self.waker);
@@ -306,25 +320,30 @@ impl SocketIo {
             };
             match self.written(result) {
                 Poll::Pending => {
-                    self.awaits_capacity |= !direct;
+                    if !direct {
+                        self.output = OutputHalf::Full;
+                    }
                     return Flushed::Blocked;
                 }
                 Poll::Ready(written) => {
-                    self.awaits_capacity = false;
+                    self.output.retry();
                     self.outbox.advance(written);
                 }
             }
         }
-        if self.broken {
+        if self.output == OutputHalf::Broken {
             self.outbox.discard();
             return Flushed::Broken;
         }
         // Nothing waits, so the client is not stalled.
         self.stalled = None;
-        match self.poll_flush_stream() {
+        match self.transport.poll_flush(&mut Context::from_waker(&self.waker)) {
             Poll::Pending => Flushed::Blocked,
-            Poll::Ready(()) if self.broken => Flushed::Broken,
-            Poll::Ready(()) => Flushed::All,
+            Poll::Ready(Err(_)) => {
+                self.output = OutputHalf::Broken;
+                Flushed::Broken
+            }
+            Poll::Ready(Ok(())) => Flushed::All,
         }
     }
 
@@ -332,8 +351,8 @@ impl SocketIo {
     pub(crate) fn write_frames(&mut self, frames: &Bytes, messages: usize) -> Flushed {
         if !self.outbox.is_empty() {
             self.outbox.push_frames(frames.clone(), messages);
-            // While the stream is full, a write would be a useless system call and a turn of the task for each message.
-            return if self.awaits_capacity {
+            // While the stream is full, each write would be a useless system call and a turn of the task.
+            return if self.output == OutputHalf::Full {
                 Flushed::Awaited
             } else {
                 self.flush(true)
@@ -343,7 +362,7 @@ impl SocketIo {
         let result = self.transport.try_write(&mut cx, &[IoSlice::new(frames)]);
         let written = match self.written(result) {
             Poll::Pending => 0,
-            Poll::Ready(_) if self.broken => return Flushed::Broken,
+            Poll::Ready(_) if self.output == OutputHalf::Broken => return Flushed::Broken,
             Poll::Ready(written) => written,
         };
         if written < frames.len() {
@@ -357,7 +376,8 @@ impl SocketIo {
         }
     }
 
-    /// Counts what was written, and notes whether the client is stalled. After an error `broken` is set and 0 returned.
+    /// Counts what was written, and notes whether the client is stalled. Returns 0 after an error, which breaks the
+    /// output.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<usize> {
         if result.is_pending() {
             self.stalled.get_or_insert_with(|| {
@@ -370,7 +390,7 @@ impl SocketIo {
         match ready!(result) {
             Ok(written @ 1..) => {
                 if let Some(stalled) = &mut self.stalled {
-                    // The system's buffer was full and has space again: the client acknowledged something.
+                    // The system's buffer was full and has capacity again: the client acknowledged something.
                     self.heard = true;
                     stalled.taken = stalled.taken.saturating_add(written);
                     if stalled.taken >= self.sockets.options().min_taken {
@@ -382,28 +402,25 @@ impl SocketIo {
                 Poll::Ready(written)
             }
             _ => {
-                self.broken = true;
+                self.output = OutputHalf::Broken;
                 Poll::Ready(0)
             }
         }
     }
 
-    fn poll_flush_stream(&mut self) -> Poll<()> {
-        let result = ready!(self.transport.poll_flush(&mut Context::from_waker(&self.waker)));
-        self.broken |= result.is_err();
-        Poll::Ready(())
-    }
-
     /// Ends our side of the stream once everything is written.
     pub(crate) fn shut_down(&mut self) {
-        if !self.shut && self.outbox.is_empty() {
+        if !self.is_shut() && self.outbox.is_empty() {
             let mut cx = Context::from_waker(&self.waker);
-            self.shut = self.transport.poll_shutdown(&mut cx).is_ready();
+            if self.transport.poll_shutdown(&mut cx).is_ready() {
+                self.output = OutputHalf::Shut;
+            }
         }
     }
 
+    /// Whether nothing more can be written.
     pub(crate) fn is_shut(&self) -> bool {
-        self.shut
+        matches!(self.output, OutputHalf::Shut | OutputHalf::Broken)
     }
 
     /// Closes the connection and frees what it held.

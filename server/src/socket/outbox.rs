@@ -9,12 +9,15 @@ use super::SocketOptions;
 /// Frames up to this size are copied behind each other, so that a burst leaves as one contiguous write; larger payloads
 /// are shared.
 const COPY_UP_TO: usize = 4096;
-/// By so many segments the list of segments grows. Doubling it would leave half of the memory of thousands of slow
-/// clients unused, and as much again in freed fragments.
+/// The list of segments grows by this many. Doubling it would leave half of the memory of thousands of slow clients
+/// unused, and as much again in freed fragments.
 const GROWS_BY: usize = 16;
 /// A thread keeps its spare buffer only up to this size. No option, because the sockets of all applications of a thread
 /// share it.
 const KEEP_SPARE_UP_TO: usize = 256 * 1024;
+
+/// A segment that was a tail has at most this many times its length.
+const MAX_SEALED: usize = 4;
 
 /// The first byte of a whole, unfragmented frame.
 #[derive(Clone, Copy)]
@@ -117,7 +120,8 @@ impl Outbox {
         self.messages
     }
 
-    /// Whether so much more would exceed a bound. A message that is larger than the whole queue may wait alone.
+    /// Whether this many more messages and bytes would exceed a bound. A message that is larger than the whole queue
+    /// may wait alone.
     pub(crate) fn is_full_for(&self, messages: usize, bytes: usize, max_messages: usize, max_bytes: usize) -> bool {
         !self.is_empty() && (self.messages + messages > max_messages || self.bytes + bytes > max_bytes)
     }
@@ -279,8 +283,18 @@ impl Outbox {
         if self.tail.is_empty() {
             return;
         }
-        let mut bytes = Bytes::from(std::mem::take(&mut self.tail));
-        bytes.advance(std::mem::take(&mut self.tail_written));
+        let tail = std::mem::take(&mut self.tail);
+        let written = std::mem::take(&mut self.tail_written);
+        let bytes = if tail.capacity() > MAX_SEALED * tail.len() {
+            // A segment waits for as long as the client reads slowly, and may not take the spare buffer along.
+            let bytes = Bytes::copy_from_slice(&tail[written..]);
+            give_spare(tail);
+            bytes
+        } else {
+            let mut bytes = Bytes::from(tail);
+            bytes.advance(written);
+            bytes
+        };
         let messages = std::mem::take(&mut self.tail_messages);
         self.push(Segment {
             bytes,
@@ -384,6 +398,17 @@ mod tests {
         outbox.advance(1);
         outbox.discard_unstarted();
         assert!(outbox.segments.capacity() <= GROWS_BY);
+    }
+
+    #[test]
+    fn a_large_spare_buffer_does_not_wait_with_the_few_bytes_that_were_queued_in_it() {
+        SPARE.set(Vec::with_capacity(KEEP_SPARE_UP_TO));
+        let (small, large) = (Bytes::from_static(b"small"), Bytes::from(vec![2; COPY_UP_TO + 1]));
+        let mut outbox = Outbox::default();
+        outbox.push_message(FrameKind::Binary, &small);
+        outbox.push_message(FrameKind::Binary, &large);
+        assert_eq!(SPARE.take().capacity(), KEEP_SPARE_UP_TO);
+        assert!(all(&outbox) == [frame(&small), frame(&large)].concat());
     }
 
     #[test]

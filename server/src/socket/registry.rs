@@ -31,13 +31,13 @@ pub struct SocketOptions {
     /// How many bytes may wait for one client that reads slowly, besides one answer to the client itself.
     pub queue_bytes: usize,
     /// How many WebSocket frames are taken in one turn of a socket's task, and how many messages its handler may queue
-    /// in it, before other sockets have a turn. At least 1.
+    /// in it, before other tasks run. At least 1.
     pub turn_messages: u32,
     /// How many bytes a handler may queue in one turn.
     pub turn_bytes: usize,
     /// How many times the network is read in one turn. At least 1.
     pub turn_reads: u8,
-    /// How many bytes are taken off the network at once, about. A frame of up to half of that is awaited whole in a
+    /// How many bytes one read takes, about. A frame of up to half of that is awaited whole in a
     /// buffer that all sockets of a thread share; a larger one is put together in a buffer of its own.
     pub read_bytes: usize,
     /// How many received messages may wait for the handler, beside those that it took with its last batch; at this
@@ -61,7 +61,7 @@ pub struct SocketOptions {
     /// [`Socket::take_any_rate`](super::Socket::take_any_rate).
     pub max_overhead_rate: u32,
     /// How long bytes may wait for a client that takes fewer than `min_taken` of them, before its socket is closed with
-    /// 4413 and they are dropped. Zero waits for ever.
+    /// 4413 and they are dropped. Zero is no timeout.
     ///
     /// Not less than a slow link needs for what the system takes at once (`--unsent-bytes` and 64 KiB), plus a pause of
     /// the link: at 2 KB a second and 20 seconds, that is 54 seconds.
@@ -72,18 +72,18 @@ pub struct SocketOptions {
     /// for what was sent before the ping. 0 extends nothing.
     pub link_rate: usize,
     /// How many bytes of what was sent to a client the system holds at most, about: what it has not sent
-    /// (`--unsent-bytes`, and as much again that it takes at once), and what is on its way. `link_rate` turns it into
+    /// (`--unsent-bytes`, and as much again in one write), and what is in flight. `link_rate` turns it into
     /// the longest time that a ping needs to arrive.
     pub system_bytes: usize,
     /// The time between two pings; zero sends none.
     pub ping_interval: Duration,
-    /// How long a client may be silent after a ping has reached it; then it is closed with 4408.
+    /// How long a client may send and take nothing after a ping has reached it; then it is closed with 4408.
     pub ping_timeout: Duration,
     /// How long the closing handshake may take; then the connection is cut.
     pub close_timeout: Duration,
-    /// How long a client may take to hang up after the close handshake; not longer than `close_timeout`. Hanging up
-    /// first is the server's part, but what a client sends against the rules in the meantime would turn that into a
-    /// reset, which can destroy the close frame.
+    /// How long a client may take to close the stream after the closing handshake; not longer than `close_timeout`. The
+    /// server should close it first, but input that breaks the rules would turn that into a reset, which can destroy
+    /// the close frame.
     pub linger: Duration,
     /// When the server stops, sessions are asked to reconnect after a random delay of at most this.
     pub reconnect_spread: Duration,
@@ -142,7 +142,7 @@ struct Inner {
     draining: AtomicBool,
     /// Notified when draining begins.
     drain: Notify,
-    /// Notified when the last socket is gone.
+    /// Notified when the last socket was removed.
     empty: Notify,
 }
 
@@ -215,7 +215,7 @@ impl Sockets {
     }
 
     /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012 and the delay after which to reconnect)
-    /// and returns when the last one is gone.
+    /// and returns when the last one was removed.
     ///
     /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that
     /// clients that reconnect at once do not all reach the next server at the same moment. `within` does not bound the
@@ -239,7 +239,7 @@ impl Sockets {
         }
         drop(sockets);
         wait_until(&self.0.empty, || {
-            // A socket whose handshake was under way when draining began may have come since.
+            // An opening handshake that was in progress when draining began may have ended since.
             let late: Vec<_> = self.0.live.lock().values().cloned().collect();
             for socket in &late {
                 socket.close_to_drain();

@@ -1,9 +1,9 @@
-//! What the handles, the hub and the task of one socket share.
+//! The part of a socket that its handles, the hub and its task share.
 //!
 //! One task polls the handler and does the I/O. A *turn* is one poll of that task: it polls the handler, which takes
-//! messages from the inbound queue and queues its own, reads what is left, and writes everything at once: sixteen
-//! messages that arrived together cost one read and one write. Other tasks queue messages too and, while no turn is
-//! under way, write them at once without waking the task.
+//! messages from the inbound queue and queues its own, reads the remaining input, and writes everything queued: sixteen
+//! messages that arrived together cost one read and one write. Other tasks queue messages too and, while no turn is in
+//! progress, write them immediately without waking the task.
 
 use std::{
     collections::VecDeque,
@@ -31,11 +31,11 @@ use crate::notify::wait_until;
 
 pub(crate) struct SharedSocket {
     core: Mutex<SocketCore>,
-    /// The handler's batch has messages that were not returned.
+    /// The handler's batch has messages that were not returned yet.
     has_batch: AtomicBool,
-    /// The client reads from the reason of a close when to reconnect.
+    /// The client is a session, which reads from the reason of a close when to reconnect.
     restarts: AtomicBool,
-    /// How many calls of `send` wait.
+    /// The number of waiting calls of `send`.
     sends_waiting: AtomicU32,
     /// Notified when the socket ends, and when a full outbox has capacity again. One for both, because each costs
     /// memory on every idle socket, and few calls wait.
@@ -74,7 +74,7 @@ impl SharedSocket {
         self.sockets.options()
     }
 
-    /// The next message. All messages that wait are taken under one lock into `batch`, which the handler keeps.
+    /// The next message. All waiting messages are taken under one lock into `batch`, which the handler keeps.
     #[inline]
     pub(crate) fn poll_recv(&self, batch: &mut VecDeque<Message>, waker: Option<&Waker>) -> Poll<Option<Message>> {
         if batch.is_empty() {
@@ -103,7 +103,7 @@ impl SharedSocket {
         Poll::Ready(message)
     }
 
-    /// How many messages have arrived since the handler took its last batch.
+    /// The number of messages that have arrived since the handler took its last batch.
     pub(crate) fn pending(&self) -> usize {
         let mut core = self.core.lock();
         core.pump();
@@ -115,7 +115,7 @@ impl SharedSocket {
         core.state.observe_end().cloned()
     }
 
-    /// How many frames came since the last call.
+    /// The number of frames received since the last call.
     pub(crate) fn take_received(&self) -> u32 {
         std::mem::take(&mut self.core.lock().io.received)
     }
@@ -124,7 +124,7 @@ impl SharedSocket {
         self.core.lock().turn.count
     }
 
-    /// Any number of control frames, fragments and empty messages is taken, a share of them in each turn.
+    /// Removes the limit on the rate of control frames, fragments and empty messages.
     pub(crate) fn take_any_rate(&self) {
         self.core.lock().overhead = None;
     }
@@ -147,14 +147,14 @@ impl SharedSocket {
         }
     }
 
-    /// The place in the queue of what is queued next, see [`Outbox`].
+    /// The place in the queue of the next queued byte, see [`Outbox`].
     pub(crate) fn place(&self) -> u64 {
         self.core.lock().io.outbox.next_place()
     }
 
     /// Queues a message, waiting while the client reads too slowly, but only until all that was queued before this
-    /// place is written: what is queued in the meantime is written first and cannot delay the message for ever. A
-    /// socket has one such call at a time. Fails if the socket is closed.
+    /// place is written: what is queued meanwhile is written first, but does not delay the message further. A socket
+    /// has one such call at a time. Fails if the socket is closed.
     ///
     /// Cancel safe: a new call with the same place continues.
     pub(crate) async fn send_at(&self, place: u64, message: &Message) -> Result<(), ()> {
@@ -249,7 +249,7 @@ impl SharedSocket {
         Delivered::Queued
     }
 
-    /// Writes a whole frame, or drops it if the client has not taken all that was sent before: it is of no use later.
+    /// Writes a whole frame, or drops it if earlier bytes still wait for the client: later it would be out of date.
     pub(crate) fn deliver_if_idle(&self, frame: &Bytes) {
         let mut core = self.core.lock();
         if !core.state.can_send() || !core.io.outbox.is_empty() {
@@ -272,7 +272,7 @@ impl SharedSocket {
     }
 
     /// Queues whole frames, each as one message. Returns false if the client reads too slowly;
-    /// [`ready_at`](Self::ready_at) waits until a new call is worth it. Fails if the socket is closed.
+    /// [`ready_at`](Self::ready_at) waits until a new call can succeed. Fails if the socket is closed.
     pub(crate) fn try_send_frames_at(&self, place: u64, frames: &[Bytes]) -> Result<bool, ()> {
         let mut core = self.core.lock();
         if !self.is_ready(&mut core, place)? {
@@ -305,13 +305,13 @@ impl SharedSocket {
         Ok(core.io.outbox.bytes() < self.options().send_waits_at || core.io.outbox.reaches(place))
     }
 
-    /// How long what was sent may still be on its way to the client, over a link of [`SocketOptions::link_rate`].
+    /// How long a link of [`SocketOptions::link_rate`] needs for the bytes in flight.
     pub(crate) fn backlog_time(&self) -> Duration {
         let rate = self.sockets.link_rate();
         self.core.lock().backlog_time(&rate)
     }
 
-    /// The bytes that wait to be written.
+    /// The bytes that are not written yet.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
         let core = self.core.lock();
@@ -339,12 +339,12 @@ impl SharedSocket {
         self.close(close::SERVICE_RESTART, &close::retry_after_reason(after))
     }
 
-    /// From now on a stopping server closes this socket with 1012 and the time after which to reconnect.
+    /// Lets a stopping server close this socket with 1012 and the time after which to reconnect.
     pub(crate) fn expect_restart(&self) {
         self.restarts.store(true, Ordering::Relaxed);
     }
 
-    /// Closes for the handler, which therefore has observed the end.
+    /// Closes on a call of the handler, which therefore has observed the end.
     pub(crate) fn close_observed(&self, code: u16, reason: &str) {
         self.close(code, reason);
         self.core.lock().state.observe_end();
@@ -357,7 +357,8 @@ impl SharedSocket {
         self.announce_close(&mut core);
     }
 
-    /// Notifies all that wait for the end. The task is woken too: it sets the timer that bounds the closing handshake.
+    /// Notifies the tasks that wait for the end, and wakes the socket's task, which sets the timer of the closing
+    /// handshake.
     fn announce_close(&self, core: &mut SocketCore) {
         if let Some(ended) = core.state.ended_mut() {
             ended.announced = true;
@@ -375,7 +376,7 @@ impl SharedSocket {
 
 /// The task's side, in the order of a turn.
 impl SharedSocket {
-    /// Begins a turn, with a new share of what one turn may do.
+    /// Begins a turn, with a new share of reads and sends.
     pub(crate) fn begin_turn(&self, waker: &Waker) {
         let mut core = self.core.lock();
         let options = self.options();
@@ -390,7 +391,7 @@ impl SharedSocket {
         }
     }
 
-    /// Ends a turn: reads what the handler left unread, writes everything. Returns what the task should do.
+    /// Ends a turn: reads what the handler has not read, and writes everything queued.
     pub(crate) fn end_turn(&self, handler_done: bool) -> TurnEnd {
         let mut core = self.core.lock();
         let core = &mut *core;
@@ -400,7 +401,7 @@ impl SharedSocket {
         core.pump();
         self.count_overhead(core);
         let sends_waiting = self.sends_waiting.load(Ordering::Relaxed) > 0;
-        // The handler has taken all messages and queued its answers, and waits for something else now.
+        // The handler has taken all messages and queued its answers, and waits for something other than its socket.
         let nothing_left = core.inbound.is_empty() && !self.has_batch.load(Ordering::Relaxed) && !sends_waiting;
         if handler_done || nothing_left {
             core.end_half_closed();
@@ -416,7 +417,7 @@ impl SharedSocket {
             core.io.shut_down();
             core.pump();
         }
-        // Waking the senders when nothing has changed would be a loop for as long as the client does not read.
+        // Waking the senders without a change would be a busy loop while the client does not read.
         let has_capacity = core.io.outbox.bytes() < self.options().send_waits_at / 2 || core.io.outbox.take_reached();
         if sends_waiting && has_capacity && (core.turn.is_share_used || core.io.wrote) {
             core.turn.is_share_used = false;
@@ -460,7 +461,7 @@ impl SharedSocket {
         }
     }
 
-    /// Ends the socket of a client that ended its side, although the handler has not taken all messages.
+    /// Ends the socket of a client that ended its side, although the handler has not taken all its messages.
     pub(crate) fn end_half_closed(&self) {
         let mut core = self.core.lock();
         if core.end_half_closed() {
@@ -468,10 +469,10 @@ impl SharedSocket {
         }
     }
 
-    /// Whether the client was heard since the last call.
+    /// Whether the client sent or took something since the last call.
     pub(crate) fn take_liveness(&self) -> Liveness {
         let mut core = self.core.lock();
-        // What came since the last turn counts.
+        // Input since the last turn counts.
         core.pump();
         let heard = std::mem::take(&mut core.io.heard);
         let was_paused = core.inbound.was_paused;
@@ -513,7 +514,7 @@ impl SharedSocket {
         }
     }
 
-    /// Ends the connection of a client that does not complete the closing handshake.
+    /// Cuts the connection of a client that does not complete the closing handshake.
     pub(crate) fn force_over(&self) {
         let mut core = self.core.lock();
         let stalled = core.io.stalled_since();
@@ -525,34 +526,34 @@ impl SharedSocket {
     }
 }
 
-/// What was heard of a client in some time.
+/// The signs of life of a client since the last check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Liveness {
     /// It sent something, or took something that it had not taken at once.
     Heard,
-    /// Nothing was heard, although this side read all that came.
+    /// Neither, although reading was not paused.
     Silent,
-    /// Nothing was heard, but reading was paused for a part of the time.
+    /// Neither, but reading was paused for a part of the time.
     NotRead,
 }
 
-/// What the task has to know at the end of a turn.
+/// The socket at the end of a turn, for its task.
 pub(crate) struct TurnEnd {
     /// The client ended its side, and the handler has not taken all its messages.
     pub(crate) is_half_closed: bool,
-    /// No message goes either way any more.
+    /// No further message is received or sent.
     pub(crate) has_ended: bool,
-    /// The handler learned of that from its socket.
+    /// A call of the handler returned the end.
     pub(crate) is_observed: bool,
-    /// Both close frames are through, ours is written, and only the end of the stream is missing.
+    /// Both close frames were exchanged, ours is written, and only the end of the stream is missing.
     pub(crate) is_complete: bool,
-    /// The connection itself is gone.
+    /// The connection is closed or lost.
     pub(crate) is_over: bool,
     /// Since when bytes wait of which the client took fewer than [`SocketOptions::min_taken`].
     pub(crate) stalled_since: Option<Instant>,
 }
 
-/// Counts a waiting call while it lives.
+/// Counts a waiting call until it is dropped.
 struct Waiting<'a>(&'a AtomicU32);
 
 impl<'a> Waiting<'a> {

@@ -1,60 +1,61 @@
-//! How far a socket has come, from the opening handshake to the end of its TCP stream.
+//! The state of a socket, from the opening handshake to the end of its TCP stream.
 
 use super::CloseInfo;
 
-/// The state of a socket, with what only that state needs. Everything but `Open` is boxed: thousands of idle sockets
-/// are open.
+/// The state of a socket, with the data of that state. All but `Open` are boxed, because thousands of idle sockets are
+/// open.
 pub(super) enum SocketState {
-    /// Messages go both ways.
+    /// Messages are received and sent.
     Open,
-    /// The client ended its side, in the way that is given, and the handler has not taken all messages that came
-    /// before. Messages still go out, so that those are answered.
+    /// The client ended its side, with this code and reason, and the handler has not taken all messages received
+    /// before. Messages are still sent, so that those are answered.
     HalfClosed(Box<CloseInfo>),
-    /// It is settled how the socket ended, and no message goes either way.
+    /// The code and reason of the end are fixed, and no message is received or sent.
     Ended(Box<Ended>),
 }
 
-/// A socket that has ended, as far as messages are concerned.
+/// A socket that receives and sends no further message.
 pub(super) struct Ended {
     pub(super) info: CloseInfo,
     handshake: ClosingHandshake,
-    /// All that wait for the end were notified.
+    /// The tasks that wait for the end were notified.
     pub(super) announced: bool,
-    /// The handler learned of the end from its socket, so it may do its last work.
+    /// A call of the handler returned the end, so the handler is not dropped before it ends itself.
     pub(super) observed: bool,
-    /// The client took nothing for too long: the system should drop what it holds for the client too.
+    /// The write timeout expired: the connection is reset, so that the system drops its unsent bytes too.
     pub(super) given_up: bool,
 }
 
-/// What is missing until the connection is gone.
+/// What the closing handshake waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClosingHandshake {
-    /// Our close frame is queued; the client's close frame has not come.
+    /// Our close frame is queued; the client's close frame was not received.
     AwaitsCloseFrame,
-    /// Nothing more is understood from the client: what is queued is written, then the end of the stream is awaited,
-    /// because closing a TCP connection with unread input resets it, and that can destroy the close frame on its way.
+    /// Further input is dropped. What is queued is written, then the end of the stream is awaited: closing a TCP
+    /// connection with unread input resets it, and that can destroy the close frame in flight.
     AwaitsEndOfStream {
-        /// Both close frames are through.
+        /// Both close frames were exchanged.
         is_complete: bool,
     },
-    /// The connection is gone.
+    /// The connection is closed or lost.
     Over,
 }
 
 impl SocketState {
-    /// Whether what comes in is for the handler.
+    /// Whether received messages are for the handler.
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open)
     }
 
-    /// Whether messages may be queued. Also when the client has ended its side: the handler still answers what came
-    /// before.
+    /// Whether messages may be queued. Also when the client has ended its side: the handler still answers earlier
+    /// messages.
     pub(super) fn can_send(&self) -> bool {
         !matches!(self, Self::Ended(_))
     }
 
-    /// Whether frames are read. Also after our close frame, because the client's close frame is behind what it sent
-    /// before it saw ours. Not while the client's own end waits for the handler: nothing may follow it.
+    /// Whether frames are read. Also after our close frame, because the client's close frame follows what it sent
+    /// before it received ours. Not while the client's own end waits for the handler: no frame may follow a close
+    /// frame.
     pub(super) fn can_read(&self) -> bool {
         match self {
             Self::Open => true,
@@ -67,12 +68,12 @@ impl SocketState {
         matches!(self, Self::HalfClosed(_))
     }
 
-    /// Whether input is read only to be dropped.
+    /// Whether input is dropped.
     pub(super) fn awaits_end_of_stream(&self) -> bool {
         matches!(self.handshake(), Some(ClosingHandshake::AwaitsEndOfStream { .. }))
     }
 
-    /// Whether both close frames are through and only the end of the stream is missing.
+    /// Whether both close frames were exchanged and only the end of the stream is missing.
     pub(super) fn is_handshake_complete(&self) -> bool {
         self.handshake() == Some(ClosingHandshake::AwaitsEndOfStream { is_complete: true })
     }
@@ -99,14 +100,15 @@ impl SocketState {
         }
     }
 
-    /// How the socket ended, for a call of the handler: the handler has observed the end then.
+    /// How the socket ended, for a call of the handler. Notes that the handler has observed the end.
     pub(super) fn observe_end(&mut self) -> Option<&CloseInfo> {
         let ended = self.ended_mut()?;
         ended.observed = true;
         Some(&ended.info)
     }
 
-    /// Ends the socket, or brings one that has ended further; then `info` is ignored, because the first end counts.
+    /// Ends the socket, or advances the closing handshake of one that has ended; then `info` is ignored, because the
+    /// first end counts.
     pub(super) fn end(&mut self, info: CloseInfo, handshake: ClosingHandshake) {
         match self {
             Self::Ended(ended) => ended.handshake = handshake,
@@ -122,7 +124,7 @@ impl SocketState {
         }
     }
 
-    /// The client's stream has ended, which is all that was awaited.
+    /// The client's stream has ended, so nothing is awaited any more.
     pub(super) fn stream_ended(&mut self) {
         if let Self::Ended(ended) = self {
             ended.handshake = ClosingHandshake::Over;

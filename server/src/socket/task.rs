@@ -22,11 +22,10 @@ use super::{
 pin_project! {
     /// Runs a connection to its end.
     ///
-    /// Once the socket has ended, a handler that waits for something else than its socket is dropped, unless it asked
-    /// to finish. A handler that learns of the end from its socket may do its last work.
+    /// Once the socket has ended, a handler that waits for something other than its socket is dropped, unless
+    /// `finish_handler` is set. A handler that a call of its socket has returned the end to runs to its own end.
     ///
-    /// This is a type and not an async function, whose future would hold each argument twice, for as long as the
-    /// connection lives.
+    /// A type and not an async function, whose future would hold each argument twice for the life of the connection.
     pub(crate) struct SocketTask<H> {
         // Before the socket, so that it is dropped first.
         handler: Option<Pin<Box<H>>>,
@@ -40,9 +39,9 @@ pin_project! {
 }
 
 pin_project! {
-    /// The one timer of a connection. It is not touched when a message comes or goes.
+    /// The one timer of a connection. Messages do not reset it.
     struct SocketTimer {
-        // Ends at `due`, or before it to look whether the client has taken anything.
+        // Ends at `due`, or earlier to check the write timeout.
         #[pin]
         sleep: Sleep,
         event: TimerEvent,
@@ -60,7 +59,7 @@ impl SocketTimer {
         }
     }
 
-    /// Takes effect at the next turn, where the task waits for it.
+    /// The task is woken by it only after it was polled again.
     fn set(self: Pin<&mut Self>, event: TimerEvent, after: Duration) {
         let this = self.project();
         *this.event = event;
@@ -89,13 +88,13 @@ impl SocketTimer {
 enum TimerEvent {
     /// Send a ping.
     Ping,
-    /// Check that something was heard since the ping.
+    /// Check that the client sent or took something since the ping.
     Answer,
-    /// End the socket although the handler has not taken all that came before the client's close frame.
+    /// End the socket although the handler has not taken all messages before the client's close frame.
     HalfClosed,
-    /// Cut the connection: the closing handshake is not complete.
+    /// Cut the connection: the closing handshake was not completed in time.
     ForceClose,
-    /// Cut the connection: both close frames are through, and the client has not hung up.
+    /// Cut the connection: the closing handshake is complete, and the client has not closed the stream.
     Linger,
 }
 
@@ -147,7 +146,7 @@ impl<H: Future<Output = ()>> Future for SocketTask<H> {
                 log_close(socket.sockets(), this.path, &info);
             }
             this.timer.as_mut().set(TimerEvent::ForceClose, options.close_timeout);
-            // The handler learns of the end in a turn of its own, with a fresh budget, before it may be dropped.
+            // The handler observes the end in another turn, with a new budget, before it may be dropped.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -176,7 +175,7 @@ impl<H: Future<Output = ()>> Future for SocketTask<H> {
 
 type HandlerResult = Result<(), Box<dyn Any + Send>>;
 
-/// Polls the handler, if there is one; a panic is its result.
+/// Polls the handler, if it has not ended; a panic is its result.
 fn poll_handler<H: Future<Output = ()>>(
     handler: &mut Option<Pin<Box<H>>>,
     cx: &mut Context<'_>,
@@ -204,7 +203,7 @@ fn finished(socket: &SharedSocket, result: HandlerResult, path: &str) {
     socket.close(close::INTERNAL_ERROR, "the server met an error");
 }
 
-/// The delay of a timer that is switched off.
+/// The delay of a disabled timer.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn first_timer(options: &SocketOptions) -> Duration {
@@ -215,7 +214,7 @@ fn first_timer(options: &SocketOptions) -> Duration {
     }
 }
 
-/// When to give up a client that is stalled.
+/// When the write timeout of a stalled client expires.
 fn gives_up_at(stalled_since: Option<Instant>, options: &SocketOptions) -> Option<Instant> {
     let timeout = Some(options.write_timeout).filter(|timeout| !timeout.is_zero());
     Some(stalled_since? + timeout?)
@@ -228,7 +227,7 @@ fn fire(event: &TimerEvent, socket: &SharedSocket, options: &SocketOptions) -> (
             // The ping arrives after what was sent before.
             let backlog = socket.backlog_time();
             socket.ping();
-            // What was heard before the ping does not count as an answer.
+            // Input before the ping does not count as an answer.
             socket.take_liveness();
             (TimerEvent::Answer, options.ping_timeout + backlog)
         }
@@ -261,8 +260,8 @@ mod tests {
     use super::*;
     use crate::socket::{Socket, core::SocketCore, io::SocketIo, outbox::Outbox};
 
-    /// What an idle connection holds besides is its handler, its stream and its place in the list of sockets; `cargo
-    /// xtask bench` measures all of it.
+    /// An idle connection also has its handler, its stream and its entry in the set of sockets; `cargo xtask bench`
+    /// measures all of it.
     #[test]
     fn what_an_idle_socket_holds_is_small() {
         type Handler = std::future::Ready<()>;

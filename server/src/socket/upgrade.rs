@@ -10,6 +10,7 @@ use axum::{
 };
 use futures_util::future::{self, FutureExt, OptionFuture};
 use hyper::upgrade::OnUpgrade;
+use talkback_protocol::subprotocol::is_token;
 use tracing::Instrument;
 use tungstenite::handshake::derive_accept_key;
 
@@ -93,8 +94,8 @@ impl Upgrade {
         self
     }
 
-    /// Accepts the request. Returns the response; `handler` runs on a task of its own, in the current `tracing` span, once
-    /// the client has the response.
+    /// Accepts the request. Returns the response; `handler` runs on a task of its own, in the current `tracing` span,
+    /// once the client has the response.
     ///
     /// When the handler ends, the socket is closed with 1000; when it panics, with 1011. When the client closes first,
     /// a handler that waits for its socket gets the end from it, and one that waits for something else is dropped
@@ -316,12 +317,4 @@ fn offered_subprotocols(headers: &HeaderMap) -> Result<Vec<String>, UpgradeError
         offered.push(name.to_owned());
     }
     Ok(offered)
-}
-
-/// A token of [RFC 9110, section 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2).
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

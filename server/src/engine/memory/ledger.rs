@@ -1,11 +1,12 @@
 //! The capacity for entries of publishers, shared by all clients and rooms.
 //!
-//! A fixed bound for each client would be too small for an honest one, or too large for many that are not. So the bound is a part of what
-//! is free: a single holder gets a good part of all, and however many holders take their maximum, something is left for a new one. (The
-//! dynamic threshold by which switches share their buffers, Choudhury and Hahne 1998.)
+//! A fixed bound for each client would be too small for an honest one, or too large for many that are not. So the bound
+//! is a part of what is free: a single holder gets a good part of all, and however many holders take their maximum,
+//! something is left for a new one. (The dynamic threshold by which switches share their buffers, Choudhury and Hahne
+//! 1998.)
 //!
-//! An attacker can make up any number of clients, and each may have at least one entry. So all clients of one origin together have such a
-//! bound too.
+//! An attacker can make up any number of clients, and each may have at least one entry. So all clients of one origin
+//! together have such a bound too.
 
 use std::collections::HashMap;
 
@@ -81,7 +82,8 @@ impl Ledger {
         }
     }
 
-    /// Reserves `cost` for a holder. Returns false if the holder or its origin may not have it; then nothing was reserved.
+    /// Reserves `cost` for a holder. Returns false if the holder or its origin may not have it; then nothing was
+    /// reserved.
     pub(super) fn reserve(&self, holder: Holder, cost: Cost) -> bool {
         if cost == Cost::default() {
             return true;
@@ -118,7 +120,8 @@ impl Ledger {
         fits
     }
 
-    /// Releases reserved capacity. The lock is taken for one batch at a time, because a room may have very many publishers.
+    /// Releases reserved capacity. The lock is taken for one batch at a time, because a room may have very many
+    /// publishers.
     pub(super) fn release(&self, released: impl IntoIterator<Item = (Holder, Cost)>) {
         let mut released = released.into_iter().peekable();
         while released.peek().is_some() {

@@ -18,7 +18,8 @@ use super::{
     publishers::Publishers,
 };
 
-/// The bytes that a message takes besides its body: the structs, the names, its slots in the log and among its sender's offsets.
+/// The bytes that a message takes besides its body: the structs, the names, its slots in the log and among its sender's
+/// offsets.
 const OVERHEAD: usize = 256;
 
 /// A list's capacity is at most this many times its length.
@@ -194,7 +195,8 @@ impl Log {
         }
     }
 
-    /// Drops the oldest message while `condition` holds, which gets the time when it was added and what is left with it.
+    /// Drops the oldest message while `condition` holds, which gets the time when it was added and what is left with
+    /// it.
     pub(super) fn drop_while(&mut self, condition: impl Fn(Instant, Freed) -> bool) -> Freed {
         let mut freed = Freed::default();
         while let Some(oldest) = self.entries.front()
@@ -212,7 +214,7 @@ impl Log {
         }
         // Otherwise a room that was busy once would keep the capacity for that, which no bound counts.
         shrink(&mut self.entries);
-        if self.numbered.len() < self.numbered.capacity().div_ceil(MAX_SPARE) {
+        if is_sparse(self.numbered.len(), self.numbered.capacity()) {
             self.numbered.shrink_to(self.numbered.len() * 2);
         }
         freed
@@ -298,8 +300,13 @@ impl Log {
     }
 }
 
+/// Whether a list of this length has more than the capacity that it may have.
+fn is_sparse(len: usize, capacity: usize) -> bool {
+    len < capacity.div_ceil(MAX_SPARE)
+}
+
 fn shrink<T>(list: &mut VecDeque<T>) {
-    if list.len() < list.capacity().div_ceil(MAX_SPARE) {
+    if is_sparse(list.len(), list.capacity()) {
         list.shrink_to(list.len() * 2);
     }
 }
@@ -331,6 +338,12 @@ mod tests {
     use talkback_protocol::{ClientKey, UserName};
 
     use super::*;
+
+    #[test]
+    fn a_list_may_have_four_times_the_capacity_that_it_needs() {
+        assert!(!is_sparse(2, 2 * MAX_SPARE) && is_sparse(2, 2 * MAX_SPARE + 1));
+        assert!(!is_sparse(0, 0), "an empty list without capacity has nothing to shrink");
+    }
 
     #[test]
     fn the_capacity_of_a_busy_room_shrinks_when_its_messages_are_dropped() {

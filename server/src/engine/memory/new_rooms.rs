@@ -11,8 +11,8 @@ use crate::rate::{Bucket, Rate};
 /// How many rooms one client may make by publishing.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRoomOptions {
-    /// Rooms at once, after a time in which it made none. At least as many as a session may have joined: after a restart they are all
-    /// new.
+    /// Rooms at once, after a time in which it made none. At least as many as a session may have joined: after a
+    /// restart they are all new.
     pub burst: u32,
     /// Rooms a minute on average; 0 is any number.
     pub per_minute: u32,

@@ -5,8 +5,8 @@ use super::NewRoomOptions;
 /// What the memory engine keeps at most, and for how long.
 #[derive(Clone, Debug)]
 pub struct MemoryOptions {
-    /// Rooms without watchers. Beyond it one of them is evicted: young rooms take at most a quarter from the old ones, and within each
-    /// class the least recently used one goes. Rooms with watchers do not count.
+    /// Rooms without watchers. Beyond it one of them is evicted: young rooms take at most a quarter from the old ones,
+    /// and within each class the least recently used one goes. Rooms with watchers do not count.
     pub rooms: usize,
     /// The age at which a room that is used again is no longer young.
     pub young_for: Duration,
@@ -18,19 +18,19 @@ pub struct MemoryOptions {
     pub messages: usize,
     /// Bytes of the messages of one room.
     pub bytes: usize,
-    /// Bytes of the messages of all rooms. Above seven eighths of it, rooms that hold more than their share lose their oldest messages,
-    /// first those without watchers.
+    /// Bytes of the messages of all rooms. Above seven eighths of it, rooms that hold more than their share lose their
+    /// oldest messages, first those without watchers.
     pub total_bytes: usize,
-    /// Bytes that a room with watchers does not lose to other rooms, as long as all such rooms together fit: enough for a member that was
-    /// too slow to catch up.
+    /// Bytes that a room with watchers does not lose to other rooms, as long as all such rooms together fit: enough for
+    /// a member that was too slow to catch up.
     pub watched_bytes: usize,
     /// How long a message is kept.
     pub age: Duration,
-    /// Clients whose last number is kept; each counts once for each of its rooms. A client is never dropped early for another one: a new
-    /// one is refused, to be retried.
+    /// Clients whose last number is kept; each counts once for each of its rooms. A client is never dropped early for
+    /// another one: a new one is refused, to be retried.
     pub clients: usize,
-    /// One client, and the requests of one room, may have this part of what is free of `clients` and `remembered_bytes`: 16 is a
-    /// sixteenth.
+    /// One client, and the requests of one room, may have this part of what is free of `clients` and
+    /// `remembered_bytes`: 16 is a sixteenth.
     pub client_part: usize,
     /// All clients of one origin together may have this part of it: 8 is an eighth.
     pub origin_part: usize,
@@ -44,8 +44,8 @@ pub struct MemoryOptions {
     pub request_age: Duration,
     /// Bytes of everything that is kept about clients and requests.
     pub remembered_bytes: usize,
-    /// Distinct refusals of which one copy is shared by all outcomes that are equal. A further one replaces the oldest of the table, and
-    /// equal outcomes get a new copy from then on.
+    /// Distinct refusals of which one copy is shared by all outcomes that are equal. A further one replaces the oldest
+    /// of the table, and equal outcomes get a new copy from then on.
     pub shared_refusals: usize,
     /// When to retry a message that was refused because the log is full or a watcher has no capacity.
     pub retry_after: Duration,
@@ -55,9 +55,11 @@ pub struct MemoryOptions {
     pub sweep_interval: Duration,
     /// Rooms that a sweep visits in one go before other tasks run, and entries whose bytes are released under one lock.
     pub sweep_batch: usize,
-    /// Expired clients and requests of one room that are dropped in one go, while its lock is held. The next sweep drops more.
+    /// Expired clients and requests of one room that are dropped in one go, while its lock is held. The next sweep
+    /// drops more.
     pub expire_batch: usize,
-    /// Random epochs that are kept for rooms without a log. When a room is evicted, the epoch of all rooms with the same hash changes.
+    /// Random epochs that are kept for rooms without a log. When a room is evicted, the epoch of all rooms with the
+    /// same hash changes.
     pub epoch_slots: usize,
 }
 

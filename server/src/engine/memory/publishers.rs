@@ -7,13 +7,14 @@ use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, sess
 use tokio::time::Instant;
 
 use super::{
-    super::{KEY_REUSED, MessageId, Origin, Outcome, Place},
+    super::{AppendOutcome, KEY_REUSED, MessageId, Origin, Place},
     MemoryOptions,
     ledger::{Cost, Holder},
     log::Log,
 };
 
-/// The bytes that an entry takes besides its own fields: its node and slot in the table, its holder's account in the ledger.
+/// The bytes that an entry takes besides its own fields: its node and slot in the table, its holder's account in the
+/// ledger.
 const OVERHEAD: usize = 192;
 /// The capacity for outcomes that a new client has; it doubles up to [`MemoryOptions::client_messages`].
 const FIRST_OUTCOMES: usize = 4;
@@ -67,15 +68,15 @@ pub(super) enum Settlement {
 }
 
 impl Settlement {
-    fn outcome(&self, epoch: &Epoch) -> Outcome {
+    fn outcome(&self, epoch: &Epoch) -> AppendOutcome {
         let epoch = epoch.clone();
         match self {
-            Self::Added { offset, at } => Outcome::Duplicate(Place {
+            Self::Added { offset, at } => AppendOutcome::Duplicate(Place {
                 epoch,
                 offset: *offset,
                 at: *at,
             }),
-            Self::Refused(refusal) => Outcome::Refused {
+            Self::Refused(refusal) => AppendOutcome::Refused {
                 epoch: Some(epoch),
                 refusal: (**refusal).clone(),
             },
@@ -91,7 +92,7 @@ pub(super) enum Verdict {
     /// The client has no entry; the log may still have messages of it.
     Unknown,
     /// It may not be added; this is its outcome.
-    Known(Outcome),
+    Known(AppendOutcome),
     /// Its number was settled so long ago that its outcome is not kept.
     Forgotten,
 }
@@ -120,13 +121,13 @@ impl Verdict {
             Self::New
         } else {
             let epoch = epoch.clone();
-            Self::Known(Outcome::Gap { epoch })
+            Self::Known(AppendOutcome::Gap { epoch })
         }
     }
 
     fn conflict(epoch: &Epoch) -> Self {
         let epoch = epoch.clone();
-        Self::Known(Outcome::Conflict { epoch })
+        Self::Known(AppendOutcome::Conflict { epoch })
     }
 
     /// Where the tables have no entry for the client or its message: the verdict by the messages in the log.
@@ -140,7 +141,7 @@ impl Verdict {
                 last => Self::after(log.epoch(), last, seq, first),
             },
             Self::Forgotten => match log.find(sender, seq) {
-                Some((found, place)) if found == id => Self::Known(Outcome::Duplicate(place)),
+                Some((found, place)) if found == id => Self::Known(AppendOutcome::Duplicate(place)),
                 Some(_) => Self::conflict(log.epoch()),
                 None => self,
             },
@@ -202,7 +203,7 @@ impl Publishers {
                 let request = self.requests.as_ref().and_then(|requests| requests.peek(name));
                 match request.filter(|request| request.used + dedup.request_age > now) {
                     Some(request) if request.digest == *digest => Verdict::Known(request.settlement.outcome(epoch)),
-                    Some(_) => Verdict::Known(Outcome::Refused {
+                    Some(_) => Verdict::Known(AppendOutcome::Refused {
                         epoch: Some(epoch.clone()),
                         refusal: key_reused(),
                     }),
@@ -213,8 +214,8 @@ impl Publishers {
         }
     }
 
-    /// What [`settle`](Self::settle) will take for this message, and the holder to charge. An error if the room has its maximum of names
-    /// of requests.
+    /// What [`settle`](Self::settle) will take for this message, and the holder to charge. An error if the room has its
+    /// maximum of names of requests.
     pub(super) fn cost(
         &self,
         dedup: &DedupOptions,
@@ -483,6 +484,22 @@ mod tests {
         assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
         assert_eq!(publishers.expire(&dedup, 7, later).len(), 10_000 - 2 * EXPIRE_BATCH);
         assert_eq!(publishers.len(), (0, 0));
+    }
+
+    #[test]
+    fn expired_requests_are_dropped_in_the_same_batches_as_clients() {
+        let (dedup, start) = (dedup(), Instant::now());
+        let mut publishers = Publishers::default();
+        publishers.settle(&dedup, message(1, false), added(1), start);
+        for number in 0..EXPIRE_BATCH {
+            let name = number.to_string().into();
+            let digest = [0; 32];
+            publishers.settle(&dedup, MessageId::Request { name, digest }, added(1), start);
+        }
+        let later = start + dedup.request_age.max(dedup.client_age);
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), EXPIRE_BATCH);
+        assert_eq!(publishers.len(), (0, 1), "the client was one of the batch");
+        assert_eq!(publishers.expire(&dedup, 7, later).len(), 1);
     }
 
     #[test]

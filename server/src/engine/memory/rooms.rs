@@ -19,22 +19,22 @@ pub(super) type SharedLog = Arc<Mutex<Log>>;
 
 /// The rooms that have a log.
 ///
-/// Rooms with watchers are not evicted. The others are a segmented LRU cache of two classes: young rooms, and those that were used again
-/// when they were no longer young. The young may take a quarter from the old, and then evict each other: so a client that makes many rooms
-/// evicts such rooms, and not those with a history.
+/// Rooms with watchers are not evicted. The others are a segmented LRU cache of two classes: young rooms, and those
+/// that were used again when they were no longer young. The young may take a quarter from the old, and then evict each
+/// other: so a client that makes many rooms evicts such rooms, and not those with a history.
 pub(super) struct Rooms {
     watched: HashMap<RoomName, Watched>,
     young: LruCache<RoomName, Room>,
     old: LruCache<RoomName, Room>,
-    /// All rooms once more, each at an index that does not change: so that a sweep can visit them in batches while rooms are added and
-    /// removed. The maps have no such index.
+    /// All rooms once more, each at an index that does not change: so that a sweep can visit them in batches while
+    /// rooms are added and removed. The maps have no such index.
     entries: Slab<RoomEntry>,
     max_unwatched: usize,
     young_for: Duration,
     watches: usize,
     next_id: u64,
-    /// The epochs of rooms without a log, by a hash of the name. When a room is evicted, its slot gets a new epoch. With one epoch for all
-    /// rooms, each eviction would change the epoch that readers of any empty room get.
+    /// The epochs of rooms without a log, by a hash of the name. When a room is evicted, its slot gets a new epoch.
+    /// With one epoch for all rooms, each eviction would change the epoch that readers of any empty room get.
     initial_epochs: Box<[u64]>,
     hasher: RandomState,
 }
@@ -282,7 +282,8 @@ impl Rooms {
     }
 }
 
-/// Closes a log that has no activity and is not in use at the moment, so that holders of a handle cannot add to it. Returns whether it did.
+/// Closes a log that has no activity and is not in use at the moment, so that holders of a handle cannot add to it.
+/// Returns whether it did.
 fn close_if_untouched(log: &SharedLog) -> bool {
     log.try_lock().is_some_and(|mut log| {
         let is_untouched = !log.is_touched();

@@ -51,8 +51,9 @@ impl Inner {
             let mut log = room.log.lock();
             self.expire(&mut log, now);
             self.expire_publishers(&mut log, now);
-            if room.class != Class::Watched && self.is_unused(&log, now) {
+            if self.is_unused(&log, now) {
                 drop(log);
+                // Removes no room with watchers.
                 let evicted = self.rooms.lock().remove_if(&room.name, |log| self.is_unused(log, now));
                 self.release_evicted(evicted);
             }
@@ -80,7 +81,8 @@ impl Inner {
         self.bytes.load(Ordering::Relaxed) > high_water(self.options.total_bytes)
     }
 
-    /// Drops messages of rooms that hold more than their share. Then, while rooms with watchers need more, it empties rooms without.
+    /// Drops messages of rooms that hold more than their share. Then, while rooms with watchers need more, it empties
+    /// rooms without.
     async fn drop_above_share(&self, is_refused: bool) {
         let total = self.options.total_bytes;
         let (rooms, watched) = {
@@ -105,7 +107,7 @@ impl Inner {
                 return;
             }
             trim(&mut log, share, high_water(share));
-            if watched > 0 && log.bytes() > 0 {
+            if watched > 0 && log.bytes() != 0 {
                 order.push(Reverse((room.class, log.used(), unwatched.len())));
                 drop(log);
                 unwatched.push(room.log);
@@ -126,7 +128,8 @@ impl Inner {
         }
     }
 
-    /// Whether a room can go: a room with entries of publishers is kept until they expire, one without any activity is not kept.
+    /// Whether a room can go: a room with entries of publishers is kept until they expire, one without any activity is
+    /// not kept.
     fn is_unused(&self, log: &Log, now: Instant) -> bool {
         let remembered = self.options.client_age.max(self.options.request_age);
         log.bytes() == 0 && (!log.is_touched() || log.used() + remembered <= now)

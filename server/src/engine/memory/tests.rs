@@ -6,7 +6,7 @@ use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq};
 use tokio::time::advance;
 
 use super::super::{
-    Engine, MessageId, Origin, Outcome, Range,
+    AppendOutcome, Engine, MessageId, Origin, Range,
     conformance::{
         self, Seen, add, bodies, code_of, first, from_origin, message, numbered, of_copy, offset, read, request, room,
         withdrawal, withdrawn,
@@ -106,7 +106,7 @@ async fn expired_entries_are_swept_and_then_their_room() {
     assert_eq!((usage.clients, usage.requests), (1, 1), "a resend is still recognised");
     assert!(matches!(
         engine.append(numbered("a", 1, 3)).await,
-        Outcome::Duplicate(_)
+        AppendOutcome::Duplicate(_)
     ));
     tokio::time::sleep(Duration::from_secs(310)).await;
     let usage = engine.usage();
@@ -186,7 +186,7 @@ async fn one_client_makes_a_bounded_number_of_rooms_and_the_history_of_other_roo
             _ => withdrawal(numbered(&name, 1, 1)),
         };
         match engine.append(publish).await {
-            Outcome::Refused { refusal, .. } if refusal.code == code::BUSY => {
+            AppendOutcome::Refused { refusal, .. } if refusal.code == code::BUSY => {
                 assert!(refusal.retry_after.unwrap() > Duration::ZERO);
                 assert_eq!(engine.usage().rooms, 100 + made, "a refused message makes no room");
             }
@@ -237,7 +237,7 @@ async fn a_message_that_is_refused_with_a_retry_evicts_no_room_and_costs_nothing
         ] {
             let outcome = engine.append(refused).await;
             let is_busy = code_of(&outcome) == Some(code::BUSY);
-            assert!(is_busy || matches!(outcome, Outcome::Gap { .. }), "{outcome:?}");
+            assert!(is_busy || matches!(outcome, AppendOutcome::Gap { .. }), "{outcome:?}");
         }
     }
     for number in 0..4 {
@@ -251,7 +251,7 @@ async fn a_message_that_is_refused_with_a_retry_evicts_no_room_and_costs_nothing
     add(&engine, numbered("watched", 1, 1)).await;
     let full = engine.append(numbered("new", 1, 1)).await;
     assert!(
-        matches!(&full, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after))
+        matches!(&full, AppendOutcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after))
     );
     assert!(!engine.has(&room("new")));
 }
@@ -285,7 +285,7 @@ async fn a_number_that_leaves_a_gap_makes_no_room() {
     let epoch = read(&engine, "a", Range::Newest).await.epoch;
     assert_eq!(
         engine.append(numbered("a", 1, 2)).await,
-        Outcome::Gap { epoch: epoch.clone() }
+        AppendOutcome::Gap { epoch: epoch.clone() }
     );
     assert_eq!(engine.usage().rooms, 0);
     assert_eq!(add(&engine, numbered("a", 1, 1)).await.epoch, epoch);
@@ -343,10 +343,10 @@ async fn all_rooms_together_are_bounded_and_small_rooms_lose_nothing_to_large_on
     fill(&engine, "small", 5).await;
     let push = async |room, bytes| engine.append(message(room, MessageId::None, &body_of(bytes))).await;
     for _ in 0..100 {
-        assert!(matches!(push("large", 2000).await, Outcome::Added(_)));
+        assert!(matches!(push("large", 2000).await, AppendOutcome::Added(_)));
     }
     for _ in 0..100 {
-        assert!(matches!(push("huge", 2000).await, Outcome::Added(_)));
+        assert!(matches!(push("huge", 2000).await, AppendOutcome::Added(_)));
         assert!(engine.usage().bytes <= 120_000);
     }
     let in_huge = async || read(&engine, "huge", Range::Newest).await.messages.len();
@@ -354,9 +354,9 @@ async fn all_rooms_together_are_bounded_and_small_rooms_lose_nothing_to_large_on
     let refused = push("late", 30_000).await;
     assert!(code_of(&refused) == Some(code::BUSY), "{refused:?}");
     tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
-    assert!(matches!(push("late", 30_000).await, Outcome::Added(_)));
+    assert!(matches!(push("late", 30_000).await, AppendOutcome::Added(_)));
     for _ in 0..100 {
-        assert!(matches!(push("huge", 2000).await, Outcome::Added(_)));
+        assert!(matches!(push("huge", 2000).await, AppendOutcome::Added(_)));
     }
     assert!(in_huge().await > 10, "it got its share in the end");
     assert_eq!(read(&engine, "small", Range::Newest).await.messages.len(), 5);
@@ -385,7 +385,7 @@ async fn the_entry_of_a_client_is_not_dropped_early_for_other_clients() {
     assert!(refused > 3000 && usage.clients < 1000, "{refused} {usage:?}");
     assert_eq!(
         engine.append(numbered("a", 200, 1)).await,
-        Outcome::Duplicate(place),
+        AppendOutcome::Duplicate(place),
         "although the message itself is gone"
     );
     add(&engine, numbered("a", 201, 1)).await;
@@ -419,9 +419,9 @@ async fn all_clients_of_one_origin_take_an_eighth_of_the_entries_and_existing_en
     let mut heard = Vec::new();
     for number in 0..5000 {
         match engine.append(made_up(number, 1)).await {
-            Outcome::Added(place) => heard.push((number, place)),
+            AppendOutcome::Added(place) => heard.push((number, place)),
             refused => assert!(
-                matches!(&refused, Outcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after)),
+                matches!(&refused, AppendOutcome::Refused { refusal, .. } if refusal.retry_after == Some(DEFAULTS.remembered_retry_after)),
                 "{refused:?}"
             ),
         }
@@ -435,12 +435,12 @@ async fn all_clients_of_one_origin_take_an_eighth_of_the_entries_and_existing_en
         let again = engine.append(made_up(number, 3)).await;
         assert_eq!(
             again,
-            Outcome::Duplicate(place),
+            AppendOutcome::Duplicate(place),
             "the message was dropped, the entry of its client was not"
         );
     }
     let again = engine.append(from_origin(1, numbered("a", 200, 1))).await;
-    assert_eq!(again, Outcome::Duplicate(innocent), "whatever its origin is now");
+    assert_eq!(again, AppendOutcome::Duplicate(innocent), "whatever its origin is now");
     tokio::time::sleep(Duration::from_secs(3602)).await;
     assert_eq!((engine.usage().clients, engine.usage().remembered_bytes), (0, 0));
     add(&engine, made_up(5000, 1)).await;
@@ -464,7 +464,10 @@ async fn the_entry_of_a_client_is_kept_although_the_log_still_has_its_newest_mes
     for _ in 0..100 {
         add(&engine, message("a", MessageId::None, "1")).await;
     }
-    assert_eq!(engine.append(numbered("a", 200, 1)).await, Outcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 200, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -480,7 +483,7 @@ async fn other_tasks_run_while_very_many_rooms_are_swept() {
         let name = format!("r{number}");
         assert!(matches!(
             engine.append(message(&name, MessageId::None, "1")).await,
-            Outcome::Added(_)
+            AppendOutcome::Added(_)
         ));
         advance(Duration::from_millis(1)).await;
     }
@@ -515,22 +518,22 @@ async fn names_of_requests_are_bounded_for_each_room_and_none_is_dropped_early()
         ..DEFAULTS
     });
     let named = async |room, name| engine.append(message(room, request(name, [0; 32]), "1")).await;
-    assert!(matches!(named("a", "1").await, Outcome::Added(_)));
+    assert!(matches!(named("a", "1").await, AppendOutcome::Added(_)));
     tokio::time::sleep(Duration::from_secs(1000)).await;
-    assert!(matches!(named("a", "2").await, Outcome::Added(_)));
+    assert!(matches!(named("a", "2").await, AppendOutcome::Added(_)));
     for _ in 0..100 {
         let refused = named("a", "3").await;
         assert_eq!(code_of(&refused), Some(code::BUSY));
     }
-    assert!(matches!(named("b", "3").await, Outcome::Added(_)), "another room");
-    assert!(matches!(named("a", "1").await, Outcome::Duplicate(_)));
+    assert!(matches!(named("b", "3").await, AppendOutcome::Added(_)), "another room");
+    assert!(matches!(named("a", "1").await, AppendOutcome::Duplicate(_)));
     assert_eq!(engine.usage().requests, 3);
     tokio::time::sleep(Duration::from_secs(2601)).await;
     assert!(
-        matches!(named("a", "3").await, Outcome::Added(_)),
+        matches!(named("a", "3").await, AppendOutcome::Added(_)),
         "the first name is expired"
     );
-    assert!(matches!(named("a", "2").await, Outcome::Duplicate(_)));
+    assert!(matches!(named("a", "2").await, AppendOutcome::Duplicate(_)));
     tokio::time::sleep(Duration::from_secs(3602)).await;
     assert_eq!((engine.usage().requests, engine.usage().remembered_bytes), (0, 0));
 }
@@ -573,7 +576,7 @@ async fn a_withdrawal_in_a_room_without_watchers_is_kept_as_long_as_others() {
     tokio::time::sleep(Duration::from_secs(3500)).await;
     let late = engine.append(numbered("a", 1, 1)).await;
     assert_eq!(late, refused, "a late copy on an old connection");
-    assert!(matches!(late, Outcome::Refused { refusal, .. } if refusal == withdrawn()));
+    assert!(matches!(late, AppendOutcome::Refused { refusal, .. } if refusal == withdrawn()));
     tokio::time::sleep(Duration::from_secs(3602)).await;
     let usage = engine.usage();
     assert_eq!((usage.rooms, usage.clients), (0, 0), "then the room is removed");
@@ -598,7 +601,7 @@ async fn a_message_that_a_full_log_refused_is_not_settled() {
     assert_eq!(engine.usage().remembered_bytes, before);
     assert!(matches!(
         engine.append(large(numbered("a", 1, 2))).await,
-        Outcome::Gap { .. }
+        AppendOutcome::Gap { .. }
     ));
     tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
     add(&engine, large(of_copy("a", 1, 1))).await;
@@ -626,8 +629,8 @@ async fn a_room_with_members_keeps_several_queues_when_all_rooms_are_nearly_full
         }
         for _ in 0..10 {
             for _ in 0..200 {
-                assert!(matches!(push("watched").await, Outcome::Added(_)));
-                assert!(matches!(push("r0").await, Outcome::Added(_)));
+                assert!(matches!(push("watched").await, AppendOutcome::Added(_)));
+                assert!(matches!(push("r0").await, AppendOutcome::Added(_)));
             }
             tokio::time::sleep(DEFAULTS.sweep_interval).await;
         }
@@ -648,12 +651,18 @@ async fn the_log_answers_for_a_client_whose_entry_expired() {
     add(&engine, numbered("a", 1, 2)).await;
     tokio::time::sleep(Duration::from_secs(63)).await;
     assert_eq!(engine.usage().clients, 0);
-    assert_eq!(engine.append(numbered("a", 1, 1)).await, Outcome::Duplicate(place));
+    assert_eq!(
+        engine.append(numbered("a", 1, 1)).await,
+        AppendOutcome::Duplicate(place)
+    );
     assert!(matches!(
         engine.append(of_copy("a", 1, 1)).await,
-        Outcome::Conflict { .. }
+        AppendOutcome::Conflict { .. }
     ));
-    assert!(matches!(engine.append(numbered("a", 1, 4)).await, Outcome::Gap { .. }));
+    assert!(matches!(
+        engine.append(numbered("a", 1, 4)).await,
+        AppendOutcome::Gap { .. }
+    ));
     add(&engine, numbered("a", 1, 3)).await;
 }
 
@@ -672,11 +681,11 @@ async fn the_log_finds_messages_of_a_sender_while_it_drops_others() {
     for (number, place) in (1..).zip(places) {
         let again = engine.append(first("a", 1, 2 * number)).await;
         let skipped = engine.append(first("a", 1, 2 * number - 1)).await;
-        assert!(matches!(skipped, Outcome::Forgotten { .. }), "{skipped:?}");
+        assert!(matches!(skipped, AppendOutcome::Forgotten { .. }), "{skipped:?}");
         if number > 35 {
-            assert_eq!(again, Outcome::Duplicate(place));
+            assert_eq!(again, AppendOutcome::Duplicate(place));
         } else {
-            assert!(matches!(again, Outcome::Forgotten { .. }), "{number}: {again:?}");
+            assert!(matches!(again, AppendOutcome::Forgotten { .. }), "{number}: {again:?}");
         }
     }
 }
@@ -691,8 +700,8 @@ async fn a_duplicate_is_answered_with_its_place_after_the_log_dropped_it() {
     let engine = engine(options);
     fill(&engine, "a", 3).await;
     let again = async |number| engine.append(numbered("a", 1, number)).await;
-    assert!(matches!(again(2).await, Outcome::Duplicate(place) if place.offset == offset(2)));
-    assert!(matches!(again(1).await, Outcome::Forgotten { .. }));
+    assert!(matches!(again(2).await, AppendOutcome::Duplicate(place) if place.offset == offset(2)));
+    assert!(matches!(again(1).await, AppendOutcome::Forgotten { .. }));
 }
 
 #[tokio::test]
@@ -719,7 +728,7 @@ async fn a_message_may_fill_its_room_or_all_of_the_log_exactly_and_one_byte_more
             total_bytes,
             ..DEFAULTS
         });
-        assert!(matches!(push(&engine, 4000).await, Outcome::Added(_)));
+        assert!(matches!(push(&engine, 4000).await, AppendOutcome::Added(_)));
         let refused = push(&engine, 4001).await;
         assert_eq!(code_of(&refused), Some(code::TOO_LARGE), "{refused:?}");
         assert_eq!(engine.usage().bytes, weight);
@@ -739,13 +748,13 @@ async fn a_message_at_its_maximum_age_is_still_kept() {
     assert_eq!(read(&engine, "a", Range::Newest).await.messages.len(), 0);
 }
 
-async fn thousand(engine: &Arc<dyn Engine>, room: &str) -> Outcome {
+async fn thousand(engine: &Arc<dyn Engine>, room: &str) -> AppendOutcome {
     engine.append(message(room, MessageId::None, &body_of(1000))).await
 }
 
 async fn weight_of_thousand() -> usize {
     let engine = engine(DEFAULTS);
-    assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
+    assert!(matches!(thousand(&engine, "a").await, AppendOutcome::Added(_)));
     engine.usage().bytes
 }
 
@@ -756,7 +765,7 @@ async fn a_room_is_filled_to_the_last_byte_before_it_drops_anything() {
         ..DEFAULTS
     });
     for kept in [1, 2, 2] {
-        assert!(matches!(thousand(&engine, "a").await, Outcome::Added(_)));
+        assert!(matches!(thousand(&engine, "a").await, AppendOutcome::Added(_)));
         assert_eq!(engine.usage().messages, kept);
     }
 }
@@ -769,7 +778,7 @@ async fn a_room_drops_its_own_messages_for_a_new_one_only_if_the_new_one_then_fi
         ..DEFAULTS
     });
     for room in ["other", "other", "own", "own"] {
-        assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
+        assert!(matches!(thousand(&engine, room).await, AppendOutcome::Added(_)));
     }
     let usage = engine.usage();
     assert_eq!(
@@ -805,8 +814,8 @@ async fn rooms_lose_what_is_above_their_share_when_the_log_is_nearly_full_and_no
     );
 }
 
-/// Fills rooms with so many messages each and returns how many are left after a sweep. The log has capacity for 80 messages, and more than
-/// 70 are nearly full.
+/// Fills rooms with so many messages each and returns how many are left after a sweep. The log has capacity for 80
+/// messages, and more than 70 are nearly full.
 async fn left_after_sweep(rooms: &[(&str, u64)], watched: &[&str]) -> Vec<usize> {
     let weight = weight_of_thousand().await;
     let engine = engine(MemoryOptions {
@@ -817,7 +826,7 @@ async fn left_after_sweep(rooms: &[(&str, u64)], watched: &[&str]) -> Vec<usize>
     let _watches: Vec<_> = watched.iter().map(|name| watch(&engine, name)).collect();
     for (room, messages) in rooms {
         for _ in 0..*messages {
-            assert!(matches!(thousand(&engine, room).await, Outcome::Added(_)));
+            assert!(matches!(thousand(&engine, room).await, AppendOutcome::Added(_)));
         }
     }
     tokio::time::sleep(2 * DEFAULTS.sweep_interval).await;
@@ -861,7 +870,7 @@ async fn requests_of_one_room_leave_capacity_for_those_of_another() {
         loop {
             let named = message(room, request(&taken.to_string(), [0; 32]), "1");
             match engine.append(named).await {
-                Outcome::Added(_) => taken += 1,
+                AppendOutcome::Added(_) => taken += 1,
                 refused => return (taken, code_of(&refused) == Some(code::BUSY)),
             }
         }

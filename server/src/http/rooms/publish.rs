@@ -17,7 +17,7 @@ use talkback_protocol::{Body as MessageBody, Offset, RoomName, UserName, message
 
 use super::{Problem, Room, RoomsOptions, fresh};
 use crate::{
-    engine::{Append, KEY_REUSED, MessageId, Outcome, Place},
+    engine::{Append, AppendOutcome, KEY_REUSED, MessageId, Place},
     hub::Hub,
     limits::Peer,
     names,
@@ -80,11 +80,11 @@ pub(crate) async fn publish(
         content: Ok(body),
     };
     let (status, place, duplicate) = match hub.engine().append(append).await {
-        Outcome::Added(place) => (StatusCode::CREATED, place, false),
-        Outcome::Duplicate(place) => (StatusCode::OK, place, true),
-        Outcome::Refused { refusal, .. } if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
-        Outcome::Refused { refusal, .. } => return Err(Problem::Refused(refusal)),
-        Outcome::Gap { .. } | Outcome::Conflict { .. } | Outcome::Forgotten { .. } => {
+        AppendOutcome::Added(place) => (StatusCode::CREATED, place, false),
+        AppendOutcome::Duplicate(place) => (StatusCode::OK, place, true),
+        AppendOutcome::Refused { refusal, .. } if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
+        AppendOutcome::Refused { refusal, .. } => return Err(Problem::Refused(refusal)),
+        AppendOutcome::Gap { .. } | AppendOutcome::Conflict { .. } | AppendOutcome::Forgotten { .. } => {
             unreachable!("only messages with a client's number have these outcomes")
         }
     };

@@ -161,7 +161,7 @@ fn as_text<S: Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Er
 /// The last message that the client has.
 enum Since {
     Cursor(Cursor),
-    /// In whatever life of the log.
+    /// An offset in any epoch of the log.
     Offset(Offset),
 }
 

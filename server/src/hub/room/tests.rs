@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use talkback_protocol::SenderId;
 
 use super::*;
 use crate::{
-    engine::{Answer, Memory, MemoryOptions, Outcome},
+    engine::{Answer, AppendOutcome, Memory, MemoryOptions},
     hub::{Hub, SessionMember},
     socket::{SocketOptions, Sockets},
 };
@@ -31,7 +32,7 @@ fn small_slices() -> HubOptions {
     }
 }
 
-fn say(hub: &Hub, text: &str) -> Outcome {
+fn say(hub: &Hub, text: &str) -> AppendOutcome {
     match hub.publish(&lobby(), &user("ann"), Body::text(text)) {
         Answer::Now(outcome) => outcome,
         _ => panic!("this engine answers at once"),
@@ -132,7 +133,7 @@ async fn members_that_join_leave_or_go_live_between_two_slices_get_everything_on
             let what = match random.u8(0..20) {
                 0..6 => {
                     said += 1;
-                    assert!(matches!(say(&hub, &said.to_string()), Outcome::Added(_)));
+                    assert!(matches!(say(&hub, &said.to_string()), AppendOutcome::Added(_)));
                     continue;
                 }
                 6 => {
@@ -195,8 +196,8 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     let mut added = 0;
     let refusal = loop {
         match say(&hub, &text) {
-            Outcome::Added(_) => added += 1,
-            Outcome::Refused { refusal, .. } => break refusal,
+            AppendOutcome::Added(_) => added += 1,
+            AppendOutcome::Refused { refusal, .. } => break refusal,
             other => panic!("{other:?}"),
         }
         assert!(added < 20);
@@ -207,34 +208,117 @@ async fn pending_bytes_are_bounded_and_further_messages_are_refused_with_a_retry
     assert!(!room.announce_presence());
     deliver_all(&room).await;
     assert!(room.announce_presence());
-    assert!(matches!(say(&hub, &text), Outcome::Added(_)));
+    assert!(matches!(say(&hub, &text), AppendOutcome::Added(_)));
     deliver_all(&room).await;
     let lines = socket.shared().waiting_bytes();
     assert_eq!(String::from_utf8_lossy(&lines).matches(&text).count(), added + 1);
 }
 
-#[tokio::test]
-async fn pending_signals_are_one_text_of_bounded_size() {
-    let options = HubOptions {
-        sent_text_bytes: 1000,
-        ..HubOptions::default()
-    };
+/// Sends ten equal signals in a room with these options. Returns how many are delivered, and the bytes that two of them
+/// take while they are pending.
+async fn signals_delivered(options: HubOptions) -> (usize, usize) {
     let hub = hub(options);
     let sockets = Sockets::new(SocketOptions::default());
     let ((one, _), (other, socket)) = (session(&hub, &sockets), session(&hub, &sockets));
     assert_eq!(other.go_live(Offset::ZERO, 0), GoLive::Live);
     let room = hub.find(&lobby()).unwrap();
     deliver_all(&room).await;
-    for _ in 0..10 {
+    let mut bytes_of_two = 0;
+    for number in 1..=10 {
         let from = Author {
-            sender: hub.sender().clone(),
+            sender: SenderId::parse("s1").unwrap(),
             user: user("ann"),
         };
         one.signal(from, Body::text(&"x".repeat(300)));
+        if number == 2 {
+            bytes_of_two = room.pending.lock().signals.len();
+        }
     }
     deliver_all(&room).await;
     let bytes = socket.shared().waiting_bytes();
-    assert!((600..=1000).contains(&bytes.len()), "{} bytes", bytes.len());
+    assert!(bytes.len() <= options.sent_text_bytes, "{} bytes", bytes.len());
+    (String::from_utf8_lossy(&bytes).matches("signal").count(), bytes_of_two)
+}
+
+#[tokio::test]
+async fn pending_signals_are_one_text_of_bounded_size() {
+    let all = HubOptions::default();
+    let (count, bytes) = signals_delivered(all).await;
+    assert_eq!(count, 10);
+    for (sent_text_bytes, expected) in [(bytes, 2), (bytes - 1, 1)] {
+        let delivered = signals_delivered(HubOptions { sent_text_bytes, ..all }).await;
+        assert_eq!(delivered.0, expected);
+    }
+}
+
+/// Lets these of three members send a signal with their number before the next pass. Returns the signals that each
+/// member gets.
+async fn signals_received(senders: &[usize]) -> Vec<Vec<u64>> {
+    let hub = hub(HubOptions::default());
+    let sockets = Sockets::new(SocketOptions::default());
+    let members: Vec<_> = (0..3).map(|_| session(&hub, &sockets)).collect();
+    for (member, _) in &members {
+        assert_eq!(member.go_live(Offset::ZERO, 0), GoLive::Live);
+    }
+    for sender in senders {
+        let from = Author {
+            sender: SenderId::parse("s1").unwrap(),
+            user: user("ann"),
+        };
+        members[*sender].0.signal(from, Body::text(&sender.to_string()));
+    }
+    deliver_all(&hub.find(&lobby()).unwrap()).await;
+    members.iter().map(|(_, socket)| numbers(socket)).collect()
+}
+
+#[tokio::test]
+async fn each_member_gets_the_signals_of_the_others_and_not_its_own() {
+    assert_eq!(signals_received(&[0, 1]).await, [vec![1], vec![0], vec![0, 1]]);
+    assert_eq!(signals_received(&[0]).await, [vec![], vec![0], vec![0]]);
+}
+
+#[tokio::test]
+async fn signals_are_dropped_while_as_many_bytes_of_them_are_pending_as_the_options_say() {
+    let all = HubOptions::default();
+    let (_, bytes) = signals_delivered(all).await;
+    for (signal_bytes, expected) in [(bytes, 2), (bytes + 1, 3)] {
+        let delivered = signals_delivered(HubOptions { signal_bytes, ..all }).await;
+        assert_eq!(delivered.0, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn presence_that_cannot_be_announced_while_too_much_is_pending_is_announced_later() {
+    let options = HubOptions {
+        pending_bytes: 1000,
+        ..HubOptions::default()
+    };
+    let hub = hub(options);
+    let sockets = Sockets::new(SocketOptions::default());
+    let (member, socket) = session(&hub, &sockets);
+    let room = hub.find(&lobby()).unwrap();
+    assert_eq!(member.go_live(Offset::ZERO, 0), GoLive::Live);
+    tokio::time::sleep(2 * options.presence_interval).await;
+    deliver_all(&room).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = (tasks(), socket.shared().waiting_bytes().len());
+    let _bob = hub
+        .join(&lobby(), &user("bob"), Sender::without_task(&sockets))
+        .unwrap();
+    // It stays pending, because no pass is scheduled.
+    let now = Instant::now();
+    room.pending
+        .lock()
+        .lines
+        .push(now, |lines| lines.push(None, &[b'x'; 1000]));
+    tokio::time::sleep(3 * options.presence_interval).await;
+    assert_eq!(socket.shared().waiting_bytes().len(), before.1);
+    assert!(room.pending.lock().lines.take().is_some());
+    tokio::time::sleep(2 * options.presence_interval).await;
+    let bytes = socket.shared().waiting_bytes();
+    let lines = String::from_utf8_lossy(&bytes[before.1..]);
+    assert!(lines.contains("presence") && lines.contains("bob"), "{lines}");
+    assert_eq!(tasks(), before.0, "the task that announces has ended");
 }
 
 #[tokio::test]
@@ -379,7 +463,7 @@ fn members_that_join_and_leave_on_many_threads_get_their_own_messages_and_leave_
                 for _ in 0..300 {
                     let socket = Sender::without_task(&sockets);
                     let member = hub.join(&lobby(), &user("ann"), socket.clone()).unwrap();
-                    let Answer::Now(Outcome::Added(place)) = member.publish_text("1") else {
+                    let Answer::Now(AppendOutcome::Added(place)) = member.publish_text("1") else {
                         panic!("it was not added")
                     };
                     let room = hub.find(&lobby()).unwrap();
