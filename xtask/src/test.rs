@@ -7,8 +7,9 @@ use crate::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
+    num::NonZero,
     panic::resume_unwind,
     path::PathBuf,
     process::{Command, Stdio},
@@ -57,6 +58,8 @@ const WASM_MEMBERS: [&str; 6] = [
 ];
 /// The environment variable that names the server which tests start.
 const SERVER: &str = "TEST_SERVER_BIN";
+/// The environment variable that names how many tests of a program run at the same time.
+const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
 /// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
 const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
@@ -217,8 +220,15 @@ fn client_is_free_of(features: &[&str], crates: &[&str]) -> Count {
     }
 }
 
+/// The tests of the server mostly wait for time to pass, so more of them run at the same time than there are processors.
 fn native() -> Count {
-    counted(run::cargo().args(["test", "--workspace", "--no-fail-fast"]), "")
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut tests = run::cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if env::var_os(THREADS).is_none() {
+        tests.env(THREADS, (3 * processors).to_string());
+    }
+    counted(&mut tests, "")
 }
 
 /// The programs that tests in browsers start.

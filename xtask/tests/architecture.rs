@@ -65,6 +65,19 @@ fn every_source_file_is_named_or_in_a_named_folder() {
     assert_eq!(missing, [""; 0], "the table `To change X, open Y` says what is in each");
 }
 
+/// They are one program with a list of its files: a file that is not in the list would not run.
+#[test]
+fn every_file_of_the_tests_of_the_server_is_in_their_program() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests");
+    let main = fs::read_to_string(folder.join("main.rs")).expect("server/tests/main.rs");
+    for entry in fs::read_dir(&folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
+        let is_listed = main.lines().any(|line| line == format!("mod {name};"));
+        assert!(name == "main" || is_listed, "server/tests/main.rs has no `mod {name};`");
+    }
+}
+
 #[test]
 fn a_path_is_told_from_other_code() {
     let text = "`server/src/app.rs` and `GET /healthz`, `a::b`, `x/`, `--flag`, `/echo`, `Cargo.toml`, `name.rs`";
