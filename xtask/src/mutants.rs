@@ -17,7 +17,8 @@ pub(crate) struct MutantsArgs {
     /// Only the mutants of this package
     #[arg(long, value_name = "NAME", value_parser = PASSES.map(|pass| pass.package))]
     package: Option<String>,
-    /// Only a part of the mutants of each package: K/N, K from 0. A whole run takes more than an hour; parts can run one after the other
+    /// Only a part of the mutants of each package: K/N, K from 0. A whole run takes more than an hour; parts can run
+    /// one after the other
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
     /// Only mutants of lines that changed since this commit
@@ -32,7 +33,7 @@ pub(crate) struct MutantsArgs {
     jobs: usize,
 }
 
-/// The tests that are run against the mutants of a package: those that can notice them, which take a second or two.
+/// The tests that are run against the mutants of a package: those that can notice them.
 #[derive(Clone, Copy)]
 struct Pass {
     package: &'static str,

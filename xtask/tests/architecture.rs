@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-/// What stands between backticks and has the form of a path in this workspace: letters, digits and `/ . _ -`, with a slash or with one
-/// of the endings of our files.
+/// What stands between backticks and has the form of a path in this workspace: letters, digits and `/ . _ -`, with a
+/// slash or with one of the endings of our files.
 fn paths(text: &str) -> Vec<&str> {
     let is_path = |span: &&str| {
         let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
