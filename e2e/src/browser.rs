@@ -229,6 +229,15 @@ impl Browser {
             .collect()
     }
 
+    /// How many tabs it has, in all windows.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn tabs(&self) -> Result<usize, StepError> {
+        let windows = self.driver.windows().await;
+        Ok(windows.map_err(StepError::browser("list its windows"))?.len())
+    }
+
     /// Leaves one tab, with an empty page. What the pages stored is cleared, because a later server may get the port of
     /// this scenario's, and with it the same origin.
     pub(crate) async fn close_pages(&self) -> Result<(), StepError> {

@@ -17,9 +17,14 @@ pub(crate) struct Program {
 }
 
 /// Runs a program until the shell's input ends, which it does when the process that started the shell ends, in whatever
-/// way; then ends what the program has started, and removes its files. Rust drops no statics, and the browsers between
-/// two scenarios are in one.
-const GUARD: &str = r#""$@" </dev/null & read -r _; trap : TERM; kill -s TERM 0; wait; rm -rf "$TMPDIR""#;
+/// way; then ends what the program has started, and removes its files, more than once because a browser that ends still
+/// writes some. It is needed because Rust drops no statics, and the browsers between two scenarios are in one.
+const GUARD: &str = r#""$@" </dev/null &
+read -r _
+trap : TERM
+kill -s TERM 0
+wait
+for _ in 1 2 3 4 5; do rm -rf "$TMPDIR"; sleep 1; done"#;
 
 impl Program {
     /// Starts the program with its temporary files in `directory`.

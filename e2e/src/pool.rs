@@ -28,8 +28,8 @@ pub(crate) async fn take(engine: Engine) -> Result<Browser, StepError> {
 
 fn idle(engine: Engine) -> Option<Browser> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    let index = idle.iter().position(|browser| browser.engine() == engine)?;
-    Some(idle.swap_remove(index))
+    let index = idle.iter().rposition(|browser| browser.engine() == engine)?;
+    Some(idle.remove(index))
 }
 
 /// Keeps a browser for the next scenario, after one that succeeded: a failure leaves a browser in an unknown state. A

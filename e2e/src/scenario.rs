@@ -20,7 +20,8 @@ use crate::{Browser, DEADLINE, Engine, Page, StepError, paths, pool, wait_for};
 pub struct Stage {
     /// The server.
     pub server: Server,
-    /// The browser.
+    /// The browser. Further scenarios use it: what a scenario changes beside tabs, windows and the storage of its pages
+    /// (an emulated network, a permission), it changes back.
     pub browser: Browser,
     /// The browser's first tab.
     pub page: Page,

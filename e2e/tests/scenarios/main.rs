@@ -5,5 +5,6 @@ mod chat;
 mod delivery;
 mod echo;
 mod faults;
+mod isolation;
 mod looks;
 mod people;
