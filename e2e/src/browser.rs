@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::{Capabilities, WebDriver};
+use thirtyfour::{Capabilities, WebDriver, WindowHandle};
 
 use crate::driver::{Program, find, missing};
 use crate::{DEADLINE, StepError, wait_for};
@@ -27,7 +27,11 @@ pub enum Engine {
 pub struct Browser {
     engine: Engine,
     pub(crate) driver: WebDriver,
+    /// The tab it started with.
+    tab: WindowHandle,
     console: Mutex<Vec<String>>,
+    /// How many lines of the driver's output are of earlier scenarios.
+    forgotten: usize,
     // Dropped in this order: the driver's session (above), the driver, its display, the files they used.
     program: Program,
     _display: Option<Program>,
@@ -115,14 +119,18 @@ impl Engine {
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities)
             .await
             .map_err(|error| program.trouble(format!("{} did not start: {error}", self.name())))?;
+        let tab = driver.window().await.map_err(StepError::browser("name its tab"))?;
+        let (width, height) = WINDOW;
         driver
-            .set_window_rect(0, 0, 1280, 900)
+            .set_window_rect(0, 0, width, height)
             .await
             .map_err(StepError::browser("resize its window"))?;
         Ok(Browser {
             engine: self,
             driver,
+            tab,
             console: Mutex::default(),
+            forgotten: 0,
             program,
             _display: display,
             _files: directory,
@@ -179,8 +187,8 @@ impl Browser {
         self.engine
     }
 
-    /// What the pages wrote to the console so far, the browser's own errors (failed requests, violated content
-    /// security policy, uncaught errors) among it.
+    /// What the pages of this scenario wrote to the console so far, the browser's own errors (failed requests, violated
+    /// content security policy, uncaught errors) among it.
     ///
     /// Firefox reports to its driver only `console` calls and uncaught errors, WebKitGTK nothing.
     pub async fn console(&self) -> Vec<String> {
@@ -196,7 +204,7 @@ impl Browser {
                 all.clone()
             }
             Engine::Firefox => {
-                let mut lines = self.program.lines();
+                let mut lines = self.program.lines().split_off(self.forgotten);
                 lines.retain(|line| line.starts_with("console.") || line.starts_with("JavaScript "));
                 lines
             }
@@ -204,7 +212,8 @@ impl Browser {
         }
     }
 
-    /// The URLs that the pages asked the network for, WebSockets among them; only Chromium reports them to its driver.
+    /// The URLs that the pages of this scenario asked the network for, WebSockets among them; only Chromium reports
+    /// them to its driver.
     pub async fn requests(&self) -> Vec<String> {
         let log = match self.engine {
             Engine::Chromium => self.driver.get_log("performance").await.unwrap_or_default(),
@@ -220,12 +229,70 @@ impl Browser {
             .collect()
     }
 
+    /// How many tabs it has, in all windows.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn tabs(&self) -> Result<usize, StepError> {
+        let windows = self.driver.windows().await;
+        Ok(windows.map_err(StepError::browser("list its windows"))?.len())
+    }
+
+    /// Leaves one tab, with an empty page. What the pages stored is cleared, because a later server may get the port of
+    /// this scenario's, and with it the same origin.
+    pub(crate) async fn close_pages(&self) -> Result<(), StepError> {
+        let failed = |step: &str| StepError::browser(step.to_owned());
+        for window in self.driver.windows().await.map_err(failed("list its windows"))? {
+            let is_tab = window == self.tab;
+            self.switch_to(window).await?;
+            // An empty page and an error page have no storage.
+            let clear = "try { localStorage.clear(); sessionStorage.clear(); } catch {}";
+            self.driver
+                .execute(clear, vec![])
+                .await
+                .map_err(failed("clear the storage"))?;
+            if !is_tab {
+                self.driver.close_window().await.map_err(failed("close a window"))?;
+            }
+        }
+        self.switch_to(self.tab.clone()).await?;
+        let (width, height) = WINDOW;
+        let resized = self.driver.set_window_rect(0, 0, width, height).await;
+        resized.map_err(failed("resize its window"))?;
+        self.driver
+            .goto("about:blank")
+            .await
+            .map_err(failed("open an empty page"))
+    }
+
+    /// Forgets the console and the requests of earlier scenarios.
+    pub(crate) async fn forget_logs(&mut self) -> Result<(), StepError> {
+        if self.engine == Engine::Chromium {
+            // Its driver hands out each entry once.
+            for kind in ["browser", "performance"] {
+                let log = self.driver.get_log(kind).await;
+                log.map_err(StepError::browser("forget its logs"))?;
+            }
+        }
+        self.console.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.forgotten = self.program.lines().len();
+        Ok(())
+    }
+
+    async fn switch_to(&self, window: WindowHandle) -> Result<(), StepError> {
+        let switched = self.driver.switch_to_window(window).await;
+        switched.map_err(StepError::browser("switch to a tab"))
+    }
+
     /// Ends the session; dropping the browser does the same, but blocks the thread meanwhile.
     pub async fn quit(self) {
         // Whatever is left is killed when `self` is dropped.
         let _ = self.driver.clone().quit().await;
     }
 }
+
+/// Width and height of a browser's first window.
+const WINDOW: (u32, u32) = (1280, 900);
 
 /// A style for the frame of WebKitGTK's windows: with buttons and tabs of the usual size they do not get as narrow as a
 /// telephone.

@@ -8,13 +8,23 @@ use talkback_testbed::{Lines, Process};
 
 use crate::{DEADLINE, StepError, wait_for};
 
-/// A running helper program, killed with all it started when dropped.
+/// A running helper program, ended with all it started when dropped or when this process ends.
 pub(crate) struct Program {
     name: &'static str,
     // Held for its `Drop`.
     _process: Process,
     lines: Lines,
 }
+
+/// Runs a program until the shell's input ends, which it does when the process that started the shell ends, in whatever
+/// way; then ends what the program has started, and removes its files, more than once because a browser that ends still
+/// writes some. It is needed because Rust drops no statics, and the browsers between two scenarios are in one.
+const GUARD: &str = r#""$@" </dev/null &
+read -r _
+trap : TERM
+kill -s TERM 0
+wait
+for _ in 1 2 3 4 5; do rm -rf "$TMPDIR"; sleep 1; done"#;
 
 impl Program {
     /// Starts the program with its temporary files in `directory`.
@@ -26,11 +36,13 @@ impl Program {
         directory: &Path,
         configure: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Result<Self, StepError> {
-        let mut command = Command::new(find(name)?);
+        let mut command = Command::new("sh");
         command
+            .args(["-c", GUARD, name])
+            .arg(find(name)?)
             .env("TMPDIR", directory)
             .env("LANGUAGE", "en_US")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         configure(&mut command);

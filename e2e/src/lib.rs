@@ -3,7 +3,8 @@
 //! In reading order:
 //! - [`in_every_browser`] runs one scenario in each engine of `TEST_BROWSERS` and hands it a [`Stage`];
 //! - [`Page`] is one tab: click, type, read, wait;
-//! - [`Engine`] and [`Browser`] start a WebDriver and the browser behind it;
+//! - [`Engine`] and [`Browser`] start a WebDriver and the browser behind it, `pool.rs` keeps them for further
+//!   scenarios;
 //! - [`wait_for`] replaces sleeping; [`StepError`] says what was tried and [`Failure`] adds where.
 //!
 //! The scenarios are in `tests/`, one file per behaviour. `cargo xtask test --tier e2e` sets everything up and runs
@@ -14,6 +15,7 @@ mod browser;
 mod driver;
 mod page;
 mod paths;
+mod pool;
 mod scenario;
 mod wait;
 

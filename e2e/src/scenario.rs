@@ -5,23 +5,28 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::{fs, io, thread};
 
 use serde_json::Value;
 use talkback_testbed::{Proxy, Server, faults};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
-use crate::{Browser, DEADLINE, Engine, Page, StepError, paths, wait_for};
+use crate::{Browser, DEADLINE, Engine, Page, StepError, paths, pool, wait_for};
 
-/// What a scenario works with: a browser with one tab, and a server of its own that serves the built page.
+/// What a scenario works with: a browser with one empty tab, and a server of its own that serves the built page.
 pub struct Stage {
     /// The server.
     pub server: Server,
-    /// The browser.
+    /// The browser. Further scenarios use it: what a scenario changes beside tabs, windows and the storage of its pages
+    /// (an emulated network, a permission), it changes back.
     pub browser: Browser,
     /// The browser's first tab.
     pub page: Page,
+    /// The fault services; they end with the scenario.
+    faults: Mutex<JoinSet<()>>,
 }
 
 /// Why a scenario failed, and at which of its lines.
@@ -44,7 +49,8 @@ impl Display for Failure {
     }
 }
 
-/// Runs `scenario` once in each engine of `TEST_BROWSERS`, each time with a fresh browser and a fresh server.
+/// Runs `scenario` once in each engine of `TEST_BROWSERS`, each time with a browser that has nothing of another
+/// scenario and a fresh server.
 ///
 /// # Panics
 /// When it failed in one of them. The text names each such engine, the line, and where the screenshot, the page's text,
@@ -69,11 +75,14 @@ where
 /// Set by Ctrl-C: the scenarios that run clean up after themselves, and no other is started.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// One for all scenarios, because a browser's session, which outlives a scenario, has connections that run on it.
+static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(Runtime::new);
+
 fn run<S>(engine: Engine, name: &str, scenario: &S) -> Result<(), String>
 where
     S: AsyncFn(&mut Stage) -> Outcome,
 {
-    let runtime = Runtime::new().map_err(|error| error.to_string())?;
+    let runtime = RUNTIME.as_ref().map_err(ToString::to_string)?;
     let set = async {
         tokio::select! {
             stage = Stage::set(engine) => stage.map_err(|error| error.to_string()),
@@ -92,12 +101,19 @@ where
         Ok(outcome) => outcome.map_err(|failure| failure.0),
         Err(panic) => Err(panic_text(panic.as_ref())),
     };
-    let report = result.map_err(|trouble| {
-        let kept = runtime.block_on(stage.keep(name));
-        format!("{trouble}\n{kept}")
-    });
-    runtime.block_on(stage.browser.quit());
-    report
+    runtime.block_on(async {
+        match result {
+            Ok(()) => {
+                pool::give_back(stage.browser).await;
+                Ok(())
+            }
+            Err(trouble) => {
+                let kept = stage.keep(name).await;
+                stage.browser.quit().await;
+                Err(format!("{trouble}\n{kept}"))
+            }
+        }
+    })
 }
 
 /// Ends when the tests are to end early.
@@ -115,9 +131,14 @@ async fn interruption() -> Failure {
 impl Stage {
     async fn set(engine: Engine) -> Result<Self, StepError> {
         let server = start_server((Ipv4Addr::LOCALHOST, 0).into(), &[]).await?;
-        let browser = engine.start().await?;
+        let browser = pool::take(engine).await?;
         let page = Page::first(browser.driver.clone()).await?;
-        Ok(Self { server, browser, page })
+        Ok(Self {
+            server,
+            browser,
+            page,
+            faults: Mutex::default(),
+        })
     }
 
     /// Opens the workbench in the first tab.
@@ -166,7 +187,10 @@ impl Stage {
         let setup = |error: io::Error| StepError::Setup(format!("the fault service did not start: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(setup)?;
         let address = listener.local_addr().map_err(setup)?;
-        tokio::spawn(faults::serve(listener));
+        self.faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn(faults::serve(listener));
         Ok(format!("ws://{address}"))
     }
 

@@ -1,12 +1,10 @@
 //! The limits of one address, the addresses of clients behind a proxy, and that other addresses are not affected.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Server, assert_contains, close_frame, handshake, read_head, session::Session, wait_for, within};
 use futures_util::future::join_all;
 use serde_json::json;
-use support::{Server, assert_contains, close_frame, handshake, read_head, session::Session, wait_for, within};
 use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

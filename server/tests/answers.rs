@@ -1,7 +1,5 @@
 //! HTTP responses that clients do not read: the bounds of their bytes, and the write timeout.
 
-mod support;
-
 use std::{
     sync::{
         Arc,
@@ -10,8 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{Server, assert_contains, read_head, wait_for, within};
 use axum::{Router, routing::get};
-use support::{Server, assert_contains, read_head, wait_for, within};
 use talkback_server::{AppOptions, AppState};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,10 +1,8 @@
 //! The page and its files: content types, caching, compression, content security policy.
 
-mod support;
-
 use std::path::Path;
 
-use support::{Server, assert_contains};
+use crate::support::{Server, assert_contains};
 use talkback_server::AppOptions;
 use tempfile::TempDir;
 

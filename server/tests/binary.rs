@@ -1,14 +1,12 @@
 //! The server program: its settings, its output, its log, and its end.
 
-mod support;
-
 use std::{
     path::Path,
     process::{Output, Stdio},
 };
 
+use crate::support::{self, assert_contains, within};
 use futures_util::{SinkExt, StreamExt};
-use support::{assert_contains, within};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,

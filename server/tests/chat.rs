@@ -1,10 +1,8 @@
 //! `/chat/{room}`: all members of a room receive what one of them sends, and no other client does.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Server, assert_contains, close_frame, frame, members, next, send, text, wait_for, within};
+use crate::support::{self, Server, assert_contains, close_frame, frame, members, next, send, text, wait_for, within};
 use talkback_server::AppOptions;
 use tokio::{io::AsyncWriteExt, time::Instant};
 use tokio_tungstenite::tungstenite::{Error, Message};

@@ -1,8 +1,6 @@
 //! `/echo` and `/once`: each message is sent back, byte for byte.
 
-mod support;
-
-use support::{Server, assert_contains, close_frame, frame, next, read_frame, send, text, within};
+use crate::support::{self, Server, assert_contains, close_frame, frame, next, read_frame, send, text, within};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 

@@ -1,17 +1,15 @@
 //! The socket's interface to handlers.
 
-#[path = "handler/flow.rs"]
 mod flow;
-mod support;
 
 use std::{
     future::Future,
     sync::{Arc, Mutex},
 };
 
+use crate::support::{self, Server, close_frame, frame, read_frame, send, text, wait_for, within};
 use axum::{Router, routing::get};
 use futures_util::StreamExt;
-use support::{Server, close_frame, frame, read_frame, send, text, wait_for, within};
 use talkback_server::{
     AppOptions, AppState,
     socket::{ClosedBy, Message, SendError, Socket, Upgrade},

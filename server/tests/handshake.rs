@@ -1,9 +1,7 @@
 //! The opening handshake: accepted and refused requests.
 
-mod support;
-
+use crate::support::{self, Server, assert_contains, handshake, send, text};
 use axum::{Router, routing::get};
-use support::{Server, assert_contains, handshake, send, text};
 use talkback_server::{
     AppOptions, AppState,
     socket::{Sockets, Upgrade},

@@ -1,10 +1,10 @@
 //! The end of sockets: heartbeat, lost connections, and a server that stops.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, wait_for, within};
+use crate::support::{
+    self, Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, wait_for, within,
+};
 use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,15 +1,13 @@
 //! Many messages from many threads, and the endpoint `/flood`.
 
-mod support;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::support::{self, Server, assert_contains, close_frame, text, within};
 use axum::{Router, routing::get};
 use futures_util::{SinkExt, StreamExt};
-use support::{Server, assert_contains, close_frame, text, within};
 use talkback_server::{
     AppOptions, AppState,
     socket::{Sender, Upgrade},

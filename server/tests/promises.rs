@@ -1,12 +1,10 @@
 //! The guarantees of the session, between its client half and the real server, over connections that stall and are cut
 //! at any byte: every message is acknowledged and reaches every member once, and all members receive one order.
 
-mod support;
-
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
+use crate::support::{Client, Server, session::SUBPROTOCOL};
 use futures_util::{SinkExt, StreamExt};
-use support::{Client, Server, session::SUBPROTOCOL};
 use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, UserName,
     session::client::{BackoffOptions, ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},

@@ -1,11 +1,9 @@
 //! `/rooms/{room}/...`: reading, waiting and publishing over HTTP, with the same log as the sockets.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{self, Server, assert_contains, close_frame, members, send, text, wait_for, within};
 use serde_json::{Value, json};
-use support::{Server, assert_contains, close_frame, members, send, text, wait_for, within};
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{AppOptions, PublishKey, engine::AppendOutcome};
 use tokio::{

@@ -1,15 +1,13 @@
 //! `/ws`: the session over real sockets, without faults. `session_faults.rs` has the faults.
 
-mod support;
-
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     Server, assert_contains, close_frame, send,
     session::{SUBPROTOCOL, Session, cursor, id, key, publish},
     text, wait_for,
 };
+use serde_json::{Value, json};
 use talkback_server::AppOptions;
 
 fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<Value> {

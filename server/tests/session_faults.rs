@@ -1,17 +1,15 @@
 //! `/ws` with faults: lost acks, cut and half-open connections, slow members, floods, invalid lines, and a server that
 //! stops.
 
-mod support;
-
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use support::{
-    Server, assert_contains, close_frame, frame,
+use crate::support::{
+    self, Server, assert_contains, close_frame, frame,
     session::{SUBPROTOCOL, Session, cursor, id, key, publish},
     wait_for, within,
 };
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use talkback_server::AppOptions;
 use tokio_tungstenite::tungstenite::Message;
 

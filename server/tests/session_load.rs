@@ -1,17 +1,15 @@
 //! `/ws` under load: members that read too slowly, and members that join and leave while many messages are sent.
 
-mod support;
-
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use axum::{Router, extract::State, response::Response, routing::get};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     Server, assert_contains, members, send,
     session::{Session, cursor, publish},
     text, wait_for, within,
 };
+use axum::{Router, extract::State, response::Response, routing::get};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{AppOptions, AppState, hub::HubOptions, socket::Upgrade};
 use talkback_testbed::Proxy;

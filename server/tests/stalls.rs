@@ -1,7 +1,5 @@
 //! Bounds of the cost of clients that do not read, or that send too much.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     sync::{
@@ -11,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{self, Server, frame, members, read_close, read_frame, send, text, wait_for, within};
 use axum::{Router, routing::get};
-use support::{Server, frame, members, read_close, read_frame, send, text, wait_for, within};
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{
     AppOptions, AppState,

@@ -1,8 +1,8 @@
 //! Clients that violate the protocol: each gets its close code, and the server continues.
 
-mod support;
-
-use support::{Client, Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, within};
+use crate::support::{
+    self, Client, Server, assert_contains, close_frame, frame, read_close, read_frame, send, text, within,
+};
 use talkback_server::AppOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -52,8 +52,8 @@ enum Command {
     Soak(soak::SoakArgs),
     /// Plant faults in the code that keeps the promises and show those that no test notices
     Mutants(mutants::MutantsArgs),
-    /// Print a digest of what both halves of the session say to each other in the tests: equal before and after a change that is to
-    /// change nothing on the wire
+    /// Print a digest of what both halves of the session say to each other in the tests: equal before and after a
+    /// change that is to change nothing on the wire
     Recordings,
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),

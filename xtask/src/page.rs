@@ -26,8 +26,8 @@ const INPUTS: [&str; 6] = [
 /// Holds the fingerprint of what `dist/` was built from.
 const STAMP: &str = "target/page.stamp";
 
-/// Makes `dist/` the release build of the page as it is now. When nothing has changed this takes milliseconds, where Trunk
-/// would run every tool again.
+/// Makes `dist/` the release build of the page as it is now. When nothing has changed this takes milliseconds, where
+/// Trunk would run every tool again.
 ///
 /// # Errors
 /// A tool cannot be installed, or the page does not build.

@@ -7,8 +7,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// Runs the transcripts, the pair and the ordinary seeds, and prints a digest of the bytes of both directions. A change of the code that
-/// changes nothing on the wire leaves it as it is; another Rust toolchain may not.
+/// Runs the transcripts, the pair and the ordinary seeds, and prints a digest of the bytes of both directions. A change
+/// of the code that changes nothing on the wire leaves it as it is; another Rust toolchain may not.
 ///
 /// # Errors
 /// A test failed, or nothing was recorded.

@@ -7,8 +7,9 @@ use crate::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
+    num::NonZero,
     panic::resume_unwind,
     path::PathBuf,
     process::{Command, Stdio},
@@ -57,6 +58,8 @@ const WASM_MEMBERS: [&str; 6] = [
 ];
 /// The environment variable that names the server which tests start.
 const SERVER: &str = "TEST_SERVER_BIN";
+/// The environment variable that names how many tests of a program run at the same time.
+const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
 /// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
 const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
@@ -217,8 +220,16 @@ fn client_is_free_of(features: &[&str], crates: &[&str]) -> Count {
     }
 }
 
+/// The tests of the server mostly wait for time to pass, so more of them run at the same time than there are
+/// processors.
 fn native() -> Count {
-    counted(run::cargo().args(["test", "--workspace", "--no-fail-fast"]), "")
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut tests = run::cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if env::var_os(THREADS).is_none() {
+        tests.env(THREADS, (3 * processors).to_string());
+    }
+    counted(&mut tests, "")
 }
 
 /// The programs that tests in browsers start.
@@ -256,21 +267,40 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
     // The runner of `.cargo/config.toml` without the build of its package alone.
     let runner = format!("target.wasm32-unknown-unknown.runner=[{:?}]", programs.runner);
     let package = ["--package", "talkback-client"];
-    // Pure computation, which no engine does differently: once shows that it is the same on wasm32. So do the examples of the
-    // documentation, which only compile.
+    // Pure computation, which no engine does differently: once shows that it is the same on wasm32. So do the examples
+    // of the documentation, which only compile.
     let first = [&package[..], &["--package", "talkback-protocol"]].concat();
     let others = [&package[..], &["--tests"]].concat();
     let build = one(run::cargo().args(["test", "--no-run"]).args(WASM).args(&first));
     if build.failed > 0 {
         return Ok(build);
     }
-    let run = |index: usize, browser: &Browser| {
-        let start = Instant::now();
+    Ok(in_each_browser("browser tests", browsers, |index, browser| {
         let mut tests = browser.cargo();
         tests.args(["test", "--no-fail-fast", "--config", &runner]).args(WASM);
         tests.args(if index == 0 { &first } else { &others });
         tests.env(SERVER, &programs.server);
-        let count = counted(&mut tests, &format!("{:8} | ", browser.name()));
+        tests
+    }))
+}
+
+/// As in the tier `browser`, the engines run at the same time.
+fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
+    let programs = Programs::build()?;
+    Ok(in_each_browser("scenarios", browsers, |_, browser| {
+        let mut tests = run::cargo();
+        tests.args(["test", "--workspace", "--no-fail-fast"]).args(SCENARIOS);
+        tests.env("TEST_BROWSERS", browser.name()).env(SERVER, &programs.server);
+        tests
+    }))
+}
+
+/// Runs the tests of all browsers at the same time, and tells how long each took. `tests` gets the number of the
+/// browser, from 0.
+fn in_each_browser(what: &str, browsers: &[Browser], tests: impl Fn(usize, Browser) -> Command + Sync) -> Count {
+    let run = |index: usize, browser: Browser| {
+        let start = Instant::now();
+        let count = counted(&mut tests(index, browser), &format!("{:8} | ", browser.name()));
         (browser.name(), count, start.elapsed())
     };
     let runs = thread::scope(|scope| {
@@ -278,7 +308,7 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
         let running: Vec<_> = browsers
             .iter()
             .enumerate()
-            .map(|(index, browser)| scope.spawn(move || run(index, browser)))
+            .map(|(index, &browser)| scope.spawn(move || run(index, browser)))
             .collect();
         running.into_iter().map(|run| run.join()).collect::<Vec<_>>()
     });
@@ -287,24 +317,12 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
         let (name, count, time) = run.unwrap_or_else(|panic| resume_unwind(panic));
         let Count { passed, failed } = count;
         println!(
-            "browser tests in {name}: {passed} passed, {failed} failed, in {}",
+            "{what} in {name}: {passed} passed, {failed} failed, in {}",
             minutes(time)
         );
         all.add(count);
     }
-    Ok(all)
-}
-
-fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
-    let programs = Programs::build()?;
-    let names: Vec<_> = browsers.iter().map(|browser| browser.name()).collect();
-    let mut tests = run::cargo();
-    tests
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(SCENARIOS)
-        .env("TEST_BROWSERS", names.join(","))
-        .env(SERVER, &programs.server);
-    Ok(counted(&mut tests, ""))
+    all
 }
 
 /// The long proofs, each by its own command.
@@ -327,8 +345,8 @@ fn one(command: &mut Command) -> Count {
     }
 }
 
-/// A test command: shows what it prints, each line behind the label, and adds up its `test result` lines. One that fails without such a line, because
-/// something did not compile, counts as one failure.
+/// A test command: shows what it prints, each line behind the label, and adds up its `test result` lines. One that
+/// fails without such a line, because something did not compile, counts as one failure.
 fn counted(command: &mut Command, label: &str) -> Count {
     let mut count = Count::default();
     let outcome = (|| {

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-/// What stands between backticks and has the form of a path in this workspace: letters, digits and `/ . _ -`, with a slash or with one
-/// of the endings of our files.
+/// What stands between backticks and has the form of a path in this workspace: letters, digits and `/ . _ -`, with a
+/// slash or with one of the endings of our files.
 fn paths(text: &str) -> Vec<&str> {
     let is_path = |span: &&str| {
         let plain = span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
@@ -63,6 +63,19 @@ fn every_source_file_is_named_or_in_a_named_folder() {
     }
     missing.sort_unstable();
     assert_eq!(missing, [""; 0], "the table `To change X, open Y` says what is in each");
+}
+
+/// They are one program with a list of its files: a file that is not in the list would not run.
+#[test]
+fn every_file_of_the_tests_of_the_server_is_in_their_program() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests");
+    let main = fs::read_to_string(folder.join("main.rs")).expect("server/tests/main.rs");
+    for entry in fs::read_dir(&folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
+        let is_listed = main.lines().any(|line| line == format!("mod {name};"));
+        assert!(name == "main" || is_listed, "server/tests/main.rs has no `mod {name};`");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::{Page, StepError};
 const LOG: &str = "chat_messages";
 
 impl Page {
-    /// Opens a room in the tab and is in it under `name`: a tab that remembers another name is in the room at once, and leaves it
-    /// first.
+    /// Opens a room in the tab and is in it under `name`: a tab that remembers another name is in the room at once, and
+    /// leaves it first.
     ///
     /// # Errors
     /// When it does not come so far.
@@ -95,8 +95,8 @@ impl Page {
         .await
     }
 
-    /// How far one's own messages are that have not come back from the room: `pending`, `sent`, `acked` or `failed` of each message with
-    /// this text, in order.
+    /// How far one's own messages are that have not come back from the room: `pending`, `sent`, `acked` or `failed` of
+    /// each message with this text, in order.
     ///
     /// # Errors
     /// When there is no chat.

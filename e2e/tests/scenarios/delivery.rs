@@ -1,4 +1,5 @@
-//! The chat on a network and a server that fail: nothing is lost, nothing comes twice, and the page says where it stands.
+//! The chat on a network and a server that fail: nothing is lost, nothing comes twice, and the page says where it
+//! stands.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -179,7 +180,8 @@ fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_wh
         page.wait_shown("offline_banner").await?;
         page.say("kept").await?;
         page.wait_delivery("kept", "pending").await?;
-        // The waits are random, and their bound doubles with each attempt. None at first, then one as long as the bound.
+        // The waits are random, and their bound doubles with each attempt. None at first, then one as long as the
+        // bound.
         draw(&page, 0).await?;
         let attempts = proxy.passed().accepted + 6;
         wait_for("it was tried six times", DEADLINE, async || {

@@ -5,6 +5,7 @@ mod chat;
 mod delivery;
 mod echo;
 mod faults;
+mod isolation;
 mod looks;
 mod people;
 mod trace;

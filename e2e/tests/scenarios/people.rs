@@ -18,8 +18,8 @@ async fn say_all(page: &Page, texts: &[String]) -> Result<(), StepError> {
     page.execute(script, vec![json!(texts)]).await.map(drop)
 }
 
-/// Scrolls as a wheel would. WebKitGTK's windows on a virtual display are not always painted, and tell of no scrolling until they
-/// are; so the event is repeated.
+/// Scrolls as a wheel would. WebKitGTK's windows on a virtual display are not always painted, and tell of no scrolling
+/// until they are; so the event is repeated.
 async fn scroll_to(page: &Page, top: &str) -> Result<(), StepError> {
     let script = format!(
         "const list = arguments[0].closest('.chat-viewport');
@@ -114,7 +114,8 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
             );
             Ok(bob.script("chat_messages", &script).await?.as_f64().unwrap_or(f64::NAN))
         };
-        // Measured before the page can hear of the scrolling: the older messages may be there before the next question is.
+        // Measured before the page can hear of the scrolling: the older messages may be there before the next question
+        // is.
         let script = format!(
             "const list = arguments[0].closest('.chat-viewport');
              list.scrollTop = 90;

@@ -15,10 +15,8 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{
-    server_with, server_with_config,
-    support::{self, Server, close_frame, frame, next, read_frame, send, text, wait_for, within},
-};
+use super::{server_with, server_with_config};
+use crate::support::{self, Server, close_frame, frame, next, read_frame, send, text, wait_for, within};
 
 #[tokio::test]
 async fn senders_work_from_other_tasks_and_outlive_the_socket() {

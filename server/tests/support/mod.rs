@@ -1,9 +1,5 @@
 //! A real server on a free port, real clients, and waiting without sleeping.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses its own part of this module"
-)]
+#![expect(unreachable_pub, reason = "`pub` means: for all files of this program")]
 
 pub mod session;
 
@@ -84,10 +80,6 @@ impl Server {
             stop: Some(stop),
             ended,
         }
-    }
-
-    pub fn url(&self, path: &str) -> String {
-        format!("ws://{}{path}", self.address)
     }
 
     /// Opens a WebSocket.
