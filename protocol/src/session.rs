@@ -1,15 +1,17 @@
 //! Both halves of the session, as state machines without any I/O.
 //!
-//! A session has one input method, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. It
-//! reads no clock and no randomness: both come with each input, as a [`Moment`]. So a driver is a loop, and a test can
+//! A session has one method for events, `handle`, one output to drain, `poll_output`, and one timer, `next_timeout`. The
+//! client's also has a method for each command of its application, which returns what can be said at once. A session
+//! reads no clock and no randomness: both come with each call, as a [`Moment`]. So a driver is a loop, and a test can
 //! live through a day of faults in milliseconds and replay them.
 //!
 //! # The contract of a driver
 //!
-//! 1. Give what happened to `handle`, each with a [`Moment`]. What has happened already may all go in before the next
-//!    step.
-//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An answer that is there at
-//!    once may be given to `handle` in between.
+//! 1. Give what happened to `handle`, and what the application wants to the commands, each with a [`Moment`]. What has
+//!    happened already may all go in before the next step.
+//! 2. Take outputs from `poll_output` until it gives `None`, and carry them out in order. An event or a command that
+//!    comes in between may be given at once: a session calls no foreign code. What it leads to comes after the outputs
+//!    that are there.
 //! 3. Ask `next_timeout`, and wait for the next thing to happen, but not longer: then it is a `Tick`.
 //!
 //! As a loop, here with both halves in one place and a transport that cannot fail:
@@ -27,9 +29,8 @@
 //! let mut server = server::ServerSession::new(Arc::new(server::ServerOptions::default()), start);
 //! let moment = Moment { now: start, random: 4 }; // a clock and random bits, fresh for each input
 //!
-//! client.handle(moment, client::Input::Connect);
-//! let body = Body::text("hello");
-//! client.handle(moment, client::Input::Publish { room: RoomName::parse("lobby")?, body, tag: 1 });
+//! client.connect(moment);
+//! client.publish(moment, RoomName::parse("lobby")?, Body::text("hello"), 1)?;
 //!
 //! let mut log = Vec::new();
 //! let mut acked = None;
@@ -76,7 +77,7 @@ mod trace;
 
 use std::time::Duration;
 
-/// When an input happens, and random bits to decide with.
+/// When an event or a command happens, and random bits to decide with.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// Time since any fixed start. It must go on while the machine sleeps, so that a dead peer is noticed on waking;
