@@ -953,6 +953,63 @@ mod tests {
         assert_eq!(seen[2..], ["closed with 1000", "dropped"], "{seen:?}");
     }
 
+    /// A runtime whose timers do not fire, as in a page in the background.
+    struct Throttled {
+        inner: Rc<dyn Runtime>,
+        ahead: Rc<Cell<Duration>>,
+    }
+
+    impl Runtime for Throttled {
+        fn now(&self) -> Duration {
+            self.inner.now() + self.ahead.get()
+        }
+
+        fn random(&self, bytes: &mut [u8]) {
+            self.inner.random(bytes);
+        }
+
+        fn wake_at(&self, _: Duration, _: &Weak<Driver>) {}
+
+        fn spawn(&self, future: LocalFuture<()>) {
+            self.inner.spawn(future);
+        }
+
+        fn watch(&self, driver: &Weak<Driver>) -> Box<dyn Any> {
+            self.inner.watch(driver)
+        }
+
+        fn warn(&self, text: &str) {
+            self.inner.warn(text);
+        }
+    }
+
+    /// The refused attempt itself lets the messages expire that fill the outbox, and no later release follows.
+    #[test]
+    fn a_sender_does_not_miss_capacity_that_its_own_attempt_releases() {
+        let (platform, ahead) = (World::new().platform(), Rc::<Cell<Duration>>::default());
+        let platform = Platform {
+            runtime: Rc::new(Throttled {
+                inner: platform.runtime.clone(),
+                ahead: ahead.clone(),
+            }),
+            ..platform
+        };
+        let outbox = OutboxOptions {
+            messages: 1,
+            ttl: Duration::from_secs(60),
+            ..OutboxOptions::default()
+        };
+        let client = ClientBuilder::on(platform).outbox(outbox).build().unwrap();
+        let sender = lobby(&client);
+        let first = sender.try_send(&1).unwrap();
+        ahead.set(Duration::from_secs(120));
+        let sent = Box::pin(sender.send(&2))
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(first.state(), DeliveryState::Failed(FailReason::Expired));
+        assert!(sent.is_ready());
+    }
+
     /// The messages of one task arrive in the order in which it sent them.
     #[test]
     fn what_a_waker_publishes_when_a_held_message_is_refused_follows_the_other_held_messages() {
