@@ -14,10 +14,10 @@ use std::{fmt, rc::Rc, time::Duration};
 use serde::Serialize;
 use talkback_protocol::{
     Body, BodyError, RoomName, SenderId,
-    session::client::{DeliveryState, FailReason, Input, Status},
+    session::client::{FailReason, Status},
 };
 
-use crate::{driver::Driver, waiters::Waiter};
+use crate::driver::Driver;
 
 pub use builder::{ClientBuilder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
@@ -83,12 +83,12 @@ impl Client {
 
     /// Connects now, without waiting for the next attempt: when the user wants to, after [`Client::stop`], and after a refusal.
     pub fn connect(&self) {
-        self.driver.input(Input::Connect);
+        self.driver.connect();
     }
 
     /// Ends the session with 1000. Unacknowledged messages fail. [`Client::connect`] starts it again.
     pub fn stop(&self) {
-        self.driver.input(Input::Stop);
+        self.driver.stop();
     }
 
     /// The public id of this client, which is in [`Received::from`] of its own messages. `None` until the status is open for the first
@@ -144,7 +144,7 @@ impl Client {
     /// Publishes now; the delivery fails if the outbox is full.
     fn publish(&self, room: &RoomName, message: &(impl Serialize + ?Sized)) -> Result<Delivery, BodyError> {
         let body = Body::of(message)?;
-        Ok(Delivery::new(self.driver.publish(room.clone(), body)))
+        Ok(Delivery::of(self.driver.publish(room.clone(), body)))
     }
 
     /// Publishes as soon as the outbox has capacity, after the tasks that began to wait earlier.
@@ -155,15 +155,15 @@ impl Client {
     ) -> Result<Delivery, BodyError> {
         let body = Body::of(message)?;
         self.driver.ready().await;
-        let (turn, waiter) = (self.driver.send_queue.enter(), Waiter::default());
+        let turn = self.driver.send_queue.enter();
         turn.until_first().await;
         loop {
-            let slot = self.driver.publish(room.clone(), body.clone());
-            let begun = std::future::poll_fn(|context| slot.poll_first_state(&waiter, context)).await;
-            if begun != DeliveryState::Failed(FailReason::OutboxFull) {
-                return Ok(Delivery::new(slot));
+            // Before the attempt, during which capacity may be released.
+            let releases = self.driver.send_queue.releases();
+            match self.driver.publish(room.clone(), body.clone()) {
+                Err(FailReason::OutboxFull) => turn.until_release_after(releases).await,
+                taken => return Ok(Delivery::of(taken)),
             }
-            turn.until_release_after(slot.releases_when_full()).await;
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Drives one session: gives inputs one at a time to [`ClientSession`], and carries out its outputs: on the transport, the timer, the
+//! Drives one session: gives events and commands to [`ClientSession`], and carries out its outputs: on the transport, the timer, the
 //! rooms and the waiting tasks. Decisions about connections are the session's.
 //!
-//! Every method may be called at any time, also from inside a callback or a waker that the driver itself runs: an input that comes
-//! while another one is carried out is queued, and nothing stays borrowed while foreign code runs. The browser's closures hold the
-//! driver weakly, so dropping the last handle ends everything.
+//! Every method may be called at any time, also from inside a callback or a waker that the driver itself runs. The session takes an
+//! event or a command at once, because it calls no foreign code; what this leads to is carried out after the outputs that are being
+//! carried out. Nothing stays borrowed while foreign code runs. The browser's closures hold the driver weakly, so dropping the last
+//! handle ends everything.
 
 mod early;
 mod pages;
@@ -12,7 +13,6 @@ mod rooms;
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    collections::VecDeque,
     future::{Future, poll_fn},
     pin::Pin,
     rc::{Rc, Weak},
@@ -39,7 +39,7 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-use early::Early;
+use early::{Early, Held, Refusal};
 use pages::{Asker, PageSlot, Pages};
 use rooms::Rooms;
 
@@ -66,11 +66,10 @@ pub(crate) struct Driver {
     runtime: Rc<dyn Runtime>,
     token: Option<TokenProvider>,
     on_fault: Option<OnFault>,
-    /// `None` until the store was opened; inputs wait in `early`.
+    /// `None` until the store was opened; events and commands wait in `early`.
     session: RefCell<Option<ClientSession>>,
     /// As in the last welcome; kept while there is no connection.
     sender: RefCell<Option<SenderId>>,
-    inputs: RefCell<VecDeque<Input>>,
     early: Early,
     /// [`carry_on`](Self::carry_on) runs, further up the stack.
     busy: Cell<bool>,
@@ -105,7 +104,6 @@ impl Driver {
             on_fault: parts.on_fault,
             session: RefCell::default(),
             sender: RefCell::default(),
-            inputs: RefCell::default(),
             early: Early::new(&config),
             busy: Cell::default(),
             connection: RefCell::default(),
@@ -124,7 +122,7 @@ impl Driver {
         });
         let watching = driver.runtime.watch(&driver.me);
         driver.watching.replace(Some(watching));
-        driver.input(Input::Connect);
+        driver.connect();
         match keep {
             None => driver.begin(config, None, None),
             Some(keep) => {
@@ -170,9 +168,16 @@ impl Driver {
             self.restored.borrow().len(),
         );
         self.session.replace(Some(session));
-        self.inputs.borrow_mut().append(&mut self.early.take());
-        self.carry_on();
+        self.take_held();
         self.ready.wake();
+    }
+
+    /// Gives the session what was held. All of it comes before anything that the application does when it learns of the first refusal.
+    fn take_held(&self) {
+        let held = self.early.take().into_iter();
+        let refused: Vec<_> = held.filter_map(|held| self.act(held)).collect();
+        refused.into_iter().for_each(Refusal::report);
+        self.carry_on();
     }
 
     /// Makes deliveries for the messages that an earlier page left in the store.
@@ -194,21 +199,48 @@ impl Driver {
         }
     }
 
-    /// Gives an input to the session: now, or after the one that is being carried out.
+    /// Gives an event to the session.
     pub(crate) fn input(&self, input: Input) {
-        if self.session.borrow().is_none() {
-            if let Some(refusal) = self.early.hold(input) {
-                log_line!(
-                    client,
-                    debug,
-                    "refused: too much is held until the stored outbox is read"
-                );
-                self.carry_out(refusal);
-            }
-            return;
+        self.give(Held::Event(input));
+    }
+
+    /// Connects now.
+    pub(crate) fn connect(&self) {
+        self.give(Held::Connect);
+    }
+
+    /// Ends the session.
+    pub(crate) fn stop(&self) {
+        self.give(Held::Stop);
+    }
+
+    /// Gives the session an event or a command that has no result: now, or when there is a session.
+    fn give(&self, held: Held) {
+        if !self.has_session() {
+            return self.early.hold(held);
         }
-        self.inputs.borrow_mut().push_back(input);
+        self.act(held);
         self.carry_on();
+    }
+
+    fn act(&self, held: Held) -> Option<Refusal> {
+        match held {
+            Held::Event(input) => self.call(|session, moment| session.handle(moment, input)),
+            Held::Connect => self.call(ClientSession::connect),
+            Held::Stop => self.call(ClientSession::stop),
+            Held::Join { room, start } => {
+                self.call(|session, moment| session.join(moment, room, start.since, Some(start.history)))
+            }
+            Held::Publish { room, body, slot } => {
+                let taken = self.call_publish(room, body, &slot);
+                return taken.err().map(|reason| Refusal::Message { slot, reason });
+            }
+            Held::History { room, request, slot } => {
+                let taken = self.call_history(room, request, Asker::Application(slot.clone()));
+                return taken.err().map(|error| Refusal::Page { slot, error });
+            }
+        };
+        None
     }
 
     /// The timer fired.
@@ -227,13 +259,31 @@ impl Driver {
         }
     }
 
-    /// Publishes a message. The slot has its first state at once, unless the driver is carrying out another input.
-    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Rc<DeliverySlot> {
+    /// Publishes a message, unless it is refused at once.
+    pub(crate) fn publish(&self, room: RoomName, body: Body) -> Result<Rc<DeliverySlot>, FailReason> {
+        let slot = DeliverySlot::at(DeliveryState::Queued);
+        if self.has_session() {
+            let taken = self.call_publish(room, body, &slot);
+            self.carry_on();
+            taken?;
+        } else {
+            self.early.publish(room, body, &slot)?;
+        }
+        Ok(slot)
+    }
+
+    fn call_publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
         let tag = self.tag();
-        let slot = Rc::new(DeliverySlot::default());
+        let taken = self.call(|session, moment| session.publish(moment, room, body, tag));
+        taken.unwrap_or(Err(FailReason::Stopped))?;
         self.deliveries.borrow_mut().insert(tag, slot.clone());
-        self.input(Input::Publish { room, body, tag });
-        slot
+        Ok(())
+    }
+
+    /// Sends a signal. Before there is a session no room is joined, and a signal to a room that is not joined is dropped.
+    pub(crate) fn signal(&self, room: RoomName, body: Body) {
+        self.call(|session, moment| session.signal(moment, room, body));
+        self.carry_on();
     }
 
     /// Adds a handle of a room; the first one joins it.
@@ -244,18 +294,21 @@ impl Driver {
             return handle;
         }
         let handle = self.rooms.add(room, Inbox::for_first_handle(bounds));
-        self.input(Input::Join {
-            room: room.clone(),
-            since: want.since,
-            history: Some(want.history),
-        });
+        let (room, start) = (room.clone(), want);
+        self.give(Held::Join { room, start });
         handle
     }
 
     /// Removes a handle of a room; the last one leaves it.
     pub(crate) fn release(&self, room: &RoomName, handle: &Rc<Handle>) {
-        if self.rooms.remove(room, handle) {
-            self.input(Input::Leave { room: room.clone() });
+        if !self.rooms.remove(room, handle) {
+            return;
+        }
+        if self.has_session() {
+            self.call(|session, moment| session.leave(moment, room));
+            self.carry_on();
+        } else {
+            self.early.leave(room);
         }
     }
 
@@ -291,7 +344,7 @@ impl Driver {
         }
     }
 
-    /// Requests the page that a handle needs to read on, and says whether it needed one.
+    /// Requests the page that a handle needs to read on. Says whether it needs one that will come.
     fn pump(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
         let Some(wanted) = self.rooms.next_page(room, handle) else {
             return false;
@@ -301,37 +354,48 @@ impl Driver {
             handle: Rc::downgrade(handle),
             wanted,
         };
-        self.ask_page(room.clone(), wanted, asker);
-        true
+        let refusal = self.call_history(room.clone(), wanted, asker).err();
+        let too_many = refusal == Some(PageError::TooMany);
+        if too_many {
+            self.pages.put_off(room, handle);
+        }
+        let will_come = too_many || refusal.is_none();
+        if let Some(error) = refusal {
+            self.rooms.answer(room, handle, wanted, Err(error));
+        }
+        self.carry_on();
+        will_come
     }
 
-    /// Requests the newest `limit` messages before an offset.
-    pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Rc<PageSlot> {
-        let slot = Rc::new(PageSlot::default());
-        let asker = Asker::Application(Rc::downgrade(&slot));
-        self.ask_page(room, PageRequest { before, limit }, asker);
-        slot
+    /// Requests the newest `limit` messages before an offset, unless the request is refused at once.
+    pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Result<Rc<PageSlot>, PageError> {
+        let slot = Rc::<PageSlot>::default();
+        let request = PageRequest { before, limit };
+        if self.has_session() {
+            let taken = self.call_history(room, request, Asker::Application(Rc::downgrade(&slot)));
+            self.carry_on();
+            taken?;
+        } else {
+            self.early.history(room, request, &slot)?;
+        }
+        Ok(slot)
     }
 
-    fn ask_page(&self, room: RoomName, PageRequest { before, limit }: PageRequest, asker: Asker) {
+    fn call_history(&self, room: RoomName, request: PageRequest, asker: Asker) -> Result<(), PageError> {
         let tag = self.tag();
+        let PageRequest { before, limit } = request;
+        let taken = self.call(|session, moment| session.history(moment, room, before, limit, tag));
+        taken.unwrap_or(Err(PageError::Stopped))?;
         self.pages.add(tag, asker);
-        self.input(Input::History {
-            room,
-            before,
-            limit,
-            tag,
-        });
+        Ok(())
     }
 
     fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
         let asker = self.pages.remove(tag);
-        if result.as_ref().err() != Some(&PageError::TooMany) {
-            // Before this answer is delivered: a receiver that requests another page at once comes after those that were put off.
-            while let Some((room, handle)) = self.pages.next_put_off() {
-                if self.pump(&room, &handle) {
-                    break;
-                }
+        // Before this answer is delivered: a receiver that requests another page at once comes after those that were put off.
+        while let Some((room, handle)) = self.pages.next_put_off() {
+            if self.pump(&room, &handle) {
+                break;
             }
         }
         match asker {
@@ -342,15 +406,10 @@ impl Driver {
             }
             Some(Asker::Handle { room, handle, wanted }) => {
                 let Some(handle) = handle.upgrade() else { return };
-                let failed = result.as_ref().err().cloned();
-                if !self.rooms.answer(&room, &handle, wanted, result) {
-                    return;
-                }
-                match failed {
-                    None => drop(self.pump(&room, &handle)),
-                    Some(PageError::TooMany) => self.pages.put_off(&room, &handle),
-                    // Requested again with the next event of the room. At once would be a loop without end.
-                    Some(_) => {}
+                let came = result.is_ok();
+                // One that failed is requested again with the next event of the room. At once would be a loop without end.
+                if self.rooms.answer(&room, &handle, wanted, result) && came {
+                    self.pump(&room, &handle);
                 }
             }
             None => {}
@@ -370,7 +429,7 @@ impl Driver {
     pub(crate) async fn ready(&self) {
         let waiter = Waiter::default();
         poll_fn(|context| {
-            if self.session.borrow().is_some() {
+            if self.has_session() {
                 return Poll::Ready(());
             }
             self.ready.wait(&waiter, context);
@@ -399,21 +458,23 @@ impl Driver {
         self.next_tag.replace(self.next_tag.get() + 1)
     }
 
+    fn has_session(&self) -> bool {
+        self.session.borrow().is_some()
+    }
+
+    /// Calls the session, if there is one. What this leads to is still to be [carried out](Self::carry_on).
+    fn call<T>(&self, act: impl FnOnce(&mut ClientSession, Moment) -> T) -> Option<T> {
+        let moment = self.moment();
+        self.session.borrow_mut().as_mut().map(|session| act(session, moment))
+    }
+
+    /// Carries out the outputs, unless this runs further up the stack: then the caller there does it, in their order.
     fn carry_on(&self) {
         if self.busy.replace(true) {
             return;
         }
-        loop {
-            let Some(input) = self.inputs.borrow_mut().pop_front() else {
-                break;
-            };
-            let moment = self.moment();
-            if let Some(session) = &mut *self.session.borrow_mut() {
-                session.handle(moment, input);
-            }
-            while let Some(output) = self.output() {
-                self.carry_out(output);
-            }
+        while let Some(output) = self.output() {
+            self.carry_out(output);
         }
         self.busy.set(false);
         self.set_alarm();
@@ -450,7 +511,7 @@ impl Driver {
 
     fn carry_out(&self, output: Output) {
         match output {
-            Output::Connect { generation } => self.connect(generation),
+            Output::Connect { generation } => self.open_connection(generation),
             Output::Transmit { generation, text } => self.transmit(generation, text),
             Output::Disconnect {
                 generation,
@@ -473,18 +534,16 @@ impl Driver {
             }
             Output::Room { room, event } => self.room_event(&room, event),
             Output::Delivery { tag, state } => {
-                let slot = if state.is_final() {
+                let is_final = state.is_final();
+                let slot = if is_final {
                     self.deliveries.borrow_mut().remove(&tag)
                 } else {
                     self.deliveries.borrow().get(&tag).cloned()
                 };
-                // A message that found the outbox full was never in it.
-                let has_left = state.is_final() && state != DeliveryState::Failed(FailReason::OutboxFull);
                 if let Some(slot) = slot {
-                    slot.record_releases(self.send_queue.releases());
                     slot.step(state);
                 }
-                if has_left {
+                if is_final {
                     self.send_queue.release();
                 }
             }
@@ -500,7 +559,7 @@ impl Driver {
         }
     }
 
-    fn connect(&self, generation: Generation) {
+    fn open_connection(&self, generation: Generation) {
         let connection = self.transport.open(Events::new(self.me.clone(), generation));
         if connection.is_none() {
             log_line!(client, debug, "connection {generation}: the transport cannot be opened");
@@ -588,15 +647,15 @@ impl Driver {
     }
 
     fn save(&self) {
-        let mut session = self.session.borrow_mut();
-        let mut store = self.store.borrow_mut();
-        if let (Some(session), Some(kept)) = (&mut *session, &*store)
-            && let Err(reason) = kept.save(session)
-        {
+        let saved = match (&mut *self.session.borrow_mut(), &*self.store.borrow()) {
+            (Some(session), Some(store)) => store.save(session),
+            _ => Ok(()),
+        };
+        if let Err(reason) = saved {
             log_line!(client, debug, "the outbox cannot be stored any more");
+            self.store.take();
             self.runtime
                 .warn(&format!("talkback: the outbox is not kept any more: {reason}"));
-            *store = None;
         }
     }
 }
@@ -604,12 +663,9 @@ impl Driver {
 impl Drop for Driver {
     /// Stops the session, so that what is kept says the same as the deliveries: what failed here is not sent by a later page.
     fn drop(&mut self) {
-        let moment = self.moment();
-        // Inputs from callbacks are queued and never carried out.
+        // What is carried out here sets no alarm.
         self.busy.set(true);
-        if let Some(session) = self.session.get_mut() {
-            session.handle(moment, Input::Stop);
-        }
+        self.call(ClientSession::stop);
         while let Some(output) = self.output() {
             self.carry_out(output);
         }
@@ -618,6 +674,8 @@ impl Drop for Driver {
         for (_, slot) in self.deliveries.take() {
             slot.step(DeliveryState::Failed(FailReason::Stopped));
         }
+        // Without a session all of it is refused.
+        self.take_held();
         self.pages.end();
         self.status.end();
     }
@@ -625,6 +683,12 @@ impl Drop for Driver {
 
 #[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
 mod tests {
+    use std::{
+        sync::Arc,
+        task::{Wake, Waker},
+    };
+
+    use futures_core::Stream;
     use talkback_protocol::{
         Seq,
         session::client::{PendingMessage, RoomSnapshot},
@@ -632,7 +696,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Client,
+        Client, Event, JoinOptions, OutboxOptions, OutboxStorage, Room, RoomSender,
         client::{ClientBuilder, Platform},
         test_util::World,
     };
@@ -727,5 +791,279 @@ mod tests {
         assert_eq!(*seen.borrow(), Vec::<String>::new());
         driver.disconnected(current);
         assert_eq!(*seen.borrow(), ["dropped"]);
+    }
+
+    const WELCOME: &str = r#"{"welcome":{"user":"ann","sender":"s1","heartbeat_ms":25000,"limits":{"text_bytes":1000,"text_lines":10,"body_bytes":100,"body_depth":8,"rooms":4,"in_flight":3,"page":10,"history":2,"lines_per_second":0,"lines_burst":0,"bytes_per_second":0,"bytes_burst":0,"sent_text_bytes":65536}}}"#;
+
+    /// A transport whose server is the test.
+    #[derive(Clone, Default)]
+    struct Manual {
+        events: Rc<RefCell<Option<Events>>>,
+        seen: Seen,
+    }
+
+    impl Transport for Manual {
+        fn open(&self, events: Events) -> Option<Box<dyn Connection>> {
+            self.events.replace(Some(events));
+            Some(Box::new(Recorded(self.seen.clone())))
+        }
+    }
+
+    impl Manual {
+        /// A client that is welcomed.
+        fn client(&self, outbox: OutboxOptions) -> Client {
+            let platform = Platform {
+                transport: Rc::new(self.clone()),
+                ..World::new().platform()
+            };
+            let client = ClientBuilder::on(platform).outbox(outbox).build().unwrap();
+            self.events().opened();
+            self.receive(&[WELCOME.to_owned()]);
+            self.seen.borrow_mut().clear();
+            client
+        }
+
+        fn events(&self) -> Events {
+            self.events.borrow().clone().unwrap()
+        }
+
+        /// Lines of the server, in one text.
+        fn receive(&self, lines: &[String]) {
+            self.events().received(lines.join("\n"));
+        }
+    }
+
+    fn ack(seq: u64) -> String {
+        format!(r#"{{"ack":{{"room":"lobby","seq":{seq},"epoch":"e1","offset":{seq},"at":1}}}}"#)
+    }
+
+    fn joined(room: &str) -> String {
+        format!(
+            r#"{{"joined":{{"room":"{room}","epoch":"e1","head":5,"after":5,"recovered":true,"users":1,"members":[{{"user":"ann"}}]}}}}"#
+        )
+    }
+
+    fn lobby(client: &Client) -> RoomSender<u64> {
+        client.room_sender("lobby").unwrap()
+    }
+
+    thread_local! {
+        static ON_WAKE: RefCell<Option<Box<dyn FnOnce()>>> = RefCell::default();
+    }
+
+    /// Runs [`ON_WAKE`] inside of the call, as executors may.
+    struct AtOnceTask;
+
+    impl Wake for AtOnceTask {
+        fn wake(self: Arc<Self>) {
+            if let Some(act) = ON_WAKE.take() {
+                act();
+            }
+        }
+    }
+
+    /// Polls with a waker that runs this when it is woken.
+    fn on_wake<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>, act: impl FnOnce() + 'static) {
+        ON_WAKE.replace(Some(Box::new(act)));
+        let waker = Waker::from(Arc::new(AtOnceTask));
+        assert!(poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    fn next(room: &mut Room<u64>, context: &mut Context<'_>) -> Poll<Option<Event<u64>>> {
+        Pin::new(room).poll_next(context)
+    }
+
+    #[test]
+    fn a_message_published_by_a_waker_has_its_state_at_once() {
+        let server = Manual::default();
+        let client = server.client(OutboxOptions {
+            messages: 2,
+            ..OutboxOptions::default()
+        });
+        let sender = lobby(&client);
+        let mut first = sender.try_send(&1).unwrap();
+        let states = Rc::<RefCell<Vec<_>>>::default();
+        let woken = states.clone();
+        on_wake(
+            |context| Pin::new(&mut first).poll(context),
+            move || {
+                let sent = [2, 3, 4].map(|number| sender.try_send(&number).unwrap().state());
+                woken.replace(sent.to_vec());
+            },
+        );
+        server.receive(&[ack(1)]);
+        let full = DeliveryState::Failed(FailReason::OutboxFull);
+        assert_eq!(*states.borrow(), [DeliveryState::Queued, DeliveryState::Queued, full]);
+        let seen = server.seen.borrow();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert_eq!(seen[1].matches("publish").count(), 2, "the lines are sent together");
+    }
+
+    #[test]
+    fn what_a_waker_leads_to_is_carried_out_after_the_waker_ended() {
+        let server = Manual::default();
+        let client = server.client(OutboxOptions::default());
+        let mut first = lobby(&client).try_send(&1).unwrap();
+        let (inside, seen) = (client.clone(), server.seen.clone());
+        on_wake(
+            |context| Pin::new(&mut first).poll(context),
+            move || {
+                lobby(&inside).try_send(&2).unwrap();
+                inside.stop();
+                assert!(matches!(inside.status(), Status::Open { .. }));
+                assert_eq!(
+                    lobby(&inside).try_send(&3).unwrap().state(),
+                    DeliveryState::Failed(FailReason::Stopped)
+                );
+                seen.borrow_mut().push("the waker ended".to_owned());
+            },
+        );
+        server.receive(&[ack(1)]);
+        assert_eq!(
+            server.seen.borrow()[1..],
+            ["the waker ended", "closed with 1000", "dropped"]
+        );
+        assert_eq!(client.status(), Status::Stopped(StopReason::Asked));
+    }
+
+    #[test]
+    fn a_room_that_is_joined_again_by_a_waker_gets_no_event_of_the_earlier_membership() {
+        let server = Manual::default();
+        let client = server.client(OutboxOptions::default());
+        let join = |client: &Client, room| client.join::<u64>(room, &JoinOptions::default()).unwrap();
+        let (mut a, b) = (join(&client, "a"), join(&client, "b"));
+        let again = Rc::<RefCell<Option<Room<u64>>>>::default();
+        let (inside, rejoined) = (client.clone(), again.clone());
+        on_wake(
+            |context| next(&mut a, context),
+            move || {
+                drop(b);
+                rejoined.replace(Some(join(&inside, "b")));
+            },
+        );
+        server.receive(&[joined("a"), joined("b")]);
+        let mut b = again.take().unwrap();
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(next(&mut b, context).is_pending());
+        server.receive(&[r#"{"left":{"room":"b"}}"#.to_owned()]);
+        server.receive(&[joined("b")]);
+        assert!(matches!(next(&mut b, context), Poll::Ready(Some(Event::Joined(_)))));
+        assert!(next(&mut b, context).is_pending());
+        let seen = server.seen.borrow();
+        let (joins, leaves) = (r#"{"join":{"room":"b""#, r#"{"leave":{"room":"b"}}"#);
+        let count = |line| seen.iter().map(|text| text.matches(line).count()).sum::<usize>();
+        assert_eq!((count(joins), count(leaves)), (2, 1), "{seen:?}");
+    }
+
+    #[test]
+    fn a_waker_may_drop_the_client() {
+        let server = Manual::default();
+        let client = server.client(OutboxOptions::default());
+        let [mut first, second] = [1, 2].map(|number| lobby(&client).try_send(&number).unwrap());
+        on_wake(|context| Pin::new(&mut first).poll(context), move || drop(client));
+        server.receive(&[ack(1)]);
+        assert!(first.state().is_final());
+        assert_eq!(second.state(), DeliveryState::Failed(FailReason::Unconfirmed));
+        let seen = server.seen.borrow();
+        assert_eq!(seen[2..], ["closed with 1000", "dropped"], "{seen:?}");
+    }
+
+    /// A runtime whose timers do not fire, as in a page in the background.
+    struct Throttled {
+        inner: Rc<dyn Runtime>,
+        ahead: Rc<Cell<Duration>>,
+    }
+
+    impl Runtime for Throttled {
+        fn now(&self) -> Duration {
+            self.inner.now() + self.ahead.get()
+        }
+
+        fn random(&self, bytes: &mut [u8]) {
+            self.inner.random(bytes);
+        }
+
+        fn wake_at(&self, _: Duration, _: &Weak<Driver>) {}
+
+        fn spawn(&self, future: LocalFuture<()>) {
+            self.inner.spawn(future);
+        }
+
+        fn watch(&self, driver: &Weak<Driver>) -> Box<dyn Any> {
+            self.inner.watch(driver)
+        }
+
+        fn warn(&self, text: &str) {
+            self.inner.warn(text);
+        }
+    }
+
+    /// The refused attempt itself lets the messages expire that fill the outbox, and no later release follows.
+    #[test]
+    fn a_sender_does_not_miss_capacity_that_its_own_attempt_releases() {
+        let (platform, ahead) = (World::new().platform(), Rc::<Cell<Duration>>::default());
+        let platform = Platform {
+            runtime: Rc::new(Throttled {
+                inner: platform.runtime.clone(),
+                ahead: ahead.clone(),
+            }),
+            ..platform
+        };
+        let outbox = OutboxOptions {
+            messages: 1,
+            ttl: Duration::from_secs(60),
+            ..OutboxOptions::default()
+        };
+        let client = ClientBuilder::on(platform).outbox(outbox).build().unwrap();
+        let sender = lobby(&client);
+        let first = sender.try_send(&1).unwrap();
+        ahead.set(Duration::from_secs(120));
+        let sent = Box::pin(sender.send(&2))
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(first.state(), DeliveryState::Failed(FailReason::Expired));
+        assert!(sent.is_ready());
+    }
+
+    /// The messages of one task arrive in the order in which it sent them.
+    #[test]
+    fn what_a_waker_publishes_when_a_held_message_is_refused_follows_the_other_held_messages() {
+        let world = World::new();
+        let page = || {
+            let outbox = OutboxOptions {
+                bytes: 100,
+                ..OutboxOptions::default()
+            };
+            let (name, ttl) = ("chat".to_owned(), Duration::from_secs(600));
+            let storage = OutboxStorage::Session { name, ttl };
+            let client = world.builder().outbox(outbox).outbox_storage(storage).build().unwrap();
+            let sender = client.room_sender::<String>("lobby").unwrap();
+            (client, sender)
+        };
+        world.refuse(true);
+        let (before, sender) = page();
+        world.settle();
+        let long = |text: &str| text.repeat(60);
+        sender.try_send(&long("1")).unwrap();
+        drop(sender);
+        world.advance(Duration::from_secs(1));
+        world.reload(before);
+        let (after, sender) = page();
+        let [mut large, small] = [long("2"), "3".to_owned()].map(|text| sender.try_send(&text).unwrap());
+        on_wake(
+            |context| Pin::new(&mut large).poll(context),
+            move || drop(sender.try_send(&"4".to_owned()).unwrap()),
+        );
+        world.settle();
+        assert_eq!(large.state(), DeliveryState::Failed(FailReason::OutboxFull));
+        world.refuse(false);
+        after.connect();
+        world.settle();
+        assert!(matches!(small.state(), DeliveryState::Acked { .. }), "{small:?}");
+        let restored = world.run(after.restored());
+        assert!(matches!(restored[0].delivery.state(), DeliveryState::Acked { .. }));
+        let log = world.log("lobby").unwrap();
+        let texts: Vec<String> = log.iter().map(|message| message.body.read().unwrap()).collect();
+        assert_eq!(texts, [long("1"), "3".to_owned(), "4".to_owned()]);
     }
 }

@@ -1,15 +1,17 @@
 //! Both halves of the session, as state machines without any I/O.
 //!
-//! A session has one input method, `handle`, one queue of outputs, `poll_output`, and one timer, `next_timeout`. It
-//! reads no clock and no randomness: both are given with each input, as a [`Moment`]. So a driver is a loop, and a test
+//! A session has one input method, `handle`, one queue of outputs, `poll_output`, and one timer, `next_timeout`. The
+//! client's also has a method for each command of its application, which returns what is known at once. A session
+//! reads no clock and no randomness: both are given with each call, as a [`Moment`]. So a driver is a loop, and a test
 //! can run a day of faults in milliseconds and replay them.
 //!
 //! # The contract of a driver
 //!
-//! 1. Give each event to `handle`, with a [`Moment`]. All events that have happened already may be given before the
-//!    next step.
-//! 2. Take outputs from `poll_output` until it returns `None`, and carry them out in order. An immediate answer may be
-//!    given to `handle` in between.
+//! 1. Give each event to `handle`, and call the method of each command of the application, each with a [`Moment`]. All
+//!    events that have happened already may be given before the next step.
+//! 2. Take outputs from `poll_output` until it returns `None`, and carry them out in order. An event or a command that
+//!    comes in between may be given at once, because a session calls no foreign code. Its outputs come after those that
+//!    are there.
 //! 3. Call `next_timeout`, and wait for the next event until this time; then give a `Tick`.
 //!
 //! As a loop, here with both halves in one place and a transport that cannot fail:
@@ -27,9 +29,8 @@
 //! let mut server = server::ServerSession::new(Arc::new(server::ServerOptions::default()), start);
 //! let moment = Moment { now: start, random: 4 }; // a clock and random bits, fresh for each input
 //!
-//! client.handle(moment, client::Input::Connect);
-//! let body = Body::text("hello");
-//! client.handle(moment, client::Input::Publish { room: RoomName::parse("lobby")?, body, tag: 1 });
+//! client.connect(moment);
+//! client.publish(moment, RoomName::parse("lobby")?, Body::text("hello"), 1)?;
 //!
 //! let mut log = Vec::new();
 //! let mut acked = None;
@@ -76,7 +77,7 @@ mod trace;
 
 use std::time::Duration;
 
-/// The time of an input, and random bits.
+/// The time of an event or of a command, and random bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// The time since any fixed start. It must include the time during which the machine sleeps, so that a dead peer is

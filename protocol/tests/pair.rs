@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Sent, TTL, World, ms, room, secs};
-use talkback_protocol::session::client::{DeliveryState, Input, Status};
+use talkback_protocol::session::client::{ClientSession, DeliveryState, Input, Status};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -14,7 +14,7 @@ wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 fn two_members() -> World {
     let mut world = World::new(1, 2);
     for peer in 0..2 {
-        world.peer_input(peer, Input::Connect);
+        world.command(peer, ClientSession::connect);
         world.join(peer, &room("a"), true, 0);
     }
     settle(&mut world);
@@ -215,7 +215,7 @@ fn clients_of_a_server_that_accepts_and_closes_back_off() {
     let mut world = World::new(3, 20);
     world.link.close_at_once = Some(1011);
     for peer in 0..20 {
-        world.peer_input(peer, Input::Connect);
+        world.command(peer, ClientSession::connect);
     }
     world.advance(secs(600));
     let attempts: u64 = (0..20)
@@ -232,7 +232,7 @@ fn clients_of_a_server_that_accepts_and_closes_back_off() {
 #[test]
 fn clients_reconnect_at_different_times_after_a_restart() {
     let mut world = World::new(4, 40);
-    (0..40).for_each(|peer| world.peer_input(peer, Input::Connect));
+    (0..40).for_each(|peer| world.command(peer, ClientSession::connect));
     world.advance(secs(20));
     world.restart(true);
     world.advance(ms(41));
@@ -271,7 +271,7 @@ fn a_backlog_is_sent_at_the_rate_of_the_server_in_any_number_of_rooms() {
         // At most 50 ms in each direction.
         world.link.delay = ms(25);
         world.link.refuse = true;
-        world.peer_input(0, Input::Connect);
+        world.command(0, ClientSession::connect);
         for message in 0..BACKLOG {
             world.publish(0, &room(&format!("room-{}", message % rooms)));
         }

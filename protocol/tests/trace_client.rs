@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Once, time::Duration};
 use log::{LevelFilter, Log, Metadata, Record};
 use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, UserName,
-    session::client::{ClientOptions, ClientSession, Input, Output},
+    session::client::{ClientOptions, ClientSession, FailReason, Input, Output},
 };
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -63,10 +63,29 @@ impl Traced {
         }
     }
 
-    /// Gives an input, and answers requests to the application.
-    fn input(&mut self, input: Input) {
+    fn moment(&self) -> Moment {
         let random = u64::MAX / 2;
-        self.session.handle(Moment { now: self.now, random }, input);
+        Moment { now: self.now, random }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.session.handle(self.moment(), input);
+        self.drain();
+    }
+
+    fn connect(&mut self) {
+        self.session.connect(self.moment());
+        self.drain();
+    }
+
+    fn join(&mut self, room: &str) {
+        let room = RoomName::parse(room).unwrap();
+        self.session.join(self.moment(), room, None, None);
+        self.drain();
+    }
+
+    /// Answers what the session asks the application for.
+    fn drain(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::TokenWanted => self.input(Input::Token(Some("hush-token".to_owned()))),
@@ -86,9 +105,10 @@ impl Traced {
         self.received(generation, WELCOME);
     }
 
-    fn publish(&mut self, text: &str, tag: u64) {
-        let (room, body) = (room(), Body::text(text));
-        self.input(Input::Publish { room, body, tag });
+    fn publish(&mut self, text: &str, tag: u64) -> Result<(), FailReason> {
+        let taken = self.session.publish(self.moment(), room(), Body::text(text), tag);
+        self.drain();
+        taken
     }
 
     /// Advances the clock to the next timer.
@@ -112,16 +132,15 @@ fn room() -> RoomName {
 #[test]
 fn a_reconnection_can_be_followed_in_the_trace() {
     let mut traced = Traced::new();
-    traced.input(Input::Connect);
+    traced.connect();
     traced.welcomed(1);
-    let (room, since, history) = (room(), None, None);
-    traced.input(Input::Join { room, since, history });
+    traced.join("attic");
     traced.received(
         1,
         r#"{"joined":{"room":"attic","epoch":"e1","head":5,"after":5,"recovered":true,"users":1}}"#,
     );
-    traced.publish("whisper", 1);
-    traced.publish("murmur", 2);
+    traced.publish("whisper", 1).unwrap();
+    traced.publish("murmur", 2).unwrap();
     traced.logged("DEBUG");
     traced.input(Input::Closed {
         generation: 1,
@@ -145,7 +164,7 @@ fn a_reconnection_can_be_followed_in_the_trace() {
 #[test]
 fn timers_are_logged_when_they_are_set_and_when_they_fire() {
     let mut traced = Traced::new();
-    traced.input(Input::Connect);
+    traced.connect();
     traced.logged("TRACE");
     traced.wait();
     assert_eq!(
@@ -158,7 +177,7 @@ fn timers_are_logged_when_they_are_set_and_when_they_fire() {
 fn no_body_and_no_name_token_or_key_is_logged() {
     let mut traced = Traced::new();
     let secrets = ["grace", "attic", "whisper", "hush-token", KEY, NEW_KEY, "basement"];
-    traced.input(Input::Connect);
+    traced.connect();
     traced.welcomed(1);
     let lines = [
         r#"{"joined":{"room":"attic","epoch":"e1","head":5,"after":5,"recovered":true,"users":1}}"#,
@@ -172,28 +191,23 @@ fn no_body_and_no_name_token_or_key_is_logged() {
         r#"{"left":{"room":"attic","code":"grace","message":"attic"}}"#,
     ];
     for room in ["attic", "basement"] {
-        traced.input(Input::Join {
-            room: RoomName::parse(room).unwrap(),
-            since: None,
-            history: None,
-        });
+        traced.join(room);
     }
-    traced.publish("whisper", 1);
-    traced.publish(&"whisper".repeat(100), 2);
-    traced.publish(&"whisper".repeat(12), 3);
+    traced.publish("whisper", 1).unwrap();
+    traced.publish(&"whisper".repeat(100), 2).unwrap_err();
+    traced.publish(&"whisper".repeat(12), 3).unwrap();
     for line in lines {
         traced.received(1, line);
     }
-    traced.input(Input::Signal {
-        room: room(),
-        body: Body::text("whisper"),
-    });
-    traced.input(Input::Leave { room: room() });
+    let moment = traced.moment();
+    traced.session.signal(moment, room(), Body::text("whisper"));
+    traced.session.leave(moment, &room());
+    traced.drain();
     // A line that cannot be read is quoted in the reason of the close.
     traced.received(1, r#"{"left":{"room":"attic","code":{"grace":"whisper"}}}"#);
     traced.wait();
     traced.welcomed(2);
-    traced.publish("whisper", 4);
+    traced.publish("whisper", 4).unwrap();
     traced.received(
         2,
         r#"{"nack":{"room":"attic","seq":1,"code":"conflict","message":"grace"}}"#,
@@ -211,7 +225,8 @@ fn no_body_and_no_name_token_or_key_is_logged() {
         reason: "grace".to_owned(),
     });
     traced.input(Input::Offline);
-    traced.input(Input::Stop);
+    traced.session.stop(traced.moment());
+    traced.drain();
     let all = LINES.take();
     assert!(all.len() > 40, "{all:#?}");
     for expected in [

@@ -135,13 +135,8 @@ async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Membe
         connections: 0,
     };
     let (mut socket, mut current, mut sent) = (None, 0, 0);
-    let join = Input::Join {
-        room: room.clone(),
-        since: None,
-        history: Some(1000),
-    };
-    session.handle(moment(), join);
-    session.handle(moment(), Input::Connect);
+    session.join(moment(), room.clone(), None, Some(1000));
+    session.connect(moment());
     let mut next_send = Instant::now();
     while (member.received.len() as u64) < expects || (member.acked.len() as u64) < sends {
         // The member joins before it sends, so that it receives all messages from its own first one on.
@@ -149,14 +144,7 @@ async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Membe
             sent += 1;
             next_send = Instant::now() + Duration::from_millis(fastrand::u64(0..10));
             let body = Body::text(&format!("{number} {sent}"));
-            session.handle(
-                moment(),
-                Input::Publish {
-                    room: room.clone(),
-                    body,
-                    tag: sent,
-                },
-            );
+            session.publish(moment(), room.clone(), body, sent).unwrap();
         }
         while let Some(output) = session.poll_output() {
             match output {

@@ -52,10 +52,15 @@ impl Delivery {
         }
     }
 
+    /// The delivery of a message that the outbox has taken, or of one that was refused at once.
+    pub(crate) fn of(taken: Result<Rc<DeliverySlot>, FailReason>) -> Self {
+        Self::new(taken.unwrap_or_else(|reason| DeliverySlot::at(DeliveryState::Failed(reason))))
+    }
+
     /// The current state of the message.
     #[must_use]
     pub fn state(&self) -> DeliveryState {
-        self.slot.state().unwrap_or(DeliveryState::Queued)
+        self.slot.state()
     }
 }
 
@@ -77,9 +82,9 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let result = || match self.slot.state() {
-            Some(DeliveryState::Acked { epoch, offset, at }) => Some(Ok(Acked { epoch, offset, at })),
-            Some(DeliveryState::Failed(reason)) => Some(Err(reason)),
-            _ => None,
+            DeliveryState::Acked { epoch, offset, at } => Some(Ok(Acked { epoch, offset, at })),
+            DeliveryState::Failed(reason) => Some(Err(reason)),
+            DeliveryState::Queued | DeliveryState::Written => None,
         };
         self.slot.watchers.poll_for(&self.waiter, context, result)
     }
@@ -90,65 +95,47 @@ impl Stream for Delivery {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<DeliveryState>> {
         let changes = self.slot.changes.get();
-        match self.slot.state() {
-            Some(state) if self.seen != changes => {
-                self.seen = changes;
-                Poll::Ready(Some(state))
-            }
-            Some(state) if state.is_final() => Poll::Ready(None),
-            _ => {
-                self.slot.watchers.wait(&self.waiter, context);
-                Poll::Pending
-            }
+        let state = self.slot.state();
+        if self.seen != changes {
+            self.seen = changes;
+            return Poll::Ready(Some(state));
         }
+        if state.is_final() {
+            return Poll::Ready(None);
+        }
+        self.slot.watchers.wait(&self.waiter, context);
+        Poll::Pending
     }
 }
 
 /// The state of one message, which the driver sets and its [`Delivery`]s read.
-#[derive(Default)]
 pub(crate) struct DeliverySlot {
-    /// `None` until the session has taken the message.
-    state: RefCell<Option<DeliveryState>>,
-    /// How many times `state` changed.
+    state: RefCell<DeliveryState>,
+    /// How many states it had.
     changes: Cell<u32>,
-    /// How many releases had happened when the outbox had no capacity for the message, see
-    /// [`SendQueue`](crate::send_queue::SendQueue).
-    releases_when_full: Cell<u64>,
     /// Wait for a change of `state`.
     watchers: Waiters,
 }
 
 impl DeliverySlot {
     pub(crate) fn at(state: DeliveryState) -> Rc<Self> {
-        let slot = Rc::new(Self::default());
-        slot.step(state);
-        slot
+        Rc::new(Self {
+            state: RefCell::new(state),
+            changes: Cell::new(1),
+            watchers: Waiters::default(),
+        })
     }
 
     pub(crate) fn step(&self, state: DeliveryState) {
-        if self.state.borrow().as_ref() == Some(&state) {
+        if *self.state.borrow() == state {
             return;
         }
-        self.state.replace(Some(state));
+        self.state.replace(state);
         self.changes.set(self.changes.get().wrapping_add(1));
         self.watchers.wake();
     }
 
-    fn state(&self) -> Option<DeliveryState> {
+    pub(crate) fn state(&self) -> DeliveryState {
         self.state.borrow().clone()
-    }
-
-    /// The outbox had no capacity for the message when this many releases had happened.
-    pub(crate) fn record_releases(&self, releases: u64) {
-        self.releases_when_full.set(releases);
-    }
-
-    pub(crate) fn releases_when_full(&self) -> u64 {
-        self.releases_when_full.get()
-    }
-
-    /// The current state, as soon as the session has taken the message.
-    pub(crate) fn poll_first_state(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<DeliveryState> {
-        self.watchers.poll_for(waiter, context, || self.state())
     }
 }

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use talkback_protocol::{
     Body, BodyError, Cursor, Offset, RoomName,
     message::{Author, Member},
-    session::client::{Input, PageError},
+    session::client::PageError,
 };
 
 use super::{Client, Delivery, Event, History, InboxOptions, Received, StartPosition};
@@ -180,8 +180,7 @@ impl<T> RoomSender<T> {
     /// [`BodyError`] if the message has no JSON form.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it is ready, the message is usually not sent; it is sent if the outbox has
-    /// accepted it already.
+    /// If the future is dropped before it is ready, the message is not sent.
     pub async fn send(&self, message: &T) -> Result<Delivery, BodyError>
     where
         T: Serialize,
@@ -208,10 +207,7 @@ impl<T> RoomSender<T> {
     /// [`BodyError`] if it has no JSON form.
     pub fn signal(&self, signal: &(impl Serialize + ?Sized)) -> Result<(), BodyError> {
         let body = Body::of(signal)?;
-        self.client.driver().input(Input::Signal {
-            room: self.name.clone(),
-            body,
-        });
+        self.client.driver().signal(self.name.clone(), body);
         Ok(())
     }
 
@@ -242,7 +238,7 @@ impl<T> RoomSender<T> {
     where
         T: DeserializeOwned,
     {
-        let slot = self.client.driver().history(self.name.clone(), before, limit);
+        let slot = self.client.driver().history(self.name.clone(), before, limit)?;
         let waiter = Waiter::default();
         let page = poll_fn(|context| slot.poll(&waiter, context)).await?;
         let messages = page.messages.into_iter();

@@ -1,25 +1,81 @@
-//! Inputs that come while the store is being opened: held until there is a session, within the session's own bounds, and refused as the
-//! session would refuse them.
+//! Events and commands that come while the store is being opened: held until there is a session, within the session's own bounds, and
+//! refused as the session would refuse them.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     mem::discriminant,
+    rc::{Rc, Weak},
 };
 
-use talkback_protocol::session::client::{
-    ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, Output, PageError,
+use talkback_protocol::{
+    Body, RoomName,
+    session::client::{ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, PageError},
 };
 
-/// The held inputs, and what their bounds count.
+use super::pages::PageSlot;
+use crate::client::{DeliverySlot, PageRequest, StartPosition};
+
+/// What is held, and what its bounds count.
 pub(super) struct Early {
     outbox: OutboxOptions,
     /// See [`ClientOptions::pages`].
     pages: usize,
-    inputs: RefCell<VecDeque<Input>>,
+    held: RefCell<VecDeque<Held>>,
     messages: Cell<usize>,
     bytes: Cell<usize>,
     requests: Cell<usize>,
+}
+
+/// An event or a command for the session. A message and a request have no tag yet, because a stored outbox may use it.
+pub(super) enum Held {
+    Event(Input),
+    Connect,
+    Stop,
+    Join {
+        room: RoomName,
+        start: StartPosition,
+    },
+    Publish {
+        room: RoomName,
+        body: Body,
+        slot: Rc<DeliverySlot>,
+    },
+    History {
+        room: RoomName,
+        request: PageRequest,
+        slot: Weak<PageSlot>,
+    },
+}
+
+/// A message or a request that was held, and that the session refused at once.
+pub(super) enum Refusal {
+    Message { slot: Rc<DeliverySlot>, reason: FailReason },
+    Page { slot: Weak<PageSlot>, error: PageError },
+}
+
+impl Held {
+    /// Whether an earlier one means nothing any more.
+    fn replaces(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Event(event), Self::Event(earlier)) => discriminant(event) == discriminant(earlier),
+            (Self::Connect, Self::Connect) | (Self::Stop, Self::Stop) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn report(self) {
+        match self {
+            Self::Message { slot, reason } => slot.step(DeliveryState::Failed(reason)),
+            Self::Page { slot, error } => {
+                if let Some(slot) = slot.upgrade() {
+                    slot.put(Err(error));
+                }
+            }
+        }
+    }
 }
 
 impl Early {
@@ -27,50 +83,43 @@ impl Early {
         Self {
             outbox: options.outbox,
             pages: options.pages,
-            inputs: RefCell::default(),
+            held: RefCell::default(),
             messages: Cell::new(0),
             bytes: Cell::new(0),
             requests: Cell::new(0),
         }
     }
 
-    /// Holds an input, or gives the output that refuses it.
-    pub(super) fn hold(&self, input: Input) -> Option<Output> {
-        match &input {
-            Input::Publish { body, tag, .. } => {
-                if let Err(reason) = self.count_message(body.json().len()) {
-                    let state = DeliveryState::Failed(reason);
-                    return Some(Output::Delivery { tag: *tag, state });
-                }
-            }
-            Input::History { tag, .. } => {
-                if !self.count_request() {
-                    let result = Err(PageError::TooMany);
-                    return Some(Output::Page { tag: *tag, result });
-                }
-            }
-            // No room is joined yet, and a signal to a room that is not joined is dropped.
-            Input::Signal { .. } => return None,
-            // Cancels the join. There is at most one for each room that has a handle.
-            Input::Leave { room } => {
-                let is_join = |held: &Input| matches!(held, Input::Join { room: joined, .. } if joined == room);
-                self.inputs.borrow_mut().retain(|held| !is_join(held));
-                return None;
-            }
-            Input::Join { .. } => {}
-            // Of the events of the page, only the last of each kind matters.
-            other => {
-                let kind = discriminant(other);
-                self.inputs.borrow_mut().retain(|held| discriminant(held) != kind);
-            }
-        }
-        self.inputs.borrow_mut().push_back(input);
-        None
+    /// Holds what has no bound of its own: of each kind only the last, and at most one join for each room that has a handle.
+    pub(super) fn hold(&self, held: Held) {
+        let mut all = self.held.borrow_mut();
+        all.retain(|earlier| !held.replaces(earlier));
+        all.push_back(held);
     }
 
-    /// The held inputs in their order, for the session that now exists.
-    pub(super) fn take(&self) -> VecDeque<Input> {
-        self.inputs.take()
+    /// Cancels the join.
+    pub(super) fn leave(&self, room: &RoomName) {
+        let is_join = |held: &Held| matches!(held, Held::Join { room: joined, .. } if joined == room);
+        self.held.borrow_mut().retain(|held| !is_join(held));
+    }
+
+    pub(super) fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
+        self.count_message(body.json().len())?;
+        let slot = slot.clone();
+        self.hold(Held::Publish { room, body, slot });
+        Ok(())
+    }
+
+    pub(super) fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError> {
+        self.count_request()?;
+        let slot = Rc::downgrade(slot);
+        self.hold(Held::History { room, request, slot });
+        Ok(())
+    }
+
+    /// All that is held, in its order, for the session that now exists.
+    pub(super) fn take(&self) -> VecDeque<Held> {
+        self.held.take()
     }
 
     fn count_message(&self, bytes: usize) -> Result<(), FailReason> {
@@ -86,11 +135,13 @@ impl Early {
         Ok(())
     }
 
-    fn count_request(&self) -> bool {
+    fn count_request(&self) -> Result<(), PageError> {
         let requests = self.requests.get();
-        let fits = requests < self.pages;
-        self.requests.set(requests + usize::from(fits));
-        fits
+        if requests >= self.pages {
+            return Err(PageError::TooMany);
+        }
+        self.requests.set(requests + 1);
+        Ok(())
     }
 }
 
@@ -121,7 +172,7 @@ mod tests {
     }
 
     fn held(client: &Client) -> usize {
-        client.driver().early.inputs.borrow().len()
+        client.driver().early.held.borrow().len()
     }
 
     #[test]
@@ -131,8 +182,8 @@ mod tests {
         let driver = client.driver();
         let room = RoomName::parse("lobby").unwrap();
         let publish = |bytes| {
-            let slot = driver.publish(room.clone(), Body::text(&"x".repeat(bytes)));
-            crate::Delivery::new(slot).state()
+            let taken = driver.publish(room.clone(), Body::text(&"x".repeat(bytes)));
+            taken.map_or_else(DeliveryState::Failed, |slot| slot.state())
         };
         assert_eq!(
             publish(200),
@@ -148,16 +199,15 @@ mod tests {
         for _ in 0..10_000 {
             drop(driver.history(room.clone(), Offset::ZERO, 1));
         }
+        let refused = driver.history(room.clone(), Offset::ZERO, 1);
+        assert_eq!(refused.err(), Some(PageError::TooMany));
         assert_eq!(held(&client), 5);
         for _ in 0..10_000 {
             drop(client.join::<u64>("other", &JoinOptions::default()));
             client.stop();
             client.connect();
             driver.page(Input::Visible);
-            driver.input(Input::Signal {
-                room: room.clone(),
-                body: Body::text("typing"),
-            });
+            driver.signal(room.clone(), Body::text("typing"));
         }
         assert_eq!(held(&client), 8, "the last of each kind");
     }
@@ -187,7 +237,8 @@ mod tests {
         let client = early(&world);
         let page = client
             .driver()
-            .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1);
+            .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1)
+            .unwrap();
         drop(client);
         let context = Context::from_waker(Waker::noop());
         let result = page.poll(&Waiter::default(), &context);

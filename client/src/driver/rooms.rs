@@ -146,9 +146,8 @@ impl Rooms {
                 RoomEvent::Joined(joined) | RoomEvent::Recovered(joined) | RoomEvent::Reset(joined) => {
                     *now = Some(SubscribedRoom::of(joined));
                 }
-                RoomEvent::Refused { .. } | RoomEvent::Lost { .. } => {}
-                // Late events of an earlier membership.
-                _ => return None,
+                // The server refused the join, or ended the membership before it said that it began.
+                _ => {}
             },
         }
         let handles = subscription.handles.clone();

@@ -157,10 +157,7 @@ fn number(head: &str, name: &str) -> Option<u64> {
 mod tests {
     use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
-    use talkback_protocol::{
-        Body, ClientKey, Moment, RoomName,
-        session::client::{ClientOptions, Input},
-    };
+    use talkback_protocol::{Body, ClientKey, Moment, RoomName, session::client::ClientOptions};
 
     use super::*;
 
@@ -229,7 +226,7 @@ mod tests {
                 random: tag,
             };
             let (room, body) = (RoomName::parse("lobby").unwrap(), Body::text("0123456789"));
-            session.handle(moment, Input::Publish { room, body, tag });
+            session.publish(moment, room, body, tag).unwrap();
         }
     }
 

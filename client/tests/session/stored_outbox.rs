@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
 use talkback_client::{
-    Client, ClientBuilder, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World,
+    Client, ClientBuilder, Delivery, DeliveryState, FailReason, OutboxOptions, OutboxStorage, test_util::World,
 };
 
 use crate::open;
@@ -257,6 +257,25 @@ fn a_dropped_client_leaves_no_stored_message() {
     drop(before);
     let after = page(&world);
     assert!(world.run(after.restored()).is_empty());
+}
+
+#[test]
+fn messages_sent_while_the_store_is_opened_and_those_restored_from_it_are_all_delivered() {
+    let world = three_unsent();
+    world.refuse(false);
+    let after = builder(&world).build().unwrap();
+    let sender = after.room_sender::<u64>("lobby").unwrap();
+    let early: Vec<_> = (3..6).map(|number| sender.try_send(&number).unwrap()).collect();
+    world.settle();
+    let restored = world.run(after.restored());
+    let deliveries = restored.iter().map(|restored| &restored.delivery).chain(&early);
+    let acked = |delivery: &Delivery| matches!(delivery.state(), DeliveryState::Acked { .. });
+    assert_eq!(
+        deliveries.filter(|delivery| acked(delivery)).count(),
+        6,
+        "{early:?} {restored:?}"
+    );
+    assert_eq!(logged(&world), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]

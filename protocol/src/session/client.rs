@@ -2,6 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
+//! | commands | here: [`ClientSession::publish`] and the methods around it |
 //! | inputs and outputs | `api.rs`: [`Input`], [`Output`] |
 //! | settings and bounds | `options.rs` |
 //! | connecting, disconnecting, tokens, keys | `link.rs`, `backoff.rs` |
@@ -39,7 +40,7 @@ pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{
-    Body, ClientKey, ClientLine, Cursor, Moment, PublishId, RoomName, codec,
+    Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, codec,
     message::{Millis, code},
 };
 use acknowledged::Acknowledged;
@@ -78,7 +79,7 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// A new session. It waits for [`Input::Connect`].
+    /// A new session. It waits for [`connect`](Self::connect).
     #[must_use]
     pub fn new(options: ClientOptions, key: ClientKey) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl ClientSession {
         }
     }
 
-    /// Continues the session of a snapshot. It waits for [`Input::Connect`]. `elapsed` is the time since the snapshot was stored:
+    /// Continues the session of a snapshot. It waits for [`connect`](Self::connect). `elapsed` is the time since the snapshot was stored:
     /// messages that expired meanwhile fail. Rooms are not joined: their cursors are in the snapshot, for an application that kept what
     /// it read.
     #[must_use]
@@ -152,21 +153,84 @@ impl ClientSession {
         snapshot::take(self.key, &self.outbox, &self.rooms, self.now)
     }
 
-    /// Takes one input. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output). Inputs that have
-    /// already happened may all be given first; then their lines are sent together.
+    /// Takes an event. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output). All that has already
+    /// happened, events and commands, may be given first; then the lines are sent together.
     pub fn handle(&mut self, moment: Moment, input: Input) {
-        self.now = self.now.max(moment.now);
-        self.random = moment.random;
-        self.take(input);
-        // After the input, because it may be the sign of life that a timer waits for. With every input and not only with `Tick`, because
-        // the timers of a page in the background are throttled, and those of a machine that sleeps stand still.
-        while let Some(timer) = self.timers.take_due(self.now) {
-            trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
-            self.on_timer(timer);
-        }
+        self.at(moment, |session| session.take(input));
     }
 
-    /// The next output to carry out. `None`: there is none until the next input.
+    /// Connects now, without a pause: for the first time, by the user's wish, or after a stop.
+    pub fn connect(&mut self, moment: Moment) {
+        self.at(moment, Self::connect_by_hand);
+    }
+
+    /// Ends the session with 1000. Messages that are not acknowledged fail.
+    pub fn stop(&mut self, moment: Moment) {
+        self.at(moment, Self::stop_by_hand);
+    }
+
+    /// Becomes a member of a room. Joining a room that is joined changes nothing. A refusal is the event [`RoomEvent::Refused`], whether
+    /// it is the server's or that of [`ClientOptions::rooms`].
+    ///
+    /// The messages after `since`, the last that the application has, follow. Without it, or if the log does not have all of them any
+    /// more, the newest `history` messages do.
+    pub fn join(&mut self, moment: Moment, room: RoomName, since: Option<Cursor>, history: Option<u32>) {
+        self.at(moment, |session| {
+            let effect = session.rooms.want(room.clone(), since, history, session.options.rooms);
+            session.apply(&room, effect);
+        });
+    }
+
+    /// Ends the membership of a room. No event of it follows, also none that was not taken from [`poll_output`](Self::poll_output) yet.
+    pub fn leave(&mut self, moment: Moment, room: &RoomName) {
+        self.at(moment, |session| {
+            let effect = session.rooms.leave(room);
+            session.apply(room, effect);
+            session
+                .outputs
+                .retain(|output| !matches!(output, Output::Room { room: left, .. } if left == room));
+        });
+    }
+
+    /// Puts a message into the outbox. The room need not be joined, the connection need not be open. Each [`Output::Delivery`] of it
+    /// carries `tag`.
+    ///
+    /// # Errors
+    /// Why the outbox does not take it: [`FailReason::OutboxFull`], [`FailReason::TooLarge`], [`FailReason::TooManyRooms`] or
+    /// [`FailReason::Stopped`]. No output follows for its tag then.
+    pub fn publish(&mut self, moment: Moment, room: RoomName, body: Body, tag: Tag) -> Result<(), FailReason> {
+        self.at(moment, |session| session.enqueue(room, body, tag))
+    }
+
+    /// Sends something to the members of a joined room that the log does not keep. It is dropped if the room is not joined. One over the
+    /// server's limits is an [`Output::Fault`], as one is that the server refuses.
+    pub fn signal(&mut self, moment: Moment, room: RoomName, body: Body) {
+        self.at(moment, |session| session.send_signal(room, body));
+    }
+
+    /// Requests a page of older messages: at most `limit`, the newest before an offset. The server may return fewer. The room need not
+    /// be joined. The [`Output::Page`] of the answer carries `tag`.
+    ///
+    /// # Errors
+    /// [`PageError::TooMany`] or [`PageError::Stopped`]. No output follows for its tag then.
+    pub fn history(
+        &mut self,
+        moment: Moment,
+        room: RoomName,
+        before: Offset,
+        limit: u32,
+        tag: Tag,
+    ) -> Result<(), PageError> {
+        let question = Question {
+            room,
+            before,
+            limit,
+            tag,
+        };
+        self.at(moment, |session| session.ask_history(question))
+    }
+
+    /// The next output to carry out. `None`: there is none until the next event or command.
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.outputs.is_empty() {
             self.collect();
@@ -202,6 +266,24 @@ impl ClientSession {
         self.rooms.cursor(room)
     }
 
+    /// Does something at a moment, and then what is due by its time.
+    fn at<T>(&mut self, moment: Moment, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.now = self.now.max(moment.now);
+        self.random = moment.random;
+        let result = act(self);
+        self.fire_due();
+        result
+    }
+
+    /// After the input, because it may be the sign of life that a timer waits for. With every input and command and not only with `Tick`,
+    /// because the timers of a page in the background are throttled, and those of a machine that sleeps stand still.
+    fn fire_due(&mut self) {
+        while let Some(timer) = self.timers.take_due(self.now) {
+            trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
+            self.on_timer(timer);
+        }
+    }
+
     fn take(&mut self, input: Input) {
         match input {
             Input::Opened { generation } => self.opened(generation),
@@ -218,33 +300,6 @@ impl ClientSession {
             Input::Suspend => self.suspend(),
             Input::Token(token) => self.token(token),
             Input::Key(key) => self.take_key(key),
-            Input::Connect => self.connect_by_hand(),
-            Input::Stop => self.stop(StopReason::Asked),
-            Input::Join { room, since, history } => {
-                let max = self.options.rooms;
-                let effect = self.rooms.want(room.clone(), since, history, max);
-                self.apply(&room, effect);
-            }
-            Input::Leave { room } => {
-                if self.rooms.is_wanted(&room) {
-                    let effect = self.rooms.leave(&room);
-                    self.apply(&room, effect);
-                    self.emit(&room, RoomEvent::Left(None));
-                }
-            }
-            Input::Publish { room, body, tag } => self.publish(room, body, tag),
-            Input::Signal { room, body } => self.signal(room, body),
-            Input::History {
-                room,
-                before,
-                limit,
-                tag,
-            } => self.ask_history(Question {
-                room,
-                before,
-                limit,
-                tag,
-            }),
         }
     }
 
@@ -271,30 +326,19 @@ impl ClientSession {
         }
     }
 
-    fn publish(&mut self, room: RoomName, body: Body, tag: Tag) {
+    fn enqueue(&mut self, room: RoomName, body: Body, tag: Tag) -> Result<(), FailReason> {
         if self.link.is_over() {
-            let state = DeliveryState::Failed(FailReason::Stopped);
-            return self.outputs.push_back(Output::Delivery { tag, state });
+            return Err(FailReason::Stopped);
         }
-        let taken = {
-            let id = PublishId::from_random(self.random);
-            self.outbox.push(room, body, id, tag, self.now, self.options.rooms)
-        };
-        let state = match taken {
-            Ok(deadline) => {
-                self.timers.set_earlier(Timer::Expire, deadline);
-                self.change();
-                DeliveryState::Queued
-            }
-            Err(reason) => {
-                debug!("message {tag} is refused: {reason}");
-                DeliveryState::Failed(reason)
-            }
-        };
-        self.outputs.push_back(Output::Delivery { tag, state });
+        let id = PublishId::from_random(self.random);
+        let taken = self.outbox.push(room, body, id, tag, self.now, self.options.rooms);
+        let deadline = taken.inspect_err(|reason| debug!("message {tag} is refused: {reason}"))?;
+        self.timers.set_earlier(Timer::Expire, deadline);
+        self.change();
+        Ok(())
     }
 
-    fn signal(&mut self, room: RoomName, body: Body) {
+    fn send_signal(&mut self, room: RoomName, body: Body) {
         let Some((_, limits)) = self.link.open().filter(|_| self.rooms.is_in(&room)) else {
             return;
         };
@@ -314,19 +358,17 @@ impl ClientSession {
         });
     }
 
-    fn ask_history(&mut self, question: Question) {
+    fn ask_history(&mut self, question: Question) -> Result<(), PageError> {
         let error = if self.link.is_over() {
             PageError::Stopped
         } else if self.history.len() >= self.options.pages {
             PageError::TooMany
         } else {
-            return self.history.push(question);
+            self.history.push(question);
+            return Ok(());
         };
         debug!("request {} for history is refused: {error}", question.tag);
-        self.outputs.push_back(Output::Page {
-            tag: question.tag,
-            result: Err(error),
-        });
+        Err(error)
     }
 
     fn apply(&mut self, room: &RoomName, effect: Effect) {

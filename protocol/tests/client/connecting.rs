@@ -12,7 +12,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 fn the_session_sends_hello_with_its_key_and_is_open_after_welcome() {
     let mut script = Script::new();
     assert_eq!(script.session.next_timeout(), None);
-    assert_eq!(script.input(Input::Connect), ["Connecting", "connect 1"]);
+    assert_eq!(script.connect(), ["Connecting", "connect 1"]);
     let hello = format!(r#"1 -> {{"hello":{{"client":"{}"}}}}"#, key().reveal());
     assert_eq!(script.input(Input::Opened { generation: 1 }), [hello]);
     assert_eq!(script.received(1, WELCOME), ["open as ann s1"]);
@@ -22,7 +22,7 @@ fn the_session_sends_hello_with_its_key_and_is_open_after_welcome() {
 fn attempts_back_off_until_a_session_was_open_for_ten_seconds() {
     let mut script = Script::new();
     script.random = u64::MAX;
-    script.input(Input::Connect);
+    script.connect();
     let mut generation = 1;
     let mut lose = |script: &mut Script, lived: Option<u64>| {
         if let Some(lived) = lived {
@@ -62,7 +62,7 @@ fn a_final_code_ends_the_session_until_the_application_connects() {
         assert_eq!(script.closed(1, code, "no"), [reason]);
         assert_eq!(script.wait(3_600_000), [""; 0]);
         assert_eq!(script.input(Input::Online), [""; 0]);
-        assert_eq!(script.input(Input::Connect), ["Connecting", "connect 2"]);
+        assert_eq!(script.connect(), ["Connecting", "connect 2"]);
     }
 }
 
@@ -77,7 +77,7 @@ fn the_server_determines_the_pause_and_only_the_application_shortens_it() {
 
     let mut script = Script::open();
     script.closed(1, 1013, r#"{"retry_after_ms":3000}"#);
-    assert_eq!(script.input(Input::Connect), ["Connecting", "connect 2"]);
+    assert_eq!(script.connect(), ["Connecting", "connect 2"]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn after_a_resume_the_server_has_five_seconds_to_answer_a_probe() {
 #[test]
 fn a_connection_that_does_not_open_or_a_server_that_does_not_send_welcome_times_out() {
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     assert_eq!(script.wait(9_999), [""; 0]);
     assert_eq!(
         script.wait(1)[0],
@@ -243,7 +243,7 @@ fn lines_ready_for_a_connection_that_ended_are_not_sent_on_the_next() {
         code: 1006,
         reason: String::new(),
     });
-    script.put(Input::Connect);
+    script.put_connect();
     script.put(Input::Opened { generation: 2 });
     let lines = script.drain();
     assert!(lines.last().unwrap().starts_with(r#"2 -> {"hello""#), "{lines:?}");
@@ -291,7 +291,7 @@ fn the_longest_durations_do_not_overflow() {
     config.outbox.ttl = ever;
     let mut script = Script::with(config.clone());
     script.pass(1);
-    script.input(Input::Connect);
+    script.connect();
     script.input(token("t"));
     script.input(Input::Opened { generation: 1 });
     script.received(
@@ -308,7 +308,7 @@ fn the_longest_durations_do_not_overflow() {
     script.input(Input::Online);
     let snapshot = script.session.snapshot();
     let mut script = Script::restored(config, snapshot, ever);
-    let told = script.input(Input::Connect);
+    let told = script.connect();
     assert!(told.iter().any(|line| line.contains("it may have arrived")), "{told:?}");
 }
 
@@ -326,7 +326,7 @@ fn token(text: &str) -> Input {
 #[test]
 fn a_token_is_requested_first_and_again_after_4401() {
     let mut script = with_tokens();
-    assert_eq!(script.input(Input::Connect), ["Connecting", "token wanted"]);
+    assert_eq!(script.connect(), ["Connecting", "token wanted"]);
     assert_eq!(script.input(token("t1")), ["connect 1"]);
     let hello = script.input(Input::Opened { generation: 1 });
     assert!(hello[0].contains(r#""token":"t1""#), "{hello:?}");
@@ -348,7 +348,7 @@ fn the_token_timeout_ends_when_the_application_has_no_token() {
     };
     config.backoff.base = Duration::from_secs(10);
     let mut script = Script::with(config);
-    script.input(Input::Connect);
+    script.connect();
     assert_eq!(script.input(Input::Token(None)), ["waiting 1 until 4999 because 4401"]);
     assert_eq!(script.wait(4998), [""; 0]);
 }
@@ -356,7 +356,7 @@ fn the_token_timeout_ends_when_the_application_has_no_token() {
 #[test]
 fn a_token_that_does_not_come_in_time_is_requested_again() {
     let mut script = with_tokens();
-    script.input(Input::Connect);
+    script.connect();
     assert_eq!(script.wait(30_000), ["waiting 1 until 30249 because 4401"]);
     assert_eq!(script.wait(250), ["Connecting", "token wanted"]);
 }
@@ -364,7 +364,7 @@ fn a_token_that_does_not_come_in_time_is_requested_again() {
 #[test]
 fn repeated_closes_for_a_new_token_back_off() {
     let mut script = with_tokens();
-    script.input(Input::Connect);
+    script.connect();
     script.input(token("t"));
     let mut attempts = 0;
     for generation in 1..=20 {
@@ -389,7 +389,7 @@ fn without_tokens_4401_is_the_end() {
 #[test]
 fn a_newer_token_is_sent_before_the_old_one_expires() {
     let mut script = with_tokens();
-    script.input(Input::Connect);
+    script.connect();
     script.input(token("t1"));
     script.input(Input::Opened { generation: 1 });
     script.received(1, &WELCOME.replace(r#""limits""#, r#""expires_ms":10000,"limits""#));
@@ -414,7 +414,7 @@ fn late_texts_of_an_old_connection_are_ignored() {
 #[test]
 fn before_the_welcome_every_line_but_ping_is_ignored() {
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     let error = r#"{"error":{"code":"odd","message":"m"}}"#;
     assert_eq!(script.received(1, error), [""; 0]);
@@ -456,7 +456,7 @@ fn an_event_of_the_network_does_not_delay_an_attempt() {
 #[test]
 fn without_a_newer_token_the_one_in_use_stays_until_the_server_refuses_it() {
     let mut script = with_tokens();
-    script.input(Input::Connect);
+    script.connect();
     script.input(token("t1"));
     script.input(Input::Opened { generation: 1 });
     script.received(1, &WELCOME.replace(r#""limits""#, r#""expires_ms":10000,"limits""#));

@@ -50,7 +50,7 @@ fn a_conflict_fails_unconfirmed_messages_and_sends_the_others_with_a_new_key_aft
         ]
     );
     assert_eq!(script.wait(300), ["Connecting", "save"], "no connection without a key");
-    assert_eq!(script.input(Input::Connect), [""; 0]);
+    assert_eq!(script.connect(), [""; 0]);
     assert_eq!(script.input(Input::Key(other_key())), ["save", "connect 2"]);
     let hello = script.input(Input::Opened { generation: 2 });
     assert!(hello[0].contains(&other_key().reveal()), "{hello:?}");
@@ -213,23 +213,29 @@ impl Tab {
     }
 
     fn input(&mut self, input: Input) {
+        let moment = self.moment();
+        self.session.handle(moment, input);
+    }
+
+    fn connect(&mut self) {
+        let moment = self.moment();
+        self.session.connect(moment);
+    }
+
+    fn moment(&mut self) -> Moment {
         self.random += 1 << 32;
-        let moment = Moment {
+        Moment {
             now: self.now,
             random: self.random,
-        };
-        self.session.handle(moment, input);
+        }
     }
 
     fn publish(&mut self, tag: u64) {
         // Tabs that share a key send different messages.
         let body = Body::of(&(self.random & u64::from(u32::MAX), tag)).unwrap();
         self.states.insert(tag, (body.clone(), Vec::new()));
-        self.input(Input::Publish {
-            room: name("lobby"),
-            body,
-            tag,
-        });
+        let moment = self.moment();
+        self.session.publish(moment, name("lobby"), body, tag).unwrap();
     }
 
     /// Runs until there are no outputs; pauses end at once.
@@ -333,7 +339,7 @@ fn assert_each_is_in_the_log_once(log: &Log) {
 /// A tab with `settled` messages and then `pending` stored messages without an answer.
 fn record(log: &mut Log, settled: u64, pending: u64) -> (Tab, Snapshot) {
     let mut tab = Tab::new(kept());
-    tab.input(Input::Connect);
+    tab.connect();
     (1..=settled).for_each(|tag| tab.publish(tag));
     tab.settle(log);
     ((settled + 1)..=(settled + pending)).for_each(|tag| tab.publish(tag));
@@ -348,7 +354,7 @@ fn a_copied_tab_gets_no_false_answer_and_duplicates_nothing() {
             let mut log = Log::default();
             let (mut tab, copy) = record(&mut log, settled, pending);
             let mut copied = Tab::with(&copy, 2);
-            copied.input(Input::Connect);
+            copied.connect();
             if other_lives {
                 // The tabs connect in turn.
                 for tag in 100..110 {
@@ -389,7 +395,7 @@ fn copies_used_one_after_the_other_and_older_ones_restored_get_no_false_answer()
         // The older record, then the newer one, then the older one again.
         for (random, snapshot) in [(2, &old), (3, &new), (4, &old)] {
             let mut page = Tab::with(snapshot, random);
-            page.input(Input::Connect);
+            page.connect();
             for tag in 300..320 {
                 page.publish(tag);
             }
@@ -422,7 +428,7 @@ fn two_copies_of_an_outbox_without_ids_do_not_take_each_others_answers() {
     };
     let sent = |snapshot: Snapshot| {
         let mut script = Script::restored(kept(), snapshot, Duration::ZERO);
-        script.input(Input::Connect);
+        script.connect();
         script.input(Input::Opened { generation: 1 });
         let lines = script.received(1, &WELCOME.replace(r#""in_flight":3"#, r#""in_flight":9"#));
         (lines[2].clone(), script)
@@ -471,8 +477,8 @@ fn the_capacity_of_messages_that_a_conflict_failed_is_free_again() {
     config.outbox.bytes = 44;
     let mut script = Script::open_with(config);
     let publish = |script: &mut Script, tag| {
-        let (room, body) = (name("lobby"), Body::text(&"x".repeat(20)));
-        script.input(Input::Publish { room, body, tag })[0].clone()
+        let body = Body::text(&"x".repeat(20));
+        script.publish_body("lobby", body, tag)[0].clone()
     };
     publish(&mut script, 1);
     publish(&mut script, 2);

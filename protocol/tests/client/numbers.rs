@@ -118,7 +118,7 @@ fn a_restored_session_begins_new_rooms_above_the_numbers_of_the_former_session()
     settled(&mut script, "a", 2, 2);
     let text = serde_json::to_string(&script.session.snapshot()).unwrap();
     let mut script = Script::restored(two_rooms(), serde_json::from_str(&text).unwrap(), Duration::ZERO);
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     script.received(1, WELCOME);
     let sent = settled(&mut script, "a", 3, 3);

@@ -7,7 +7,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, Input},
 };
 
-use super::script::{Script, WELCOME, ack, joined_line, nack, name, publish_line, withdraw_line};
+use super::script::{Script, WELCOME, ack, joined_line, nack, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -68,7 +68,7 @@ fn unacknowledged_messages_are_sent_again_with_their_numbers() {
 #[test]
 fn no_more_than_the_window_is_in_flight_and_rooms_take_turns() {
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     for tag in 1..=4 {
         script.publish("lobby", tag);
     }
@@ -88,7 +88,7 @@ fn a_connection_begins_with_a_few_messages_and_takes_one_more_with_each_answer()
     for tag in 1..=100 {
         script.publish("lobby", tag);
     }
-    script.input(Input::Connect);
+    script.connect();
     for generation in 1..=2 {
         let written = |lines: Vec<String>| lines.iter().filter(|line| line.ends_with("Written")).count();
         script.input(Input::Opened { generation });
@@ -133,13 +133,9 @@ fn messages_share_small_texts_even_if_the_server_takes_large_ones() {
     let mut script = Script::new();
     let body = Body::text(&"x".repeat(900));
     for tag in 1..=6 {
-        script.put(Input::Publish {
-            room: name("lobby"),
-            body: body.clone(),
-            tag,
-        });
+        script.put_body("lobby", body.clone(), tag);
     }
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     let lines = script.received(1, &wide);
     let frames = lines.iter().filter(|line| line.starts_with("1 -> "));
@@ -156,7 +152,7 @@ fn a_text_stays_within_the_limits_of_the_server() {
         r#""text_bytes":190,"text_lines":2"#,
     );
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     for tag in 1..=3 {
         script.publish("lobby", tag);
     }
@@ -214,17 +210,13 @@ fn a_full_outbox_reports_that_it_is_full_and_when_it_has_capacity() {
     assert!(script.session.has_capacity(1));
 
     let mut script = Script::open_with(small(4, 20));
-    let long = Input::Publish {
-        room: name("lobby"),
-        body: Body::text(&"x".repeat(30)),
-        tag: 1,
-    };
+    let long = Body::text(&"x".repeat(30));
     assert!(
         script.session.has_capacity(32),
         "waiting for what never fits would never end"
     );
     assert_eq!(
-        script.input(long),
+        script.publish_body("lobby", long, 1),
         ["1 failed: the message has 32 bytes of JSON: the server takes at most 20"]
     );
 }
@@ -233,8 +225,8 @@ fn a_full_outbox_reports_that_it_is_full_and_when_it_has_capacity() {
 fn a_settled_message_gives_its_bytes_back() {
     let mut script = Script::open_with(small(100, 40));
     for tag in 1..=50 {
-        let (room, body) = (name("lobby"), Body::text(&"x".repeat(20)));
-        let lines = script.input(Input::Publish { room, body, tag });
+        let body = Body::text(&"x".repeat(20));
+        let lines = script.publish_body("lobby", body, tag);
         assert_eq!(lines[0], format!("{tag} Queued"));
         script.received(1, &ack(tag, tag));
     }
@@ -246,19 +238,16 @@ fn capacity_is_reported_only_when_a_waiting_message_fits() {
     for sizes in [[10, 900], [300, 300], [2, 2], [990, 10], [600, 500], [260, 998]] {
         let wide = WELCOME.replace(r#""body_bytes":100"#, r#""body_bytes":1000"#);
         let mut script = Script::with(small(8, 1000));
-        script.input(Input::Connect);
+        script.connect();
         script.input(Input::Opened { generation: 1 });
         script.received(1, &wide);
         let mut waiting: Vec<_> = (1..=40).rev().collect();
         let (mut tries, mut told, mut acked) = (0, 1, 0);
         while let Some(tag) = waiting.pop() {
-            let (room, body) = (
-                name("lobby"),
-                Body::text(&"x".repeat(sizes[usize::from(tag % 2 == 1)] - 2)),
-            );
+            let body = Body::text(&"x".repeat(sizes[usize::from(tag % 2 == 1)] - 2));
             tries += 1;
             assert!(tries <= 100, "{sizes:?}: tried {tries} times for 40 messages");
-            let mut lines = script.input(Input::Publish { room, body, tag });
+            let mut lines = script.publish_body("lobby", body, tag);
             if lines[0].contains("failed") {
                 waiting.push(tag);
                 while !lines.iter().any(|line| line == "outbox has capacity") {
@@ -288,8 +277,8 @@ fn an_empty_outbox_reports_no_capacity_without_a_refusal() {
 fn capacity_is_reported_when_the_smallest_refused_body_fits() {
     let mut script = Script::open_with(small(100, 100));
     let put = |script: &mut Script, tag, bytes: usize| {
-        let (room, body) = (name("lobby"), Body::text(&"x".repeat(bytes - 2)));
-        script.input(Input::Publish { room, body, tag })[0].clone()
+        let body = Body::text(&"x".repeat(bytes - 2));
+        script.publish_body("lobby", body, tag)[0].clone()
     };
     for tag in 1..=3 {
         assert_eq!(put(&mut script, tag, 24), format!("{tag} Queued"));
@@ -325,8 +314,8 @@ fn a_message_nested_deeper_than_the_server_takes_fails_without_using_a_number() 
     let mut script = Script::open();
     let deep = |depth: usize| Body::from_json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth))).unwrap();
     let put = |script: &mut Script, tag, depth| {
-        let (room, body) = (name("lobby"), deep(depth));
-        script.input(Input::Publish { room, body, tag })
+        let body = deep(depth);
+        script.publish_body("lobby", body, tag)
     };
     let lines = put(&mut script, 1, 9);
     assert!(
@@ -343,12 +332,12 @@ fn a_message_whose_line_would_be_over_the_limit_of_a_text_is_not_sent() {
     // In JSON a quote takes two bytes.
     for room in ["lobby", &"\"".repeat(20)] {
         let mut script = Script::new();
-        script.input(Input::Connect);
+        script.connect();
         script.input(Input::Opened { generation: 1 });
         script.received(1, &narrow);
         let put = |script: &mut Script, tag, bytes: usize| {
-            let (room, body) = (name(room), Body::text(&"x".repeat(bytes - 2)));
-            script.input(Input::Publish { room, body, tag })
+            let body = Body::text(&"x".repeat(bytes - 2));
+            script.publish_body(room, body, tag)
         };
         let failed = put(&mut script, 1, 100)[1].clone();
         assert!(
@@ -377,8 +366,7 @@ fn publishes_without_any_answer_end_the_connection() {
 fn a_message_larger_than_the_server_takes_fails_without_using_a_number() {
     let mut script = Script::open();
     let body = Body::text(&"x".repeat(200));
-    let room = name("lobby");
-    let lines = script.input(Input::Publish { room, body, tag: 1 });
+    let lines = script.publish_body("lobby", body, 1);
     assert!(lines[1].starts_with("1 failed: the message has 202 bytes"), "{lines:?}");
     assert!(script.publish("lobby", 2)[1].contains(r#""seq":1,"#));
 }
@@ -389,7 +377,7 @@ fn a_message_that_expires_before_it_was_sent_leaves_no_gap() {
     script.publish("lobby", 1);
     assert_eq!(script.wait(60_000), ["1 failed: the message could not be sent in time"]);
     script.publish("lobby", 2);
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     assert!(script.received(1, WELCOME)[1].contains(&publish_line(1, true, 2)));
 }
@@ -438,7 +426,7 @@ fn stopping_ends_every_message_and_a_later_start_leaves_no_gap() {
     for tag in 1..=4 {
         script.publish("lobby", tag);
     }
-    let lines = script.input(Input::Stop);
+    let lines = script.stop();
     assert_eq!(lines[..2], ["disconnect 1 1000 ", "Stopped(Asked)"]);
     assert!(lines[2].contains("may have arrived"), "{lines:?}");
     assert!(
@@ -446,7 +434,7 @@ fn stopping_ends_every_message_and_a_later_start_leaves_no_gap() {
         "{lines:?}"
     );
     assert!(script.publish("lobby", 5)[0].starts_with("5 failed"));
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 2 });
     script.publish("lobby", 6);
     let lines = script.received(2, WELCOME);
@@ -497,7 +485,7 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
     assert_eq!(snapshot.rooms[0].cursor.as_ref().unwrap().offset.get(), 5);
 
     let mut script = Script::restored(kept(), snapshot.clone(), Duration::from_secs(50));
-    script.input(Input::Connect);
+    script.connect();
     assert!(script.input(Input::Opened { generation: 1 })[0].contains("00112233445566778899aabbccddeeff"));
     let lines = script.received(1, WELCOME);
     assert_eq!(
@@ -513,7 +501,7 @@ fn a_restored_session_goes_on_with_its_key_its_numbers_and_its_messages() {
     assert!(script.publish("lobby", 5)[2].contains(r#""seq":5,"#));
 
     let mut script = Script::restored(kept(), snapshot, Duration::from_secs(60));
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     assert!(
         script.received(1, WELCOME)[2].contains(&withdraw_line(2, true, 2)),
@@ -550,8 +538,8 @@ fn each_answer_restarts_the_timeout_for_the_others() {
 fn a_body_as_large_as_the_outbox_is_taken_alone() {
     let mut script = Script::with(small(10, 20));
     let mut publish = |tag| {
-        let (room, body) = (name("lobby"), Body::text(&"x".repeat(18)));
-        script.input(Input::Publish { room, body, tag })
+        let body = Body::text(&"x".repeat(18));
+        script.publish_body("lobby", body, tag)
     };
     assert_eq!(publish(1), ["1 Queued"]);
     let lines = publish(2);
@@ -568,8 +556,8 @@ fn a_refusal_for_now_of_a_number_that_was_never_used_sends_nothing_again() {
 }
 
 fn publish_text(script: &mut Script, tag: u64, characters: usize) -> String {
-    let (room, body) = (name("lobby"), Body::text(&"x".repeat(characters)));
-    script.input(Input::Publish { room, body, tag })[0].clone()
+    let body = Body::text(&"x".repeat(characters));
+    script.publish_body("lobby", body, tag)[0].clone()
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn resumed(config: ClientOptions, store: &Store, wall: u64) -> Script {
 }
 
 fn greeted(script: &mut Script, generation: u64) -> String {
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation });
     script.received(generation, WELCOME).join("\n")
 }
@@ -192,7 +192,7 @@ fn a_settled_message_costs_its_own_size_and_not_that_of_all_pending_ones() {
     }
     save(&mut script.session, &mut store, 0);
     assert_eq!(store.len(), 502);
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     script.received(1, WELCOME);
     assert!(
@@ -241,7 +241,7 @@ fn to_keep_8000_messages_costs_a_bounded_number_of_bytes_for_each() {
         script.drain();
         saved(&mut script, &mut store);
     }
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     script.received(1, &WELCOME.replace(r#""in_flight":3"#, r#""in_flight":128"#));
     for seq in 1..=8_000 {
@@ -383,11 +383,20 @@ impl Pages {
     }
 
     fn input(&mut self, input: Input) {
-        let random = match &input {
-            Input::Publish { tag, .. } => *tag,
-            _ => 0,
-        };
-        self.session.handle(Moment { now: self.now, random }, input);
+        self.session.handle(self.moment(0), input);
+        self.drain();
+    }
+
+    fn connect(&mut self) {
+        self.session.connect(self.moment(0));
+        self.drain();
+    }
+
+    fn moment(&self, random: u64) -> Moment {
+        Moment { now: self.now, random }
+    }
+
+    fn drain(&mut self) {
         while let Some(output) = self.session.poll_output() {
             if !self.carry_out(output) {
                 return;
@@ -405,13 +414,7 @@ impl Pages {
                 self.keys += 1;
                 let key = ClientKey::from_random([self.keys; 16]);
                 // The answer is given at once.
-                self.session.handle(
-                    Moment {
-                        now: self.now,
-                        random: 0,
-                    },
-                    Input::Key(key),
-                );
+                self.session.handle(self.moment(0), Input::Key(key));
             }
             Output::Transmit { text, .. } => text.lines().for_each(|line| self.arrived(line)),
             Output::Delivery {
@@ -553,7 +556,7 @@ impl Pages {
             }
             None => ClientSession::new(config(), ClientKey::from_random([0; 16])),
         };
-        self.input(Input::Connect);
+        self.connect();
     }
 
     fn step(&mut self) {
@@ -565,8 +568,10 @@ impl Pages {
                 // Some messages are larger than the server accepts.
                 let length = if self.random.below(10) == 0 { 200 } else { 5 };
                 let body = Body::text(&"x".repeat(length));
-                let room = name(room);
-                self.input(Input::Publish { room, body, tag });
+                if self.session.publish(self.moment(tag), name(room), body, tag).is_err() {
+                    self.failed.insert(id(tag));
+                }
+                self.drain();
             }
             7..=13 => self.answer(),
             14 if self.is_open => {
@@ -635,7 +640,7 @@ fn a_page_may_end_after_any_write_and_nothing_that_was_stored_is_lost_doubled_or
     let (mut crashes, mut appended, mut keys) = (0, 0, 0);
     for seed in 0..60 {
         let mut pages = Pages::new(seed);
-        pages.input(Input::Connect);
+        pages.connect();
         for _ in 0..400 {
             pages.step();
         }

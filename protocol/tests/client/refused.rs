@@ -54,7 +54,7 @@ fn the_window_begins_again_with_a_few_and_refusals_do_not_widen_it() {
     for tag in 1..=100 {
         script.publish("lobby", tag);
     }
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     let mut sent = written(&script.received(1, &wide)) as u64;
     for seq in 1..=20 {
@@ -165,7 +165,7 @@ fn many_rooms_are_not_refused_more_often_than_one() {
     for tag in 0..64 {
         script.publish(&format!("room-{tag:02}"), tag);
     }
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Opened { generation: 1 });
     assert_eq!(written(&script.received(1, &wide)), 16);
     for round in 0..3 {

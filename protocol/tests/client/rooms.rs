@@ -1,7 +1,7 @@
 //! Joining, reading without gaps and duplicates, leaving, and older messages.
 
 use talkback_protocol::{
-    Offset,
+    Body,
     session::client::{ClientOptions, Input},
 };
 
@@ -12,7 +12,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[test]
 fn a_room_is_joined_when_the_session_opens_and_again_from_its_cursor() {
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     script.join("lobby", None);
     script.input(Input::Opened { generation: 1 });
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_joined_without_a_join_is_ignored() {
     let mut script = Script::joined();
     assert_eq!(script.received(1, &joined_line("e2", 9, true)), [""; 0]);
     assert_eq!(script.received(1, &message_line(6)), ["lobby: 6 6"]);
-    script.input(Input::Leave { room: name("lobby") });
+    script.leave("lobby");
     assert_eq!(script.received(1, &joined_line("e2", 9, true)), [""; 0]);
 }
 
@@ -154,7 +154,7 @@ fn the_newest_acknowledged_messages_are_remembered() {
 #[test]
 fn two_left_that_cross_end_one_membership() {
     let mut script = Script::joined();
-    script.input(Input::Leave { room: name("lobby") });
+    script.leave("lobby");
     assert_eq!(script.join("lobby", None), [""; 0]);
     let expelled = r#"{"left":{"room":"lobby","code":"forbidden","message":"out"}}"#;
     assert_eq!(script.received(1, expelled), [""; 0]);
@@ -239,8 +239,8 @@ fn a_missing_message_is_fetched_by_leaving_and_joining_again() {
 #[test]
 fn nothing_of_a_room_comes_after_leaving_and_joining_again_waits_for_left() {
     let mut script = Script::joined();
-    let leave = script.input(Input::Leave { room: name("lobby") });
-    assert_eq!(leave, ["lobby: Left(None)", r#"1 -> {"leave":{"room":"lobby"}}"#]);
+    let leave = script.leave("lobby");
+    assert_eq!(leave, [r#"1 -> {"leave":{"room":"lobby"}}"#]);
     assert_eq!(script.join("lobby", None), [""; 0]);
     assert_eq!(script.received(1, &message_line(6)), [""; 0]);
     assert_eq!(
@@ -281,26 +281,22 @@ fn presence_and_signals_belong_to_members() {
     let mut script = Script::joined();
     assert_eq!(script.received(1, presence).len(), 1);
     assert_eq!(script.received(1, signal).len(), 1);
-    let ours = Input::Signal {
-        room: name("lobby"),
-        body: talkback_protocol::Body::text("typing"),
-    };
+    let ours = || Body::text("typing");
     assert_eq!(
-        script.input(ours.clone()),
+        script.signal("lobby", ours()),
         [r#"1 -> {"signal":{"room":"lobby","body":"typing"}}"#]
     );
     for (body, code) in [
         ("x".repeat(101), "too_large"),
         (format!("{}{}", "[".repeat(9), "]".repeat(9)), "too_deep"),
     ] {
-        let body = talkback_protocol::Body::from_json(&body).unwrap_or_else(|_| talkback_protocol::Body::text(&body));
-        let room = name("lobby");
-        assert_eq!(script.input(Input::Signal { room, body }), [format!("fault {code}")]);
+        let body = Body::from_json(&body).unwrap_or_else(|_| Body::text(&body));
+        assert_eq!(script.signal("lobby", body), [format!("fault {code}")]);
     }
     let mut script = Script::open();
     assert_eq!(script.received(1, presence), [""; 0]);
     assert_eq!(script.received(1, signal), [""; 0]);
-    assert_eq!(script.input(ours), [""; 0]);
+    assert_eq!(script.signal("lobby", ours()), [""; 0]);
 }
 
 #[test]
@@ -315,17 +311,6 @@ fn a_request_without_any_answer_ends_the_connection() {
         script.wait(1)[0],
         "disconnect 1 4408 the server left requests without an answer"
     );
-}
-
-fn history(before: u64, tag: u64) -> Input {
-    let (room, before) = (name("lobby"), Offset::new(before).unwrap());
-    let limit = 5;
-    Input::History {
-        room,
-        before,
-        limit,
-        tag,
-    }
 }
 
 fn page(id: u64, messages: &str) -> String {
@@ -344,9 +329,9 @@ fn no_page(id: u64, code: &str, retry_after_ms: Option<u64>) -> String {
 #[test]
 fn as_many_pages_are_open_as_the_server_takes_and_their_answers_come_in_any_order() {
     let mut script = Script::open();
-    assert_eq!(script.input(history(9, 1)), [asked(1, 1, 9)]);
-    assert_eq!(script.input(history(4, 2)), [asked(1, 2, 4)]);
-    assert_eq!(script.input(history(3, 3)), [""; 0], "the server takes two");
+    assert_eq!(script.history(9, 1), [asked(1, 1, 9)]);
+    assert_eq!(script.history(4, 2), [asked(1, 2, 4)]);
+    assert_eq!(script.history(3, 3), [""; 0], "the server takes two");
     assert_eq!(
         script.received(1, &page(2, "")),
         ["page 2: 0 messages, more: false".to_owned(), asked(1, 3, 3)]
@@ -359,8 +344,8 @@ fn as_many_pages_are_open_as_the_server_takes_and_their_answers_come_in_any_orde
 #[test]
 fn pages_are_asked_for_again_after_a_cut_and_end_with_the_session() {
     let mut script = Script::open();
-    script.input(history(9, 1));
-    script.input(history(4, 2));
+    script.history(9, 1);
+    script.history(4, 2);
     script.closed(1, 1006, "");
     script.wait(300);
     script.input(Input::Opened { generation: 2 });
@@ -372,20 +357,16 @@ fn pages_are_asked_for_again_after_a_cut_and_end_with_the_session() {
         script.received(2, &no_page(1, "forbidden", None)),
         ["page 1: no forbidden"]
     );
-    assert!(
-        script
-            .input(Input::Stop)
-            .contains(&"page 2: the connection was stopped".to_owned())
-    );
+    assert!(script.stop().contains(&"page 2: the connection was stopped".to_owned()));
 }
 
 #[test]
 fn a_page_refused_for_now_holds_up_no_other() {
     let mut script = Script::open();
-    script.input(history(9, 1));
+    script.history(9, 1);
     assert_eq!(script.received(1, &no_page(1, "busy", Some(700))), [""; 0]);
-    assert_eq!(script.input(history(4, 2)), [asked(1, 2, 4)]);
-    assert_eq!(script.input(history(3, 3)), [asked(1, 3, 3)]);
+    assert_eq!(script.history(4, 2), [asked(1, 2, 4)]);
+    assert_eq!(script.history(3, 3), [asked(1, 3, 3)]);
     script.received(1, &page(2, ""));
     script.received(1, &page(3, ""));
     assert_eq!(script.wait(699), [""; 0]);
@@ -395,9 +376,9 @@ fn a_page_refused_for_now_holds_up_no_other() {
 #[test]
 fn too_many_requests_for_pages_pause_all_of_them() {
     let mut script = Script::open();
-    script.input(history(9, 1));
+    script.history(9, 1);
     assert_eq!(script.received(1, &no_page(1, "rate", Some(700))), [""; 0]);
-    assert_eq!(script.input(history(4, 2)), [""; 0]);
+    assert_eq!(script.history(4, 2), [""; 0]);
     assert_eq!(script.wait(699), [""; 0]);
     assert_eq!(
         script.wait(1),
@@ -459,19 +440,19 @@ fn no_more_pages_are_asked_for_at_once_than_the_configuration_allows() {
         ..ClientOptions::default()
     });
     for tag in 1..=3 {
-        let lines = script.input(history(9, tag));
+        let lines = script.history(9, tag);
         assert!(!lines.iter().any(|line| line.starts_with("page")), "{lines:?}");
     }
-    let too_many = script.input(history(9, 4));
+    let too_many = script.history(9, 4);
     assert!(too_many[0].starts_with("page 4: "), "{too_many:?}");
     script.received(1, &page(1, ""));
-    assert_eq!(script.input(history(9, 5)), [""; 0], "there is room for one again");
+    assert_eq!(script.history(9, 5), [""; 0], "there is room for one again");
 }
 
 #[test]
 fn a_page_that_never_comes_ends_the_connection() {
     let mut script = Script::open();
-    script.input(history(9, 1));
+    script.history(9, 1);
     script.pass(20_000);
     script.received(1, "{\"ping\":{}}");
     assert_eq!(script.wait(9_999), [""; 0]);
@@ -492,7 +473,7 @@ fn as_many_rooms_are_joined_as_the_configuration_allows() {
     assert_eq!(script.join("b", None), ["b: refused too_many_rooms"]);
     script.received(1, &joined_line("e1", 5, true));
     assert_eq!(script.join("lobby", None), [""; 0]);
-    script.input(Input::Leave { room: name("lobby") });
+    script.leave("lobby");
     script.received(1, r#"{"left":{"room":"lobby"}}"#);
     assert_eq!(script.join("b", None), [r#"1 -> {"join":{"room":"b"}}"#]);
 }
@@ -500,7 +481,7 @@ fn as_many_rooms_are_joined_as_the_configuration_allows() {
 #[test]
 fn leaving_a_room_that_was_not_joined_does_nothing() {
     let mut script = Script::open();
-    assert_eq!(script.input(Input::Leave { room: name("lobby") }), [""; 0]);
+    assert_eq!(script.leave("lobby"), [""; 0]);
 }
 
 #[test]

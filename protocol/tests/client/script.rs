@@ -1,10 +1,12 @@
-//! A script of inputs, and the transcript of what a client's session does with each.
+//! A script of events and commands, and the transcript of what a client's session does with each.
 
 use std::time::Duration;
 
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName,
-    session::client::{ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent, Snapshot, Status},
+    session::client::{
+        ClientOptions, ClientSession, DeliveryState, Input, Output, PageError, RoomEvent, Snapshot, Status, Tag,
+    },
 };
 
 use crate::recording::{Direction, Recording};
@@ -17,6 +19,8 @@ pub struct Script {
     pub now: Duration,
     /// The random bits of each input; the middle of the range by default.
     pub random: u64,
+    /// What commands returned since the last drain.
+    results: Vec<String>,
 }
 
 impl Script {
@@ -40,6 +44,7 @@ impl Script {
             session,
             now,
             random,
+            results: Vec::new(),
         }
     }
 
@@ -50,7 +55,7 @@ impl Script {
 
     pub fn open_with(config: ClientOptions) -> Self {
         let mut script = Self::with(config);
-        script.input(Input::Connect);
+        script.connect();
         script.input(Input::Opened { generation: 1 });
         script.received(1, WELCOME);
         script
@@ -64,20 +69,21 @@ impl Script {
         script
     }
 
-    /// Gives an input; the tag of a message is also its id.
     pub fn put(&mut self, input: Input) {
-        let (now, mut random) = (self.now, self.random);
-        if let Input::Publish { tag, .. } = &input {
-            random = *tag;
-        }
         if let Input::Received { generation, text } = &input {
-            self.recording.text(now, *generation, Direction::ToClient, text);
+            self.recording.text(self.now, *generation, Direction::ToClient, text);
         }
-        self.session.handle(Moment { now, random }, input);
+        self.session.handle(self.moment(), input);
     }
 
+    fn moment(&self) -> Moment {
+        let (now, random) = (self.now, self.random);
+        Moment { now, random }
+    }
+
+    /// The results of the commands since the last drain, and the outputs.
     pub fn drain(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines = std::mem::take(&mut self.results);
         while let Some(output) = self.session.poll_output() {
             if let Output::Transmit { generation, text } = &output {
                 self.recording.text(self.now, *generation, Direction::ToServer, text);
@@ -111,25 +117,67 @@ impl Script {
             epoch: Epoch::parse(epoch).unwrap(),
             offset: Offset::new(offset).unwrap(),
         });
-        self.input(Input::Join {
-            room: name(room),
-            since,
-            history: None,
-        })
+        self.session.join(self.moment(), name(room), since, None);
+        self.drain()
     }
 
-    pub fn publish(&mut self, room: &str, tag: u64) -> Vec<String> {
+    pub fn leave(&mut self, room: &str) -> Vec<String> {
+        self.session.leave(self.moment(), &name(room));
+        self.drain()
+    }
+
+    pub fn put_connect(&mut self) {
+        self.session.connect(self.moment());
+    }
+
+    pub fn connect(&mut self) -> Vec<String> {
+        self.put_connect();
+        self.drain()
+    }
+
+    pub fn stop(&mut self) -> Vec<String> {
+        self.session.stop(self.moment());
+        self.drain()
+    }
+
+    pub fn publish(&mut self, room: &str, tag: Tag) -> Vec<String> {
         self.put_publish(room, tag);
         self.drain()
     }
 
-    pub fn put_publish(&mut self, room: &str, tag: u64) {
-        let body = Body::of(&tag).unwrap();
-        self.put(Input::Publish {
-            room: name(room),
-            body,
-            tag,
-        });
+    pub fn publish_body(&mut self, room: &str, body: Body, tag: Tag) -> Vec<String> {
+        self.put_body(room, body, tag);
+        self.drain()
+    }
+
+    pub fn put_publish(&mut self, room: &str, tag: Tag) {
+        self.put_body(room, Body::of(&tag).unwrap(), tag);
+    }
+
+    /// The tag of a message is its id too.
+    pub fn put_body(&mut self, room: &str, body: Body, tag: Tag) {
+        let moment = Moment {
+            random: tag,
+            ..self.moment()
+        };
+        let state = match self.session.publish(moment, name(room), body, tag) {
+            Ok(()) => DeliveryState::Queued,
+            Err(reason) => DeliveryState::Failed(reason),
+        };
+        self.results.push(delivery(tag, &state));
+    }
+
+    pub fn signal(&mut self, room: &str, body: Body) -> Vec<String> {
+        self.session.signal(self.moment(), name(room), body);
+        self.drain()
+    }
+
+    /// Asks for five messages of `lobby`.
+    pub fn history(&mut self, before: u64, tag: Tag) -> Vec<String> {
+        let before = Offset::new(before).unwrap();
+        let asked = self.session.history(self.moment(), name("lobby"), before, 5, tag);
+        self.results.extend(asked.err().map(|error| no_page(tag, &error)));
+        self.drain()
     }
 
     /// Advances the clock without an input.
@@ -242,15 +290,23 @@ fn line(output: &Output) -> String {
             RoomEvent::Refused { code, .. } => format!("{room}: refused {code}"),
             event => format!("{room}: {event:?}"),
         },
-        Output::Delivery { tag, state } => match state {
-            DeliveryState::Acked { offset, .. } => format!("{tag} acked {offset}"),
-            DeliveryState::Failed(reason) => format!("{tag} failed: {reason}"),
-            state => format!("{tag} {state:?}"),
-        },
+        Output::Delivery { tag, state } => delivery(*tag, state),
         Output::Page { tag, result } => match result {
             Ok(page) => format!("page {tag}: {} messages, more: {}", page.messages.len(), page.more),
-            Err(error) => format!("page {tag}: {error}"),
+            Err(error) => no_page(*tag, error),
         },
         Output::Fault { code, .. } => format!("fault {code}"),
     }
+}
+
+fn delivery(tag: Tag, state: &DeliveryState) -> String {
+    match state {
+        DeliveryState::Acked { offset, .. } => format!("{tag} acked {offset}"),
+        DeliveryState::Failed(reason) => format!("{tag} failed: {reason}"),
+        state => format!("{tag} {state:?}"),
+    }
+}
+
+fn no_page(tag: Tag, error: &PageError) -> String {
+    format!("page {tag}: {error}")
 }

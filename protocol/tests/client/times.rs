@@ -7,7 +7,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, Input},
 };
 
-use super::script::{Script, WELCOME, ack, nack, name, publish_line, withdraw_line};
+use super::script::{Script, WELCOME, ack, nack, publish_line, withdraw_line};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -38,7 +38,7 @@ fn in_doubt() -> Script {
 
 /// The lines after the welcome.
 fn back(script: &mut Script, generation: u64) -> Vec<String> {
-    script.put(Input::Connect);
+    script.put_connect();
     script.put(Input::Opened { generation });
     script.drain();
     script.received(generation, WELCOME).split_off(1)
@@ -147,9 +147,8 @@ fn a_message_that_a_second_server_does_not_take_fails_for_that_reason() {
             "1 failed: lists and objects",
         ),
     ] {
-        let (room, body) = (name("lobby"), body.clone());
         let mut script = Script::open_with(minute());
-        script.input(Input::Publish { room, body, tag: 1 });
+        script.publish_body("lobby", body.clone(), 1);
         script.closed(1, 1006, "");
         script.wait_for_attempt();
         script.input(Input::Opened { generation: 2 });
@@ -166,8 +165,8 @@ fn a_message_that_a_second_server_does_not_take_fails_for_that_reason() {
 #[test]
 fn a_message_that_the_first_server_took_is_acknowledged_also_by_one_that_would_not_take_it() {
     let mut script = Script::open_with(minute());
-    let (room, body) = (name("lobby"), Body::text(&"x".repeat(50)));
-    script.input(Input::Publish { room, body, tag: 1 });
+    let body = Body::text(&"x".repeat(50));
+    script.publish_body("lobby", body, 1);
     script.closed(1, 1006, "");
     script.wait_for_attempt();
     script.input(Input::Opened { generation: 2 });

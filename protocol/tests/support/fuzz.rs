@@ -60,17 +60,13 @@ fn moment() -> Moment {
 
 fn to_a_client(text: &str) {
     let mut session = client::ClientSession::new(client::ClientOptions::default(), ClientKey::from_random([1; 16]));
-    let room = super::room("lobby");
-    let (since, history) = (None, None);
+    session.connect(moment());
+    while session.poll_output().is_some() {}
     let generation = 1;
-    for input in [
-        client::Input::Connect,
-        client::Input::Opened { generation },
-        client::Input::Join { room, since, history },
-    ] {
-        session.handle(moment(), input);
-        while session.poll_output().is_some() {}
-    }
+    session.handle(moment(), client::Input::Opened { generation });
+    while session.poll_output().is_some() {}
+    session.join(moment(), super::room("lobby"), None, None);
+    while session.poll_output().is_some() {}
     for text in [text.to_owned(), WELCOME.to_owned(), text.to_owned()] {
         session.handle(moment(), client::Input::Received { generation, text });
         while session.poll_output().is_some() {}

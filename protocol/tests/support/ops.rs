@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use talkback_protocol::{Body, session::client::Input};
+use talkback_protocol::{
+    Body, Moment,
+    session::client::{ClientSession, Input},
+};
 
 use super::{Random, TTL, World, ms, room, secs};
 
@@ -264,7 +267,7 @@ pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static 
 
 fn run_in(world: &mut World, ops: &[Op]) -> Result<(), String> {
     for peer in 0..PEERS {
-        world.peer_input(peer, Input::Connect);
+        world.command(peer, ClientSession::connect);
         world.join(peer, &room("a"), true, 5);
     }
     for op in ops {
@@ -310,7 +313,7 @@ fn heal(world: &mut World) {
         world.peers[peer].clock_behind = Duration::ZERO;
         world.peer_input(peer, Input::Online);
         world.peer_input(peer, Input::Resume);
-        world.peer_input(peer, Input::Connect);
+        world.command(peer, ClientSession::connect);
         // An application asks again for what it was refused.
         let ended = world.peers[peer].views.iter().filter(|(_, view)| view.ended);
         let ended: Vec<_> = ended.map(|(room, _)| room.clone()).collect();
@@ -339,6 +342,11 @@ fn apply(world: &mut World, op: Op) {
     let input = |world: &mut World, peer: usize, input: Input| {
         if let Some(peer) = awake(world, peer) {
             world.peer_input(peer, input);
+        }
+    };
+    let command = |world: &mut World, peer: usize, act: fn(&mut ClientSession, Moment)| {
+        if let Some(peer) = awake(world, peer) {
+            world.command(peer, act);
         }
     };
     let conn = |world: &World, peer: usize| world.peers[peer % peers].conn.map(|(_, conn)| conn);
@@ -476,7 +484,9 @@ fn apply(world: &mut World, op: Op) {
         }
         Op::Signal { peer, room } => {
             let (room, body) = (name(room), Body::text("typing"));
-            input(world, peer, Input::Signal { room, body });
+            if let Some(peer) = awake(world, peer) {
+                world.command(peer, |session, moment| session.signal(moment, room, body));
+            }
         }
         Op::Suspend { peer } => input(world, peer, Input::Suspend),
         Op::Resume { peer } => input(world, peer, Input::Resume),
@@ -500,8 +510,8 @@ fn apply(world: &mut World, op: Op) {
                 world.duplicate(peer);
             }
         }
-        Op::Connect { peer } => input(world, peer, Input::Connect),
-        Op::Stop { peer } => input(world, peer, Input::Stop),
+        Op::Connect { peer } => command(world, peer, ClientSession::connect),
+        Op::Stop { peer } => command(world, peer, ClientSession::stop),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName, SenderId, UserName,
     session::client::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
         PresenceChange, RoomEvent, Snapshot, Tag, Write,
@@ -225,7 +225,13 @@ impl World {
         };
         state.sent.insert(tag, sent);
         let room = room.clone();
-        self.peer_input(peer, Input::Publish { room, body, tag });
+        let taken = self.call(peer, |session, moment| session.publish(moment, room, body, tag));
+        self.delivered(
+            peer,
+            tag,
+            taken.map_or_else(DeliveryState::Failed, |()| DeliveryState::Queued),
+        );
+        self.drain(peer);
         tag
     }
 
@@ -257,26 +263,26 @@ impl World {
             offset: view.last,
         });
         let (room, history) = (room.clone(), Some(history));
-        self.peer_input(peer, Input::Join { room, since, history });
+        self.command(peer, |session, moment| session.join(moment, room, since, history));
     }
 
     pub fn leave(&mut self, peer: usize, room: &RoomName) {
-        self.peer_input(peer, Input::Leave { room: room.clone() });
+        self.call(peer, |session, moment| session.leave(moment, room));
+        if self.peers[peer].view(room).wanted {
+            self.left(peer, room);
+        }
+        self.drain(peer);
     }
 
     pub fn ask_history(&mut self, peer: usize, room: &RoomName, before: Offset) {
         let tag = self.peers[peer].pages.len() as Tag;
         self.peers[peer].pages.insert(tag, 0);
-        let (room, limit) = (room.clone(), 5);
-        self.peer_input(
-            peer,
-            Input::History {
-                room,
-                before,
-                limit,
-                tag,
-            },
-        );
+        let room = room.clone();
+        let asked = self.call(peer, |session, moment| session.history(moment, room, before, 5, tag));
+        if let Err(error) = asked {
+            self.page_came(peer, tag, Err(error));
+        }
+        self.drain(peer);
     }
 
     /// The page is loaded again, `away` later: with what was stored last, which a crash leaves behind the present, or with what was
@@ -321,7 +327,7 @@ impl World {
             .filter(|(_, view)| view.wanted)
             .map(|(room, _)| room.clone())
             .collect();
-        self.peer_input(peer, Input::Connect);
+        self.command(peer, ClientSession::connect);
         for room in rooms {
             let view = self.peers[peer].view(&room);
             view.wanted = false;
@@ -368,7 +374,7 @@ impl World {
         self.peers.push(copy);
         self.count("a tab was duplicated");
         self.copied(texts);
-        self.peer_input(index, Input::Connect);
+        self.command(index, ClientSession::connect);
         self.join(index, &super::room("a"), true, 5);
     }
 
@@ -377,6 +383,26 @@ impl World {
         for text in texts {
             *self.copies.entry(text).or_default() += 1;
         }
+    }
+
+    /// Gives the session a command of its application, whose result is still to be taken before the outputs are drained.
+    fn call<T>(&mut self, peer: usize, act: impl FnOnce(&mut ClientSession, Moment) -> T) -> T {
+        self.peers[peer].attempts = 0;
+        self.peers[peer].attempts_since = self.now;
+        let moment = self.peer_moment(peer);
+        act(&mut self.peers[peer].session, moment)
+    }
+
+    /// Gives the session a command that has no result.
+    pub fn command(&mut self, peer: usize, act: impl FnOnce(&mut ClientSession, Moment)) {
+        self.call(peer, act);
+        self.drain(peer);
+    }
+
+    fn peer_moment(&mut self, peer: usize) -> Moment {
+        let mut moment = self.moment();
+        moment.now = moment.now.saturating_sub(self.peers[peer].clock_behind);
+        moment
     }
 
     pub fn peer_input(&mut self, peer: usize, input: Input) {
@@ -398,9 +424,12 @@ impl World {
         {
             self.peers[peer].conn = None;
         }
-        let mut moment = self.moment();
-        moment.now = moment.now.saturating_sub(self.peers[peer].clock_behind);
+        let moment = self.peer_moment(peer);
         self.peers[peer].session.handle(moment, input);
+        self.drain(peer);
+    }
+
+    fn drain(&mut self, peer: usize) {
         let mut count = 0;
         while let Some(output) = self.peers[peer].session.poll_output() {
             self.note(|| format!("peer {peer} -> {output:?}"));

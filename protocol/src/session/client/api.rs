@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Body, ClientKey, Cursor, Epoch, Offset, RoomName, SenderId, UserName,
+    Body, ClientKey, Epoch, Offset, RoomName, SenderId, UserName,
     message::{Author, Member, Message, Millis},
 };
 
@@ -11,10 +11,10 @@ use crate::{
 /// that late events of earlier generations are ignored.
 pub type Generation = u64;
 
-/// A number that the driver chooses for a request; its answers carry it. Each is used once, also across a restored snapshot.
+/// A number that the driver chooses for a message or a request; its outputs carry it. Each is used once, also across a restored snapshot.
 pub type Tag = u64;
 
-/// An event or a command for a client's session.
+/// An event for a client's session. Commands are methods of [`ClientSession`](super::ClientSession).
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The connection of [`Output::Connect`] is open, and the subprotocol was agreed.
@@ -56,53 +56,6 @@ pub enum Input {
     Token(Option<String>),
     /// The answer to [`Output::KeyWanted`]: a new key from a cryptographic source.
     Key(ClientKey),
-
-    /// Connects now, without a pause: for the first time, by the user's wish, or after a stop.
-    Connect,
-    /// Ends the session with 1000. Messages that are not acknowledged fail.
-    Stop,
-    /// Become a member of a room. Joining a room that is joined changes nothing.
-    Join {
-        /// The room to join.
-        room: RoomName,
-        /// The last message that the application has. The messages after it follow.
-        since: Option<Cursor>,
-        /// How many of the newest messages to get without `since`, or if the log does not have all messages after it any more.
-        history: Option<u32>,
-    },
-    /// End the membership.
-    Leave {
-        /// The room to leave.
-        room: RoomName,
-    },
-    /// Send a message. The room need not be joined, the connection need not be open.
-    Publish {
-        /// The room to append it to.
-        room: RoomName,
-        /// The content.
-        body: Body,
-        /// Comes back with each [`Output::Delivery`].
-        tag: Tag,
-    },
-    /// Send something to the members of a joined room that the log does not keep. It is dropped if the room is not joined. One over the
-    /// server's limits is an [`Output::Fault`].
-    Signal {
-        /// A room that is joined.
-        room: RoomName,
-        /// The content.
-        body: Body,
-    },
-    /// Request a page of older messages.
-    History {
-        /// A room. It need not be joined.
-        room: RoomName,
-        /// The offset after the last message wanted.
-        before: Offset,
-        /// The most messages of the page; the server may return fewer.
-        limit: u32,
-        /// Comes back with [`Output::Page`].
-        tag: Tag,
-    },
 }
 
 /// An action to carry out or an event to report.
@@ -149,9 +102,9 @@ pub enum Output {
         /// Events of one room are in the order of its log.
         event: RoomEvent,
     },
-    /// The state of a message changed. The last state of a tag is `Acked` or `Failed`, and it is reported exactly once.
+    /// The state of a message in the outbox changed. The last state of a tag is `Acked` or `Failed`, and it is reported exactly once.
     Delivery {
-        /// From [`Input::Publish`].
+        /// From [`publish`](super::ClientSession::publish).
         tag: Tag,
         /// The new state.
         state: DeliveryState,
@@ -161,9 +114,9 @@ pub enum Output {
     /// driver lets waiting tasks try in the order in which they came, each after the one before succeeded; then small bodies cannot keep
     /// a large one waiting forever.
     OutboxHasCapacity,
-    /// The answer to [`Input::History`]; exactly one.
+    /// The answer to a request for [`history`](super::ClientSession::history); exactly one for each that was taken.
     Page {
-        /// From [`Input::History`].
+        /// From [`history`](super::ClientSession::history).
         tag: Tag,
         /// The page, or why there is none.
         result: Result<HistoryPage, PageError>,
@@ -202,7 +155,7 @@ pub enum Status {
     },
     /// No attempt until the page resumes or the network is back.
     Suspended(SuspendReason),
-    /// No attempt until [`Input::Connect`].
+    /// No attempt until [`connect`](super::ClientSession::connect).
     Stopped(StopReason),
 }
 
@@ -227,9 +180,9 @@ pub enum SuspendReason {
 /// Why the session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// No [`Input::Connect`] came yet.
+    /// [`connect`](super::ClientSession::connect) was not called yet.
     NotStarted,
-    /// [`Input::Stop`].
+    /// [`stop`](super::ClientSession::stop).
     Asked,
     /// The server closed with a final code: another attempt would end the same way.
     Refused(Cause),
@@ -277,7 +230,7 @@ pub enum RoomEvent {
         /// The content.
         body: Body,
     },
-    /// The membership ended, after [`Input::Leave`] or by the server's decision, which may have a reason.
+    /// The membership ended by the server's decision, which may have a reason.
     Left(Option<LeftReason>),
     /// The server refused the join.
     Refused {
@@ -331,7 +284,7 @@ pub struct JoinedRoom {
 /// The state of a message that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// In the outbox.
+    /// In the outbox. It is the state from [`publish`](super::ClientSession::publish) on, and never an output.
     Queued,
     /// Handed to the transport, once or more often.
     Written,

@@ -16,7 +16,7 @@ use crate::{
 /// The state of the connection. What applications see of it is [`Link::status`].
 #[derive(Debug)]
 enum State {
-    /// No attempt until [`Input::Connect`](super::Input::Connect).
+    /// No attempt until [`ClientSession::connect`].
     Stopped(StopReason),
     /// No attempt until the page or the network is back.
     Suspended(SuspendReason),
@@ -354,10 +354,10 @@ impl ClientSession {
         }
     }
 
-    /// Ends the session.
-    pub(super) fn stop(&mut self, reason: StopReason) {
+    /// Ends the session, because the application wants it to end.
+    pub(super) fn stop_by_hand(&mut self) {
         self.drop_connection(close::NORMAL, "");
-        self.stopped(reason);
+        self.stopped(StopReason::Asked);
     }
 
     /// The connection has ended, and the session ends with it.

@@ -158,10 +158,6 @@ impl Rooms {
         matches!(self.0.get(name), Some(Room::In { .. }))
     }
 
-    pub(super) fn is_wanted(&self, name: &RoomName) -> bool {
-        self.0.get(name).is_some_and(Room::is_wanted)
-    }
-
     /// The next `join` that can be sent now.
     pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientLine> {
         let mut rooms = self.0.iter_mut();

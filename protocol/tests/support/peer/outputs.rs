@@ -3,7 +3,8 @@
 use talkback_protocol::{
     Epoch, RoomName,
     session::client::{
-        DeliveryState, FailReason, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent, Snapshot, Tag,
+        DeliveryState, FailReason, HistoryPage, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent,
+        Snapshot, Tag,
     },
 };
 
@@ -77,32 +78,34 @@ impl World {
             }
             Output::Room { room, event } => self.told(peer, &room, event),
             Output::Delivery { tag, state } => self.delivered(peer, tag, state),
-            Output::Page { tag, result } => {
-                let answers = self.peers[peer].pages.get_mut(&tag).map(|answers| {
-                    *answers += 1;
-                    *answers
-                });
-                if answers != Some(1) {
-                    self.violation(format!("peer {peer} got {answers:?} answers for page {tag}"));
-                }
-                match result {
-                    Ok(page) => {
-                        self.count("a page of history came");
-                        for message in &page.messages {
-                            if self.log.find(&message.room, &page.epoch, message.offset) != Some(message) {
-                                self.violation(format!("peer {peer} got a page with a wrong {message:?}"));
-                            }
-                        }
-                    }
-                    Err(PageError::Refused { .. }) => self.count("a client heard that history was refused"),
-                    Err(_) => {}
-                }
-            }
+            Output::Page { tag, result } => self.page_came(peer, tag, result),
             Output::OutboxHasCapacity => {
                 self.count("a client was told of room in the outbox");
                 self.publish_held_back(peer);
             }
             Output::Status(_) | Output::Fault { .. } => {}
+        }
+    }
+
+    pub(super) fn page_came(&mut self, peer: usize, tag: Tag, result: Result<HistoryPage, PageError>) {
+        let answers = self.peers[peer].pages.get_mut(&tag).map(|answers| {
+            *answers += 1;
+            *answers
+        });
+        if answers != Some(1) {
+            self.violation(format!("peer {peer} got {answers:?} answers for page {tag}"));
+        }
+        match result {
+            Ok(page) => {
+                self.count("a page of history came");
+                for message in &page.messages {
+                    if self.log.find(&message.room, &page.epoch, message.offset) != Some(message) {
+                        self.violation(format!("peer {peer} got a page with a wrong {message:?}"));
+                    }
+                }
+            }
+            Err(PageError::Refused { .. }) => self.count("a client heard that history was refused"),
+            Err(_) => {}
         }
     }
 
@@ -201,10 +204,7 @@ impl World {
                 if let Some(LeftReason { .. }) = reason {
                     self.count("a member heard why it was expelled");
                 }
-                let view = self.peers[peer].view(room);
-                view.ended = view.wanted;
-                view.wanted = false;
-                view.joined = false;
+                self.left(peer, room);
             }
             RoomEvent::Refused { .. } => {
                 self.count("a client heard that it may not join");
@@ -214,6 +214,13 @@ impl World {
                 view.joined = false;
             }
         }
+    }
+
+    pub(super) fn left(&mut self, peer: usize, room: &RoomName) {
+        let view = self.peers[peer].view(room);
+        view.ended = view.wanted;
+        view.wanted = false;
+        view.joined = false;
     }
 
     fn enter(&mut self, peer: usize, room: &RoomName, joined: JoinedRoom) {
@@ -245,7 +252,7 @@ impl World {
             .map(|members| members.into_iter().map(|member| member.user).collect());
     }
 
-    fn delivered(&mut self, peer: usize, tag: Tag, state: DeliveryState) {
+    pub(super) fn delivered(&mut self, peer: usize, tag: Tag, state: DeliveryState) {
         let Some(sent) = self.peers[peer].sent.get_mut(&tag) else {
             return self.violation(format!("peer {peer} hears of {tag}, which it never sent"));
         };
