@@ -7,7 +7,8 @@
 //!   message says;
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, what each means for the other side, and what an application may send;
-//! - [`session`]: the state machines.
+//! - [`session`]: the state machines;
+//! - `test_util` (feature `test-util`): a server over a bad network in memory, for tests.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a
 //! server.
@@ -24,6 +25,8 @@ pub mod id;
 pub mod message;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 #[cfg(feature = "session")]
 pub use {

@@ -67,7 +67,7 @@ fn both_members_get_every_message_once_although_the_network_is_cut_ten_times() {
 fn a_lost_acknowledgement_does_not_double_the_message() {
     let mut world = two();
     world.publish(0, &room("a"));
-    let arrived = |world: &mut World| world.log.head(&room("a")).get() == 1;
+    let arrived = |world: &mut World| world.logs().head(&room("a")).get() == 1;
     assert!(world.advance_until(secs(1), arrived));
     cut(&mut world, 0, true);
     settle(&mut world);
@@ -89,14 +89,14 @@ fn a_half_open_socket_is_noticed_and_nothing_on_it_is_lost() {
 #[test]
 fn an_old_socket_that_speaks_late_neither_doubles_nor_reorders() {
     let mut world = two();
-    world.link.delay = secs(3);
+    world.faults().link.delay = secs(3);
     for _ in 0..6 {
         world.publish(0, &room("a"));
     }
     // The page closes and comes back at once: what the first socket has sent arrives beside the second one's.
     world.peer_input(0, Input::Suspend);
     world.advance(ms(600));
-    world.link.delay = ms(5);
+    world.faults().link.delay = ms(5);
     world.peer_input(0, Input::Resume);
     settle(&mut world);
     world.advance(secs(60));
@@ -123,7 +123,7 @@ fn a_restart_that_loses_the_log_is_told_and_the_outbox_goes_on() {
     world.publish(0, &room("a"));
     settle(&mut world);
     world.restart(true);
-    world.log.lose();
+    world.logs().lose();
     for _ in 0..20 {
         world.publish(0, &room("a"));
     }
@@ -132,7 +132,7 @@ fn a_restart_that_loses_the_log_is_told_and_the_outbox_goes_on() {
     for peer in 0..2 {
         assert_eq!(world.peers[peer].views[&room("a")].resets, 1, "peer {peer} was told");
     }
-    assert_eq!(world.log.head(&room("a")).get(), 20);
+    assert_eq!(world.logs().head(&room("a")).get(), 20);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_reload_loses_nothing_that_was_stored() {
         world.reload(0, crash, secs(0), 0);
         settle(&mut world);
         all_acked(&world);
-        assert_eq!(world.log.head(&room("a")).get(), 20, "crash: {crash}");
+        assert_eq!(world.logs().head(&room("a")).get(), 20, "crash: {crash}");
     }
 }
 
@@ -177,12 +177,12 @@ fn a_machine_that_slept_for_an_hour_comes_back_by_itself() {
 #[test]
 fn a_hub_that_doubles_and_loses_lines_is_made_good() {
     let mut world = two();
-    world.sloppy = true;
+    world.faults().sloppy = true;
     for _ in 0..40 {
         world.publish(0, &room("a"));
         world.advance(ms(50));
     }
-    world.sloppy = false;
+    world.faults().sloppy = false;
     world.publish(0, &room("a"));
     settle(&mut world);
     both_got(&world, 41);
@@ -192,7 +192,7 @@ fn a_hub_that_doubles_and_loses_lines_is_made_good() {
 fn an_engine_that_is_busy_loses_nothing_and_keeps_the_order() {
     let mut world = two();
     for _ in 0..5 {
-        world.engine_busy_until = world.now + ms(100);
+        world.faults().busy_until = world.now + ms(100);
         for _ in 0..6 {
             world.publish(0, &room("a"));
         }
@@ -206,7 +206,7 @@ fn an_engine_that_is_busy_loses_nothing_and_keeps_the_order() {
 #[test]
 fn a_server_that_accepts_and_closes_is_not_stormed() {
     let mut world = World::new(3, 20);
-    world.link.close_at_once = Some(1011);
+    world.faults().link.close_at_once = Some(1011);
     for peer in 0..20 {
         world.peer_input(peer, Input::Connect);
     }
@@ -244,13 +244,13 @@ fn clients_that_a_restart_cut_off_come_back_spread_over_time() {
 #[test]
 fn a_message_that_waits_too_long_fails_and_never_appears() {
     let mut world = two();
-    world.link.refuse = true;
+    world.faults().link.refuse = true;
     cut(&mut world, 0, true);
     world.advance(secs(1));
     world.publish(0, &room("a"));
     world.advance(TTL);
     assert!(matches!(world.peers[0].sent[&1].last, Some(DeliveryState::Failed(_))));
-    world.link.refuse = false;
+    world.faults().link.refuse = false;
     settle(&mut world);
     world.check_end();
     both_got(&world, 0);
@@ -262,13 +262,13 @@ fn a_backlog_drains_at_the_rate_of_the_server_in_any_number_of_rooms() {
     for rooms in [1, 8, 64] {
         let mut world = World::with_default_limits(5, 1);
         // There and back, 50 ms at most.
-        world.link.delay = ms(25);
-        world.link.refuse = true;
+        world.faults().link.delay = ms(25);
+        world.faults().link.refuse = true;
         world.peer_input(0, Input::Connect);
         for message in 0..BACKLOG {
             world.publish(0, &room(&format!("room-{}", message % rooms)));
         }
-        world.link.refuse = false;
+        world.faults().link.refuse = false;
         let is_open = |world: &mut World| matches!(world.peers[0].session.status(), Status::Open { .. });
         assert!(world.advance_until(secs(60), is_open), "the client connects");
         let start = world.now;

@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use talkback_protocol::{Body, session::client::Input};
+use talkback_protocol::{
+    Body,
+    session::{client::Input, server},
+    test_util::Random,
+};
 
-use super::{Random, TTL, World, ms, room, secs};
+use super::{TTL, World, faults::Link, ms, room, secs};
 
 const PEERS: usize = 4;
 /// How many tabs may be duplicated.
@@ -256,7 +260,7 @@ pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static 
     let mut world = World::new(seed, PEERS);
     world.verbose = verbose;
     let result = run_in(&mut world, ops);
-    for (what, count) in world.counts {
+    for (what, count) in world.server.faults.counts {
         *counts.entry(what).or_default() += count;
     }
     result
@@ -301,9 +305,9 @@ fn heal(world: &mut World) {
     // Whoever sleeps wakes by itself: what waits in its buffers must not be overtaken.
     let wake = world.peers.iter().map(|peer| peer.wake).max().unwrap_or_default();
     world.advance(wake.saturating_sub(world.now));
-    world.engine_busy_until = world.now;
-    world.sloppy = false;
-    world.deny = false;
+    world.faults().busy_until = world.now;
+    world.faults().sloppy = false;
+    world.faults().deny = false;
     good_link(world);
     for peer in 0..world.peers.len() {
         world.peers[peer].throttled = false;
@@ -322,10 +326,7 @@ fn heal(world: &mut World) {
 }
 
 fn good_link(world: &mut World) {
-    world.link.delay = ms(40);
-    world.link.refuse = false;
-    world.link.black_hole = false;
-    world.link.close_at_once = None;
+    world.faults().link = Link::GOOD;
 }
 
 fn apply(world: &mut World, op: Op) {
@@ -351,10 +352,12 @@ fn apply(world: &mut World, op: Op) {
             black_hole,
             close_at_once,
         } => {
-            world.link.delay = ms(u64::from(delay) * 8);
-            world.link.refuse = refuse;
-            world.link.black_hole = black_hole;
-            world.link.close_at_once = close_at_once.then_some(1013);
+            world.faults().link = Link {
+                delay: ms(u64::from(delay) * 8),
+                refuse,
+                close_at_once: close_at_once.then_some(1013),
+                black_hole,
+            };
         }
         Op::HealLink => good_link(world),
         Op::Restart { graceful, loss } => {
@@ -362,17 +365,17 @@ fn apply(world: &mut World, op: Op) {
             match loss {
                 Loss::Nothing => world.count("a restart that kept the log"),
                 Loss::Newest => {
-                    if world.log.lose_newest() > 0 {
+                    if world.logs().lose_unstored() > 0 {
                         world.count("a restart that lost the newest messages");
                     }
                 }
                 Loss::Everything => {
                     world.count("a restart that lost the log");
-                    world.log.lose();
+                    world.logs().lose();
                 }
             }
         }
-        Op::Trim { keep } => world.log.trim(keep.into()),
+        Op::Trim { keep } => world.logs().trim(keep.into()),
         Op::Away { peer, room, fork } => {
             let Some(away) = awake(world, peer) else { return };
             world.peer_input(away, Input::Suspend);
@@ -384,39 +387,37 @@ fn apply(world: &mut World, op: Op) {
             world.advance(ms(600));
             if fork {
                 world.restart(false);
-                if world.log.lose_newest() > 0 {
+                if world.logs().lose_unstored() > 0 {
                     world.count("a restart that lost the newest messages");
                 }
             }
             input(world, away, Input::Resume);
             if !fork {
                 world.advance(ms(700));
-                world.log.trim(1);
+                world.logs().trim(1);
             }
         }
         Op::Forget { seconds } => {
             world.advance(secs(seconds));
             let before = world.now.saturating_sub(TTL * 2 + secs(5));
-            if world.log.forget(before) > 0 {
+            if world.logs().forget(before) > 0 {
                 world.count("the log forgot a client");
             }
         }
-        Op::Busy { milliseconds } => world.engine_busy_until = world.now + ms(milliseconds),
+        Op::Busy { milliseconds } => world.faults().busy_until = world.now + ms(milliseconds),
         Op::Deny { on } => {
-            world.deny = on;
-            world.denied |= on;
+            world.faults().deny = on;
+            world.faults().denied |= on;
         }
         Op::SmallBodies { on } => world.limit_bodies(if on { 60 } else { 1 << 16 }),
         Op::Flood { peer } => {
             if let Some(conn) = conn(world, peer) {
-                world.server_input(
-                    conn,
-                    talkback_protocol::session::server::Input::Counted { frames: 15_000 },
-                );
+                let flood = server::Input::Counted { frames: 15_000 };
+                world.server.input(conn, flood, world.now);
             }
         }
-        Op::Sloppy { on } => world.sloppy = on,
-        Op::NewTokens => world.token_version += 1,
+        Op::Sloppy { on } => world.faults().sloppy = on,
+        Op::NewTokens => world.faults().token_version += 1,
         Op::Cut { peer, told } => cut(world, peer % peers, told),
         Op::TooSlow { peer } => {
             if let Some(conn) = conn(world, peer) {
@@ -469,7 +470,7 @@ fn apply(world: &mut World, op: Op) {
         Op::History { peer, room, count } => {
             if let Some(peer) = awake(world, peer) {
                 for _ in 0..count {
-                    let before = world.log.head(&name(room)).next();
+                    let before = world.logs().head(&name(room)).next();
                     world.ask_history(peer, &name(room), before);
                 }
             }

@@ -13,12 +13,12 @@ use talkback_protocol::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
         PresenceChange, RoomEvent, Snapshot, Tag, Write,
     },
+    test_util::{ConnectionId, Random},
 };
 
 use super::{
-    random::Random,
     secs,
-    world::{ConnId, TTL, World},
+    world::{TTL, World},
 };
 
 /// How many earlier records a page may go back to.
@@ -38,7 +38,7 @@ pub struct Peer {
     /// Another client used its key.
     pub in_conflict: bool,
     /// The session's present connection.
-    pub conn: Option<(u64, ConnId)>,
+    pub conn: Option<(u64, ConnectionId)>,
     /// The machine sleeps until then.
     pub wake: Duration,
     /// Timers go off once a minute only, as in a page in the background.
@@ -326,7 +326,7 @@ impl World {
             let view = self.peers[peer].view(&room);
             view.wanted = false;
             view.joined = false;
-            let keep = self.random.one_in(2);
+            let keep = self.random().one_in(2);
             self.join(peer, &room, keep, 5);
         }
     }
@@ -349,7 +349,7 @@ impl World {
             // What both have becomes of the one that is first.
             crashed: true,
             next_tag: source.next_tag,
-            ..Peer::new(index, &mut self.random)
+            ..Peer::new(index, self.random())
         };
         copy.config = self.peers[peer].config.clone();
         for (tag, sent) in &self.peers[peer].sent {

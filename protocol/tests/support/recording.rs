@@ -9,18 +9,14 @@ use std::{
     time::Duration,
 };
 
+pub use talkback_protocol::test_util::Direction;
+
 /// The texts of one script or world, in both directions, with their times. When it is dropped, its number is added to
 /// the file that `TEST_RECORDINGS` names.
 #[derive(Debug, Default)]
 pub struct Recording {
     texts: u64,
     hash: DefaultHasher,
-}
-
-#[derive(Clone, Copy, Debug, Hash)]
-pub enum Direction {
-    ToServer,
-    ToClient,
 }
 
 impl Recording {
