@@ -1,8 +1,9 @@
 //! A server, a network and a clock in memory, to test an application without real ones (feature `test-util`).
 //!
 //! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the
-//! same outbox. Only the network is simulated, and the test controls the clock. The server is the real server's session
-//! over a small log in memory. Tests are deterministic.
+//! same outbox. Only the network is simulated, and the test controls the clock. The server is the
+//! [`TestServer`](talkback_protocol::test_util::TestServer): the real server's session over a small log in memory. Tests
+//! are deterministic.
 //!
 //! ```
 //! use futures_util::StreamExt;
@@ -27,10 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod log;
-mod network;
-mod server;
 mod world;
 
 pub use talkback_protocol::{message::Message as LogMessage, session::server::ServerOptions};
+#[cfg(test)]
+pub(crate) use world::MemoryTexts;
 pub use world::{PageEvent, World};
