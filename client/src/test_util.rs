@@ -1,9 +1,8 @@
 //! A server, a network and a clock in memory, to test an application without real ones (feature `test-util`).
 //!
 //! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the
-//! same outbox. Only the network is simulated, and the test controls the clock. The server is the
-//! [`TestServer`](talkback_protocol::test_util::TestServer): the real server's session over a small log in memory. Tests
-//! are deterministic.
+//! same outbox. Only the network is simulated, and the test controls the clock. The server is the real server's session
+//! over a small log in memory ([`TestServer`](talkback_protocol::test_util::TestServer)). Tests are deterministic.
 //!
 //! ```
 //! use futures_util::StreamExt;

@@ -8,8 +8,8 @@
 //! 1. Open a connection with [`connect`](TestServer::connect) and [`request`](TestServer::request), or
 //!    [`accept`](TestServer::accept) it at once.
 //! 2. Send with [`send`](TestServer::send), break connections with [`cut`](TestServer::cut) and others.
-//! 3. Call [`step`](TestServer::step) until it returns [`Step::Idle`], and give each [`Arrival`] to its client; then call
-//!    [`tick`](TestServer::tick).
+//! 3. Call [`step`](TestServer::step) until it returns [`Step::Idle`], and give each [`Arrival`] to its client; then
+//!    call [`tick`](TestServer::tick).
 //! 4. Set the clock to [`next_time`](TestServer::next_time) and go on with 3.
 
 mod faults;

@@ -14,7 +14,7 @@ use crate::{
 pub trait Faults {
     /// How many outcomes the log remembers for each client in a room, at least 1.
     const REMEMBERED: usize = usize::MAX;
-    /// After this many messages the logs are stored: what remains of them after [`Logs::lose_unstored`](super::Logs::lose_unstored).
+    /// After each this many messages the logs are stored, see [`Logs::lose_unstored`](super::Logs::lose_unstored).
     const STORED_EVERY: usize = usize::MAX;
     /// How many messages of a member's backlog are sent together.
     const CATCH_UP_PAGE: usize = usize::MAX;
@@ -73,8 +73,8 @@ pub trait Faults {
         Ok(())
     }
 
-    /// Whether the server refuses a request, and why. A refusal for good of [`Request::Append`] settles the number of the
-    /// message.
+    /// Whether the server refuses a request, and why. A refusal for good of [`Request::Append`] settles the number of
+    /// the message.
     fn refuse(&mut self, _request: Request, _room: &RoomName, _now: Duration) -> Option<Refusal> {
         None
     }

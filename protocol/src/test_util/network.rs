@@ -260,7 +260,8 @@ impl<F: Faults> TestServer<F> {
         events.next().map(|(key, _)| *key)
     }
 
-    /// Handles one event that is due. What arrives at a client whose machine sleeps waits until then, with what follows.
+    /// Handles one event that is due. What arrives at a client whose machine sleeps (`asleep_until`) waits until it
+    /// wakes, with what follows.
     pub fn step(&mut self, now: Duration, asleep_until: impl Fn(ConnectionId) -> Option<Duration>) -> Step {
         let due = self.next_event().filter(|(time, _)| *time <= now);
         let Some(event) = due.and_then(|key| self.events.remove(&key)) else {

@@ -228,8 +228,8 @@ impl<F: Faults> TestServer<F> {
             .collect()
     }
 
-    /// Gives every session whose time has come a tick; `false` if there is none. Call it when [`step`](Self::step) found
-    /// nothing more that is due.
+    /// Gives every session whose time has come a tick; `false` if there is none. Call it when [`step`](Self::step)
+    /// found nothing more that is due.
     pub fn tick(&mut self, now: Duration) -> bool {
         let due = self.connections.iter().filter(|(_, connection)| {
             let session = connection.session.as_ref();

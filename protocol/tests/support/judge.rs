@@ -99,13 +99,13 @@ impl World {
                 if *times > 1 + self.copies.get(&text).copied().unwrap_or_default() {
                     problems.push(format!("{text} is {times} times in {room} of {epoch}"));
                 }
-                // What two pages held and neither had sent may get two numbers: each page says it once, and the count
+                // What two pages held and neither had sent may get two numbers: each page sends it once, and the count
                 // above bounds it.
                 let is_shared = self.copies.contains_key(&text);
                 if !ids.insert((message.from.sender.clone(), message.id)) && !is_shared {
                     problems.push(format!("{text} is twice under one key in {room} of {epoch}"));
                 }
-                // Two pages with one key each keep their order; of what both held, the one that is first says it.
+                // Two pages with one key each keep their order; of what both held, the first one's is in the log.
                 if is_shared {
                     continue;
                 }
@@ -123,7 +123,7 @@ impl World {
                 }
                 let unsent = sent.crashed && sent.last == Some(DeliveryState::Queued);
                 for ((room, epoch), log) in self.server.logs.history() {
-                    // The model's epochs count up, so their order is that of time.
+                    // The epochs of the test server ascend in the order of time.
                     let text: String = sent.body.read().unwrap();
                     if self.copies.contains_key(&text) {
                         continue;

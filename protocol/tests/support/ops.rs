@@ -15,7 +15,8 @@ const PEERS: usize = 4;
 const COPIES: usize = 2;
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Something that happens to the world. Peers are counted around, so that those that were added have their share.
+/// Something that happens to the world. The number of a peer is taken modulo their count, so that it can be one that
+/// was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Wait {
@@ -51,7 +52,7 @@ pub enum Op {
     },
     Cut {
         peer: usize,
-        told: bool,
+        is_noticed: bool,
     },
     CutAll,
     Link {
@@ -65,8 +66,8 @@ pub enum Op {
         graceful: bool,
         loss: Loss,
     },
-    /// A member is away while much is said, and then the log loses the end of it, or drops the beginning while it
-    /// catches up.
+    /// A member is away while many messages are sent. Then the log loses the newest of them, or drops the oldest while
+    /// the member catches up.
     Away {
         peer: usize,
         room: usize,
@@ -195,7 +196,7 @@ impl Op {
                 count: b % 6 + 1,
             },
             51 => Self::Signal { peer, room },
-            52..=56 => Self::Cut { peer, told: even },
+            52..=56 => Self::Cut { peer, is_noticed: even },
             57 => Self::CutAll,
             58 => Self::Link {
                 delay: b,
@@ -254,8 +255,8 @@ impl Op {
     }
 }
 
-/// Lets operations happen, then lets everything work again, and says which promise was broken. Adds to `counts` what
-/// happened how often.
+/// Applies operations, then ends all faults, and returns which promise was broken. Adds to `counts` what happened how
+/// often.
 pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
     let mut world = World::new(seed, PEERS);
     world.verbose = verbose;
@@ -279,7 +280,7 @@ fn run_in(world: &mut World, ops: &[Op]) -> Result<(), String> {
         }
     }
     heal(world);
-    // One more in each room shows that the way is free, and uncovers a loss that no later message would.
+    // One more message in each room uncovers the loss of the one before it.
     let last: Vec<_> = ROOMS.map(|name| world.publish(0, &room(name))).into();
     let due = world.still_possible();
     let settled = world.advance_until(TTL * 3 + secs(400), World::is_settled);
@@ -302,7 +303,7 @@ pub fn seeded(seed: u64) -> Vec<Op> {
 }
 
 fn heal(world: &mut World) {
-    // Whoever sleeps wakes by itself: what waits in its buffers must not be overtaken.
+    // Machines that sleep wake by themselves, because nothing may overtake what waits in their buffers.
     let wake = world.peers.iter().map(|peer| peer.wake).max().unwrap_or_default();
     world.advance(wake.saturating_sub(world.now));
     world.faults().busy_until = world.now;
@@ -418,7 +419,7 @@ fn apply(world: &mut World, op: Op) {
         }
         Op::Sloppy { on } => world.faults().sloppy = on,
         Op::NewTokens => world.faults().token_version += 1,
-        Op::Cut { peer, told } => cut(world, peer % peers, told),
+        Op::Cut { peer, is_noticed } => cut(world, peer % peers, is_noticed),
         Op::TooSlow { peer } => {
             if let Some(conn) = conn(world, peer) {
                 world.count("a member was closed because it was too slow");
@@ -506,8 +507,8 @@ fn apply(world: &mut World, op: Op) {
     }
 }
 
-fn cut(world: &mut World, peer: usize, told: bool) {
+fn cut(world: &mut World, peer: usize, is_noticed: bool) {
     if let Some((_, conn)) = world.peers[peer].conn {
-        world.cut(conn, told);
+        world.cut(conn, is_noticed);
     }
 }

@@ -32,8 +32,7 @@ pub struct Peer {
     sender: SenderId,
     config: ClientOptions,
     pub index: usize,
-    /// A page of this client crashed, or went back to an earlier record, so that its session once went on from a state behind the
-    /// present.
+    /// A page of this client crashed or went back to an earlier record: its session went on from an older state.
     pub crashed: bool,
     /// Another client used its key.
     pub in_conflict: bool,
@@ -156,7 +155,7 @@ impl Peer {
         self.views.entry(room.clone()).or_default()
     }
 
-    /// A page begins with a record, or with nothing: what its application sent and is not in it, it does not hear of again.
+    /// A page begins with a record, or with nothing: messages that are not in it get no further events.
     fn begin_with(&mut self, record: Option<&Snapshot>) {
         let pending = pending(record);
         for (tag, sent) in &mut self.sent {
@@ -279,8 +278,8 @@ impl World {
         );
     }
 
-    /// The page is loaded again, `away` later: with what was stored last, which a crash leaves behind the present, or with what was
-    /// stored `back` times before that.
+    /// The page is loaded again, `away` later: with what was stored last, which is not the newest state after a crash,
+    /// or with what was stored `back` times before that.
     pub fn reload(&mut self, peer: usize, crash: bool, away: Duration, back: usize) {
         if !crash {
             self.peer_input(peer, Input::Suspend);

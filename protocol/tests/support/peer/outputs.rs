@@ -75,7 +75,7 @@ impl World {
                     state.records.pop_front();
                 }
             }
-            Output::Room { room, event } => self.told(peer, &room, event),
+            Output::Room { room, event } => self.room_event(peer, &room, event),
             Output::Delivery { tag, state } => self.delivered(peer, tag, state),
             Output::Page { tag, result } => {
                 let answers = self.peers[peer].pages.get_mut(&tag).map(|answers| {
@@ -99,14 +99,14 @@ impl World {
                 }
             }
             Output::OutboxHasCapacity => {
-                self.count("a client was told of room in the outbox");
+                self.count("a client was told of capacity in the outbox");
                 self.publish_held_back(peer);
             }
             Output::Status(_) | Output::Fault { .. } => {}
         }
     }
 
-    fn told(&mut self, peer: usize, room: &RoomName, event: RoomEvent) {
+    fn room_event(&mut self, peer: usize, room: &RoomName, event: RoomEvent) {
         let before = self.peers[peer].view(room).clone();
         match event {
             RoomEvent::Joined(joined) => {
