@@ -2,7 +2,7 @@
 //!
 //! A [`World`] holds all three. Its clients are real [`Client`](crate::Client)s: the same session, the same rooms, the
 //! same outbox. Only the network is simulated, and the test controls the clock. The server is the real server's session
-//! over a small log in memory. Tests are deterministic.
+//! over a small log in memory ([`TestServer`](talkback_protocol::test_util::TestServer)). Tests are deterministic.
 //!
 //! ```
 //! use futures_util::StreamExt;
@@ -27,10 +27,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod log;
-mod network;
-mod server;
 mod world;
 
 pub use talkback_protocol::{message::Message as LogMessage, session::server::ServerOptions};
+#[cfg(test)]
+pub(crate) use world::MemoryTexts;
 pub use world::{PageEvent, World};

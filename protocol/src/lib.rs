@@ -7,7 +7,8 @@
 //! - [`codec`]: lines to text and back;
 //! - [`close`]: the close codes, their meaning for the peer, and the codes that an application may send;
 //! - [`subprotocol`]: which names of subprotocols the opening handshake may have;
-//! - [`session`]: the state machines.
+//! - [`session`]: the state machines;
+//! - `test_util` (feature `test-util`): a server over a bad network in memory, for tests.
 //!
 //! This crate reads no clock, no socket and no randomness, so that it builds and behaves the same in a browser and on a
 //! server.
@@ -25,6 +26,8 @@ pub mod id;
 pub mod message;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 #[cfg(feature = "session")]
 pub use {

@@ -70,7 +70,7 @@ fn both_members_receive_every_message_once_although_the_network_is_cut_ten_times
 fn a_lost_acknowledgement_does_not_duplicate_the_message() {
     let mut world = two_members();
     world.publish(0, &room("a"));
-    let arrived = |world: &mut World| world.log.head(&room("a")).get() == 1;
+    let arrived = |world: &mut World| world.logs().head(&room("a")).get() == 1;
     assert!(world.advance_until(secs(1), arrived));
     cut(&mut world, 0, true);
     settle(&mut world);
@@ -92,14 +92,14 @@ fn a_half_open_socket_is_detected_and_no_message_is_lost() {
 #[test]
 fn late_lines_of_an_old_socket_cause_no_duplicates_and_no_other_order() {
     let mut world = two_members();
-    world.link.delay = secs(3);
+    world.faults().link.delay = secs(3);
     for _ in 0..6 {
         world.publish(0, &room("a"));
     }
     // The page is closed and opened again at once: lines of the first socket arrive in between those of the second one.
     world.peer_input(0, Input::Suspend);
     world.advance(ms(600));
-    world.link.delay = ms(5);
+    world.faults().link.delay = ms(5);
     world.peer_input(0, Input::Resume);
     settle(&mut world);
     world.advance(secs(60));
@@ -126,7 +126,7 @@ fn a_restart_that_loses_the_log_is_a_reset_and_the_outbox_continues() {
     world.publish(0, &room("a"));
     settle(&mut world);
     world.restart(true);
-    world.log.lose();
+    world.logs().lose();
     for _ in 0..20 {
         world.publish(0, &room("a"));
     }
@@ -139,7 +139,7 @@ fn a_restart_that_loses_the_log_is_a_reset_and_the_outbox_continues() {
             "peer {peer} has no reset"
         );
     }
-    assert_eq!(world.log.head(&room("a")).get(), 20);
+    assert_eq!(world.logs().head(&room("a")).get(), 20);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_reload_loses_no_stored_message() {
         world.reload(0, crash, secs(0), 0);
         settle(&mut world);
         all_acked(&world);
-        assert_eq!(world.log.head(&room("a")).get(), 20, "crash: {crash}");
+        assert_eq!(world.logs().head(&room("a")).get(), 20, "crash: {crash}");
     }
 }
 
@@ -184,12 +184,12 @@ fn a_machine_that_slept_for_an_hour_reconnects() {
 #[test]
 fn lines_that_a_hub_duplicates_or_loses_are_recovered() {
     let mut world = two_members();
-    world.sloppy = true;
+    world.faults().sloppy = true;
     for _ in 0..40 {
         world.publish(0, &room("a"));
         world.advance(ms(50));
     }
-    world.sloppy = false;
+    world.faults().sloppy = false;
     world.publish(0, &room("a"));
     settle(&mut world);
     both_received(&world, 41);
@@ -199,7 +199,7 @@ fn lines_that_a_hub_duplicates_or_loses_are_recovered() {
 fn a_busy_engine_loses_no_message_and_keeps_the_order() {
     let mut world = two_members();
     for _ in 0..5 {
-        world.engine_busy_until = world.now + ms(100);
+        world.faults().busy_until = world.now + ms(100);
         for _ in 0..6 {
             world.publish(0, &room("a"));
         }
@@ -213,7 +213,7 @@ fn a_busy_engine_loses_no_message_and_keeps_the_order() {
 #[test]
 fn clients_of_a_server_that_accepts_and_closes_back_off() {
     let mut world = World::new(3, 20);
-    world.link.close_at_once = Some(1011);
+    world.faults().link.close_at_once = Some(1011);
     for peer in 0..20 {
         world.command(peer, ClientSession::connect);
     }
@@ -251,13 +251,13 @@ fn clients_reconnect_at_different_times_after_a_restart() {
 #[test]
 fn a_message_that_waits_too_long_fails_and_is_never_delivered() {
     let mut world = two_members();
-    world.link.refuse = true;
+    world.faults().link.refuse = true;
     cut(&mut world, 0, true);
     world.advance(secs(1));
     world.publish(0, &room("a"));
     world.advance(TTL);
     assert!(matches!(world.peers[0].sent[&1].last, Some(DeliveryState::Failed(_))));
-    world.link.refuse = false;
+    world.faults().link.refuse = false;
     settle(&mut world);
     world.check_end();
     both_received(&world, 0);
@@ -269,13 +269,13 @@ fn a_backlog_is_sent_at_the_rate_of_the_server_in_any_number_of_rooms() {
     for rooms in [1, 8, 64] {
         let mut world = World::with_default_limits(5, 1);
         // At most 50 ms in each direction.
-        world.link.delay = ms(25);
-        world.link.refuse = true;
+        world.faults().link.delay = ms(25);
+        world.faults().link.refuse = true;
         world.command(0, ClientSession::connect);
         for message in 0..BACKLOG {
             world.publish(0, &room(&format!("room-{}", message % rooms)));
         }
-        world.link.refuse = false;
+        world.faults().link.refuse = false;
         let is_open = |world: &mut World| matches!(world.peers[0].session.status(), Status::Open { .. });
         assert!(world.advance_until(secs(60), is_open), "the client did not connect");
         let start = world.now;

@@ -30,7 +30,7 @@ const HAPPENS: [&str; 41] = [
     "a client joined again after its membership had ended",
     "a client took a new key",
     "a client was closed with 4429",
-    "a client was told of room in the outbox",
+    "a client was told of capacity in the outbox",
     "a clock stepped back",
     "a conflict",
     "a difference of users was told",

@@ -1,8 +1,11 @@
 //! The trace of a client's session: enough to follow a reconnection, and no secrets.
 
-use std::{cell::RefCell, sync::Once, time::Duration};
+#[path = "support/logged.rs"]
+mod logged;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use std::time::Duration;
+
+use log::Level;
 use talkback_protocol::{
     Body, ClientKey, Moment, RoomName, UserName,
     session::client::{ClientOptions, ClientSession, FailReason, Input, Output},
@@ -12,27 +15,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A logger that stores the lines of each thread, and so of each test.
-struct Lines;
-
-impl Log for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        assert_eq!(record.target(), "talkback::client");
-        let line = format!("{} {}", record.level(), record.args());
-        LINES.with_borrow_mut(|lines| lines.push(line));
-    }
-
-    fn flush(&self) {}
-}
 
 const KEY: &str = "00112233445566778899aabbccddeeff";
 const NEW_KEY: &str = "ffeeddccbbaa99887766554433221100";
@@ -46,11 +28,7 @@ struct Traced {
 
 impl Traced {
     fn new() -> Self {
-        static INSTALLED: Once = Once::new();
-        INSTALLED.call_once(|| {
-            log::set_logger(&Lines).unwrap();
-            log::set_max_level(LevelFilter::Trace);
-        });
+        logged::collect("talkback::client");
         let mut options = ClientOptions {
             name: Some(UserName::parse("grace").unwrap()),
             tokens: true,
@@ -118,10 +96,9 @@ impl Traced {
     }
 
     /// The lines of this level since the last call.
-    fn logged(&self, level: &str) -> Vec<String> {
-        let lines = LINES.take();
-        let of_level = lines.iter().filter_map(|line| line.strip_prefix(level));
-        of_level.map(|line| line.trim_start().to_owned()).collect()
+    fn logged(&self, level: Level) -> Vec<String> {
+        let of_level = logged::take().into_iter().filter(|(other, _)| *other == level);
+        of_level.map(|(_, line)| line).collect()
     }
 }
 
@@ -141,7 +118,7 @@ fn a_reconnection_can_be_followed_in_the_trace() {
     );
     traced.publish("whisper", 1).unwrap();
     traced.publish("murmur", 2).unwrap();
-    traced.logged("DEBUG");
+    traced.logged(Level::Debug);
     traced.input(Input::Closed {
         generation: 1,
         code: 1006,
@@ -150,7 +127,7 @@ fn a_reconnection_can_be_followed_in_the_trace() {
     traced.wait();
     traced.welcomed(2);
     assert_eq!(
-        traced.logged("DEBUG"),
+        traced.logged(Level::Debug),
         [
             "0 ms: connection 1: open, heartbeat 25000 ms -> waiting until 249 ms, after close code 1006",
             "249 ms: connection 2: waiting until 249 ms, after close code 1006 -> connecting",
@@ -165,10 +142,10 @@ fn a_reconnection_can_be_followed_in_the_trace() {
 fn timers_are_logged_when_they_are_set_and_when_they_fire() {
     let mut traced = Traced::new();
     traced.connect();
-    traced.logged("TRACE");
+    traced.logged(Level::Trace);
     traced.wait();
     assert_eq!(
-        traced.logged("TRACE"),
+        traced.logged(Level::Trace),
         ["timer Connect fired at 10000 ms", "timer Reconnect set to 10249 ms"]
     );
 }
@@ -227,7 +204,7 @@ fn no_body_and_no_name_token_or_key_is_logged() {
     traced.input(Input::Offline);
     traced.session.stop(traced.moment());
     traced.drain();
-    let all = LINES.take();
+    let all: Vec<_> = logged::take().into_iter().map(|(_, line)| line).collect();
     assert!(all.len() > 40, "{all:#?}");
     for expected in [
         "(busy)",

@@ -1,15 +1,15 @@
 //! The trace of a server's session.
 
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/recording.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod recording;
 #[path = "server/script.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod script;
 
-use std::{cell::RefCell, time::Duration};
+use std::time::Duration;
 
-use log::{LevelFilter, Log, Metadata, Record};
 use script::{Script, config, done};
 use talkback_protocol::session::server::{AppendOutcome, Input, Refusal};
 #[cfg(target_family = "wasm")]
@@ -18,36 +18,13 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_family = "wasm")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-thread_local! {
-    /// The events of the session that this thread drives.
-    static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Collector;
-
-impl Log for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "talkback::server"
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            EVENTS.with_borrow_mut(|events| events.push(record.args().to_string()));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 fn start_logging() {
-    // Another test may have set the logger already.
-    let _ = log::set_logger(&Collector);
-    log::set_max_level(LevelFilter::Trace);
+    logged::collect("talkback::server");
 }
 
-/// The events since the last call.
+/// The lines since the last call.
 fn events() -> Vec<String> {
-    EVENTS.take()
+    logged::take().into_iter().map(|(_, line)| line).collect()
 }
 
 const KEY: &str = "00112233445566778899aabbccddeeff";

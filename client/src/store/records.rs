@@ -153,61 +153,23 @@ fn number(head: &str, name: &str) -> Option<u64> {
     digits.parse().ok().filter(|number| is_number && *number > 0)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests {
-    use std::{cell::Cell, collections::BTreeMap, time::Duration};
+    use std::{cell::Cell, time::Duration};
 
     use talkback_protocol::{Body, ClientKey, Moment, RoomName, session::client::ClientOptions};
 
     use super::*;
+    use crate::test_util::MemoryTexts;
 
     const NAME: &str = "talkback:chat.ann:00112233445566ff";
 
-    #[derive(Default)]
-    struct Memory {
-        texts: RefCell<BTreeMap<String, String>>,
-        /// The capacity in bytes.
-        quota: Cell<Option<usize>>,
-        written: Cell<usize>,
+    fn len(texts: &MemoryTexts) -> usize {
+        texts.names().len()
     }
 
-    impl Memory {
-        fn len(&self) -> usize {
-            self.texts.borrow().len()
-        }
-
-        fn bytes(&self) -> usize {
-            let texts = self.texts.borrow();
-            texts.iter().map(|(name, text)| name.len() + text.len()).sum()
-        }
-    }
-
-    impl Texts for Memory {
-        fn names(&self) -> Vec<String> {
-            self.texts.borrow().keys().cloned().collect()
-        }
-
-        fn get(&self, name: &str) -> Option<String> {
-            self.texts.borrow().get(name).cloned()
-        }
-
-        fn set(&self, name: &str, text: &str) -> Result<(), String> {
-            let former = self.texts.borrow_mut().insert(name.to_owned(), text.to_owned());
-            if self.quota.get().is_some_and(|quota| self.bytes() > quota) {
-                let mut texts = self.texts.borrow_mut();
-                match former {
-                    Some(former) => drop(texts.insert(name.to_owned(), former)),
-                    None => drop(texts.remove(name)),
-                }
-                return Err("the quota is exceeded".to_owned());
-            }
-            self.written.set(self.written.get() + name.len() + text.len());
-            Ok(())
-        }
-
-        fn remove(&self, name: &str) {
-            self.texts.borrow_mut().remove(name);
-        }
+    fn bytes(texts: &MemoryTexts) -> usize {
+        texts.bytes_without("")
     }
 
     fn session() -> ClientSession {
@@ -230,11 +192,11 @@ mod tests {
         }
     }
 
-    fn save(records: &Records, texts: &Memory, session: &mut ClientSession) -> Result<(), String> {
+    fn save(records: &Records, texts: &MemoryTexts, session: &mut ClientSession) -> Result<(), String> {
         records.save(texts, session, 0, || {})
     }
 
-    fn tags(records: &Records, texts: &Memory) -> Vec<u64> {
+    fn tags(records: &Records, texts: &MemoryTexts) -> Vec<u64> {
         let kept = records.read(texts).unwrap();
         let rooms = kept.snapshot().rooms.iter();
         rooms
@@ -266,7 +228,7 @@ mod tests {
 
     #[test]
     fn each_save_writes_what_changed_and_all_messages_are_read() {
-        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        let (texts, records, mut session) = (MemoryTexts::default(), Records::new(NAME.to_owned()), session());
         for tag in 1..=8_000 {
             publish(&mut session, tag..=tag);
             save(&records, &texts, &mut session).unwrap();
@@ -279,11 +241,11 @@ mod tests {
     /// A frame of the same page may take the records for a copy and remove them.
     #[test]
     fn records_that_another_page_removed_are_written_again_as_a_whole() {
-        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        let (texts, records, mut session) = (MemoryTexts::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=3);
         save(&records, &texts, &mut session).unwrap();
         Records::new(NAME.to_owned()).remove_all(&texts);
-        assert_eq!(texts.len(), 0);
+        assert_eq!(len(&texts), 0);
         publish(&mut session, 4..=4);
         save(&records, &texts, &mut session).unwrap();
         assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
@@ -291,21 +253,21 @@ mod tests {
         texts.set(NAME, "{}").unwrap();
         save(&records, &texts, &mut session).unwrap();
         assert_eq!(tags(&records, &texts), [1, 2, 3, 4]);
-        assert_eq!(texts.len(), 6, "the former records are removed");
+        assert_eq!(len(&texts), 6, "the former records are removed");
     }
 
     #[test]
     fn records_of_other_names_and_without_a_head_are_not_read() {
-        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        let (texts, records, mut session) = (MemoryTexts::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=2);
         save(&records, &texts, &mut session).unwrap();
         let longer = "talkback:chat.ann:00112233445566ff#1:00112233445566ff";
-        let (own, orphan) = (texts.len(), "talkback:chat.ann:ffffffffffffffff#3");
+        let (own, orphan) = (len(&texts), "talkback:chat.ann:ffffffffffffffff#3");
         for name in [longer, orphan, "something else#1"] {
             texts.set(name, "{}").unwrap();
         }
         assert_eq!(heads(&texts, "talkback:chat.ann:"), [NAME]);
-        assert_eq!(texts.len(), own + 2, "the record without a head is removed");
+        assert_eq!(len(&texts), own + 2, "the record without a head is removed");
         assert_eq!(texts.get(orphan), None);
         records.remove_all(&texts);
         assert_eq!(texts.names(), ["something else#1", longer]);
@@ -313,21 +275,21 @@ mod tests {
 
     #[test]
     fn a_full_storage_is_an_error_and_removes_all_records() {
-        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        let (texts, records, mut session) = (MemoryTexts::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=3);
         save(&records, &texts, &mut session).unwrap();
-        texts.quota.set(Some(texts.bytes() + 50));
+        texts.set_quota(Some(bytes(&texts) + 50));
         publish(&mut session, 4..=4);
         assert!(save(&records, &texts, &mut session).is_err());
-        assert_eq!(texts.len(), 0);
+        assert_eq!(len(&texts), 0);
     }
 
     #[test]
     fn former_records_are_removed_if_both_sets_exceed_the_quota() {
-        let (texts, records, mut session) = (Memory::default(), Records::new(NAME.to_owned()), session());
+        let (texts, records, mut session) = (MemoryTexts::default(), Records::new(NAME.to_owned()), session());
         publish(&mut session, 1..=10);
         save(&records, &texts, &mut session).unwrap();
-        texts.quota.set(Some(texts.bytes() * 3 / 2));
+        texts.set_quota(Some(bytes(&texts) * 3 / 2));
         let again = Records::new(NAME.to_owned());
         save(&again, &texts, &mut session).unwrap();
         assert_eq!(tags(&again, &texts), (1..=10).collect::<Vec<_>>());
@@ -340,6 +302,6 @@ mod tests {
         };
         session.write_all();
         other.save(&texts, &mut session, 0, free_space).unwrap();
-        assert_eq!((made.get(), tags(&other, &texts).len(), texts.len()), (1, 10, 12));
+        assert_eq!((made.get(), tags(&other, &texts).len(), len(&texts)), (1, 10, 12));
     }
 }

@@ -1,5 +1,7 @@
+mod faults;
 mod platform;
 mod tab;
+mod texts;
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,15 +20,18 @@ use std::{
 
 use serde::Serialize;
 use talkback_protocol::{
-    Body, NameError, RoomName, UserName, close,
-    message::Message,
+    Body, ClientKey, NameError, RoomName, UserName, close,
+    message::{Author, Message},
     session::{client::Input, server::ServerOptions},
+    test_util::{Arrival, ConnectionId, Random, Step, TestServer},
 };
 
-use super::{network::Network, server::Server};
-use crate::{Client, ClientBuilder, client::Platform, driver::Driver, runtime::LocalFuture};
+use crate::{Client, ClientBuilder, client::Platform, driver::Driver, runtime::LocalFuture, transport::Events};
+use faults::SetFaults;
 use platform::FakePlatform;
 use tab::Tab;
+
+pub(crate) use texts::MemoryTexts;
 
 /// How long [`World::run`] waits for a future, by the clock of the world.
 const RUN_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -57,13 +62,18 @@ pub enum PageEvent {
 
 struct Inner {
     now: Cell<Duration>,
-    random: Cell<u64>,
-    network: Network,
-    server: RefCell<Server>,
+    random: RefCell<Random>,
+    server: RefCell<TestServer<SetFaults>>,
+    /// The clients' ends of the connections that they have not closed.
+    links: RefCell<BTreeMap<ConnectionId, Events>>,
+    /// How many connections were opened.
+    attempts: Cell<u64>,
     timers: RefCell<BTreeMap<u64, (Duration, Weak<Driver>)>>,
     watchers: RefCell<Vec<Weak<Driver>>>,
     tab: Tab,
     tasks: RefCell<Vec<Task>>,
+    /// Futures that wait by the world's clock.
+    sleepers: RefCell<BTreeMap<u64, (Duration, Waker)>>,
     next_id: Cell<u64>,
     warnings: RefCell<Vec<String>>,
 }
@@ -86,13 +96,15 @@ impl World {
         Self {
             inner: Rc::new(Inner {
                 now: Cell::default(),
-                random: Cell::new(1),
-                network: Network::default(),
-                server: RefCell::new(Server::new(options)),
+                random: RefCell::new(Random::new(1)),
+                server: RefCell::new(TestServer::new(options, SetFaults::default())),
+                links: RefCell::default(),
+                attempts: Cell::default(),
                 timers: RefCell::default(),
                 watchers: RefCell::default(),
                 tab: Tab::default(),
                 tasks: RefCell::default(),
+                sleepers: RefCell::default(),
                 next_id: Cell::default(),
                 warnings: RefCell::default(),
             }),
@@ -195,7 +207,7 @@ impl World {
             if inner.now.get() >= until {
                 return Poll::Ready(());
             }
-            inner.network.wake_at(id, until, context.waker().clone());
+            inner.wake_at(id, until, context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -209,7 +221,7 @@ impl World {
 
     /// Sets the latency of the network in each direction, zero at first.
     pub fn set_latency(&self, latency: Duration) {
-        self.inner.network.set_latency(latency);
+        self.inner.server.borrow_mut().faults.latency = latency;
     }
 
     /// Breaks every connection, on both sides, and drops the packets in flight.
@@ -219,32 +231,37 @@ impl World {
 
     /// The server closes every connection with this code and reason.
     pub fn close_all(&self, code: u16, reason: &str) {
-        self.inner.server.borrow_mut().remove_sessions();
-        for events in self.inner.network.remove_all() {
-            events.closed(code, reason.to_owned());
-        }
+        self.inner.server.borrow_mut().remove_connections(self.inner.now.get());
+        self.inner.close_links(code, reason);
     }
 
     /// Makes every current connection half-open: packets are dropped in both directions, and neither side gets a close
     /// event.
     pub fn half_open(&self) {
-        self.inner.network.half_open();
+        self.inner.server.borrow_mut().half_open();
     }
 
     /// Refuses new connections from now on, or accepts them again.
     pub fn refuse(&self, refuse: bool) {
-        self.inner.network.set_refusing(refuse);
+        self.inner.server.borrow_mut().faults.is_refusing = refuse;
     }
 
     /// Holds packets back from now on, or delivers them again, in order.
     pub fn stall(&self, stall: bool) {
-        self.inner.network.set_stalled(stall);
+        self.inner.server.borrow_mut().stall(stall);
     }
 
     /// Kills the server and starts it again, with or without the logs of its rooms.
     pub fn restart_server(&self, keep_logs: bool) {
-        self.inner.server.borrow_mut().restart(keep_logs);
-        self.cut();
+        {
+            let mut server = self.inner.server.borrow_mut();
+            server.remove_connections(self.inner.now.get());
+            server.forget_work();
+            if !keep_logs {
+                server.logs.lose();
+            }
+        }
+        self.inner.close_links(close::ABNORMAL, "");
     }
 
     /// Fires an event of the page of all clients of this world.
@@ -276,23 +293,23 @@ impl World {
     /// The content of the tab's `sessionStorage`.
     #[must_use]
     pub fn tab_storage(&self) -> BTreeMap<String, String> {
-        self.inner.tab.texts()
+        self.inner.tab.texts.all()
     }
 
     /// Replaces the content of the tab's `sessionStorage`, as a browser does that restores an older state of the tab.
     pub fn set_tab_storage(&self, texts: BTreeMap<String, String>) {
-        self.inner.tab.set_texts(texts);
+        self.inner.tab.texts.replace_all(texts);
     }
 
     /// Sets the quota of the tab's `sessionStorage` in bytes; there is none at first.
     pub fn set_storage_quota(&self, bytes: Option<usize>) {
-        self.inner.tab.set_quota(bytes);
+        self.inner.tab.texts.set_quota(bytes);
     }
 
     /// Sets the check of tokens: the server accepts a client if the callback returns `true`. Without it, every client
     /// is accepted.
     pub fn accept_tokens(&self, accept: impl Fn(Option<&str>) -> bool + 'static) {
-        self.inner.server.borrow_mut().accept_tokens(Box::new(accept));
+        self.inner.server.borrow_mut().faults.accept_token = Some(Box::new(accept));
     }
 
     /// Forbids all users to join this room, or permits it again.
@@ -300,7 +317,12 @@ impl World {
     /// # Errors
     /// [`NameError`] if the room name is invalid.
     pub fn forbid(&self, room: &str, forbid: bool) -> Result<(), NameError> {
-        self.inner.server.borrow_mut().forbid(RoomName::parse(room)?, forbid);
+        let room = RoomName::parse(room)?;
+        let forbidden = &mut self.inner.server.borrow_mut().faults.forbidden;
+        forbidden.retain(|other| *other != room);
+        if forbid {
+            forbidden.push(room);
+        }
         Ok(())
     }
 
@@ -315,8 +337,10 @@ impl World {
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), Box<dyn std::error::Error>> {
         let (room, user, body) = (RoomName::parse(room)?, UserName::parse(user)?, Body::of(message)?);
+        let sender = ClientKey::from_random([0; 16]).sender();
+        let from = Author { sender, user };
         let mut server = self.inner.server.borrow_mut();
-        server.publish(room, user, body, &self.inner.network, self.inner.now.get());
+        server.publish(room, from, body, self.inner.now.get());
         Ok(())
     }
 
@@ -326,7 +350,7 @@ impl World {
     /// [`NameError`] if the room name is invalid.
     pub fn keep_newest(&self, room: &str, count: usize) -> Result<(), NameError> {
         let room = RoomName::parse(room)?;
-        self.inner.server.borrow_mut().keep_newest(&room, count);
+        self.inner.server.borrow_mut().logs.trim_room(&room, count);
         Ok(())
     }
 
@@ -336,7 +360,7 @@ impl World {
     /// [`NameError`] if the room name is invalid.
     pub fn lose_newest(&self, room: &str, count: usize) -> Result<(), NameError> {
         let room = RoomName::parse(room)?;
-        self.inner.server.borrow_mut().lose_newest(&room, count);
+        self.inner.server.borrow_mut().logs.lose_newest(&room, count);
         self.restart_server(true);
         Ok(())
     }
@@ -344,24 +368,24 @@ impl World {
     /// Makes the server answer requests for history with pages of another epoch than members have, as happens just
     /// after a log began a new epoch.
     pub fn set_foreign_pages(&self, foreign: bool) {
-        self.inner.server.borrow_mut().set_foreign_pages(foreign);
+        self.inner.server.borrow_mut().faults.has_foreign_pages = foreign;
     }
 
     /// Sets the most messages of a page of history, for new connections.
     pub fn set_page(&self, messages: u32) {
-        self.inner.server.borrow_mut().set_page(messages);
+        self.inner.server.borrow_mut().options_mut().limits.page = messages;
     }
 
     /// How many pages of history were requested so far.
     #[must_use]
     pub fn pages(&self) -> u64 {
-        self.inner.server.borrow().pages()
+        self.inner.server.borrow().faults.pages
     }
 
     /// Seeds the world's random bits. Clients that begin with the same bits have the same key, like copies of a tab
     /// that are used one after the other.
     pub fn set_random(&self, seed: u64) {
-        self.inner.random.set(seed);
+        self.inner.random.replace(Random::new(seed));
     }
 
     /// The messages in the log of a room.
@@ -370,19 +394,19 @@ impl World {
     /// [`NameError`] if the room name is invalid.
     pub fn log(&self, room: &str) -> Result<Vec<Message>, NameError> {
         let room = RoomName::parse(room)?;
-        Ok(self.inner.server.borrow().log(&room))
+        Ok(self.inner.server.borrow().logs.kept(&room).to_vec())
     }
 
     /// How many connections are open or being opened.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.inner.network.count()
+        self.inner.links.borrow().len()
     }
 
     /// How many connections clients tried to open so far.
     #[must_use]
     pub fn attempts(&self) -> u64 {
-        self.inner.network.attempts()
+        self.inner.attempts.get()
     }
 
     /// The warnings that a browser's console would show.
@@ -412,13 +436,74 @@ impl Inner {
         self.next_id.replace(self.next_id.get() + 1)
     }
 
+    /// A client opens a connection.
+    fn connect(&self, events: Events) -> ConnectionId {
+        self.attempts.set(self.attempts.get() + 1);
+        let now = self.now.get();
+        let mut server = self.server.borrow_mut();
+        let id = server.connect(now);
+        if server.faults.is_refusing {
+            server.refuse(id, now);
+        } else {
+            server.request(id, now);
+        }
+        self.links.borrow_mut().insert(id, events);
+        id
+    }
+
+    /// Tells the clients that their connections are closed.
+    fn close_links(&self, code: u16, reason: &str) {
+        for events in self.links.take().into_values() {
+            events.closed(code, reason.to_owned());
+        }
+    }
+
+    fn wake_at(&self, id: u64, time: Duration, waker: Waker) {
+        self.sleepers.borrow_mut().insert(id, (time, waker));
+    }
+
     /// Handles one event that is due; `false` if none is.
     fn step(&self) -> bool {
         let now = self.now.get();
-        self.run_task() || self.fire_timer(now) || self.network.deliver(now, &self.server) || {
-            let mut server = self.server.borrow_mut();
-            server.tick(&self.network, now)
+        self.run_task() || self.fire_timer(now) || self.wake_sleeper(now) || self.step_server(now)
+    }
+
+    fn step_server(&self, now: Duration) -> bool {
+        let step = self.server.borrow_mut().step(now, |_| None);
+        match step {
+            Step::Idle => self.server.borrow_mut().tick(now),
+            Step::Server => true,
+            Step::Client(id, arrival) => {
+                self.arrived(id, arrival);
+                true
+            }
         }
+    }
+
+    fn arrived(&self, id: ConnectionId, arrival: Arrival) {
+        let mut links = self.links.borrow_mut();
+        let events = match arrival {
+            Arrival::Closed(..) => links.remove(&id),
+            _ => links.get(&id).cloned(),
+        };
+        drop(links);
+        let Some(events) = events else { return };
+        match arrival {
+            Arrival::Opened => events.opened(),
+            Arrival::Text(text) => events.received(text),
+            Arrival::Closed(code, reason) => events.closed(code, reason),
+        }
+    }
+
+    fn wake_sleeper(&self, now: Duration) -> bool {
+        let mut sleepers = self.sleepers.borrow_mut();
+        let due = sleepers.iter().find(|(_, (time, _))| *time <= now).map(|(id, _)| *id);
+        let Some((_, waker)) = due.and_then(|id| sleepers.remove(&id)) else {
+            return false;
+        };
+        drop(sleepers);
+        waker.wake();
+        true
     }
 
     fn run_task(&self) -> bool {
@@ -453,8 +538,9 @@ impl Inner {
         let mut timers = self.timers.borrow_mut();
         timers.retain(|_, (_, driver)| driver.strong_count() > 0);
         let timer = timers.values().map(|(time, _)| *time).min();
-        let session = self.server.borrow().next_timeout();
-        [timer, session, self.network.next_time()].into_iter().flatten().min()
+        let sleeper = self.sleepers.borrow().values().map(|(time, _)| *time).min();
+        let server = self.server.borrow().next_time();
+        [timer, sleeper, server].into_iter().flatten().min()
     }
 }
 

@@ -124,7 +124,7 @@ fn a_page_that_sleeps_closes_with_1000_and_reconnects_when_it_resumes() {
 #[test]
 fn a_page_that_comes_back_before_the_network_is_suspended_by_the_network() {
     let mut script = Script::new();
-    script.input(Input::Connect);
+    script.connect();
     script.input(Input::Offline);
     assert_eq!(script.input(Input::Suspend), ["Suspended(Asleep)"]);
     assert_eq!(script.input(Input::Resume), ["Suspended(Offline)"]);

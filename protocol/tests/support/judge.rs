@@ -36,7 +36,7 @@ impl World {
             FailReason::OutboxFull => true,
             FailReason::TooLarge { .. } => self.small_bodies,
             FailReason::Refused { code, .. } => match code.as_str() {
-                code::FORBIDDEN => self.denied,
+                code::FORBIDDEN => self.server.faults.denied,
                 code::TOO_LARGE => self.small_bodies,
                 // Another page with the same message gave it up.
                 code::WITHDRAWN => is_shared,
@@ -84,7 +84,7 @@ impl World {
     /// What must hold in the end, when everything works again.
     pub fn check_end(&mut self) {
         let mut problems = Vec::new();
-        for ((room, epoch), log) in &self.log.truth {
+        for ((room, epoch), log) in self.server.logs.history() {
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
             let mut ids = BTreeSet::new();
             let mut newest: BTreeMap<_, u64> = BTreeMap::new();
@@ -99,13 +99,13 @@ impl World {
                 if *times > 1 + self.copies.get(&text).copied().unwrap_or_default() {
                     problems.push(format!("{text} is {times} times in {room} of {epoch}"));
                 }
-                // What two pages held and neither had sent may get two numbers: each page says it once, and the count
+                // What two pages held and neither had sent may get two numbers: each page sends it once, and the count
                 // above bounds it.
                 let is_shared = self.copies.contains_key(&text);
                 if !ids.insert((message.from.sender.clone(), message.id)) && !is_shared {
                     problems.push(format!("{text} is twice under one key in {room} of {epoch}"));
                 }
-                // Two pages with one key each keep their order; of what both held, the one that is first says it.
+                // Two pages with one key each keep their order; of what both held, the first one's is in the log.
                 if is_shared {
                     continue;
                 }
@@ -122,8 +122,8 @@ impl World {
                     problems.push(format!("peer {}: {tag} is in doubt: {sent:?}", peer.index));
                 }
                 let unsent = sent.crashed && sent.last == Some(DeliveryState::Queued);
-                for ((room, epoch), log) in &self.log.truth {
-                    // The model's epochs count up, so their order is that of time.
+                for ((room, epoch), log) in self.server.logs.history() {
+                    // The epochs of the test server ascend in the order of time.
                     let text: String = sent.body.read().unwrap();
                     if self.copies.contains_key(&text) {
                         continue;
@@ -153,8 +153,8 @@ impl World {
             let wanted = self.peers[peer].views.iter().filter(|(_, view)| view.wanted);
             let wanted: Vec<_> = wanted.map(|(room, _)| room.clone()).collect();
             for room in &wanted {
-                let (epoch, head) = (self.log.epoch(room), self.log.head(room));
-                let users = self.users(room);
+                let (epoch, head) = (self.logs().epoch(room), self.logs().head(room));
+                let users = self.server.users(room);
                 let view = &self.peers[peer].views[room];
                 let count = usize::try_from(view.users).unwrap();
                 let is_known = view.roster.as_ref().is_none_or(|roster| *roster == users);

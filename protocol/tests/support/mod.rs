@@ -1,8 +1,8 @@
-//! Both halves of the session on a virtual clock, with a model of the log between them and a bad link.
+//! Both halves of the session on a virtual clock, with the test server and random faults between them.
 //!
-//! - [`World`]: the clock, the connections and what happens on them;
-//! - [`Peer`]: a client with its application, which checks everything it is told;
-//! - [`ModelLog`]: the log as the engine's contract has it, and all that was ever in it;
+//! - [`World`]: the clock, the server and the clients;
+//! - [`RandomFaults`](faults::RandomFaults): what goes wrong;
+//! - [`Peer`]: a client with its application, which checks every output of the session;
 //! - [`run`]: a list of operations, and the promises that must hold after it.
 
 #![allow(
@@ -12,22 +12,17 @@
     reason = "each test binary uses its own part"
 )]
 
+mod faults;
 pub mod fuzz;
 mod judge;
-mod log;
 mod ops;
 mod peer;
-mod random;
 mod recording;
-mod server;
 mod world;
 
-pub use log::ModelLog;
 pub use ops::{Op, run, seeded};
 pub use peer::{Peer, Sent};
-pub use random::Random;
-pub use recording::{Direction, Recording};
-pub use world::{Link, TTL, World};
+pub use world::{TTL, World};
 
 use std::time::Duration;
 use talkback_protocol::RoomName;

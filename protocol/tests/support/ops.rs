@@ -4,17 +4,22 @@ use std::{collections::BTreeMap, time::Duration};
 
 use talkback_protocol::{
     Body, Moment,
-    session::client::{ClientSession, Input},
+    session::{
+        client::{ClientSession, Input},
+        server,
+    },
+    test_util::Random,
 };
 
-use super::{Random, TTL, World, ms, room, secs};
+use super::{TTL, World, faults::Link, ms, room, secs};
 
 const PEERS: usize = 4;
 /// How many tabs may be duplicated.
 const COPIES: usize = 2;
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Something that happens to the world. Peers are counted around, so that those that were added have their share.
+/// Something that happens to the world. The number of a peer is taken modulo their count, so that it can be one that
+/// was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Wait {
@@ -50,7 +55,7 @@ pub enum Op {
     },
     Cut {
         peer: usize,
-        told: bool,
+        is_noticed: bool,
     },
     CutAll,
     Link {
@@ -64,8 +69,8 @@ pub enum Op {
         graceful: bool,
         loss: Loss,
     },
-    /// A member is away while much is said, and then the log loses the end of it, or drops the beginning while it
-    /// catches up.
+    /// A member is away while many messages are sent. Then the log loses the newest of them, or drops the oldest while
+    /// the member catches up.
     Away {
         peer: usize,
         room: usize,
@@ -194,7 +199,7 @@ impl Op {
                 count: b % 6 + 1,
             },
             51 => Self::Signal { peer, room },
-            52..=56 => Self::Cut { peer, told: even },
+            52..=56 => Self::Cut { peer, is_noticed: even },
             57 => Self::CutAll,
             58 => Self::Link {
                 delay: b,
@@ -253,13 +258,13 @@ impl Op {
     }
 }
 
-/// Lets operations happen, then lets everything work again, and says which promise was broken. Adds to `counts` what
-/// happened how often.
+/// Applies operations, then ends all faults, and returns which promise was broken. Adds to `counts` what happened how
+/// often.
 pub fn run(seed: u64, ops: &[Op], verbose: bool, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
     let mut world = World::new(seed, PEERS);
     world.verbose = verbose;
     let result = run_in(&mut world, ops);
-    for (what, count) in world.counts {
+    for (what, count) in world.server.faults.counts {
         *counts.entry(what).or_default() += count;
     }
     result
@@ -278,7 +283,7 @@ fn run_in(world: &mut World, ops: &[Op]) -> Result<(), String> {
         }
     }
     heal(world);
-    // One more in each room shows that the way is free, and uncovers a loss that no later message would.
+    // One more message in each room uncovers the loss of the one before it.
     let last: Vec<_> = ROOMS.map(|name| world.publish(0, &room(name))).into();
     let due = world.still_possible();
     let settled = world.advance_until(TTL * 3 + secs(400), World::is_settled);
@@ -301,12 +306,12 @@ pub fn seeded(seed: u64) -> Vec<Op> {
 }
 
 fn heal(world: &mut World) {
-    // Whoever sleeps wakes by itself: what waits in its buffers must not be overtaken.
+    // Machines that sleep wake by themselves, because nothing may overtake what waits in their buffers.
     let wake = world.peers.iter().map(|peer| peer.wake).max().unwrap_or_default();
     world.advance(wake.saturating_sub(world.now));
-    world.engine_busy_until = world.now;
-    world.sloppy = false;
-    world.deny = false;
+    world.faults().busy_until = world.now;
+    world.faults().sloppy = false;
+    world.faults().deny = false;
     good_link(world);
     for peer in 0..world.peers.len() {
         world.peers[peer].throttled = false;
@@ -325,10 +330,7 @@ fn heal(world: &mut World) {
 }
 
 fn good_link(world: &mut World) {
-    world.link.delay = ms(40);
-    world.link.refuse = false;
-    world.link.black_hole = false;
-    world.link.close_at_once = None;
+    world.faults().link = Link::GOOD;
 }
 
 fn apply(world: &mut World, op: Op) {
@@ -359,10 +361,12 @@ fn apply(world: &mut World, op: Op) {
             black_hole,
             close_at_once,
         } => {
-            world.link.delay = ms(u64::from(delay) * 8);
-            world.link.refuse = refuse;
-            world.link.black_hole = black_hole;
-            world.link.close_at_once = close_at_once.then_some(1013);
+            world.faults().link = Link {
+                delay: ms(u64::from(delay) * 8),
+                refuse,
+                close_at_once: close_at_once.then_some(1013),
+                black_hole,
+            };
         }
         Op::HealLink => good_link(world),
         Op::Restart { graceful, loss } => {
@@ -370,17 +374,17 @@ fn apply(world: &mut World, op: Op) {
             match loss {
                 Loss::Nothing => world.count("a restart that kept the log"),
                 Loss::Newest => {
-                    if world.log.lose_newest() > 0 {
+                    if world.logs().lose_unstored() > 0 {
                         world.count("a restart that lost the newest messages");
                     }
                 }
                 Loss::Everything => {
                     world.count("a restart that lost the log");
-                    world.log.lose();
+                    world.logs().lose();
                 }
             }
         }
-        Op::Trim { keep } => world.log.trim(keep.into()),
+        Op::Trim { keep } => world.logs().trim(keep.into()),
         Op::Away { peer, room, fork } => {
             let Some(away) = awake(world, peer) else { return };
             world.peer_input(away, Input::Suspend);
@@ -392,40 +396,38 @@ fn apply(world: &mut World, op: Op) {
             world.advance(ms(600));
             if fork {
                 world.restart(false);
-                if world.log.lose_newest() > 0 {
+                if world.logs().lose_unstored() > 0 {
                     world.count("a restart that lost the newest messages");
                 }
             }
             input(world, away, Input::Resume);
             if !fork {
                 world.advance(ms(700));
-                world.log.trim(1);
+                world.logs().trim(1);
             }
         }
         Op::Forget { seconds } => {
             world.advance(secs(seconds));
             let before = world.now.saturating_sub(TTL * 2 + secs(5));
-            if world.log.forget(before) > 0 {
+            if world.logs().forget(before) > 0 {
                 world.count("the log forgot a client");
             }
         }
-        Op::Busy { milliseconds } => world.engine_busy_until = world.now + ms(milliseconds),
+        Op::Busy { milliseconds } => world.faults().busy_until = world.now + ms(milliseconds),
         Op::Deny { on } => {
-            world.deny = on;
-            world.denied |= on;
+            world.faults().deny = on;
+            world.faults().denied |= on;
         }
         Op::SmallBodies { on } => world.limit_bodies(if on { 60 } else { 1 << 16 }),
         Op::Flood { peer } => {
             if let Some(conn) = conn(world, peer) {
-                world.server_input(
-                    conn,
-                    talkback_protocol::session::server::Input::Counted { frames: 15_000 },
-                );
+                let flood = server::Input::Counted { frames: 15_000 };
+                world.server.input(conn, flood, world.now);
             }
         }
-        Op::Sloppy { on } => world.sloppy = on,
-        Op::NewTokens => world.token_version += 1,
-        Op::Cut { peer, told } => cut(world, peer % peers, told),
+        Op::Sloppy { on } => world.faults().sloppy = on,
+        Op::NewTokens => world.faults().token_version += 1,
+        Op::Cut { peer, is_noticed } => cut(world, peer % peers, is_noticed),
         Op::TooSlow { peer } => {
             if let Some(conn) = conn(world, peer) {
                 world.count("a member was closed because it was too slow");
@@ -477,7 +479,7 @@ fn apply(world: &mut World, op: Op) {
         Op::History { peer, room, count } => {
             if let Some(peer) = awake(world, peer) {
                 for _ in 0..count {
-                    let before = world.log.head(&name(room)).next();
+                    let before = world.logs().head(&name(room)).next();
                     world.ask_history(peer, &name(room), before);
                 }
             }
@@ -515,8 +517,8 @@ fn apply(world: &mut World, op: Op) {
     }
 }
 
-fn cut(world: &mut World, peer: usize, told: bool) {
+fn cut(world: &mut World, peer: usize, is_noticed: bool) {
     if let Some((_, conn)) = world.peers[peer].conn {
-        world.cut(conn, told);
+        world.cut(conn, is_noticed);
     }
 }

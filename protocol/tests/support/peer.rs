@@ -13,12 +13,12 @@ use talkback_protocol::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Input, JoinedRoom, Kept, LeftReason, Output,
         PresenceChange, RoomEvent, Snapshot, Tag, Write,
     },
+    test_util::{ConnectionId, Random},
 };
 
 use super::{
-    random::Random,
     secs,
-    world::{ConnId, TTL, World},
+    world::{TTL, World},
 };
 
 /// How many earlier records a page may go back to.
@@ -32,13 +32,12 @@ pub struct Peer {
     sender: SenderId,
     config: ClientOptions,
     pub index: usize,
-    /// A page of this client crashed, or went back to an earlier record, so that its session once went on from a state behind the
-    /// present.
+    /// A page of this client crashed or went back to an earlier record: its session went on from an older state.
     pub crashed: bool,
     /// Another client used its key.
     pub in_conflict: bool,
     /// The session's present connection.
-    pub conn: Option<(u64, ConnId)>,
+    pub conn: Option<(u64, ConnectionId)>,
     /// The machine sleeps until then.
     pub wake: Duration,
     /// Timers go off once a minute only, as in a page in the background.
@@ -156,7 +155,7 @@ impl Peer {
         self.views.entry(room.clone()).or_default()
     }
 
-    /// A page begins with a record, or with nothing: what its application sent and is not in it, it does not hear of again.
+    /// A page begins with a record, or with nothing: messages that are not in it get no further events.
     fn begin_with(&mut self, record: Option<&Snapshot>) {
         let pending = pending(record);
         for (tag, sent) in &mut self.sent {
@@ -285,8 +284,8 @@ impl World {
         self.drain(peer);
     }
 
-    /// The page is loaded again, `away` later: with what was stored last, which a crash leaves behind the present, or with what was
-    /// stored `back` times before that.
+    /// The page is loaded again, `away` later: with what was stored last, which is not the newest state after a crash,
+    /// or with what was stored `back` times before that.
     pub fn reload(&mut self, peer: usize, crash: bool, away: Duration, back: usize) {
         if !crash {
             self.peer_input(peer, Input::Suspend);
@@ -332,7 +331,7 @@ impl World {
             let view = self.peers[peer].view(&room);
             view.wanted = false;
             view.joined = false;
-            let keep = self.random.one_in(2);
+            let keep = self.random().one_in(2);
             self.join(peer, &room, keep, 5);
         }
     }
@@ -355,7 +354,7 @@ impl World {
             // What both have becomes of the one that is first.
             crashed: true,
             next_tag: source.next_tag,
-            ..Peer::new(index, &mut self.random)
+            ..Peer::new(index, self.random())
         };
         copy.config = self.peers[peer].config.clone();
         for (tag, sent) in &self.peers[peer].sent {

@@ -9,22 +9,18 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use talkback_protocol::test_util::Direction;
+
 /// The texts of one script or world, in both directions, with their times. When it is dropped, its number is added to
 /// the file that `TEST_RECORDINGS` names.
 #[derive(Debug, Default)]
-pub struct Recording {
+pub(crate) struct Recording {
     texts: u64,
     hash: DefaultHasher,
 }
 
-#[derive(Clone, Copy, Debug, Hash)]
-pub enum Direction {
-    ToServer,
-    ToClient,
-}
-
 impl Recording {
-    pub fn text(&mut self, now: Duration, connection: u64, direction: Direction, text: &str) {
+    pub(crate) fn text(&mut self, now: Duration, connection: u64, direction: Direction, text: &str) {
         self.texts += 1;
         (now, connection, direction, text).hash(&mut self.hash);
     }

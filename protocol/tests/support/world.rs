@@ -1,196 +1,106 @@
-//! The virtual clock, and what happens at which time.
+//! The virtual clock, the server with its faults, and the clients.
 
-mod line;
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use talkback_protocol::{
-    ClientKey, Cursor, Moment, Offset, RequestId, RoomName,
+    Moment, RoomName,
     message::{Limits, code},
     session::{
         client,
-        server::{self, Allowance, Refusal, ServerOptions, SubscriptionId},
+        server::{self, Refusal, ServerOptions},
     },
+    test_util::{Arrival, ConnectionId, Cut, Faults, InFlight, Logs, Random, Step, TestServer},
 };
 
 use super::{
-    log::{Entry, ModelLog, REMEMBERED},
+    faults::{REMEMBERED, RandomFaults},
     ms,
     peer::Peer,
-    random::Random,
-    recording::Recording,
     secs,
-    server::{Server, Sub},
 };
 
-use line::Conn;
-pub use line::{Down, Link};
-
-pub type ConnId = u64;
-
-/// How long after a change members are told who came and went.
-const PRESENCE: Duration = ms(250);
 /// How long a message may wait in the outboxes of the model.
 pub const TTL: Duration = secs(60);
 
-pub enum Event {
-    Up {
-        conn: ConnId,
-        text: String,
-    },
-    Down {
-        conn: ConnId,
-        down: Down,
-    },
-    /// The server learns that the connection is gone.
-    ServerGone {
-        conn: ConnId,
-    },
-    Append {
-        conn: ConnId,
-        entry: Entry,
-    },
-    /// A pause that the server made may be over.
-    ReadOn {
-        conn: ConnId,
-    },
-    /// The next page of what a member missed.
-    CatchUp {
-        conn: ConnId,
-        id: SubscriptionId,
-        room: RoomName,
-        after: Offset,
-    },
-    /// Members are told who came and went.
-    Presence,
-    Subscribe {
-        conn: ConnId,
-        id: SubscriptionId,
-        room: RoomName,
-        since: Option<Cursor>,
-        history: u32,
-    },
-    ReadPage {
-        conn: ConnId,
-        id: RequestId,
-        room: RoomName,
-        before: Offset,
-        limit: u32,
-    },
-}
-
 pub struct World {
     pub now: Duration,
-    pub random: Random,
-    pub log: ModelLog,
-    pub link: Link,
+    pub server: TestServer<RandomFaults>,
     pub peers: Vec<Peer>,
-    pub engine_busy_until: Duration,
-    /// The hub sends some lines twice and loses others, which no hub should and every client must notice.
-    pub sloppy: bool,
-    /// Joins, messages and requests for history are refused for good.
-    pub deny: bool,
-    /// They were, at some time.
-    pub denied: bool,
+    /// The peer and the generation of each connection.
+    owners: BTreeMap<ConnectionId, (usize, u64)>,
     /// A server took smaller bodies than others, at some time.
     pub small_bodies: bool,
-    /// The only token that is good.
-    pub token_version: u64,
     pub violations: Vec<String>,
-    /// How often each kind of thing happened.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// What clients had left of their rates when their connections ended, and when.
-    pub allowances: BTreeMap<ClientKey, (Allowance, Duration)>,
     /// Messages that another page went on with, by their text, and how many pages did.
     pub copies: BTreeMap<String, usize>,
     /// Keeps a transcript when a seed is replayed.
     pub verbose: bool,
-    recording: Recording,
-    presence_due: bool,
-    server_config: Arc<ServerOptions>,
-    conns: BTreeMap<ConnId, Conn>,
-    last_conn: ConnId,
-    events: BTreeMap<(Duration, u64), Event>,
-    last_event: u64,
 }
 
 impl World {
     pub fn new(seed: u64, peers: usize) -> Self {
-        let mut server_config = ServerOptions::default();
-        server_config.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
-        server_config.limits.page = 20;
-        server_config.limits.lines_per_second = 30;
-        server_config.limits.lines_burst = 10;
-        server_config.limits.rooms = 4;
-        server_config.limits.history = 3;
-        let mut random = Random::new(seed);
-        let peers = (0..peers).map(|index| Peer::new(index, &mut random)).collect();
+        let mut options = ServerOptions::default();
+        options.limits.in_flight = u32::try_from(REMEMBERED).unwrap();
+        options.limits.page = 20;
+        options.limits.lines_per_second = 30;
+        options.limits.lines_burst = 10;
+        options.limits.rooms = 4;
+        options.limits.history = 3;
+        let mut faults = RandomFaults::new(seed);
+        let peers = (0..peers).map(|index| Peer::new(index, &mut faults.random)).collect();
         Self {
             now: secs(1),
-            random,
-            log: ModelLog::new(),
-            link: Link {
-                delay: ms(40),
-                refuse: false,
-                close_at_once: None,
-                black_hole: false,
-            },
+            server: TestServer::new(options, faults),
             peers,
-            engine_busy_until: Duration::ZERO,
-            sloppy: false,
-            deny: false,
-            denied: false,
+            owners: BTreeMap::new(),
             small_bodies: false,
-            token_version: 0,
             violations: Vec::new(),
-            counts: BTreeMap::new(),
-            allowances: BTreeMap::new(),
             copies: BTreeMap::new(),
             verbose: false,
-            recording: Recording::default(),
-            presence_due: false,
-            server_config: Arc::new(server_config),
-            conns: BTreeMap::new(),
-            last_conn: 0,
-            events: BTreeMap::new(),
-            last_event: 0,
         }
     }
 
     /// The limits that servers and clients have by default, and outboxes that hold everything.
     pub fn with_default_limits(seed: u64, peers: usize) -> Self {
         let mut world = Self::new(seed, peers);
-        world.server_config = Arc::new(ServerOptions::default());
+        *world.server.options_mut() = ServerOptions::default();
         for peer in &mut world.peers {
             peer.hold_everything();
         }
         world
     }
 
+    pub fn faults(&mut self) -> &mut RandomFaults {
+        &mut self.server.faults
+    }
+
+    pub fn logs(&mut self) -> &mut Logs {
+        &mut self.server.logs
+    }
+
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.server.faults.random
+    }
+
     pub fn limits(&self) -> &Limits {
-        &self.server_config.limits
+        &self.server.options().limits
     }
 
     pub fn moment(&mut self) -> Moment {
         Moment {
             now: self.now,
-            random: self.random.bits(),
+            random: self.random().bits(),
         }
     }
 
     /// One more of these happened.
     pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+        self.faults().happened(what);
     }
 
     /// Other limits for the connections from now on, as another server has them.
     pub fn limit_bodies(&mut self, bytes: u32) {
-        let config = Arc::make_mut(&mut self.server_config);
-        config.limits.body_bytes = bytes;
+        self.server.options_mut().limits.body_bytes = bytes;
         self.small_bodies |= bytes < 1_000;
     }
 
@@ -202,11 +112,6 @@ impl World {
         if self.verbose {
             println!("{:>12.3?} {}", self.now, text());
         }
-    }
-
-    pub fn at(&mut self, time: Duration, event: Event) {
-        self.last_event += 1;
-        self.events.insert((time, self.last_event), event);
     }
 
     /// Lets time pass, with everything that happens meanwhile.
@@ -240,29 +145,18 @@ impl World {
     }
 
     fn next_time(&self) -> Option<Duration> {
-        let event = self.events.keys().next().map(|(time, _)| *time);
         let peers = self.peers.iter().filter_map(Peer::next_tick);
-        let servers = self.conns.values().filter_map(|conn| conn.server.as_ref());
-        let servers = servers.filter_map(|server| server.session.next_timeout());
-        event.into_iter().chain(peers).chain(servers).min()
+        self.server.next_time().into_iter().chain(peers).min()
     }
 
     fn step(&mut self) {
-        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            match entry.remove() {
-                Event::Up { conn, text } => self.server_received(conn, text),
-                Event::ReadOn { conn } => {
-                    self.server_input(conn, server::Input::Tick);
-                    self.read_on(conn);
-                }
-                Event::CatchUp { conn, id, room, after } => self.catch_up(conn, id, &room, after),
-                Event::Presence => {
-                    self.presence_due = false;
-                    self.tell_presence();
-                }
-                Event::Down { conn, down } => self.come_down(conn, down),
-                Event::ServerGone { conn } => self.server_gone(conn),
-                event => self.engine_event(event),
+        loop {
+            let (now, owners, peers) = (self.now, &self.owners, &self.peers);
+            let asleep_until = |id| peers[owners[&id].0].sleeps_until(now);
+            match self.server.step(now, asleep_until) {
+                Step::Idle => break,
+                Step::Server => {}
+                Step::Client(id, arrival) => self.arrived(id, arrival),
             }
         }
         for peer in 0..self.peers.len() {
@@ -270,96 +164,94 @@ impl World {
                 self.peer_input(peer, client::Input::Tick);
             }
         }
-        let due: Vec<_> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| {
-                let timeout = conn.server.as_ref().and_then(|server| server.session.next_timeout());
-                timeout.is_some_and(|at| at <= self.now)
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for conn in due {
-            self.server_input(conn, server::Input::Tick);
-        }
+        self.server.tick(self.now);
     }
 
-    /// The server ends: all connections break, and what the engine was about to do is not done.
+    fn arrived(&mut self, id: ConnectionId, arrival: Arrival) {
+        let (peer, generation) = self.owners[&id];
+        let input = match arrival {
+            Arrival::Opened => client::Input::Opened { generation },
+            Arrival::Text(text) => client::Input::Received { generation, text },
+            Arrival::Closed(code, reason) => client::Input::Closed {
+                generation,
+                code,
+                reason,
+            },
+        };
+        self.peer_input(peer, input);
+    }
+
+    pub fn connect(&mut self, peer: usize, generation: u64) -> ConnectionId {
+        let (now, link) = (self.now, self.faults().link);
+        let id = self.server.connect(now);
+        self.owners.insert(id, (peer, generation));
+        if link.refuse {
+            self.server.refuse(id, now);
+        } else if !link.black_hole {
+            self.server.accept(id, now);
+            if let Some(code) = link.close_at_once {
+                self.server.close(id, code, "", now);
+            }
+        }
+        id
+    }
+
+    /// A client closes: the server notices after a while, and what was sent before may still arrive.
+    pub fn close_by_client(&mut self, id: ConnectionId) {
+        let mut late = self.faults().latency();
+        if self.random().one_in(4) {
+            late += ms(self.random().below(20_000));
+        }
+        self.server.abandon(id, late, self.now);
+    }
+
+    /// Breaks a connection. What was in flight to the server is lost or arrives late, and half of what was in flight to
+    /// the client arrives.
+    pub fn cut(&mut self, id: ConnectionId, is_noticed: bool) {
+        let is_lost = self.random().one_in(2);
+        let server_notices_after = ms(self.random().below(30_000));
+        let Some(in_flight) = self.server.in_flight_to_client(id) else {
+            return;
+        };
+        let to_server = if is_lost {
+            InFlight::Lost
+        } else if self.random().one_in(4) {
+            // A network can keep what was sent for long after its sender gave the connection up.
+            InFlight::ArriveLate(ms(self.random().below(20_000)))
+        } else {
+            InFlight::Arrive
+        };
+        let to_client = self.random().below(in_flight as u64 + 1);
+        let cut = Cut {
+            to_server,
+            to_client: usize::try_from(to_client).unwrap(),
+            is_noticed,
+            server_notices_after,
+        };
+        self.server.cut(id, cut, self.now);
+    }
+
+    /// The server ends: all connections break, and what it was about to do is not done.
     pub fn restart(&mut self, graceful: bool) {
-        let ids: Vec<_> = self.conns.keys().copied().collect();
-        for id in ids {
+        for id in self.server.connections() {
             if graceful {
-                let retry_after = ms(self.random.below(2_000));
-                self.server_input(id, server::Input::Shutdown { retry_after });
+                let retry_after = ms(self.random().below(2_000));
+                let shutdown = server::Input::Shutdown { retry_after };
+                self.server.input(id, shutdown, self.now);
             } else {
-                self.server_gone(id);
-                self.send_down(id, Down::Close(1006, String::new()));
+                self.server.kill(id, self.now);
             }
         }
-        self.events
-            .retain(|_, event| matches!(event, Event::Down { .. } | Event::Presence));
-        self.allowances.clear();
-    }
-
-    pub fn server_gone(&mut self, id: ConnId) {
-        let now = self.now;
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.up = false;
-            if let Some(server) = conn.server.take()
-                && let Some((client, allowance)) = server.session.allowance()
-            {
-                self.allowances.insert(client, (allowance, now));
-            }
-            self.presence_changed();
-        }
+        self.server.forget_work();
     }
 
     /// The server closes a member that is too slow.
-    pub fn close_by_server(&mut self, id: ConnId, code: u16) {
-        if self.server_of(id).is_some() {
-            self.server_gone(id);
-            self.send_down(id, Down::Close(code, "too slow".to_owned()));
-        }
+    pub fn close_by_server(&mut self, id: ConnectionId, code: u16) {
+        self.server.close(id, code, "too slow", self.now);
     }
 
-    pub fn expel(&mut self, id: ConnId, room: &RoomName) {
-        let Some(sub) = self.sub(id, room).map(|sub| sub.id) else {
-            return;
-        };
-        if let Some(server) = self.server_of(id) {
-            server.subs.remove(room);
-        }
-        self.presence_changed();
+    pub fn expel(&mut self, id: ConnectionId, room: &RoomName) {
         let reason = Refusal::for_good(code::FORBIDDEN, "the room is closed to you");
-        self.server_input(id, server::Input::Expelled { id: sub, reason });
-    }
-
-    pub fn server_of(&mut self, id: ConnId) -> Option<&mut Server> {
-        self.conns.get_mut(&id)?.server.as_mut()
-    }
-
-    pub fn sub(&mut self, id: ConnId, room: &RoomName) -> Option<&mut Sub> {
-        self.server_of(id)?.subs.get_mut(room)
-    }
-
-    /// Somebody came or went: members are told of it soon.
-    pub fn presence_changed(&mut self) {
-        if !std::mem::replace(&mut self.presence_due, true) {
-            let at = self.now + PRESENCE;
-            self.at(at, Event::Presence);
-        }
-    }
-
-    pub fn rooms_with_members(&self) -> BTreeSet<RoomName> {
-        let servers = self.conns.values().filter_map(|conn| conn.server.as_ref());
-        servers.flat_map(|server| server.subs.keys().cloned()).collect()
-    }
-
-    pub fn members(&self, room: &RoomName) -> Vec<ConnId> {
-        let members = self.conns.iter().filter(|(_, conn)| {
-            let server = conn.server.as_ref();
-            server.is_some_and(|server| server.subs.contains_key(room))
-        });
-        members.map(|(&id, _)| id).collect()
+        self.server.expel(id, room, reason, self.now);
     }
 }

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use talkback_protocol::test_util::ConnectionId;
+
 use super::{Inner, Task, Woken};
 use crate::{
     driver::Driver,
@@ -26,14 +28,8 @@ impl Runtime for FakePlatform {
     }
 
     fn random(&self, bytes: &mut [u8]) {
-        for byte in bytes {
-            // SplitMix64, so that each run of a test has the same bits.
-            let state = self.inner.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-            self.inner.random.set(state);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *byte = (mixed >> 56).to_le_bytes()[0];
-        }
+        let mut random = self.inner.random.borrow_mut();
+        bytes.fill_with(|| random.bits().to_be_bytes()[0]);
     }
 
     fn wake_at(&self, time: Duration, driver: &Weak<Driver>) {
@@ -61,22 +57,22 @@ impl Runtime for FakePlatform {
 
 impl Transport for FakePlatform {
     fn open(&self, events: Events) -> Option<Box<dyn Connection>> {
-        let link = self.inner.network.open(events, self.inner.now.get());
+        let id = self.inner.connect(events);
         Some(Box::new(FakeConnection {
             inner: self.inner.clone(),
-            link,
+            id,
         }))
     }
 }
 
 struct FakeConnection {
     inner: Rc<Inner>,
-    link: u64,
+    id: ConnectionId,
 }
 
 impl Connection for FakeConnection {
     fn send(&self, text: String) -> Result<(), String> {
-        self.inner.network.to_server(self.link, text, self.inner.now.get());
+        self.inner.server.borrow_mut().send(self.id, text, self.inner.now.get());
         Ok(())
     }
 
@@ -85,6 +81,8 @@ impl Connection for FakeConnection {
 
 impl Drop for FakeConnection {
     fn drop(&mut self) {
-        self.inner.network.close_by_client(self.link, self.inner.now.get());
+        self.inner.links.borrow_mut().remove(&self.id);
+        let mut server = self.inner.server.borrow_mut();
+        server.close_by_client(self.id, self.inner.now.get());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     future::poll_fn,
     rc::Rc,
     task::Poll,
@@ -11,7 +11,7 @@ use std::{
 
 use talkback_protocol::message::Millis;
 
-use super::Inner;
+use super::{Inner, MemoryTexts};
 use crate::{
     runtime::LocalFuture,
     store::{Lock, Storage, Texts},
@@ -21,27 +21,13 @@ use crate::{
 /// The `sessionStorage` of a tab, and the locks that its pages hold.
 #[derive(Default)]
 pub(super) struct Tab {
-    texts: RefCell<BTreeMap<String, String>>,
+    pub(super) texts: MemoryTexts,
     locked: RefCell<BTreeSet<String>>,
     /// Wait for a lock.
     waiting: Waiters,
-    /// The capacity in bytes, of names and texts.
-    quota: Cell<Option<usize>>,
 }
 
 impl Tab {
-    pub(super) fn set_quota(&self, bytes: Option<usize>) {
-        self.quota.set(bytes);
-    }
-
-    pub(super) fn set_texts(&self, texts: BTreeMap<String, String>) {
-        self.texts.replace(texts);
-    }
-
-    pub(super) fn texts(&self) -> BTreeMap<String, String> {
-        self.texts.borrow().clone()
-    }
-
     fn take_lock(&self, name: &str) -> bool {
         self.locked.borrow_mut().insert(name.to_owned())
     }
@@ -49,26 +35,19 @@ impl Tab {
 
 impl Texts for Rc<Inner> {
     fn names(&self) -> Vec<String> {
-        self.tab.texts.borrow().keys().cloned().collect()
+        self.tab.texts.names()
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        self.tab.texts.borrow().get(name).cloned()
+        self.tab.texts.get(name)
     }
 
     fn set(&self, name: &str, text: &str) -> Result<(), String> {
-        let mut texts = self.tab.texts.borrow_mut();
-        let others = texts.iter().filter(|(other, _)| *other != name);
-        let bytes = others.map(|(name, text)| name.len() + text.len()).sum::<usize>() + name.len() + text.len();
-        if self.tab.quota.get().is_some_and(|quota| bytes > quota) {
-            return Err("the quota is exceeded".to_owned());
-        }
-        texts.insert(name.to_owned(), text.to_owned());
-        Ok(())
+        self.tab.texts.set(name, text)
     }
 
     fn remove(&self, name: &str) {
-        self.tab.texts.borrow_mut().remove(name);
+        self.tab.texts.remove(name);
     }
 }
 
@@ -107,7 +86,7 @@ impl Lock for FakeLock {
             }
             inner.tab.waiting.wait(&waiter, context);
             if let Some(until) = until {
-                inner.network.wake_at(id, until, context.waker().clone());
+                inner.wake_at(id, until, context.waker().clone());
             }
             Poll::Pending
         }))

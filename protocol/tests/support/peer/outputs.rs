@@ -39,7 +39,7 @@ impl World {
                 }
             }
             Output::Transmit { generation, text } => match self.peers[peer].conn {
-                Some((live, conn)) if live == generation => self.send_up(conn, text),
+                Some((live, conn)) if live == generation => self.server.send(conn, text, self.now),
                 _ => self.violation(format!("peer {peer} transmits on a dead connection")),
             },
             Output::Disconnect { generation, code, .. } => {
@@ -52,12 +52,12 @@ impl World {
                 }
             }
             Output::TokenWanted => {
-                let token = self.token_version.to_string();
+                let token = self.faults().token_version.to_string();
                 self.peer_input(peer, Input::Token(Some(token)));
             }
             Output::KeyWanted => {
                 self.count("a client took a new key");
-                let key = new_key(&mut self.random);
+                let key = new_key(self.random());
                 let state = &mut self.peers[peer];
                 (state.key, state.sender, state.in_conflict) = (key, key.sender(), true);
                 self.peer_input(peer, Input::Key(key));
@@ -76,11 +76,11 @@ impl World {
                     state.records.pop_front();
                 }
             }
-            Output::Room { room, event } => self.told(peer, &room, event),
+            Output::Room { room, event } => self.room_event(peer, &room, event),
             Output::Delivery { tag, state } => self.delivered(peer, tag, state),
             Output::Page { tag, result } => self.page_came(peer, tag, result),
             Output::OutboxHasCapacity => {
-                self.count("a client was told of room in the outbox");
+                self.count("a client was told of capacity in the outbox");
                 self.publish_held_back(peer);
             }
             Output::Status(_) | Output::Fault { .. } => {}
@@ -99,7 +99,7 @@ impl World {
             Ok(page) => {
                 self.count("a page of history came");
                 for message in &page.messages {
-                    if self.log.find(&message.room, &page.epoch, message.offset) != Some(message) {
+                    if self.logs().find(&message.room, &page.epoch, message.offset) != Some(message) {
                         self.violation(format!("peer {peer} got a page with a wrong {message:?}"));
                     }
                 }
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn told(&mut self, peer: usize, room: &RoomName, event: RoomEvent) {
+    fn room_event(&mut self, peer: usize, room: &RoomName, event: RoomEvent) {
         let before = self.peers[peer].view(room).clone();
         match event {
             RoomEvent::Joined(joined) => {
@@ -120,7 +120,7 @@ impl World {
             }
             RoomEvent::Recovered(joined) => {
                 let same = before.epoch.as_ref() == Some(&joined.epoch);
-                let fork = self.log.forks.get(&(room.clone(), joined.epoch.clone()));
+                let fork = self.logs().fork_of(room, &joined.epoch);
                 let shared =
                     fork.is_some_and(|fork| before.epoch.as_ref() == Some(&fork.epoch) && before.last <= fork.offset);
                 if !same && shared {
@@ -145,10 +145,10 @@ impl World {
                 self.count("a client heard which of its messages are lost");
                 let sender = self.peers[peer].sender.clone();
                 for offset in offsets {
-                    let message = self.log.find(room, &epoch, offset).cloned();
+                    let message = self.logs().find(room, &epoch, offset).cloned();
                     let is_own = message.as_ref().is_some_and(|message| message.from.sender == sender);
-                    let now = self.log.epoch(room);
-                    let is_kept = message.is_some() && self.log.find(room, &now, offset) == message.as_ref();
+                    let now = self.logs().epoch(room);
+                    let is_kept = message.is_some() && self.logs().find(room, &now, offset) == message.as_ref();
                     // A conflict gives a client another sender; what it said before is still its own.
                     if (!is_own && !self.peers[peer].in_conflict && !self.peers[peer].crashed) || is_kept {
                         self.violation(format!("peer {peer} heard that {offset} of {epoch} in {room} is lost"));
@@ -161,7 +161,7 @@ impl World {
                     self.violation(format!("peer {peer} got {message:?} after {before:?}"));
                 }
                 let epoch = before.epoch.unwrap_or_else(|| Epoch::from_random(0));
-                if self.log.find(room, &epoch, message.offset) != Some(&message) {
+                if self.logs().find(room, &epoch, message.offset) != Some(&message) {
                     self.violation(format!("peer {peer} got {message:?}, which is not in the log"));
                 }
                 let state = &mut self.peers[peer];
@@ -224,7 +224,7 @@ impl World {
     }
 
     fn enter(&mut self, peer: usize, room: &RoomName, joined: JoinedRoom) {
-        if let Some(fork) = self.log.forks.get(&(room.clone(), joined.epoch.clone())).cloned() {
+        if let Some(fork) = self.logs().fork_of(room, &joined.epoch).cloned() {
             let view = self.peers[peer].view(room).clone();
             let untold = self.peers[peer].sent.values().find(|sent| match &sent.last {
                 Some(DeliveryState::Acked { epoch, offset, .. }) => {
@@ -268,7 +268,7 @@ impl World {
                 if let Some(sent) = self.peers[peer].sent.get_mut(&tag) {
                     sent.acked_here = true;
                 }
-                let there = self.log.find(&room, &epoch, offset);
+                let there = self.server.logs.find(&room, &epoch, offset);
                 if there.is_none_or(|message| message.body != body) {
                     self.violation(format!(
                         "peer {peer}: {tag} was acked at {offset} of {epoch}, where {there:?} is"
@@ -297,13 +297,10 @@ impl World {
                     FailReason::Expired => self.count("a message expired"),
                     _ => {}
                 }
-                let epoch = self.log.epoch(&room);
+                let epoch = self.logs().epoch(&room);
                 let text: String = body.read().unwrap();
-                let log = self
-                    .log
-                    .truth
-                    .get(&(room, epoch.clone()))
-                    .map_or(&[][..], Vec::as_slice);
+                let logs = self.server.logs.history();
+                let log = logs.get(&(room, epoch.clone())).map_or(&[][..], Vec::as_slice);
                 // Another page with the same message may have sent it.
                 let is_shared = self.copies.contains_key(&text);
                 if !is_shared && log.iter().any(|message| message.body == body) {
