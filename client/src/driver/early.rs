@@ -55,7 +55,7 @@ pub(super) enum Refusal {
 }
 
 impl Held {
-    /// Whether an earlier one means nothing any more.
+    /// Whether the earlier one has no effect beside this one.
     fn replaces(&self, earlier: &Self) -> bool {
         match (self, earlier) {
             (Self::Event(event), Self::Event(earlier)) => discriminant(event) == discriminant(earlier),
@@ -90,7 +90,8 @@ impl Early {
         }
     }
 
-    /// Holds what has no bound of its own: of each kind only the last, and at most one join for each room that has a handle.
+    /// Holds an event or a command that has no bound of its own. There are few: the last of each kind, and one join for each room that has
+    /// a handle.
     pub(super) fn hold(&self, held: Held) {
         let mut all = self.held.borrow_mut();
         all.retain(|earlier| !held.replaces(earlier));
