@@ -107,14 +107,14 @@ impl Early {
     pub(super) fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
         self.count_message(body.json().len())?;
         let slot = slot.clone();
-        self.hold(Held::Publish { room, body, slot });
+        self.held.borrow_mut().push_back(Held::Publish { room, body, slot });
         Ok(())
     }
 
     pub(super) fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError> {
         self.count_request()?;
         let slot = Rc::downgrade(slot);
-        self.hold(Held::History { room, request, slot });
+        self.held.borrow_mut().push_back(Held::History { room, request, slot });
         Ok(())
     }
 
