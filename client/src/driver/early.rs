@@ -55,7 +55,7 @@ pub(super) enum Refusal {
 }
 
 impl Held {
-    /// Whether an earlier one means nothing any more.
+    /// Whether the earlier one has no effect beside this one.
     fn replaces(&self, earlier: &Self) -> bool {
         match (self, earlier) {
             (Self::Event(event), Self::Event(earlier)) => discriminant(event) == discriminant(earlier),
@@ -90,7 +90,8 @@ impl Early {
         }
     }
 
-    /// Holds what has no bound of its own: of each kind only the last, and at most one join for each room that has a handle.
+    /// Holds an event or a command that has no bound of its own. There are few: the last of each kind, and one join for each room that has
+    /// a handle.
     pub(super) fn hold(&self, held: Held) {
         let mut all = self.held.borrow_mut();
         all.retain(|earlier| !held.replaces(earlier));
@@ -106,14 +107,14 @@ impl Early {
     pub(super) fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
         self.count_message(body.json().len())?;
         let slot = slot.clone();
-        self.hold(Held::Publish { room, body, slot });
+        self.held.borrow_mut().push_back(Held::Publish { room, body, slot });
         Ok(())
     }
 
     pub(super) fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError> {
         self.count_request()?;
         let slot = Rc::downgrade(slot);
-        self.hold(Held::History { room, request, slot });
+        self.held.borrow_mut().push_back(Held::History { room, request, slot });
         Ok(())
     }
 

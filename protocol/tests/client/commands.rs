@@ -42,11 +42,11 @@ fn publish(session: &mut ClientSession, room: &str, tag: Tag) -> Result<(), Fail
 }
 
 fn texts(outputs: &[Output]) -> Vec<&str> {
-    let text = |output| match output {
-        &Output::Transmit { ref text, .. } => Some(text.as_str()),
+    let texts = outputs.iter().filter_map(|output| match output {
+        Output::Transmit { text, .. } => Some(text.as_str()),
         _ => None,
-    };
-    outputs.iter().filter_map(text).collect()
+    });
+    texts.collect()
 }
 
 #[test]
