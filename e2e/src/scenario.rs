@@ -119,7 +119,7 @@ where
 /// Ends when the tests are to end early.
 async fn interruption() -> Failure {
     if !INTERRUPTED.load(Ordering::Relaxed) {
-        // Where Ctrl-C cannot be listened to, it ends the process at once, as ever.
+        // Where Ctrl-C cannot be listened to, it ends the process at once.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask attack`: builds the server and the attackers, and looks at what attacks do to others.
+//! `cargo xtask attack`: builds the server and the attackers, and shows what attacks do to other clients.
 
 use crate::run;
 use std::{path::PathBuf, process::Command};

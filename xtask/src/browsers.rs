@@ -1,4 +1,4 @@
-//! The browsers of the tests: which are here, and how the others come.
+//! The browsers of the tests: which are present, and how the others are installed.
 
 use crate::{run, tools::Tool};
 use anyhow::{Context, bail};
@@ -121,7 +121,7 @@ impl Browser {
 /// Makes sure of the chosen browsers and returns them, Chromium first.
 ///
 /// # Errors
-/// One that was demanded cannot be installed; the text says what to run.
+/// A chosen one cannot be installed; the text says what to run.
 pub(crate) fn set_up(choice: Choice) -> anyhow::Result<Vec<Browser>> {
     let demanded: &[Browser] = match choice {
         Choice::Present | Choice::Chromium => &[Browser::Chromium],

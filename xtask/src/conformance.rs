@@ -88,7 +88,7 @@ fn install(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// Runs all core cases against a server of its own.
 fn measure(kosoku: &Path, report: &Path) -> anyhow::Result<Verdicts> {
-    // A report of an earlier run must not pass for this one.
+    // A report of an earlier run must not be taken for this one.
     if report.exists() {
         fs::remove_dir_all(report)?;
     }

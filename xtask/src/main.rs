@@ -7,7 +7,7 @@
 //! - [`mutants`]: changes of the code, one at a time, each of which a test must notice;
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
-//! - [`attack`]: what attacks on the server do to others, as docs/attacks.md;
+//! - [`attack`]: what attacks on the server do to other clients, as docs/attacks.md;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: commands that run to their end.
@@ -57,7 +57,8 @@ enum Command {
     Recordings,
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
-    /// Attack the server and fail when that reaches others: about 20 minutes. With --write, write docs/attacks.md
+    /// Attack the server and fail when that affects other clients: about 20 minutes. With --write, write
+    /// docs/attacks.md
     Attack(attack::AttackArgs),
 }
 

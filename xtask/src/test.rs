@@ -295,7 +295,7 @@ fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
     }))
 }
 
-/// Runs the tests of all browsers at the same time, and tells how long each took. `tests` gets the number of the
+/// Runs the tests of all browsers at the same time, and prints how long each took. `tests` gets the number of the
 /// browser, from 0.
 fn in_each_browser(what: &str, browsers: &[Browser], tests: impl Fn(usize, Browser) -> Command + Sync) -> Count {
     let run = |index: usize, browser: Browser| {

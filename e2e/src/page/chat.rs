@@ -8,11 +8,11 @@ use crate::{Page, StepError};
 const LOG: &str = "chat_messages";
 
 impl Page {
-    /// Opens a room in the tab and is in it under `name`: a tab that remembers another name is in the room at once, and
+    /// Opens a room in the tab and joins it under `name`: a tab that remembers another name is in the room at once, and
     /// leaves it first.
     ///
     /// # Errors
-    /// When it does not come so far.
+    /// When the room is not joined in time.
     pub async fn join(&self, server: &Server, room: &str, name: &str) -> Result<(), StepError> {
         self.join_at(&server.http(""), room, name).await
     }
@@ -20,7 +20,7 @@ impl Page {
     /// As [`Page::join`], at an origin, for instance of a proxy.
     ///
     /// # Errors
-    /// When it does not come so far.
+    /// When the room is not joined in time.
     pub async fn join_at(&self, origin: &str, room: &str, name: &str) -> Result<(), StepError> {
         self.open(&format!("{origin}/chat/{room}"), "chat_message").await?;
         if self.value("chat_name").await? != name {
@@ -40,7 +40,7 @@ impl Page {
     ///
     /// # Errors
     /// When there is no such field or button.
-    pub async fn say(&self, text: &str) -> Result<(), StepError> {
+    pub async fn send(&self, text: &str) -> Result<(), StepError> {
         self.fill("chat_message", text).await?;
         self.click("chat_send").await
     }
@@ -49,11 +49,11 @@ impl Page {
     ///
     /// # Errors
     /// When it does not in time; the error has what it shows instead.
-    pub async fn hears(&self, expected: &[(&str, &str)]) -> Result<(), StepError> {
+    pub async fn wait_messages(&self, expected: &[(&str, &str)]) -> Result<(), StepError> {
         self.wait_rows(LOG, &format!("the messages are {expected:?}"), |rows| {
-            let said: Vec<_> = rows.iter().filter(|row| !row.from.is_empty()).collect();
-            said.len() == expected.len()
-                && said
+            let shown: Vec<_> = rows.iter().filter(|row| !row.from.is_empty()).collect();
+            shown.len() == expected.len()
+                && shown
                     .iter()
                     .zip(expected)
                     .all(|(row, (from, text))| row.from == *from && row.text == *text)
@@ -61,11 +61,11 @@ impl Page {
         .await
     }
 
-    /// Waits until the page says something of its own in the chat that contains `part`.
+    /// Waits until the chat shows a notice of the page that contains `part`.
     ///
     /// # Errors
     /// When it does not in time; the error has what it shows instead.
-    pub async fn is_told(&self, part: &str) -> Result<(), StepError> {
+    pub async fn wait_notice(&self, part: &str) -> Result<(), StepError> {
         self.wait_row(LOG, part, |row| row.direction == "info" && row.text.contains(part))
             .await
     }
@@ -95,8 +95,8 @@ impl Page {
         .await
     }
 
-    /// How far one's own messages are that have not come back from the room: `pending`, `sent`, `acked` or `failed` of
-    /// each message with this text, in order.
+    /// The delivery state of own messages that have not come back from the room: `pending`, `sent`, `acked` or `failed`
+    /// of each message with this text, in order.
     ///
     /// # Errors
     /// When there is no chat.
@@ -109,10 +109,10 @@ impl Page {
         self.read(LOG, &body).await
     }
 
-    /// Waits until one's own message with this text is as far as `delivery`.
+    /// Waits until the own message with this text has the state `delivery`.
     ///
     /// # Errors
-    /// When it is not in time; the error has its position instead.
+    /// When it is not in time; the error has its state instead.
     pub async fn wait_delivery(&self, text: &str, delivery: &str) -> Result<(), StepError> {
         self.wait_value(
             format!("{text:?} is {delivery}"),

@@ -16,17 +16,17 @@ fn two_tabs_of_a_room_see_each_other_and_a_third_elsewhere_sees_nothing() {
         eve.join(&stage.server, "cellar", "Eve").await?;
         assert!(ann.text("chat_room").await?.contains("kitchen"));
 
-        ann.say("Is anybody there?").await?;
-        bob.hears(&[("Ann", "Is anybody there?")]).await?;
-        bob.say("I am").await?;
+        ann.send("Is anybody there?").await?;
+        bob.wait_messages(&[("Ann", "Is anybody there?")]).await?;
+        bob.send("I am").await?;
         let talk = [("Ann", "Is anybody there?"), ("Bob", "I am")];
-        ann.hears(&talk).await?;
-        bob.hears(&talk).await?;
+        ann.wait_messages(&talk).await?;
+        bob.wait_messages(&talk).await?;
 
-        // What Eve says comes back to her after everything that was said before: had the kitchen leaked, it would show.
-        eve.say("echo?").await?;
-        eve.hears(&[("Eve", "echo?")]).await?;
-        ann.hears(&talk).await?;
+        // Eve's message comes back after all that was sent before it, so a message of the kitchen would show by now.
+        eve.send("echo?").await?;
+        eve.wait_messages(&[("Eve", "echo?")]).await?;
+        ann.wait_messages(&talk).await?;
         Ok(())
     });
 }
@@ -40,8 +40,8 @@ fn rooms_names_and_messages_may_be_chinese() {
         bob.join(&stage.server, "大厅", "小红").await?;
         assert_eq!(ann.path().await?, "/chat/大厅");
         assert!(ann.text("chat_room").await?.contains("大厅"));
-        ann.say("大家好！").await?;
-        bob.hears(&[("小明", "大家好！")]).await?;
+        ann.send("大家好！").await?;
+        bob.wait_messages(&[("小明", "大家好！")]).await?;
         Ok(())
     });
 }
@@ -54,8 +54,8 @@ fn markup_in_names_and_messages_stays_text() {
         ann.join(&stage.server, "attic", "<i>Ann</i>").await?;
         bob.join(&stage.server, "attic", "Bob").await?;
         let attack = "<img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>";
-        ann.say(attack).await?;
-        bob.hears(&[("<i>Ann</i>", attack)]).await?;
+        ann.send(attack).await?;
+        bob.wait_messages(&[("<i>Ann</i>", attack)]).await?;
         let elements = bob
             .script(LOG, "return arguments[0].querySelectorAll('img, script, i').length;")
             .await?;
@@ -88,7 +88,7 @@ fn enter_sends_but_not_while_an_input_method_composes() {
         );
         page.fill("chat_message", "你好").await?;
         page.press_in("chat_message", Key::Enter).await?;
-        page.hears(&[("Ann", "你好")]).await?;
+        page.wait_messages(&[("Ann", "你好")]).await?;
         assert_eq!(
             page.value("chat_message").await?,
             "",
@@ -107,7 +107,7 @@ fn shift_enter_starts_a_new_line() {
         page.press_in("chat_message", Key::Shift + Key::Enter).await?;
         page.press_in("chat_message", "two").await?;
         page.press_in("chat_message", Key::Enter).await?;
-        page.hears(&[("Ann", "one\ntwo")]).await?;
+        page.wait_messages(&[("Ann", "one\ntwo")]).await?;
         Ok(())
     });
 }
@@ -134,7 +134,7 @@ fn back_and_forward_lead_between_the_views() {
 }
 
 #[test]
-fn who_leaves_hears_no_more_until_coming_back_and_then_all_that_was_said() {
+fn a_user_who_left_gets_no_messages_until_joining_again_and_then_all_of_them() {
     in_every_browser(async |stage| {
         let ann = stage.page.clone();
         let bob = ann.new_tab().await?;
@@ -142,13 +142,13 @@ fn who_leaves_hears_no_more_until_coming_back_and_then_all_that_was_said() {
         bob.join(&stage.server, "porch", "Bob").await?;
         bob.click("chat_leave").await?;
         bob.wait_state("chat_state", "CLOSED").await?;
-        ann.say("Bob?").await?;
-        ann.hears(&[("Ann", "Bob?")]).await?;
-        bob.hears(&[]).await?;
+        ann.send("Bob?").await?;
+        ann.wait_messages(&[("Ann", "Bob?")]).await?;
+        bob.wait_messages(&[]).await?;
         bob.click("chat_join").await?;
         bob.wait_state("chat_state", "OPEN").await?;
-        ann.say("Back!").await?;
-        bob.hears(&[("Ann", "Bob?"), ("Ann", "Back!")]).await?;
+        ann.send("Back!").await?;
+        bob.wait_messages(&[("Ann", "Bob?"), ("Ann", "Back!")]).await?;
         Ok(())
     });
 }
@@ -179,7 +179,7 @@ fn a_room_is_joined_at_once_under_the_name_of_the_tab_and_without_one_the_page_a
 }
 
 #[test]
-fn a_name_that_the_server_does_not_take_is_told_with_its_reason_and_kept() {
+fn a_name_that_the_server_refuses_is_kept_and_the_reason_is_shown() {
     in_every_browser(async |stage| {
         let page = &stage.page;
         page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use talkback_e2e::{DEADLINE, Engine, Page, Stage, StepError, in_every_browser, wait_for};
 use talkback_testbed::Proxy;
 
-/// Messages of the long talk.
+/// Messages of the long scenario.
 const LONG: u64 = 1_000;
 
 fn origin(proxy: &Proxy) -> String {
@@ -24,17 +24,17 @@ fn up(proxy: &Proxy) {
     proxy.refuse(false);
 }
 
-/// Says these numbers, as fast as the page's form takes them, behind those that it was asked to say before.
-async fn say_numbers(page: &Page, name: &str, numbers: RangeInclusive<u64>) -> Result<(), StepError> {
+/// Sends these numbers, as fast as the page's form takes them, after those of earlier calls.
+async fn send_numbers(page: &Page, name: &str, numbers: RangeInclusive<u64>) -> Result<(), StepError> {
     let script = "
         const [name, first, last] = arguments;
         const field = document.getElementById('chat_message');
         const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
-        const begun = window.talk !== undefined;
-        window.talk = { said: window.talk?.said ?? first - 1, last };
+        const begun = window.sending !== undefined;
+        window.sending = { sent: window.sending?.sent ?? first - 1, last };
         const next = () => {
-            if (talk.said < talk.last) {
-                set.call(field, `${name} ${++talk.said}`);
+            if (sending.sent < sending.last) {
+                set.call(field, `${name} ${++sending.sent}`);
                 field.dispatchEvent(new InputEvent('input', { bubbles: true }));
                 field.form.requestSubmit();
             }
@@ -47,14 +47,14 @@ async fn say_numbers(page: &Page, name: &str, numbers: RangeInclusive<u64>) -> R
         .map(drop)
 }
 
-/// From now on all that the page draws by chance is this byte.
-async fn draw(page: &Page, byte: u8) -> Result<(), StepError> {
+/// From now on each random byte of the page is this one.
+async fn set_random(page: &Page, byte: u8) -> Result<(), StepError> {
     let script = "const [byte] = arguments; crypto.getRandomValues = bytes => bytes.fill(byte);";
     page.execute(script, vec![byte.into()]).await.map(drop)
 }
 
 /// All messages from the first one on: scrolls up until the beginning of the room is there.
-async fn whole_talk(page: &Page) -> Result<Vec<String>, StepError> {
+async fn all_messages(page: &Page) -> Result<Vec<String>, StepError> {
     wait_for("the beginning of the room is on the page", 3 * DEADLINE, async || {
         let script = "
             arguments[0].closest('.chat-viewport').scrollTop = 0;
@@ -77,11 +77,11 @@ async fn wait_last(page: &Page, text: &str, deadline: Duration) -> Result<(), St
     .await
 }
 
-/// Both talk at once while `trouble` happens ten times; then both must have all messages once and in one order.
-async fn long_talk(
+/// Both users send at once while `fault` happens ten times; then both must have all messages once and in one order.
+async fn chat_through_faults(
     stage: &Stage,
     messages: u64,
-    trouble: impl AsyncFn(u64, &Page, &Proxy) -> Result<(), StepError>,
+    fault: impl AsyncFn(u64, &Page, &Proxy) -> Result<(), StepError>,
 ) -> Result<Vec<String>, StepError> {
     let proxy = stage.proxy(&stage.server).await?;
     // A window and not a tab: browsers report no scrolling of a tab that is not in front.
@@ -91,12 +91,12 @@ async fn long_talk(
     let half = messages / 2;
     for round in 0..10 {
         let numbers = round * half / 10 + 1..=(round + 1) * half / 10;
-        say_numbers(&ann, "Ann", numbers.clone()).await?;
-        say_numbers(&bob, "Bob", numbers.clone()).await?;
+        send_numbers(&ann, "Ann", numbers.clone()).await?;
+        send_numbers(&bob, "Bob", numbers.clone()).await?;
         // In the middle of it: some of them are under way.
         let middle = format!("Ann {}", numbers.end() - half / 20);
         wait_last(&ann, &middle, DEADLINE).await?;
-        trouble(round, &ann, &proxy).await?;
+        fault(round, &ann, &proxy).await?;
     }
     for page in [&ann, &bob] {
         for name in ["Ann", "Bob"] {
@@ -108,14 +108,14 @@ async fn long_talk(
         })
         .await?;
     }
-    let heard = whole_talk(&ann).await?;
-    assert_eq!(whole_talk(&bob).await?, heard, "one order for all");
+    let received = all_messages(&ann).await?;
+    assert_eq!(all_messages(&bob).await?, received, "one order for all");
     for name in ["Ann", "Bob"] {
-        let own: Vec<_> = heard.iter().filter(|text| text.starts_with(name)).cloned().collect();
-        let said: Vec<_> = (1..=half).map(|number| format!("{name} {number}")).collect();
-        assert_eq!(own, said, "all of {name}'s, once, in the order they were said");
+        let own: Vec<_> = received.iter().filter(|text| text.starts_with(name)).cloned().collect();
+        let sent: Vec<_> = (1..=half).map(|number| format!("{name} {number}")).collect();
+        assert_eq!(own, sent, "all of {name}'s, once, in the order in which they were sent");
     }
-    Ok(heard)
+    Ok(received)
 }
 
 /// As many messages as there is time for: the long form takes more than 15 s in the other engines.
@@ -129,16 +129,16 @@ fn length(stage: &Stage) -> u64 {
 #[test]
 fn a_thousand_messages_arrive_once_and_in_one_order_while_the_network_is_cut_ten_times() {
     in_every_browser(async |stage| {
-        let heard = long_talk(stage, length(stage), async |_, _, proxy| {
+        let received = chat_through_faults(stage, length(stage), async |_, _, proxy| {
             proxy.cut();
             Ok(())
         })
         .await?;
         let late = stage.page.new_window(900, 700).await?;
         late.join(&stage.server, "long", "Late").await?;
-        let newest = heard.last().map_or("", String::as_str);
+        let newest = received.last().map_or("", String::as_str);
         wait_last(&late, newest, DEADLINE).await?;
-        assert_eq!(whole_talk(&late).await?, heard, "who comes late sees the history");
+        assert_eq!(all_messages(&late).await?, received, "a late member sees the history");
         Ok(())
     });
 }
@@ -146,16 +146,16 @@ fn a_thousand_messages_arrive_once_and_in_one_order_while_the_network_is_cut_ten
 #[test]
 fn a_reload_in_the_middle_of_sending_loses_nothing() {
     in_every_browser(async |stage| {
-        long_talk(stage, length(stage) / 5, async |round, ann, proxy| {
+        chat_through_faults(stage, length(stage) / 5, async |round, ann, proxy| {
             if round == 4 {
                 wait_for("the page has sent all it was asked to", DEADLINE, async || {
-                    Ok(ann.execute("return talk.said === talk.last;", vec![]).await? == true)
+                    Ok(ann.execute("return sending.sent === sending.last;", vec![]).await? == true)
                 })
                 .await?;
                 // What was sent and not answered when the network went down is kept over the reload.
                 down(proxy);
                 ann.wait_shown("offline_banner").await?;
-                ann.say("kept over the reload").await?;
+                ann.send("kept over the reload").await?;
                 ann.wait_delivery("kept over the reload", "pending").await?;
                 up(proxy);
                 ann.reload().await?;
@@ -178,17 +178,17 @@ fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_wh
         page.wait_hidden("offline_banner").await?;
         down(&proxy);
         page.wait_shown("offline_banner").await?;
-        page.say("kept").await?;
+        page.send("kept").await?;
         page.wait_delivery("kept", "pending").await?;
         // The waits are random, and their bound doubles with each attempt. None at first, then one as long as the
         // bound.
-        draw(&page, 0).await?;
+        set_random(&page, 0).await?;
         let attempts = proxy.passed().accepted + 6;
         wait_for("it was tried six times", DEADLINE, async || {
             Ok(proxy.passed().accepted >= attempts)
         })
         .await?;
-        draw(&page, 255).await?;
+        set_random(&page, 255).await?;
         let seconds = async || -> Result<Option<u64>, StepError> {
             let text = page.text("offline_banner").await?;
             Ok(text.split_whitespace().find_map(|word| word.parse().ok()))
@@ -207,7 +207,7 @@ fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_wh
         page.wait_hidden("offline_banner").await?;
         page.wait_delivery("kept", "acked").await?;
         assert!(asked.elapsed() < left, "it was {:?} of {left:?}", asked.elapsed());
-        page.hears(&[("Ann", "kept")]).await?;
+        page.wait_messages(&[("Ann", "kept")]).await?;
         Ok(())
     });
 }
@@ -218,18 +218,18 @@ fn a_restarted_server_has_lost_its_log_which_the_page_says_and_goes_on() {
         let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
         ann.join(&stage.server, "shelter", "Ann").await?;
         bob.join(&stage.server, "shelter", "Bob").await?;
-        ann.say("before").await?;
-        bob.hears(&[("Ann", "before")]).await?;
+        ann.send("before").await?;
+        bob.wait_messages(&[("Ann", "before")]).await?;
         stage.server.kill().await?;
         ann.wait_shown("offline_banner").await?;
-        ann.say("meanwhile").await?;
+        ann.send("meanwhile").await?;
         stage.server.start_again().await?;
         for page in [&ann, &bob] {
-            page.is_told("Messages were lost: the server started anew").await?;
-            page.hears(&[("Ann", "before"), ("Ann", "meanwhile")]).await?;
+            page.wait_notice("Messages were lost: the server started anew").await?;
+            page.wait_messages(&[("Ann", "before"), ("Ann", "meanwhile")]).await?;
         }
-        bob.say("after").await?;
-        ann.hears(&[("Ann", "before"), ("Ann", "meanwhile"), ("Bob", "after")])
+        bob.send("after").await?;
+        ann.wait_messages(&[("Ann", "before"), ("Ann", "meanwhile"), ("Bob", "after")])
             .await?;
         assert_eq!(ann.offsets().await?, [1, 1, 2], "the new log counts from one");
         Ok(())
@@ -261,8 +261,8 @@ fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_discarded
         page.wait_delivery(&long, "failed").await?;
         page.execute(&format!("document.querySelector('{failed} .discard').click();"), vec![])
             .await?;
-        page.say("short").await?;
-        page.hears(&[("Ann", "short")]).await?;
+        page.send("short").await?;
+        page.wait_messages(&[("Ann", "short")]).await?;
         page.wait_delivery("short", "acked").await?;
         Ok(())
     });
@@ -276,7 +276,7 @@ fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
         page.join_at(&origin(&proxy), "attic", "Ann").await?;
         down(&proxy);
         page.wait_shown("offline_banner").await?;
-        page.say("wait").await?;
+        page.send("wait").await?;
         page.wait_delivery("wait", "pending").await?;
         page.click("chat_leave").await?;
         page.wait_delivery("wait", "failed").await?;
@@ -285,7 +285,7 @@ fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
         page.wait_state("chat_state", "OPEN").await?;
         page.execute("document.querySelector('#chat_messages .retry').click();", vec![])
             .await?;
-        page.hears(&[("Ann", "wait")]).await?;
+        page.wait_messages(&[("Ann", "wait")]).await?;
         page.wait_delivery("wait", "acked").await?;
         Ok(())
     });
@@ -297,13 +297,13 @@ fn a_duplicated_tab_is_a_member_of_its_own_and_sends_nothing_of_the_first() {
     in_every_browser(async |stage| {
         let first = stage.page.clone();
         first.join(&stage.server, "twins", "Ann").await?;
-        first.say("before").await?;
+        first.send("before").await?;
         first.wait_delivery("before", "acked").await?;
         first
             .execute("document.dispatchEvent(new Event('freeze'));", vec![])
             .await?;
         first.wait_state("chat_state", "SUSPENDED").await?;
-        first.say("not sent yet").await?;
+        first.send("not sent yet").await?;
         wait_for("it is in the storage of the tab", DEADLINE, async || {
             let kept = "return Object.values(sessionStorage).some(value => value.includes('not sent yet'));";
             Ok(first.execute(kept, vec![]).await? == true)
@@ -313,7 +313,7 @@ fn a_duplicated_tab_is_a_member_of_its_own_and_sends_nothing_of_the_first() {
         let second = first.duplicate().await?;
         second.wait_shown("chat_message").await?;
         second.wait_state("chat_state", "OPEN").await?;
-        second.say("of the second").await?;
+        second.send("of the second").await?;
         second.wait_delivery("of the second", "acked").await?;
         first
             .execute("document.dispatchEvent(new Event('resume'));", vec![])
@@ -322,7 +322,7 @@ fn a_duplicated_tab_is_a_member_of_its_own_and_sends_nothing_of_the_first() {
         // Both go on, in turn, also after both were loaded anew.
         let mut all = vec!["before", "of the second", "not sent yet"];
         for (text, page) in [("1", &first), ("2", &second), ("3", &first), ("4", &second)] {
-            page.say(text).await?;
+            page.send(text).await?;
             page.wait_delivery(text, "acked").await?;
             all.push(text);
             if text == "2" {
@@ -333,8 +333,8 @@ fn a_duplicated_tab_is_a_member_of_its_own_and_sends_nothing_of_the_first() {
             }
         }
         let expected: Vec<_> = all.into_iter().map(|text| ("Ann", text)).collect();
-        first.hears(&expected).await?;
-        second.hears(&expected).await?;
+        first.wait_messages(&expected).await?;
+        second.wait_messages(&expected).await?;
         Ok(())
     });
 }

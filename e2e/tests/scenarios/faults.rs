@@ -8,7 +8,7 @@ use talkback_testbed::Server;
 const LOG: &str = "messagecontainer";
 
 #[test]
-fn a_stopped_server_is_told_the_log_is_kept_and_it_connects_again() {
+fn after_a_stop_of_the_server_the_page_shows_it_keeps_the_log_and_connects_again() {
     in_every_browser(async |stage| {
         stage.connected_workbench().await?;
         let page = stage.page.clone();
@@ -40,7 +40,7 @@ fn a_stopped_server_is_told_the_log_is_kept_and_it_connects_again() {
 }
 
 #[test]
-fn a_killed_server_is_told_as_a_lost_connection() {
+fn a_killed_server_is_shown_as_a_lost_connection() {
     in_every_browser(async |stage| {
         stage.connected_workbench().await?;
         let page = stage.page.clone();
@@ -161,7 +161,7 @@ fn a_code_and_reason_from_the_server_are_shown_with_what_they_mean() {
 }
 
 #[test]
-fn a_refused_upgrade_and_a_wrong_subprotocol_are_told_as_a_failed_connect() {
+fn a_refused_upgrade_and_a_wrong_subprotocol_are_shown_as_a_failed_connect() {
     in_every_browser(async |stage| {
         let faults = stage.faults().await?;
         let page = stage.workbench().await?;
@@ -211,7 +211,7 @@ fn a_server_that_never_answers_can_be_cancelled() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_the_close_is_left_after_a_while() {
+fn a_connection_whose_close_is_not_answered_is_ended_after_a_timeout() {
     in_every_browser(async |stage| {
         let faults = stage.faults().await?;
         let page = stage.workbench().await?;

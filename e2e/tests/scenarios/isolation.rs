@@ -14,7 +14,8 @@ fn a_scenario_sees_no_page_console_or_request_of_an_earlier_one() {
             .await
             .map_err(Into::into)
     });
-    // The browser that was given back last is taken first, so this is the same one, unless another scenario was quicker.
+    // The browser that was given back last is taken first, so this is the same one, unless another scenario was
+    // quicker.
     in_every_browser(async |stage| {
         let address = stage.page.execute("return location.href;", vec![]).await?;
         assert!(

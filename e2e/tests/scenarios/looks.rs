@@ -95,7 +95,7 @@ fn everything_can_be_done_by_keyboard() {
 }
 
 #[test]
-fn the_page_speaks_chinese_and_remembers_it() {
+fn the_page_is_shown_in_chinese_and_remembers_it() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
         page.choose("language", "zh").await?;
@@ -264,7 +264,7 @@ async fn talk(stage: &Stage, page: &Page, width: &str, look: &str) -> Result<(),
         page.wait_delivery(text, "acked").await?;
     }
     friend
-        .say("See you at the corner. Shall I bring something to eat, or shall we go to the café behind the pond?")
+        .send("See you at the corner. Shall I bring something to eat, or shall we go to the café behind the pond?")
         .await?;
     friend
         .wait_delivery(
@@ -282,15 +282,15 @@ async fn talk(stage: &Stage, page: &Page, width: &str, look: &str) -> Result<(),
     picture(stage, page, &name("talk")).await?;
 
     for number in 1..=12 {
-        friend.say(&format!("number {number}")).await?;
+        friend.send(&format!("number {number}")).await?;
     }
     page.wait_row(CHAT, "the last one", |row| row.text == "number 12")
         .await?;
     page.script(CHAT, "arguments[0].closest('.chat-viewport').scrollTop = 0;")
         .await?;
     page.wait_shown("to_newest").await?;
-    friend.say("What do you say?").await?;
-    friend.say("?").await?;
+    friend.send("What do you say?").await?;
+    friend.send("?").await?;
     page.wait_shown("new_messages").await?;
     picture(stage, page, &name("pill")).await?;
     page.click("new_messages").await?;

@@ -6,7 +6,7 @@ use serde_json::json;
 use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
 
 /// Sends several messages at once from within the page.
-async fn say_all(page: &Page, texts: &[String]) -> Result<(), StepError> {
+async fn send_all(page: &Page, texts: &[String]) -> Result<(), StepError> {
     let script = "
         const field = document.getElementById('chat_message');
         const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
@@ -30,7 +30,7 @@ async fn scroll_to(page: &Page, top: &str) -> Result<(), StepError> {
 }
 
 #[test]
-fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_told_to_oneself() {
+fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_shown_to_oneself() {
     in_every_browser(async |stage| {
         let (ann, too, bob) = (
             stage.page.clone(),
@@ -44,7 +44,7 @@ fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_told_to_ones
             page.wait_roster(&["Ann", "Bob"]).await?;
         }
         bob.wait_roster(&["Bob", "Ann"]).await?;
-        ann.is_told("Bob joined").await?;
+        ann.wait_notice("Bob joined").await?;
 
         ann.press_in("chat_message", "he").await?;
         bob.wait_text("typing", "Ann is typing").await?;
@@ -56,12 +56,12 @@ fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_told_to_ones
         ann.press_in("chat_message", "llo").await?;
         bob.wait_text("typing", "Ann is typing").await?;
         ann.click("chat_send").await?;
-        bob.hears(&[("Ann", "hello")]).await?;
-        assert_eq!(bob.text("typing").await?, "", "it was said");
+        bob.wait_messages(&[("Ann", "hello")]).await?;
+        assert_eq!(bob.text("typing").await?, "", "the message was sent");
 
         too.click("chat_leave").await?;
         bob.click("chat_leave").await?;
-        ann.is_told("Bob left").await?;
+        ann.wait_notice("Bob left").await?;
         ann.wait_roster(&["Ann"]).await?;
         Ok(())
     });
@@ -79,12 +79,13 @@ fn a_member_of_plain_chat_and_a_tab_on_the_session_see_each_other() {
         bob.click("connect_websocket").await?;
         bob.wait_state("ready_state", "OPEN").await?;
         ann.wait_roster(&["Ann", "Bob"]).await?;
-        ann.say("over the session").await?;
+        ann.send("over the session").await?;
         bob.wait_texts("messagecontainer", "in", &["[Ann] over the session"])
             .await?;
         bob.fill("message", "plain").await?;
         bob.click("send_message").await?;
-        ann.hears(&[("Ann", "over the session"), ("Bob", "plain")]).await?;
+        ann.wait_messages(&[("Ann", "over the session"), ("Bob", "plain")])
+            .await?;
         Ok(())
     });
 }
@@ -96,7 +97,7 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         let (ann, bob) = (stage.page.clone(), stage.page.new_window(900, 700).await?);
         ann.join(&stage.server, "past", "Ann").await?;
         let texts: Vec<_> = (1..=200).map(|number| format!("number {number}")).collect();
-        say_all(&ann, &texts).await?;
+        send_all(&ann, &texts).await?;
         ann.wait_delivery("number 200", "acked").await?;
 
         bob.join(&stage.server, "past", "Bob").await?;
@@ -114,7 +115,7 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
             );
             Ok(bob.script("chat_messages", &script).await?.as_f64().unwrap_or(f64::NAN))
         };
-        // Measured before the page can hear of the scrolling: the older messages may be there before the next question
+        // Measured before the page gets the scroll event: the older messages may be there before the next question
         // is.
         let script = format!(
             "const list = arguments[0].closest('.chat-viewport');
@@ -143,7 +144,7 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         stays().await?;
 
         // News below move nothing either, and are counted.
-        say_all(&ann, &["news".to_owned()]).await?;
+        send_all(&ann, &["news".to_owned()]).await?;
         bob.wait_text("new_messages", "1 new message").await?;
         stays().await?;
         bob.click("new_messages").await?;
@@ -167,16 +168,16 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
 }
 
 #[test]
-fn ones_own_message_leads_back_to_the_end() {
+fn sending_a_message_scrolls_to_the_end() {
     in_every_browser(async |stage| {
         let page = stage.page.clone();
         page.join(&stage.server, "end", "Ann").await?;
         let texts: Vec<_> = (1..=60).map(|number| format!("number {number}")).collect();
-        say_all(&page, &texts).await?;
+        send_all(&page, &texts).await?;
         page.wait_delivery("number 60", "acked").await?;
         scroll_to(&page, "0").await?;
         page.wait_shown("to_newest").await?;
-        page.say("here").await?;
+        page.send("here").await?;
         wait_for("the end is in sight", DEADLINE, async || {
             let script = "
                 const list = arguments[0].closest('.chat-viewport');
@@ -194,7 +195,7 @@ fn ones_own_message_leads_back_to_the_end() {
 }
 
 #[test]
-fn screen_readers_hear_of_others_messages_at_most_once_a_second_and_not_of_ones_own() {
+fn screen_readers_announce_others_messages_at_most_once_a_second_and_not_ones_own() {
     in_every_browser(async |stage| {
         let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
         ann.join(&stage.server, "quiet", "Ann").await?;
@@ -205,10 +206,10 @@ fn screen_readers_hear_of_others_messages_at_most_once_a_second_and_not_of_ones_
             new MutationObserver(() => window.read.push([performance.now(), region.textContent]))
                 .observe(region, { childList: true, characterData: true, subtree: true });";
         ann.execute(watch, vec![]).await?;
-        ann.say("mine").await?;
+        ann.send("mine").await?;
         let texts: Vec<_> = (1..=30).map(|number| format!("number {number}")).collect();
         for some in texts.chunks(10) {
-            say_all(&bob, some).await?;
+            send_all(&bob, some).await?;
             tokio::time::timeout(DEADLINE, bob.wait_delivery(&some[9], "acked"))
                 .await
                 .map_err(|_| StepError::Setup("not acknowledged".to_owned()))??;
