@@ -15,13 +15,13 @@ async fn trace(stage: &Stage, skipped: usize) -> Vec<String> {
     lines
 }
 
-/// Loses the connection, says something meanwhile, and waits until it is delivered over the next connection. Returns
+/// Loses the connection, sends a message meanwhile, and waits until it is delivered over the next connection. Returns
 /// the client's key.
 async fn reconnect(page: &Page, proxy: &Proxy, text: &str) -> Result<String, StepError> {
     proxy.refuse(true);
     proxy.cut();
     page.wait_shown("offline_banner").await?;
-    page.say(text).await?;
+    page.send(text).await?;
     page.wait_delivery(text, "pending").await?;
     let mut key = String::new();
     wait_for("the outbox is stored with its key", DEADLINE, async || {
