@@ -36,10 +36,10 @@ pub(crate) use watched::Watched;
 
 /// A handle to one session with one server: rooms with exactly-once delivery in both directions.
 ///
-/// It connects and reconnects by itself, and continues where it was: after a loss of the network, after a page was suspended or in the
-/// back/forward cache, after a restart of the server. Clones are handles to the same session. When the last handle is dropped
-/// ([`Client`] or [`Room`]), the connection is closed with 1000, unacknowledged messages fail with [`FailReason::Stopped`], and no
-/// callback is called any more.
+/// It connects and reconnects by itself, and continues where it was: after a loss of the network, after a page was
+/// suspended or in the back/forward cache, after a restart of the server. Clones are handles to the same session. When
+/// the last handle is dropped ([`Client`] or [`Room`]), the connection is closed with 1000, unacknowledged messages
+/// fail with [`FailReason::Stopped`], and no callback is called any more.
 ///
 /// It is not `Send`. Two clients of one page are two members of a room.
 #[derive(Clone)]
@@ -71,8 +71,8 @@ impl Client {
         Changes::new(self.driver.status.clone())
     }
 
-    /// The time until the next attempt, while the status is [`Status::Waiting`]. For a countdown; call it again for each change of the
-    /// display.
+    /// The time until the next attempt, while the status is [`Status::Waiting`]. For a countdown; call it again for
+    /// each change of the display.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         match self.status() {
@@ -81,7 +81,8 @@ impl Client {
         }
     }
 
-    /// Connects now, without waiting for the next attempt: when the user wants to, after [`Client::stop`], and after a refusal.
+    /// Connects now, without waiting for the next attempt: when the user wants to, after [`Client::stop`], and after a
+    /// refusal.
     pub fn connect(&self) {
         self.driver.connect();
     }
@@ -91,8 +92,8 @@ impl Client {
         self.driver.stop();
     }
 
-    /// The public id of this client, which is in [`Received::from`] of its own messages. `None` until the status is open for the first
-    /// time.
+    /// The public id of this client, which is in [`Received::from`] of its own messages. `None` until the status is
+    /// open for the first time.
     #[must_use]
     pub fn sender(&self) -> Option<SenderId> {
         self.driver.sender()
@@ -118,8 +119,8 @@ impl Client {
         Ok(RoomSender::new(self.clone(), room_name(room)?))
     }
 
-    /// The messages that an earlier page of this tab left in a kept outbox, with their deliveries, the oldest of each room first.
-    /// They are sent automatically. Each call returns those that no earlier call returned.
+    /// The messages that an earlier page of this tab left in a kept outbox, with their deliveries, the oldest of each
+    /// room first. They are sent automatically. Each call returns those that no earlier call returned.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

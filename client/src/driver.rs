@@ -1,10 +1,10 @@
-//! Drives one session: gives events and commands to [`ClientSession`], and carries out its outputs: on the transport, the timer, the
-//! rooms and the waiting tasks. Decisions about connections are the session's.
+//! Drives one session: gives events and commands to [`ClientSession`], and carries out its outputs: on the transport,
+//! the timer, the rooms and the waiting tasks. Decisions about connections are the session's.
 //!
-//! Every method may be called at any time, also from inside a callback or a waker that the driver itself runs. The session takes an
-//! event or a command at once, because it calls no foreign code; what this leads to is carried out after the outputs that are being
-//! carried out. Nothing stays borrowed while foreign code runs. The browser's closures hold the driver weakly, so dropping the last
-//! handle ends everything.
+//! Every method may be called at any time, also from inside a callback or a waker that the driver itself runs. The
+//! session takes an event or a command at once, because it calls no foreign code; what this leads to is carried out
+//! after the outputs that are being carried out. Nothing stays borrowed while foreign code runs. The browser's closures
+//! hold the driver weakly, so dropping the last handle ends everything.
 
 mod early;
 mod pages;
@@ -172,7 +172,8 @@ impl Driver {
         self.ready.wake();
     }
 
-    /// Gives the session what was held. All of it comes before anything that the application does when it learns of the first refusal.
+    /// Gives the session what was held. All of it comes before anything that the application does when it learns of the
+    /// first refusal.
     fn take_held(&self) {
         let held = self.early.take().into_iter();
         let refused: Vec<_> = held.filter_map(|held| self.act(held)).collect();
@@ -254,7 +255,8 @@ impl Driver {
         let leaving = matches!(input, Input::Suspend);
         self.input(input);
         if leaving {
-            // The page may never run again after this, and another page may have taken its record for a copy, see `Store`.
+            // The page may never run again after this, and another page may have taken its record for a copy, see
+            // `Store`.
             self.save();
         }
     }
@@ -280,7 +282,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Sends a signal. Before there is a session no room is joined, and a signal to a room that is not joined is dropped.
+    /// Sends a signal. Before there is a session no room is joined, and a signal to a room that is not joined is
+    /// dropped.
     pub(crate) fn signal(&self, room: RoomName, body: Body) {
         self.call(|session, moment| session.signal(moment, room, body));
         self.carry_on();
@@ -392,7 +395,8 @@ impl Driver {
 
     fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
         let asker = self.pages.remove(tag);
-        // Before this answer is delivered: a receiver that requests another page at once comes after those that were put off.
+        // Before this answer is delivered: a receiver that requests another page at once comes after those that were
+        // put off.
         while let Some((room, handle)) = self.pages.next_put_off() {
             if self.pump(&room, &handle) {
                 break;
@@ -407,7 +411,8 @@ impl Driver {
             Some(Asker::Handle { room, handle, wanted }) => {
                 let Some(handle) = handle.upgrade() else { return };
                 let came = result.is_ok();
-                // One that failed is requested again with the next event of the room. At once would be a loop without end.
+                // One that failed is requested again with the next event of the room. At once would be a loop without
+                // end.
                 if self.rooms.answer(&room, &handle, wanted, result) && came {
                     self.pump(&room, &handle);
                 }
@@ -497,7 +502,8 @@ impl Driver {
         bytes
     }
 
-    /// Asks the runtime only for earlier times: an alarm that is too early is a harmless tick, after which the right time is set.
+    /// Asks the runtime only for earlier times: an alarm that is too early is a harmless tick, after which the right
+    /// time is set.
     fn set_alarm(&self) {
         let next = self.session.borrow().as_ref().and_then(ClientSession::next_timeout);
         if let Some(next) = next
@@ -528,7 +534,8 @@ impl Driver {
                 let is_over = matches!(status, Status::Stopped(_));
                 self.status.set(status);
                 if is_over {
-                    // Tasks that wait for capacity try again and fail now, although unsettled numbers may still fill the outbox.
+                    // Tasks that wait for capacity try again and fail now, although unsettled numbers may still fill
+                    // the outbox.
                     self.send_queue.release();
                 }
             }
@@ -661,7 +668,8 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Stops the session, so that what is kept says the same as the deliveries: what failed here is not sent by a later page.
+    /// Stops the session, so that what is kept says the same as the deliveries: what failed here is not sent by a later
+    /// page.
     fn drop(&mut self) {
         // What is carried out here sets no alarm.
         self.busy.set(true);

@@ -16,7 +16,8 @@ struct Job {
 async fn primes(upgrade: Upgrade, Query(job): Query<Job>) -> Response {
     upgrade.on_upgrade(move |socket| async move {
         for candidate in 2..job.below {
-            // Heavy work belongs on a thread of its own. When the page goes away, this handler is dropped at the `.await`.
+            // Heavy work belongs on a thread of its own. When the page goes away, this handler is dropped at the
+            // `.await`.
             let prime = tokio::task::spawn_blocking(move || is_prime(candidate)).await;
             if prime.is_ok_and(|prime| prime) && socket.send(candidate.to_string()).await.is_err() {
                 return;

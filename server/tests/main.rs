@@ -1,4 +1,5 @@
-//! The tests of the server over real sockets, in one program: linking a program for each file takes longer than all of the tests.
+//! The tests of the server over real sockets, in one program: linking a program for each file takes longer than all of
+//! the tests.
 
 mod addresses;
 mod answers;

@@ -1,5 +1,5 @@
-//! Events and commands that come while the store is being opened: held until there is a session, within the session's own bounds, and
-//! refused as the session would refuse them.
+//! Events and commands that come while the store is being opened: held until there is a session, within the session's
+//! own bounds, and refused as the session would refuse them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -90,8 +90,8 @@ impl Early {
         }
     }
 
-    /// Holds an event or a command that has no bound of its own. There are few: the last of each kind, and one join for each room that has
-    /// a handle.
+    /// Holds an event or a command that has no bound of its own. There are few: the last of each kind, and one join for
+    /// each room that has a handle.
     pub(super) fn hold(&self, held: Held) {
         let mut all = self.held.borrow_mut();
         all.retain(|earlier| !held.replaces(earlier));

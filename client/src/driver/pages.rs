@@ -23,8 +23,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Pages {
     asked: RefCell<LiteMap<Tag, Asker>>,
-    /// Handles whose request was refused as one too many. They ask again one by one, each after an answer to another request. Each is
-    /// here at most once.
+    /// Handles whose request was refused as one too many. They ask again one by one, each after an answer to another
+    /// request. Each is here at most once.
     put_off: RefCell<VecDeque<(RoomName, Weak<Handle>)>>,
 }
 

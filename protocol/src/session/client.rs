@@ -51,8 +51,9 @@ use rooms::{Effect, Rooms};
 use timer::{Timer, Timers};
 use trace::{RoomNumbers, debug, trace};
 
-/// Lines are put together into WebSocket messages of at most this size; a longer line is sent alone. A message that a lost connection
-/// cuts off is lost as a whole, so with large ones nothing would get through connections that are lost soon.
+/// Lines are put together into WebSocket messages of at most this size; a longer line is sent alone. A message that a
+/// lost connection cuts off is lost as a whole, so with large ones nothing would get through connections that are lost
+/// soon.
 const TEXT_BYTES: usize = 2 * 1024;
 
 /// The client's half of the session. See the [contract](crate::session) of its driver.
@@ -102,9 +103,9 @@ impl ClientSession {
         }
     }
 
-    /// Continues the session of a snapshot. It waits for [`connect`](Self::connect). `elapsed` is the time since the snapshot was stored:
-    /// messages that expired meanwhile fail. Rooms are not joined: their cursors are in the snapshot, for an application that kept what
-    /// it read.
+    /// Continues the session of a snapshot. It waits for [`connect`](Self::connect). `elapsed` is the time since the
+    /// snapshot was stored: messages that expired meanwhile fail. Rooms are not joined: their cursors are in the
+    /// snapshot, for an application that kept what it read.
     #[must_use]
     pub fn restore(options: ClientOptions, snapshot: Snapshot, elapsed: Duration, now: Duration) -> Self {
         let mut session = Self::new(options, snapshot.key);
@@ -117,7 +118,8 @@ impl ClientSession {
         session
     }
 
-    /// Continues the session that a store has, as [`restore`](Self::restore) does. `wall` is the time by the clock that was given to
+    /// Continues the session that a store has, as [`restore`](Self::restore) does. `wall` is the time by the clock that
+    /// was given to
     /// [`writes`](Self::writes). The store may be used again: the first `writes` replaces its content.
     #[must_use]
     pub fn resume(options: ClientOptions, kept: Kept, wall: Millis, now: Duration) -> Self {
@@ -127,13 +129,14 @@ impl ClientSession {
         session
     }
 
-    /// The writes that bring a store of numbered texts up to date, for [`resume`](Self::resume). `wall` is the time by a clock that
-    /// goes on while there is no page.
+    /// The writes that bring a store of numbered texts up to date, for [`resume`](Self::resume). `wall` is the time by
+    /// a clock that goes on while there is no page.
     ///
-    /// The first call returns everything, each later one the changes since the call before; so the bytes written over time are
-    /// proportional to what was published, however much is pending. The writes are to be carried out in this order. If the page ends
-    /// after any of them, the store has all that earlier calls returned, nothing twice, and no number that was sent belongs to another
-    /// message. If a write fails, the store is out of date: call [`write_all`](Self::write_all), or do not use the store again.
+    /// The first call returns everything, each later one the changes since the call before; so the bytes written over
+    /// time are proportional to what was published, however much is pending. The writes are to be carried out in this
+    /// order. If the page ends after any of them, the store has all that earlier calls returned, nothing twice, and no
+    /// number that was sent belongs to another message. If a write fails, the store is out of date: call
+    /// [`write_all`](Self::write_all), or do not use the store again.
     ///
     /// At most [`OutboxOptions::messages`] changes are remembered for the next call; after more, it returns everything.
     #[must_use = "each step is given once"]
@@ -146,15 +149,15 @@ impl ClientSession {
         self.outbox.journal.all();
     }
 
-    /// The state to store for [`restore`](Self::restore), as a whole; see [`writes`](Self::writes) for a store in which only changes
-    /// are written.
+    /// The state to store for [`restore`](Self::restore), as a whole; see [`writes`](Self::writes) for a store in which
+    /// only changes are written.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         snapshot::take(self.key, &self.outbox, &self.rooms, self.now)
     }
 
-    /// Takes an event. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output). All that has already
-    /// happened, events and commands, may be given first; then the lines are sent together.
+    /// Takes an event. Afterwards, and before waiting for anything, drain [`poll_output`](Self::poll_output). All that
+    /// has already happened, events and commands, may be given first; then the lines are sent together.
     pub fn handle(&mut self, moment: Moment, input: Input) {
         self.at(moment, |session| session.take(input));
     }
@@ -169,11 +172,11 @@ impl ClientSession {
         self.at(moment, Self::stop_by_hand);
     }
 
-    /// Becomes a member of a room. Joining a room that is joined changes nothing. A refusal is the event [`RoomEvent::Refused`], whether
-    /// it is the server's or that of [`ClientOptions::rooms`].
+    /// Becomes a member of a room. Joining a room that is joined changes nothing. A refusal is the event
+    /// [`RoomEvent::Refused`], whether it is the server's or that of [`ClientOptions::rooms`].
     ///
-    /// The messages after `since`, the last that the application has, follow. Without it, or if the log does not have all of them any
-    /// more, the newest `history` messages do.
+    /// The messages after `since`, the last that the application has, follow. Without it, or if the log does not have
+    /// all of them any more, the newest `history` messages do.
     pub fn join(&mut self, moment: Moment, room: RoomName, since: Option<Cursor>, history: Option<u32>) {
         self.at(moment, |session| {
             let effect = session.rooms.want(room.clone(), since, history, session.options.rooms);
@@ -181,7 +184,8 @@ impl ClientSession {
         });
     }
 
-    /// Ends the membership of a room. No event of it follows, also none that was not taken from [`poll_output`](Self::poll_output) yet.
+    /// Ends the membership of a room. No event of it follows, also none that was not taken from
+    /// [`poll_output`](Self::poll_output) yet.
     pub fn leave(&mut self, moment: Moment, room: &RoomName) {
         self.at(moment, |session| {
             let effect = session.rooms.leave(room);
@@ -192,24 +196,25 @@ impl ClientSession {
         });
     }
 
-    /// Puts a message into the outbox. The room need not be joined, the connection need not be open. Each [`Output::Delivery`] of it
-    /// carries `tag`.
+    /// Puts a message into the outbox. The room need not be joined, the connection need not be open. Each
+    /// [`Output::Delivery`] of it carries `tag`.
     ///
     /// # Errors
-    /// Why the outbox does not take it: [`FailReason::OutboxFull`], [`FailReason::TooLarge`], [`FailReason::TooManyRooms`] or
+    /// Why the outbox does not take it: [`FailReason::OutboxFull`], [`FailReason::TooLarge`],
+    /// [`FailReason::TooManyRooms`] or
     /// [`FailReason::Stopped`]. No output follows for its tag then.
     pub fn publish(&mut self, moment: Moment, room: RoomName, body: Body, tag: Tag) -> Result<(), FailReason> {
         self.at(moment, |session| session.enqueue(room, body, tag))
     }
 
-    /// Sends something to the members of a joined room that the log does not keep. It is dropped if the room is not joined. One over the
-    /// server's limits is an [`Output::Fault`], as one is that the server refuses.
+    /// Sends something to the members of a joined room that the log does not keep. It is dropped if the room is not
+    /// joined. One over the server's limits is an [`Output::Fault`], as one is that the server refuses.
     pub fn signal(&mut self, moment: Moment, room: RoomName, body: Body) {
         self.at(moment, |session| session.send_signal(room, body));
     }
 
-    /// Requests a page of older messages: at most `limit`, the newest before an offset. The server may return fewer. The room need not
-    /// be joined. The [`Output::Page`] of the answer carries `tag`.
+    /// Requests a page of older messages: at most `limit`, the newest before an offset. The server may return fewer.
+    /// The room need not be joined. The [`Output::Page`] of the answer carries `tag`.
     ///
     /// # Errors
     /// [`PageError::TooMany`] or [`PageError::Stopped`]. No output follows for its tag then.
@@ -241,8 +246,8 @@ impl ClientSession {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask again after
-    /// each drain.
+    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, on the clock of [`Moment::now`]; ask
+    /// again after each drain.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         self.timers.next()
@@ -254,8 +259,8 @@ impl ClientSession {
         self.link.status()
     }
 
-    /// Whether the outbox has capacity for a message with so many bytes of JSON. After `false`, [`Output::OutboxHasCapacity`] comes when
-    /// it is worth asking again.
+    /// Whether the outbox has capacity for a message with so many bytes of JSON. After `false`,
+    /// [`Output::OutboxHasCapacity`] comes when it is worth asking again.
     pub fn has_capacity(&mut self, bytes: usize) -> bool {
         self.outbox.has_capacity(bytes)
     }
@@ -275,8 +280,9 @@ impl ClientSession {
         result
     }
 
-    /// After the input, because it may be the sign of life that a timer waits for. With every input and command and not only with `Tick`,
-    /// because the timers of a page in the background are throttled, and those of a machine that sleeps stand still.
+    /// After the input, because it may be the sign of life that a timer waits for. With every input and command and not
+    /// only with `Tick`, because the timers of a page in the background are throttled, and those of a machine that
+    /// sleeps stand still.
     fn fire_due(&mut self) {
         while let Some(timer) = self.timers.take_due(self.now) {
             trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
@@ -451,8 +457,9 @@ impl ClientSession {
             .iter()
             .any(|frame| matches!(frame, ClientLine::Publish(_) | ClientLine::Withdraw(_)))
         {
-            // Stored first: a number that is on the wire must never be given to another message, and what is settled must stay settled, so
-            // that the server's memory of the last `in_flight` numbers covers all that a restored session sends again.
+            // Stored first: a number that is on the wire must never be given to another message, and what is settled
+            // must stay settled, so that the server's memory of the last `in_flight` numbers covers all that a restored
+            // session sends again.
             self.changed |= self.options.keep;
             self.save_due = true;
         }

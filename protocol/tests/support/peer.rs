@@ -384,7 +384,8 @@ impl World {
         }
     }
 
-    /// Gives the session a command of its application, whose result is still to be taken before the outputs are drained.
+    /// Gives the session a command of its application, whose result is still to be taken before the outputs are
+    /// drained.
     fn call<T>(&mut self, peer: usize, act: impl FnOnce(&mut ClientSession, Moment) -> T) -> T {
         self.peers[peer].attempts = 0;
         self.peers[peer].attempts_since = self.now;

@@ -26,8 +26,8 @@ impl Acknowledged {
         }
     }
 
-    /// The log of a room has this epoch now, forked at `fork` if that is given. Returns the offsets after the fork, ascending, and
-    /// forgets all places in other epochs.
+    /// The log of a room has this epoch now, forked at `fork` if that is given. Returns the offsets after the fork,
+    /// ascending, and forgets all places in other epochs.
     pub(super) fn entered(&mut self, room: &RoomName, epoch: &Epoch, fork: Option<&Cursor>) -> Vec<Offset> {
         let mut lost = Vec::new();
         self.places.retain(|(name, former, offset)| {

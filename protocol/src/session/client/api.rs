@@ -7,11 +7,12 @@ use crate::{
     message::{Author, Member, Message, Millis},
 };
 
-/// The number of a connection in its session, from 1. Each event that a driver reports carries the generation of its connection, so
-/// that late events of earlier generations are ignored.
+/// The number of a connection in its session, from 1. Each event that a driver reports carries the generation of its
+/// connection, so that late events of earlier generations are ignored.
 pub type Generation = u64;
 
-/// A number that the driver chooses for a message or a request; its outputs carry it. Each is used once, also across a restored snapshot.
+/// A number that the driver chooses for a message or a request; its outputs carry it. Each is used once, also across a
+/// restored snapshot.
 pub type Tag = u64;
 
 /// An event for a client's session. Commands are methods of [`ClientSession`](super::ClientSession).
@@ -52,7 +53,8 @@ pub enum Input {
     /// The page is back (`pageshow`, `resume`): connects at once.
     Resume,
 
-    /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none now; then it is asked for again with backoff.
+    /// The answer to [`Output::TokenWanted`]: a token, or `None` if there is none now; then it is asked for again with
+    /// backoff.
     Token(Option<String>),
     /// The answer to [`Output::KeyWanted`]: a new key from a cryptographic source.
     Key(ClientKey),
@@ -84,10 +86,10 @@ pub enum Output {
     },
     /// Ask the application for a token and answer with [`Input::Token`].
     TokenWanted,
-    /// Another client uses the key of this one, as a copy of its kept outbox does, or the log is far beyond the numbers of this session,
-    /// as after an older copy was restored. Answer with [`Input::Key`]; until then there is no connection. Messages that may have been
-    /// sent with the old key and were not answered have failed with [`FailReason::Unconfirmed`]; the others are sent with the new key and
-    /// new numbers.
+    /// Another client uses the key of this one, as a copy of its kept outbox does, or the log is far beyond the numbers
+    /// of this session, as after an older copy was restored. Answer with [`Input::Key`]; until then there is no
+    /// connection. Messages that may have been sent with the old key and were not answered have failed with
+    /// [`FailReason::Unconfirmed`]; the others are sent with the new key and new numbers.
     KeyWanted,
     /// If the outbox is kept across reloads: carry out [`writes`](super::ClientSession::writes), or store
     /// [`snapshot`](super::ClientSession::snapshot), now, before later outputs are carried out. Those may use numbers that a restored
@@ -102,17 +104,18 @@ pub enum Output {
         /// Events of one room are in the order of its log.
         event: RoomEvent,
     },
-    /// The state of a message in the outbox changed. The last state of a tag is `Acked` or `Failed`, and it is reported exactly once.
+    /// The state of a message in the outbox changed. The last state of a tag is `Acked` or `Failed`, and it is reported
+    /// exactly once.
     Delivery {
         /// From [`publish`](super::ClientSession::publish).
         tag: Tag,
         /// The new state.
         state: DeliveryState,
     },
-    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_capacity`](super::ClientSession::has_capacity) returned `false`:
-    /// at least a quarter of the outbox is free again, and enough for the smallest body that was refused since the last such output. A
-    /// driver lets waiting tasks try in the order in which they came, each after the one before succeeded; then small bodies cannot keep
-    /// a large one waiting forever.
+    /// After a publish failed with [`FailReason::OutboxFull`] or [`has_capacity`](super::ClientSession::has_capacity)
+    /// returned `false`: at least a quarter of the outbox is free again, and enough for the smallest body that was
+    /// refused since the last such output. A driver lets waiting tasks try in the order in which they came, each after
+    /// the one before succeeded; then small bodies cannot keep a large one waiting forever.
     OutboxHasCapacity,
     /// The answer to a request for [`history`](super::ClientSession::history); exactly one for each that was taken.
     Page {
@@ -203,8 +206,8 @@ pub enum RoomEvent {
     Message {
         /// The message, with its offset and sender.
         message: Message,
-        /// Whether this client sent it with its present key. Its `Acked` with this offset came before. Messages that it sent with an
-        /// earlier key, see [`Output::KeyWanted`], have another sender and are not its own.
+        /// Whether this client sent it with its present key. Its `Acked` with this offset came before. Messages that it
+        /// sent with an earlier key, see [`Output::KeyWanted`], have another sender and are not its own.
         own: bool,
     },
     /// Users came or went.
@@ -337,15 +340,15 @@ pub enum FailReason {
     /// It expired, and it is certainly not in the log: it was never sent, or the log confirmed so in time.
     #[error("the message could not be sent in time")]
     Expired,
-    /// It was sent, or an earlier page may have sent it, and it cannot be known any more whether it is in the log: no answer came within
-    /// twice its `ttl`, the log has forgotten it, or another client uses its key.
+    /// It was sent, or an earlier page may have sent it, and it cannot be known any more whether it is in the log: no
+    /// answer came within twice its `ttl`, the log has forgotten it, or another client uses its key.
     #[error("the message was sent, but the server did not confirm it in time; it may have arrived")]
     Unconfirmed,
     /// The server refused it for good.
     #[error("{message}")]
     Refused {
-        /// The epoch of the log that does not have it. `None`: it was refused before the log was asked, and the log may have it from an
-        /// earlier connection.
+        /// The epoch of the log that does not have it. `None`: it was refused before the log was asked, and the log may
+        /// have it from an earlier connection.
         epoch: Option<Epoch>,
         /// Why, for programs: see [`code`](crate::message::code).
         code: String,

@@ -20,8 +20,8 @@ pub(super) struct Pause {
 }
 
 impl Backoff {
-    /// Counts a failure, and returns how long to wait. With full jitter: a random time up to the bound, so that clients that failed at
-    /// the same time do not reconnect at the same time.
+    /// Counts a failure, and returns how long to wait. With full jitter: a random time up to the bound, so that clients
+    /// that failed at the same time do not reconnect at the same time.
     pub(super) fn fail(
         &mut self,
         options: BackoffOptions,

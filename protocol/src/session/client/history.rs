@@ -1,4 +1,5 @@
-//! Requests for older messages: as many are open as the server takes, each has its own pause, and they are sent again after a reconnect.
+//! Requests for older messages: as many are open as the server takes, each has its own pause, and they are sent again
+//! after a reconnect.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use crate::{ClientLine, Offset, RequestId, RoomName, message};
 pub(super) struct History {
     /// In the order in which they were asked.
     requests: Vec<Request>,
-    /// The id of the next request. Never used twice, so that a late answer is not taken for the answer to another request.
+    /// The id of the next request. Never used twice, so that a late answer is not taken for the answer to another
+    /// request.
     next: RequestId,
     /// No request is sent before this time: the server refused one because there were too many.
     paused_until: Option<Duration>,

@@ -113,8 +113,8 @@ impl ClientSession {
         self.timers.clear(Timer::Answer);
     }
 
-    /// A message of this client is in the log. The copy of it for the members may come before the `ack` and is taken for one: so `Acked`
-    /// always precedes the message, and a page can replace its pending row by the offset.
+    /// A message of this client is in the log. The copy of it for the members may come before the `ack` and is taken
+    /// for one: so `Acked` always precedes the message, and a page can replace its pending row by the offset.
     fn settle_own(
         &mut self,
         room: &RoomName,

@@ -22,7 +22,8 @@ enum State {
     Suspended(SuspendReason),
     /// The next attempt begins with [`Timer::Reconnect`].
     Waiting { until: Duration, cause: Cause },
-    /// The connection opens when the application has answered: with a key if [`Link::key_asked`], otherwise with a token.
+    /// The connection opens when the application has answered: with a key if [`Link::key_asked`], otherwise with a
+    /// token.
     Asking,
     /// The transport opens.
     Connecting,
@@ -46,31 +47,32 @@ struct Open {
 }
 
 impl State {
-    /// Whether the transport has a connection, open or opening. Only then are its events of interest, and only then is there one to
-    /// close.
+    /// Whether the transport has a connection, open or opening. Only then are its events of interest, and only then is
+    /// there one to close.
     fn has_connection(&self) -> bool {
         matches!(self, Self::Connecting | Self::Greeting | Self::Open(_))
     }
 
-    /// Whether lines can be sent. The server reads before its `welcome` too: that is how it gets `hello`, and `pong` besides.
+    /// Whether lines can be sent. The server reads before its `welcome` too: that is how it gets `hello`, and `pong`
+    /// besides.
     fn can_send(&self) -> bool {
         matches!(self, Self::Greeting | Self::Open(_))
     }
 
-    /// Whether the next event of the page or the network may begin an attempt. A stopped session waits for the application, and all
-    /// other states are an attempt, or more, already.
+    /// Whether the next event of the page or the network may begin an attempt. A stopped session waits for the
+    /// application, and all other states are an attempt, or more, already.
     fn can_resume(&self) -> bool {
         matches!(self, Self::Suspended(_) | Self::Waiting { .. })
     }
 
-    /// Whether nothing changes when the network goes. An open connection may lead to a local server, or the browser is wrong about the
-    /// network: it is kept for as long as it works. Attempts are given up.
+    /// Whether nothing changes when the network goes. An open connection may lead to a local server, or the browser is
+    /// wrong about the network: it is kept for as long as it works. Attempts are given up.
     fn survives_offline(&self) -> bool {
         matches!(self, Self::Open(_) | Self::Stopped(_) | Self::Suspended(_))
     }
 
-    /// Whether the session ended, so that nothing is sent until the application connects again. A session that has not been started
-    /// is about to be: it takes messages.
+    /// Whether the session ended, so that nothing is sent until the application connects again. A session that has not
+    /// been started is about to be: it takes messages.
     fn is_over(&self) -> bool {
         matches!(self, Self::Stopped(reason) if *reason != StopReason::NotStarted)
     }
@@ -255,7 +257,8 @@ impl ClientSession {
         });
     }
 
-    /// Closes the connection because the server broke a rule of the protocol. Another server may answer the next attempt.
+    /// Closes the connection because the server broke a rule of the protocol. Another server may answer the next
+    /// attempt.
     pub(super) fn violated(&mut self, reason: &str) {
         // Without the reason, which may quote the line.
         debug!(

@@ -1,16 +1,17 @@
-//! Messages that are not acknowledged: a queue for each room, its *lane*. A message that was sent has a number that no other message of
-//! this key gets in this room.
+//! Messages that are not acknowledged: a queue for each room, its *lane*. A message that was sent has a number that no
+//! other message of this key gets in this room.
 //!
-//! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was sent keeps its
-//! number until the server has settled it: when it expires it is *withdrawn*. The log answers with the outcome, and the messages behind
-//! it follow. The answer is reliable for twice [`OutboxOptions::ttl`] after the message was published; later the log may have forgotten
-//! it, and the outcome is unknown.
+//! A message gets its number when it is sent for the first time, so one that expires before leaves no gap. One that was
+//! sent keeps its number until the server has settled it: when it expires it is *withdrawn*. The log answers with the
+//! outcome, and the messages behind it follow. The answer is reliable for twice [`OutboxOptions::ttl`] after the
+//! message was published; later the log may have forgotten it, and the outcome is unknown.
 //!
-//! A lane is removed as soon as everything in it is settled, so a client may publish to any number of rooms. For all removed lanes
-//! together one number is kept, [`Outbox::next`]: it is above all numbers that were used in them. A new lane begins there. That
-//! cannot lose or double a message: its first publish has the flag `first`, with which a log accepts any later number, and which is
-//! correct because no earlier number is open. By accepting it the log forgets the outcomes of earlier numbers, which are not asked for
-//! again: a kept outbox is stored without them before the publish is sent.
+//! A lane is removed as soon as everything in it is settled, so a client may publish to any number of rooms. For all
+//! removed lanes together one number is kept, [`Outbox::next`]: it is above all numbers that were used in them. A new
+//! lane begins there. That cannot lose or double a message: its first publish has the flag `first`, with which a log
+//! accepts any later number, and which is correct because no earlier number is open. By accepting it the log forgets
+//! the outcomes of earlier numbers, which are not asked for again: a kept outbox is stored without them before the
+//! publish is sent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,10 +23,11 @@ use crate::{
     message::{Limits, Publish, Withdraw, code},
 };
 
-/// How many messages may be in flight on a new connection. Each answer adds one, up to the server's limit. Over connections that end
-/// soon, the answers to a few messages arrive, where those to very many would not.
+/// How many messages may be in flight on a new connection. Each answer adds one, up to the server's limit. Over
+/// connections that end soon, the answers to a few messages arrive, where those to very many would not.
 ///
-/// It is also the window after a refusal for now, because all messages behind the refused one are refused too and sent again.
+/// It is also the window after a refusal for now, because all messages behind the refused one are refused too and sent
+/// again.
 const FIRST_WINDOW: u32 = 16;
 
 /// The longest `ttl`: 36,500 days. Sums with a longer one could exceed a `Duration`.
@@ -51,14 +53,15 @@ pub(super) struct Outbox {
     in_flight: u32,
     /// The most that may be in flight.
     window: u32,
-    /// The room whose message was sent last. The next one is of another room, so that a busy room does not delay the others.
+    /// The room whose message was sent last. The next one is of another room, so that a busy room does not delay the
+    /// others.
     turn: Option<RoomName>,
     /// Nothing is sent before this time: the server refused a message because the connection sends too much.
     paused_until: Option<Duration>,
     /// Bytes of the smallest body that was refused for lack of capacity since the last notice of capacity.
     awaited: Option<usize>,
-    /// The log is far beyond the numbers of this session: no further message gets a number, and when those that were sent are answered, a
-    /// new key is needed.
+    /// The log is far beyond the numbers of this session: no further message gets a number, and when those that were
+    /// sent are answered, a new key is needed.
     outdated: bool,
 }
 
@@ -102,7 +105,8 @@ impl Outbox {
         self.in_flight
     }
 
-    /// Whether a body of so many bytes fits. If not, [`take_capacity_notice`](Self::take_capacity_notice) reports when it does.
+    /// Whether a body of so many bytes fits. If not, [`take_capacity_notice`](Self::take_capacity_notice) reports when
+    /// it does.
     pub(super) fn has_capacity(&mut self, bytes: usize) -> bool {
         // A body that never fits is not waited for: `push` reports the reason.
         let fits = bytes > self.options.bytes
@@ -153,7 +157,8 @@ impl Outbox {
         Ok(deadline)
     }
 
-    /// The next message to send, and its new state; none while as many are in flight as the window and the server allow.
+    /// The next message to send, and its new state; none while as many are in flight as the window and the server
+    /// allow.
     pub(super) fn next(&mut self, now: Duration, limits: &Limits) -> (Option<ClientLine>, Option<Progress>) {
         let max_in_flight = limits.in_flight.max(1);
         self.paused_until = self.paused_until.filter(|&until| until > now);
@@ -249,8 +254,8 @@ impl Outbox {
         self.forget_settled();
         let fate = match fate {
             DeliveryState::Failed(FailReason::Refused { epoch, code, .. }) if withdrawn => {
-                // Without the log's answer, what an earlier connection sent may be in the log; and a log that is asked too late may have
-                // forgotten it.
+                // Without the log's answer, what an earlier connection sent may be in the log; and a log that is asked
+                // too late may have forgotten it.
                 let certain = now < until && (epoch.is_some() || code == code::WITHDRAWN);
                 DeliveryState::Failed(match given_up {
                     _ if !certain => FailReason::Unconfirmed,
@@ -295,7 +300,8 @@ impl Outbox {
                 .all(|lane| lane.numbered == 0 && lane.in_flight == 0)
     }
 
-    /// Prepares for a new key, without a connection: fails the messages that were sent and not answered, and starts numbering anew.
+    /// Prepares for a new key, without a connection: fails the messages that were sent and not answered, and starts
+    /// numbering anew.
     pub(super) fn renumber(&mut self, progress: &mut Vec<Progress>) {
         for (_, lane) in &mut self.lanes {
             for entry in lane.entries.drain(..lane.numbered) {
@@ -347,8 +353,8 @@ impl Outbox {
         });
     }
 
-    /// The first number in new lanes of a restored session. A lane without entries that awaits its last answer still exists here, but
-    /// not in the restored session.
+    /// The first number in new lanes of a restored session. A lane without entries that awaits its last answer still
+    /// exists here, but not in the restored session.
     pub(super) fn first_in_settled(&self) -> Seq {
         let settled = self.lanes.values().filter(|lane| lane.entries.is_empty());
         settled.map(|lane| lane.first).fold(self.next, Seq::max)
@@ -422,8 +428,8 @@ impl Outbox {
         self.forget_settled();
     }
 
-    /// Whether the application is to be notified of capacity after a refusal, once. A quarter must be free, so that there are few
-    /// notices, and enough for the smallest refused body, so that it is not refused again and again.
+    /// Whether the application is to be notified of capacity after a refusal, once. A quarter must be free, so that
+    /// there are few notices, and enough for the smallest refused body, so that it is not refused again and again.
     pub(super) fn take_capacity_notice(&mut self) -> bool {
         let OutboxOptions { messages, bytes, .. } = self.options;
         let fits = |smallest: usize| {
@@ -470,14 +476,15 @@ pub(super) struct Lane {
     /// The number of its record; meaningless while all records are to be written anew.
     pub(super) record: u64,
     pub(super) entries: VecDeque<Entry>,
-    /// How many entries, from the front, have a number: those that were sent, and all of a snapshot, because its session may have sent
-    /// them after it was taken.
+    /// How many entries, from the front, have a number: those that were sent, and all of a snapshot, because its
+    /// session may have sent them after it was taken.
     pub(super) numbered: usize,
     /// How many entries, from the front, were sent since the last rewind. A new connection is a rewind.
     sent: usize,
     /// Of this connection.
     in_flight: u32,
-    /// The server refused a message for now: the lane is sent again from the front, once everything in flight is answered.
+    /// The server refused a message for now: the lane is sent again from the front, once everything in flight is
+    /// answered.
     rewinding: bool,
     /// Nothing of this room is sent before this time.
     paused_until: Option<Duration>,
@@ -514,9 +521,9 @@ impl Lane {
         }
     }
 
-    /// Whether a message can be sent now; a rewind takes effect here when its pause has ended. The server remembers the outcomes of the
-    /// last `window` numbers: a number that is further from the first that is not settled must wait, even if those between are answered.
-    /// With `known`, only messages that have a number are sent.
+    /// Whether a message can be sent now; a rewind takes effect here when its pause has ended. The server remembers the
+    /// outcomes of the last `window` numbers: a number that is further from the first that is not settled must wait,
+    /// even if those between are answered. With `known`, only messages that have a number are sent.
     fn ready(&mut self, now: Duration, window: usize, known: bool) -> bool {
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;

@@ -1,4 +1,5 @@
-//! The state of a session that is kept across pages, as numbered records, so that storing a change costs bytes for that change alone.
+//! The state of a session that is kept across pages, as numbered records, so that storing a change costs bytes for that
+//! change alone.
 //!
 //! | record | content |
 //! |---|---|
@@ -6,13 +7,14 @@
 //! | a room | its name, the number of its first message, and the lowest valid record of its messages |
 //! | a message | its room's record, its id, its body |
 //!
-//! The number of a message follows from its place among the records of its room. Records of another life than the head's are ignored.
+//! The number of a message follows from its place among the records of its room. Records of another life than the
+//! head's are ignored.
 //!
-//! A page may end between any two writes. Even then no message may be lost or doubled, and no number given to another message. So changes
-//! are written in this order: the head, the removed rooms, the changed rooms, the removed messages, the new and changed messages in
-//! ascending order. No new message was sent yet, because sending waits for its record. When everything is written anew, as after a
-//! reload or with a new key, it is written as another life under record numbers that were never used, then the head, and then the former
-//! life is removed.
+//! A page may end between any two writes. Even then no message may be lost or doubled, and no number given to another
+//! message. So changes are written in this order: the head, the removed rooms, the changed rooms, the removed messages,
+//! the new and changed messages in ascending order. No new message was sent yet, because sending waits for its record.
+//! When everything is written anew, as after a reload or with a new key, it is written as another life under record
+//! numbers that were never used, then the head, and then the former life is removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +32,8 @@ use crate::{
     message::{Millis, fields::read_by_fields},
 };
 
-/// One step of keeping a session in a store of numbered texts, see [`ClientSession::writes`](super::ClientSession::writes).
+/// One step of keeping a session in a store of numbered texts, see
+/// [`ClientSession::writes`](super::ClientSession::writes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Store this text under this number, and replace the text that is there.
@@ -62,11 +65,12 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Reads the records that [`ClientSession::writes`](super::ClientSession::writes) stored, in any order. Reads a text
-    /// `{"saved_at":..,"snapshot":{..}}` under 0 too, of a [`Snapshot`] and the time when it was taken.
+    /// Reads the records that [`ClientSession::writes`](super::ClientSession::writes) stored, in any order. Reads a
+    /// text `{"saved_at":..,"snapshot":{..}}` under 0 too, of a [`Snapshot`] and the time when it was taken.
     ///
-    /// `None` without the record 0. Another record that cannot be read is skipped: with it a message is lost, or a room with its
-    /// messages. The messages behind it then have wrong numbers, which does no harm, because each message has an id; see
+    /// `None` without the record 0. Another record that cannot be read is skipped: with it a message is lost, or a room
+    /// with its messages. The messages behind it then have wrong numbers, which does no harm, because each message has
+    /// an id; see
     /// [`Output::KeyWanted`](super::Output::KeyWanted).
     pub fn read<T: AsRef<str>>(records: impl IntoIterator<Item = (u64, T)>) -> Option<Self> {
         let records: BTreeMap<u64, T> = records.into_iter().collect();
@@ -122,7 +126,8 @@ impl Kept {
         })
     }
 
-    /// The state that was read. It has no cursors: an application that keeps the messages it read keeps the cursor with them.
+    /// The state that was read. It has no cursors: an application that keeps the messages it read keeps the cursor with
+    /// them.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -241,7 +246,8 @@ impl Journal {
         self.messages_gone.clear();
     }
 
-    /// A number for a new record; meaningless while everything is to be written anew, which gives each record another one.
+    /// A number for a new record; meaningless while everything is to be written anew, which gives each record another
+    /// one.
     pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last

@@ -23,10 +23,11 @@ enum Room {
     Joining(Start),
     /// `joined` came. The next message is the one after the cursor.
     In { cursor: Cursor, history: Option<u32> },
-    /// `leave` was sent, because the application left. Lines that come before `left` are ignored. The cursor stays readable until then.
+    /// `leave` was sent, because the application left. Lines that come before `left` are ignored. The cursor stays
+    /// readable until then.
     Leaving(Start),
-    /// `leave` was sent, and `join` follows after `left`: a message was missing, or the application joined again meanwhile. `join` is not
-    /// sent before `left`, so that an answer always belongs to the last request.
+    /// `leave` was sent, and `join` follows after `left`: a message was missing, or the application joined again
+    /// meanwhile. `join` is not sent before `left`, so that an answer always belongs to the last request.
     Rejoining(Start),
     /// The server asked to send `join` later.
     Paused { start: Start, until: Duration },

@@ -11,12 +11,13 @@ use super::{
 };
 use crate::{Body, ClientKey, Cursor, PublishId, RoomName, Seq, message::fields::read_by_fields};
 
-/// The state that a driver stores to continue a session after a reload: the key, the messages that are not acknowledged, the numbers
-/// that were used, and how far each joined room was read.
+/// The state that a driver stores to continue a session after a reload: the key, the messages that are not
+/// acknowledged, the numbers that were used, and how far each joined room was read.
 ///
-/// It contains the secret key. Only one session at a time may use it: a browser copies `sessionStorage` into a duplicated tab, so a
-/// driver takes a lock with the snapshot, and starts a new session without the lock. A copy that is used all the same, or that is older
-/// than the last state of its session, gets no false answer: each message has an id, and the log reports a
+/// It contains the secret key. Only one session at a time may use it: a browser copies `sessionStorage` into a
+/// duplicated tab, so a driver takes a lock with the snapshot, and starts a new session without the lock. A copy that
+/// is used all the same, or that is older than the last state of its session, gets no false answer: each message has an
+/// id, and the log reports a
 /// [conflict](crate::message::code::CONFLICT), see [`Output::KeyWanted`](super::Output::KeyWanted).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
@@ -100,7 +101,8 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     let entries = room.pending.into_iter().zip(room.first.get()..).map(|(message, seq)| {
         let PendingMessage { tag, id, body, ttl_ms } = message;
         let id = id.unwrap_or_else(|| id_of(seq, body.as_ref()));
-        // Until the outcome is unknown, and not from the publish, because the clock of a new page may be younger than the message.
+        // Until the outcome is unknown, and not from the publish, because the clock of a new page may be younger than
+        // the message.
         let left = Duration::from_millis(ttl_ms).saturating_add(if body.is_some() { ttl } else { Duration::ZERO });
         let left = left.min(ttl.saturating_mul(2)).saturating_sub(elapsed);
         Entry::new(tag, id, body, now.saturating_add(left))
@@ -109,8 +111,8 @@ pub(super) fn restore(outbox: &mut Outbox, room: RoomSnapshot, elapsed: Duration
     outbox.restore(room.room, room.first, entries);
 }
 
-/// The id of a message that was stored without one, by its number and body. This is FNV-1a: a collision would be with a message of the
-/// same client, so an attacker gains nothing.
+/// The id of a message that was stored without one, by its number and body. This is FNV-1a: a collision would be with a
+/// message of the same client, so an attacker gains nothing.
 fn id_of(seq: u64, body: Option<&Body>) -> PublishId {
     let body = body.map_or(&[][..], |body| body.json().as_bytes());
     let bytes = seq.to_le_bytes().into_iter().chain(body.iter().copied());

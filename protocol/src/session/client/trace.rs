@@ -47,8 +47,8 @@ impl RoomNumbers {
         }
     }
 
-    /// The number of a room. A room that was not logged for a long time may get another one: above `max` rooms, the lowest number
-    /// is forgotten.
+    /// The number of a room. A room that was not logged for a long time may get another one: above `max` rooms, the
+    /// lowest number is forgotten.
     pub(super) fn of(&mut self, room: &RoomName) -> u64 {
         if let Some(number) = self.numbers.get(room) {
             return *number;
