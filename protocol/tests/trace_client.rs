@@ -124,6 +124,10 @@ fn a_reconnection_can_be_followed_in_the_trace() {
         code: 1006,
         reason: "grace left the attic".to_owned(),
     });
+    // It was never sent, so it is not sent again.
+    let basement = RoomName::parse("basement").unwrap();
+    let published = traced.session.publish(traced.moment(), basement, Body::text("hush"), 3);
+    published.unwrap();
     traced.wait();
     traced.welcomed(2);
     assert_eq!(

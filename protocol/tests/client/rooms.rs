@@ -250,6 +250,26 @@ fn nothing_of_a_room_comes_after_leaving_and_joining_again_waits_for_left() {
 }
 
 #[test]
+fn a_room_that_was_being_left_when_the_connection_ended_can_be_joined_at_once() {
+    let mut script = Script::joined();
+    script.leave("lobby");
+    script.closed(1, 1006, "");
+    script.wait_for_attempt();
+    script.input(Input::Opened { generation: 2 });
+    script.received(2, WELCOME);
+    assert_eq!(script.join("lobby", None), [r#"2 -> {"join":{"room":"lobby"}}"#]);
+}
+
+#[test]
+fn a_member_of_a_quiet_room_waits_for_no_answer() {
+    let mut script = Script::joined();
+    for _ in 0..4 {
+        assert_eq!(script.wait(20_000), [""; 0]);
+        assert_eq!(script.received(1, r#"{"ping":{}}"#), [r#"1 -> {"pong":{}}"#]);
+    }
+}
+
+#[test]
 fn the_server_may_end_a_membership() {
     let mut script = Script::joined();
     assert_eq!(

@@ -183,6 +183,7 @@ fn a_token_expires_unless_a_newer_one_of_the_same_user_is_sent() {
         lines[0].ends_with("{\"pong\":{}}"),
         "the lines after auth follow: {lines:?}"
     );
+    assert_eq!(script.identified("bob", None), [""; 0], "no token is being checked");
     for _ in 0..2 {
         script.wait(25_000);
         script.received("{\"pong\":{}}");
