@@ -99,6 +99,13 @@ impl Client {
         self.driver.sender()
     }
 
+    /// The most bytes that the JSON of a message may have, see [`Body::json`](crate::Body::json): a longer message fails with
+    /// [`FailReason::TooLarge`]. `None` until the status is open for the first time.
+    #[must_use]
+    pub fn max_body_bytes(&self) -> Option<usize> {
+        self.driver.max_body_bytes()
+    }
+
     /// Becomes a member of a room. Events come through the [`Room`], which is a `Stream`; dropping it leaves.
     ///
     /// Several `Room`s of one room share one membership; each gets every message, from its own start on.

@@ -70,6 +70,8 @@ pub(crate) struct Driver {
     session: RefCell<Option<ClientSession>>,
     /// As in the last welcome; kept while there is no connection.
     sender: RefCell<Option<SenderId>>,
+    /// As in the last welcome; kept while there is no connection.
+    max_body_bytes: Cell<Option<usize>>,
     early: Early,
     /// [`carry_on`](Self::carry_on) runs, further up the stack.
     busy: Cell<bool>,
@@ -104,6 +106,7 @@ impl Driver {
             on_fault: parts.on_fault,
             session: RefCell::default(),
             sender: RefCell::default(),
+            max_body_bytes: Cell::default(),
             early: Early::new(&config),
             busy: Cell::default(),
             connection: RefCell::default(),
@@ -447,6 +450,10 @@ impl Driver {
         self.runtime.now()
     }
 
+    pub(crate) fn max_body_bytes(&self) -> Option<usize> {
+        self.max_body_bytes.get()
+    }
+
     pub(crate) fn sender(&self) -> Option<SenderId> {
         self.sender.borrow().clone()
     }
@@ -530,6 +537,12 @@ impl Driver {
             Output::Status(status) => {
                 if let Status::Open { sender, .. } = &status {
                     self.sender.replace(Some(sender.clone()));
+                    let max = self
+                        .session
+                        .borrow()
+                        .as_ref()
+                        .and_then(|session| Some(session.limits()?.body_bytes));
+                    self.max_body_bytes.set(max.and_then(|max| usize::try_from(max).ok()));
                 }
                 let is_over = matches!(status, Status::Stopped(_));
                 self.status.set(status);

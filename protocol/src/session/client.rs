@@ -41,7 +41,7 @@ pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{
     Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, codec,
-    message::{Millis, code},
+    message::{Limits, Millis, code},
 };
 use acknowledged::Acknowledged;
 use history::{History, Question};
@@ -259,6 +259,12 @@ impl ClientSession {
         self.link.status()
     }
 
+    /// The limits of the server, while the connection is open.
+    #[must_use]
+    pub fn limits(&self) -> Option<&Limits> {
+        Some(self.link.open()?.1)
+    }
+
     /// Whether the outbox has capacity for a message with so many bytes of JSON. After `false`,
     /// [`Output::OutboxHasCapacity`] comes when it is worth asking again.
     pub fn has_capacity(&mut self, bytes: usize) -> bool {
@@ -316,7 +322,7 @@ impl ClientSession {
             Timer::Hello => self.give_up("the server did not say welcome in time"),
             Timer::Reconnect => self.reconnect(),
             Timer::Heartbeat => self.give_up("nothing was heard from the server"),
-            Timer::Probe => self.give_up("nothing was heard from the server after coming back"),
+            Timer::Probe => self.give_up("nothing was heard from the server after a ping"),
             Timer::Answer => self.give_up("the server left requests without an answer"),
             Timer::Renew => self.want_token(),
             // `collect` looks for what has become due.

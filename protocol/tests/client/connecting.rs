@@ -98,7 +98,9 @@ fn an_event_of_the_network_or_page_connects_at_once_but_repeated_events_do_not()
 #[test]
 fn offline_stops_attempts_but_keeps_a_connection_that_works() {
     let mut script = Script::open();
-    assert_eq!(script.input(Input::Offline), [""; 0]);
+    assert_eq!(script.input(Input::Offline), ["1 -> {\"ping\":{}}"]);
+    assert_eq!(script.received(1, "{\"pong\":{}}"), [""; 0]);
+    assert_eq!(script.input(Input::Tick), [""; 0]);
     assert_eq!(script.closed(1, 1006, ""), ["Suspended(Offline)"]);
     assert_eq!(script.wait(3_600_000), [""; 0]);
     assert_eq!(script.input(Input::Visible), [""; 0]);
@@ -119,6 +121,21 @@ fn a_page_that_sleeps_closes_with_1000_and_reconnects_when_it_resumes() {
     assert_eq!(script.input(Input::Online), [""; 0]);
     assert_eq!(script.wait(3_600_000), [""; 0]);
     assert_eq!(script.input(Input::Resume), ["Connecting", "connect 2"]);
+}
+
+#[test]
+fn a_connection_that_dies_with_the_network_is_given_up_after_one_ping() {
+    let mut script = Script::open();
+    assert_eq!(script.input(Input::Offline), ["1 -> {\"ping\":{}}"]);
+    assert_eq!(script.wait(4_999), [""; 0]);
+    assert_eq!(
+        script.wait(1),
+        [
+            "disconnect 1 4408 nothing was heard from the server after a ping",
+            "Suspended(Offline)"
+        ]
+    );
+    assert_eq!(script.input(Input::Online), ["Connecting", "connect 2"]);
 }
 
 #[test]
@@ -176,7 +193,7 @@ fn after_a_resume_the_server_has_five_seconds_to_answer_a_probe() {
     assert_eq!(script.input(Input::Visible), ["1 -> {\"ping\":{}}"]);
     assert_eq!(
         script.wait(5000)[0],
-        "disconnect 1 4408 nothing was heard from the server after coming back"
+        "disconnect 1 4408 nothing was heard from the server after a ping"
     );
 }
 

@@ -484,6 +484,9 @@ impl ClientSession {
         if !self.link.state.survives_offline() {
             self.drop_connection(close::NORMAL, "offline");
             self.suspended();
+        } else if matches!(self.link.state, State::Open(_)) {
+            // It may be dead, which nothing would show before the next heartbeat.
+            self.ping();
         }
     }
 
@@ -546,8 +549,14 @@ impl ClientSession {
     /// Asks an open connection for a sign of life, unless one came just now.
     fn probe(&mut self) {
         let State::Open(open) = &self.link.state else { return };
-        let silent = self.now.saturating_sub(open.heard) >= self.options.probe_timeout;
-        if silent && !self.timers.is_set(Timer::Probe) {
+        if self.now.saturating_sub(open.heard) >= self.options.probe_timeout {
+            self.ping();
+        }
+    }
+
+    /// Asks an open connection for a sign of life.
+    fn ping(&mut self) {
+        if !self.timers.is_set(Timer::Probe) {
             self.lines.push(ClientLine::Ping {});
             self.set_timer(Timer::Probe, self.options.probe_timeout);
         }
