@@ -138,6 +138,46 @@ async fn precompressed_files_are_served_by_accept_encoding_with_the_content_type
 }
 
 #[tokio::test]
+async fn the_page_is_sent_compressed_where_its_copies_are_of_the_same_build() {
+    let (server, files) = server_with(&[("index.html", "plain")]).await;
+    write(files.path(), "index.html.br", "of an earlier build");
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let copy = std::fs::File::open(files.path().join("index.html.br")).unwrap();
+    copy.set_modified(earlier).unwrap();
+    let answer = server.get("/", "Accept-Encoding: br, gzip\r\n").await;
+    assert_eq!((header(&answer, "content-encoding"), body(&answer)), (None, "plain"));
+
+    write(files.path(), "index.html.br", "brotli");
+    write(files.path(), "index.html.gz", "gzip");
+    write(files.path(), "index.html", "rebuilt");
+    copy_times(&files.path().join("index.html"), &["br", "gz"]);
+    for (accepts, coding, content) in [
+        ("gzip, deflate, br", Some("br"), "brotli"),
+        ("gzip", Some("gzip"), "gzip"),
+        ("br;q=0, identity", None, "rebuilt"),
+    ] {
+        let answer = server
+            .get("/chat/lobby", &format!("Accept-Encoding: {accepts}\r\n"))
+            .await;
+        assert_eq!((header(&answer, "content-encoding"), body(&answer)), (coding, content));
+        assert_eq!(header(&answer, "content-type"), Some("text/html; charset=utf-8"));
+        assert_contains(header(&answer, "vary").unwrap(), "Accept-Encoding");
+        let tag = header(&answer, "etag").unwrap();
+        let again = format!("Accept-Encoding: {accepts}\r\nIf-None-Match: {tag}\r\n");
+        assert_contains(&server.get("/", &again).await, "304 Not Modified");
+    }
+}
+
+/// Gives the compressed copies of a file its time of modification.
+fn copy_times(path: &Path, extensions: &[&str]) {
+    let modified = path.metadata().unwrap().modified().unwrap();
+    for extension in extensions {
+        let copy = std::fs::File::open(format!("{}.{extension}", path.display())).unwrap();
+        copy.set_modified(modified).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn missing_files_are_answered_with_404_and_never_as_immutable() {
     let (server, _files) = server_with(&[("index.html", "page")]).await;
     for path in [

@@ -3,7 +3,12 @@
 //! `index.html` is read again when it changes on disk, so a rebuilt page needs no restart. Files with a hash in their
 //! name never change and are cached for a year; all others are revalidated at each use.
 
-use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use axum::{
     Router,
@@ -38,9 +43,15 @@ struct Index {
     modified: SystemTime,
     length: u64,
     html: Bytes,
+    /// Smaller first.
+    compressed: Vec<(&'static str, Bytes)>,
     policy: HeaderValue,
+    /// Weak, because it is the same for all codings.
     tag: HeaderValue,
 }
+
+/// The content codings of the compressed copies, and the extensions of their files. Where both are accepted, the first is sent.
+const CODINGS: [(&str, &str); 2] = [("br", "br"), ("gzip", "gz")];
 
 impl Assets {
     pub(crate) fn new(directory: PathBuf) -> Self {
@@ -66,7 +77,11 @@ impl Assets {
                     modified,
                     length,
                     policy: header(content_security_policy(&html))?,
-                    tag: header(format!("\"{}\"", sha256(html.as_bytes())))?,
+                    tag: header(format!("W/\"{}\"", sha256(html.as_bytes())))?,
+                    compressed: CODINGS
+                        .into_iter()
+                        .filter_map(|(coding, extension)| Some((coding, copy(&path, extension, modified)?)))
+                        .collect(),
                     html: html.into(),
                 };
                 Ok(cached.insert(index).clone())
@@ -89,6 +104,10 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
         }
     };
     let unchanged = request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == index.tag);
+    let accepted = index
+        .compressed
+        .into_iter()
+        .find(|(coding, _)| accepts(request, coding));
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -98,13 +117,42 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
         (header::CONTENT_SECURITY_POLICY, index.policy),
         (header::ETAG, index.tag),
         // The same address is a WebSocket endpoint.
-        (header::VARY, HeaderValue::from_static("Upgrade")),
+        (header::VARY, HeaderValue::from_static("Upgrade, Accept-Encoding")),
     ];
     if unchanged {
-        (StatusCode::NOT_MODIFIED, headers).into_response()
-    } else {
-        (headers, index.html).into_response()
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
+    match accepted {
+        Some((coding, body)) => (headers, [(header::CONTENT_ENCODING, coding)], body).into_response(),
+        None => (headers, index.html).into_response(),
+    }
+}
+
+/// A compressed copy beside a file. One that is older than the file is of an earlier build.
+fn copy(path: &Path, extension: &str, modified: SystemTime) -> Option<Bytes> {
+    let mut copy = path.as_os_str().to_owned();
+    copy.push(".");
+    copy.push(extension);
+    let current = Path::new(&copy).metadata().ok()?.modified().ok()? >= modified;
+    Some(std::fs::read(&copy).ok().filter(|_| current)?.into())
+}
+
+/// Whether a client accepts a content coding by its name, which it does unless the weight is 0. Only the names of codings count:
+/// `*` stands for any other one, and the content as it is satisfies it. See RFC 9110, section 12.5.3.
+fn accepts(request: &HeaderMap, coding: &str) -> bool {
+    let fields = request.get_all(header::ACCEPT_ENCODING).iter();
+    let items = fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','));
+    items
+        .map(|item| item.split_once(';').unwrap_or((item, "")))
+        .any(|(name, weight)| {
+            let weight = weight
+                .trim()
+                .strip_prefix("q=")
+                .map(|weight| weight.trim().parse::<f32>());
+            name.trim().eq_ignore_ascii_case(coding) && !matches!(weight, Some(Ok(0.0)))
+        })
 }
 
 /// Files at `/assets/...`: from the directory `assets` of the page's directory, else from the page's directory.
@@ -264,6 +312,19 @@ mod tests {
                 .contains("'wasm-unsafe-eval' 'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='; style-src 'self'"),
             "{policy}"
         );
+    }
+
+    #[test]
+    fn a_coding_is_accepted_by_its_name_unless_its_weight_is_zero() {
+        let request =
+            |value: &'static str| HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+        for value in ["br", "gzip, deflate, br, zstd", "gzip;q=0.5,BR;q=0.1", "br ; q=1.0"] {
+            assert!(accepts(&request(value), "br"), "{value}");
+        }
+        for value in ["", "gzip", "br;q=0", "br;q=0.000", "brotli", "*"] {
+            assert!(!accepts(&request(value), "br"), "{value}");
+        }
+        assert!(!accepts(&HeaderMap::new(), "br"));
     }
 
     #[test]
