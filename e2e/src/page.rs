@@ -113,6 +113,16 @@ impl Page {
         .await
     }
 
+    /// Clicks at a point of the window, whatever is there then.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn click_at(&self, x: i64, y: i64) -> Result<(), StepError> {
+        self.to_front().await?;
+        let click = self.driver.action_chain().move_to(x, y).click();
+        click.perform().await.map_err(StepError::browser("click at a point"))
+    }
+
     /// Replaces what is in the field by typing `text`; an empty text clears it.
     ///
     /// # Errors

@@ -1,15 +1,8 @@
 //! Where the built things are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::StepError;
-
-/// The root of the workspace.
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate's folder is inside the workspace")
-}
 
 /// Cargo's target directory: the running test is `target/PROFILE/deps/NAME`.
 pub(crate) fn target() -> PathBuf {
@@ -20,12 +13,12 @@ pub(crate) fn target() -> PathBuf {
         .to_owned()
 }
 
-/// The built page: `TEST_DIST`, else `dist` in the workspace.
+/// The built page: `TEST_DIST`, else where `cargo xtask` puts it.
 ///
 /// # Errors
 /// When there is no page in it; the text says how to build it.
 pub(crate) fn dist() -> Result<PathBuf, StepError> {
-    let dist = std::env::var_os("TEST_DIST").map_or_else(|| workspace().join("dist"), PathBuf::from);
+    let dist = std::env::var_os("TEST_DIST").map_or_else(|| target().join("page"), PathBuf::from);
     if dist.join("index.html").is_file() {
         return Ok(dist);
     }

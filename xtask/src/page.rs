@@ -1,32 +1,35 @@
-//! Builds the page into `dist/`, when something in it has changed.
+//! Builds the page, when something in it has changed.
 
 use crate::{run, tools};
 use anyhow::{Context, bail};
 use std::{
-    fs,
+    env, fs,
     hash::{DefaultHasher, Hash, Hasher},
+    iter,
     path::Path,
     process::{Command, Stdio},
 };
 use walkdir::WalkDir;
 
-/// Where Trunk puts the page.
-pub(crate) const DIST: &str = "dist";
+/// Where the page is put. Not `dist`, because a plain `trunk serve` or `trunk build` leaves its development build there.
+pub(crate) const DIST: &str = "target/page";
 
 /// What the page is made of.
-const INPUTS: [&str; 6] = [
+const INPUTS: [&str; 8] = [
+    ".cargo/config.toml",
     "index.html",
     "Trunk.toml",
     "Cargo.toml",
     "Cargo.lock",
     "client",
+    "pack",
     "protocol",
 ];
 
-/// Holds the fingerprint of what `dist/` was built from.
+/// Holds the fingerprint of what the page was built from.
 const STAMP: &str = "target/page.stamp";
 
-/// Makes `dist/` the release build of the page as it is now. When nothing has changed this takes milliseconds, where
+/// Makes [`DIST`] the release build of the page as it is now. When nothing has changed this takes milliseconds, where
 /// Trunk would run every tool again.
 ///
 /// # Errors
@@ -66,13 +69,13 @@ pub(crate) fn build_in_background() -> anyhow::Result<()> {
     })
 }
 
-/// Runs Trunk with these arguments, unless `dist/` is the page as it is now.
+/// Runs Trunk with these arguments, unless [`DIST`] is the page as it is now.
 fn build_with(trunk: impl FnOnce(&[&str]) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let now = fingerprint()?;
     if Path::new(DIST).join("index.html").exists() && fs::read_to_string(STAMP).is_ok_and(|built| built == now) {
         return Ok(());
     }
-    trunk(release_arguments())?;
+    trunk(&[release_arguments(), &["--dist", DIST]].concat())?;
     fs::create_dir_all("target")?;
     fs::write(STAMP, now).context("cannot write target/page.stamp")
 }
@@ -80,11 +83,16 @@ fn build_with(trunk: impl FnOnce(&[&str]) -> anyhow::Result<()>) -> anyhow::Resu
 /// In a release build Trunk runs wasm-opt and downloads it where it is missing; the same profile, given by its name, is
 /// built without it.
 fn release_arguments() -> &'static [&'static str] {
-    if which::which("wasm-opt").is_ok() {
-        return &["--release"];
+    if has_wasm_opt() {
+        &["--release"]
+    } else {
+        &["--cargo-profile", "wasm-release"]
     }
-    eprintln!("xtask: no wasm-opt on the PATH: the page will be larger (npm install --global binaryen has it)");
-    &["--cargo-profile", "wasm-release"]
+}
+
+/// A wasm-opt on the PATH is taken where npm installed none.
+fn has_wasm_opt() -> bool {
+    tools::npm_programs().is_some() || which::which("wasm-opt").is_ok()
 }
 
 /// Installs what building the page needs.
@@ -94,12 +102,27 @@ fn release_arguments() -> &'static [&'static str] {
 pub(crate) fn set_up() -> anyhow::Result<()> {
     tools::wasm_target()?;
     tools::Tool::wasm_bindgen()?.install()?;
+    tools::install_from_npm()?;
     tools::Tool::trunk()?.install()
 }
+
+/// Tells the hook of Trunk.toml that this is no development build: without wasm-opt Trunk takes it for one.
+const PACK: (&str, &str) = ("TALKBACK_PACK", "1");
 
 /// A Trunk command that asks no network for newer versions of itself or of its tools.
 pub(crate) fn trunk(command: &str) -> Command {
     let mut trunk = Command::new("trunk");
+    if command == "build" {
+        trunk.env(PACK.0, PACK.1);
+    }
+    if let Some(folder) = tools::npm_programs() {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = iter::once(folder).chain(env::split_paths(&path));
+        // A folder whose name holds the separator cannot be listed, and then Trunk looks on the PATH as it is.
+        if let Ok(path) = env::join_paths(folders) {
+            trunk.env("PATH", path);
+        }
+    }
     trunk
         .arg(command)
         .env("TRUNK_SKIP_VERSION_CHECK", "true")
@@ -110,7 +133,7 @@ pub(crate) fn trunk(command: &str) -> Command {
 /// A hash of everything that goes into the page.
 fn fingerprint() -> anyhow::Result<String> {
     let mut hasher = DefaultHasher::new();
-    which::which("wasm-opt").ok().hash(&mut hasher);
+    has_wasm_opt().hash(&mut hasher);
     for input in INPUTS {
         for entry in WalkDir::new(input).sort_by_file_name() {
             let entry = entry?;

@@ -2,7 +2,10 @@
 
 use crate::run;
 use anyhow::{Context, bail};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A tool from crates.io.
 pub(crate) struct Tool {
@@ -96,6 +99,53 @@ impl Tool {
         run::succeed(&mut command)
             .with_context(|| format!("run it by hand, then come back: cargo install --locked --force {crate_version}"))
     }
+}
+
+/// Where npm puts what makes the page smaller: wasm-opt, and esbuild for its hook (see pack/src/minify.rs).
+const NPM: &str = "target/npm";
+
+/// The folder of the programs that [`install_from_npm`] has installed.
+pub(crate) fn npm_programs() -> Option<PathBuf> {
+    let folder = std::path::absolute(Path::new(NPM).join("node_modules/.bin")).ok()?;
+    folder.join("wasm-opt").exists().then_some(folder)
+}
+
+/// Installs wasm-opt and esbuild where there is npm. Where there is none the page is built without them, and is larger.
+///
+/// # Errors
+/// Cargo.toml does not name their versions.
+pub(crate) fn install_from_npm() -> anyhow::Result<()> {
+    let packages = ["binaryen", "esbuild"].map(|name| Ok(format!("{name}@{}", pinned(name)?)));
+    let packages = packages.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let installed = Path::new(NPM).join("installed");
+    if npm_programs().is_some() && fs::read_to_string(&installed).is_ok_and(|names| names == packages.join(" ")) {
+        return Ok(());
+    }
+    if which::which("npm").is_err() {
+        eprintln!("xtask: there is no npm to install wasm-opt and esbuild with: the page will be larger");
+        return Ok(());
+    }
+    eprintln!(
+        "xtask: installing {}: a few seconds, only this once",
+        packages.join(" and ")
+    );
+    fs::create_dir_all(NPM)?;
+    let mut npm = std::process::Command::new("npm");
+    npm.args([
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--no-save",
+        "--prefix",
+        NPM,
+    ])
+    .args(&packages);
+    match run::succeed(&mut npm) {
+        Ok(()) => fs::write(installed, packages.join(" "))?,
+        Err(error) => eprintln!("xtask: {error:#}: the page will be larger"),
+    }
+    Ok(())
 }
 
 /// Adds the compiler's wasm32 target unless it is there.

@@ -67,7 +67,7 @@ impl Announcer {
     }
 
     pub(crate) fn draw(&self) -> Html {
-        html! { <div class="visually-hidden" role="log" aria-live="polite">{ self.text.clone() }</div> }
+        html! { <div key="announcer" class="visually-hidden" role="log" aria-live="polite">{ self.text.clone() }</div> }
     }
 }
 

@@ -4,16 +4,12 @@
 pub(crate) mod events;
 mod storage;
 
-pub(crate) use storage::{Setting, remember, remember_name, remembered, remembered_name};
+pub(crate) use storage::{Setting, draft, field, remember, remember_name, remembered_name, save_draft, save_field};
 
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Document, Element, Window};
 
-use crate::{
-    i18n::{Language, Text},
-    route::with_trace_of,
-    theme::Theme,
-};
+use crate::{i18n::Language, route::with_trace_of, theme::Theme};
 
 /// The day of the local calendar as a count of days, with the offset from UTC at that time.
 pub(crate) fn local_day(at: f64) -> i64 {
@@ -45,11 +41,6 @@ pub(crate) fn is_page_visible() -> bool {
     !document().hidden()
 }
 
-/// The language that the browser prefers, as a tag.
-pub(crate) fn preferred_language() -> Option<String> {
-    window().navigator().language()
-}
-
 /// The page's path, percent-encoded.
 pub(crate) fn path() -> String {
     window().location().pathname().unwrap_or_default()
@@ -60,13 +51,14 @@ pub(crate) fn query() -> String {
     window().location().search().unwrap_or_default()
 }
 
-/// Adds a path to the history and shows it in the address bar.
+/// Adds a path to the history, shows it in the address bar, and tells both binaries and `assets/boot.js`.
 pub(crate) fn push_path(path: &str) {
     let address = with_trace_of(&query(), path);
     if let Ok(history) = window().history() {
         // Refused only for other origins or hundreds of calls a second.
         let _: Result<(), JsValue> = history.push_state_with_url(&JsValue::NULL, "", Some(&address));
     }
+    events::tell(events::PATH);
 }
 
 /// The origin of the page's server, see [`crate::server_address::server_origin`].
@@ -78,15 +70,74 @@ pub(crate) fn server_origin() -> String {
     )
 }
 
-/// Sets the page's language, theme and title, which are outside of the application's root element.
-pub(crate) fn set_page_attributes(language: Language, theme: Theme, view: Text) {
+/// Sets the page's title, which tells the view and how many messages of the chat are unread.
+pub(crate) fn set_title(view: &str, unread: usize) {
+    let title = match unread {
+        0 => format!("{view} · Talkback"),
+        unread => format!("({unread}) {view} · Talkback"),
+    };
+    document().set_title(&title);
+}
+
+/// The attribute of the document's root element with the number of unread messages of the chat.
+const UNREAD: &str = "data-unread";
+
+/// How many messages of the chat are unread.
+pub(crate) fn unread() -> usize {
+    let root = document().document_element();
+    let unread = root.and_then(|root| root.get_attribute(UNREAD));
+    unread.and_then(|unread| unread.parse().ok()).unwrap_or_default()
+}
+
+/// Sets it, shows it in the page's icon, and tells both binaries.
+pub(crate) fn set_unread(unread: usize) {
     let document = document();
-    document.set_title(&format!("{} · Talkback", view.in_language(language)));
     if let Some(root) = document.document_element() {
+        // This attribute name is valid, so setting it cannot fail.
+        let _: Result<(), JsValue> = root.set_attribute(UNREAD, &unread.to_string());
+    }
+    for (id, is_shown) in [("icon", unread == 0), ("icon_unread", unread > 0)] {
+        if let Some(icon) = document.get_element_by_id(id) {
+            let relation = if is_shown { "icon" } else { "alternate" };
+            let _: Result<(), JsValue> = icon.set_attribute("rel", relation);
+        }
+    }
+    events::tell(events::UNREAD);
+}
+
+/// The attribute of the document's root element with the theme. That with the language is `lang`.
+const THEME: &str = "data-theme";
+
+/// The language and the theme of the document. `assets/boot.js` sets them to what the user has chosen earlier, or to what the browser
+/// prefers.
+pub(crate) fn settings() -> (Language, Theme) {
+    let root = document().document_element();
+    let attribute = |name| root.as_ref().and_then(|root| root.get_attribute(name));
+    let language = attribute("lang").and_then(|tag| Language::from_tag(&tag));
+    let theme = attribute(THEME).map(|name| Theme::from_name(&name));
+    (language.unwrap_or_default(), theme.unwrap_or_default())
+}
+
+/// Sets them, and tells both binaries.
+pub(crate) fn set_settings(language: Language, theme: Theme) {
+    if let Some(root) = document().document_element() {
         // These attribute names are valid, so setting them cannot fail.
         let _: Result<(), JsValue> = root.set_attribute("lang", language.tag());
-        let _: Result<(), JsValue> = root.set_attribute("data-theme", theme.name());
+        let _: Result<(), JsValue> = root.set_attribute(THEME, theme.name());
     }
+    events::tell(events::SETTINGS);
+}
+
+/// The element for the header, for the binary that is the first to ask: that one draws it. What it shows until then is removed.
+pub(crate) fn claim_header() -> Option<Element> {
+    let header = document().get_element_by_id("header")?;
+    if header.has_attribute("data-drawn") {
+        return None;
+    }
+    // The attribute name is valid, so setting it cannot fail.
+    let _: Result<(), JsValue> = header.set_attribute("data-drawn", "");
+    header.set_text_content(None);
+    Some(header)
 }
 
 /// Puts a text on the clipboard; false where the browser does not allow it, as on plain http pages of other hosts.

@@ -15,6 +15,8 @@ pub(crate) struct Header<'a> {
     pub(crate) in_chat: bool,
     /// The target of the chat link.
     pub(crate) room: &'a RoomName,
+    /// How many messages of the chat are unread.
+    pub(crate) unread: usize,
     pub(crate) language: Language,
     pub(crate) theme: Theme,
     pub(crate) onnavigate: Callback<String>,
@@ -31,12 +33,12 @@ impl Header<'_> {
             .reform(|event: Event| Language::from_tag(&chosen(&event)).unwrap_or_default());
         let ontheme = self.ontheme.reform(|event: Event| Theme::from_name(&chosen(&event)));
         html! {
-            <header class="header">
+            <>
                 <a class="skip" href="#main">{ text(Text::SkipToContent) }</a>
                 <span class="brand">{ "Talkback" }</span>
                 <nav aria-label={text(Text::Views)}>
-                    { self.link("nav_workbench", "/".into(), text(Text::Workbench), !self.in_chat) }
-                    { self.link("nav_chat", route::chat_path(self.room), text(Text::Chat), self.in_chat) }
+                    { self.link("nav_workbench", "/".into(), text(Text::Workbench), 0, !self.in_chat) }
+                    { self.link("nav_chat", route::chat_path(self.room), text(Text::Chat), self.unread, self.in_chat) }
                 </nav>
                 <div class="settings">
                     <select id="language" aria-label={text(Text::Language)} onchange={onlanguage}>
@@ -46,13 +48,13 @@ impl Header<'_> {
                         { for Theme::ALL.map(|theme| option(theme.name(), text(theme.label()), theme == self.theme)) }
                     </select>
                 </div>
-            </header>
+            </>
         }
     }
 
     /// A link to a view. A plain click stays in the page; with a modifier key the browser opens a tab or window as for
     /// any link.
-    fn link(&self, id: &'static str, path: String, label: &'static str, current: bool) -> Html {
+    fn link(&self, id: &'static str, path: String, label: &'static str, unread: usize, current: bool) -> Html {
         let go = self.onnavigate.clone();
         let href = path.clone();
         let onclick = move |event: MouseEvent| {
@@ -61,7 +63,15 @@ impl Header<'_> {
                 go.emit(path.clone());
             }
         };
-        html! { <a {id} {href} aria-current={current.then_some("page")} {onclick}>{ label }</a> }
+        html! {
+            <a {id} {href} aria-current={current.then_some("page")} {onclick}>
+                { label }
+                if unread > 0 {
+                    <span class="unread-count">{ unread }</span>
+                    <span class="visually-hidden">{ Text::UnreadMessages.in_language(self.language) }</span>
+                }
+            </a>
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The Yew page of Talkback.
 //!
 //! Reading order:
-//! - `app`: the root component, which shows the view that `route` reads from the path; `header`: links, language and
-//!   theme;
+//! - `shell`: the root component of each of the two binaries, which shows its view while `route` reads it from the path; `header`: links,
+//!   language and theme;
 //! - `workbench` and `chat`: the two views. In each, `reducer` is the pure state, `view` the component that runs the
 //!   reducer's effects, and most other files are one component each;
 //! - `connection`: the workbench's WebSocket connection and its state machine;
@@ -19,7 +19,6 @@
 
 mod animation_frame;
 mod announcer;
-mod app;
 mod browser;
 mod chat;
 mod connection;
@@ -32,21 +31,36 @@ mod route;
 mod row_time;
 mod rows;
 mod server_address;
+mod shell;
 mod theme;
 mod workbench;
 
-/// Replaces the static shell of `index.html`, in the element `#app`, by the running page. With the parameter `trace` in
-/// the page's address, the client writes its trace to the console.
+use shell::{Chat, Shell, View, Workbench};
+
+/// Replaces the workbench's skeleton in `index.html`, in the element `#workbench`, by the running view, and draws the header unless the
+/// other view has done that. With the parameter `trace` in the page's address, the client writes its trace to the console.
 ///
 /// # Panics
-/// When the document has no `#app`.
-pub fn run() {
+/// When the document has no `#workbench`.
+pub fn run_workbench() {
+    run::<Workbench>();
+}
+
+/// Does the same for the chat, in the element `#chat`.
+///
+/// # Panics
+/// When the document has no `#chat`.
+pub fn run_chat() {
+    run::<Chat>();
+}
+
+fn run<V: View>() {
     #[cfg(feature = "trace")]
     log_trace();
     let root = browser::document()
-        .get_element_by_id("app")
-        .expect("index.html has an element #app");
-    yew::Renderer::<app::App>::with_root(root).render();
+        .get_element_by_id(V::ROOT)
+        .expect("index.html has an element for each view");
+    yew::Renderer::<Shell<V>>::with_root(root).render();
 }
 
 /// Shows the client's trace on the console if the page's address asks for it.

@@ -81,15 +81,18 @@ impl Page {
             .await
     }
 
-    /// Waits until `look` returns something that `fits`; the error of a timeout has what it returned last.
-    pub(super) async fn wait_value<T: std::fmt::Debug>(
+    /// Waits until `look` returns something that `fits`.
+    ///
+    /// # Errors
+    /// When it does not in time; the error has what it returned last.
+    pub async fn wait_value<T: std::fmt::Debug>(
         &self,
-        description: String,
+        description: impl Into<String>,
         mut look: impl AsyncFnMut() -> Result<T, StepError>,
         fits: impl Fn(&T) -> bool,
     ) -> Result<(), StepError> {
         let mut last = None;
-        let waited = wait_for(description, DEADLINE, async || {
+        let waited = wait_for(description.into(), DEADLINE, async || {
             let seen = look().await?;
             let fit = fits(&seen);
             last = Some(seen);

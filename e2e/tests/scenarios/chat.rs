@@ -113,6 +113,53 @@ fn shift_enter_starts_a_new_line() {
 }
 
 #[test]
+fn a_message_over_the_limit_is_refused_in_the_field_and_stays_there() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "attic", "Ann").await?;
+        page.paste("chat_message", &"x".repeat(70_000)).await?;
+        page.wait_text("chat_size", "/").await?;
+        page.click("chat_send").await?;
+        page.wait_text("error", "too long").await?;
+        assert_eq!(page.value("chat_message").await?.len(), 70_000);
+        page.fill("chat_message", "short").await?;
+        page.click("chat_send").await?;
+        page.wait_messages(&[("Ann", "short")]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_not_sent_stays_in_its_room_also_over_a_reload() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "attic", "Ann").await?;
+        page.fill("chat_message", "for the attic").await?;
+        page.fill("chat_other_room", "cellar").await?;
+        page.press_in("chat_other_room", Key::Enter).await?;
+        page.wait_text("chat_room", "cellar").await?;
+        assert_eq!(page.value("chat_message").await?, "");
+        page.fill("chat_message", "for the cellar").await?;
+        page.back().await?;
+        page.wait_text("chat_room", "attic").await?;
+        assert_eq!(page.value("chat_message").await?, "for the attic");
+        page.reload().await?;
+        page.wait_shown("chat_message").await?;
+        assert_eq!(page.value("chat_message").await?, "for the attic");
+        page.wait_state("chat_state", "OPEN").await?;
+        page.click("chat_send").await?;
+        page.wait_messages(&[("Ann", "for the attic")]).await?;
+        page.reload().await?;
+        page.wait_shown("chat_message").await?;
+        assert_eq!(page.value("chat_message").await?, "", "what was sent is no draft");
+        page.forward().await?;
+        page.wait_text("chat_room", "cellar").await?;
+        assert_eq!(page.value("chat_message").await?, "for the cellar");
+        Ok(())
+    });
+}
+
+#[test]
 fn back_and_forward_lead_between_the_views() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;

@@ -23,7 +23,7 @@ fn three_clicks_connect_send_and_close() {
         .await?;
         let text = page.execute("return document.body.innerText;", vec![]).await?;
         assert!(
-            text.as_str().is_some_and(|text| text.contains("Received Messages")),
+            text.as_str().is_some_and(|text| text.contains("Messages")),
             "the log has its heading"
         );
 
@@ -47,6 +47,86 @@ fn three_clicks_connect_send_and_close() {
             row.direction == "info" && row.text.to_lowercase().contains("by this page")
         })
         .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_row_can_be_clicked_while_messages_stream() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.fill("url", &stage.server.ws("/flood?rate=100&size=100&n=100000"))
+            .await?;
+        page.click("connect_websocket").await?;
+        let count = "return arguments[0].children.length;";
+        page.wait_value(
+            "rows fill the list",
+            async || page.script(LOG, count).await,
+            |rows| rows.as_u64().is_some_and(|rows| rows > 20),
+        )
+        .await?;
+        for round in 0..8 {
+            let middle = "
+                const { left, top, width, height } = arguments[0].closest('.log-viewport').getBoundingClientRect();
+                return [Math.round(left + width / 2), Math.round(top + height / 2)];";
+            let (x, y): (i64, i64) = serde_json::from_value(page.script(LOG, middle).await?)?;
+            page.click_at(x, y).await?;
+            page.wait_shown("detail_text").await?;
+            let selected = "return arguments[0].querySelector('[aria-selected=true]')?.id ?? '';";
+            let row = page.script(LOG, selected).await?;
+            let before = page.text("log_count").await?;
+            page.wait_value(
+                "more messages came",
+                async || page.text("log_count").await,
+                |now| *now != before,
+            )
+            .await?;
+            assert_eq!(
+                page.script(LOG, selected).await?,
+                row,
+                "round {round}: the row stays marked"
+            );
+            page.press(Key::Escape).await?;
+            page.wait_hidden("detail_text").await?;
+        }
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_that_is_none_has_its_outcome_in_the_log() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.fill("url", "ws://localhost/#part").await?;
+        page.click("connect_websocket").await?;
+        page.wait_row(LOG, "why it failed", |row| {
+            row.direction == "info" && row.text.contains("# part")
+        })
+        .await?;
+        page.wait_text("error", "# part").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_fields_of_the_workbench_are_kept_over_a_reload() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let texts = [
+            ("url", "ws://localhost/x"),
+            ("subprotocols", "a, b"),
+            ("message", "kept"),
+        ];
+        for (field, text) in texts {
+            page.fill(field, text).await?;
+        }
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        for (field, text) in texts {
+            assert_eq!(page.value(field).await?, text);
+        }
         Ok(())
     });
 }

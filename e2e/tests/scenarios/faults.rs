@@ -233,7 +233,7 @@ fn sending_without_a_connection_says_so_and_keeps_the_text() {
         let page = stage.workbench().await?;
         page.fill("message", "precious").await?;
         page.click("send_message").await?;
-        page.wait_text("error", "Not sent: connection is CLOSED. Your text is kept.")
+        page.wait_text("error", "Not sent: you are not connected. Your text is kept.")
             .await?;
         assert_eq!(page.value("message").await?, "precious");
         assert_eq!(

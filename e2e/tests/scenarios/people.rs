@@ -57,12 +57,68 @@ fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_shown_to_one
         bob.wait_text("typing", "Ann is typing").await?;
         ann.click("chat_send").await?;
         bob.wait_messages(&[("Ann", "hello")]).await?;
+        too.wait_messages(&[("Ann", "hello")]).await?;
+        for (page, direction) in [(&ann, "out"), (&too, "out"), (&bob, "in")] {
+            let rows = page.rows("chat_messages").await?;
+            let hello = rows.iter().find(|row| row.text == "hello");
+            assert_eq!(hello.map(|row| row.direction.as_str()), Some(direction));
+        }
         assert_eq!(bob.text("typing").await?, "", "the message was sent");
 
         too.click("chat_leave").await?;
         bob.click("chat_leave").await?;
         ann.wait_notice("Bob left").await?;
         ann.wait_roster(&["Ann"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn unread_messages_are_counted_in_the_title_and_the_navigation_of_the_other_view() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "hall", "Ann").await?;
+        ann.click("nav_workbench").await?;
+        ann.wait_shown("connect_websocket").await?;
+        bob.join(&stage.server, "hall", "Bob").await?;
+        bob.send("one").await?;
+        bob.send("two").await?;
+        ann.wait_text("nav_chat", "2").await?;
+        let title = "return [document.title, document.querySelector('link[rel=icon]').id];";
+        assert_eq!(
+            ann.execute(title, vec![]).await?,
+            json!(["(2) Workbench · Talkback", "icon_unread"])
+        );
+        ann.click("nav_chat").await?;
+        ann.wait_messages(&[("Bob", "one"), ("Bob", "two")]).await?;
+        ann.wait_value(
+            "nothing is unread",
+            async || ann.execute(title, vec![]).await,
+            |now| *now == json!(["Chat · Talkback", "icon"]),
+        )
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_list_of_a_crowd_scrolls_and_each_of_its_rows_can_be_read() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "crowd", "Ann").await?;
+        let crowd = "
+            const origin = location.origin.replace('http', 'ws');
+            window.crowd = [...Array(120).keys()].map(n => new WebSocket(`${origin}/chat/crowd?name=User ${n}`));";
+        page.execute(crowd, vec![]).await?;
+        wait_for("the crowd is in the list", DEADLINE, async || {
+            Ok(page.roster().await?.len() == 121)
+        })
+        .await?;
+        let measure = "
+            const heights = [...arguments[0].children].map(row => row.getBoundingClientRect().height);
+            const list = arguments[0];
+            return [Math.min(...heights) >= 18, list.scrollHeight > list.clientHeight + 1000];";
+        assert_eq!(page.script("roster", measure).await?, json!([true, true]));
         Ok(())
     });
 }

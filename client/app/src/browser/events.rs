@@ -1,6 +1,8 @@
 //! The events of window and document that the page listens to, and when each occurs. What a view does with one is in
 //! its `update`.
 
+use std::rc::Rc;
+
 use gloo_events::EventListener;
 use wasm_bindgen::JsCast;
 
@@ -26,14 +28,51 @@ pub(crate) fn on_page_left_and_back(left: impl Fn() + 'static, back: impl Fn() +
     ]
 }
 
-/// Calls back after the browser's back or forward button changed the path.
-pub(crate) fn on_back_and_forward(callback: impl Fn() + 'static) -> EventListener {
-    EventListener::new(&window(), "popstate", move |_| callback())
+/// The event of the window after the page itself changed its path. For the back and forward buttons the browser has `popstate`.
+pub(super) const PATH: &str = "talkback:path";
+/// The event of the window after the number of unread messages of the chat changed.
+pub(super) const UNREAD: &str = "talkback:unread";
+/// The event of the window after the language or the theme of the document changed.
+pub(super) const SETTINGS: &str = "talkback:settings";
+
+/// Dispatches one of the page's own events.
+pub(super) fn tell(name: &str) {
+    if let Ok(event) = web_sys::Event::new(name) {
+        // Fails only for an event that is being dispatched.
+        let _: Result<bool, wasm_bindgen::JsValue> = window().dispatch_event(&event);
+    }
+}
+
+/// Calls back after the path changed: by the page or by the browser's back or forward button.
+pub(crate) fn on_path_change(callback: impl Fn() + 'static) -> [EventListener; 2] {
+    let callback = Rc::new(callback);
+    [PATH, "popstate"].map(|name| {
+        let callback = callback.clone();
+        EventListener::new(&window(), name, move |_| callback())
+    })
+}
+
+/// Calls back after the language, the theme or the number of unread messages changed.
+pub(crate) fn on_document_change(callback: impl Fn() + 'static) -> [EventListener; 2] {
+    let callback = Rc::new(callback);
+    [SETTINGS, UNREAD].map(|name| {
+        let callback = callback.clone();
+        EventListener::new(&window(), name, move |_| callback())
+    })
 }
 
 /// Calls back when the page becomes visible or hidden.
 pub(crate) fn on_visibility_change(callback: impl Fn() + 'static) -> EventListener {
     EventListener::new(&document(), "visibilitychange", move |_| callback())
+}
+
+/// Calls back when a pointer is lifted, or the browser takes it for a gesture of its own.
+pub(crate) fn on_pointer_lifted(callback: impl Fn() + 'static) -> [EventListener; 2] {
+    let callback = Rc::new(callback);
+    ["pointerup", "pointercancel"].map(|name| {
+        let callback = callback.clone();
+        EventListener::new(&window(), name, move |_| callback())
+    })
 }
 
 /// Calls back when the window has another size.

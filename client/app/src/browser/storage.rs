@@ -1,4 +1,5 @@
-//! What the page remembers in the browser's storage: language, theme, user name. Without storage the page forgets them.
+//! What the page remembers in the browser's storage: language, theme, user name, drafts. Without storage the page
+//! forgets them.
 
 use wasm_bindgen::JsValue;
 use web_sys::Storage;
@@ -16,7 +17,7 @@ pub(crate) enum Setting {
 impl Setting {
     fn key(self) -> &'static str {
         match self {
-            // Read by assets/first-paint.js as well.
+            // Read by assets/boot.js as well.
             Self::Language => "talkback.language",
             Self::Theme => "talkback.theme",
             Self::Name => "talkback.name",
@@ -40,7 +41,7 @@ pub(crate) fn remember_name(name: &str) {
 }
 
 /// The remembered value; none if there is none or the browser forbids storage.
-pub(crate) fn remembered(setting: Setting) -> Option<String> {
+fn remembered(setting: Setting) -> Option<String> {
     storage()?.get_item(setting.key()).ok().flatten()
 }
 
@@ -50,6 +51,44 @@ pub(crate) fn remember(setting: Setting, value: &str) {
         // A full or forbidden storage only means that the page asks again next time.
         let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
     }
+}
+
+/// What the user has put into a field of the workbench in this tab; none if it has its first value.
+pub(crate) fn field(name: &str) -> Option<String> {
+    tab_storage()?.get_item(&field_key(name)).ok().flatten()
+}
+
+/// Keeps the text of a field for as long as the tab is open.
+pub(crate) fn save_field(name: &str, text: &str) {
+    if let Some(storage) = tab_storage() {
+        // As in `remember`.
+        let _: Result<(), JsValue> = storage.set_item(&field_key(name), text);
+    }
+}
+
+fn field_key(name: &str) -> String {
+    format!("talkback.workbench.{name}")
+}
+
+/// What the user has written in a room of this tab and not sent.
+pub(crate) fn draft(room: &str) -> String {
+    let draft = tab_storage().and_then(|storage| storage.get_item(&draft_key(room)).ok().flatten());
+    draft.unwrap_or_default()
+}
+
+/// Keeps a draft for as long as the tab is open; an empty one is removed.
+pub(crate) fn save_draft(room: &str, text: &str) {
+    let Some(storage) = tab_storage() else { return };
+    // As in `remember`.
+    let _: Result<(), JsValue> = if text.is_empty() {
+        storage.remove_item(&draft_key(room))
+    } else {
+        storage.set_item(&draft_key(room), text)
+    };
+}
+
+fn draft_key(room: &str) -> String {
+    format!("talkback.draft.{room}")
 }
 
 fn tab_storage() -> Option<Storage> {

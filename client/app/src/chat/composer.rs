@@ -6,6 +6,7 @@ use yew::{Callback, Html, html};
 use super::reducer::{Action, ChatState, Field};
 use crate::{
     form::{Button, ERROR_ID, Look, error_line, text_of},
+    format,
     i18n::{Language, Sentence, Text},
     keyboard::{EnterKey, enter_key},
 };
@@ -57,6 +58,11 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
                     oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
                     aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
                 />
+                if let Some((bytes, max)) = state.size() {
+                    <span id="chat_size" class="say-size" data-over={(bytes > max).then_some("")}>
+                        { format::size(bytes as u64) }{ " / " }{ format::size(max as u64) }
+                    </span>
+                }
                 { send.submit() }
             </div>
             { error_line(error, Some((HINT_ID, Text::ChatHint)), language) }

@@ -2,8 +2,8 @@
 //! the view to run.
 
 use talkback_client::{
-    Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName, close,
-    code, room_name,
+    Body, Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName,
+    close, code, room_name,
 };
 
 use super::{
@@ -78,6 +78,8 @@ pub(crate) struct ChatState {
     pub(crate) membership: Membership,
     /// The user name at the last join; from `welcome` on, as the server normalised it.
     pub(crate) joined_as: String,
+    /// The most bytes of a message's JSON, as the server said last.
+    max_bytes: Option<usize>,
     pub(crate) roster: Roster,
     pub(crate) typing: Typing,
     pub(crate) timeline: Timeline,
@@ -99,6 +101,8 @@ pub(crate) enum Action {
     Join,
     Leave,
     Send,
+    /// The answer to [`Effect::LoadDraft`].
+    DraftLoaded(String),
     Retry(Key),
     Discard(Key),
     /// The user asks to connect without waiting for the next attempt.
@@ -119,8 +123,12 @@ pub(crate) enum Action {
 /// What happened in the session.
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
-    /// The user name as the server normalised it.
-    Welcome(UserName),
+    Welcome {
+        /// The user name as the server normalised it.
+        user: UserName,
+        /// The most bytes of a message's JSON.
+        max_bytes: Option<usize>,
+    },
     Connection(ConnectionStatus),
     /// The server ended the session for good.
     Stopped(Cause),
@@ -197,6 +205,12 @@ pub(crate) enum Effect {
     },
     Navigate(RoomName),
     RememberName(String),
+    /// Report what the user has written and not sent in this room, by [`Action::DraftLoaded`].
+    LoadDraft(RoomName),
+    SaveDraft {
+        room: RoomName,
+        text: String,
+    },
 }
 
 impl ChatState {
@@ -210,6 +224,7 @@ impl ChatState {
             error: None,
             membership: Membership::Out,
             joined_as: String::new(),
+            max_bytes: None,
             roster: Roster::default(),
             typing: Typing::default(),
             timeline: Timeline::new(local_day),
@@ -255,7 +270,7 @@ impl ChatState {
     pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         let mut effects = Vec::new();
         match action {
-            Action::Edit(field, text) => effects.extend(self.edit(field, text, now)),
+            Action::Edit(field, text) => effects = self.edit(field, text, now),
             Action::RoomChanged(room) => effects = self.room_changed(room),
             Action::GoToRoom => effects.extend(self.go_to_room()),
             Action::Join => effects = self.join(),
@@ -265,7 +280,8 @@ impl ChatState {
                 }
                 effects.extend(self.leave());
             }
-            Action::Send => effects.extend(self.send(now)),
+            Action::Send => effects = self.send(now),
+            Action::DraftLoaded(text) => self.message = text,
             Action::Retry(key) => {
                 if let Some(failed) = self.outbox.take_failed(key) {
                     effects.push(self.send_text(failed.text, now));
@@ -293,7 +309,7 @@ impl ChatState {
         effects
     }
 
-    fn edit(&mut self, field: Field, text: String, now: f64) -> Option<Effect> {
+    fn edit(&mut self, field: Field, text: String, now: f64) -> Vec<Effect> {
         let has_text = field == Field::Message && !text.trim().is_empty();
         *match field {
             Field::Room => &mut self.other_room,
@@ -301,7 +317,15 @@ impl ChatState {
             Field::Message => &mut self.message,
         } = text;
         self.error.take_if(|error| error.field == Some(field));
-        (has_text && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping)
+        let signal = (has_text && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping);
+        let draft = (field == Field::Message).then(|| self.save_draft()).flatten();
+        signal.into_iter().chain(draft).collect()
+    }
+
+    /// What is written and not sent belongs to its room, and stays over a reload.
+    fn save_draft(&self) -> Option<Effect> {
+        let (room, text) = (self.room.clone()?, self.message.clone());
+        Some(Effect::SaveDraft { room, text })
     }
 
     /// The path has another room: the timeline is cleared, and a user who was in a room joins this one.
@@ -318,6 +342,7 @@ impl ChatState {
         self.room = room;
         self.error = error;
         self.other_room.clear();
+        self.message.clear();
         self.membership = Membership::Out;
         self.roster = Roster::default();
         self.typing.clear();
@@ -325,11 +350,13 @@ impl ChatState {
         self.outbox.clear();
         self.unread = Unread::default();
         self.unread.visibility_changed(visible);
+        let mut effects: Vec<_> = self.room.clone().map(Effect::LoadDraft).into_iter().collect();
         match (was_in, self.room.is_some()) {
-            (true, true) => self.join(),
-            (true, false) => vec![Effect::Leave],
-            (false, _) => Vec::new(),
+            (true, true) => effects.extend(self.join()),
+            (true, false) => effects.push(Effect::Leave),
+            (false, _) => {}
         }
+        effects
     }
 
     fn go_to_room(&mut self) -> Option<Effect> {
@@ -380,18 +407,29 @@ impl ChatState {
     }
 
     /// An empty message is ignored without an error.
-    fn send(&mut self, now: f64) -> Option<Effect> {
+    fn send(&mut self, now: f64) -> Vec<Effect> {
         if self.message.trim().is_empty() {
-            return None;
+            return Vec::new();
         }
         if self.is_out() {
             self.fail(Field::Message, Sentence::NotJoined);
-            return None;
+            return Vec::new();
+        }
+        if let Some((bytes, max)) = self.size().filter(|(bytes, max)| bytes > max) {
+            self.fail(Field::Message, Sentence::Failed(FailReason::TooLarge { bytes, max }));
+            return Vec::new();
         }
         self.error = None;
         self.typing.message_sent();
         let text = std::mem::take(&mut self.message);
-        Some(self.send_text(text, now))
+        let sent = self.send_text(text, now);
+        [sent].into_iter().chain(self.save_draft()).collect()
+    }
+
+    /// The bytes of the message's JSON and the most that the server takes, once the message is more than half as long.
+    pub(crate) fn size(&self) -> Option<(usize, usize)> {
+        let max = self.max_bytes.filter(|max| self.message.len() > max / 2)?;
+        Some((Body::text(&self.message).json().len(), max))
     }
 
     fn send_text(&mut self, text: String, now: f64) -> Effect {
@@ -407,7 +445,10 @@ impl ChatState {
 
     fn session_event(&mut self, event: SessionEvent, now: f64) -> Vec<Effect> {
         match event {
-            SessionEvent::Welcome(user) => self.joined_as = user.to_string(),
+            SessionEvent::Welcome { user, max_bytes } => {
+                self.joined_as = user.to_string();
+                self.max_bytes = max_bytes;
+            }
             SessionEvent::Connection(status) => self.connection_changed(status),
             SessionEvent::Stopped(cause) => self.stopped(cause),
             SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
@@ -435,7 +476,10 @@ impl ChatState {
             SessionEvent::Written(key) => self.outbox.written(key),
             SessionEvent::Acked { key, epoch, offset, at } => self.outbox.acked(key, epoch, offset, at),
             SessionEvent::Failed { key, reason } => self.outbox.failed(key, reason),
-            SessionEvent::Page { epoch, messages, more } => self.timeline.insert_page(&epoch, messages, more),
+            SessionEvent::Page { epoch, messages, more } => {
+                let messages = messages.into_iter().map(|message| self.claim(message)).collect();
+                self.timeline.insert_page(&epoch, messages, more);
+            }
             SessionEvent::PageFailed => self.timeline.page_failed(),
         }
         Vec::new()
@@ -526,13 +570,23 @@ impl ChatState {
         }
     }
 
+    /// A message of the same user is an own one, whichever tab or device sent it.
+    fn claim(&self, message: RoomMessage) -> RoomMessage {
+        RoomMessage {
+            own: message.own || message.from == self.joined_as,
+            ..message
+        }
+    }
+
     fn message_received(&mut self, message: RoomMessage, now: f64) {
-        let (offset, own) = (message.offset, message.own);
+        let offset = message.offset;
         let live = offset > self.history_to;
         self.typing.remove(&message.from);
-        if own {
+        if message.own {
             self.outbox.delivered(offset, &message.text);
         }
+        let message = self.claim(message);
+        let own = message.own;
         if self.timeline.push_message(message, live) && live && !own {
             self.unread.message_arrived(self.timeline.last_number());
         }

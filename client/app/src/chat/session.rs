@@ -175,7 +175,10 @@ impl Session {
         let _status = Task::start(async move {
             while let Some(status) = changes.next().await {
                 if let Status::Open { user, .. } = &status {
-                    events.emit(SessionEvent::Welcome(user.clone()));
+                    events.emit(SessionEvent::Welcome {
+                        user: user.clone(),
+                        max_bytes: watched.max_body_bytes(),
+                    });
                 }
                 events.emit(match status {
                     Status::Stopped(StopReason::Refused(cause)) => SessionEvent::Stopped(cause),

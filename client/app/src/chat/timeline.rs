@@ -37,7 +37,7 @@ pub(crate) struct RoomMessage {
     pub(crate) at: f64,
     /// The text; the JSON of a body that is not a text.
     pub(crate) text: String,
-    /// This tab sent it.
+    /// The user sent it: in this tab, or, once the reducer has compared the names, in another one.
     pub(crate) own: bool,
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum Body {
 }
 
 impl Entry {
-    /// The sender of a message, and whether it is this tab.
+    /// The sender of a message, and whether it is this user.
     fn sender(&self) -> Option<(&str, bool)> {
         match &self.body {
             Body::Message(RoomMessage { from, own, .. }) => Some((from, *own)),

@@ -154,7 +154,7 @@ impl Component for ChatView {
             <div class="chat">
                 { room_card(&self.state, &dispatch, language) }
                 <div class="talk">
-                    <section class="card conversation" aria-label={Text::ChatMessages.in_language(language)}>
+                    <section class="card conversation" aria-label={Text::Messages.in_language(language)}>
                         <div class="chat-list">
                             { connection_banner(&self.state, &dispatch, now, language) }
                             <div
@@ -177,6 +177,9 @@ impl Component for ChatView {
     }
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
+        if browser::unread() != self.state.unread.count {
+            browser::set_unread(self.state.unread.count);
+        }
         self.scroll.drawn();
         // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
         // event.
@@ -232,6 +235,8 @@ impl ChatView {
                 Effect::RequestOlder { before } => self.session.request_older(before),
                 Effect::Navigate(room) => ctx.props().onroom.emit(room),
                 Effect::RememberName(name) => browser::remember_name(&name),
+                Effect::LoadDraft(room) => self.dispatch(ctx, Action::DraftLoaded(browser::draft(&room))),
+                Effect::SaveDraft { room, text } => browser::save_draft(&room, &text),
             }
         }
         self.announcer.log_changed(

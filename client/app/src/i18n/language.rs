@@ -1,4 +1,4 @@
-//! The languages of the page, and which one it starts with.
+//! The languages of the page. `assets/boot.js` chooses the one that it starts with.
 
 /// The languages of the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,29 +44,11 @@ impl Language {
             .into_iter()
             .find(|language| language.name().eq_ignore_ascii_case(primary))
     }
-
-    /// The remembered language, else the browser's, else English.
-    pub(crate) fn choose(remembered: Option<&str>, browser: Option<&str>) -> Self {
-        [remembered, browser]
-            .into_iter()
-            .flatten()
-            .find_map(Self::from_tag)
-            .unwrap_or_default()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_remembered_language_wins_over_the_browsers_and_unknown_ones_are_skipped() {
-        assert_eq!(Language::choose(Some("zh-CN"), Some("en-US")), Language::Chinese);
-        assert_eq!(Language::choose(None, Some("ZH-tw")), Language::Chinese);
-        assert_eq!(Language::choose(Some("xx"), Some("zh")), Language::Chinese);
-        assert_eq!(Language::choose(None, Some("fr-FR")), Language::English);
-        assert_eq!(Language::choose(None, None), Language::English);
-    }
 
     #[test]
     fn every_language_is_found_by_its_name_and_tag() {

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(
             both(&Sentence::NotSent(ReadyState::Closed)),
             [
-                "Not sent: connection is CLOSED. Your text is kept.",
+                "Not sent: you are not connected. Your text is kept.",
                 "未发送：当前已关闭，内容已保留"
             ]
         );

@@ -46,7 +46,7 @@ texts! {
     SubprotocolsHint: "optional, separated by commas", "可选，以逗号分隔";
     Connect: "Connect", "连接";
     Cancel: "Cancel", "取消";
-    Close: "Close", "关闭";
+    Disconnect: "Disconnect", "断开";
     CloseCode: "Close code", "关闭码";
     CloseReason: "Reason", "原因";
     Protocol: "Subprotocol", "子协议";
@@ -66,10 +66,10 @@ texts! {
     Message: "Message", "消息";
     Send: "Send", "发送";
     SendHttp: "Send over HTTP", "用 HTTP 发送";
-    SendHint: "Ctrl+Enter sends. HTTP asks GET /echo.", "Ctrl+Enter 发送。HTTP 请求 GET /echo。";
+    SendHint: "Ctrl+Enter sends. Over HTTP, the server's /echo answers.", "Ctrl+Enter 发送。用 HTTP 发送时由服务器的 /echo 回答。";
 
     // The workbench: log.
-    ReceivedMessages: "Received Messages", "收到的消息";
+    Messages: "Messages", "消息";
     LogEmpty: "Nothing yet. Connect and send a message.", "暂无消息。连接后发送一条试试。";
     Follow: "Follow", "跟随";
     Clear: "Clear", "清空";
@@ -95,13 +95,13 @@ texts! {
     Leave: "Leave", "离开";
     Guest: "Guest", "访客";
     You: "you", "你";
-    ChatMessages: "Messages", "消息";
     ChatEmpty: "No messages yet.", "还没有消息。";
     ChatNotJoined: "Join the room to read and write.", "加入房间后即可收发消息。";
     People: "People", "成员";
     Today: "Today", "今天";
     Yesterday: "Yesterday", "昨天";
     UnreadBelow: "New", "新消息";
+    UnreadMessages: " unread", " 条未读";
     LoadOlder: "Load older messages", "加载更早的消息";
     LoadingOlder: "Loading older messages…", "正在加载更早的消息…";
     OlderFailed: "Older messages did not come. Try again", "更早的消息加载失败，重试";
@@ -119,7 +119,7 @@ texts! {
     StateWaiting: "Reconnecting", "正在重连";
     StateOffline: "Offline", "离线";
     ToNewest: "Newest", "最新消息";
-    ReconnectNow: "Now", "立即重连";
+    ReconnectNow: "Connect now", "立即重连";
     ChatHint: "Enter sends, Shift+Enter starts a new line.", "Enter 发送，Shift+Enter 换行。";
 }
 

@@ -1,6 +1,6 @@
-//! The form with the address, subprotocols, close code and reason, and the buttons to connect, cancel and close.
+//! The form with the address, subprotocols, close code and reason, and the button to connect, cancel and disconnect.
 
-use web_sys::SubmitEvent;
+use web_sys::{MouseEvent, SubmitEvent};
 use yew::{Callback, Html, html};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     connection::Phase,
-    form::{Button, Look, TextField, error_line},
+    form::{TextField, error_line},
     i18n::{Language, Sentence, Text},
 };
 
@@ -48,25 +48,6 @@ pub(super) fn connection_card(
             Field::CloseReason,
         )
     };
-    let button = |id, label, look, disabled| Button {
-        id,
-        label: text(label),
-        look,
-        disabled,
-    };
-    let connect = button(
-        "connect_websocket",
-        Text::Connect,
-        Look::Primary,
-        !state.phase.is_over(),
-    );
-    // Only one of them is useful at a time, so they share one place.
-    let cancel_or_close = if matches!(state.phase, Phase::Connecting { .. }) {
-        button("cancel_connect", Text::Cancel, Look::Plain, false).on_click(dispatch.reform(|_| Action::Cancel))
-    } else {
-        let disabled = !state.phase.is_open();
-        button("close_websocket", Text::Close, Look::Plain, disabled).on_click(dispatch.reform(|_| Action::Close))
-    };
     let error = state
         .error
         .as_ref()
@@ -84,8 +65,32 @@ pub(super) fn connection_card(
                 { field("close_code", Text::CloseCode, &state.close_code, Field::CloseCode).draw(language) }
                 { close_reason.draw(language) }
             </div>
-            <div class="buttons">{ connect.submit() }{ cancel_or_close }</div>
+            <div class="buttons">{ main_button(&state.phase, dispatch, language) }</div>
             { error_line(error, waiting_hint(&state.phase, now), language) }
         </form>
+    }
+}
+
+/// Connects, cancels or disconnects: one button, so that it keeps the focus.
+fn main_button(phase: &Phase, dispatch: &Callback<Action>, language: Language) -> Html {
+    let (id, label, look, action): (_, _, _, fn() -> Action) = match phase {
+        Phase::Idle | Phase::Closed(_) => ("connect_websocket", Text::Connect, "primary", || Action::Connect),
+        Phase::Connecting { .. } => ("cancel_connect", Text::Cancel, "plain", || Action::Cancel),
+        Phase::Open { .. } | Phase::Closing { .. } => ("close_websocket", Text::Disconnect, "plain", || Action::Close),
+    };
+    let is_closing = matches!(phase, Phase::Closing { .. });
+    // Enter in a field presses the form's submit button, which is to connect and not to disconnect.
+    let kind = if phase.is_over() { "submit" } else { "button" };
+    let onclick = dispatch.reform(move |event: MouseEvent| {
+        event.prevent_default();
+        action()
+    });
+    html! {
+        <button
+            key="connect" {id} type={kind} data-look={look} {onclick}
+            aria-disabled={is_closing.then_some("true")}
+        >
+            { label.in_language(language) }
+        </button>
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn connection_details(state: &WorkbenchState, language: Language) -> 
 }
 
 fn detail(id: &'static str, label: Text, value: Html, language: Language) -> Html {
-    html! { <div><dt>{ label.in_language(language) }</dt><dd {id} role="status">{ value }</dd></div> }
+    html! { <div><dt>{ label.in_language(language) }</dt><dd {id}><span role="status">{ value }</span></dd></div> }
 }
 
 /// A negotiated value; a dash while no connection is open.

@@ -55,8 +55,8 @@ impl DetailPane<'_> {
             disabled: false,
         };
         html! {
-            <section key={self.row.number} class="detail" aria-label={text(Text::Details)}>
-                <div class="detail-head">
+            <section key="detail" class="detail" aria-label={text(Text::Details)}>
+                <div key="head" class="detail-head">
                     { row_time(self.row.at) }
                     <span>{ text(item.direction_label().0) }</span>
                     <span class="quiet">{ item.payload().map(|content| format::size(content.bytes() as u64)) }</span>
@@ -65,11 +65,12 @@ impl DetailPane<'_> {
                     { small("detail_close", text(Text::CloseDetails)).on_click(self.onclose.reform(|_| ())) }
                 </div>
                 if let Some(total) = total {
-                    <p class="hint">
+                    <p key="cut" class="hint">
                         { Sentence::DetailCut { shown: shown_bytes(item), total }.in_language(language) }
                     </p>
                 }
-                <pre id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
+                // Of its own for each row, so that it begins at its top.
+                <pre key={self.row.number} id="detail_text" tabindex="0" ref={self.body}>{ shown }</pre>
             </section>
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct LogPanel {
     detail: NodeRef,
     _subscription: Subscription,
     _resize: EventListener,
+    /// The pointer may be lifted outside of the list.
+    _lifted: [EventListener; 2],
 }
 
 /// What happened to the list.
@@ -54,6 +56,8 @@ pub(crate) enum Msg {
     Measured,
     Key(LogKey),
     Select(u64),
+    /// The pointer went down on the list, or was lifted anywhere.
+    Pressed(bool),
     CloseDetails,
     Follow,
     Clear,
@@ -68,7 +72,7 @@ impl Component for LogPanel {
 
     fn create(ctx: &Context<Self>) -> Self {
         let log = ctx.props().log.read();
-        let resized = ctx.link().clone();
+        let (resized, lifted) = (ctx.link().clone(), ctx.link().clone());
         Self {
             list: VirtualList::default(),
             first: log.first_number(),
@@ -80,6 +84,7 @@ impl Component for LogPanel {
             detail: NodeRef::default(),
             _subscription: ctx.props().log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
             _resize: browser::events::on_resize(move || resized.send_message(Msg::Measured)),
+            _lifted: browser::events::on_pointer_lifted(move || lifted.send_message(Msg::Pressed(false))),
         }
     }
 
@@ -108,6 +113,7 @@ impl Component for LogPanel {
                 self.list.selected = Some(number);
                 self.copy = CopyState::Ready;
             }
+            Msg::Pressed(pressed) => self.list.pressed = pressed,
             Msg::CloseDetails | Msg::Key(LogKey::CloseDetails) => {
                 self.list.selected = None;
                 self.focus_list();
@@ -148,10 +154,13 @@ impl Component for LogPanel {
             <section class="card log" aria-labelledby="log_title">
                 { self.head(ctx, &log) }
                 <div
-                    class="log-viewport" role="listbox" tabindex="0" ref={self.viewport.clone()}
+                    key="viewport" class="log-viewport" tabindex="0"
+                    // A list box must have options.
+                    role={if log.len() > 0 { "listbox" } else { "region" }} ref={self.viewport.clone()}
                     aria-labelledby="log_title" aria-describedby="log_keys"
                     aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
                     onscroll={ctx.link().callback(|_| Msg::Measured)}
+                    onpointerdown={ctx.link().callback(|_| Msg::Pressed(true))}
                     onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
                 >
                     if log.len() == 0 {
@@ -163,7 +172,7 @@ impl Component for LogPanel {
                         </ul>
                     </div>
                 </div>
-                <p id="log_keys" class="visually-hidden">{ text(Text::ListKeys) }</p>
+                <p key="keys" id="log_keys" class="visually-hidden">{ text(Text::ListKeys) }</p>
                 { self.announcer.draw() }
                 { selected.map(|row| self.details(ctx, &row)) }
             </section>
@@ -202,9 +211,9 @@ impl LogPanel {
             disabled,
         };
         html! {
-            <div class="card-head">
-                <h2 id="log_title">{ text(Text::ReceivedMessages) }</h2>
-                <span class="count quiet">{ log.len() }</span>
+            <div key="head" class="card-head">
+                <h2 id="log_title">{ text(Text::Messages) }</h2>
+                <span id="log_count" class="count quiet">{ log.len() }</span>
                 if log.dropped() > 0 {
                     <span id="rows_dropped" class="quiet">
                         { Sentence::RowsDropped(log.dropped()).in_language(language) }
@@ -261,7 +270,7 @@ impl LogPanel {
     /// Keeps the visible rows in place after old rows were dropped.
     fn compensate_dropped(&mut self, log: &Log<LogEntry>) {
         let first = log.first_number();
-        if first > self.first && !self.list.follow {
+        if first > self.first && !self.list.is_following() {
             self.list.front_dropped(first - self.first);
         }
         self.first = first;
@@ -290,7 +299,7 @@ impl LogPanel {
             clippy::cast_possible_truncation,
             reason = "the browser clamps it to the list's height"
         )]
-        let wanted = if self.list.follow {
+        let wanted = if self.list.is_following() {
             element.scroll_height()
         } else {
             self.list.scroll_top as i32

@@ -30,7 +30,7 @@ impl LogRow<'_> {
                 key={number} id={row_id(number)} class="log-row" role="option" data-direction={item.direction()}
                 aria-selected={self.selected.to_string()}
                 aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
-                onclick={onselect.reform(move |_| number)}
+                onpointerdown={onselect.reform(move |_| number)}
             >
                 { row_time(*at) }
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>

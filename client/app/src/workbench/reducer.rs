@@ -71,6 +71,30 @@ pub(crate) enum Effect {
     PollBuffer,
     Fetch(String),
     Record(LogEntry),
+    /// Keep the text of a field over a reload.
+    SaveField(Field, String),
+}
+
+impl Field {
+    /// All fields.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Url,
+        Self::Subprotocols,
+        Self::CloseCode,
+        Self::CloseReason,
+        Self::Message,
+    ];
+
+    /// The name in storage.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Subprotocols => "subprotocols",
+            Self::CloseCode => "close_code",
+            Self::CloseReason => "close_reason",
+            Self::Message => "message",
+        }
+    }
 }
 
 impl WorkbenchState {
@@ -92,7 +116,10 @@ impl WorkbenchState {
     /// Applies an action at a time in milliseconds since the Unix epoch; returns the effects to run, in order.
     pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         match action {
-            Action::Edit(field, text) => self.edit(field, text),
+            Action::Edit(field, text) => {
+                self.edit(field, text.clone());
+                return vec![Effect::SaveField(field, text)];
+            }
             Action::Connect => return self.connect(now),
             Action::Cancel => {
                 if let Some(end) = self.phase.cancelled() {
@@ -103,7 +130,7 @@ impl WorkbenchState {
             Action::Send => return self.send(),
             Action::SendHttp => return self.send_http(),
             Action::Connection(event) => return self.connection(event, now),
-            Action::Refused(message) => self.refused(message),
+            Action::Refused(message) => return self.refused(message),
             Action::Sent(text) => return vec![Effect::Record(LogEntry::Sent(Payload::Text(text)))],
             Action::NotSent(message) => self.fail(Field::Message, message),
             Action::HttpAnswer(answer) => return self.http_answer(answer),
@@ -230,15 +257,16 @@ impl WorkbenchState {
         }
     }
 
-    /// The connection failed before anything was sent: nothing is connected, and the invalid field has the error.
-    fn refused(&mut self, message: Sentence) {
+    /// The connection failed before anything was sent: nothing is connected, the invalid field has the error, and the log the outcome.
+    fn refused(&mut self, message: Sentence) -> Vec<Effect> {
         self.phase = Phase::Idle;
         let field = if matches!(message, Sentence::BadSubprotocol(_)) {
             Field::Subprotocols
         } else {
             Field::Url
         };
-        self.fail(field, message);
+        self.fail(field, message.clone());
+        vec![notice(message)]
     }
 
     fn http_answer(&mut self, answer: Result<(u16, String), HttpProblem>) -> Vec<Effect> {

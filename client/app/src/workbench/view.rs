@@ -11,7 +11,7 @@ use super::{
     echo_over_http,
     log_entry::LogEntry,
     log_panel::LogPanel,
-    reducer::{Action, Effect, WorkbenchState},
+    reducer::{Action, Effect, Field, WorkbenchState},
     shared_log::SharedLog,
 };
 use crate::{
@@ -56,8 +56,14 @@ impl Component for WorkbenchView {
 
     fn create(ctx: &Context<Self>) -> Self {
         let (left, back) = (ctx.link().clone(), ctx.link().clone());
+        let mut state = WorkbenchState::new(browser::server_origin());
+        for field in Field::ALL {
+            if let Some(text) = browser::field(field.name()) {
+                state.update(Action::Edit(field, text), js_sys::Date::now());
+            }
+        }
         Self {
-            state: WorkbenchState::new(browser::server_origin()),
+            state,
             connection: Connection::default(),
             log: SharedLog::new(LOG_OPTIONS),
             waiting: None,
@@ -128,6 +134,7 @@ impl WorkbenchView {
                         .send_future(async move { Msg::Action(Action::HttpAnswer(echo_over_http::fetch(&url).await)) });
                 }
                 Effect::Record(item) => self.log.push(item),
+                Effect::SaveField(field, text) => browser::save_field(field.name(), &text),
             }
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct VirtualList {
     pub(crate) follow: bool,
     /// The number of the selected row.
     pub(crate) selected: Option<u64>,
+    /// A pointer is down on the list.
+    pub(crate) pressed: bool,
 }
 
 /// A change of the selection by a key.
@@ -44,16 +46,23 @@ impl Default for VirtualList {
             height: 24.0 * ROW_HEIGHT,
             follow: true,
             selected: None,
+            pressed: false,
         }
     }
 }
 
 impl VirtualList {
+    /// Whether the list is at its end and stays there. Following rests while a row is selected or about to be, because a row that moves
+    /// away under the pointer cannot be clicked, and one that is read must stay in view.
+    pub(crate) fn is_following(&self) -> bool {
+        self.follow && self.selected.is_none() && !self.pressed
+    }
+
     /// The indices of the rows to draw among `total` rows.
     pub(crate) fn drawn(&self, total: usize) -> Range<usize> {
         let visible = rows(self.height) + 1;
         let count = (visible + 2 * OVERSCAN).min(MAX_DRAWN);
-        let first = if self.follow {
+        let first = if self.is_following() {
             total.saturating_sub(visible)
         } else {
             rows(self.scroll_top)
@@ -99,6 +108,9 @@ impl VirtualList {
             (SelectionMove::PageDown, Some(number)) => number + page,
         };
         let target = target.clamp(first, last);
+        if self.is_following() {
+            self.scroll_top = (pixels(total) - self.height).max(0.0);
+        }
         self.selected = Some(target);
         self.scroll_into_view(usize::try_from(target - first).unwrap_or(usize::MAX), total);
     }
@@ -106,9 +118,6 @@ impl VirtualList {
     /// Scrolls by the least distance that makes the row at an index wholly visible.
     fn scroll_into_view(&mut self, index: usize, total: usize) {
         let [top, total] = [index, total].map(pixels);
-        if self.follow {
-            self.scroll_top = (total - self.height).max(0.0);
-        }
         let highest = top;
         let lowest = top + ROW_HEIGHT - self.height;
         // Not `clamp`: its panic message formats floats, 16 KB of code.
@@ -190,6 +199,24 @@ mod tests {
         assert!(!view.follow, "scrolling down but not to the end must not start it");
         view.scrolled(4720.0, 280.0, 5000.0);
         assert!(view.follow);
+    }
+
+    #[test]
+    fn following_rests_while_a_row_is_pressed_or_selected_and_goes_on_afterwards() {
+        let mut view = list();
+        view.scrolled(pixels(990), view.height, pixels(1000));
+        let shows = |view: &VirtualList, rows: Range<usize>| {
+            let drawn = view.drawn(1100);
+            drawn.start <= rows.start && rows.end <= drawn.end
+        };
+        assert!(shows(&view, 1090..1100));
+        view.pressed = true;
+        assert!(shows(&view, 990..1000));
+        view.selected = Some(995);
+        view.pressed = false;
+        assert!(shows(&view, 990..1000));
+        view.selected = None;
+        assert!(shows(&view, 1090..1100));
     }
 
     #[test]

@@ -1,9 +1,14 @@
+use std::rc::Rc;
+
 use talkback_client::{Member, Offset};
 
 use super::*;
-use crate::chat::{
-    outbox::SendState,
-    timeline::{Body, Older},
+use crate::{
+    chat::{
+        outbox::SendState,
+        timeline::{Body, Entry, Older},
+    },
+    rows::Row,
 };
 
 fn room(name: &str) -> RoomName {
@@ -68,9 +73,21 @@ fn acked(key: u64, epoch: u64, offset: u64) -> SessionEvent {
     }
 }
 
+fn welcome(max_bytes: Option<usize>) -> SessionEvent {
+    SessionEvent::Welcome {
+        user: user("Ann"),
+        max_bytes,
+    }
+}
+
 fn send(state: &mut ChatState, text: &str) -> Vec<Effect> {
     state.update(Action::Edit(Field::Message, text.into()), 0.0);
-    state.update(Action::Send, 0.0)
+    without_drafts(state.update(Action::Send, 0.0))
+}
+
+fn without_drafts(effects: Vec<Effect>) -> Vec<Effect> {
+    let is_draft = |effect: &Effect| matches!(effect, Effect::SaveDraft { .. });
+    effects.into_iter().filter(|effect| !is_draft(effect)).collect()
 }
 
 /// Every row; notices in angle brackets, own messages that the room has not delivered after a star.
@@ -119,7 +136,7 @@ fn the_shown_name_is_the_one_that_the_server_normalised() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, "Ａｎｎ".into()), 0.0);
     state.update(Action::Join, 0.0);
-    apply(&mut state, SessionEvent::Welcome(user("Ann")));
+    apply(&mut state, welcome(None));
     apply(
         &mut state,
         SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
@@ -256,7 +273,7 @@ fn a_new_epoch_adds_a_notice_and_continues_below_the_earlier_messages() {
         SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset),
     );
     apply(&mut state, from("Ann", 1, "on its way"));
-    let lost = "<Messages were lost: the server started anew. What follows is new.>";
+    let lost = "<The server was restarted without its messages: it does not have those above this line any more.>";
     assert_eq!(
         shown(&state),
         [JOINED, "Bob: before", "Ann: acknowledged", lost, "Ann: on its way"]
@@ -373,9 +390,14 @@ fn joins_and_leaves_of_others_are_notices_and_change_the_roster() {
 fn typing_is_signalled_while_connected_and_shown_of_others_until_their_message_arrives() {
     let mut state = joined();
     let edit = |text: &str| Action::Edit(Field::Message, text.into());
-    assert_eq!(state.update(edit("h"), 0.0), [Effect::SignalTyping]);
-    assert_eq!(state.update(edit("hi"), 100.0), []);
-    assert_eq!(state.update(edit(" "), 9_000.0), [], "an emptied field is not typing");
+    let type_text = |state: &mut ChatState, text: &str, now| without_drafts(state.update(edit(text), now));
+    assert_eq!(type_text(&mut state, "h", 0.0), [Effect::SignalTyping]);
+    assert_eq!(type_text(&mut state, "hi", 100.0), []);
+    assert_eq!(
+        type_text(&mut state, " ", 9_000.0),
+        [],
+        "an emptied field is not typing"
+    );
     apply(&mut state, SessionEvent::Typing(user("Ann")));
     apply(&mut state, SessionEvent::Typing(user("Bob")));
     assert!(state.typing.users().eq(&[user("Bob")]), "not the user's other tab");
@@ -385,7 +407,7 @@ fn typing_is_signalled_while_connected_and_shown_of_others_until_their_message_a
     apply(&mut state, SessionEvent::Typing(user("Bob")));
     apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
     assert_eq!(state.typing.users().len(), 0, "signals do not arrive");
-    assert_eq!(state.update(edit("hello"), 20_000.0), []);
+    assert_eq!(type_text(&mut state, "hello", 20_000.0), []);
 }
 
 #[test]
@@ -518,10 +540,78 @@ fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
     let mut state = joined();
     apply(&mut state, from("Bob", 1, "a"));
     let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
-    assert!(matches!(&effects[1], Effect::Join { room, since: None, .. } if &**room == "大厅"));
+    assert!(matches!(&effects[2], Effect::Join { room, since: None, .. } if &**room == "大厅"));
     assert_eq!(shown(&state), Vec::<String>::new());
     let mut state = self::state();
-    assert_eq!(state.update(Action::RoomChanged(Ok(room("b"))), 0.0), []);
+    let other = room("b");
+    assert_eq!(
+        state.update(Action::RoomChanged(Ok(other.clone())), 0.0),
+        [Effect::LoadDraft(other)]
+    );
+}
+
+#[test]
+fn a_message_over_the_servers_limit_is_not_sent_and_kept() {
+    let mut state = joined();
+    apply(&mut state, welcome(Some(10)));
+    // A quotation mark has two bytes in JSON, and the text has two around it.
+    assert_eq!(
+        send(&mut state, "12\"4567"),
+        [Effect::Send {
+            key: 1,
+            text: "12\"4567".into()
+        }]
+    );
+    assert_eq!(send(&mut state, "12\"45678"), []);
+    assert_eq!((state.message.as_str(), state.size()), ("12\"45678", Some((11, 10))));
+    let reason = FailReason::TooLarge { bytes: 11, max: 10 };
+    assert_eq!(
+        state.error,
+        Some(FormError::of(Field::Message, Sentence::Failed(reason)))
+    );
+    assert_eq!(state.outbox.shown().count(), 1);
+}
+
+#[test]
+fn a_draft_belongs_to_its_room_and_ends_when_it_is_sent() {
+    let draft = |room: &str, text: &str| Effect::SaveDraft {
+        room: self::room(room),
+        text: text.into(),
+    };
+    let mut state = joined();
+    let effects = state.update(Action::Edit(Field::Message, "half a".into()), 0.0);
+    assert!(effects.contains(&draft("lobby", "half a")), "{effects:?}");
+    state.update(Action::RoomChanged(Ok(room("b"))), 0.0);
+    assert_eq!(state.message, "", "it is not the other room's");
+    state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+    state.update(Action::DraftLoaded("half a".into()), 0.0);
+    assert_eq!(state.message, "half a");
+    let effects = state.update(Action::Send, 0.0);
+    assert!(effects.contains(&draft("lobby", "")), "{effects:?}");
+}
+
+#[test]
+fn a_message_from_another_tab_of_the_user_is_an_own_one_and_not_unread() {
+    let mut state = joined();
+    state.update(Action::Scrolled { at_end: false }, 0.0);
+    let elsewhere = |offset, text: &str| RoomMessage {
+        offset,
+        from: "Ann".into(),
+        at: 0.0,
+        text: text.into(),
+        own: false,
+    };
+    send(&mut state, "hi");
+    state.update(Action::Scrolled { at_end: false }, 0.0);
+    apply(&mut state, SessionEvent::Message(elsewhere(1, "hi")));
+    let is_own = |row: &Rc<Row<Entry>>| matches!(&row.content.body, Body::Message(message) if message.own);
+    let own: Vec<_> = state.timeline.current().map(is_own).collect();
+    assert_eq!((own.last(), state.unread.count), (Some(&true), 0));
+    assert_eq!(
+        state.outbox.shown().count(),
+        1,
+        "this tab's own message is still on its way"
+    );
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
             cause.code,
             cause_text(cause, Language::Chinese)
         ),
-        Sentence::HistoryLost => "部分消息已丢失：服务器已重新开始，以下为新消息".into(),
+        Sentence::HistoryLost => "服务器已重启且未保留消息：此线以上的消息已不在服务器上".into(),
         Sentence::AwayTooLong => "您离开的时间超过了服务器保留消息的时间：此处缺少部分消息".into(),
         Sentence::OwnLost(count) => format!("您的 {count} 条消息被服务器丢失"),
         Sentence::UsersJoined(users) => format!("{}加入了房间", user_list(users)),

@@ -1,6 +1,6 @@
 //! The sentences in English.
 
-use talkback_client::{FailReason, NameError, RoomNameError, UserName, close::MAX_REASON_BYTES};
+use talkback_client::{FailReason, NameError, ReadyState, RoomNameError, UserName, close::MAX_REASON_BYTES};
 
 use super::{HttpProblem, MAX_NAMED_USERS, ROOM_NAME_PUNCTUATION, Sentence, UrlProblem, cause_text, code_and_reason};
 use crate::{
@@ -26,7 +26,10 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::RefusedByBrowser(reason) => format!("The browser refused: {reason}"),
         Sentence::BadCloseCode => "Code must be 1000 or 3000-4999.".into(),
         Sentence::ReasonTooLong(bytes) => format!("The reason is too long: {bytes}/{MAX_REASON_BYTES} bytes."),
-        Sentence::NotSent(state) => format!("Not sent: connection is {state}. Your text is kept."),
+        Sentence::NotSent(ReadyState::Connecting) => {
+            "Not sent: the connection is not open yet. Your text is kept.".into()
+        }
+        Sentence::NotSent(_) => "Not sent: you are not connected. Your text is kept.".into(),
         Sentence::BufferFull(bytes) => {
             format!(
                 "Not sent: {} still wait to be sent. Your text is kept.",
@@ -41,7 +44,7 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         }
         Sentence::HttpStatus(status) => format!("The server answered with HTTP status {status}."),
         Sentence::BadRoom(error) => format!("Not a room name: {}.", room_rule(error)),
-        Sentence::BadName(error) => format!("Not a usable name: {}.", name_rule(error)),
+        Sentence::BadName(error) => format!("This name cannot be used: {}.", name_rule(error)),
         Sentence::Opening(url) => format!("Connecting to {url}"),
         Sentence::Opened { protocol } if protocol.is_empty() => "Connected.".into(),
         Sentence::Opened { protocol } => format!("Connected with subprotocol {protocol}."),
@@ -71,7 +74,9 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
             cause.code,
             cause_text(cause, Language::English)
         ),
-        Sentence::HistoryLost => "Messages were lost: the server started anew. What follows is new.".into(),
+        Sentence::HistoryLost => {
+            "The server was restarted without its messages: it does not have those above this line any more.".into()
+        }
         Sentence::AwayTooLong => {
             "You were away for longer than the server keeps messages: some are missing here.".into()
         }

@@ -32,7 +32,10 @@ fn closed(code: u16) -> Action {
 }
 
 fn edit(state: &mut WorkbenchState, field: Field, text: &str) {
-    assert_eq!(state.update(Action::Edit(field, text.into()), 0.0), []);
+    assert_eq!(
+        state.update(Action::Edit(field, text.into()), 0.0),
+        [Effect::SaveField(field, text.into())]
+    );
 }
 
 fn error(state: &WorkbenchState) -> Option<(Field, Sentence)> {
@@ -88,7 +91,11 @@ fn connecting_takes_the_trimmed_address_and_the_subprotocols_one_by_one() {
 fn an_invalid_address_or_subprotocol_is_an_error_of_its_field_until_it_is_edited() {
     let mut state = state();
     state.update(Action::Connect, 0.0);
-    state.update(Action::Refused(Sentence::BadUrl(UrlProblem::Fragment)), 0.0);
+    assert_eq!(
+        state.update(Action::Refused(Sentence::BadUrl(UrlProblem::Fragment)), 0.0),
+        [notice(Sentence::BadUrl(UrlProblem::Fragment))],
+        "the log has the outcome of what it says was tried"
+    );
     assert_eq!(
         error(&state),
         Some((Field::Url, Sentence::BadUrl(UrlProblem::Fragment)))

@@ -1,0 +1,207 @@
+//! Packs the page after Trunk has built it: `[[hooks]]` in Trunk.toml runs this program before Trunk moves its staging directory to the
+//! place that servers read.
+//!
+//! - Scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
+//!   cannot read what wasm-bindgen writes.)
+//! - Files at the top get a hash of their content in their name, so that servers let browsers keep them for a year. Trunk does that for
+//!   most, but not for a binary that is loaded on demand.
+//! - `files.json` lists the files under their new names, with their sizes.
+//! - Every file that gets smaller has a `.br` and a `.gz` beside it.
+//!
+//! A development build is left as it is.
+
+mod minify;
+mod names;
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use walkdir::WalkDir;
+
+/// The page itself: it keeps its name, because its address does.
+const INDEX: &str = "index.html";
+/// All files but itself and the compressed copies: an object of paths, relative to the page's directory, and sizes in bytes.
+const LIST: &str = "files.json";
+/// Below this a compressed copy saves less than the header that announces it.
+const SMALLEST: usize = 256;
+
+fn main() -> anyhow::Result<()> {
+    if env::var("TRUNK_PROFILE").is_ok_and(|profile| profile == "debug") && env::var_os("TALKBACK_PACK").is_none() {
+        return Ok(());
+    }
+    let directory = env::var_os("TRUNK_STAGING_DIR").context("Trunk runs this program: it sets TRUNK_STAGING_DIR")?;
+    pack(Path::new(&directory))
+}
+
+fn pack(directory: &Path) -> anyhow::Result<()> {
+    minify::all(directory)?;
+    names::add_hashes(directory)?;
+    list(directory)?;
+    for path in files(directory)? {
+        compress(&path)?;
+    }
+    Ok(())
+}
+
+/// The files of a directory and of those in it.
+fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(directory).sort_by_file_name() {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+fn list(directory: &Path) -> anyhow::Result<()> {
+    let mut list = serde_json::Map::new();
+    for path in files(directory)? {
+        let name = path
+            .strip_prefix(directory)?
+            .to_str()
+            .context("a file name is not UTF-8")?;
+        list.insert(name.replace('\\', "/"), path.metadata()?.len().into());
+    }
+    fs::write(directory.join(LIST), serde_json::to_vec(&list)?)?;
+    Ok(())
+}
+
+/// Writes the compressed copies of a file, if they are smaller.
+fn compress(path: &Path) -> anyhow::Result<()> {
+    let content = fs::read(path)?;
+    if content.len() < SMALLEST {
+        return Ok(());
+    }
+    let mut br = Vec::new();
+    {
+        // The highest quality, and the window that all browsers accept.
+        let mut writer = brotli::CompressorWriter::new(&mut br, 1 << 16, 11, 22);
+        writer.write_all(&content)?;
+    }
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gz.write_all(&content)?;
+    for (extension, compressed) in [("br", br), ("gz", gz.finish()?)] {
+        if compressed.len() < content.len() {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".");
+            name.push(extension);
+            fs::write(name, compressed)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn page() -> tempfile::TempDir {
+        let page = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(page.path().join(name), text).unwrap();
+        write(
+            INDEX,
+            "<link href=\"/style-00112233445566aa.css\"><script src=\"/boot.js\"></script>",
+        );
+        write("style-00112233445566aa.css", &"p { color: red }".repeat(100));
+        write("boot.js", "import('./chat.js'); // not xchat.js");
+        write("chat.js", "new URL('chat_bg.wasm', import.meta.url)");
+        // The texts of a binary may name the page.
+        write("chat_bg.wasm", "\0asm index.html");
+        page
+    }
+
+    fn names(page: &Path) -> Vec<String> {
+        let files = files(page).unwrap();
+        files
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_file_but_the_page_is_named_by_its_content_and_found_under_that_name() {
+        let page = page();
+        pack(page.path()).unwrap();
+        let names = names(page.path());
+        let of = |start: &str, end: &str| {
+            let name = names.iter().find(|name| name.starts_with(start) && name.ends_with(end));
+            name.unwrap_or_else(|| panic!("no {start}*{end} in {names:?}")).clone()
+        };
+        let text = |name: &str| fs::read_to_string(page.path().join(name)).unwrap();
+        let index = text(INDEX);
+        assert!(
+            index.contains(&of("style-", ".css")) && index.contains(&of("boot-", ".js")),
+            "{index}"
+        );
+        assert!(!names.iter().any(|name| name.contains("00112233445566aa")), "{names:?}");
+        let boot = text(&of("boot-", ".js"));
+        assert_eq!(boot, format!("import('./{}'); // not xchat.js", of("chat-", ".js")));
+        assert!(text(&of("chat-", ".js")).contains(&of("chat-", "_bg.wasm")));
+    }
+
+    #[test]
+    fn a_change_in_a_file_renames_those_that_refer_to_it_and_no_other() {
+        let (one, other) = (page(), page());
+        fs::write(other.path().join("chat_bg.wasm"), "\0asm changed").unwrap();
+        pack(one.path()).unwrap();
+        pack(other.path()).unwrap();
+        let (before, after) = (names(one.path()), names(other.path()));
+        let kept: Vec<_> = before.iter().filter(|name| after.contains(name)).collect();
+        let kept: Vec<_> = kept
+            .iter()
+            .filter(|name| !name.starts_with(INDEX) && !name.starts_with(LIST))
+            .collect();
+        assert!(
+            kept.iter().all(|name| name.starts_with("style-")) && !kept.is_empty(),
+            "{kept:?}"
+        );
+    }
+
+    #[test]
+    fn compressed_copies_hold_the_same_bytes_and_tiny_files_have_none() {
+        let page = page();
+        pack(page.path()).unwrap();
+        let names = names(page.path());
+        let style = names.iter().find(|name| name.ends_with(".css")).unwrap();
+        let original = fs::read(page.path().join(style)).unwrap();
+        let read = |extension: &str| fs::read(page.path().join(format!("{style}.{extension}"))).unwrap();
+        let (mut br, mut gz) = (Vec::new(), Vec::new());
+        brotli::Decompressor::new(&read("br")[..], 4096)
+            .read_to_end(&mut br)
+            .unwrap();
+        flate2::read::GzDecoder::new(&read("gz")[..])
+            .read_to_end(&mut gz)
+            .unwrap();
+        assert!(br == original && gz == original);
+        assert!(!names.iter().any(|name| name.contains(".wasm.")), "{names:?}");
+    }
+
+    #[test]
+    fn the_list_names_every_file_that_the_page_loads() {
+        let page = page();
+        pack(page.path()).unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&fs::read(page.path().join(LIST)).unwrap()).unwrap();
+        let listed: Vec<_> = list.as_object().unwrap().keys().cloned().collect();
+        let files = names(page.path());
+        let loaded = files
+            .iter()
+            .filter(|name| !name.ends_with(".br") && !name.ends_with(".gz") && *name != LIST);
+        assert_eq!(listed, loaded.cloned().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn files_that_refer_to_each_other_are_an_error() {
+        let page = page();
+        fs::write(page.path().join("a.js"), "import './b.js'").unwrap();
+        fs::write(page.path().join("b.js"), "import './a.js'").unwrap();
+        let error = pack(page.path()).unwrap_err().to_string();
+        assert!(error.contains("a.js") && error.contains("b.js"), "{error}");
+    }
+}
