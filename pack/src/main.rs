@@ -34,11 +34,13 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let directory = env::var_os("TRUNK_STAGING_DIR").context("Trunk runs this program: it sets TRUNK_STAGING_DIR")?;
-    pack(Path::new(&directory))
+    let directory = Path::new(&directory);
+    minify::all(directory)?;
+    pack(directory)
 }
 
+/// Names, lists and compresses what is there.
 fn pack(directory: &Path) -> anyhow::Result<()> {
-    minify::all(directory)?;
     names::add_hashes(directory)?;
     list(directory)?;
     for path in files(directory)? {
