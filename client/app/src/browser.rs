@@ -36,6 +36,13 @@ pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     date.to_locale_date_string(language.tag(), &options).into()
 }
 
+/// Whether an element has the focus: without one it is the body that gets the keys.
+pub(crate) fn has_focus() -> bool {
+    let document = document();
+    let body = document.body().map(Element::from);
+    document.active_element().is_some_and(|element| Some(element) != body)
+}
+
 /// Whether the page is visible, as in `document.hidden`.
 pub(crate) fn is_page_visible() -> bool {
     !document().hidden()

@@ -110,10 +110,19 @@ impl Component for LogPanel {
                 self.copy = CopyState::Ready;
             }
             Msg::Select(number) => {
+                self.hold_position(&log.read());
                 self.list.selected = Some(number);
                 self.copy = CopyState::Ready;
             }
-            Msg::Pressed(pressed) => self.list.pressed = pressed,
+            Msg::Pressed(pressed) => {
+                if pressed {
+                    self.hold_position(&log.read());
+                } else if self.list.pressed && !browser::has_focus() {
+                    // The rows were drawn again between the `pointerdown` and the `mousedown` that moves the focus.
+                    self.focus_list();
+                }
+                self.list.pressed = pressed;
+            }
             Msg::CloseDetails | Msg::Key(LogKey::CloseDetails) => {
                 self.list.selected = None;
                 self.focus_list();
@@ -274,6 +283,19 @@ impl LogPanel {
             self.list.front_dropped(first - self.first);
         }
         self.first = first;
+    }
+
+    /// Starts a rest of the following where the element stands. The position in the state is older by the rows that came since
+    /// the last scroll event: with that one the row under the pointer would go away, and the focus with it.
+    fn hold_position(&mut self, log: &Log<LogEntry>) {
+        if self.list.is_following()
+            && let Some(element) = self.viewport.cast::<Element>()
+        {
+            self.list.scroll_top = f64::from(element.scroll_top());
+            let first = log.first_number();
+            self.list.front_dropped(first - self.first);
+            self.first = first;
+        }
     }
 
     /// Reads the scroll position and the height of the element; returns whether the drawn rows change.

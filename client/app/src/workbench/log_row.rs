@@ -1,5 +1,6 @@
 //! One row of the log. Payloads are text nodes: received data is never parsed as HTML.
 
+use web_sys::{MouseEvent, PointerEvent};
 use yew::{Callback, Html, html};
 
 use super::log_entry::{LogEntry, Payload};
@@ -25,12 +26,33 @@ impl LogRow<'_> {
         let (label, sign) = item.direction_label();
         let content = item.payload();
         let number = *number;
+        // A mouse selects when it is pressed: while messages stream, the row under it may be another one when it is
+        // released. A finger may be about to scroll, and then `pointerup` does not come.
+        let select = onselect.clone();
+        let onpointerdown = move |event: PointerEvent| {
+            if event.pointer_type() == "mouse" && event.button() == 0 {
+                select.emit(number);
+            }
+        };
+        let select = onselect.clone();
+        let onpointerup = move |event: PointerEvent| {
+            if event.pointer_type() != "mouse" {
+                select.emit(number);
+            }
+        };
+        // A click without a pointer is of a screen reader.
+        let select = onselect.clone();
+        let onclick = move |event: MouseEvent| {
+            if event.detail() == 0 {
+                select.emit(number);
+            }
+        };
         html! {
             <li
                 key={number} id={row_id(number)} class="log-row" role="option" data-direction={item.direction()}
                 aria-selected={self.selected.to_string()}
                 aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
-                onpointerdown={onselect.reform(move |_| number)}
+                {onpointerdown} {onpointerup} {onclick}
             >
                 { row_time(*at) }
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>
