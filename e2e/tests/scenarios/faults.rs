@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use talkback_e2e::{StepError, in_every_browser};
+use talkback_e2e::{DEADLINE, StepError, in_every_browser, wait_for};
 use talkback_testbed::Server;
 
 const LOG: &str = "messagecontainer";
@@ -180,6 +180,31 @@ fn a_refused_upgrade_and_a_wrong_subprotocol_are_shown_as_a_failed_connect() {
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.wait_text("negotiated_protocol", "chat.v2").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_view_that_cannot_be_loaded_says_so_and_the_other_one_goes_on() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        stage.server.kill().await?;
+        let page = &stage.page;
+        page.click("nav_chat").await?;
+        let told = "
+            const text = document.querySelector('#chat .shell-slow');
+            return document.documentElement.dataset.failed === 'chat'
+                && text.checkVisibility({ visibilityProperty: true });";
+        wait_for("the page says that it cannot load the chat", DEADLINE, async || {
+            Ok(page.execute(told, vec![]).await? == true)
+        })
+        .await?;
+        page.click("nav_workbench").await?;
+        page.wait_shown("connect_websocket").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_row(LOG, "the server is gone", |row| row.text.contains("1006"))
+            .await?;
         Ok(())
     });
 }

@@ -53,6 +53,10 @@ pub(crate) fn remember(setting: Setting, value: &str) {
     }
 }
 
+/// Texts above so many bytes are not kept: the browser's few megabytes for a tab also hold the messages that are not sent
+/// yet.
+const MAX_KEPT_BYTES: usize = 64 << 10;
+
 /// What the user has put into a field of the workbench in this tab; none if it has its first value.
 pub(crate) fn field(name: &str) -> Option<String> {
     tab_storage()?.get_item(&field_key(name)).ok().flatten()
@@ -60,10 +64,7 @@ pub(crate) fn field(name: &str) -> Option<String> {
 
 /// Keeps the text of a field for as long as the tab is open.
 pub(crate) fn save_field(name: &str, text: &str) {
-    if let Some(storage) = tab_storage() {
-        // As in `remember`.
-        let _: Result<(), JsValue> = storage.set_item(&field_key(name), text);
-    }
+    keep(&field_key(name), Some(text));
 }
 
 fn field_key(name: &str) -> String {
@@ -78,12 +79,16 @@ pub(crate) fn draft(room: &str) -> String {
 
 /// Keeps a draft for as long as the tab is open; an empty one is removed.
 pub(crate) fn save_draft(room: &str, text: &str) {
+    keep(&draft_key(room), Some(text).filter(|text| !text.is_empty()));
+}
+
+/// Keeps a text for as long as the tab is open, or removes the one before.
+fn keep(key: &str, text: Option<&str>) {
     let Some(storage) = tab_storage() else { return };
     // As in `remember`.
-    let _: Result<(), JsValue> = if text.is_empty() {
-        storage.remove_item(&draft_key(room))
-    } else {
-        storage.set_item(&draft_key(room), text)
+    let _: Result<(), JsValue> = match text.filter(|text| text.len() <= MAX_KEPT_BYTES) {
+        Some(text) => storage.set_item(key, text),
+        None => storage.remove_item(key),
     };
 }
 
