@@ -8,7 +8,8 @@
 //! - `files.json` lists the files under their new names, with their sizes.
 //! - Every file that gets smaller has a `.br` and a `.gz` beside it.
 //!
-//! A development build is left as it is.
+//! A development build is left as it is. `cargo xtask` sets `TALKBACK_PACK` where there is no wasm-opt: its release build then looks like one
+//! for development to Trunk.
 
 mod minify;
 mod names;
