@@ -148,6 +148,8 @@ const KERNEL_IDLE: u64 = 4 * limits::KIB;
 const CPU_AT_REST: f64 = 0.10;
 /// CPU time of one line or frame in seconds, with the kernel's part: docs/bench.md has 0.5 to 2 microseconds.
 const CPU_OF_A_LINE: f64 = 10e-6;
+/// CPU time of writing one message of [`UNREAD_MESSAGE`] bytes in seconds, nearly all of it the kernel's.
+const CPU_OF_A_WRITE: f64 = 5e-6;
 /// No bound: work that is bounded per turn and not by a rate may use all idle CPU time.
 const CPU_UNBOUNDED: f64 = 1.01;
 
@@ -322,9 +324,19 @@ impl Scenario {
                 },
             ),
         };
+        #[expect(clippy::cast_precision_loss, reason = "a few messages")]
+        let same = match self.attack {
+            // Until the kernel holds so many bytes of each member that never reads, each message is written to all of
+            // them, faster than the server can do it, and the legitimate members wait for their turn.
+            Attack::UnreadMembers { .. } => {
+                let messages = (UNSENT / UNREAD_MESSAGE as u64) as f64;
+                100.0 + many * messages * CPU_OF_A_WRITE * 1e3
+            }
+            _ => 250.0,
+        };
         Bounds {
             other: 100.0,
-            same: 250.0,
+            same,
             memory,
             // The sockets of the legitimate clients.
             kernel: kernel + MIB,
