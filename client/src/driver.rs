@@ -34,7 +34,6 @@ use crate::{
     client::{Delivery, DeliverySlot, Fault, Inbox, InboxOptions, PageRequest, Restored, StartPosition, Watched},
     runtime::{LocalFuture, Runtime},
     send_queue::SendQueue,
-    store::{Store, StoreOptions, StoredOutbox},
     transport::{Connection, Events, Transport},
     waiters::{Waiter, Waiters},
 };
@@ -50,6 +49,25 @@ pub(crate) type TokenProvider = Box<dyn Fn() -> LocalFuture<Option<String>>>;
 /// Reports errors of the server that belong to no pending request.
 pub(crate) type OnFault = Box<dyn Fn(Fault)>;
 
+/// A store of the outbox that is not open yet. Stores are behind traits, so that a client whose outbox is in memory links nothing of
+/// them.
+pub(crate) trait ClosedStore {
+    /// Opens it, and calls [`Driver::begin`] with what is in it.
+    fn open(self: Box<Self>, driver: Weak<Driver>, options: ClientOptions) -> LocalFuture<()>;
+}
+
+/// A store of the outbox. Dropping it ends its use.
+pub(crate) trait OpenStore {
+    /// Moves to a new key, with these random bits in the name of its records.
+    fn renew(&self, random: u64);
+
+    /// Writes what changed since the last save.
+    ///
+    /// # Errors
+    /// Why it cannot be stored. Then the store must not be used again.
+    fn save(&self, session: &mut ClientSession) -> Result<(), String>;
+}
+
 /// What [`Driver::start`] needs.
 pub(crate) struct Parts {
     pub(crate) config: ClientOptions,
@@ -57,7 +75,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: Rc<dyn Runtime>,
     pub(crate) token: Option<TokenProvider>,
     pub(crate) on_fault: Option<OnFault>,
-    pub(crate) keep: Option<StoreOptions>,
+    pub(crate) keep: Option<Box<dyn ClosedStore>>,
 }
 
 pub(crate) struct Driver {
@@ -80,7 +98,7 @@ pub(crate) struct Driver {
     alarm: Cell<Option<Duration>>,
     /// Lives here, so that it ends with the driver.
     token_task: RefCell<Option<LocalFuture<Option<String>>>>,
-    store: RefCell<Option<Store>>,
+    store: RefCell<Option<Box<dyn OpenStore>>>,
     next_tag: Cell<Tag>,
     deliveries: RefCell<LiteMap<Tag, Rc<DeliverySlot>>>,
     restored: RefCell<Vec<Restored>>,
@@ -97,7 +115,9 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts a session and connects.
     pub(crate) fn start(parts: Parts) -> Rc<Self> {
-        let Parts { config, keep, .. } = parts;
+        let Parts { mut config, keep, .. } = parts;
+        // The store sets it once it is open.
+        config.keep = false;
         let driver = Rc::new_cyclic(|me| Self {
             me: me.clone(),
             transport: parts.transport,
@@ -127,42 +147,25 @@ impl Driver {
         driver.watching.replace(Some(watching));
         driver.connect();
         match keep {
-            None => driver.begin(config, None, None),
-            Some(keep) => {
-                let me = driver.me.clone();
-                driver.runtime.spawn(Box::pin(async move {
-                    let opened = keep.open().await;
-                    let Some(driver) = me.upgrade() else { return };
-                    match opened {
-                        Ok((store, left)) => driver.begin(config, Some(store), left),
-                        Err(reason) => {
-                            // Without the reason, which may quote the names of stored texts.
-                            log_line!(client, debug, "the outbox cannot be stored");
-                            driver
-                                .runtime
-                                .warn(&format!("talkback: the outbox is not kept: {reason}"));
-                            driver.begin(config, None, None);
-                        }
-                    }
-                }));
-            }
+            None => driver.begin(driver.new_session(config)),
+            Some(store) => driver.runtime.spawn(store.open(driver.me.clone(), config)),
         }
         driver
     }
 
-    fn begin(&self, mut config: ClientOptions, store: Option<Store>, left: Option<StoredOutbox>) {
-        config.keep = store.is_some();
-        if let Some(store) = &store {
-            store.own(u64::from_le_bytes(self.random()));
-        }
-        self.store.replace(store);
-        let session = match left {
-            Some(StoredOutbox { kept, wall }) => {
-                self.adopt(kept.snapshot());
-                ClientSession::resume(config, kept, wall, self.runtime.now())
-            }
-            None => ClientSession::new(config, ClientKey::from_random(self.random())),
-        };
+    /// A session without messages of an earlier page.
+    pub(crate) fn new_session(&self, options: ClientOptions) -> ClientSession {
+        ClientSession::new(options, ClientKey::from_random(self.random()))
+    }
+
+    /// Stores the outbox of the session that begins. A method of its own: as an argument of [`begin`](Self::begin) the only
+    /// store would be taken for a constant, and linked into every application.
+    pub(crate) fn keep(&self, store: Box<dyn OpenStore>) {
+        self.store.replace(Some(store));
+    }
+
+    /// Takes the session, and gives it what was held.
+    pub(crate) fn begin(&self, session: ClientSession) {
         log_line!(
             client,
             debug,
@@ -185,7 +188,7 @@ impl Driver {
     }
 
     /// Makes deliveries for the messages that an earlier page left in the store.
-    fn adopt(&self, snapshot: &Snapshot) {
+    pub(crate) fn adopt(&self, snapshot: &Snapshot) {
         for room in &snapshot.rooms {
             for pending in &room.pending {
                 let Some(tag) = pending.tag else { continue };
@@ -413,10 +416,7 @@ impl Driver {
             }
             Some(Asker::Handle { room, handle, wanted }) => {
                 let Some(handle) = handle.upgrade() else { return };
-                let came = result.is_ok();
-                // One that failed is requested again with the next event of the room. At once would be a loop without
-                // end.
-                if self.rooms.answer(&room, &handle, wanted, result) && came {
+                if self.rooms.answer(&room, &handle, wanted, result) {
                     self.pump(&room, &handle);
                 }
             }
@@ -448,6 +448,11 @@ impl Driver {
 
     pub(crate) fn now(&self) -> Duration {
         self.runtime.now()
+    }
+
+    /// Writes a warning for developers, to the browser's console.
+    pub(crate) fn warn(&self, text: &str) {
+        self.runtime.warn(text);
     }
 
     pub(crate) fn max_body_bytes(&self) -> Option<usize> {
@@ -503,7 +508,7 @@ impl Driver {
         }
     }
 
-    fn random<const N: usize>(&self) -> [u8; N] {
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.runtime.random(&mut bytes);
         bytes
@@ -697,12 +702,12 @@ impl Drop for Driver {
         }
         // Without a session all of it is refused.
         self.take_held();
-        self.pages.end();
         self.status.end();
     }
 }
 
-#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+#[cfg(test)]
+#[cfg(all(feature = "test-util", not(target_family = "wasm")))]
 mod tests {
     use std::{
         sync::Arc,
@@ -1055,8 +1060,7 @@ mod tests {
                 bytes: 100,
                 ..OutboxOptions::default()
             };
-            let (name, ttl) = ("chat".to_owned(), Duration::from_secs(600));
-            let storage = OutboxStorage::Session { name, ttl };
+            let storage = OutboxStorage::session("chat", Duration::from_secs(600));
             let client = world.builder().outbox(outbox).outbox_storage(storage).build().unwrap();
             let sender = client.room_sender::<String>("lobby").unwrap();
             (client, sender)

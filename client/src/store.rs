@@ -15,15 +15,22 @@
 mod records;
 mod session_storage;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use talkback_protocol::{
     log_line,
     message::Millis,
-    session::client::{ClientSession, Kept},
+    session::client::{ClientOptions, ClientSession, Kept},
 };
 
-use crate::runtime::LocalFuture;
+use crate::{
+    driver::{ClosedStore, Driver, OpenStore},
+    runtime::LocalFuture,
+};
 
 use records::Records;
 
@@ -31,7 +38,7 @@ pub(crate) use records::Texts;
 pub(crate) use session_storage::SessionStorage;
 
 /// How long a page waits for the previous page of the tab to release the lock.
-/// [`OutboxStorage::Session`](crate::OutboxStorage::Session) documents it.
+/// [`OutboxStorage::session`](crate::OutboxStorage::session) documents it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A storage that consecutive pages of one tab share, with locks that all tabs share.
@@ -60,7 +67,7 @@ pub(crate) struct StoreOptions {
 }
 
 /// The store of one session. Dropping it releases the lock on its records.
-pub(crate) struct Store {
+struct Store {
     storage: Rc<dyn Storage>,
     prefix: String,
     owned: RefCell<Option<OwnedRecords>>,
@@ -73,10 +80,10 @@ pub(crate) struct Store {
 type OwnedRecords = (Records, Box<dyn Lock>);
 
 /// The outbox that an earlier page of the tab stored.
-pub(crate) struct StoredOutbox {
-    pub(crate) kept: Kept,
+struct StoredOutbox {
+    kept: Kept,
     /// The current time, by the clock of [`Kept::saved_at`].
-    pub(crate) wall: Millis,
+    wall: Millis,
 }
 
 impl StoreOptions {
@@ -84,7 +91,7 @@ impl StoreOptions {
     ///
     /// # Errors
     /// Why nothing can be stored.
-    pub(crate) async fn open(self) -> Result<(Store, Option<StoredOutbox>), String> {
+    async fn read(self) -> Result<(Store, Option<StoredOutbox>), String> {
         let mut store = Store {
             storage: self.storage?,
             prefix: format!("talkback:{}:", self.name),
@@ -100,41 +107,44 @@ impl StoreOptions {
     }
 }
 
+impl ClosedStore for StoreOptions {
+    fn open(self: Box<Self>, driver: Weak<Driver>, mut options: ClientOptions) -> LocalFuture<()> {
+        Box::pin(async move {
+            let opened = self.read().await;
+            let Some(driver) = driver.upgrade() else { return };
+            let (store, left) = match opened {
+                Ok(opened) => opened,
+                Err(reason) => {
+                    // Without the reason, which may quote the names of stored texts.
+                    log_line!(client, debug, "the outbox cannot be stored");
+                    driver.warn(&format!("talkback: the outbox is not kept: {reason}"));
+                    return driver.begin(driver.new_session(options));
+                }
+            };
+            options.keep = true;
+            store.own(u64::from_le_bytes(driver.random()));
+            let session = match left {
+                Some(StoredOutbox { kept, wall }) => {
+                    driver.adopt(kept.snapshot());
+                    ClientSession::resume(options, kept, wall, driver.now())
+                }
+                None => driver.new_session(options),
+            };
+            driver.keep(Box::new(store));
+            driver.begin(session);
+        })
+    }
+}
+
 impl Store {
     /// Begins records for a new key, named with these random bits, unless records of an earlier page were adopted.
-    pub(crate) fn own(&self, random: u64) {
+    fn own(&self, random: u64) {
         self.owned.borrow_mut().get_or_insert_with(|| {
             let name = format!("{}{random:016x}", self.prefix);
             // No other page locks a new random name.
             let lock = self.storage.lock(&name, None);
             (Records::new(name), lock)
         });
-    }
-
-    /// Moves to new records for a new key, named with these random bits.
-    pub(crate) fn renew(&self, random: u64) {
-        let owned = self.owned.take();
-        self.own(random);
-        let mut former = self.former.borrow_mut();
-        if former.is_none() {
-            *former = owned;
-        } else if let Some((records, _)) = owned {
-            records.remove_all(&*self.storage);
-        }
-    }
-
-    /// Writes what changed since the last save.
-    ///
-    /// # Errors
-    /// Why it cannot be stored, for instance because the storage is full. Then all records are removed, because a
-    /// client that restored old ones would use sequence numbers again.
-    pub(crate) fn save(&self, session: &mut ClientSession) -> Result<(), String> {
-        let owned = self.owned.borrow();
-        let Some((records, _)) = &*owned else { return Ok(()) };
-        let wall = self.storage.wall_clock();
-        let written = records.save(&*self.storage, session, wall, || self.remove_former());
-        self.remove_former();
-        written
     }
 
     fn remove_former(&self) {
@@ -168,5 +178,29 @@ impl Store {
             records.remove_all(&*self.storage);
         }
         stored
+    }
+}
+
+impl OpenStore for Store {
+    fn renew(&self, random: u64) {
+        let owned = self.owned.take();
+        self.own(random);
+        let mut former = self.former.borrow_mut();
+        if former.is_none() {
+            *former = owned;
+        } else if let Some((records, _)) = owned {
+            records.remove_all(&*self.storage);
+        }
+    }
+
+    /// If it fails, for instance because the storage is full, all records are removed, because a client that restored
+    /// old ones would use sequence numbers again.
+    fn save(&self, session: &mut ClientSession) -> Result<(), String> {
+        let owned = self.owned.borrow();
+        let Some((records, _)) = &*owned else { return Ok(()) };
+        let wall = self.storage.wall_clock();
+        let written = records.save(&*self.storage, session, wall, || self.remove_former());
+        self.remove_former();
+        written
     }
 }

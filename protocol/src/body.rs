@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use crate::message::fields::Read;
+
 /// A text that is not one JSON value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not JSON: {0}")]
@@ -131,6 +133,12 @@ impl Body {
     /// [`BodyError`] if it has another shape. The body is not changed and can still be shown or passed on.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
         serde_json::from_str(self.json()).map_err(|error| BodyError(error.to_string()))
+    }
+}
+
+impl Read for Body {
+    fn read(value: &RawValue) -> Result<Self, serde_json::Error> {
+        Ok(Self(value.to_owned()))
     }
 }
 

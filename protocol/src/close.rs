@@ -103,7 +103,10 @@ pub fn check_reason(reason: &str) -> Result<(), CloseError> {
 /// The longest beginning of a reason that fits into a close frame.
 #[must_use]
 pub fn fit_reason(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+    // Without the panic of an index, which links how a text is shown in it.
+    reason
+        .get(..reason.floor_char_boundary(MAX_REASON_BYTES))
+        .unwrap_or_default()
 }
 
 /// A close reason with the time after which the client may reconnect: `{"retry_after_ms":n}`.

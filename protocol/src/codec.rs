@@ -12,7 +12,7 @@ use serde::{
 
 use crate::{
     RequestId, RoomName,
-    message::{ClientLine, Joined, Member, Message, Page, ServerLine},
+    message::{ClientLine, Joined, Member, Message, Page, ServerLine, kinds::Kinds},
     session::server::PageLines,
 };
 
@@ -23,27 +23,11 @@ pub trait Line: Serialize + DeserializeOwned {
 }
 
 impl Line for ClientLine {
-    const KINDS: &'static [&'static str] = &[
-        "hello", "join", "leave", "publish", "withdraw", "signal", "history", "auth", "ping", "pong",
-    ];
+    const KINDS: &'static [&'static str] = Self::NAMES;
 }
 
 impl Line for ServerLine {
-    const KINDS: &'static [&'static str] = &[
-        "welcome",
-        "joined",
-        "message",
-        "ack",
-        "nack",
-        "forgotten",
-        "presence",
-        "signal",
-        "page",
-        "left",
-        "error",
-        "ping",
-        "pong",
-    ];
+    const KINDS: &'static [&'static str] = Self::NAMES;
 }
 
 /// The limits of one received text.
@@ -373,6 +357,122 @@ mod tests {
                 room: RoomName::parse("a").unwrap()
             }]
         );
+    }
+
+    #[test]
+    fn a_malformed_line_of_the_server_is_refused_with_the_field_that_is_wrong() {
+        const NACK: &str = r#"{"room":"a","seq":1,"code":"rate","message":"slower","retry_after_ms":5}"#;
+        const MESSAGE: &str = r#"{"room":"a","offset":1,"from":{"sender":"s","user":"ann"},"at":1,"body":[1]}"#;
+        let page = format!(r#"{{"id":1,"room":"a","epoch":"e","messages":[{MESSAGE}],"more":true}}"#);
+        let room = r#""room":"a""#;
+        for (kind, object, from, to, reason) in [
+            (
+                "nack",
+                NACK,
+                room,
+                r#""room":7"#,
+                "room: invalid type: integer `7`, expected the name of a room",
+            ),
+            (
+                "nack",
+                NACK,
+                room,
+                r#""room":"\u0007""#,
+                "room: the room name has the control character",
+            ),
+            ("nack", NACK, room, r#""room":"\ud800""#, "room: "),
+            (
+                "nack",
+                NACK,
+                r#""seq":1"#,
+                r#""seq":1.0"#,
+                "seq: invalid type: floating point `1.0`, expected u64",
+            ),
+            (
+                "nack",
+                NACK,
+                r#""seq":1"#,
+                r#""seq":-0"#,
+                "seq: invalid type: floating point `-0.0`, expected u64",
+            ),
+            (
+                "nack",
+                NACK,
+                r#""seq":1"#,
+                r#""seq":9007199254740992"#,
+                "seq: 9007199254740992 is out of range",
+            ),
+            ("nack", NACK, r#""seq":1"#, r#""sea":1"#, "missing field `seq`"),
+            (
+                "nack",
+                NACK,
+                r#""seq":1"#,
+                r#""seq":1,"s\u0065q":2"#,
+                "duplicate field `seq`",
+            ),
+            (
+                "nack",
+                NACK,
+                r#""code":"rate""#,
+                r#""code":null"#,
+                "code: invalid type: null, expected a string",
+            ),
+            (
+                "nack",
+                NACK,
+                r#"ms":5"#,
+                r#"ms":"5""#,
+                "retry_after_ms: invalid type: string \"5\", expected u64",
+            ),
+            (
+                "nack",
+                NACK,
+                NACK,
+                "[]",
+                "invalid type: sequence, expected an object with the fields room, seq",
+            ),
+            (
+                "nack",
+                NACK,
+                NACK,
+                "null",
+                "invalid type: null, expected an object with the fields",
+            ),
+            (
+                "page",
+                &page,
+                "true",
+                "1",
+                "more: invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                "page",
+                &page,
+                r#""sender":"s""#,
+                r#""sender":"?""#,
+                "messages: from: sender: \"?\" is not 1 to 32",
+            ),
+            (
+                "page",
+                &page,
+                MESSAGE,
+                "1",
+                "messages: invalid type: integer `1`, expected an object with the fields",
+            ),
+            (
+                "page",
+                &page,
+                &format!("[{MESSAGE}]"),
+                "{}",
+                "messages: invalid type: map, expected a sequence",
+            ),
+        ] {
+            assert!(object.contains(from), "{object} has no {from}");
+            let read = |object: &str| decode::<ServerLine>(&format!("{{{kind:?}:{object}}}"), LIMITS);
+            assert!(read(object).is_ok(), "{object}");
+            let error = read(&object.replace(from, to)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line 1: bad {kind}: {reason}")), "{error}");
+        }
     }
 
     #[test]

@@ -8,12 +8,17 @@ pub use key::{ClientKey, Epoch, KeyError, OpaqueError, PublishId, PublishIdError
 pub use name::{NameError, RoomName, UserName};
 pub use number::{MAX_NUMBER, NumberError, Offset, OffsetError, RequestId, Seq};
 
-/// Serialises a type as its text and deserialises it with its own parser, so that values from the wire are checked.
+/// Serialises a type as its text and reads it with its own parser, so that values from the wire are checked.
 macro_rules! serde_as_text {
     ($($type:ty, $parse:expr, $what:literal;)*) => {$(
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
+            }
+        }
+        impl $crate::message::fields::Read for $type {
+            fn read(value: &serde_json::value::RawValue) -> Result<Self, serde_json::Error> {
+                $crate::message::fields::read_text(value, $what, |text| $parse(text).map_err(|error| error.to_string()))
             }
         }
         impl<'de> serde::Deserialize<'de> for $type {

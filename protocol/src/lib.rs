@@ -14,6 +14,7 @@
 //! server.
 
 pub mod close;
+mod quoted;
 pub mod subprotocol;
 
 #[cfg(feature = "session")]
@@ -39,6 +40,8 @@ pub use {
     message::{ClientLine, Cursor, CursorError, ServerLine},
     session::Moment,
 };
+
+pub use quoted::{Quoted, QuotedChar};
 
 /// For [`log_line`], which the client crate uses as well.
 #[cfg(feature = "trace")]

@@ -3,10 +3,10 @@
 
 mod cursor;
 pub(crate) mod fields;
-mod kinds;
+pub(crate) mod kinds;
 
 pub use cursor::CursorError;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{Body, ClientKey, Epoch, Offset, PublishId, RequestId, RoomName, SenderId, Seq, UserName};
 
@@ -17,8 +17,8 @@ pub const SUBPROTOCOL: &str = "talkback.v1";
 pub type Millis = u64;
 
 /// A line from the client to the server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", from = "kinds::Client")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientLine {
     /// The first line; answered by `welcome` or by closing.
     Hello(Hello),
@@ -137,8 +137,8 @@ pub struct History {
 }
 
 /// A line from the server to the client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", from = "kinds::Server")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ServerLine {
     /// The session is open, or a newer token was accepted.
     Welcome(Welcome),

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds Talkback's server and the servers it is compared with, measures them, writes the report.
 
-use crate::run;
+use crate::{browsers, page, run};
 use anyhow::Context;
 use serde_json::Value;
 use std::{
@@ -12,6 +12,9 @@ use std::{
 
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
+    /// Measure the page in Chromium instead, and write its table in docs/browser.md: about 5 minutes
+    #[arg(long, conflicts_with_all = ["seconds", "before", "quick"])]
+    page: bool,
     /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are
     #[arg(long)]
     quick: bool,
@@ -30,6 +33,9 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
+    if arguments.page {
+        return measure_page(arguments.rounds.unwrap_or(5));
+    }
     let profile = if arguments.quick { "dev" } else { "release" };
     let packages = ["--package", "talkback-server", "--package", "talkback-bench"];
     run::succeed(
@@ -61,6 +67,35 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     let options = arguments.before_option.iter();
     bench.args(options.map(|option| format!("--before-option={option}")));
     run::succeed(&mut bench)
+}
+
+/// The document with the page's figures, and what stands before and after its table.
+const PAGE_FIGURES: (&str, &str, &str) = ("docs/browser.md", "<!-- cargo xtask bench --page -->\n", "<!-- end -->");
+
+fn measure_page(rounds: usize) -> anyhow::Result<()> {
+    page::build()?;
+    browsers::set_up(browsers::Choice::Chromium)?;
+    run::succeed(run::cargo().args(["build", "--release", "--package", "talkback-server"]))?;
+    let target = run::target();
+    let server = fs::canonicalize(target.join("release/talkback-server"))?;
+    let figures = std::path::absolute(target.join("page-figures.md"))?;
+    let mut speed = run::cargo();
+    speed
+        .args(["test", "--workspace", "--test", "speed", "--", "--nocapture"])
+        .env("TEST_BROWSERS", "chromium")
+        .env("TEST_SERVER_BIN", server)
+        .env("TEST_ROUNDS", rounds.to_string())
+        .env("TEST_FIGURES", &figures);
+    run::succeed(&mut speed)?;
+    let (path, start, end) = PAGE_FIGURES;
+    let document = fs::read_to_string(path)?;
+    let (before, rest) = document
+        .split_once(start)
+        .with_context(|| format!("{path} has no {start}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("{path} has no {end}"))?;
+    let table = fs::read_to_string(figures)?;
+    fs::write(path, format!("{before}{start}{table}{end}{after}"))?;
+    Ok(())
 }
 
 struct Workspace {

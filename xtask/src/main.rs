@@ -21,6 +21,7 @@ mod page;
 mod recordings;
 mod run;
 mod serve;
+mod sizes;
 mod soak;
 mod test;
 mod tools;
@@ -57,6 +58,9 @@ enum Command {
     Recordings,
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
+    /// Measure what a browser loads: frontends with parts of the client crate, the page, other clients. Write docs/sizes.md,
+    /// and fail when something is larger than its budget
+    Sizes(sizes::SizesArgs),
     /// Attack the server and fail when that affects other clients: about 20 minutes. With --write, write
     /// docs/attacks.md
     Attack(attack::AttackArgs),
@@ -83,6 +87,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Recordings => recordings::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Sizes(arguments) => sizes::run(&arguments),
         Command::Attack(arguments) => attack::run(&arguments),
     }
 }

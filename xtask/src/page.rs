@@ -6,13 +6,19 @@ use std::{
     env, fs,
     hash::{DefaultHasher, Hash, Hasher},
     iter,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 use walkdir::WalkDir;
 
 /// Where the page is put. Not `dist`, because a plain `trunk serve` or `trunk build` leaves its development build there.
 pub(crate) const DIST: &str = "target/page";
+
+/// The profile of Cargo.toml that it is built with.
+pub(crate) const PROFILE: &str = "wasm-release";
+
+/// How wasm-opt is run for it: as in index.html, which says why.
+pub(crate) const WASM_OPT: [&str; 2] = ["-Oz", "--one-caller-inline-max-function-size=0"];
 
 /// What the page is made of.
 const INPUTS: [&str; 8] = [
@@ -86,7 +92,7 @@ fn release_arguments() -> &'static [&'static str] {
     if has_wasm_opt() {
         &["--release"]
     } else {
-        &["--cargo-profile", "wasm-release"]
+        &["--cargo-profile", PROFILE]
     }
 }
 
@@ -113,7 +119,7 @@ const PACK: (&str, &str) = ("TALKBACK_PACK", "1");
 pub(crate) fn trunk(command: &str) -> Command {
     let mut trunk = Command::new("trunk");
     if command == "build" {
-        trunk.env(PACK.0, PACK.1);
+        trunk.env(PACK.0, PACK.1).envs(without_paths());
     }
     if let Some(folder) = tools::npm_programs() {
         let path = env::var_os("PATH").unwrap_or_default();
@@ -130,10 +136,34 @@ pub(crate) fn trunk(command: &str) -> Command {
     trunk
 }
 
+/// The variable by which Cargo leaves the folders of this machine out of the paths of source files, which panics name: they would say
+/// where the page was built, and each is a hundred bytes. Cargo adds the flags to those of `.cargo/config.toml`. It splits the variable
+/// at spaces, so a folder with a space in its name stays.
+pub(crate) fn without_paths() -> Option<(&'static str, String)> {
+    const VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))?;
+    let mut folders = vec![
+        env::current_dir().ok()?,
+        cargo_home.join("registry/src"),
+        cargo_home.join("git/checkouts"),
+    ];
+    // The standard library's, where its sources are installed.
+    let sysroot = run::output("rustc", &["--print", "sysroot"]);
+    folders.extend(sysroot.map(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust")));
+    let flags = folders.iter().filter_map(|folder| {
+        let folder = folder.to_str().filter(|folder| !folder.contains(char::is_whitespace))?;
+        Some(format!("--remap-path-prefix={folder}="))
+    });
+    let given = env::var(VARIABLE).ok();
+    Some((VARIABLE, given.into_iter().chain(flags).collect::<Vec<_>>().join(" ")))
+}
+
 /// A hash of everything that goes into the page.
 fn fingerprint() -> anyhow::Result<String> {
     let mut hasher = DefaultHasher::new();
-    has_wasm_opt().hash(&mut hasher);
+    (has_wasm_opt(), without_paths()).hash(&mut hasher);
     for input in INPUTS {
         for entry in WalkDir::new(input).sort_by_file_name() {
             let entry = entry?;

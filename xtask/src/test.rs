@@ -22,7 +22,7 @@ pub(crate) struct TestArgs {
     /// Run only this tier
     #[arg(long)]
     tier: Option<Tier>,
-    /// Also run the tier `long`, which takes most of an hour
+    /// Also run the tier `long`, which takes most of an hour, and axe-core in every engine and language
     #[arg(long, conflicts_with = "tier")]
     full: bool,
     /// The browsers of the tiers `browser` and `e2e`
@@ -48,13 +48,15 @@ enum Tier {
 }
 
 /// Members that run in a browser.
-const WASM_MEMBERS: [&str; 6] = [
+const WASM_MEMBERS: [&str; 8] = [
     "--package",
     "talkback-protocol",
     "--package",
     "talkback-client",
     "--package",
     "talkback-app",
+    "--package",
+    "talkback-frontends",
 ];
 /// The environment variable that names the server which tests start.
 const SERVER: &str = "TEST_SERVER_BIN";
@@ -109,7 +111,7 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
                     Some(building) => building.join().unwrap_or_else(|panic| resume_unwind(panic))?,
                     None => page::build()?,
                 }
-                e2e(&browsers)?
+                e2e(&browsers, arguments.full)?
             }
             Tier::Long => long(),
         };
@@ -168,7 +170,10 @@ fn lint() -> Count {
     count.add(clippy(&["--workspace", "--all-targets"], &[]));
     count.add(clippy(&[&WASM_MEMBERS[..], &["--all-targets"]].concat(), &WASM));
     // `--all-targets` leaves out those that do not run in a plain `cargo test`.
-    count.add(clippy(&[&["--workspace"], &SCENARIOS[..]].concat(), &[]));
+    count.add(clippy(
+        &[&["--workspace", "--test", "speed"], &SCENARIOS[..]].concat(),
+        &[],
+    ));
     count.add(clippy(&[&WASM_MEMBERS[..], &["--test", "measure"]].concat(), &WASM));
     for library in ["talkback-protocol", "talkback-server"] {
         count.add(clippy(&["--package", library], &[]));
@@ -285,12 +290,15 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
 }
 
 /// As in the tier `browser`, the engines run at the same time.
-fn e2e(browsers: &[Browser]) -> anyhow::Result<Count> {
+fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
     let programs = Programs::build()?;
     Ok(in_each_browser("scenarios", browsers, |_, browser| {
         let mut tests = run::cargo();
         tests.args(["test", "--workspace", "--no-fail-fast"]).args(SCENARIOS);
         tests.env("TEST_BROWSERS", browser.name()).env(SERVER, &programs.server);
+        if is_full {
+            tests.env("TEST_FULL", "1");
+        }
         tests
     }))
 }

@@ -101,7 +101,7 @@ impl Tool {
     }
 }
 
-/// Where npm puts what makes the page smaller: wasm-opt, and esbuild for its hook (see pack/src/minify.rs).
+/// Where npm puts what makes the page smaller, wasm-opt and esbuild (see pack/src/minify.rs), and axe-core, which a scenario runs in it.
 const NPM: &str = "target/npm";
 
 /// The folder of the programs that [`install_from_npm`] has installed.
@@ -110,26 +110,39 @@ pub(crate) fn npm_programs() -> Option<PathBuf> {
     folder.join("wasm-opt").exists().then_some(folder)
 }
 
-/// Installs wasm-opt and esbuild where there is npm. Where there is none the page is built without them, and is larger.
+/// Installs wasm-opt, esbuild and axe-core where there is npm. Where there is none the page is built without them and is larger, and
+/// axe-core is not run.
 ///
 /// # Errors
 /// Cargo.toml does not name their versions.
 pub(crate) fn install_from_npm() -> anyhow::Result<()> {
-    let packages = ["binaryen", "esbuild"].map(|name| Ok(format!("{name}@{}", pinned(name)?)));
+    let packages = ["axe-core", "binaryen", "esbuild"].map(|name| Ok(format!("{name}@{}", pinned(name)?)));
     let packages = packages.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    let installed = Path::new(NPM).join("installed");
-    if npm_programs().is_some() && fs::read_to_string(&installed).is_ok_and(|names| names == packages.join(" ")) {
+    if npm_programs().is_none() && which::which("npm").is_err() {
+        eprintln!("xtask: there is no npm to install wasm-opt and esbuild with: the page will be larger");
         return Ok(());
     }
-    if which::which("npm").is_err() {
-        eprintln!("xtask: there is no npm to install wasm-opt and esbuild with: the page will be larger");
+    if let Err(error) = npm_install(Path::new(NPM), &packages) {
+        eprintln!("xtask: {error:#}: the page will be larger");
+    }
+    Ok(())
+}
+
+/// Installs packages from npm into a folder of their own, unless the same are there.
+///
+/// # Errors
+/// npm failed.
+pub(crate) fn npm_install(folder: &Path, packages: &[String]) -> anyhow::Result<()> {
+    let installed = folder.join("installed");
+    let are_same = fs::read_to_string(&installed).is_ok_and(|names| names == packages.join(" "));
+    if are_same && folder.join("node_modules").exists() {
         return Ok(());
     }
     eprintln!(
         "xtask: installing {}: a few seconds, only this once",
-        packages.join(" and ")
+        packages.join(", ")
     );
-    fs::create_dir_all(NPM)?;
+    fs::create_dir_all(folder)?;
     let mut npm = std::process::Command::new("npm");
     npm.args([
         "install",
@@ -138,14 +151,11 @@ pub(crate) fn install_from_npm() -> anyhow::Result<()> {
         "--no-fund",
         "--no-save",
         "--prefix",
-        NPM,
     ])
-    .args(&packages);
-    match run::succeed(&mut npm) {
-        Ok(()) => fs::write(installed, packages.join(" "))?,
-        Err(error) => eprintln!("xtask: {error:#}: the page will be larger"),
-    }
-    Ok(())
+    .arg(folder)
+    .args(packages);
+    run::succeed(&mut npm)?;
+    Ok(fs::write(installed, packages.join(" "))?)
 }
 
 /// Adds the compiler's wasm32 target unless it is there.
@@ -168,13 +178,22 @@ pub(crate) fn wasm_target() -> anyhow::Result<()> {
 
 /// The version of a tool in `[workspace.metadata.tools]`.
 pub(crate) fn pinned(tool: &str) -> anyhow::Result<String> {
+    metadata("tools", tool)
+}
+
+/// The version of a client in `[workspace.metadata.peers]`.
+pub(crate) fn peer(name: &str) -> anyhow::Result<String> {
+    metadata("peers", name)
+}
+
+fn metadata(table: &str, name: &str) -> anyhow::Result<String> {
     let manifest: toml::Table = fs::read_to_string("Cargo.toml")?.parse().context("Cargo.toml")?;
-    let version = manifest["workspace"]["metadata"]["tools"]
-        .get(tool)
+    let version = manifest["workspace"]["metadata"][table]
+        .get(name)
         .and_then(toml::Value::as_str);
     version
         .map(str::to_owned)
-        .with_context(|| format!("[workspace.metadata.tools] in Cargo.toml has no {tool}"))
+        .with_context(|| format!("[workspace.metadata.{table}] in Cargo.toml has no {name}"))
 }
 
 /// The version of a library in Cargo.lock.

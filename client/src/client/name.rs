@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use talkback_protocol::{NameError, RoomName};
+use talkback_protocol::{NameError, QuotedChar, RoomName};
 
 /// Why a room name is invalid; the error text states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum RoomNameError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// The name has a character that room names may not contain.
-    #[error("the room name has the character {0:?}: use letters, digits and - _ . ~")]
+    #[error("the room name has the character {}: use letters, digits and - _ . ~", QuotedChar(*.0))]
     Character(char),
     /// The name is `.` or `..`, which URL parsers remove from paths.
     #[error("the room name is . or .. alone: add a letter or a digit")]

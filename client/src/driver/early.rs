@@ -146,7 +146,8 @@ impl Early {
     }
 }
 
-#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+#[cfg(test)]
+#[cfg(all(feature = "test-util", not(target_family = "wasm")))]
 mod tests {
     use std::{
         task::{Context, Poll, Waker},

@@ -92,20 +92,10 @@ impl Pages {
             }
         }
     }
-
-    /// Ends all requests of the application.
-    pub(super) fn end(&self) {
-        for (_, asker) in self.asked.take() {
-            if let Asker::Application(slot) = asker
-                && let Some(slot) = slot.upgrade()
-            {
-                slot.put(Err(PageError::Stopped));
-            }
-        }
-    }
 }
 
-#[cfg(all(test, feature = "test-util", not(target_family = "wasm")))]
+#[cfg(test)]
+#[cfg(all(feature = "test-util", not(target_family = "wasm")))]
 mod tests {
     use super::*;
     use crate::{

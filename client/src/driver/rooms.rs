@@ -103,14 +103,14 @@ impl Rooms {
         Some(rooms.get(room)?.now.as_ref()?.users)
     }
 
-    /// The page that a handle needs next to read on. Wakes its readers if it has events and needs none.
+    /// The page that a handle needs next to read on. Wakes its readers if it has events.
     pub(super) fn next_page(&self, room: &RoomName, handle: &Handle) -> Option<PageRequest> {
         let wanted = {
             let rooms = self.0.borrow();
             let now = rooms.get(room)?.now.as_ref()?;
             handle.inbox.borrow_mut().next_page(now)
         };
-        if wanted.is_none() && handle.inbox.borrow().has_more() {
+        if handle.inbox.borrow().has_more() {
             handle.readers.wake();
         }
         wanted

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use talkback_protocol::Quoted;
+
 use super::{CloseEvent, Message, ReadyState};
 
 /// Why there is no connection. Each error text says what to do.
@@ -10,7 +12,7 @@ pub enum ConnectError {
     #[error("WebSocket is not supported here: use a current browser")]
     Unsupported,
     /// The address cannot be parsed, or its scheme is none of ws, wss, http and https.
-    #[error("{url:?} is not a WebSocket address: {reason}")]
+    #[error("{} is not a WebSocket address: {reason}", Quoted(.url))]
     InvalidUrl {
         /// The address as it was given.
         url: String,
@@ -18,13 +20,13 @@ pub enum ConnectError {
         reason: String,
     },
     /// The address has a fragment, which has no meaning for a connection. Some browsers refuse it and some ignore it.
-    #[error("{url:?} has a fragment: remove the # and what follows, or write %23 if it belongs to the path or query")]
+    #[error("{} has a fragment: remove the # and what follows, or write %23 if it belongs to the path or query", Quoted(.url))]
     Fragment {
         /// The address as it was given.
         url: String,
     },
     /// A subprotocol that must not be offered.
-    #[error("subprotocol {name:?} {}", if *.repeated { "is repeated: offer it once" } else {
+    #[error("subprotocol {} {}", Quoted(.name), if *.repeated { "is repeated: offer it once" } else {
         "is not a token: use letters, digits and !#$%&'*+-.^_`|~ and offer each subprotocol on its own" })]
     Subprotocol {
         /// The first invalid subprotocol.
@@ -33,7 +35,7 @@ pub enum ConnectError {
         repeated: bool,
     },
     /// A page loaded over https may not open an unencrypted connection, except to the machine it runs on.
-    #[error("a page loaded over https may not open {url:?}: use wss://, or load the page over http")]
+    #[error("a page loaded over https may not open {}: use wss://, or load the page over http", Quoted(.url))]
     MixedContent {
         /// The resolved address.
         url: String,

@@ -153,7 +153,8 @@ fn number(head: &str, name: &str) -> Option<u64> {
     digits.parse().ok().filter(|number| is_number && *number > 0)
 }
 
-#[cfg(all(test, feature = "test-util"))]
+#[cfg(test)]
+#[cfg(feature = "test-util")]
 mod tests {
     use std::{cell::Cell, time::Duration};
 

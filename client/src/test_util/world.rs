@@ -281,7 +281,7 @@ impl World {
 
     /// Ends the page of a client as a reload does: the page is hidden, and then ends without running any code. A client
     /// that is built afterwards restores the stored outbox, see
-    /// [`OutboxStorage::Session`](crate::OutboxStorage::Session): all clients of a world are in one tab.
+    /// [`OutboxStorage::session`](crate::OutboxStorage::session): all clients of a world are in one tab.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the client must not be used after its page ended"
@@ -369,6 +369,11 @@ impl World {
     /// after a log began a new epoch.
     pub fn set_foreign_pages(&self, foreign: bool) {
         self.inner.server.borrow_mut().faults.has_foreign_pages = foreign;
+    }
+
+    /// Refuses requests for history from now on, with the code `forbidden`, or answers them again.
+    pub fn refuse_history(&self, refuse: bool) {
+        self.inner.server.borrow_mut().faults.refuses_history = refuse;
     }
 
     /// Sets the most messages of a page of history, for new connections.

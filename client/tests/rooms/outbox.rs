@@ -11,10 +11,7 @@ use crate::{
 };
 
 fn stored_outbox(name: &str) -> OutboxStorage {
-    OutboxStorage::Session {
-        name: name.to_owned(),
-        ttl: Duration::from_secs(600),
-    }
+    OutboxStorage::session(name, Duration::from_secs(600))
 }
 
 async fn with_outbox(network: &Network, name: &str) -> Client {
@@ -299,10 +296,7 @@ async fn a_record_that_is_too_old_or_unreadable_is_removed() {
     assert_eq!(records(&room).len(), 1);
     crate::support::turn().await;
     crate::support::turn().await;
-    let storage = OutboxStorage::Session {
-        name: room.clone(),
-        ttl: Duration::ZERO,
-    };
+    let storage = OutboxStorage::session(room.as_str(), Duration::ZERO);
     let after = network.client("ann").outbox_storage(storage).build().unwrap();
     assert!(after.keeps_outbox().await);
     open(&after).await;

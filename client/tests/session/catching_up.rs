@@ -242,6 +242,23 @@ fn a_further_handle_with_a_cursor_ahead_gets_no_message_twice() {
 }
 
 #[test]
+fn a_page_that_is_refused_ends_the_room_of_a_slow_reader_with_the_reason() {
+    let world = World::new();
+    world.run(async {
+        let (_client, mut room) = behind(&world).await;
+        world.refuse_history(true);
+        assert_eq!(numbers(&mut room, 10).await, (0..10).collect::<Vec<_>>());
+        let Event::Refused { code, .. } = next(&mut room).await else {
+            panic!()
+        };
+        assert_eq!(code, "forbidden");
+        publish(&world, 100..101);
+        world.settle();
+        assert_eq!(world.pages(), 1, "it is not requested again");
+    });
+}
+
+#[test]
 fn after_a_page_of_another_epoch_no_page_is_requested_before_the_next_join() {
     let world = World::new();
     world.run(async {

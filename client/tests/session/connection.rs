@@ -11,7 +11,7 @@ use talkback_client::{
     Event, FailReason, JoinOptions, OutboxOptions, Status, StopReason, SuspendReason,
     test_util::{PageEvent, World},
 };
-use talkback_protocol::close;
+use talkback_protocol::{close, session::server::ServerOptions};
 
 use crate::{join, joined, message, next, numbers, open, until};
 
@@ -362,4 +362,19 @@ fn a_message_whose_ttl_ends_before_the_next_attempt_fails_at_its_ttl() {
     let sent = sender.try_send(&1).unwrap();
     world.advance(Duration::from_secs(3));
     assert_eq!(sent.now_or_never(), Some(Err(FailReason::Expired)));
+}
+
+#[test]
+fn how_large_a_message_may_be_is_known_once_the_connection_was_open() {
+    let mut options = ServerOptions::default();
+    options.limits.body_bytes = 1_234;
+    let world = World::with_options(options);
+    let client = world.client("ann");
+    assert_eq!(client.max_body_bytes(), None);
+    world.settle();
+    assert_eq!(client.max_body_bytes(), Some(1_234));
+    world.cut();
+    world.refuse(true);
+    world.settle();
+    assert_eq!(client.max_body_bytes(), Some(1_234), "also without a connection");
 }

@@ -12,10 +12,7 @@ use crate::open;
 const TTL: Duration = Duration::from_secs(600);
 
 fn builder(world: &World) -> ClientBuilder {
-    world.builder().outbox_storage(OutboxStorage::Session {
-        name: "chat".to_owned(),
-        ttl: TTL,
-    })
+    world.builder().outbox_storage(OutboxStorage::session("chat", TTL))
 }
 
 /// A new page of the tab. Its outbox is open, unless it waits for the lock.

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::Quoted;
+
 /// A client key that is not 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a client key is 32 hexadecimal digits")]
@@ -137,7 +139,7 @@ impl<'de> Deserialize<'de> for PublishId {
 
 /// A sender id or an epoch that is not 1 to 32 letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not 1 to 32 ASCII letters, digits, - or _")]
+#[error("{} is not 1 to 32 ASCII letters, digits, - or _", Quoted(.0))]
 pub struct OpaqueError(String);
 
 /// The public id of a client. The key cannot be derived from it. Opaque: only compare it.
@@ -187,6 +189,8 @@ macro_rules! opaque {
     )*};
 }
 opaque!(SenderId Epoch);
+
+crate::message::fields::read_by_serde!(ClientKey, PublishId);
 
 super::serde_as_text! {
     SenderId, SenderId::parse, "a sender id";

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
+use crate::QuotedChar;
+
 /// Why a name was refused; the text states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -24,7 +26,7 @@ pub enum NameError {
         max: usize,
     },
     /// A control character.
-    #[error("the {kind} name has the control character {found:?}: leave it out")]
+    #[error("the {kind} name has the control character {}: leave it out", QuotedChar(*.found))]
     Control {
         /// `room` or `user`.
         kind: &'static str,

@@ -107,6 +107,11 @@ macro_rules! number {
                 number.0
             }
         }
+        impl $crate::message::fields::Read for $type {
+            fn read(value: &serde_json::value::RawValue) -> Result<Self, serde_json::Error> {
+                Self::new(u64::read(value)?).map_err(serde::de::Error::custom)
+            }
+        }
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)

@@ -1,77 +1,137 @@
 //! Reads the objects of the wire field by field.
 //!
 //! serde's derive makes a visitor for each type, which reads lists as well as objects and has each field by name and by
-//! index; for the lines that a browser reads this was a tenth of all code in the page. Here one visitor finds the
-//! fields of any object as unparsed JSON, and the types parse them in turn.
+//! index. For the lines that a browser reads this was a tenth of all code in the page. Here one visitor finds the
+//! fields of any object as unparsed JSON ([`Fields`]), and each type reads its own from there ([`Read`]). A type of the wire
+//! costs the code to put its fields together, and nothing for each pair of a type and a format.
 
 use std::fmt;
 
 use serde::{
     Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Error, value::RawValue};
 
 use crate::Offset as Number;
 
-/// Implements `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`; `number` and
-/// `optional_number` are the same for a `u64` within the range of numbers on the wire. Unknown fields are skipped. The
-/// values are borrowed from the input, so this reads from a string, and not from a stream or a `Value`.
+/// What can be read from the text of one JSON value.
+pub(crate) trait Read: Sized {
+    /// Reads a whole value.
+    fn read(value: &RawValue) -> Result<Self, Error>;
+}
+
+/// Implements [`Read`] and `Deserialize` for structs whose fields are each `required`, or an `Option` and `optional`;
+/// `number` and `optional_number` are the same for a `u64` within the range of numbers on the wire. Unknown fields are
+/// skipped. The values are borrowed from the input, so this reads from a string, and not from a stream or a `Value`.
 macro_rules! read_by_fields {
     ($($type:ident { $($field:ident: $presence:ident),* $(,)? })*) => {$(
+        impl $type {
+            const FIELDS: &[&str] = $crate::message::fields::names(&[$(stringify!($field)),*]);
+
+            fn take(mut fields: $crate::message::fields::Fields<'_>) -> Result<Self, serde_json::Error> {
+                Ok(Self { $($field: fields.$presence()?),* })
+            }
+        }
+        impl $crate::message::fields::Read for $type {
+            fn read(value: &serde_json::value::RawValue) -> Result<Self, serde_json::Error> {
+                Self::take($crate::message::fields::Fields::of(value, Self::FIELDS)?)
+            }
+        }
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                const NAMES: &[&str] = &[$(stringify!($field)),*];
-                let mut fields = $crate::message::fields::Fields::read(deserializer, stringify!($type), NAMES)?;
-                Ok(Self { $($field: fields.$presence()?),* })
+                let fields = $crate::message::fields::Fields::new(Self::FIELDS);
+                let fields = serde::de::DeserializeSeed::deserialize(fields, deserializer)?;
+                Self::take(fields).map_err(serde::de::Error::custom)
             }
         }
     )*};
 }
 pub(crate) use read_by_fields;
 
+/// Implements [`Read`] by `Deserialize`, for types of which a client reads few.
+macro_rules! read_by_serde {
+    ($($type:ty),*) => {$(
+        impl $crate::message::fields::Read for $type {
+            fn read(value: &serde_json::value::RawValue) -> Result<Self, serde_json::Error> {
+                serde_json::from_str(value.get())
+            }
+        }
+    )*};
+}
+pub(crate) use read_by_serde;
+
+read_by_serde!(bool, String, u32, u64);
+
+impl<T: Read> Read for Vec<T> {
+    fn read(value: &RawValue) -> Result<Self, Error> {
+        let values: Vec<&RawValue> = serde_json::from_str(value.get())?;
+        values.into_iter().map(T::read).collect()
+    }
+}
+
+/// The most fields of an object.
+const MAX_FIELDS: usize = 13;
+
+/// The names, if there is space for the values of so many.
+pub(crate) const fn names(names: &'static [&'static str]) -> &'static [&'static str] {
+    assert!(names.len() <= MAX_FIELDS, "MAX_FIELDS is too small");
+    names
+}
+
 /// The fields of one object, to be taken in the order of their names.
 pub(crate) struct Fields<'de> {
     names: &'static [&'static str],
-    values: Vec<Option<&'de RawValue>>,
+    values: [Option<&'de RawValue>; MAX_FIELDS],
     taken: usize,
 }
 
 impl<'de> Fields<'de> {
-    pub(crate) fn read<D: Deserializer<'de>>(
-        deserializer: D,
-        object: &'static str,
-        names: &'static [&'static str],
-    ) -> Result<Self, D::Error> {
-        let values = vec![None; names.len()];
-        let taken = 0;
-        deserializer.deserialize_struct(object, names, Self { names, values, taken })
+    /// To be filled with the values of these names.
+    pub(crate) fn new(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            values: [None; MAX_FIELDS],
+            taken: 0,
+        }
+    }
+
+    /// The fields of an object.
+    pub(crate) fn of(value: &'de RawValue, names: &'static [&'static str]) -> Result<Self, Error> {
+        Self::new(names).deserialize(&mut serde_json::Deserializer::from_str(value.get()))
     }
 
     /// The next field.
-    pub(crate) fn required<T: DeserializeOwned, E: Error>(&mut self) -> Result<T, E> {
+    pub(crate) fn required<T: Read>(&mut self) -> Result<T, Error> {
         let (name, value) = self.next();
-        parse(name, value.ok_or_else(|| E::missing_field(name))?)
+        match value {
+            Some(value) => T::read(value).map_err(|error| of_field(name, &error)),
+            None => Err(Error::missing_field(name)),
+        }
     }
 
     /// The next field, which may be absent or null.
-    pub(crate) fn optional<T: DeserializeOwned, E: Error>(&mut self) -> Result<Option<T>, E> {
-        let (name, value) = self.next();
-        value.map_or(Ok(None), |value| parse(name, value))
+    pub(crate) fn optional<T: Read>(&mut self) -> Result<Option<T>, Error> {
+        match self.next() {
+            (name, Some(value)) if value.get() != "null" => {
+                T::read(value).map(Some).map_err(|error| of_field(name, &error))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The next field, a number within the range of the wire.
-    pub(crate) fn number<E: Error>(&mut self) -> Result<u64, E> {
+    pub(crate) fn number(&mut self) -> Result<u64, Error> {
         self.required().map(Number::get)
     }
 
     /// The next field, such a number, which may be absent or null.
-    pub(crate) fn optional_number<E: Error>(&mut self) -> Result<Option<u64>, E> {
+    pub(crate) fn optional_number(&mut self) -> Result<Option<u64>, Error> {
         Ok(self.optional()?.map(Number::get))
     }
 
     /// The next field, which is false when it is absent or null.
-    pub(crate) fn flag<E: Error>(&mut self) -> Result<bool, E> {
+    pub(crate) fn flag(&mut self) -> Result<bool, Error> {
         Ok(self.optional()?.unwrap_or(false))
     }
 
@@ -82,8 +142,17 @@ impl<'de> Fields<'de> {
     }
 }
 
-fn parse<T: DeserializeOwned, E: Error>(name: &'static str, value: &RawValue) -> Result<T, E> {
-    serde_json::from_str(value.get()).map_err(|error| E::custom(format_args!("{name}: {error}")))
+#[cold]
+fn of_field(name: &'static str, error: &Error) -> Error {
+    Error::custom(format_args!("{name}: {error}"))
+}
+
+impl<'de> DeserializeSeed<'de> for Fields<'de> {
+    type Value = Self;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct("object", self.names, self)
+    }
 }
 
 impl<'de> Visitor<'de> for Fields<'de> {
@@ -94,12 +163,12 @@ impl<'de> Visitor<'de> for Fields<'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self, A::Error> {
-        while let Some(place) = object.next_key_seed(Place(self.names))? {
-            match place {
-                Some(place) if self.values[place].is_some() => {
-                    return Err(A::Error::duplicate_field(self.names[place]));
+        while let Some(index) = object.next_key_seed(Index(self.names))? {
+            match index {
+                Some(index) if self.values[index].is_some() => {
+                    return Err(A::Error::duplicate_field(self.names[index]));
                 }
-                Some(place) => self.values[place] = Some(object.next_value()?),
+                Some(index) => self.values[index] = Some(object.next_value()?),
                 None => {
                     object.next_value::<IgnoredAny>()?;
                 }
@@ -109,10 +178,10 @@ impl<'de> Visitor<'de> for Fields<'de> {
     }
 }
 
-/// Reads a name as its index in the list of known names.
-struct Place(&'static [&'static str]);
+/// Reads a name as its index in a list of known names.
+pub(crate) struct Index(pub(crate) &'static [&'static str]);
 
-impl<'de> DeserializeSeed<'de> for Place {
+impl<'de> DeserializeSeed<'de> for Index {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -120,15 +189,52 @@ impl<'de> DeserializeSeed<'de> for Place {
     }
 }
 
-impl Visitor<'_> for Place {
+impl Visitor<'_> for Index {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
+        f.write_str("a name")
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
         Ok(self.0.iter().position(|known| *known == name))
+    }
+}
+
+/// Reads a text with a parser that checks it. `what` is what the text is, for errors.
+pub(crate) fn read_text<T>(
+    value: &RawValue,
+    what: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, Error> {
+    let mut parse = Some(parse);
+    let mut parsed = None;
+    let mut take = |text: &str| {
+        if let Some(parse) = parse.take() {
+            parsed = Some(parse(text)?);
+        }
+        Ok(())
+    };
+    let text = Text { what, take: &mut take };
+    serde_json::Deserializer::from_str(value.get()).deserialize_str(text)?;
+    parsed.ok_or_else(|| Error::custom(what))
+}
+
+/// Hands a text to a closure, so that one visitor serves all types.
+struct Text<'a> {
+    what: &'static str,
+    take: &'a mut dyn FnMut(&str) -> Result<(), String>,
+}
+
+impl Visitor<'_> for Text<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        (self.take)(text).map_err(E::custom)
     }
 }
 

@@ -1,61 +1,33 @@
-//! The kinds as they are deserialised. For a variant with named fields serde's derive would accept a list as well as an
-//! object, so here each kind has a struct of its own.
+//! The kinds of lines: which there are, and how the object of each is read.
 
-use serde::{Deserialize, Deserializer};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{EnumAccess, Error as _, VariantAccess, Visitor},
+};
+use serde_json::Error;
 
 use super::{
     Ack, Body, ClientLine, ErrorLine, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page, Presence,
     Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
-    fields::{Fields, read_by_fields},
+    fields::{Fields, Index, read_by_fields},
 };
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Client {
-    Hello(Hello),
-    Join(Join),
-    Leave(Room),
-    Publish(Publish),
-    Withdraw(Withdraw),
-    Signal(RoomBody),
-    History(History),
-    Auth(Token),
-    Ping(Nothing),
-    Pong(Nothing),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Server {
-    Welcome(Welcome),
-    Joined(Joined),
-    Message(Message),
-    Ack(Ack),
-    Nack(Nack),
-    Forgotten(Forgotten),
-    Presence(Presence),
-    Signal(Signal),
-    Page(Page),
-    Left(Left),
-    Error(ErrorLine),
-    Ping(Nothing),
-    Pong(Nothing),
-}
-
-pub(super) struct Room {
+struct Room {
     room: RoomName,
 }
 
-pub(super) struct RoomBody {
+struct RoomBody {
     room: RoomName,
     body: Body,
 }
 
-pub(super) struct Token {
+struct Token {
     token: String,
 }
 
-pub(super) struct Nothing {}
+struct Nothing {}
 
 read_by_fields! {
     Room { room: required }
@@ -63,45 +35,91 @@ read_by_fields! {
     Token { token: required }
 }
 
-impl<'de> Deserialize<'de> for Nothing {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::read(deserializer, "Nothing", &[]).map(|_| Self {})
+impl Nothing {
+    const FIELDS: &[&str] = &[];
+
+    fn take(_: Fields<'_>) -> Result<Self, Error> {
+        Ok(Self {})
     }
 }
 
-impl From<Client> for ClientLine {
-    fn from(kind: Client) -> Self {
-        match kind {
-            Client::Hello(hello) => Self::Hello(hello),
-            Client::Join(join) => Self::Join(join),
-            Client::Leave(Room { room }) => Self::Leave { room },
-            Client::Publish(publish) => Self::Publish(publish),
-            Client::Withdraw(withdraw) => Self::Withdraw(withdraw),
-            Client::Signal(RoomBody { room, body }) => Self::Signal { room, body },
-            Client::History(history) => Self::History(history),
-            Client::Auth(Token { token }) => Self::Auth { token },
-            Client::Ping(Nothing {}) => Self::Ping {},
-            Client::Pong(Nothing {}) => Self::Pong {},
-        }
-    }
+/// The lines of one direction.
+pub(crate) trait Kinds: Sized {
+    /// The names of the kinds.
+    const NAMES: &'static [&'static str];
+
+    /// The fields of each kind.
+    const FIELDS: &'static [&'static [&'static str]];
+
+    /// Reads the fields of a kind, given by its index.
+    fn take(kind: usize, fields: Fields<'_>) -> Result<Self, Error>;
 }
 
-impl From<Server> for ServerLine {
-    fn from(kind: Server) -> Self {
-        match kind {
-            Server::Welcome(welcome) => Self::Welcome(welcome),
-            Server::Joined(joined) => Self::Joined(joined),
-            Server::Message(message) => Self::Message(message),
-            Server::Ack(ack) => Self::Ack(ack),
-            Server::Nack(nack) => Self::Nack(nack),
-            Server::Forgotten(forgotten) => Self::Forgotten(forgotten),
-            Server::Presence(presence) => Self::Presence(presence),
-            Server::Signal(signal) => Self::Signal(signal),
-            Server::Page(page) => Self::Page(page),
-            Server::Left(left) => Self::Left(left),
-            Server::Error(error) => Self::Error(error),
-            Server::Ping(Nothing {}) => Self::Ping {},
-            Server::Pong(Nothing {}) => Self::Pong {},
+macro_rules! kinds {
+    ($lines:ident { $($index:literal $name:literal $type:ident as $pattern:pat => $line:expr;)* }) => {
+        impl Kinds for $lines {
+            const NAMES: &'static [&'static str] = &[$($name),*];
+            const FIELDS: &'static [&'static [&'static str]] = &[$($type::FIELDS),*];
+
+            fn take(kind: usize, fields: Fields<'_>) -> Result<Self, Error> {
+                Ok(match kind {
+                    $($index => { let $pattern = $type::take(fields)?; $line })*
+                    _ => return Err(Error::custom("unknown kind")),
+                })
+            }
         }
+
+        impl<'de> Deserialize<'de> for $lines {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_enum(stringify!($lines), Self::NAMES, OneLine(PhantomData))
+            }
+        }
+    };
+}
+
+kinds! { ClientLine {
+    0 "hello" Hello as hello => Self::Hello(hello);
+    1 "join" Join as join => Self::Join(join);
+    2 "leave" Room as Room { room } => Self::Leave { room };
+    3 "publish" Publish as publish => Self::Publish(publish);
+    4 "withdraw" Withdraw as withdraw => Self::Withdraw(withdraw);
+    5 "signal" RoomBody as RoomBody { room, body } => Self::Signal { room, body };
+    6 "history" History as history => Self::History(history);
+    7 "auth" Token as Token { token } => Self::Auth { token };
+    8 "ping" Nothing as Nothing {} => Self::Ping {};
+    9 "pong" Nothing as Nothing {} => Self::Pong {};
+}}
+
+kinds! { ServerLine {
+    0 "welcome" Welcome as welcome => Self::Welcome(welcome);
+    1 "joined" Joined as joined => Self::Joined(joined);
+    2 "message" Message as message => Self::Message(message);
+    3 "ack" Ack as ack => Self::Ack(ack);
+    4 "nack" Nack as nack => Self::Nack(nack);
+    5 "forgotten" Forgotten as forgotten => Self::Forgotten(forgotten);
+    6 "presence" Presence as presence => Self::Presence(presence);
+    7 "signal" Signal as signal => Self::Signal(signal);
+    8 "page" Page as page => Self::Page(page);
+    9 "left" Left as left => Self::Left(left);
+    10 "error" ErrorLine as error => Self::Error(error);
+    11 "ping" Nothing as Nothing {} => Self::Ping {};
+    12 "pong" Nothing as Nothing {} => Self::Pong {};
+}}
+
+/// Reads an object whose only field is a kind.
+struct OneLine<L>(PhantomData<L>);
+
+impl<'de, L: Kinds> Visitor<'de> for OneLine<L> {
+    type Value = L;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line")
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, line: A) -> Result<L, A::Error> {
+        let (kind, content) = line.variant_seed(Index(L::NAMES))?;
+        let kind = kind.ok_or_else(|| A::Error::custom("unknown kind"))?;
+        let fields = content.newtype_variant_seed(Fields::new(L::FIELDS[kind]))?;
+        L::take(kind, fields).map_err(A::Error::custom)
     }
 }

@@ -125,7 +125,8 @@ impl ClientSession {
     pub fn resume(options: ClientOptions, kept: Kept, wall: Millis, now: Duration) -> Self {
         let elapsed = Duration::from_millis(wall.saturating_sub(kept.saved_at()));
         let mut session = Self::restore(options, kept.snapshot, elapsed, now);
-        session.outbox.journal.begin_above(kept.last);
+        let max = session.outbox.max_messages();
+        session.outbox.journal.begin_above(kept.last, max);
         session
     }
 

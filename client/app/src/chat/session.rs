@@ -163,10 +163,7 @@ impl Session {
             return Ok(connected.client.clone());
         }
         self.connected = None;
-        let storage = OutboxStorage::Session {
-            name: format!("chat.{name}"),
-            ttl: OUTBOX_TTL,
-        };
+        let storage = OutboxStorage::session(format!("chat.{name}"), OUTBOX_TTL);
         let client = Client::builder(&self.url)
             .name(name.clone())
             .outbox_storage(storage)

@@ -17,6 +17,7 @@ pub(super) struct SetFaults {
     pub(super) is_refusing: bool,
     pub(super) accept_token: Option<AcceptToken>,
     pub(super) forbidden: Vec<RoomName>,
+    pub(super) refuses_history: bool,
     /// How many pages were requested.
     pub(super) pages: u64,
     /// Whether pages have another epoch than their log.
@@ -39,6 +40,10 @@ impl Faults for SetFaults {
     }
 
     fn refuse(&mut self, request: Request, room: &RoomName, _: Duration) -> Option<Refusal> {
+        if request == Request::History && self.refuses_history {
+            self.pages += 1;
+            return Some(Refusal::for_good(code::FORBIDDEN, "you may not read the history"));
+        }
         let is_forbidden = request == Request::Join && self.forbidden.contains(room);
         is_forbidden.then(|| Refusal::for_good(code::FORBIDDEN, "you may not join this room"))
     }

@@ -69,7 +69,7 @@ impl Outbox {
     pub(super) fn new(mut options: OutboxOptions) -> Self {
         options.ttl = options.ttl.min(MAX_TTL);
         Self {
-            journal: Journal::new(options.messages),
+            journal: Journal::default(),
             options,
             lanes: LiteMap::new(),
             next: Seq::FIRST,
@@ -82,6 +82,11 @@ impl Outbox {
             awaited: None,
             outdated: false,
         }
+    }
+
+    /// See [`OutboxOptions::messages`].
+    pub(super) fn max_messages(&self) -> usize {
+        self.options.messages
     }
 
     /// See [`OutboxOptions::ttl`]; at most [`MAX_TTL`].

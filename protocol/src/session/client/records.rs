@@ -18,6 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -197,9 +198,73 @@ impl MessageRecord {
     }
 }
 
+/// What is to be written, once anything was: before the first [`take`] all of it is. A session that is never stored links no code of
+/// records, because only `take` and [`begin_above`](Self::begin_above) make the object behind the trait.
+#[derive(Debug, Default)]
+pub(super) struct Journal(Option<Box<dyn Notes>>);
+
+/// See [`Changes`].
+trait Notes: fmt::Debug + Send {
+    fn number(&mut self) -> u64;
+    fn room(&mut self, room: &RoomName);
+    fn room_gone(&mut self, record: u64, room: &RoomName);
+    fn message(&mut self, record: u64, room: &RoomName);
+    fn message_gone(&mut self, record: u64);
+    fn all(&mut self);
+    fn changes(&mut self) -> &mut Changes;
+}
+
+impl Journal {
+    /// Starts record numbers above those in the store. `max` is the most changes that are noted.
+    pub(super) fn begin_above(&mut self, last: u64, max: usize) {
+        self.changes(max).last = last;
+    }
+
+    /// Everything is to be written anew.
+    pub(super) fn all(&mut self) {
+        self.note(|notes| notes.all());
+    }
+
+    /// A number for a new record; meaningless while everything is to be written anew, which gives each record another
+    /// one.
+    pub(super) fn number(&mut self) -> u64 {
+        self.0.as_mut().map_or(0, |notes| notes.number())
+    }
+
+    /// The record of a room is to be written.
+    pub(super) fn room(&mut self, room: &RoomName) {
+        self.note(|notes| notes.room(room));
+    }
+
+    /// The lane of a room was removed.
+    pub(super) fn room_gone(&mut self, record: u64, room: &RoomName) {
+        self.note(|notes| notes.room_gone(record, room));
+    }
+
+    /// A message is new or changed.
+    pub(super) fn message(&mut self, record: u64, room: &RoomName) {
+        self.note(|notes| notes.message(record, room));
+    }
+
+    /// A message is settled or failed.
+    pub(super) fn message_gone(&mut self, record: u64) {
+        self.note(|notes| notes.message_gone(record));
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut dyn Notes)) {
+        if let Some(notes) = &mut self.0 {
+            note(&mut **notes);
+        }
+    }
+
+    fn changes(&mut self, max: usize) -> &mut Changes {
+        self.0.get_or_insert_with(|| Box::new(Changes::new(max))).changes()
+    }
+}
+
 /// The changes since the records were written. Bounded: with more changes than `max`, everything is written.
 #[derive(Debug)]
-pub(super) struct Journal {
+struct Changes {
     /// The highest record number in use.
     last: u64,
     /// The highest number that was written.
@@ -218,8 +283,8 @@ pub(super) struct Journal {
     messages_gone: Vec<u64>,
 }
 
-impl Journal {
-    pub(super) fn new(max: usize) -> Self {
+impl Changes {
+    fn new(max: usize) -> Self {
         Self {
             last: 0,
             written: 0,
@@ -229,61 +294,6 @@ impl Journal {
             rooms_gone: Vec::new(),
             messages: BTreeMap::new(),
             messages_gone: Vec::new(),
-        }
-    }
-
-    /// Starts record numbers above those in the store.
-    pub(super) fn begin_above(&mut self, last: u64) {
-        self.last = last;
-    }
-
-    /// Everything is to be written anew.
-    pub(super) fn all(&mut self) {
-        self.life = None;
-        self.rooms.clear();
-        self.rooms_gone.clear();
-        self.messages.clear();
-        self.messages_gone.clear();
-    }
-
-    /// A number for a new record; meaningless while everything is to be written anew, which gives each record another
-    /// one.
-    pub(super) fn number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    /// The record of a room is to be written.
-    pub(super) fn room(&mut self, room: &RoomName) {
-        if self.notes() {
-            self.rooms.insert(room.clone());
-        }
-    }
-
-    /// The lane of a room was removed.
-    pub(super) fn room_gone(&mut self, record: u64, room: &RoomName) {
-        if self.notes() {
-            self.rooms.remove(room);
-            if record <= self.written {
-                self.rooms_gone.push(record);
-            }
-        }
-    }
-
-    /// A message is new or changed.
-    pub(super) fn message(&mut self, record: u64, room: &RoomName) {
-        if self.notes() {
-            self.messages.insert(record, room.clone());
-        }
-    }
-
-    /// A message is settled or failed.
-    pub(super) fn message_gone(&mut self, record: u64) {
-        if self.notes() {
-            self.messages.remove(&record);
-            if record <= self.written {
-                self.messages_gone.push(record);
-            }
         }
     }
 
@@ -297,11 +307,61 @@ impl Journal {
     }
 }
 
+impl Notes for Changes {
+    fn all(&mut self) {
+        self.life = None;
+        self.rooms.clear();
+        self.rooms_gone.clear();
+        self.messages.clear();
+        self.messages_gone.clear();
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn room(&mut self, room: &RoomName) {
+        if self.notes() {
+            self.rooms.insert(room.clone());
+        }
+    }
+
+    fn room_gone(&mut self, record: u64, room: &RoomName) {
+        if self.notes() {
+            self.rooms.remove(room);
+            if record <= self.written {
+                self.rooms_gone.push(record);
+            }
+        }
+    }
+
+    fn message(&mut self, record: u64, room: &RoomName) {
+        if self.notes() {
+            self.messages.insert(record, room.clone());
+        }
+    }
+
+    fn message_gone(&mut self, record: u64) {
+        if self.notes() {
+            self.messages.remove(&record);
+            if record <= self.written {
+                self.messages_gone.push(record);
+            }
+        }
+    }
+
+    fn changes(&mut self) -> &mut Changes {
+        self
+    }
+}
+
 /// See [`ClientSession::writes`](super::ClientSession::writes).
 pub(super) fn take(key: ClientKey, outbox: &mut Outbox, now: Duration, saved_at: Millis) -> Vec<Write> {
     let next = outbox.first_in_settled();
-    let ttl = outbox.ttl();
+    let (ttl, max) = (outbox.ttl(), outbox.max_messages());
     let Outbox { lanes, journal, .. } = outbox;
+    let journal = journal.changes(max);
     let head = |life| {
         put(
             0,
@@ -401,7 +461,7 @@ mod tests {
 
     #[test]
     fn changes_of_each_kind_count_against_the_bound_and_above_it_everything_is_written() {
-        let mut journal = Journal::new(4);
+        let mut journal = Changes::new(4);
         (journal.life, journal.written) = (Some(1), 10);
         journal.room(&room("a"));
         journal.room_gone(2, &room("b"));

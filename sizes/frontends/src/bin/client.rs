@@ -1,0 +1,5 @@
+//! A chat whose unsent messages are in memory.
+
+fn main() {
+    talkback_frontends::chat(|builder| builder);
+}
