@@ -151,7 +151,7 @@ impl Engine {
                     "--no-first-run",
                     "--lang=en-US",
                 ] },
-                "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+                "goog:loggingPrefs": { "browser": "ALL", "performance": if is_measured() { "OFF" } else { "ALL" } },
             }),
             Self::Firefox => json!({
                 "moz:firefoxOptions": {
@@ -161,6 +161,8 @@ impl Engine {
                         "intl.accept_languages": "en-US",
                         // The page's console goes to the driver's output, where `Browser::console` finds it.
                         "devtools.console.stdout.content": true,
+                        // Firefox delays attempts to connect after failed ones by up to a minute.
+                        "network.websocket.delay-failed-reconnects": false,
                         // Nothing is fetched but what the page asks for.
                         "network.captive-portal-service.enabled": false,
                         "network.connectivity-service.enabled": false,
@@ -229,6 +231,15 @@ impl Browser {
             .collect()
     }
 
+    /// Calls a command of Chromium's developer tools.
+    ///
+    /// # Errors
+    /// When the browser refuses, or is another.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value, StepError> {
+        let answer = self.driver.cdp().send_raw(command, parameters).await;
+        answer.map_err(StepError::browser(format!("run {command}")))
+    }
+
     /// How many tabs it has, in all windows.
     ///
     /// # Errors
@@ -289,6 +300,12 @@ impl Browser {
         // Whatever is left is killed when `self` is dropped.
         let _ = self.driver.clone().quit().await;
     }
+}
+
+/// Whether the page is measured: the log of what it asks the network for, which has each message, costs the browser more
+/// than the page does.
+fn is_measured() -> bool {
+    env::var_os("TEST_ROUNDS").is_some()
 }
 
 /// Width and height of a browser's first window.

@@ -8,7 +8,7 @@
 //! - [`wait_for`] replaces sleeping; [`StepError`] says what was tried and [`Failure`] adds where.
 //!
 //! The scenarios are in `tests/`, one file per behaviour. `cargo xtask test --tier e2e` sets everything up and runs
-//! them, `cargo test -p talkback-e2e --test scenarios NAME` some of them once the page is built; a failed scenario
+//! them, `cargo test --workspace --test scenarios NAME` some of them once the page is built; a failed scenario
 //! leaves a screenshot, the page's text, the browser's console and the server's log in `target/e2e/`.
 
 mod browser;
@@ -21,5 +21,6 @@ mod wait;
 
 pub use browser::{Browser, Engine};
 pub use page::{Page, Row};
+pub use paths::{dist, target};
 pub use scenario::{Failure, Outcome, Stage, in_every_browser};
 pub use wait::{DEADLINE, StepError, wait_for};

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use crate::StepError;
 
 /// Cargo's target directory: the running test is `target/PROFILE/deps/NAME`.
-pub(crate) fn target() -> PathBuf {
+///
+/// # Panics
+/// When the system does not say where the running test is.
+#[must_use]
+pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the running test");
     test.ancestors()
         .nth(3)
@@ -17,7 +21,7 @@ pub(crate) fn target() -> PathBuf {
 ///
 /// # Errors
 /// When there is no page in it; the text says how to build it.
-pub(crate) fn dist() -> Result<PathBuf, StepError> {
+pub fn dist() -> Result<PathBuf, StepError> {
     let dist = std::env::var_os("TEST_DIST").map_or_else(|| target().join("page"), PathBuf::from);
     if dist.join("index.html").is_file() {
         return Ok(dist);

@@ -3,6 +3,7 @@
 //!
 //! - Scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
 //!   cannot read what wasm-bindgen writes.)
+//! - The names of the functions that a binary imports are shortened, in the binary and in its glue.
 //! - Files at the top get a hash of their content in their name, so that servers let browsers keep them for a year. Trunk does that for
 //!   most, but not for a binary that is loaded on demand.
 //! - `files.json` lists the files under their new names, with their sizes.
@@ -11,6 +12,7 @@
 //! A development build is left as it is. `cargo xtask` sets `TALKBACK_PACK` where there is no wasm-opt: its release build then looks like one
 //! for development to Trunk.
 
+mod imports;
 mod minify;
 mod names;
 
@@ -37,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     let directory = env::var_os("TRUNK_STAGING_DIR").context("Trunk runs this program: it sets TRUNK_STAGING_DIR")?;
     let directory = Path::new(&directory);
     minify::all(directory)?;
+    imports::shorten(directory)?;
     pack(directory)
 }
 

@@ -39,6 +39,16 @@ fn body(answer: &str) -> &str {
 }
 
 #[tokio::test]
+async fn a_browser_gets_the_page_for_a_room_name_that_other_clients_are_refused_for() {
+    let (server, _files) = server_with(&[("index.html", "the page")]).await;
+    for path in ["/chat/a%20b", "/chat/a%2Fb", "/chat/a%0Ab"] {
+        assert_contains(&server.get(path, "").await, "400 Bad Request");
+        let accept = "Accept: text/html,application/xhtml+xml;q=0.9\r\n";
+        assert_eq!(body(&server.get(path, accept).await), "the page", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_is_served_at_all_its_addresses_with_a_strict_content_security_policy() {
     // The hash of the CSP standard's own example.
     let html = "<!DOCTYPE html><script type=\"module\">alert('Hello, world.');</script>";

@@ -22,6 +22,9 @@
   unread.id = "icon_unread";
   unread.rel = "alternate";
 
+  // Read by src/workbench/pattern_worker.rs. Here, because a release build names the file by its content and changes the name in scripts.
+  page.dataset.patternWorker = "/pattern-worker.js";
+
   const files = {
     workbench: ["/talkback-workbench.js", "/talkback-workbench_bg.wasm"],
     chat: ["/talkback-chat.js", "/talkback-chat_bg.wasm"],

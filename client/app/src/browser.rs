@@ -2,12 +2,21 @@
 //! call returns an error.
 
 pub(crate) mod events;
+pub(crate) mod files;
 mod storage;
 
-pub(crate) use storage::{Setting, draft, field, remember, remember_name, remembered_name, save_draft, save_field};
+pub(crate) use storage::{
+    Setting, draft, field, forget_all, forget_field, remember, remember_name, remembered, remembered_name, save_draft,
+    save_field,
+};
 
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Document, Element, Window};
+pub(crate) use storage::{
+    joined_rooms, read_cursors, remember_alerts, remember_rooms, remembered_alerts, remembered_rooms,
+    save_joined_rooms, save_read_cursors,
+};
+
+use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
+use web_sys::{Document, Element, HtmlElement, HtmlInputElement, Notification, NotificationOptions, Window};
 
 use crate::{i18n::Language, route::with_trace_of, theme::Theme};
 
@@ -36,6 +45,11 @@ pub(crate) fn date_in_words(at: f64, language: Language) -> String {
     date.to_locale_date_string(language.tag(), &options).into()
 }
 
+/// The text in small letters: by the browser, because the tables of the letters would cost the page some kilobytes.
+pub(crate) fn lower_case(text: &str) -> String {
+    js_sys::JsString::from(text).to_lower_case().into()
+}
+
 /// Whether an element has the focus: without one it is the body that gets the keys.
 pub(crate) fn has_focus() -> bool {
     let document = document();
@@ -51,6 +65,17 @@ pub(crate) fn is_page_visible() -> bool {
 /// The page's path, percent-encoded.
 pub(crate) fn path() -> String {
     window().location().pathname().unwrap_or_default()
+}
+
+/// The fragment of the page's address without its `#`; empty if there is none.
+pub(crate) fn fragment() -> String {
+    let hash = window().location().hash().unwrap_or_default();
+    hash.trim_start_matches('#').to_owned()
+}
+
+/// The page's origin, like `http://127.0.0.1:3000`.
+pub(crate) fn origin() -> String {
+    window().location().origin().unwrap_or_default()
 }
 
 /// The query of the page's address, with its question mark; empty if there is none.
@@ -156,6 +181,97 @@ pub(crate) async fn copy(text: &str) -> bool {
             .await
             .is_ok(),
         Err(_) => false,
+    }
+}
+
+/// Opens the popovers of those of these buttons that are in view, and focuses a field in them.
+pub(crate) fn reveal(buttons: &[&str], field: &str) {
+    for button in buttons.iter().filter_map(|id| html_element(id)) {
+        if let Some(popover) = button
+            .get_attribute("popovertarget")
+            .filter(|_| button.offset_width() > 0)
+        {
+            show_popover(&popover);
+        }
+    }
+    focus(field);
+}
+
+/// Focuses the element with this `id`.
+pub(crate) fn focus(id: &str) {
+    if let Some(element) = html_element(id) {
+        // Focusing an element that is on the page cannot fail.
+        let _: Result<(), JsValue> = element.focus();
+    }
+}
+
+/// Focuses a text field and selects what is in it.
+pub(crate) fn focus_and_select(id: &str) {
+    focus(id);
+    if let Some(field) = html_element(id).and_then(|element| element.dyn_into::<HtmlInputElement>().ok()) {
+        field.select();
+    }
+}
+
+/// Opens a popover.
+pub(crate) fn show_popover(id: &str) {
+    if let Some(popover) = html_element(id) {
+        // Fails for one that is open already.
+        let _: Result<(), JsValue> = popover.show_popover();
+    }
+}
+
+/// The page's address without query and fragment.
+pub(crate) fn page_address() -> String {
+    let location = window().location();
+    location.origin().unwrap_or_default() + &path()
+}
+
+/// Removes the fragment from the address bar, without a new entry in the history.
+pub(crate) fn remove_fragment() {
+    if let Ok(history) = window().history() {
+        let address = path() + &query();
+        // Refused only for other origins or hundreds of calls a second.
+        let _: Result<(), JsValue> = history.replace_state_with_url(&JsValue::NULL, "", Some(&address));
+    }
+}
+
+/// Loads the page anew.
+pub(crate) fn reload() {
+    // The browser refuses it only while the page is being left.
+    let _: Result<(), JsValue> = window().location().reload();
+}
+
+fn html_element(id: &str) -> Option<HtmlElement> {
+    document().get_element_by_id(id)?.dyn_into().ok()
+}
+
+/// Asks the user to allow notifications, if that was not answered yet; false where they are refused or unknown, as on
+/// plain http pages of other hosts.
+pub(crate) async fn ask_for_notifications() -> bool {
+    if !js_sys::Reflect::has(&window(), &"Notification".into()).unwrap_or_default() {
+        return false;
+    }
+    match Notification::request_permission() {
+        Ok(answer) => wasm_bindgen_futures::JsFuture::from(answer)
+            .await
+            .is_ok_and(|answer| answer.as_string().as_deref() == Some("granted")),
+        Err(_) => false,
+    }
+}
+
+/// Shows a notification, which replaces the one before with this tag. A press on it shows the page.
+pub(crate) fn notify(title: &str, text: &str, tag: &str) {
+    let options = NotificationOptions::new();
+    options.set_body(text);
+    options.set_tag(tag);
+    // Without permission, and in browsers that know them from service workers alone, there is none.
+    if let Ok(notification) = Notification::new_with_options(title, &options) {
+        let onclick = Closure::once_into_js(|| {
+            // The page may be on its way out.
+            let _: Result<(), JsValue> = window().focus();
+        });
+        notification.set_onclick(onclick.dyn_ref());
     }
 }
 

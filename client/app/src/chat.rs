@@ -2,21 +2,34 @@
 //! message.
 //!
 //! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s; its parts are
-//! `timeline`, `outbox`, `unread`, `roster` and `typing`. `view` is the component that runs the effects and draws;
+//! `timeline`, `outbox`, `unread`, `roster`, `recent_rooms` and `typing`. `view` is the component that runs the effects and draws;
 //! `session` runs those of the connection and turns the client's streams into actions. `message_list` draws the rows of
 //! `message_row`, and `message_list_scroll` keeps its scroll position. Every other file is one component.
 
 mod composer;
 mod connection_banner;
+mod conversation_head;
+mod icon;
+mod join_card;
+mod mentions;
+mod message_actions;
 mod message_list;
 mod message_list_scroll;
 mod message_row;
+mod message_text;
+mod other_rooms;
 mod outbox;
+mod people;
+mod person;
+mod rail;
+mod read_cursors;
+mod recent_rooms;
 mod reducer;
-mod room_card;
+mod rich_text;
 mod roster;
-mod roster_card;
+mod search_bar;
 mod session;
+mod switcher;
 mod timeline;
 mod typing;
 mod unread;

@@ -93,15 +93,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a text.
+    /// Sends a message.
     ///
     /// # Errors
-    /// When it was not sent; the sentence is for the user, and the caller still has the text.
-    pub(crate) fn send(&self, text: &str) -> Result<(), Sentence> {
+    /// When it was not sent; the sentence is for the user, and the caller still has the message.
+    pub(crate) fn send(&self, message: impl Into<Message>) -> Result<(), Sentence> {
         let Some(live) = &self.live else {
             return Err(Sentence::NotSent(ReadyState::Closed));
         };
-        live.socket.send(text).map_err(|error| match error.kind() {
+        live.socket.send(message).map_err(|error| match error.kind() {
             SendErrorKind::NotOpen(state) => Sentence::NotSent(*state),
             SendErrorKind::Full { buffered, .. } => Sentence::BufferFull(*buffered),
             SendErrorKind::Rejected(reason) => Sentence::RefusedByBrowser(reason.clone()),

@@ -20,6 +20,21 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// `0:07`, `3:12`, `1:03:12`, from milliseconds, rounded down.
+pub(crate) fn clock(ms: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "negative becomes 0, and no connection is open for 2^64 s"
+    )]
+    let seconds = (ms / 1_000.0) as u64;
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    match minutes / 60 {
+        0 => format!("{minutes}:{seconds:02}"),
+        hours => format!("{hours}:{:02}:{seconds:02}", minutes % 60),
+    }
+}
+
 /// `0.4 s`, `12.3 s`, `2 min 5 s`, `3 h 20 min`, from milliseconds, rounded down.
 pub(crate) fn duration(ms: f64, language: Language) -> String {
     let [second, minute, hour] = match language {
@@ -37,6 +52,56 @@ pub(crate) fn duration(ms: f64, language: Language) -> String {
         0 => format!("{seconds}.{} {second}", ms % 1000 / 100),
         1..60 => format!("{minutes} {minute} {} {second}", seconds % 60),
         _ => format!("{} {hour} {} {minute}", minutes / 60, minutes % 60),
+    }
+}
+
+/// `48,213`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The time since the row before: `+12`, in milliseconds, or `+34 min` from a thousand seconds on.
+pub(crate) fn delta(ms: f64, language: Language) -> String {
+    const MINUTES_FROM: u64 = 1_000_000;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a clock that was set back gives 0, and no row waits for 2^64 ms"
+    )]
+    let ms = ms as u64;
+    if ms < MINUTES_FROM {
+        format!("+{}", thousands(ms))
+    } else {
+        let minute = match language {
+            Language::English => "min",
+            Language::Chinese => "分",
+        };
+        format!("+{} {minute}", thousands(ms / 60_000))
+    }
+}
+
+/// Bytes in Base64 with padding, appended to a text.
+pub(crate) fn push_base64(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let index = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= chunk.len() {
+                char::from(DIGITS[index as usize])
+            } else {
+                '='
+            });
+        }
     }
 }
 
@@ -89,6 +154,13 @@ mod tests {
     }
 
     #[test]
+    fn the_time_since_a_row_has_its_unit_in_the_language_of_the_page() {
+        assert_eq!(delta(12_345.0, Language::Chinese), "+12,345");
+        assert_eq!(delta(2_040_000.0, Language::English), "+34 min");
+        assert_eq!(delta(2_040_000.0, Language::Chinese), "+34 分");
+    }
+
+    #[test]
     fn durations_round_down_so_that_a_limit_is_not_shown_before_it_is_reached() {
         let english = |ms| duration(ms, Language::English);
         assert_eq!(english(-5.0), "0.0 s");
@@ -99,6 +171,14 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_has_hours_when_there_are_some() {
+        assert_eq!(
+            [-1.0, 7_999.0, 192_000.0, 3_792_000.0].map(clock),
+            ["0:00", "0:07", "3:12", "1:03:12"]
+        );
+    }
+
+    #[test]
     fn a_hex_dump_aligns_its_last_short_line() {
         let dump = hex_dump(b"0123456789abcdef\x00A");
         assert_eq!(
@@ -106,6 +186,37 @@ mod tests {
             "00000000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
              00000010  00 41                                            .A\n"
         );
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!(
+            [0, 999, 1_000, 48_213, 1_234_567].map(thousands),
+            ["0", "999", "1,000", "48,213", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn a_delta_is_in_milliseconds_until_it_is_long_and_never_negative() {
+        assert_eq!(
+            [-5.0, 0.0, 12.0, 999_999.0, 1_200_000.0].map(|ms| delta(ms, Language::English)),
+            ["+0", "+0", "+12", "+999,999", "+20 min"]
+        );
+    }
+
+    #[test]
+    fn base64_is_padded() {
+        let base64 = |bytes: &[u8]| {
+            let mut text = String::new();
+            push_base64(&mut text, bytes);
+            text
+        };
+        // RFC 4648, section 10.
+        assert_eq!(
+            [&b""[..], b"f", b"fo", b"foo", b"foob", b"fooba", b"foobar"].map(base64),
+            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]
+        );
+        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use web_sys::{Event, HtmlSelectElement, MouseEvent};
 use yew::{Callback, Html, TargetCast, html};
 
 use crate::{
+    help,
     i18n::{Language, Text},
     route,
     theme::Theme,
@@ -47,7 +48,11 @@ impl Header<'_> {
                     <select id="theme" aria-label={text(Text::Theme)} onchange={ontheme}>
                         { for Theme::ALL.map(|theme| option(theme.name(), text(theme.label()), theme == self.theme)) }
                     </select>
+                    <button id="help_button" type="button" class="help-button" popovertarget={help::ID} aria-label={text(Text::Help)}>
+                        { "?" }
+                    </button>
                 </div>
+                { help::draw(language) }
             </>
         }
     }

@@ -1,7 +1,8 @@
-//! Key presses: Enter in a message field, and the keys of the workbench's log. The messages' fields are in each view's
+//! Key presses: Enter in a message field, the keys of the workbench and of its log, and the key of the help. The messages' fields are in each view's
 //! `composer.rs`.
 
-use web_sys::KeyboardEvent;
+use web_sys::{Element, KeyboardEvent};
+use yew::TargetCast;
 
 use crate::workbench::SelectionMove;
 
@@ -32,6 +33,8 @@ pub(crate) fn enter_key(event: &KeyboardEvent) -> Option<EnterKey> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogKey {
     Move(SelectionMove),
+    /// To the text of the selected message.
+    FocusDetails,
     CloseDetails,
     Copy,
 }
@@ -48,12 +51,53 @@ pub(crate) fn log_key(event: &KeyboardEvent) -> Option<LogKey> {
         "PageDown" => LogKey::Move(SelectionMove::PageDown),
         "Home" => LogKey::Move(SelectionMove::First),
         "End" => LogKey::Move(SelectionMove::Last),
+        "Enter" => LogKey::FocusDetails,
         "Escape" => LogKey::CloseDetails,
         "c" | "C" => LogKey::Copy,
         _ => return None,
     };
     event.prevent_default();
     Some(key)
+}
+
+/// What a key does anywhere in the workbench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkbenchKey {
+    /// To the address.
+    Address,
+    /// Connects, cancels or disconnects.
+    Connection,
+}
+
+/// Reads a `keydown` event of the window and takes it from the browser; none for every other key.
+pub(crate) fn workbench_key(event: &KeyboardEvent) -> Option<WorkbenchKey> {
+    if !(event.ctrl_key() || event.meta_key()) || event.alt_key() {
+        return None;
+    }
+    let key = match (event.key().as_str(), event.shift_key()) {
+        ("k", false) => WorkbenchKey::Address,
+        ("Enter", true) => WorkbenchKey::Connection,
+        _ => return None,
+    };
+    event.prevent_default();
+    Some(key)
+}
+
+/// Whether a `keydown` event of the window asks for the help: a question mark that is no part of a text.
+pub(crate) fn is_help_key(event: &KeyboardEvent) -> bool {
+    let is_typed = event
+        .target_dyn_into::<Element>()
+        .is_some_and(|target| matches!(target.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT"));
+    event.key() == "?" && !is_typed && !event.ctrl_key() && !event.meta_key() && !event.alt_key()
+}
+
+/// Whether a `keydown` event anywhere in the window is the key of the log's filter, Ctrl+/; it is taken from the browser then.
+pub(crate) fn is_filter_key(event: &KeyboardEvent) -> bool {
+    let is_filter_key = (event.ctrl_key() || event.meta_key()) && !event.alt_key() && event.key() == "/";
+    if is_filter_key {
+        event.prevent_default();
+    }
+    is_filter_key
 }
 
 struct Key<'a> {

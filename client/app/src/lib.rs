@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //! - `shell`: the root component of each of the two binaries, which shows its view while `route` reads it from the path; `header`: links,
-//!   language and theme;
+//!   language and theme; `help`: the keys, and forgetting what is remembered;
 //! - `workbench` and `chat`: the two views. In each, `reducer` is the pure state, `view` the component that runs the
 //!   reducer's effects, and most other files are one component each;
 //! - `connection`: the workbench's WebSocket connection and its state machine;
@@ -25,6 +25,7 @@ mod connection;
 mod form;
 mod format;
 mod header;
+mod help;
 mod i18n;
 mod keyboard;
 mod route;

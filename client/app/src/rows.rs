@@ -29,11 +29,11 @@ pub(crate) struct Row<T> {
     pub(crate) content: T,
 }
 
-/// Rows of one log are equal when their numbers are: comparing megabytes of content on each drawing would cost more
-/// than drawing.
+/// A row is equal to itself only: comparing megabytes of content on each drawing would cost more than drawing, and rows of different logs may have
+/// the same number.
 impl<T> PartialEq for Row<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
+        std::ptr::eq(self, other)
     }
 }
 
@@ -98,6 +98,13 @@ impl<T: PayloadSize> Rows<T> {
         let row = (is_over && self.queue.len() > 1).then(|| self.queue.pop_front())??;
         self.bytes -= row_bytes(&row);
         Some(row)
+    }
+
+    /// Removes the newest row; its number stays used.
+    pub(crate) fn pop_newest(&mut self) {
+        if let Some(row) = self.queue.pop_back() {
+            self.bytes -= row_bytes(&row);
+        }
     }
 
     /// Removes all rows; their numbers stay used.

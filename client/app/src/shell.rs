@@ -16,7 +16,9 @@ use crate::{
     browser::{self, Setting, events},
     chat::ChatView,
     header::Header,
+    help,
     i18n::{Language, Text},
+    keyboard::is_help_key,
     route::{Route, chat_path},
     theme::Theme,
     workbench::WorkbenchView,
@@ -82,6 +84,7 @@ pub(crate) struct Shell<V> {
     /// How many messages of the chat are unread.
     unread: usize,
     _path: [EventListener; 2],
+    _keys: EventListener,
     _document: [EventListener; 2],
     view: PhantomData<V>,
 }
@@ -111,6 +114,11 @@ impl<V: View> Component for Shell<V> {
             language: Language::default(),
             theme: Theme::default(),
             header: browser::claim_header(),
+            _keys: events::on_key(|event| {
+                if is_help_key(event) {
+                    browser::show_popover(help::ID);
+                }
+            }),
             _path: events::on_path_change(move || path.send_message(Msg::PathChanged)),
             unread: 0,
             _document: events::on_document_change(move || document.send_message(Msg::DocumentChanged)),

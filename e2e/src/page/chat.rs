@@ -1,6 +1,7 @@
 //! The steps of a user of the chat, and what the chat shows.
 
 use talkback_testbed::Server;
+use thirtyfour::Key;
 
 use crate::{Page, StepError};
 
@@ -22,10 +23,10 @@ impl Page {
     /// # Errors
     /// When the room is not joined in time.
     pub async fn join_at(&self, origin: &str, room: &str, name: &str) -> Result<(), StepError> {
-        self.open(&format!("{origin}/chat/{room}"), "chat_message").await?;
-        if self.value("chat_name").await? != name {
-            if self.is_shown("chat_leave").await? {
-                self.click("chat_leave").await?;
+        self.open(&format!("{origin}/chat/{room}"), "chat_room").await?;
+        if self.text("chat_me").await? != name {
+            if !self.is_shown("chat_join").await? {
+                self.leave().await?;
             }
             self.wait_shown("chat_join").await?;
             self.fill("chat_name", name).await?;
@@ -34,6 +35,49 @@ impl Page {
             self.click("chat_join").await?;
         }
         self.wait_state("chat_state", "OPEN").await
+    }
+
+    /// Leaves the room. On a narrow page the button is in the sheet with the rooms.
+    ///
+    /// # Errors
+    /// When there is no such button.
+    pub async fn leave(&self) -> Result<(), StepError> {
+        self.show_rooms().await?;
+        self.click("chat_leave").await
+    }
+
+    /// Opens another room by its name, in the tab.
+    ///
+    /// # Errors
+    /// When it is not shown in time.
+    pub async fn go_to_room(&self, room: &str) -> Result<(), StepError> {
+        self.show_rooms().await?;
+        if !self.is_shown("chat_other_room").await? {
+            self.click("chat_add_room").await?;
+        }
+        self.fill("chat_other_room", room).await?;
+        self.press_in("chat_other_room", Key::Enter).await?;
+        self.wait_text("chat_room", room).await
+    }
+
+    /// Shows the rooms: on a narrow page they are in a sheet.
+    async fn show_rooms(&self) -> Result<(), StepError> {
+        if !self.is_shown("chat_add_room").await? {
+            self.click("chat_rooms").await?;
+        }
+        self.wait_shown("chat_add_room").await
+    }
+
+    /// The rooms of the list, in order.
+    ///
+    /// # Errors
+    /// When there is no chat.
+    pub async fn rooms(&self) -> Result<Vec<String>, StepError> {
+        self.read(
+            "room_list",
+            "return [...arguments[0].querySelectorAll('.name')].map(name => name.textContent);",
+        )
+        .await
     }
 
     /// Types a message and sends it.

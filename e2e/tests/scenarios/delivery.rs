@@ -238,7 +238,7 @@ fn a_restarted_server_has_lost_its_log_which_the_page_says_and_goes_on() {
 }
 
 #[test]
-fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_discarded() {
+fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_edited() {
     in_every_browser(async |stage| {
         let proxy = stage.proxy(&stage.server).await?;
         let options = ["--max-body-size", "1KiB"];
@@ -279,8 +279,18 @@ fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_discarded
             Ok(page.execute(&again, vec![]).await? == true)
         })
         .await?;
-        page.execute(&format!("document.querySelector('{failed} .discard').click();"), vec![])
+        page.execute(&format!("document.querySelector('{failed} .edit').click();"), vec![])
             .await?;
+        page.wait_value(
+            "the text is back in the field",
+            async || page.value("chat_message").await,
+            |text| *text == long,
+        )
+        .await?;
+        assert_eq!(page.deliveries(&long).await?, [""; 0]);
+        assert_eq!(page.focused().await?, "chat_message");
+        page.click("chat_send").await?;
+        page.wait_text("error", "too long").await?;
         page.send("short").await?;
         page.wait_messages(&[("Ann", "short")]).await?;
         page.wait_delivery("short", "acked").await?;
@@ -298,7 +308,7 @@ fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
         page.wait_shown("offline_banner").await?;
         page.send("wait").await?;
         page.wait_delivery("wait", "pending").await?;
-        page.click("chat_leave").await?;
+        page.leave().await?;
         page.wait_delivery("wait", "failed").await?;
         up(&proxy);
         page.click("chat_join").await?;

@@ -119,11 +119,13 @@ fn the_fields_of_the_workbench_are_kept_over_a_reload() {
             ("subprotocols", "a, b"),
             ("message", "kept"),
         ];
+        page.click("subprotocols_button").await?;
         for (field, text) in texts {
-            page.fill(field, text).await?;
+            page.paste(field, text).await?;
         }
         page.reload().await?;
         page.wait_shown("connect_websocket").await?;
+        page.click("subprotocols_button").await?;
         for (field, text) in texts {
             assert_eq!(page.value(field).await?, text);
         }

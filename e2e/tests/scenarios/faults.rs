@@ -116,6 +116,7 @@ fn a_page_of_another_origin_is_refused_unless_the_server_allows_it() {
 fn a_code_and_reason_given_on_the_page_reach_the_server() {
     in_every_browser(async |stage| {
         let page = stage.connected_workbench().await?;
+        page.click("close_with").await?;
         page.fill("close_code", "4000").await?;
         page.fill("close_reason", "再见").await?;
         page.click("close_websocket").await?;
@@ -172,6 +173,7 @@ fn a_refused_upgrade_and_a_wrong_subprotocol_are_shown_as_a_failed_connect() {
 
         page.fill("url", &format!("{faults}/protocol?name=other")).await?;
         page.wait_hidden("error").await?;
+        page.click("subprotocols_button").await?;
         page.fill("subprotocols", "chat.v1, chat.v2").await?;
         page.click("connect_websocket").await?;
         page.wait_text("error", "Could not connect").await?;
@@ -303,6 +305,7 @@ fn a_bad_address_is_explained_at_its_field_and_kept() {
 fn a_repeated_or_malformed_subprotocol_is_explained_at_its_field_and_kept() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
+        page.click("subprotocols_button").await?;
         for (protocols, culprit) in [("chat, chat", "'chat'"), ("good, b@d", "'b@d'")] {
             page.fill("subprotocols", protocols).await?;
             page.click("connect_websocket").await?;
@@ -322,6 +325,8 @@ fn a_repeated_or_malformed_subprotocol_is_explained_at_its_field_and_kept() {
 fn a_bad_close_code_or_a_long_reason_is_explained_at_its_field_and_the_connection_stays() {
     in_every_browser(async |stage| {
         let page = stage.connected_workbench().await?;
+        page.click("close_with").await?;
+        // The popover with the field closes with the click on the other button, and the error opens it again.
         for code in ["999", "1001", "2999", "5000", "1e3"] {
             page.fill("close_code", code).await?;
             page.click("close_websocket").await?;

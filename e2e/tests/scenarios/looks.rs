@@ -133,7 +133,7 @@ fn the_page_is_shown_in_chinese_and_remembers_it() {
         let page = stage.workbench().await?;
         page.choose("language", "zh").await?;
         page.wait_text("connect_websocket", "连接").await?;
-        assert_eq!(page.text("send_message").await?, "发送");
+        page.wait_text("send_message", "发送").await?;
         let body = page.execute("return document.body.innerText;", vec![]).await?;
         assert!(body.as_str().is_some_and(|body| body.contains("暂无消息")), "{body}");
         assert_eq!(
@@ -208,7 +208,7 @@ fn a_screen_of_320_pixels_needs_no_sideways_scrolling() {
             fits(&page, "the workbench with an error").await?;
 
             page.join(&stage.server, "lobby", "Ann").await?;
-            page.click("chat_leave").await?;
+            page.leave().await?;
             page.wait_shown("chat_join").await?;
             fits(&page, "the chat").await?;
             page.click("chat_join").await?;
@@ -282,13 +282,13 @@ async fn talk(stage: &Stage, page: &Page, width: &str, look: &str) -> Result<(),
     let mut server = stage.server_at((Ipv4Addr::LOCALHOST, 0).into(), &[]).await?;
     let origin = server.http("");
     let name = |what: &str| format!("chat-{what}-{width}-{look}");
-    page.open(&format!("{origin}/chat/lobby"), "chat_message").await?;
+    page.open(&format!("{origin}/chat/lobby"), "chat_join").await?;
     // It is another origin, with settings of its own.
     page.choose("language", if look == "zh" { "zh" } else { "en" }).await?;
     page.choose("theme", if look == "dark" { "dark" } else { "light" })
         .await?;
     page.join_at(&origin, "lobby", "小明").await?;
-    page.click("chat_leave").await?;
+    page.leave().await?;
     page.wait_shown("chat_join").await?;
     picture(stage, page, &name("before")).await?;
     page.click("chat_join").await?;

@@ -1,11 +1,17 @@
 //! What users do, one file for each behaviour. One program, so that the scenarios of all files run in parallel. They
 //! run in the order of their names, and the longest are not among the last.
 
+mod accessibility;
+mod bar;
 mod chat;
+mod composer;
 mod delivery;
 mod echo;
 mod faults;
+mod files;
 mod isolation;
+mod log;
 mod looks;
 mod people;
+mod tabs;
 mod trace;

@@ -65,8 +65,8 @@ fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_shown_to_one
         }
         assert_eq!(bob.text("typing").await?, "", "the message was sent");
 
-        too.click("chat_leave").await?;
-        bob.click("chat_leave").await?;
+        too.leave().await?;
+        bob.leave().await?;
         ann.wait_notice("Bob left").await?;
         ann.wait_roster(&["Ann"]).await?;
         Ok(())
@@ -119,6 +119,45 @@ fn the_list_of_a_crowd_scrolls_and_each_of_its_rows_can_be_read() {
             const list = arguments[0];
             return [Math.min(...heights) >= 18, list.scrollHeight > list.clientHeight + 1000];";
         assert_eq!(page.script("roster", measure).await?, json!([true, true]));
+        page.fill("chat_find_person", "user 11").await?;
+        page.wait_roster(&[
+            "User 11", "User 110", "User 111", "User 112", "User 113", "User 114", "User 115", "User 116", "User 117",
+            "User 118", "User 119",
+        ])
+        .await?;
+        page.fill("chat_find_person", "nobody has this").await?;
+        page.wait_roster(&[]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn users_who_join_and_leave_in_a_row_are_one_line() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "door", "Ann").await?;
+        let open = "
+            const origin = location.origin.replace('http', 'ws');
+            const open = name => new Promise(done => {
+                const socket = new WebSocket(`${origin}/chat/door?name=${name}`);
+                socket.onopen = () => done(socket);
+            });
+            window.guests = [];
+            for (const name of ['Bob', 'Eve', 'Zoe']) window.guests.push(await open(name));";
+        page.execute(&format!("return (async () => {{ {open} }})();"), vec![])
+            .await?;
+        page.wait_roster(&["Ann", "Bob", "Eve", "Zoe"]).await?;
+        page.execute("window.guests[0].close();", vec![]).await?;
+        page.wait_notice("Bob left").await?;
+        let mut rows = page.rows("chat_messages").await?;
+        rows.retain(|row| row.text.contains("Eve"));
+        let [row] = &rows[..] else {
+            panic!("it is one line: {rows:?}")
+        };
+        assert!(
+            row.text.contains("Zoe") && row.text.ends_with("joined · Bob left"),
+            "{row:?}"
+        );
         Ok(())
     });
 }

@@ -116,8 +116,11 @@ pub(crate) fn respond_with_page(assets: &Assets, request: &HeaderMap) -> Respons
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::CONTENT_SECURITY_POLICY, index.policy),
         (header::ETAG, index.tag),
-        // The same address is a WebSocket endpoint.
-        (header::VARY, HeaderValue::from_static("Upgrade, Accept-Encoding")),
+        // The same address is a WebSocket endpoint, and refuses names of rooms unless a page is asked for.
+        (
+            header::VARY,
+            HeaderValue::from_static("Upgrade, Accept, Accept-Encoding"),
+        ),
     ];
     if unchanged {
         return (StatusCode::NOT_MODIFIED, headers).into_response();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -84,14 +84,19 @@ pub(crate) async fn chat(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
-    let room = match RoomName::parse(&room) {
-        Ok(room) => room,
-        Err(error) => return refused(&error),
+    let (room, refusal) = match RoomName::parse(&room) {
+        Ok(room) => {
+            let refusal = names::room(&room).err().map(|problem| refused(&problem));
+            (Some(room), refusal)
+        }
+        Err(error) => (None, Some(refused(&error))),
     };
-    if let Err(problem) = names::room(&room) {
-        return refused(&problem);
+    // The page says what is wrong with the name, in the user's language, and leads on.
+    let wants_page = upgrade.is_none() && accepts_page(&headers);
+    if let Some(refusal) = refusal.filter(|_| !wants_page) {
+        return refusal;
     }
-    let Some(upgrade) = upgrade else {
+    let (Some(upgrade), Some(room)) = (upgrade, room) else {
         return assets::respond_with_page(&assets, &headers);
     };
     match names::user(&query.name) {
@@ -102,6 +107,12 @@ pub(crate) async fn chat(
         }
         Err(error) => refused(&error),
     }
+}
+
+/// Whether the request is one of a browser that navigates.
+fn accepts_page(request: &HeaderMap) -> bool {
+    let accept = request.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn refused(error: &impl std::error::Error) -> Response {

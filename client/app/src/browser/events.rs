@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use gloo_events::EventListener;
+use gloo_events::{EventListener, EventListenerOptions};
 use wasm_bindgen::JsCast;
 
 use super::{document, window};
@@ -72,6 +72,16 @@ pub(crate) fn on_pointer_lifted(callback: impl Fn() + 'static) -> [EventListener
     ["pointerup", "pointercancel"].map(|name| {
         let callback = callback.clone();
         EventListener::new(&window(), name, move |_| callback())
+    })
+}
+
+/// Calls back when a key is pressed anywhere; the callback may take it from the browser.
+pub(crate) fn on_key(callback: impl Fn(&web_sys::KeyboardEvent) + 'static) -> EventListener {
+    let options = EventListenerOptions::enable_prevent_default();
+    EventListener::new_with_options(&window(), "keydown", options, move |event| {
+        if let Some(event) = event.dyn_ref() {
+            callback(event);
+        }
     })
 }
 

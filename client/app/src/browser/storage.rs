@@ -12,6 +12,12 @@ pub(crate) enum Setting {
     Language,
     Theme,
     Name,
+    /// The addresses that the workbench remembers.
+    Addresses,
+    /// Whether the workbench connects again by itself.
+    Reconnect,
+    /// Of the pane with the selected message, in CSS pixels.
+    DetailWidth,
 }
 
 impl Setting {
@@ -21,6 +27,9 @@ impl Setting {
             Self::Language => "talkback.language",
             Self::Theme => "talkback.theme",
             Self::Name => "talkback.name",
+            Self::Addresses => "talkback.addresses",
+            Self::Reconnect => "talkback.reconnect",
+            Self::DetailWidth => "talkback.detail_width",
         }
     }
 }
@@ -41,7 +50,7 @@ pub(crate) fn remember_name(name: &str) {
 }
 
 /// The remembered value; none if there is none or the browser forbids storage.
-fn remembered(setting: Setting) -> Option<String> {
+pub(crate) fn remembered(setting: Setting) -> Option<String> {
     storage()?.get_item(setting.key()).ok().flatten()
 }
 
@@ -52,6 +61,23 @@ pub(crate) fn remember(setting: Setting, value: &str) {
         let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
     }
 }
+
+/// Removes everything that the page remembers in this browser: also drafts, and the messages that are not sent yet.
+pub(crate) fn forget_all() {
+    for storage in [storage(), tab_storage()].into_iter().flatten() {
+        let count = storage.length().unwrap_or_default();
+        let keys: Vec<_> = (0..count)
+            .filter_map(|index| storage.key(index).ok().flatten())
+            .collect();
+        for key in keys.iter().filter(|key| key.starts_with(PREFIX)) {
+            // As in `remember`.
+            let _: Result<(), JsValue> = storage.remove_item(key);
+        }
+    }
+}
+
+/// Of all keys of the page and of the client crate.
+const PREFIX: &str = "talkback";
 
 /// Texts above so many bytes are not kept: the browser's few megabytes for a tab also hold the messages that are not sent
 /// yet.
@@ -65,6 +91,11 @@ pub(crate) fn field(name: &str) -> Option<String> {
 /// Keeps the text of a field for as long as the tab is open.
 pub(crate) fn save_field(name: &str, text: &str) {
     keep(&field_key(name), Some(text));
+}
+
+/// Forgets the text of a field.
+pub(crate) fn forget_field(name: &str) {
+    keep(&field_key(name), None);
 }
 
 fn field_key(name: &str) -> String {
@@ -94,6 +125,68 @@ fn keep(key: &str, text: Option<&str>) {
 
 fn draft_key(room: &str) -> String {
     format!("talkback.draft.{room}")
+}
+
+/// The key of the rooms that the user has opened.
+const ROOMS: &str = "talkback.rooms";
+
+/// The rooms that the user has opened; none where the browser forbids storage.
+pub(crate) fn remembered_rooms() -> Option<String> {
+    Some(storage()?.get_item(ROOMS).ok().flatten().unwrap_or_default())
+}
+
+pub(crate) fn remember_rooms(rooms: &str) {
+    if let Some(storage) = storage() {
+        // As in `remember`.
+        let _: Result<(), JsValue> = storage.set_item(ROOMS, rooms);
+    }
+}
+
+fn read_key(user: &str) -> String {
+    format!("talkback.read.{user}")
+}
+
+/// Up to where this user has read the rooms.
+pub(crate) fn read_cursors(user: &str) -> String {
+    let text = storage().and_then(|storage| storage.get_item(&read_key(user)).ok().flatten());
+    text.unwrap_or_default()
+}
+
+pub(crate) fn save_read_cursors(user: &str, text: &str) {
+    if let Some(storage) = storage() {
+        // As in `remember`.
+        let _: Result<(), JsValue> = storage.set_item(&read_key(user), text);
+    }
+}
+
+/// The key of the rooms that this tab is in besides the one that it shows.
+const JOINED: &str = "talkback.joined";
+
+pub(crate) fn joined_rooms() -> String {
+    let text = tab_storage().and_then(|storage| storage.get_item(JOINED).ok().flatten());
+    text.unwrap_or_default()
+}
+
+pub(crate) fn save_joined_rooms(rooms: &str) {
+    keep(JOINED, Some(rooms).filter(|rooms| !rooms.is_empty()));
+}
+
+/// The key of whether the user wants notifications.
+const ALERTS: &str = "talkback.alerts";
+
+pub(crate) fn remembered_alerts() -> bool {
+    storage().is_some_and(|storage| matches!(storage.get_item(ALERTS), Ok(Some(_))))
+}
+
+pub(crate) fn remember_alerts(wanted: bool) {
+    if let Some(storage) = storage() {
+        // As in `remember`.
+        let _: Result<(), JsValue> = if wanted {
+            storage.set_item(ALERTS, "")
+        } else {
+            storage.remove_item(ALERTS)
+        };
+    }
 }
 
 fn tab_storage() -> Option<Storage> {

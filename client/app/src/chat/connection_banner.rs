@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn state(membership: Membership) -> ChatState {
-        let mut state = ChatState::new("Ann".into(), |_| 0);
+        let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
         state.membership = membership;
         state
     }

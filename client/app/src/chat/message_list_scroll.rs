@@ -56,6 +56,31 @@ impl MessageListScroll {
         })
     }
 
+    /// Another list is drawn next: it begins at its end.
+    pub(super) fn forget(&self) {
+        self.anchor.take();
+        self.end.take();
+    }
+
+    /// Scrolls to the row with a number and marks it, and no other.
+    pub(super) fn show(&self, row: u64) {
+        let Some(viewport) = self.viewport.cast::<Element>() else {
+            return;
+        };
+        let find = |selector: &str| viewport.query_selector(selector).ok().flatten();
+        if let Some(marked) = find("[data-found]") {
+            // These attribute names are valid.
+            let _: Result<(), _> = marked.remove_attribute("data-found");
+        }
+        if let Some(row) = find(&format!("[data-row=\"{row}\"]")) {
+            let _: Result<(), _> = row.set_attribute("data-found", "");
+            let (list, row) = (viewport.get_bounding_client_rect(), row.get_bounding_client_rect());
+            #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
+            let above = (row.top() - list.top() - (list.height() - row.height()) / 2.0) as i32;
+            viewport.set_scroll_top(viewport.scroll_top() + above);
+        }
+    }
+
     /// Before drawing: takes the anchor.
     ///
     /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before

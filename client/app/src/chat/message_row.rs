@@ -1,119 +1,199 @@
 //! One row of the message list. Texts are text nodes: received data is never parsed as HTML.
+//!
+//! Messages of others have no bubble: a picture and a name above the first of a run. Own messages are bubbles at the
+//! right, with their time and state below the last of a run.
 
 use std::rc::Rc;
 
+use js_sys::Date;
+use wasm_bindgen::JsValue;
 use yew::{Callback, Html, Properties, component, html};
 
 use super::{
+    message_text::message_text,
     outbox::{Outgoing, SendState},
+    person::avatar,
     reducer::Action,
     timeline::{Body, Entry, RoomMessage},
 };
 use crate::{
     i18n::{Language, Sentence, Text},
-    row_time::row_time,
     rows::Row,
 };
+
+/// Where a row is in its run: the messages of one user that are drawn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) is_first: bool,
+    pub(super) is_last: bool,
+}
 
 #[derive(PartialEq, Properties)]
 pub(super) struct Props {
     pub(super) row: Rc<Row<Entry>>,
-    /// Grouped with the message above, of the same sender: the name is only for screen readers.
-    pub(super) grouped: bool,
+    pub(super) place: Place,
     pub(super) language: Language,
 }
 
 /// A row of the timeline. A component, so that it is drawn once and not with each new message.
 #[component]
 pub(super) fn RowView(props: &Props) -> Html {
-    let Props { row, grouped, language } = props;
+    let Props { row, place, language } = props;
     match &row.content.body {
         Body::Notice(message) => html! {
             <li class="notice" data-direction="info" data-kind={kind(message)}>
-                { row_time(row.at) }<span class="text">{ message.in_language(*language) }</span>
+                <span class="text" dir="auto" title={Clock::at(row.at).with_seconds}>
+                    { message.in_language(*language) }
+                </span>
             </li>
         },
+        Body::Message(message) if message.own => {
+            let RoomMessage {
+                offset,
+                from,
+                text,
+                at,
+                mentions,
+                ..
+            } = message;
+            let foot = html! { <>{ time(*at) }{ mark("✓", Text::DeliveryAcked, *language) }</> };
+            html! {
+                <li
+                    class="said" data-direction="out" data-offset={offset.to_string()} data-delivery="acked"
+                    data-row={row.number.to_string()} tabindex="-1"
+                    data-goes-on={(!place.is_first).then_some("")}
+                >
+                    { own_name(from, *language) }
+                    { message_text(text, mentions, *language) }
+                    if place.is_last {
+                        <p key="foot" class="foot">{ foot }</p>
+                    }
+                </li>
+            }
+        }
         Body::Message(RoomMessage {
             offset,
             from,
             text,
-            own,
+            at,
+            mentions,
+            mentions_me,
             ..
         }) => html! {
             <li
-                class="said"
-                data-direction={if *own { "out" } else { "in" }}
-                data-offset={offset.to_string()}
-                data-delivery={own.then_some("acked")}
-                data-goes-on={grouped.then_some("")}
+                class="said" data-direction="in" data-offset={offset.to_string()}
+                data-row={row.number.to_string()} tabindex="-1"
+                data-goes-on={(!place.is_first).then_some("")} data-mentions-me={mentions_me.then_some("")}
             >
-                <div class="by">
-                    <span class="from">{ from.clone() }</span>
-                    if *own {
-                        <span class="you">{ Text::You.in_language(*language) }</span>
-                    }
-                    { row_time(row.at) }
-                    if *own {
-                        { mark("✓", Text::DeliveryAcked, *language) }
-                    }
+                if place.is_first {
+                    { avatar(from) }
+                }
+                <div key="by" class="by">
+                    <bdi class="from">{ from.clone() }</bdi>
+                    { time(*at) }
                 </div>
-                <div class="text">{ text.clone() }</div>
+                { message_text(text, mentions, *language) }
             </li>
         },
     }
 }
 
 /// An own message that the room has not delivered yet.
-pub(super) fn outgoing_row(sent: &Outgoing, from: &str, dispatch: &Callback<Action>, language: Language) -> Html {
-    let text = |text: Text| text.in_language(language);
-    let in_words = |words: Text| html! { <span class="delivery">{ text(words) }</span> };
+pub(super) fn outgoing_row(
+    sent: &Outgoing,
+    from: &str,
+    place: Place,
+    dispatch: &Callback<Action>,
+    language: Language,
+) -> Html {
+    let in_words = |words: Text| html! { <span class="delivery">{ words.in_language(language) }</span> };
     let acked = || mark("✓", Text::DeliveryAcked, language);
     let (delivery, marked, offset, error) = match &sent.state {
         SendState::Queued => ("pending", in_words(Text::DeliveryQueued), None, None),
         SendState::Written => ("sent", in_words(Text::DeliveryWritten), None, None),
         // The outbox does not show it; its row is in the timeline.
         SendState::Delivered => ("acked", acked(), None, None),
-        SendState::Acked { offset, .. } => ("acked", acked(), Some(offset.to_string()), None),
+        SendState::Acked { offset, .. } => ("acked", acked(), Some(*offset), None),
         SendState::Failed(reason) => ("failed", Html::default(), None, Some(Sentence::Failed(reason.clone()))),
         SendState::Lost => ("failed", Html::default(), None, Some(Sentence::OwnLost(1))),
     };
-    let key = sent.key;
     html! {
-        <li key={format!("k{key}")} class="said" data-direction="out" data-offset={offset} data-delivery={delivery}>
-            <div class="by">
-                <span class="from">{ from.to_owned() }</span>
-                <span class="you">{ text(Text::You) }</span>
-                { row_time(sent.at) }
-                { marked }
-            </div>
-            <div class="text">{ sent.text.clone() }</div>
+        <li
+            key={format!("k{}", sent.key)} class="said" data-direction="out"
+            data-offset={offset.map(|offset| offset.to_string())} data-delivery={delivery}
+            data-goes-on={(!place.is_first).then_some("")}
+        >
+            { own_name(from, language) }
+            { message_text(&sent.text, &[], language) }
             if let Some(error) = error {
-                <p class="fault" role="alert">{ error.in_language(language) }</p>
-                <div class="row-buttons">
-                    <button
-                        type="button" class="retry" data-look="small"
-                        onclick={dispatch.reform(move |_| Action::Retry(key))}
-                    >
-                        { text(Text::Retry) }
-                    </button>
-                    <button
-                        type="button" class="discard" data-look="small"
-                        onclick={dispatch.reform(move |_| Action::Discard(key))}
-                    >
-                        { text(Text::Discard) }
-                    </button>
-                </div>
+                <p key="fault" class="fault" role="alert">{ error.in_language(language) }</p>
+                { failed_buttons(sent, dispatch, language) }
+            } else if place.is_last {
+                <p key="foot" class="foot">{ time(sent.at) }{ marked }</p>
             }
         </li>
     }
 }
 
-/// A sign, with words for screen readers.
+fn failed_buttons(sent: &Outgoing, dispatch: &Callback<Action>, language: Language) -> Html {
+    let key = sent.key;
+    let button = |class: &'static str, label: Text, action: fn(u64) -> Action| {
+        html! {
+            <button key={class} type="button" {class} onclick={dispatch.reform(move |_| action(key))}>
+                { label.in_language(language) }
+            </button>
+        }
+    };
+    html! {
+        <div key="buttons" class="row-buttons">
+            { button("retry", Text::Retry, Action::Retry) }
+            { button("edit", Text::Edit, Action::EditFailed) }
+            { button("discard", Text::Discard, Action::Discard) }
+        </div>
+    }
+}
+
+/// For screen readers and for copying; the place at the right shows whose message it is.
+fn own_name(from: &str, language: Language) -> Html {
+    html! {
+        <div key="by" class="by visually-hidden">
+            <bdi class="from">{ from.to_owned() }</bdi>{ " " }
+            <span class="you">{ format!("({})", Text::You.in_language(language)) }</span>
+        </div>
+    }
+}
+
+/// The time of day on the local clock; the seconds show on hover.
+fn time(at: f64) -> Html {
+    let clock = Clock::at(at);
+    html! { <time key="time" class="time" title={clock.with_seconds}>{ clock.short }</time> }
+}
+
+struct Clock {
+    /// `15:36`
+    short: String,
+    /// `15:36:07`
+    with_seconds: String,
+}
+
+impl Clock {
+    fn at(at: f64) -> Self {
+        // `toTimeString` begins with HH:MM:SS in every browser and language:
+        // https://tc39.es/ecma262/#sec-timestring
+        let text: String = Date::new(&JsValue::from_f64(at)).to_time_string().into();
+        let head = |length| text.get(..length).unwrap_or_default().to_owned();
+        Self {
+            short: head(5),
+            with_seconds: head(8),
+        }
+    }
+}
+
+/// A sign and words.
 fn mark(sign: &'static str, words: Text, language: Language) -> Html {
     html! {
-        <span class="delivery">
-            <span aria-hidden="true">{ sign }</span>
-            <span class="visually-hidden">{ words.in_language(language) }</span>
+        <span key="delivery" class="delivery">
+            <span aria-hidden="true">{ sign }{ " " }</span>{ words.in_language(language) }
         </span>
     }
 }

@@ -1,5 +1,7 @@
 //! The own messages that the room has not delivered: pending, acknowledged or failed.
 
+use std::{cell::Cell, rc::Rc};
+
 use talkback_client::{Epoch, FailReason};
 
 /// The page's number of an own message; never used twice.
@@ -23,8 +25,8 @@ pub(crate) enum SendState {
 }
 
 impl SendState {
-    /// Only the user can send it again or discard it.
-    fn is_failed(&self) -> bool {
+    /// Only the user can send it again, edit or discard it.
+    pub(crate) fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Lost)
     }
 }
@@ -43,13 +45,21 @@ pub(crate) struct Outgoing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outbox {
     messages: Vec<Outgoing>,
-    last_key: Key,
+    /// One for all rooms: the session may still report a key after its room was forgotten and opened again.
+    last_key: Rc<Cell<Key>>,
 }
 
 /// At most this many failed messages are kept; beyond it the oldest is dropped.
 const MAX_FAILED: usize = 200;
 
 impl Outbox {
+    pub(super) fn new(last_key: Rc<Cell<Key>>) -> Self {
+        Self {
+            messages: Vec::new(),
+            last_key,
+        }
+    }
+
     /// The messages that are drawn below those of the timeline.
     pub(crate) fn shown(&self) -> impl Iterator<Item = &Outgoing> {
         let is_shown = |message: &&Outgoing| message.state != SendState::Delivered;
@@ -57,14 +67,15 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, text: String, at: f64) -> Key {
-        self.last_key += 1;
+        let key = self.last_key.get() + 1;
+        self.last_key.set(key);
         self.messages.push(Outgoing {
-            key: self.last_key,
+            key,
             text,
             at,
             state: SendState::Queued,
         });
-        self.last_key
+        key
     }
 
     pub(super) fn written(&mut self, key: Key) {
@@ -128,10 +139,6 @@ impl Outbox {
                 *epoch = current.clone();
             }
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.messages.clear();
     }
 
     /// The room keeps the order of a sender, so the delivered message is the oldest pending one with this text.

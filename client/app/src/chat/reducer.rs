@@ -1,26 +1,88 @@
 //! The chat's reducer, pure: [`ChatState::update`] takes an [`Action`] and the time, and returns the [`Effect`]s for
 //! the view to run.
 
+use std::{
+    cell::Cell,
+    mem,
+    ops::{Deref, DerefMut, Range},
+    rc::Rc,
+};
+
 use talkback_client::{
     Body, Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName,
     close, code, room_name,
 };
 
 use super::{
-    outbox::{Key, Outbox},
-    roster::Roster,
-    timeline::{RoomMessage, Timeline},
-    typing::Typing,
-    unread::Unread,
+    mentions::{self, Completion},
+    other_rooms::{OtherRooms, RoomState},
+    outbox::Key,
+    recent_rooms::RecentRooms,
+    switcher::Switcher,
+    timeline::{Found, Older, RoomMessage, Seek},
 };
-use crate::{form::FormError, i18n::Sentence};
+use crate::{
+    form::FormError,
+    format,
+    i18n::{Sentence, Text},
+};
 
 /// A field of a form, which can have an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
+    /// The room of the path.
     Room,
+    /// The room to open instead.
+    OtherRoom,
     Name,
     Message,
+    /// The user to find.
+    Person,
+    /// The text to find in the messages.
+    Search,
+    /// The room to switch to.
+    Switcher,
+}
+
+/// A notification has at most so much of a message.
+const MAX_ALERT_BYTES: usize = 200;
+
+/// How long a short answer of the page is shown, in milliseconds.
+const FLASH_MS: f64 = 4_000.0;
+
+/// The search in the messages that are loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Search {
+    pub(crate) text: String,
+    /// The numbers of the rows that have it, oldest first.
+    pub(crate) found: Vec<u64>,
+    /// The index of the one that is shown.
+    pub(crate) at: usize,
+}
+
+/// A column that is a sheet over the conversation where the page is narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sheet {
+    Rooms,
+    People,
+}
+
+/// What gets the focus after the next drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Focus {
+    Name,
+    /// The message field: what had the focus is removed, or the user writes next.
+    Message,
+    OtherRoom,
+    /// The first element of a sheet.
+    In(Sheet),
+    /// The button that opens the sheet.
+    Opener(Sheet),
+    AddRoom,
+    Search,
+    Switcher,
+    /// The button that shows the search.
+    SearchOpener,
 }
 
 /// Whether the user is in the room; inside, the state of the connection below it.
@@ -70,34 +132,92 @@ impl Membership {
 pub(crate) struct ChatState {
     /// The room of the path; none if its name breaks the rules.
     pub(crate) room: Option<RoomName>,
+    /// The rooms that the user has opened.
+    pub(crate) recent: RecentRooms,
+    /// The form for another room is shown.
+    pub(crate) adds_room: bool,
     /// The text of the field for another room.
     pub(crate) other_room: String,
+    /// The sheet that is open where the page is narrow.
+    pub(crate) sheet: Option<Sheet>,
+    /// The text of the field that finds a user.
+    pub(crate) person: String,
     pub(crate) name: String,
     pub(crate) message: String,
+    /// The names that complete the mention at the caret of the message field.
+    pub(crate) completion: Option<Completion>,
     pub(crate) error: Option<FormError<Field>>,
-    pub(crate) membership: Membership,
     /// The user name at the last join; from `welcome` on, as the server normalised it.
     pub(crate) joined_as: String,
+    /// The user name that was asked for at the last join.
+    asked_as: String,
     /// The most bytes of a message's JSON, as the server said last.
     max_bytes: Option<usize>,
-    pub(crate) roster: Roster,
-    pub(crate) typing: Typing,
-    pub(crate) timeline: Timeline,
-    pub(crate) outbox: Outbox,
-    pub(crate) unread: Unread,
-    /// Messages up to this offset are older than the join: history, which is not announced or counted as unread.
-    history_to: u64,
+    /// The view is shown and the page is visible.
+    is_visible: bool,
+    pub(crate) search: Option<Search>,
+    pub(crate) switcher: Option<Switcher>,
+    /// The user is notified of messages with a mention that are not in sight.
+    pub(crate) alerts: bool,
+    /// The message to show once it is loaded.
+    seek: Option<Seek>,
+    /// A short answer to what the user did, and until when it is shown.
+    pub(crate) flash: Option<(Text, f64)>,
+    /// What the chat has of the room that is shown.
+    here: RoomState,
+    /// The rooms that stay joined beside it.
+    pub(crate) others: OtherRooms,
+    /// The key of the own message that was sent last, in any room.
+    last_key: Rc<Cell<Key>>,
     local_day: fn(f64) -> i64,
+    lower_case: fn(&str) -> String,
+}
+
+/// The state of the chat has that of the room that is shown.
+impl Deref for ChatState {
+    type Target = RoomState;
+
+    fn deref(&self) -> &RoomState {
+        &self.here
+    }
+}
+
+impl DerefMut for ChatState {
+    fn deref_mut(&mut self) -> &mut RoomState {
+        &mut self.here
+    }
 }
 
 /// What the user did or what happened.
 #[derive(Debug)]
 pub(crate) enum Action {
     Edit(Field, String),
+    /// The caret of the message field is at this index in UTF-16.
+    CaretAt(usize),
+    /// Marks the next name of the completion, or the one before.
+    MarkName {
+        back: bool,
+    },
+    /// The name at this index of the completion is taken; none for the marked one.
+    TakeName(Option<usize>),
     /// The path changed.
     RoomChanged(Result<RoomName, RoomNameError>),
+    /// The answer to [`Effect::RememberRoom`] and [`Effect::ForgetRoom`].
+    RoomsLoaded(RecentRooms),
+    /// The answer to [`Effect::LoadRead`].
+    ReadLoaded(RoomName, Cursor),
+    /// These rooms were joined before the page was reloaded, beside the one that is shown.
+    Rejoin(Vec<RoomName>),
+    /// The user shows the form for another room, or hides it.
+    ToggleRoomForm,
     /// The user submits the field for another room.
     GoToRoom,
+    OpenRoom(RoomName),
+    ForgetRoom(RoomName),
+    /// The user opens a sheet, or closes it.
+    ToggleSheet(Sheet),
+    /// The Escape key, or a press beside an open sheet.
+    Dismiss,
     Join,
     Leave,
     Send,
@@ -105,8 +225,35 @@ pub(crate) enum Action {
     DraftLoaded(String),
     Retry(Key),
     Discard(Key),
+    /// Takes a failed message back into the message field.
+    EditFailed(Key),
     /// The user asks to connect without waiting for the next attempt.
     ConnectNow,
+    /// The user shows the list to switch to another room by keyboard, or hides it.
+    ToggleSwitcher,
+    /// The list lost the focus.
+    CloseSwitcher,
+    /// Marks the next room of it, or the one before.
+    MarkRoom {
+        back: bool,
+    },
+    /// Opens the marked room.
+    TakeRoom,
+    /// The user shows the search, or hides it.
+    ToggleSearch,
+    /// The next message that has the text of the search: the one before it, or after it.
+    SearchOn {
+        older: bool,
+    },
+    /// Shows a message, which may be older than what is loaded.
+    GoTo(Seek),
+    /// Copies the text of the message in the row with this number, or the link to it.
+    Copy {
+        row: u64,
+        link: bool,
+    },
+    /// Whether the browser has copied it.
+    Copied(bool),
     /// The list is near its start, or the user presses the button.
     LoadOlder,
     /// The list was scrolled; whether it is at its end.
@@ -117,7 +264,15 @@ pub(crate) enum Action {
     VisibilityChanged(bool),
     /// [`ChatState::needs_ticks`], and time has passed.
     Tick,
+    /// Of the session, or of the room that is shown.
     Session(SessionEvent),
+    InRoom(RoomName, SessionEvent),
+    /// The user mutes a room, or no longer.
+    ToggleMute(RoomName),
+    /// The user wants to be notified of mentions, or no longer.
+    ToggleAlerts,
+    /// The answer to [`Effect::AskForAlerts`], or what the browser remembers.
+    AlertsAllowed(bool),
 }
 
 /// What happened in the session.
@@ -184,27 +339,56 @@ pub(crate) enum Continuity {
 /// What the view does for the reducer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
-    /// Join this room under this name and leave the one before; with a cursor, recover the messages after it.
+    /// Join this room under this name; with a cursor, recover the messages after it.
     Join {
         room: RoomName,
         name: UserName,
         since: Option<Cursor>,
     },
-    /// Leave the room and close the connection.
+    /// Leave all rooms and close the connection.
     Leave,
+    /// Leave this room alone.
+    LeaveRoom(RoomName),
     ConnectNow,
     Send {
         key: Key,
         text: String,
     },
     /// Report the next delivery of [`SessionEvent::Restored`] under this key.
-    TrackRestored(Key),
+    TrackRestored(RoomName, Key),
     SignalTyping,
     RequestOlder {
         before: u64,
     },
     Navigate(RoomName),
     RememberName(String),
+    /// Add the room to those that the browser remembers, and report them by [`Action::RoomsLoaded`].
+    RememberRoom(RoomName),
+    /// Report up to where the user has read the room, by [`Action::ReadLoaded`].
+    LoadRead(RoomName),
+    SaveRead(RoomName, Cursor),
+    /// Remove it, and report the others.
+    ForgetRoom(RoomName),
+    /// Change whether it is muted, and report all.
+    ToggleMute(RoomName),
+    /// Ask the browser to allow notifications, and report whether it does by [`Action::AlertsAllowed`].
+    AskForAlerts,
+    SaveAlerts(bool),
+    /// Notify the user of a message.
+    Alert {
+        room: RoomName,
+        from: String,
+        text: String,
+    },
+    Focus(Focus),
+    /// Scroll to the row with this number, and mark it.
+    ShowRow(u64),
+    /// Copy a text, and report it by [`Action::Copied`].
+    Copy(String),
+    /// Copy the address of the message with this offset, and report it.
+    CopyLink(RoomName, u64),
+    /// Put the caret of the message field at this index in UTF-16, after the next drawing.
+    MoveCaret(usize),
     /// Report what the user has written and not sent in this room, by [`Action::DraftLoaded`].
     LoadDraft(RoomName),
     SaveDraft {
@@ -214,40 +398,51 @@ pub(crate) enum Effect {
 }
 
 impl ChatState {
-    /// Out of any room; `local_day` converts a time to a day of the local calendar.
-    pub(crate) fn new(name: String, local_day: fn(f64) -> i64) -> Self {
+    /// Out of any room; `local_day` converts a time to a day of the local calendar, `lower_case` makes the letters of a
+    /// text small.
+    pub(crate) fn new(name: String, local_day: fn(f64) -> i64, lower_case: fn(&str) -> String) -> Self {
+        let last_key: Rc<Cell<Key>> = Rc::default();
         Self {
             room: None,
+            recent: RecentRooms::default(),
+            adds_room: false,
             other_room: String::new(),
+            sheet: None,
+            person: String::new(),
             name,
             message: String::new(),
+            completion: None,
             error: None,
-            membership: Membership::Out,
             joined_as: String::new(),
+            asked_as: String::new(),
             max_bytes: None,
-            roster: Roster::default(),
-            typing: Typing::default(),
-            timeline: Timeline::new(local_day),
-            outbox: Outbox::default(),
-            unread: Unread::default(),
-            history_to: 0,
+            is_visible: true,
+            search: None,
+            switcher: None,
+            alerts: false,
+            seek: None,
+            flash: None,
+            here: RoomState::new(local_day, last_key.clone()),
+            others: OtherRooms::default(),
+            last_key,
             local_day,
+            lower_case,
         }
     }
 
-    /// The room's name; a dash if the path has no valid one.
-    pub(crate) fn room_text(&self) -> String {
-        self.room.as_deref().unwrap_or("–").to_owned()
-    }
-
-    pub(crate) fn is_out(&self) -> bool {
-        self.membership == Membership::Out
+    /// The user's name in the room, or before joining the one to join with.
+    pub(crate) fn own_name(&self) -> &str {
+        if self.here.is_out() {
+            self.name.trim()
+        } else {
+            &self.joined_as
+        }
     }
 
     /// Joined and connected: messages are sent and delivered.
     pub(crate) fn is_live(&self) -> bool {
         matches!(
-            self.membership,
+            self.here.membership,
             Membership::In {
                 connection: ConnectionStatus::Open,
                 ..
@@ -257,13 +452,17 @@ impl ChatState {
 
     /// All messages from before the join that the room delivers have arrived.
     pub(crate) fn has_caught_up(&self) -> bool {
-        let received = self.timeline.cursor().map(|cursor| cursor.offset.get());
-        self.is_live() && received.is_some_and(|received| received >= self.history_to)
+        let received = self.here.timeline.cursor().map(|cursor| cursor.offset.get());
+        self.is_live() && received.is_some_and(|received| received >= self.here.history_to)
     }
 
     /// The view shows a countdown or typing users, which change with time.
     pub(crate) fn needs_ticks(&self) -> bool {
-        matches!(self.membership.connection(), Some(ConnectionStatus::Waiting { .. })) || self.typing.users().len() > 0
+        matches!(
+            self.here.membership.connection(),
+            Some(ConnectionStatus::Waiting { .. })
+        ) || self.here.typing.users().len() > 0
+            || self.flash.is_some()
     }
 
     /// Applies an action at a time in milliseconds since the Unix epoch; returns the effects to run, in order.
@@ -271,55 +470,261 @@ impl ChatState {
         let mut effects = Vec::new();
         match action {
             Action::Edit(field, text) => effects = self.edit(field, text, now),
+            Action::CaretAt(caret) => self.complete_at(caret),
+            Action::MarkName { back } => {
+                if let Some(completion) = &mut self.completion {
+                    completion.mark(back);
+                }
+            }
+            Action::TakeName(index) => effects = self.take_name(index),
             Action::RoomChanged(room) => effects = self.room_changed(room),
+            Action::RoomsLoaded(rooms) => self.recent = rooms,
+            Action::ReadLoaded(room, cursor) => {
+                let is_shown = self.room.as_ref() == Some(&room);
+                let state = if is_shown {
+                    Some(&mut self.here)
+                } else {
+                    self.others.get_mut(&room)
+                };
+                if let Some(state) = state {
+                    state.read = Some(cursor);
+                }
+            }
+            Action::Rejoin(rooms) => effects = self.rejoin(rooms),
+            Action::ToggleRoomForm => effects.push(self.toggle_room_form()),
             Action::GoToRoom => effects.extend(self.go_to_room()),
+            Action::OpenRoom(room) => {
+                self.sheet = None;
+                self.switcher = None;
+                effects.push(Effect::Navigate(room));
+            }
+            Action::ForgetRoom(room) => {
+                if self.others.take(&room).is_some() {
+                    let is_last = self.here.is_out() && !self.others.is_in_any();
+                    effects.push(if is_last {
+                        Effect::Leave
+                    } else {
+                        Effect::LeaveRoom(room.clone())
+                    });
+                }
+                effects.push(Effect::ForgetRoom(room));
+            }
+            Action::ToggleSheet(sheet) => effects.push(Effect::Focus(self.toggle_sheet(sheet))),
+            Action::Dismiss => effects.extend(self.dismiss().map(Effect::Focus)),
             Action::Join => effects = self.join(),
             Action::Leave => {
-                if matches!(self.membership, Membership::In { .. }) {
-                    self.timeline.push_notice(now, Sentence::Left);
+                self.sheet = None;
+                effects.extend(self.save_read());
+                if matches!(self.here.membership, Membership::In { .. }) {
+                    self.here.timeline.push_notice(now, Sentence::Left);
                 }
                 effects.extend(self.leave());
             }
             Action::Send => effects = self.send(now),
             Action::DraftLoaded(text) => self.message = text,
             Action::Retry(key) => {
-                if let Some(failed) = self.outbox.take_failed(key) {
+                // Out of the room it could not be sent, and would be lost.
+                if !self.here.is_out()
+                    && let Some(failed) = self.here.outbox.take_failed(key)
+                {
                     effects.push(self.send_text(failed.text, now));
                 }
             }
-            Action::Discard(key) => drop(self.outbox.take_failed(key)),
+            Action::Discard(key) => drop(self.here.outbox.take_failed(key)),
+            Action::EditFailed(key) => effects = self.edit_failed(key),
+            Action::ToggleSwitcher => effects.push(Effect::Focus(self.toggle_switcher())),
+            Action::CloseSwitcher => self.switcher = None,
+            Action::MarkRoom { back } => {
+                if let Some(switcher) = &mut self.switcher {
+                    switcher.mark(back);
+                }
+            }
+            Action::TakeRoom => effects.extend(self.take_room()),
+            Action::ToggleSearch => effects.push(Effect::Focus(self.toggle_search())),
+            Action::SearchOn { older } => effects.extend(self.search_on(older)),
+            Action::GoTo(seek) => self.seek = Some(seek),
+            Action::Copy { row, link } => effects.extend(self.copy(row, link)),
+            Action::Copied(is_copied) => {
+                let text = if is_copied { Text::Copied } else { Text::CopyFailed };
+                self.flash = Some((text, now + FLASH_MS));
+            }
             Action::ConnectNow => effects.push(Effect::ConnectNow),
             Action::LoadOlder => {
-                if !self.is_out() {
+                if !self.here.is_out() {
                     effects.extend(
-                        self.timeline
+                        self.here
+                            .timeline
                             .request_older()
                             .map(|before| Effect::RequestOlder { before }),
                     );
                 }
             }
             Action::Scrolled { at_end } => {
-                self.unread.scrolled(at_end);
-                self.timeline.apply_bounds(at_end);
+                // What was loaded to find a message is not dropped before it is shown.
+                let at_end = at_end && self.seek.is_none();
+                self.here.unread.scrolled(at_end);
+                self.here.timeline.apply_bounds(at_end);
             }
-            Action::VisibilityChanged(visible) => self.unread.visibility_changed(visible),
-            Action::Tick => self.typing.expire(now),
+            Action::VisibilityChanged(visible) => {
+                if !visible {
+                    effects.extend(self.save_read());
+                }
+                self.is_visible = visible;
+                self.here.unread.visibility_changed(visible);
+            }
+            Action::Tick => {
+                self.here.typing.expire(now);
+                self.flash.take_if(|(_, until)| *until <= now);
+            }
             Action::Session(event) => effects = self.session_event(event, now),
+            Action::InRoom(room, event) => effects = self.in_room(room, event, now),
+            Action::ToggleMute(room) => effects.push(Effect::ToggleMute(room)),
+            Action::ToggleAlerts => effects.push(if mem::take(&mut self.alerts) {
+                Effect::SaveAlerts(false)
+            } else {
+                Effect::AskForAlerts
+            }),
+            Action::AlertsAllowed(is_allowed) => {
+                self.alerts = is_allowed;
+                effects.push(Effect::SaveAlerts(is_allowed));
+                if !is_allowed {
+                    self.flash = Some((Text::AlertsDenied, now + FLASH_MS));
+                }
+            }
         }
+        effects.extend(self.seek_on(now));
         effects
     }
 
+    /// Continues to look for the message to show: it loads older ones until it has it.
+    fn seek_on(&mut self, now: f64) -> Option<Effect> {
+        let seek = self.seek?;
+        let found = self.here.timeline.seek(seek);
+        if let Found::Row(row) = found {
+            self.seek = None;
+            self.here.unread.scrolled(false);
+            return Some(Effect::ShowRow(row));
+        }
+        if !self.has_caught_up() {
+            return None;
+        }
+        if found == Found::Nowhere {
+            self.seek = None;
+            // A page that failed says nothing about what the server has.
+            if self.here.timeline.older() != Older::Failed {
+                self.flash = Some((Text::MessageNotThere, now + FLASH_MS));
+            }
+            return None;
+        }
+        self.here.unread.scrolled(false);
+        let before = (self.here.timeline.older() == Older::More).then(|| self.here.timeline.request_older())??;
+        Some(Effect::RequestOlder { before })
+    }
+
+    fn toggle_switcher(&mut self) -> Focus {
+        if self.switcher.take().is_some() {
+            return Focus::Message;
+        }
+        self.sheet = None;
+        self.edit_switcher(String::new());
+        Focus::Switcher
+    }
+
+    fn edit_switcher(&mut self, text: String) {
+        let unread = |name: &RoomName| self.others.get(name).map_or(0, |other| other.unread.count);
+        let others = self.recent.iter().map(|room| &room.name);
+        let others = others.filter(|name| self.room.as_ref() != Some(name));
+        self.switcher = Some(Switcher::new(text, others, unread, self.lower_case));
+    }
+
+    fn take_room(&mut self) -> Option<Effect> {
+        let room = self.switcher.as_ref()?.marked_room()?;
+        self.switcher = None;
+        Some(Effect::Navigate(room))
+    }
+
+    fn toggle_search(&mut self) -> Focus {
+        if self.search.take().is_some() {
+            Focus::SearchOpener
+        } else {
+            self.search = Some(Search::default());
+            Focus::Search
+        }
+    }
+
+    /// Looks again, because rows come and go.
+    fn search_on(&mut self, older: bool) -> Option<Effect> {
+        let search = self.search.as_mut()?;
+        let shown = search.found.get(search.at).copied();
+        search.found = self.here.timeline.search(&search.text, self.lower_case);
+        let at = shown.and_then(|shown| search.found.iter().position(|row| *row == shown));
+        let (count, newest) = (search.found.len(), search.found.len().checked_sub(1)?);
+        search.at = match at {
+            None => newest,
+            Some(at) if older => (at + count - 1) % count,
+            Some(at) => (at + 1) % count,
+        };
+        self.show_found()
+    }
+
+    fn show_found(&mut self) -> Option<Effect> {
+        let search = self.search.as_ref()?;
+        let row = *search.found.get(search.at)?;
+        self.here.unread.scrolled(false);
+        Some(Effect::ShowRow(row))
+    }
+
+    fn copy(&self, row: u64, link: bool) -> Option<Effect> {
+        let message = self.here.timeline.message(row)?;
+        if link {
+            return Some(Effect::CopyLink(self.room.clone()?, message.offset));
+        }
+        Some(Effect::Copy(message.text.clone()))
+    }
+
     fn edit(&mut self, field: Field, text: String, now: f64) -> Vec<Effect> {
+        if field == Field::Switcher {
+            self.edit_switcher(text);
+            return Vec::new();
+        }
+        if field == Field::Search {
+            let found = self.here.timeline.search(&text, self.lower_case);
+            let at = found.len().saturating_sub(1);
+            self.search = Some(Search { text, found, at });
+            return self.show_found().into_iter().collect();
+        }
         let has_text = field == Field::Message && !text.trim().is_empty();
         *match field {
-            Field::Room => &mut self.other_room,
+            Field::Room | Field::OtherRoom => &mut self.other_room,
+            Field::Person | Field::Search | Field::Switcher => &mut self.person,
             Field::Name => &mut self.name,
             Field::Message => &mut self.message,
         } = text;
         self.error.take_if(|error| error.field == Some(field));
-        let signal = (has_text && self.is_live() && self.typing.should_signal(now)).then_some(Effect::SignalTyping);
+        let signal =
+            (has_text && self.is_live() && self.here.typing.should_signal(now)).then_some(Effect::SignalTyping);
         let draft = (field == Field::Message).then(|| self.save_draft()).flatten();
         signal.into_iter().chain(draft).collect()
+    }
+
+    fn complete_at(&mut self, caret: usize) {
+        let others = self.here.roster.names().unwrap_or_default().iter();
+        let others = others.filter(|name| ***name != *self.joined_as);
+        self.completion = Completion::of(&self.message, caret, others);
+    }
+
+    fn take_name(&mut self, index: Option<usize>) -> Vec<Effect> {
+        let Some(completion) = self.completion.take() else {
+            return Vec::new();
+        };
+        let Some((text, caret)) = completion.complete(&self.message, index.unwrap_or(completion.marked)) else {
+            return Vec::new();
+        };
+        self.message = text;
+        let effects = self.save_draft().into_iter();
+        effects
+            .chain([Effect::Focus(Focus::Message), Effect::MoveCaret(caret)])
+            .collect()
     }
 
     /// What is written and not sent belongs to its room, and stays over a reload.
@@ -328,7 +733,7 @@ impl ChatState {
         Some(Effect::SaveDraft { room, text })
     }
 
-    /// The path has another room: the timeline is cleared, and a user who was in a room joins this one.
+    /// The path has another room: a user who was in a room joins this one too, and stays in the one before.
     fn room_changed(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
         let (room, error) = match room {
             Ok(room) => (Some(room), None),
@@ -337,48 +742,130 @@ impl ChatState {
         if room == self.room && error.is_none() {
             return Vec::new();
         }
-        let was_in = !self.is_out();
-        let visible = self.unread.is_visible();
-        self.room = room;
+        let was_in = !self.here.is_out() || self.others.is_in_any();
+        let mut effects: Vec<_> = self.save_read().into_iter().collect();
+        let next = room.as_ref().and_then(|room| self.others.take(room));
+        let next = next.unwrap_or_else(|| RoomState::new(self.local_day, self.last_key.clone()));
+        let before = mem::replace(&mut self.here, next);
+        if let Some(name) = mem::replace(&mut self.room, room)
+            && !(before.is_out() && before.timeline.is_empty())
+        {
+            effects.extend(self.others.keep(name, before).map(Effect::LeaveRoom));
+        }
+        self.here.unread.visibility_changed(self.is_visible);
         self.error = error;
+        self.adds_room = false;
         self.other_room.clear();
+        self.person.clear();
         self.message.clear();
-        self.membership = Membership::Out;
-        self.roster = Roster::default();
-        self.typing.clear();
-        self.timeline = Timeline::new(self.local_day);
-        self.outbox.clear();
-        self.unread = Unread::default();
-        self.unread.visibility_changed(visible);
-        let mut effects: Vec<_> = self.room.clone().map(Effect::LoadDraft).into_iter().collect();
-        match (was_in, self.room.is_some()) {
-            (true, true) => effects.extend(self.join()),
-            (true, false) => effects.push(Effect::Leave),
-            (false, _) => {}
+        self.completion = None;
+        self.search = None;
+        self.switcher = None;
+        self.seek = None;
+        if let Some(room) = &self.room {
+            let room = || room.clone();
+            effects.extend([
+                Effect::LoadDraft(room()),
+                Effect::RememberRoom(room()),
+                Effect::LoadRead(room()),
+            ]);
+        }
+        if was_in {
+            effects.extend(self.join());
         }
         effects
     }
 
     fn go_to_room(&mut self) -> Option<Effect> {
         match room_name(self.other_room.trim()) {
-            Ok(room) => Some(Effect::Navigate(room)),
+            Ok(room) => {
+                self.sheet = None;
+                self.adds_room = false;
+                Some(Effect::Navigate(room))
+            }
             Err(error) => {
-                self.fail(Field::Room, Sentence::BadRoom(error));
+                self.fail(Field::OtherRoom, Sentence::BadRoom(error));
                 None
             }
         }
     }
 
+    /// Where the page is narrow, the form is in a sheet.
+    fn toggle_room_form(&mut self) -> Effect {
+        self.adds_room = !self.adds_room;
+        self.error.take_if(|error| error.is_of(&Field::OtherRoom));
+        if self.adds_room {
+            self.sheet = Some(Sheet::Rooms);
+            Effect::Focus(Focus::OtherRoom)
+        } else {
+            Effect::Focus(Focus::AddRoom)
+        }
+    }
+
+    fn toggle_sheet(&mut self, sheet: Sheet) -> Focus {
+        if self.sheet.take() == Some(sheet) {
+            Focus::Opener(sheet)
+        } else {
+            self.sheet = Some(sheet);
+            Focus::In(sheet)
+        }
+    }
+
+    /// Closes what is open over the conversation; returns what gets the focus.
+    fn dismiss(&mut self) -> Option<Focus> {
+        if self.completion.take().is_some() {
+            return None;
+        }
+        if self.switcher.take().is_some() {
+            return Some(Focus::Message);
+        }
+        if self.sheet.is_none() && self.search.take().is_some() {
+            return Some(Focus::SearchOpener);
+        }
+        let is_form = mem::take(&mut self.adds_room);
+        self.error.take_if(|error| error.is_of(&Field::OtherRoom));
+        match self.sheet.take() {
+            Some(sheet) => Some(Focus::Opener(sheet)),
+            None => is_form.then_some(Focus::AddRoom),
+        }
+    }
+
+    /// The text comes before what is written already, so that nothing is lost.
+    fn edit_failed(&mut self, key: Key) -> Vec<Effect> {
+        let Some(failed) = self.here.outbox.take_failed(key) else {
+            return Vec::new();
+        };
+        self.message = match self.message.trim() {
+            "" => failed.text,
+            _ => format!("{}\n{}", failed.text, self.message),
+        };
+        self.error.take_if(|error| error.is_of(&Field::Message));
+        let draft = self.save_draft();
+        draft.into_iter().chain([Effect::Focus(Focus::Message)]).collect()
+    }
+
     fn join(&mut self) -> Vec<Effect> {
-        let Some(room) = self.room.clone().filter(|_| self.is_out()) else {
+        let Some(room) = self.room.clone().filter(|_| self.here.is_out()) else {
             return Vec::new();
         };
         match UserName::parse(self.name.trim()) {
             Ok(name) => {
                 self.error = None;
-                self.membership = Membership::Joining(ConnectionStatus::Connecting);
-                self.joined_as = name.to_string();
-                let since = self.timeline.cursor();
+                let mut connection = ConnectionStatus::Connecting;
+                if mem::replace(&mut self.asked_as, name.to_string()) == *name {
+                    // The connection of the other rooms is used.
+                    let others = self.others.iter().find_map(|(_, other)| other.membership.connection());
+                    connection = others.unwrap_or(connection);
+                } else {
+                    // Another name is another user, with a connection of its own.
+                    self.others.iter_mut().for_each(RoomState::reset_to_out);
+                }
+                self.here.membership = Membership::Joining(connection);
+                if connection == ConnectionStatus::Connecting {
+                    self.joined_as = name.to_string();
+                }
+                let since = self.here.timeline.cursor();
+                self.sheet = None;
                 vec![
                     Effect::RememberName(name.to_string()),
                     Effect::Join { room, name, since },
@@ -391,8 +878,36 @@ impl ChatState {
         }
     }
 
+    fn save_read(&self) -> Option<Effect> {
+        let cursor = self
+            .here
+            .read_cursor()
+            .filter(|_| self.is_visible && !self.here.is_out())?;
+        Some(Effect::SaveRead(self.room.clone()?, cursor))
+    }
+
+    /// Joins rooms that are not shown.
+    fn rejoin(&mut self, rooms: Vec<RoomName>) -> Vec<Effect> {
+        let (Some(connection), Ok(name)) = (self.here.membership.connection(), UserName::parse(&self.asked_as)) else {
+            return Vec::new();
+        };
+        let mut effects = Vec::new();
+        for room in rooms {
+            if self.room.as_ref() == Some(&room) || self.others.get(&room).is_some() {
+                continue;
+            }
+            let mut state = RoomState::new(self.local_day, self.last_key.clone());
+            state.membership = Membership::Joining(connection);
+            effects.extend(self.others.keep(room.clone(), state).map(Effect::LeaveRoom));
+            let (name, since) = (name.clone(), None);
+            effects.extend([Effect::LoadRead(room.clone()), Effect::Join { room, name, since }]);
+        }
+        effects
+    }
+
+    /// Leaves all rooms.
     fn leave(&mut self) -> Option<Effect> {
-        if self.is_out() {
+        if self.here.is_out() && !self.others.is_in_any() {
             return None;
         }
         self.reset_to_out();
@@ -400,10 +915,33 @@ impl ChatState {
     }
 
     fn reset_to_out(&mut self) {
-        self.membership = Membership::Out;
-        self.roster = Roster::default();
-        self.typing.clear();
-        self.timeline.page_failed();
+        self.here.reset_to_out();
+        self.others.iter_mut().for_each(RoomState::reset_to_out);
+    }
+
+    /// The server ended the membership of the room.
+    fn room_left(&mut self) -> Option<Effect> {
+        if self.here.is_out() {
+            return None;
+        }
+        self.here.reset_to_out();
+        match self.room.clone().filter(|_| self.others.is_in_any()) {
+            Some(room) => Some(Effect::LeaveRoom(room)),
+            None => Some(Effect::Leave),
+        }
+    }
+
+    /// How many messages are unread in all rooms; of a muted room those that mention the user.
+    pub(crate) fn unread_in_all(&self) -> usize {
+        let here = self.room.iter().map(|name| (name, &self.here));
+        let counts = here.chain(self.others.iter()).map(|(name, state)| {
+            if self.recent.is_muted(name) {
+                state.unread.mentions
+            } else {
+                state.unread.count
+            }
+        });
+        counts.sum()
     }
 
     /// An empty message is ignored without an error.
@@ -411,7 +949,7 @@ impl ChatState {
         if self.message.trim().is_empty() {
             return Vec::new();
         }
-        if self.is_out() {
+        if self.here.is_out() {
             self.fail(Field::Message, Sentence::NotJoined);
             return Vec::new();
         }
@@ -420,8 +958,9 @@ impl ChatState {
             return Vec::new();
         }
         self.error = None;
-        self.typing.message_sent();
-        let text = std::mem::take(&mut self.message);
+        self.here.typing.message_sent();
+        self.completion = None;
+        let text = mem::take(&mut self.message);
         let sent = self.send_text(text, now);
         [sent].into_iter().chain(self.save_draft()).collect()
     }
@@ -433,9 +972,9 @@ impl ChatState {
     }
 
     fn send_text(&mut self, text: String, now: f64) -> Effect {
-        self.unread.message_sent();
-        self.timeline.apply_bounds(true);
-        let key = self.outbox.push(text.clone(), now);
+        self.here.unread.message_sent();
+        self.here.timeline.apply_bounds(true);
+        let key = self.here.outbox.push(text.clone(), now);
         Effect::Send { key, text }
     }
 
@@ -449,55 +988,74 @@ impl ChatState {
                 self.joined_as = user.to_string();
                 self.max_bytes = max_bytes;
             }
-            SessionEvent::Connection(status) => self.connection_changed(status),
+            SessionEvent::Connection(status) => {
+                self.here.connection_changed(status);
+                for other in self.others.iter_mut() {
+                    other.connection_changed(status);
+                }
+            }
             SessionEvent::Stopped(cause) => self.stopped(cause),
             SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
-            SessionEvent::Message(message) => self.message_received(message, now),
+            SessionEvent::Message(message) => return self.message_received(message, now).into_iter().collect(),
             SessionEvent::Presence { users, change } => self.presence(users, change, now),
             SessionEvent::Lost { epoch, offsets } => {
-                self.outbox.lost(&epoch, &offsets);
-                self.timeline.push_notice(now, Sentence::OwnLost(offsets.len()));
+                self.here.outbox.lost(&epoch, &offsets);
+                self.here.timeline.push_notice(now, Sentence::OwnLost(offsets.len()));
             }
             SessionEvent::Typing(user) => {
                 if *user != *self.joined_as {
-                    self.typing.signal_received(user, now);
+                    self.here.typing.signal_received(user, now);
                 }
             }
             SessionEvent::Refused { code, message } => {
                 let field = (code == code::BAD_ROOM).then_some(Field::Room);
                 let message = Sentence::RoomRefused(message);
                 self.error = Some(FormError { field, message });
-                return self.leave().into_iter().collect();
+                return self.room_left().into_iter().collect();
             }
             SessionEvent::Restored(texts) => {
-                let keys = texts.into_iter().map(|text| self.outbox.push(text, now));
-                return keys.map(Effect::TrackRestored).collect();
+                let Some(room) = self.room.clone() else {
+                    return Vec::new();
+                };
+                let keys = texts.into_iter().map(|text| self.here.outbox.push(text, now));
+                return keys.map(|key| Effect::TrackRestored(room.clone(), key)).collect();
             }
-            SessionEvent::Written(key) => self.outbox.written(key),
-            SessionEvent::Acked { key, epoch, offset, at } => self.outbox.acked(key, epoch, offset, at),
-            SessionEvent::Failed { key, reason } => self.outbox.failed(key, reason),
+            SessionEvent::Written(key) => self.here.outbox.written(key),
+            SessionEvent::Acked { key, epoch, offset, at } => self.here.outbox.acked(key, epoch, offset, at),
+            SessionEvent::Failed { key, reason } => self.here.outbox.failed(key, reason),
             SessionEvent::Page { epoch, messages, more } => {
                 let messages = messages.into_iter().map(|message| self.claim(message)).collect();
-                self.timeline.insert_page(&epoch, messages, more);
+                self.here.timeline.insert_page(&epoch, messages, more);
             }
-            SessionEvent::PageFailed => self.timeline.page_failed(),
+            SessionEvent::PageFailed => self.here.timeline.page_failed(),
         }
         Vec::new()
     }
 
-    fn connection_changed(&mut self, status: ConnectionStatus) {
-        let (Membership::Joining(connection) | Membership::In { connection, .. }) = &mut self.membership else {
-            return;
-        };
-        *connection = status;
-        if status != ConnectionStatus::Open {
-            // Signals of others do not arrive any more.
-            self.typing.clear();
+    /// What happened in a room, which may be another one than the one that is shown.
+    fn in_room(&mut self, room: RoomName, event: SessionEvent, now: f64) -> Vec<Effect> {
+        if self.room.as_ref() == Some(&room) {
+            return self.session_event(event, now);
         }
+        let Some(other) = self.others.get_mut(&room) else {
+            return Vec::new();
+        };
+        // For the time of the event it is the room that is shown. Its error is dropped: when the room is opened it is
+        // joined again, and a refusal comes again.
+        mem::swap(&mut self.here, other);
+        let shown = self.room.replace(room.clone());
+        let error = self.error.clone();
+        let effects = self.session_event(event, now);
+        self.error = error;
+        self.room = shown;
+        if let Some(other) = self.others.get_mut(&room) {
+            mem::swap(&mut self.here, other);
+        }
+        effects
     }
 
     fn stopped(&mut self, cause: Cause) {
-        if self.is_out() {
+        if self.here.is_out() && !self.others.is_in_any() {
             return;
         }
         self.error = Some(if cause.code == close::FORBIDDEN {
@@ -510,24 +1068,31 @@ impl ChatState {
     }
 
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
-        self.roster.replace(
+        self.here.roster.replace(
             usize::try_from(room.users).unwrap_or(usize::MAX),
             room.members.map(users),
         );
         let (after, head) = (room.after.get(), room.head.get());
         if continuity == Continuity::Recovered {
-            self.outbox.log_recovered(&room.epoch);
-            self.timeline.continue_log(room.epoch);
+            self.here.outbox.log_recovered(&room.epoch);
+            self.here.timeline.continue_log(room.epoch);
         } else {
             self.push_undelivered(&room.epoch, after);
             if continuity == Continuity::Reset {
                 self.notice_history_lost(&room.epoch, now);
             }
-            self.timeline.start_log(room.epoch, after);
-            self.history_to = head;
+            self.here.read.take_if(|read| read.epoch != room.epoch);
+            if let Some(read) = &self.here.read {
+                let unloaded = after.saturating_sub(read.offset.get());
+                self.here
+                    .unread
+                    .count_unloaded(usize::try_from(unloaded).unwrap_or(usize::MAX));
+            }
+            self.here.timeline.start_log(room.epoch, after);
+            self.here.history_to = head;
         }
-        if let Membership::Joining(connection) = self.membership {
-            self.membership = Membership::In {
+        if let Membership::Joining(connection) = self.here.membership {
+            self.here.membership = Membership::In {
                 connection,
                 joined_notice_after: Some(head),
             };
@@ -537,61 +1102,90 @@ impl ChatState {
 
     /// Moves the acknowledged own messages that the room will not deliver to the timeline.
     fn push_undelivered(&mut self, epoch: &Epoch, after: u64) {
-        for sent in self.outbox.take_undelivered(epoch, after) {
-            self.timeline.push_undelivered(RoomMessage {
+        for sent in self.here.outbox.take_undelivered(epoch, after) {
+            self.here.timeline.push_undelivered(RoomMessage {
                 offset: 0,
                 from: self.joined_as.clone(),
                 at: sent.at,
+                mentions: self.mentions(&sent.text),
                 text: sent.text,
                 own: true,
+                mentions_me: false,
             });
         }
     }
 
     /// Adds the notice of a gap below the rows so far.
     fn notice_history_lost(&mut self, epoch: &Epoch, now: f64) {
-        let message = if self.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
+        let message = if self.here.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
             Sentence::AwayTooLong
         } else {
             Sentence::HistoryLost
         };
-        self.timeline.push_notice(now, message);
+        self.here.timeline.push_notice(now, message);
     }
 
     /// Adds the notice of the user's own joining once the messages from before the join are there.
     fn notice_joined(&mut self, received: u64, now: f64) {
         if let Membership::In {
             joined_notice_after, ..
-        } = &mut self.membership
+        } = &mut self.here.membership
             && joined_notice_after.take_if(|offset| received >= *offset).is_some()
         {
-            let (room, name) = (self.room_text(), self.joined_as.clone());
-            self.timeline.push_notice(now, Sentence::Joined { room, name });
+            let room = self.room.as_deref().unwrap_or_default().to_owned();
+            let name = self.joined_as.clone();
+            self.here.timeline.push_notice(now, Sentence::Joined { room, name });
         }
     }
 
     /// A message of the same user is an own one, whichever tab or device sent it.
     fn claim(&self, message: RoomMessage) -> RoomMessage {
+        let mentions = self.mentions(&message.text);
+        let is_me = |mention: &Range<usize>| {
+            let name = &message.text[mention.start + 1..mention.end];
+            name.eq_ignore_ascii_case(&self.joined_as)
+        };
         RoomMessage {
             own: message.own || message.from == self.joined_as,
+            mentions_me: mentions.iter().any(is_me),
+            mentions,
             ..message
         }
     }
 
-    fn message_received(&mut self, message: RoomMessage, now: f64) {
+    /// The mentions of users who are in the room.
+    fn mentions(&self, text: &str) -> Vec<Range<usize>> {
+        let names = self.here.roster.names().unwrap_or_default().iter().map(|name| &**name);
+        mentions::find(text, names.chain([self.joined_as.as_str()]))
+    }
+
+    /// Adds a message; returns the notification of it.
+    fn message_received(&mut self, message: RoomMessage, now: f64) -> Option<Effect> {
         let offset = message.offset;
-        let live = offset > self.history_to;
-        self.typing.remove(&message.from);
+        let live = offset > self.here.history_to;
+        self.here.typing.remove(&message.from);
         if message.own {
-            self.outbox.delivered(offset, &message.text);
+            self.here.outbox.delivered(offset, &message.text);
         }
         let message = self.claim(message);
-        let own = message.own;
-        if self.timeline.push_message(message, live) && live && !own {
-            self.unread.message_arrived(self.timeline.last_number());
+        let (own, mentions_me) = (message.own, message.mentions_me);
+        let is_alert = self.alerts && live && mentions_me && !own && !self.here.unread.is_visible();
+        let alert = self.room.clone().filter(|_| is_alert).map(|room| Effect::Alert {
+            room,
+            from: message.from.clone(),
+            text: format::head(&message.text, MAX_ALERT_BYTES).to_owned(),
+        });
+        let was_unread = self.here.read.as_ref().is_some_and(|read| offset > read.offset.get());
+        if self.here.timeline.push_message(message, live) && (live || was_unread) && !own {
+            let number = self.here.timeline.last_number();
+            self.here.unread.message_arrived(number, mentions_me);
+            if !live {
+                self.here.unread.divide_at(number);
+            }
         }
         self.notice_joined(offset, now);
-        self.timeline.apply_bounds(self.unread.at_end);
+        self.here.timeline.apply_bounds(self.here.unread.at_end);
+        alert
     }
 
     fn presence(&mut self, count: u32, change: PresenceChange, now: f64) {
@@ -599,30 +1193,27 @@ impl ChatState {
         let (joined, left) = match change {
             PresenceChange::Changed { joined, left } => (users(joined), users(left)),
             PresenceChange::List(members) => {
-                self.roster.replace(count, Some(users(members)));
+                self.here.roster.replace(count, Some(users(members)));
                 return;
             }
             PresenceChange::Untold => {
-                self.roster.replace(count, None);
+                self.here.roster.replace(count, None);
                 return;
             }
         };
         for user in &left {
-            self.typing.remove(user);
+            self.here.typing.remove(user);
         }
         let not_me = |users: Vec<UserName>, me: &str| -> Vec<UserName> {
             users.into_iter().filter(|user| **user != *me).collect()
         };
-        let joined = not_me(self.roster.joined(joined), &self.joined_as);
-        let left = not_me(self.roster.left(left), &self.joined_as);
-        self.roster.set_users(count);
-        if !joined.is_empty() {
-            self.timeline.push_notice(now, Sentence::UsersJoined(joined));
+        let joined = not_me(self.here.roster.joined(joined), &self.joined_as);
+        let left = not_me(self.here.roster.left(left), &self.joined_as);
+        self.here.roster.set_users(count);
+        if !joined.is_empty() || !left.is_empty() {
+            self.here.timeline.push_presence(now, joined, left);
         }
-        if !left.is_empty() {
-            self.timeline.push_notice(now, Sentence::UsersLeft(left));
-        }
-        self.timeline.apply_bounds(self.unread.at_end);
+        self.here.timeline.apply_bounds(self.here.unread.at_end);
     }
 }
 

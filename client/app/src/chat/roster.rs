@@ -34,6 +34,15 @@ impl Roster {
         self.names.as_deref()
     }
 
+    /// The listed names that contain a text in any case; all if it is empty. `lower` makes the letters of a text small.
+    pub(crate) fn find(&self, text: &str, lower: fn(&str) -> String) -> Vec<&UserName> {
+        let text = lower(text.trim());
+        let names = self.names().unwrap_or_default().iter();
+        names
+            .filter(|name| text.is_empty() || lower(name).contains(&text))
+            .collect()
+    }
+
     /// Replaces all entries; `names` is none if the server reports only the number of users.
     pub(super) fn replace(&mut self, users: usize, names: Option<Vec<UserName>>) {
         self.names = names.map(|mut names| {
@@ -105,6 +114,14 @@ mod tests {
         assert_eq!(roster.left(names(&["Zoe", "Bob"])), names(&["Bob"]));
         assert_eq!(roster.users(), 2);
         assert_eq!(roster.names(), Some(&names(&["Ann", "Eve"])[..]));
+    }
+
+    #[test]
+    fn a_user_is_found_by_a_part_of_the_name_in_any_case() {
+        let mut roster = Roster::default();
+        roster.replace(3, Some(names(&["Ann", "Anna", "Bob"])));
+        let found = |text| roster.find(text, |text| text.to_lowercase()).len();
+        assert_eq!(["", " ", "AN", "nna", "x"].map(found), [3, 3, 2, 1, 0]);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use futures_util::{
 };
 use talkback_client as client;
 use talkback_client::{
-    Client, Cursor, Delivery, DeliveryState, JoinOptions, Offset, OutboxStorage, RoomName, RoomSender, Status,
-    StopReason, SuspendReason, UserName,
+    Client, Cursor, Delivery, DeliveryState, JoinOptions, Offset, OutboxStorage, Restored, RoomName, RoomSender,
+    Status, StopReason, SuspendReason, UserName,
 };
 use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
@@ -31,14 +31,17 @@ const TYPING: &str = "typing";
 /// appended twice.
 const OUTBOX_TTL: Duration = Duration::from_secs(30 * 60);
 
-/// At most one connection and one room of it.
+/// At most one connection, and the rooms of it.
 pub(super) struct Session {
     url: String,
     events: Callback<SessionEvent>,
+    room_events: Callback<(RoomName, SessionEvent)>,
     connected: Option<Connected>,
-    room: Option<Joined>,
+    rooms: Vec<(RoomName, Joined)>,
+    /// What was sent before a reload, in rooms that are not joined yet.
+    restored: Rc<RefCell<Vec<Restored>>>,
     /// Deliveries of [`SessionEvent::Restored`] that are not tracked yet.
-    restored: Rc<RefCell<VecDeque<Delivery>>>,
+    untracked: Rc<RefCell<VecDeque<(RoomName, Delivery)>>>,
 }
 
 struct Connected {
@@ -57,17 +60,23 @@ struct Joined {
 struct Task(AbortHandle);
 
 impl Session {
-    pub(super) fn new(url: String, events: Callback<SessionEvent>) -> Self {
+    pub(super) fn new(
+        url: String,
+        events: Callback<SessionEvent>,
+        room_events: Callback<(RoomName, SessionEvent)>,
+    ) -> Self {
         Self {
             url,
             events,
+            room_events,
             connected: None,
-            room: None,
+            rooms: Vec::new(),
             restored: Rc::default(),
+            untracked: Rc::default(),
         }
     }
 
-    /// Joins this room and leaves the one before.
+    /// Joins this room too.
     ///
     /// # Errors
     /// When the browser refuses the address before it connects.
@@ -77,8 +86,7 @@ impl Session {
         name: UserName,
         since: Option<Cursor>,
     ) -> Result<(), client::ConnectError> {
-        self.room = None;
-        self.restored.borrow_mut().clear();
+        self.leave_room(room);
         let client = self.client(name)?;
         let options = JoinOptions {
             since,
@@ -88,24 +96,30 @@ impl Session {
         let Ok(mut joined) = client.join::<String>(room, &options) else {
             unreachable!("the room name is parsed already");
         };
-        let (sender, events) = (joined.sender().clone(), self.events.clone());
-        self.room = Some(Joined {
+        let (sender, events, name) = (joined.sender().clone(), self.room_events.clone(), room.clone());
+        let joined = Joined {
             sender,
             _restored: self.emit_restored(client, room.clone()),
             _events: Task::start(async move {
                 while let Some(event) = joined.next().await {
                     if let Some(event) = session_event(event) {
-                        events.emit(event);
+                        events.emit((name.clone(), event));
                     }
                 }
             }),
-        });
+        };
+        self.rooms.push((room.clone(), joined));
         Ok(())
     }
 
-    /// Leaves the room and closes the connection.
+    /// Leaves this room alone.
+    pub(super) fn leave_room(&mut self, room: &RoomName) {
+        self.rooms.retain(|(name, _)| name != room);
+    }
+
+    /// Leaves all rooms and closes the connection.
     pub(super) fn leave(&mut self) {
-        self.room = None;
+        self.rooms.clear();
         if let Some(connected) = &self.connected {
             connected.client.stop();
         }
@@ -117,43 +131,53 @@ impl Session {
         }
     }
 
-    pub(super) fn send(&self, key: Key, text: &String) {
+    pub(super) fn send(&self, room: &RoomName, key: Key, text: &String) {
         // Every text has a JSON form.
-        if let Some(Ok(delivery)) = self.room.as_ref().map(|room| room.sender.try_send(text)) {
-            self.track(key, delivery);
+        if let Some(Ok(delivery)) = self.sender(room).map(|sender| sender.try_send(text)) {
+            self.track(room.clone(), key, delivery);
         }
     }
 
-    /// Reports the next delivery of [`SessionEvent::Restored`] under this key.
-    pub(super) fn track_restored(&self, key: Key) {
-        let next = self.restored.borrow_mut().pop_front();
-        if let Some(delivery) = next {
-            self.track(key, delivery);
+    /// Reports the next delivery of [`SessionEvent::Restored`] of this room under this key.
+    pub(super) fn track_restored(&self, room: &RoomName, key: Key) {
+        let next = {
+            let mut untracked = self.untracked.borrow_mut();
+            let index = untracked.iter().position(|(name, _)| name == room);
+            index.and_then(|index| untracked.remove(index))
+        };
+        if let Some((room, delivery)) = next {
+            self.track(room, key, delivery);
         }
     }
 
-    pub(super) fn signal_typing(&self) {
-        if let Some(room) = &self.room {
+    pub(super) fn signal_typing(&self, room: &RoomName) {
+        if let Some(sender) = self.sender(room) {
             // Every text has a JSON form.
-            let _: Result<(), talkback_client::BodyError> = room.sender.signal(TYPING);
+            let _: Result<(), talkback_client::BodyError> = sender.signal(TYPING);
         }
     }
 
-    pub(super) fn request_older(&self, before: u64) {
-        let (Some(room), Ok(before)) = (&self.room, Offset::new(before)) else {
+    pub(super) fn request_older(&self, room: &RoomName, before: u64) {
+        let (Some(sender), Ok(before)) = (self.sender(room), Offset::new(before)) else {
             return;
         };
-        let (sender, events) = (room.sender.clone(), self.events.clone());
+        let (sender, events, name) = (sender.clone(), self.room_events.clone(), room.clone());
         spawn_local(async move {
-            events.emit(match sender.history(before, PAGE).await {
+            let event = match sender.history(before, PAGE).await {
                 Ok(page) => SessionEvent::Page {
                     epoch: page.epoch,
                     messages: page.messages.into_iter().map(room_message).collect(),
                     more: page.more,
                 },
                 Err(_) => SessionEvent::PageFailed,
-            });
+            };
+            events.emit((name, event));
         });
+    }
+
+    fn sender(&self, room: &RoomName) -> Option<&RoomSender<String>> {
+        let (_, joined) = self.rooms.iter().find(|(name, _)| name == room)?;
+        Some(&joined.sender)
     }
 
     /// The client with this name. Another name is another user, so the own messages of one are not those of the other.
@@ -162,7 +186,10 @@ impl Session {
             connected.client.connect();
             return Ok(connected.client.clone());
         }
+        self.rooms.clear();
         self.connected = None;
+        self.restored.borrow_mut().clear();
+        self.untracked.borrow_mut().clear();
         let storage = OutboxStorage::session(format!("chat.{name}"), OUTBOX_TTL);
         let client = Client::builder(&self.url)
             .name(name.clone())
@@ -191,37 +218,44 @@ impl Session {
         Ok(client)
     }
 
+    /// Reports what was sent in this room before a reload. Those of other rooms wait until these are joined.
     fn emit_restored(&self, client: Client, room: RoomName) -> Task {
-        let (queue, events) = (self.restored.clone(), self.events.clone());
+        let (restored, untracked) = (self.restored.clone(), self.untracked.clone());
+        let events = self.room_events.clone();
         Task::start(async move {
+            let more = client.restored().await;
+            restored.borrow_mut().extend(more);
+            let of_room: Vec<_> = restored
+                .borrow_mut()
+                .extract_if(.., |message| message.room == room)
+                .collect();
             let mut texts = Vec::new();
-            for message in client.restored().await {
-                if message.room == room {
-                    texts.push(message.body.read().unwrap_or_else(|_| message.body.json().to_owned()));
-                    queue.borrow_mut().push_back(message.delivery);
-                }
+            for message in of_room {
+                texts.push(message.body.read().unwrap_or_else(|_| message.body.json().to_owned()));
+                untracked.borrow_mut().push_back((room.clone(), message.delivery));
             }
             if !texts.is_empty() {
-                events.emit(SessionEvent::Restored(texts));
+                events.emit((room, SessionEvent::Restored(texts)));
             }
         })
     }
 
-    fn track(&self, key: Key, mut delivery: Delivery) {
-        let events = self.events.clone();
+    fn track(&self, room: RoomName, key: Key, mut delivery: Delivery) {
+        let events = self.room_events.clone();
         spawn_local(async move {
             while let Some(state) = delivery.next().await {
-                match state {
-                    DeliveryState::Queued => {}
-                    DeliveryState::Written => events.emit(SessionEvent::Written(key)),
-                    DeliveryState::Acked { epoch, offset, at } => events.emit(SessionEvent::Acked {
+                let event = match state {
+                    DeliveryState::Queued => continue,
+                    DeliveryState::Written => SessionEvent::Written(key),
+                    DeliveryState::Acked { epoch, offset, at } => SessionEvent::Acked {
                         key,
                         epoch,
                         offset: offset.get(),
                         at: millis(at),
-                    }),
-                    DeliveryState::Failed(reason) => events.emit(SessionEvent::Failed { key, reason }),
-                }
+                    },
+                    DeliveryState::Failed(reason) => SessionEvent::Failed { key, reason },
+                };
+                events.emit((room.clone(), event));
             }
         });
     }
@@ -280,6 +314,8 @@ fn room_message(message: client::Received<String>) -> RoomMessage {
             client::Incoming::Unknown(body) => body.json().to_owned(),
         },
         own: message.own,
+        mentions: Vec::new(),
+        mentions_me: false,
     }
 }
 

@@ -4,9 +4,9 @@
 //! Messages are in the order of their offsets, whether they arrive live or as a page of history. Rows of a previous log
 //! stay above those of the current one until the bounds drop them.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
-use talkback_client::{Cursor, Epoch, Offset};
+use talkback_client::{Cursor, Epoch, Offset, UserName};
 
 use crate::{
     i18n::Sentence,
@@ -26,6 +26,9 @@ const MAX_ROWS: usize = 3_000;
 /// A message within this time of the one above, from the same sender, is grouped with it, in milliseconds.
 const GROUP_WITHIN_MS: f64 = 5.0 * 60_000.0;
 
+/// A line about users who joined or left names at most this many; more begin another line.
+const MAX_FOLDED_USERS: usize = 200;
+
 /// A message of the room.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RoomMessage {
@@ -39,6 +42,10 @@ pub(crate) struct RoomMessage {
     pub(crate) text: String,
     /// The user sent it: in this tab, or, once the reducer has compared the names, in another one.
     pub(crate) own: bool,
+    /// The ranges of the text that mention a user, once the reducer has compared the names.
+    pub(crate) mentions: Vec<Range<usize>>,
+    /// One of them mentions this user.
+    pub(crate) mentions_me: bool,
 }
 
 /// A row of the timeline, its [`Row::content`].
@@ -59,6 +66,11 @@ pub(crate) enum Body {
 }
 
 impl Entry {
+    /// Whether it is a message of this user.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.body, Body::Message(RoomMessage { own: true, .. }))
+    }
+
     /// The sender of a message, and whether it is this user.
     fn sender(&self) -> Option<(&str, bool)> {
         match &self.body {
@@ -80,9 +92,29 @@ impl PayloadSize for Entry {
     fn payload_bytes(&self) -> usize {
         match &self.body {
             Body::Message(RoomMessage { from, text, .. }) => from.len() + text.len(),
+            Body::Notice(Sentence::Presence { joined, left }) => joined.iter().chain(left).map(|user| user.len()).sum(),
             Body::Notice(_) => 0,
         }
     }
+}
+
+/// A message to go to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Seek {
+    /// The message with this offset of the current log.
+    Offset(u64),
+    /// The first message at or after this time, in milliseconds since the Unix epoch.
+    Time(f64),
+}
+
+/// Where a message is that is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The number of its row.
+    Row(u64),
+    /// It is older than what is loaded, or may be.
+    Older,
+    Nowhere,
 }
 
 /// What precedes the oldest message of the timeline.
@@ -153,6 +185,52 @@ impl Timeline {
         }
     }
 
+    /// Where a message is.
+    pub(super) fn seek(&self, seek: Seek) -> Found {
+        let message = |row: &'_ Rc<Row<Entry>>| match &row.content.body {
+            Body::Message(message) => Some((row.number, message.offset, message.at)),
+            Body::Notice(_) => None,
+        };
+        let mut messages = self.current().filter_map(message);
+        let is_all = !matches!(self.older(), Older::Unknown | Older::More | Older::Loading);
+        let (row, may_be_older) = match seek {
+            Seek::Offset(offset) => (
+                messages.find(|(_, at, _)| *at == offset),
+                offset <= self.before_first && offset > 0,
+            ),
+            Seek::Time(time) => {
+                let is_before = self.current().find_map(message).is_some_and(|(.., at)| at < time);
+                let row = messages.find(|(.., at)| *at >= time);
+                (row.filter(|_| is_before || is_all), !is_before)
+            }
+        };
+        match row {
+            Some((number, ..)) => Found::Row(number),
+            None if may_be_older && !is_all => Found::Older,
+            None => Found::Nowhere,
+        }
+    }
+
+    /// The message in the row with this number.
+    pub(super) fn message(&self, number: u64) -> Option<&RoomMessage> {
+        let mut rows = self.previous().chain(self.current());
+        match &rows.find(|row| row.number == number)?.content.body {
+            Body::Message(message) => Some(message),
+            Body::Notice(_) => None,
+        }
+    }
+
+    /// The numbers of the rows whose message or sender contains a text, oldest first. `lower` makes its letters small.
+    pub(super) fn search(&self, text: &str, lower: fn(&str) -> String) -> Vec<u64> {
+        let text = lower(text.trim());
+        let rows = self.previous().chain(self.current()).filter(|_| !text.is_empty());
+        let found = rows.filter(|row| match &row.content.body {
+            Body::Message(message) => lower(&message.text).contains(&text) || lower(&message.from).contains(&text),
+            Body::Notice(_) => false,
+        });
+        found.map(|row| row.number).collect()
+    }
+
     /// The number of the row that was added last; 0 before the first.
     pub(crate) fn last_number(&self) -> u64 {
         self.rows.last_number()
@@ -207,6 +285,30 @@ impl Timeline {
     pub(super) fn push_notice(&mut self, at: f64, message: Sentence) {
         self.insert(self.rows.len(), at, true, Body::Notice(message));
         self.trim(MAX_ROWS);
+    }
+
+    /// Users joined and left: one line, together with the line above if that is about the same. Of each user it has what
+    /// happened last.
+    pub(super) fn push_presence(&mut self, at: f64, mut joined: Vec<UserName>, mut left: Vec<UserName>) {
+        let last = self.rows.len().checked_sub(1).filter(|last| *last >= self.previous);
+        if let Some(row) = last.and_then(|last| self.rows.get(last))
+            && row.content.day == (self.local_day)(at)
+            && let Body::Notice(Sentence::Presence {
+                joined: came,
+                left: went,
+            }) = &row.content.body
+            && came.len() + went.len() + joined.len() + left.len() <= MAX_FOLDED_USERS
+        {
+            let still = |users: &[UserName]| -> Vec<UserName> {
+                let is_still = |user: &&UserName| !joined.contains(user) && !left.contains(user);
+                users.iter().filter(is_still).cloned().collect()
+            };
+            let (came, went) = (still(came), still(went));
+            joined.splice(..0, came);
+            left.splice(..0, went);
+            self.rows.pop_newest();
+        }
+        self.push_notice(at, Sentence::Presence { joined, left });
     }
 
     /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to

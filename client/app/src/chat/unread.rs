@@ -8,6 +8,8 @@ pub(crate) struct Unread {
     visible: bool,
     /// How many messages of others arrived while the end of the list was not visible.
     pub(crate) count: usize,
+    /// How many of them mention this user.
+    pub(crate) mentions: usize,
     /// The number of the row before which the divider is drawn.
     pub(crate) divider: Option<u64>,
 }
@@ -18,6 +20,7 @@ impl Default for Unread {
             at_end: true,
             visible: true,
             count: 0,
+            mentions: 0,
             divider: None,
         }
     }
@@ -30,7 +33,7 @@ impl Unread {
 
     /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread
     /// message.
-    pub(super) fn message_arrived(&mut self, number: u64) {
+    pub(super) fn message_arrived(&mut self, number: u64, mentions_me: bool) {
         if self.at_end && self.visible {
             return;
         }
@@ -38,6 +41,19 @@ impl Unread {
             self.divider = Some(number);
         }
         self.count += 1;
+        self.mentions += usize::from(mentions_me);
+    }
+
+    /// So many messages are unread that are older than the loaded ones.
+    pub(super) fn count_unloaded(&mut self, count: usize) {
+        if !(self.at_end && self.visible) {
+            self.count += count;
+        }
+    }
+
+    /// The reading ended before the row with this number, in an earlier visit.
+    pub(super) fn divide_at(&mut self, number: u64) {
+        self.divider.get_or_insert(number);
     }
 
     pub(super) fn scrolled(&mut self, at_end: bool) {
@@ -54,12 +70,14 @@ impl Unread {
     pub(super) fn message_sent(&mut self) {
         self.at_end = true;
         self.count = 0;
+        self.mentions = 0;
         self.divider = None;
     }
 
     fn reset_if_seen(&mut self) {
         if self.at_end && self.visible {
             self.count = 0;
+            self.mentions = 0;
         }
     }
 }
@@ -71,7 +89,7 @@ mod tests {
     #[test]
     fn a_message_that_is_visible_at_once_is_never_unread() {
         let mut unread = Unread::default();
-        unread.message_arrived(1);
+        unread.message_arrived(1, false);
         assert_eq!((unread.count, unread.divider), (0, None));
     }
 
@@ -83,9 +101,9 @@ mod tests {
         ] {
             let mut unread = Unread::default();
             away(&mut unread);
-            unread.message_arrived(7);
-            unread.message_arrived(8);
-            assert_eq!((unread.count, unread.divider), (2, Some(7)));
+            unread.message_arrived(7, false);
+            unread.message_arrived(8, true);
+            assert_eq!((unread.count, unread.mentions, unread.divider), (2, 1, Some(7)));
             unread.visibility_changed(true);
             unread.scrolled(true);
             assert_eq!(
@@ -93,10 +111,10 @@ mod tests {
                 (0, Some(7)),
                 "it stays until the next unread messages"
             );
-            unread.message_arrived(9);
+            unread.message_arrived(9, false);
             assert_eq!(unread.divider, Some(7));
             unread.scrolled(false);
-            unread.message_arrived(10);
+            unread.message_arrived(10, true);
             assert_eq!((unread.count, unread.divider), (1, Some(10)));
         }
     }
@@ -105,7 +123,7 @@ mod tests {
     fn sending_a_message_scrolls_to_the_end_and_removes_the_divider() {
         let mut unread = Unread::default();
         unread.scrolled(false);
-        unread.message_arrived(7);
+        unread.message_arrived(7, false);
         unread.message_sent();
         assert_eq!(unread, Unread::default());
     }

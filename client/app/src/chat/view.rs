@@ -5,19 +5,30 @@ use std::rc::Rc;
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
 use talkback_client::{RoomName, RoomNameError};
-use web_sys::{HtmlElement, wasm_bindgen::JsCast};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{
+    Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, PointerEvent,
+    wasm_bindgen::JsCast,
+};
 use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
     composer::{FIELD_ID, composer},
     connection_banner::connection_banner,
+    conversation_head::{OPENER_ID, PEOPLE_ID, ROOMS_ID, conversation_head},
+    join_card::{NAME_ID, join_card},
+    message_actions::{self, MessageActions},
     message_list::message_list,
     message_list_scroll::MessageListScroll,
-    reducer::{Action, ChatState, Effect, SessionEvent},
-    room_card::room_card,
-    roster_card::roster_card,
+    people::{FIND_ID, people},
+    rail::{ADD_ROOM_ID, OTHER_ROOM_ID, rail},
+    read_cursors::ReadCursors,
+    recent_rooms::RecentRooms,
+    reducer::{Action, ChatState, Effect, Focus, SessionEvent, Sheet},
+    search_bar::{SEARCH_ID, search_bar},
     session::Session,
-    timeline::{Body, Entry, Older, RoomMessage},
+    switcher::SWITCHER_ID,
+    timeline::{Body, Entry, Older, RoomMessage, Seek},
 };
 use crate::{
     animation_frame::FrameRequest,
@@ -25,6 +36,7 @@ use crate::{
     browser, connection,
     form::FormError,
     i18n::{Language, Sentence, Text},
+    route::chat_path,
     rows::Row,
     server_address,
 };
@@ -47,10 +59,16 @@ pub(crate) struct ChatView {
     session: Session,
     announcer: Announcer,
     scroll: Rc<MessageListScroll>,
+    actions: Rc<MessageActions>,
+    /// The rooms that are joined besides the one that is shown, as they are kept for a reload.
+    joined: String,
+    /// The number of the row to show after the next drawing.
+    shows_row: Option<u64>,
     frame: FrameRequest,
     ticks: Option<Interval>,
-    /// The message field gets the focus after the next drawing, because the button that had it is removed.
-    wants_focus: bool,
+    wants_focus: Option<Focus>,
+    /// Where the caret of the message field is after the next drawing, in UTF-16.
+    wants_caret: Option<usize>,
     /// The room was not shown yet. When it is, a user with a remembered name joins it.
     is_new: bool,
     _page: [EventListener; 2],
@@ -74,22 +92,33 @@ impl Component for ChatView {
         let name = browser::remembered_name().unwrap_or_else(|| guest_name(ctx.props().language));
         let url = server_address::websocket_url(&browser::server_origin(), "/ws");
         let events = ctx.link().callback(|event| Msg::Action(Action::Session(event)));
+        let room_events = ctx
+            .link()
+            .callback(|(room, event)| Msg::Action(Action::InRoom(room, event)));
         let (visibility, resized) = (ctx.link().clone(), ctx.link().clone());
         let mut view = Self {
-            state: ChatState::new(name, browser::local_day),
-            session: Session::new(url, events),
+            state: ChatState::new(name, browser::local_day, browser::lower_case),
+            session: Session::new(url, events, room_events),
             announcer: Announcer::new(0),
             scroll: Rc::default(),
+            actions: Rc::default(),
+            joined: browser::joined_rooms(),
+            shows_row: None,
             frame: FrameRequest::default(),
             ticks: None,
-            wants_focus: false,
+            wants_focus: None,
+            wants_caret: None,
             is_new: true,
             _page: [
                 browser::events::on_visibility_change(move || visibility.send_message(Msg::Visibility)),
                 browser::events::on_resize(move || resized.send_message(Msg::Draw)),
             ],
         };
+        view.state.alerts = browser::remembered_alerts();
+        let before_reload = RecentRooms::parse(&view.joined);
         view.route_changed(ctx);
+        let rooms = before_reload.iter().map(|room| room.name.clone()).collect();
+        view.dispatch(ctx, Action::Rejoin(rooms));
         view
     }
 
@@ -105,7 +134,10 @@ impl Component for ChatView {
                 // A burst of messages is drawn once, at the next frame.
                 let is_burst = matches!(
                     action,
-                    Action::Session(SessionEvent::Message(_) | SessionEvent::Written(_) | SessionEvent::Acked { .. })
+                    Action::InRoom(
+                        _,
+                        SessionEvent::Message(_) | SessionEvent::Written(_) | SessionEvent::Acked { .. }
+                    )
                 );
                 self.dispatch(ctx, action);
                 if is_burst {
@@ -123,6 +155,7 @@ impl Component for ChatView {
                     .announce(self.state.timeline.last_number(), texts, ctx.props().language);
             }
             Msg::Scrolled => {
+                self.actions.hide();
                 let Some(place) = self.scroll.position() else {
                     return false;
                 };
@@ -150,35 +183,84 @@ impl Component for ChatView {
         self.scroll.before_drawing(self.state.unread.at_end);
         let dispatch = ctx.link().callback(Msg::Action);
         let now = js_sys::Date::now();
+        let is_out = self.state.is_out();
+        let is_bare = is_out && self.state.timeline.is_empty() && self.state.outbox.shown().next().is_none();
+        let dismiss = dispatch.reform(|_| Action::Dismiss);
+        let onkeydown = {
+            let dismiss = dispatch.clone();
+            move |event: KeyboardEvent| {
+                // The key is for the input method.
+                if event.is_composing() {
+                    return;
+                }
+                if event.key() == "Escape" {
+                    dismiss.emit(Action::Dismiss);
+                } else if event.key() == "k" && (event.ctrl_key() || event.meta_key()) {
+                    event.prevent_default();
+                    dismiss.emit(Action::ToggleSwitcher);
+                }
+            }
+        };
+        let point = |target: Option<EventTarget>, actions: &MessageActions| {
+            actions.point_at(target.and_then(|target| target.dyn_into::<Element>().ok()));
+        };
+        let onpointerover = {
+            let actions = self.actions.clone();
+            move |event: PointerEvent| point(event.target(), &actions)
+        };
+        let onfocusin = {
+            let actions = self.actions.clone();
+            move |event: FocusEvent| point(event.target(), &actions)
+        };
+        let hide = {
+            let actions = self.actions.clone();
+            move |_: PointerEvent| actions.hide()
+        };
         html! {
-            <div class="chat">
-                { room_card(&self.state, &dispatch, language) }
-                <div class="talk">
-                    <section class="card conversation" aria-label={Text::Messages.in_language(language)}>
-                        <div class="chat-list">
-                            { connection_banner(&self.state, &dispatch, now, language) }
-                            <div
-                                key="viewport" class="chat-viewport" tabindex="0" ref={self.scroll.viewport.clone()}
-                                onscroll={ctx.link().callback(|_| Msg::Scrolled)}
-                            >
-                                { message_list(&self.state, &dispatch, now, language) }
-                            </div>
-                            { self.pill(&dispatch, language) }
-                        </div>
-                        { self.announcer.draw() }
-                        { composer(&self.state, &dispatch, language) }
-                    </section>
-                    if !self.state.is_out() {
-                        { roster_card(&self.state, language) }
+            <div class="chat" {onkeydown}>
+                { rail(&self.state, &dispatch, language) }
+                <section
+                    key="conversation" class="conversation" aria-label={Text::Messages.in_language(language)}
+                    data-bare={is_bare.then_some("")}
+                >
+                    { conversation_head(&self.state, &dispatch, language) }
+                    if let Some(search) = &self.state.search {
+                        { search_bar(search, &dispatch, language) }
                     }
-                </div>
+                    <div key="list" class="chat-list" onpointerleave={hide}>
+                        { connection_banner(&self.state, &dispatch, now, language) }
+                        <div
+                            key="viewport" class="chat-viewport" tabindex="0" ref={self.scroll.viewport.clone()}
+                            onscroll={ctx.link().callback(|_| Msg::Scrolled)} {onpointerover} {onfocusin}
+                            onkeydown={self.list_keys(&dispatch)}
+                        >
+                            { message_list(&self.state, &dispatch, now, language) }
+                        </div>
+                        { self.pill(&dispatch, language) }
+                        { self.actions.draw(&dispatch, language) }
+                    </div>
+                    { self.announcer.draw() }
+                    if is_out {
+                        { join_card(&self.state, &dispatch, language) }
+                    } else {
+                        { composer(&self.state, &dispatch, language) }
+                    }
+                </section>
+                { people(&self.state, &dispatch, language) }
+                if let Some(switcher) = &self.state.switcher {
+                    { switcher.draw(&dispatch, language) }
+                }
+                if self.state.sheet.is_some() {
+                    <div key="backdrop" class="backdrop" onclick={dismiss.reform(|_| ())} />
+                }
             </div>
         }
     }
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
-        if browser::unread() != self.state.unread.count {
-            browser::set_unread(self.state.unread.count);
+        let unread = self.state.unread_in_all();
+        if browser::unread() != unread {
+            browser::set_unread(unread);
         }
         self.scroll.drawn();
         // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
@@ -186,12 +268,16 @@ impl Component for ChatView {
         if self.needs_older() {
             ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
-        if std::mem::take(&mut self.wants_focus)
-            && let Some(field) = browser::document().get_element_by_id(FIELD_ID)
-            && let Ok(field) = field.dyn_into::<HtmlElement>()
-        {
-            // Focusing an element that is on the page cannot fail.
-            let _: Result<(), _> = field.focus();
+        if let Some(row) = self.shows_row.take() {
+            self.scroll.show(row);
+            // Without a `scroll` event if the row is in sight already.
+            ctx.link().send_message(Msg::Scrolled);
+        }
+        if let Some(focus) = self.wants_focus.take() {
+            set_focus(focus);
+        }
+        if let Some(caret) = self.wants_caret.take() {
+            move_caret(caret);
         }
     }
 }
@@ -201,7 +287,18 @@ impl ChatView {
     /// left stays out.
     fn route_changed(&mut self, ctx: &Context<Self>) {
         let Props { visible, room, .. } = ctx.props();
+        let shown = self.state.room.clone();
         self.dispatch(ctx, Action::RoomChanged(room.clone()));
+        if self.state.room != shown {
+            // Their rows have numbers of their own, and the list is another one.
+            self.announcer = Announcer::new(self.state.timeline.last_number());
+            self.scroll.forget();
+            self.actions.hide();
+            // A link to a message.
+            if let Some(offset) = browser::fragment().parse().ok().filter(|_| *visible) {
+                self.dispatch(ctx, Action::GoTo(Seek::Offset(offset)));
+            }
+        }
         self.dispatch(ctx, Action::VisibilityChanged(*visible && browser::is_page_visible()));
         if *visible && std::mem::take(&mut self.is_new) && browser::remembered_name().is_some() {
             self.dispatch(ctx, Action::Join);
@@ -218,7 +315,12 @@ impl ChatView {
     }
 
     fn dispatch(&mut self, ctx: &Context<Self>, action: Action) {
-        self.wants_focus |= matches!(action, Action::Join);
+        // What had the focus is removed.
+        match action {
+            Action::Join => self.wants_focus = Some(Focus::Message),
+            Action::Leave => self.wants_focus = Some(Focus::Name),
+            _ => {}
+        }
         for effect in self.state.update(action, js_sys::Date::now()) {
             match effect {
                 Effect::Join { room, name, since } => {
@@ -228,16 +330,53 @@ impl ChatView {
                     }
                 }
                 Effect::Leave => self.session.leave(),
+                Effect::LeaveRoom(room) => self.session.leave_room(&room),
                 Effect::ConnectNow => self.session.connect_now(),
-                Effect::Send { key, text } => self.session.send(key, &text),
-                Effect::TrackRestored(key) => self.session.track_restored(key),
-                Effect::SignalTyping => self.session.signal_typing(),
-                Effect::RequestOlder { before } => self.session.request_older(before),
+                Effect::Send { key, text } => self.in_room(|session, room| session.send(room, key, &text)),
+                Effect::TrackRestored(room, key) => self.session.track_restored(&room, key),
+                Effect::SignalTyping => self.in_room(Session::signal_typing),
+                Effect::RequestOlder { before } => self.in_room(|session, room| session.request_older(room, before)),
                 Effect::Navigate(room) => ctx.props().onroom.emit(room),
                 Effect::RememberName(name) => browser::remember_name(&name),
+                Effect::RememberRoom(room) => self.change_rooms(ctx, |rooms| rooms.add(room)),
+                Effect::LoadRead(room) => {
+                    let read = ReadCursors::parse(&browser::read_cursors(self.state.own_name()));
+                    if let Some(cursor) = read.get(&room) {
+                        self.dispatch(ctx, Action::ReadLoaded(room, cursor.clone()));
+                    }
+                }
+                Effect::SaveRead(room, cursor) => {
+                    let user = self.state.own_name();
+                    let mut read = ReadCursors::parse(&browser::read_cursors(user));
+                    read.set(room, cursor);
+                    browser::save_read_cursors(user, &read.to_text());
+                }
+                Effect::ForgetRoom(room) => self.change_rooms(ctx, |rooms| rooms.remove(&room)),
+                Effect::ToggleMute(room) => self.change_rooms(ctx, |rooms| rooms.toggle_mute(&room)),
+                Effect::Focus(focus) => self.wants_focus = Some(focus),
+                Effect::AskForAlerts => {
+                    let link = ctx.link().clone();
+                    spawn_local(async move {
+                        let is_allowed = browser::ask_for_notifications().await;
+                        link.send_message(Msg::Action(Action::AlertsAllowed(is_allowed)));
+                    });
+                }
+                Effect::SaveAlerts(wanted) => browser::remember_alerts(wanted),
+                Effect::Alert { room, from, text } => browser::notify(&format!("{from} · #{room}"), &text, &room),
+                Effect::ShowRow(row) => self.shows_row = Some(row),
+                Effect::Copy(text) => copy(ctx, text),
+                Effect::CopyLink(room, offset) => {
+                    copy(ctx, format!("{}{}#{offset}", browser::origin(), chat_path(&room)));
+                }
+                Effect::MoveCaret(caret) => self.wants_caret = Some(caret),
                 Effect::LoadDraft(room) => self.dispatch(ctx, Action::DraftLoaded(browser::draft(&room))),
                 Effect::SaveDraft { room, text } => browser::save_draft(&room, &text),
             }
+        }
+        let joined = self.state.others.joined_text();
+        if joined != self.joined {
+            browser::save_joined_rooms(&joined);
+            self.joined = joined;
         }
         self.announcer.log_changed(
             self.state.timeline.last_number(),
@@ -248,6 +387,49 @@ impl ChatView {
             let tick = move || link.send_message(Msg::Action(Action::Tick));
             self.ticks = self.state.needs_ticks().then(|| Interval::new(TICK_MS, tick));
         }
+    }
+
+    /// The keys of the list and of the message in it that has the focus.
+    fn list_keys(&self, dispatch: &Callback<Action>) -> Callback<KeyboardEvent> {
+        let (dispatch, viewport) = (dispatch.clone(), self.scroll.viewport.clone());
+        Callback::from(move |event: KeyboardEvent| {
+            if event.ctrl_key() || event.meta_key() || event.alt_key() || event.shift_key() {
+                return;
+            }
+            let key = event.key();
+            let copy = |link: bool| {
+                if let Some(row) = message_actions::row_of(&event) {
+                    dispatch.emit(Action::Copy { row, link });
+                }
+            };
+            match key.as_str() {
+                "ArrowUp" | "ArrowDown" => {
+                    let list = viewport.cast::<Element>();
+                    if list.is_some_and(|list| message_actions::move_focus(&list, &event, key == "ArrowUp")) {
+                        event.prevent_default();
+                    }
+                }
+                "c" => copy(false),
+                "l" => copy(true),
+                _ => {}
+            }
+        })
+    }
+
+    /// Calls the session for the room that is shown.
+    fn in_room(&self, call: impl FnOnce(&Session, &RoomName)) {
+        if let Some(room) = &self.state.room {
+            call(&self.session, room);
+        }
+    }
+
+    /// Changes the list that the browser remembers, which other tabs change too.
+    fn change_rooms(&mut self, ctx: &Context<Self>, change: impl FnOnce(&mut RecentRooms)) {
+        let remembered = browser::remembered_rooms().map(|text| RecentRooms::parse(&text));
+        let mut rooms = remembered.unwrap_or_else(|| self.state.recent.clone());
+        change(&mut rooms);
+        browser::remember_rooms(&rooms.to_text());
+        self.dispatch(ctx, Action::RoomsLoaded(rooms));
     }
 
     /// The button that scrolls to the newest messages, with the number of unread ones.
@@ -266,6 +448,44 @@ impl ChatView {
             >
                 { "↓ " }{ label }
             </button>
+        }
+    }
+}
+
+fn copy(ctx: &Context<ChatView>, text: String) {
+    let link = ctx.link().clone();
+    spawn_local(async move {
+        let is_copied = browser::copy(&text).await;
+        link.send_message(Msg::Action(Action::Copied(is_copied)));
+    });
+}
+
+fn move_caret(caret: usize) {
+    let field = browser::document().get_element_by_id(FIELD_ID);
+    if let (Some(Ok(field)), Ok(caret)) = (field.map(JsCast::dyn_into::<HtmlTextAreaElement>), u32::try_from(caret)) {
+        // A text area takes every index.
+        let _: Result<(), _> = field.set_selection_range(caret, caret);
+    }
+}
+
+fn set_focus(focus: Focus) {
+    let ids: &[&str] = match focus {
+        Focus::Name => &[NAME_ID],
+        Focus::Message => &[FIELD_ID],
+        Focus::OtherRoom => &[OTHER_ROOM_ID],
+        Focus::Search => &[SEARCH_ID],
+        Focus::Switcher => &[SWITCHER_ID],
+        Focus::SearchOpener => &[OPENER_ID],
+        Focus::In(Sheet::People) => &[FIND_ID],
+        Focus::Opener(Sheet::People) => &[PEOPLE_ID],
+        // Where the page is wide, there is no sheet and no button for it.
+        Focus::In(Sheet::Rooms) | Focus::AddRoom | Focus::Opener(Sheet::Rooms) => &[ROOMS_ID, ADD_ROOM_ID],
+    };
+    for id in ids {
+        let element = browser::document().get_element_by_id(id);
+        if let Some(Ok(element)) = element.map(JsCast::dyn_into::<HtmlElement>) {
+            // Focusing an element that is on the page cannot fail; a hidden one does not get it.
+            let _: Result<(), _> = element.focus();
         }
     }
 }

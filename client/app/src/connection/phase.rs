@@ -15,6 +15,17 @@ pub(crate) const CLOSE_HINT_MS: f64 = 1_000.0;
 /// lost connection after 5 s, so the page ends the connection earlier.
 pub(crate) const CLOSE_LIMIT_MS: u32 = 3_000;
 
+/// The pause before the first attempt to connect again, in milliseconds. It doubles with each attempt that fails.
+const FIRST_RETRY_MS: f64 = 1_000.0;
+
+/// The longest pause between two attempts to connect again, in milliseconds.
+const LONGEST_RETRY_MS: f64 = 30_000.0;
+
+/// The pause after so many attempts that failed. It is not random: one page does not make a crowd of clients that return at once.
+fn retry_after(attempts: u32) -> f64 {
+    (FIRST_RETRY_MS * f64::from(1_u32 << attempts.min(10))).min(LONGEST_RETRY_MS)
+}
+
 /// The state of the connection. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Phase {
@@ -36,6 +47,11 @@ pub(crate) enum Phase {
         sent: Option<u16>,
     },
     Closed(End),
+    /// The connection ended, and the page connects again at a time.
+    Waiting {
+        until: f64,
+        end: End,
+    },
 }
 
 /// The close code and reason as the browser reports them.
@@ -72,6 +88,14 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// Whether this page ended the connection, or gave it up.
+    pub(crate) fn is_by_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled | Self::Forced { .. } | Self::Finished { by: ClosedBy::Page, .. }
+        )
+    }
+
     /// The code and reason that the browser reported; none if the page ended it without an answer of the server.
     pub(crate) fn close_info(&self) -> Option<&CloseInfo> {
         match self {
@@ -85,7 +109,7 @@ impl Phase {
     /// The `readyState` that the socket reports in this state.
     pub(crate) fn ready_state(&self) -> ReadyState {
         match self {
-            Self::Idle | Self::Closed(_) => ReadyState::Closed,
+            Self::Idle | Self::Closed(_) | Self::Waiting { .. } => ReadyState::Closed,
             Self::Connecting { .. } => ReadyState::Connecting,
             Self::Open { .. } => ReadyState::Open,
             Self::Closing { .. } => ReadyState::Closing,
@@ -105,7 +129,7 @@ impl Phase {
     pub(crate) fn waiting_since(&self) -> Option<f64> {
         match *self {
             Self::Connecting { since } | Self::Closing { since, .. } => Some(since),
-            Self::Idle | Self::Open { .. } | Self::Closed(_) => None,
+            Self::Idle | Self::Open { .. } | Self::Closed(_) | Self::Waiting { .. } => None,
         }
     }
 
@@ -132,7 +156,7 @@ impl Phase {
     /// The browser reports the close; returns how the connection ended, or none if it had ended already.
     pub(crate) fn closed(&mut self, now: f64, closed: CloseInfo) -> Option<End> {
         let end = match *self {
-            Self::Idle | Self::Closed(_) => return None,
+            Self::Idle | Self::Closed(_) | Self::Waiting { .. } => return None,
             Self::Connecting { .. } => End::NeverOpened(closed),
             Self::Open { since, .. } if closed.code == close::ABNORMAL => End::Lost {
                 closed,
@@ -159,6 +183,23 @@ impl Phase {
         };
         *self = Self::Closed(end.clone());
         Some(end)
+    }
+
+    /// The connection that ended is made again after a pause, which grows with the number of attempts.
+    pub(crate) fn wait(&mut self, now: f64, attempts: u32) {
+        if let Self::Closed(end) = self {
+            *self = Self::Waiting {
+                until: now + retry_after(attempts),
+                end: end.clone(),
+            };
+        }
+    }
+
+    /// The page does not connect again by itself; returns whether it would have.
+    pub(crate) fn stop_waiting(&mut self) -> bool {
+        let Self::Waiting { end, .. } = self else { return false };
+        *self = Self::Closed(end.clone());
+        true
     }
 
     /// The user cancels a connection that is not open yet; none in any other state.
@@ -227,6 +268,21 @@ mod tests {
         let mut phase = open();
         phase.closing(150.0, None);
         assert_eq!(by(&mut phase, 1005), ClosedBy::Page);
+    }
+
+    #[test]
+    fn the_pause_before_an_attempt_doubles_up_to_a_bound() {
+        assert_eq!(
+            [0, 1, 2, 4, 5, 1_000].map(retry_after),
+            [1_000.0, 2_000.0, 4_000.0, 16_000.0, 30_000.0, 30_000.0]
+        );
+        let mut phase = open();
+        phase.closed(200.0, closed(1006));
+        phase.wait(200.0, 0);
+        assert!(matches!(phase, Phase::Waiting { until: 1_200.0, .. }));
+        assert!(phase.is_over(), "the user may connect at once");
+        assert!(phase.stop_waiting() && !phase.stop_waiting());
+        assert!(matches!(phase, Phase::Closed(End::Lost { .. })));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct TextField<'a> {
     /// For addresses and codes: a fixed-width font, without spelling correction.
     pub(crate) code: bool,
     pub(crate) disabled: bool,
+    /// The `id` of its form, if it is not in it.
+    pub(crate) form: Option<&'static str>,
 }
 
 impl<'a> TextField<'a> {
@@ -32,6 +34,7 @@ impl<'a> TextField<'a> {
             note: String::new(),
             code: false,
             disabled: false,
+            form: None,
         }
     }
 
@@ -54,6 +57,7 @@ impl<'a> TextField<'a> {
                     value={self.value.to_owned()}
                     oninput={self.oninput.reform(|event: InputEvent| text_of(&event))}
                     disabled={self.disabled}
+                    form={self.form}
                     autocomplete="off"
                     autocapitalize={self.code.then_some("off")}
                     spellcheck={self.code.then_some("false")}

@@ -7,7 +7,10 @@ mod english;
 use talkback_client::{Cause, FailReason, NameError, ReadyState, RoomNameError, UserName};
 
 use super::{Language, close_meaning};
-use crate::connection::{CloseInfo, End};
+use crate::{
+    connection::{CloseInfo, End},
+    workbench::BinaryTextError,
+};
 
 /// The characters that a room name may have besides letters and digits.
 const ROOM_NAME_PUNCTUATION: &str = "- _ . ~";
@@ -48,11 +51,56 @@ pub(crate) enum Sentence {
     /// The close code and reason, if there are any, and how the connection ended.
     Closed(End),
     ReasonBytes(usize),
+    /// Where a text is no JSON, from 1.
+    BadJson {
+        line: usize,
+        column: usize,
+    },
+    BadBytes(BinaryTextError),
+    NoFile,
+    /// A file with so many bytes.
+    FileTooLarge(u64),
+    FileUnreadable,
+    BadRepeatCount,
+    BadRepeatInterval,
+    /// The label of the button with how many messages are left, if there is an end.
+    StopRepeat(Option<u32>),
+    /// The label of the button with the close code, which may be empty.
+    CloseWith(String),
+    /// The connection ended like this, and is made again in so many seconds.
+    NextAttempt {
+        end: End,
+        seconds: u64,
+    },
+    /// The page connects again by itself, for the so manieth time.
+    Attempt(u32),
+    /// The connection was made again.
+    Reconnected {
+        ms: f64,
+        attempt: u32,
+    },
     RowsDropped(u64),
     DetailCut {
         shown: usize,
         total: usize,
     },
+    /// How many messages the log has, and how many of them the filter shows.
+    MessageCount {
+        shown: Option<usize>,
+        total: usize,
+    },
+    /// The number of rows that were recorded since the log was paused.
+    RowsWaiting(u64),
+    /// The filter's pattern is none, with the browser's text.
+    BadPattern(String),
+    /// The filter's pattern took more than so many milliseconds.
+    SlowPattern(u32),
+    /// The browser could not start the worker that tests the filter's pattern.
+    NoPatternWorker,
+    /// How much of the log is exported, in percent.
+    Exporting(u64),
+    /// The number of items of a folded JSON object or array.
+    Items(usize),
     NewMessages {
         count: u64,
         last: String,
@@ -70,8 +118,6 @@ pub(crate) enum Sentence {
     AwayTooLong,
     /// The server lost so many own messages after it had acknowledged them.
     OwnLost(usize),
-    UsersJoined(Vec<UserName>),
-    UsersLeft(Vec<UserName>),
     Typing(Vec<UserName>),
     /// The next attempt to connect is in so many seconds.
     RetryIn(u64),
@@ -84,6 +130,19 @@ pub(crate) enum Sentence {
     MoreUsers(usize),
     /// The number of users when none is listed.
     Users(usize),
+
+    /// Users who joined and left, in one line.
+    Presence {
+        joined: Vec<UserName>,
+        left: Vec<UserName>,
+    },
+    /// How many users are in the room.
+    Here(usize),
+    JoinRoom(String),
+    /// A room that the user has not opened yet.
+    OpenRoom(String),
+    /// What stands in the empty message field of a room.
+    MessageTo(String),
 }
 
 /// What is wrong with a WebSocket address.

@@ -39,6 +39,25 @@ texts! {
     ThemeLight: "Light", "浅色";
     ThemeDark: "Dark", "深色";
 
+    Help: "Help", "帮助";
+    Keys: "Keys", "快捷键";
+    KeyHelp: "This help", "显示本帮助";
+    KeySend: "Send the message", "发送消息";
+    KeyConnect: "Connect or disconnect", "连接或断开";
+    KeyHistory: "Take back what was sent", "找回已发送的消息";
+    KeyAddress: "To the address", "跳到地址栏";
+    KeyFilter: "To the filter", "跳到筛选框";
+    KeyList: "Move in the log", "在日志中移动";
+    KeyCopy: "Copy the selected message", "复制选中的消息";
+    KeyClose: "Close the details", "关闭详情";
+    KeyChatSend: "Send", "发送";
+    KeyChatLine: "New line", "换行";
+    Remembered: "Remembered in this browser", "保存在此浏览器中的内容";
+    RememberedHint: "Addresses, drafts, rooms and how far they are read, your name, language and theme, and messages that wait to be sent. Nothing of it is sent anywhere else.",
+        "地址、草稿、房间及阅读位置、名字、语言和主题，以及等待发送的消息；不会发送到其他地方。";
+    Forget: "Forget all of it…", "全部清除…";
+    ForgetNow: "Forget now and reload", "立即清除并刷新";
+
     // The workbench: connection.
     Connection: "Connection", "连接";
     Url: "URL", "地址";
@@ -65,8 +84,45 @@ texts! {
     // The workbench: composer.
     Message: "Message", "消息";
     Send: "Send", "发送";
-    SendHttp: "Send over HTTP", "用 HTTP 发送";
-    SendHint: "Ctrl+Enter sends. Over HTTP, the server's /echo answers.", "Ctrl+Enter 发送。用 HTTP 发送时由服务器的 /echo 回答。";
+    SendHttp: "Over HTTP", "用 HTTP 发送";
+    SendHint: "Ctrl+Enter sends.", "Ctrl+Enter 发送。";
+
+    SendHttpHint: "Sends the text as a GET request, which the server's /echo answers", "以 GET 请求发送文本，由服务器的 /echo 回答";
+    ConnectionOptions: "Connection options", "连接选项";
+    StateFailed: "Failed", "连接失败";
+    StateLost: "Lost", "已断线";
+    Rate: "Messages per second", "每秒消息数";
+    PerSecond: "msg/s", "条/秒";
+    Mode: "Kind of message", "消息类型";
+    ModeFile: "File", "文件";
+    ChooseFile: "File to send", "要发送的文件";
+    DropFile: "or drop a file here", "或将文件拖到此处";
+    Upload: "Sent of the file", "文件发送进度";
+    FormatJson: "Format", "格式化";
+    Repeat: "Repeat", "重复";
+    RepeatCount: "Messages", "条数";
+    RepeatCountHint: "empty: until stopped", "留空则一直发送";
+    RepeatInterval: "Every … ms", "间隔（毫秒）";
+    RepeatHint: "{{seq}}, {{ts}} and {{uuid}} in the message are replaced each time.", "消息中的 {{seq}}、{{ts}}、{{uuid}} 每次都会替换。";
+    RepeatStart: "Start", "开始";
+    Connections: "Connections", "连接列表";
+    NewTab: "Another connection", "新建连接";
+    CloseTab: "Close this connection", "关闭此连接";
+    ShareAddress: "Copy a link to this address, without secrets", "复制此地址的链接（不含密钥）";
+    LinkCopied: "Link copied", "链接已复制";
+    LinkNotCopied: "The browser does not allow copying", "浏览器不允许复制";
+    Addresses: "Addresses", "地址列表";
+    ShowAddresses: "Show addresses", "显示地址列表";
+    PinAddress: "Keep this address", "收藏此地址";
+    KeptAddress: "Kept", "收藏";
+    RecentAddress: "Recent", "最近";
+    PresetEcho: "Echo", "回显";
+    PresetChat: "Chat", "聊天";
+    PresetFlood: "Flood 1,000/s", "每秒 1,000 条";
+    PresetOnce: "Server closes", "服务器关闭";
+    Reconnect: "Connect again when the connection ends", "连接断开后自动重连";
+    RoundTripHint: "Round-trip time of sent texts that come back unchanged: half take at most p50, 95 of 100 at most p95",
+        "发出的文本原样返回所用的时间：一半不超过 p50，95% 不超过 p95";
 
     // The workbench: log.
     Messages: "Messages", "消息";
@@ -83,12 +139,39 @@ texts! {
     Copied: "Copied", "已复制";
     CopyFailed: "Select and press Ctrl+C", "请选中后按 Ctrl+C";
     CloseDetails: "Close", "关闭";
-    ListKeys: "Arrow keys, Page Up, Page Down, Home and End move; C copies; Escape closes the details.",
-        "方向键、Page Up、Page Down、Home、End 移动；C 复制；Esc 关闭详情。";
+    ListKeys: "Arrow keys, Page Up, Page Down, Home and End move; Enter goes to the details; C copies; Escape closes the details.",
+        "方向键、Page Up、Page Down、Home、End 移动；Enter 进入详情；C 复制；Esc 关闭详情。";
+
+    FilterLog: "Filter: text or /regex/", "筛选：文本或 /正则/";
+    Direction: "Direction", "方向";
+    AllDirections: "All", "全部";
+    MessageType: "Type", "类型";
+    AnyType: "Any", "不限";
+    Textual: "Text", "文本";
+    TypeBinary: "Binary", "二进制";
+    Pause: "Pause", "暂停";
+    Export: "Export", "导出";
+    ExportAll: "All rows", "全部记录";
+    ExportFiltered: "Filtered messages", "筛选出的消息";
+    CancelExport: "Cancel export", "取消导出";
+    NothingMatches: "No message matches the filter.", "没有符合筛选条件的消息。";
+    ClearFilter: "Clear filter", "清除筛选";
+    ColumnTime: "Time", "时间";
+    ColumnSize: "Size", "大小";
+    Presentation: "Presentation", "显示方式";
+    Pretty: "Pretty", "美化";
+    Raw: "Raw", "原文";
+    Hex: "Hex", "十六进制";
+    DetailWidth: "Width of the details", "详情宽度";
+    SendAgain: "Send again now", "立即再次发送";
+    EditAgain: "Edit in composer", "编辑后发送";
+    Fold: "Fold or unfold", "折叠或展开";
+    MoreLines: "Show more lines", "显示更多行";
+    ImageInMessage: "The image in the message", "消息中的图片";
 
     // The chat.
     Room: "Room", "房间";
-    OtherRoom: "Go to room", "前往房间";
+    OtherRoom: "Room name", "房间名";
     Go: "Go", "前往";
     Name: "Your name", "你的名字";
     Join: "Join", "加入";
@@ -96,7 +179,7 @@ texts! {
     Guest: "Guest", "访客";
     You: "you", "你";
     ChatEmpty: "No messages yet.", "还没有消息。";
-    ChatNotJoined: "Join the room to read and write.", "加入房间后即可收发消息。";
+    ChatNotJoined: "Others see your name; you can leave at any time.", "其他人会看到你的名字，你可以随时离开。";
     People: "People", "成员";
     Today: "Today", "今天";
     Yesterday: "Yesterday", "昨天";
@@ -109,7 +192,7 @@ texts! {
     NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
     PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.",
         "页面已达显示上限，请回到最新消息后再向上滚动。";
-    DeliveryQueued: "Waiting to be sent", "等待发送";
+    DeliveryQueued: "waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";
     Retry: "Send again", "重新发送";
@@ -121,6 +204,34 @@ texts! {
     ToNewest: "Newest", "最新消息";
     ReconnectNow: "Connect now", "立即重连";
     ChatHint: "Enter sends, Shift+Enter starts a new line.", "Enter 发送，Shift+Enter 换行。";
+
+    Rooms: "Rooms", "房间";
+    AddRoom: "Open another room", "打开其他房间";
+    ForgetRoom: "Remove from the list", "从列表中移除";
+    NoSuchRoom: "There is no such room", "没有这样的房间";
+    GoToLobby: "Go to the lobby", "前往大厅 lobby";
+    FindPerson: "Find a person", "查找成员";
+    NobodyFound: "Nobody here has this in the name.", "没有名字匹配的成员。";
+    Edit: "Edit", "编辑";
+    KeySends: "send", "发送";
+    KeyNewLine: "new line", "换行";
+    Search: "Search", "搜索";
+    SearchLoaded: "Search the loaded messages", "搜索已加载的消息";
+    SearchOlder: "The one before (Enter)", "上一条（Enter）";
+    SearchNewer: "The one after (Shift+Enter)", "下一条（Shift+Enter）";
+    NothingFound: "Nothing found", "未找到";
+    GoToDay: "Go to a day", "跳到日期";
+    MessageNotThere: "The server does not have this message any more.", "服务器上已没有这条消息。";
+    CopyMessage: "Copy the text (C)", "复制文本（C）";
+    CopyLink: "Copy a link to the message (L)", "复制消息链接（L）";
+    SwitchRoom: "Switch to a room (Ctrl+K)", "切换房间（Ctrl+K）";
+    Alerts: "Notify me of mentions", "被提到时通知我";
+    AlertsDenied: "The browser does not allow notifications of this page.", "浏览器不允许本页面发送通知。";
+    ShowAll: "Show all of it", "展开全文";
+    Mute: "Mute", "静音";
+    Unmute: "No longer mute", "取消静音";
+    Mentions: "Messages that mention you", "提到你的消息";
+    ShowLess: "Show less", "收起";
 }
 
 impl Text {

@@ -1,59 +1,264 @@
-//! The form for a message, which is sent over the WebSocket (button or Ctrl+Enter) or over HTTP.
+//! The form for a message: how it is written, the field or the file, and the buttons to send it over the WebSocket (also Ctrl+Enter), over HTTP,
+//! or again and again.
 
-use web_sys::{InputEvent, KeyboardEvent, SubmitEvent};
-use yew::{Callback, Html, html};
+use web_sys::{
+    DragEvent, Event, File, HtmlInputElement, HtmlTextAreaElement, InputEvent, KeyboardEvent, MouseEvent, SubmitEvent,
+};
+use yew::{Callback, Html, TargetCast, html};
 
-use super::reducer::{Action, Field, WorkbenchState};
+use super::{
+    message_mode::Mode,
+    reducer::{Action, Field, Recall, WorkbenchState},
+    segments::{Segment, segments},
+};
 use crate::{
-    form::{Button, ERROR_ID, Look, error_line, text_of},
+    form::{ERROR_ID, TextField, text_of},
     format,
-    i18n::{Language, Text},
+    i18n::{Language, Sentence, Text},
     keyboard::{EnterKey, enter_key},
 };
 
 const HINT_ID: &str = "message_hint";
 
-pub(super) fn composer(state: &WorkbenchState, dispatch: &Callback<Action>, language: Language) -> Html {
-    let error = state
-        .error
-        .as_ref()
-        .filter(|error| error.is_of(&Field::Message))
-        .map(|error| &error.message);
-    let invalid = error.is_some();
-    let onkeydown = {
-        let dispatch = dispatch.clone();
-        move |event: KeyboardEvent| {
-            if enter_key(&event) == Some(EnterKey::WithControl) {
-                event.prevent_default();
-                dispatch.emit(Action::Send);
-            }
+/// The `id` of the popover with the repetition.
+const REPEAT_ID: &str = "repeat_options";
+
+/// The composer's values and callbacks.
+pub(super) struct Composer<'a> {
+    /// The number of its tab: each has an input for files of its own.
+    pub(super) tab: u32,
+    pub(super) state: &'a WorkbenchState,
+    pub(super) dispatch: Callback<Action>,
+    /// The user has chosen a file, or none.
+    pub(super) onfile: Callback<Option<File>>,
+}
+
+impl Composer<'_> {
+    pub(super) fn draw(&self, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let error = state.error.as_ref().filter(|error| error.is_of(&Field::Message));
+        let onsubmit = dispatch.reform(|event: SubmitEvent| {
+            event.prevent_default();
+            Action::Send
+        });
+        let choices = Mode::ALL.map(|mode| Segment {
+            id: mode.id(),
+            label: html! { mode.label(language) },
+            title: None,
+            selected: state.mode == mode,
+            onselect: dispatch.reform(move |()| Action::Mode(mode)),
+        });
+        html! {
+            <form key="composer" class="composer" {onsubmit}>
+                if let Some(error) = error {
+                    <p key="error" id={ERROR_ID} class="bar-notice" role="alert">{ error.message.in_language(language) }</p>
+                }
+                <div key="body" class="composer-body">
+                    <div key="modes" class="composer-modes">
+                        { segments("message_mode", Text::Mode.in_language(language), choices) }
+                    </div>
+                    if state.mode == Mode::File {
+                        { self.file(language) }
+                    } else {
+                        { self.field(error.is_some(), language) }
+                    }
+                    <div key="actions" class="composer-actions">{ self.actions(language) }</div>
+                    <p key="hint" id={HINT_ID} class="visually-hidden">{ Text::SendHint.in_language(language) }</p>
+                </div>
+            </form>
         }
-    };
-    let onsubmit = dispatch.reform(|event: SubmitEvent| {
-        event.prevent_default();
-        Action::Send
-    });
-    let button = |id, label: Text, look| Button {
-        id,
-        label: label.in_language(language),
-        look,
-        disabled: false,
-    };
-    let send = button("send_message", Text::Send, Look::Primary);
-    let send_http = button("send_http", Text::SendHttp, Look::Plain);
-    html! {
-        <form class="card" {onsubmit}>
-            <div class="field">
-                <label for="message">{ Text::Message.in_language(language) }</label>
-                <span class="note">{ format::size(state.message.len() as u64) }</span>
-                <textarea
-                    id="message" data-code="" rows="3" spellcheck="false" value={state.message.clone()} {onkeydown}
-                    oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
-                    aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
-                />
+    }
+
+    fn field(&self, invalid: bool, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let onkeydown = {
+            let dispatch = dispatch.clone();
+            let shows_history = state.shows_history();
+            let can_recall = [Recall::Older, Recall::Newer].map(|step| state.can_recall(step));
+            move |event: KeyboardEvent| {
+                // With Shift it connects.
+                let action = if enter_key(&event) == Some(EnterKey::WithControl) && !event.shift_key() {
+                    Some(Action::Send)
+                } else {
+                    let step = recall(&event, shows_history);
+                    step.filter(|step| can_recall[*step as usize]).map(Action::Recall)
+                };
+                if let Some(action) = action {
+                    event.prevent_default();
+                    dispatch.emit(action);
+                }
+            }
+        };
+        html! {
+            // One element for all modes: it keeps its height and the focus.
+            <textarea
+                key="message" id="message" data-code="" rows="3" spellcheck="false" value={state.message().to_owned()} {onkeydown}
+                oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
+                placeholder={state.mode.placeholder()} aria-label={Text::Message.in_language(language)}
+                aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
+            />
+        }
+    }
+
+    /// The file to send, which can be dropped here too.
+    fn file(&self, language: Language) -> Html {
+        let onchange = self.onfile.reform(|event: Event| {
+            let files = event
+                .target_dyn_into::<HtmlInputElement>()
+                .and_then(|input| input.files());
+            files.and_then(|files| files.get(0))
+        });
+        // Without a value, the choice of the same file is a change too.
+        let onclick = |event: MouseEvent| {
+            if let Some(input) = event.target_dyn_into::<HtmlInputElement>() {
+                input.set_value("");
+            }
+        };
+        let ondrop = self.onfile.reform(|event: DragEvent| {
+            event.prevent_default();
+            let files = event.data_transfer().and_then(|dropped| dropped.files());
+            files.and_then(|files| files.get(0))
+        });
+        let ondragover = |event: DragEvent| event.prevent_default();
+        html! {
+            <div key="file" class="composer-file" {ondrop} {ondragover}>
+                <input
+                    key={format!("input_{}", self.tab)} id="message_file" type="file" {onclick} {onchange} aria-label={Text::ChooseFile.in_language(language)} />
+                <p key="name" id="file_name">
+                    if let Some(file) = &self.state.file {
+                        <bdi>{ file.name.clone() }</bdi>{ " · " }{ format::size(file.bytes) }
+                    } else {
+                        { Text::DropFile.in_language(language) }
+                    }
+                </p>
             </div>
-            <div class="buttons">{ send.submit() }{ send_http.on_click(dispatch.reform(|_| Action::SendHttp)) }</div>
-            { error_line(error, Some((HINT_ID, Text::SendHint)), language) }
-        </form>
+        }
+    }
+
+    fn actions(&self, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let text = |text: Text| text.in_language(language);
+        let size = match state.mode {
+            Mode::File => None,
+            mode => Some(mode.size(state.message())),
+        };
+        let (size, problem) = match size {
+            Some(Ok(bytes)) => (format::size(bytes as u64), false),
+            // An empty field is no mistake yet.
+            Some(Err(_)) if state.message().is_empty() => (String::new(), false),
+            Some(Err(problem)) => (problem.in_language(language), true),
+            None => (String::new(), false),
+        };
+        html! {
+            <>
+                if let Some((sent, total)) = state.upload() {
+                    <progress
+                        key="upload" id="upload" value={sent.to_string()} max={total.to_string()}
+                        aria-label={text(Text::Upload)}
+                    />
+                }
+                <span key="size" id="message_size" class="composer-size" data-problem={problem.then_some("")}>{ size }</span>
+                if state.mode == Mode::Json {
+                    <button
+                        key="format" id="format_json" type="button" disabled={problem}
+                        onclick={dispatch.reform(|_: MouseEvent| Action::Format)}
+                    >
+                        { text(Text::FormatJson) }
+                    </button>
+                }
+                { self.repeat(language) }
+                if state.mode == Mode::Text {
+                    <button
+                        key="http" id="send_http" type="button" title={text(Text::SendHttpHint)}
+                        onclick={dispatch.reform(|_: MouseEvent| Action::SendHttp)}
+                    >
+                        { text(Text::SendHttp) }
+                    </button>
+                }
+                <button key="send" id="send_message" type="submit" data-look="primary">
+                    { text(Text::Send) }
+                    <kbd aria-hidden="true">{ "Ctrl ↵" }</kbd>
+                </button>
+            </>
+        }
+    }
+
+    /// The button that opens the popover of the repetition; while it runs, the button that stops it.
+    fn repeat(&self, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let text = |text: Text| text.in_language(language);
+        let repeat = &state.repeat;
+        let is_of = |field: Field| state.error.as_ref().is_some_and(|error| error.is_of(&field));
+        if repeat.is_running() {
+            return html! {
+                <button
+                    key="stop" id="stop_repeat" type="button" data-look="danger"
+                    onclick={dispatch.reform(|_: MouseEvent| Action::Repeat(false))}
+                >
+                    { Sentence::StopRepeat(repeat.left()).in_language(language) }
+                </button>
+            };
+        }
+        let field = |id: &'static str, label, value, field: Field| TextField {
+            invalid: is_of(field),
+            ..TextField::new(id, label, value, dispatch.reform(move |text| Action::Edit(field, text)))
+        };
+        let count = TextField {
+            note: text(Text::RepeatCountHint).into(),
+            ..field("repeat_count", Text::RepeatCount, &repeat.count, Field::RepeatCount)
+        };
+        let interval = field(
+            "repeat_interval",
+            Text::RepeatInterval,
+            &repeat.interval,
+            Field::RepeatInterval,
+        );
+        let error = state
+            .error
+            .as_ref()
+            .filter(|_| is_of(Field::RepeatCount) || is_of(Field::RepeatInterval));
+        html! {
+            <span key="repeat">
+                <button key="open" id="repeat" type="button" popovertarget={REPEAT_ID}>
+                    { text(Text::Repeat) }
+                    <span class="quiet" aria-hidden="true">{ " ▾" }</span>
+                </button>
+                <div key="options" id={REPEAT_ID} class="sheet repeat" popover="auto">
+                    { count.draw(language) }
+                    { interval.draw(language) }
+                    <p key="templates" class="quiet">{ text(Text::RepeatHint) }</p>
+                    if let Some(error) = error {
+                        <p key="error" id={ERROR_ID} class="fault" role="alert">{ error.message.in_language(language) }</p>
+                    }
+                    <button
+                        key="start" id="start_repeat" type="button" data-look="primary"
+                        onclick={dispatch.reform(|_: MouseEvent| Action::Repeat(true))}
+                    >
+                        { text(Text::RepeatStart) }
+                    </button>
+                </div>
+            </span>
+        }
+    }
+}
+
+/// The arrow keys take back what was sent, at the start and the end of the text, or while the field shows a text of the history: elsewhere they
+/// move in it.
+fn recall(event: &KeyboardEvent, shows_history: bool) -> Option<Recall> {
+    if event.shift_key() || event.ctrl_key() || event.meta_key() || event.alt_key() || event.is_composing() {
+        return None;
+    }
+    let field = event.target_dyn_into::<HtmlTextAreaElement>()?;
+    let caret = |place: Result<Option<u32>, _>| place.ok().flatten().unwrap_or_default() as usize;
+    let (start, end) = (caret(field.selection_start()), caret(field.selection_end()));
+    if start != end {
+        return None;
+    }
+    // Places are in UTF-16.
+    let length = field.value().encode_utf16().count();
+    match event.key().as_str() {
+        "ArrowUp" if shows_history || start == 0 => Some(Recall::Older),
+        "ArrowDown" if shows_history || start == length => Some(Recall::Newer),
+        _ => None,
     }
 }

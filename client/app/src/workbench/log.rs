@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, ops::Range, rc::Rc};
 
-use crate::rows::{PayloadSize, Row, RowOptions, Rows};
+use super::log_entry::{Content, Direction};
+use crate::rows::{Row, RowOptions, Rows};
 
 /// Rows with consecutive numbers; beyond the bounds the oldest are dropped and counted.
 #[derive(Debug)]
@@ -10,7 +11,29 @@ pub(crate) struct Log<T> {
     rows: Rows<T>,
     options: RowOptions,
     dropped: u64,
+    counts: Counts,
     cleared: Option<Cleared<T>>,
+}
+
+/// How many of a log's rows are messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) sent: usize,
+    pub(crate) received: usize,
+}
+
+impl Counts {
+    pub(crate) fn messages(self) -> usize {
+        self.sent + self.received
+    }
+
+    fn of(&mut self, direction: Direction) -> Option<&mut usize> {
+        match direction {
+            Direction::Sent => Some(&mut self.sent),
+            Direction::Received => Some(&mut self.received),
+            Direction::Notice => None,
+        }
+    }
 }
 
 /// The state before a clear, for its undo.
@@ -18,20 +41,25 @@ pub(crate) struct Log<T> {
 struct Cleared<T> {
     rows: VecDeque<Rc<Row<T>>>,
     dropped: u64,
+    counts: Counts,
 }
 
-impl<T: PayloadSize> Log<T> {
+impl<T: Content> Log<T> {
     pub(crate) fn new(options: RowOptions) -> Self {
         Self {
             rows: Rows::new(),
             options,
             dropped: 0,
+            counts: Counts::default(),
             cleared: None,
         }
     }
 
     /// Appends a row. The newest row always stays, however large it is.
     pub(crate) fn push(&mut self, at: f64, content: T) {
+        if let Some(count) = self.counts.of(content.direction()) {
+            *count += 1;
+        }
         self.rows.push(at, content);
         self.drop_beyond_bounds();
     }
@@ -50,9 +78,20 @@ impl<T: PayloadSize> Log<T> {
         self.rows.last_number()
     }
 
+    /// Changes how many bytes the rows may have, and drops the oldest that are beyond.
+    pub(crate) fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.options.max_bytes = max_bytes;
+        self.drop_beyond_bounds();
+    }
+
     /// How many rows were dropped because of the bounds since the log was last cleared.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// How many of the kept rows are messages.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// The rows at these indices, counted from the oldest; indices beyond the end are left out.
@@ -78,6 +117,7 @@ impl<T: PayloadSize> Log<T> {
         self.cleared = Some(Cleared {
             rows: self.rows.take(),
             dropped: std::mem::take(&mut self.dropped),
+            counts: std::mem::take(&mut self.counts),
         });
     }
 
@@ -88,16 +128,21 @@ impl<T: PayloadSize> Log<T> {
 
     /// Restores the cleared rows in front of those that were added since, within the bounds.
     pub(crate) fn undo_clear(&mut self) {
-        if let Some(Cleared { rows, dropped }) = self.cleared.take() {
+        if let Some(Cleared { rows, dropped, counts }) = self.cleared.take() {
             self.rows.prepend(rows);
             self.dropped += dropped;
+            self.counts.sent += counts.sent;
+            self.counts.received += counts.received;
             self.drop_beyond_bounds();
         }
     }
 
     fn drop_beyond_bounds(&mut self) {
-        while self.rows.drop_oldest(self.options).is_some() {
+        while let Some(row) = self.rows.drop_oldest(self.options) {
             self.dropped += 1;
+            if let Some(count) = self.counts.of(row.content.direction()) {
+                *count -= 1;
+            }
         }
     }
 }
@@ -105,11 +150,17 @@ impl<T: PayloadSize> Log<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::ROW_BYTES;
+    use crate::rows::{PayloadSize, ROW_BYTES};
 
     impl PayloadSize for usize {
         fn payload_bytes(&self) -> usize {
             *self
+        }
+    }
+
+    impl Content for usize {
+        fn direction(&self) -> Direction {
+            [Direction::Notice, Direction::Sent, Direction::Received][(*self).min(2)]
         }
     }
 
@@ -152,6 +203,16 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_byte_bound_drops_the_oldest_at_once() {
+        let mut log = log(100, usize::MAX);
+        for _ in 0..10 {
+            log.push(0.0, 100);
+        }
+        log.set_max_bytes(3 * (ROW_BYTES + 100));
+        assert_eq!((numbers(&log), log.dropped()), (vec![8, 9, 10], 7));
+    }
+
+    #[test]
     fn the_undo_of_a_clear_keeps_the_rows_added_since() {
         let mut log = log(4, usize::MAX);
         for _ in 0..3 {
@@ -166,6 +227,21 @@ mod tests {
             (numbers(&log), log.dropped(), log.can_undo_clear()),
             (vec![2, 3, 4, 5], 1, false)
         );
+    }
+
+    #[test]
+    fn the_counts_are_those_of_the_kept_messages() {
+        let mut log = log(4, usize::MAX);
+        let counts = |log: &Log<usize>| (log.counts().sent, log.counts().received, log.counts().messages());
+        for content in [1, 1, 2, 0, 2] {
+            log.push(0.0, content);
+        }
+        assert_eq!(counts(&log), (1, 2, 3), "one of the sent is dropped");
+        log.clear();
+        assert_eq!(counts(&log), (0, 0, 0));
+        log.push(0.0, 1);
+        log.undo_clear();
+        assert_eq!(counts(&log), (1, 2, 3), "the other sent one is dropped");
     }
 
     #[test]

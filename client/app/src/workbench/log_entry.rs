@@ -23,6 +23,20 @@ pub(crate) enum LogEntry {
     Notice(Sentence),
 }
 
+/// Who sent a row's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Sent,
+    Received,
+    /// The page's own.
+    Notice,
+}
+
+/// The content of a log's row.
+pub(crate) trait Content: PayloadSize {
+    fn direction(&self) -> Direction;
+}
+
 /// A payload by its type and transport.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Payload {
@@ -107,24 +121,6 @@ impl LogEntry {
         }
     }
 
-    /// The value of `data-direction`.
-    pub(crate) fn direction(&self) -> &'static str {
-        match self {
-            Self::Sent(_) => "out",
-            Self::Received(_) => "in",
-            Self::Notice(_) => "info",
-        }
-    }
-
-    /// The direction in words and as a sign, because colour alone is not accessible.
-    pub(crate) fn direction_label(&self) -> (Text, &'static str) {
-        match self {
-            Self::Sent(_) => (Text::Sent, "↑"),
-            Self::Received(_) => (Text::Received, "↓"),
-            Self::Notice(_) => (Text::Information, "·"),
-        }
-    }
-
     /// The text for screen readers; none for a sent message, which the user wrote.
     pub(crate) fn announcement(&self, language: Language) -> Option<String> {
         (!matches!(self, Self::Sent(_))).then(|| self.preview(language))
@@ -135,6 +131,36 @@ impl LogEntry {
         match self {
             Self::Sent(content) | Self::Received(content) => content.preview(),
             Self::Notice(message) => message.in_language(language),
+        }
+    }
+}
+
+impl Direction {
+    /// The value of `data-direction`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "out",
+            Self::Received => "in",
+            Self::Notice => "info",
+        }
+    }
+
+    /// The direction in words and as a sign, because colour alone is not accessible.
+    pub(crate) fn label(self) -> (Text, &'static str) {
+        match self {
+            Self::Sent => (Text::Sent, "↑"),
+            Self::Received => (Text::Received, "↓"),
+            Self::Notice => (Text::Information, "·"),
+        }
+    }
+}
+
+impl Content for LogEntry {
+    fn direction(&self) -> Direction {
+        match self {
+            Self::Sent(_) => Direction::Sent,
+            Self::Received(_) => Direction::Received,
+            Self::Notice(_) => Direction::Notice,
         }
     }
 }

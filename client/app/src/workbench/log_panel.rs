@@ -1,51 +1,113 @@
-//! The panel of the log: its heading and switches, the virtual list, the details of the selected message. Its keys are
-//! read by `keyboard.rs`.
+//! The panel of the log: its bar, the virtual list, the details of the selected message. Its keys are read by `keyboard.rs`.
 
 use std::rc::Rc;
 
 use gloo_events::EventListener;
-use web_sys::{Element, HtmlElement, KeyboardEvent};
-use yew::{Component, Context, Html, NodeRef, Properties, html};
+use gloo_timers::callback::Timeout;
+use web_sys::{Element, HtmlElement, KeyboardEvent, MouseEvent, PointerEvent};
+use yew::{Callback, Component, Context, Html, NodeRef, Properties, TargetCast, html};
 
 use super::{
-    detail_pane::{CopyState, DetailPane},
+    detail_pane::{CopyState, DetailMode, DetailPane},
     log::Log,
-    log_entry::LogEntry,
+    log_entry::{Direction, LogEntry, Payload},
+    log_export::{Export, ExportFormat, iso_time},
+    log_filter::Kind,
     log_row::{LogRow, row_id},
+    log_toolbar::LogToolbar,
+    log_view::{Batch, LogView},
+    pattern_worker::{Answer, DEADLINE_MS, PatternWorker},
     shared_log::{SharedLog, Subscription},
-    virtual_list::{ROW_PIXELS, VirtualList},
+    url_menu::PRESETS,
+    virtual_list::ROW_PIXELS,
 };
 use crate::{
+    animation_frame::FrameRequest,
     announcer::Announcer,
-    browser,
-    form::{Button, Look},
+    browser::{self, Setting, files::FileParts},
     i18n::{Language, Sentence, Text},
-    keyboard::{LogKey, log_key},
+    keyboard::{LogKey, is_filter_key, log_key},
     rows::Row,
 };
+
+/// How long the filter or an export works at a time, in milliseconds: with the drawing far less than the 50 of a long task.
+const TURN_MS: f64 = 20.0;
+
+/// The bytes of rows that the filter looks at between two looks at the clock.
+const SCAN_BYTES: usize = 256 << 10;
+
+/// The bytes of one part of an exported file.
+const EXPORT_BYTES: usize = 512 << 10;
+
+/// How long the address of an exported file stays valid, in milliseconds, because browsers read it after the click.
+const DOWNLOAD_MS: u32 = 60_000;
+
+/// The width of the details, in CSS pixels: at first, at least, at most, and the step of a key.
+const DETAIL_WIDTH: i32 = 460;
+const MIN_DETAIL_WIDTH: i32 = 320;
+const MAX_DETAIL_WIDTH: i32 = 1_600;
+const WIDTH_STEP: i32 = 20;
 
 /// The log to show.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
     pub(crate) log: SharedLog<LogEntry>,
+    pub(crate) onresend: Callback<Resend>,
+    /// Connects to the preset with this path.
+    pub(crate) onpreset: Callback<&'static str>,
     pub(crate) language: Language,
 }
 
+/// A logged message is to be sent again.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resend {
+    pub(crate) payload: Payload,
+    /// Otherwise the user edits it first.
+    pub(crate) at_once: bool,
+}
+
 pub(crate) struct LogPanel {
-    list: VirtualList,
-    /// The number of the oldest row when the log was drawn last; the difference to now is what was dropped.
-    first: u64,
+    view: LogView,
     announcer: Announcer,
     /// Of the selected message.
     copy: CopyState,
+    /// What is wrong with the filter's pattern.
+    problem: Option<Sentence>,
+    worker: Option<Worker>,
+    is_menu_open: bool,
+    export: Option<(Export, FileParts)>,
+    detail_width: i32,
+    /// Goes on with the filter, and with an export.
+    scan_frame: FrameRequest,
+    export_frame: FrameRequest,
+    filter: NodeRef,
     viewport: NodeRef,
     space: NodeRef,
     rows: NodeRef,
+    body: NodeRef,
     detail: NodeRef,
+    on: DetailCallbacks,
     _subscription: Subscription,
     _resize: EventListener,
+    _filter_key: EventListener,
     /// The pointer may be lifted outside of the list.
     _lifted: [EventListener; 2],
+}
+
+/// Tests the filter's pattern.
+struct Worker {
+    worker: PatternWorker,
+    is_ready: bool,
+    /// The texts that it has.
+    batch: Option<Batch>,
+}
+
+/// The same for each drawing, so that the details are drawn only when they change.
+struct DetailCallbacks {
+    mode: Callback<DetailMode>,
+    copy: Callback<MouseEvent>,
+    close: Callback<()>,
+    resend: Callback<bool>,
 }
 
 /// What happened to the list.
@@ -58,12 +120,40 @@ pub(crate) enum Msg {
     Select(u64),
     /// The pointer went down on the list, or was lifted anywhere.
     Pressed(bool),
+    Mode(DetailMode),
     CloseDetails,
+    /// The details are to have this width; `done` when the pointer is lifted.
+    Resize {
+        width: i32,
+        done: bool,
+    },
     Follow,
+    Pause,
     Clear,
     UndoClear,
     Copy,
     Copied(bool),
+    /// The selected message, at once or after it was edited.
+    Resend {
+        at_once: bool,
+    },
+    FocusFilter,
+    FilterText(String),
+    FilterDirection(Option<Direction>),
+    FilterKind(Option<Kind>),
+    ClearFilter,
+    /// The filter goes on.
+    Scan,
+    Pattern(Answer),
+    /// Shows or hides the choices of the export.
+    Menu(bool),
+    Export {
+        format: ExportFormat,
+        only_shown: bool,
+    },
+    /// The export goes on.
+    ExportOn,
+    CancelExport,
 }
 
 impl Component for LogPanel {
@@ -71,29 +161,70 @@ impl Component for LogPanel {
     type Properties = Props;
 
     fn create(ctx: &Context<Self>) -> Self {
-        let log = ctx.props().log.read();
-        let (resized, lifted) = (ctx.link().clone(), ctx.link().clone());
-        Self {
-            list: VirtualList::default(),
-            first: log.first_number(),
+        let props = ctx.props();
+        let log = props.log.read();
+        let mut view = props.log.take_view();
+        view.list.pressed = false;
+        view.sync(&log);
+        let (resized, lifted, filter) = (ctx.link().clone(), ctx.link().clone(), ctx.link().clone());
+        let detail_width = browser::remembered(Setting::DetailWidth).and_then(|width| width.parse().ok());
+        let mut panel = Self {
+            view,
             announcer: Announcer::new(log.last_number()),
             copy: CopyState::Ready,
+            problem: None,
+            worker: None,
+            is_menu_open: false,
+            export: None,
+            detail_width: detail_width
+                .unwrap_or(DETAIL_WIDTH)
+                .clamp(MIN_DETAIL_WIDTH, MAX_DETAIL_WIDTH),
+            scan_frame: FrameRequest::default(),
+            export_frame: FrameRequest::default(),
+            filter: NodeRef::default(),
             viewport: NodeRef::default(),
             space: NodeRef::default(),
             rows: NodeRef::default(),
+            body: NodeRef::default(),
             detail: NodeRef::default(),
-            _subscription: ctx.props().log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
+            on: DetailCallbacks {
+                mode: ctx.link().callback(Msg::Mode),
+                copy: ctx.link().callback(|_| Msg::Copy),
+                close: ctx.link().callback(|()| Msg::CloseDetails),
+                resend: ctx.link().callback(|at_once| Msg::Resend { at_once }),
+            },
+            _subscription: props.log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
             _resize: browser::events::on_resize(move || resized.send_message(Msg::Measured)),
+            _filter_key: browser::events::on_key(move |event| {
+                if is_filter_key(event) {
+                    filter.send_message(Msg::FocusFilter);
+                }
+            }),
             _lifted: browser::events::on_pointer_lifted(move || lifted.send_message(Msg::Pressed(false))),
+        };
+        panel.scan(ctx, &log);
+        panel
+    }
+
+    fn changed(&mut self, ctx: &Context<Self>, before: &Props) -> bool {
+        if ctx.props().log != before.log {
+            before.log.keep_view(std::mem::take(&mut self.view));
+            *self = Self::create(ctx);
         }
+        true
+    }
+
+    fn destroy(&mut self, ctx: &Context<Self>) {
+        ctx.props().log.keep_view(std::mem::take(&mut self.view));
     }
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
-        let Props { log, language } = ctx.props();
+        let Props { log, language, .. } = ctx.props();
         match msg {
             Msg::LogChanged => {
                 let log = log.read();
-                self.compensate_dropped(&log);
+                self.view.sync(&log);
+                self.scan(ctx, &log);
                 self.announcer
                     .log_changed(log.last_number(), ctx.link().callback(|()| Msg::Announce));
             }
@@ -103,41 +234,53 @@ impl Component for LogPanel {
                 let texts = new.map(|row| row.content.announcement(*language));
                 self.announcer.announce(log.last_number(), texts, *language);
             }
-            Msg::Measured => return self.measure(log.read().len()),
+            Msg::Measured => return self.measure(self.view.len(&log.read())),
             Msg::Key(LogKey::Move(movement)) => {
-                let log = log.read();
-                self.list.move_selection(movement, log.first_number(), log.len());
+                self.view.move_selection(&log.read(), movement);
                 self.copy = CopyState::Ready;
             }
             Msg::Select(number) => {
                 self.hold_position(&log.read());
-                self.list.selected = Some(number);
+                self.view.list.selected = Some(number);
                 self.copy = CopyState::Ready;
             }
             Msg::Pressed(pressed) => {
                 if pressed {
                     self.hold_position(&log.read());
-                } else if self.list.pressed && !browser::has_focus() {
+                } else if self.view.list.pressed && !browser::has_focus() {
                     // The rows were drawn again between the `pointerdown` and the `mousedown` that moves the focus.
-                    self.focus_list();
+                    focus(&self.viewport);
                 }
-                self.list.pressed = pressed;
+                self.view.list.pressed = pressed;
+            }
+            Msg::Mode(mode) => self.view.mode = mode,
+            Msg::Key(LogKey::FocusDetails) => {
+                focus(&self.detail);
+                return false;
             }
             Msg::CloseDetails | Msg::Key(LogKey::CloseDetails) => {
-                self.list.selected = None;
-                self.focus_list();
+                self.view.list.selected = None;
+                focus(&self.viewport);
             }
-            Msg::Follow => self.list.follow = !self.list.follow,
+            Msg::Resize { width, done } => {
+                self.detail_width = width.clamp(MIN_DETAIL_WIDTH, MAX_DETAIL_WIDTH);
+                if done {
+                    browser::remember(Setting::DetailWidth, &self.detail_width.to_string());
+                }
+            }
+            Msg::Follow => self.view.list.follow = !self.view.list.follow,
+            Msg::Pause => {
+                let log = log.read();
+                self.view.toggle_pause(&log);
+                self.scan(ctx, &log);
+            }
             Msg::Clear => {
-                self.list = VirtualList {
-                    height: self.list.height,
-                    ..VirtualList::default()
-                };
+                self.view.cleared();
                 log.change(Log::clear);
             }
             Msg::UndoClear => log.change(Log::undo_clear),
             Msg::Copy | Msg::Key(LogKey::Copy) => {
-                if let Some(row) = self.selected(&log.read()) {
+                if let Some(row) = self.view.selected(&log.read()) {
                     let text = row.content.full_text(*language);
                     ctx.link()
                         .send_future(async move { Msg::Copied(browser::copy(&text).await) });
@@ -150,6 +293,50 @@ impl Component for LogPanel {
                     browser::select_all(&element);
                 }
             }
+            Msg::Resend { at_once } => {
+                let row = self.view.selected(&log.read());
+                if let Some(payload) = row.and_then(|row| row.content.payload().cloned()) {
+                    ctx.props().onresend.emit(Resend { payload, at_once });
+                    if !at_once {
+                        browser::focus("message");
+                    }
+                }
+                return false;
+            }
+            Msg::FocusFilter => {
+                focus(&self.filter);
+                return false;
+            }
+            Msg::FilterText(text) => {
+                self.problem = None;
+                self.change_filter(ctx, |filter| filter.set_text(text));
+            }
+            Msg::FilterDirection(direction) => self.change_filter(ctx, |filter| filter.direction = direction),
+            Msg::FilterKind(kind) => self.change_filter(ctx, |filter| filter.kind = kind),
+            Msg::ClearFilter => {
+                self.problem = None;
+                self.change_filter(ctx, |filter| *filter = super::log_filter::Filter::default());
+                focus(&self.filter);
+            }
+            Msg::Scan => {
+                self.scan_frame.complete();
+                self.scan(ctx, &log.read());
+            }
+            Msg::Pattern(answer) => self.pattern_answered(ctx, answer),
+            Msg::Menu(is_open) => self.is_menu_open = is_open,
+            Msg::Export { format, only_shown } => {
+                self.is_menu_open = false;
+                let log = log.read();
+                let only = only_shown.then(|| self.view.numbers());
+                let export = Export::new(format, &log, only, *language);
+                self.export = Some((export, FileParts::new(format.media_type())));
+                self.export_on(ctx, &log);
+            }
+            Msg::ExportOn => {
+                self.export_frame.complete();
+                self.export_on(ctx, &log.read());
+            }
+            Msg::CancelExport => self.export = None,
         }
         true
     }
@@ -158,143 +345,334 @@ impl Component for LogPanel {
         let language = ctx.props().language;
         let text = |text: Text| text.in_language(language);
         let log = ctx.props().log.read();
-        let selected = self.selected(&log);
+        let total = self.view.len(&log);
+        let selected = self.view.selected(&log);
+        let bar = LogToolbar {
+            log: &log,
+            view: &self.view,
+            problem: self.problem.as_ref(),
+            exporting: self.export.as_ref().map(|(export, _)| export.percent()),
+            is_menu_open: self.is_menu_open,
+            filter: self.filter.clone(),
+            send: ctx.link().callback(|msg| msg),
+            language,
+        };
+        let head = [
+            ("number", "#"),
+            ("time", text(Text::ColumnTime)),
+            ("delta", "Δ ms"),
+            ("sign", ""),
+            ("cell", text(Text::Message)),
+            ("size", text(Text::ColumnSize)),
+        ];
         html! {
-            <section class="card log" aria-labelledby="log_title">
-                { self.head(ctx, &log) }
-                <div
-                    key="viewport" class="log-viewport" tabindex="0"
-                    // A list box must have options.
-                    role={if log.len() > 0 { "listbox" } else { "region" }} ref={self.viewport.clone()}
-                    aria-labelledby="log_title" aria-describedby="log_keys"
-                    aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
-                    onscroll={ctx.link().callback(|_| Msg::Measured)}
-                    onpointerdown={ctx.link().callback(|_| Msg::Pressed(true))}
-                    onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
-                >
-                    if log.len() == 0 {
-                        <p class="empty">{ text(Text::LogEmpty) }</p>
-                    }
-                    <div class="log-space" ref={self.space.clone()}>
-                        <ul id="messagecontainer" class="log-rows" role="presentation" ref={self.rows.clone()}>
-                            { self.drawn_rows(ctx, &log) }
-                        </ul>
+            <section class="log" aria-labelledby="log_title">
+                <h2 key="title" id="log_title" class="visually-hidden">{ text(Text::Messages) }</h2>
+                { bar.draw() }
+                <div key="body" class="log-body" ref={self.body.clone()}>
+                    <div key="table" class="log-table">
+                        <div key="head" class="log-head" aria-hidden="true">
+                            { for head.into_iter().map(|(class, label)| html! { <span {class}>{ label }</span> }) }
+                        </div>
+                        <div
+                            key="viewport" class="log-viewport" tabindex="0"
+                            // A list box must have options.
+                            role={if total > 0 { "listbox" } else { "group" }} ref={self.viewport.clone()}
+                            aria-labelledby="log_title" aria-describedby="log_keys"
+                            aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
+                            onscroll={ctx.link().callback(|_| Msg::Measured)}
+                            onpointerdown={ctx.link().callback(|_| Msg::Pressed(true))}
+                            onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
+                        >
+                            { (total == 0).then(|| self.empty(ctx, &log)) }
+                            <div key="space" class="log-space" ref={self.space.clone()}>
+                                <ul id="messagecontainer" class="log-rows" role="presentation" ref={self.rows.clone()}>
+                                    { self.drawn_rows(ctx, &log) }
+                                </ul>
+                            </div>
+                        </div>
                     </div>
+                    { selected.is_some().then(|| self.separator(ctx)) }
+                    { selected.map(|row| self.details(ctx, row)) }
                 </div>
                 <p key="keys" id="log_keys" class="visually-hidden">{ text(Text::ListKeys) }</p>
                 { self.announcer.draw() }
-                { selected.map(|row| self.details(ctx, &row)) }
             </section>
         }
     }
 
     fn rendered(&mut self, ctx: &Context<Self>, _first: bool) {
-        let log = ctx.props().log.read();
-        let places = self.list.drawn(log.len());
+        let total = self.view.len(&ctx.props().log.read());
+        let places = self.view.list.drawn(total);
         // Through the CSSOM: a `style` attribute would need `unsafe-inline` in the content security policy.
-        set_style(&self.space, "height", log.len());
-        set_style(&self.rows, "top", places.start);
+        set_style(&self.space, "height", total * ROW_PIXELS as usize);
+        set_style(&self.rows, "top", places.start * ROW_PIXELS as usize);
+        set_style(&self.body, "--detail-width", self.detail_width.unsigned_abs() as usize);
         self.scroll_to_state();
-        // The first drawing assumes a height, and the detail pane changes it.
-        if self.measure(log.len()) {
+        // The first drawing assumes a height, and the window may have another one.
+        if self.measure(total) {
             ctx.link().send_message(Msg::LogChanged);
         }
     }
 }
 
 impl LogPanel {
-    /// The heading, the number of rows, and the switches.
-    fn head(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
-        let language = ctx.props().language;
-        let text = |text: Text| text.in_language(language);
-        let (id, label, msg): (_, _, fn() -> Msg) = if log.len() == 0 && log.can_undo_clear() {
-            ("undo_clear", Text::UndoClear, || Msg::UndoClear)
-        } else {
-            ("clear_log", Text::Clear, || Msg::Clear)
-        };
-        let disabled = log.len() == 0 && !log.can_undo_clear();
-        let button = Button {
-            id,
-            label: text(label),
-            look: Look::Small,
-            disabled,
-        };
-        html! {
-            <div key="head" class="card-head">
-                <h2 id="log_title">{ text(Text::Messages) }</h2>
-                <span id="log_count" class="count quiet">{ log.len() }</span>
-                if log.dropped() > 0 {
-                    <span id="rows_dropped" class="quiet">
-                        { Sentence::RowsDropped(log.dropped()).in_language(language) }
-                    </span>
-                }
-                <span class="spring" />
-                <label class="switch">
-                    <input
-                        id="follow" type="checkbox" checked={self.list.follow}
-                        onchange={ctx.link().callback(|_| Msg::Follow)}
-                    />
-                    { text(Text::Follow) }
-                </label>
-                { button.on_click(ctx.link().callback(move |_| msg())) }
-            </div>
-        }
-    }
-
-    /// The elements of the visible rows and [`VirtualList::drawn`]'s margin; other rows have none.
+    /// The elements of the visible rows and of some around them; other rows have none.
     fn drawn_rows(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
         let language = ctx.props().language;
         let onselect = ctx.link().callback(Msg::Select);
-        let places = self.list.drawn(log.len());
-        log.range(places.clone())
-            .zip(places)
-            .map(|(row, place)| {
-                let selected = self.list.selected == Some(row.number);
-                LogRow {
+        let total = self.view.len(log);
+        let places = self.view.list.drawn(total);
+        let above = places.start.checked_sub(1).and_then(|index| self.view.get(log, index));
+        let mut before = above.map(|row| row.at);
+        places
+            .filter_map(|index| Some((index, self.view.get(log, index)?)))
+            .map(|(index, row)| {
+                let row = LogRow {
                     row,
-                    selected,
-                    place: place + 1,
-                    total: log.len(),
-                }
-                .draw(&onselect, language)
+                    before: before.replace(row.at),
+                    selected: self.view.list.selected == Some(row.number),
+                    place: index + 1,
+                    total,
+                };
+                row.draw(&onselect, language)
             })
             .collect()
     }
 
-    fn details(&self, ctx: &Context<Self>, row: &Row<LogEntry>) -> Html {
-        let pane = DetailPane {
-            row,
-            copy: self.copy,
-            body: self.detail.clone(),
-            oncopy: ctx.link().callback(|()| Msg::Copy),
-            onclose: ctx.link().callback(|()| Msg::CloseDetails),
-        };
-        pane.draw(ctx.props().language)
-    }
-
-    fn selected(&self, log: &Log<LogEntry>) -> Option<Rc<Row<LogEntry>>> {
-        log.get(self.list.selected?).cloned()
-    }
-
-    /// Keeps the visible rows in place after old rows were dropped.
-    fn compensate_dropped(&mut self, log: &Log<LogEntry>) {
-        let first = log.first_number();
-        if first > self.first && !self.list.is_following() {
-            self.list.front_dropped(first - self.first);
+    /// What the list says when it shows no rows.
+    fn empty(&self, ctx: &Context<Self>, log: &Log<LogEntry>) -> Html {
+        let text = |text: Text| text.in_language(ctx.props().language);
+        if log.len() == 0 {
+            return self.start(ctx);
         }
-        self.first = first;
+        if !self.view.filter().is_active() {
+            // Paused, and what was shown is gone.
+            return html! { <p key="empty" class="empty">{ text(Text::LogEmpty) }</p> };
+        }
+        html! {
+            <div key="empty" class="empty">
+                <p>{ text(Text::NothingMatches) }</p>
+                <button id="clear_filter" type="button" onclick={ctx.link().callback(|_| Msg::ClearFilter)}>
+                    { text(Text::ClearFilter) }
+                </button>
+            </div>
+        }
     }
 
-    /// Starts a rest of the following where the element stands. The position in the state is older by the rows that came since
-    /// the last scroll event: with that one the row under the pointer would go away, and the focus with it.
+    /// What to begin with.
+    fn start(&self, ctx: &Context<Self>) -> Html {
+        let Props { onpreset, language, .. } = ctx.props();
+        let text = |text: Text| text.in_language(*language);
+        let presets = PRESETS.map(|(name, path)| {
+            let onclick = onpreset.reform(move |_: MouseEvent| path);
+            html! { <button key={path} type="button" data-preset={path} {onclick}>{ text(name) }</button> }
+        });
+        let keys = [
+            ("Ctrl K", Text::KeyAddress),
+            ("Ctrl Shift Enter", Text::KeyConnect),
+            ("Ctrl Enter", Text::KeySend),
+            ("Ctrl /", Text::KeyFilter),
+            ("?", Text::Help),
+        ];
+        let keys = keys.into_iter().map(|(keys, meaning)| {
+            let keys = keys.split(' ').map(|key| html! { <kbd>{ key }</kbd> });
+            html! { <div><dt>{ for keys }</dt><dd>{ text(meaning) }</dd></div> }
+        });
+        html! {
+            <div key="empty" class="empty">
+                <p>{ text(Text::LogEmpty) }</p>
+                <div class="presets">{ for presets }</div>
+                <dl class="empty-keys">{ for keys }</dl>
+            </div>
+        }
+    }
+
+    fn details(&self, ctx: &Context<Self>, row: Rc<Row<LogEntry>>) -> Html {
+        html! {
+            <DetailPane
+                key="detail" {row} mode={self.view.mode} copy={self.copy} body={self.detail.clone()}
+                onmode={self.on.mode.clone()} oncopy={self.on.copy.clone()} onclose={self.on.close.clone()}
+                onresend={self.on.resend.clone()}
+                language={ctx.props().language}
+            />
+        }
+    }
+
+    /// Changes the width of the details, by a pointer or the arrow keys.
+    fn separator(&self, ctx: &Context<Self>) -> Html {
+        let body = self.body.clone();
+        // The details are at the right edge.
+        let width_at = move |event: &PointerEvent| {
+            let right = body.cast::<Element>()?.get_bounding_client_rect().right();
+            #[expect(clippy::cast_possible_truncation, reason = "pixels of a window")]
+            let right = right as i32;
+            Some(right - event.client_x())
+        };
+        let onpointerdown = |event: PointerEvent| {
+            // Otherwise the drag would select text.
+            event.prevent_default();
+            if let Some(separator) = event.target_dyn_into::<HtmlElement>() {
+                // Fails only for a pointer that is gone.
+                let _: Result<(), wasm_bindgen::JsValue> = separator.set_pointer_capture(event.pointer_id());
+                let _: Result<(), wasm_bindgen::JsValue> = separator.focus();
+            }
+        };
+        let dragged = move |done: bool| {
+            let width_at = width_at.clone();
+            ctx.link().batch_callback(move |event: PointerEvent| {
+                let is_dragged = event
+                    .target_dyn_into::<Element>()
+                    .is_some_and(|separator| separator.has_pointer_capture(event.pointer_id()));
+                let width = width_at(&event).filter(|_| is_dragged)?;
+                Some(Msg::Resize { width, done })
+            })
+        };
+        let width = self.detail_width;
+        let onkeydown = ctx.link().batch_callback(move |event: KeyboardEvent| {
+            let width = match event.key().as_str() {
+                "ArrowLeft" => width + WIDTH_STEP,
+                "ArrowRight" => width - WIDTH_STEP,
+                "Home" => MIN_DETAIL_WIDTH,
+                "Enter" => DETAIL_WIDTH,
+                _ => return None,
+            };
+            event.prevent_default();
+            Some(Msg::Resize { width, done: true })
+        });
+        html! {
+            <div
+                key="separator" id="detail_separator" class="separator" role="separator" tabindex="0" aria-orientation="vertical"
+                aria-label={Text::DetailWidth.in_language(ctx.props().language)} aria-controls="detail"
+                aria-valuenow={width.to_string()} aria-valuemin={MIN_DETAIL_WIDTH.to_string()}
+                aria-valuemax={MAX_DETAIL_WIDTH.to_string()}
+                {onpointerdown} onpointermove={dragged(false)} onpointerup={dragged(true)} {onkeydown}
+            />
+        }
+    }
+
+    fn change_filter(&mut self, ctx: &Context<Self>, change: impl FnOnce(&mut super::log_filter::Filter)) {
+        let log = ctx.props().log.read();
+        self.view.change_filter(&log, change);
+        // A busy worker has texts for the pattern before.
+        if self.worker.as_ref().is_some_and(|worker| worker.batch.is_some()) {
+            self.worker = None;
+        }
+        self.scan(ctx, &log);
+    }
+
+    /// Lets the filter look at rows for a turn, and go on with the next frame.
+    fn scan(&mut self, ctx: &Context<Self>, log: &Log<LogEntry>) {
+        let end = js_sys::Date::now() + TURN_MS;
+        while self.view.scan(log, SCAN_BYTES) {
+            if js_sys::Date::now() >= end {
+                self.scan_frame.request(ctx.link().callback(|()| Msg::Scan));
+                return;
+            }
+        }
+        self.test_pattern(ctx, log, end);
+    }
+
+    /// Gives the worker the next texts, unless it has some.
+    fn test_pattern(&mut self, ctx: &Context<Self>, log: &Log<LogEntry>, end: f64) {
+        let Some(pattern) = self.view.filter().pattern().cloned() else {
+            self.worker = None;
+            return;
+        };
+        if self.worker.is_none() {
+            let Some(worker) = PatternWorker::start(ctx.link().callback(Msg::Pattern)) else {
+                self.problem = Some(Sentence::NoPatternWorker);
+                self.view.ignore_pattern(log);
+                self.scan_frame.request(ctx.link().callback(|()| Msg::Scan));
+                return;
+            };
+            self.worker = Some(Worker {
+                worker,
+                is_ready: false,
+                batch: None,
+            });
+        }
+        let Some(worker) = self
+            .worker
+            .as_mut()
+            .filter(|worker| worker.is_ready && worker.batch.is_none())
+        else {
+            return;
+        };
+        while let Some(batch) = self.view.batch(log) {
+            if !batch.texts.is_empty() {
+                worker.worker.test(&pattern, &batch.texts);
+                worker.batch = Some(batch);
+                return;
+            }
+            self.view.accept(log, &batch, &[]);
+            if js_sys::Date::now() >= end {
+                self.scan_frame.request(ctx.link().callback(|()| Msg::Scan));
+                return;
+            }
+        }
+    }
+
+    fn pattern_answered(&mut self, ctx: &Context<Self>, answer: Answer) {
+        let log = ctx.props().log.read();
+        let Some(worker) = &mut self.worker else { return };
+        worker.worker.answered();
+        let batch = worker.batch.take();
+        let problem = match answer {
+            Answer::Ready => {
+                worker.is_ready = true;
+                None
+            }
+            Answer::Matching(indices) => {
+                if let Some(batch) = batch {
+                    self.view.accept(&log, &batch, &indices);
+                }
+                None
+            }
+            // Chromium and WebKit repeat the pattern before the reason.
+            Answer::Invalid(why) => {
+                let why = why.rsplit(": ").next().unwrap_or_default();
+                Some(Sentence::BadPattern(why.trim_end_matches('.').to_owned()))
+            }
+            Answer::TooSlow => Some(Sentence::SlowPattern(DEADLINE_MS)),
+            Answer::Failed => Some(Sentence::NoPatternWorker),
+        };
+        if problem.is_some() {
+            self.worker = None;
+            self.problem = problem;
+            self.view.ignore_pattern(&log);
+        }
+        self.scan(ctx, &log);
+    }
+
+    /// Writes parts of the file for a turn, and goes on with the next frame.
+    fn export_on(&mut self, ctx: &Context<Self>, log: &Log<LogEntry>) {
+        let Some((export, parts)) = &mut self.export else {
+            return;
+        };
+        let end = js_sys::Date::now() + TURN_MS;
+        loop {
+            let (text, is_last) = export.step(log, EXPORT_BYTES);
+            parts.push(&text);
+            if is_last {
+                break;
+            }
+            if js_sys::Date::now() >= end {
+                self.export_frame.request(ctx.link().callback(|()| Msg::ExportOn));
+                return;
+            }
+        }
+        // Colons are not allowed in file names everywhere.
+        let now = iso_time(js_sys::Date::now()).replace(':', "-");
+        let url = parts.download(&format!("talkback-{now}.{}", export.format.extension()));
+        Timeout::new(DOWNLOAD_MS, move || drop(url)).forget();
+        self.export = None;
+    }
+
+    /// Starts a rest of the following where the element stands: otherwise the row under the pointer would go away, and the focus with it.
     fn hold_position(&mut self, log: &Log<LogEntry>) {
-        if self.list.is_following()
-            && let Some(element) = self.viewport.cast::<Element>()
-        {
-            self.list.scroll_top = f64::from(element.scroll_top());
-            let first = log.first_number();
-            self.list.front_dropped(first - self.first);
-            self.first = first;
+        if let Some(element) = self.viewport.cast::<Element>() {
+            self.view.hold(log, f64::from(element.scroll_top()));
         }
     }
 
@@ -303,13 +681,14 @@ impl LogPanel {
         let Some(element) = self.viewport.cast::<Element>() else {
             return false;
         };
-        let before = (self.list.drawn(total), self.list.follow);
-        self.list.scrolled(
+        let list = &mut self.view.list;
+        let before = (list.drawn(total), list.follow);
+        list.scrolled(
             f64::from(element.scroll_top()),
             f64::from(element.client_height()),
             f64::from(element.scroll_height()),
         );
-        before != (self.list.drawn(total), self.list.follow)
+        before != (list.drawn(total), list.follow)
     }
 
     /// Scrolls the element to the position of the state.
@@ -317,32 +696,32 @@ impl LogPanel {
         let Some(element) = self.viewport.cast::<Element>() else {
             return;
         };
+        let list = &self.view.list;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the browser clamps it to the list's height"
         )]
-        let wanted = if self.list.is_following() {
+        let wanted = if list.is_following() {
             element.scroll_height()
         } else {
-            self.list.scroll_top as i32
+            list.scroll_top as i32
         };
         if element.scroll_top() != wanted {
             element.set_scroll_top(wanted);
         }
     }
+}
 
-    fn focus_list(&self) {
-        if let Some(element) = self.viewport.cast::<HtmlElement>() {
-            // Focusing an element that is on the page cannot fail.
-            let _: Result<(), wasm_bindgen::JsValue> = element.focus();
-        }
+fn focus(element: &NodeRef) {
+    if let Some(element) = element.cast::<HtmlElement>() {
+        // Focusing an element that is on the page cannot fail.
+        let _: Result<(), wasm_bindgen::JsValue> = element.focus();
     }
 }
 
-fn set_style(element: &NodeRef, property: &str, rows: usize) {
+fn set_style(element: &NodeRef, property: &str, pixels: usize) {
     if let Some(element) = element.cast::<HtmlElement>() {
-        let pixels = format!("{}px", rows * ROW_PIXELS as usize);
         // The property names are valid, so setting them cannot fail.
-        let _: Result<(), wasm_bindgen::JsValue> = element.style().set_property(property, &pixels);
+        let _: Result<(), wasm_bindgen::JsValue> = element.style().set_property(property, &format!("{pixels}px"));
     }
 }

@@ -3,14 +3,16 @@
 use web_sys::{MouseEvent, PointerEvent};
 use yew::{Callback, Html, html};
 
-use super::log_entry::{LogEntry, Payload};
+use super::log_entry::{Content, LogEntry, Payload};
 use crate::{format, i18n::Language, row_time::row_time, rows::Row};
 
 /// A row and its position.
 pub(super) struct LogRow<'a> {
     pub(super) row: &'a Row<LogEntry>,
+    /// The time of the row that is shown above it.
+    pub(super) before: Option<f64>,
     pub(super) selected: bool,
-    /// Its position in the whole log, from 1, and the log's length, because assistive technology cannot count rows that
+    /// Its position among all shown rows, from 1, and their number, because assistive technology cannot count rows that
     /// are not drawn.
     pub(super) place: usize,
     pub(super) total: usize,
@@ -23,7 +25,8 @@ impl LogRow<'_> {
             at,
             content: item,
         } = self.row;
-        let (label, sign) = item.direction_label();
+        let direction = item.direction();
+        let (label, sign) = direction.label();
         let content = item.payload();
         let number = *number;
         // A mouse selects when it is pressed: while messages stream, the row under it may be another one when it is
@@ -49,17 +52,21 @@ impl LogRow<'_> {
         };
         html! {
             <li
-                key={number} id={row_id(number)} class="log-row" role="option" data-direction={item.direction()}
+                key={number} id={row_id(number)} class="log-row" role="option" data-direction={direction.name()}
                 aria-selected={self.selected.to_string()}
                 aria-posinset={self.place.to_string()} aria-setsize={self.total.to_string()}
                 {onpointerdown} {onpointerup} {onclick}
             >
+                <span class="number">{ format::thousands(number) }</span>
                 { row_time(*at) }
+                <span class="delta">{ self.before.map(|before| format::delta(at - before, language)) }</span>
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>
-                if let Some(tag) = content.and_then(|content| content.tag(language)) {
-                    <span class="tag">{ tag }</span>
-                }
-                <span class="text">{ item.preview(language) }</span>
+                <span class="cell">
+                    if let Some(tag) = content.and_then(|content| content.tag(language)) {
+                        <span class="tag">{ tag }</span>
+                    }
+                    <span class="text">{ item.preview(language) }</span>
+                </span>
                 <span class="size">{ content.map(Payload::bytes).map(|bytes| format::size(bytes as u64)) }</span>
             </li>
         }

@@ -7,11 +7,8 @@ use std::{
 
 use yew::Callback;
 
-use super::log::Log;
-use crate::{
-    animation_frame::FrameRequest,
-    rows::{PayloadSize, RowOptions},
-};
+use super::{log::Log, log_entry::Content, log_view::LogView};
+use crate::{animation_frame::FrameRequest, rows::RowOptions};
 
 /// A log and its listeners. Appending stores the row at once and calls the listeners at the next animation frame, so
 /// that a burst of messages is drawn once (hoppscotch#1873: over 1000 messages a second froze the page).
@@ -22,19 +19,22 @@ struct Inner<T> {
     listeners: RefCell<Vec<(u64, Callback<()>)>>,
     next_listener: RefCell<u64>,
     flush: RefCell<FrameRequest>,
+    /// What its panel showed last, while no panel shows it.
+    view: RefCell<LogView>,
 }
 
 /// Ends the subscription when dropped.
 #[must_use = "the subscription ends when this is dropped"]
 pub(crate) struct Subscription(Option<Box<dyn FnOnce()>>);
 
-impl<T: PayloadSize + 'static> SharedLog<T> {
+impl<T: Content + 'static> SharedLog<T> {
     pub(crate) fn new(options: RowOptions) -> Self {
         Self(Rc::new(Inner {
             log: RefCell::new(Log::new(options)),
             listeners: RefCell::default(),
             next_listener: RefCell::default(),
             flush: RefCell::default(),
+            view: RefCell::default(),
         }))
     }
 
@@ -66,6 +66,16 @@ impl<T: PayloadSize + 'static> SharedLog<T> {
                 inner.listeners.borrow_mut().retain(|(other, _)| *other != id);
             }
         })))
+    }
+
+    /// The view for the panel that shows the log from now on. The panel gives it back with [`SharedLog::keep_view`].
+    pub(crate) fn take_view(&self) -> LogView {
+        self.0.view.take()
+    }
+
+    /// Keeps the filter and the place for the next panel.
+    pub(crate) fn keep_view(&self, view: LogView) {
+        self.0.view.replace(view);
     }
 
     fn schedule(&self) {

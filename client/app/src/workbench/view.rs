@@ -1,31 +1,46 @@
 //! The workbench's component: it runs the reducer's effects and draws its state.
 
 use gloo_events::EventListener;
-use gloo_timers::callback::Interval;
-use yew::{Component, Context, Html, Properties, html};
+use gloo_timers::callback::{Interval, Timeout};
+use talkback_client::close;
+use web_sys::File;
+use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
-    composer::composer,
-    connection_card::connection_card,
-    connection_details::connection_details,
+    addresses::Addresses,
+    composer::Composer,
     echo_over_http,
-    log_entry::LogEntry,
-    log_panel::LogPanel,
-    reducer::{Action, Effect, Field, WorkbenchState},
+    log_entry::{LogEntry, Payload},
+    log_panel::{LogPanel, Resend},
+    message_mode::Mode,
+    reducer::{Action, ChosenFile, Effect, Field, MODE, WorkbenchState},
+    share_link,
     shared_log::SharedLog,
+    tab_strip::{MAX_TABS, StripTab, TabMove, TabNumbers, field_name, tab_strip},
+    traffic::RATE_STEP_MS,
+    url_bar::{UrlBar, buttons_of, connection_notice},
+    url_menu::{Choice, MenuMove, UrlMenu},
 };
 use crate::{
-    browser,
-    connection::{Connection, ConnectionEvent, WAIT_TICK_MS},
-    i18n::Language,
+    browser::{self, Setting},
+    connection::{Connection, ConnectionEvent, Phase, WAIT_TICK_MS},
+    i18n::{Language, Sentence},
+    keyboard::{WorkbenchKey, workbench_key},
     rows::RowOptions,
+    server_address::websocket_url,
 };
 
-/// The bounds of the log: enough for a long session, and a small part of a tab's memory.
-const LOG_OPTIONS: RowOptions = RowOptions {
-    max_rows: 100_000,
-    max_bytes: 64 << 20,
-};
+/// The rows of a log, at most: enough for a long session.
+const MAX_ROWS: usize = 100_000;
+
+/// The bytes of the logs of all tabs together, at most, of which each may have an equal part: a small part of the memory that a browser gives a page.
+const MAX_LOG_BYTES: usize = 64 << 20;
+
+/// The name in storage of the numbers of the tabs.
+const TABS: &str = "tabs";
+
+/// The counts in the status strip are drawn at most once in this time, in milliseconds, however many messages come.
+const COUNT_MS: u32 = 200;
 
 /// Whether and in which language the view is drawn.
 #[derive(PartialEq, Properties)]
@@ -35,19 +50,68 @@ pub(crate) struct Props {
     pub(crate) language: Language,
 }
 
-pub(crate) struct WorkbenchView {
+/// One connection with its log, and what is written for it.
+struct Tab {
+    number: u32,
     state: WorkbenchState,
     connection: Connection,
     log: SharedLog<LogEntry>,
-    /// Draws the elapsed time while the connection opens or closes.
-    waiting: Option<Interval>,
+    /// Sends again, with its interval.
+    repeat: Option<(u32, Interval)>,
+    /// The file to send.
+    file: Option<File>,
+    /// How many messages had come when the tab was shown last.
+    seen: u64,
+}
+
+pub(crate) struct WorkbenchView {
+    /// At least one.
+    tabs: Vec<Tab>,
+    /// The index of the shown one.
+    shown: usize,
+    /// The number of the next new tab: that of a closed tab is not used again, because events of it may still come.
+    next_number: u32,
+    addresses: Addresses,
+    menu: UrlMenu,
+    /// Whether the link that the user asked for last is on the clipboard.
+    shared: Option<bool>,
+    server_origin: String,
+    /// Draws the elapsed times while there are connections, with its interval.
+    clock: Option<(u32, Interval)>,
+    /// Draws what was received since the last drawing.
+    counts: Option<Timeout>,
+    /// The same for each drawing, so that the panel of the log is not drawn again.
+    onresend: Callback<Resend>,
+    onpreset: Callback<&'static str>,
     _page: [EventListener; 2],
+    _keys: EventListener,
 }
 
 pub(crate) enum Msg {
-    Action(Action),
-    /// The elapsed time has changed.
+    /// Of the tab with this number.
+    Action(u32, Action),
+    /// Some time has passed.
     Tick,
+    PageLeft,
+    PageBack,
+    Tab(TabMove),
+    /// A message of the shown tab's log is sent again.
+    Resend(Resend),
+    /// Connect to a path of the page's server.
+    Preset(&'static str),
+    /// The counts have changed.
+    Count,
+    Key(WorkbenchKey),
+    /// Of the list of addresses.
+    Menu(MenuMove),
+    Choose(String),
+    Pin,
+    /// Put a link to the address on the clipboard.
+    Share,
+    Shared(bool),
+    File(Option<File>),
+    /// The bytes of the file, or none if it cannot be read any more.
+    FileRead(u32, Option<Vec<u8>>),
 }
 
 impl Component for WorkbenchView {
@@ -56,37 +120,158 @@ impl Component for WorkbenchView {
 
     fn create(ctx: &Context<Self>) -> Self {
         let (left, back) = (ctx.link().clone(), ctx.link().clone());
-        let mut state = WorkbenchState::new(browser::server_origin());
-        for field in Field::ALL {
-            if let Some(text) = browser::field(field.name()) {
-                state.update(Action::Edit(field, text), js_sys::Date::now());
-            }
-        }
-        Self {
-            state,
-            connection: Connection::default(),
-            log: SharedLog::new(LOG_OPTIONS),
-            waiting: None,
+        let keys = ctx.link().clone();
+        let server_origin = browser::server_origin();
+        let numbers = TabNumbers::from_text(&browser::field(TABS).unwrap_or_default());
+        let shown = numbers.all.iter().position(|number| *number == numbers.shown);
+        let next_number = numbers.next();
+        let tabs: Vec<_> = numbers
+            .all
+            .into_iter()
+            .map(|number| Tab::restored(number, &server_origin))
+            .collect();
+        let mut view = Self {
+            tabs,
+            shown: shown.unwrap_or_default(),
+            next_number,
+            addresses: remembered_addresses(),
+            menu: UrlMenu::default(),
+            shared: None,
+            server_origin,
+            clock: None,
+            counts: None,
+            onresend: ctx.link().callback(Msg::Resend),
+            onpreset: ctx.link().callback(Msg::Preset),
             _page: browser::events::on_page_left_and_back(
-                move || left.send_message(Msg::Action(Action::PageLeft)),
-                move || back.send_message(Msg::Action(Action::PageBack)),
+                move || left.send_message(Msg::PageLeft),
+                move || back.send_message(Msg::PageBack),
             ),
+            _keys: browser::events::on_key(move |event| {
+                keys.send_message_batch(workbench_key(event).map(Msg::Key).into_iter().collect())
+            }),
+        };
+        view.share_memory();
+        if let Some(url) = share_link::address(&browser::fragment()) {
+            browser::remove_fragment();
+            let number = view.tab().number;
+            view.dispatch(ctx, number, Action::Edit(Field::Url, url));
         }
+        view
     }
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
-        let Msg::Action(action) = msg else { return true };
-        // Messages change only the log, whose panel is drawn once per frame.
-        let only_logged = matches!(action, Action::Connection(ConnectionEvent::Received(_)));
-        self.dispatch(ctx, action);
-        if only_logged {
+        let mut number = self.tab().number;
+        let action = match msg {
+            Msg::Action(of, action) => {
+                number = of;
+                action
+            }
+            Msg::Resend(resend) => Action::Resend(resend),
+            // The log offers it, which the user may have cleared during a connection.
+            Msg::Preset(_) if !self.tab().state.phase.is_over() => return false,
+            Msg::Preset(path) => {
+                let url = websocket_url(&self.server_origin, path);
+                self.dispatch(ctx, number, Action::Edit(Field::Url, url));
+                Action::Connect
+            }
+            Msg::Tick => return self.dispatch_to_all(ctx, || Action::Tick),
+            Msg::PageLeft => return self.dispatch_to_all(ctx, || Action::PageLeft),
+            Msg::PageBack => return self.dispatch_to_all(ctx, || Action::PageBack),
+            Msg::Tab(movement) => {
+                self.move_tabs(movement);
+                self.set_clock(ctx);
+                return true;
+            }
+            Msg::Count => {
+                self.counts = None;
+                return true;
+            }
+            Msg::Key(_) if !ctx.props().visible => return false,
+            Msg::Key(WorkbenchKey::Address) => {
+                browser::focus_and_select("url");
+                return false;
+            }
+            Msg::Key(WorkbenchKey::Connection) => match self.tab().state.phase {
+                Phase::Idle | Phase::Closed(_) => Action::Connect,
+                Phase::Connecting { .. } | Phase::Waiting { .. } => Action::Cancel,
+                Phase::Open { .. } | Phase::Closing { .. } => Action::Close,
+            },
+            Msg::Menu(movement) => {
+                self.shared = None;
+                if matches!(movement, MenuMove::Toggle) {
+                    browser::focus("url");
+                }
+                if !self.menu.open {
+                    // Another tab may have changed them.
+                    self.addresses = remembered_addresses();
+                }
+                let count = self.choices().len();
+                self.menu.update(movement, count);
+                return true;
+            }
+            Msg::Choose(url) => {
+                self.menu.update(MenuMove::Close, 0);
+                browser::focus("url");
+                Action::Edit(Field::Url, url)
+            }
+            Msg::File(file) => {
+                let chosen = file.as_ref().map(|file| ChosenFile {
+                    name: file.name(),
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a size in bytes, which is far below 2^53"
+                    )]
+                    bytes: file.size() as u64,
+                });
+                self.tab_mut().file = file;
+                Action::File(chosen)
+            }
+            Msg::FileRead(of, bytes) => {
+                number = of;
+                let Some(tab) = self.tabs.iter().position(|tab| tab.number == of) else {
+                    return false;
+                };
+                if !self.tabs[tab].state.is_reading() {
+                    // Its connection has ended.
+                    return false;
+                }
+                self.dispatch(ctx, of, Action::FileRead);
+                let tab = &self.tabs[tab];
+                let sent = bytes.ok_or(Sentence::FileUnreadable);
+                let sent = sent.and_then(|bytes| tab.connection.send(bytes.as_slice()).map(|()| bytes));
+                sent.map_or_else(Action::NotSent, |bytes| Action::Sent(Payload::Binary(bytes)))
+            }
+            Msg::Share => {
+                let link = share_link::link(&browser::page_address(), self.tab().state.url.trim());
+                ctx.link()
+                    .send_future(async move { Msg::Shared(browser::copy(&link).await) });
+                return false;
+            }
+            Msg::Shared(done) => {
+                self.shared = Some(done);
+                return true;
+            }
+            Msg::Pin => {
+                self.change_addresses(|addresses, url| addresses.toggle_pin(url));
+                return true;
+            }
+        };
+        if matches!(action, Action::Connect | Action::ConnectNow) {
+            self.menu = UrlMenu::default();
+        }
+        // The panel of the log draws a message; the counts are drawn less often.
+        let is_message = matches!(action, Action::Connection(ConnectionEvent::Received(_)));
+        self.dispatch(ctx, number, action);
+        if is_message {
+            let link = ctx.link();
+            self.counts.get_or_insert_with(|| {
+                let link = link.clone();
+                Timeout::new(COUNT_MS, move || link.send_message(Msg::Count))
+            });
             return false;
         }
-        let waits = self.state.phase.waiting_since().is_some();
-        if waits != self.waiting.is_some() {
-            let link = ctx.link().clone();
-            self.waiting = waits.then(|| Interval::new(WAIT_TICK_MS, move || link.send_message(Msg::Tick)));
-        }
+        self.set_clock(ctx);
         true
     }
 
@@ -95,47 +280,287 @@ impl Component for WorkbenchView {
         if !visible {
             return Html::default();
         }
-        let dispatch = ctx.link().callback(Msg::Action);
+        let now = js_sys::Date::now();
+        let tab = self.tab();
+        let number = tab.number;
+        let dispatch = ctx.link().callback(move |action| Msg::Action(number, action));
+        let composer = Composer {
+            tab: number,
+            state: &tab.state,
+            dispatch: dispatch.clone(),
+            onfile: ctx.link().callback(Msg::File),
+        };
+        let bar = UrlBar {
+            state: &tab.state,
+            menu: self.menu,
+            choices: self.choices(),
+            pinned: self.addresses.is_pinned(tab.state.url.trim()),
+            dispatch: dispatch.clone(),
+            onmenu: ctx.link().callback(Msg::Menu),
+            onchoose: ctx.link().callback(Msg::Choose),
+            onpin: ctx.link().callback(|()| Msg::Pin),
+            can_add: self.tabs.len() < MAX_TABS,
+            shared: self.shared,
+            onshare: ctx.link().callback(|()| Msg::Share),
+            onadd: ctx.link().callback(|()| Msg::Tab(TabMove::New)),
+            now,
+        };
+        let strip = (self.tabs.len() > 1).then(|| {
+            let tabs = self.tabs.iter().enumerate().map(|(index, tab)| StripTab {
+                number: tab.number,
+                state: &tab.state,
+                news: tab.received().saturating_sub(tab.seen),
+                shown: index == self.shown,
+            });
+            tab_strip(
+                &websocket_url(&self.server_origin, ""),
+                tabs,
+                &ctx.link().callback(Msg::Tab),
+                language,
+            )
+        });
         html! {
             <div class="workbench">
-                <div class="controls">
-                    { connection_card(&self.state, &dispatch, js_sys::Date::now(), language) }
-                    { composer(&self.state, &dispatch, language) }
-                    { connection_details(&self.state, language) }
-                </div>
-                <LogPanel log={self.log.clone()} {language} />
+                { strip }
+                { bar.draw(language) }
+                { connection_notice(&tab.state, &dispatch, now, language) }
+                <LogPanel
+                    key="log" log={tab.log.clone()} onresend={self.onresend.clone()} onpreset={self.onpreset.clone()} {language}
+                />
+                { composer.draw(language) }
             </div>
         }
     }
 }
 
-impl WorkbenchView {
-    fn dispatch(&mut self, ctx: &Context<Self>, action: Action) {
-        for effect in self.state.update(action, js_sys::Date::now()) {
-            match effect {
-                Effect::Open { url, protocols } => {
-                    let events = ctx.link().callback(|event| Msg::Action(Action::Connection(event)));
-                    if let Err(message) = self.connection.open(&url, protocols, events) {
-                        self.dispatch(ctx, Action::Refused(message));
-                    }
-                }
-                Effect::Send(text) => {
-                    let outcome = self.connection.send(&text);
-                    self.dispatch(ctx, outcome.map_or_else(Action::NotSent, |()| Action::Sent(text)));
-                }
-                Effect::Close(frame) => {
-                    self.connection
-                        .close(frame.as_ref().map(|(code, reason)| (*code, reason.as_str())));
-                }
-                Effect::Terminate => self.connection.terminate(),
-                Effect::PollBuffer => self.connection.poll_buffer(),
-                Effect::Fetch(url) => {
-                    ctx.link()
-                        .send_future(async move { Msg::Action(Action::HttpAnswer(echo_over_http::fetch(&url).await)) });
-                }
-                Effect::Record(item) => self.log.push(item),
-                Effect::SaveField(field, text) => browser::save_field(field.name(), &text),
+impl Tab {
+    /// The tab as it was before the page was loaded anew, or a new one.
+    fn restored(number: u32, server_origin: &str) -> Self {
+        let mut state = WorkbenchState::new(server_origin.to_owned(), random());
+        state.reconnect = browser::remembered(Setting::Reconnect).is_some_and(|value| !value.is_empty());
+        let kept = |name: &str| browser::field(&field_name(number, name));
+        for field in Field::ALL {
+            if let Some(text) = kept(field.name()) {
+                state.update(Action::Edit(field, text), js_sys::Date::now());
             }
         }
+        for mode in Mode::ALL {
+            if let Some(text) = kept(mode.name()) {
+                state.set_draft(mode, text);
+            }
+        }
+        state.mode = kept(MODE).map_or(Mode::Text, |name| Mode::from_name(&name));
+        let options = RowOptions {
+            max_rows: MAX_ROWS,
+            max_bytes: MAX_LOG_BYTES,
+        };
+        Self {
+            number,
+            state,
+            connection: Connection::default(),
+            log: SharedLog::new(options),
+            repeat: None,
+            file: None,
+            seen: 0,
+        }
     }
+
+    /// The messages that came since the user connected.
+    fn received(&self) -> u64 {
+        self.state.traffic.received.messages
+    }
+
+    fn save(&self, name: &str, text: &str) {
+        browser::save_field(&field_name(self.number, name), text);
+    }
+
+    /// Removes what is kept of the tab.
+    fn forget(&self) {
+        let fields = Field::ALL.iter().map(|field| field.name());
+        for name in fields.chain(Mode::ALL.iter().map(|mode| mode.name())).chain([MODE]) {
+            browser::forget_field(&field_name(self.number, name));
+        }
+    }
+}
+
+impl WorkbenchView {
+    /// The shown tab.
+    fn tab(&self) -> &Tab {
+        &self.tabs[self.shown]
+    }
+
+    fn tab_mut(&mut self) -> &mut Tab {
+        &mut self.tabs[self.shown]
+    }
+
+    /// Adds, shows or closes a tab.
+    fn move_tabs(&mut self, movement: TabMove) {
+        self.menu = UrlMenu::default();
+        let position = |tabs: &[Tab], number| tabs.iter().position(|tab| tab.number == number);
+        let received = self.tab().received();
+        self.tab_mut().seen = received;
+        match movement {
+            TabMove::New if self.tabs.len() < MAX_TABS => {
+                let mut tab = Tab::restored(self.next_number, &self.server_origin);
+                self.next_number += 1;
+                // The same server is the most likely one.
+                let before = &self.tab().state;
+                for (field, text) in [(Field::Url, &before.url), (Field::Subprotocols, &before.subprotocols)] {
+                    tab.state.update(Action::Edit(field, text.clone()), js_sys::Date::now());
+                    tab.save(field.name(), text);
+                }
+                self.tabs.push(tab);
+                self.shown = self.tabs.len() - 1;
+                self.share_memory();
+            }
+            TabMove::New => {}
+            TabMove::Show(number) => self.shown = position(&self.tabs, number).unwrap_or(self.shown),
+            TabMove::Close(number) => {
+                let closed = position(&self.tabs, number).filter(|_| self.tabs.len() > 1);
+                if let Some(index) = closed {
+                    let mut tab = self.tabs.remove(index);
+                    tab.connection.close(Some((close::NORMAL, "")));
+                    tab.forget();
+                    if self.shown > index || self.shown == self.tabs.len() {
+                        self.shown -= 1;
+                    }
+                    self.share_memory();
+                }
+            }
+        }
+        let received = self.tab().received();
+        self.tab_mut().seen = received;
+        browser::save_field(TABS, &self.numbers().to_text());
+    }
+
+    fn numbers(&self) -> TabNumbers {
+        TabNumbers {
+            all: self.tabs.iter().map(|tab| tab.number).collect(),
+            shown: self.tab().number,
+        }
+    }
+
+    /// Gives each log an equal part of the memory of all.
+    fn share_memory(&self) {
+        for tab in &self.tabs {
+            tab.log.change(|log| log.set_max_bytes(MAX_LOG_BYTES / self.tabs.len()));
+        }
+    }
+
+    /// Ticks as often as a tab needs it.
+    fn set_clock(&mut self, ctx: &Context<Self>) {
+        let interval = |tab: &Tab| match tab.state.phase {
+            Phase::Connecting { .. } | Phase::Closing { .. } | Phase::Waiting { .. } => Some(WAIT_TICK_MS),
+            Phase::Open { .. } => Some(RATE_STEP_MS),
+            Phase::Idle | Phase::Closed(_) => None,
+        };
+        let interval = self.tabs.iter().filter_map(interval).min();
+        if interval != self.clock.as_ref().map(|(interval, _)| *interval) {
+            self.clock = interval.map(|interval| {
+                let link = ctx.link().clone();
+                (interval, Interval::new(interval, move || link.send_message(Msg::Tick)))
+            });
+        }
+    }
+
+    /// What the list of addresses offers.
+    fn choices(&self) -> Vec<Choice> {
+        self.menu
+            .choices(&self.addresses, &self.server_origin, &self.tab().state.url)
+    }
+
+    /// Changes what is remembered now: another tab may have changed it. The change gets the address of the field too.
+    fn change_addresses(&mut self, change: impl FnOnce(&mut Addresses, &str)) {
+        self.addresses = remembered_addresses();
+        let url = self.tab().state.url.trim().to_owned();
+        change(&mut self.addresses, &url);
+        browser::remember(Setting::Addresses, &self.addresses.to_text());
+    }
+
+    fn dispatch_to_all(&mut self, ctx: &Context<Self>, action: impl Fn() -> Action) -> bool {
+        for number in self.numbers().all {
+            self.dispatch(ctx, number, action());
+        }
+        self.set_clock(ctx);
+        true
+    }
+
+    /// Applies an action to the tab with this number, if it is not closed by now, and runs the effects.
+    fn dispatch(&mut self, ctx: &Context<Self>, number: u32, action: Action) {
+        let Some(index) = self.tabs.iter().position(|tab| tab.number == number) else {
+            return;
+        };
+        let tab = &mut self.tabs[index];
+        let effects = tab.state.update(action, js_sys::Date::now());
+        let interval = tab.state.repeat.interval();
+        if interval != tab.repeat.as_ref().map(|(interval, _)| *interval) {
+            tab.repeat = interval.map(|interval| {
+                let link = ctx.link().clone();
+                let due = move || link.send_message(Msg::Action(number, Action::RepeatDue));
+                (interval, Interval::new(interval, due))
+            });
+        }
+        for effect in effects {
+            self.run(ctx, index, effect);
+        }
+    }
+
+    /// Runs an effect of the tab at an index.
+    fn run(&mut self, ctx: &Context<Self>, index: usize, effect: Effect) {
+        let tab = &mut self.tabs[index];
+        let number = tab.number;
+        match effect {
+            Effect::Open { url, protocols } => {
+                let events = ctx
+                    .link()
+                    .callback(move |event| Msg::Action(number, Action::Connection(event)));
+                if let Err(message) = tab.connection.open(&url, protocols, events) {
+                    self.dispatch(ctx, number, Action::Refused(message));
+                }
+            }
+            Effect::Send(payload) => {
+                let outcome = match &payload {
+                    Payload::Text(text) | Payload::Http { text, .. } => tab.connection.send(text.as_str()),
+                    Payload::Binary(bytes) => tab.connection.send(bytes.as_slice()),
+                };
+                let action = outcome.map_or_else(Action::NotSent, |()| Action::Sent(payload));
+                self.dispatch(ctx, number, action);
+            }
+            Effect::SendFile => {
+                if let Some(file) = tab.file.clone() {
+                    ctx.link()
+                        .send_future(async move { Msg::FileRead(number, browser::files::read(&file).await) });
+                }
+            }
+            Effect::Close(frame) => {
+                tab.connection
+                    .close(frame.as_ref().map(|(code, reason)| (*code, reason.as_str())));
+            }
+            Effect::Terminate => tab.connection.terminate(),
+            Effect::PollBuffer => tab.connection.poll_buffer(),
+            Effect::Fetch(url) => {
+                ctx.link().send_future(async move {
+                    Msg::Action(number, Action::HttpAnswer(echo_over_http::fetch(&url).await))
+                });
+            }
+            Effect::Record(item) => tab.log.push(item),
+            Effect::Used(url) => self.change_addresses(|addresses, _| addresses.used(&url)),
+            Effect::SaveReconnect(reconnect) => {
+                browser::remember(Setting::Reconnect, if reconnect { "on" } else { "" });
+            }
+            Effect::SaveField(name, text) => tab.save(name, &text),
+            Effect::Reveal(field) => browser::reveal(buttons_of(field), field.name()),
+        }
+    }
+}
+
+fn remembered_addresses() -> Addresses {
+    browser::remembered(Setting::Addresses).map_or_else(Addresses::default, |text| Addresses::from_text(&text))
+}
+
+/// Where the generator of `{{uuid}}` begins.
+fn random() -> u64 {
+    // Of the 53 random bits that the browser gives at a time.
+    let bits = || (js_sys::Math::random() * f64::from(u32::MAX)).to_bits();
+    bits() ^ bits().rotate_left(32)
 }

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-/// The height of a row in CSS pixels; `--row` in `workbench.css` is the same.
-pub(crate) const ROW_PIXELS: u32 = 28;
+/// The height of a row in CSS pixels; `--row` in `log.css` is the same.
+pub(crate) const ROW_PIXELS: u32 = 26;
 
 const ROW_HEIGHT: f64 = ROW_PIXELS as f64;
 
-/// The row elements, at most, however high the window is; `workbench.css` bounds the list's height accordingly.
+/// The row elements, at most, however high the window is; `log.css` bounds the list's height accordingly.
 const MAX_DRAWN: usize = 60;
 
 /// Rows drawn beyond the visible ones on either side, so that a fast scroll shows no gap.
@@ -67,7 +67,9 @@ impl VirtualList {
         } else {
             rows(self.scroll_top)
         };
-        let start = first.saturating_sub(OVERSCAN).min(total.saturating_sub(count));
+        // In a very high window, fewer are drawn beyond the visible ones.
+        let above = count.saturating_sub(visible) / 2;
+        let start = first.saturating_sub(above).min(total.saturating_sub(count));
         start..(start + count).min(total)
     }
 
@@ -91,32 +93,34 @@ impl VirtualList {
         self.scroll_top = (self.scroll_top - gone).max(0.0);
     }
 
-    /// Moves the selection among `total` rows of which the oldest has the number `first`. Without a selection, or when
-    /// its row is gone, a move starts at the newest row.
-    pub(crate) fn move_selection(&mut self, movement: SelectionMove, first: u64, total: usize) {
-        if total == 0 {
-            return;
-        }
-        let last = first + total as u64 - 1;
-        let page = rows(self.height).saturating_sub(1).max(1) as u64;
-        let target = match (movement, self.selected.filter(|number| (first..=last).contains(number))) {
-            (SelectionMove::First, _) => first,
+    /// The index of the row that a key selects among `total` rows, of which the one at the index `selected` is selected now.
+    /// Without a selection, or when its row is gone, a move starts at the newest row. The row is scrolled into view.
+    pub(crate) fn move_selection(
+        &mut self,
+        movement: SelectionMove,
+        selected: Option<usize>,
+        total: usize,
+    ) -> Option<usize> {
+        let last = total.checked_sub(1)?;
+        let page = rows(self.height).saturating_sub(1).max(1);
+        let target = match (movement, selected) {
+            (SelectionMove::First, _) => 0,
             (SelectionMove::Last, _) | (_, None) => last,
-            (SelectionMove::Up, Some(number)) => number.saturating_sub(1),
-            (SelectionMove::Down, Some(number)) => number + 1,
-            (SelectionMove::PageUp, Some(number)) => number.saturating_sub(page),
-            (SelectionMove::PageDown, Some(number)) => number + page,
+            (SelectionMove::Up, Some(index)) => index.saturating_sub(1),
+            (SelectionMove::Down, Some(index)) => index + 1,
+            (SelectionMove::PageUp, Some(index)) => index.saturating_sub(page),
+            (SelectionMove::PageDown, Some(index)) => index + page,
         };
-        let target = target.clamp(first, last);
+        let target = target.min(last);
         if self.is_following() {
             self.scroll_top = (pixels(total) - self.height).max(0.0);
         }
-        self.selected = Some(target);
-        self.scroll_into_view(usize::try_from(target - first).unwrap_or(usize::MAX), total);
+        self.scroll_into_view(target, total);
+        Some(target)
     }
 
     /// Scrolls by the least distance that makes the row at an index wholly visible.
-    fn scroll_into_view(&mut self, index: usize, total: usize) {
+    pub(crate) fn scroll_into_view(&mut self, index: usize, total: usize) {
         let [top, total] = [index, total].map(pixels);
         let highest = top;
         let lowest = top + ROW_HEIGHT - self.height;
@@ -236,42 +240,47 @@ mod tests {
     #[test]
     fn keys_move_the_selection_and_scroll_by_the_least_distance() {
         let mut view = list();
-        view.move_selection(SelectionMove::Up, 1, 1000);
+        let mut index = None;
+        let mut press = |view: &mut VirtualList, movement| {
+            index = view.move_selection(movement, index, 1000);
+            view.selected = index.map(|index| index as u64);
+            (index, view.follow)
+        };
         assert_eq!(
-            (view.selected, view.follow),
-            (Some(1000), true),
+            press(&mut view, SelectionMove::Up),
+            (Some(999), true),
             "the first key selects the newest"
         );
-        for _ in 0..9 {
-            view.move_selection(SelectionMove::Up, 1, 1000);
+        for _ in 0..8 {
+            press(&mut view, SelectionMove::Up);
         }
-        assert_eq!((view.selected, view.follow), (Some(991), true), "still visible");
-        view.move_selection(SelectionMove::Up, 1, 1000);
-        assert_eq!(
-            (view.selected, view.follow, view.scroll_top),
-            (Some(990), false, 989.0 * ROW_HEIGHT)
-        );
-        view.move_selection(SelectionMove::PageUp, 1, 1000);
-        assert_eq!(view.selected, Some(981));
-        view.move_selection(SelectionMove::First, 1, 1000);
-        assert_eq!((view.selected, view.scroll_top), (Some(1), 0.0));
-        view.move_selection(SelectionMove::Up, 1, 1000);
-        assert_eq!(view.selected, Some(1));
-        view.move_selection(SelectionMove::Last, 1, 1000);
-        assert_eq!((view.selected, view.follow), (Some(1000), true));
-        view.move_selection(SelectionMove::PageDown, 1, 1000);
-        assert_eq!(view.selected, Some(1000));
+        assert_eq!(press(&mut view, SelectionMove::Up), (Some(990), true), "still visible");
+        assert_eq!(press(&mut view, SelectionMove::Up), (Some(989), false));
+        assert_eq!(view.scroll_top, 989.0 * ROW_HEIGHT);
+        assert_eq!(press(&mut view, SelectionMove::PageUp).0, Some(980));
+        assert_eq!(press(&mut view, SelectionMove::First).0, Some(0));
+        assert_eq!(view.scroll_top, 0.0);
+        assert_eq!(press(&mut view, SelectionMove::Up).0, Some(0));
+        assert_eq!(press(&mut view, SelectionMove::Last), (Some(999), true));
+        assert_eq!(press(&mut view, SelectionMove::PageDown).0, Some(999));
     }
 
     #[test]
-    fn the_selection_of_a_dropped_row_moves_to_the_newest() {
-        let mut view = VirtualList {
-            selected: Some(5),
+    fn without_a_selected_row_a_key_selects_the_newest_and_in_an_empty_list_none() {
+        let mut view = list();
+        assert_eq!(view.move_selection(SelectionMove::Down, None, 50), Some(49));
+        assert_eq!(view.move_selection(SelectionMove::Down, None, 0), None);
+    }
+
+    #[test]
+    fn in_a_very_high_window_the_visible_rows_are_drawn() {
+        let view = VirtualList {
+            height: 58.0 * ROW_HEIGHT,
+            scroll_top: 500.0 * ROW_HEIGHT,
+            follow: false,
             ..list()
         };
-        view.move_selection(SelectionMove::Down, 100, 50);
-        assert_eq!(view.selected, Some(149));
-        view.move_selection(SelectionMove::Down, 1, 0);
-        assert_eq!(view.selected, Some(149), "an empty list has nothing to select");
+        let drawn = view.drawn(1000);
+        assert!(drawn.start <= 500 && drawn.end >= 559, "{drawn:?}");
     }
 }

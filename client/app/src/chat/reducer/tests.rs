@@ -1,5 +1,3 @@
-use std::rc::Rc;
-
 use talkback_client::{Member, Offset};
 
 use super::*;
@@ -20,7 +18,7 @@ fn user(name: &str) -> UserName {
 }
 
 fn state() -> ChatState {
-    let mut state = ChatState::new("Ann".into(), |_| 0);
+    let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
     state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
     state
 }
@@ -61,6 +59,8 @@ fn from(name: &str, offset: u64, text: &str) -> SessionEvent {
         at: 0.0,
         text: text.into(),
         own: name == "Ann",
+        mentions: Vec::new(),
+        mentions_me: false,
     })
 }
 
@@ -217,10 +217,23 @@ fn a_failed_message_can_be_retried_once_or_discarded() {
 }
 
 #[test]
+fn a_failed_message_stays_when_it_is_retried_out_of_the_room() {
+    let mut state = joined();
+    send(&mut state, "a");
+    let (key, reason) = (1, FailReason::Expired);
+    apply(&mut state, SessionEvent::Failed { key, reason });
+    state.update(Action::Leave, 0.0);
+    assert_eq!(state.update(Action::Retry(key), 0.0), []);
+    assert_eq!(shown(&state), [JOINED, "<You left.>", "* a"]);
+    state.update(Action::Join, 0.0);
+    assert_eq!(state.update(Action::Retry(key), 0.0).len(), 1);
+}
+
+#[test]
 fn messages_sent_before_a_reload_are_shown_as_pending() {
     let mut state = joined();
     let effects = apply(&mut state, SessionEvent::Restored(vec!["a".into(), "b".into()]));
-    assert_eq!(effects, [Effect::TrackRestored(1), Effect::TrackRestored(2)]);
+    assert_eq!(effects, [1, 2].map(|key| Effect::TrackRestored(room("lobby"), key)));
     assert_eq!(shown(&state), [JOINED, "* a", "* b"]);
     apply(&mut state, from("Ann", 1, "a"));
     assert_eq!(shown(&state), [JOINED, "Ann: a", "* b"]);
@@ -360,7 +373,12 @@ fn a_recovered_room_continues_without_a_notice_and_missed_messages_are_unread() 
 fn joining_again_after_leaving_continues_at_the_cursor() {
     let mut state = joined();
     apply(&mut state, from("Bob", 1, "a"));
-    assert_eq!(state.update(Action::Leave, 0.0), [Effect::Leave]);
+    let read = Cursor {
+        epoch: Epoch::from_random(1),
+        offset: Offset::new(1).unwrap(),
+    };
+    let effects = [Effect::SaveRead(room("lobby"), read), Effect::Leave];
+    assert_eq!(state.update(Action::Leave, 0.0), effects);
     assert!(state.is_out() && state.update(Action::Leave, 0.0).is_empty());
     assert_eq!(shown(&state), [JOINED, "Bob: a", "<You left.>"]);
     let effects = state.update(Action::Join, 0.0);
@@ -382,7 +400,7 @@ fn joins_and_leaves_of_others_are_notices_and_change_the_roster() {
     };
     apply(&mut state, presence(3, &["Ann", "Bob", "Eve"], &[]));
     apply(&mut state, presence(2, &["Bob"], &["Eve", "Zoe"]));
-    assert_eq!(shown(&state), [JOINED, "<Bob and Eve joined.>", "<Eve left.>"]);
+    assert_eq!(shown(&state), [JOINED, "<Bob joined · Eve left>"]);
     assert_eq!(state.roster.names(), Some(&[user("Ann"), user("Bob")][..]));
 }
 
@@ -540,13 +558,17 @@ fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
     let mut state = joined();
     apply(&mut state, from("Bob", 1, "a"));
     let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
-    assert!(matches!(&effects[2], Effect::Join { room, since: None, .. } if &**room == "大厅"));
+    assert!(matches!(effects.last(), Some(Effect::Join { room, since: None, .. }) if &**room == "大厅"));
     assert_eq!(shown(&state), Vec::<String>::new());
     let mut state = self::state();
     let other = room("b");
     assert_eq!(
         state.update(Action::RoomChanged(Ok(other.clone())), 0.0),
-        [Effect::LoadDraft(other)]
+        [
+            Effect::LoadDraft(other.clone()),
+            Effect::RememberRoom(other.clone()),
+            Effect::LoadRead(other)
+        ]
     );
 }
 
@@ -600,6 +622,8 @@ fn a_message_from_another_tab_of_the_user_is_an_own_one_and_not_unread() {
         at: 0.0,
         text: text.into(),
         own: false,
+        mentions: Vec::new(),
+        mentions_me: false,
     };
     send(&mut state, "hi");
     state.update(Action::Scrolled { at_end: false }, 0.0);
@@ -622,12 +646,10 @@ fn the_same_room_again_changes_nothing() {
 }
 
 #[test]
-fn a_path_with_an_invalid_room_leaves_and_is_an_error_of_its_field() {
+fn a_path_with_an_invalid_room_shows_none_and_is_an_error_of_its_field() {
     let mut state = joined();
-    assert_eq!(
-        state.update(Action::RoomChanged(room_name("a b")), 0.0),
-        [Effect::Leave]
-    );
+    let effects = state.update(Action::RoomChanged(room_name("a b")), 0.0);
+    assert!(matches!(&effects[..], [Effect::SaveRead(..)]), "{effects:?}");
     assert!(state.is_out() && state.room.is_none());
     assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
     assert_eq!(state.update(Action::Join, 0.0), [], "there is no room to join");
@@ -636,9 +658,340 @@ fn a_path_with_an_invalid_room_leaves_and_is_an_error_of_its_field() {
 #[test]
 fn the_page_navigates_only_to_a_valid_room_name() {
     let mut state = state();
-    state.update(Action::Edit(Field::Room, " b ".into()), 0.0);
+    state.update(Action::Edit(Field::OtherRoom, " b ".into()), 0.0);
     assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Navigate(room("b"))]);
-    state.update(Action::Edit(Field::Room, "a/b".into()), 0.0);
+    state.update(Action::Edit(Field::OtherRoom, "a/b".into()), 0.0);
     assert_eq!(state.update(Action::GoToRoom, 0.0), []);
-    assert_eq!(state.error.unwrap().field, Some(Field::Room));
+    assert_eq!(state.error.unwrap().field, Some(Field::OtherRoom));
+}
+
+#[test]
+fn a_failed_message_is_edited_in_the_message_field_before_what_is_written_there() {
+    let mut state = joined();
+    let effects = send(&mut state, "first try");
+    assert_eq!(
+        state.update(Action::EditFailed(1), 0.0),
+        [],
+        "{effects:?} is not failed"
+    );
+    let reason = FailReason::Expired;
+    apply(&mut state, SessionEvent::Failed { key: 1, reason });
+    state.update(Action::Edit(Field::Message, "next".into()), 0.0);
+    let text = "first try\nnext".to_owned();
+    let draft = Effect::SaveDraft {
+        room: room("lobby"),
+        text: text.clone(),
+    };
+    assert_eq!(
+        state.update(Action::EditFailed(1), 0.0),
+        [draft, Effect::Focus(Focus::Message)]
+    );
+    assert_eq!((state.outbox.shown().count(), state.message), (0, text));
+}
+
+#[test]
+fn a_sheet_closes_with_its_button_the_escape_key_and_another_room_and_gives_the_focus_back() {
+    let mut state = joined();
+    let focus = |focus| vec![Effect::Focus(focus)];
+    let people = Action::ToggleSheet;
+    assert_eq!(
+        state.update(people(Sheet::People), 0.0),
+        focus(Focus::In(Sheet::People))
+    );
+    assert_eq!(
+        state.update(people(Sheet::People), 0.0),
+        focus(Focus::Opener(Sheet::People))
+    );
+    state.update(people(Sheet::Rooms), 0.0);
+    assert_eq!(state.update(Action::Dismiss, 0.0), focus(Focus::Opener(Sheet::Rooms)));
+    assert_eq!(state.update(Action::Dismiss, 0.0), []);
+    state.update(people(Sheet::Rooms), 0.0);
+    assert_eq!(
+        state.update(Action::OpenRoom(room("b")), 0.0),
+        [Effect::Navigate(room("b"))]
+    );
+    assert_eq!(state.sheet, None);
+}
+
+#[test]
+fn the_form_for_another_room_gets_the_focus_and_closes_without_its_error() {
+    let mut state = joined();
+    assert_eq!(
+        state.update(Action::ToggleRoomForm, 0.0),
+        [Effect::Focus(Focus::OtherRoom)]
+    );
+    state.update(Action::Edit(Field::OtherRoom, "a b".into()), 0.0);
+    state.update(Action::GoToRoom, 0.0);
+    assert!(state.adds_room && state.error.is_some());
+    state.update(Action::ToggleRoomForm, 0.0);
+    assert!(!state.adds_room && state.error.is_none());
+}
+
+fn in_room(state: &mut ChatState, name: &str, event: SessionEvent) -> Vec<Effect> {
+    state.update(Action::InRoom(room(name), event), 10.0)
+}
+
+fn open(state: &mut ChatState, name: &str) -> Vec<Effect> {
+    state.update(Action::RoomChanged(Ok(room(name))), 0.0)
+}
+
+#[test]
+fn a_room_stays_joined_beside_the_one_that_is_shown_and_counts_what_is_unread() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "read"));
+    let effects = open(&mut state, "b");
+    assert!(!effects.contains(&Effect::Leave), "{effects:?}");
+    let opened = Membership::Joining(ConnectionStatus::Open);
+    assert_eq!(state.membership, opened, "the connection of the other room is used");
+    in_room(
+        &mut state,
+        "b",
+        SessionEvent::Joined(answer(7, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    in_room(&mut state, "lobby", from("Bob", 2, "unread"));
+    in_room(&mut state, "lobby", from("Bob", 3, "@ann look"));
+    in_room(&mut state, "elsewhere", from("Bob", 4, "no such room"));
+    let unread = state.others.get(&room("lobby")).unwrap().unread;
+    assert_eq!((unread.count, unread.mentions, state.unread_in_all()), (2, 1, 2));
+    assert_eq!(shown(&state), ["<You joined b as Ann.>"]);
+
+    let mut rooms = RecentRooms::parse("lobby\nb");
+    rooms.toggle_mute(&room("lobby"));
+    state.update(Action::RoomsLoaded(rooms), 0.0);
+    assert_eq!(state.unread_in_all(), 1, "of a muted room the mentions count");
+    let mut rooms = RecentRooms::parse("lobby\nb");
+    rooms.toggle_mute(&room("b"));
+    state.update(Action::RoomsLoaded(rooms), 0.0);
+    state.update(Action::VisibilityChanged(false), 0.0);
+    in_room(&mut state, "b", from("Bob", 1, "muted"));
+    assert_eq!(state.unread_in_all(), 2, "also of the room that is shown");
+    state.update(Action::VisibilityChanged(true), 0.0);
+
+    let effects = open(&mut state, "lobby");
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::Join { .. })),
+        "{effects:?}"
+    );
+    assert_eq!(shown(&state), [JOINED, "Bob: read", "Bob: unread", "Bob: @ann look"]);
+    assert_eq!((state.unread.count, state.unread_in_all()), (0, 0));
+    assert!(state.unread.divider.is_some() && state.is_live());
+}
+
+#[test]
+fn the_connection_and_leaving_concern_all_rooms() {
+    let mut state = joined();
+    open(&mut state, "b");
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
+    let other = |state: &ChatState| state.others.get(&room("lobby")).unwrap().membership;
+    assert_eq!(other(&state).connection(), Some(ConnectionStatus::Offline));
+    assert!(state.update(Action::Leave, 0.0).contains(&Effect::Leave));
+    assert_eq!(other(&state), Membership::Out);
+    open(&mut state, "lobby");
+    assert!(state.is_out(), "it is not joined again by itself");
+}
+
+#[test]
+fn a_room_that_ends_in_the_background_is_left_alone_and_shows_no_error_elsewhere() {
+    let mut state = joined();
+    open(&mut state, "b");
+    let effects = in_room(&mut state, "lobby", refused("forbidden"));
+    assert_eq!(effects, [Effect::LeaveRoom(room("lobby"))]);
+    assert_eq!((state.error.is_some(), state.is_out()), (false, false));
+    assert_eq!(
+        state.update(Action::ForgetRoom(room("lobby")), 0.0),
+        [Effect::LeaveRoom(room("lobby")), Effect::ForgetRoom(room("lobby"))]
+    );
+    assert!(state.others.get(&room("lobby")).is_none());
+}
+
+#[test]
+fn a_room_that_is_opened_again_uses_no_key_of_its_messages_before() {
+    let mut state = joined();
+    send(&mut state, "a");
+    open(&mut state, "b");
+    state.update(Action::ForgetRoom(room("lobby")), 0.0);
+    open(&mut state, "lobby");
+    send(&mut state, "b");
+    apply(&mut state, acked(1, 1, 1));
+    let sent = state.outbox.shown().next().unwrap();
+    assert_eq!((sent.key, &sent.state), (2, &SendState::Queued));
+}
+
+#[test]
+fn forgetting_the_last_joined_room_closes_the_connection() {
+    let mut state = joined();
+    open(&mut state, "b");
+    let effects = in_room(&mut state, "b", refused("forbidden"));
+    assert_eq!(effects, [Effect::LeaveRoom(room("b"))]);
+    assert_eq!(
+        state.update(Action::ForgetRoom(room("lobby")), 0.0),
+        [Effect::Leave, Effect::ForgetRoom(room("lobby"))]
+    );
+}
+
+#[test]
+fn the_room_that_was_shown_the_longest_ago_is_left_for_too_many_others() {
+    let mut state = joined();
+    let mut left = Vec::new();
+    for number in 0..20 {
+        let name = number.to_string();
+        left.extend(open(&mut state, &name).into_iter().filter_map(|effect| match effect {
+            Effect::LeaveRoom(room) => Some(room.to_string()),
+            _ => None,
+        }));
+        let joined = answer(number, 0, 0, &["Ann"]);
+        in_room(&mut state, &name, SessionEvent::Joined(joined, Continuity::Fresh));
+    }
+    assert_eq!(left, ["lobby", "0", "1", "2"]);
+}
+
+#[test]
+fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
+    let mut state = joined();
+    let joined = answer(1, 6, 7, &["Ann"]);
+    apply(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
+    let go = |state: &mut ChatState| state.update(Action::GoTo(Seek::Offset(4)), 0.0);
+    assert_eq!(go(&mut state), [], "what the room sends by itself comes first");
+    assert_eq!(
+        apply(&mut state, from("Bob", 7, "g")),
+        [Effect::RequestOlder { before: 7 }]
+    );
+    let page = |from: u64, to: u64| SessionEvent::Page {
+        epoch: Epoch::from_random(1),
+        messages: (from..=to)
+            .map(|offset| match self::from("Bob", offset, "x") {
+                SessionEvent::Message(message) => message,
+                _ => unreachable!(),
+            })
+            .collect(),
+        more: true,
+    };
+    assert_eq!(apply(&mut state, page(5, 6)), [Effect::RequestOlder { before: 5 }]);
+    state.update(Action::Scrolled { at_end: true }, 0.0);
+    assert!(!state.unread.at_end, "nothing is dropped meanwhile");
+    let effects = apply(&mut state, page(3, 4));
+    let row = state.timeline.current().find(|row| match &row.content.body {
+        Body::Message(message) => message.offset == 4,
+        Body::Notice(_) => false,
+    });
+    assert_eq!(effects, [Effect::ShowRow(row.unwrap().number)]);
+    state.update(Action::GoTo(Seek::Offset(99)), 5.0);
+    assert_eq!(state.flash.map(|(text, _)| text), Some(Text::MessageNotThere));
+    assert!(state.needs_ticks());
+    state.update(Action::Tick, 5.0 + FLASH_MS);
+    assert_eq!(state.flash, None);
+}
+
+#[test]
+fn the_search_shows_the_newest_message_first_and_goes_round() {
+    let mut state = joined();
+    for (offset, text) in [(1, "one"), (2, "two"), (3, "One more")] {
+        apply(&mut state, from("Bob", offset, text));
+    }
+    assert_eq!(state.update(Action::ToggleSearch, 0.0), [Effect::Focus(Focus::Search)]);
+    let rows: Vec<_> = state
+        .timeline
+        .current()
+        .filter(|row| matches!(row.content.body, Body::Message(_)))
+        .map(|row| row.number)
+        .collect();
+    let show = |row: usize| vec![Effect::ShowRow(rows[row])];
+    assert_eq!(state.update(Action::Edit(Field::Search, "ONE".into()), 0.0), show(2));
+    let on = |older| Action::SearchOn { older };
+    assert_eq!(state.update(on(true), 0.0), show(0));
+    assert_eq!(state.update(on(true), 0.0), show(2));
+    assert_eq!(state.update(on(false), 0.0), show(0));
+    assert_eq!(state.update(Action::Edit(Field::Search, "nothing".into()), 0.0), []);
+    assert_eq!(state.update(Action::Dismiss, 0.0), [Effect::Focus(Focus::SearchOpener)]);
+    assert_eq!(state.search, None);
+}
+
+#[test]
+fn the_text_of_a_message_and_the_link_to_it_are_copied() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "`a`"));
+    let row = state.timeline.last_number();
+    let copy = |link| Action::Copy { row, link };
+    assert_eq!(state.update(copy(false), 0.0), [Effect::Copy("`a`".into())]);
+    assert_eq!(state.update(copy(true), 0.0), [Effect::CopyLink(room("lobby"), 1)]);
+    assert_eq!(state.update(Action::Copy { row: 99, link: true }, 0.0), []);
+}
+
+fn read_to(offset: u64) -> Cursor {
+    Cursor {
+        epoch: Epoch::from_random(1),
+        offset: Offset::new(offset).unwrap(),
+    }
+}
+
+#[test]
+fn the_unread_place_is_kept_over_a_reload_and_another_log_has_none() {
+    for (epoch, divided) in [(1, true), (2, false)] {
+        let mut state = state();
+        state.update(Action::ReadLoaded(room("lobby"), read_to(2)), 0.0);
+        state.update(Action::Join, 0.0);
+        apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+        apply(
+            &mut state,
+            SessionEvent::Joined(answer(epoch, 0, 4, &["Ann"]), Continuity::Fresh),
+        );
+        for offset in 1..=4 {
+            apply(&mut state, from("Bob", offset, "x"));
+        }
+        let third = state.timeline.current().nth(2).map(|row| row.number);
+        assert_eq!(state.unread.divider, third.filter(|_| divided), "epoch {epoch}");
+        assert_eq!(state.unread.count, 0, "they are in sight");
+        let effects = state.update(Action::VisibilityChanged(false), 0.0);
+        let mut cursor = read_to(4);
+        cursor.epoch = Epoch::from_random(epoch);
+        assert_eq!(effects, [Effect::SaveRead(room("lobby"), cursor)]);
+        assert_eq!(state.update(Action::VisibilityChanged(false), 0.0), []);
+    }
+}
+
+#[test]
+fn rooms_that_were_joined_before_a_reload_are_joined_again_and_count_what_is_unread() {
+    let mut state = joined();
+    let effects = state.update(Action::Rejoin(vec![room("lobby"), room("b")]), 0.0);
+    let join = Effect::Join {
+        room: room("b"),
+        name: user("Ann"),
+        since: None,
+    };
+    assert_eq!(effects, [Effect::LoadRead(room("b")), join]);
+    state.update(Action::ReadLoaded(room("b"), read_to(2)), 0.0);
+    let joined = answer(1, 10, 12, &["Ann"]);
+    in_room(&mut state, "b", SessionEvent::Joined(joined, Continuity::Fresh));
+    for offset in [11, 12] {
+        in_room(&mut state, "b", from("Bob", offset, "x"));
+    }
+    assert_eq!(state.unread_in_all(), 10, "the head is 12, and 2 are read");
+}
+
+#[test]
+fn only_live_mentions_that_are_not_in_sight_notify_and_only_if_that_is_allowed() {
+    let mut state = joined();
+    let hidden =
+        |state: &mut ChatState, is_hidden: bool| drop(state.update(Action::VisibilityChanged(!is_hidden), 0.0));
+    hidden(&mut state, true);
+    assert_eq!(apply(&mut state, from("Bob", 1, "@Ann")), [], "it is off by default");
+    assert_eq!(state.update(Action::ToggleAlerts, 0.0), [Effect::AskForAlerts]);
+    assert!(!state.alerts, "the browser has not allowed it yet");
+    assert_eq!(
+        state.update(Action::AlertsAllowed(true), 0.0),
+        [Effect::SaveAlerts(true)]
+    );
+    let alert = Effect::Alert {
+        room: room("lobby"),
+        from: "Bob".into(),
+        text: "look @Ann".into(),
+    };
+    assert_eq!(apply(&mut state, from("Bob", 2, "look @Ann")), [alert]);
+    assert_eq!(apply(&mut state, from("Bob", 3, "no mention")), []);
+    assert_eq!(apply(&mut state, from("Ann", 4, "@Ann")), []);
+    hidden(&mut state, false);
+    assert_eq!(apply(&mut state, from("Bob", 5, "@Ann")), []);
+    assert_eq!(state.update(Action::ToggleAlerts, 0.0), [Effect::SaveAlerts(false)]);
+    state.update(Action::AlertsAllowed(false), 0.0);
+    assert_eq!(state.flash.map(|(text, _)| text), Some(Text::AlertsDenied));
 }

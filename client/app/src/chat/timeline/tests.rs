@@ -11,6 +11,8 @@ fn message(offset: u64) -> RoomMessage {
         at: 0.0,
         text: offset.to_string(),
         own: false,
+        mentions: Vec::new(),
+        mentions_me: false,
     }
 }
 
@@ -202,4 +204,89 @@ fn messages_of_one_sender_within_five_minutes_are_grouped() {
     let rows: Vec<_> = timeline.current().collect();
     let grouped: Vec<_> = rows.windows(2).map(|pair| pair[1].is_grouped_with(pair[0])).collect();
     assert_eq!(grouped, [true, false, false, false]);
+}
+
+fn users(names: &[&str]) -> Vec<UserName> {
+    names.iter().map(|name| UserName::parse(name).unwrap()).collect()
+}
+
+fn presence(timeline: &Timeline) -> Vec<(Vec<UserName>, Vec<UserName>)> {
+    let rows = timeline.current().filter_map(|row| match &row.content.body {
+        Body::Notice(Sentence::Presence { joined, left }) => Some((joined.clone(), left.clone())),
+        _ => None,
+    });
+    rows.collect()
+}
+
+#[test]
+fn users_who_join_and_leave_in_a_row_are_one_line_with_what_each_did_last() {
+    let mut timeline = timeline(0);
+    timeline.push_presence(0.0, users(&["Zara", "Bob"]), Vec::new());
+    timeline.push_presence(1.0, Vec::new(), users(&["Eve", "Bob"]));
+    timeline.push_presence(2.0, users(&["Eve"]), Vec::new());
+    assert_eq!(presence(&timeline), [(users(&["Zara", "Eve"]), users(&["Bob"]))]);
+    timeline.push_message(message(1), true);
+    timeline.push_presence(3.0, users(&["Bob"]), Vec::new());
+    assert_eq!(presence(&timeline).len(), 2, "a message between them ends the line");
+}
+
+#[test]
+fn a_line_about_users_is_bounded_and_of_one_day() {
+    let mut timeline = Timeline::new(|at| if at < 100.0 { 0 } else { 1 });
+    timeline.start_log(epoch(1), 0);
+    let many: Vec<_> = (0..MAX_FOLDED_USERS).map(|number| number.to_string()).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    timeline.push_presence(0.0, users(&many), Vec::new());
+    timeline.push_presence(1.0, users(&["Ann"]), Vec::new());
+    timeline.push_presence(200.0, users(&["Bob"]), Vec::new());
+    let lines: Vec<_> = presence(&timeline).iter().map(|(joined, _)| joined.len()).collect();
+    assert_eq!(lines, [MAX_FOLDED_USERS, 1, 1]);
+}
+
+#[test]
+fn a_message_is_found_by_its_offset_or_time_or_is_older_than_what_is_loaded() {
+    let at = |offset: u64| RoomMessage {
+        at: f64::from(u32::try_from(offset).unwrap()) * 1_000.0,
+        ..message(offset)
+    };
+    let mut timeline = timeline(4);
+    for offset in 5..=7 {
+        timeline.push_message(at(offset), true);
+    }
+    let row = |timeline: &Timeline, offset| {
+        let row = timeline.current().find(|row| row.at == at(offset).at);
+        Found::Row(row.unwrap().number)
+    };
+    let sought = [Seek::Offset(6), Seek::Time(5_500.0)].map(|seek| timeline.seek(seek));
+    assert_eq!(sought, [row(&timeline, 6); 2]);
+    let older = [Seek::Offset(4), Seek::Time(5_000.0), Seek::Time(0.0)];
+    assert_eq!(older.map(|seek| timeline.seek(seek)), [Found::Older; 3]);
+    let nowhere = [Seek::Offset(0), Seek::Offset(8), Seek::Time(8_000.0)];
+    assert_eq!(nowhere.map(|seek| timeline.seek(seek)), [Found::Nowhere; 3]);
+    timeline.request_older();
+    assert_eq!(timeline.seek(Seek::Offset(4)), Found::Older, "it is on its way");
+    timeline.insert_page(&epoch(1), vec![at(3), at(4)], false);
+    assert_eq!(timeline.seek(Seek::Time(0.0)), row(&timeline, 3));
+    assert_eq!(
+        timeline.seek(Seek::Offset(2)),
+        Found::Nowhere,
+        "the server keeps no more"
+    );
+}
+
+#[test]
+fn a_search_finds_texts_and_senders_in_any_case() {
+    let mut timeline = timeline(0);
+    for (offset, text) in [(1, "Hello"), (2, "world"), (3, "HELLO again")] {
+        let text = text.into();
+        timeline.push_message(
+            RoomMessage {
+                text,
+                ..message(offset)
+            },
+            true,
+        );
+    }
+    let found = |text| timeline.search(text, |text| text.to_lowercase()).len();
+    assert_eq!(["hello ", "ann", "o", "", "x"].map(found), [2, 3, 3, 0, 0]);
 }

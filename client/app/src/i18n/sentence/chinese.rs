@@ -7,6 +7,7 @@ use crate::{
     connection::{CLOSE_LIMIT_MS, ClosedBy, End},
     format,
     i18n::{Language, Text, close_meaning},
+    workbench::BinaryTextError,
 };
 
 pub(super) fn sentence(sentence: &Sentence) -> String {
@@ -46,6 +47,30 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::Ended(end) => connection_end(end),
         Sentence::Closed(end) => code_and_reason(end) + &connection_end(end),
         Sentence::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} 字节"),
+        Sentence::BadJson { line, column } => format!("不是有效的 JSON：第 {line} 行第 {column} 列"),
+        Sentence::BadBytes(BinaryTextError::Character(found, place)) => {
+            format!("第 {place} 个字符“{found}”不是有效的字节内容")
+        }
+        Sentence::BadBytes(BinaryTextError::Incomplete) => "最后一个字节不完整".into(),
+        Sentence::NoFile => "请先选择文件".into(),
+        Sentence::FileTooLarge(bytes) => format!("文件大小为 {}，最多发送 64 MiB", format::size(*bytes)),
+        Sentence::FileUnreadable => "无法再读取此文件，请重新选择".into(),
+        Sentence::BadRepeatCount => "请输入 1 到 1,000,000，或留空".into(),
+        Sentence::BadRepeatInterval => "请输入 1 到 3,600,000 毫秒".into(),
+        Sentence::StopRepeat(None) => "停止".into(),
+        Sentence::StopRepeat(Some(left)) => format!("停止（剩余 {} 条）", format::thousands((*left).into())),
+        Sentence::CloseWith(code) if code.is_empty() => "关闭时不带关闭码".into(),
+        Sentence::CloseWith(code) => format!("以 {code} 关闭"),
+        Sentence::NextAttempt { end, seconds } => {
+            format!("{}{}。{seconds} 秒后重连", code_and_reason(end), connection_end(end))
+        }
+        Sentence::Attempt(attempt) => format!("正在重连，第 {attempt} 次…"),
+        Sentence::Reconnected { ms, attempt } => {
+            format!(
+                "{} 后重新连接成功，共尝试 {attempt} 次",
+                format::duration(*ms, Language::Chinese)
+            )
+        }
         Sentence::RowsDropped(rows) => format!("已丢弃较早的 {rows} 行"),
         Sentence::DetailCut { shown, total } => {
             format!(
@@ -54,6 +79,19 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
                 format::size(*total as u64)
             )
         }
+        Sentence::MessageCount { shown: None, total } => format!("{} 条消息", count(*total)),
+        Sentence::MessageCount {
+            shown: Some(shown),
+            total,
+        } => {
+            format!("{} / {} 条消息", count(*shown), count(*total))
+        }
+        Sentence::RowsWaiting(rows) => format!("{} 条待显示", format::thousands(*rows)),
+        Sentence::BadPattern(why) => format!("不是有效的正则表达式：{why}，未用它筛选"),
+        Sentence::SlowPattern(ms) => format!("此正则表达式太慢（超过 {ms} 毫秒），未用它筛选"),
+        Sentence::NoPatternWorker => "浏览器无法启动检验正则表达式的脚本，未用它筛选，请重新加载页面".into(),
+        Sentence::Exporting(percent) => format!("已导出 {percent} %"),
+        Sentence::Items(items) => format!("{} 项", count(*items)),
         Sentence::NewMessages { count: 1, last } => last.clone(),
         Sentence::NewMessages { count, last } => format!("{count} 条消息，最后一条：{last}"),
         Sentence::NotJoined => "未发送：请先加入房间，内容已保留".into(),
@@ -69,17 +107,29 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::HistoryLost => "服务器已重启且未保留消息：此线以上的消息已不在服务器上".into(),
         Sentence::AwayTooLong => "您离开的时间超过了服务器保留消息的时间：此处缺少部分消息".into(),
         Sentence::OwnLost(count) => format!("您的 {count} 条消息被服务器丢失"),
-        Sentence::UsersJoined(users) => format!("{}加入了房间", user_list(users)),
-        Sentence::UsersLeft(users) => format!("{}离开了房间", user_list(users)),
         Sentence::Typing(users) => format!("{}正在输入…", user_list(users)),
         Sentence::RetryIn(seconds) => format!("连接已断开，{seconds} 秒后重试；您发送的消息会在此等待"),
         Sentence::Reconnecting => "连接已断开，正在重连…".into(),
         Sentence::Offline => "您已离线，发送的消息会在此等待".into(),
         Sentence::Failed(reason) => fail_reason(reason),
-        Sentence::Unread(count) => format!("{count} 条新消息"),
-        Sentence::MoreUsers(count) => format!("以及另外 {count} 人"),
-        Sentence::Users(count) => format!("{count} 人"),
+        Sentence::Unread(count) => format!("{} 条新消息", format::thousands(*count as u64)),
+        Sentence::MoreUsers(count) => format!("以及另外 {} 人", format::thousands(*count as u64)),
+        Sentence::Users(count) => format!("{} 人", format::thousands(*count as u64)),
+
+        Sentence::Presence { joined, left } => match (&joined[..], &left[..]) {
+            (joined, []) => user_list(joined) + "加入了房间",
+            ([], left) => user_list(left) + "离开了房间",
+            (joined, left) => format!("{}加入了房间 · {}离开了房间", user_list(joined), user_list(left)),
+        },
+        Sentence::Here(count) => format!("{} 人在此", format::thousands(*count as u64)),
+        Sentence::JoinRoom(room) => format!("加入 #{room}"),
+        Sentence::OpenRoom(room) => format!("打开 #{room}"),
+        Sentence::MessageTo(room) => format!("发消息到 #{room}"),
     }
+}
+
+fn count(number: usize) -> String {
+    format::thousands(number as u64)
 }
 
 fn connection_end(end: &End) -> String {

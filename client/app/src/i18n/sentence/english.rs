@@ -7,6 +7,7 @@ use crate::{
     connection::{CLOSE_LIMIT_MS, ClosedBy, End},
     format,
     i18n::{Language, close_meaning},
+    workbench::BinaryTextError,
 };
 
 pub(super) fn sentence(sentence: &Sentence) -> String {
@@ -53,6 +54,30 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::Ended(end) => connection_end(end),
         Sentence::Closed(end) => code_and_reason(end) + &connection_end(end),
         Sentence::ReasonBytes(bytes) => format!("{bytes}/{MAX_REASON_BYTES} bytes"),
+        Sentence::BadJson { line, column } => format!("Not JSON: line {line}, column {column}."),
+        Sentence::BadBytes(BinaryTextError::Character(found, place)) => {
+            format!("Character {place} is no digit of the bytes: '{found}'.")
+        }
+        Sentence::BadBytes(BinaryTextError::Incomplete) => "The last byte is incomplete.".into(),
+        Sentence::NoFile => "Choose a file first.".into(),
+        Sentence::FileTooLarge(bytes) => format!("The file has {}; at most 64 MiB are sent.", format::size(*bytes)),
+        Sentence::FileUnreadable => "The file cannot be read any more. Choose it again.".into(),
+        Sentence::BadRepeatCount => "Give 1 to 1,000,000 messages, or none.".into(),
+        Sentence::BadRepeatInterval => "Give 1 to 3,600,000 ms.".into(),
+        Sentence::StopRepeat(None) => "Stop".into(),
+        Sentence::StopRepeat(Some(left)) => format!("Stop ({} left)", format::thousands((*left).into())),
+        Sentence::CloseWith(code) if code.is_empty() => "Close without code".into(),
+        Sentence::CloseWith(code) => format!("Close with {code}"),
+        Sentence::NextAttempt { end, seconds } => format!(
+            "{}{} · Next attempt in {seconds} s",
+            code_and_reason(end),
+            connection_end(end)
+        ),
+        Sentence::Attempt(attempt) => format!("Connecting again, attempt {attempt}…"),
+        Sentence::Reconnected { ms, attempt } => format!(
+            "Connected again after {}, attempt {attempt}.",
+            format::duration(*ms, Language::English)
+        ),
         Sentence::RowsDropped(1) => "1 older row dropped".into(),
         Sentence::RowsDropped(rows) => format!("{rows} older rows dropped"),
         Sentence::DetailCut { shown, total } => {
@@ -62,6 +87,25 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
                 format::size(*total as u64)
             )
         }
+        Sentence::MessageCount { shown: None, total: 1 } => "1 message".into(),
+        Sentence::MessageCount { shown: None, total } => format!("{} messages", count(*total)),
+        Sentence::MessageCount {
+            shown: Some(shown),
+            total,
+        } => {
+            format!("{} of {} messages", count(*shown), count(*total))
+        }
+        Sentence::RowsWaiting(rows) => format!("{} waiting", format::thousands(*rows)),
+        Sentence::BadPattern(why) => format!("Not a regular expression: {why}. The log is shown without it."),
+        Sentence::SlowPattern(ms) => {
+            format!("This pattern is too slow: it took more than {ms} ms. The log is shown without it.")
+        }
+        Sentence::NoPatternWorker => {
+            "The browser could not start the script that tests patterns. The log is shown without the pattern. Load the page again.".into()
+        }
+        Sentence::Exporting(percent) => format!("{percent} % exported"),
+        Sentence::Items(1) => "1 item".into(),
+        Sentence::Items(items) => format!("{} items", count(*items)),
         Sentence::NewMessages { count: 1, last } => last.clone(),
         Sentence::NewMessages { count, last } => format!("{count} messages, the last: {last}"),
         Sentence::NotJoined => "Not sent: join the room first. Your text is kept.".into(),
@@ -82,8 +126,6 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         }
         Sentence::OwnLost(1) => "One of your messages was lost by the server.".into(),
         Sentence::OwnLost(count) => format!("{count} of your messages were lost by the server."),
-        Sentence::UsersJoined(users) => format!("{} joined.", user_list(users)),
-        Sentence::UsersLeft(users) => format!("{} left.", user_list(users)),
         Sentence::Typing(users) if users.len() == 1 => format!("{} is typing…", user_list(users)),
         Sentence::Typing(users) => format!("{} are typing…", user_list(users)),
         Sentence::RetryIn(seconds) => {
@@ -93,11 +135,25 @@ pub(super) fn sentence(sentence: &Sentence) -> String {
         Sentence::Offline => "You are offline. What you send waits here.".into(),
         Sentence::Failed(reason) => fail_reason(reason),
         Sentence::Unread(1) => "1 new message".into(),
-        Sentence::Unread(count) => format!("{count} new messages"),
-        Sentence::MoreUsers(count) => format!("and {count} more"),
+        Sentence::Unread(count) => format!("{} new messages", format::thousands(*count as u64)),
+        Sentence::MoreUsers(count) => format!("and {} more", format::thousands(*count as u64)),
         Sentence::Users(1) => "1 person".into(),
-        Sentence::Users(count) => format!("{count} people"),
+        Sentence::Users(count) => format!("{} people", format::thousands(*count as u64)),
+
+        Sentence::Presence { joined, left } => match (&joined[..], &left[..]) {
+            (joined, []) => user_list(joined) + " joined",
+            ([], left) => user_list(left) + " left",
+            (joined, left) => format!("{} joined · {} left", user_list(joined), user_list(left)),
+        },
+        Sentence::Here(count) => format!("{} here", format::thousands(*count as u64)),
+        Sentence::JoinRoom(room) => format!("Join #{room}"),
+        Sentence::OpenRoom(room) => format!("Open #{room}"),
+        Sentence::MessageTo(room) => format!("Message #{room}"),
     }
+}
+
+fn count(number: usize) -> String {
+    format::thousands(number as u64)
 }
 
 fn connection_end(end: &End) -> String {

@@ -7,7 +7,11 @@ use crate::{
 };
 
 fn state() -> WorkbenchState {
-    WorkbenchState::new("http://127.0.0.1:8787".into())
+    WorkbenchState::new("http://127.0.0.1:8787".into(), 1)
+}
+
+fn text(text: &str) -> Payload {
+    Payload::Text(text.into())
 }
 
 fn open() -> WorkbenchState {
@@ -34,7 +38,7 @@ fn closed(code: u16) -> Action {
 fn edit(state: &mut WorkbenchState, field: Field, text: &str) {
     assert_eq!(
         state.update(Action::Edit(field, text.into()), 0.0),
-        [Effect::SaveField(field, text.into())]
+        [Effect::SaveField(field.name(), text.into())]
     );
 }
 
@@ -58,7 +62,7 @@ fn an_empty_address_is_an_error_of_its_field_and_not_the_pages_own_address() {
 fn the_initial_address_is_this_servers_echo_endpoint() {
     let state = state();
     assert_eq!(
-        (state.url.as_str(), state.message.as_str()),
+        (state.url.as_str(), state.message()),
         ("ws://127.0.0.1:8787/echo", "Hello, World!")
     );
     assert_eq!(state.phase.ready_state(), ReadyState::Closed);
@@ -106,8 +110,55 @@ fn an_invalid_address_or_subprotocol_is_an_error_of_its_field_until_it_is_edited
     edit(&mut state, Field::Url, "ws://host");
     assert_eq!(state.error, None);
     state.update(Action::Connect, 0.0);
-    state.update(Action::Refused(Sentence::BadSubprotocol("a b".into())), 0.0);
+    let effects = state.update(Action::Refused(Sentence::BadSubprotocol("a b".into())), 0.0);
+    assert_eq!(
+        effects.last(),
+        Some(&Effect::Reveal(Field::Subprotocols)),
+        "its field is in a popover"
+    );
     assert_eq!(error(&state).unwrap().0, Field::Subprotocols);
+}
+
+#[test]
+fn a_lost_connection_is_an_error_of_no_field_until_it_connects_again() {
+    let mut state = open();
+    state.update(closed(1006), 20.0);
+    let error = state.error.clone().unwrap();
+    assert_eq!(error.field, None);
+    assert!(
+        matches!(error.message, Sentence::Ended(End::Lost { .. })),
+        "{:?}",
+        error.message
+    );
+    state.update(Action::Connect, 30.0);
+    assert_eq!(state.error, None);
+    let mut state = open();
+    state.update(closed(1000), 20.0);
+    assert_eq!(state.error, None, "a close is none");
+}
+
+#[test]
+fn messages_are_counted_since_the_user_connected_and_echoed_texts_are_timed() {
+    let mut state = open();
+    let received = |text: &str| Action::Connection(ConnectionEvent::Received(text.into()));
+    state.update(Action::Sent(text("Hello")), 100.0);
+    state.update(received("Hello"), 107.0);
+    state.update(received("你好"), 108.0);
+    let Traffic {
+        sent, received: taken, ..
+    } = &state.traffic;
+    assert_eq!((sent.messages, sent.bytes), (1, 5));
+    assert_eq!((taken.messages, taken.bytes), (2, 11));
+    assert_eq!(state.round_trips.percentiles().unwrap().p50, 7);
+    state.update(Action::Tick, 1_000.0);
+    assert_eq!(state.traffic.rate(), 3);
+    state.update(closed(1006), 2_000.0);
+    assert_eq!(
+        state.traffic.received.messages, 2,
+        "what a connection did stays in view after its end"
+    );
+    state.update(Action::Connect, 3_000.0);
+    assert_eq!(state.traffic, Traffic::since(3_000.0));
 }
 
 #[test]
@@ -118,7 +169,7 @@ fn sending_without_a_connection_is_an_error_and_keeps_the_text() {
         error(&state),
         Some((Field::Message, Sentence::NotSent(ReadyState::Closed)))
     );
-    assert_eq!(state.message, "Hello, World!");
+    assert_eq!(state.message(), "Hello, World!");
     state.update(Action::Connect, 0.0);
     state.update(Action::Send, 0.0);
     assert_eq!(
@@ -130,14 +181,14 @@ fn sending_without_a_connection_is_an_error_and_keeps_the_text() {
 #[test]
 fn a_sent_message_is_logged_only_after_the_socket_accepted_it() {
     let mut state = open();
-    assert_eq!(state.update(Action::Send, 0.0), [Effect::Send("Hello, World!".into())]);
+    assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(text("Hello, World!"))]);
     assert_eq!(
-        state.update(Action::Sent("Hello, World!".into()), 0.0),
+        state.update(Action::Sent(text("Hello, World!")), 0.0),
         [Effect::Record(LogEntry::Sent(Payload::Text("Hello, World!".into())))]
     );
     assert_eq!(state.update(Action::NotSent(Sentence::BufferFull(9)), 0.0), []);
     assert_eq!(error(&state), Some((Field::Message, Sentence::BufferFull(9))));
-    assert_eq!(state.message, "Hello, World!");
+    assert_eq!(state.message(), "Hello, World!");
 }
 
 #[test]
@@ -190,7 +241,7 @@ fn an_empty_code_closes_without_a_code_and_allows_no_reason() {
     edit(&mut state, Field::CloseCode, "");
     assert_eq!(state.clone().update(Action::Close, 0.0), [Effect::Close(None)]);
     edit(&mut state, Field::CloseReason, "bye");
-    assert_eq!(state.update(Action::Close, 0.0), []);
+    assert_eq!(state.update(Action::Close, 0.0), [Effect::Reveal(Field::CloseCode)]);
     assert_eq!(error(&state), Some((Field::CloseCode, Sentence::BadCloseCode)));
 }
 
@@ -199,7 +250,11 @@ fn an_invalid_code_or_reason_is_an_error_of_its_field() {
     for code in ["1001", "1006", "2999", "5000", "99999", "abc", "-1"] {
         let mut state = open();
         edit(&mut state, Field::CloseCode, code);
-        assert_eq!(state.update(Action::Close, 0.0), [], "{code}");
+        assert_eq!(
+            state.update(Action::Close, 0.0),
+            [Effect::Reveal(Field::CloseCode)],
+            "{code}"
+        );
         assert_eq!(
             error(&state),
             Some((Field::CloseCode, Sentence::BadCloseCode)),
@@ -209,7 +264,7 @@ fn an_invalid_code_or_reason_is_an_error_of_its_field() {
     }
     let mut state = open();
     edit(&mut state, Field::CloseReason, &"好".repeat(42));
-    state.update(Action::Close, 0.0);
+    assert_eq!(state.update(Action::Close, 0.0), [Effect::Reveal(Field::CloseReason)]);
     assert_eq!(error(&state), Some((Field::CloseReason, Sentence::ReasonTooLong(126))));
 }
 
@@ -299,4 +354,353 @@ fn the_return_of_a_page_without_a_connection_does_not_connect() {
     let mut state = state();
     assert_eq!(state.update(Action::PageLeft, 0.0), []);
     assert_eq!(state.update(Action::PageBack, 0.0), []);
+}
+
+#[test]
+fn a_connection_that_ended_is_made_again_until_the_user_ends_it() {
+    let mut state = open();
+    assert_eq!(
+        state.update(Action::Reconnect(true), 0.0),
+        [Effect::SaveReconnect(true)]
+    );
+    edit(&mut state, Field::Url, "ws://elsewhere");
+    state.update(closed(1006), 1_000.0);
+    assert!(
+        matches!(state.phase, Phase::Waiting { until: 2_000.0, .. }),
+        "{:?}",
+        state.phase
+    );
+    assert_eq!(state.error, None, "the notice says it");
+    assert_eq!(state.update(Action::Tick, 1_999.0), []);
+    let effects = state.update(Action::Tick, 2_000.0);
+    let again = Effect::Open {
+        url: "ws://127.0.0.1:8787/echo".into(),
+        protocols: Vec::new(),
+    };
+    assert_eq!(
+        effects.last(),
+        Some(&again),
+        "the same address, whatever is in the field by now"
+    );
+    state.update(closed(1006), 2_500.0);
+    assert!(
+        matches!(state.phase, Phase::Waiting { until: 4_500.0, .. }),
+        "the pause grows: {:?}",
+        state.phase
+    );
+    state.update(Action::Tick, 4_500.0);
+    let effects = state.update(opened(), 5_000.0);
+    assert_eq!(
+        effects.last(),
+        Some(&notice(Sentence::Reconnected {
+            ms: 4_000.0,
+            attempt: 2
+        }))
+    );
+    state.update(Action::Close, 6_000.0);
+    state.update(closed(1000), 6_001.0);
+    assert!(matches!(state.phase, Phase::Closed(_)), "the user has ended it");
+}
+
+#[test]
+fn the_user_may_connect_at_once_or_end_the_waiting() {
+    let mut waiting = open();
+    waiting.update(Action::Reconnect(true), 0.0);
+    waiting.update(closed(1012), 1_000.0);
+    let mut state = waiting.clone();
+    state.update(Action::Connect, 1_001.0);
+    assert_eq!((state.attempts, state.phase.ready_state()), (0, ReadyState::Connecting));
+    for end in [Action::Cancel, Action::Reconnect(false)] {
+        let mut state = waiting.clone();
+        state.update(end, 1_001.0);
+        assert!(matches!(state.phase, Phase::Closed(_)));
+        assert_eq!(state.update(Action::Tick, 9_000.0), []);
+    }
+}
+
+#[test]
+fn an_address_is_remembered_when_it_has_answered() {
+    let mut state = state();
+    let effects = state.update(Action::Connect, 0.0);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Used(_))));
+    let effects = state.update(opened(), 1.0);
+    assert!(
+        effects.contains(&Effect::Used("ws://127.0.0.1:8787/echo".into())),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn each_mode_has_a_draft_of_its_own_and_sends_what_it_stands_for() {
+    let mut state = open();
+    for (mode, draft, sent) in [
+        (Mode::Json, "{\"a\":1e400}", text("{\"a\":1e400}")),
+        (Mode::Hex, "00 ff", Payload::Binary(vec![0, 0xff])),
+        (Mode::Base64, "AP8=", Payload::Binary(vec![0, 0xff])),
+        (Mode::Text, "00 ff", text("00 ff")),
+    ] {
+        assert_eq!(
+            state.update(Action::Mode(mode), 0.0),
+            [Effect::SaveField(MODE, mode.name().into())]
+        );
+        assert_eq!(
+            state.update(Action::Edit(Field::Message, draft.into()), 0.0),
+            [Effect::SaveField(mode.name(), draft.into())]
+        );
+        assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(sent)], "{mode:?}");
+    }
+    state.update(Action::Mode(Mode::Json), 0.0);
+    assert_eq!(state.message(), "{\"a\":1e400}");
+    state.update(Action::Format, 0.0);
+    assert_eq!(state.message(), "{\n  \"a\": 1e400\n}");
+    state.update(Action::Edit(Field::Message, "{".into()), 0.0);
+    assert_eq!(state.update(Action::Send, 0.0), []);
+    assert!(matches!(
+        error(&state),
+        Some((Field::Message, Sentence::BadJson { line: 1, column: 2 }))
+    ));
+    state.update(Action::Format, 0.0);
+    assert_eq!(state.message(), "{", "what is no JSON is not changed");
+    state.update(Action::Mode(Mode::Hex), 0.0);
+    assert_eq!(state.error, None, "the error is about another draft");
+}
+
+#[test]
+fn templates_are_replaced_when_the_message_is_sent_and_the_draft_keeps_them() {
+    let mut state = open();
+    edit_message(&mut state, "{{seq}} {{ts}} {{uuid}}");
+    let sent = |state: &mut WorkbenchState| match state.update(Action::Send, 1_234.0).pop() {
+        Some(Effect::Send(Payload::Text(text))) => text,
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (sent(&mut state), sent(&mut state));
+    assert!(
+        first.starts_with("1 1234 ") && second.starts_with("2 1234 "),
+        "{first} {second}"
+    );
+    assert_ne!(first[7..], second[7..], "each has a uuid of its own");
+    assert_eq!(first.len(), 7 + 36);
+    assert_eq!(state.message(), "{{seq}} {{ts}} {{uuid}}");
+    state.update(Action::Mode(Mode::Json), 0.0);
+    edit_message(&mut state, "{\"n\": {{seq}}}");
+    assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(text("{\"n\": 3}"))]);
+}
+
+#[test]
+fn a_uuid_has_its_version_and_variant() {
+    assert_eq!(uuid([0, 0]), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(uuid([u64::MAX, u64::MAX]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+}
+
+#[test]
+fn what_was_sent_is_taken_back_by_the_arrow_keys() {
+    let mut state = open();
+    for message in ["one", "two"] {
+        edit_message(&mut state, message);
+        state.update(Action::Send, 0.0);
+    }
+    edit_message(&mut state, "draft");
+    state.update(Action::Recall(Recall::Older), 0.0);
+    let effects = state.update(Action::Recall(Recall::Older), 0.0);
+    assert_eq!((state.message(), effects.len()), ("one", 1));
+    state.update(Action::Recall(Recall::Newer), 0.0);
+    state.update(Action::Recall(Recall::Newer), 0.0);
+    assert_eq!(state.message(), "draft");
+    assert_eq!(state.update(Action::Recall(Recall::Newer), 0.0), []);
+}
+
+#[test]
+fn a_message_is_sent_again_until_the_count_is_reached_or_it_cannot_be_sent() {
+    let mut state = open();
+    edit(&mut state, Field::RepeatCount, "2");
+    assert_eq!(
+        state.update(Action::Repeat(true), 0.0),
+        [Effect::Send(text("Hello, World!"))]
+    );
+    state.update(Action::Sent(text("Hello, World!")), 0.0);
+    assert_eq!(state.update(Action::RepeatDue, 0.0).len(), 1);
+    state.update(Action::Sent(text("Hello, World!")), 0.0);
+    assert!(!state.repeat.is_running());
+    assert_eq!(state.update(Action::RepeatDue, 0.0), [], "a late timer sends nothing");
+    state.update(Action::Repeat(true), 0.0);
+    state.update(closed(1006), 0.0);
+    assert!(!state.repeat.is_running(), "the connection ended");
+    state.update(Action::Repeat(true), 0.0);
+    assert!(!state.repeat.is_running() && state.error.is_some(), "there is none");
+    edit(&mut state, Field::RepeatInterval, "x");
+    assert_eq!(
+        state.update(Action::Repeat(true), 0.0),
+        [Effect::Reveal(Field::RepeatInterval)]
+    );
+    assert_eq!(
+        error(&state),
+        Some((Field::RepeatInterval, Sentence::BadRepeatInterval))
+    );
+}
+
+#[test]
+fn the_progress_of_a_file_is_what_has_left_the_browser() {
+    let mut state = open();
+    state.update(Action::Mode(Mode::File), 0.0);
+    assert_eq!(state.update(Action::Send, 0.0), []);
+    assert_eq!(error(&state), Some((Field::Message, Sentence::NoFile)));
+    let file = |bytes| {
+        Action::File(Some(ChosenFile {
+            name: "a".into(),
+            bytes,
+        }))
+    };
+    state.update(file(u64::from(MAX_FILE_BYTES) + 1), 0.0);
+    assert_eq!(state.update(Action::Send, 0.0), []);
+    assert!(matches!(error(&state), Some((_, Sentence::FileTooLarge(_)))));
+    state.update(file(1_000), 0.0);
+    assert_eq!(state.update(Action::Send, 0.0), [Effect::SendFile]);
+    let buffered = |bytes| Action::Connection(ConnectionEvent::Buffered(bytes));
+    state.update(buffered(400), 0.0);
+    assert_eq!(state.upload(), Some((600, 1_000)));
+    state.update(buffered(0), 0.0);
+    assert_eq!(state.upload(), None);
+}
+
+fn edit_message(state: &mut WorkbenchState, text: &str) {
+    state.update(Action::Edit(Field::Message, text.into()), 0.0);
+}
+
+#[test]
+fn a_logged_message_is_sent_again_as_it_was_or_edited_in_the_mode_that_can_write_it() {
+    let resend = |payload, at_once| Action::Resend(Resend { payload, at_once });
+    let mut state = open();
+    state.update(Action::Edit(Field::Message, "draft".into()), 0.0);
+    let bytes = || Payload::Binary(vec![0x0a, 0xff]);
+    assert_eq!(state.update(resend(bytes(), true), 0.0), [Effect::Send(bytes())]);
+    assert_eq!(
+        state.update(resend(text("{{seq}}"), true), 0.0),
+        [Effect::Send(text("{{seq}}"))]
+    );
+    assert_eq!((state.mode, state.message()), (Mode::Text, "draft"));
+    state.update(resend(bytes(), false), 0.0);
+    assert_eq!((state.mode, state.message()), (Mode::Hex, "0a ff"));
+    state.update(resend(text("x"), false), 0.0);
+    assert_eq!((state.mode, state.message()), (Mode::Text, "x"));
+    state.update(closed(1006), 0.0);
+    assert_eq!(state.update(resend(text("y"), true), 0.0), []);
+    assert!(matches!(
+        error(&state),
+        Some((Field::Message, Sentence::NotSent(ReadyState::Closed)))
+    ));
+}
+
+#[test]
+fn a_connection_that_the_user_closes_is_not_made_again_however_the_server_answers() {
+    for code in [1006, 1011] {
+        let mut state = open();
+        state.update(Action::Reconnect(true), 0.0);
+        state.update(Action::Close, 20.0);
+        state.update(closed(code), 30.0);
+        assert!(matches!(state.phase, Phase::Closed(_)), "{:?}", state.phase);
+    }
+}
+
+#[test]
+fn a_repeated_file_is_read_once_at_a_time_and_only_for_its_connection() {
+    let mut state = open();
+    state.update(Action::Mode(Mode::File), 0.0);
+    let file = ChosenFile {
+        name: "a".into(),
+        bytes: 3,
+    };
+    state.update(Action::File(Some(file)), 0.0);
+    edit(&mut state, Field::RepeatCount, "2");
+    assert_eq!(state.update(Action::Repeat(true), 0.0), [Effect::SendFile]);
+    for action in [Action::RepeatDue, Action::Send] {
+        assert_eq!(state.update(action, 1.0), [], "it is still being read");
+    }
+    state.update(Action::FileRead, 2.0);
+    state.update(Action::Sent(Payload::Binary(vec![1, 2, 3])), 2.0);
+    assert_eq!(state.update(Action::RepeatDue, 3.0), [Effect::SendFile]);
+    assert!(!state.repeat.is_running() && state.is_reading());
+    state.update(closed(1006), 4.0);
+    assert!(!state.is_reading() && state.upload().is_none());
+}
+
+#[test]
+fn a_repetition_waits_while_the_page_connects_again_and_ends_with_the_users_connection() {
+    let mut state = open();
+    state.update(Action::Reconnect(true), 0.0);
+    state.update(Action::Repeat(true), 20.0);
+    let mut user_closed = state.clone();
+    user_closed.update(Action::Close, 21.0);
+    assert!(!user_closed.repeat.is_running());
+    state.update(closed(1006), 1_000.0);
+    assert_eq!(state.update(Action::RepeatDue, 1_500.0), []);
+    let mut cancelled = state.clone();
+    cancelled.update(Action::Cancel, 1_500.0);
+    assert!(!cancelled.repeat.is_running());
+    state.update(Action::Tick, 2_000.0);
+    assert_eq!(state.update(Action::RepeatDue, 2_500.0), []);
+    assert!(state.repeat.is_running() && state.error.is_none());
+    state.update(opened(), 3_000.0);
+    assert_eq!(state.update(Action::RepeatDue, 3_500.0).len(), 1);
+}
+
+#[test]
+fn a_logged_message_that_is_sent_again_is_not_counted_as_one_of_the_repetition() {
+    let mut state = open();
+    edit(&mut state, Field::RepeatCount, "3");
+    state.update(Action::Repeat(true), 0.0);
+    state.update(Action::Sent(text("Hello, World!")), 0.0);
+    let resend = Resend {
+        payload: text("x"),
+        at_once: true,
+    };
+    state.update(Action::Resend(resend), 1.0);
+    state.update(Action::Sent(text("x")), 1.0);
+    assert_eq!(state.repeat.left(), Some(2));
+}
+
+#[test]
+fn connecting_now_and_the_return_of_the_page_take_the_address_that_was_connected() {
+    let again = Effect::Open {
+        url: "ws://127.0.0.1:8787/echo".into(),
+        protocols: Vec::new(),
+    };
+    let mut state = open();
+    state.update(Action::Reconnect(true), 0.0);
+    edit(&mut state, Field::Url, "ws://elsewhere");
+    let mut left = state.clone();
+    left.update(Action::PageLeft, 20.0);
+    left.update(closed(1000), 21.0);
+    assert_eq!(left.update(Action::PageBack, 22.0).last(), Some(&again));
+    state.update(closed(1006), 1_000.0);
+    assert_eq!(state.update(Action::ConnectNow, 1_001.0).last(), Some(&again));
+    assert_eq!(state.update(Action::ConnectNow, 1_002.0), [], "once");
+}
+
+#[test]
+fn a_page_that_is_left_while_its_connection_closes_does_not_connect_at_its_return() {
+    let mut state = open();
+    state.update(Action::Close, 20.0);
+    assert_eq!(state.update(Action::PageLeft, 21.0), []);
+    assert_eq!(state.update(Action::PageBack, 22.0), []);
+}
+
+#[test]
+fn the_pause_grows_against_a_server_that_accepts_and_closes_until_a_connection_lasts() {
+    let mut state = open();
+    state.update(Action::Reconnect(true), 0.0);
+    let wait = |state: &mut WorkbenchState, at: f64| {
+        state.update(closed(1006), at);
+        let Phase::Waiting { until, .. } = state.phase else {
+            panic!("{:?}", state.phase)
+        };
+        state.update(Action::Tick, until);
+        state.update(opened(), until);
+        (until - at, until)
+    };
+    let (pause, until) = wait(&mut state, 100.0);
+    assert_eq!(pause, 1_000.0);
+    let (pause, until) = wait(&mut state, until + 10.0);
+    assert_eq!(pause, 2_000.0);
+    let (pause, _) = wait(&mut state, until + STABLE_MS);
+    assert_eq!(pause, 1_000.0);
 }

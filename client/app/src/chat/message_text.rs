@@ -1,0 +1,66 @@
+//! The text of a message: links, code and mentions, all of them as text nodes; a long one is folded.
+
+use std::ops::Range;
+
+use web_sys::{Element, MouseEvent};
+use yew::{Html, TargetCast, html};
+
+use super::rich_text::{Part, is_long, parse, shortened};
+use crate::i18n::{Language, Text};
+
+/// The element `.text` of a row: without it, all that others wrote is what the element contains.
+pub(super) fn message_text(text: &str, mentions: &[Range<usize>], language: Language) -> Html {
+    let parts = parse(text, mentions).into_iter().map(part);
+    if !is_long(text) {
+        return html! { <div key="text" class="text" dir="auto">{ for parts }</div> };
+    }
+    html! {
+        <>
+            <div key="text" class="text" dir="auto" data-folded="">{ for parts }</div>
+            <button key="unfold" type="button" class="unfold" aria-expanded="false" onclick={toggle}>
+                <span class="more">{ Text::ShowAll.in_language(language) }</span>
+                <span class="less">{ Text::ShowLess.in_language(language) }</span>
+            </button>
+        </>
+    }
+}
+
+fn part(part: Part<'_>) -> Html {
+    match part {
+        Part::Text(text) => html! { { text.to_owned() } },
+        Part::Mention(name) => html! { <span class="mention">{ name.to_owned() }</span> },
+        Part::Code(code) => html! { <code>{ code.to_owned() }</code> },
+        Part::Block(code) => html! { <code class="block" dir="ltr" tabindex="0">{ code.to_owned() }</code> },
+        Part::Link(link) => {
+            let [scheme, head, cut, tail] = shortened(link).map(str::to_owned);
+            html! {
+                <a class="link" dir="ltr" href={link.to_owned()} target="_blank" rel="noopener noreferrer" title={link.to_owned()}>
+                    // All of it is there for copying, finding and screen readers.
+                    <span class="cut">{ scheme }</span>
+                    { head }
+                    if !tail.is_empty() {
+                        <span class="cut">{ cut }</span>
+                        <span class="tail">{ tail }</span>
+                    }
+                </a>
+            }
+        }
+    }
+}
+
+/// Shows or hides the lines of a folded text. The elements alone have this state: with a hook for it, the page would
+/// be some kilobytes larger.
+fn toggle(event: MouseEvent) {
+    let Some(button) = event
+        .target_dyn_into::<Element>()
+        .and_then(|at| at.closest("button").ok().flatten())
+    else {
+        return;
+    };
+    let Some(text) = button.previous_element_sibling() else {
+        return;
+    };
+    // The attribute names are valid.
+    let is_folded = text.toggle_attribute("data-folded").unwrap_or_default();
+    let _: Result<(), _> = button.set_attribute("aria-expanded", if is_folded { "false" } else { "true" });
+}

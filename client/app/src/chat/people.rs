@@ -1,0 +1,69 @@
+//! The column at the right: the users in the room, and a field to find one. On narrower pages it is a sheet.
+
+use web_sys::InputEvent;
+use yew::{Callback, Html, html};
+
+use super::{
+    person::avatar,
+    reducer::{Action, ChatState, Field, Sheet},
+};
+use crate::{
+    browser,
+    form::text_of,
+    format,
+    i18n::{Language, Sentence, Text},
+};
+
+/// The `id` of the field to find a user.
+pub(super) const FIND_ID: &str = "chat_find_person";
+
+pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: Language) -> Html {
+    let roster = &state.roster;
+    let names = roster.names().unwrap_or_default();
+    let found = roster.find(&state.person, browser::lower_case);
+    let (me, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| ***name == *state.joined_as);
+    let rest = if !names.is_empty() && me.is_empty() && others.is_empty() {
+        Some(Text::NobodyFound.in_language(language).to_owned())
+    } else {
+        let unlisted = match (roster.names(), roster.users() - names.len()) {
+            (None, users) => Some(Sentence::Users(users)),
+            (Some(_), 0) => None,
+            (Some(_), more) => Some(Sentence::MoreUsers(more)),
+        };
+        unlisted.map(|sentence| sentence.in_language(language))
+    };
+    let find = Text::FindPerson.in_language(language);
+    let is_open = state.sheet == Some(Sheet::People);
+    html! {
+        <section
+            key="people" class="people" data-stale={(!state.is_live()).then_some("")}
+            data-open={is_open.then_some("")} aria-labelledby="people"
+        >
+            <div key="head" class="pane-head">
+                <h2 id="people">{ Text::People.in_language(language) }</h2>
+                if !state.is_out() {
+                    <span class="count">{ format::thousands(roster.users() as u64) }</span>
+                }
+            </div>
+            <input
+                key={FIND_ID} id={FIND_ID} type="search" dir="auto" aria-label={find} placeholder={find}
+                autocomplete="off" spellcheck="false" value={state.person.clone()}
+                oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Person, text_of(&event)))}
+            />
+            <ul key="roster" id="roster">
+                { for me.iter().chain(&others).map(|name| html! {
+                    <li key={name.to_string()}>
+                        { avatar(name) }
+                        <span key="name" class="name" dir="auto">{ name.to_string() }</span>
+                        if ***name == *state.joined_as {
+                            <span key="you" class="you">{ format!("({})", Text::You.in_language(language)) }</span>
+                        }
+                    </li>
+                }) }
+            </ul>
+            if let Some(rest) = rest {
+                <p key="rest" class="quiet">{ rest }</p>
+            }
+        </section>
+    }
+}

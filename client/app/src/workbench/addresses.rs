@@ -1,0 +1,230 @@
+//! The addresses that the workbench remembers: pinned ones, and those that were connected to lately. Pure; the text of it is kept in
+//! `localStorage`.
+
+/// The pinned addresses, at most; the oldest pin goes.
+const MAX_PINNED: usize = 20;
+
+/// The other ones, at most: as many as a list shows without scrolling far.
+const MAX_RECENT: usize = 12;
+
+/// Longer addresses are not remembered, so that all of them take less than 100 KB of the few megabytes that a browser gives.
+const MAX_URL_BYTES: usize = 2 << 10;
+
+/// What stands in the list for a value that may be secret.
+const MASK: &str = "•••";
+
+/// Addresses, in each list the newest first. None is in both lists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Addresses {
+    pinned: Vec<String>,
+    recent: Vec<String>,
+}
+
+impl Addresses {
+    /// Reads [`Addresses::to_text`]; lines of other forms are left out.
+    pub(super) fn from_text(text: &str) -> Self {
+        let lines = |kind: char, max| {
+            let urls = text.lines().filter_map(move |line| line.strip_prefix(kind));
+            urls.take(max).map(Into::into).collect()
+        };
+        Self {
+            pinned: lines('*', MAX_PINNED),
+            recent: lines(' ', MAX_RECENT),
+        }
+    }
+
+    /// A line for each address; that of a pinned one begins with a star. An address has no line breaks: its field has none.
+    pub(super) fn to_text(&self) -> String {
+        let pinned = self.pinned.iter().map(|url| format!("*{url}\n"));
+        let recent = self.recent.iter().map(|url| format!(" {url}\n"));
+        pinned.chain(recent).collect()
+    }
+
+    /// The page has connected to this address.
+    pub(super) fn used(&mut self, url: &str) {
+        if !self.is_pinned(url) && url.len() <= MAX_URL_BYTES {
+            put_first(&mut self.recent, url, MAX_RECENT);
+        }
+    }
+
+    /// Pins an address, or makes a pinned one a recent one.
+    pub(super) fn toggle_pin(&mut self, url: &str) {
+        if self.is_pinned(url) {
+            self.pinned.retain(|pinned| pinned != url);
+            self.used(url);
+        } else if !url.is_empty() && url.len() <= MAX_URL_BYTES {
+            self.recent.retain(|recent| recent != url);
+            put_first(&mut self.pinned, url, MAX_PINNED);
+        }
+    }
+
+    pub(super) fn is_pinned(&self, url: &str) -> bool {
+        self.pinned.iter().any(|pinned| pinned == url)
+    }
+
+    /// The pinned addresses, then the recent ones.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        self.pinned.iter().chain(&self.recent).map(String::as_str)
+    }
+}
+
+fn put_first(urls: &mut Vec<String>, url: &str, max: usize) {
+    urls.retain(|other| other != url);
+    urls.insert(0, url.into());
+    urls.truncate(max);
+}
+
+/// The address as it is shown in the list: without the user name and password, and without the values of the query, which may be tokens.
+pub(super) fn masked(url: &str) -> String {
+    let mask = |_: &str, value: &str| {
+        if value.is_empty() {
+            String::new()
+        } else {
+            MASK.to_owned()
+        }
+    };
+    rewritten(url, &format!("{MASK}@"), mask)
+}
+
+/// The address without the user name and password, and without the values of the query that are likely to be secret: by their name, or because
+/// they are as long as a token.
+pub(super) fn without_secrets(url: &str) -> String {
+    const SECRET_NAMES: [&str; 14] = [
+        "token", "key", "secret", "pass", "auth", "sig", "session", "jwt", "pwd", "cred", "ticket", "bearer", "code",
+        "sid",
+    ];
+    const TOKEN_BYTES: usize = 16;
+    rewritten(url, "", |name, value| {
+        let name = name.to_ascii_lowercase();
+        let is_secret = value.len() >= TOKEN_BYTES || SECRET_NAMES.iter().any(|secret| name.contains(secret));
+        if is_secret { String::new() } else { value.to_owned() }
+    })
+}
+
+/// An address with something else for the user name and password, and for each value of the query, by its name.
+fn rewritten(url: &str, user: &str, value_of: impl Fn(&str, &str) -> String) -> String {
+    let (address, query) = match url.split_once('?') {
+        Some((address, query)) => (address, Some(query)),
+        None => (url, None),
+    };
+    let (start, path) = host_range(address);
+    let mut rewritten = match address[start..path].rfind('@') {
+        Some(at) => [&address[..start], user, &address[start + at + 1..]].concat(),
+        None => address.to_owned(),
+    };
+    for (index, parameter) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        rewritten.push(if index == 0 { '?' } else { '&' });
+        match parameter.split_once('=') {
+            Some((name, value)) => {
+                rewritten += name;
+                rewritten.push('=');
+                rewritten += &value_of(name, value);
+            }
+            // It has no name, so it may be a value.
+            None => rewritten += &value_of("", parameter),
+        }
+    }
+    rewritten
+}
+
+/// Where the user name, the host and the port begin and end in an address without a query: after the scheme and any number of slashes, as a browser
+/// reads the address of a WebSocket. It is empty in a path of the page's own server.
+fn host_range(address: &str) -> (usize, usize) {
+    const SLASHES: [char; 2] = ['/', '\\'];
+    let is_scheme =
+        |name: &str| ["ws", "wss", "http", "https"].contains(&name.trim_start().to_ascii_lowercase().as_str());
+    let scheme = address.find(':').filter(|&colon| is_scheme(&address[..colon]));
+    let rest = scheme.map_or(0, |colon| colon + 1);
+    let start = address.len() - address[rest..].trim_start_matches(SLASHES).len();
+    if scheme.is_none() && start < 2 {
+        return (0, 0);
+    }
+    let end = address[start..].find(SLASHES).map_or(address.len(), |end| start + end);
+    (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_masked() {
+        for (url, shown) in [
+            ("ws://h:1/echo", "ws://h:1/echo"),
+            (
+                "wss://ann:pass@h/x?token=abc&empty=&plain",
+                "wss://•••@h/x?token=•••&empty=&•••",
+            ),
+            ("wss://a@b:c@h", "wss://•••@h"),
+            ("/chat/lobby?name=Ann", "/chat/lobby?name=•••"),
+            ("ws://h/a@b", "ws://h/a@b"),
+            ("//ann:pass@h/x", "//•••@h/x"),
+            ("ws:/ann:pass@h", "ws:/•••@h"),
+            ("WSS:ann:pass@h/x", "WSS:•••@h/x"),
+            ("ws:\\\\ann:pass@h\\x@y", "ws:\\\\•••@h\\x@y"),
+            ("/a/ann:pass@h", "/a/ann:pass@h"),
+            ("ws://h?", "ws://h?"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
+
+    #[test]
+    fn values_with_the_name_of_a_secret_are_left_out() {
+        for (url, left) in [
+            ("ws://ann:pass@h/?room=a&ticket=1&Sid=2", "ws://h/?room=a&ticket=&Sid="),
+            ("//ann@h/?pwd=1&code=2&bearer=3&cred=4", "//h/?pwd=&code=&bearer=&cred="),
+        ] {
+            assert_eq!(without_secrets(url), left);
+        }
+    }
+
+    #[test]
+    fn recent_addresses_are_bounded_and_the_newest_comes_first() {
+        let mut addresses = Addresses::default();
+        for number in 0..100 {
+            addresses.used(&format!("ws://h/{number}"));
+        }
+        addresses.used("ws://h/95");
+        addresses.used(&"x".repeat(MAX_URL_BYTES + 1));
+        let all: Vec<_> = addresses.all().collect();
+        assert_eq!(all.len(), MAX_RECENT);
+        assert_eq!(all[..3], ["ws://h/95", "ws://h/99", "ws://h/98"]);
+    }
+
+    #[test]
+    fn a_pinned_address_comes_first_and_is_not_pushed_out_by_recent_ones() {
+        let mut addresses = Addresses::default();
+        addresses.used("ws://kept");
+        addresses.toggle_pin("ws://kept");
+        addresses.toggle_pin("");
+        for number in 0..100 {
+            addresses.used(&format!("ws://h/{number}"));
+            addresses.used("ws://kept");
+        }
+        assert_eq!(addresses.all().next(), Some("ws://kept"));
+        assert_eq!(addresses.all().filter(|url| *url == "ws://kept").count(), 1);
+        assert_eq!(Addresses::from_text(&addresses.to_text()), addresses);
+        addresses.toggle_pin("ws://kept");
+        assert!(!addresses.is_pinned("ws://kept"));
+        assert_eq!(
+            addresses.all().next(),
+            Some("ws://kept"),
+            "it becomes the newest recent one"
+        );
+        for number in 0..100 {
+            addresses.toggle_pin(&format!("ws://h/{number}"));
+        }
+        assert_eq!(addresses.pinned.len(), MAX_PINNED);
+    }
+
+    #[test]
+    fn a_damaged_text_is_read_as_far_as_it_goes() {
+        assert_eq!(Addresses::from_text("x\n*ws://a\n\n ws://b"), {
+            let mut addresses = Addresses::default();
+            addresses.toggle_pin("ws://a");
+            addresses.used("ws://b");
+            addresses
+        });
+    }
+}

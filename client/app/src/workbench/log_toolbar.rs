@@ -1,0 +1,304 @@
+//! The bar above the log: filter, counts, pause, follow, export and clear.
+
+use web_sys::{FocusEvent, HtmlElement, InputEvent, KeyboardEvent, Node};
+use yew::{Callback, Html, NodeRef, TargetCast, html};
+
+use super::{
+    log::Log,
+    log_entry::{Direction, LogEntry},
+    log_export::ExportFormat,
+    log_filter::Kind,
+    log_panel::Msg,
+    log_view::LogView,
+    segments::{Segment, segments},
+};
+use crate::{
+    form::text_of,
+    format,
+    i18n::{Language, Sentence, Text},
+};
+
+/// What the bar shows; it sends what the user does to the panel.
+pub(super) struct LogToolbar<'a> {
+    pub(super) log: &'a Log<LogEntry>,
+    pub(super) view: &'a LogView,
+    /// What is wrong with the filter's pattern.
+    pub(super) problem: Option<&'a Sentence>,
+    /// How much of an export is done, in percent.
+    pub(super) exporting: Option<u64>,
+    /// The choices of the export are shown.
+    pub(super) is_menu_open: bool,
+    pub(super) filter: NodeRef,
+    pub(super) send: Callback<Msg>,
+    pub(super) language: Language,
+}
+
+const ERROR_ID: &str = "log_filter_error";
+
+/// Lines of icons, on 16 by 16.
+const PAUSE: &str = "M5 3v10M11 3v10";
+const RESUME: &str = "M5 3l8 5-8 5z";
+const FOLLOW: &str = "M8 2v8M4.5 7L8 10.5 11.5 7M3 14h10";
+const EXPORT: &str = "M8 10V2M4.5 5.5L8 2l3.5 3.5M3 9v5h10V9";
+const CLEAR: &str = "M3 4h10M6 4V2h4v2M4.5 4l.5 10h6l.5-10";
+const UNDO: &str = "M3 7h7a3 3 0 010 6H6M3 7l3-3M3 7l3 3";
+
+impl LogToolbar<'_> {
+    pub(super) fn draw(&self) -> Html {
+        html! {
+            <div key="bar" class="log-bar">
+                <div class="log-tools">
+                    { self.filter_field() }
+                    <div key="choices" class="log-choices">
+                        { self.directions() }
+                        { self.kinds() }
+                        { self.counts() }
+                    </div>
+                    <div key="actions" class="log-actions">{ self.actions() }</div>
+                </div>
+            </div>
+        }
+    }
+
+    fn text(&self, text: Text) -> &'static str {
+        text.in_language(self.language)
+    }
+
+    fn on<E: 'static>(&self, msg: impl Fn() -> Msg + 'static) -> Callback<E> {
+        self.send.reform(move |_| msg())
+    }
+
+    fn filter_field(&self) -> Html {
+        let oninput = self.send.reform(|event: InputEvent| Msg::FilterText(text_of(&event)));
+        let label = self.text(Text::FilterLog);
+        html! {
+            <div key="filter" class="log-filter">
+                <input
+                    id="log_filter" type="search" ref={self.filter.clone()} value={self.view.filter().text().to_owned()} {oninput}
+                    placeholder={label} aria-label={label} aria-keyshortcuts="Control+/" autocomplete="off" spellcheck="false"
+                    aria-invalid={self.problem.map(|_| "true")} aria-describedby={self.problem.map(|_| ERROR_ID)}
+                />
+                <kbd aria-hidden="true">{ "Ctrl /" }</kbd>
+                if let Some(problem) = self.problem {
+                    <p id={ERROR_ID} class="fault" role="alert">{ problem.in_language(self.language) }</p>
+                }
+            </div>
+        }
+    }
+
+    fn directions(&self) -> Html {
+        let counts = self.log.counts();
+        let chosen = self.view.filter().direction;
+        let segment = |id, label: Html, title, direction| Segment {
+            id,
+            label,
+            title,
+            selected: chosen == direction,
+            onselect: self.on(move || Msg::FilterDirection(direction)),
+        };
+        let counted = |direction: Direction, count: usize| {
+            let sign = direction.label().1;
+            html! { <>{ sign }{ " " }{ format::thousands(count as u64) }</> }
+        };
+        segments(
+            "log_direction",
+            self.text(Text::Direction),
+            [
+                segment("show_all", html! { self.text(Text::AllDirections) }, None, None),
+                segment(
+                    "show_sent",
+                    counted(Direction::Sent, counts.sent),
+                    Some(self.text(Text::Sent)),
+                    Some(Direction::Sent),
+                ),
+                segment(
+                    "show_received",
+                    counted(Direction::Received, counts.received),
+                    Some(self.text(Text::Received)),
+                    Some(Direction::Received),
+                ),
+            ],
+        )
+    }
+
+    fn kinds(&self) -> Html {
+        let chosen = self.view.filter().kind;
+        let segment = |id, label: &'static str, kind| Segment {
+            id,
+            label: html! { label },
+            title: None,
+            selected: chosen == kind,
+            onselect: self.on(move || Msg::FilterKind(kind)),
+        };
+        segments(
+            "log_type",
+            self.text(Text::MessageType),
+            [
+                segment("show_any", self.text(Text::AnyType), None),
+                segment("show_json", "JSON", Some(Kind::Json)),
+                segment("show_text", self.text(Text::Textual), Some(Kind::Text)),
+                segment("show_binary", self.text(Text::TypeBinary), Some(Kind::Binary)),
+            ],
+        )
+    }
+
+    fn counts(&self) -> Html {
+        let total = self.log.counts().messages();
+        let shown = self.view.filter().is_active().then(|| self.view.len(self.log));
+        let sentence = |sentence: Sentence| sentence.in_language(self.language);
+        let dropped = (self.log.dropped() > 0).then(|| {
+            html! { <span key="dropped" id="rows_dropped">{ sentence(Sentence::RowsDropped(self.log.dropped())) }</span> }
+        });
+        let waiting = self.view.is_paused().then(|| {
+            let waiting = sentence(Sentence::RowsWaiting(self.view.waiting(self.log)));
+            html! { <span key="waiting" id="rows_waiting">{ waiting }</span> }
+        });
+        let exporting = self.exporting.map(|percent| {
+            html! { <span key="exporting" id="export_progress">{ sentence(Sentence::Exporting(percent)) }</span> }
+        });
+        html! {
+            <div key="counts" class="log-counts">
+                { exporting }
+                { dropped }
+                { waiting }
+                <span key="count" id="log_count">{ sentence(Sentence::MessageCount { shown, total }) }</span>
+            </div>
+        }
+    }
+
+    fn actions(&self) -> Html {
+        let is_empty = self.log.len() == 0;
+        let is_cleared = is_empty && self.log.can_undo_clear();
+        let is_paused = self.view.is_paused();
+        let is_following = self.view.list.follow;
+        let (clear, clear_label, clear_icon) = if is_cleared {
+            ("undo_clear", Text::UndoClear, UNDO)
+        } else {
+            ("clear_log", Text::Clear, CLEAR)
+        };
+        let pause_icon = if is_paused { RESUME } else { PAUSE };
+        html! {
+            <>
+                { self.toggle("pause_log", Text::Pause, pause_icon, is_paused, || Msg::Pause) }
+                { self.toggle("follow", Text::Follow, FOLLOW, is_following, || Msg::Follow) }
+                { self.export() }
+                <button
+                    key="clear" id={clear} type="button" title={self.text(clear_label)}
+                    disabled={is_empty && !is_cleared}
+                    onclick={self.on(move || if is_cleared { Msg::UndoClear } else { Msg::Clear })}
+                >{ icon(clear_icon) }<span>{ self.text(clear_label) }</span></button>
+            </>
+        }
+    }
+
+    fn toggle(
+        &self,
+        id: &'static str,
+        label: Text,
+        path: &'static str,
+        pressed: bool,
+        msg: impl Fn() -> Msg + 'static,
+    ) -> Html {
+        html! {
+            <button
+                key={id} {id} type="button" title={self.text(label)} aria-pressed={pressed.to_string()} onclick={self.on(msg)}
+            >{ icon(path) }<span>{ self.text(label) }</span></button>
+        }
+    }
+
+    /// The button and its choices. While an export runs, the same button ends it.
+    fn export(&self) -> Html {
+        let (id, label) = if self.exporting.is_some() {
+            ("cancel_export", Text::CancelExport)
+        } else {
+            ("export_log", Text::Export)
+        };
+        let is_open = self.is_menu_open;
+        let is_exporting = self.exporting.is_some();
+        let onclick = self.on(move || {
+            if is_exporting {
+                Msg::CancelExport
+            } else {
+                Msg::Menu(!is_open)
+            }
+        });
+        let onfocusout = {
+            let send = self.send.clone();
+            move |event: FocusEvent| {
+                let goes_to = event
+                    .related_target()
+                    .and_then(|target| wasm_bindgen::JsCast::dyn_into::<Node>(target).ok());
+                let group: Option<Node> = event
+                    .current_target()
+                    .and_then(|group| wasm_bindgen::JsCast::dyn_into(group).ok());
+                if group.is_some_and(|group| !group.contains(goes_to.as_ref())) {
+                    send.emit(Msg::Menu(false));
+                }
+            }
+        };
+        let onkeydown = {
+            let send = self.send.clone();
+            move |event: KeyboardEvent| {
+                if is_open && event.key() == "Escape" {
+                    event.prevent_default();
+                    send.emit(Msg::Menu(false));
+                    let group = event
+                        .target_dyn_into::<HtmlElement>()
+                        .and_then(|item| item.closest(".menu-group").ok().flatten());
+                    let button = group.and_then(|group| group.query_selector("button").ok().flatten());
+                    if let Some(button) =
+                        button.and_then(|button| wasm_bindgen::JsCast::dyn_into::<HtmlElement>(button).ok())
+                    {
+                        // Focusing an element that is on the page cannot fail.
+                        let _: Result<(), wasm_bindgen::JsValue> = button.focus();
+                    }
+                }
+            }
+        };
+        html! {
+            <div key="export" class="menu-group" {onfocusout} {onkeydown}>
+                <button
+                    key="button" {id} type="button" title={self.text(label)} disabled={self.log.len() == 0 && !is_exporting}
+                    aria-expanded={(!is_exporting).then(|| is_open.to_string())} {onclick}
+                >{ icon(EXPORT) }<span>{ self.text(label) }</span></button>
+                { is_open.then(|| self.export_menu()) }
+            </div>
+        }
+    }
+
+    fn export_menu(&self) -> Html {
+        let item = |id: &'static str, scope: Text, format: ExportFormat, only_shown: bool| {
+            let name = match format {
+                ExportFormat::JsonLines => "JSONL",
+                ExportFormat::Har => "HAR",
+            };
+            html! {
+                <button key={id} {id} type="button" onclick={self.on(move || Msg::Export { format, only_shown })}>
+                    { self.text(scope) }<span class="quiet">{ name }</span>
+                </button>
+            }
+        };
+        let filtered = self.view.filter().is_active().then(|| {
+            [
+                item(
+                    "export_filtered_jsonl",
+                    Text::ExportFiltered,
+                    ExportFormat::JsonLines,
+                    true,
+                ),
+                item("export_filtered_har", Text::ExportFiltered, ExportFormat::Har, true),
+            ]
+        });
+        html! {
+            <div key="menu" class="menu">
+                { item("export_jsonl", Text::ExportAll, ExportFormat::JsonLines, false) }
+                { item("export_har", Text::ExportAll, ExportFormat::Har, false) }
+                { for filtered.into_iter().flatten() }
+            </div>
+        }
+    }
+}
+
+fn icon(path: &'static str) -> Html {
+    html! { <svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d={path} /></svg> }
+}

@@ -1,0 +1,131 @@
+//! What was sent from the composer, to be taken back with the arrow keys. Pure.
+
+use std::collections::VecDeque;
+
+/// The texts, at most.
+const MAX_TEXTS: usize = 50;
+
+/// The bytes of one text, at most; a longer one is not kept.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// Texts, the newest last, and the place in them while one is shown in the field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct SentHistory {
+    texts: VecDeque<String>,
+    /// The text that is shown, and what was in the field before the first one was.
+    shown: Option<(usize, String)>,
+}
+
+impl SentHistory {
+    /// A text was sent, which is the newest one then.
+    pub(super) fn sent(&mut self, text: &str) {
+        self.shown = None;
+        if text.is_empty() || text.len() > MAX_TEXT_BYTES {
+            return;
+        }
+        self.texts.retain(|other| other != text);
+        if self.texts.len() == MAX_TEXTS {
+            self.texts.pop_front();
+        }
+        self.texts.push_back(text.into());
+    }
+
+    /// The field was edited: what is in it now is a text of its own.
+    pub(super) fn edited(&mut self) {
+        self.shown = None;
+    }
+
+    /// Whether a text of the history is in the field.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// Whether [`Self::older`] gives a text.
+    pub(super) fn has_older(&self, field: &str) -> bool {
+        match self.shown {
+            Some((index, _)) => index > 0,
+            None => self.texts.len() > usize::from(self.texts.back().is_some_and(|text| text == field)),
+        }
+    }
+
+    /// The text before the one in the field; none at the oldest.
+    pub(super) fn older(&mut self, field: &str) -> Option<String> {
+        let (index, before) = match self.shown.take() {
+            None => {
+                // What is in the field is often the text that was sent last.
+                let newest = self.texts.len().checked_sub(1);
+                let is_newest = self.texts.back().is_some_and(|text| text == field);
+                (
+                    newest.and_then(|newest| newest.checked_sub(usize::from(is_newest))),
+                    field.to_owned(),
+                )
+            }
+            Some((0, before)) => {
+                self.shown = Some((0, before));
+                return None;
+            }
+            Some((index, before)) => (Some(index - 1), before),
+        };
+        let index = index?;
+        self.shown = Some((index, before));
+        self.texts.get(index).cloned()
+    }
+
+    /// The text after the one in the field, or at last what was in it before; none while no text of the history is shown.
+    pub(super) fn newer(&mut self) -> Option<String> {
+        let (index, before) = self.shown.take()?;
+        match self.texts.get(index + 1) {
+            Some(text) => {
+                self.shown = Some((index + 1, before));
+                Some(text.clone())
+            }
+            None => Some(before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_walk_through_the_texts_and_back_to_what_was_in_the_field() {
+        let mut history = SentHistory::default();
+        assert_eq!((history.older("x"), history.newer()), (None, None));
+        for text in ["a", "b", "a", "c", ""] {
+            history.sent(text);
+        }
+        assert_eq!(history.older("draft").as_deref(), Some("c"));
+        assert_eq!(history.older("c").as_deref(), Some("a"));
+        assert_eq!(
+            history.older("a").as_deref(),
+            Some("b"),
+            "a text that was sent twice is there once"
+        );
+        assert_eq!(history.older("b"), None);
+        assert_eq!(history.newer().as_deref(), Some("a"));
+        assert_eq!(history.newer().as_deref(), Some("c"));
+        assert_eq!(history.newer().as_deref(), Some("draft"));
+        assert_eq!(history.newer(), None);
+        assert_eq!(
+            history.older("c").as_deref(),
+            Some("a"),
+            "the one in the field is passed over"
+        );
+    }
+
+    #[test]
+    fn an_edited_text_is_a_draft_of_its_own_and_the_texts_are_bounded() {
+        let mut history = SentHistory::default();
+        for number in 0..1_000 {
+            history.sent(&number.to_string());
+        }
+        history.sent(&"x".repeat(MAX_TEXT_BYTES + 1));
+        assert_eq!(history.texts.len(), MAX_TEXTS);
+        assert_eq!(history.older("").as_deref(), Some("999"));
+        history.edited();
+        assert_eq!(history.newer(), None);
+        assert_eq!(history.older("9990").as_deref(), Some("999"));
+        assert_eq!(history.newer().as_deref(), Some("9990"));
+    }
+}

@@ -1,0 +1,449 @@
+//! The bar with the state of the connection, its address, its options, and the button to connect, cancel and disconnect; below it the error,
+//! when there is one.
+//!
+//! The options (subprotocols, close code and reason, status) are popovers of the bar's buttons. On a narrow page all are in one sheet, see
+//! `workbench.css`.
+
+use web_sys::{Event, FocusEvent, HtmlInputElement, InputEvent, KeyboardEvent, MouseEvent, SubmitEvent};
+use yew::{Callback, Html, TargetCast, html};
+
+use super::{
+    reducer::{Action, Field, WorkbenchState},
+    status_strip::status_strip,
+    url_menu::{Choice, LIST_ID, MenuMove, UrlMenu},
+};
+use crate::{
+    connection::{CLOSE_HINT_MS, CONNECT_HINT_MS, End, Phase},
+    form::{ERROR_ID, TextField, text_of},
+    format,
+    i18n::{Language, Sentence, Text},
+};
+
+/// The `id` of the form whose submit button connects.
+const FORM_ID: &str = "connection";
+
+/// The `id`s of the popovers.
+const OPTIONS_ID: &str = "connection_options";
+const SUBPROTOCOLS_ID: &str = "subprotocol_options";
+const CLOSE_ID: &str = "close_options";
+
+/// The buttons that open them: of the sheet of a narrow page, and of the two popovers of a wide one.
+const OPTIONS_BUTTON: &str = "more_options";
+const SUBPROTOCOLS_BUTTON: &str = "subprotocols_button";
+const CLOSE_BUTTON: &str = "close_with";
+
+/// The buttons whose popovers have this field; those in view are opened when the field has an error.
+pub(super) fn buttons_of(field: Field) -> &'static [&'static str] {
+    match field {
+        Field::Subprotocols => &[OPTIONS_BUTTON, SUBPROTOCOLS_BUTTON],
+        Field::CloseCode | Field::CloseReason => &[OPTIONS_BUTTON, CLOSE_BUTTON],
+        Field::RepeatCount | Field::RepeatInterval => &["repeat"],
+        Field::Url | Field::Message => &[],
+    }
+}
+
+/// The bar's values and callbacks.
+pub(super) struct UrlBar<'a> {
+    pub(super) state: &'a WorkbenchState,
+    pub(super) menu: UrlMenu,
+    /// What the list of the address offers.
+    pub(super) choices: Vec<Choice>,
+    /// The address is a pinned one.
+    pub(super) pinned: bool,
+    pub(super) dispatch: Callback<Action>,
+    pub(super) onmenu: Callback<MenuMove>,
+    pub(super) onchoose: Callback<String>,
+    pub(super) onpin: Callback<()>,
+    /// Whether the link that the user asked for last is on the clipboard.
+    pub(super) shared: Option<bool>,
+    pub(super) onshare: Callback<()>,
+    /// There may be another tab.
+    pub(super) can_add: bool,
+    pub(super) onadd: Callback<()>,
+    pub(super) now: f64,
+}
+
+impl UrlBar<'_> {
+    pub(super) fn draw(&self, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let is_invalid = |field: &Field| state.error.as_ref().is_some_and(|error| error.is_of(field));
+        html! {
+            <div key="bar" class="url-bar">
+                <button
+                    key="add" id="new_tab" type="button" class="icon" disabled={!self.can_add}
+                    title={Text::NewTab.in_language(language)} aria-label={Text::NewTab.in_language(language)}
+                    onclick={self.onadd.reform(|_: MouseEvent| ())}
+                >
+                    <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 3v10M3 8h10" /></svg>
+                </button>
+                { self.address(is_invalid(&Field::Url), language) }
+                <button
+                    key="more" id={OPTIONS_BUTTON} type="button" class="narrow-only" popovertarget={OPTIONS_ID}
+                    aria-label={Text::ConnectionOptions.in_language(language)}
+                >
+                    { "⋯" }
+                </button>
+                <div key="options" id={OPTIONS_ID} class="sheet bar-options" popover="auto">
+                    { subprotocols(state, dispatch, is_invalid(&Field::Subprotocols), language) }
+                    { close_options(state, dispatch, is_invalid, language) }
+                    { status_strip(state, language) }
+                </div>
+                { main_button(&state.phase, dispatch, language) }
+            </div>
+        }
+    }
+
+    /// The state, the field of the address with its list, and the buttons to pin it and to open the list.
+    fn address(&self, invalid: bool, language: Language) -> Html {
+        let Self { state, dispatch, .. } = self;
+        let text = |text: Text| text.in_language(language);
+        let share_label = text(match self.shared {
+            None => Text::ShareAddress,
+            Some(true) => Text::LinkCopied,
+            Some(false) => Text::LinkNotCopied,
+        });
+        let is_open = self.menu.open && !self.choices.is_empty();
+        let onsubmit = dispatch.reform(|event: SubmitEvent| {
+            event.prevent_default();
+            Action::Connect
+        });
+        let oninput = {
+            let (dispatch, onmenu) = (dispatch.clone(), self.onmenu.clone());
+            move |event: InputEvent| {
+                dispatch.emit(Action::Edit(Field::Url, text_of(&event)));
+                onmenu.emit(MenuMove::Typed);
+            }
+        };
+        let onkeydown = {
+            let (onmenu, onchoose) = (self.onmenu.clone(), self.onchoose.clone());
+            let active = self
+                .menu
+                .active(&self.choices)
+                .filter(|_| is_open)
+                .map(|choice| choice.url.clone());
+            move |event: KeyboardEvent| {
+                match (event.key().as_str(), &active) {
+                    ("ArrowDown", _) => onmenu.emit(MenuMove::Down),
+                    ("ArrowUp", _) => onmenu.emit(MenuMove::Up),
+                    ("Escape", _) if is_open => onmenu.emit(MenuMove::Close),
+                    ("Enter", Some(url)) if !event.is_composing() => onchoose.emit(url.clone()),
+                    _ => return,
+                }
+                event.prevent_default();
+            }
+        };
+        // The focus stays in the field, which closes the list when it loses it.
+        let onmousedown = |event: MouseEvent| event.prevent_default();
+        html! {
+            <div key="address" class="url-box">
+                <form
+                    key="form" id={FORM_ID} class="url-field" aria-label={text(Text::Connection)} {onsubmit}
+                    data-invalid={invalid.then_some("")}
+                >
+                    { connection_state(&state.phase, self.now, language) }
+                    <input
+                        key="url" id="url" type="text" inputmode="url" data-code="" value={state.url.clone()}
+                        {oninput} {onkeydown} onblur={self.onmenu.reform(|_: FocusEvent| MenuMove::Close)}
+                        autocomplete="off" autocapitalize="off" spellcheck="false"
+                        role="combobox" aria-label={text(Text::Url)} aria-autocomplete="list"
+                        aria-expanded={is_open.to_string()} aria-controls={LIST_ID}
+                        aria-activedescendant={self.menu.active_id()}
+                        aria-invalid={invalid.then_some("true")} aria-describedby={invalid.then_some(ERROR_ID)}
+                    />
+                    <button
+                        key="pin" id="pin_url" type="button" class="icon" title={text(Text::PinAddress)}
+                        aria-label={text(Text::PinAddress)} aria-pressed={self.pinned.to_string()}
+                        onclick={self.onpin.reform(|_: MouseEvent| ())}
+                    >
+                        <svg viewBox="0 0 16 16" aria-hidden="true">
+                            <path d="m8 2 1.8 3.8 4.2.5-3.1 2.9.8 4.1L8 11.3l-3.7 2 .8-4.1L2 6.3l4.2-.5z" />
+                        </svg>
+                    </button>
+                    <button
+                        key="share" id="share_url" type="button" class="icon" title={share_label} aria-label={share_label}
+                        aria-pressed={(self.shared == Some(true)).then_some("true")}
+                        onclick={self.onshare.reform(|_: MouseEvent| ())}
+                    >
+                        <svg viewBox="0 0 16 16" aria-hidden="true">
+                            <path d="M6.5 9.5 9.5 6.5M7 4.5 8.7 2.8a3.2 3.2 0 0 1 4.5 4.5L11.5 9M9 11.5 7.3 13.2a3.2 3.2 0 0 1-4.5-4.5L4.5 7" />
+                        </svg>
+                        <span class="visually-hidden" role="status">
+                            { self.shared.map(|_| share_label) }
+                        </span>
+                    </button>
+                    <button
+                        key="list" id="url_list_button" type="button" class="icon" tabindex="-1" title={text(Text::ShowAddresses)}
+                        aria-label={text(Text::ShowAddresses)} aria-expanded={is_open.to_string()} aria-controls={LIST_ID}
+                        {onmousedown} onclick={self.onmenu.reform(|_: MouseEvent| MenuMove::Toggle)}
+                    >
+                        <svg viewBox="0 0 16 16" aria-hidden="true"><path d="m4 6 4 4 4-4" /></svg>
+                    </button>
+                </form>
+                { is_open.then(|| self.menu.draw(&self.choices, &self.onchoose, language)) }
+            </div>
+        }
+    }
+}
+
+/// The state with the time since the connection opened, or since it is waited for.
+///
+/// Only the state is in a status region: a screen reader would read every change of the time.
+fn connection_state(phase: &Phase, now: f64, language: Language) -> Html {
+    let (name, label) = state_label(phase);
+    let has_failed = matches!(phase, Phase::Closed(End::NeverOpened(_) | End::Lost { .. }));
+    let elapsed = match phase {
+        Phase::Open { since, .. } => format::clock(now - since),
+        phase => phase
+            .waiting_since()
+            .map_or_else(String::new, |since| format::clock(now - since)),
+    };
+    html! {
+        <span
+            key="state" class="url-state" data-state={name.clone()}
+            data-failed={has_failed.then_some("")} title={label.in_language(language)}
+        >
+            <span key="state" id="ready_state" role="status" data-state={name}>
+                { label.in_language(language) }
+            </span>
+            <span key="elapsed" id="uptime" class="url-elapsed">{ elapsed }</span>
+        </span>
+    }
+}
+
+/// The state's name, which is its `data-state`, and its label.
+pub(super) fn state_label(phase: &Phase) -> (String, Text) {
+    let label = match phase {
+        Phase::Idle => Text::StateIdle,
+        Phase::Closed(End::NeverOpened(_)) => Text::StateFailed,
+        Phase::Closed(End::Lost { .. }) => Text::StateLost,
+        Phase::Waiting { .. } => Text::StateWaiting,
+        phase => Text::of_state(phase.ready_state()),
+    };
+    let name = match phase {
+        Phase::Waiting { .. } => "WAITING".to_owned(),
+        phase => phase.ready_state().to_string(),
+    };
+    (name, label)
+}
+
+/// The button with the number of subprotocols, and its popover.
+fn subprotocols(state: &WorkbenchState, dispatch: &Callback<Action>, invalid: bool, language: Language) -> Html {
+    let text = |text: Text| text.in_language(language);
+    let field = TextField {
+        note: text(Text::SubprotocolsHint).into(),
+        invalid,
+        code: true,
+        form: Some(FORM_ID),
+        ..TextField::new(
+            "subprotocols",
+            Text::Subprotocols,
+            &state.subprotocols,
+            dispatch.reform(|text| Action::Edit(Field::Subprotocols, text)),
+        )
+    };
+    let count = state.subprotocol_names().count();
+    html! {
+        <>
+            <button
+                key="subprotocols" id={SUBPROTOCOLS_BUTTON} type="button" class="wide-only"
+                popovertarget={SUBPROTOCOLS_ID} data-invalid={invalid.then_some("")}
+            >
+                { text(Text::Subprotocols) }
+                if count > 0 {
+                    <span class="unread-count">{ count }</span>
+                }
+            </button>
+            <div key="subprotocol_options" id={SUBPROTOCOLS_ID} class="sheet" popover="auto">
+                { field.draw(language) }
+            </div>
+        </>
+    }
+}
+
+/// The button with the close code, and its popover with the code and the reason. Enter in one of them disconnects.
+fn close_options(
+    state: &WorkbenchState,
+    dispatch: &Callback<Action>,
+    is_invalid: impl Fn(&Field) -> bool,
+    language: Language,
+) -> Html {
+    let text = |text: Text| text.in_language(language);
+    let onsubmit = dispatch.reform(|event: SubmitEvent| {
+        event.prevent_default();
+        Action::Close
+    });
+    let code = TextField {
+        invalid: is_invalid(&Field::CloseCode),
+        code: true,
+        ..TextField::new(
+            "close_code",
+            Text::CloseCode,
+            &state.close_code,
+            dispatch.reform(|text| Action::Edit(Field::CloseCode, text)),
+        )
+    };
+    let reason = TextField {
+        invalid: is_invalid(&Field::CloseReason),
+        note: Sentence::ReasonBytes(state.close_reason.len()).in_language(language),
+        ..TextField::new(
+            "close_reason",
+            Text::CloseReason,
+            &state.close_reason,
+            dispatch.reform(|text| Action::Edit(Field::CloseReason, text)),
+        )
+    };
+    let invalid = code.invalid || reason.invalid;
+    let label = Sentence::CloseWith(state.close_code.trim().to_owned());
+    let onreconnect = dispatch.reform(|event: Event| {
+        let is_checked = event
+            .target_dyn_into::<HtmlInputElement>()
+            .is_some_and(|input| input.checked());
+        Action::Reconnect(is_checked)
+    });
+    html! {
+        <>
+            <button
+                key="close_with" id={CLOSE_BUTTON} type="button" class="wide-only" popovertarget={CLOSE_ID}
+                data-invalid={invalid.then_some("")}
+            >
+                { label.in_language(language) }
+                if state.reconnect {
+                    <span class="reconnects" title={text(Text::Reconnect)}>{ "↻" }</span>
+                }
+                <span class="quiet" aria-hidden="true">{ " ▾" }</span>
+            </button>
+            <div key="close_options" id={CLOSE_ID} class="sheet" popover="auto">
+                <form class="close-frame" {onsubmit}>
+                    { code.draw(language) }
+                    { reason.draw(language) }
+                    <label class="switch">
+                        <input id="reconnect" type="checkbox" checked={state.reconnect} onchange={onreconnect} />
+                        { text(Text::Reconnect) }
+                    </label>
+                    <button id="close_now" type="submit" disabled={!state.phase.is_open()}>{ text(Text::Disconnect) }</button>
+                </form>
+            </div>
+        </>
+    }
+}
+
+/// Connects, cancels or disconnects: one button, so that it keeps the focus.
+fn main_button(phase: &Phase, dispatch: &Callback<Action>, language: Language) -> Html {
+    let (id, label, look, action): (_, _, _, fn() -> Action) = match phase {
+        Phase::Idle | Phase::Closed(_) => ("connect_websocket", Text::Connect, "primary", || Action::Connect),
+        Phase::Connecting { .. } | Phase::Waiting { .. } => {
+            ("cancel_connect", Text::Cancel, "plain", || Action::Cancel)
+        }
+        Phase::Open { .. } | Phase::Closing { .. } => ("close_websocket", Text::Disconnect, "danger", || Action::Close),
+    };
+    let is_closing = matches!(phase, Phase::Closing { .. });
+    // Enter in a field presses the form's submit button, which is to connect and not to disconnect.
+    let kind = if matches!(phase, Phase::Idle | Phase::Closed(_)) {
+        "submit"
+    } else {
+        "button"
+    };
+    let onclick = dispatch.reform(move |event: MouseEvent| {
+        event.prevent_default();
+        action()
+    });
+    html! {
+        <button
+            key="connect" {id} type={kind} form={FORM_ID} class="connect" data-look={look} {onclick}
+            aria-disabled={is_closing.then_some("true")}
+        >
+            { label.in_language(language) }
+        </button>
+    }
+}
+
+/// The error of the connection or of one of its fields, or else when the page connects again, or else the hint that opening or closing takes
+/// long; nothing when there is none.
+pub(super) fn connection_notice(
+    state: &WorkbenchState,
+    dispatch: &Callback<Action>,
+    now: f64,
+    language: Language,
+) -> Option<Html> {
+    let error = state.error.as_ref().filter(|error| {
+        let of_composer = [Field::Message, Field::RepeatCount, Field::RepeatInterval];
+        !of_composer.iter().any(|field| error.is_of(field))
+    });
+    if let Some(error) = error {
+        return Some(html! {
+            <p key="notice" id={ERROR_ID} class="bar-notice" role="alert">{ error.message.in_language(language) }</p>
+        });
+    }
+    if let Some((notice, can_connect_now)) = next_attempt(state, now) {
+        // No status region: a screen reader would read every second. That the connection is waited for is in the one of the state.
+        return Some(html! {
+            <div key="notice" id="reconnect_notice" class="bar-notice" data-kind="wait">
+                <span key="text">{ notice.in_language(language) }</span>
+                if can_connect_now {
+                    <button
+                        key="now" id="connect_now" type="button" data-look="small"
+                        onclick={dispatch.reform(|_: MouseEvent| Action::ConnectNow)}
+                    >
+                        { Text::ReconnectNow.in_language(language) }
+                    </button>
+                }
+            </div>
+        });
+    }
+    let hint = waiting_hint(&state.phase, now)?;
+    Some(html! {
+        <p key="notice" id="waiting_hint" class="bar-notice" data-kind="wait" role="status">{ hint.in_language(language) }</p>
+    })
+}
+
+/// When the page connects again, or that it does, and whether connecting at once is possible.
+fn next_attempt(state: &WorkbenchState, now: f64) -> Option<(Sentence, bool)> {
+    match &state.phase {
+        Phase::Waiting { until, end } => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "negative becomes 0, and attempts come within minutes"
+            )]
+            // Rounded up, so that 0 does not show for a whole second.
+            let seconds = ((until - now) / 1_000.0).ceil() as u64;
+            let end = end.clone();
+            Some((Sentence::NextAttempt { end, seconds }, true))
+        }
+        Phase::Connecting { .. } if state.attempts > 0 => Some((Sentence::Attempt(state.attempts), false)),
+        _ => None,
+    }
+}
+
+/// The hint when opening or closing takes long.
+fn waiting_hint(phase: &Phase, now: f64) -> Option<Text> {
+    let (limit, text) = match phase {
+        Phase::Connecting { .. } => (CONNECT_HINT_MS, Text::StillConnecting),
+        _ => (CLOSE_HINT_MS, Text::StillClosing),
+    };
+    (now - phase.waiting_since()? >= limit).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_of_a_slow_connect_is_shown_after_five_seconds() {
+        let phase = Phase::Connecting { since: 1_000.0 };
+        assert_eq!(waiting_hint(&phase, 5_999.0), None);
+        assert_eq!(waiting_hint(&phase, 6_000.0), Some(Text::StillConnecting));
+        assert_eq!(waiting_hint(&Phase::Idle, 9e9), None);
+    }
+
+    #[test]
+    fn the_hint_of_a_slow_close_is_shown_after_one_second() {
+        let phase = Phase::Closing {
+            opened: 0.0,
+            since: 1_000.0,
+            sent: None,
+        };
+        assert_eq!(waiting_hint(&phase, 1_500.0), None);
+        assert_eq!(waiting_hint(&phase, 2_000.0), Some(Text::StillClosing));
+    }
+}

@@ -1,0 +1,167 @@
+//! How messages are written in the workbench: their kinds, what is taken back of them, repetition.
+
+use talkback_e2e::in_every_browser;
+use thirtyfour::Key;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn json_is_checked_laid_out_and_sent_as_it_is_written() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_json").await?;
+        page.paste("message", "{\"a\": 1e400,}").await?;
+        page.wait_text("message_size", "Not JSON: line 1, column 13.").await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Not JSON: line 1, column 13.").await?;
+        let text = "{\"a\":1e400,\"a\":12345678901234567890}";
+        page.paste("message", text).await?;
+        page.wait_hidden("error").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &[text]).await?;
+        page.click("format_json").await?;
+        let pretty = "{\n  \"a\": 1e400,\n  \"a\": 12345678901234567890\n}";
+        page.wait_value(
+            "it is laid out",
+            async || page.value("message").await,
+            |now| now == pretty,
+        )
+        .await?;
+        page.click("mode_text").await?;
+        page.wait_value(
+            "the text has a draft of its own",
+            async || page.value("message").await,
+            |now| now == "Hello, World!",
+        )
+        .await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        page.click("mode_json").await?;
+        page.wait_value(
+            "it is kept over a reload",
+            async || page.value("message").await,
+            |now| now == pretty,
+        )
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn bytes_are_sent_as_hexadecimal_digits_and_base64() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_hex").await?;
+        page.fill("message", "00 ff 7").await?;
+        page.wait_text("message_size", "The last byte is incomplete.").await?;
+        page.fill("message", "00 ff 7a").await?;
+        page.wait_text("message_size", "3 B").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["00 ff 7a"]).await?;
+        page.click("mode_base64").await?;
+        page.fill("message", "AP*6").await?;
+        page.wait_text("message_size", "Character 3").await?;
+        page.fill("message", "AP96").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["00 ff 7a", "00 ff 7a"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_is_sent_as_its_bytes() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_file").await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Choose a file first.").await?;
+        let choose = "
+            const files = new DataTransfer();
+            files.items.add(new File([new Uint8Array([1, 2, 255])], 'three.bin'));
+            arguments[0].files = files.files;
+            arguments[0].dispatchEvent(new Event('change', { bubbles: true }));";
+        page.script("message_file", choose).await?;
+        page.wait_text("file_name", "three.bin").await?;
+        page.wait_text("file_name", "3 B").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["01 02 ff"]).await?;
+        page.wait_hidden("upload").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_arrow_keys_take_back_what_was_sent() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        for text in ["one", "two"] {
+            page.fill("message", text).await?;
+            page.press_in("message", Key::Control + Key::Enter).await?;
+        }
+        page.wait_texts(LOG, "in", &["one", "two"]).await?;
+        page.paste("message", "three\nfour").await?;
+        page.script(
+            "message",
+            "arguments[0].focus(); arguments[0].setSelectionRange(10, 10);",
+        )
+        .await?;
+        // The second line, so the caret moves.
+        page.press(Key::Up).await?;
+        assert_eq!(page.value("message").await?, "three\nfour");
+        page.script("message", "arguments[0].setSelectionRange(0, 0);").await?;
+        for (key, text) in [
+            (Key::Up, "two"),
+            (Key::Up, "one"),
+            (Key::Down, "two"),
+            (Key::Down, "three\nfour"),
+        ] {
+            page.press(key).await?;
+            page.wait_value(text.to_owned(), async || page.value("message").await, |now| now == text)
+                .await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_message_with_templates_is_repeated_and_can_be_stopped() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.fill("message", "n {{seq}}").await?;
+        page.click("repeat").await?;
+        page.fill("repeat_count", "x").await?;
+        page.click("start_repeat").await?;
+        page.wait_text("error", "Give 1 to 1,000,000 messages, or none.")
+            .await?;
+        page.fill("repeat_count", "3").await?;
+        page.fill("repeat_interval", "0").await?;
+        page.click("start_repeat").await?;
+        page.wait_text("error", "Give 1 to 3,600,000 ms.").await?;
+        page.fill("repeat_interval", "10").await?;
+        page.click("start_repeat").await?;
+        page.wait_texts(LOG, "in", &["n 1", "n 2", "n 3"]).await?;
+        page.wait_shown("repeat").await?;
+        assert_eq!(page.value("message").await?, "n {{seq}}");
+
+        page.click("repeat").await?;
+        page.fill("repeat_count", "").await?;
+        page.click("start_repeat").await?;
+        page.wait_rows(LOG, "more come", |rows| rows.iter().any(|row| row.text == "n 9"))
+            .await?;
+        page.click("stop_repeat").await?;
+        page.wait_shown("repeat").await?;
+        let sent = page.text("sent_count").await?;
+        page.press_in("message", "x").await?;
+        page.click("send_message").await?;
+        page.wait_value("one more", async || page.text("sent_count").await, |now| *now != sent)
+            .await?;
+        let uuid = "{{uuid}}";
+        page.fill("message", uuid).await?;
+        page.click("send_message").await?;
+        let is_uuid = |text: &str| text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+        page.wait_rows(LOG, "a uuid", |rows| rows.iter().any(|row| is_uuid(&row.text)))
+            .await?;
+        assert_eq!(page.value("message").await?, uuid, "the draft keeps it");
+        Ok(())
+    });
+}

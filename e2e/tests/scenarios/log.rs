@@ -1,0 +1,431 @@
+//! The log of the workbench: what it shows of the messages, how they are found, looked at and saved.
+
+use serde_json::{Value, json};
+use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
+use thirtyfour::Key;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn rows_have_a_number_the_time_since_the_row_before_and_a_size() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["one", "two"]).await?;
+        let columns = "
+            const part = (row, name) => row.querySelector('.' + name).textContent;
+            return [...arguments[0].querySelectorAll('li')]
+                .map(row => [part(row, 'number'), part(row, 'delta'), part(row, 'sign'), part(row, 'size')]);";
+        let rows: Vec<[String; 4]> = serde_json::from_value(page.script(LOG, columns).await?)?;
+        let numbers: Vec<_> = rows.iter().map(|[number, ..]| number.as_str()).collect();
+        assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "two notices and four messages");
+        assert_eq!(rows[0][1], "", "nothing is before the first");
+        assert!(
+            rows[1..].iter().all(|[_, delta, ..]| delta.starts_with('+')),
+            "{rows:?}"
+        );
+        assert_eq!((rows[2][2].as_str(), rows[2][3].as_str()), ("↑", "3 B"));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_log_is_filtered_by_text_direction_and_type() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["{\"fruit\":\"Apple\"}", "apple pie", "plum"]).await?;
+        page.wait_text("log_count", "6 messages").await?;
+
+        page.press_with(Key::Control, "/").await?;
+        assert_eq!(page.focused().await?, "log_filter");
+        page.press("aPPle").await?;
+        let both = "{\"fruit\":\"Apple\"}";
+        page.wait_texts(LOG, "", &[both, both, "apple pie", "apple pie"])
+            .await?;
+        page.wait_text("log_count", "4 of 6 messages").await?;
+        page.click("show_received").await?;
+        page.wait_texts(LOG, "", &[both, "apple pie"]).await?;
+        page.click("show_json").await?;
+        page.wait_texts(LOG, "", &[both]).await?;
+        page.click("show_text").await?;
+        page.wait_texts(LOG, "", &["apple pie"]).await?;
+
+        // New rows are filtered as they come.
+        echo(page, &["Apple juice", "cherry"]).await?;
+        page.wait_texts(LOG, "", &["apple pie", "Apple juice"]).await?;
+        page.click("show_binary").await?;
+        page.wait_texts(LOG, "", &[]).await?;
+        page.click("clear_filter").await?;
+        page.wait_text("log_count", "10 messages").await?;
+        assert_eq!(page.value("log_filter").await?, "");
+        Ok(())
+    });
+}
+
+#[test]
+fn keys_move_among_the_filtered_rows_and_the_selected_one_is_found_in_the_whole_log() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["a 1", "b", "a 2"]).await?;
+        page.paste("log_filter", "a ").await?;
+        page.wait_texts(LOG, "", &["a 1", "a 1", "a 2", "a 2"]).await?;
+        page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+            .await?;
+        for _ in 0..3 {
+            page.press(Key::Up).await?;
+        }
+        page.wait_text("detail_text", "a 1").await?;
+        page.paste("log_filter", "").await?;
+        page.wait_text("log_count", "6 messages").await?;
+        let selected = "return arguments[0].querySelector('[aria-selected=true] .text')?.textContent;";
+        assert_eq!(page.script(LOG, selected).await?, "a 1");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_regular_expression_filters_and_one_that_is_invalid_or_too_slow_is_told_at_its_field() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let slow = format!("{}!", "a".repeat(40));
+        echo(page, &["tick 1", "TICK 2", "tock 3", &slow]).await?;
+        page.paste("log_filter", "/^t[io]ck \\d$/").await?;
+        page.wait_texts(LOG, "in", &["tick 1", "tock 3"]).await?;
+        page.paste("log_filter", "/^tick/i").await?;
+        page.wait_texts(LOG, "in", &["tick 1", "TICK 2"]).await?;
+        // New rows are tested as they come.
+        echo(page, &["Ticker"]).await?;
+        page.wait_texts(LOG, "in", &["tick 1", "TICK 2", "Ticker"]).await?;
+
+        page.paste("log_filter", "/[/").await?;
+        page.wait_text("log_filter_error", "Not a regular expression: ").await?;
+        assert_eq!(
+            page.script("log_filter", "return arguments[0].getAttribute('aria-invalid');")
+                .await?,
+            "true"
+        );
+        page.wait_text("log_count", "10 messages").await?;
+
+        page.paste("log_filter", "/(a+)+$/").await?;
+        page.wait_text("log_filter_error", "This pattern is too slow").await?;
+        page.paste("log_filter", "tock").await?;
+        page.wait_texts(LOG, "in", &["tock 3"]).await?;
+        page.wait_hidden("log_filter_error").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_paused_log_shows_nothing_new_and_loses_nothing() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["one"]).await?;
+        page.click("pause_log").await?;
+        page.wait_text("rows_waiting", "0 waiting").await?;
+        for text in ["two", "three"] {
+            page.paste("message", text).await?;
+            page.click("send_message").await?;
+        }
+        page.wait_text("rows_waiting", "4 waiting").await?;
+        assert_eq!(page.texts(LOG, "in").await?, ["one"]);
+        page.click("pause_log").await?;
+        page.wait_texts(LOG, "in", &["one", "two", "three"]).await?;
+        page.wait_hidden("rows_waiting").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hundred_thousand_rows_are_filtered_with_few_elements_and_their_export_can_be_cancelled() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.paste("url", &stage.server.ws("/flood?n=100000&size=100")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        wait_for("all messages are there", DEADLINE * 3, async || {
+            Ok(page.text("log_count").await?.contains("99,99"))
+        })
+        .await?;
+        let rows = "return arguments[0].children.length;";
+        assert!(page.script(LOG, rows).await?.as_u64() <= Some(60));
+        page.paste("log_filter", "99").await?;
+        page.wait_text("log_count", " of ").await?;
+        // 3,691 of the numbers below 100,000 have two nines beside each other.
+        wait_for("the filter has looked at all", DEADLINE, async || {
+            let before = page.text("log_count").await?;
+            Ok(before.starts_with("3,") && page.text("log_count").await? == before)
+        })
+        .await?;
+        assert!(page.script(LOG, rows).await?.as_u64() <= Some(60));
+
+        // Without animation frames, and the timers of 250 ms in their place, the export does not go on.
+        catch_downloads(page).await?;
+        let hold = "
+            window.caughtName = null;
+            window.requestAnimationFrame = () => 0;
+            const later = window.setTimeout;
+            window.setTimeout = (call, time, ...rest) => time === 250 ? 0 : later(call, time, ...rest);";
+        page.execute(hold, vec![]).await?;
+        page.click("export_log").await?;
+        page.click("export_jsonl").await?;
+        page.click("cancel_export").await?;
+        page.wait_shown("export_log").await?;
+        assert_eq!(page.execute("return window.caughtName;", vec![]).await?, Value::Null);
+        Ok(())
+    });
+}
+
+#[test]
+fn json_is_laid_out_as_received_and_can_be_folded() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let text = "{\"z\":1e400,\"id\":12345678901234567890,\"z\":{\"b\":[1,2],\"a\":\"<b>\\u00e9</b>\"}}";
+        echo(page, &[text]).await?;
+        select_newest(page).await?;
+        let pretty = "{\n  \"z\": 1e400,\n  \"id\": 12345678901234567890,\n  \"z\": {\n    \"b\": [1, 2],\n    \
+                      \"a\": \"<b>\\u00e9</b>\"\n  }\n}";
+        let shown =
+            "return [...arguments[0].querySelectorAll('.json-line')].map(line => line.textContent).join('\\n');";
+        page.wait_value(
+            "the JSON is laid out",
+            async || page.script("detail_text", shown).await,
+            |now| *now == pretty,
+        )
+        .await?;
+        page.click("fold_3").await?;
+        page.wait_text("detail_text", "2 items").await?;
+        assert!(!page.text("detail_text").await?.contains("[1, 2]"));
+        page.click("fold_3").await?;
+        page.wait_text("detail_text", "[1, 2]").await?;
+        page.click("detail_raw").await?;
+        page.wait_text("detail_text", text).await?;
+        page.click("detail_hex").await?;
+        page.wait_text("detail_text", "00000000  7b 22 7a 22 3a 31 65 34")
+            .await?;
+        // The choice stays for the next message.
+        page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+            .await?;
+        page.press(Key::Up).await?;
+        page.wait_text("detail_text", "00000000  7b").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_image_is_shown_as_one_and_other_bytes_as_a_dump() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        // A GIF of one pixel.
+        let gif = "47494638396101000100800000ff0000ffffff21f90400000000002c00000000010001000002024401003b";
+        send_bytes(page).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.paste("message", gif).await?;
+        page.click("send_message").await?;
+        page.wait_row(LOG, "the bytes", |row| {
+            row.direction == "in" && row.text.starts_with("47 49 46 38")
+        })
+        .await?;
+        select_newest(page).await?;
+        page.wait_value(
+            "the image is decoded",
+            async || {
+                page.script(
+                    "detail_image",
+                    "return [arguments[0].complete, arguments[0].naturalWidth];",
+                )
+                .await
+            },
+            |now| *now == json!([true, 1]),
+        )
+        .await?;
+        let address = page.script("detail_image", "return arguments[0].src;").await?;
+        let watch = "
+            window.revoked = [];
+            const revoke = URL.revokeObjectURL;
+            URL.revokeObjectURL = address => { revoked.push(address); revoke.call(URL, address); };";
+        page.execute(watch, vec![]).await?;
+        page.click("detail_hex").await?;
+        page.wait_text("detail_text", "00000000  47 49 46 38 39 61").await?;
+        let revoked = page.execute("return window.revoked;", vec![]).await?;
+        assert_eq!(
+            revoked,
+            json!([address]),
+            "the image is not kept when it is no longer shown"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_logged_message_is_sent_again_at_once_or_after_it_was_edited() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["first"]).await?;
+        page.paste("message", "draft").await?;
+        select_newest(page).await?;
+        page.click("send_again").await?;
+        page.wait_texts(LOG, "in", &["first", "first"]).await?;
+        assert_eq!(page.value("message").await?, "draft", "the draft stays");
+        page.click("edit_again").await?;
+        page.wait_value(
+            "the text is in the composer",
+            async || page.value("message").await,
+            |now| now == "first",
+        )
+        .await?;
+        assert_eq!(page.focused().await?, "message");
+        page.press(" again").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["first", "first", "first again"]).await?;
+
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.click("send_again").await?;
+        page.wait_text("error", "Not sent: you are not connected.").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_log_is_exported_as_json_lines_and_as_har() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["first \"quoted\"", "second"]).await?;
+        catch_downloads(page).await?;
+
+        let (name, text) = export(page, "export_jsonl").await?;
+        assert!(name.starts_with("talkback-20") && name.ends_with(".jsonl"), "{name}");
+        let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let sent: Vec<_> = lines
+            .iter()
+            .filter(|line| line["direction"] == "sent")
+            .map(|line| &line["data"])
+            .collect();
+        assert_eq!(sent, ["first \"quoted\"", "second"]);
+
+        let (name, text) = export(page, "export_har").await?;
+        assert!(name.ends_with(".har"), "{name}");
+        let har: Value = serde_json::from_str(&text)?;
+        let entry = &har["log"]["entries"][0];
+        assert_eq!(entry["request"]["url"], stage.server.ws("/echo"));
+        let messages = entry["_webSocketMessages"].as_array().map_or(0, Vec::len);
+        assert_eq!(messages, 4);
+
+        page.paste("log_filter", "second").await?;
+        page.wait_text("log_count", "2 of 4").await?;
+        let (_, text) = export(page, "export_filtered_jsonl").await?;
+        assert_eq!(text.lines().count(), 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_width_of_the_details_is_changed_by_keys_and_remembered() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["x"]).await?;
+        select_newest(page).await?;
+        let width = "return arguments[0].getBoundingClientRect().width;";
+        let before = page.script("detail", width).await?.as_f64().unwrap_or_default();
+        page.script("detail_separator", "arguments[0].focus();").await?;
+        page.press(Key::Right).await?;
+        page.wait_value(
+            "the details are narrower",
+            async || page.script("detail", width).await,
+            |now| now.as_f64() == Some(before - 20.0),
+        )
+        .await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        select_newest(page).await?;
+        assert_eq!(page.script("detail", width).await?.as_f64(), Some(before - 20.0));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_filter_and_the_selected_row_are_kept_while_the_chat_is_shown() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["keep", "drop"]).await?;
+        page.paste("log_filter", "keep").await?;
+        page.wait_texts(LOG, "", &["keep", "keep"]).await?;
+        select_newest(page).await?;
+        page.click("nav_chat").await?;
+        page.wait_shown("chat_join").await?;
+        page.click("nav_workbench").await?;
+        page.wait_texts(LOG, "", &["keep", "keep"]).await?;
+        assert_eq!(page.value("log_filter").await?, "keep");
+        page.wait_text("detail_text", "keep").await?;
+        Ok(())
+    });
+}
+
+/// Sends texts and waits until they have come back.
+async fn echo(page: &Page, texts: &[&str]) -> Result<(), StepError> {
+    for text in texts {
+        let before = count(page).await?;
+        page.paste("message", text).await?;
+        page.click("send_message").await?;
+        page.wait_value(
+            format!("{text} came back"),
+            async || count(page).await,
+            |now| *now == before + 2,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// How many messages the log has.
+async fn count(page: &Page) -> Result<u64, StepError> {
+    let counts = "
+        const counts = ['show_sent', 'show_received'].map(id => document.getElementById(id).parentElement.textContent);
+        return counts.reduce((sum, text) => sum + Number(text.replace(/[^0-9]/g, '')), 0);";
+    Ok(page.execute(counts, vec![]).await?.as_u64().unwrap_or_default())
+}
+
+async fn select_newest(page: &Page) -> Result<(), StepError> {
+    page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+        .await?;
+    page.press(Key::End).await?;
+    page.wait_shown("detail_text").await
+}
+
+/// From now on, the page's sockets send hex digits as the bytes that they stand for.
+async fn send_bytes(page: &Page) -> Result<(), StepError> {
+    let script = "
+        const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (text) {
+            send.call(this, Uint8Array.from(text.match(/../g), digits => parseInt(digits, 16)));
+        };";
+    page.execute(script, vec![]).await?;
+    Ok(())
+}
+
+/// From now on, a download is kept by the page instead of being saved.
+async fn catch_downloads(page: &Page) -> Result<(), StepError> {
+    let script = "
+        const create = URL.createObjectURL;
+        URL.createObjectURL = blob => { window.caughtBlob = blob; return create.call(URL, blob); };
+        HTMLAnchorElement.prototype.click = function () { window.caughtName = this.download; };";
+    page.execute(script, vec![]).await?;
+    Ok(())
+}
+
+/// The name and the text of the file that this choice of the export makes.
+async fn export(page: &Page, choice: &str) -> Result<(String, String), StepError> {
+    page.execute("window.caughtName = null;", vec![]).await?;
+    page.click("export_log").await?;
+    page.click(choice).await?;
+    wait_for("the file is there", DEADLINE, async || {
+        Ok(page.execute("return window.caughtName !== null;", vec![]).await? == true)
+    })
+    .await?;
+    let file = page
+        .execute("return caughtBlob.text().then(text => [caughtName, text]);", vec![])
+        .await?;
+    serde_json::from_value(file).map_err(|error| StepError::Setup(error.to_string()))
+}

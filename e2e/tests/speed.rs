@@ -1,0 +1,370 @@
+//! How fast the built page is in Chromium. `cargo xtask bench --page` runs it and writes the figures to docs/browser.md.
+
+use std::{env, fs, time::Duration};
+
+use serde_json::{Value, json};
+use talkback_e2e::{Page, Stage, StepError, in_every_browser, wait_for};
+
+const LOG: &str = "messagecontainer";
+
+/// A load of a hundred thousand messages takes some seconds on a busy machine.
+const LONG: Duration = Duration::from_secs(180);
+
+/// Slow 4G as Lighthouse has it: 1.6 Mbit/s down, 750 kbit/s up, 150 ms there and back.
+const SLOW_4G: (u32, u32, u32) = (1_638_400 / 8, 768_000 / 8, 150);
+
+/// Watches for tasks of the page that take longer than 50 ms, which is the least that browsers report.
+const WATCH: &str = "
+    window.tasks = [];
+    window.watch ??= new PerformanceObserver(list => {
+        for (const { duration } of list.getEntries()) window.tasks.push(duration);
+    });
+    window.watch.observe({ type: 'longtask' });";
+
+/// One figure: its values in the rounds.
+struct Figure {
+    what: &'static str,
+    target: &'static str,
+    unit: &'static str,
+    values: Vec<f64>,
+}
+
+#[derive(Default)]
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn add(&mut self, what: &'static str, target: &'static str, unit: &'static str, value: f64) {
+        match self.0.iter_mut().find(|figure| figure.what == what) {
+            Some(figure) => figure.values.push(value),
+            None => self.0.push(Figure {
+                what,
+                target,
+                unit,
+                values: vec![value],
+            }),
+        }
+    }
+
+    /// The rows of a table: median, least and greatest value.
+    fn table(mut self) -> String {
+        let mut table = String::from("| | target | median (least to greatest) |\n|---|---|---|\n");
+        for Figure {
+            what,
+            target,
+            unit,
+            values,
+        } in &mut self.0
+        {
+            values.sort_by(f64::total_cmp);
+            let shown = |value: f64| {
+                let value = value.round();
+                if value.abs() >= 1e3 {
+                    thousands(value)
+                } else {
+                    value.to_string()
+                }
+            };
+            let (least, median, greatest) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+            let spread = if values.len() > 1 {
+                format!(" ({} to {})", shown(least), shown(greatest))
+            } else {
+                String::new()
+            };
+            table += &format!("| {what} | {target} | {}{spread} {unit} |\n", shown(median));
+        }
+        table
+    }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[test]
+fn the_page_is_measured() {
+    let rounds: usize = env::var("TEST_ROUNDS").map_or(1, |rounds| rounds.parse().expect("TEST_ROUNDS is a number"));
+    let out = env::var("TEST_FIGURES").ok();
+    in_every_browser(async |stage| {
+        let mut figures = Figures::default();
+        for _ in 0..rounds {
+            loading(
+                stage,
+                "/",
+                "connect_websocket",
+                [
+                    "`/`: bytes on the wire",
+                    "`/`: the button works, slow 4G, CPU four times slower",
+                ],
+                "at most 130,000",
+                &mut figures,
+            )
+            .await?;
+            loading(
+                stage,
+                "/chat/lobby",
+                "chat_message",
+                [
+                    "`/chat/lobby`: bytes on the wire",
+                    "`/chat/lobby`: the field works, slow 4G, CPU four times slower",
+                ],
+                "at most 175,000",
+                &mut figures,
+            )
+            .await?;
+        }
+        let server = stage.server_at(([127, 0, 0, 1], 0).into(), &["--flood"]).await?;
+        stage.page.open(&server.http("/"), "connect_websocket").await?;
+        let minute = if rounds > 1 { 60_000 } else { 5_000 };
+        let (_, longest) = flood(
+            stage,
+            &server.ws(&format!("/flood?n={minute}&rate=1000&size=100")),
+            minute,
+        )
+        .await?;
+        figures.add(
+            "1,000 messages a second for 60 s: the longest task",
+            "50",
+            "ms",
+            longest,
+        );
+        for _ in 0..rounds {
+            stage.page.click("clear_log").await?;
+            let (lost, longest) = flood(stage, &server.ws("/flood?n=100000&rate=10000&size=100"), 100_000).await?;
+            figures.add(
+                "10,000 messages of 100 bytes a second for 10 s: lost",
+                "0",
+                "messages",
+                lost,
+            );
+            figures.add("the same: the longest task", "", "ms", longest);
+            let rows = stage.page.script(LOG, "return arguments[0].children.length;").await?;
+            figures.add("100,000 messages kept: row elements", "at most 60", "", number(&rows));
+            figures.add(
+                "100,000 messages kept: the page's process",
+                "steady",
+                "MiB",
+                renderer_mib(),
+            );
+            let (time, longest) = filter(&stage.page).await?;
+            figures.add(
+                "a filter over 100,000 messages: until all rows are right",
+                "150",
+                "ms",
+                time,
+            );
+            figures.add("the same: the longest task", "50", "ms", longest);
+            let (time, longest) = export(&stage.page).await?;
+            figures.add("export of 100,000 messages as JSON lines", "2,000", "ms", time);
+            figures.add("the same: the longest task", "", "ms", longest);
+        }
+        let table = figures.table();
+        println!("{table}");
+        if let Some(out) = &out {
+            fs::write(out, &table).map_err(|error| StepError::Setup(format!("cannot write {out}: {error}")))?;
+        }
+        Ok(())
+    });
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+/// A first visit without a cache: the bytes on the wire, then the time until the element is there and enabled.
+async fn loading(
+    stage: &Stage,
+    path: &str,
+    id: &str,
+    names: [&'static str; 2],
+    budget: &'static str,
+    figures: &mut Figures,
+) -> Result<(), StepError> {
+    let page = stage.page.clone();
+    let url = stage.server.http(path);
+    for is_slow in [false, true] {
+        page.open("about:blank", "").await.ok();
+        stage.browser.devtools("Network.enable", json!({})).await?;
+        stage.browser.devtools("Network.clearBrowserCache", json!({})).await?;
+        stage
+            .browser
+            .devtools("Network.setCacheDisabled", json!({ "cacheDisabled": true }))
+            .await?;
+        let (down, up, latency) = if is_slow { SLOW_4G } else { (0, 0, 0) };
+        let rate = |bytes: u32| if bytes == 0 { -1.0 } else { f64::from(bytes) };
+        let network = json!({ "offline": false, "latency": latency, "downloadThroughput": rate(down), "uploadThroughput": rate(up) });
+        stage
+            .browser
+            .devtools("Network.emulateNetworkConditions", network)
+            .await?;
+        let slower = if is_slow { 4 } else { 1 };
+        stage
+            .browser
+            .devtools("Emulation.setCPUThrottlingRate", json!({ "rate": slower }))
+            .await?;
+        let script = format!(
+            "const look = setInterval(() => {{
+                const element = document.getElementById('{id}');
+                if (element && !element.disabled) {{ window.readyAt = performance.now(); clearInterval(look); }}
+            }}, 5);"
+        );
+        let added = stage
+            .browser
+            .devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
+            .await?;
+        page.open(&url, id).await?;
+        let mut ready = Value::Null;
+        wait_for("the page is ready", LONG, async || {
+            ready = page.execute("return window.readyAt ?? null;", vec![]).await?;
+            Ok(!ready.is_null())
+        })
+        .await?;
+        if is_slow {
+            figures.add(names[1], "2,000", "ms", number(&ready));
+        } else {
+            let idle = "
+                const entries = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
+                const last = Math.max(...entries.map(entry => entry.responseEnd));
+                return performance.now() - last < 1000 ? null : entries.reduce((sum, entry) => sum + entry.transferSize, 0);";
+            let mut bytes = Value::Null;
+            wait_for("the network is idle", LONG, async || {
+                bytes = page.execute(idle, vec![]).await?;
+                Ok(!bytes.is_null())
+            })
+            .await?;
+            figures.add(names[0], budget, "", number(&bytes));
+        }
+        let id = json!({ "identifier": added["identifier"] });
+        stage
+            .browser
+            .devtools("Page.removeScriptToEvaluateOnNewDocument", id)
+            .await?;
+    }
+    let network = json!({ "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+    stage
+        .browser
+        .devtools("Network.emulateNetworkConditions", network)
+        .await?;
+    stage
+        .browser
+        .devtools("Emulation.setCPUThrottlingRate", json!({ "rate": 1 }))
+        .await?;
+    stage
+        .browser
+        .devtools("Network.setCacheDisabled", json!({ "cacheDisabled": false }))
+        .await?;
+    stage.browser.devtools("Network.disable", json!({})).await?;
+    Ok(())
+}
+
+/// Receives a flood to its end: how many of the messages were lost, and the longest task.
+async fn flood(stage: &Stage, url: &str, messages: u32) -> Result<(f64, f64), StepError> {
+    let page = &stage.page;
+    page.paste("url", url).await?;
+    page.execute(WATCH, vec![]).await?;
+    page.click("connect_websocket").await?;
+    let is_over = "return document.getElementById('ready_state').dataset.state === 'CLOSED' && document.getElementById('connect_websocket') !== null;";
+    wait_for("the flood is over", LONG, async || {
+        Ok(page.execute(is_over, vec![]).await? == true)
+    })
+    .await?;
+    let received = page
+        .script(
+            "show_received",
+            "return arguments[0].textContent.replace(/[^0-9]/g, '');",
+        )
+        .await?;
+    let received: f64 = received
+        .as_str()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(f64::NAN);
+    Ok((f64::from(messages) - received, longest(page).await?))
+}
+
+/// The longest task since [`WATCH`]; 0 if none took 50 ms.
+async fn longest(page: &Page) -> Result<f64, StepError> {
+    Ok(number(
+        &page.execute("return Math.max(0, ...window.tasks);", vec![]).await?,
+    ))
+}
+
+/// Types a filter that admits one row of a hundred: the time until the count of the rows no longer changes, and the longest task.
+async fn filter(page: &Page) -> Result<(f64, f64), StepError> {
+    page.execute(WATCH, vec![]).await?;
+    let start = "
+        const count = document.getElementById('log_count');
+        window.changed = 0;
+        window.counting = new MutationObserver(() => { window.changed = performance.now(); });
+        window.counting.observe(count.parentElement, { characterData: true, childList: true, subtree: true });
+        const field = arguments[0];
+        window.typed = performance.now();
+        field.value = '77';
+        field.dispatchEvent(new InputEvent('input', { bubbles: true }));";
+    page.script("log_filter", start).await?;
+    let mut time = Value::Null;
+    let rests =
+        "return window.changed > 0 && performance.now() - window.changed > 500 ? window.changed - window.typed : null;";
+    wait_for("the filter is through", LONG, async || {
+        time = page.execute(rests, vec![]).await?;
+        Ok(!time.is_null())
+    })
+    .await?;
+    let longest = longest(page).await?;
+    let clear = "
+        window.counting.disconnect();
+        arguments[0].value = '';
+        arguments[0].dispatchEvent(new InputEvent('input', { bubbles: true }));";
+    page.script("log_filter", clear).await?;
+    Ok((number(&time), longest))
+}
+
+/// Exports the whole log: the time until the file is handed to the browser, and the longest task.
+async fn export(page: &Page) -> Result<(f64, f64), StepError> {
+    page.execute(WATCH, vec![]).await?;
+    let catch = "
+        window.exported = null;
+        const create = URL.createObjectURL;
+        URL.createObjectURL = blob => { window.exported = performance.now(); URL.createObjectURL = create; return create.call(URL, blob); };";
+    page.execute(catch, vec![]).await?;
+    page.click("export_log").await?;
+    page.wait_shown("export_jsonl").await?;
+    page.script(
+        "export_jsonl",
+        "window.begun = performance.now(); arguments[0].click();",
+    )
+    .await?;
+    let mut time = Value::Null;
+    wait_for("the export is through", LONG, async || {
+        time = page
+            .execute(
+                "return window.exported === null ? null : window.exported - window.begun;",
+                vec![],
+            )
+            .await?;
+        Ok(!time.is_null())
+    })
+    .await?;
+    Ok((number(&time), longest(page).await?))
+}
+
+/// The resident memory of the largest process that draws pages.
+fn renderer_mib() -> f64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let resident = processes.filter_map(|process| {
+        let command = fs::read(process.path().join("cmdline")).ok()?;
+        if !String::from_utf8_lossy(&command).contains("--type=renderer") {
+            return None;
+        }
+        let status = fs::read_to_string(process.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<f64>().ok()
+    });
+    resident.fold(f64::NAN, f64::max) / 1024.0
+}
