@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use num_format::{Locale, ToFormattedString};
 
 use crate::{
     clients::AT_ONCE,
@@ -584,13 +585,5 @@ fn mebibytes(bytes: u64) -> String {
 
 /// A number with commas between thousands: 6,500.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    number.to_formatted_string(&Locale::en)
 }

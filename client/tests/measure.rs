@@ -12,24 +12,25 @@
 
 mod support;
 
+#[path = "measure/peers.rs"]
+mod peers;
 #[path = "measure/rooms.rs"]
 mod rooms;
 
-use std::{cell::Cell, hint::black_box, rc::Rc};
+use std::hint::black_box;
 
 use futures_util::{SinkExt, StreamExt};
-use js_sys::{JsString, Promise, Reflect};
+use js_sys::{JsString, Reflect};
 use talkback_client::{Message, Socket, Text};
-use wasm_bindgen::{JsCast, prelude::Closure};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
-
-use web_sys::{MessageEvent, WebSocket};
 
 use support::{connect, echo, server, within};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
+/// The messages of a burst.
+const MESSAGES: u32 = 10_000;
 const MEBIBYTE: usize = 1024 * 1024;
 const ROUNDS: usize = 21;
 
@@ -42,6 +43,13 @@ fn now() -> f64 {
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// The median, with the least and the greatest.
+fn interval(mut times: Vec<f64>) -> String {
+    times.sort_by(f64::total_cmp);
+    let (least, greatest) = (times[0], times[times.len() - 1]);
+    format!("{:.1} ({least:.1} to {greatest:.1})", median(times))
 }
 
 fn heap_pages() -> usize {
@@ -112,50 +120,9 @@ async fn wasm_memory_of_a_queue_of_unread_text() {
     );
 }
 
-const BURST: f64 = 10_000.0;
-
-/// Microseconds a message, each read as `str`.
-async fn receive_with_stream() -> f64 {
-    let mut socket = connect(&server(&format!("/flood?n={BURST}&size=160"))).await;
-    let start = now();
-    while let Some(message) = socket.next().await {
-        black_box(message.unwrap().as_text());
-    }
-    (now() - start) * 1000.0 / BURST
-}
-
-/// The minimal work of a wasm page for the same burst.
-async fn receive_with_web_sys() -> f64 {
-    let socket = WebSocket::new(&server(&format!("/flood?n={BURST}&size=160"))).unwrap();
-    let start = Rc::new(Cell::new(0.0));
-    let on_open = Closure::<dyn FnMut()>::new({
-        let start = start.clone();
-        move || start.set(now())
-    });
-    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(|event: MessageEvent| {
-        black_box(event.data().as_string());
-    });
-    socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
-    socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    let closed = Promise::new(&mut |resolve, _| socket.set_onclose(Some(&resolve)));
-    JsFuture::from(closed).await.unwrap();
-    (now() - start.get()) * 1000.0 / BURST
-}
-
 #[wasm_bindgen_test]
 #[ignore = "a measurement"]
-async fn one_message_after_the_other() {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
-        ours.push(receive_with_stream().await);
-        bare.push(receive_with_web_sys().await);
-    }
-    console_log!(
-        "receiving: {:.1} us a message, with bare web-sys {:.1} us",
-        median(ours),
-        median(bare)
-    );
-
+async fn sending_through_the_sink() {
     let mut socket = connect(&server("/echo")).await;
     for (name, flush) in [("feed", false), ("send (feed and flush)", true)] {
         let start = now();

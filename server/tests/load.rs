@@ -42,6 +42,20 @@ async fn flood_sends_the_requested_number_of_messages_of_the_requested_size_and_
 }
 
 #[tokio::test]
+async fn flood_sends_json_and_binary_messages_on_request() {
+    let server = Server::with(flooding()).await;
+    let mut client = server.connect("/flood?n=2&size=64&kind=json").await;
+    for number in 0..2 {
+        let object: serde_json::Value = serde_json::from_str(&text(&mut client).await).unwrap();
+        assert_eq!(object["n"], number);
+    }
+    let mut client = server.connect("/flood?n=1&size=3&kind=binary").await;
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::binary("0  "));
+    let error = server.try_connect("/flood?kind=xml", &[]).await.unwrap_err();
+    assert_contains(&error.to_string(), "400");
+}
+
+#[tokio::test]
 async fn flood_sends_at_the_requested_rate() {
     let server = Server::with(flooding()).await;
     let started = tokio::time::Instant::now();

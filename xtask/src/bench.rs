@@ -69,8 +69,8 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     run::succeed(&mut bench)
 }
 
-/// The document with the page's figures, and what stands before and after its table.
-const PAGE_FIGURES: (&str, &str, &str) = ("docs/browser.md", "<!-- cargo xtask bench --page -->\n", "<!-- end -->");
+/// The document with the page's figures. Each table stands between two comments: the first names what is measured.
+const PAGE_FIGURES: &str = "docs/browser.md";
 
 fn measure_page(rounds: usize) -> anyhow::Result<()> {
     page::build()?;
@@ -83,18 +83,56 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     speed
         .args(["test", "--workspace", "--test", "speed", "--", "--nocapture"])
         .env("TEST_BROWSERS", "chromium")
-        .env("TEST_SERVER_BIN", server)
+        .env("TEST_SERVER_BIN", &server)
         .env("TEST_ROUNDS", rounds.to_string())
         .env("TEST_FIGURES", &figures);
     run::succeed(&mut speed)?;
-    let (path, start, end) = PAGE_FIGURES;
-    let document = fs::read_to_string(path)?;
+    write_figures("page", &fs::read_to_string(figures)?)?;
+    for (name, test) in [("peers", "the_cost_of_a_message"), ("burst", "a_burst_of_a_room")] {
+        write_figures(name, &measure_client(test, &server)?)?;
+    }
+    Ok(())
+}
+
+/// Runs one measurement of the client crate in Chromium. Returns the rows of its table, which it writes to the console.
+fn measure_client(test: &str, server: &Path) -> anyhow::Result<String> {
+    let output = run::cargo()
+        .args([
+            "test",
+            "--release",
+            "--package",
+            "talkback-client",
+            "--target",
+            "wasm32-unknown-unknown",
+        ])
+        .args(["--test", "measure", "--", "--include-ignored", "--nocapture", test])
+        .env("TEST_SERVER_BIN", server)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    anyhow::ensure!(output.status.success(), "the measurement {test} failed");
+    let mut rows = String::new();
+    for row in text.lines().filter_map(|line| Some(&line[line.find("| ")?..])) {
+        rows += row.trim_end();
+        rows.push('\n');
+    }
+    anyhow::ensure!(!rows.is_empty(), "the measurement {test} wrote no rows");
+    Ok(rows)
+}
+
+/// Replaces the rows of a table, which stands after its two lines of head.
+fn write_figures(name: &str, rows: &str) -> anyhow::Result<()> {
+    let document = fs::read_to_string(PAGE_FIGURES)?;
+    let start = format!("<!-- cargo xtask bench --page: {name} -->\n");
     let (before, rest) = document
-        .split_once(start)
-        .with_context(|| format!("{path} has no {start}"))?;
-    let (_, after) = rest.split_once(end).with_context(|| format!("{path} has no {end}"))?;
-    let table = fs::read_to_string(figures)?;
-    fs::write(path, format!("{before}{start}{table}{end}{after}"))?;
+        .split_once(&start)
+        .with_context(|| format!("{PAGE_FIGURES} has no {start}"))?;
+    let (table, after) = rest
+        .split_once("<!-- end -->")
+        .with_context(|| format!("{PAGE_FIGURES} has no end of {start}"))?;
+    let head: String = table.split_inclusive('\n').take(2).collect();
+    fs::write(PAGE_FIGURES, format!("{before}{start}{head}{rows}<!-- end -->{after}"))?;
     Ok(())
 }
 

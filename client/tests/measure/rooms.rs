@@ -13,14 +13,13 @@ use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 use web_sys::{Blob, Url, Worker};
 
 use crate::{
-    median, now,
+    MESSAGES, interval, now,
     support::{server, within},
 };
 
-const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
 /// How many messages one sender sends. A server allows 128 messages in flight for each client by default.
-const SENT_PER_CLIENT: u64 = 125;
+const SENT_PER_CLIENT: u32 = 125;
 
 /// With its quotation marks the body has 100 bytes.
 fn body() -> String {
@@ -76,7 +75,7 @@ async fn read_burst(room: &mut Room<String>) {
 }
 
 fn microseconds_a_message(start: f64) -> f64 {
-    (now() - start) * 1000.0 / MESSAGES as f64
+    (now() - start) * 1000.0 / f64::from(MESSAGES)
 }
 
 /// Clients in a worker, so that the page only receives.
@@ -141,7 +140,7 @@ async fn receive_missed(name: &str) -> f64 {
     let joined = joined(&mut witness.join(name, &options(None)).unwrap()).await;
     let since = Cursor {
         epoch: joined.epoch,
-        offset: Offset::new(joined.head.get() - MESSAGES).unwrap(),
+        offset: Offset::new(joined.head.get() - u64::from(MESSAGES)).unwrap(),
     };
     let client = open_client().await;
     let start = now();
@@ -166,7 +165,7 @@ async fn receive_with_javascript() -> f64 {
     let url = server(&format!("/flood?n={MESSAGES}&size=230"));
     let took = run.call1(&JsValue::UNDEFINED, &url.into()).unwrap();
     let took = JsFuture::from(took.unchecked_into::<Promise>()).await.unwrap();
-    took.as_f64().unwrap() * 1000.0 / MESSAGES as f64
+    took.as_f64().unwrap() * 1000.0 / f64::from(MESSAGES)
 }
 
 #[wasm_bindgen_test]
@@ -191,12 +190,23 @@ async fn a_burst_of_a_room() {
         missed.push(receive_missed(&name).await);
         plain.push(receive_with_javascript().await);
     }
-    console_log!(
-        "a burst of {MESSAGES} messages of 100 B, microseconds a message: live {:.1}, missed {:.1}, plain JavaScript with one message a frame {:.1}",
-        median(live),
-        median(missed),
-        median(plain)
-    );
+    // A row of the table in docs/browser.md, which `cargo xtask bench --page` reads from the output.
+    for (what, times) in [
+        (
+            "a member joins with its cursor and receives the messages that it missed",
+            missed,
+        ),
+        (
+            "a member receives them while 80 clients on the same machine send 125 messages each",
+            live,
+        ),
+        (
+            "plain JavaScript that does not parse them, one message per frame, as large as a room's message with offset, sender and time",
+            plain,
+        ),
+    ] {
+        console_log!("| {what} | {} |", interval(times));
+    }
 }
 
 /// The same in memory, to measure the part that is not the network; it includes the server's work.
@@ -215,7 +225,7 @@ fn a_burst_of_a_room_in_memory() {
     world.settle();
     let mut count = 0;
     while let Some(Some(event)) = room.next().now_or_never() {
-        count += u64::from(matches!(event, Event::Message(_)));
+        count += u32::from(matches!(event, Event::Message(_)));
     }
     assert_eq!(count, MESSAGES);
     console_log!("in memory: {:.1} microseconds a message", microseconds_a_message(start));

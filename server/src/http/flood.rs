@@ -1,4 +1,4 @@
-//! `/flood?n=&rate=&size=`: numbered messages for load tests. WebSocket only, and only with `--flood`.
+//! `/flood?n=&rate=&size=&kind=`: numbered messages for load tests. WebSocket only, and only with `--flood`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,11 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::{logging, options::AppOptions, socket::Upgrade};
+use crate::{
+    logging,
+    options::AppOptions,
+    socket::{Message, Upgrade},
+};
 
 /// Digits of the largest number.
 const LONGEST_NUMBER: usize = 10;
@@ -50,6 +54,20 @@ pub(crate) struct FloodQuery {
     rate: u32,
     /// The size of each message in bytes; a longer number is not truncated.
     size: usize,
+    kind: FloodKind,
+}
+
+/// What the messages are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum FloodKind {
+    /// The number, padded with spaces.
+    #[default]
+    Text,
+    /// An object with the number and a text.
+    Json,
+    /// The bytes of the text, as a binary message.
+    Binary,
 }
 
 impl Default for FloodQuery {
@@ -58,6 +76,7 @@ impl Default for FloodQuery {
             n: 1000,
             rate: 0,
             size: 64,
+            kind: FloodKind::default(),
         }
     }
 }
@@ -93,12 +112,30 @@ impl FloodQuery {
         }
     }
 
+    /// The message with this number.
+    fn message(&self, number: u32) -> Message {
+        match self.kind {
+            FloodKind::Text => self.text(number).into(),
+            FloodKind::Binary => self.text(number).into_bytes().into(),
+            FloodKind::Json => self.json(number).into(),
+        }
+    }
+
     /// The number, padded with spaces to the size.
     fn text(&self, number: u32) -> String {
         let mut text = number.to_string();
         let padding = self.size.saturating_sub(text.len());
         text.extend(std::iter::repeat_n(' ', padding));
         text
+    }
+
+    /// `{"n":12,"text":"..."}`, where the text makes it as long as the size.
+    fn json(&self, number: u32) -> String {
+        const END: &str = "\"}";
+        let mut text = format!("{{\"n\":{number},\"text\":\"");
+        let padding = self.size.saturating_sub(text.len() + END.len());
+        text.extend(std::iter::repeat_n('x', padding));
+        text + END
     }
 }
 
@@ -126,7 +163,7 @@ pub(crate) async fn flood(
             let due = started.elapsed().as_micros() * u128::from(query.rate) / 1_000_000;
             let due = u32::try_from(due).map_or(query.n, |due| query.n.min(due.saturating_add(1)));
             while sent < due {
-                if socket.send(query.text(sent)).await.is_err() {
+                if socket.send(query.message(sent)).await.is_err() {
                     return;
                 }
                 sent += 1;
@@ -147,7 +184,12 @@ mod tests {
     };
 
     fn query(n: u32, rate: u32, size: usize) -> FloodQuery {
-        FloodQuery { n, rate, size }
+        FloodQuery {
+            n,
+            rate,
+            size,
+            kind: FloodKind::Text,
+        }
     }
 
     #[test]
@@ -171,6 +213,16 @@ mod tests {
         for size in [0, 1, 65_535, 65_536, 1_000_000] {
             let text = query(1, 0, size).text(12);
             assert_eq!((text.len(), text.trim_end()), (size.max(2), "12"));
+        }
+    }
+
+    #[test]
+    fn an_object_has_the_requested_size_and_its_number() {
+        for size in [0, 64, 65_536] {
+            let text = query(1, 0, size).json(12);
+            assert_eq!(text.len(), size.max(r#"{"n":12,"text":""}"#.len()));
+            let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(object["n"], 12);
         }
     }
 }
