@@ -87,6 +87,12 @@ impl Client {
         self.driver.connect();
     }
 
+    /// Asks the server of an open connection for a sign of life: when the user wants to know whether it still works. If none
+    /// comes within [`ClientOptions::probe_timeout`](crate::ClientOptions::probe_timeout), the client connects again.
+    pub fn check(&self) {
+        self.driver.check();
+    }
+
     /// Ends the session with 1000. Unacknowledged messages fail. [`Client::connect`] starts it again.
     pub fn stop(&self) {
         self.driver.stop();

@@ -216,6 +216,14 @@ impl Driver {
         self.give(Held::Connect);
     }
 
+    /// Asks the server for a sign of life, if there is a connection.
+    pub(crate) fn check(&self) {
+        if self.has_session() {
+            self.call(ClientSession::check);
+            self.carry_on();
+        }
+    }
+
     /// Ends the session.
     pub(crate) fn stop(&self) {
         self.give(Held::Stop);
@@ -521,7 +529,9 @@ impl Driver {
         if let Some(next) = next
             && self.alarm.get().is_none_or(|alarm| next < alarm)
         {
-            log_line!(client, trace, "alarm set to {} ms", next.as_millis());
+            // Printing the 128 bits of `as_millis` would cost a page a kilobyte.
+            let millis = next.as_secs() * 1_000 + u64::from(next.subsec_millis());
+            log_line!(client, trace, "alarm set to {millis} ms");
             self.alarm.set(Some(next));
             self.runtime.wake_at(next, &self.me);
         }

@@ -378,3 +378,24 @@ fn how_large_a_message_may_be_is_known_once_the_connection_was_open() {
     world.settle();
     assert_eq!(client.max_body_bytes(), Some(1_234), "also without a connection");
 }
+
+#[test]
+fn a_check_finds_a_dead_connection_and_leaves_a_living_one_alone() {
+    let world = World::new();
+    let client = world.client("ann");
+    world.run(async {
+        client.check();
+        open(&client).await;
+        client.check();
+    });
+    world.advance(Duration::from_secs(8));
+    assert_eq!(world.attempts(), 1, "the server answered");
+    world.half_open();
+    client.check();
+    world.advance(Duration::from_secs(8));
+    assert_eq!(world.attempts(), 2);
+    client.stop();
+    client.check();
+    world.advance(Duration::from_secs(8));
+    assert_eq!(client.status(), Status::Stopped(StopReason::Asked));
+}

@@ -168,6 +168,12 @@ impl ClientSession {
         self.at(moment, Self::connect_by_hand);
     }
 
+    /// Asks the server of an open connection for a sign of life; if none comes within
+    /// [`ClientOptions::probe_timeout`], the connection is given up.
+    pub fn check(&mut self, moment: Moment) {
+        self.at(moment, Self::check_by_hand);
+    }
+
     /// Ends the session with 1000. Messages that are not acknowledged fail.
     pub fn stop(&mut self, moment: Moment) {
         self.at(moment, Self::stop_by_hand);
@@ -292,7 +298,7 @@ impl ClientSession {
     /// sleeps stand still.
     fn fire_due(&mut self) {
         while let Some(timer) = self.timers.take_due(self.now) {
-            trace!("timer {timer:?} fired at {} ms", self.now.as_millis());
+            trace!("timer {timer:?} fired at {} ms", timer::millis(self.now));
             self.on_timer(timer);
         }
     }

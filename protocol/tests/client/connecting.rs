@@ -198,6 +198,23 @@ fn after_a_resume_the_server_has_five_seconds_to_answer_a_probe() {
 }
 
 #[test]
+fn an_open_connection_is_checked_when_the_application_asks_and_given_up_after_five_seconds_of_silence() {
+    let mut script = Script::new();
+    assert_eq!(script.check(), [""; 0], "there is no connection");
+    let mut script = Script::open();
+    assert_eq!(script.check(), ["1 -> {\"ping\":{}}"]);
+    assert_eq!(script.check(), [""; 0], "the first ping is not answered yet");
+    script.pass(4000);
+    assert_eq!(script.received(1, "{\"pong\":{}}"), [""; 0]);
+    assert_eq!(script.check(), ["1 -> {\"ping\":{}}"], "also just after an answer");
+    assert_eq!(script.wait(4999), [""; 0]);
+    assert_eq!(
+        script.wait(1)[0],
+        "disconnect 1 4408 nothing was heard from the server after a ping"
+    );
+}
+
+#[test]
 fn a_connection_that_does_not_open_or_a_server_that_does_not_send_welcome_times_out() {
     let mut script = Script::new();
     script.connect();

@@ -135,6 +135,11 @@ impl Script {
         self.drain()
     }
 
+    pub fn check(&mut self) -> Vec<String> {
+        self.session.check(self.moment());
+        self.drain()
+    }
+
     pub fn stop(&mut self) -> Vec<String> {
         self.session.stop(self.moment());
         self.drain()

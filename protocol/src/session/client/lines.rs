@@ -6,7 +6,7 @@ use super::{
     ClientSession, DeliveryState, FailReason, Generation, HistoryPage, LeftReason, Output, PageError, PresenceChange,
     RoomEvent,
     rooms::Effect,
-    timer::Timer,
+    timer::{Timer, millis},
     trace::{self, debug},
 };
 use crate::{
@@ -179,7 +179,7 @@ impl ClientSession {
                 "room {}: number {} is refused until {} ms ({}): {} messages to be sent again{}",
                 self.numbers.of(&nack.room),
                 nack.seq,
-                until.as_millis(),
+                millis(until),
                 trace::code(&nack.code),
                 self.outbox.lanes.get(&nack.room).map_or(0, |lane| lane.numbered),
                 if all { ", all rooms pause" } else { "" }
@@ -221,7 +221,7 @@ impl ClientSession {
                     Some(until) => debug!(
                         "room {}: join is refused until {} ms ({code})",
                         self.numbers.of(&room),
-                        until.as_millis()
+                        millis(until)
                     ),
                     None => debug!("room {}: join is refused for good ({code})", self.numbers.of(&room)),
                 }
@@ -234,7 +234,7 @@ impl ClientSession {
                 match until {
                     Some(until) => debug!(
                         "request {id} for history is refused until {} ms ({code})",
-                        until.as_millis()
+                        millis(until)
                     ),
                     None => debug!("request {id} for history is refused for good ({code})"),
                 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::{
     Cause, ClientSession, Generation, Output, PageError, Status, StopReason, SuspendReason,
     backoff::{Backoff, Pause},
-    timer::Timer,
+    timer::{Timer, millis},
     trace::debug,
 };
 use crate::{
@@ -89,14 +89,14 @@ impl fmt::Display for State {
                 write!(
                     f,
                     "waiting until {} ms, after close code {}",
-                    until.as_millis(),
+                    millis(*until),
                     cause.code
                 )
             }
             Self::Asking => f.write_str("asking the application for a token or a key"),
             Self::Connecting => f.write_str("connecting"),
             Self::Greeting => f.write_str("greeting"),
-            Self::Open(open) => write!(f, "open, heartbeat {} ms", open.heartbeat.as_millis()),
+            Self::Open(open) => write!(f, "open, heartbeat {} ms", millis(open.heartbeat)),
         }
     }
 }
@@ -450,7 +450,7 @@ impl ClientSession {
     fn enter(&mut self, state: State) {
         debug!(
             "{} ms: connection {}: {} -> {state}",
-            self.now.as_millis(),
+            millis(self.now),
             self.link.generation,
             self.link.state,
         );
@@ -507,6 +507,12 @@ impl ClientSession {
             State::Stopped(_) | State::Suspended(_) | State::Waiting { .. } => self.begin(),
             State::Open(_) => self.probe(),
             State::Asking | State::Connecting | State::Greeting => {}
+        }
+    }
+
+    pub(super) fn check_by_hand(&mut self) {
+        if matches!(self.link.state, State::Open(_)) {
+            self.ping();
         }
     }
 

@@ -29,8 +29,8 @@ pub struct ClientOptions {
     /// How long after the announced heartbeat the server may be silent before the connection is given up. Default: 10
     /// s.
     pub heartbeat_grace: Duration,
-    /// How long the server may be silent after a ping: when the network or the page came back, and when the network went
-    /// away. Default: 5 s.
+    /// How long the server may be silent after a ping: when the network or the page came back, when the network went away,
+    /// and when the application asks. Default: 5 s.
     pub probe_timeout: Duration,
     /// How long the server may answer none of the open requests before the connection is given up.
     /// Default: 30 s.

@@ -16,17 +16,15 @@
 //! When everything is written anew, as after a reload or with a new key, it is written as another life under record
 //! numbers that were never used, then the head, and then the former life is removed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
+use litemap::LiteMap;
 use serde::Serialize;
 
 use super::{
     PendingMessage, RoomSnapshot, Snapshot, Tag,
     outbox::{Entry, Lane, Outbox},
+    timer::millis_up,
 };
 use crate::{
     Body, ClientKey, PublishId, RoomName, Seq,
@@ -74,8 +72,13 @@ impl Kept {
     /// an id; see
     /// [`Output::KeyWanted`](super::Output::KeyWanted).
     pub fn read<T: AsRef<str>>(records: impl IntoIterator<Item = (u64, T)>) -> Option<Self> {
-        let records: BTreeMap<u64, T> = records.into_iter().collect();
-        let last = *records.last_key_value()?.0;
+        // Not collected, because that would link a sort, 4 KB of code. Stores list most records in ascending order.
+        let mut sorted = LiteMap::<u64, T>::new();
+        for (number, text) in records {
+            sorted.insert(number, text);
+        }
+        let records = sorted;
+        let last = *records.last()?.0;
         let head = records.get(&0)?.as_ref();
         if let Ok(Former { saved_at, snapshot }) = serde_json::from_str(head) {
             return Some(Self {
@@ -85,16 +88,20 @@ impl Kept {
             });
         }
         let head: Head = serde_json::from_str(head).ok()?;
-        let mut rooms = BTreeMap::<u64, RoomRecord>::new();
-        let mut pending = BTreeMap::<u64, Vec<PendingMessage>>::new();
+        let mut rooms = LiteMap::<u64, RoomRecord>::new();
+        let mut pending = LiteMap::<u64, Vec<PendingMessage>>::new();
         // The record of a room has a lower number than those of its messages.
-        for (&number, text) in records.range(1..) {
+        for (&number, text) in records.iter().filter(|(number, _)| **number > 0) {
             let text = text.as_ref();
             if let Ok(message) = serde_json::from_str::<MessageRecord>(text) {
                 let room = rooms.get(&message.lane).filter(|room| number >= room.from);
                 if message.life == head.life && room.is_some() {
-                    let messages = pending.entry(message.lane).or_default();
-                    messages.push(message.pending(head.now_ms));
+                    let lane = message.lane;
+                    let message = message.pending(head.now_ms);
+                    match pending.get_mut(&lane) {
+                        Some(messages) => messages.push(message),
+                        None => drop(pending.insert(lane, vec![message])),
+                    }
                 }
             } else if let Ok(room) = serde_json::from_str::<RoomRecord>(text)
                 && room.life == head.life
@@ -103,7 +110,7 @@ impl Kept {
             }
         }
         let mut next = head.next;
-        let mut named = BTreeMap::new();
+        let mut named = LiteMap::<RoomName, (Seq, Vec<PendingMessage>)>::new();
         for (number, RoomRecord { room, first, .. }) in rooms {
             match pending.remove(&number) {
                 Some(pending) => drop(named.insert(room, (first, pending))),
@@ -200,11 +207,18 @@ impl MessageRecord {
 
 /// What is to be written, once anything was: before the first [`take`] all of it is. A session that is never stored links no code of
 /// records, because only `take` and [`begin_above`](Self::begin_above) make the object behind the trait.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Journal(Option<Box<dyn Notes>>);
 
+// Without its content: a method behind a trait is linked although nothing prints it, and this one with all that it prints.
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
 /// See [`Changes`].
-trait Notes: fmt::Debug + Send {
+trait Notes: Send {
     fn number(&mut self) -> u64;
     fn room(&mut self, room: &RoomName);
     fn room_gone(&mut self, record: u64, room: &RoomName);
@@ -263,7 +277,6 @@ impl Journal {
 }
 
 /// The changes since the records were written. Bounded: with more changes than `max`, everything is written.
-#[derive(Debug)]
 struct Changes {
     /// The highest record number in use.
     last: u64,
@@ -274,11 +287,11 @@ struct Changes {
     /// The most changes that are noted.
     max: usize,
     /// Rooms whose record is to be written.
-    rooms: BTreeSet<RoomName>,
+    rooms: LiteMap<RoomName, ()>,
     /// Records of rooms that are to be removed.
     rooms_gone: Vec<u64>,
     /// Records of messages that are to be written, with their rooms.
-    messages: BTreeMap<u64, RoomName>,
+    messages: LiteMap<u64, RoomName>,
     /// Records of messages that are to be removed.
     messages_gone: Vec<u64>,
 }
@@ -290,9 +303,9 @@ impl Changes {
             written: 0,
             life: None,
             max,
-            rooms: BTreeSet::new(),
+            rooms: LiteMap::new(),
             rooms_gone: Vec::new(),
-            messages: BTreeMap::new(),
+            messages: LiteMap::new(),
             messages_gone: Vec::new(),
         }
     }
@@ -323,7 +336,7 @@ impl Notes for Changes {
 
     fn room(&mut self, room: &RoomName) {
         if self.notes() {
-            self.rooms.insert(room.clone());
+            self.rooms.insert(room.clone(), ());
         }
     }
 
@@ -380,7 +393,7 @@ pub(super) fn take(key: ClientKey, outbox: &mut Outbox, now: Duration, saved_at:
         writes.push(head(life));
         writes.extend(journal.rooms_gone.drain(..).map(remove));
         let rooms = std::mem::take(&mut journal.rooms).into_iter();
-        writes.extend(rooms.filter_map(|name| {
+        writes.extend(rooms.filter_map(|(name, ())| {
             let lane = lanes.get(&name)?;
             let from = lane.entries.front().map_or(journal.last + 1, |entry| entry.record);
             Some(room(life, name, lane, from))
@@ -425,7 +438,6 @@ fn room(life: u64, name: RoomName, lane: &Lane, from: u64) -> Write {
 
 fn message(life: u64, lane: u64, entry: &Entry, ttl: Duration) -> Write {
     // Rounded up: no message expires before its time because a page was loaded again.
-    let due_ms = entry.deadline(ttl).as_nanos().div_ceil(1_000_000);
     put(
         entry.record,
         &MessageRecord {
@@ -434,7 +446,7 @@ fn message(life: u64, lane: u64, entry: &Entry, ttl: Duration) -> Write {
             tag: entry.tag,
             id: entry.id,
             body: entry.body.clone(),
-            due_ms: u64::try_from(due_ms).unwrap_or(u64::MAX),
+            due_ms: millis_up(entry.deadline(ttl)),
         },
     )
 }
@@ -446,6 +458,8 @@ fn put(record: u64, content: &impl Serialize) -> Write {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         Epoch, Offset,

@@ -8,6 +8,7 @@ use super::{
     Tag,
     outbox::{Entry, Outbox},
     rooms::Rooms,
+    timer::millis_up,
 };
 use crate::{Body, ClientKey, Cursor, PublishId, RoomName, Seq, message::fields::read_by_fields};
 
@@ -123,11 +124,10 @@ fn id_of(seq: u64, body: Option<&Body>) -> PublishId {
 
 fn pending(entry: &Entry, ttl: Duration, now: Duration) -> PendingMessage {
     // Rounded up: no message expires before its time because a page was loaded again.
-    let left = entry.deadline(ttl).saturating_sub(now).as_nanos().div_ceil(1_000_000);
     PendingMessage {
         tag: entry.tag,
         id: Some(entry.id),
         body: entry.body.clone(),
-        ttl_ms: u64::try_from(left).unwrap_or(u64::MAX),
+        ttl_ms: millis_up(entry.deadline(ttl).saturating_sub(now)),
     }
 }

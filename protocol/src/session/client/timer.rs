@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::trace::trace;
+use crate::message::Millis;
 
 /// Each fires when its deadline passes and nothing has cleared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,21 @@ const ALL: [Timer; 11] = [
     Timer::Save,
 ];
 
+/// In whole milliseconds, rounded down. A number of 64 bits, because printing one of 128, as `Duration::as_millis` has it,
+/// would cost a page a kilobyte.
+pub(super) fn millis(time: Duration) -> Millis {
+    parts(time, time.subsec_millis())
+}
+
+/// In whole milliseconds, rounded up.
+pub(super) fn millis_up(time: Duration) -> Millis {
+    parts(time, time.subsec_nanos().div_ceil(1_000_000))
+}
+
+fn parts(time: Duration, rest: u32) -> Millis {
+    time.as_secs().saturating_mul(1_000).saturating_add(rest.into())
+}
+
 /// At most one deadline for each [`Timer`].
 #[derive(Debug, Default)]
 pub(super) struct Timers([Option<Duration>; ALL.len()]);
@@ -53,7 +69,7 @@ pub(super) struct Timers([Option<Duration>; ALL.len()]);
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, deadline: Duration) {
         if self.0[timer as usize].replace(deadline) != Some(deadline) {
-            trace!("timer {timer:?} set to {} ms", deadline.as_millis());
+            trace!("timer {timer:?} set to {} ms", millis(deadline));
         }
     }
 
