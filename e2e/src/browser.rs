@@ -256,10 +256,8 @@ impl Browser {
         for window in self.driver.windows().await.map_err(failed("list its windows"))? {
             let is_tab = window == self.tab;
             self.switch_to(window).await?;
-            // An empty page and an error page have no storage.
-            let clear = "try { localStorage.clear(); sessionStorage.clear(); } catch {}";
             self.driver
-                .execute(clear, vec![])
+                .execute_async(CLEAR, vec![])
                 .await
                 .map_err(failed("clear the storage"))?;
             if !is_tab {
@@ -307,6 +305,18 @@ impl Browser {
 fn is_measured() -> bool {
     env::var_os("TEST_ROUNDS").is_some()
 }
+
+/// Clears what the pages of an origin keep. An empty page and an error page have no storage.
+const CLEAR: &str = "
+    const done = arguments[0];
+    const clear = async () => {
+        localStorage.clear();
+        sessionStorage.clear();
+        indexedDB.deleteDatabase('talkback.history');
+        for (const registration of await navigator.serviceWorker.getRegistrations()) await registration.unregister();
+        for (const name of await caches.keys()) await caches.delete(name);
+    };
+    clear().then(done, () => done());";
 
 /// Width and height of a browser's first window.
 const WINDOW: (u32, u32) = (1280, 900);

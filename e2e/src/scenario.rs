@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::{fs, io, thread};
@@ -130,7 +130,7 @@ async fn interruption() -> Failure {
 
 impl Stage {
     async fn set(engine: Engine) -> Result<Self, StepError> {
-        let server = start_server((Ipv4Addr::LOCALHOST, 0).into(), &[]).await?;
+        let server = start_server((Ipv4Addr::LOCALHOST, 0).into(), &paths::dist()?, &[]).await?;
         let browser = pool::take(engine).await?;
         let page = Page::first(browser.driver.clone()).await?;
         Ok(Self {
@@ -166,7 +166,15 @@ impl Stage {
     /// # Errors
     /// When it does not start.
     pub async fn server_at(&self, address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
-        start_server(address, arguments).await
+        start_server(address, &paths::dist()?, arguments).await
+    }
+
+    /// Starts another server that serves the page of this folder, which may change meanwhile.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn server_of(&self, page: &Path) -> Result<Server, StepError> {
+        start_server((Ipv4Addr::LOCALHOST, 0).into(), page, &[]).await
     }
 
     /// Starts a line in front of this server that can be cut; pages are opened at [`Proxy::address`].
@@ -248,11 +256,10 @@ impl Stage {
     }
 }
 
-async fn start_server(address: SocketAddr, arguments: &[&str]) -> Result<Server, StepError> {
-    let dist = paths::dist()?;
-    let assets = dist
+async fn start_server(address: SocketAddr, page: &Path, arguments: &[&str]) -> Result<Server, StepError> {
+    let assets = page
         .to_str()
-        .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", dist.display())))?;
+        .ok_or_else(|| StepError::Setup(format!("{} is not UTF-8", page.display())))?;
     // The default is seconds, and tests wait until a user has left.
     let arguments = ["--assets", assets, "--presence-grace", "1s"]
         .iter()

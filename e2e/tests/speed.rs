@@ -165,6 +165,70 @@ fn the_page_is_measured() {
     });
 }
 
+/// A room that the browser keeps, after a reload without its server: when the first and the last of its messages are there, and
+/// the longest task until then. With `TEST_ROUNDS` so many reloads.
+#[test]
+fn a_kept_room_is_measured() {
+    let rounds: usize = env::var("TEST_ROUNDS").map_or(1, |rounds| rounds.parse().expect("TEST_ROUNDS is a number"));
+    in_every_browser(async |stage| {
+        let proxy = stage.proxy(&stage.server).await?;
+        let page = &stage.page;
+        page.join_at(&proxy.origin(), "kept", "Ann").await?;
+        let talk = "
+            const socket = new WebSocket(`${arguments[0]}/chat/kept?name=Bob`);
+            socket.onopen = () => { for (let n = 1; n <= 1000; n++) socket.send(`message ${n} `.padEnd(100, '.')); };";
+        page.execute(talk, vec![json!(stage.server.ws(""))]).await?;
+        wait_for("all are kept", LONG, async || {
+            let script = "
+                const ask = request => new Promise(done => { request.onsuccess = () => done(request.result); });
+                return (async () => {
+                    const database = await ask(indexedDB.open('talkback.history'));
+                    const rooms = await ask(database.transaction('rooms').objectStore('rooms').getAll());
+                    database.close();
+                    return rooms.some(room => room.split('\\n')[3].endsWith(':1000'));
+                })();";
+            Ok(page.execute(script, vec![]).await? == true)
+        })
+        .await?;
+        proxy.refuse_sessions(true);
+        proxy.cut();
+        let look = "
+            window.tasks = [];
+            new PerformanceObserver(list => {
+                for (const { duration } of list.getEntries()) window.tasks.push(duration);
+            }).observe({ type: 'longtask', buffered: true });
+            const look = setInterval(() => {
+                const rows = document.querySelectorAll('.said[data-offset]');
+                if (rows.length > 0) { window.shownAt = performance.now(); window.shown = rows.length; clearInterval(look); }
+            }, 1);";
+        stage
+            .browser
+            .devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": look }))
+            .await?;
+        let mut figures = Figures::default();
+        for _ in 0..rounds {
+            page.reload().await?;
+            let mut shown = Value::Null;
+            wait_for("its messages are there", LONG, async || {
+                let script = "return window.shownAt === undefined ? null : [shownAt, shown, Math.max(0, ...tasks)];";
+                shown = page.execute(script, vec![]).await?;
+                Ok(!shown.is_null())
+            })
+            .await?;
+            figures.add(
+                "a kept room: from the reload to its messages",
+                "",
+                "ms",
+                number(&shown[0]),
+            );
+            figures.add("the same: messages that are there at once", "", "", number(&shown[1]));
+            figures.add("the same: the longest task of the page", "", "ms", number(&shown[2]));
+        }
+        println!("{}", figures.table());
+        Ok(())
+    });
+}
+
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }

@@ -1,20 +1,23 @@
 //! Packs the page after Trunk has built it: `[[hooks]]` in Trunk.toml runs this program before Trunk moves its staging directory to the
 //! place that servers read.
 //!
-//! - Scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
+//! - Comments and indentation of the page are removed; scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
 //!   cannot read what wasm-bindgen writes.)
+//! - The style sheets become one file, and the script that loads the rest a part of the page.
 //! - The names of the functions that a binary imports are shortened, in the binary and in its glue.
 //! - Files at the top get a hash of their content in their name, so that servers let browsers keep them for a year. Trunk does that for
 //!   most, but not for a binary that is loaded on demand.
-//! - `files.json` lists the files under their new names, with their sizes.
+//! - `files.json` lists the files under their new names, with their sizes, and the service worker has the same list.
 //! - Every file that gets smaller has a `.br` and a `.gz` beside it.
 //!
 //! A development build is left as it is. `cargo xtask` sets `TALKBACK_PACK` where there is no wasm-opt: its release build then looks like one
 //! for development to Trunk.
 
+mod bundle;
 mod imports;
 mod minify;
 mod names;
+mod worker;
 
 use std::{
     env, fs,
@@ -27,6 +30,8 @@ use walkdir::WalkDir;
 
 /// The page itself: it keeps its name, because its address does.
 const INDEX: &str = "index.html";
+/// The service worker. Browsers know one by its address, so it keeps its name.
+const WORKER: &str = "sw.js";
 /// All files but itself and the compressed copies: an object of paths, relative to the page's directory, and sizes in bytes.
 const LIST: &str = "files.json";
 /// Below this a compressed copy saves less than the header that announces it.
@@ -39,6 +44,8 @@ fn main() -> anyhow::Result<()> {
     let directory = env::var_os("TRUNK_STAGING_DIR").context("Trunk runs this program: it sets TRUNK_STAGING_DIR")?;
     let directory = Path::new(&directory);
     minify::all(directory)?;
+    minify::page(&directory.join(INDEX))?;
+    bundle::all(directory)?;
     imports::shorten(directory)?;
     pack(directory)
 }
@@ -46,7 +53,9 @@ fn main() -> anyhow::Result<()> {
 /// Names, lists and compresses what is there.
 fn pack(directory: &Path) -> anyhow::Result<()> {
     names::add_hashes(directory)?;
-    list(directory)?;
+    worker::complete(directory, &list(directory)?)?;
+    // Once more, with the sizes of the page and the worker as they are now.
+    fs::write(directory.join(LIST), serde_json::to_vec(&list(directory)?)?)?;
     for path in files(directory)? {
         compress(&path)?;
     }
@@ -65,7 +74,8 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn list(directory: &Path) -> anyhow::Result<()> {
+/// The sizes of the files by their paths.
+fn list(directory: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     let mut list = serde_json::Map::new();
     for path in files(directory)? {
         let name = path
@@ -74,8 +84,7 @@ fn list(directory: &Path) -> anyhow::Result<()> {
             .context("a file name is not UTF-8")?;
         list.insert(name.replace('\\', "/"), path.metadata()?.len().into());
     }
-    fs::write(directory.join(LIST), serde_json::to_vec(&list)?)?;
-    Ok(())
+    Ok(list)
 }
 
 /// Writes the compressed copies of a file, if they are smaller.
@@ -113,8 +122,9 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(page.path().join(name), text).unwrap();
         write(
             INDEX,
-            "<link href=\"/style-00112233445566aa.css\"><script src=\"/boot.js\"></script>",
+            "<html lang=\"en\"><link href=\"/style-00112233445566aa.css\"><script src=\"/boot.js\"></script>",
         );
+        write(WORKER, "use(FILES)");
         write("style-00112233445566aa.css", &"p { color: red }".repeat(100));
         write("boot.js", "import('./chat.js'); // not xchat.js");
         write("chat.js", "new URL('chat_bg.wasm', import.meta.url)");
@@ -162,7 +172,7 @@ mod tests {
         let kept: Vec<_> = before.iter().filter(|name| after.contains(name)).collect();
         let kept: Vec<_> = kept
             .iter()
-            .filter(|name| !name.starts_with(INDEX) && !name.starts_with(LIST))
+            .filter(|name| ![INDEX, LIST, WORKER].iter().any(|kept| name.starts_with(kept)))
             .collect();
         assert!(
             kept.iter().all(|name| name.starts_with("style-")) && !kept.is_empty(),
@@ -200,6 +210,57 @@ mod tests {
             .iter()
             .filter(|name| !name.ends_with(".br") && !name.ends_with(".gz") && *name != LIST);
         assert_eq!(listed, loaded.cloned().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_worker_knows_each_file_with_its_size_and_is_of_the_build_of_the_page() {
+        let page = page();
+        pack(page.path()).unwrap();
+        let worker = fs::read_to_string(page.path().join(WORKER)).unwrap();
+        let (build, rest) = worker
+            .strip_prefix("const BUILD=\"")
+            .and_then(|rest| rest.split_once("\",FILES="))
+            .unwrap();
+        let (files, script) = rest.split_once("};").unwrap();
+        assert_eq!(script, "use(FILES)");
+        let index = fs::read_to_string(page.path().join(INDEX)).unwrap();
+        assert!(
+            index.starts_with(&format!("<html data-build=\"{build}\" lang=\"en\">")),
+            "{index}"
+        );
+        let files: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&format!("{files}}}")).unwrap();
+        assert_eq!(files.len(), 4, "two scripts, the style sheet, the binary: {files:?}");
+        for (path, size) in files {
+            let file = page.path().join(&path[1..]);
+            assert_eq!(size, file.metadata().unwrap().len(), "{path}");
+        }
+    }
+
+    #[test]
+    fn any_change_is_another_build() {
+        let build = |name: &str, text: &str| {
+            let page = page();
+            fs::write(page.path().join(name), text).unwrap();
+            pack(page.path()).unwrap();
+            let index = fs::read_to_string(page.path().join(INDEX)).unwrap();
+            index[..40].to_owned()
+        };
+        let builds = [
+            build("none.js", ""),
+            build("chat_bg.wasm", "changed"),
+            build(WORKER, "changed"),
+            build(INDEX, "<html lang=\"en\">changed"),
+        ];
+        let different: std::collections::BTreeSet<_> = builds.iter().collect();
+        assert_eq!(different.len(), builds.len(), "{builds:?}");
+        assert_eq!(build("none.js", ""), builds[0], "the same page is the same build");
+    }
+
+    #[test]
+    fn a_page_without_its_worker_is_an_error() {
+        let page = page();
+        fs::remove_file(page.path().join(WORKER)).unwrap();
+        assert!(pack(page.path()).unwrap_err().to_string().contains(WORKER));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Minifies scripts and style sheets by esbuild.
+//! Minifies the page, and scripts and style sheets by esbuild.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,6 +12,22 @@ use crate::files;
 
 /// Where `cargo xtask` installs it. Absolute, because it is started by another program's working directory.
 const ESBUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/npm/node_modules/.bin/esbuild");
+
+/// Removes comments and indentation. The page has no element in which they count: no inline script, no `pre`.
+pub(crate) fn page(index: &Path) -> anyhow::Result<()> {
+    let html = fs::read_to_string(index)?;
+    Ok(fs::write(index, without_comments(&html))?)
+}
+
+fn without_comments(html: &str) -> String {
+    let mut parts = html.split("<!--");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += part.split_once("-->").map_or("", |(_, rest)| rest);
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// Minifies each script and style sheet in its place, or does nothing where there is no esbuild.
 pub(crate) fn all(directory: &Path) -> anyhow::Result<()> {
@@ -48,4 +65,19 @@ fn run(esbuild: &Path, path: &PathBuf) -> anyhow::Result<()> {
         path.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_indentation_are_removed_and_lines_stay_apart() {
+        let html = "<!doctype html>\n<html>\n  <!-- a\n  b --><p>\n    one\n    two\n  </p>\n\n</html>\n";
+        assert_eq!(
+            without_comments(html),
+            "<!doctype html>\n<html>\n<p>\none\ntwo\n</p>\n</html>"
+        );
+        assert_eq!(without_comments("a<!-- never ends"), "a");
+    }
 }

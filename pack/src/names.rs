@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::INDEX;
+use crate::{INDEX, WORKER};
 
 /// In bytes; twice as many hexadecimal digits stand in the name, as in Trunk's names.
 const HASH: usize = 8;
@@ -66,8 +66,8 @@ pub(crate) fn add_hashes(directory: &Path) -> anyhow::Result<()> {
 
 /// The name with the hash of the content, in place of Trunk's own hash if there is one.
 fn hashed(file: &File) -> String {
-    if file.name == INDEX {
-        return INDEX.to_owned();
+    if file.name == INDEX || file.name == WORKER {
+        return file.name.clone();
     }
     let end = file.name.find('.').unwrap_or(file.name.len());
     let (stem, extension) = file.name.split_at(end);

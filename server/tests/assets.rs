@@ -123,6 +123,22 @@ async fn files_have_their_content_types_and_hashed_ones_are_cached_for_a_year() 
 }
 
 #[tokio::test]
+async fn the_service_worker_is_asked_for_at_each_visit_and_the_manifest_has_its_content_type() {
+    let manifest = "manifest-0123456789abcdef.webmanifest";
+    let (server, _files) = server_with(&[("sw.js", "worker"), ("sw.js.br", "small"), (manifest, "{}")]).await;
+    for (accepts, content) in [("", "worker"), ("Accept-Encoding: br\r\n", "small")] {
+        let answer = server.get("/sw.js", accepts).await;
+        assert_contains(&answer, "200 OK");
+        assert_eq!(body(&answer), content);
+        assert_eq!(header(&answer, "cache-control"), Some("no-cache"));
+        assert_contains(header(&answer, "content-type").unwrap(), "text/javascript");
+    }
+    let answer = server.get(&format!("/{manifest}"), "").await;
+    assert_eq!(header(&answer, "content-type"), Some("application/manifest+json"));
+    assert_contains(header(&answer, "cache-control").unwrap(), "immutable");
+}
+
+#[tokio::test]
 async fn precompressed_files_are_served_by_accept_encoding_with_the_content_type_of_the_original() {
     let wasm = format!("{HASHED}_bg.wasm");
     let files = [

@@ -117,7 +117,14 @@ impl View {
                 wasm = wasm + sizes()?;
             } else if name.starts_with(binary) && name.ends_with(".js") {
                 glue = glue + sizes()?;
-            } else if text.contains(&name) {
+            } else if [
+                format!("href=\"/{name}"),
+                format!("href=/{name}"),
+                format!("src=/{name}"),
+            ]
+            .iter()
+            .any(|named| text.contains(named))
+            {
                 rest = rest + sizes()?;
             }
         }

@@ -23,6 +23,8 @@ use tokio::{
 
 /// The maximum of bytes per read.
 const READ_BYTES: usize = 16 * 1024;
+/// The beginning of the opening handshake of a session.
+const SESSION_REQUEST: &[u8] = b"GET /ws ";
 /// The maximum of bytes per read, and the receive buffer of the socket to the server, if the rate is bounded.
 const SLOW_READ_BYTES: usize = 4 * 1024;
 const SLOW_RECEIVE_BUFFER: u32 = 16 * 1024;
@@ -53,6 +55,7 @@ struct Faults {
     target: SocketAddr,
     stalled: bool,
     refusing: bool,
+    refuses_sessions: bool,
     delay: Duration,
     /// The rate to the client of each new connection, in bytes per second.
     down_rate: Option<u32>,
@@ -115,6 +118,7 @@ impl Proxy {
                 target,
                 stalled: false,
                 refusing: false,
+                refuses_sessions: false,
                 delay: Duration::ZERO,
                 down_rate: None,
                 cuts: 0,
@@ -159,6 +163,13 @@ impl Proxy {
     /// Resets new connections at once.
     pub fn refuse(&self, refusing: bool) {
         self.shared.faults.send_modify(|faults| faults.refusing = refusing);
+    }
+
+    /// Resets new connections whose first request is for `/ws`: the page is loaded, and its session has no server.
+    pub fn refuse_sessions(&self, refusing: bool) {
+        self.shared
+            .faults
+            .send_modify(|faults| faults.refuses_sessions = refusing);
     }
 
     /// Delays all bytes by this time.
@@ -253,8 +264,17 @@ async fn forward(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         cuts,
         target,
         down_rate,
+        refuses_sessions,
         ..
     } = *faults.borrow();
+    if refuses_sessions {
+        let mut head = [0; SESSION_REQUEST.len()];
+        let read = client.peek(&mut head).await?;
+        if head[..read] == *SESSION_REQUEST {
+            reset(&client);
+            return Ok(());
+        }
+    }
     let budget = shared.budget.lock().unwrap_or_else(PoisonError::into_inner)();
     let Ok(mut server) = connect(target, down_rate).await else {
         reset(&client);
@@ -441,6 +461,17 @@ mod tests {
         assert_eq!((proxy.passed().up, proxy.passed().down), (10, 3));
         let mut next = TcpStream::connect(proxy.address()).await.unwrap();
         round_trip(&mut next, &[2; 20]).await;
+    }
+
+    #[tokio::test]
+    async fn of_refused_sessions_only_the_request_for_one_is_reset() {
+        let (proxy, _) = echo().await;
+        proxy.refuse_sessions(true);
+        let mut page = TcpStream::connect(proxy.address()).await.unwrap();
+        round_trip(&mut page, b"GET / HTTP/1.1").await;
+        let mut session = TcpStream::connect(proxy.address()).await.unwrap();
+        session.write_all(b"GET /ws HTTP/1.1").await.unwrap();
+        assert!(timeout(DEADLINE, session.read(&mut [0; 1])).await.unwrap().is_err());
     }
 
     #[tokio::test]

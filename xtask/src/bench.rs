@@ -69,8 +69,13 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     run::succeed(&mut bench)
 }
 
-/// The document with the page's figures. Each table stands between two comments: the first names what is measured.
-const PAGE_FIGURES: &str = "docs/browser.md";
+/// What a page costs. Each table stands after a comment with the command that writes it.
+const PAGE_DOCUMENT: &str = "docs/browser.md";
+
+/// The tables of the page, of libraries, and of a burst of a room.
+const PAGE_HEAD: &str = "| | target | median (least to greatest) |\n|---|---|---|\n";
+const PEERS_HEAD: &str = "| | plain JavaScript | gloo-net | this crate |\n|---|---|---|---|\n";
+const BURST_HEAD: &str = "| | µs per message |\n|---|---|\n";
 
 fn measure_page(rounds: usize) -> anyhow::Result<()> {
     page::build()?;
@@ -87,9 +92,14 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
         .env("TEST_ROUNDS", rounds.to_string())
         .env("TEST_FIGURES", &figures);
     run::succeed(&mut speed)?;
-    write_figures("page", &fs::read_to_string(figures)?)?;
-    for (name, test) in [("peers", "the_cost_of_a_message"), ("burst", "a_burst_of_a_room")] {
-        write_figures(name, &measure_client(test, &server)?)?;
+    let rows = fs::read_to_string(figures)?;
+    write_table("cargo xtask bench --page: page", &format!("{PAGE_HEAD}{rows}"))?;
+    for (name, head, test) in [
+        ("peers", PEERS_HEAD, "the_cost_of_a_message"),
+        ("burst", BURST_HEAD, "a_burst_of_a_room"),
+    ] {
+        let rows = measure_client(test, &server)?;
+        write_table(&format!("cargo xtask bench --page: {name}"), &format!("{head}{rows}"))?;
     }
     Ok(())
 }
@@ -121,19 +131,23 @@ fn measure_client(test: &str, server: &Path) -> anyhow::Result<String> {
     Ok(rows)
 }
 
-/// Replaces the rows of a table, which stands after its two lines of head.
-fn write_figures(name: &str, rows: &str) -> anyhow::Result<()> {
-    let document = fs::read_to_string(PAGE_FIGURES)?;
-    let start = format!("<!-- cargo xtask bench --page: {name} -->\n");
+/// Writes a table of [`PAGE_DOCUMENT`] in place of the one after this comment.
+///
+/// # Errors
+/// The document has no such comment.
+pub(crate) fn write_table(comment: &str, table: &str) -> anyhow::Result<()> {
+    let document = fs::read_to_string(PAGE_DOCUMENT)?;
+    let start = format!("<!-- {comment} -->\n");
     let (before, rest) = document
         .split_once(&start)
-        .with_context(|| format!("{PAGE_FIGURES} has no {start}"))?;
-    let (table, after) = rest
+        .with_context(|| format!("{PAGE_DOCUMENT} has no {start}"))?;
+    let (_, after) = rest
         .split_once("<!-- end -->")
-        .with_context(|| format!("{PAGE_FIGURES} has no end of {start}"))?;
-    let head: String = table.split_inclusive('\n').take(2).collect();
-    fs::write(PAGE_FIGURES, format!("{before}{start}{head}{rows}<!-- end -->{after}"))?;
-    Ok(())
+        .with_context(|| format!("{PAGE_DOCUMENT} has no end of {start}"))?;
+    Ok(fs::write(
+        PAGE_DOCUMENT,
+        format!("{before}{start}{table}<!-- end -->{after}"),
+    )?)
 }
 
 struct Workspace {

@@ -8,6 +8,8 @@
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
 //! - [`mod@bench`]: the server next to others, as docs/bench.md;
 //! - [`attack`]: what attacks on the server do to other clients, as docs/attacks.md;
+//! - [`lighthouse`]: Lighthouse's scores of the page, as in docs/browser.md;
+//! - [`pictures`]: the pictures of the page in docs/pictures;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: commands that run to their end.
@@ -16,8 +18,10 @@ mod attack;
 mod bench;
 mod browsers;
 mod conformance;
+mod lighthouse;
 mod mutants;
 mod page;
+mod pictures;
 mod recordings;
 mod run;
 mod serve;
@@ -61,6 +65,10 @@ enum Command {
     /// Measure what a browser loads: frontends with parts of the client crate, the page, other clients. Write docs/sizes.md,
     /// and fail when something is larger than its budget
     Sizes(sizes::SizesArgs),
+    /// Let Lighthouse look at the page with a telephone, and fail when a score is too low: about 4 minutes
+    Lighthouse(lighthouse::LighthouseArgs),
+    /// Take the pictures of the page in docs/pictures again
+    Pictures,
     /// Attack the server and fail when that affects other clients: about 20 minutes. With --write, write
     /// docs/attacks.md
     Attack(attack::AttackArgs),
@@ -88,6 +96,8 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Recordings => recordings::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Sizes(arguments) => sizes::run(&arguments),
+        Command::Lighthouse(arguments) => lighthouse::run(&arguments),
+        Command::Pictures => pictures::run(),
         Command::Attack(arguments) => attack::run(&arguments),
     }
 }

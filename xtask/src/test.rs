@@ -43,7 +43,7 @@ enum Tier {
     Browser,
     /// The built page in real browsers, against the real server
     E2e,
-    /// What is too long for every day: the soak with 20,000 seeds, Autobahn's cases, all attacks
+    /// What is too long for every day: the soak with 20,000 seeds, Autobahn's cases, Lighthouse, all attacks
     Long,
 }
 
@@ -336,7 +336,12 @@ fn in_each_browser(what: &str, browsers: &[Browser], tests: impl Fn(usize, Brows
 /// The long proofs, each by its own command.
 fn long() -> Count {
     let mut count = Count::default();
-    for proof in [&["soak", "--seeds", "20000"][..], &["conformance"], &["attack"]] {
+    for proof in [
+        &["soak", "--seeds", "20000"][..],
+        &["conformance"],
+        &["lighthouse"],
+        &["attack"],
+    ] {
         count.add(one(run::cargo().arg("xtask").args(proof)));
     }
     count

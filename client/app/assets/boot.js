@@ -1,5 +1,5 @@
 // Runs before the first paint: applies the remembered theme and language, and loads the binary of the view that the path names. The other
-// view's is loaded when it is first shown. A separate file because the content security policy forbids inline code.
+// view's is loaded when it is first shown. A release build has it in the page, see pack/src/bundle.rs.
 {
   const page = document.documentElement;
   // The keys are those of `Setting` in src/browser/storage.rs.
@@ -12,15 +12,18 @@
     }
   };
   page.dataset.theme = remembered("talkback.theme") || "system";
+  // The bar of the browser or of the installed application has the theme's colour, also where the user has chosen one.
+  const colours = document.querySelectorAll("meta[name=theme-color]");
+  const colour = () =>
+    ["light", "dark"].forEach((name, index) => {
+      const { theme } = page.dataset;
+      colours[index].media = theme === "system" ? `(prefers-color-scheme: ${name})` : theme === name ? "all" : "not all";
+    });
+  colour();
+  addEventListener("talkback:settings", colour);
   const tags = { en: "en", zh: "zh-CN" };
   const preferred = [remembered("talkback.language"), ...(navigator.languages ?? [])];
   page.lang = preferred.map((tag) => tags[tag?.split("-")[0].toLowerCase()]).find(Boolean) ?? "en";
-
-  // The icons get their names here, because Trunk drops them. The second one waits for unread messages.
-  const [icon, unread] = document.querySelectorAll("link[rel=icon]");
-  icon.id = "icon";
-  unread.id = "icon_unread";
-  unread.rel = "alternate";
 
   // Read by src/workbench/pattern_worker.rs. Here, because a release build names the file by its content and changes the name in scripts.
   page.dataset.patternWorker = "/pattern-worker.js";
@@ -32,6 +35,49 @@
   const parsed = new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, { once: true }));
   const loading = {};
 
+  // The service worker, see offline.js: where the browser has them, which it does for secure pages alone.
+  const workers = navigator.serviceWorker;
+  const first = workers?.controller;
+  // After the page has forgotten everything, this entry of the tab's history keeps nothing until the user leaves it.
+  const FORGOTTEN = "forgotten";
+  // The network is quiet when the page has loaded nothing for so long.
+  const QUIET_MS = 3000;
+  const quiet = () =>
+    new Promise((resolve) => {
+      let timer;
+      const wait = () => {
+        clearTimeout(timer);
+        timer = setTimeout(resolve, QUIET_MS, observer);
+      };
+      const observer = new PerformanceObserver(wait);
+      observer.observe({ type: "resource" });
+      wait();
+    });
+  const workOffline = async () => {
+    if (!page.dataset.build) {
+      // A development build has no worker, and removes that of a release build at the same address.
+      for (const registration of (await workers?.getRegistrations()) ?? []) registration.unregister();
+    } else if (workers && history.state !== FORGOTTEN) {
+      (await quiet()).disconnect();
+      await (await import("/offline.js")).start(first);
+    }
+  };
+  // What was read in the chat, see src/chat/history_store.rs. It is gone when all pages have closed it, as they are told to.
+  const forgetHistory = () =>
+    new Promise((resolve) => {
+      setTimeout(resolve, 1000);
+      const request = indexedDB.deleteDatabase("talkback.history");
+      request.onsuccess = request.onerror = resolve;
+    });
+  addEventListener("talkback:forget", async () => {
+    await forgetHistory().catch(console.warn);
+    // A worker that cannot be removed has no more than the page's files.
+    if (workers && page.dataset.build) await import("/offline.js").then(({ forget }) => forget()).catch(console.warn);
+    history.replaceState(FORGOTTEN, "");
+    location.reload();
+  });
+  let offline;
+
   const load = async ([glue, wasm]) => {
     // Both at once. A promise without a handler would be reported as an error of its own.
     const bytes = fetch(wasm, { credentials: "same-origin" });
@@ -39,6 +85,7 @@
     const { default: start } = await import(glue);
     await parsed;
     await start({ module_or_path: bytes });
+    offline ??= workOffline().catch(console.warn);
   };
 
   // The rule of src/route.rs.
@@ -52,6 +99,16 @@
       console.error(error);
     });
   };
+  // A file that is dropped beside the place for it would be opened in place of the page.
+  for (const type of ["dragover", "drop"]) {
+    addEventListener(type, (event) => {
+      const { dataTransfer, target } = event;
+      if (event.defaultPrevented || !dataTransfer?.types.includes("Files") || target.closest?.("input[type=file]")) return;
+      event.preventDefault();
+      dataTransfer.dropEffect = "none";
+    });
+  }
+
   addEventListener("popstate", show);
   addEventListener("talkback:path", show);
   show();

@@ -8,7 +8,7 @@ use yew::{Callback, Html, html};
 
 use crate::{
     format,
-    i18n::{Language, Sentence},
+    i18n::{Language, Text},
 };
 
 /// Rows that arrive within this time, in milliseconds, are announced together, because speech is slower than a fast
@@ -55,9 +55,13 @@ impl Announcer {
         self.last_number = last_number;
         let mut texts = texts.flatten();
         if let Some(last) = texts.next() {
-            let last = format::head(&last, MAX_QUOTED_BYTES).to_owned();
-            let count = 1 + texts.count() as u64;
-            self.text = Sentence::NewMessages { count, last }.in_language(language);
+            let last = format::head(&last, MAX_QUOTED_BYTES);
+            self.text = match 1 + texts.count() {
+                1 => last.to_owned(),
+                count => Text::MessagesAnnounced
+                    .with([count.into(), last.into()])
+                    .in_language(language),
+            };
         }
     }
 

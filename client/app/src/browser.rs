@@ -6,17 +6,19 @@ pub(crate) mod files;
 mod storage;
 
 pub(crate) use storage::{
-    Setting, draft, field, forget_all, forget_field, remember, remember_name, remembered, remembered_name, save_draft,
-    save_field,
+    Setting, draft, field, forget_field, remember, remember_name, remembered, remembered_name, save_draft, save_field,
+    store,
 };
 
 pub(crate) use storage::{
-    joined_rooms, read_cursors, remember_alerts, remember_rooms, remembered_alerts, remembered_rooms,
-    save_joined_rooms, save_read_cursors,
+    HISTORY_DATABASE, failed_messages, joined_rooms, read_cursors, remember_alerts, remember_rooms, remember_sounds,
+    remembered_alerts, remembered_rooms, remembered_sounds, save_failed_messages, save_joined_rooms, save_read_cursors,
 };
 
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
-use web_sys::{Document, Element, HtmlElement, HtmlInputElement, Notification, NotificationOptions, Window};
+use web_sys::{
+    AudioContext, Document, Element, HtmlElement, HtmlInputElement, Notification, NotificationOptions, Window,
+};
 
 use crate::{i18n::Language, route::with_trace_of, theme::Theme};
 
@@ -46,8 +48,22 @@ pub(crate) fn date_in_words(at: f64, language: Language) -> String {
 }
 
 /// The text in small letters: by the browser, because the tables of the letters would cost the page some kilobytes.
+/// Where tests run there is none.
 pub(crate) fn lower_case(text: &str) -> String {
-    js_sys::JsString::from(text).to_lower_case().into()
+    if cfg!(target_family = "wasm") {
+        js_sys::JsString::from(text).to_lower_case().into()
+    } else {
+        text.to_lowercase()
+    }
+}
+
+/// The text in capital letters, as [`lower_case`].
+pub(crate) fn upper_case(text: &str) -> String {
+    if cfg!(target_family = "wasm") {
+        js_sys::JsString::from(text).to_upper_case().into()
+    } else {
+        text.to_uppercase()
+    }
 }
 
 /// Whether an element has the focus: without one it is the body that gets the keys.
@@ -221,6 +237,14 @@ pub(crate) fn show_popover(id: &str) {
     }
 }
 
+/// Closes a popover.
+pub(crate) fn hide_popover(id: &str) {
+    if let Some(popover) = html_element(id) {
+        // Fails for one that is closed already.
+        let _: Result<(), JsValue> = popover.hide_popover();
+    }
+}
+
 /// The page's address without query and fragment.
 pub(crate) fn page_address() -> String {
     let location = window().location();
@@ -236,10 +260,11 @@ pub(crate) fn remove_fragment() {
     }
 }
 
-/// Loads the page anew.
-pub(crate) fn reload() {
-    // The browser refuses it only while the page is being left.
-    let _: Result<(), JsValue> = window().location().reload();
+/// Removes everything that the page keeps in this browser, then loads the page anew.
+pub(crate) fn forget_all() {
+    storage::forget_all();
+    // The service worker with its caches, which boot.js has made, and the database of the chat; then it loads the page anew.
+    events::tell(events::FORGET);
 }
 
 fn html_element(id: &str) -> Option<HtmlElement> {
@@ -273,6 +298,41 @@ pub(crate) fn notify(title: &str, text: &str, tag: &str) {
         });
         notification.set_onclick(onclick.dyn_ref());
     }
+}
+
+/// Plays a short, soft tone. Browsers play nothing before the user has done something in the page.
+pub(crate) fn play_sound(context: &mut Option<AudioContext>) {
+    const SECONDS: f64 = 0.2;
+    fn play(context: &AudioContext) -> Result<(), JsValue> {
+        let (tone, volume) = (context.create_oscillator()?, context.create_gain()?);
+        let end = context.current_time() + SECONDS;
+        tone.frequency().set_value(880.0);
+        volume.gain().set_value_at_time(0.1, context.current_time())?;
+        volume.gain().exponential_ramp_to_value_at_time(0.001, end)?;
+        tone.connect_with_audio_node(&volume)?;
+        volume.connect_with_audio_node(&context.destination())?;
+        // It waits until the browser allows it.
+        let _: js_sys::Promise<JsValue> = context.resume()?.unchecked_into();
+        tone.start()?;
+        tone.stop_with_when(end)
+    }
+    if context.is_none() {
+        *context = AudioContext::new().ok();
+    }
+    if let Some(context) = context {
+        // A machine without sound, for instance.
+        let _: Result<(), JsValue> = play(context);
+    }
+}
+
+/// The time, in milliseconds since the Unix epoch.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time after 1970; `as` saturates"
+)]
+pub(crate) fn now() -> u64 {
+    js_sys::Date::now() as u64
 }
 
 /// Selects all text in an element for the browser's own copy command.

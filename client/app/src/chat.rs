@@ -4,11 +4,14 @@
 //! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s; its parts are
 //! `timeline`, `outbox`, `unread`, `roster`, `recent_rooms` and `typing`. `view` is the component that runs the effects and draws;
 //! `session` runs those of the connection and turns the client's streams into actions. `message_list` draws the rows of
-//! `message_row`, and `message_list_scroll` keeps its scroll position. Every other file is one component.
+//! `message_row`, and `message_list_scroll` keeps its scroll position. `history` writes rows as texts and reads them again,
+//! `history_store` has these texts in IndexedDB. Every other file is one component.
 
 mod composer;
 mod connection_banner;
 mod conversation_head;
+mod history;
+mod history_store;
 mod icon;
 mod join_card;
 mod mentions;
@@ -28,6 +31,7 @@ mod reducer;
 mod rich_text;
 mod roster;
 mod search_bar;
+mod sentences;
 mod session;
 mod switcher;
 mod timeline;

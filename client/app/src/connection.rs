@@ -6,12 +6,14 @@
 mod connect_error;
 mod phase;
 
-pub(crate) use connect_error::{bad_url, explain};
+pub(crate) use connect_error::{bad_url, explain, not_sent};
 pub(crate) use phase::{CLOSE_HINT_MS, CLOSE_LIMIT_MS, CONNECT_HINT_MS, CloseInfo, ClosedBy, End, Phase, WAIT_TICK_MS};
 
 use gloo_timers::callback::Timeout;
-use talkback_client::{CloseEvent, EventGuard, Message, ReadyState, SendErrorKind, Socket, SocketOptions};
+use talkback_client::{CloseEvent, ConnectError, EventGuard, Message, ReadyState, Socket, SocketOptions};
 use yew::Callback;
+
+use connect_error::explain_unsent;
 
 use crate::i18n::Sentence;
 
@@ -51,19 +53,19 @@ impl Connection {
     /// Starts connecting; every later change is an event.
     ///
     /// # Errors
-    /// When the address or the subprotocols are invalid; the sentence is for the user.
+    /// When the address or the subprotocols are invalid.
     pub(crate) fn open(
         &mut self,
         url: &str,
         protocols: Vec<String>,
         events: Callback<ConnectionEvent>,
-    ) -> Result<(), Sentence> {
+    ) -> Result<(), ConnectError> {
         self.live = None;
         let options = SocketOptions {
             protocols,
             ..SocketOptions::default()
         };
-        let socket = Socket::new(url, &options).map_err(|error| explain(&error))?;
+        let socket = Socket::new(url, &options)?;
         let listeners = [
             socket.on_open({
                 let (socket, events) = (socket.clone(), events.clone());
@@ -99,15 +101,11 @@ impl Connection {
     /// When it was not sent; the sentence is for the user, and the caller still has the message.
     pub(crate) fn send(&self, message: impl Into<Message>) -> Result<(), Sentence> {
         let Some(live) = &self.live else {
-            return Err(Sentence::NotSent(ReadyState::Closed));
+            return Err(not_sent(ReadyState::Closed));
         };
-        live.socket.send(message).map_err(|error| match error.kind() {
-            SendErrorKind::NotOpen(state) => Sentence::NotSent(*state),
-            SendErrorKind::Full { buffered, .. } => Sentence::BufferFull(*buffered),
-            SendErrorKind::Rejected(reason) => Sentence::RefusedByBrowser(reason.clone()),
-            // Only the sink reports other kinds; `send` reports the end of the connection as NotOpen.
-            _ => Sentence::NotSent(ReadyState::Closed),
-        })?;
+        live.socket
+            .send(message)
+            .map_err(|error| explain_unsent(error.kind()))?;
         live.events
             .emit(ConnectionEvent::Buffered(live.socket.buffered_amount()));
         Ok(())
@@ -153,6 +151,6 @@ mod tests {
     #[test]
     fn connecting_without_a_browser_is_an_error() {
         let refused = Connection::default().open("ws://127.0.0.1/echo", Vec::new(), Callback::noop());
-        assert_eq!(refused, Err(Sentence::Unsupported));
+        assert_eq!(refused, Err(ConnectError::Unsupported));
     }
 }

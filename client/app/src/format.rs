@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::i18n::Language;
+use crate::i18n::{Language, Sentence, Text};
 
 /// `12 B`, `1.5 KiB`, `3.0 MiB`, rounded down.
 pub(crate) fn size(bytes: u64) -> String {
@@ -36,11 +36,7 @@ pub(crate) fn clock(ms: f64) -> String {
 }
 
 /// `0.4 s`, `12.3 s`, `2 min 5 s`, `3 h 20 min`, from milliseconds, rounded down.
-pub(crate) fn duration(ms: f64, language: Language) -> String {
-    let [second, minute, hour] = match language {
-        Language::English => ["s", "min", "h"],
-        Language::Chinese => ["秒", "分", "小时"],
-    };
+pub(crate) fn duration(ms: f64) -> Sentence {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -49,9 +45,9 @@ pub(crate) fn duration(ms: f64, language: Language) -> String {
     let ms = ms as u64;
     let (seconds, minutes) = (ms / 1000, ms / 60_000);
     match minutes {
-        0 => format!("{seconds}.{} {second}", ms % 1000 / 100),
-        1..60 => format!("{minutes} {minute} {} {second}", seconds % 60),
-        _ => format!("{} {hour} {} {minute}", minutes / 60, minutes % 60),
+        0 => Text::Seconds.with([seconds.into(), (ms % 1000 / 100).into()]),
+        1..60 => Text::Minutes.with([minutes.into(), (seconds % 60).into()]),
+        _ => Text::Hours.with([(minutes / 60).into(), (minutes % 60).into()]),
     }
 }
 
@@ -80,11 +76,8 @@ pub(crate) fn delta(ms: f64, language: Language) -> String {
     if ms < MINUTES_FROM {
         format!("+{}", thousands(ms))
     } else {
-        let minute = match language {
-            Language::English => "min",
-            Language::Chinese => "分",
-        };
-        format!("+{} {minute}", thousands(ms / 60_000))
+        let minutes = Sentence::thousands(ms / 60_000);
+        Text::MinutesLater.with([minutes]).in_language(language)
     }
 }
 
@@ -141,6 +134,13 @@ pub(crate) fn head(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// Where a part first occurs in a text. The search of the standard library is made for long texts, and would cost the
+/// page two kilobytes.
+pub(crate) fn find(text: &str, part: &str) -> Option<usize> {
+    let (text, part) = (text.as_bytes(), part.as_bytes());
+    (0..=text.len().checked_sub(part.len())?).find(|&at| text[at..].starts_with(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn durations_round_down_so_that_a_limit_is_not_shown_before_it_is_reached() {
-        let english = |ms| duration(ms, Language::English);
+        let english = |ms| duration(ms).in_language(Language::English);
         assert_eq!(english(-5.0), "0.0 s");
         assert_eq!(english(4_999.0), "4.9 s");
         assert_eq!(english(59_999.0), "59.9 s");
@@ -217,6 +217,13 @@ mod tests {
             ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]
         );
         assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
+    }
+
+    #[test]
+    fn a_part_is_found_at_its_first_place() {
+        assert_eq!(find("a好{{b{{", "{{"), Some(4));
+        assert_eq!(find("{", "{{"), None);
+        assert_eq!(find("", ""), Some(0), "as in the standard library");
     }
 
     #[test]

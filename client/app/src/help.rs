@@ -32,7 +32,18 @@ const KEYS: [(Option<Text>, &[KeyMeaning]); 3] = [
     ),
     (
         Some(Text::Chat),
-        &[("Enter", Text::KeyChatSend), ("Shift Enter", Text::KeyChatLine)],
+        &[
+            ("Enter", Text::KeyChatSend),
+            ("Shift Enter", Text::KeyChatLine),
+            ("↑ ↓ Tab", Text::KeyMention),
+            ("Ctrl K", Text::KeyRoom),
+            ("Enter", Text::KeyFoundOlder),
+            ("Shift Enter", Text::KeyFoundNewer),
+            ("↑ ↓", Text::KeyMessages),
+            ("C", Text::KeyCopy),
+            ("L", Text::KeyCopyLink),
+            ("Esc", Text::KeyDismiss),
+        ],
     ),
 ];
 
@@ -52,10 +63,7 @@ pub(crate) fn draw(language: Language) -> Html {
             </>
         }
     });
-    let onforget = |_: MouseEvent| {
-        browser::forget_all();
-        browser::reload();
-    };
+    let onforget = |_: MouseEvent| browser::forget_all();
     html! {
         <div id={ID} class="help" popover="auto" role="dialog" aria-labelledby="help_title">
             <h2 id="help_title">{ text(Text::Keys) }</h2>

@@ -92,10 +92,20 @@ impl<T: PayloadSize> Rows<T> {
         self.queue.insert(index, row);
     }
 
+    /// Of the payloads, and of [`ROW_BYTES`] for each row.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Drops and returns the oldest row if the bounds are exceeded. The last row stays, however large it is.
     pub(crate) fn drop_oldest(&mut self, options: RowOptions) -> Option<Rc<Row<T>>> {
         let is_over = self.queue.len() > options.max_rows || self.bytes > options.max_bytes;
-        let row = (is_over && self.queue.len() > 1).then(|| self.queue.pop_front())??;
+        (is_over && self.queue.len() > 1).then(|| self.pop_oldest())?
+    }
+
+    /// Removes the oldest row; its number stays used.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Rc<Row<T>>> {
+        let row = self.queue.pop_front()?;
         self.bytes -= row_bytes(&row);
         Some(row)
     }
@@ -108,16 +118,19 @@ impl<T: PayloadSize> Rows<T> {
     }
 
     /// Removes all rows; their numbers stay used.
-    pub(crate) fn take(&mut self) -> VecDeque<Rc<Row<T>>> {
-        self.bytes = 0;
-        std::mem::take(&mut self.queue)
+    pub(crate) fn take(&mut self) -> Self {
+        let empty = Self {
+            next_number: self.next_number,
+            ..Self::new()
+        };
+        std::mem::replace(self, empty)
     }
 
     /// Puts rows that were taken back in front of the others.
-    pub(crate) fn prepend(&mut self, mut taken: VecDeque<Rc<Row<T>>>) {
-        taken.append(&mut self.queue);
-        self.queue = taken;
-        self.bytes = self.queue.iter().map(|row| row_bytes(row)).sum();
+    pub(crate) fn prepend(&mut self, mut taken: Self) {
+        taken.queue.append(&mut self.queue);
+        self.queue = taken.queue;
+        self.bytes += taken.bytes;
     }
 }
 

@@ -3,6 +3,7 @@
 //! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s, which the component
 //! `view` runs. Parts of the state are `traffic` and `round_trip`; what is remembered of addresses is `addresses`.
 //! The message is written in a `message_mode` (with `binary_text` and `templates`), taken back from `sent_history`, and sent again by `repeat`.
+//! What the user has saved is `saved`, drawn by `saved_sheet`.
 //!
 //! `log` has the rows, `shared_log` the handle to them, `log_entry` the content of a row. `log_panel` draws them with `log_toolbar`,
 //! `log_row` and `detail_pane`; what it shows of them is `log_view`, with `log_filter` and `virtual_list`, all pure, as are `json` and
@@ -13,6 +14,7 @@ mod binary_text;
 mod composer;
 mod detail_pane;
 mod echo_over_http;
+mod icon_button;
 mod image_kind;
 mod json;
 mod log;
@@ -28,11 +30,15 @@ mod pattern_worker;
 mod reducer;
 mod repeat;
 mod round_trip;
+mod saved;
+mod saved_sheet;
 mod segments;
 mod sent_history;
+mod sentences;
 mod share_link;
 mod shared_log;
 mod status_strip;
+mod subprotocols;
 mod tab_strip;
 mod templates;
 mod traffic;
@@ -41,6 +47,5 @@ mod url_menu;
 mod view;
 mod virtual_list;
 
-pub(crate) use binary_text::BinaryTextError;
 pub(crate) use view::WorkbenchView;
 pub(crate) use virtual_list::SelectionMove;

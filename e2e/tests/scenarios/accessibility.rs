@@ -77,6 +77,8 @@ impl Look<'_> {
             ("close_with", "close_options"),
             ("subprotocols_button", "subprotocol_options"),
             ("repeat", "repeat_options"),
+            ("saved_button", "saved_connections"),
+            ("snippets_button", "saved_snippets"),
             ("help_button", "help"),
             ("url_list_button", "url_list"),
         ] {

@@ -271,7 +271,7 @@ fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_edited() 
         let retry = format!(
             "const row = document.querySelector('{failed}');
              row.querySelector('.fault').dataset.first = '';
-             row.querySelector('.retry').click();"
+             row.querySelector('[data-action=retry]').click();"
         );
         page.execute(&retry, vec![]).await?;
         let again = format!("return document.querySelector('{failed} .fault:not([data-first])') !== null;");
@@ -279,8 +279,11 @@ fn a_message_that_the_server_refuses_says_why_and_can_be_sent_again_or_edited() 
             Ok(page.execute(&again, vec![]).await? == true)
         })
         .await?;
-        page.execute(&format!("document.querySelector('{failed} .edit').click();"), vec![])
-            .await?;
+        page.execute(
+            &format!("document.querySelector('{failed} [data-action=edit]').click();"),
+            vec![],
+        )
+        .await?;
         page.wait_value(
             "the text is back in the field",
             async || page.value("chat_message").await,
@@ -313,8 +316,11 @@ fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
         up(&proxy);
         page.click("chat_join").await?;
         page.wait_state("chat_state", "OPEN").await?;
-        page.execute("document.querySelector('#chat_messages .retry').click();", vec![])
-            .await?;
+        page.execute(
+            "document.querySelector('#chat_messages [data-action=retry]').click();",
+            vec![],
+        )
+        .await?;
         page.wait_messages(&[("Ann", "wait")]).await?;
         page.wait_delivery("wait", "acked").await?;
         Ok(())

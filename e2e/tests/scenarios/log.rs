@@ -24,6 +24,16 @@ fn rows_have_a_number_the_time_since_the_row_before_and_a_size() {
             "{rows:?}"
         );
         assert_eq!((rows[2][2].as_str(), rows[2][3].as_str()), ("↑", "3 B"));
+        let edges = "
+            const table = arguments[0].closest('.log-table');
+            const head = table.querySelector('.log-head');
+            const right = row => row.querySelector('.size').getBoundingClientRect().right;
+            return [getComputedStyle(head).overflowY, right(head) - right(arguments[0].querySelector('li'))];";
+        assert_eq!(
+            page.script(LOG, edges).await?,
+            json!(["hidden", 0]),
+            "the head has no scrollbar, and its columns are those of the rows"
+        );
         Ok(())
     });
 }
@@ -315,6 +325,18 @@ fn the_log_is_exported_as_json_lines_and_as_har() {
         page.wait_text("log_count", "2 of 4").await?;
         let (_, text) = export(page, "export_filtered_jsonl").await?;
         assert_eq!(text.lines().count(), 2);
+
+        page.paste("log_filter", "").await?;
+        page.click("send_http").await?;
+        page.wait_text("log_count", "6 messages").await?;
+        let (_, text) = export(page, "export_har").await?;
+        let har: Value = serde_json::from_str(&text)?;
+        let entry = &har["log"]["entries"][1];
+        assert_eq!(entry["request"]["url"], stage.server.http("/echo?message=second"));
+        assert_eq!(
+            (&entry["response"]["status"], &entry["response"]["content"]["text"]),
+            (&json!(200), &json!("second"))
+        );
         Ok(())
     });
 }

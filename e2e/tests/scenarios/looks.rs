@@ -200,6 +200,26 @@ fn a_screen_of_320_pixels_needs_no_sideways_scrolling() {
             page.click("send_message").await?;
             page.wait_texts(LOG, "in", &[&long]).await?;
             fits(&page, "the workbench with a long word").await?;
+            page.click("more_options").await?;
+            page.paste("subprotocols", &format!("{}, b, {}, ", "a".repeat(60), "c".repeat(30)))
+                .await?;
+            page.paste("connections_name", &"name ".repeat(12)).await?;
+            page.click("connections_save").await?;
+            page.wait_text("connections_list", "name").await?;
+            fits(&page, "the options").await?;
+            picture(stage, &page, &format!("workbench-options-{language}")).await?;
+            // The server chooses none, which would end the next connection.
+            for _ in 0..3 {
+                page.press_in("subprotocols", Key::Backspace).await?;
+            }
+            page.press(Key::Escape).await?;
+            page.click("snippets_button").await?;
+            page.paste("snippets_name", &"name ".repeat(12)).await?;
+            page.click("snippets_save").await?;
+            page.wait_text("snippets_list", "name").await?;
+            fits(&page, "the snippets").await?;
+            picture(stage, &page, &format!("workbench-snippets-{language}")).await?;
+            page.press(Key::Escape).await?;
             page.click("close_websocket").await?;
             page.wait_state("ready_state", "CLOSED").await?;
             page.fill("url", "nonsense").await?;
@@ -222,6 +242,77 @@ fn a_screen_of_320_pixels_needs_no_sideways_scrolling() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn forced_colours_show_what_is_selected_pressed_and_current() {
+    in_every_browser(async |stage| {
+        if stage.browser.engine() != Engine::Chromium {
+            // Only Chromium emulates them.
+            return Ok(());
+        }
+        let page = stage.connected_workbench().await?;
+        for theme in ["light", "dark"] {
+            let media = serde_json::json!({ "features": [
+                { "name": "forced-colors", "value": "active" },
+                { "name": "prefers-color-scheme", "value": theme },
+            ] });
+            stage.browser.devtools("Emulation.setEmulatedMedia", media).await?;
+            page.open(&stage.server.http("/"), "connect_websocket").await?;
+            page.click("connect_websocket").await?;
+            page.wait_state("ready_state", "OPEN").await?;
+            page.click("send_message").await?;
+            page.wait_row(LOG, "the echo", |row| row.direction == "in").await?;
+            page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+                .await?;
+            page.press(Key::Up).await?;
+            page.wait_shown("detail_text").await?;
+            page.click("pin_url").await?;
+            page.click("new_tab").await?;
+            page.click("tab_1").await?;
+            page.wait_shown("detail_text").await?;
+            picture(stage, page, &format!("workbench-forced-{theme}")).await?;
+            for marked in [
+                "[aria-current=page]",
+                ".tab[data-shown]",
+                ".log-row[aria-selected=true]",
+                "#follow[aria-pressed=true]",
+                "#pin_url[aria-pressed=true]",
+                "label:has(#show_all:checked)",
+                "label:has(#mode_text:checked)",
+            ] {
+                assert!(
+                    is_marked(page, marked).await?,
+                    "{marked} cannot be told from the others"
+                );
+            }
+            page.click("pin_url").await?;
+            page.click("saved_button").await?;
+            picture(stage, page, &format!("workbench-forced-sheet-{theme}")).await?;
+            page.press(Key::Escape).await?;
+            page.click("close_tab_2").await?;
+            page.wait_hidden("tabs").await?;
+
+            page.join(&stage.server, "lobby", "Ann").await?;
+            page.send(theme).await?;
+            page.wait_delivery(theme, "acked").await?;
+            picture(stage, page, &format!("chat-forced-{theme}")).await?;
+            page.leave().await?;
+        }
+        stage
+            .browser
+            .devtools("Emulation.setEmulatedMedia", serde_json::json!({ "features": [] }))
+            .await?;
+        Ok(())
+    });
+}
+
+/// Whether the element has an outline, which forced colours leave.
+async fn is_marked(page: &Page, selector: &str) -> Result<bool, StepError> {
+    let script = "
+        const style = getComputedStyle(document.querySelector(arguments[0]));
+        return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;";
+    Ok(page.execute(script, vec![selector.into()]).await? == true)
 }
 
 /// The pictures are for people: `target/screenshots/`.

@@ -195,7 +195,9 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         send_all(&ann, &texts).await?;
         ann.wait_delivery("number 200", "acked").await?;
 
-        bob.join(&stage.server, "past", "Bob").await?;
+        // At another origin, where the browser has not kept what Ann read.
+        let proxy = stage.proxy(&stage.server).await?;
+        bob.join_at(&proxy.origin(), "past", "Bob").await?;
         wait_for("the newest came", DEADLINE, async || {
             Ok(bob.offsets().await?.last() == Some(&200))
         })

@@ -35,6 +35,9 @@ pub(super) const UNREAD: &str = "talkback:unread";
 /// The event of the window after the language or the theme of the document changed.
 pub(super) const SETTINGS: &str = "talkback:settings";
 
+/// The event of the window that asks `assets/boot.js` to remove the service worker and its caches, and to load the page anew.
+pub(super) const FORGET: &str = "talkback:forget";
+
 /// Dispatches one of the page's own events.
 pub(super) fn tell(name: &str) {
     if let Ok(event) = web_sys::Event::new(name) {
@@ -61,6 +64,11 @@ pub(crate) fn on_document_change(callback: impl Fn() + 'static) -> [EventListene
     })
 }
 
+/// Calls back when the browser says that there is no network.
+pub(crate) fn on_offline(callback: impl Fn() + 'static) -> EventListener {
+    EventListener::new(&window(), "offline", move |_| callback())
+}
+
 /// Calls back when the page becomes visible or hidden.
 pub(crate) fn on_visibility_change(callback: impl Fn() + 'static) -> EventListener {
     EventListener::new(&document(), "visibilitychange", move |_| callback())
@@ -83,6 +91,11 @@ pub(crate) fn on_key(callback: impl Fn(&web_sys::KeyboardEvent) + 'static) -> Ev
             callback(event);
         }
     })
+}
+
+/// Calls back when another tab has changed what the page remembers.
+pub(crate) fn on_storage_change(callback: impl Fn() + 'static) -> EventListener {
+    EventListener::new(&window(), "storage", move |_| callback())
 }
 
 /// Calls back when the window has another size.

@@ -1,10 +1,14 @@
 //! Bytes and texts as files: addresses of images, and downloads.
 
+use gloo_timers::callback::Timeout;
 use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Blob, BlobPropertyBag, HtmlElement, Url};
 
 use super::document;
+
+/// How long the address of a file stays valid, in milliseconds, because browsers read it after the click.
+const DOWNLOAD_MS: u32 = 60_000;
 
 /// A `blob:` address, which is revoked when this is dropped.
 #[derive(Debug)]
@@ -53,8 +57,13 @@ impl FileParts {
         }
     }
 
-    /// Offers the file to the user under a name. Its address is valid as long as the returned value.
-    pub(crate) fn download(&self, name: &str) -> Option<ObjectUrl> {
+    /// Offers the file to the user under a name.
+    pub(crate) fn download(&self, name: &str) {
+        let url = self.offer(name);
+        Timeout::new(DOWNLOAD_MS, move || drop(url)).forget();
+    }
+
+    fn offer(&self, name: &str) -> Option<ObjectUrl> {
         let blob = Blob::new_with_blob_sequence_and_options(&self.parts, &options(self.media_type)).ok()?;
         let url = ObjectUrl::of(&blob)?;
         let link: HtmlElement = document().create_element("a").ok()?.dyn_into().ok()?;

@@ -6,6 +6,9 @@ use web_sys::Storage;
 
 use super::window;
 
+/// The name of the database with what was read in the chat. Also in assets/boot.js, which deletes it.
+pub(crate) const HISTORY_DATABASE: &str = "talkback.history";
+
 /// A remembered value and its key in `localStorage`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Setting {
@@ -16,6 +19,8 @@ pub(crate) enum Setting {
     Addresses,
     /// Whether the workbench connects again by itself.
     Reconnect,
+    /// The connections and snippets that the user has saved.
+    Saved,
     /// Of the pane with the selected message, in CSS pixels.
     DetailWidth,
 }
@@ -29,6 +34,7 @@ impl Setting {
             Self::Name => "talkback.name",
             Self::Addresses => "talkback.addresses",
             Self::Reconnect => "talkback.reconnect",
+            Self::Saved => "talkback.saved",
             Self::DetailWidth => "talkback.detail_width",
         }
     }
@@ -56,14 +62,17 @@ pub(crate) fn remembered(setting: Setting) -> Option<String> {
 
 /// Remembers a value if the browser allows it.
 pub(crate) fn remember(setting: Setting, value: &str) {
-    if let Some(storage) = storage() {
-        // A full or forbidden storage only means that the page asks again next time.
-        let _: Result<(), JsValue> = storage.set_item(setting.key(), value);
-    }
+    // A full or forbidden storage only means that the page asks again next time.
+    let _: bool = store(setting, value);
 }
 
-/// Removes everything that the page remembers in this browser: also drafts, and the messages that are not sent yet.
-pub(crate) fn forget_all() {
+/// Does the same; returns whether the browser allows it and has space.
+pub(crate) fn store(setting: Setting, value: &str) -> bool {
+    storage().is_some_and(|storage| storage.set_item(setting.key(), value).is_ok())
+}
+
+/// Removes everything that the page remembers here: also drafts, and the messages that are not sent yet.
+pub(super) fn forget_all() {
     for storage in [storage(), tab_storage()].into_iter().flatten() {
         let count = storage.length().unwrap_or_default();
         let keys: Vec<_> = (0..count)
@@ -127,6 +136,20 @@ fn draft_key(room: &str) -> String {
     format!("talkback.draft.{room}")
 }
 
+fn failed_key(room: &str, user: &str) -> String {
+    format!("talkback.failed.{room}\n{user}")
+}
+
+/// The messages of this user in this room of this tab that failed.
+pub(crate) fn failed_messages(room: &str, user: &str) -> String {
+    let text = tab_storage().and_then(|storage| storage.get_item(&failed_key(room, user)).ok().flatten());
+    text.unwrap_or_default()
+}
+
+pub(crate) fn save_failed_messages(room: &str, user: &str, text: &str) {
+    keep(&failed_key(room, user), Some(text).filter(|text| !text.is_empty()));
+}
+
 /// The key of the rooms that the user has opened.
 const ROOMS: &str = "talkback.rooms";
 
@@ -171,20 +194,37 @@ pub(crate) fn save_joined_rooms(rooms: &str) {
     keep(JOINED, Some(rooms).filter(|rooms| !rooms.is_empty()));
 }
 
-/// The key of whether the user wants notifications.
+/// The keys of whether the user wants notifications and sounds.
 const ALERTS: &str = "talkback.alerts";
+const SOUNDS: &str = "talkback.sounds";
 
 pub(crate) fn remembered_alerts() -> bool {
-    storage().is_some_and(|storage| matches!(storage.get_item(ALERTS), Ok(Some(_))))
+    is_wanted(ALERTS)
 }
 
 pub(crate) fn remember_alerts(wanted: bool) {
+    want(ALERTS, wanted);
+}
+
+pub(crate) fn remembered_sounds() -> bool {
+    is_wanted(SOUNDS)
+}
+
+pub(crate) fn remember_sounds(wanted: bool) {
+    want(SOUNDS, wanted);
+}
+
+fn is_wanted(key: &str) -> bool {
+    storage().is_some_and(|storage| matches!(storage.get_item(key), Ok(Some(_))))
+}
+
+fn want(key: &str, wanted: bool) {
     if let Some(storage) = storage() {
         // As in `remember`.
         let _: Result<(), JsValue> = if wanted {
-            storage.set_item(ALERTS, "")
+            storage.set_item(key, "")
         } else {
-            storage.remove_item(ALERTS)
+            storage.remove_item(key)
         };
     }
 }

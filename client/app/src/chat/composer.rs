@@ -10,11 +10,12 @@ use super::{
     mentions::Completion,
     person::avatar,
     reducer::{Action, ChatState, Field},
+    sentences,
 };
 use crate::{
     form::{Button, ERROR_ID, Look, text_of},
     format,
-    i18n::{Language, Sentence, Text},
+    i18n::{Language, Text},
     keyboard::{EnterKey, enter_key},
 };
 
@@ -79,7 +80,7 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
             <div key="box" class="say-box" data-invalid={invalid.then_some("")}>
                 <textarea
                     key={FIELD_ID} id={FIELD_ID} rows="1" dir="auto" aria-label={label}
-                    placeholder={Sentence::MessageTo(room).in_language(language)} value={state.message.clone()}
+                    placeholder={Text::MessageTo.with([room.into()]).in_language(language)} value={state.message.clone()}
                     {onkeydown}
                     {oninput} aria-autocomplete="list" aria-controls={marked.as_ref().map(|_| NAMES_ID)}
                     aria-activedescendant={marked} aria-invalid={invalid.then_some("true")}
@@ -97,7 +98,7 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
                     if let Some((text, _)) = state.flash {
                         <span key="flash" id="chat_flash" role="status">{ text.in_language(language) }</span>
                     } else if !typing.is_empty() {
-                        { Sentence::Typing(typing).in_language(language) }
+                        { sentences::typing(&typing).in_language(language) }
                     }
                 </p>
                 { key_hints(language) }

@@ -13,7 +13,11 @@ use crate::{
 /// name is one.
 pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, now: f64, language: Language) -> Html {
     let Some((message, can_connect_now)) = outage(state, now) else {
-        return Html::default();
+        return if state.is_slow(now) {
+            slow(dispatch, language)
+        } else {
+            Html::default()
+        };
     };
     let button = Button {
         id: "reconnect_now",
@@ -31,15 +35,31 @@ pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, 
     }
 }
 
+/// There is a connection that may be slow or dead. It does not count down, so it is a live region.
+fn slow(dispatch: &Callback<Action>, language: Language) -> Html {
+    let check = Button {
+        id: "check_now",
+        label: Text::CheckNow.in_language(language),
+        look: Look::Small,
+        disabled: false,
+    };
+    html! {
+        <div key="slow_banner" id="slow_banner" class="banner" role="status">
+            <p>{ Text::SlowConnection.in_language(language) }</p>
+            { check.on_click(dispatch.reform(|_| Action::CheckNow)) }
+        </div>
+    }
+}
+
 /// The sentence about the connection, and whether connecting at once may help.
 fn outage(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
     let is_joined = matches!(state.membership, Membership::In { .. });
     match state.membership.connection()? {
         ConnectionStatus::Open | ConnectionStatus::Asleep | ConnectionStatus::Stopped => None,
         // The first attempt to connect.
-        ConnectionStatus::Connecting => is_joined.then_some((Sentence::Reconnecting, false)),
-        ConnectionStatus::Waiting { until } => Some((Sentence::RetryIn(seconds(until - now)), true)),
-        ConnectionStatus::Offline => Some((Sentence::Offline, true)),
+        ConnectionStatus::Connecting => is_joined.then_some((Text::Reconnecting.into(), false)),
+        ConnectionStatus::Waiting { until } => Some((Text::RetryIn.with([seconds(until - now).into()]), true)),
+        ConnectionStatus::Offline => Some((Text::Offline.into(), true)),
     }
 }
 
@@ -74,7 +94,11 @@ mod tests {
     fn the_countdown_is_rounded_up_and_ends_at_zero() {
         for (now, shown) in [(0.0, 3), (1.0, 3), (501.0, 2), (2_500.0, 0), (9_999.0, 0)] {
             let state = state(joined(ConnectionStatus::Waiting { until: 2_500.0 }));
-            assert_eq!(outage(&state, now), Some((Sentence::RetryIn(shown), true)), "{now}");
+            assert_eq!(
+                outage(&state, now),
+                Some((Text::RetryIn.with([u64::into(shown)]), true)),
+                "{now}"
+            );
         }
     }
 
@@ -88,8 +112,8 @@ mod tests {
             assert_eq!(outage(&state(membership), 0.0), None);
         }
         let again = state(joined(ConnectionStatus::Connecting));
-        assert_eq!(outage(&again, 0.0), Some((Sentence::Reconnecting, false)));
+        assert_eq!(outage(&again, 0.0), Some((Text::Reconnecting.into(), false)));
         let never = state(Membership::Joining(ConnectionStatus::Offline));
-        assert_eq!(outage(&never, 0.0), Some((Sentence::Offline, true)));
+        assert_eq!(outage(&never, 0.0), Some((Text::Offline.into(), true)));
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn conversation_head(state: &ChatState, dispatch: &Callback<Action>, 
     let here = if state.is_out() {
         String::new()
     } else {
-        Sentence::Here(state.roster.users()).in_language(language)
+        Text::Here
+            .with([Sentence::thousands(state.roster.users() as u64)])
+            .in_language(language)
     };
     html! {
         <div key="head" class="conversation-head">
@@ -45,7 +47,8 @@ pub(super) fn conversation_head(state: &ChatState, dispatch: &Callback<Action>, 
             <p key="here" class="here">{ here }</p>
             <span key="spring" class="spring" />
             <button
-                key={OPENER_ID} id={OPENER_ID} type="button" aria-expanded={if state.search.is_some() { "true" } else { "false" }}
+                key={OPENER_ID} id={OPENER_ID} type="button" aria-label={text(Text::Search)}
+                aria-expanded={if state.search.is_some() { "true" } else { "false" }}
                 onclick={dispatch.reform(|_| Action::ToggleSearch)}
             >
                 { icon::search() }<span class="wide">{ text(Text::Search) }</span>

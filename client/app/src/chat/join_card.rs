@@ -40,7 +40,7 @@ pub(super) fn join_card(state: &ChatState, dispatch: &Callback<Action>, language
     });
     html! {
         <form key="join" class="join-card" {onsubmit}>
-            <h3 dir="auto">{ Sentence::JoinRoom(room.to_string()).in_language(language) }</h3>
+            <h3 dir="auto">{ Text::JoinRoom.with([room.to_string().into()]).in_language(language) }</h3>
             <p class="quiet">{ Text::ChatNotJoined.in_language(language) }</p>
             <div class="inline">
                 { name.draw(language) }

@@ -7,11 +7,12 @@ use yew::{Callback, Html, html};
 use super::{
     message_row::{Place, RowView, outgoing_row},
     reducer::{Action, ChatState},
+    sentences,
     timeline::{Body, Entry, Older},
 };
 use crate::{
     browser,
-    i18n::{Language, Sentence, Text},
+    i18n::{Language, Text},
     rows::Row,
 };
 
@@ -99,7 +100,7 @@ impl Lines {
         if self.divider == Some(row.number) {
             let label = match self.unread {
                 0 => Text::UnreadBelow.in_language(language).to_owned(),
-                count => Sentence::Unread(count).in_language(language),
+                count => sentences::unread(count).in_language(language),
             };
             self.drawn
                 .push(html! { <li key="unread" id="unread" class="line unread"><span>{ label }</span></li> });

@@ -14,7 +14,8 @@ use super::{
     outbox::{Outgoing, SendState},
     person::avatar,
     reducer::Action,
-    timeline::{Body, Entry, RoomMessage},
+    sentences,
+    timeline::{Body, Entry, NoticeKind, RoomMessage},
 };
 use crate::{
     i18n::{Language, Sentence, Text},
@@ -40,13 +41,10 @@ pub(super) struct Props {
 pub(super) fn RowView(props: &Props) -> Html {
     let Props { row, place, language } = props;
     match &row.content.body {
-        Body::Notice(message) => html! {
-            <li class="notice" data-direction="info" data-kind={kind(message)}>
-                <span class="text" dir="auto" title={Clock::at(row.at).with_seconds}>
-                    { message.in_language(*language) }
-                </span>
-            </li>
-        },
+        Body::Notice(kind, message) => notice(row.at, *kind, message, *language),
+        Body::Presence { joined, left } => {
+            notice(row.at, NoticeKind::Event, &sentences::presence(joined, left), *language)
+        }
         Body::Message(message) if message.own => {
             let RoomMessage {
                 offset,
@@ -114,8 +112,8 @@ pub(super) fn outgoing_row(
         // The outbox does not show it; its row is in the timeline.
         SendState::Delivered => ("acked", acked(), None, None),
         SendState::Acked { offset, .. } => ("acked", acked(), Some(*offset), None),
-        SendState::Failed(reason) => ("failed", Html::default(), None, Some(Sentence::Failed(reason.clone()))),
-        SendState::Lost => ("failed", Html::default(), None, Some(Sentence::OwnLost(1))),
+        SendState::Failed(reason) => ("failed", Html::default(), None, Some(sentences::failed(reason))),
+        SendState::Lost => ("failed", Html::default(), None, Some(sentences::own_lost(1))),
     };
     html! {
         <li
@@ -137,9 +135,9 @@ pub(super) fn outgoing_row(
 
 fn failed_buttons(sent: &Outgoing, dispatch: &Callback<Action>, language: Language) -> Html {
     let key = sent.key;
-    let button = |class: &'static str, label: Text, action: fn(u64) -> Action| {
+    let button = |name: &'static str, label: Text, action: fn(u64) -> Action| {
         html! {
-            <button key={class} type="button" {class} onclick={dispatch.reform(move |_| action(key))}>
+            <button key={name} type="button" data-action={name} onclick={dispatch.reform(move |_| action(key))}>
                 { label.in_language(language) }
             </button>
         }
@@ -198,11 +196,15 @@ fn mark(sign: &'static str, words: Text, language: Language) -> Html {
     }
 }
 
-/// The `data-kind` of a notice: losses of messages have styles of their own, lost own messages that of a failure.
-fn kind(message: &Sentence) -> Option<&'static str> {
-    match message {
-        Sentence::HistoryLost | Sentence::AwayTooLong => Some("loss"),
-        Sentence::OwnLost(_) => Some("failure"),
-        _ => None,
+fn notice(at: f64, kind: NoticeKind, message: &Sentence, language: Language) -> Html {
+    let kind = match kind {
+        NoticeKind::Event => None,
+        NoticeKind::Loss => Some("loss"),
+        NoticeKind::Failure => Some("failure"),
+    };
+    html! {
+        <li class="notice" data-direction="info" data-kind={kind}>
+            <span class="text" dir="auto" title={Clock::at(at).with_seconds}>{ message.in_language(language) }</span>
+        </li>
     }
 }

@@ -3,9 +3,10 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use talkback_client::{Cursor, RoomName};
+use talkback_client::{Cursor, Epoch, Offset, RoomName};
 
 use super::{
+    history::{Batch, Stored},
     outbox::{Key, Outbox},
     reducer::{ConnectionStatus, Membership},
     roster::Roster,
@@ -13,6 +14,7 @@ use super::{
     typing::Typing,
     unread::Unread,
 };
+use crate::i18n::Text;
 
 /// At most this many rooms stay joined besides the one that is shown; the one that was shown the longest ago is left
 /// first. Each holds at most the rows that a list at its end has.
@@ -31,6 +33,18 @@ pub(crate) struct RoomState {
     pub(super) history_to: u64,
     /// Up to where the user has read it, in this tab or another one, when it was opened.
     pub(super) read: Option<Cursor>,
+    /// What the browser kept of it is being read. The room is joined after that, from the cursor of the last kept row.
+    pub(super) awaits_history: bool,
+    /// The rows are what the browser kept, and the room was not joined since.
+    pub(super) is_restored: bool,
+    /// Messages up to this offset of the current log were given to the browser to keep.
+    pub(super) kept: u64,
+    /// The timeline is as new as what the browser keeps, so that its rows can be kept behind that.
+    pub(super) is_current: bool,
+    /// The current log is a copy of the one with this epoch, whose messages were given to the browser to keep.
+    pub(super) forked: Option<Epoch>,
+    /// The user whose failed messages the outbox has.
+    pub(super) failed_of: String,
 }
 
 impl RoomState {
@@ -44,6 +58,12 @@ impl RoomState {
             unread: Unread::default(),
             history_to: 0,
             read: None,
+            awaits_history: false,
+            is_restored: false,
+            kept: 0,
+            is_current: false,
+            forked: None,
+            failed_of: String::new(),
         }
     }
 
@@ -54,6 +74,87 @@ impl RoomState {
     /// Up to where the user has read; none while something is unread, which stays unread.
     pub(super) fn read_cursor(&self) -> Option<Cursor> {
         self.timeline.cursor().filter(|_| self.unread.count == 0)
+    }
+
+    /// Up to where the user has read, also while something is unread; none if that is not known.
+    pub(super) fn read_place(&self) -> Option<Cursor> {
+        let cursor = self.timeline.cursor()?;
+        if self.unread.count == 0 {
+            return Some(cursor);
+        }
+        let unread = self.timeline.offset_in(self.unread.divider?)?;
+        let offset = Offset::new(unread.saturating_sub(1)).ok()?;
+        Some(Cursor { offset, ..cursor })
+    }
+
+    /// Shows what the browser kept of the room.
+    pub(super) fn restore(&mut self, Stored { cursor, parts }: Stored) {
+        if !self.timeline.is_empty() {
+            return;
+        }
+        let mut above: Option<Epoch> = None;
+        let mut is_after_read = false;
+        for part in parts {
+            let Some(first) = part.messages.first() else {
+                continue;
+            };
+            let before = first.offset.saturating_sub(1);
+            let read = self.read.as_ref().filter(|read| read.epoch == part.epoch);
+            let read = read.map(|read| read.offset.get());
+            if above.is_some() && !part.is_break {
+                self.timeline.continue_log(part.epoch.clone());
+            } else {
+                if let Some(above) = &above {
+                    let notice = gap(above == &part.epoch);
+                    self.timeline.push_kept_notice(first.at, notice.into());
+                } else if let Some(read) = read {
+                    let unloaded = before.saturating_sub(read);
+                    self.unread
+                        .count_unloaded(usize::try_from(unloaded).unwrap_or(usize::MAX));
+                }
+                self.timeline.start_log(part.epoch.clone(), before);
+            }
+            for message in part.messages {
+                let is_unread = !message.own && read.map_or(is_after_read, |read| message.offset > read);
+                let mentions_me = message.mentions_me;
+                if self.timeline.push_message(message, false) && is_unread {
+                    let number = self.timeline.last_number();
+                    self.unread.message_arrived(number, mentions_me);
+                    self.unread.divide_at(number);
+                }
+            }
+            is_after_read |= read.is_some();
+            above = Some(part.epoch);
+        }
+        self.read.get_or_insert_with(|| cursor.clone());
+        self.kept = cursor.offset.get();
+        self.is_restored = true;
+        self.timeline.kept_until(cursor);
+        self.timeline.apply_bounds(self.unread.at_end);
+    }
+
+    /// How many messages the browser is still to keep.
+    pub(super) fn unkept(&self) -> u64 {
+        if self.is_current {
+            self.timeline.count_after(self.kept)
+        } else {
+            0
+        }
+    }
+
+    /// The messages that the browser is still to keep.
+    pub(super) fn take_unkept(&mut self, room: &RoomName) -> Option<Batch> {
+        let cursor = self.timeline.cursor().filter(|_| self.unkept() > 0)?;
+        let rows = self.timeline.messages_after(self.kept);
+        let first = rows.first().and_then(|row| self.timeline.offset_in(row.number))?;
+        self.kept = cursor.offset.get();
+        Some(Batch {
+            room: room.clone(),
+            cursor,
+            after: first.saturating_sub(1),
+            forked: self.forked.take(),
+            rows,
+        })
     }
 
     pub(super) fn connection_changed(&mut self, status: ConnectionStatus) {
@@ -73,6 +174,15 @@ impl RoomState {
         self.roster = Roster::default();
         self.typing.clear();
         self.timeline.page_failed();
+    }
+}
+
+/// The notice between two rows of a room that do not follow each other.
+pub(super) fn gap(is_same_log: bool) -> Text {
+    if is_same_log {
+        Text::AwayTooLong
+    } else {
+        Text::HistoryLost
     }
 }
 
@@ -107,8 +217,8 @@ impl OtherRooms {
         Some(state)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut RoomState> {
-        self.0.iter_mut().map(|(_, state)| state)
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut (RoomName, RoomState)> {
+        self.0.iter_mut()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RoomName, &RoomState)> {

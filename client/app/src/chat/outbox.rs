@@ -1,8 +1,8 @@
 //! The own messages that the room has not delivered: pending, acknowledged or failed.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, str::FromStr};
 
-use talkback_client::{Epoch, FailReason};
+use talkback_client::{Body, Epoch, FailReason};
 
 /// The page's number of an own message; never used twice.
 pub(crate) type Key = u64;
@@ -37,6 +37,8 @@ pub(crate) struct Outgoing {
     pub(crate) text: String,
     /// When it was sent, then when it was appended, in milliseconds since the Unix epoch.
     pub(crate) at: f64,
+    /// When it was given to the connection for the first time.
+    written_at: f64,
     pub(crate) state: SendState,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Outgoing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outbox {
     messages: Vec<Outgoing>,
+    /// The failed ones are others than at the last [`Outbox::take_failed_text`].
+    failed_changed: bool,
     /// One for all rooms: the session may still report a key after its room was forgotten and opened again.
     last_key: Rc<Cell<Key>>,
 }
@@ -52,12 +56,83 @@ pub(crate) struct Outbox {
 /// At most this many failed messages are kept; beyond it the oldest is dropped.
 const MAX_FAILED: usize = 200;
 
+/// At most this many bytes of failed messages are kept over a reload, the newest: the browser's few megabytes for a tab
+/// also hold the messages that are not sent yet.
+const MAX_KEPT_BYTES: usize = 64 << 10;
+
 impl Outbox {
     pub(super) fn new(last_key: Rc<Cell<Key>>) -> Self {
         Self {
             messages: Vec::new(),
+            failed_changed: false,
             last_key,
         }
+    }
+
+    /// The failed messages as a text for the browser to keep, a line for each; none if they are those of the last call.
+    pub(super) fn take_failed_text(&mut self) -> Option<String> {
+        if !std::mem::take(&mut self.failed_changed) {
+            return None;
+        }
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        for message in self.messages.iter().rev() {
+            let (name, detail) = match &message.state {
+                SendState::Failed(reason) => reason_text(reason),
+                SendState::Lost => (LOST, String::new()),
+                _ => continue,
+            };
+            // JSON, because it has neither a tab nor the end of a line.
+            let (detail, sent) = (Body::text(&detail), Body::text(&message.text));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a time after 1970; `as` saturates"
+            )]
+            let at = (message.at as u64).to_string();
+            let line = [name, &at, detail.json(), sent.json()].join("\t") + "\n";
+            bytes += line.len();
+            if bytes > MAX_KEPT_BYTES {
+                break;
+            }
+            lines.push(line);
+        }
+        lines.reverse();
+        Some(lines.concat())
+    }
+
+    /// Replaces the failed messages by those that [`Outbox::take_failed_text`] wrote, before the pending ones.
+    pub(super) fn set_failed(&mut self, text: &str) {
+        self.messages.retain(|message| !message.state.is_failed());
+        let failed: Vec<_> = text.lines().filter_map(|line| self.read_failed(line)).collect();
+        self.messages.splice(..0, failed);
+        self.failed_changed = false;
+    }
+
+    fn read_failed(&self, line: &str) -> Option<Outgoing> {
+        let mut words = line.split('\t');
+        let (name, at) = (words.next()?, words.next()?.parse::<u64>().ok()?);
+        #[expect(clippy::cast_precision_loss, reason = "times are below 2^53")]
+        let at = at as f64;
+        let mut read = || Body::from_json(words.next()?).ok()?.read::<String>().ok();
+        let (detail, text) = (read()?, read()?);
+        let state = match name {
+            LOST => SendState::Lost,
+            name => SendState::Failed(reason(name, detail)?),
+        };
+        let key = self.next_key();
+        Some(Outgoing {
+            key,
+            text,
+            at,
+            written_at: at,
+            state,
+        })
+    }
+
+    fn next_key(&self) -> Key {
+        let key = self.last_key.get() + 1;
+        self.last_key.set(key);
+        key
     }
 
     /// The messages that are drawn below those of the timeline.
@@ -67,23 +142,31 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, text: String, at: f64) -> Key {
-        let key = self.last_key.get() + 1;
-        self.last_key.set(key);
+        let key = self.next_key();
         self.messages.push(Outgoing {
             key,
             text,
             at,
+            written_at: at,
             state: SendState::Queued,
         });
         key
     }
 
-    pub(super) fn written(&mut self, key: Key) {
+    pub(super) fn written(&mut self, key: Key, now: f64) {
         if let Some(message) = self.find(key)
             && message.state == SendState::Queued
         {
             message.state = SendState::Written;
+            message.written_at = now;
         }
+    }
+
+    /// Since when a message waits for its acknowledgement.
+    pub(super) fn waits_since(&self) -> Option<f64> {
+        let mut waiting = self.messages.iter();
+        let first = waiting.find(|message| message.state == SendState::Written)?;
+        Some(first.written_at)
     }
 
     /// The room delivered an own message, which is a row of the timeline now.
@@ -108,6 +191,11 @@ impl Outbox {
         }
     }
 
+    /// It is in the room's log, and a row of the timeline.
+    pub(super) fn settled(&mut self, key: Key) {
+        self.take(key);
+    }
+
     /// The server lost the messages at these offsets of this epoch of the log, after it had acknowledged them.
     pub(super) fn lost(&mut self, current: &Epoch, offsets: &[u64]) {
         for message in &mut self.messages {
@@ -116,6 +204,7 @@ impl Outbox {
                 && offsets.contains(offset)
             {
                 message.state = SendState::Lost;
+                self.failed_changed = true;
             }
         }
     }
@@ -152,7 +241,10 @@ impl Outbox {
     }
 
     pub(super) fn failed(&mut self, key: Key, reason: FailReason) {
-        let Some(message) = self.find(key) else { return };
+        let Some(message) = self.messages.iter_mut().find(|message| message.key == key) else {
+            return;
+        };
+        self.failed_changed = true;
         let before = std::mem::replace(&mut message.state, SendState::Failed(reason));
         if before == SendState::Delivered {
             // The room delivered a later message with the same text.
@@ -170,6 +262,7 @@ impl Outbox {
     /// Removes and returns a failed message, to send it again or to discard it.
     pub(super) fn take_failed(&mut self, key: Key) -> Option<Outgoing> {
         let failed = self.find(key)?.state.is_failed();
+        self.failed_changed |= failed;
         failed.then(|| self.take(key)).flatten()
     }
 
@@ -181,6 +274,44 @@ impl Outbox {
         let index = self.messages.iter().position(|message| message.key == key)?;
         Some(self.messages.remove(index))
     }
+}
+
+const LOST: &str = "lost";
+
+/// What is kept of a reason: its name, and the numbers or the server's words in it.
+fn reason_text(reason: &FailReason) -> (&'static str, String) {
+    match reason {
+        FailReason::OutboxFull => ("full", String::new()),
+        FailReason::TooManyRooms => ("rooms", String::new()),
+        FailReason::TooLarge { bytes, max } => ("large", format!("{bytes} {max}")),
+        FailReason::TooDeep { depth, max } => ("deep", format!("{depth} {max}")),
+        FailReason::Expired => ("expired", String::new()),
+        FailReason::Unconfirmed => ("unconfirmed", String::new()),
+        FailReason::Refused { message, .. } => ("refused", message.clone()),
+        FailReason::Stopped => ("stopped", String::new()),
+    }
+}
+
+fn reason(name: &str, detail: String) -> Option<FailReason> {
+    fn two<N: FromStr>(detail: &str) -> Option<(N, N)> {
+        let (first, second) = detail.split_once(' ')?;
+        Some((first.parse().ok()?, second.parse().ok()?))
+    }
+    Some(match name {
+        "full" => FailReason::OutboxFull,
+        "rooms" => FailReason::TooManyRooms,
+        "large" => two(&detail).map(|(bytes, max)| FailReason::TooLarge { bytes, max })?,
+        "deep" => two(&detail).map(|(depth, max)| FailReason::TooDeep { depth, max })?,
+        "expired" => FailReason::Expired,
+        "unconfirmed" => FailReason::Unconfirmed,
+        "refused" => FailReason::Refused {
+            epoch: None,
+            code: String::new(),
+            message: detail,
+        },
+        "stopped" => FailReason::Stopped,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -201,7 +332,7 @@ mod tests {
         let [a, b] = ["a", "b"].map(|text| outbox.push(text.into(), 0.0));
         outbox.delivered(1, "a");
         assert_eq!(shown(&outbox), [b]);
-        outbox.written(a);
+        outbox.written(a, 0.0);
         assert_eq!(shown(&outbox), [b], "a resend of a delivered message is not shown");
         outbox.acked(a, epoch(1), 1, 5.0);
         outbox.acked(b, epoch(1), 2, 5.0);
@@ -226,7 +357,7 @@ mod tests {
     fn only_a_failed_message_can_be_taken_to_retry() {
         let mut outbox = Outbox::default();
         let key = outbox.push("a".into(), 0.0);
-        outbox.written(key);
+        outbox.written(key, 0.0);
         assert_eq!(outbox.take_failed(key), None);
         outbox.failed(key, FailReason::Expired);
         assert_eq!(outbox.take_failed(key).unwrap().text, "a");
@@ -254,6 +385,49 @@ mod tests {
     }
 
     #[test]
+    fn failed_messages_are_kept_as_a_text_with_their_reasons_and_come_before_the_pending_ones() {
+        let reasons = [
+            FailReason::OutboxFull,
+            FailReason::TooManyRooms,
+            FailReason::TooLarge { bytes: 9, max: 8 },
+            FailReason::TooDeep { depth: 7, max: 6 },
+            FailReason::Expired,
+            FailReason::Unconfirmed,
+            FailReason::Refused {
+                epoch: None,
+                code: String::new(),
+                message: "not\there\n".into(),
+            },
+            FailReason::Stopped,
+        ];
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.take_failed_text(), None);
+        for (index, reason) in reasons.into_iter().enumerate() {
+            let key = outbox.push(format!("{index}\t\r\n\u{2028}"), 1.0);
+            outbox.failed(key, reason);
+        }
+        let lost = outbox.push("lost".into(), 2.0);
+        outbox.acked(lost, epoch(1), 3, 2.0);
+        outbox.lost(&epoch(1), &[3]);
+        outbox.push("pending".into(), 3.0);
+        let text = outbox.take_failed_text().unwrap();
+        assert_eq!(outbox.take_failed_text(), None, "nothing changed");
+
+        let mut restored = Outbox::default();
+        let pending = restored.push("pending".into(), 3.0);
+        restored.set_failed(&(text.clone() + "no line of this\nexpired\t0\t\"\"\n"));
+        assert_eq!(restored.take_failed_text(), None, "it is what is kept");
+        let all = |outbox: &Outbox| -> Vec<_> {
+            let what = |message: &Outgoing| (message.text.clone(), message.at, message.state.clone());
+            outbox.shown().map(what).collect()
+        };
+        assert_eq!(all(&restored), all(&outbox));
+        assert_eq!(restored.shown().last().map(|message| message.key), Some(pending));
+        let first = shown(&restored)[0];
+        assert!(restored.take_failed(first).is_some() && restored.take_failed_text().is_some());
+    }
+
+    #[test]
     fn failed_messages_are_bounded() {
         let mut outbox = Outbox::default();
         for _ in 0..MAX_FAILED + 3 {
@@ -261,5 +435,11 @@ mod tests {
             outbox.failed(key, FailReason::OutboxFull);
         }
         assert_eq!(outbox.shown().count(), MAX_FAILED);
+        let key = outbox.push("x".repeat(MAX_KEPT_BYTES / 2), 0.0);
+        outbox.failed(key, FailReason::OutboxFull);
+        let key = outbox.push("y".repeat(MAX_KEPT_BYTES / 2), 0.0);
+        outbox.failed(key, FailReason::OutboxFull);
+        let text = outbox.take_failed_text().unwrap();
+        assert!(text.len() <= MAX_KEPT_BYTES && text.contains('y') && !text.contains('x'));
     }
 }

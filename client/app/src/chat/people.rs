@@ -26,9 +26,9 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
         Some(Text::NobodyFound.in_language(language).to_owned())
     } else {
         let unlisted = match (roster.names(), roster.users() - names.len()) {
-            (None, users) => Some(Sentence::Users(users)),
+            (None, users) => Some(Sentence::counted(users, Text::OneUser, Text::Users)),
             (Some(_), 0) => None,
-            (Some(_), more) => Some(Sentence::MoreUsers(more)),
+            (Some(_), more) => Some(Text::MoreUsers.with([Sentence::thousands(more as u64)])),
         };
         unlisted.map(|sentence| sentence.in_language(language))
     };

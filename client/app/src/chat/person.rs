@@ -2,29 +2,22 @@
 
 use yew::{Html, html};
 
-/// The classes of `styles/chat.css`, one for each colour `--person-N`.
-const CLASSES: [&str; 6] = [
-    "avatar person-1",
-    "avatar person-2",
-    "avatar person-3",
-    "avatar person-4",
-    "avatar person-5",
-    "avatar person-6",
-];
+/// The numbers of the colours `--person-N`.
+const COLOURS: [&str; 6] = ["1", "2", "3", "4", "5", "6"];
 
 /// Not read to screen readers: the name stands beside it.
 pub(super) fn avatar(name: &str) -> Html {
-    html! { <span key="avatar" class={class(name)} aria-hidden="true">{ initial(name) }</span> }
+    html! { <span key="avatar" class="avatar" data-person={colour(name)} aria-hidden="true">{ initial(name) }</span> }
 }
 
 /// The same for a name in every tab and on every device.
-fn class(name: &str) -> &'static str {
+fn colour(name: &str) -> &'static str {
     // FNV-1a.
     let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     // The low bits of a short name's hash are poor.
-    CLASSES[((hash >> 16 ^ hash) % 6) as usize]
+    COLOURS[((hash >> 16 ^ hash) % 6) as usize]
 }
 
 /// The first character of the first word; the style sheet makes it a capital letter.
@@ -41,13 +34,13 @@ mod tests {
 
     #[test]
     fn names_spread_over_all_colours_and_keep_theirs() {
-        let mut used = [0; CLASSES.len()];
+        let mut used = [0; COLOURS.len()];
         for number in 0..600 {
-            let class = class(&format!("User {number}"));
-            used[CLASSES.iter().position(|other| *other == class).unwrap()] += 1;
+            let colour = colour(&format!("User {number}"));
+            used[COLOURS.iter().position(|other| *other == colour).unwrap()] += 1;
         }
         assert!(used.iter().all(|count| (60..=140).contains(count)), "{used:?}");
-        assert_eq!(class("Ann"), class("Ann"));
+        assert_eq!(colour("Ann"), colour("Ann"));
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub(super) fn rail(state: &ChatState, dispatch: &Callback<Action>, language: Lan
                 />
                 { text(Text::Alerts) }
             </label>
+            <label key="sounds" class="switch alerts">
+                <input
+                    id="chat_sounds" type="checkbox" checked={state.sounds}
+                    onchange={dispatch.reform(|_| Action::ToggleSounds)}
+                />
+                { text(Text::Sounds) }
+            </label>
             { me(state, dispatch, language) }
         </div>
     }

@@ -37,6 +37,15 @@ impl ReadCursors {
         Some(cursor)
     }
 
+    /// The log is shorter than what was read of it.
+    pub(super) fn lower(&mut self, room: &RoomName, cursor: &Cursor) {
+        for (other, before) in &mut self.0 {
+            if other == room && before.epoch == cursor.epoch {
+                before.offset = before.offset.min(cursor.offset);
+            }
+        }
+    }
+
     /// Another tab may have read further.
     pub(super) fn set(&mut self, room: RoomName, cursor: Cursor) {
         if let Some(index) = self.0.iter().position(|(other, _)| *other == room) {
@@ -76,6 +85,11 @@ mod tests {
             cursors.set(room("a"), cursor(epoch, offset));
             assert_eq!(cursors.get(&room("a")), Some(&cursor(epoch, expected)));
         }
+        cursors.lower(&room("a"), &cursor(2, 9));
+        cursors.lower(&room("a"), &cursor(1, 1));
+        assert_eq!(cursors.get(&room("a")), Some(&cursor(2, 3)), "it is not beyond that");
+        cursors.lower(&room("a"), &cursor(2, 2));
+        assert_eq!(cursors.get(&room("a")), Some(&cursor(2, 2)));
         cursors.set(room("大厅"), cursor(3, 0));
         assert_eq!(ReadCursors::parse(&cursors.to_text()), cursors);
         assert_eq!(cursors.get(&room("b")), None);

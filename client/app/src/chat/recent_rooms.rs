@@ -51,12 +51,16 @@ impl RecentRooms {
         self.0.iter()
     }
 
+    pub(super) fn contains(&self, name: &RoomName) -> bool {
+        self.0.iter().any(|room| room.name == *name)
+    }
+
     pub(super) fn is_muted(&self, name: &RoomName) -> bool {
         self.0.iter().any(|room| room.name == *name && room.is_muted)
     }
 
     pub(super) fn add(&mut self, name: RoomName) {
-        if self.0.iter().any(|room| room.name == name) {
+        if self.contains(&name) {
             return;
         }
         if self.0.len() == MAX_ROOMS {

@@ -14,12 +14,14 @@ use talkback_client::{
 };
 
 use super::{
+    history::{self, Batch, Stored},
     mentions::{self, Completion},
-    other_rooms::{OtherRooms, RoomState},
+    other_rooms::{OtherRooms, RoomState, gap},
     outbox::Key,
     recent_rooms::RecentRooms,
+    sentences,
     switcher::Switcher,
-    timeline::{Found, Older, RoomMessage, Seek},
+    timeline::{Found, NoticeKind, Older, RoomMessage, Seek},
 };
 use crate::{
     form::FormError,
@@ -49,6 +51,19 @@ const MAX_ALERT_BYTES: usize = 200;
 
 /// How long a short answer of the page is shown, in milliseconds.
 const FLASH_MS: f64 = 4_000.0;
+
+/// An acknowledgement that is this late shows the connection as slow, in milliseconds.
+const SLOW_AFTER_MS: f64 = 4_000.0;
+
+/// For this long after the browser said that the network is gone, an open connection is shown as slow, in milliseconds: the
+/// client asks the server for a sign of life, and gives the connection up if none comes within 5 s.
+const OFFLINE_MS: f64 = 6_000.0;
+
+/// At least so long after a sound the next one follows, in milliseconds.
+const SOUND_EVERY_MS: f64 = 2_000.0;
+
+/// So many messages of a room are given to the browser to keep before the timeline drops them.
+const MAX_UNKEPT: u64 = 250;
 
 /// The search in the messages that are loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,6 +174,20 @@ pub(crate) struct ChatState {
     pub(crate) switcher: Option<Switcher>,
     /// The user is notified of messages with a mention that are not in sight.
     pub(crate) alerts: bool,
+    /// A sound follows new messages that are not in sight.
+    pub(crate) sounds: bool,
+    /// When the last sound was.
+    sounded_at: f64,
+    /// Since when there is a connection.
+    open_since: f64,
+    /// When the browser said that the network is gone.
+    network_lost_at: Option<f64>,
+    /// The browser keeps what was read.
+    pub(crate) keeps_history: bool,
+    /// This tab, and no other one, writes what the user reads.
+    pub(crate) writes_history: bool,
+    /// What the browser is to keep.
+    unkept: Vec<Batch>,
     /// The message to show once it is loaded.
     seek: Option<Seek>,
     /// A short answer to what the user did, and until when it is shown.
@@ -206,6 +235,14 @@ pub(crate) enum Action {
     RoomsLoaded(RecentRooms),
     /// The answer to [`Effect::LoadRead`].
     ReadLoaded(RoomName, Cursor),
+    /// The answer to [`Effect::LoadHistory`].
+    HistoryLoaded(RoomName, Option<Stored>),
+    /// The browser takes too long to read what it kept: the rooms are joined without it.
+    HistoryLate,
+    /// This tab writes what the user reads from now on.
+    HistoryWritable,
+    /// The answer to [`Effect::LoadFailed`].
+    FailedLoaded(RoomName, String),
     /// These rooms were joined before the page was reloaded, beside the one that is shown.
     Rejoin(Vec<RoomName>),
     /// The user shows the form for another room, or hides it.
@@ -229,6 +266,10 @@ pub(crate) enum Action {
     EditFailed(Key),
     /// The user asks to connect without waiting for the next attempt.
     ConnectNow,
+    /// The user asks whether the connection still works.
+    CheckNow,
+    /// The browser says that the network is gone.
+    NetworkLost,
     /// The user shows the list to switch to another room by keyboard, or hides it.
     ToggleSwitcher,
     /// The list lost the focus.
@@ -269,6 +310,8 @@ pub(crate) enum Action {
     InRoom(RoomName, SessionEvent),
     /// The user mutes a room, or no longer.
     ToggleMute(RoomName),
+    /// The user wants to hear new messages, or no longer.
+    ToggleSounds,
     /// The user wants to be notified of mentions, or no longer.
     ToggleAlerts,
     /// The answer to [`Effect::AskForAlerts`], or what the browser remembers.
@@ -350,6 +393,8 @@ pub(crate) enum Effect {
     /// Leave this room alone.
     LeaveRoom(RoomName),
     ConnectNow,
+    /// Ask the server for a sign of life.
+    CheckConnection,
     Send {
         key: Key,
         text: String,
@@ -367,6 +412,17 @@ pub(crate) enum Effect {
     /// Report up to where the user has read the room, by [`Action::ReadLoaded`].
     LoadRead(RoomName),
     SaveRead(RoomName, Cursor),
+    /// The log of the room ends at this cursor: nothing beyond it was read.
+    LowerRead(RoomName, Cursor),
+    /// Report what the browser kept of the room, by [`Action::HistoryLoaded`].
+    LoadHistory(RoomName),
+    /// Report the failed messages of this user in the room, by [`Action::FailedLoaded`].
+    LoadFailed(RoomName, String),
+    SaveFailed {
+        room: RoomName,
+        user: String,
+        text: String,
+    },
     /// Remove it, and report the others.
     ForgetRoom(RoomName),
     /// Change whether it is muted, and report all.
@@ -374,6 +430,8 @@ pub(crate) enum Effect {
     /// Ask the browser to allow notifications, and report whether it does by [`Action::AlertsAllowed`].
     AskForAlerts,
     SaveAlerts(bool),
+    SaveSounds(bool),
+    Sound,
     /// Notify the user of a message.
     Alert {
         room: RoomName,
@@ -420,6 +478,13 @@ impl ChatState {
             search: None,
             switcher: None,
             alerts: false,
+            sounds: false,
+            sounded_at: 0.0,
+            open_since: 0.0,
+            network_lost_at: None,
+            keeps_history: false,
+            writes_history: false,
+            unkept: Vec::new(),
             seek: None,
             flash: None,
             here: RoomState::new(local_day, last_key.clone()),
@@ -437,6 +502,23 @@ impl ChatState {
         } else {
             &self.joined_as
         }
+    }
+
+    /// The user whose history is shown: as the name was asked for, because it is not normalised yet when a room is
+    /// opened.
+    pub(crate) fn history_user(&self) -> String {
+        let name = if self.asked_as.is_empty() {
+            self.name.trim()
+        } else {
+            &self.asked_as
+        };
+        name.to_owned()
+    }
+
+    /// The user who is in a room.
+    pub(crate) fn reading_user(&self) -> Option<UserName> {
+        let is_in = !self.here.is_out() || self.others.is_in_any();
+        UserName::parse(&self.asked_as).ok().filter(|_| is_in)
     }
 
     /// Joined and connected: messages are sent and delivered.
@@ -463,6 +545,65 @@ impl ChatState {
             Some(ConnectionStatus::Waiting { .. })
         ) || self.here.typing.users().len() > 0
             || self.flash.is_some()
+            || self.network_lost_at.is_some()
+            || self.waits_since().is_some()
+    }
+
+    /// Since when the oldest acknowledgement on this connection is due.
+    fn waits_since(&self) -> Option<f64> {
+        let others = self.others.iter().map(|(_, other)| other);
+        let waiting = others.chain([&self.here]).filter_map(|room| room.outbox.waits_since());
+        let is_open = self.here.membership.connection() == Some(ConnectionStatus::Open);
+        waiting.reduce(f64::min).filter(|_| is_open)
+    }
+
+    /// There is a connection, but it does not answer as it should. It may only be slow, so it is kept.
+    pub(crate) fn is_slow(&self, now: f64) -> bool {
+        let is_late = |since: f64| now - since.max(self.open_since) >= SLOW_AFTER_MS;
+        self.waits_since().is_some_and(is_late)
+            || self.network_lost_at.is_some() && self.here.membership.connection() == Some(ConnectionStatus::Open)
+    }
+
+    /// What the browser is to keep since the last call.
+    pub(crate) fn take_unkept(&mut self) -> Vec<Batch> {
+        if self.has_unkept() {
+            let here = self.room.iter().filter_map(|room| self.here.take_unkept(room));
+            self.unkept.extend(here);
+            let others = self.others.iter_mut();
+            self.unkept
+                .extend(others.filter_map(|(room, other)| other.take_unkept(room)));
+        }
+        mem::take(&mut self.unkept)
+    }
+
+    /// Whether there is something that the browser is to keep.
+    pub(crate) fn has_unkept(&self) -> bool {
+        let has = |room: &RoomState| room.unkept() > 0;
+        self.writes_history
+            && (!self.unkept.is_empty() || has(&self.here) || self.others.iter().any(|(_, other)| has(other)))
+    }
+
+    /// Has the browser keep the messages of the room so far. Of many, the newest are enough: those before them would be
+    /// dropped again.
+    fn keep(&mut self) {
+        let Some(room) = self.room.as_ref().filter(|_| self.writes_history) else {
+            return;
+        };
+        let Some(batch) = self.here.take_unkept(room) else {
+            return;
+        };
+        let mut newer = 0;
+        self.unkept.push(batch);
+        for index in (0..self.unkept.len()).rev() {
+            if self.unkept[index].room != *room {
+                continue;
+            }
+            if newer >= history::MIN_ROWS {
+                self.unkept.remove(index);
+            } else {
+                newer += self.unkept[index].rows.len();
+            }
+        }
     }
 
     /// Applies an action at a time in milliseconds since the Unix epoch; returns the effects to run, in order.
@@ -478,15 +619,33 @@ impl ChatState {
             }
             Action::TakeName(index) => effects = self.take_name(index),
             Action::RoomChanged(room) => effects = self.room_changed(room),
-            Action::RoomsLoaded(rooms) => self.recent = rooms,
+            Action::RoomsLoaded(rooms) => {
+                self.recent = rooms;
+                effects = self.leave_dropped();
+            }
+            Action::HistoryLoaded(room, stored) => effects.extend(self.history_loaded(room, stored)),
+            Action::HistoryLate => {
+                let others = self.others.iter().filter(|(_, other)| other.awaits_history);
+                let mut rooms: Vec<_> = others.map(|(room, _)| room.clone()).collect();
+                rooms.extend(self.room.clone());
+                effects.extend(rooms.into_iter().filter_map(|room| self.history_loaded(room, None)));
+            }
+            Action::HistoryWritable => {
+                self.writes_history = true;
+                let others = self.others.iter_mut().map(|(_, other)| other);
+                for state in others.chain([&mut self.here]) {
+                    state.kept = 0;
+                    let connection = state.membership.connection();
+                    state.is_current &= connection == Some(ConnectionStatus::Open);
+                }
+            }
+            Action::FailedLoaded(room, text) => {
+                if let Some(state) = self.state_of(&room) {
+                    state.outbox.set_failed(&text);
+                }
+            }
             Action::ReadLoaded(room, cursor) => {
-                let is_shown = self.room.as_ref() == Some(&room);
-                let state = if is_shown {
-                    Some(&mut self.here)
-                } else {
-                    self.others.get_mut(&room)
-                };
-                if let Some(state) = state {
+                if let Some(state) = self.state_of(&room) {
                     state.read = Some(cursor);
                 }
             }
@@ -499,14 +658,7 @@ impl ChatState {
                 effects.push(Effect::Navigate(room));
             }
             Action::ForgetRoom(room) => {
-                if self.others.take(&room).is_some() {
-                    let is_last = self.here.is_out() && !self.others.is_in_any();
-                    effects.push(if is_last {
-                        Effect::Leave
-                    } else {
-                        Effect::LeaveRoom(room.clone())
-                    });
-                }
+                effects = self.leave_other(&room);
                 effects.push(Effect::ForgetRoom(room));
             }
             Action::ToggleSheet(sheet) => effects.push(Effect::Focus(self.toggle_sheet(sheet))),
@@ -516,7 +668,9 @@ impl ChatState {
                 self.sheet = None;
                 effects.extend(self.save_read());
                 if matches!(self.here.membership, Membership::In { .. }) {
-                    self.here.timeline.push_notice(now, Sentence::Left);
+                    self.here
+                        .timeline
+                        .push_notice(now, NoticeKind::Event, Text::Left.into());
                 }
                 effects.extend(self.leave());
             }
@@ -549,6 +703,8 @@ impl ChatState {
                 self.flash = Some((text, now + FLASH_MS));
             }
             Action::ConnectNow => effects.push(Effect::ConnectNow),
+            Action::CheckNow => effects.push(Effect::CheckConnection),
+            Action::NetworkLost => self.network_lost_at = Some(now),
             Action::LoadOlder => {
                 if !self.here.is_out() {
                     effects.extend(
@@ -575,10 +731,17 @@ impl ChatState {
             Action::Tick => {
                 self.here.typing.expire(now);
                 self.flash.take_if(|(_, until)| *until <= now);
+                self.network_lost_at.take_if(|at| now - *at >= OFFLINE_MS);
             }
             Action::Session(event) => effects = self.session_event(event, now),
             Action::InRoom(room, event) => effects = self.in_room(room, event, now),
             Action::ToggleMute(room) => effects.push(Effect::ToggleMute(room)),
+            Action::ToggleSounds => {
+                self.sounds = !self.sounds;
+                effects.push(Effect::SaveSounds(self.sounds));
+                // The browser allows sounds of a page once the user has done something in it.
+                effects.extend(self.sounds.then_some(Effect::Sound));
+            }
             Action::ToggleAlerts => effects.push(if mem::take(&mut self.alerts) {
                 Effect::SaveAlerts(false)
             } else {
@@ -593,7 +756,76 @@ impl ChatState {
             }
         }
         effects.extend(self.seek_on(now));
+        effects.extend(self.save_failed());
         effects
+    }
+
+    /// The failed messages that are others than before: the browser keeps them over a reload.
+    fn save_failed(&mut self) -> Vec<Effect> {
+        let here = self.room.as_ref().map(|room| (room, &mut self.here));
+        let others = self.others.iter_mut().map(|(room, other)| (&*room, other));
+        let changed = here.into_iter().chain(others).filter_map(|(room, state)| {
+            Some(Effect::SaveFailed {
+                text: state.outbox.take_failed_text()?,
+                room: room.clone(),
+                user: state.failed_of.clone(),
+            })
+        });
+        changed.collect()
+    }
+
+    /// What the chat has of a room, whether it is shown or not.
+    fn state_of(&mut self, room: &RoomName) -> Option<&mut RoomState> {
+        if self.room.as_ref() == Some(room) {
+            Some(&mut self.here)
+        } else {
+            self.others.get_mut(room)
+        }
+    }
+
+    /// Shows what the browser kept of a room, and joins it if that had to wait.
+    fn history_loaded(&mut self, room: RoomName, stored: Option<Stored>) -> Option<Effect> {
+        let state = self.state_of(&room)?;
+        if !mem::take(&mut state.awaits_history) {
+            return None;
+        }
+        if let Some(stored) = stored {
+            state.restore(stored);
+        }
+        let since = state.timeline.cursor();
+        let is_joining = matches!(state.membership, Membership::Joining(_));
+        let name = UserName::parse(&self.asked_as).ok().filter(|_| is_joining)?;
+        Some(Effect::Join { room, name, since })
+    }
+
+    /// Leaves a room that is not shown; up to where it is read stays.
+    fn leave_other(&mut self, room: &RoomName) -> Vec<Effect> {
+        let Some(state) = self.others.take(room) else {
+            return Vec::new();
+        };
+        let read = state.read_cursor().filter(|_| !state.is_out());
+        let read = read.map(|cursor| Effect::SaveRead(room.clone(), cursor));
+        let is_last = self.here.is_out() && !self.others.is_in_any();
+        let leave = if is_last {
+            Effect::Leave
+        } else {
+            Effect::LeaveRoom(room.clone())
+        };
+        read.into_iter().chain([leave]).collect()
+    }
+
+    /// Leaves the rooms that the list at the left does not have any more, where nothing would show what is new in them.
+    fn leave_dropped(&mut self) -> Vec<Effect> {
+        let names = self.others.iter().map(|(name, _)| name);
+        let dropped: Vec<_> = names.filter(|name| !self.recent.contains(name)).cloned().collect();
+        dropped.iter().flat_map(|room| self.leave_other(room)).collect()
+    }
+
+    /// A room of which the chat has nothing yet.
+    fn new_room(&self) -> RoomState {
+        let mut state = RoomState::new(self.local_day, self.last_key.clone());
+        state.awaits_history = self.keeps_history;
+        state
     }
 
     /// Continues to look for the message to show: it loads older ones until it has it.
@@ -737,7 +969,7 @@ impl ChatState {
     fn room_changed(&mut self, room: Result<RoomName, RoomNameError>) -> Vec<Effect> {
         let (room, error) = match room {
             Ok(room) => (Some(room), None),
-            Err(error) => (None, Some(FormError::of(Field::Room, Sentence::BadRoom(error)))),
+            Err(error) => (None, Some(FormError::of(Field::Room, sentences::bad_room(&error)))),
         };
         if room == self.room && error.is_none() {
             return Vec::new();
@@ -745,7 +977,7 @@ impl ChatState {
         let was_in = !self.here.is_out() || self.others.is_in_any();
         let mut effects: Vec<_> = self.save_read().into_iter().collect();
         let next = room.as_ref().and_then(|room| self.others.take(room));
-        let next = next.unwrap_or_else(|| RoomState::new(self.local_day, self.last_key.clone()));
+        let next = next.unwrap_or_else(|| self.new_room());
         let before = mem::replace(&mut self.here, next);
         if let Some(name) = mem::replace(&mut self.room, room)
             && !(before.is_out() && before.timeline.is_empty())
@@ -769,6 +1001,7 @@ impl ChatState {
                 Effect::RememberRoom(room()),
                 Effect::LoadRead(room()),
             ]);
+            effects.extend(self.here.awaits_history.then(|| Effect::LoadHistory(room())));
         }
         if was_in {
             effects.extend(self.join());
@@ -784,7 +1017,7 @@ impl ChatState {
                 Some(Effect::Navigate(room))
             }
             Err(error) => {
-                self.fail(Field::OtherRoom, Sentence::BadRoom(error));
+                self.fail(Field::OtherRoom, sentences::bad_room(&error));
                 None
             }
         }
@@ -858,7 +1091,9 @@ impl ChatState {
                     connection = others.unwrap_or(connection);
                 } else {
                     // Another name is another user, with a connection of its own.
-                    self.others.iter_mut().for_each(RoomState::reset_to_out);
+                    self.others.iter_mut().for_each(|(_, other)| other.reset_to_out());
+                    self.writes_history = false;
+                    self.unkept.clear();
                 }
                 self.here.membership = Membership::Joining(connection);
                 if connection == ConnectionStatus::Connecting {
@@ -866,13 +1101,15 @@ impl ChatState {
                 }
                 let since = self.here.timeline.cursor();
                 self.sheet = None;
-                vec![
-                    Effect::RememberName(name.to_string()),
-                    Effect::Join { room, name, since },
-                ]
+                let mut effects = vec![Effect::RememberName(name.to_string())];
+                effects.extend(load_failed(&mut self.here, &room, &name));
+                if !self.here.awaits_history {
+                    effects.push(Effect::Join { room, name, since });
+                }
+                effects
             }
             Err(error) => {
-                self.fail(Field::Name, Sentence::BadName(error));
+                self.fail(Field::Name, sentences::bad_name(&error));
                 Vec::new()
             }
         }
@@ -896,11 +1133,18 @@ impl ChatState {
             if self.room.as_ref() == Some(&room) || self.others.get(&room).is_some() {
                 continue;
             }
-            let mut state = RoomState::new(self.local_day, self.last_key.clone());
+            let mut state = self.new_room();
             state.membership = Membership::Joining(connection);
+            effects.extend(load_failed(&mut state, &room, &name));
+            let awaits_history = state.awaits_history;
             effects.extend(self.others.keep(room.clone(), state).map(Effect::LeaveRoom));
+            effects.push(Effect::LoadRead(room.clone()));
             let (name, since) = (name.clone(), None);
-            effects.extend([Effect::LoadRead(room.clone()), Effect::Join { room, name, since }]);
+            effects.push(if awaits_history {
+                Effect::LoadHistory(room)
+            } else {
+                Effect::Join { room, name, since }
+            });
         }
         effects
     }
@@ -916,7 +1160,7 @@ impl ChatState {
 
     fn reset_to_out(&mut self) {
         self.here.reset_to_out();
-        self.others.iter_mut().for_each(RoomState::reset_to_out);
+        self.others.iter_mut().for_each(|(_, other)| other.reset_to_out());
     }
 
     /// The server ended the membership of the room.
@@ -950,11 +1194,11 @@ impl ChatState {
             return Vec::new();
         }
         if self.here.is_out() {
-            self.fail(Field::Message, Sentence::NotJoined);
+            self.fail(Field::Message, Text::NotJoined.into());
             return Vec::new();
         }
         if let Some((bytes, max)) = self.size().filter(|(bytes, max)| bytes > max) {
-            self.fail(Field::Message, Sentence::Failed(FailReason::TooLarge { bytes, max }));
+            self.fail(Field::Message, sentences::failed(&FailReason::TooLarge { bytes, max }));
             return Vec::new();
         }
         self.error = None;
@@ -990,17 +1234,23 @@ impl ChatState {
             }
             SessionEvent::Connection(status) => {
                 self.here.connection_changed(status);
-                for other in self.others.iter_mut() {
+                for (_, other) in self.others.iter_mut() {
                     other.connection_changed(status);
+                }
+                if status == ConnectionStatus::Open {
+                    self.open_since = now;
+                } else {
+                    self.network_lost_at = None;
                 }
             }
             SessionEvent::Stopped(cause) => self.stopped(cause),
-            SessionEvent::Joined(room, continuity) => self.joined(room, continuity, now),
-            SessionEvent::Message(message) => return self.message_received(message, now).into_iter().collect(),
+            SessionEvent::Joined(room, continuity) => return self.joined(room, continuity, now),
+            SessionEvent::Message(message) => return self.message_received(message, now),
             SessionEvent::Presence { users, change } => self.presence(users, change, now),
             SessionEvent::Lost { epoch, offsets } => {
                 self.here.outbox.lost(&epoch, &offsets);
-                self.here.timeline.push_notice(now, Sentence::OwnLost(offsets.len()));
+                let message = sentences::own_lost(offsets.len());
+                self.here.timeline.push_notice(now, NoticeKind::Failure, message);
             }
             SessionEvent::Typing(user) => {
                 if *user != *self.joined_as {
@@ -1009,7 +1259,7 @@ impl ChatState {
             }
             SessionEvent::Refused { code, message } => {
                 let field = (code == code::BAD_ROOM).then_some(Field::Room);
-                let message = Sentence::RoomRefused(message);
+                let message = sentences::room_refused(&message);
                 self.error = Some(FormError { field, message });
                 return self.room_left().into_iter().collect();
             }
@@ -1020,8 +1270,15 @@ impl ChatState {
                 let keys = texts.into_iter().map(|text| self.here.outbox.push(text, now));
                 return keys.map(|key| Effect::TrackRestored(room.clone(), key)).collect();
             }
-            SessionEvent::Written(key) => self.here.outbox.written(key),
-            SessionEvent::Acked { key, epoch, offset, at } => self.here.outbox.acked(key, epoch, offset, at),
+            SessionEvent::Written(key) => self.here.outbox.written(key, now),
+            SessionEvent::Acked { key, epoch, offset, at } => {
+                if self.here.timeline.has_received(&epoch, offset) {
+                    // Also where an earlier page received it, which did not get the acknowledgement.
+                    self.here.outbox.settled(key);
+                } else {
+                    self.here.outbox.acked(key, epoch, offset, at);
+                }
+            }
             SessionEvent::Failed { key, reason } => self.here.outbox.failed(key, reason),
             SessionEvent::Page { epoch, messages, more } => {
                 let messages = messages.into_iter().map(|message| self.claim(message)).collect();
@@ -1060,37 +1317,46 @@ impl ChatState {
         }
         self.error = Some(if cause.code == close::FORBIDDEN {
             // The page sends no token, so the server refused the name.
-            FormError::of(Field::Name, Sentence::NameRefused(cause.reason))
+            FormError::of(Field::Name, sentences::name_refused(&cause.reason))
         } else {
-            FormError::of_connection(Sentence::Stopped(cause))
+            FormError::of_connection(sentences::stopped(&cause))
         });
         self.reset_to_out();
     }
 
-    fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) {
+    fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) -> Vec<Effect> {
+        let mut effects = Vec::new();
         self.here.roster.replace(
             usize::try_from(room.users).unwrap_or(usize::MAX),
-            room.members.map(users),
+            room.members.clone().map(users),
         );
         let (after, head) = (room.after.get(), room.head.get());
+        let is_restored = mem::take(&mut self.here.is_restored);
         if continuity == Continuity::Recovered {
             self.here.outbox.log_recovered(&room.epoch);
+            let before = self.here.timeline.cursor().map(|cursor| cursor.epoch);
+            if let Some(before) = before.filter(|before| *before != room.epoch) {
+                self.here.forked.get_or_insert(before);
+            }
             self.here.timeline.continue_log(room.epoch);
+            if is_restored {
+                // What follows was said before the user came back.
+                self.here.history_to = head;
+            }
         } else {
+            self.keep();
             self.push_undelivered(&room.epoch, after);
+            let place = self.here.read_place();
             if continuity == Continuity::Reset {
                 self.notice_history_lost(&room.epoch, now);
             }
-            self.here.read.take_if(|read| read.epoch != room.epoch);
-            if let Some(read) = &self.here.read {
-                let unloaded = after.saturating_sub(read.offset.get());
-                self.here
-                    .unread
-                    .count_unloaded(usize::try_from(unloaded).unwrap_or(usize::MAX));
-            }
+            effects.extend(self.read_again(&room, place));
+            self.here.forked = None;
+            self.here.kept = after;
             self.here.timeline.start_log(room.epoch, after);
             self.here.history_to = head;
         }
+        self.here.is_current = true;
         if let Membership::Joining(connection) = self.here.membership {
             self.here.membership = Membership::In {
                 connection,
@@ -1098,6 +1364,27 @@ impl ChatState {
             };
             self.notice_joined(after, now);
         }
+        effects
+    }
+
+    /// Messages of the log come that may have been read already, up to `place`: those after that are counted as unread.
+    fn read_again(&mut self, room: &JoinedRoom, place: Option<Cursor>) -> Option<Effect> {
+        let here = &mut self.here;
+        here.read.take_if(|read| read.epoch != room.epoch);
+        if let Some(place) = place.filter(|place| place.epoch == room.epoch) {
+            here.unread.recount();
+            let before = here.read.take().filter(|read| read.offset > place.offset);
+            here.read = Some(before.unwrap_or(place));
+        }
+        let read = here.read.as_mut()?;
+        let lowered = (read.offset > room.head).then(|| {
+            read.offset = room.head;
+            read.clone()
+        });
+        let unloaded = room.after.get().saturating_sub(read.offset.get());
+        here.unread
+            .count_unloaded(usize::try_from(unloaded).unwrap_or(usize::MAX));
+        Some(Effect::LowerRead(self.room.clone()?, lowered?))
     }
 
     /// Moves the acknowledged own messages that the room will not deliver to the timeline.
@@ -1117,12 +1404,10 @@ impl ChatState {
 
     /// Adds the notice of a gap below the rows so far.
     fn notice_history_lost(&mut self, epoch: &Epoch, now: f64) {
-        let message = if self.here.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch) {
-            Sentence::AwayTooLong
-        } else {
-            Sentence::HistoryLost
-        };
-        self.here.timeline.push_notice(now, message);
+        let is_same_log = self.here.timeline.cursor().is_some_and(|cursor| cursor.epoch == *epoch);
+        self.here
+            .timeline
+            .push_notice(now, NoticeKind::Loss, gap(is_same_log).into());
     }
 
     /// Adds the notice of the user's own joining once the messages from before the join are there.
@@ -1133,8 +1418,8 @@ impl ChatState {
             && joined_notice_after.take_if(|offset| received >= *offset).is_some()
         {
             let room = self.room.as_deref().unwrap_or_default().to_owned();
-            let name = self.joined_as.clone();
-            self.here.timeline.push_notice(now, Sentence::Joined { room, name });
+            let message = Text::Joined.with([room.into(), self.joined_as.clone().into()]);
+            self.here.timeline.push_notice(now, NoticeKind::Event, message);
         }
     }
 
@@ -1159,8 +1444,8 @@ impl ChatState {
         mentions::find(text, names.chain([self.joined_as.as_str()]))
     }
 
-    /// Adds a message; returns the notification of it.
-    fn message_received(&mut self, message: RoomMessage, now: f64) -> Option<Effect> {
+    /// Adds a message; returns the notification and the sound of it.
+    fn message_received(&mut self, message: RoomMessage, now: f64) -> Vec<Effect> {
         let offset = message.offset;
         let live = offset > self.here.history_to;
         self.here.typing.remove(&message.from);
@@ -1175,6 +1460,16 @@ impl ChatState {
             from: message.from.clone(),
             text: format::head(&message.text, MAX_ALERT_BYTES).to_owned(),
         });
+        let is_muted = self.room.as_ref().is_some_and(|room| self.recent.is_muted(room));
+        let is_in_sight = self.here.unread.is_visible() && self.here.unread.at_end;
+        let is_heard = self.sounds && live && !own && !is_muted && !is_in_sight;
+        let sound = (is_heard && now - self.sounded_at >= SOUND_EVERY_MS).then(|| {
+            self.sounded_at = now;
+            Effect::Sound
+        });
+        if self.here.unkept() >= MAX_UNKEPT {
+            self.keep();
+        }
         let was_unread = self.here.read.as_ref().is_some_and(|read| offset > read.offset.get());
         if self.here.timeline.push_message(message, live) && (live || was_unread) && !own {
             let number = self.here.timeline.last_number();
@@ -1185,7 +1480,7 @@ impl ChatState {
         }
         self.notice_joined(offset, now);
         self.here.timeline.apply_bounds(self.here.unread.at_end);
-        alert
+        alert.into_iter().chain(sound).collect()
     }
 
     fn presence(&mut self, count: u32, change: PresenceChange, now: f64) {
@@ -1215,6 +1510,15 @@ impl ChatState {
         }
         self.here.timeline.apply_bounds(self.here.unread.at_end);
     }
+}
+
+/// The failed messages of this user are loaded once.
+fn load_failed(state: &mut RoomState, room: &RoomName, name: &UserName) -> Option<Effect> {
+    if state.failed_of == **name {
+        return None;
+    }
+    state.failed_of = name.to_string();
+    Some(Effect::LoadFailed(room.clone(), name.to_string()))
 }
 
 fn users(members: Vec<Member>) -> Vec<UserName> {

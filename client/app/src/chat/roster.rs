@@ -45,11 +45,15 @@ impl Roster {
 
     /// Replaces all entries; `names` is none if the server reports only the number of users.
     pub(super) fn replace(&mut self, users: usize, names: Option<Vec<UserName>>) {
-        self.names = names.map(|mut names| {
-            names.truncate(MAX_LISTED);
-            names.sort_unstable();
-            names.dedup();
-            names
+        // One after the other: the sort of the standard library would cost the page a kilobyte.
+        self.names = names.map(|names| {
+            let mut sorted = Vec::with_capacity(names.len().min(MAX_LISTED));
+            for name in names.into_iter().take(MAX_LISTED) {
+                if let Err(index) = sorted.binary_search(&name) {
+                    sorted.insert(index, name);
+                }
+            }
+            sorted
         });
         self.set_users(users);
     }

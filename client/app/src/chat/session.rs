@@ -131,6 +131,13 @@ impl Session {
         }
     }
 
+    /// Asks the server for a sign of life.
+    pub(super) fn check(&self) {
+        if let Some(connected) = &self.connected {
+            connected.client.check();
+        }
+    }
+
     pub(super) fn send(&self, room: &RoomName, key: Key, text: &String) {
         // Every text has a JSON form.
         if let Some(Ok(delivery)) = self.sender(room).map(|sender| sender.try_send(text)) {

@@ -7,7 +7,7 @@ use yew::{Callback, Html, html};
 use super::reducer::{Action, Field};
 use crate::{
     form::text_of,
-    i18n::{Language, Sentence, Text},
+    i18n::{Language, Text},
     keyboard::{EnterKey, enter_key},
 };
 
@@ -100,7 +100,7 @@ impl Switcher {
                 >
                     if is_new {
                         <span key="name" class="name" dir="auto">
-                            { Sentence::OpenRoom(name.to_string()).in_language(language) }
+                            { Text::OpenRoom.with([name.to_string().into()]).in_language(language) }
                         </span>
                     } else {
                         <span key="name" class="name" dir="auto">{ "# " }{ name.to_string() }</span>

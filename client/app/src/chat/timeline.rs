@@ -62,7 +62,22 @@ pub(crate) struct Entry {
 pub(crate) enum Body {
     Message(RoomMessage),
     /// A text of the page, written out in its language when it is drawn.
-    Notice(Sentence),
+    Notice(NoticeKind, Sentence),
+    /// Users who joined and left.
+    Presence {
+        joined: Vec<UserName>,
+        left: Vec<UserName>,
+    },
+}
+
+/// What a notice is about: losses have styles of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoticeKind {
+    Event,
+    /// Messages of the room are missing.
+    Loss,
+    /// Own messages were lost.
+    Failure,
 }
 
 impl Entry {
@@ -75,7 +90,7 @@ impl Entry {
     fn sender(&self) -> Option<(&str, bool)> {
         match &self.body {
             Body::Message(RoomMessage { from, own, .. }) => Some((from, *own)),
-            Body::Notice(_) => None,
+            Body::Notice(..) | Body::Presence { .. } => None,
         }
     }
 }
@@ -92,8 +107,8 @@ impl PayloadSize for Entry {
     fn payload_bytes(&self) -> usize {
         match &self.body {
             Body::Message(RoomMessage { from, text, .. }) => from.len() + text.len(),
-            Body::Notice(Sentence::Presence { joined, left }) => joined.iter().chain(left).map(|user| user.len()).sum(),
-            Body::Notice(_) => 0,
+            Body::Presence { joined, left } => joined.iter().chain(left).map(|user| user.len()).sum(),
+            Body::Notice(..) => 0,
         }
     }
 }
@@ -189,7 +204,7 @@ impl Timeline {
     pub(super) fn seek(&self, seek: Seek) -> Found {
         let message = |row: &'_ Rc<Row<Entry>>| match &row.content.body {
             Body::Message(message) => Some((row.number, message.offset, message.at)),
-            Body::Notice(_) => None,
+            Body::Notice(..) | Body::Presence { .. } => None,
         };
         let mut messages = self.current().filter_map(message);
         let is_all = !matches!(self.older(), Older::Unknown | Older::More | Older::Loading);
@@ -216,7 +231,7 @@ impl Timeline {
         let mut rows = self.previous().chain(self.current());
         match &rows.find(|row| row.number == number)?.content.body {
             Body::Message(message) => Some(message),
-            Body::Notice(_) => None,
+            Body::Notice(..) | Body::Presence { .. } => None,
         }
     }
 
@@ -226,7 +241,7 @@ impl Timeline {
         let rows = self.previous().chain(self.current()).filter(|_| !text.is_empty());
         let found = rows.filter(|row| match &row.content.body {
             Body::Message(message) => lower(&message.text).contains(&text) || lower(&message.from).contains(&text),
-            Body::Notice(_) => false,
+            Body::Notice(..) | Body::Presence { .. } => false,
         });
         found.map(|row| row.number).collect()
     }
@@ -251,7 +266,7 @@ impl Timeline {
         self.epoch = Some(epoch);
         self.before_first = after;
         self.received = after;
-        self.older = if after == 0 { Older::Beginning } else { Older::More };
+        self.older = older_before(after);
     }
 
     /// The room was recovered without a gap, perhaps with another epoch of its log.
@@ -262,6 +277,49 @@ impl Timeline {
             .is_some_and(|previous| previous != epoch);
         if is_other && self.older == Older::Failed {
             self.older = Older::More;
+        }
+        if self.older == Older::Unknown {
+            self.older = older_before(self.before_first);
+        }
+    }
+
+    /// The rows so far are all that the browser kept; a room that is joined with this cursor continues them. Until then
+    /// older messages cannot be requested.
+    pub(super) fn kept_until(&mut self, cursor: Cursor) {
+        self.epoch = Some(cursor.epoch);
+        self.received = cursor.offset.get();
+        self.older = Older::Unknown;
+    }
+
+    /// Whether the room has delivered the message at this offset of this log.
+    pub(super) fn has_received(&self, epoch: &Epoch, offset: u64) -> bool {
+        offset <= self.received && self.epoch.as_ref() == Some(epoch)
+    }
+
+    /// How many messages after an offset the timeline has had.
+    pub(super) fn count_after(&self, offset: u64) -> u64 {
+        self.received.saturating_sub(offset.max(self.before_first))
+    }
+
+    /// The messages of the current log after an offset, oldest first.
+    pub(super) fn messages_after(&self, offset: u64) -> Vec<Rc<Row<Entry>>> {
+        let is_known =
+            |row: &Row<Entry>| matches!(&row.content.body, Body::Message(message) if message.offset <= offset);
+        let rows = self.current().rev().take_while(|row| !is_known(row));
+        let mut rows: Vec<_> = rows
+            .filter(|row| matches!(row.content.body, Body::Message(_)))
+            .cloned()
+            .collect();
+        rows.reverse();
+        rows
+    }
+
+    /// The offset of the message in a row of the current log.
+    pub(super) fn offset_in(&self, number: u64) -> Option<u64> {
+        let row = self.current().find(|row| row.number == number)?;
+        match &row.content.body {
+            Body::Message(message) => Some(message.offset),
+            Body::Notice(..) | Body::Presence { .. } => None,
         }
     }
 
@@ -282,9 +340,18 @@ impl Timeline {
     }
 
     /// Appends a notice of the page.
-    pub(super) fn push_notice(&mut self, at: f64, message: Sentence) {
-        self.insert(self.rows.len(), at, true, Body::Notice(message));
+    pub(super) fn push_notice(&mut self, at: f64, kind: NoticeKind, message: Sentence) {
+        self.push_body(at, Body::Notice(kind, message));
+    }
+
+    fn push_body(&mut self, at: f64, body: Body) {
+        self.insert(self.rows.len(), at, true, body);
         self.trim(MAX_ROWS);
+    }
+
+    /// Appends the notice of a gap between rows that the browser kept.
+    pub(super) fn push_kept_notice(&mut self, at: f64, message: Sentence) {
+        self.insert(self.rows.len(), at, false, Body::Notice(NoticeKind::Loss, message));
     }
 
     /// Users joined and left: one line, together with the line above if that is about the same. Of each user it has what
@@ -293,10 +360,10 @@ impl Timeline {
         let last = self.rows.len().checked_sub(1).filter(|last| *last >= self.previous);
         if let Some(row) = last.and_then(|last| self.rows.get(last))
             && row.content.day == (self.local_day)(at)
-            && let Body::Notice(Sentence::Presence {
+            && let Body::Presence {
                 joined: came,
                 left: went,
-            }) = &row.content.body
+            } = &row.content.body
             && came.len() + went.len() + joined.len() + left.len() <= MAX_FOLDED_USERS
         {
             let still = |users: &[UserName]| -> Vec<UserName> {
@@ -308,7 +375,7 @@ impl Timeline {
             left.splice(..0, went);
             self.rows.pop_newest();
         }
-        self.push_notice(at, Sentence::Presence { joined, left });
+        self.push_body(at, Body::Presence { joined, left });
     }
 
     /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to
@@ -385,6 +452,10 @@ impl Timeline {
         let day = (self.local_day)(at);
         self.rows.insert(index, at, Entry { day, live, body });
     }
+}
+
+fn older_before(offset: u64) -> Older {
+    if offset == 0 { Older::Beginning } else { Older::More }
 }
 
 #[cfg(test)]

@@ -51,6 +51,12 @@ impl Unread {
         }
     }
 
+    /// The messages of the log come again: they are counted anew.
+    pub(super) fn recount(&mut self) {
+        self.count = 0;
+        self.mentions = 0;
+    }
+
     /// The reading ended before the row with this number, in an earlier visit.
     pub(super) fn divide_at(&mut self, number: u64) {
         self.divider.get_or_insert(number);

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use gloo_events::EventListener;
-use gloo_timers::callback::Interval;
+use gloo_timers::callback::{Interval, Timeout};
 use talkback_client::{RoomName, RoomNameError};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{
-    Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, PointerEvent,
+    AudioContext, Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, PointerEvent,
     wasm_bindgen::JsCast,
 };
 use yew::{Callback, Component, Context, Html, Properties, html};
@@ -16,6 +16,7 @@ use super::{
     composer::{FIELD_ID, composer},
     connection_banner::connection_banner,
     conversation_head::{OPENER_ID, PEOPLE_ID, ROOMS_ID, conversation_head},
+    history_store::HistoryStore,
     join_card::{NAME_ID, join_card},
     message_actions::{self, MessageActions},
     message_list::message_list,
@@ -26,6 +27,7 @@ use super::{
     recent_rooms::RecentRooms,
     reducer::{Action, ChatState, Effect, Focus, SessionEvent, Sheet},
     search_bar::{SEARCH_ID, search_bar},
+    sentences,
     session::Session,
     switcher::SWITCHER_ID,
     timeline::{Body, Entry, Older, RoomMessage, Seek},
@@ -35,7 +37,7 @@ use crate::{
     announcer::Announcer,
     browser, connection,
     form::FormError,
-    i18n::{Language, Sentence, Text},
+    i18n::{Language, Text},
     route::chat_path,
     rows::Row,
     server_address,
@@ -43,6 +45,12 @@ use crate::{
 
 /// How often the view is drawn while it shows a countdown or typing users.
 const TICK_MS: u32 = 250;
+
+/// So long after a message came, it is kept by the browser together with those that follow it, in milliseconds.
+const KEEP_AFTER_MS: u32 = 500;
+
+/// A room is joined without what the browser kept of it if that is not there after so many milliseconds.
+const HISTORY_LATE_MS: u32 = 1_000;
 
 /// The room of the path, and the callback for another one.
 #[derive(PartialEq, Properties)]
@@ -57,6 +65,12 @@ pub(crate) struct Props {
 pub(crate) struct ChatView {
     state: ChatState,
     session: Session,
+    history: HistoryStore,
+    /// The browser is to keep what came.
+    keeps: Option<Timeout>,
+    /// The browser reads what it kept of rooms that are to be joined.
+    reads_history: Option<Timeout>,
+    sound: Option<AudioContext>,
     announcer: Announcer,
     scroll: Rc<MessageListScroll>,
     actions: Rc<MessageActions>,
@@ -71,7 +85,8 @@ pub(crate) struct ChatView {
     wants_caret: Option<usize>,
     /// The room was not shown yet. When it is, a user with a remembered name joins it.
     is_new: bool,
-    _page: [EventListener; 2],
+    _page: [EventListener; 3],
+    _left_and_back: [EventListener; 2],
 }
 
 pub(crate) enum Msg {
@@ -79,6 +94,12 @@ pub(crate) enum Msg {
     /// Draws the state; several messages are drawn at once.
     Draw,
     Announce,
+    /// The browser keeps what came.
+    Keep,
+    /// The page is left; another tab may write what this user reads.
+    Left,
+    /// The page is restored from the browser's back-forward cache.
+    Back,
     Scrolled,
     /// The page became visible or hidden.
     Visibility,
@@ -96,8 +117,14 @@ impl Component for ChatView {
             .link()
             .callback(|(room, event)| Msg::Action(Action::InRoom(room, event)));
         let (visibility, resized) = (ctx.link().clone(), ctx.link().clone());
+        let (left, back) = (ctx.link().clone(), ctx.link().clone());
+        let offline = ctx.link().callback(|()| Msg::Action(Action::NetworkLost));
         let mut view = Self {
             state: ChatState::new(name, browser::local_day, browser::lower_case),
+            history: HistoryStore::new(browser::server_origin()),
+            keeps: None,
+            reads_history: None,
+            sound: None,
             session: Session::new(url, events, room_events),
             announcer: Announcer::new(0),
             scroll: Rc::default(),
@@ -112,9 +139,16 @@ impl Component for ChatView {
             _page: [
                 browser::events::on_visibility_change(move || visibility.send_message(Msg::Visibility)),
                 browser::events::on_resize(move || resized.send_message(Msg::Draw)),
+                browser::events::on_offline(move || offline.emit(())),
             ],
+            _left_and_back: browser::events::on_page_left_and_back(
+                move || left.send_message(Msg::Left),
+                move || back.send_message(Msg::Back),
+            ),
         };
         view.state.alerts = browser::remembered_alerts();
+        view.state.sounds = browser::remembered_sounds();
+        view.state.keeps_history = view.history.is_open();
         let before_reload = RecentRooms::parse(&view.joined);
         view.route_changed(ctx);
         let rooms = before_reload.iter().map(|room| room.name.clone()).collect();
@@ -154,6 +188,20 @@ impl Component for ChatView {
                 self.announcer
                     .announce(self.state.timeline.last_number(), texts, ctx.props().language);
             }
+            Msg::Keep => {
+                self.keep();
+                return false;
+            }
+            Msg::Left => {
+                self.keep();
+                self.state.writes_history = false;
+                self.history.release();
+                return false;
+            }
+            Msg::Back => {
+                self.write_history(ctx);
+                return false;
+            }
             Msg::Scrolled => {
                 self.actions.hide();
                 let Some(place) = self.scroll.position() else {
@@ -170,6 +218,10 @@ impl Component for ChatView {
             Msg::Visibility => {
                 let shown = ctx.props().visible && browser::is_page_visible();
                 self.dispatch(ctx, Action::VisibilityChanged(shown));
+                if !shown {
+                    // It may be the last event of the page.
+                    self.keep();
+                }
             }
         }
         true
@@ -324,6 +376,7 @@ impl ChatView {
         for effect in self.state.update(action, js_sys::Date::now()) {
             match effect {
                 Effect::Join { room, name, since } => {
+                    self.write_history(ctx);
                     if let Err(error) = self.session.join(&room, name, since) {
                         self.dispatch(ctx, Action::Leave);
                         self.state.error = Some(FormError::of_connection(connection::explain(&error)));
@@ -332,6 +385,7 @@ impl ChatView {
                 Effect::Leave => self.session.leave(),
                 Effect::LeaveRoom(room) => self.session.leave_room(&room),
                 Effect::ConnectNow => self.session.connect_now(),
+                Effect::CheckConnection => self.session.check(),
                 Effect::Send { key, text } => self.in_room(|session, room| session.send(room, key, &text)),
                 Effect::TrackRestored(room, key) => self.session.track_restored(&room, key),
                 Effect::SignalTyping => self.in_room(Session::signal_typing),
@@ -351,6 +405,18 @@ impl ChatView {
                     read.set(room, cursor);
                     browser::save_read_cursors(user, &read.to_text());
                 }
+                Effect::LowerRead(room, cursor) => {
+                    let user = self.state.own_name();
+                    let mut read = ReadCursors::parse(&browser::read_cursors(user));
+                    read.lower(&room, &cursor);
+                    browser::save_read_cursors(user, &read.to_text());
+                }
+                Effect::LoadHistory(room) => self.load_history(ctx, room),
+                Effect::LoadFailed(room, user) => {
+                    let text = browser::failed_messages(&room, &user);
+                    self.dispatch(ctx, Action::FailedLoaded(room, text));
+                }
+                Effect::SaveFailed { room, user, text } => browser::save_failed_messages(&room, &user, &text),
                 Effect::ForgetRoom(room) => self.change_rooms(ctx, |rooms| rooms.remove(&room)),
                 Effect::ToggleMute(room) => self.change_rooms(ctx, |rooms| rooms.toggle_mute(&room)),
                 Effect::Focus(focus) => self.wants_focus = Some(focus),
@@ -362,6 +428,8 @@ impl ChatView {
                     });
                 }
                 Effect::SaveAlerts(wanted) => browser::remember_alerts(wanted),
+                Effect::SaveSounds(wanted) => browser::remember_sounds(wanted),
+                Effect::Sound => browser::play_sound(&mut self.sound),
                 Effect::Alert { room, from, text } => browser::notify(&format!("{from} · #{room}"), &text, &room),
                 Effect::ShowRow(row) => self.shows_row = Some(row),
                 Effect::Copy(text) => copy(ctx, text),
@@ -378,6 +446,10 @@ impl ChatView {
             browser::save_joined_rooms(&joined);
             self.joined = joined;
         }
+        if self.keeps.is_none() && self.state.has_unkept() {
+            let link = ctx.link().clone();
+            self.keeps = Some(Timeout::new(KEEP_AFTER_MS, move || link.send_message(Msg::Keep)));
+        }
         self.announcer.log_changed(
             self.state.timeline.last_number(),
             ctx.link().callback(|()| Msg::Announce),
@@ -387,6 +459,36 @@ impl ChatView {
             let tick = move || link.send_message(Msg::Action(Action::Tick));
             self.ticks = self.state.needs_ticks().then(|| Interval::new(TICK_MS, tick));
         }
+    }
+
+    /// Gives the browser what it is to keep.
+    fn keep(&mut self) {
+        self.keeps = None;
+        for batch in self.state.take_unkept() {
+            self.history.write(batch);
+        }
+    }
+
+    /// Asks to be the tab that writes what the user reads.
+    fn write_history(&self, ctx: &Context<Self>) {
+        if let Some(user) = self.state.reading_user() {
+            let granted = ctx.link().callback(|()| Msg::Action(Action::HistoryWritable));
+            self.history.write_as(&user, granted);
+        }
+    }
+
+    /// Has what the browser kept of a room reported. Before a user has a name here, that of another one will do.
+    fn load_history(&mut self, ctx: &Context<Self>, room: RoomName) {
+        let late = ctx.link().clone();
+        self.reads_history = Some(Timeout::new(HISTORY_LATE_MS, move || {
+            late.send_message(Msg::Action(Action::HistoryLate));
+        }));
+        let of_any = browser::remembered_name().is_none();
+        let name = room.clone();
+        let loaded = ctx
+            .link()
+            .callback(move |stored| Msg::Action(Action::HistoryLoaded(name.clone(), stored)));
+        self.history.load(room, self.state.history_user(), of_any, loaded);
     }
 
     /// The keys of the list and of the message in it that has the focus.
@@ -439,7 +541,7 @@ impl ChatView {
         }
         let (id, label) = match self.state.unread.count {
             0 => ("to_newest", Text::ToNewest.in_language(language).to_owned()),
-            count => ("new_messages", Sentence::Unread(count).in_language(language)),
+            count => ("new_messages", sentences::unread(count).in_language(language)),
         };
         html! {
             <button
@@ -494,7 +596,8 @@ fn set_focus(focus: Focus) {
 fn announcement(row: &Row<Entry>, language: Language) -> Option<String> {
     match &row.content.body {
         _ if !row.content.live => None,
-        Body::Notice(message) => Some(message.in_language(language)),
+        Body::Notice(_, message) => Some(message.in_language(language)),
+        Body::Presence { joined, left } => Some(sentences::presence(joined, left).in_language(language)),
         Body::Message(RoomMessage { own: true, .. }) => None,
         Body::Message(RoomMessage { from, text, .. }) => Some(format!("{from}: {text}")),
     }

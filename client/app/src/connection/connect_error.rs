@@ -1,31 +1,27 @@
-//! Why a connection was refused before it began, as a sentence for the user.
+//! Why a connection was refused before it began, or a message not sent, as a sentence for the user.
 
-use talkback_client::ConnectError;
+use talkback_client::{ConnectError, ReadyState, SendErrorKind};
 
-use crate::i18n::{Sentence, UrlProblem};
+use crate::i18n::{Sentence, Text};
 
 pub(crate) fn explain(error: &ConnectError) -> Sentence {
     match error {
-        ConnectError::Unsupported => Sentence::Unsupported,
+        ConnectError::Unsupported => Text::Unsupported.into(),
         ConnectError::InvalidUrl { url, .. } => bad_url(url),
-        ConnectError::Fragment { .. } => Sentence::BadUrl(UrlProblem::Fragment),
-        ConnectError::Subprotocol { name, .. } => Sentence::BadSubprotocol(name.clone()),
-        ConnectError::MixedContent { .. } => Sentence::MixedContent,
-        ConnectError::Refused { reason } => Sentence::RefusedByBrowser(reason.clone()),
+        ConnectError::Fragment { .. } => Text::UrlFragment.into(),
+        ConnectError::Subprotocol { name, .. } => Text::BadSubprotocol.with([name.as_str().into()]),
+        ConnectError::MixedContent { .. } => Text::MixedContent.into(),
+        ConnectError::Refused { reason } => Text::RefusedByBrowser.with([reason.as_str().into()]),
         // `Socket::new` returns no other error.
-        _ => Sentence::Unsupported,
+        _ => Text::Unsupported.into(),
     }
 }
 
 /// The sentence about an invalid address.
 pub(crate) fn bad_url(url: &str) -> Sentence {
-    Sentence::BadUrl(url_problem(url))
-}
-
-fn url_problem(url: &str) -> UrlProblem {
     let url = url.trim();
     match url.split_once(':') {
-        _ if url.is_empty() => UrlProblem::Empty,
+        _ if url.is_empty() => Text::UrlEmpty.into(),
         Some((scheme, _))
             if scheme.starts_with(|c: char| c.is_ascii_alphabetic())
                 && scheme
@@ -35,22 +31,56 @@ fn url_problem(url: &str) -> UrlProblem {
                     .iter()
                     .any(|known| scheme.eq_ignore_ascii_case(known)) =>
         {
-            UrlProblem::Scheme(scheme.to_owned())
+            Text::UrlScheme.with([scheme.into()])
         }
-        _ => UrlProblem::Unreadable,
+        _ => Text::UrlUnreadable.into(),
+    }
+}
+
+/// The sentence about a message that was not sent because the connection is in this state.
+pub(crate) fn not_sent(state: ReadyState) -> Sentence {
+    let text = match state {
+        ReadyState::Connecting => Text::NotSentConnecting,
+        ReadyState::Closing => Text::NotSentClosing,
+        // An open connection sends.
+        ReadyState::Closed | ReadyState::Open => Text::NotSentClosed,
+    };
+    text.into()
+}
+
+/// The sentence about a message that the socket did not take.
+pub(super) fn explain_unsent(error: &SendErrorKind) -> Sentence {
+    match error {
+        SendErrorKind::NotOpen(state) => not_sent(*state),
+        SendErrorKind::Full { buffered, .. } => Text::BufferFull.with([Sentence::size((*buffered).into())]),
+        SendErrorKind::Rejected(reason) => Text::RefusedByBrowser.with([reason.as_str().into()]),
+        // Only the sink reports other kinds; `send` reports the end of the connection as NotOpen.
+        _ => not_sent(ReadyState::Closed),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::i18n::Language;
 
     #[test]
     fn an_invalid_address_has_its_problem() {
-        assert_eq!(url_problem("  "), UrlProblem::Empty);
-        assert_eq!(url_problem("ftp://host/"), UrlProblem::Scheme("ftp".into()));
-        assert_eq!(url_problem("ws://host:99999/"), UrlProblem::Unreadable);
-        assert_eq!(url_problem("http://:80"), UrlProblem::Unreadable);
-        assert_eq!(url_problem("[::1]:80"), UrlProblem::Unreadable);
+        assert_eq!(bad_url("  "), Text::UrlEmpty.into());
+        assert_eq!(bad_url("ftp://host/"), Text::UrlScheme.with(["ftp".into()]));
+        assert_eq!(bad_url("ws://host:99999/"), Text::UrlUnreadable.into());
+        assert_eq!(bad_url("http://:80"), Text::UrlUnreadable.into());
+        assert_eq!(bad_url("[::1]:80"), Text::UrlUnreadable.into());
+    }
+
+    #[test]
+    fn an_unsent_message_names_the_state_and_says_that_the_text_is_kept() {
+        assert_eq!(
+            Language::ALL.map(|language| not_sent(ReadyState::Closed).in_language(language)),
+            [
+                "Not sent: you are not connected. Your text is kept.",
+                "未发送：当前已关闭，内容已保留"
+            ]
+        );
     }
 }

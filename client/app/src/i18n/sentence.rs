@@ -1,285 +1,324 @@
-//! Sentences with values in them: errors, what happened to a connection, counts. The texts are in `sentence/english.rs`
-//! and `sentence/chinese.rs`.
+//! Sentences for the user: errors, what happened to a connection, counts; most have values in them.
 
-mod chinese;
-mod english;
-
-use talkback_client::{Cause, FailReason, NameError, ReadyState, RoomNameError, UserName};
-
-use super::{Language, close_meaning};
-use crate::{
-    connection::{CloseInfo, End},
-    workbench::BinaryTextError,
-};
-
-/// The characters that a room name may have besides letters and digits.
-const ROOM_NAME_PUNCTUATION: &str = "- _ . ~";
-
-/// A sentence names at most this many users and counts the others.
-const MAX_NAMED_USERS: usize = 3;
+use super::{Language, Text, text::texts};
+use crate::format;
 
 /// A sentence for the user; [`Sentence::in_language`] writes it out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sentence {
-    BadUrl(UrlProblem),
-    BadSubprotocol(String),
-    MixedContent,
-    Unsupported,
-    /// The browser refused, with its own text.
-    RefusedByBrowser(String),
-    BadCloseCode,
-    ReasonTooLong(usize),
-    NotSent(ReadyState),
-    /// The browser's send buffer is full, with so many bytes.
-    BufferFull(u32),
-    HttpFailed(HttpProblem),
-    HttpStatus(u16),
-    BadRoom(RoomNameError),
-    BadName(NameError),
-    Opening(String),
-    Opened {
-        protocol: String,
-    },
-    Joined {
-        room: String,
-        name: String,
-    },
-    /// The user left the room by the button.
-    Left,
-    /// How a connection ended.
-    Ended(End),
-    /// The close code and reason, if there are any, and how the connection ended.
-    Closed(End),
-    ReasonBytes(usize),
-    /// Where a text is no JSON, from 1.
-    BadJson {
-        line: usize,
-        column: usize,
-    },
-    BadBytes(BinaryTextError),
-    NoFile,
-    /// A file with so many bytes.
-    FileTooLarge(u64),
-    FileUnreadable,
-    BadRepeatCount,
-    BadRepeatInterval,
-    /// The label of the button with how many messages are left, if there is an end.
-    StopRepeat(Option<u32>),
-    /// The label of the button with the close code, which may be empty.
-    CloseWith(String),
-    /// The connection ended like this, and is made again in so many seconds.
-    NextAttempt {
-        end: End,
-        seconds: u64,
-    },
-    /// The page connects again by itself, for the so manieth time.
-    Attempt(u32),
-    /// The connection was made again.
-    Reconnected {
-        ms: f64,
-        attempt: u32,
-    },
-    RowsDropped(u64),
-    DetailCut {
-        shown: usize,
-        total: usize,
-    },
-    /// How many messages the log has, and how many of them the filter shows.
-    MessageCount {
-        shown: Option<usize>,
-        total: usize,
-    },
-    /// The number of rows that were recorded since the log was paused.
-    RowsWaiting(u64),
-    /// The filter's pattern is none, with the browser's text.
-    BadPattern(String),
-    /// The filter's pattern took more than so many milliseconds.
-    SlowPattern(u32),
-    /// The browser could not start the worker that tests the filter's pattern.
-    NoPatternWorker,
-    /// How much of the log is exported, in percent.
-    Exporting(u64),
-    /// The number of items of a folded JSON object or array.
-    Items(usize),
-    NewMessages {
-        count: u64,
-        last: String,
-    },
-    NotJoined,
-    /// The server's text of the reason.
-    RoomRefused(String),
-    /// The server's text of the reason against this name.
-    NameRefused(String),
-    /// The server ended the session for good.
-    Stopped(Cause),
-    /// The room has a new epoch of its log.
-    HistoryLost,
-    /// The log is the same, but its retention does not reach back to the last message of the timeline.
-    AwayTooLong,
-    /// The server lost so many own messages after it had acknowledged them.
-    OwnLost(usize),
-    Typing(Vec<UserName>),
-    /// The next attempt to connect is in so many seconds.
-    RetryIn(u64),
-    Reconnecting,
-    Offline,
-    Failed(FailReason),
-    /// The number of unread messages below.
-    Unread(usize),
-    /// The number of users besides the listed ones.
-    MoreUsers(usize),
-    /// The number of users when none is listed.
-    Users(usize),
-
-    /// Users who joined and left, in one line.
-    Presence {
-        joined: Vec<UserName>,
-        left: Vec<UserName>,
-    },
-    /// How many users are in the room.
-    Here(usize),
-    JoinRoom(String),
-    /// A room that the user has not opened yet.
-    OpenRoom(String),
-    /// What stands in the empty message field of a room.
-    MessageTo(String),
+    /// The same in every language: a name, a number, a text of the server or of the browser.
+    Same(String),
+    /// A text, and what stands in its places.
+    Filled(Text, Vec<Sentence>),
 }
 
-/// What is wrong with a WebSocket address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UrlProblem {
-    Empty,
-    Scheme(String),
-    Fragment,
-    /// The browser's URL parser refused it.
-    Unreadable,
+// The values of a sentence stand in its places: `{}` is the next one, `{2}` the third.
+texts! {
+    SENTENCES:
+
+    // An address, and sending to it.
+    UrlEmpty: "Not a WebSocket address: it is empty.", "不是有效的 WebSocket 地址：地址为空";
+    UrlScheme: "Not a WebSocket address: it starts with {}: instead of ws: or wss:.",
+        "不是有效的 WebSocket 地址：以 {}: 开头，应为 ws: 或 wss:";
+    UrlFragment: "Not a WebSocket address: it has a # part.", "不是有效的 WebSocket 地址：不能包含 # 部分";
+    UrlUnreadable: "Not a WebSocket address: check the host and the port.", "不是有效的 WebSocket 地址：请检查主机和端口";
+    BadSubprotocol: "Subprotocol '{}' is repeated or has a forbidden character.", "子协议“{}”重复或含非法字符";
+    MixedContent: "This https page may not open ws://. Use wss://, or open this tool over http.",
+        "https 页面不能连接 ws://，请改用 wss:// 或以 http 打开本工具";
+    Unsupported: "This browser does not support WebSocket.", "您的浏览器不支持 WebSocket！";
+    RefusedByBrowser: "The browser refused: {}", "浏览器拒绝：{}";
+    NotSentConnecting: "Not sent: the connection is not open yet. Your text is kept.", "未发送：当前连接中，内容已保留";
+    NotSentClosing: "Not sent: you are not connected. Your text is kept.", "未发送：当前关闭中，内容已保留";
+    NotSentClosed: "Not sent: you are not connected. Your text is kept.", "未发送：当前已关闭，内容已保留";
+    BufferFull: "Not sent: {} still wait to be sent. Your text is kept.", "未发送：还有 {} 等待发送，内容已保留";
+
+    // Durations.
+    Seconds: "{}.{} s", "{}.{} 秒";
+    Minutes: "{} min {} s", "{} 分 {} 秒";
+    Hours: "{} h {} min", "{} 小时 {} 分";
+    MinutesLater: "+{} min", "+{} 分";
+
+    // Both views.
+    MessagesAnnounced: "{} messages, the last: {}", "{} 条消息，最后一条：{}";
+    Left: "You left.", "您已离开";
+
+    // The workbench: the connection.
+    BadCloseCode: "Code must be 1000 or 3000-4999.", "状态码只能是 1000 或 3000–4999";
+    ReasonTooLong: "The reason is too long: {}/{} bytes.", "原因过长：{}/{} 字节";
+    ReasonBytes: "{}/{} bytes", "{}/{} 字节";
+    CloseWithoutCode: "Close without code", "关闭时不带关闭码";
+    CloseWith: "Close with {}", "以 {} 关闭";
+    HttpTimedOut: "No HTTP answer within {} s.", "{} 秒内没有 HTTP 响应";
+    HttpUnreachable: "The HTTP request failed. The browser hides the reason. Common: server not running, or it does not allow this page's origin.",
+        "HTTP 请求失败，浏览器不提供原因。常见：服务未启动，或不允许本页面的来源";
+    HttpStatus: "The server answered with HTTP status {}.", "服务器返回 HTTP 状态 {}";
+    Opening: "Connecting to {}", "正在连接 {}";
+    Opened: "Connected.", "已连接";
+    OpenedWith: "Connected with subprotocol {}.", "已连接，子协议 {}";
+    Attempt: "Connecting again, attempt {}…", "正在重连，第 {} 次…";
+    Reconnected: "Connected again after {}, attempt {}.", "{} 后重新连接成功，共尝试 {} 次";
+    NextAttempt: "{} · Next attempt in {} s", "{}。{} 秒后重连";
+    Cancelled: "Cancelled before it was open.", "连接建立前已取消";
+    NeverOpened: "Could not connect. The browser hides the reason. Common: server not running, wrong port or path, certificate, HTTP refusal (401/403/404), Origin refused.",
+        "连接失败，浏览器不提供原因。常见：服务未启动、端口或路径错误、证书问题、被拒绝(401/403/404)、来源不被允许";
+    ConnectionLost: "Connection lost without a close message after {}.", "连接在 {} 后异常中断，未收到关闭消息";
+    ClosedByPage: "{} (by this page, after {})", "{}（由本页面关闭，持续 {}）";
+    ClosedByServer: "{} (by the server, after {})", "{}（由服务器关闭，持续 {}）";
+    ClosedByForce: "Ended by this page: the server did not answer the close within {} s. Open for {}.",
+        "服务器 {} 秒内未答复关闭，由本页面强制结束（持续 {}）";
+    AfterCode: "{} {}", "{} {}";
+
+    // The workbench: composer.
+    BadJson: "Not JSON: line {}, column {}.", "不是有效的 JSON：第 {} 行第 {} 列";
+    BadDigit: "Character {} is no digit of the bytes: '{}'.", "第 {} 个字符“{}”不是有效的字节内容";
+    IncompleteByte: "The last byte is incomplete.", "最后一个字节不完整";
+    NoFile: "Choose a file first.", "请先选择文件";
+    FileTooLarge: "The file has {}; at most 64 MiB are sent.", "文件大小为 {}，最多发送 64 MiB";
+    FileUnreadable: "The file cannot be read any more. Choose it again.", "无法再读取此文件，请重新选择";
+    BadRepeatCount: "Give 1 to 1,000,000 messages, or none.", "请输入 1 到 1,000,000，或留空";
+    BadRepeatInterval: "Give 1 to 3,600,000 ms.", "请输入 1 到 3,600,000 毫秒";
+    StopRepeat: "Stop", "停止";
+    StopRepeatLeft: "Stop ({} left)", "停止（剩余 {} 条）";
+
+    // The workbench: log.
+    RowDropped: "1 older row dropped", "已丢弃较早的 1 行";
+    RowsDropped: "{} older rows dropped", "已丢弃较早的 {} 行";
+    DetailCut: "The first {} of {} are shown; Copy takes all.", "显示前 {}，共 {}；复制会包含全部";
+    OneMessage: "1 message", "1 条消息";
+    ManyMessages: "{} messages", "{} 条消息";
+    MessagesOf: "{} of {} messages", "{} / {} 条消息";
+    RowsWaiting: "{} waiting", "{} 条待显示";
+    BadPattern: "Not a regular expression: {}. The log is shown without it.", "不是有效的正则表达式：{}，未用它筛选";
+    SlowPattern: "This pattern is too slow: it took more than {} ms. The log is shown without it.",
+        "此正则表达式太慢（超过 {} 毫秒），未用它筛选";
+    NoPatternWorker: "The browser could not start the script that tests patterns. The log is shown without the pattern. Load the page again.",
+        "浏览器无法启动检验正则表达式的脚本，未用它筛选，请重新加载页面";
+    Exporting: "{} % exported", "已导出 {} %";
+    OneItem: "1 item", "1 项";
+    Items: "{} items", "{} 项";
+
+    // The chat: names.
+    BadRoom: "Not a room name: {}.", "房间名无效：{}";
+    BadName: "This name cannot be used: {}.", "名字无效：{}";
+    NameEmpty: "give it 1 to {} characters", "请输入 1 到 {} 个字符";
+    NameTooLong: "it has {} characters, at most {} are allowed", "共 {} 个字符，最多 {} 个";
+    NameControl: "it has the control character {}", "含有控制字符 {}";
+    NameCharacter: "it has the character {}; use letters, digits and - _ . ~", "含有字符 {}；只能用字母、数字和 - _ . ~";
+    NameDots: "it may not be . or .. alone", "不能只是 . 或 ..";
+    RoomClosed: "The server ended your membership of this room.", "服务器已让您离开此房间";
+    RoomRefused: "This room is not open to you: {}", "您不能进入此房间：{}";
+    NameTaken: "The server does not take this name.", "服务器不接受此名字";
+    NameRefused: "The server does not take this name: {}", "服务器不接受此名字：{}";
+
+    // The chat: the connection and the messages.
+    Joined: "You joined {0} as {1}.", "您以“{1}”加入了 {0}";
+    Stopped: "The server ended the connection: {} {}", "服务器结束了连接：{} {}";
+    RetryIn: "No connection. The next attempt is in {} s; what you send waits here.",
+        "连接已断开，{} 秒后重试；您发送的消息会在此等待";
+    Reconnecting: "No connection. Connecting…", "连接已断开，正在重连…";
+    Offline: "You are offline. What you send waits here.", "您已离线，发送的消息会在此等待";
+    HistoryLost: "The server was restarted without its messages: it does not have those above this line any more.",
+        "服务器已重启且未保留消息：此线以上的消息已不在服务器上";
+    AwayTooLong: "You were away for longer than the server keeps messages: some are missing here.",
+        "您离开的时间超过了服务器保留消息的时间：此处缺少部分消息";
+    OneLost: "One of your messages was lost by the server.", "您的 1 条消息被服务器丢失";
+    ManyLost: "{} of your messages were lost by the server.", "您的 {} 条消息被服务器丢失";
+    NotJoined: "Not sent: join the room first. Your text is kept.", "未发送：请先加入房间，内容已保留";
+    OutboxFull: "Not sent: too many messages wait already.", "未发送：等待发送的消息过多";
+    TooLarge: "Not sent: {} is too long, the server takes {}.", "未发送：长度 {}，服务器最多接受 {}";
+    TooDeep: "Not sent: it is nested too deeply.", "未发送：嵌套过深";
+    Expired: "Not sent: there was no connection for too long.", "未发送：断线时间过长";
+    Unconfirmed: "Perhaps not sent: the server did not confirm it. Look for it before you send it again.",
+        "可能未发送：服务器未确认，重新发送前请先查看";
+    MessageRefused: "Not sent: the server refused it: {}", "未发送：服务器拒绝：{}";
+    NotSentLeft: "Not sent: you left before it was.", "未发送：您已先离开";
+    OneUnread: "1 new message", "1 条新消息";
+    ManyUnread: "{} new messages", "{} 条新消息";
+    JoinRoom: "Join #{}", "加入 #{}";
+    OpenRoom: "Open #{}", "打开 #{}";
+    MessageTo: "Message #{}", "发消息到 #{}";
+
+    // The chat: people.
+    UserListOne: "{}", "{} ";
+    UserListTwo: "{} and {}", "{}、{} ";
+    UserListThree: "{}, {} and {}", "{}、{}、{} ";
+    UserListFour: "{}, {}, {} and 1 other", "{}、{}、{} 等 4 人";
+    // The users besides the three in English, and all of them in Chinese.
+    UserListMany: "{0}, {1}, {2} and {3} others", "{0}、{1}、{2} 等 {4} 人";
+    OneTyping: "{} is typing…", "{}正在输入…";
+    ManyTyping: "{} are typing…", "{}正在输入…";
+    UsersJoined: "{} joined", "{}加入了房间";
+    UsersLeft: "{} left", "{}离开了房间";
+    UsersJoinedAndLeft: "{} joined · {} left", "{}加入了房间 · {}离开了房间";
+    MoreUsers: "and {} more", "以及另外 {} 人";
+    OneUser: "1 person", "1 人";
+    Users: "{} people", "{} 人";
+    Here: "{} here", "{} 人在此";
+
+    // The workbench: the bound of the log, and what is saved.
+    RowsFull: "The log has {} rows, which is all that it keeps: the oldest are dropped. Export or clear it to lose none.",
+        "日志已达上限 {} 行，最早的记录正被丢弃。如需保留，请导出或清空日志";
+    BytesFull: "The logs of all connections have {}, which is all that they may have: the oldest rows of the largest one, which is this, are dropped. Export or clear a log to lose none.",
+        "所有连接的日志共 {}，已达上限；此日志最大，其最早的记录正被丢弃。如需保留，请导出或清空日志";
+    NoName: "Give it a name.", "请输入名称";
+    NoMessage: "There is no message to save.", "没有可保存的消息";
+    SavedAs: "Saved as {}.", "已保存为“{}”";
+    DeletedOne: "{} is deleted.", "已删除“{}”";
+    DeletedMany: "{} are deleted.", "已删除 {} 项";
+    NothingNew: "Nothing new is in the file.", "文件中没有新内容";
+    Imported: "{} imported.", "已导入 {} 项";
+    SavedFull: "Not saved: at most 500 with 1 MiB together are kept. Delete some first.", "未保存：最多保存 500 项，共 1 MiB，请先删除一些";
+    StorageFull: "Not saved: the browser's storage is full or forbidden. Delete some, or allow this page to store data.",
+        "未保存：浏览器存储已满或被禁用，请删除一些内容或允许本页面存储数据";
+    ImportUnreadable: "The browser cannot read this file as text. Choose a file that was exported here.",
+        "浏览器无法以文本读取此文件，请选择从这里导出的文件";
+    ImportTooLarge: "The file has {}; at most 2 MiB are read. Choose a file that was exported here.",
+        "文件大小为 {}，最多读取 2 MiB，请选择从这里导出的文件";
+    ImportNotJson: "The file is not JSON: line {}, column {}. Choose a file that was exported here.",
+        "文件不是有效的 JSON：第 {} 行第 {} 列，请选择从这里导出的文件";
+    ImportForeign: "The file has JSON, but not of this page. Choose a file that was exported here.",
+        "文件是 JSON，但不是由本页面导出的，请选择从这里导出的文件";
+    ImportNewer: "The file is of a newer version of this page. Load the page again, then import it.",
+        "文件来自本页面的更新版本，请刷新页面后再导入";
+    ImportMissing: "In the file, number {1} of {0} has no text {2}. Mend it there, then import it again.",
+        "文件中 {0} 的第 {1} 项缺少文本 {2}，请修改后重新导入";
 }
 
-/// Why an HTTP request had no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum HttpProblem {
-    /// No answer within so many seconds.
-    TimedOut(u32),
-    /// The browser hides the reason: unreachable, or another origin that does not allow this page.
-    Unreachable,
+impl Text {
+    /// The sentence with these values in its places.
+    pub(crate) fn with<const N: usize>(self, values: [Sentence; N]) -> Sentence {
+        Sentence::Filled(self, values.into())
+    }
 }
 
 impl Sentence {
+    /// One sentence for a count of one, and one with the count in its place for any other.
+    pub(crate) fn counted(count: usize, one: Text, many: Text) -> Self {
+        match count {
+            1 => one.into(),
+            count => many.with([Self::thousands(count as u64)]),
+        }
+    }
+
+    /// A number with separators.
+    pub(crate) fn thousands(number: u64) -> Self {
+        Self::Same(format::thousands(number))
+    }
+
+    /// A size in bytes.
+    pub(crate) fn size(bytes: u64) -> Self {
+        Self::Same(format::size(bytes))
+    }
+
     pub(crate) fn in_language(&self, language: Language) -> String {
-        match language {
-            Language::English => english::sentence(self),
-            Language::Chinese => chinese::sentence(self),
+        let mut text = String::new();
+        self.write(language, &mut text);
+        text
+    }
+
+    fn write(&self, language: Language, text: &mut String) {
+        match self {
+            Self::Same(words) => text.push_str(words),
+            Self::Filled(template, values) => {
+                for (index, part) in template.in_language(language).split('{').enumerate() {
+                    // The text before the first place.
+                    let Some(next) = index.checked_sub(1) else {
+                        text.push_str(part);
+                        continue;
+                    };
+                    let (place, words) = part.split_once('}').unwrap_or_default();
+                    let place = place.bytes().next().map_or(next, |digit| usize::from(digit - b'0'));
+                    if let Some(value) = values.get(place) {
+                        value.write(language, text);
+                    }
+                    text.push_str(words);
+                }
+            }
         }
     }
 }
 
-fn cause_text(cause: &Cause, language: Language) -> &str {
-    if cause.reason.is_empty() {
-        close_meaning(cause.code, language)
-    } else {
-        &cause.reason
+impl From<Text> for Sentence {
+    fn from(text: Text) -> Self {
+        text.with([])
     }
 }
 
-/// `4000 “bye” `, or nothing.
-fn code_and_reason(end: &End) -> String {
-    match end.close_info() {
-        None => String::new(),
-        Some(CloseInfo { code, reason }) if reason.is_empty() => format!("{code} "),
-        Some(CloseInfo { code, reason }) => format!("{code} “{reason}” "),
+impl From<String> for Sentence {
+    fn from(words: String) -> Self {
+        Self::Same(words)
+    }
+}
+
+impl From<&str> for Sentence {
+    fn from(words: &str) -> Self {
+        Self::Same(words.to_owned())
+    }
+}
+
+/// A number without separators.
+impl From<u64> for Sentence {
+    fn from(number: u64) -> Self {
+        Self::Same(number.to_string())
+    }
+}
+
+impl From<usize> for Sentence {
+    fn from(number: usize) -> Self {
+        (number as u64).into()
+    }
+}
+
+impl From<u32> for Sentence {
+    fn from(number: u32) -> Self {
+        u64::from(number).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::connection::ClosedBy;
 
-    fn both(message: &Sentence) -> [String; 2] {
-        Language::ALL.map(|language| message.in_language(language))
-    }
-
-    #[test]
-    fn an_unsent_message_names_the_state_and_says_that_the_text_is_kept() {
-        assert_eq!(
-            both(&Sentence::NotSent(ReadyState::Closed)),
-            [
-                "Not sent: you are not connected. Your text is kept.",
-                "未发送：当前已关闭，内容已保留"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_1006_reads_differently_before_and_after_open() {
-        let closed = CloseInfo {
-            code: 1006,
-            reason: String::new(),
+    /// The places of a text, in their order.
+    fn places(text: &str) -> Vec<usize> {
+        let parts = text.split('{').skip(1).enumerate();
+        let place = |(index, part): (usize, &str)| match part.split_once('}').expect("a place ends").0 {
+            "" => index,
+            place => place.parse().expect("a place has a number"),
         };
-        let [before, before_zh] = both(&Sentence::Ended(End::NeverOpened(closed.clone())));
-        assert!(
-            before.starts_with("Could not connect. The browser hides the reason."),
-            "{before}"
-        );
-        assert!(before_zh.starts_with("连接失败，浏览器不提供原因。"), "{before_zh}");
-        let [after, after_zh] = both(&Sentence::Ended(End::Lost {
-            closed,
-            open_ms: 61_500.0,
-        }));
-        assert_eq!(after, "Connection lost without a close message after 1 min 1 s.");
-        assert_eq!(after_zh, "连接在 1 分 1 秒 后异常中断，未收到关闭消息");
+        parts.map(place).collect()
     }
 
     #[test]
-    fn a_close_has_the_meaning_of_its_code_and_the_side_that_closed() {
-        let end = |by| End::Finished {
-            closed: CloseInfo {
-                code: 1005,
-                reason: String::new(),
-            },
-            by,
-            open_ms: 3_210.0,
-        };
-        let [page, page_zh] = both(&Sentence::Ended(end(ClosedBy::Page)));
-        assert_eq!(page, "Closed normally, no code given (by this page, after 3.2 s)");
-        assert_eq!(page_zh, "已正常关闭，对方未给状态码（由本页面关闭，持续 3.2 秒）");
-        let [server, _] = both(&Sentence::Closed(end(ClosedBy::Server)));
-        assert!(server.starts_with("1005 Closed normally"), "{server}");
-        assert!(server.contains("by the server"), "{server}");
+    fn every_value_has_its_place_in_both_languages() {
+        for &text in Text::SENTENCES {
+            let [english, chinese] = Language::ALL.map(|language| {
+                let places = places(text.in_language(language));
+                let set: BTreeSet<_> = places.iter().copied().collect();
+                assert_eq!(set.len(), places.len(), "{text:?}: each value once");
+                set
+            });
+            if text != Text::UserListMany {
+                assert_eq!(english, chinese, "{text:?}");
+                assert!(english.iter().copied().eq(0..english.len()), "{text:?}");
+            }
+        }
     }
 
     #[test]
-    fn a_reason_is_quoted_after_its_code_and_a_cancelled_connection_has_neither() {
-        let closed = CloseInfo {
-            code: 4000,
-            reason: "bye".into(),
-        };
-        let end = End::Finished {
-            closed,
-            by: ClosedBy::Server,
-            open_ms: 0.0,
-        };
-        let [english, chinese] = both(&Sentence::Closed(end));
+    fn values_are_written_in_the_order_of_the_language_and_not_read_as_places() {
+        let sentence = Text::Joined.with(["{1}".into(), Text::Opened.into()]);
         assert_eq!(
-            english,
-            "4000 “bye” A code of the application's own (by the server, after 0.0 s)"
-        );
-        assert!(chinese.starts_with("4000 “bye” 应用自定义代码"), "{chinese}");
-        assert_eq!(
-            both(&Sentence::Closed(End::Cancelled))[0],
-            "Cancelled before it was open."
+            Language::ALL.map(|language| sentence.in_language(language)),
+            ["You joined {1} as Connected..", "您以“已连接”加入了 {1}"]
         );
     }
 
     #[test]
-    fn an_invalid_name_has_its_rule_in_both_languages() {
-        let error = talkback_client::room_name("a/b").unwrap_err();
-        assert_eq!(
-            both(&Sentence::BadRoom(error)),
-            [
-                "Not a room name: it has the character '/'; use letters, digits and - _ . ~.",
-                "房间名无效：含有字符 '/'；只能用字母、数字和 - _ . ~"
-            ]
-        );
+    fn a_count_of_one_has_a_sentence_of_its_own() {
+        let counted = |count| Sentence::counted(count, Text::OneItem, Text::Items).in_language(Language::English);
+        assert_eq!([0, 1, 2_000].map(counted), ["0 items", "1 item", "2,000 items"]);
     }
 }

@@ -4,30 +4,27 @@ use talkback_client::ReadyState;
 
 use super::Language;
 
+/// A text in every language, in the order of [`Language`]; [`Text::in_language`] gives it in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Text(pub(super) &'static [&'static str; Language::ALL.len()]);
+
+/// Texts as constants of [`Text`], so that each binary has those only that it shows, and for tests the list of them.
 macro_rules! texts {
-    ($($name:ident: $english:literal, $chinese:literal;)*) => {
-        /// A text without values; [`Text::in_language`] gives it in a language.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Text { $($name),* }
-
+    ($all:ident: $($name:ident: $english:literal, $chinese:literal;)*) => {
+        #[expect(non_upper_case_globals, reason = "a text is named like the variant of an enum")]
         impl Text {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name),*];
+            $(pub(crate) const $name: Self = Self(&[$english, $chinese]);)*
 
-            pub(crate) fn in_language(self, language: Language) -> &'static str {
-                // In the order of the variants, so that a text is found by its index: half the code of a match.
-                const TEXTS: &[(&str, &str)] = &[$(($english, $chinese)),*];
-                let (english, chinese) = TEXTS[self as usize];
-                match language {
-                    Language::English => english,
-                    Language::Chinese => chinese,
-                }
-            }
+            #[cfg(test)]
+            pub(super) const $all: &[Self] = &[$(Self::$name),*];
         }
     };
 }
+pub(super) use texts;
 
 texts! {
+    LABELS:
+
     // The header.
     Views: "Views", "视图";
     SkipToContent: "Skip to content", "跳到内容";
@@ -53,8 +50,8 @@ texts! {
     KeyChatSend: "Send", "发送";
     KeyChatLine: "New line", "换行";
     Remembered: "Remembered in this browser", "保存在此浏览器中的内容";
-    RememberedHint: "Addresses, drafts, rooms and how far they are read, your name, language and theme, and messages that wait to be sent. Nothing of it is sent anywhere else.",
-        "地址、草稿、房间及阅读位置、名字、语言和主题，以及等待发送的消息；不会发送到其他地方。";
+    RememberedHint: "Addresses, saved connections and snippets, drafts, rooms with what you read in them, your name, language and theme, and messages that are not sent. Nothing of it is sent anywhere else.",
+        "地址、已保存的连接和常用消息、草稿、房间及其中读过的消息、名字、语言和主题，以及尚未发送的消息；不会发送到其他地方。";
     Forget: "Forget all of it…", "全部清除…";
     ForgetNow: "Forget now and reload", "立即清除并刷新";
 
@@ -62,7 +59,7 @@ texts! {
     Connection: "Connection", "连接";
     Url: "URL", "地址";
     Subprotocols: "Subprotocols", "子协议";
-    SubprotocolsHint: "optional, separated by commas", "可选，以逗号分隔";
+    SubprotocolsHint: "optional; Enter or a comma adds one", "可选，按回车或逗号添加";
     Connect: "Connect", "连接";
     Cancel: "Cancel", "取消";
     Disconnect: "Disconnect", "断开";
@@ -169,6 +166,20 @@ texts! {
     MoreLines: "Show more lines", "显示更多行";
     ImageInMessage: "The image in the message", "消息中的图片";
 
+    SavedConnections: "Saved connections", "已保存的连接";
+    Snippets: "Snippets", "常用消息";
+    SentLately: "Sent lately", "最近发送";
+    SavedName: "Name", "名称";
+    Collection: "Collection (optional)", "分组（可选）";
+    Save: "Save", "保存";
+    Rename: "Rename", "重命名";
+    Delete: "Delete", "删除";
+    Undo: "Undo", "撤销";
+    Import: "Import…", "导入…";
+    WithSecrets: "with passwords and query values", "包含密码和查询参数的值";
+    Remove: "Remove", "移除";
+    Negotiated: "negotiated", "已协商";
+
     // The chat.
     Room: "Room", "房间";
     OtherRoom: "Room name", "房间名";
@@ -232,9 +243,23 @@ texts! {
     Unmute: "No longer mute", "取消静音";
     Mentions: "Messages that mention you", "提到你的消息";
     ShowLess: "Show less", "收起";
+    SlowConnection: "Connection is slow", "连接缓慢";
+    CheckNow: "Check now", "立即检查";
+    Sounds: "Sound for new messages", "新消息提示音";
+    KeyMention: "Choose a name after @", "选择 @ 后的名字";
+    KeyRoom: "Switch to a room", "切换房间";
+    KeyFoundOlder: "In the search: the one before", "搜索时：上一条";
+    KeyFoundNewer: "In the search: the one after", "搜索时：下一条";
+    KeyMessages: "Move in the messages", "在消息中移动";
+    KeyCopyLink: "Copy a link to the message", "复制消息链接";
+    KeyDismiss: "Close what is open", "关闭打开的面板";
 }
 
 impl Text {
+    pub(crate) fn in_language(self, language: Language) -> &'static str {
+        self.0[language as usize]
+    }
+
     /// The label of a state.
     pub(crate) fn of_state(state: ReadyState) -> Self {
         match state {
@@ -253,14 +278,16 @@ mod tests {
     #[test]
     fn every_text_exists_in_both_languages() {
         let is_han = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
-        for &text in Text::ALL {
+        for &text in Text::LABELS.iter().chain(Text::SENTENCES) {
             let english = text.in_language(Language::English);
             let chinese = text.in_language(Language::Chinese);
+            assert!(!english.is_empty() && !english.chars().any(is_han), "{text:?}");
+            // A text without words, such as a list of names, may be the same.
+            let has_words = english.chars().any(char::is_alphabetic);
             assert!(
-                !english.is_empty() && !english.chars().any(is_han),
-                "{text:?}: {english}"
+                !has_words || chinese.chars().any(|c| is_han(c) || c == '、'),
+                "{text:?}"
             );
-            assert!(chinese.chars().any(is_han), "{text:?}: {chinese}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The addresses that the workbench remembers: pinned ones, and those that were connected to lately. Pure; the text of it is kept in
 //! `localStorage`.
 
+use super::log_filter::contains_ignoring_case;
+
 /// The pinned addresses, at most; the oldest pin goes.
 const MAX_PINNED: usize = 20;
 
@@ -95,10 +97,15 @@ pub(super) fn without_secrets(url: &str) -> String {
     ];
     const TOKEN_BYTES: usize = 16;
     rewritten(url, "", |name, value| {
-        let name = name.to_ascii_lowercase();
-        let is_secret = value.len() >= TOKEN_BYTES || SECRET_NAMES.iter().any(|secret| name.contains(secret));
+        let is_secret =
+            value.len() >= TOKEN_BYTES || SECRET_NAMES.iter().any(|secret| contains_ignoring_case(name, secret));
         if is_secret { String::new() } else { value.to_owned() }
     })
+}
+
+/// The address without the user name and password, and without all values of the query.
+pub(super) fn without_values(url: &str) -> String {
+    rewritten(url, "", |_, _| String::new())
 }
 
 /// An address with something else for the user name and password, and for each value of the query, by its name.

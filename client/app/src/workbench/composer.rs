@@ -9,16 +9,22 @@ use yew::{Callback, Html, TargetCast, html};
 use super::{
     message_mode::Mode,
     reducer::{Action, Field, Recall, WorkbenchState},
+    saved::{Kind, Saved},
+    saved_sheet::{SavedSheet, SheetMove, on_toggle, sent_list},
     segments::{Segment, segments},
+    sentences,
 };
 use crate::{
     form::{ERROR_ID, TextField, text_of},
     format,
-    i18n::{Language, Sentence, Text},
+    i18n::{Language, Text},
     keyboard::{EnterKey, enter_key},
 };
 
 const HINT_ID: &str = "message_hint";
+
+/// The `id` of the popover with the snippets and what was sent.
+pub(super) const SNIPPETS_ID: &str = "saved_snippets";
 
 /// The `id` of the popover with the repetition.
 const REPEAT_ID: &str = "repeat_options";
@@ -28,6 +34,9 @@ pub(super) struct Composer<'a> {
     /// The number of its tab: each has an input for files of its own.
     pub(super) tab: u32,
     pub(super) state: &'a WorkbenchState,
+    pub(super) saved: &'a Saved,
+    pub(super) sheet: &'a SavedSheet,
+    pub(super) onsheet: Callback<SheetMove>,
     pub(super) dispatch: Callback<Action>,
     /// The user has chosen a file, or none.
     pub(super) onfile: Callback<Option<File>>,
@@ -49,13 +58,22 @@ impl Composer<'_> {
             onselect: dispatch.reform(move |()| Action::Mode(mode)),
         });
         html! {
-            <form key="composer" class="composer" {onsubmit}>
+            <key="composer">
+            { self.snippets(language) }
+            <form key="form" class="composer" {onsubmit}>
                 if let Some(error) = error {
                     <p key="error" id={ERROR_ID} class="bar-notice" role="alert">{ error.message.in_language(language) }</p>
                 }
                 <div key="body" class="composer-body">
                     <div key="modes" class="composer-modes">
                         { segments("message_mode", Text::Mode.in_language(language), choices) }
+                        <button
+                            key="snippets" id="snippets_button" type="button" popovertarget={SNIPPETS_ID}
+                            title={Text::Snippets.in_language(language)}
+                        >
+                            <svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d="M4 2h8v12l-4-3-4 3z" /></svg>
+                            <span>{ Text::Snippets.in_language(language) }</span>
+                        </button>
                     </div>
                     if state.mode == Mode::File {
                         { self.file(language) }
@@ -66,6 +84,23 @@ impl Composer<'_> {
                     <p key="hint" id={HINT_ID} class="visually-hidden">{ Text::SendHint.in_language(language) }</p>
                 </div>
             </form>
+            </>
+        }
+    }
+
+    /// The popover with the snippets and what was sent. It has a form of its own, so it is not in that of the message.
+    fn snippets(&self, language: Language) -> Html {
+        html! {
+            <div
+                key="snippets" id={SNIPPETS_ID} class="sheet saved snippets" popover="auto" role="dialog" aria-label={Text::Snippets.in_language(language)}
+                ontoggle={on_toggle(SNIPPETS_ID, &self.onsheet)}
+            >
+                { self.sheet.draw(Kind::Snippet, self.saved, &self.onsheet, language) }
+                if self.sheet.is_open {
+                    <h3 key="sent_title">{ Text::SentLately.in_language(language) }</h3>
+                    { sent_list(self.state.sent_texts(), &self.onsheet) }
+                }
+            </div>
         }
     }
 
@@ -195,7 +230,7 @@ impl Composer<'_> {
                     key="stop" id="stop_repeat" type="button" data-look="danger"
                     onclick={dispatch.reform(|_: MouseEvent| Action::Repeat(false))}
                 >
-                    { Sentence::StopRepeat(repeat.left()).in_language(language) }
+                    { sentences::stop_repeat(repeat.left()).in_language(language) }
                 </button>
             };
         }

@@ -1,7 +1,7 @@
 //! The pane with the payload of the selected message: laid out, as received, or as bytes. A payload becomes text nodes, or an image that
 //! the browser decodes; it is never executed.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::rc::Rc;
 
 use web_sys::{KeyboardEvent, MouseEvent};
 use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
@@ -73,8 +73,8 @@ pub(super) struct DetailPane {
     cut: Option<usize>,
     /// Of an image that is shown.
     image: Option<ObjectUrl>,
-    /// The indices of the folded lines.
-    folded: BTreeSet<usize>,
+    /// The indices of the folded lines, in ascending order.
+    folded: Vec<usize>,
     lines: usize,
 }
 
@@ -110,7 +110,7 @@ impl Component for DetailPane {
             shown,
             cut,
             image,
-            folded: BTreeSet::new(),
+            folded: Vec::new(),
             lines: JSON_LINES,
         }
     }
@@ -125,11 +125,12 @@ impl Component for DetailPane {
 
     fn update(&mut self, _ctx: &Context<Self>, msg: Msg) -> bool {
         match msg {
-            Msg::Fold(line) => {
-                if !self.folded.remove(&line) {
-                    self.folded.insert(line);
+            Msg::Fold(line) => match self.folded.binary_search(&line) {
+                Ok(at) => {
+                    self.folded.remove(at);
                 }
-            }
+                Err(at) => self.folded.insert(at, line),
+            },
             Msg::MoreLines => self.lines += JSON_LINES,
         }
         true
@@ -249,7 +250,9 @@ impl DetailPane {
         let text = |text: Text| text.in_language(*language);
         let cut = self.cut.map(|total| {
             let shown = shown_bytes(&self.shown, &row.content, *mode);
-            Sentence::DetailCut { shown, total }.in_language(*language)
+            Text::DetailCut
+                .with([shown, total].map(|bytes| Sentence::size(bytes as u64)))
+                .in_language(*language)
         });
         let failed = (*copy == CopyState::Failed).then(|| text(Text::CopyFailed).to_owned());
         let hints: Vec<_> = [failed, cut].into_iter().flatten().collect();
@@ -294,7 +297,7 @@ impl DetailPane {
                 index,
                 line,
                 folded: match line.content {
-                    LineContent::Open { close, .. } if self.folded.contains(&index) => lines.get(close),
+                    LineContent::Open { close, .. } if self.folded.binary_search(&index).is_ok() => lines.get(close),
                     _ => None,
                 },
                 language: *language,
@@ -360,7 +363,7 @@ impl JsonLine<'_> {
             LineContent::Open { container, items, .. } => {
                 let (open, close) = container.brackets();
                 if self.folded.is_some() {
-                    let items = Sentence::Items(*items).in_language(self.language);
+                    let items = Sentence::counted(*items, Text::OneItem, Text::Items).in_language(self.language);
                     html! { <>{ open }<span class="json-items">{ items }</span>{ close }</> }
                 } else {
                     html! { open }
@@ -371,11 +374,11 @@ impl JsonLine<'_> {
     }
 
     fn scalar(&self, scalar: &Scalar) -> Html {
-        let class = match scalar.kind {
-            ScalarKind::String => "json-string",
-            ScalarKind::Number | ScalarKind::Word => "json-number",
+        let kind = match scalar.kind {
+            ScalarKind::String => "string",
+            ScalarKind::Number | ScalarKind::Word => "number",
         };
-        html! { <span {class}>{ self.part(scalar.range.clone()) }</span> }
+        html! { <span data-scalar={kind}>{ self.part(scalar.range.clone()) }</span> }
     }
 
     fn part(&self, range: std::ops::Range<usize>) -> String {

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::format;
+
 /// How deep objects and arrays may be nested; a deeper text is shown as it is.
 const MAX_DEPTH: usize = 200;
 
@@ -125,12 +127,60 @@ pub(crate) fn pretty(text: &str) -> Option<String> {
 /// # Errors
 /// When it is not, or is nested deeper than [`MAX_DEPTH`]: the byte where the first part begins that is wrong or missing.
 pub(crate) fn check(text: &str) -> Result<(), usize> {
+    visit(text, &mut |_| true)
+}
+
+/// Visits the parts of a text in their order, while `visit` wants more.
+///
+/// # Errors
+/// As [`check`], or where `visit` has ended it.
+pub(crate) fn visit(text: &str, visit: &mut dyn FnMut(Part) -> bool) -> Result<(), usize> {
     let mut place = 0;
-    read_to(text, &mut place, &mut |_| true).ok_or(place)
+    read_to(text, &mut place, visit).ok_or(place)
+}
+
+/// The line and the column of a byte, from 1, as editors count them.
+pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = format::head(text, at);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (1 + before.matches('\n').count(), 1 + line.chars().count())
+}
+
+/// The characters that a valid JSON string with its quotes stands for. A half of a surrogate pair alone becomes U+FFFD.
+pub(crate) fn string(quoted: &str) -> String {
+    let mut characters = quoted.get(1..quoted.len() - 1).unwrap_or_default().chars();
+    let mut units = Vec::new();
+    let mut text = String::with_capacity(quoted.len());
+    loop {
+        let character = match characters.next() {
+            Some('\\') => match characters.next() {
+                Some('u') => {
+                    let digits = characters.by_ref().take(4);
+                    let unit = digits.fold(0, |unit, digit| unit << 4 | digit.to_digit(16).unwrap_or_default());
+                    #[expect(clippy::cast_possible_truncation, reason = "four digits have 16 bits")]
+                    units.push(unit as u16);
+                    continue;
+                }
+                Some('n') => Some('\n'),
+                Some('r') => Some('\r'),
+                Some('t') => Some('\t'),
+                Some('b') => Some('\u{8}'),
+                Some('f') => Some('\u{c}'),
+                other => other,
+            },
+            other => other,
+        };
+        // The two halves of a pair stand beside each other.
+        text.extend(char::decode_utf16(units.drain(..)).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        match character {
+            Some(character) => text.push(character),
+            None => return text,
+        }
+    }
 }
 
 /// What a reader meets, in the order of the text.
-enum Part {
+pub(crate) enum Part {
     Open(Container),
     Close,
     Key(Range<usize>),
@@ -399,6 +449,22 @@ fn word_end(bytes: &[u8], start: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_string_is_what_its_escapes_stand_for() {
+        for (quoted, text) in [
+            (r#""""#, ""),
+            (r#""a\"b\\c\/""#, "a\"b\\c/"),
+            (r#""\n\r\t\b\f""#, "\n\r\t\u{8}\u{c}"),
+            (r#""\u00e9\ud83d\ude00x\ud83dy""#, "é😀x\u{fffd}y"),
+            (r#""好\"""#, "好\""),
+        ] {
+            assert_eq!(string(quoted), text, "{quoted}");
+            if !text.contains('\u{fffd}') {
+                assert_eq!(serde_json::from_str::<String>(quoted).unwrap(), text);
+            }
+        }
+    }
 
     #[test]
     fn every_part_is_shown_as_received() {

@@ -19,7 +19,9 @@ const PREVIEW_HEX_BYTES: usize = 64;
 pub(crate) enum LogEntry {
     Sent(Payload),
     Received(Payload),
-    /// Something about the connection, written out in the page's language when it is drawn.
+    /// A connection to this address begins.
+    Opening(String),
+    /// Something else about the connection, written out in the page's language when it is drawn.
     Notice(Sentence),
 }
 
@@ -42,11 +44,21 @@ pub(crate) trait Content: PayloadSize {
 pub(crate) enum Payload {
     Text(String),
     Binary(Vec<u8>),
-    /// The text of an HTTP request (no status) or answer.
+    /// The text of an HTTP request (no answer), or the answer's.
     Http {
-        status: Option<u16>,
+        answer: Option<Box<HttpAnswer>>,
         text: String,
     },
+}
+
+/// What an HTTP answer has besides its text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HttpAnswer {
+    pub(crate) status: u16,
+    /// Of the request.
+    pub(crate) url: String,
+    /// When the request was made, in milliseconds since the Unix epoch.
+    pub(crate) asked_at: f64,
 }
 
 impl Payload {
@@ -81,10 +93,10 @@ impl Payload {
         match self {
             Self::Text(_) => None,
             Self::Binary(_) => Some(Text::Binary.in_language(language).to_owned()),
-            Self::Http { status: None, .. } => Some("HTTP".to_owned()),
+            Self::Http { answer: None, .. } => Some("HTTP".to_owned()),
             Self::Http {
-                status: Some(status), ..
-            } => Some(format!("HTTP {status}")),
+                answer: Some(answer), ..
+            } => Some(format!("HTTP {}", answer.status)),
         }
     }
 
@@ -109,7 +121,7 @@ impl LogEntry {
     pub(crate) fn payload(&self) -> Option<&Payload> {
         match self {
             Self::Sent(content) | Self::Received(content) => Some(content),
-            Self::Notice(_) => None,
+            Self::Opening(_) | Self::Notice(_) => None,
         }
     }
 
@@ -117,7 +129,7 @@ impl LogEntry {
     pub(crate) fn full_text(&self, language: Language) -> String {
         match self {
             Self::Sent(content) | Self::Received(content) => content.full_text(),
-            Self::Notice(message) => message.in_language(language),
+            Self::Opening(_) | Self::Notice(_) => self.preview(language),
         }
     }
 
@@ -130,6 +142,7 @@ impl LogEntry {
     pub(crate) fn preview(&self, language: Language) -> String {
         match self {
             Self::Sent(content) | Self::Received(content) => content.preview(),
+            Self::Opening(url) => Text::Opening.with([url.as_str().into()]).in_language(language),
             Self::Notice(message) => message.in_language(language),
         }
     }
@@ -160,7 +173,7 @@ impl Content for LogEntry {
         match self {
             Self::Sent(_) => Direction::Sent,
             Self::Received(_) => Direction::Received,
-            Self::Notice(_) => Direction::Notice,
+            Self::Opening(_) | Self::Notice(_) => Direction::Notice,
         }
     }
 }

@@ -7,11 +7,7 @@ use super::{
     log::Log,
     log_entry::{Content, Direction, LogEntry, Payload},
 };
-use crate::{
-    format,
-    i18n::{Language, Sentence},
-    rows::Row,
-};
+use crate::{format, i18n::Language, rows::Row};
 
 /// What looking at a row costs in bytes, when nothing of it is written.
 const SKIPPED_BYTES: usize = 16;
@@ -20,7 +16,8 @@ const SKIPPED_BYTES: usize = 16;
 pub(crate) enum ExportFormat {
     /// A JSON object in each line; binary data are in Base64.
     JsonLines,
-    /// An entry for each connection with its messages in `_webSocketMessages`; the page's notices and HTTP are left out.
+    /// An entry for each connection with its messages in `_webSocketMessages`, then one for each answer over HTTP; the page's notices are left
+    /// out.
     Har,
 }
 
@@ -56,6 +53,8 @@ pub(crate) struct Export {
     /// Of the entry that is being written.
     messages: usize,
     in_entry: bool,
+    /// The connections are written, and the answers over HTTP are.
+    over_http: bool,
     has_begun: bool,
 }
 
@@ -72,6 +71,7 @@ impl Export {
             entries: 0,
             messages: 0,
             in_entry: false,
+            over_http: false,
             has_begun: false,
         }
     }
@@ -79,7 +79,6 @@ impl Export {
     /// The next part of the file, of about so many bytes or a single row, and whether it is the last one.
     pub(crate) fn step(&mut self, log: &Log<LogEntry>, bytes: usize) -> (String, bool) {
         let mut text = String::new();
-        let mut skipped = 0;
         if !std::mem::replace(&mut self.has_begun, true) && self.format == ExportFormat::Har {
             text.push_str(concat!(
                 r#"{"log":{"version":"1.2","creator":{"name":"Talkback","version":""#,
@@ -87,12 +86,35 @@ impl Export {
                 r#""},"pages":[],"entries":["#
             ));
         }
+        let has_two_rounds = self.format == ExportFormat::Har;
+        loop {
+            if self.rows(&mut text, log, bytes) {
+                return (text, false);
+            }
+            self.next = self.last + 1;
+            if std::mem::take(&mut self.in_entry) {
+                text.push_str("]}");
+            }
+            if !has_two_rounds || std::mem::replace(&mut self.over_http, true) {
+                break;
+            }
+            self.next = self.first;
+        }
+        if has_two_rounds {
+            text.push_str("]}}");
+        }
+        (text, true)
+    }
+
+    /// Writes rows until the text has so many bytes; returns whether there are more.
+    fn rows(&mut self, text: &mut String, log: &Log<LogEntry>, bytes: usize) -> bool {
+        let mut skipped = 0;
         for row in log.after(self.next.max(log.first_number()) - 1) {
             if row.number > self.last {
                 break;
             }
             if text.len() + skipped >= bytes {
-                return (text, false);
+                return true;
             }
             self.next = row.number + 1;
             skipped += SKIPPED_BYTES;
@@ -101,26 +123,66 @@ impl Export {
                 .as_ref()
                 .is_none_or(|only| only.binary_search(&row.number).is_ok());
             match self.format {
-                ExportFormat::JsonLines if is_wanted => push_json_line(&mut text, row, self.language),
+                ExportFormat::JsonLines if is_wanted => push_json_line(text, row, self.language),
                 ExportFormat::JsonLines => {}
-                ExportFormat::Har => self.har(&mut text, row, is_wanted),
+                ExportFormat::Har if self.over_http => self.har_answer(text, row, is_wanted),
+                ExportFormat::Har => self.har(text, row, is_wanted),
             }
         }
-        self.next = self.last + 1;
-        if self.format == ExportFormat::Har {
-            text.push_str(if self.in_entry { "]}]}}" } else { "]}}" });
-        }
-        (text, true)
+        false
     }
 
     /// How much is written, in percent.
     pub(crate) fn percent(&self) -> u64 {
         let all = (self.last + 1).saturating_sub(self.first).max(1);
-        self.next.saturating_sub(self.first) * 100 / all
+        let written = self.next.saturating_sub(self.first);
+        match (self.format, self.over_http) {
+            (ExportFormat::JsonLines, _) => written * 100 / all,
+            (ExportFormat::Har, false) => written * 50 / all,
+            (ExportFormat::Har, true) => 50 + written * 50 / all,
+        }
+    }
+
+    /// Begins an entry of a HAR file.
+    fn entry(&mut self, text: &mut String, fields: &str, at: f64, ms: u64, url: &str) {
+        text.push_str(if self.entries > 0 { ",\n" } else { "\n" });
+        self.entries += 1;
+        // Writing to a String cannot fail, here and below.
+        let _: std::fmt::Result = write!(
+            text,
+            r#"{{{fields}"startedDateTime":"{}","time":{ms},"request":{{"method":"GET","url":"#,
+            iso_time(at)
+        );
+        push_json_string(text, url);
+        text.push_str(
+            r#","httpVersion":"HTTP/1.1","headers":[],"queryString":[],"cookies":[],"headersSize":-1,"bodySize":0},"cache":{},"response":{"httpVersion":"HTTP/1.1","headers":[],"cookies":[],"redirectURL":"","headersSize":-1,"bodySize":-1,"status":"#,
+        );
+    }
+
+    /// A whole entry of an answer over HTTP.
+    fn har_answer(&mut self, text: &mut String, row: &Row<LogEntry>, is_wanted: bool) {
+        let Some(Payload::Http {
+            answer: Some(answer),
+            text: data,
+        }) = row.content.payload().filter(|_| is_wanted)
+        else {
+            return;
+        };
+        let ms = milliseconds(row.at - answer.asked_at);
+        // The browser tells the page no more than when the whole answer was there.
+        self.entry(text, "", answer.asked_at, ms, &answer.url);
+        let _: std::fmt::Result = write!(
+            text,
+            r#"{},"statusText":"","content":{{"size":{},"mimeType":"text/plain","text":"#,
+            answer.status,
+            data.len()
+        );
+        push_json_string(text, data);
+        let _: std::fmt::Result = write!(text, r#"}}}},"timings":{{"send":0,"wait":{ms},"receive":0}}}}"#);
     }
 
     fn har(&mut self, text: &mut String, row: &Row<LogEntry>, is_wanted: bool) {
-        if let LogEntry::Notice(Sentence::Opening(url)) = &row.content {
+        if let LogEntry::Opening(url) = &row.content {
             self.connection = Some((without_secrets(url), row.at));
             if std::mem::take(&mut self.in_entry) {
                 text.push_str("]}");
@@ -137,11 +199,10 @@ impl Export {
                 .connection
                 .take()
                 .unwrap_or_else(|| ("ws://unknown.invalid/".into(), row.at));
-            if self.entries > 0 {
-                text.push(',');
-            }
-            push_har_entry(text, &url, at);
-            self.entries += 1;
+            self.entry(text, r#""_resourceType":"websocket","#, at, 0, &url);
+            text.push_str(
+                r#"101,"statusText":"Switching Protocols","content":{"size":0,"mimeType":"x-unknown"}},"timings":{"send":0,"wait":0,"receive":0},"_webSocketMessages":["#,
+            );
             self.messages = 0;
             self.in_entry = true;
         }
@@ -154,7 +215,6 @@ impl Export {
         };
         let ms = milliseconds(row.at);
         let (seconds, rest) = (ms / 1000, ms % 1000);
-        // Writing to a String cannot fail, here and below.
         let _: std::fmt::Result = write!(
             text,
             r#"{{"type":"{kind}","time":{seconds}.{rest:03},"opcode":{opcode},"data":"#
@@ -199,7 +259,7 @@ fn push_json_line(text: &mut String, row: &Row<LogEntry>, language: Language) {
     let (direction, kind) = match &row.content {
         LogEntry::Sent(payload) => ("sent", payload_type(payload)),
         LogEntry::Received(payload) => ("received", payload_type(payload)),
-        LogEntry::Notice(_) => ("none", "notice"),
+        LogEntry::Opening(_) | LogEntry::Notice(_) => ("none", "notice"),
     };
     let _: std::fmt::Result = write!(
         text,
@@ -208,10 +268,10 @@ fn push_json_line(text: &mut String, row: &Row<LogEntry>, language: Language) {
         iso_time(row.at)
     );
     if let Some(Payload::Http {
-        status: Some(status), ..
+        answer: Some(answer), ..
     }) = row.content.payload()
     {
-        let _: std::fmt::Result = write!(text, r#""status":{status},"#);
+        let _: std::fmt::Result = write!(text, r#""status":{},"#, answer.status);
     }
     text.push_str(r#""data":"#);
     push_data(text, &row.content, language);
@@ -235,16 +295,17 @@ fn push_data(text: &mut String, entry: &LogEntry, language: Language) {
             format::push_base64(text, bytes);
             text.push('"');
         }
-        None => match entry {
-            LogEntry::Notice(Sentence::Opening(url)) => {
-                push_json_string(text, &Sentence::Opening(without_secrets(url)).in_language(language));
-            }
-            _ => push_json_string(text, &entry.preview(language)),
-        },
+        None => {
+            let notice = match entry {
+                LogEntry::Opening(url) => LogEntry::Opening(without_secrets(url)).preview(language),
+                _ => entry.preview(language),
+            };
+            push_json_string(text, &notice);
+        }
     }
 }
 
-fn push_json_string(text: &mut String, string: &str) {
+pub(super) fn push_json_string(text: &mut String, string: &str) {
     text.push('"');
     let mut written = 0;
     for (at, byte) in string.bytes().enumerate() {
@@ -265,44 +326,32 @@ fn push_json_string(text: &mut String, string: &str) {
     text.push('"');
 }
 
-/// An entry up to its messages.
-fn push_har_entry(text: &mut String, url: &str, at: f64) {
-    let _: std::fmt::Result = write!(
-        text,
-        "\n{{\"_resourceType\":\"websocket\",\"startedDateTime\":\"{}\",\"time\":0,\"request\":{{\"method\":\"GET\",\"url\":",
-        iso_time(at)
-    );
-    push_json_string(text, url);
-    text.push_str(
-        r#","httpVersion":"HTTP/1.1","headers":[],"queryString":[],"cookies":[],"headersSize":-1,"bodySize":0},"response":{"status":101,"statusText":"Switching Protocols","httpVersion":"HTTP/1.1","headers":[],"cookies":[],"content":{"size":0,"mimeType":"x-unknown"},"redirectURL":"","headersSize":-1,"bodySize":-1},"cache":{},"timings":{"send":0,"wait":0,"receive":0},"_webSocketMessages":["#,
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::RowOptions;
+    use crate::workbench::log_entry::HttpAnswer;
     use serde_json::Value;
 
     /// 2026-11-22T07:12:00.123Z
     const AT: f64 = 1_795_331_520_123.0;
 
     fn log() -> Log<LogEntry> {
-        let mut log = Log::new(RowOptions {
-            max_rows: 100,
-            max_bytes: usize::MAX,
-        });
+        let mut log = Log::new(100);
         let text = |text: &str| Payload::Text(text.to_owned());
         log.push(AT, LogEntry::Received(text("before")));
-        log.push(AT, LogEntry::Notice(Sentence::Opening("ws://a/?x=\"1\"".into())));
+        log.push(AT, LogEntry::Opening("ws://a/?x=\"1\"".into()));
         log.push(AT, LogEntry::Sent(text("quote \" back \\ line \n bell \u{7} 好")));
         log.push(AT + 5.0, LogEntry::Received(Payload::Binary(vec![0xfb, 0xff])));
-        log.push(AT, LogEntry::Notice(Sentence::Opening("ws://b/".into())));
-        log.push(AT, LogEntry::Notice(Sentence::Opening("ws://c/".into())));
+        log.push(AT, LogEntry::Opening("ws://b/".into()));
+        log.push(AT, LogEntry::Opening("ws://c/".into()));
         log.push(
             AT,
             LogEntry::Received(Payload::Http {
-                status: Some(200),
+                answer: Some(Box::new(HttpAnswer {
+                    status: 200,
+                    url: "http://a/echo?message=ok".into(),
+                    asked_at: AT - 12.0,
+                })),
                 text: "ok".into(),
             }),
         );
@@ -333,10 +382,7 @@ mod tests {
     #[test]
     fn an_export_has_no_secrets_of_an_address() {
         let mut log = log();
-        log.push(
-            AT,
-            LogEntry::Notice(Sentence::Opening("ws://ann:word@h/?token=abc".into())),
-        );
+        log.push(AT, LogEntry::Opening("ws://ann:word@h/?token=abc".into()));
         log.push(AT, LogEntry::Sent(Payload::Text("x".into())));
         for format in [ExportFormat::JsonLines, ExportFormat::Har] {
             let (text, _) = Export::new(format, &log, None, Language::English).step(&log, usize::MAX);
@@ -369,7 +415,15 @@ mod tests {
             .iter()
             .map(|entry| entry["request"]["url"].as_str().unwrap())
             .collect();
-        assert_eq!(urls, ["ws://unknown.invalid/", "ws://a/?x=\"1\"", "ws://c/"]);
+        assert_eq!(
+            urls,
+            [
+                "ws://unknown.invalid/",
+                "ws://a/?x=\"1\"",
+                "ws://c/",
+                "http://a/echo?message=ok"
+            ]
+        );
         assert_eq!(entries[1]["startedDateTime"], "2026-11-22T07:12:00.123Z");
         let messages = &entries[1]["_webSocketMessages"];
         assert_eq!(
@@ -381,6 +435,13 @@ mod tests {
             serde_json::json!({ "type": "receive", "time": 1_795_331_520.128, "opcode": 2, "data": "+/8=" })
         );
         assert_eq!(entries[2]["_webSocketMessages"].as_array().unwrap().len(), 1);
+        let over_http = &entries[3];
+        assert_eq!(over_http["startedDateTime"], "2026-11-22T07:12:00.111Z");
+        assert_eq!(
+            (&over_http["time"], &over_http["response"]["status"]),
+            (&12.into(), &200.into())
+        );
+        assert_eq!(over_http["response"]["content"]["text"], "ok");
     }
 
     #[test]
@@ -409,10 +470,7 @@ mod tests {
 
     #[test]
     fn an_empty_log_is_a_valid_file() {
-        let log = Log::new(RowOptions {
-            max_rows: 1,
-            max_bytes: 1,
-        });
+        let log = Log::new(1);
         let export = |format| Export::new(format, &log, None, Language::English).step(&log, 1).0;
         assert_eq!(export(ExportFormat::JsonLines), "");
         let har: Value = serde_json::from_str(&export(ExportFormat::Har)).unwrap();
@@ -421,10 +479,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_dropped_meanwhile_are_left_out_and_new_ones_are_not_waited_for() {
-        let mut log = Log::new(RowOptions {
-            max_rows: 3,
-            max_bytes: usize::MAX,
-        });
+        let mut log = Log::new(3);
         let push = |log: &mut Log<LogEntry>, text: &str| log.push(AT, LogEntry::Sent(Payload::Text(text.into())));
         for text in ["1", "2", "3"] {
             push(&mut log, text);

@@ -5,7 +5,7 @@ use super::{
     json,
     log_entry::{Content, Direction, LogEntry, Payload},
 };
-use crate::format;
+use crate::{browser, format};
 
 /// The bytes of a binary message in which the filter looks for hex digits, at most.
 const SEARCHED_BINARY_BYTES: usize = 4 << 10;
@@ -36,9 +36,9 @@ pub(crate) struct Filter {
 enum Needle {
     #[default]
     None,
-    /// In lower case, with ASCII characters only.
-    Ascii(String),
-    /// In lower case.
+    /// In lower case; beyond ASCII it has no letters with a case, as Chinese has none.
+    Caseless(String),
+    /// In lower case, with letters of other alphabets.
     Unicode(String),
     Pattern(Pattern),
 }
@@ -72,8 +72,14 @@ impl Filter {
         self.needle = match Pattern::parse(&text) {
             Some(pattern) => Needle::Pattern(pattern),
             None if text.is_empty() => Needle::None,
-            None if text.is_ascii() => Needle::Ascii(text.to_ascii_lowercase()),
-            None => Needle::Unicode(text.to_lowercase()),
+            None => {
+                let lower = browser::lower_case(&text);
+                if browser::upper_case(&lower) == lower.to_ascii_uppercase() {
+                    Needle::Caseless(lower)
+                } else {
+                    Needle::Unicode(lower)
+                }
+            }
         };
         self.text = text;
     }
@@ -122,8 +128,10 @@ impl Needle {
     fn is_in(&self, payload: &Payload) -> bool {
         match self {
             Self::None | Self::Pattern(_) => true,
-            Self::Ascii(needle) => with_text(payload, |text| contains_ignoring_case(text, needle)),
-            Self::Unicode(needle) => with_text(payload, |text| text.to_lowercase().contains(needle)),
+            Self::Caseless(needle) => with_text(payload, |text| contains_ignoring_case(text, needle)),
+            Self::Unicode(needle) => with_text(payload, |text| {
+                contains_ignoring_case(&browser::lower_case(text), needle)
+            }),
         }
     }
 }
@@ -136,8 +144,9 @@ pub(crate) fn with_text<R>(payload: &Payload, look: impl FnOnce(&str) -> R) -> R
     }
 }
 
-/// Without a copy of the text in lower case, because it looks at megabytes. The needle is in lower case and ASCII.
-fn contains_ignoring_case(text: &str, needle: &str) -> bool {
+/// Without a copy of the text in lower case, because it looks at megabytes. The needle is in lower case; only the case of
+/// ASCII letters is ignored.
+pub(super) fn contains_ignoring_case(text: &str, needle: &str) -> bool {
     let (text, needle) = (text.as_bytes(), needle.as_bytes());
     let Some((&first, rest)) = needle.split_first() else {
         return true;
@@ -152,7 +161,7 @@ fn contains_ignoring_case(text: &str, needle: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::i18n::Sentence;
+    use crate::i18n::Text;
 
     fn filter(text: &str) -> Filter {
         let mut filter = Filter::default();
@@ -233,7 +242,7 @@ mod tests {
     #[test]
     fn directions_are_told_apart_and_only_an_inactive_filter_shows_notices() {
         let sent = LogEntry::Sent(Payload::Text("x".to_owned()));
-        let notice = LogEntry::Notice(Sentence::Left);
+        let notice = LogEntry::Notice(Text::Left.into());
         let only = |direction| Filter {
             direction: Some(direction),
             ..Filter::default()

@@ -3,20 +3,20 @@
 use std::rc::Rc;
 
 use gloo_events::EventListener;
-use gloo_timers::callback::Timeout;
 use web_sys::{Element, HtmlElement, KeyboardEvent, MouseEvent, PointerEvent};
 use yew::{Callback, Component, Context, Html, NodeRef, Properties, TargetCast, html};
 
 use super::{
     detail_pane::{CopyState, DetailMode, DetailPane},
-    log::Log,
+    log::{Bound, Log},
     log_entry::{Direction, LogEntry, Payload},
-    log_export::{Export, ExportFormat, iso_time},
+    log_export::{Export, ExportFormat},
     log_filter::Kind,
     log_row::{LogRow, row_id},
     log_toolbar::LogToolbar,
     log_view::{Batch, LogView},
     pattern_worker::{Answer, DEADLINE_MS, PatternWorker},
+    sentences,
     shared_log::{SharedLog, Subscription},
     url_menu::PRESETS,
     virtual_list::ROW_PIXELS,
@@ -24,23 +24,17 @@ use super::{
 use crate::{
     animation_frame::FrameRequest,
     announcer::Announcer,
-    browser::{self, Setting, files::FileParts},
+    browser::{self, Setting},
     i18n::{Language, Sentence, Text},
     keyboard::{LogKey, is_filter_key, log_key},
     rows::Row,
 };
 
 /// How long the filter or an export works at a time, in milliseconds: with the drawing far less than the 50 of a long task.
-const TURN_MS: f64 = 20.0;
+pub(super) const TURN_MS: f64 = 20.0;
 
 /// The bytes of rows that the filter looks at between two looks at the clock.
 const SCAN_BYTES: usize = 256 << 10;
-
-/// The bytes of one part of an exported file.
-const EXPORT_BYTES: usize = 512 << 10;
-
-/// How long the address of an exported file stays valid, in milliseconds, because browsers read it after the click.
-const DOWNLOAD_MS: u32 = 60_000;
 
 /// The width of the details, in CSS pixels: at first, at least, at most, and the step of a key.
 const DETAIL_WIDTH: i32 = 460;
@@ -51,7 +45,7 @@ const WIDTH_STEP: i32 = 20;
 /// The log to show.
 #[derive(PartialEq, Properties)]
 pub(crate) struct Props {
-    pub(crate) log: SharedLog<LogEntry>,
+    pub(crate) log: SharedLog,
     pub(crate) onresend: Callback<Resend>,
     /// Connects to the preset with this path.
     pub(crate) onpreset: Callback<&'static str>,
@@ -75,11 +69,9 @@ pub(crate) struct LogPanel {
     problem: Option<Sentence>,
     worker: Option<Worker>,
     is_menu_open: bool,
-    export: Option<(Export, FileParts)>,
     detail_width: i32,
-    /// Goes on with the filter, and with an export.
+    /// Goes on with the filter.
     scan_frame: FrameRequest,
-    export_frame: FrameRequest,
     filter: NodeRef,
     viewport: NodeRef,
     space: NodeRef,
@@ -151,9 +143,9 @@ pub(crate) enum Msg {
         format: ExportFormat,
         only_shown: bool,
     },
-    /// The export goes on.
-    ExportOn,
     CancelExport,
+    /// The user has read why rows were dropped.
+    DismissNotice,
 }
 
 impl Component for LogPanel {
@@ -175,12 +167,10 @@ impl Component for LogPanel {
             problem: None,
             worker: None,
             is_menu_open: false,
-            export: None,
             detail_width: detail_width
                 .unwrap_or(DETAIL_WIDTH)
                 .clamp(MIN_DETAIL_WIDTH, MAX_DETAIL_WIDTH),
             scan_frame: FrameRequest::default(),
-            export_frame: FrameRequest::default(),
             filter: NodeRef::default(),
             viewport: NodeRef::default(),
             space: NodeRef::default(),
@@ -326,17 +316,16 @@ impl Component for LogPanel {
             Msg::Menu(is_open) => self.is_menu_open = is_open,
             Msg::Export { format, only_shown } => {
                 self.is_menu_open = false;
-                let log = log.read();
                 let only = only_shown.then(|| self.view.numbers());
-                let export = Export::new(format, &log, only, *language);
-                self.export = Some((export, FileParts::new(format.media_type())));
-                self.export_on(ctx, &log);
+                let export = Export::new(format, &log.read(), only, *language);
+                log.export(export);
             }
-            Msg::ExportOn => {
-                self.export_frame.complete();
-                self.export_on(ctx, &log.read());
+            Msg::CancelExport => log.cancel_export(),
+            Msg::DismissNotice => {
+                log.change(Log::dismiss_notice);
+                // The pressed button goes away.
+                focus(&self.viewport);
             }
-            Msg::CancelExport => self.export = None,
         }
         true
     }
@@ -351,20 +340,12 @@ impl Component for LogPanel {
             log: &log,
             view: &self.view,
             problem: self.problem.as_ref(),
-            exporting: self.export.as_ref().map(|(export, _)| export.percent()),
+            exporting: ctx.props().log.exporting(),
             is_menu_open: self.is_menu_open,
             filter: self.filter.clone(),
             send: ctx.link().callback(|msg| msg),
             language,
         };
-        let head = [
-            ("number", "#"),
-            ("time", text(Text::ColumnTime)),
-            ("delta", "Δ ms"),
-            ("sign", ""),
-            ("cell", text(Text::Message)),
-            ("size", text(Text::ColumnSize)),
-        ];
         html! {
             <section class="log" aria-labelledby="log_title">
                 <h2 key="title" id="log_title" class="visually-hidden">{ text(Text::Messages) }</h2>
@@ -372,8 +353,14 @@ impl Component for LogPanel {
                 <div key="body" class="log-body" ref={self.body.clone()}>
                     <div key="table" class="log-table">
                         <div key="head" class="log-head" aria-hidden="true">
-                            { for head.into_iter().map(|(class, label)| html! { <span {class}>{ label }</span> }) }
+                            <span class="number">{ "#" }</span>
+                            <span class="time">{ text(Text::ColumnTime) }</span>
+                            <span class="delta">{ "Δ ms" }</span>
+                            <span class="sign"></span>
+                            <span class="cell">{ text(Text::Message) }</span>
+                            <span class="size">{ text(Text::ColumnSize) }</span>
                         </div>
+                        { log.notice().map(|bound| notice(ctx, bound)) }
                         <div
                             key="viewport" class="log-viewport" tabindex="0"
                             // A list box must have options.
@@ -581,7 +568,7 @@ impl LogPanel {
         };
         if self.worker.is_none() {
             let Some(worker) = PatternWorker::start(ctx.link().callback(Msg::Pattern)) else {
-                self.problem = Some(Sentence::NoPatternWorker);
+                self.problem = Some(Text::NoPatternWorker.into());
                 self.view.ignore_pattern(log);
                 self.scan_frame.request(ctx.link().callback(|()| Msg::Scan));
                 return;
@@ -631,11 +618,12 @@ impl LogPanel {
             }
             // Chromium and WebKit repeat the pattern before the reason.
             Answer::Invalid(why) => {
-                let why = why.rsplit(": ").next().unwrap_or_default();
-                Some(Sentence::BadPattern(why.trim_end_matches('.').to_owned()))
+                let reason = why.as_bytes().windows(2).rposition(|window| window == b": ");
+                let why = reason.map_or(&*why, |at| &why[at + 2..]);
+                Some(Text::BadPattern.with([why.trim_end_matches('.').into()]))
             }
-            Answer::TooSlow => Some(Sentence::SlowPattern(DEADLINE_MS)),
-            Answer::Failed => Some(Sentence::NoPatternWorker),
+            Answer::TooSlow => Some(Text::SlowPattern.with([DEADLINE_MS.into()])),
+            Answer::Failed => Some(Text::NoPatternWorker.into()),
         };
         if problem.is_some() {
             self.worker = None;
@@ -643,30 +631,6 @@ impl LogPanel {
             self.view.ignore_pattern(&log);
         }
         self.scan(ctx, &log);
-    }
-
-    /// Writes parts of the file for a turn, and goes on with the next frame.
-    fn export_on(&mut self, ctx: &Context<Self>, log: &Log<LogEntry>) {
-        let Some((export, parts)) = &mut self.export else {
-            return;
-        };
-        let end = js_sys::Date::now() + TURN_MS;
-        loop {
-            let (text, is_last) = export.step(log, EXPORT_BYTES);
-            parts.push(&text);
-            if is_last {
-                break;
-            }
-            if js_sys::Date::now() >= end {
-                self.export_frame.request(ctx.link().callback(|()| Msg::ExportOn));
-                return;
-            }
-        }
-        // Colons are not allowed in file names everywhere.
-        let now = iso_time(js_sys::Date::now()).replace(':', "-");
-        let url = parts.download(&format!("talkback-{now}.{}", export.format.extension()));
-        Timeout::new(DOWNLOAD_MS, move || drop(url)).forget();
-        self.export = None;
     }
 
     /// Starts a rest of the following where the element stands: otherwise the row under the pointer would go away, and the focus with it.
@@ -709,6 +673,22 @@ impl LogPanel {
         if element.scroll_top() != wanted {
             element.set_scroll_top(wanted);
         }
+    }
+}
+
+/// Why rows were dropped, over the oldest visible rows: nothing moves.
+fn notice(ctx: &Context<LogPanel>, bound: Bound) -> Html {
+    let language = ctx.props().language;
+    html! {
+        <div key="notice" id="log_notice" class="log-notice" role="status">
+            <p>{ sentences::log_full(bound).in_language(language) }</p>
+            <button
+                id="dismiss_notice" type="button" data-look="small"
+                onclick={ctx.link().callback(|_: MouseEvent| Msg::DismissNotice)}
+            >
+                { Text::CloseDetails.in_language(language) }
+            </button>
+        </div>
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     log_panel::Msg,
     log_view::LogView,
     segments::{Segment, segments},
+    sentences,
 };
 use crate::{
     form::text_of,
@@ -147,21 +148,21 @@ impl LogToolbar<'_> {
         let shown = self.view.filter().is_active().then(|| self.view.len(self.log));
         let sentence = |sentence: Sentence| sentence.in_language(self.language);
         let dropped = (self.log.dropped() > 0).then(|| {
-            html! { <span key="dropped" id="rows_dropped">{ sentence(Sentence::RowsDropped(self.log.dropped())) }</span> }
+            html! { <span key="dropped" id="rows_dropped">{ sentence(sentences::rows_dropped(self.log.dropped())) }</span> }
         });
         let waiting = self.view.is_paused().then(|| {
-            let waiting = sentence(Sentence::RowsWaiting(self.view.waiting(self.log)));
+            let waiting = sentence(Text::RowsWaiting.with([Sentence::thousands(self.view.waiting(self.log))]));
             html! { <span key="waiting" id="rows_waiting">{ waiting }</span> }
         });
         let exporting = self.exporting.map(|percent| {
-            html! { <span key="exporting" id="export_progress">{ sentence(Sentence::Exporting(percent)) }</span> }
+            html! { <span key="exporting" id="export_progress">{ sentence(Text::Exporting.with([percent.into()])) }</span> }
         });
         html! {
             <div key="counts" class="log-counts">
                 { exporting }
                 { dropped }
                 { waiting }
-                <span key="count" id="log_count">{ sentence(Sentence::MessageCount { shown, total }) }</span>
+                <span key="count" id="log_count">{ sentence(sentences::message_count(shown, total)) }</span>
             </div>
         }
     }
@@ -177,32 +178,34 @@ impl LogToolbar<'_> {
             ("clear_log", Text::Clear, CLEAR)
         };
         let pause_icon = if is_paused { RESUME } else { PAUSE };
+        let clear_now: fn() -> Msg = if is_cleared { || Msg::UndoClear } else { || Msg::Clear };
         html! {
             <>
-                { self.toggle("pause_log", Text::Pause, pause_icon, is_paused, || Msg::Pause) }
-                { self.toggle("follow", Text::Follow, FOLLOW, is_following, || Msg::Follow) }
+                { self.tool("pause", "pause_log", Text::Pause, pause_icon, Some(is_paused), || Msg::Pause) }
+                { self.tool("follow", "follow", Text::Follow, FOLLOW, Some(is_following), || Msg::Follow) }
                 { self.export() }
-                <button
-                    key="clear" id={clear} type="button" title={self.text(clear_label)}
-                    disabled={is_empty && !is_cleared}
-                    onclick={self.on(move || if is_cleared { Msg::UndoClear } else { Msg::Clear })}
-                >{ icon(clear_icon) }<span>{ self.text(clear_label) }</span></button>
+                { self.tool("clear", clear, clear_label, clear_icon, None, clear_now) }
             </>
         }
     }
 
-    fn toggle(
+    /// A button, which stays the same element while its key does; one that is no toggle is of use only while there are rows.
+    fn tool(
         &self,
+        key: &'static str,
         id: &'static str,
         label: Text,
         path: &'static str,
-        pressed: bool,
-        msg: impl Fn() -> Msg + 'static,
+        pressed: Option<bool>,
+        msg: fn() -> Msg,
     ) -> Html {
+        let label = self.text(label);
+        let disabled = pressed.is_none() && self.log.len() == 0 && !self.log.can_undo_clear();
         html! {
             <button
-                key={id} {id} type="button" title={self.text(label)} aria-pressed={pressed.to_string()} onclick={self.on(msg)}
-            >{ icon(path) }<span>{ self.text(label) }</span></button>
+                {key} {id} type="button" title={label} {disabled} onclick={self.on(msg)}
+                aria-pressed={pressed.map(|pressed| pressed.to_string())}
+            >{ icon(path) }<span>{ label }</span></button>
         }
     }
 

@@ -289,16 +289,12 @@ fn row_cost(row: &Row<LogEntry>) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        i18n::Sentence,
-        rows::RowOptions,
+        i18n::Text,
         workbench::{log_entry::Payload, virtual_list::ROW_PIXELS},
     };
 
     fn log(rows: usize) -> Log<LogEntry> {
-        Log::new(RowOptions {
-            max_rows: rows,
-            max_bytes: usize::MAX,
-        })
+        Log::new(rows)
     }
 
     fn push(log: &mut Log<LogEntry>, texts: &[&str]) {
@@ -327,7 +323,7 @@ mod tests {
         let view = LogView::default();
         assert_eq!(view.len(&log), 0);
         push(&mut log, &["a", "b"]);
-        log.push(0.0, LogEntry::Notice(Sentence::Left));
+        log.push(0.0, LogEntry::Notice(Text::Left.into()));
         assert_eq!(numbers(&view, &log), [1, 2, 3]);
         push(&mut log, &["c"]);
         assert_eq!(numbers(&view, &log), [2, 3, 4]);

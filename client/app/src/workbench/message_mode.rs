@@ -1,15 +1,12 @@
 //! What the text in the composer means: a text, JSON, or bytes in one of two notations; or a file, which has no text. Pure.
 
 use super::{
-    binary_text::{from_base64, from_hex},
+    binary_text::{BinaryTextError, from_base64, from_hex},
     json,
     log_entry::Payload,
     templates,
 };
-use crate::{
-    format,
-    i18n::{Language, Sentence, Text},
-};
+use crate::i18n::{Language, Sentence, Text};
 
 /// How the message is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +25,7 @@ impl Mode {
     pub(crate) const ALL: [Self; 5] = [Self::Text, Self::Json, Self::Hex, Self::Base64, Self::File];
 
     /// The name in storage, which is that of the mode's draft too.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Text => "message",
             Self::Json => "json",
@@ -90,10 +87,13 @@ impl Mode {
             Self::Text | Self::File => Ok(Payload::Text(text)),
             Self::Json => match json::check(&text) {
                 Ok(()) => Ok(Payload::Text(text)),
-                Err(at) => Err(json_problem(&text, at)),
+                Err(at) => {
+                    let (line, column) = json::line_and_column(&text, at);
+                    Err(Text::BadJson.with([line.into(), column.into()]))
+                }
             },
-            Self::Hex => from_hex(&text).map(Payload::Binary).map_err(Sentence::BadBytes),
-            Self::Base64 => from_base64(&text).map(Payload::Binary).map_err(Sentence::BadBytes),
+            Self::Hex => from_hex(&text).map(Payload::Binary).map_err(bad_bytes),
+            Self::Base64 => from_base64(&text).map(Payload::Binary).map_err(bad_bytes),
         }
     }
 
@@ -114,13 +114,10 @@ impl Mode {
     }
 }
 
-/// The place of an error in lines and columns, from 1, as editors count them.
-fn json_problem(text: &str, at: usize) -> Sentence {
-    let before = format::head(text, at);
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    Sentence::BadJson {
-        line: 1 + before.matches('\n').count(),
-        column: 1 + line.chars().count(),
+fn bad_bytes(error: BinaryTextError) -> Sentence {
+    match error {
+        BinaryTextError::Character(found, place) => Text::BadDigit.with([place.into(), found.to_string().into()]),
+        BinaryTextError::Incomplete => Text::IncompleteByte.into(),
     }
 }
 
@@ -152,14 +149,14 @@ mod tests {
             );
         }
         for (text, line, column) in [
-            ("", 1, 1),
+            ("", 1_usize, 1_usize),
             ("{\"a\":\n  \"好\" x}", 2, 7),
             ("[1,]", 1, 4),
             ("[1", 1, 3),
             ("truth", 1, 1),
             ("1 2", 1, 3),
         ] {
-            let expected = Sentence::BadJson { line, column };
+            let expected = Text::BadJson.with([line, column].map(Sentence::from));
             assert_eq!(Mode::Json.payload(text.into()), Err(expected), "{text}");
         }
     }

@@ -1,16 +1,19 @@
 //! The workbench's reducer, pure: [`WorkbenchState::update`] takes an [`Action`] and the time, and returns the
 //! [`Effect`]s for the view to run.
 
-use talkback_client::close;
+use talkback_client::{ConnectError, close};
 
 use super::{
     json,
-    log_entry::{LogEntry, Payload},
+    log_entry::{HttpAnswer, LogEntry, Payload},
     log_panel::Resend,
     message_mode::Mode,
     repeat::Repeat,
     round_trip::RoundTrips,
+    saved::{Item, Kind},
     sent_history::SentHistory,
+    sentences,
+    subprotocols::{ChipMove, Subprotocols},
     templates,
     traffic::Traffic,
 };
@@ -18,7 +21,7 @@ use crate::{
     connection::{self, ConnectionEvent, End, Phase},
     form::FormError,
     format,
-    i18n::{HttpProblem, Sentence},
+    i18n::{Sentence, Text},
     server_address,
 };
 
@@ -52,7 +55,7 @@ pub(crate) enum Recall {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WorkbenchState {
     pub(crate) url: String,
-    pub(crate) subprotocols: String,
+    pub(crate) subprotocols: Subprotocols,
     pub(crate) mode: Mode,
     /// What is written in each mode, in the order of [`Mode::ALL`]; a file has none.
     drafts: [String; 4],
@@ -93,6 +96,11 @@ pub(crate) struct WorkbenchState {
 #[derive(Debug)]
 pub(crate) enum Action {
     Edit(Field, String),
+    Chip(ChipMove),
+    /// Put a saved connection into the fields.
+    Load(Box<Item>),
+    /// Put a saved or sent text into the composer.
+    Take(Mode, String),
     Connect,
     /// Connect again at once instead of after the pause.
     ConnectNow,
@@ -112,12 +120,13 @@ pub(crate) enum Action {
     RepeatDue,
     Connection(ConnectionEvent),
     /// [`Effect::Open`] failed before connecting.
-    Refused(Sentence),
+    Refused(ConnectError),
     /// The chosen file was read, or cannot be.
     FileRead,
     Sent(Payload),
     NotSent(Sentence),
-    HttpAnswer(Result<(u16, String), HttpProblem>),
+    /// The answer to a request, with its text.
+    HttpAnswer(Result<(HttpAnswer, String), Sentence>),
     PageLeft,
     PageBack,
     /// Some time has passed.
@@ -193,7 +202,7 @@ impl WorkbenchState {
     pub(crate) fn new(server_origin: String, random: u64) -> Self {
         Self {
             url: server_address::websocket_url(&server_origin, "/echo"),
-            subprotocols: String::new(),
+            subprotocols: Subprotocols::default(),
             mode: Mode::Text,
             drafts: ["Hello, World!".into(), "{}".into(), String::new(), String::new()],
             file: None,
@@ -223,6 +232,11 @@ impl WorkbenchState {
     pub(crate) fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         match action {
             Action::Edit(field, text) => {
+                self.error.take_if(|error| error.field == Some(field));
+                if field == Field::Subprotocols {
+                    let outcome = self.subprotocols.type_text(&text);
+                    return self.subprotocols_changed(outcome);
+                }
                 self.edit(field, text.clone());
                 let name = if field == Field::Message {
                     self.mode.name()
@@ -231,6 +245,13 @@ impl WorkbenchState {
                 };
                 return vec![Effect::SaveField(name, text)];
             }
+            Action::Chip(chip) => {
+                self.error.take_if(|error| error.field == Some(Field::Subprotocols));
+                let outcome = self.subprotocols.update(chip);
+                return self.subprotocols_changed(outcome);
+            }
+            Action::Load(item) => return self.load(&item, now),
+            Action::Take(mode, text) => return self.take(mode, text, now),
             Action::Connect => return self.connect(now),
             Action::ConnectNow => {
                 if matches!(self.phase, Phase::Waiting { .. }) {
@@ -242,7 +263,7 @@ impl WorkbenchState {
                 self.repeat.stop();
                 self.phase.stop_waiting();
                 if let Some(end) = self.phase.cancelled() {
-                    return vec![Effect::Terminate, notice(Sentence::Closed(end))];
+                    return vec![Effect::Terminate, notice(sentences::closed(&end))];
                 }
             }
             Action::Close => return self.close(now),
@@ -250,7 +271,7 @@ impl WorkbenchState {
             Action::SendHttp => return self.send_http(),
             Action::Resend(resend) => return self.resend(resend, now),
             Action::Connection(event) => return self.connection(event, now),
-            Action::Refused(message) => return self.refused(message),
+            Action::Refused(error) => return self.refused(&error),
             Action::Mode(mode) => {
                 self.mode = mode;
                 self.history.edited();
@@ -331,12 +352,39 @@ impl WorkbenchState {
         Vec::new()
     }
 
-    /// The names in the field of the subprotocols.
-    pub(crate) fn subprotocol_names(&self) -> impl Iterator<Item = &str> {
-        self.subprotocols
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
+    /// What is saved of the connection, without a name.
+    ///
+    /// # Errors
+    /// When there is no address.
+    pub(crate) fn to_item(&self) -> Result<Item, Sentence> {
+        let url = self.url.trim();
+        if url.is_empty() {
+            return Err(connection::bad_url(url));
+        }
+        let names: Vec<_> = self.subprotocols.names().collect();
+        let item = Item::new(Kind::Connection)
+            .with_address(url, &names.join(", "))
+            .with_mode(self.mode);
+        let drafts = Mode::ALL.into_iter().zip(&self.drafts);
+        Ok(drafts.fold(item, |item, (mode, text)| item.with_draft(mode, text)))
+    }
+
+    /// The message as a snippet, without a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn to_snippet(&self) -> Result<Item, Sentence> {
+        match self.message() {
+            "" => Err(Text::NoMessage.into()),
+            text => Ok(Item::new(Kind::Snippet)
+                .with_mode(self.mode)
+                .with_draft(self.mode, text)),
+        }
+    }
+
+    /// What was sent, the newest first.
+    pub(crate) fn sent_texts(&self) -> impl Iterator<Item = &String> {
+        self.history.texts()
     }
 
     /// What is written in the current mode; nothing for a file.
@@ -378,7 +426,7 @@ impl WorkbenchState {
     fn edit(&mut self, field: Field, text: String) {
         *match field {
             Field::Url => &mut self.url,
-            Field::Subprotocols => &mut self.subprotocols,
+            Field::Subprotocols => return,
             Field::CloseCode => &mut self.close_code,
             Field::CloseReason => &mut self.close_reason,
             Field::Message => {
@@ -391,7 +439,42 @@ impl WorkbenchState {
             Field::RepeatCount => &mut self.repeat.count,
             Field::RepeatInterval => &mut self.repeat.interval,
         } = text;
-        self.error.take_if(|error| error.field == Some(field));
+    }
+
+    fn subprotocols_changed(&mut self, outcome: Result<(), String>) -> Vec<Effect> {
+        if let Err(name) = outcome {
+            self.fail(Field::Subprotocols, Text::BadSubprotocol.with([name.into()]));
+        }
+        vec![Effect::SaveField(
+            Field::Subprotocols.name(),
+            self.subprotocols.to_text(),
+        )]
+    }
+
+    /// Puts a text into the composer. The one before is taken back with the arrow keys.
+    fn take(&mut self, mode: Mode, text: String, now: f64) -> Vec<Effect> {
+        self.history
+            .sent(&self.drafts.get(self.mode as usize).cloned().unwrap_or_default());
+        let mut effects = self.update(Action::Mode(mode), now);
+        effects.extend(self.update(Action::Edit(Field::Message, text), now));
+        effects
+    }
+
+    fn load(&mut self, item: &Item, now: f64) -> Vec<Effect> {
+        self.error = None;
+        self.subprotocols = Subprotocols::default();
+        let mut effects = self.update(Action::Edit(Field::Url, item.url().to_owned()), now);
+        let names = item.subprotocols().to_owned() + ",";
+        effects.extend(self.update(Action::Edit(Field::Subprotocols, names), now));
+        if item.has_mode() {
+            effects.extend(self.take(item.mode(), item.draft(item.mode()).to_owned(), now));
+            for mode in Mode::ALL.into_iter().filter(|mode| *mode != Mode::File) {
+                let text = item.draft(mode).to_owned();
+                self.set_draft(mode, text.clone());
+                effects.push(Effect::SaveField(mode.name(), text));
+            }
+        }
+        effects
     }
 
     fn connect(&mut self, now: f64) -> Vec<Effect> {
@@ -409,7 +492,7 @@ impl WorkbenchState {
         self.traffic = Traffic::since(now);
         self.round_trips = RoundTrips::default();
         self.attempts = 0;
-        let protocols = self.subprotocol_names().map(Into::into).collect();
+        let protocols = self.subprotocols.names().map(Into::into).collect();
         self.last = (url, protocols);
         self.open(now)
     }
@@ -425,7 +508,10 @@ impl WorkbenchState {
         self.drop_file();
         self.phase = Phase::Connecting { since: now };
         let (url, protocols) = self.last.clone();
-        vec![notice(Sentence::Opening(url.clone())), Effect::Open { url, protocols }]
+        vec![
+            Effect::Record(LogEntry::Opening(url.clone())),
+            Effect::Open { url, protocols },
+        ]
     }
 
     fn close(&mut self, now: f64) -> Vec<Effect> {
@@ -437,11 +523,12 @@ impl WorkbenchState {
             None
         } else {
             let Some(code) = code.parse().ok().filter(|&code| close::check_code(code).is_ok()) else {
-                self.fail(Field::CloseCode, Sentence::BadCloseCode);
+                self.fail(Field::CloseCode, Text::BadCloseCode.into());
                 return vec![Effect::Reveal(Field::CloseCode)];
             };
             if close::check_reason(&reason).is_err() {
-                self.fail(Field::CloseReason, Sentence::ReasonTooLong(reason.len()));
+                let too_long = Text::ReasonTooLong.with([reason.len().into(), close::MAX_REASON_BYTES.into()]);
+                self.fail(Field::CloseReason, too_long);
                 return vec![Effect::Reveal(Field::CloseReason)];
             }
             Some((code, reason))
@@ -474,7 +561,7 @@ impl WorkbenchState {
         let outcome = if self.phase.is_open() {
             self.effect_of_message(now)
         } else {
-            Err(Sentence::NotSent(self.phase.ready_state()))
+            Err(connection::not_sent(self.phase.ready_state()))
         };
         match outcome {
             Ok(effect) => {
@@ -492,14 +579,14 @@ impl WorkbenchState {
     /// What sends the message as it is written now.
     fn effect_of_message(&mut self, now: f64) -> Result<Effect, Sentence> {
         if self.mode == Mode::File {
-            let file = self.file.as_ref().ok_or(Sentence::NoFile)?;
+            let file = self.file.as_ref().ok_or(Text::NoFile)?;
             let bytes = u32::try_from(file.bytes).ok().filter(|&bytes| bytes <= MAX_FILE_BYTES);
-            self.uploading = Some(bytes.ok_or(Sentence::FileTooLarge(file.bytes))?);
+            self.uploading = Some(bytes.ok_or_else(|| Text::FileTooLarge.with([Sentence::size(file.bytes)]))?);
             self.reading = true;
             return Ok(Effect::SendFile);
         }
         let text = self.message().to_owned();
-        let payload = if self.mode.has_templates() && text.contains("{{") {
+        let payload = if self.mode.has_templates() && format::find(&text, "{{").is_some() {
             self.seq += 1;
             let random = &mut self.random;
             self.mode.payload(templates::expand(&text, self.seq, now, || {
@@ -534,16 +621,14 @@ impl WorkbenchState {
             return vec![Effect::Send(payload)];
         }
         if at_once {
-            self.fail(Field::Message, Sentence::NotSent(self.phase.ready_state()));
+            self.fail(Field::Message, connection::not_sent(self.phase.ready_state()));
             return Vec::new();
         }
         let (mode, text) = match payload {
             Payload::Text(text) | Payload::Http { text, .. } => (Mode::Text, text),
             Payload::Binary(bytes) => (Mode::Hex, format::hex(&bytes)),
         };
-        let mut effects = self.update(Action::Mode(mode), now);
-        effects.extend(self.update(Action::Edit(Field::Message, text), now));
-        effects
+        self.take(mode, text, now)
     }
 
     fn send_http(&mut self) -> Vec<Effect> {
@@ -553,7 +638,7 @@ impl WorkbenchState {
             return Vec::new();
         };
         let sent = Payload::Http {
-            status: None,
+            answer: None,
             text: self.message().to_owned(),
         };
         vec![Effect::Record(LogEntry::Sent(sent)), Effect::Fetch(url)]
@@ -563,12 +648,11 @@ impl WorkbenchState {
         match event {
             ConnectionEvent::Opened { protocol, extensions } => {
                 self.phase.opened(now, protocol.clone(), extensions);
-                let mut effects = vec![notice(Sentence::Opened { protocol }), Effect::Used(self.last.0.clone())];
+                let mut effects = vec![notice(sentences::opened(&protocol)), Effect::Used(self.last.0.clone())];
                 if self.attempts > 0 {
-                    effects.push(notice(Sentence::Reconnected {
-                        ms: now - self.ended_at,
-                        attempt: self.attempts,
-                    }));
+                    effects.push(notice(
+                        Text::Reconnected.with([format::duration(now - self.ended_at), self.attempts.into()]),
+                    ));
                 }
                 effects
             }
@@ -609,22 +693,22 @@ impl WorkbenchState {
                         self.ended_at = now;
                     }
                     self.phase.wait(now, self.attempts);
-                    return vec![notice(Sentence::Closed(end))];
+                    return vec![notice(sentences::closed(&end))];
                 }
                 self.attempts = 0;
                 self.repeat.stop();
                 match &end {
-                    End::NeverOpened(_) => self.fail(Field::Url, Sentence::Ended(end.clone())),
-                    End::Lost { .. } => self.error = Some(FormError::of_connection(Sentence::Ended(end.clone()))),
+                    End::NeverOpened(_) => self.fail(Field::Url, sentences::ended(&end)),
+                    End::Lost { .. } => self.error = Some(FormError::of_connection(sentences::ended(&end))),
                     // Each other end is in the status strip and in the log.
                     _ => {}
                 }
-                vec![notice(Sentence::Closed(end))]
+                vec![notice(sentences::closed(&end))]
             }
             ConnectionEvent::CloseOverdue => match self.phase.forced(now) {
                 Some(end) => {
                     self.drop_file();
-                    vec![Effect::Terminate, notice(Sentence::Closed(end))]
+                    vec![Effect::Terminate, notice(sentences::closed(&end))]
                 }
                 None => Vec::new(),
             },
@@ -632,15 +716,16 @@ impl WorkbenchState {
     }
 
     /// The connection failed before anything was sent: nothing is connected, the invalid field has the error, and the log the outcome.
-    fn refused(&mut self, message: Sentence) -> Vec<Effect> {
+    fn refused(&mut self, error: &ConnectError) -> Vec<Effect> {
         self.phase = Phase::Idle;
         self.attempts = 0;
         self.repeat.stop();
-        let field = if matches!(message, Sentence::BadSubprotocol(_)) {
+        let field = if matches!(error, ConnectError::Subprotocol { .. }) {
             Field::Subprotocols
         } else {
             Field::Url
         };
+        let message = connection::explain(error);
         self.fail(field, message.clone());
         let mut effects = vec![notice(message)];
         if field == Field::Subprotocols {
@@ -649,20 +734,20 @@ impl WorkbenchState {
         effects
     }
 
-    fn http_answer(&mut self, answer: Result<(u16, String), HttpProblem>) -> Vec<Effect> {
+    fn http_answer(&mut self, answer: Result<(HttpAnswer, String), Sentence>) -> Vec<Effect> {
         match answer {
-            Ok((status, text)) => {
-                if !(200..300).contains(&status) {
-                    self.fail(Field::Message, Sentence::HttpStatus(status));
+            Ok((answer, text)) => {
+                if !(200..300).contains(&answer.status) {
+                    self.fail(Field::Message, Text::HttpStatus.with([u32::from(answer.status).into()]));
                 }
                 vec![Effect::Record(LogEntry::Received(Payload::Http {
-                    status: Some(status),
+                    answer: Some(Box::new(answer)),
                     text,
                 }))]
             }
             Err(problem) => {
-                self.fail(Field::Message, Sentence::HttpFailed(problem.clone()));
-                vec![notice(Sentence::HttpFailed(problem))]
+                self.fail(Field::Message, problem.clone());
+                vec![notice(problem)]
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sending the message again and again. Pure.
 
-use crate::i18n::Sentence;
+use crate::i18n::{Sentence, Text};
 
 /// The messages of one repetition, at most.
 pub(crate) const MAX_COUNT: u32 = 1_000_000;
@@ -43,9 +43,9 @@ impl Repeat {
         let number = |text: &str, max| text.trim().parse().ok().filter(|number| (1..=max).contains(number));
         let left = match self.count.trim() {
             "" => None,
-            count => Some(number(count, MAX_COUNT).ok_or((true, Sentence::BadRepeatCount))?),
+            count => Some(number(count, MAX_COUNT).ok_or((true, Text::BadRepeatCount.into()))?),
         };
-        let interval = number(&self.interval, MAX_INTERVAL_MS).ok_or((false, Sentence::BadRepeatInterval))?;
+        let interval = number(&self.interval, MAX_INTERVAL_MS).ok_or((false, Text::BadRepeatInterval.into()))?;
         self.running = Some(Running { interval, left });
         Ok(())
     }

@@ -60,8 +60,11 @@ impl RoundTrips {
 
     /// None before the first round trip.
     pub(crate) fn percentiles(&self) -> Option<Percentiles> {
-        let mut sorted: Vec<u32> = self.samples.iter().copied().collect();
-        sorted.sort_unstable();
+        // One after the other, because there are few: the sort of the standard library would cost the page a kilobyte.
+        let mut sorted = Vec::with_capacity(self.samples.len());
+        for &sample in &self.samples {
+            sorted.insert(sorted.partition_point(|&other| other < sample), sample);
+        }
         let of_100 = |percent: usize| {
             sorted
                 .get((sorted.len() * percent).div_ceil(100).checked_sub(1)?)

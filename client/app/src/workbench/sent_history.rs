@@ -30,6 +30,11 @@ impl SentHistory {
         self.texts.push_back(text.into());
     }
 
+    /// The texts, the newest first.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &String> {
+        self.texts.iter().rev()
+    }
+
     /// The field was edited: what is in it now is a text of its own.
     pub(super) fn edited(&mut self) {
         self.shown = None;

@@ -4,12 +4,13 @@ use yew::{Html, html};
 
 use super::{
     reducer::WorkbenchState,
+    sentences,
     traffic::{CURVE, Count},
 };
 use crate::{
     connection::{End, Phase},
     format,
-    i18n::{Language, Sentence, Text, close_meaning},
+    i18n::{Language, Text, close_meaning},
 };
 
 pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
@@ -23,50 +24,67 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
     let traffic = &state.traffic;
     let curve = traffic.curve();
     let round_trips = state.round_trips.percentiles();
+    let plain = |id, label: Text, value: Html| entry(id, "", String::new(), text(label).into(), bold(value));
+    let counted = |id, part, label: Text, arrow, value| {
+        entry(
+            id,
+            part,
+            text(label).to_owned(),
+            sign(label, arrow, language),
+            count(value),
+        )
+    };
+    let close = match &state.phase {
+        Phase::Closed(end) | Phase::Waiting { end, .. } => {
+            let close = close_info(end, language);
+            entry(
+                "close_info",
+                "close",
+                close.clone(),
+                text(Text::LastClose).into(),
+                close.into(),
+            )
+        }
+        _ => Html::default(),
+    };
+    let rate_label = html! {
+        <>
+            <svg key="curve" width={CURVE.0.to_string()} height={CURVE.1.to_string()} aria-hidden="true">
+                <polyline points={curve} fill="none" stroke="currentColor" stroke-width="1.5" />
+            </svg>
+            <span key="label" class="visually-hidden">{ text(Text::Rate) }</span>
+        </>
+    };
+    let rate = bold(format::thousands(traffic.rate()).into());
+    let rate = html! { <>{ rate }{ " " }{ text(Text::PerSecond) }</> };
+    let trips = round_trips.map_or_else(
+        || "–".into(),
+        |trips| {
+            let [p50, p95] = [trips.p50, trips.p95].map(|ms| bold(format::thousands(ms.into()).into()));
+            html! { <>{ "p50 " }{ p50 }{ " p95 " }{ p95 }{ " ms" }</> }
+        },
+    );
     html! {
         <dl key="status" id="status_strip" class="strip">
-            { entry("negotiated_protocol", text(Text::Protocol), negotiated(protocol, language)) }
-            { entry("negotiated_extensions", text(Text::Extensions), negotiated(extensions, language)) }
-            if let Phase::Closed(end) | Phase::Waiting { end, .. } = &state.phase {
-                <div key="close_info" class="strip-close">
-                    <dt>{ text(Text::LastClose) }</dt>
-                    <dd id="close_info" title={close_info(end, language)}>{ close_info(end, language) }</dd>
-                </div>
-            }
-            <div key="received" class="strip-counts">
-                <dt title={text(Text::Received)}>{ sign(Text::Received, "↓", language) }</dt>
-                <dd id="received_count">{ count(traffic.received) }</dd>
-            </div>
-            <div key="sent">
-                <dt title={text(Text::Sent)}>{ sign(Text::Sent, "↑", language) }</dt>
-                <dd id="sent_count">{ count(traffic.sent) }</dd>
-            </div>
-            <div key="rate">
-                <dt>
-                    <svg width={CURVE.0.to_string()} height={CURVE.1.to_string()} aria-hidden="true">
-                        <polyline points={curve} fill="none" stroke="currentColor" stroke-width="1.5" />
-                    </svg>
-                    <span class="visually-hidden">{ text(Text::Rate) }</span>
-                </dt>
-                <dd id="message_rate"><b>{ format::thousands(traffic.rate()) }</b>{ " " }{ text(Text::PerSecond) }</dd>
-            </div>
-            { entry("buffered_amount", text(Text::Buffered), format::size(state.buffered.into()).into()) }
-            <div key="round_trip" title={text(Text::RoundTripHint)}>
-                <dt>{ "RTT" }</dt>
-                <dd id="round_trip">
-                    if let Some(trips) = round_trips {
-                        { "p50 " }<b>{ format::thousands(trips.p50.into()) }</b>{ " p95 " }<b>{ format::thousands(trips.p95.into()) }</b>{ " ms" }
-                    } else {
-                        { "–" }
-                    }
-                </dd>
-            </div>
+            { plain("negotiated_protocol", Text::Protocol, negotiated(protocol, language)) }
+            { plain("negotiated_extensions", Text::Extensions, negotiated(extensions, language)) }
+            { close }
+            { counted("received_count", "counts", Text::Received, "↓", traffic.received) }
+            { counted("sent_count", "", Text::Sent, "↑", traffic.sent) }
+            { entry("message_rate", "", String::new(), rate_label, rate) }
+            { plain("buffered_amount", Text::Buffered, format::size(state.buffered.into()).into()) }
+            { entry("round_trip", "", text(Text::RoundTripHint).to_owned(), "RTT".into(), trips) }
         </dl>
     }
 }
 
-fn entry(id: &'static str, label: &'static str, value: Html) -> Html {
-    html! { <div key={id}><dt>{ label }</dt><dd {id}><b>{ value }</b></dd></div> }
+/// A label and its value; `part` is for the style sheet.
+fn entry(id: &'static str, part: &'static str, title: String, label: Html, value: Html) -> Html {
+    html! { <div key={id} data-part={part} {title}><dt>{ label }</dt><dd {id}>{ value }</dd></div> }
+}
+
+fn bold(value: Html) -> Html {
+    html! { <b>{ value }</b> }
 }
 
 /// An arrow, and what it means for a screen reader.
@@ -80,7 +98,8 @@ fn sign(label: Text, sign: &'static str, language: Language) -> Html {
 }
 
 fn count(count: Count) -> Html {
-    html! { <><b key="messages">{ format::thousands(count.messages) }</b>{ " · " }{ format::size(count.bytes) }</> }
+    let messages = bold(format::thousands(count.messages).into());
+    html! { <>{ messages }{ " · " }{ format::size(count.bytes) }</> }
 }
 
 /// A negotiated value; a dash while no connection is open.
@@ -96,7 +115,7 @@ fn negotiated(value: Option<&String>, language: Language) -> Html {
 fn close_info(end: &End, language: Language) -> String {
     match end {
         // The error has the whole sentence.
-        End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code, language)),
-        end => Sentence::Closed(end.clone()).in_language(language),
+        End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code).in_language(language)),
+        end => sentences::closed(end).in_language(language),
     }
 }

@@ -3,7 +3,7 @@
 use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
-use super::{addresses::masked, reducer::WorkbenchState, url_bar::state_label};
+use super::{addresses::masked, icon_button::IconButton, reducer::WorkbenchState, url_bar::state_label};
 use crate::{
     format,
     i18n::{Language, Text},
@@ -98,7 +98,16 @@ pub(super) fn tab_strip<'a>(
         let address = masked(state.url.trim());
         let title = format!("{address} · {}", text(label));
         let short = address.strip_prefix(server).filter(|path| path.len() > 1);
-        let short = short.or_else(|| Some(address.split_once("://")?.1)).unwrap_or(&address).to_owned();
+        let short = short
+            .or_else(|| address.get(format::find(&address, "://")? + 3..))
+            .unwrap_or(&address)
+            .to_owned();
+        let close = IconButton::new(
+            format!("close_tab_{number}"),
+            text(Text::CloseTab),
+            "m4.5 4.5 7 7m0-7-7 7",
+            onmove.reform(move |_: MouseEvent| TabMove::Close(number)),
+        );
         html! {
             <li key={number} class="tab" data-shown={shown.then_some("")}>
                 <button
@@ -113,12 +122,7 @@ pub(super) fn tab_strip<'a>(
                         <span class="unread-count">{ format::thousands(news) }</span>
                     }
                 </button>
-                <button
-                    key="close" id={format!("close_tab_{number}")} type="button" class="icon" title={text(Text::CloseTab)}
-                    aria-label={text(Text::CloseTab)} onclick={onmove.reform(move |_: MouseEvent| TabMove::Close(number))}
-                >
-                    <svg viewBox="0 0 16 16" aria-hidden="true"><path d="m4.5 4.5 7 7m0-7-7 7" /></svg>
-                </button>
+                { close.draw() }
             </li>
         }
     });

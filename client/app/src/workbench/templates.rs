@@ -1,14 +1,16 @@
 //! `{{seq}}`, `{{ts}}` and `{{uuid}}` in a message. Pure.
 
+use crate::format;
+
 /// Replaces what stands in double braces: `seq` by the number of the message, `ts` by the time in milliseconds since the Unix epoch, `uuid` by
 /// a new one each time. Every other text stays as it is, also in double braces.
 pub(super) fn expand(text: &str, seq: u64, now: f64, mut uuid: impl FnMut() -> String) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("{{") {
+    while let Some(start) = format::find(rest, "{{") {
         let (before, from) = rest.split_at(start);
         expanded += before;
-        let name = from[2..].split_once("}}").map(|(name, _)| name);
+        let name = format::find(&from[2..], "}}").map(|end| &from[2..2 + end]);
         let value = match name.map(str::trim) {
             Some("seq") => Some(seq.to_string()),
             #[expect(

@@ -4,15 +4,22 @@
 //! The options (subprotocols, close code and reason, status) are popovers of the bar's buttons. On a narrow page all are in one sheet, see
 //! `workbench.css`.
 
+use talkback_client::close::MAX_REASON_BYTES;
 use web_sys::{Event, FocusEvent, HtmlInputElement, InputEvent, KeyboardEvent, MouseEvent, SubmitEvent};
 use yew::{Callback, Html, TargetCast, html};
 
 use super::{
+    icon_button::IconButton,
     reducer::{Action, Field, WorkbenchState},
+    saved::{Kind, Saved},
+    saved_sheet::{SavedSheet, SheetMove, on_toggle},
+    sentences,
     status_strip::status_strip,
+    subprotocols::{ChipMove, MAX_BYTES},
     url_menu::{Choice, LIST_ID, MenuMove, UrlMenu},
 };
 use crate::{
+    browser,
     connection::{CLOSE_HINT_MS, CONNECT_HINT_MS, End, Phase},
     form::{ERROR_ID, TextField, text_of},
     format,
@@ -23,7 +30,8 @@ use crate::{
 const FORM_ID: &str = "connection";
 
 /// The `id`s of the popovers.
-const OPTIONS_ID: &str = "connection_options";
+pub(super) const OPTIONS_ID: &str = "connection_options";
+pub(super) const SAVED_ID: &str = "saved_connections";
 const SUBPROTOCOLS_ID: &str = "subprotocol_options";
 const CLOSE_ID: &str = "close_options";
 
@@ -52,7 +60,10 @@ pub(super) struct UrlBar<'a> {
     pub(super) pinned: bool,
     pub(super) dispatch: Callback<Action>,
     pub(super) onmenu: Callback<MenuMove>,
-    pub(super) onchoose: Callback<String>,
+    pub(super) onchoose: Callback<Choice>,
+    pub(super) saved: &'a Saved,
+    pub(super) sheet: &'a SavedSheet,
+    pub(super) onsheet: Callback<SheetMove>,
     pub(super) onpin: Callback<()>,
     /// Whether the link that the user asked for last is on the clipboard.
     pub(super) shared: Option<bool>,
@@ -67,15 +78,18 @@ impl UrlBar<'_> {
     pub(super) fn draw(&self, language: Language) -> Html {
         let Self { state, dispatch, .. } = self;
         let is_invalid = |field: &Field| state.error.as_ref().is_some_and(|error| error.is_of(field));
+        let add = IconButton {
+            disabled: !self.can_add,
+            ..IconButton::new(
+                "new_tab",
+                Text::NewTab.in_language(language),
+                "M8 3v10M3 8h10",
+                self.onadd.reform(|_: MouseEvent| ()),
+            )
+        };
         html! {
             <div key="bar" class="url-bar">
-                <button
-                    key="add" id="new_tab" type="button" class="icon" disabled={!self.can_add}
-                    title={Text::NewTab.in_language(language)} aria-label={Text::NewTab.in_language(language)}
-                    onclick={self.onadd.reform(|_: MouseEvent| ())}
-                >
-                    <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 3v10M3 8h10" /></svg>
-                </button>
+                { add.draw() }
                 { self.address(is_invalid(&Field::Url), language) }
                 <button
                     key="more" id={OPTIONS_BUTTON} type="button" class="narrow-only" popovertarget={OPTIONS_ID}
@@ -83,10 +97,20 @@ impl UrlBar<'_> {
                 >
                     { "⋯" }
                 </button>
-                <div key="options" id={OPTIONS_ID} class="sheet bar-options" popover="auto">
+                <div
+                    key="options" id={OPTIONS_ID} class="sheet bar-options" popover="auto"
+                    ontoggle={on_toggle(OPTIONS_ID, &self.onsheet)}
+                >
                     { subprotocols(state, dispatch, is_invalid(&Field::Subprotocols), language) }
                     { close_options(state, dispatch, is_invalid, language) }
                     { status_strip(state, language) }
+                    <div
+                        key="saved" id={SAVED_ID} class="sheet saved" popover="auto" role="dialog" aria-label={Text::SavedConnections.in_language(language)}
+                        ontoggle={on_toggle(SAVED_ID, &self.onsheet)}
+                    >
+                        { self.sheet.draw(Kind::Connection, self.saved, &self.onsheet, language) }
+                        { self.sheet.draw_files(&self.onsheet, language) }
+                    </div>
                 </div>
                 { main_button(&state.phase, dispatch, language) }
             </div>
@@ -102,6 +126,33 @@ impl UrlBar<'_> {
             Some(true) => Text::LinkCopied,
             Some(false) => Text::LinkNotCopied,
         });
+        let pin = IconButton {
+            pressed: Some(self.pinned),
+            ..IconButton::new(
+                "pin_url",
+                text(Text::PinAddress),
+                "m8 2 1.8 3.8 4.2.5-3.1 2.9.8 4.1L8 11.3l-3.7 2 .8-4.1L2 6.3l4.2-.5z",
+                self.onpin.reform(|_: MouseEvent| ()),
+            )
+        };
+        let share = IconButton {
+            pressed: (self.shared == Some(true)).then_some(true),
+            ..IconButton::new(
+                "share_url",
+                share_label,
+                "M6.5 9.5 9.5 6.5M7 4.5 8.7 2.8a3.2 3.2 0 0 1 4.5 4.5L11.5 9M9 11.5 7.3 13.2a3.2 3.2 0 0 1-4.5-4.5L4.5 7",
+                self.onshare.reform(|_: MouseEvent| ()),
+            )
+        };
+        let saved = IconButton {
+            opens: Some(SAVED_ID),
+            ..IconButton::new(
+                "saved_button",
+                text(Text::SavedConnections),
+                "M4 2h8v12l-4-3-4 3z",
+                Callback::noop(),
+            )
+        };
         let is_open = self.menu.open && !self.choices.is_empty();
         let onsubmit = dispatch.reform(|event: SubmitEvent| {
             event.prevent_default();
@@ -116,17 +167,13 @@ impl UrlBar<'_> {
         };
         let onkeydown = {
             let (onmenu, onchoose) = (self.onmenu.clone(), self.onchoose.clone());
-            let active = self
-                .menu
-                .active(&self.choices)
-                .filter(|_| is_open)
-                .map(|choice| choice.url.clone());
+            let active = self.menu.active(&self.choices).filter(|_| is_open).cloned();
             move |event: KeyboardEvent| {
                 match (event.key().as_str(), &active) {
                     ("ArrowDown", _) => onmenu.emit(MenuMove::Down),
                     ("ArrowUp", _) => onmenu.emit(MenuMove::Up),
                     ("Escape", _) if is_open => onmenu.emit(MenuMove::Close),
-                    ("Enter", Some(url)) if !event.is_composing() => onchoose.emit(url.clone()),
+                    ("Enter", Some(choice)) if !event.is_composing() => onchoose.emit(choice.clone()),
                     _ => return,
                 }
                 event.prevent_default();
@@ -150,27 +197,10 @@ impl UrlBar<'_> {
                         aria-activedescendant={self.menu.active_id()}
                         aria-invalid={invalid.then_some("true")} aria-describedby={invalid.then_some(ERROR_ID)}
                     />
-                    <button
-                        key="pin" id="pin_url" type="button" class="icon" title={text(Text::PinAddress)}
-                        aria-label={text(Text::PinAddress)} aria-pressed={self.pinned.to_string()}
-                        onclick={self.onpin.reform(|_: MouseEvent| ())}
-                    >
-                        <svg viewBox="0 0 16 16" aria-hidden="true">
-                            <path d="m8 2 1.8 3.8 4.2.5-3.1 2.9.8 4.1L8 11.3l-3.7 2 .8-4.1L2 6.3l4.2-.5z" />
-                        </svg>
-                    </button>
-                    <button
-                        key="share" id="share_url" type="button" class="icon" title={share_label} aria-label={share_label}
-                        aria-pressed={(self.shared == Some(true)).then_some("true")}
-                        onclick={self.onshare.reform(|_: MouseEvent| ())}
-                    >
-                        <svg viewBox="0 0 16 16" aria-hidden="true">
-                            <path d="M6.5 9.5 9.5 6.5M7 4.5 8.7 2.8a3.2 3.2 0 0 1 4.5 4.5L11.5 9M9 11.5 7.3 13.2a3.2 3.2 0 0 1-4.5-4.5L4.5 7" />
-                        </svg>
-                        <span class="visually-hidden" role="status">
-                            { self.shared.map(|_| share_label) }
-                        </span>
-                    </button>
+                    { pin.draw() }
+                    { share.draw() }
+                    <span key="shared" class="visually-hidden" role="status">{ self.shared.map(|_| share_label) }</span>
+                    { saved.draw() }
                     <button
                         key="list" id="url_list_button" type="button" class="icon" tabindex="-1" title={text(Text::ShowAddresses)}
                         aria-label={text(Text::ShowAddresses)} aria-expanded={is_open.to_string()} aria-controls={LIST_ID}
@@ -226,22 +256,56 @@ pub(super) fn state_label(phase: &Phase) -> (String, Text) {
     (name, label)
 }
 
-/// The button with the number of subprotocols, and its popover.
+/// The button with the number of subprotocols, and its popover with a chip for each.
 fn subprotocols(state: &WorkbenchState, dispatch: &Callback<Action>, invalid: bool, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
-    let field = TextField {
-        note: text(Text::SubprotocolsHint).into(),
-        invalid,
-        code: true,
-        form: Some(FORM_ID),
-        ..TextField::new(
-            "subprotocols",
-            Text::Subprotocols,
-            &state.subprotocols,
-            dispatch.reform(|text| Action::Edit(Field::Subprotocols, text)),
-        )
+    let negotiated = match &state.phase {
+        Phase::Open { protocol, .. } => Some(protocol),
+        _ => None,
     };
-    let count = state.subprotocol_names().count();
+    let chips = state.subprotocols.chosen().iter().enumerate().map(|(index, name)| {
+        let remove = [text(Text::Remove), " ", name].concat();
+        let onclick = dispatch.reform(move |_: MouseEvent| {
+            // The button goes away.
+            browser::focus(Field::Subprotocols.name());
+            Action::Chip(ChipMove::Remove(index))
+        });
+        let is_negotiated = negotiated == Some(name);
+        html! {
+            <li key={name.clone()} class="chip" data-negotiated={is_negotiated.then_some("")}>
+                if is_negotiated {
+                    <span key="mark" title={text(Text::Negotiated)}>
+                        { "✓" }<span class="visually-hidden">{ text(Text::Negotiated) }</span>
+                    </span>
+                }
+                <span key="name">{ name.clone() }</span>
+                <button key="remove" type="button" title={remove.clone()} aria-label={remove} {onclick}>{ "×" }</button>
+            </li>
+        }
+    });
+    let is_empty = state.subprotocols.typed().is_empty();
+    let onkeydown = {
+        let dispatch = dispatch.clone();
+        move |event: KeyboardEvent| {
+            let chip = match event.key().as_str() {
+                // Without a name, Enter connects.
+                "Enter" if !is_empty && !event.is_composing() => ChipMove::Add,
+                "Backspace" if is_empty => ChipMove::RemoveLast,
+                _ => return,
+            };
+            event.prevent_default();
+            set_field(&event, "");
+            dispatch.emit(Action::Chip(chip));
+        }
+    };
+    let oninput = dispatch.reform(|event: InputEvent| {
+        let text = text_of(&event);
+        if let Some((_, rest)) = text.rsplit_once(',') {
+            set_field(&event, rest.trim_start());
+        }
+        Action::Edit(Field::Subprotocols, text)
+    });
+    let count = state.subprotocols.names().count();
     html! {
         <>
             <button
@@ -254,9 +318,28 @@ fn subprotocols(state: &WorkbenchState, dispatch: &Callback<Action>, invalid: bo
                 }
             </button>
             <div key="subprotocol_options" id={SUBPROTOCOLS_ID} class="sheet" popover="auto">
-                { field.draw(language) }
+                <div class="field">
+                    <label key="label" for="subprotocols">{ text(Text::Subprotocols) }</label>
+                    <span key="note" id="subprotocols_note" class="note">{ text(Text::SubprotocolsHint) }</span>
+                    <div key="chips" class="chips">
+                        <ul key="chosen" id="subprotocol_chips" aria-label={text(Text::Subprotocols)} aria-live="polite">{ for chips }</ul>
+                        <input
+                            key="input" id="subprotocols" type="text" data-code="" value={state.subprotocols.typed().to_owned()}
+                            form={FORM_ID} maxlength={MAX_BYTES.to_string()} {onkeydown} {oninput}
+                            autocomplete="off" autocapitalize="off" spellcheck="false" aria-invalid={invalid.then_some("true")}
+                            aria-describedby={if invalid { ERROR_ID } else { "subprotocols_note" }}
+                        />
+                    </div>
+                </div>
             </div>
         </>
+    }
+}
+
+/// Changes the text of an event's field at once: the next key may come before the field is drawn.
+fn set_field(event: &impl TargetCast, text: &str) {
+    if let Some(field) = event.target_dyn_into::<HtmlInputElement>() {
+        field.set_value(text);
     }
 }
 
@@ -284,7 +367,9 @@ fn close_options(
     };
     let reason = TextField {
         invalid: is_invalid(&Field::CloseReason),
-        note: Sentence::ReasonBytes(state.close_reason.len()).in_language(language),
+        note: Text::ReasonBytes
+            .with([state.close_reason.len().into(), MAX_REASON_BYTES.into()])
+            .in_language(language),
         ..TextField::new(
             "close_reason",
             Text::CloseReason,
@@ -293,7 +378,7 @@ fn close_options(
         )
     };
     let invalid = code.invalid || reason.invalid;
-    let label = Sentence::CloseWith(state.close_code.trim().to_owned());
+    let label = sentences::close_with(state.close_code.trim());
     let onreconnect = dispatch.reform(|event: Event| {
         let is_checked = event
             .target_dyn_into::<HtmlInputElement>()
@@ -407,10 +492,9 @@ fn next_attempt(state: &WorkbenchState, now: f64) -> Option<(Sentence, bool)> {
             )]
             // Rounded up, so that 0 does not show for a whole second.
             let seconds = ((until - now) / 1_000.0).ceil() as u64;
-            let end = end.clone();
-            Some((Sentence::NextAttempt { end, seconds }, true))
+            Some((Text::NextAttempt.with([sentences::closed(end), seconds.into()]), true))
         }
-        Phase::Connecting { .. } if state.attempts > 0 => Some((Sentence::Attempt(state.attempts), false)),
+        Phase::Connecting { .. } if state.attempts > 0 => Some((Text::Attempt.with([state.attempts.into()]), false)),
         _ => None,
     }
 }

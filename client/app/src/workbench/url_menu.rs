@@ -4,8 +4,12 @@
 use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
-use super::addresses::{Addresses, masked};
+use super::{
+    addresses::{Addresses, masked},
+    saved::{Item, Kind, Saved},
+};
 use crate::{
+    format,
     i18n::{Language, Text},
     server_address::websocket_url,
 };
@@ -15,18 +19,41 @@ pub(super) const LIST_ID: &str = "url_list";
 
 /// What the list offers.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Choice {
-    pub(super) url: String,
-    name: Text,
+pub(crate) enum Choice {
+    Preset(Text, String),
+    Saved(Item),
+    Kept(String),
+    Recent(String),
 }
 
 impl Choice {
+    pub(super) fn url(&self) -> &str {
+        match self {
+            Self::Preset(_, url) | Self::Kept(url) | Self::Recent(url) => url,
+            Self::Saved(item) => item.url(),
+        }
+    }
+
     /// The address; that of a preset has no secrets.
     fn shown(&self) -> String {
-        match self.name {
-            Text::KeptAddress | Text::RecentAddress => masked(&self.url),
-            _ => self.url.clone(),
+        match self {
+            Self::Preset(_, url) => url.clone(),
+            choice => masked(choice.url()),
         }
+    }
+
+    fn name(&self, language: Language) -> &str {
+        match self {
+            Self::Preset(name, _) => name.in_language(language),
+            Self::Saved(item) => item.name(),
+            Self::Kept(_) => Text::KeptAddress.in_language(language),
+            Self::Recent(_) => Text::RecentAddress.in_language(language),
+        }
+    }
+
+    fn contains(&self, typed: &str) -> bool {
+        let is_named = matches!(self, Self::Saved(item) if format::find(item.name(), typed).is_some());
+        is_named || (format::find(self.url(), typed).is_some() && self.url() != typed)
     }
 }
 
@@ -85,26 +112,26 @@ impl UrlMenu {
     }
 
     /// What the list offers for the text of the field; nothing while it is closed.
-    pub(super) fn choices(self, addresses: &Addresses, origin: &str, typed: &str) -> Vec<Choice> {
+    pub(super) fn choices(self, saved: &Saved, addresses: &Addresses, origin: &str, typed: &str) -> Vec<Choice> {
         if !self.open {
             return Vec::new();
         }
         let presets = presets(origin);
         let remembered = addresses
             .all()
-            .filter(|url| presets.iter().all(|preset| preset.url != *url))
-            .map(|url| Choice {
-                url: url.to_owned(),
-                name: if addresses.is_pinned(url) {
-                    Text::KeptAddress
+            .filter(|url| presets.iter().all(|preset| preset.url() != *url))
+            .map(|url| {
+                if addresses.is_pinned(url) {
+                    Choice::Kept(url.to_owned())
                 } else {
-                    Text::RecentAddress
-                },
+                    Choice::Recent(url.to_owned())
+                }
             });
         let remembered: Vec<_> = remembered.collect();
+        let saved = saved.of(Kind::Connection).cloned().map(Choice::Saved);
         let typed = typed.trim();
-        let fits = |choice: &Choice| !self.filtered || (choice.url.contains(typed) && choice.url != typed);
-        presets.into_iter().chain(remembered).filter(fits).collect()
+        let all = presets.into_iter().chain(saved).chain(remembered);
+        all.filter(|choice| !self.filtered || choice.contains(typed)).collect()
     }
 
     /// The active choice.
@@ -117,16 +144,16 @@ impl UrlMenu {
         self.active.filter(|_| self.open).map(choice_id)
     }
 
-    pub(super) fn draw(self, choices: &[Choice], onchoose: &Callback<String>, language: Language) -> Html {
+    pub(super) fn draw(self, choices: &[Choice], onchoose: &Callback<Choice>, language: Language) -> Html {
         let rows = choices.iter().enumerate().map(|(index, choice)| {
-            let (onchoose, url) = (onchoose.clone(), choice.url.clone());
+            let (onchoose, chosen) = (onchoose.clone(), choice.clone());
             html! {
                 <li
                     key={index} id={choice_id(index)} role="option"
                     aria-selected={(self.active == Some(index)).to_string()}
-                    onclick={move |_| onchoose.emit(url.clone())}
+                    onclick={move |_| onchoose.emit(chosen.clone())}
                 >
-                    <span class="choice-name">{ choice.name.in_language(language) }</span>
+                    <span class="choice-name">{ choice.name(language).to_owned() }</span>
                     <span class="choice-url">{ choice.shown() }</span>
                 </li>
             }
@@ -153,10 +180,7 @@ pub(super) const PRESETS: [(Text, &str); 4] = [
 ];
 
 fn presets(origin: &str) -> [Choice; 4] {
-    PRESETS.map(|(name, path)| Choice {
-        url: websocket_url(origin, path),
-        name,
-    })
+    PRESETS.map(|(name, path)| Choice::Preset(name, websocket_url(origin, path)))
 }
 
 fn choice_id(index: usize) -> String {
@@ -201,16 +225,22 @@ mod tests {
         let mut addresses = Addresses::default();
         addresses.used("ws://other/x");
         addresses.used("ws://h/echo");
+        let mut saved = Saved::default();
+        let item = Item::new(Kind::Connection)
+            .named("Staging", "Orders")
+            .with_address("ws://saved", "");
+        saved.apply(&saved.saving(vec![item])).unwrap();
         let choices = |menu: UrlMenu, typed| {
-            let choices = menu.choices(&addresses, "http://h", typed);
-            choices.into_iter().map(|choice| choice.url).collect::<Vec<_>>()
+            let choices = menu.choices(&saved, &addresses, "http://h", typed);
+            choices.iter().map(|choice| choice.url().to_owned()).collect::<Vec<_>>()
         };
         let mut menu = UrlMenu::default();
         menu.update(MenuMove::Toggle, 0);
         let all = choices(menu, "ws://h/echo");
-        assert_eq!(all.len(), 5, "a preset is listed once: {all:?}");
+        assert_eq!(all.len(), 6, "a preset is listed once: {all:?}");
         menu.update(MenuMove::Typed, 0);
         assert_eq!(choices(menu, " other"), ["ws://other/x"]);
+        assert_eq!(choices(menu, "Ord"), ["ws://saved"], "by its name");
         assert_eq!(
             choices(menu, "ws://other/x"),
             [""; 0],

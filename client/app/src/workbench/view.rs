@@ -1,5 +1,7 @@
 //! The workbench's component: it runs the reducer's effects and draws its state.
 
+use std::string::FromUtf8Error;
+
 use gloo_events::EventListener;
 use gloo_timers::callback::{Interval, Timeout};
 use talkback_client::close;
@@ -8,32 +10,33 @@ use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
     addresses::Addresses,
-    composer::Composer,
+    composer::{Composer, SNIPPETS_ID},
     echo_over_http,
-    log_entry::{LogEntry, Payload},
+    log_entry::Payload,
     log_panel::{LogPanel, Resend},
     message_mode::Mode,
     reducer::{Action, ChosenFile, Effect, Field, MODE, WorkbenchState},
-    share_link,
-    shared_log::SharedLog,
+    saved::{Change, Full, ImportProblem, Kind, MAX_BYTES, Saved},
+    saved_sheet::{SavedSheet, SheetMove},
+    sentences, share_link,
+    shared_log::{LogMemory, SharedLog},
     tab_strip::{MAX_TABS, StripTab, TabMove, TabNumbers, field_name, tab_strip},
     traffic::RATE_STEP_MS,
-    url_bar::{UrlBar, buttons_of, connection_notice},
+    url_bar::{OPTIONS_ID, SAVED_ID, UrlBar, buttons_of, connection_notice},
     url_menu::{Choice, MenuMove, UrlMenu},
 };
 use crate::{
-    browser::{self, Setting},
+    browser::{self, Setting, files::FileParts},
     connection::{Connection, ConnectionEvent, Phase, WAIT_TICK_MS},
-    i18n::{Language, Sentence},
+    i18n::{Language, Sentence, Text},
     keyboard::{WorkbenchKey, workbench_key},
-    rows::RowOptions,
     server_address::websocket_url,
 };
 
 /// The rows of a log, at most: enough for a long session.
 const MAX_ROWS: usize = 100_000;
 
-/// The bytes of the logs of all tabs together, at most, of which each may have an equal part: a small part of the memory that a browser gives a page.
+/// The bytes of the logs of all tabs together, at most: a small part of the memory that a browser gives a page.
 const MAX_LOG_BYTES: usize = 64 << 20;
 
 /// The name in storage of the numbers of the tabs.
@@ -55,7 +58,7 @@ struct Tab {
     number: u32,
     state: WorkbenchState,
     connection: Connection,
-    log: SharedLog<LogEntry>,
+    log: SharedLog,
     /// Sends again, with its interval.
     repeat: Option<(u32, Interval)>,
     /// The file to send.
@@ -67,11 +70,16 @@ struct Tab {
 pub(crate) struct WorkbenchView {
     /// At least one.
     tabs: Vec<Tab>,
+    /// That of their logs.
+    memory: LogMemory,
     /// The index of the shown one.
     shown: usize,
     /// The number of the next new tab: that of a closed tab is not used again, because events of it may still come.
     next_number: u32,
     addresses: Addresses,
+    saved: Saved,
+    /// In the order of [`Kind::ALL`].
+    sheets: [SavedSheet; 2],
     menu: UrlMenu,
     /// Whether the link that the user asked for last is on the clipboard.
     shared: Option<bool>,
@@ -85,6 +93,7 @@ pub(crate) struct WorkbenchView {
     onpreset: Callback<&'static str>,
     _page: [EventListener; 2],
     _keys: EventListener,
+    _stored: EventListener,
 }
 
 pub(crate) enum Msg {
@@ -104,7 +113,10 @@ pub(crate) enum Msg {
     Key(WorkbenchKey),
     /// Of the list of addresses.
     Menu(MenuMove),
-    Choose(String),
+    Choose(Choice),
+    Sheet(Kind, SheetMove),
+    /// Another tab has changed what is remembered.
+    Stored,
     Pin,
     /// Put a link to the address on the clipboard.
     Share,
@@ -120,21 +132,25 @@ impl Component for WorkbenchView {
 
     fn create(ctx: &Context<Self>) -> Self {
         let (left, back) = (ctx.link().clone(), ctx.link().clone());
-        let keys = ctx.link().clone();
+        let (keys, stored) = (ctx.link().clone(), ctx.link().clone());
         let server_origin = browser::server_origin();
+        let memory = LogMemory::new(MAX_LOG_BYTES);
         let numbers = TabNumbers::from_text(&browser::field(TABS).unwrap_or_default());
         let shown = numbers.all.iter().position(|number| *number == numbers.shown);
         let next_number = numbers.next();
         let tabs: Vec<_> = numbers
             .all
             .into_iter()
-            .map(|number| Tab::restored(number, &server_origin))
+            .map(|number| Tab::restored(number, &server_origin, &memory))
             .collect();
         let mut view = Self {
             tabs,
+            memory,
             shown: shown.unwrap_or_default(),
             next_number,
             addresses: remembered_addresses(),
+            saved: remembered_saved(),
+            sheets: Default::default(),
             menu: UrlMenu::default(),
             shared: None,
             server_origin,
@@ -146,11 +162,11 @@ impl Component for WorkbenchView {
                 move || left.send_message(Msg::PageLeft),
                 move || back.send_message(Msg::PageBack),
             ),
+            _stored: browser::events::on_storage_change(move || stored.send_message(Msg::Stored)),
             _keys: browser::events::on_key(move |event| {
                 keys.send_message_batch(workbench_key(event).map(Msg::Key).into_iter().collect())
             }),
         };
-        view.share_memory();
         if let Some(url) = share_link::address(&browser::fragment()) {
             browser::remove_fragment();
             let number = view.tab().number;
@@ -201,18 +217,27 @@ impl Component for WorkbenchView {
                 if matches!(movement, MenuMove::Toggle) {
                     browser::focus("url");
                 }
-                if !self.menu.open {
-                    // Another tab may have changed them.
-                    self.addresses = remembered_addresses();
-                }
                 let count = self.choices().len();
                 self.menu.update(movement, count);
                 return true;
             }
-            Msg::Choose(url) => {
+            Msg::Choose(Choice::Saved(item)) => {
+                self.update_sheet(ctx, Kind::Connection, SheetMove::Open(item));
+                return true;
+            }
+            Msg::Choose(choice) => {
                 self.menu.update(MenuMove::Close, 0);
                 browser::focus("url");
-                Action::Edit(Field::Url, url)
+                Action::Edit(Field::Url, choice.url().to_owned())
+            }
+            Msg::Sheet(kind, movement) => {
+                self.update_sheet(ctx, kind, movement);
+                return true;
+            }
+            Msg::Stored => {
+                self.addresses = remembered_addresses();
+                self.saved = remembered_saved();
+                return true;
             }
             Msg::File(file) => {
                 let chosen = file.as_ref().map(|file| ChosenFile {
@@ -238,7 +263,7 @@ impl Component for WorkbenchView {
                 }
                 self.dispatch(ctx, of, Action::FileRead);
                 let tab = &self.tabs[tab];
-                let sent = bytes.ok_or(Sentence::FileUnreadable);
+                let sent = bytes.ok_or_else(|| Text::FileUnreadable.into());
                 let sent = sent.and_then(|bytes| tab.connection.send(bytes.as_slice()).map(|()| bytes));
                 sent.map_or_else(Action::NotSent, |bytes| Action::Sent(Payload::Binary(bytes)))
             }
@@ -287,6 +312,9 @@ impl Component for WorkbenchView {
         let composer = Composer {
             tab: number,
             state: &tab.state,
+            saved: &self.saved,
+            sheet: &self.sheets[Kind::Snippet as usize],
+            onsheet: ctx.link().callback(|movement| Msg::Sheet(Kind::Snippet, movement)),
             dispatch: dispatch.clone(),
             onfile: ctx.link().callback(Msg::File),
         };
@@ -298,6 +326,9 @@ impl Component for WorkbenchView {
             dispatch: dispatch.clone(),
             onmenu: ctx.link().callback(Msg::Menu),
             onchoose: ctx.link().callback(Msg::Choose),
+            saved: &self.saved,
+            sheet: &self.sheets[Kind::Connection as usize],
+            onsheet: ctx.link().callback(|movement| Msg::Sheet(Kind::Connection, movement)),
             onpin: ctx.link().callback(|()| Msg::Pin),
             can_add: self.tabs.len() < MAX_TABS,
             shared: self.shared,
@@ -335,7 +366,7 @@ impl Component for WorkbenchView {
 
 impl Tab {
     /// The tab as it was before the page was loaded anew, or a new one.
-    fn restored(number: u32, server_origin: &str) -> Self {
+    fn restored(number: u32, server_origin: &str, memory: &LogMemory) -> Self {
         let mut state = WorkbenchState::new(server_origin.to_owned(), random());
         state.reconnect = browser::remembered(Setting::Reconnect).is_some_and(|value| !value.is_empty());
         let kept = |name: &str| browser::field(&field_name(number, name));
@@ -350,15 +381,11 @@ impl Tab {
             }
         }
         state.mode = kept(MODE).map_or(Mode::Text, |name| Mode::from_name(&name));
-        let options = RowOptions {
-            max_rows: MAX_ROWS,
-            max_bytes: MAX_LOG_BYTES,
-        };
         Self {
             number,
             state,
             connection: Connection::default(),
-            log: SharedLog::new(options),
+            log: SharedLog::new(MAX_ROWS, memory),
             repeat: None,
             file: None,
             seen: 0,
@@ -401,17 +428,17 @@ impl WorkbenchView {
         self.tab_mut().seen = received;
         match movement {
             TabMove::New if self.tabs.len() < MAX_TABS => {
-                let mut tab = Tab::restored(self.next_number, &self.server_origin);
+                let mut tab = Tab::restored(self.next_number, &self.server_origin, &self.memory);
                 self.next_number += 1;
                 // The same server is the most likely one.
                 let before = &self.tab().state;
-                for (field, text) in [(Field::Url, &before.url), (Field::Subprotocols, &before.subprotocols)] {
+                let subprotocols = before.subprotocols.to_text();
+                for (field, text) in [(Field::Url, &before.url), (Field::Subprotocols, &subprotocols)] {
                     tab.state.update(Action::Edit(field, text.clone()), js_sys::Date::now());
                     tab.save(field.name(), text);
                 }
                 self.tabs.push(tab);
                 self.shown = self.tabs.len() - 1;
-                self.share_memory();
             }
             TabMove::New => {}
             TabMove::Show(number) => self.shown = position(&self.tabs, number).unwrap_or(self.shown),
@@ -424,7 +451,6 @@ impl WorkbenchView {
                     if self.shown > index || self.shown == self.tabs.len() {
                         self.shown -= 1;
                     }
-                    self.share_memory();
                 }
             }
         }
@@ -437,13 +463,6 @@ impl WorkbenchView {
         TabNumbers {
             all: self.tabs.iter().map(|tab| tab.number).collect(),
             shown: self.tab().number,
-        }
-    }
-
-    /// Gives each log an equal part of the memory of all.
-    fn share_memory(&self) {
-        for tab in &self.tabs {
-            tab.log.change(|log| log.set_max_bytes(MAX_LOG_BYTES / self.tabs.len()));
         }
     }
 
@@ -466,7 +485,7 @@ impl WorkbenchView {
     /// What the list of addresses offers.
     fn choices(&self) -> Vec<Choice> {
         self.menu
-            .choices(&self.addresses, &self.server_origin, &self.tab().state.url)
+            .choices(&self.saved, &self.addresses, &self.server_origin, &self.tab().state.url)
     }
 
     /// Changes what is remembered now: another tab may have changed it. The change gets the address of the field too.
@@ -475,6 +494,98 @@ impl WorkbenchView {
         let url = self.tab().state.url.trim().to_owned();
         change(&mut self.addresses, &url);
         browser::remember(Setting::Addresses, &self.addresses.to_text());
+    }
+
+    fn update_sheet(&mut self, ctx: &Context<Self>, kind: Kind, movement: SheetMove) {
+        let name_field = [kind.list(), "_name"].concat();
+        if matches!(movement, SheetMove::Delete(_) | SheetMove::Undo) {
+            // The pressed button goes away.
+            browser::focus(&name_field);
+        }
+        let sheet = &mut self.sheets[kind as usize];
+        let outcome = match movement {
+            SheetMove::Toggled(is_open) => return sheet.is_open = is_open,
+            SheetMove::Name(name) => return sheet.type_name(name),
+            SheetMove::Collection(name) => return sheet.type_collection(name),
+            SheetMove::Secrets(with_secrets) => return sheet.with_secrets = with_secrets,
+            SheetMove::Rename { items, is_collection } => {
+                sheet.rename(items, is_collection);
+                return browser::focus_and_select(&name_field);
+            }
+            SheetMove::Open(item) => {
+                sheet.opened(&item);
+                self.menu = UrlMenu::default();
+                if kind == Kind::Snippet {
+                    return self.take(ctx, item.mode(), item.draft(item.mode()).to_owned());
+                }
+                browser::hide_popover(SAVED_ID);
+                browser::hide_popover(OPTIONS_ID);
+                if !self.tab().state.phase.is_over() {
+                    self.move_tabs(TabMove::New);
+                }
+                self.dispatch(ctx, self.tab().number, Action::Load(Box::new(item)));
+                return browser::focus("url");
+            }
+            SheetMove::Take(text) => return self.take(ctx, self.tab().state.mode, text),
+            SheetMove::Export => {
+                let mut file = FileParts::new("application/json");
+                file.push(&self.saved.to_json(sheet.with_secrets));
+                return file.download("talkback-saved.json");
+            }
+            SheetMove::Import(file) => {
+                return ctx
+                    .link()
+                    .send_future(async move { Msg::Sheet(kind, SheetMove::Imported(read_import(&file).await)) });
+            }
+            SheetMove::Undo => match sheet.take_undo() {
+                Some(change) => Ok((None, change)),
+                None => return,
+            },
+            SheetMove::Submit => {
+                let state = &self.tabs[self.shown].state;
+                let new = match kind {
+                    Kind::Connection => state.to_item(),
+                    Kind::Snippet => state.to_snippet(),
+                };
+                let change = new.and_then(|new| sheet.submitted(&self.saved, new));
+                change.map(|change| {
+                    (
+                        change.add.first().map(|item| Text::SavedAs.with([item.name().into()])),
+                        change,
+                    )
+                })
+            }
+            SheetMove::Delete(items) => {
+                let name = items.first().map_or_else(String::new, |item| item.name().to_owned());
+                let change = Change {
+                    remove: items,
+                    add: Vec::new(),
+                };
+                Ok((Some(sentences::deleted(change.remove.len(), &name)), change))
+            }
+            SheetMove::Imported(text) => text
+                .and_then(|text| Saved::from_json(&text))
+                .map(|file| self.saved.importing(file))
+                .map(|change| (Some(sentences::imported(change.add.len())), change))
+                .map_err(|problem| sentences::bad_import(&problem)),
+        };
+        let outcome = outcome.and_then(|(sentence, change)| {
+            let mut saved = self.saved.clone();
+            saved.apply(&change).map_err(|Full| Sentence::from(Text::SavedFull))?;
+            if !browser::store(Setting::Saved, &saved.to_json(true)) {
+                return Err(Text::StorageFull.into());
+            }
+            self.saved = saved;
+            Ok((sentence, change))
+        });
+        self.sheets[kind as usize].done(outcome);
+    }
+
+    /// Puts a saved or sent text into the composer.
+    fn take(&mut self, ctx: &Context<Self>, mode: Mode, text: String) {
+        browser::hide_popover(SNIPPETS_ID);
+        self.dispatch(ctx, self.tab().number, Action::Take(mode, text));
+        browser::focus("message");
     }
 
     fn dispatch_to_all(&mut self, ctx: &Context<Self>, action: impl Fn() -> Action) -> bool {
@@ -540,7 +651,7 @@ impl WorkbenchView {
             Effect::PollBuffer => tab.connection.poll_buffer(),
             Effect::Fetch(url) => {
                 ctx.link().send_future(async move {
-                    Msg::Action(number, Action::HttpAnswer(echo_over_http::fetch(&url).await))
+                    Msg::Action(number, Action::HttpAnswer(echo_over_http::fetch(url).await))
                 });
             }
             Effect::Record(item) => tab.log.push(item),
@@ -556,6 +667,28 @@ impl WorkbenchView {
 
 fn remembered_addresses() -> Addresses {
     browser::remembered(Setting::Addresses).map_or_else(Addresses::default, |text| Addresses::from_text(&text))
+}
+
+fn remembered_saved() -> Saved {
+    let text = browser::remembered(Setting::Saved);
+    text.and_then(|text| Saved::from_json(&text).ok()).unwrap_or_default()
+}
+
+/// The text of a file.
+async fn read_import(file: &File) -> Result<String, ImportProblem> {
+    // Escapes and names of fields make it larger than what it has.
+    const MAX_FILE_BYTES: u64 = 2 * MAX_BYTES as u64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a size in bytes, which is far below 2^53"
+    )]
+    let bytes = file.size() as u64;
+    if bytes > MAX_FILE_BYTES {
+        return Err(ImportProblem::TooLarge(bytes));
+    }
+    let bytes = browser::files::read(file).await.ok_or(ImportProblem::Unreadable)?;
+    String::from_utf8(bytes).map_err(|_: FromUtf8Error| ImportProblem::Unreadable)
 }
 
 /// Where the generator of `{{uuid}}` begins.

@@ -3,9 +3,11 @@ use talkback_client::{Member, Offset};
 use super::*;
 use crate::{
     chat::{
+        history::Part,
         outbox::SendState,
         timeline::{Body, Entry, Older},
     },
+    i18n::Language,
     rows::Row,
 };
 
@@ -90,12 +92,21 @@ fn without_drafts(effects: Vec<Effect>) -> Vec<Effect> {
     effects.into_iter().filter(|effect| !is_draft(effect)).collect()
 }
 
+/// Without those that keep failed messages over a reload.
+fn without_failed(effects: Vec<Effect>) -> Vec<Effect> {
+    let is_of_failed = |effect: &Effect| matches!(effect, Effect::LoadFailed(..) | Effect::SaveFailed { .. });
+    effects.into_iter().filter(|effect| !is_of_failed(effect)).collect()
+}
+
 /// Every row; notices in angle brackets, own messages that the room has not delivered after a star.
 fn shown(state: &ChatState) -> Vec<String> {
     let rows = state.timeline.previous().chain(state.timeline.current());
     let rows = rows.map(|row| match &row.content.body {
         Body::Message(RoomMessage { from, text, .. }) => format!("{from}: {text}"),
-        Body::Notice(message) => format!("<{}>", message.in_language(crate::i18n::Language::English)),
+        Body::Notice(_, message) => format!("<{}>", message.in_language(Language::English)),
+        Body::Presence { joined, left } => {
+            format!("<{}>", sentences::presence(joined, left).in_language(Language::English))
+        }
     });
     rows.chain(state.outbox.shown().map(|sent| format!("* {}", sent.text)))
         .collect()
@@ -113,7 +124,7 @@ fn joining_uses_the_room_of_the_path_and_the_trimmed_name_and_remembers_the_name
         since: None,
     };
     assert_eq!(
-        state.update(Action::Join, 0.0),
+        without_failed(state.update(Action::Join, 0.0)),
         [Effect::RememberName("Ann".into()), enter]
     );
     assert_eq!(
@@ -198,7 +209,7 @@ fn a_failed_message_can_be_retried_once_or_discarded() {
         },
     );
     assert_eq!(
-        state.update(Action::Retry(1), 0.0),
+        without_failed(state.update(Action::Retry(1), 0.0)),
         [Effect::Send {
             key: 2,
             text: "a".into()
@@ -226,7 +237,7 @@ fn a_failed_message_stays_when_it_is_retried_out_of_the_room() {
     assert_eq!(state.update(Action::Retry(key), 0.0), []);
     assert_eq!(shown(&state), [JOINED, "<You left.>", "* a"]);
     state.update(Action::Join, 0.0);
-    assert_eq!(state.update(Action::Retry(key), 0.0).len(), 1);
+    assert_eq!(without_failed(state.update(Action::Retry(key), 0.0)).len(), 1);
 }
 
 #[test]
@@ -244,7 +255,7 @@ fn sending_without_having_joined_is_an_error_and_keeps_the_text() {
     let mut state = state();
     assert_eq!(send(&mut state, "hi"), []);
     assert_eq!(state.message, "hi");
-    assert_eq!(state.error, Some(FormError::of(Field::Message, Sentence::NotJoined)));
+    assert_eq!(state.error, Some(FormError::of(Field::Message, Text::NotJoined.into())));
 }
 
 #[test]
@@ -508,7 +519,7 @@ fn lost_messages_are_counted_and_those_that_were_not_delivered_can_be_retried() 
         state.outbox.shown().next().map(|sent| &sent.state),
         Some(&SendState::Lost)
     );
-    assert_eq!(state.update(Action::Retry(2), 0.0).len(), 1);
+    assert_eq!(without_failed(state.update(Action::Retry(2), 0.0)).len(), 1);
 }
 
 fn refused(code: &str) -> SessionEvent {
@@ -531,7 +542,7 @@ fn a_room_or_name_that_the_server_refuses_is_an_error_of_its_field() {
     apply(&mut state, SessionEvent::Stopped(cause.clone()));
     let error = state.error.unwrap();
     assert_eq!(error.field, Some(Field::Name));
-    assert_eq!(error.message, Sentence::NameRefused(cause.reason));
+    assert_eq!(error.message, sentences::name_refused(&cause.reason));
 }
 
 #[test]
@@ -541,7 +552,7 @@ fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
     assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
     assert!(matches!(
         state.error.as_ref().unwrap().message,
-        Sentence::RoomRefused(_)
+        Sentence::Filled(Text::RoomRefused, _)
     ));
     let mut state = joined();
     let cause = Cause {
@@ -550,7 +561,7 @@ fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
     };
     apply(&mut state, SessionEvent::Stopped(cause.clone()));
     assert!(state.is_out());
-    assert_eq!(state.error, Some(FormError::of_connection(Sentence::Stopped(cause))));
+    assert_eq!(state.error, Some(FormError::of_connection(sentences::stopped(&cause))));
 }
 
 #[test]
@@ -589,7 +600,7 @@ fn a_message_over_the_servers_limit_is_not_sent_and_kept() {
     let reason = FailReason::TooLarge { bytes: 11, max: 10 };
     assert_eq!(
         state.error,
-        Some(FormError::of(Field::Message, Sentence::Failed(reason)))
+        Some(FormError::of(Field::Message, sentences::failed(&reason)))
     );
     assert_eq!(state.outbox.shown().count(), 1);
 }
@@ -683,7 +694,7 @@ fn a_failed_message_is_edited_in_the_message_field_before_what_is_written_there(
         text: text.clone(),
     };
     assert_eq!(
-        state.update(Action::EditFailed(1), 0.0),
+        without_failed(state.update(Action::EditFailed(1), 0.0)),
         [draft, Effect::Focus(Focus::Message)]
     );
     assert_eq!((state.outbox.shown().count(), state.message), (0, text));
@@ -823,9 +834,17 @@ fn forgetting_the_last_joined_room_closes_the_connection() {
     open(&mut state, "b");
     let effects = in_room(&mut state, "b", refused("forbidden"));
     assert_eq!(effects, [Effect::LeaveRoom(room("b"))]);
+    let read = Cursor {
+        epoch: Epoch::from_random(1),
+        offset: Offset::new(0).unwrap(),
+    };
     assert_eq!(
         state.update(Action::ForgetRoom(room("lobby")), 0.0),
-        [Effect::Leave, Effect::ForgetRoom(room("lobby"))]
+        [
+            Effect::SaveRead(room("lobby"), read),
+            Effect::Leave,
+            Effect::ForgetRoom(room("lobby"))
+        ]
     );
 }
 
@@ -872,7 +891,7 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
     let effects = apply(&mut state, page(3, 4));
     let row = state.timeline.current().find(|row| match &row.content.body {
         Body::Message(message) => message.offset == 4,
-        Body::Notice(_) => false,
+        Body::Notice(..) | Body::Presence { .. } => false,
     });
     assert_eq!(effects, [Effect::ShowRow(row.unwrap().number)]);
     state.update(Action::GoTo(Seek::Offset(99)), 5.0);
@@ -958,7 +977,7 @@ fn rooms_that_were_joined_before_a_reload_are_joined_again_and_count_what_is_unr
         name: user("Ann"),
         since: None,
     };
-    assert_eq!(effects, [Effect::LoadRead(room("b")), join]);
+    assert_eq!(without_failed(effects), [Effect::LoadRead(room("b")), join]);
     state.update(Action::ReadLoaded(room("b"), read_to(2)), 0.0);
     let joined = answer(1, 10, 12, &["Ann"]);
     in_room(&mut state, "b", SessionEvent::Joined(joined, Continuity::Fresh));
@@ -994,4 +1013,342 @@ fn only_live_mentions_that_are_not_in_sight_notify_and_only_if_that_is_allowed()
     assert_eq!(state.update(Action::ToggleAlerts, 0.0), [Effect::SaveAlerts(false)]);
     state.update(Action::AlertsAllowed(false), 0.0);
     assert_eq!(state.flash.map(|(text, _)| text), Some(Text::AlertsDenied));
+}
+
+/// A chat whose browser keeps what was read; the room is opened and joined.
+fn keeping() -> (ChatState, Vec<Effect>) {
+    let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
+    state.keeps_history = true;
+    let mut effects = state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+    effects.extend(state.update(Action::Join, 0.0));
+    (state, effects)
+}
+
+fn said(name: &str, offset: u64) -> RoomMessage {
+    match from(name, offset, &format!("{name} {offset}")) {
+        SessionEvent::Message(message) => message,
+        other => panic!("{other:?} is no message"),
+    }
+}
+
+/// What is kept of the logs with these numbers as epochs: each from one offset to another.
+fn stored(logs: &[(u64, u64, u64)]) -> Stored {
+    let part = |&(epoch, first, last): &(u64, u64, u64)| Part {
+        epoch: Epoch::from_random(epoch),
+        is_break: true,
+        messages: (first..=last).map(|offset| said("Bob", offset)).collect(),
+    };
+    let (epoch, _, last) = logs[logs.len() - 1];
+    Stored {
+        cursor: Cursor {
+            epoch: Epoch::from_random(epoch),
+            offset: Offset::new(last).unwrap(),
+        },
+        parts: logs.iter().map(part).collect(),
+    }
+}
+
+#[test]
+fn a_room_shows_what_was_kept_of_it_and_is_joined_from_there() {
+    let (mut state, effects) = keeping();
+    assert!(effects.contains(&Effect::LoadHistory(room("lobby"))), "{effects:?}");
+    let is_join = |effect: &Effect| matches!(effect, Effect::Join { .. });
+    assert!(!effects.iter().any(is_join), "{effects:?}: it is not known from where");
+    let kept = stored(&[(1, 3, 4)]);
+    let join = Effect::Join {
+        room: room("lobby"),
+        name: user("Ann"),
+        since: Some(kept.cursor.clone()),
+    };
+    let loaded = |kept: Option<Stored>| Action::HistoryLoaded(room("lobby"), kept);
+    assert_eq!(state.update(loaded(Some(kept)), 0.0), [join]);
+    assert_eq!(shown(&state), ["Bob: Bob 3", "Bob: Bob 4"]);
+    assert_eq!(
+        state.timeline.older(),
+        Older::Unknown,
+        "without a connection there is nothing to request"
+    );
+    assert_eq!(state.update(Action::HistoryLate, 0.0), [], "it was in time");
+    assert_eq!(state.update(loaded(None), 0.0), [], "it is loaded once");
+
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 4, 5, &["Ann"]), Continuity::Recovered),
+    );
+    state.alerts = true;
+    state.update(Action::VisibilityChanged(false), 0.0);
+    assert_eq!(apply(&mut state, from("Bob", 5, "@Ann")), [], "it was said meanwhile");
+    assert_eq!(shown(&state), ["Bob: Bob 3", "Bob: Bob 4", "Bob: @Ann", JOINED]);
+    assert_eq!(state.unread.count, 1, "it was not there when the user left");
+    assert_eq!(state.timeline.older(), Older::More);
+}
+
+#[test]
+fn an_own_message_that_was_delivered_before_a_reload_and_acknowledged_after_it_is_shown_once() {
+    let (mut state, _) = keeping();
+    let mut kept = stored(&[(1, 3, 4)]);
+    kept.parts[0].messages[1] = said("Ann", 4);
+    state.update(Action::HistoryLoaded(room("lobby"), Some(kept)), 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(&mut state, SessionEvent::Restored(vec!["Ann 4".into(), "new".into()]));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 4, 4, &["Ann"]), Continuity::Recovered),
+    );
+    apply(&mut state, acked(1, 1, 4));
+    apply(&mut state, acked(2, 1, 5));
+    apply(&mut state, from("Ann", 5, "new"));
+    assert_eq!(shown(&state), ["Bob: Bob 3", "Ann: Ann 4", JOINED, "Ann: new"]);
+}
+
+#[test]
+fn a_room_whose_kept_messages_are_late_or_not_there_is_joined_without_them() {
+    for action in [Action::HistoryLate, Action::HistoryLoaded(room("lobby"), None)] {
+        let (mut state, _) = keeping();
+        let effects = state.update(action, 0.0);
+        assert!(
+            matches!(&effects[..], [Effect::Join { since: None, .. }]),
+            "{effects:?}"
+        );
+        let late = Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
+        assert_eq!(state.update(late, 0.0), []);
+        assert!(state.timeline.is_empty());
+    }
+}
+
+#[test]
+fn kept_messages_of_another_log_stay_above_a_notice_and_are_not_continued() {
+    let (mut state, _) = keeping();
+    let kept = stored(&[(1, 1, 2), (1, 5, 5), (2, 1, 1)]);
+    state.update(Action::HistoryLoaded(room("lobby"), Some(kept)), 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(3, 0, 1, &["Ann"]), Continuity::Reset),
+    );
+    apply(&mut state, from("Bob", 1, "new"));
+    let notice = |text: Text| format!("<{}>", text.in_language(crate::i18n::Language::English));
+    let (lost, away) = (notice(Text::HistoryLost), notice(Text::AwayTooLong));
+    let expected = [
+        "Bob: Bob 1",
+        "Bob: Bob 2",
+        &away,
+        "Bob: Bob 5",
+        &lost,
+        "Bob: Bob 1",
+        &lost,
+        "Bob: new",
+        JOINED,
+    ];
+    assert_eq!(shown(&state), expected);
+    assert_eq!(state.timeline.current().count(), 2, "the log is the new one");
+}
+
+#[test]
+fn what_was_kept_and_not_read_is_unread() {
+    let (mut state, _) = keeping();
+    let read = Cursor {
+        epoch: Epoch::from_random(1),
+        offset: Offset::new(2).unwrap(),
+    };
+    state.update(Action::ReadLoaded(room("lobby"), read), 0.0);
+    state.update(Action::VisibilityChanged(false), 0.0);
+    let kept = stored(&[(1, 1, 4), (2, 1, 3)]);
+    state.update(Action::HistoryLoaded(room("lobby"), Some(kept)), 0.0);
+    assert_eq!(state.unread.count, 5, "two of the first log, three of the second");
+    assert_eq!(
+        state.unread.divider,
+        state.timeline.previous().nth(2).map(|row| row.number)
+    );
+}
+
+/// The offsets of what the browser is to keep, and those before the first ones.
+fn unkept(state: &mut ChatState) -> Vec<(u64, Vec<u64>)> {
+    let offset = |row: &std::rc::Rc<Row<Entry>>| match &row.content.body {
+        Body::Message(message) => message.offset,
+        notice => panic!("{notice:?} is kept"),
+    };
+    let batches = state.take_unkept();
+    batches
+        .iter()
+        .map(|batch| (batch.after, batch.rows.iter().map(offset).collect()))
+        .collect()
+}
+
+#[test]
+fn only_the_tab_that_writes_gives_the_browser_messages_to_keep_each_once() {
+    let (mut state, _) = keeping();
+    state.update(Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 1, 2)]))), 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(1, 2, 3, &["Ann"]), Continuity::Recovered),
+    );
+    apply(&mut state, from("Bob", 3, "x"));
+    assert!(!state.has_unkept() && unkept(&mut state).is_empty());
+    state.update(Action::HistoryWritable, 0.0);
+    assert_eq!(
+        unkept(&mut state),
+        [(0, vec![1, 2, 3])],
+        "another tab may have kept fewer"
+    );
+    apply(&mut state, from("Bob", 4, "x"));
+    apply(&mut state, SessionEvent::Typing(user("Bob")));
+    assert!(state.has_unkept());
+    assert_eq!(unkept(&mut state), [(3, vec![4])]);
+    assert!(!state.has_unkept());
+    // The messages of a log that ends are kept before those of the next one.
+    apply(&mut state, from("Bob", 5, "x"));
+    apply(
+        &mut state,
+        SessionEvent::Joined(answer(2, 7, 8, &["Ann"]), Continuity::Reset),
+    );
+    apply(&mut state, from("Bob", 8, "x"));
+    assert_eq!(unkept(&mut state), [(4, vec![5]), (7, vec![8])]);
+}
+
+#[test]
+fn of_a_burst_the_browser_is_given_more_than_the_timeline_holds_but_no_more_than_it_keeps() {
+    let mut state = joined();
+    state.update(Action::HistoryWritable, 0.0);
+    for offset in 1..=5_000 {
+        apply(&mut state, from("Bob", offset, "x"));
+    }
+    let batches = unkept(&mut state);
+    let all: Vec<_> = batches.into_iter().flat_map(|(_, offsets)| offsets).collect();
+    assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{all:?}");
+    let kept = history::MIN_ROWS..history::MIN_ROWS + 2 * 250;
+    assert!(kept.contains(&all.len()) && all.last() == Some(&5_000), "{}", all.len());
+}
+
+#[test]
+fn a_room_that_the_list_drops_is_left_and_its_read_place_is_saved() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "x"));
+    open(&mut state, "b");
+    assert_eq!(
+        state.update(Action::RoomsLoaded(RecentRooms::parse("lobby\nb")), 0.0),
+        []
+    );
+    let effects = state.update(Action::RoomsLoaded(RecentRooms::parse("b")), 0.0);
+    assert_eq!(
+        effects,
+        [
+            Effect::SaveRead(room("lobby"), read_to(1)),
+            Effect::LeaveRoom(room("lobby"))
+        ]
+    );
+    assert!(state.others.get(&room("lobby")).is_none() && !state.is_out());
+}
+
+#[test]
+fn after_a_reset_of_the_same_log_what_was_read_is_not_unread_and_the_read_place_is_within_the_log() {
+    // The log ends before the read place, and after it.
+    for (head, unread, lowered) in [(3, 0, true), (8, 3, false)] {
+        let mut state = joined();
+        state.update(Action::ReadLoaded(room("lobby"), read_to(1)), 0.0);
+        for offset in 1..=5 {
+            apply(&mut state, from("Bob", offset, "x"));
+        }
+        state.update(Action::VisibilityChanged(false), 0.0);
+        let again = answer(1, 0, head, &["Ann"]);
+        let effects = apply(&mut state, SessionEvent::Joined(again, Continuity::Reset));
+        for offset in 1..=head {
+            apply(&mut state, from("Bob", offset, "x"));
+        }
+        assert_eq!(state.unread.count, unread, "of {head}");
+        let lower = Effect::LowerRead(room("lobby"), read_to(head));
+        assert_eq!(effects.contains(&lower), lowered, "{effects:?}");
+        // Those that were unread before the reset are not counted twice.
+        let again = answer(1, 0, head, &["Ann"]);
+        apply(&mut state, SessionEvent::Joined(again, Continuity::Reset));
+        for offset in 1..=head {
+            apply(&mut state, from("Bob", offset, "x"));
+        }
+        assert_eq!(state.unread.count, unread, "of {head}, again");
+    }
+}
+
+#[test]
+fn failed_messages_are_loaded_once_for_their_user_and_saved_when_they_change() {
+    let mut state = state();
+    let effects = state.update(Action::Join, 0.0);
+    assert!(
+        effects.contains(&Effect::LoadFailed(room("lobby"), "Ann".into())),
+        "{effects:?}"
+    );
+    let kept = "expired\t5\t\"\"\t\"not sent\"\n";
+    state.update(Action::FailedLoaded(room("lobby"), kept.into()), 0.0);
+    assert_eq!(shown(&state), ["* not sent"]);
+    let key = state.outbox.shown().next().unwrap().key;
+    let saved = |text: &str| Effect::SaveFailed {
+        room: room("lobby"),
+        user: "Ann".into(),
+        text: text.into(),
+    };
+    assert_eq!(state.update(Action::Discard(key), 0.0), [saved("")]);
+    send(&mut state, "a");
+    state.update(Action::Leave, 0.0);
+    let key = state.outbox.shown().next().unwrap().key;
+    let reason = FailReason::Stopped;
+    let effects = state.update(Action::InRoom(room("lobby"), SessionEvent::Failed { key, reason }), 0.0);
+    assert!(
+        matches!(&effects[..], [Effect::SaveFailed { text, .. }] if text.contains("\"a\"")),
+        "{effects:?}"
+    );
+    let effects = state.update(Action::Join, 0.0);
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::LoadFailed(..))),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_late_acknowledgement_and_a_lost_network_show_the_connection_as_slow() {
+    let mut state = joined();
+    state.update(Action::Session(SessionEvent::Connection(ConnectionStatus::Open)), 0.0);
+    send(&mut state, "a");
+    state.update(Action::Session(SessionEvent::Written(1)), 1_000.0);
+    assert!(state.needs_ticks() && !state.is_slow(4_999.0) && state.is_slow(5_000.0));
+    // A new connection has as much time as the first.
+    let connection = |status| Action::Session(SessionEvent::Connection(status));
+    state.update(connection(ConnectionStatus::Connecting), 5_000.0);
+    assert!(!state.is_slow(9_000.0), "the connection is none");
+    state.update(connection(ConnectionStatus::Open), 6_000.0);
+    assert!(!state.is_slow(9_999.0) && state.is_slow(10_000.0));
+    assert_eq!(state.update(Action::CheckNow, 10_000.0), [Effect::CheckConnection]);
+    state.update(Action::Session(acked(1, 1, 1)), 10_500.0);
+    assert!(!state.is_slow(20_000.0) && !state.needs_ticks());
+
+    state.update(Action::NetworkLost, 20_000.0);
+    assert!(state.is_slow(20_000.0) && state.needs_ticks());
+    state.update(Action::Tick, 25_000.0);
+    assert!(state.is_slow(25_000.0));
+    state.update(Action::Tick, 26_000.0);
+    assert!(
+        !state.is_slow(26_000.0) && !state.needs_ticks(),
+        "the server has answered"
+    );
+}
+
+#[test]
+fn new_messages_of_others_that_are_not_in_sight_are_heard_at_most_every_two_seconds() {
+    let mut state = joined();
+    state.update(Action::RoomsLoaded(RecentRooms::parse("lobby")), 0.0);
+    state.update(Action::VisibilityChanged(false), 0.0);
+    let at = |state: &mut ChatState, name: &str, offset: u64, now: f64| {
+        let effects = state.update(Action::Session(from(name, offset, "x")), now);
+        effects.contains(&Effect::Sound)
+    };
+    assert!(!at(&mut state, "Bob", 1, 9_000.0), "it is off by default");
+    let effects = state.update(Action::ToggleSounds, 9_000.0);
+    assert_eq!(effects, [Effect::SaveSounds(true), Effect::Sound], "to be heard once");
+    assert!(at(&mut state, "Bob", 2, 10_000.0) && !at(&mut state, "Bob", 3, 11_999.0));
+    assert!(!at(&mut state, "Ann", 4, 13_000.0) && at(&mut state, "Bob", 5, 13_000.0));
+    state.update(Action::RoomsLoaded(RecentRooms::parse("lobby\tmuted")), 0.0);
+    assert!(!at(&mut state, "Bob", 6, 20_000.0));
+    state.update(Action::RoomsLoaded(RecentRooms::parse("lobby")), 0.0);
+    state.update(Action::VisibilityChanged(true), 0.0);
+    assert!(!at(&mut state, "Bob", 7, 30_000.0), "it is in sight");
 }

@@ -33,7 +33,7 @@ fn with(after: u64, to: u64) -> Timeline {
 fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row<Entry>>>) -> Vec<u64> {
     rows.filter_map(|row| match row.content.body {
         Body::Message(RoomMessage { offset, .. }) => Some(offset),
-        Body::Notice(_) => None,
+        Body::Notice(..) | Body::Presence { .. } => None,
     })
     .collect()
 }
@@ -212,7 +212,7 @@ fn users(names: &[&str]) -> Vec<UserName> {
 
 fn presence(timeline: &Timeline) -> Vec<(Vec<UserName>, Vec<UserName>)> {
     let rows = timeline.current().filter_map(|row| match &row.content.body {
-        Body::Notice(Sentence::Presence { joined, left }) => Some((joined.clone(), left.clone())),
+        Body::Presence { joined, left } => Some((joined.clone(), left.clone())),
         _ => None,
     });
     rows.collect()

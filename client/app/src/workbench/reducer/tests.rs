@@ -1,10 +1,7 @@
 use talkback_client::ReadyState;
 
 use super::*;
-use crate::{
-    connection::{CloseInfo, ClosedBy},
-    i18n::UrlProblem,
-};
+use crate::connection::{CloseInfo, ClosedBy};
 
 fn state() -> WorkbenchState {
     WorkbenchState::new("http://127.0.0.1:8787".into(), 1)
@@ -54,7 +51,7 @@ fn an_empty_address_is_an_error_of_its_field_and_not_the_pages_own_address() {
     let mut state = state();
     edit(&mut state, Field::Url, "  ");
     assert_eq!(state.update(Action::Connect, 0.0), []);
-    assert_eq!(error(&state), Some((Field::Url, Sentence::BadUrl(UrlProblem::Empty))));
+    assert_eq!(error(&state), Some((Field::Url, Text::UrlEmpty.into())));
     assert!(state.phase.is_over());
 }
 
@@ -72,11 +69,11 @@ fn the_initial_address_is_this_servers_echo_endpoint() {
 fn connecting_takes_the_trimmed_address_and_the_subprotocols_one_by_one() {
     let mut state = state();
     edit(&mut state, Field::Url, " wss://host/x ");
-    edit(&mut state, Field::Subprotocols, "a, b ,,c");
+    edit(&mut state, Field::Subprotocols, "a, b, c");
     assert_eq!(
         state.update(Action::Connect, 5.0),
         [
-            notice(Sentence::Opening("wss://host/x".into())),
+            Effect::Record(LogEntry::Opening("wss://host/x".into())),
             Effect::Open {
                 url: "wss://host/x".into(),
                 protocols: vec!["a".into(), "b".into(), "c".into()]
@@ -96,21 +93,27 @@ fn an_invalid_address_or_subprotocol_is_an_error_of_its_field_until_it_is_edited
     let mut state = state();
     state.update(Action::Connect, 0.0);
     assert_eq!(
-        state.update(Action::Refused(Sentence::BadUrl(UrlProblem::Fragment)), 0.0),
-        [notice(Sentence::BadUrl(UrlProblem::Fragment))],
+        state.update(
+            Action::Refused(ConnectError::Fragment {
+                url: "ws://host/#x".into()
+            }),
+            0.0
+        ),
+        [notice(Text::UrlFragment.into())],
         "the log has the outcome of what it says was tried"
     );
-    assert_eq!(
-        error(&state),
-        Some((Field::Url, Sentence::BadUrl(UrlProblem::Fragment)))
-    );
+    assert_eq!(error(&state), Some((Field::Url, Text::UrlFragment.into())));
     assert!(state.phase.is_over());
     edit(&mut state, Field::Message, "x");
     assert!(state.error.is_some(), "another field's edit keeps it");
     edit(&mut state, Field::Url, "ws://host");
     assert_eq!(state.error, None);
     state.update(Action::Connect, 0.0);
-    let effects = state.update(Action::Refused(Sentence::BadSubprotocol("a b".into())), 0.0);
+    let refused = ConnectError::Subprotocol {
+        name: "a b".into(),
+        repeated: false,
+    };
+    let effects = state.update(Action::Refused(refused), 0.0);
     assert_eq!(
         effects.last(),
         Some(&Effect::Reveal(Field::Subprotocols)),
@@ -126,7 +129,7 @@ fn a_lost_connection_is_an_error_of_no_field_until_it_connects_again() {
     let error = state.error.clone().unwrap();
     assert_eq!(error.field, None);
     assert!(
-        matches!(error.message, Sentence::Ended(End::Lost { .. })),
+        matches!(error.message, Sentence::Filled(Text::ConnectionLost, _)),
         "{:?}",
         error.message
     );
@@ -165,17 +168,11 @@ fn messages_are_counted_since_the_user_connected_and_echoed_texts_are_timed() {
 fn sending_without_a_connection_is_an_error_and_keeps_the_text() {
     let mut state = state();
     assert_eq!(state.update(Action::Send, 0.0), []);
-    assert_eq!(
-        error(&state),
-        Some((Field::Message, Sentence::NotSent(ReadyState::Closed)))
-    );
+    assert_eq!(error(&state), Some((Field::Message, Text::NotSentClosed.into())));
     assert_eq!(state.message(), "Hello, World!");
     state.update(Action::Connect, 0.0);
     state.update(Action::Send, 0.0);
-    assert_eq!(
-        error(&state),
-        Some((Field::Message, Sentence::NotSent(ReadyState::Connecting)))
-    );
+    assert_eq!(error(&state), Some((Field::Message, Text::NotSentConnecting.into())));
 }
 
 #[test]
@@ -186,8 +183,8 @@ fn a_sent_message_is_logged_only_after_the_socket_accepted_it() {
         state.update(Action::Sent(text("Hello, World!")), 0.0),
         [Effect::Record(LogEntry::Sent(Payload::Text("Hello, World!".into())))]
     );
-    assert_eq!(state.update(Action::NotSent(Sentence::BufferFull(9)), 0.0), []);
-    assert_eq!(error(&state), Some((Field::Message, Sentence::BufferFull(9))));
+    assert_eq!(state.update(Action::NotSent(Text::FileUnreadable.into()), 0.0), []);
+    assert_eq!(error(&state), Some((Field::Message, Text::FileUnreadable.into())));
     assert_eq!(state.message(), "Hello, World!");
 }
 
@@ -198,7 +195,7 @@ fn connecting_can_be_cancelled_and_the_late_close_event_is_ignored() {
     state.update(Action::Connect, 0.0);
     assert_eq!(
         state.update(Action::Cancel, 1.0),
-        [Effect::Terminate, notice(Sentence::Closed(End::Cancelled))]
+        [Effect::Terminate, notice(Text::Cancelled.into())]
     );
     assert_eq!(state.update(closed(1006), 2.0), []);
     assert_eq!(state.phase, Phase::Closed(End::Cancelled));
@@ -210,10 +207,7 @@ fn a_failed_attempt_to_connect_is_an_error_of_the_address() {
     let mut state = state();
     state.update(Action::Connect, 0.0);
     state.update(closed(1006), 2.0);
-    assert!(matches!(
-        error(&state),
-        Some((Field::Url, Sentence::Ended(End::NeverOpened(_))))
-    ));
+    assert_eq!(error(&state), Some((Field::Url, Text::NeverOpened.into())));
     assert_eq!(state.update(Action::Connect, 3.0).len(), 2, "and can be tried again");
     assert_eq!(state.error, None);
 }
@@ -242,7 +236,7 @@ fn an_empty_code_closes_without_a_code_and_allows_no_reason() {
     assert_eq!(state.clone().update(Action::Close, 0.0), [Effect::Close(None)]);
     edit(&mut state, Field::CloseReason, "bye");
     assert_eq!(state.update(Action::Close, 0.0), [Effect::Reveal(Field::CloseCode)]);
-    assert_eq!(error(&state), Some((Field::CloseCode, Sentence::BadCloseCode)));
+    assert_eq!(error(&state), Some((Field::CloseCode, Text::BadCloseCode.into())));
 }
 
 #[test]
@@ -257,7 +251,7 @@ fn an_invalid_code_or_reason_is_an_error_of_its_field() {
         );
         assert_eq!(
             error(&state),
-            Some((Field::CloseCode, Sentence::BadCloseCode)),
+            Some((Field::CloseCode, Text::BadCloseCode.into())),
             "{code}"
         );
         assert!(state.phase.is_open());
@@ -265,7 +259,13 @@ fn an_invalid_code_or_reason_is_an_error_of_its_field() {
     let mut state = open();
     edit(&mut state, Field::CloseReason, &"好".repeat(42));
     assert_eq!(state.update(Action::Close, 0.0), [Effect::Reveal(Field::CloseReason)]);
-    assert_eq!(error(&state), Some((Field::CloseReason, Sentence::ReasonTooLong(126))));
+    assert_eq!(
+        error(&state),
+        Some((
+            Field::CloseReason,
+            Text::ReasonTooLong.with([126_usize, 123].map(Sentence::from))
+        ))
+    );
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_closing_handshake_that_times_out_ends_the_connection_once() {
     let end = End::Forced { open_ms: 6_000.0 };
     assert_eq!(
         state.update(Action::Connection(ConnectionEvent::CloseOverdue), 6_010.0),
-        [Effect::Terminate, notice(Sentence::Closed(end))]
+        [Effect::Terminate, notice(sentences::closed(&end))]
     );
 }
 
@@ -297,6 +297,77 @@ fn buffered_bytes_are_polled_only_while_there_are_some_and_the_connection_exists
 }
 
 #[test]
+fn a_saved_connection_is_loaded_as_it_was_and_the_text_in_the_field_can_be_taken_back() {
+    let mut before = state();
+    edit(&mut before, Field::Url, " wss://host/x ");
+    edit(&mut before, Field::Subprotocols, "a, b");
+    before.update(Action::Mode(Mode::Json), 0.0);
+    before.update(Action::Edit(Field::Message, "[1]".into()), 0.0);
+    let item = before.to_item().unwrap();
+
+    let mut state = state();
+    state.update(Action::Edit(Field::Message, "unsent".into()), 0.0);
+    edit(&mut state, Field::Subprotocols, "old, ");
+    let effects = state.update(Action::Load(Box::new(item)), 0.0);
+    assert_eq!(
+        (state.url.as_str(), state.mode, state.message()),
+        ("wss://host/x", Mode::Json, "[1]")
+    );
+    assert_eq!(state.subprotocols.chosen(), ["a", "b"]);
+    for (name, text) in [
+        ("url", "wss://host/x"),
+        ("subprotocols", "a, b, "),
+        (MODE, "json"),
+        ("json", "[1]"),
+        ("message", "Hello, World!"),
+    ] {
+        let saved = Effect::SaveField(name, text.into());
+        assert!(effects.contains(&saved), "{saved:?} in {effects:?}");
+    }
+    state.update(Action::Recall(Recall::Older), 0.0);
+    assert_eq!(state.message(), "unsent");
+}
+
+#[test]
+fn a_snippet_is_what_the_current_mode_has_and_an_imported_address_alone_leaves_the_message() {
+    let mut state = state();
+    state.update(Action::Mode(Mode::Hex), 0.0);
+    assert_eq!(state.to_snippet(), Err(Text::NoMessage.into()));
+    state.update(Action::Edit(Field::Message, "00".into()), 0.0);
+    let snippet = state.to_snippet().unwrap();
+    assert_eq!((snippet.mode(), snippet.draft(Mode::Hex)), (Mode::Hex, "00"));
+    let address = Item::new(Kind::Connection).with_address("ws://h", "");
+    state.update(Action::Load(Box::new(address)), 0.0);
+    assert_eq!((state.url.as_str(), state.message()), ("ws://h", "00"));
+    state.url = " ".into();
+    assert_eq!(state.to_item(), Err(Text::UrlEmpty.into()));
+}
+
+#[test]
+fn an_invalid_subprotocol_is_an_error_of_its_field_until_it_is_changed() {
+    let mut state = state();
+    state.update(Action::Edit(Field::Subprotocols, "a, a,".into()), 0.0);
+    assert_eq!(
+        error(&state),
+        Some((Field::Subprotocols, Text::BadSubprotocol.with(["a".into()])))
+    );
+    state.update(Action::Chip(ChipMove::RemoveLast), 0.0);
+    assert_eq!((error(&state), state.subprotocols.typed()), (None, "a"));
+    assert_eq!(
+        state.update(Action::Chip(ChipMove::Add), 0.0),
+        [Effect::SaveField("subprotocols", "a, ".into())]
+    );
+}
+
+fn http_answer(status: u16) -> HttpAnswer {
+    HttpAnswer {
+        status,
+        url: "http://h/echo".into(),
+        asked_at: 0.0,
+    }
+}
+
+#[test]
 fn the_message_can_be_sent_over_http_without_a_connection() {
     let mut state = state();
     let effects = state.update(Action::SendHttp, 0.0);
@@ -304,9 +375,10 @@ fn the_message_can_be_sent_over_http_without_a_connection() {
         effects[1],
         Effect::Fetch("http://127.0.0.1:8787/echo?message=Hello%2C%20World%21".into())
     );
-    let answer = state.update(Action::HttpAnswer(Ok((200, "Hello, World!".into()))), 0.0);
+    let answered = http_answer(200);
+    let answer = state.update(Action::HttpAnswer(Ok((answered.clone(), "Hello, World!".into()))), 0.0);
     let listed = Payload::Http {
-        status: Some(200),
+        answer: Some(Box::new(answered)),
         text: "Hello, World!".into(),
     };
     assert_eq!(answer, [Effect::Record(LogEntry::Received(listed))]);
@@ -316,13 +388,18 @@ fn the_message_can_be_sent_over_http_without_a_connection() {
 #[test]
 fn an_http_error_status_is_logged_and_an_error_of_the_message() {
     let mut state = state();
-    assert_eq!(state.update(Action::HttpAnswer(Ok((414, String::new()))), 0.0).len(), 1);
-    assert_eq!(error(&state), Some((Field::Message, Sentence::HttpStatus(414))));
-    state.update(Action::HttpAnswer(Err(HttpProblem::Unreachable)), 0.0);
+    assert_eq!(
+        state
+            .update(Action::HttpAnswer(Ok((http_answer(414), String::new()))), 0.0)
+            .len(),
+        1
+    );
     assert_eq!(
         error(&state),
-        Some((Field::Message, Sentence::HttpFailed(HttpProblem::Unreachable)))
+        Some((Field::Message, Text::HttpStatus.with([414_u32.into()])))
     );
+    state.update(Action::HttpAnswer(Err(Text::HttpUnreachable.into())), 0.0);
+    assert_eq!(error(&state), Some((Field::Message, Text::HttpUnreachable.into())));
 }
 
 #[test]
@@ -330,10 +407,7 @@ fn http_with_an_invalid_address_is_an_error_of_the_address() {
     let mut state = state();
     edit(&mut state, Field::Url, "ftp://h/");
     assert_eq!(state.update(Action::SendHttp, 0.0), []);
-    assert_eq!(
-        error(&state),
-        Some((Field::Url, Sentence::BadUrl(UrlProblem::Scheme("ftp".into()))))
-    );
+    assert_eq!(error(&state), Some((Field::Url, Text::UrlScheme.with(["ftp".into()]))));
 }
 
 #[test]
@@ -392,10 +466,9 @@ fn a_connection_that_ended_is_made_again_until_the_user_ends_it() {
     let effects = state.update(opened(), 5_000.0);
     assert_eq!(
         effects.last(),
-        Some(&notice(Sentence::Reconnected {
-            ms: 4_000.0,
-            attempt: 2
-        }))
+        Some(&notice(
+            Text::Reconnected.with([format::duration(4_000.0), 2_u32.into()])
+        ))
     );
     state.update(Action::Close, 6_000.0);
     state.update(closed(1000), 6_001.0);
@@ -455,10 +528,10 @@ fn each_mode_has_a_draft_of_its_own_and_sends_what_it_stands_for() {
     assert_eq!(state.message(), "{\n  \"a\": 1e400\n}");
     state.update(Action::Edit(Field::Message, "{".into()), 0.0);
     assert_eq!(state.update(Action::Send, 0.0), []);
-    assert!(matches!(
+    assert_eq!(
         error(&state),
-        Some((Field::Message, Sentence::BadJson { line: 1, column: 2 }))
-    ));
+        Some((Field::Message, Text::BadJson.with([1_usize, 2].map(Sentence::from))))
+    );
     state.update(Action::Format, 0.0);
     assert_eq!(state.message(), "{", "what is no JSON is not changed");
     state.update(Action::Mode(Mode::Hex), 0.0);
@@ -534,7 +607,7 @@ fn a_message_is_sent_again_until_the_count_is_reached_or_it_cannot_be_sent() {
     );
     assert_eq!(
         error(&state),
-        Some((Field::RepeatInterval, Sentence::BadRepeatInterval))
+        Some((Field::RepeatInterval, Text::BadRepeatInterval.into()))
     );
 }
 
@@ -543,7 +616,7 @@ fn the_progress_of_a_file_is_what_has_left_the_browser() {
     let mut state = open();
     state.update(Action::Mode(Mode::File), 0.0);
     assert_eq!(state.update(Action::Send, 0.0), []);
-    assert_eq!(error(&state), Some((Field::Message, Sentence::NoFile)));
+    assert_eq!(error(&state), Some((Field::Message, Text::NoFile.into())));
     let file = |bytes| {
         Action::File(Some(ChosenFile {
             name: "a".into(),
@@ -552,7 +625,10 @@ fn the_progress_of_a_file_is_what_has_left_the_browser() {
     };
     state.update(file(u64::from(MAX_FILE_BYTES) + 1), 0.0);
     assert_eq!(state.update(Action::Send, 0.0), []);
-    assert!(matches!(error(&state), Some((_, Sentence::FileTooLarge(_)))));
+    assert!(matches!(
+        error(&state),
+        Some((_, Sentence::Filled(Text::FileTooLarge, _)))
+    ));
     state.update(file(1_000), 0.0);
     assert_eq!(state.update(Action::Send, 0.0), [Effect::SendFile]);
     let buffered = |bytes| Action::Connection(ConnectionEvent::Buffered(bytes));
@@ -584,10 +660,7 @@ fn a_logged_message_is_sent_again_as_it_was_or_edited_in_the_mode_that_can_write
     assert_eq!((state.mode, state.message()), (Mode::Text, "x"));
     state.update(closed(1006), 0.0);
     assert_eq!(state.update(resend(text("y"), true), 0.0), []);
-    assert!(matches!(
-        error(&state),
-        Some((Field::Message, Sentence::NotSent(ReadyState::Closed)))
-    ));
+    assert_eq!(error(&state), Some((Field::Message, Text::NotSentClosed.into())));
 }
 
 #[test]

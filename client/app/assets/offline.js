@@ -1,0 +1,63 @@
+// Registers the service worker, tells when a newer build is ready, and removes all of it. boot.js loads this file in a release build only,
+// once the first view works and the network is quiet, so that it competes with nothing.
+
+const TEXTS = {
+  en: ["A new version is ready.", "Reload", "Not now"],
+  "zh-CN": ["有新版本可用", "重新加载", "稍后再说"],
+};
+// The browser asks for a newer worker when a page is opened; a page that stays open asks as often.
+const CHECK_MS = 3_600_000;
+
+const workers = navigator.serviceWorker;
+const page = document.documentElement;
+
+// Shows the notice, which stands over the header or below it and moves nothing. The page is loaded anew by the user alone: that closes its
+// connections. Drafts are kept by the tab.
+const tell = () => {
+  if (document.getElementById("update")) return;
+  const notice = document.createElement("div");
+  notice.id = notice.className = "update";
+  notice.setAttribute("role", "status");
+  document.body.append(notice);
+  const button = (id, onclick) => Object.assign(document.createElement("button"), { id, type: "button", onclick });
+  const text = document.createElement("span");
+  const parts = [text, button("update_now", () => location.reload()), button("update_later", () => notice.remove())];
+  parts[1].dataset.look = "primary";
+  const draw = () => TEXTS[page.lang].forEach((text, index) => (parts[index].textContent = text));
+  addEventListener("talkback:settings", draw);
+  draw();
+  // What is added to a live region that is there already is read by screen readers.
+  setTimeout(() => notice.append(...parts), 100);
+};
+
+// Registers the worker. `first` is the one that this page was loaded by, if any.
+export const start = async (first) => {
+  // The worker asks of which build this page is, see sw.js.
+  workers.addEventListener("message", ({ ports }) => ports[0]?.postMessage(page.dataset.build));
+  const compare = () => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data }) => {
+      // The worker that loaded this page may be older than the page, which comes from the server if it answers.
+      if (data !== page.dataset.build && workers.controller !== first) tell();
+    };
+    workers.controller?.postMessage("build", [port2]);
+  };
+  workers.addEventListener("controllerchange", compare);
+  const registration = await workers.register("/sw.js", { updateViaCache: "none" });
+  compare();
+  let checked = Date.now();
+  const check = () => {
+    if (document.hidden || Date.now() - checked < CHECK_MS) return;
+    checked = Date.now();
+    // Without a network it is asked again later.
+    registration.update().catch(() => {});
+  };
+  setInterval(check, CHECK_MS);
+  document.addEventListener("visibilitychange", check);
+};
+
+// Unregisters the worker and deletes its caches.
+export const forget = async () => {
+  for (const registration of await workers.getRegistrations()) await registration.unregister();
+  for (const name of await caches.keys()) await caches.delete(name);
+};

@@ -1,0 +1,359 @@
+//! What the browser keeps of the chat: messages that were read, and failed ones; how the chat shows a connection that is
+//! only slow.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use talkback_e2e::{DEADLINE, Page, Stage, StepError, in_every_browser, wait_for};
+use talkback_testbed::Proxy;
+
+/// What is kept of the rooms: for each the lines of its index. The first three are its key, and the fourth ends with the
+/// cursor.
+async fn kept(page: &Page) -> Result<Vec<String>, StepError> {
+    let script = "
+        const ask = request => new Promise(done => {
+            request.onsuccess = () => done(request.result);
+            request.onerror = () => done(null);
+        });
+        return (async () => {
+            const database = await ask(indexedDB.open('talkback.history'));
+            if (!database?.objectStoreNames.contains('rooms')) return [];
+            const rooms = await ask(database.transaction('rooms').objectStore('rooms').getAll());
+            database.close();
+            return rooms;
+        })();";
+    let rooms = page.execute(script, vec![]).await?;
+    serde_json::from_value(rooms).map_err(|error| StepError::Setup(error.to_string()))
+}
+
+/// Waits until the one room that is kept is kept up to this offset.
+async fn wait_kept(page: &Page, offset: u64) -> Result<(), StepError> {
+    page.wait_value(
+        format!("the room is kept up to {offset}"),
+        async || kept(page).await,
+        |rooms| {
+            let cursor = |room: &String| {
+                room.lines()
+                    .nth(3)
+                    .is_some_and(|line| line.ends_with(&format!(":{offset}")))
+            };
+            rooms.iter().any(cursor)
+        },
+    )
+    .await
+}
+
+/// The server cannot be reached any more; the page itself can be loaded.
+fn server_away(proxy: &Proxy) {
+    proxy.refuse_sessions(true);
+    proxy.cut();
+}
+
+/// A line to the stage's server, and a user in a room behind it.
+async fn behind_a_proxy(stage: &Stage, room: &str, name: &str) -> Result<(Proxy, Page), StepError> {
+    let proxy = stage.proxy(&stage.server).await?;
+    let page = stage.page.clone();
+    page.join_at(&proxy.origin(), room, name).await?;
+    Ok((proxy, page))
+}
+
+#[test]
+fn a_reload_without_a_server_shows_what_was_read_and_the_room_goes_on_from_there() {
+    in_every_browser(async |stage| {
+        let (proxy, ann) = behind_a_proxy(stage, "diary", "Ann").await?;
+        let bob = ann.new_tab().await?;
+        bob.join(&stage.server, "diary", "Bob").await?;
+        ann.send("one").await?;
+        ann.wait_messages(&[("Ann", "one")]).await?;
+        bob.paste("chat_message", "two\nlines").await?;
+        bob.click("chat_send").await?;
+        ann.wait_messages(&[("Ann", "one"), ("Bob", "two\nlines")]).await?;
+        wait_kept(&ann, 2).await?;
+
+        server_away(&proxy);
+        ann.reload().await?;
+        ann.wait_messages(&[("Ann", "one"), ("Bob", "two\nlines")]).await?;
+        assert_ne!(ann.state("chat_state").await?, "OPEN");
+        let rows = ann.rows("chat_messages").await?;
+        let said = rows.iter().filter(|row| !row.from.is_empty());
+        let directions: Vec<_> = said.map(|row| row.direction.as_str()).collect();
+        assert_eq!(directions, ["out", "in"]);
+        ann.send("four").await?;
+        ann.wait_delivery("four", "pending").await?;
+
+        bob.send("three").await?;
+        bob.wait_delivery("three", "acked").await?;
+        proxy.refuse_sessions(false);
+        ann.wait_state("chat_state", "OPEN").await?;
+        let all = [("Ann", "one"), ("Bob", "two\nlines"), ("Bob", "three"), ("Ann", "four")];
+        ann.wait_messages(&all).await?;
+        assert_eq!(ann.offsets().await?, [1, 2, 3, 4]);
+        wait_kept(&ann, 4).await?;
+        server_away(&proxy);
+        ann.reload().await?;
+        ann.wait_messages(&all).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn after_a_reload_messages_of_a_log_that_is_no_more_stay_above_a_line_that_says_so() {
+    in_every_browser(async |stage| {
+        let (proxy, ann) = behind_a_proxy(stage, "diary", "Ann").await?;
+        ann.send("before").await?;
+        ann.wait_messages(&[("Ann", "before")]).await?;
+        wait_kept(&ann, 1).await?;
+        // To the page it is the same server without its messages.
+        let anew = stage.server_at(([127, 0, 0, 1], 0).into(), &[]).await?;
+        let bob = ann.new_tab().await?;
+        bob.join(&anew, "diary", "Bob").await?;
+        bob.send("after").await?;
+        bob.wait_delivery("after", "acked").await?;
+        server_away(&proxy);
+        proxy.set_target(anew.address());
+        ann.reload().await?;
+        ann.wait_messages(&[("Ann", "before")]).await?;
+        proxy.refuse_sessions(false);
+
+        let expected = ["before", "The server was restarted without its messages", "after"];
+        let in_order = |rows: &[talkback_e2e::Row]| {
+            let place = |text: &&str| rows.iter().position(|row| row.text.starts_with(text));
+            let places: Vec<_> = expected.iter().filter_map(place).collect();
+            places.len() == expected.len() && places.is_sorted()
+        };
+        let all = [("Ann", "before"), ("Bob", "after")];
+        ann.wait_rows("chat_messages", "the line is between the logs", in_order)
+            .await?;
+        ann.wait_messages(&all).await?;
+        assert_eq!(ann.offsets().await?, [1, 1], "the new log counts from one");
+        ann.wait_value(
+            "both logs are kept",
+            async || kept(&ann).await,
+            |rooms| rooms.iter().any(|room| room.lines().count() == 6),
+        )
+        .await?;
+        server_away(&proxy);
+        ann.reload().await?;
+        ann.wait_rows("chat_messages", "the line is still there", in_order)
+            .await?;
+        ann.wait_messages(&all).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn of_two_tabs_one_writes_what_is_read_and_the_other_goes_on_when_it_is_gone() {
+    in_every_browser(async |stage| {
+        let (proxy, first) = behind_a_proxy(stage, "diary", "Ann").await?;
+        let second = first.new_tab().await?;
+        second.join_at(&proxy.origin(), "diary", "Ann").await?;
+        let locks = "
+            return navigator.locks.query().then(({ held, pending }) =>
+                [held, pending].map(locks => locks.filter(lock => lock.name.startsWith('talkback.history')).length));";
+        second
+            .wait_value(
+                "one tab has the lock, one waits",
+                async || second.execute(locks, vec![]).await,
+                |now| *now == json!([1, 1]),
+            )
+            .await?;
+        second.send("one").await?;
+        for page in [&first, &second] {
+            page.wait_messages(&[("Ann", "one")]).await?;
+        }
+        wait_kept(&second, 1).await?;
+        first.execute("location.href = '/healthz';", vec![]).await?;
+        second.send("two").await?;
+        wait_kept(&second, 2).await?;
+        server_away(&proxy);
+        second.reload().await?;
+        second.wait_messages(&[("Ann", "one"), ("Ann", "two")]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_read_is_shown_before_joining_and_forgotten_with_all_else() {
+    in_every_browser(async |stage| {
+        let (proxy, page) = behind_a_proxy(stage, "diary", "Ann").await?;
+        page.send("secret").await?;
+        page.wait_messages(&[("Ann", "secret")]).await?;
+        wait_kept(&page, 1).await?;
+        server_away(&proxy);
+        // Another user of the browser.
+        page.execute("localStorage.clear(); sessionStorage.clear();", vec![])
+            .await?;
+        page.reload().await?;
+        page.wait_shown("chat_join").await?;
+        page.wait_messages(&[("Ann", "secret")]).await?;
+
+        // Another tab has the database open.
+        let other = page.new_tab().await?;
+        other
+            .open(&format!("{}/chat/diary", proxy.origin()), "chat_join")
+            .await?;
+        other.wait_messages(&[("Ann", "secret")]).await?;
+        page.click("help_button").await?;
+        page.click("forget").await?;
+        page.execute("window.isOld = true;", vec![]).await?;
+        page.click("forget_all").await?;
+        wait_for("the page is loaded anew", DEADLINE, async || {
+            Ok(page.execute("return window.isOld ?? null;", vec![]).await? == Value::Null)
+        })
+        .await?;
+        page.wait_shown("chat_join").await?;
+        assert_eq!(kept(&page).await?, [""; 0]);
+        page.wait_messages(&[]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn without_a_database_the_chat_works_and_says_nothing_of_it() {
+    in_every_browser(async |stage| {
+        let (proxy, page) = behind_a_proxy(stage, "diary", "Ann").await?;
+        // A full disk: from now on each write fails.
+        let full = "
+            IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError'); };";
+        page.execute(full, vec![]).await?;
+        page.send("one").await?;
+        page.send("two").await?;
+        page.wait_messages(&[("Ann", "one"), ("Ann", "two")]).await?;
+        page.wait_hidden("error").await?;
+        // A database of a later version of the page cannot be opened.
+        let later = "
+            return new Promise(done => {
+                indexedDB.deleteDatabase('talkback.history').onsuccess = () => {
+                    const request = indexedDB.open('talkback.history', 9);
+                    request.onsuccess = () => { request.result.close(); done(true); };
+                };
+            });";
+        page.execute(later, vec![]).await?;
+        page.reload().await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        page.wait_messages(&[("Ann", "one"), ("Ann", "two")]).await?;
+        page.send("three").await?;
+        page.wait_messages(&[("Ann", "one"), ("Ann", "two"), ("Ann", "three")])
+            .await?;
+        page.wait_hidden("error").await?;
+        drop(proxy);
+        Ok(())
+    });
+}
+
+#[test]
+fn failed_messages_are_there_after_a_reload_with_their_reason_and_can_be_sent_again() {
+    in_every_browser(async |stage| {
+        let (proxy, page) = behind_a_proxy(stage, "attic", "Ann").await?;
+        server_away(&proxy);
+        page.wait_shown("offline_banner").await?;
+        for text in ["first", "second"] {
+            page.send(text).await?;
+            page.wait_delivery(text, "pending").await?;
+        }
+        page.leave().await?;
+        page.wait_delivery("second", "failed").await?;
+        proxy.refuse_sessions(false);
+        page.reload().await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        for text in ["first", "second"] {
+            page.wait_delivery(text, "failed").await?;
+        }
+        let fault = "return document.querySelector('#chat_messages [data-delivery=failed] .fault').textContent;";
+        assert_eq!(page.execute(fault, vec![]).await?, "Not sent: you left before it was.");
+        page.execute("document.querySelector('#chat_messages .retry').click();", vec![])
+            .await?;
+        page.wait_delivery("first", "acked").await?;
+        page.execute("document.querySelector('#chat_messages .edit').click();", vec![])
+            .await?;
+        page.wait_value(
+            "the text is back in the field",
+            async || page.value("chat_message").await,
+            |text| text == "second",
+        )
+        .await?;
+        page.reload().await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        page.wait_messages(&[("Ann", "first")]).await?;
+        assert_eq!(page.value("chat_message").await?, "second", "it is a draft");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked_when_asked() {
+    in_every_browser(async |stage| {
+        let (proxy, page) = behind_a_proxy(stage, "cellar", "Ann").await?;
+        page.send("quick").await?;
+        page.wait_delivery("quick", "acked").await?;
+        let connections = proxy.passed().accepted;
+        proxy.stall(true);
+        let begun = Instant::now();
+        page.send("slow").await?;
+        page.wait_shown("slow_banner").await?;
+        assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
+        page.wait_text("slow_banner", "Connection is slow").await?;
+        assert_eq!(page.state("chat_state").await?, "OPEN");
+        proxy.stall(false);
+        page.wait_delivery("slow", "acked").await?;
+        page.wait_hidden("slow_banner").await?;
+        assert_eq!(proxy.passed().accepted, connections, "it is the same connection");
+
+        // The browser says so at once; the server answers, so that the connection is kept.
+        page.execute("window.dispatchEvent(new Event('offline'));", vec![])
+            .await?;
+        page.wait_shown("slow_banner").await?;
+        page.wait_hidden("slow_banner").await?;
+        page.execute("window.dispatchEvent(new Event('online'));", vec![])
+            .await?;
+        page.wait_state("chat_state", "OPEN").await?;
+        assert_eq!(proxy.passed().accepted, connections, "it is still the same connection");
+
+        proxy.stall(true);
+        page.send("swallowed").await?;
+        page.click("check_now").await?;
+        page.wait_shown("offline_banner").await?;
+        page.wait_hidden("slow_banner").await?;
+        proxy.cut();
+        proxy.stall(false);
+        page.wait_state("chat_state", "OPEN").await?;
+        page.wait_messages(&[("Ann", "quick"), ("Ann", "slow"), ("Ann", "swallowed")])
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn new_messages_that_are_not_in_sight_are_heard_if_the_user_wants_that() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "hall", "Ann").await?;
+        bob.join(&stage.server, "hall", "Bob").await?;
+        // What the page asks of the browser; the machine of the test may have no sound.
+        let listen = "
+            window.heard = 0;
+            const create = BaseAudioContext.prototype.createOscillator;
+            BaseAudioContext.prototype.createOscillator = function () { window.heard++; return create.call(this); };";
+        ann.execute(listen, vec![]).await?;
+        ann.click("chat_sounds").await?;
+        ann.wait_value(
+            "it is heard once to be tried",
+            async || ann.execute("return heard;", vec![]).await,
+            |heard| *heard == 1,
+        )
+        .await?;
+        ann.click("nav_workbench").await?;
+        ann.wait_shown("connect_websocket").await?;
+        // The second one is within two seconds of the first.
+        for text in ["one", "two"] {
+            bob.send(text).await?;
+        }
+        ann.wait_text("nav_chat", "2").await?;
+        assert_eq!(ann.execute("return heard;", vec![]).await?, 2);
+        ann.reload().await?;
+        ann.click("nav_chat").await?;
+        ann.wait_shown("chat_sounds").await?;
+        assert_eq!(ann.script("chat_sounds", "return arguments[0].checked;").await?, true);
+        Ok(())
+    });
+}

@@ -1,0 +1,401 @@
+//! The service worker of a release build: the page without its server, newer builds, and forgetting all of it. Engines whose tests have no
+//! service workers say so.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use talkback_e2e::{DEADLINE, Page, Stage, StepError, dist, in_every_browser, wait_for};
+use tempfile::TempDir;
+
+/// Waits until the worker is in use, which it is only with all its files; false where the browser has none.
+async fn has_worker(stage: &Stage, page: &Page) -> Result<bool, StepError> {
+    if page.execute("return !navigator.serviceWorker;", vec![]).await? == true {
+        eprintln!(
+            "{} has no service workers here: not tested",
+            stage.browser.engine().name()
+        );
+        return Ok(false);
+    }
+    wait_for("the service worker is in use", DEADLINE, async || {
+        Ok(page
+            .execute("return !!navigator.serviceWorker.controller;", vec![])
+            .await?
+            == true)
+    })
+    .await?;
+    Ok(true)
+}
+
+/// The caches of the page's origin and the number of its workers.
+async fn kept(page: &Page) -> Result<(Vec<String>, u64), StepError> {
+    let script = "
+        return Promise.all([caches.keys(), navigator.serviceWorker.getRegistrations()])
+            .then(([names, registrations]) => [names, registrations.length]);";
+    let kept = page.execute(script, vec![]).await?;
+    serde_json::from_value(kept).map_err(|error| StepError::Setup(format!("the caches read oddly: {error}")))
+}
+
+/// The build of the page.
+async fn build(page: &Page) -> Result<String, StepError> {
+    let build = page
+        .execute("return document.documentElement.dataset.build ?? '';", vec![])
+        .await?;
+    Ok(build.as_str().unwrap_or_default().to_owned())
+}
+
+/// A copy of the built page that a scenario may change.
+fn copy_of_page() -> Result<TempDir, StepError> {
+    let broken = |error: std::io::Error| StepError::Setup(format!("the page cannot be copied: {error}"));
+    let copy = TempDir::new().map_err(broken)?;
+    for entry in fs::read_dir(dist()?).map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let name = entry.file_name();
+        // The compressed copies would not be of the changed files.
+        if !name.to_string_lossy().ends_with(".br") && !name.to_string_lossy().ends_with(".gz") {
+            fs::copy(entry.path(), copy.path().join(name)).map_err(broken)?;
+        }
+    }
+    Ok(copy)
+}
+
+/// Makes another build of the page in this folder: the hash in each name, and the build's, are written backwards, in the names and in all
+/// texts. The files of the build before are gone.
+fn make_another_build(folder: &Path) -> Result<(), StepError> {
+    let broken = |error: std::io::Error| StepError::Setup(format!("the page cannot be changed: {error}"));
+    let index = fs::read_to_string(folder.join("index.html")).map_err(broken)?;
+    let mut hashes: Vec<String> = index
+        .split_once("data-build=\"")
+        .map(|(_, rest)| rest[..16].to_owned())
+        .into_iter()
+        .collect();
+    let files: Vec<_> = fs::read_dir(folder).map_err(broken)?.flatten().collect();
+    for file in &files {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let hash = name
+            .rsplit_once('-')
+            .map(|(_, rest)| rest.chars().take(16).collect::<String>());
+        hashes.extend(hash.filter(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    }
+    let other = |text: &str| {
+        hashes.iter().fold(text.to_owned(), |text, hash| {
+            text.replace(hash.as_str(), &hash.chars().rev().collect::<String>())
+        })
+    };
+    for file in files {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let content = fs::read(file.path()).map_err(broken)?;
+        let content = String::from_utf8(content).map_or_else(|binary| binary.into_bytes(), |text| other(&text).into());
+        fs::remove_file(file.path()).map_err(broken)?;
+        fs::write(folder.join(other(&name)), content).map_err(broken)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn both_views_open_without_their_server_after_one_visit_of_one() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        if !has_worker(stage, &stage.page).await? {
+            return Ok(());
+        }
+        let origin = stage.server.http("");
+        stage.server.kill().await?;
+        let page = &stage.page;
+        page.open(&format!("{origin}/chat/lobby"), "chat_join").await?;
+        page.open(&format!("{origin}/"), "connect_websocket").await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("error", "Could not connect.").await?;
+        // Nothing but the page is answered in place of the server.
+        let asked = "
+            const asked = ['/healthz', '/rooms/lobby/messages', '/once'].map(path => fetch(path).then(() => path, () => ''));
+            return Promise.all(asked);";
+        assert_eq!(page.execute(asked, vec![]).await?, serde_json::json!(["", "", ""]));
+        // It is no other page: with the server it goes on.
+        stage.server.start_again().await?;
+        let page = &stage.page;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_waited_for_two_seconds() {
+    in_every_browser(async |stage| {
+        let proxy = stage.proxy(&stage.server).await?;
+        let page = &stage.page;
+        page.open(&proxy.origin(), "connect_websocket").await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        proxy.stall(true);
+        page.open(&format!("{}/chat/lobby", proxy.origin()), "chat_join")
+            .await?;
+        proxy.stall(false);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_newer_build_is_told_in_open_pages_which_work_on() {
+    in_every_browser(async |stage| {
+        let folder = copy_of_page()?;
+        let server = stage.server_of(folder.path()).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        let narrow = page.new_window(320, 640).await?;
+        narrow.open(&server.http("/chat/lobby"), "chat_join").await?;
+        has_worker(stage, &narrow).await?;
+        let before = build(page).await?;
+        make_another_build(folder.path())?;
+
+        // A visit is when browsers look for another worker.
+        let visit = page.new_tab().await?;
+        visit.open(&server.http("/"), "connect_websocket").await?;
+        let after = build(&visit).await?;
+        assert_ne!(after, before, "the server has another build");
+        // Browsers do it after a while.
+        let update =
+            "return navigator.serviceWorker.ready.then(registration => registration.update()).then(() => true);";
+        visit.execute(update, vec![]).await?;
+        page.wait_text("update", "A new version is ready.").await?;
+        page.screenshot(&stage.picture("update-wide-en")).await?;
+        narrow.wait_text("update", "A new version is ready.").await?;
+        let width = "return [document.documentElement.scrollWidth, arguments[0].getBoundingClientRect().right];";
+        let width: [f64; 2] = serde_json::from_value(narrow.script("update", width).await?)?;
+        assert!(width.iter().all(|width| *width <= 320.0), "{width:?}");
+        narrow.screenshot(&stage.picture("update-narrow-en")).await?;
+        page.choose("language", "zh").await?;
+        page.wait_text("update", "有新版本可用").await?;
+        page.screenshot(&stage.picture("update-wide-zh")).await?;
+        page.choose("language", "en").await?;
+        page.click("update_later").await?;
+        page.wait_hidden("update").await?;
+        assert_eq!(build(page).await?, before, "it does not load itself anew");
+        assert!(!visit.is_shown("update").await?, "this tab has the new version");
+
+        // The server has the files of the earlier build no longer.
+        page.click("nav_chat").await?;
+        page.wait_shown("chat_join").await?;
+        page.click("nav_workbench").await?;
+        page.wait_shown("connect_websocket").await?;
+
+        assert_eq!(kept(page).await?.0.len(), 2, "the files of an open page are kept");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_notice_loads_the_newer_build_and_files_of_no_open_page_are_removed() {
+    in_every_browser(async |stage| {
+        let folder = copy_of_page()?;
+        let server = stage.server_of(folder.path()).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        page.fill("message", "a draft").await?;
+        let before = build(page).await?;
+        make_another_build(folder.path())?;
+        page.execute(
+            "navigator.serviceWorker.ready.then(registration => registration.update());",
+            vec![],
+        )
+        .await?;
+        page.click("update_now").await?;
+        wait_for("the page is of the newer build", DEADLINE, async || {
+            Ok(build(page).await? != before && page.is_shown("connect_websocket").await?)
+        })
+        .await?;
+        assert_eq!(page.value("message").await?, "a draft");
+        let only = format!("talkback-page-{}", build(page).await?);
+        page.wait_value(
+            "the files of the earlier build are removed",
+            async || Ok(kept(page).await?.0),
+            |names| *names == [only.clone()],
+        )
+        .await?;
+        assert!(!page.is_shown("update").await?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_build_is_taken_whole_or_not_at_all() {
+    in_every_browser(async |stage| {
+        let folder = copy_of_page()?;
+        let mut server = stage.server_of(folder.path()).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        let before = kept(page).await?;
+        let index = folder.path().join("index.html");
+        let html = fs::read(&index)?;
+        make_another_build(folder.path())?;
+        let binary = fs::read_dir(folder.path())?
+            .flatten()
+            .map(|file| file.path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+        let binary = binary.unwrap_or_default();
+        let whole = fs::read(&binary)?;
+        let update = "
+            return navigator.serviceWorker.ready.then(registration => new Promise(resolve => {
+                registration.addEventListener('updatefound', () => {
+                    const worker = registration.installing;
+                    worker.addEventListener('statechange', () => resolve(worker.state));
+                }, { once: true });
+                registration.update();
+            }));";
+
+        fs::write(&binary, &whole[..whole.len() / 2])?;
+        assert_eq!(page.execute(update, vec![]).await?, "redundant", "a file is cut off");
+        fs::remove_file(&binary)?;
+        assert_eq!(page.execute(update, vec![]).await?, "redundant", "a file is missing");
+        fs::write(&binary, &whole)?;
+        let newer = fs::read(&index)?;
+        fs::write(&index, html)?;
+        assert_eq!(
+            page.execute(update, vec![]).await?,
+            "redundant",
+            "the page is of another build"
+        );
+        assert_eq!(kept(page).await?, before);
+        server.kill().await?;
+        page.open(&server.http("/chat/lobby"), "chat_join").await?;
+
+        server.start_again().await?;
+        fs::write(&index, newer)?;
+        assert_eq!(page.execute(update, vec![]).await?, "installed");
+        Ok(())
+    });
+}
+
+#[test]
+fn forgetting_everything_removes_the_worker_and_its_files() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        page.choose("theme", "dark").await?;
+        page.click("help_button").await?;
+        page.click("forget").await?;
+        page.click("forget_all").await?;
+        wait_for("worker and files are gone, and the page works", DEADLINE, async || {
+            Ok(kept(page).await? == (vec![], 0) && page.is_shown("connect_websocket").await?)
+        })
+        .await?;
+        let theme = page
+            .execute("return document.documentElement.dataset.theme;", vec![])
+            .await?;
+        assert_eq!(theme, "system");
+        assert_eq!(
+            page.execute("return history.state;", vec![]).await?,
+            "forgotten",
+            "this visit keeps nothing again"
+        );
+        // The next one does.
+        page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
+        has_worker(stage, page).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_development_build_has_no_worker_and_removes_that_of_a_release_build() {
+    in_every_browser(async |stage| {
+        let folder = copy_of_page()?;
+        let server = stage.server_of(folder.path()).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
+        if !has_worker(stage, page).await? {
+            return Ok(());
+        }
+        // What the hook of Trunk.toml adds to a release build alone.
+        let index = folder.path().join("index.html");
+        let html = fs::read_to_string(&index)?;
+        fs::write(&index, html.replacen("data-build=", "data-none=", 1))?;
+        page.reload().await?;
+        wait_for("the worker is gone, and the page works", DEADLINE, async || {
+            Ok(kept(page).await?.1 == 0 && page.is_shown("connect_websocket").await?)
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_page_can_be_installed() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let manifest = "
+            const link = document.querySelector('link[rel=manifest]').href;
+            return fetch(link).then(answer => answer.json()).then(async manifest => {
+                for (const icon of manifest.icons) {
+                    const answer = await fetch(new URL(icon.src, link));
+                    const picture = await new Promise((resolve, reject) => {
+                        const image = new Image();
+                        image.onload = () => resolve(image);
+                        image.onerror = reject;
+                        image.src = new URL(icon.src, link);
+                    });
+                    icon.is = [answer.headers.get('content-type'), `${picture.naturalWidth}x${picture.naturalHeight}`];
+                }
+                return manifest;
+            });";
+        let manifest: Value = page.execute(manifest, vec![]).await?;
+        assert_eq!(manifest["start_url"], "/");
+        assert_eq!(manifest["display"], "standalone");
+        let icons = manifest["icons"].as_array().map_or(&[][..], Vec::as_slice);
+        for icon in icons {
+            assert_eq!(icon["is"][0], icon["type"], "{icon}");
+            if icon["sizes"] != "any" {
+                assert_eq!(icon["is"][1], icon["sizes"], "{icon}");
+            }
+        }
+        for size in ["192x192", "512x512", "any"] {
+            assert!(icons.iter().any(|icon| icon["sizes"] == size), "{size}: {manifest}");
+        }
+        assert!(icons.iter().any(|icon| icon["purpose"] == "maskable"), "{manifest}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_that_is_dropped_beside_its_place_does_not_replace_the_page() {
+    in_every_browser(async |stage| {
+        let dropped = "
+            const data = new DataTransfer();
+            data.items.add(new File(['x'], 'x.txt'));
+            const text = new DataTransfer();
+            text.setData('text/plain', 'x');
+            const taken = (type, dataTransfer) =>
+                !arguments[0].dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+            return [taken('dragover', data), taken('drop', data), taken('drop', text)];";
+        let page = stage.workbench().await?;
+        for id in ["messagecontainer", "message", "header"] {
+            let taken = page.script(id, dropped).await?;
+            assert_eq!(
+                taken,
+                serde_json::json!([true, true, false]),
+                "a file, and not text, at #{id}"
+            );
+        }
+        page.join(&stage.server, "lobby", "Ann").await?;
+        for id in ["chat_messages", "chat_message"] {
+            let taken = page.script(id, dropped).await?;
+            assert_eq!(
+                taken,
+                serde_json::json!([true, true, false]),
+                "a file, and not text, at #{id}"
+            );
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,303 @@
+//! What users save in the workbench: connections in collections, and snippets; and the subprotocols as chips.
+
+use serde_json::{Value, json};
+use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
+use thirtyfour::Key;
+
+const LOG: &str = "messagecontainer";
+
+#[test]
+fn a_connection_is_saved_opened_renamed_and_deleted() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let address = stage.server.ws("/echo?token=secret");
+        page.paste("url", &address).await?;
+        page.click("subprotocols_button").await?;
+        page.fill("subprotocols", "one, two, ").await?;
+        page.click("mode_json").await?;
+        page.paste("message", "{\"a\": 1}").await?;
+
+        page.click("saved_button").await?;
+        page.click("connections_save").await?;
+        page.wait_text("connections_notice", "Give it a name.").await?;
+        page.fill("connections_name", "Orders").await?;
+        page.fill("connections_collection", "Staging").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("connections_notice", "Saved as Orders.").await?;
+        page.wait_text("connections_list", "Staging").await?;
+        page.wait_text("connections_list", "token=•••").await?;
+        assert!(!page.text("connections_list").await?.contains("secret"));
+        page.screenshot(&stage.picture("workbench-saved")).await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("saved_connections").await?;
+
+        // Over a reload, and with everything else in the fields.
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        page.click("mode_text").await?;
+        page.paste("message", "unsent").await?;
+        page.paste("url", "Ord").await?;
+        page.wait_text("url_list", "Orders").await?;
+        page.click("url_0").await?;
+        loaded(page, &address, "{\"a\": 1}").await?;
+        page.click("message").await?;
+        page.script("message", "arguments[0].setSelectionRange(0, 0);").await?;
+        page.press(Key::Up).await?;
+        page.wait_value(
+            "what was in the field is not lost",
+            async || page.value("message").await,
+            |now| now == "unsent",
+        )
+        .await?;
+
+        page.click("saved_button").await?;
+        act(page, "connections_list", "rename", 1).await?;
+        page.wait_value(
+            "the name is to be changed",
+            async || page.focused().await,
+            |id| id == "connections_name",
+        )
+        .await?;
+        page.fill("connections_name", "Orders EU").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("connections_list", "Orders EU").await?;
+        act(page, "connections_list", "rename", 0).await?;
+        page.fill("connections_name", "Production").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("connections_list", "Production").await?;
+
+        act(page, "connections_list", "delete", 1).await?;
+        page.wait_text("connections_notice", "Orders EU is deleted.").await?;
+        page.wait_value(
+            "the list is empty",
+            async || page.text("connections_list").await,
+            |list| list.is_empty(),
+        )
+        .await?;
+        assert_eq!(page.focused().await?, "connections_name", "the pressed button is gone");
+        page.click("connections_undo").await?;
+        page.wait_text("connections_list", "Orders EU").await?;
+        assert_eq!(page.focused().await?, "connections_name", "the pressed button is gone");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_another_tab_saves_is_seen_and_forgetting_all_forgets_it() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let other = page.new_tab().await?;
+        other.open(&stage.server.http("/"), "connect_websocket").await?;
+        other.click("saved_button").await?;
+        page.click("saved_button").await?;
+        page.fill("connections_name", "Mine").await?;
+        page.press(Key::Enter).await?;
+        other.wait_text("connections_list", "Mine").await?;
+        page.press(Key::Escape).await?;
+        page.click("help_button").await?;
+        page.click("forget").await?;
+        page.click("forget_all").await?;
+        page.wait_shown("connect_websocket").await?;
+        let kept = page
+            .execute("return localStorage.getItem('talkback.saved');", vec![])
+            .await?;
+        assert_eq!(kept, Value::Null);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_saved_is_exported_without_secrets_and_imported_again() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.paste("url", "wss://ann:pass@host/x?token=secret").await?;
+        page.click("saved_button").await?;
+        page.fill("connections_name", "Orders").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("connections_list", "Orders").await?;
+        page.press(Key::Escape).await?;
+        page.click("snippets_button").await?;
+        page.fill("snippets_name", "greeting").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("snippets_list", "Hello, World!").await?;
+        page.press(Key::Escape).await?;
+
+        page.click("saved_button").await?;
+        let catch = "
+            const create = URL.createObjectURL;
+            URL.createObjectURL = blob => { window.caughtBlob = blob; return create.call(URL, blob); };
+            HTMLAnchorElement.prototype.click = function () { window.caughtName = this.download; };";
+        page.execute(catch, vec![]).await?;
+        let file = export(page).await?;
+        assert_eq!(file["connections"][0]["url"], "wss://host/x?token=");
+        assert_eq!(file["snippets"][0]["message"], "Hello, World!");
+        page.click("export_secrets").await?;
+        let file = export(page).await?;
+        assert_eq!(file["connections"][0]["url"], "wss://ann:pass@host/x?token=secret");
+
+        for (text, error) in [
+            (
+                "[1,",
+                "The file is not JSON: line 1, column 4. Choose a file that was exported here.",
+            ),
+            ("{}", "The file has JSON, but not of this page."),
+            (
+                "{\"talkback\":\"saved\",\"version\":2}",
+                "Load the page again, then import it.",
+            ),
+            (
+                "{\"talkback\":\"saved\",\"connections\":[{\"name\":\"x\"}]}",
+                "In the file, number 1 of connections has no text url. Mend it there, then import it again.",
+            ),
+        ] {
+            import(page, text).await?;
+            page.wait_text("connections_notice", error).await?;
+        }
+        act(page, "connections_list", "delete", 0).await?;
+        page.wait_text("connections_notice", "Orders is deleted.").await?;
+        import(page, &file.to_string()).await?;
+        page.wait_text("connections_notice", "1 imported.").await?;
+        page.wait_text("connections_list", "Orders").await?;
+        import(page, &file.to_string()).await?;
+        page.wait_text("connections_notice", "Nothing new is in the file.")
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_snippet_and_what_was_sent_lately_are_put_into_the_composer() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_hex").await?;
+        page.paste("message", "00 ff").await?;
+        page.click("snippets_button").await?;
+        page.fill("snippets_name", "two bytes").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("snippets_list", "two bytes").await?;
+        page.press(Key::Escape).await?;
+        page.click("mode_text").await?;
+        page.paste("message", "sent").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["sent"]).await?;
+        page.paste("message", "something else").await?;
+
+        page.click("snippets_button").await?;
+        page.wait_text("sent_list", "sent").await?;
+        page.screenshot(&stage.picture("workbench-snippets")).await?;
+        page.script("sent_list", "arguments[0].querySelector('button').click();")
+            .await?;
+        page.wait_value("it is back", async || page.value("message").await, |now| now == "sent")
+            .await?;
+        page.wait_hidden("saved_snippets").await?;
+        assert_eq!(page.focused().await?, "message");
+        page.click("snippets_button").await?;
+        page.wait_text("snippets_list", "two bytes").await?;
+        page.script("snippets_list", "arguments[0].querySelector('button').click();")
+            .await?;
+        page.wait_text("message_size", "2 B").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["sent", "00 ff"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn subprotocols_are_chips_and_the_negotiated_one_is_marked() {
+    in_every_browser(async |stage| {
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.paste("url", &format!("{faults}/protocol?name=chat.v2")).await?;
+        page.click("subprotocols_button").await?;
+        page.fill("subprotocols", "chat.v1,chat.v2").await?;
+        page.press(Key::Enter).await?;
+        chips(page, &["chat.v1", "chat.v2"]).await?;
+        assert_eq!(page.value("subprotocols").await?, "");
+        page.press("a b,").await?;
+        page.wait_text("error", "Subprotocol 'a b' is repeated or has a forbidden character.")
+            .await?;
+        page.fill("subprotocols", "").await?;
+        page.wait_hidden("error").await?;
+        page.press("x,").await?;
+        chips(page, &["chat.v1", "chat.v2", "x"]).await?;
+        page.press(Key::Backspace).await?;
+        chips(page, &["chat.v1", "chat.v2"]).await?;
+        page.press("y,").await?;
+        page.script(
+            "subprotocol_chips",
+            "arguments[0].querySelector('[aria-label=\"Remove y\"]').click();",
+        )
+        .await?;
+        chips(page, &["chat.v1", "chat.v2"]).await?;
+        assert_eq!(page.focused().await?, "subprotocols", "the pressed button is gone");
+        // Enter in the empty field connects.
+        page.press(Key::Enter).await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        let marked =
+            "return [...arguments[0].querySelectorAll('[data-negotiated]')].map(chip => chip.innerText).join();";
+        page.wait_value(
+            "the negotiated one is marked",
+            async || page.script("subprotocol_chips", marked).await,
+            |text| {
+                text.as_str()
+                    .is_some_and(|text| text.contains("chat.v2") && !text.contains("chat.v1"))
+            },
+        )
+        .await?;
+        page.screenshot(&stage.picture("workbench-subprotocols")).await?;
+        Ok(())
+    });
+}
+
+async fn chips(page: &Page, names: &[&str]) -> Result<(), StepError> {
+    let shown = "return [...arguments[0].querySelectorAll('.chip > span:last-of-type')].map(name => name.textContent);";
+    page.wait_value(
+        format!("the chips are {names:?}"),
+        async || page.script("subprotocol_chips", shown).await,
+        |now| *now == json!(names),
+    )
+    .await
+}
+
+/// The saved connection is in the fields.
+async fn loaded(page: &Page, address: &str, message: &str) -> Result<(), StepError> {
+    page.wait_value("the address", async || page.value("url").await, |now| now == address)
+        .await?;
+    page.wait_value(
+        "the message",
+        async || page.value("message").await,
+        |now| now == message,
+    )
+    .await
+}
+
+/// Presses the so manieth button of a kind in a list, from 0.
+async fn act(page: &Page, list: &str, act: &str, index: usize) -> Result<(), StepError> {
+    page.wait_shown(list).await?;
+    let press = format!("arguments[0].querySelectorAll('[data-act={act}]')[{index}].click();");
+    page.script(list, &press).await?;
+    Ok(())
+}
+
+async fn export(page: &Page) -> Result<Value, StepError> {
+    page.execute("window.caughtName = null;", vec![]).await?;
+    page.click("export_saved").await?;
+    wait_for("the file is there", DEADLINE, async || {
+        Ok(page.execute("return window.caughtName;", vec![]).await? == "talkback-saved.json")
+    })
+    .await?;
+    let text = page.execute("return caughtBlob.text();", vec![]).await?;
+    serde_json::from_str(text.as_str().unwrap_or_default()).map_err(|error| StepError::Setup(error.to_string()))
+}
+
+async fn import(page: &Page, text: &str) -> Result<(), StepError> {
+    let choose = format!(
+        "const files = new DataTransfer();
+         files.items.add(new File([{}], 'saved.json'));
+         arguments[0].files = files.files;
+         arguments[0].dispatchEvent(new Event('change', {{ bubbles: true }}));",
+        json!(text)
+    );
+    page.script("import_saved", &choose).await?;
+    Ok(())
+}
