@@ -63,6 +63,10 @@ const SERVER: &str = "TEST_SERVER_BIN";
 /// The environment variable that names how many tests of a program run at the same time.
 const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
+/// The modules of scenarios about what the page does by itself, which depends least on the browser's engine: the first browser
+/// runs them every day, the others with `--full`. All in each take five more minutes on two cores.
+const PAGE_ALONE: [&str; 8] = ["bar", "composer", "log", "looks", "people", "saved", "tabs", "trace"];
+
 /// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
 const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
 
@@ -292,9 +296,14 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
 /// As in the tier `browser`, the engines run at the same time.
 fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
     let programs = Programs::build()?;
-    Ok(in_each_browser("scenarios", browsers, |_, browser| {
+    Ok(in_each_browser("scenarios", browsers, |index, browser| {
         let mut tests = run::cargo();
         tests.args(["test", "--workspace", "--no-fail-fast"]).args(SCENARIOS);
+        if index > 0 && !is_full {
+            tests
+                .arg("--")
+                .args(PAGE_ALONE.map(|module| format!("--skip={module}::")));
+        }
         tests.env("TEST_BROWSERS", browser.name()).env(SERVER, &programs.server);
         if is_full {
             tests.env("TEST_FULL", "1");
