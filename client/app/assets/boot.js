@@ -109,6 +109,15 @@
     });
   }
 
+  // Escape in a text field closes the popover around it. WebKitGTK leaves the key to the field; the others do this by themselves.
+  addEventListener("keydown", (event) => {
+    const popover = event.key === "Escape" && !event.isComposing && event.target.closest?.(":popover-open");
+    if (popover && !event.defaultPrevented) {
+      event.preventDefault();
+      popover.hidePopover();
+    }
+  });
+
   addEventListener("popstate", show);
   addEventListener("talkback:path", show);
   show();

@@ -113,7 +113,7 @@ fn a_tab_may_use_the_memory_of_the_others_and_the_largest_log_gives_up_its_oldes
 fn an_export_goes_on_while_another_tab_is_shown() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
-        flood(page, &stage.server.ws("/flood?n=100000&size=100"), "100,000 ·").await?;
+        flood(page, &stage.server.ws("/flood?n=20000&size=100"), "20,000 ·").await?;
         // The export waits for an animation frame or a timer of 250 ms, until `go` lets both on.
         let hold = "
             window.held = [];
