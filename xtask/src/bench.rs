@@ -72,10 +72,9 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
 /// What a page costs. Each table stands after a comment with the command that writes it.
 const PAGE_DOCUMENT: &str = "docs/browser.md";
 
-/// The tables of the page, of libraries, and of a burst of a room.
+/// The heads of the tables of the page and of the libraries.
 const PAGE_HEAD: &str = "| | target | median (least to greatest) |\n|---|---|---|\n";
 const PEERS_HEAD: &str = "| | plain JavaScript | gloo-net | this crate |\n|---|---|---|---|\n";
-const BURST_HEAD: &str = "| | µs per message |\n|---|---|\n";
 
 fn measure_page(rounds: usize) -> anyhow::Result<()> {
     page::build()?;
@@ -94,13 +93,8 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     run::succeed(&mut speed)?;
     let rows = fs::read_to_string(figures)?;
     write_table("cargo xtask bench --page: page", &format!("{PAGE_HEAD}{rows}"))?;
-    for (name, head, test) in [
-        ("peers", PEERS_HEAD, "the_cost_of_a_message"),
-        ("burst", BURST_HEAD, "a_burst_of_a_room"),
-    ] {
-        let rows = measure_client(test, &server)?;
-        write_table(&format!("cargo xtask bench --page: {name}"), &format!("{head}{rows}"))?;
-    }
+    let rows = measure_client("the_cost_of_a_message", &server)?;
+    write_table("cargo xtask bench --page: peers", &format!("{PEERS_HEAD}{rows}"))?;
     Ok(())
 }
 

@@ -85,7 +85,9 @@ impl Senders {
     async fn connect(room: &str) -> Self {
         let script = format!(
             "const lines = Array.from({{ length: {SENT_PER_CLIENT} }}, (_, index) =>
-                JSON.stringify({{ publish: {{ room: '{room}', seq: index + 1, body: '{}' }} }}));
+                JSON.stringify({{ publish: {{
+                    room: '{room}', seq: index + 1, id: String(index).padStart(16, '0'), first: index === 0, body: '{}',
+                }} }}));
             const text = lines.join('\\n');
             const key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)),
                 word => word.toString(16).padStart(8, '0')).join('');
@@ -190,7 +192,6 @@ async fn a_burst_of_a_room() {
         missed.push(receive_missed(&name).await);
         plain.push(receive_with_javascript().await);
     }
-    // A row of the table in docs/browser.md, which `cargo xtask bench --page` reads from the output.
     for (what, times) in [
         (
             "a member joins with its cursor and receives the messages that it missed",

@@ -261,11 +261,17 @@ fn failed_messages_are_there_after_a_reload_with_their_reason_and_can_be_sent_ag
         }
         let fault = "return document.querySelector('#chat_messages [data-delivery=failed] .fault').textContent;";
         assert_eq!(page.execute(fault, vec![]).await?, "Not sent: you left before it was.");
-        page.execute("document.querySelector('#chat_messages [data-action=retry]').click();", vec![])
-            .await?;
+        page.execute(
+            "document.querySelector('#chat_messages [data-action=retry]').click();",
+            vec![],
+        )
+        .await?;
         page.wait_delivery("first", "acked").await?;
-        page.execute("document.querySelector('#chat_messages [data-action=edit]').click();", vec![])
-            .await?;
+        page.execute(
+            "document.querySelector('#chat_messages [data-action=edit]').click();",
+            vec![],
+        )
+        .await?;
         page.wait_value(
             "the text is back in the field",
             async || page.value("chat_message").await,
