@@ -12,7 +12,7 @@ use std::{
 
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Measure the page in Chromium instead, and write its table in docs/browser.md: about 5 minutes
+    /// Measure the page in Chromium instead, and write its tables in docs/browser.md: about 10 minutes
     #[arg(long, conflicts_with_all = ["seconds", "before", "quick"])]
     page: bool,
     /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are

@@ -56,7 +56,7 @@
   const workOffline = async () => {
     if (!page.dataset.build) {
       // A development build has no worker, and removes that of a release build at the same address.
-      for (const registration of (await workers?.getRegistrations()) ?? []) registration.unregister();
+      await (await workers?.getRegistration("/"))?.unregister();
     } else if (workers && history.state !== FORGOTTEN) {
       (await quiet()).disconnect();
       await (await import("/offline.js")).start(first);

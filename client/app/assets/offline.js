@@ -56,8 +56,8 @@ export const start = async (first) => {
   document.addEventListener("visibilitychange", check);
 };
 
-// Unregisters the worker and deletes its caches.
+// Unregisters the worker and deletes its caches, which sw.js names. Others of this origin may belong to another application.
 export const forget = async () => {
-  for (const registration of await workers.getRegistrations()) await registration.unregister();
-  for (const name of await caches.keys()) await caches.delete(name);
+  await (await workers.getRegistration("/"))?.unregister();
+  for (const name of await caches.keys()) if (name.startsWith("talkback-page-")) await caches.delete(name);
 };

@@ -151,6 +151,10 @@ impl HistoryStore {
         if self.0.jobs.borrow().len() >= MAX_JOBS {
             self.0.close();
         }
+        // Nothing more waits for a database that does not answer, but for a room that is opened: it is told that nothing is kept.
+        if !self.is_open() && matches!(job, Job::Write { .. }) {
+            return;
+        }
         self.0.jobs.borrow_mut().push_back(job);
         if self.0.is_working.replace(true) {
             return;
