@@ -12,7 +12,7 @@ mod rooms;
 
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
     rc::{Rc, Weak},
@@ -38,10 +38,10 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-use early::{Early, Held, Refusal};
 use pages::{Asker, PageSlot, Pages};
 use rooms::Rooms;
 
+pub(crate) use early::Early;
 pub(crate) use rooms::Handle;
 
 /// Asks the application for a token.
@@ -52,8 +52,35 @@ pub(crate) type OnFault = Box<dyn Fn(Fault)>;
 /// A store of the outbox that is not open yet. Stores are behind traits, so that a client whose outbox is in memory links nothing of
 /// them.
 pub(crate) trait ClosedStore {
+    /// What holds events and commands until it is open.
+    fn waiting(&self, options: &ClientOptions) -> Rc<dyn Waiting>;
+
     /// Opens it, and calls [`Driver::begin`] with what is in it.
     fn open(self: Box<Self>, driver: Weak<Driver>, options: ClientOptions) -> LocalFuture<()>;
+}
+
+/// An event or a command that has no result and no bound of its own. There are few that wait: the last of each kind,
+/// and one join for each room that has a handle.
+pub(crate) enum Command {
+    Event(Input),
+    Connect,
+    Stop,
+    Join { room: RoomName, start: StartPosition },
+}
+
+/// Holds events and commands while there is no session.
+pub(crate) trait Waiting {
+    fn hold(&self, command: Command);
+
+    /// Cancels the join.
+    fn leave(&self, room: &RoomName);
+
+    fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason>;
+
+    fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError>;
+
+    /// Gives all that is held, in its order, to the session that now exists.
+    fn give_to(&self, driver: &Driver);
 }
 
 /// A store of the outbox. Dropping it ends its use.
@@ -86,11 +113,12 @@ pub(crate) struct Driver {
     on_fault: Option<OnFault>,
     /// `None` until the store was opened; events and commands wait in `early`.
     session: RefCell<Option<ClientSession>>,
+    /// Set if there is a store.
+    early: OnceCell<Rc<dyn Waiting>>,
     /// As in the last welcome; kept while there is no connection.
     sender: RefCell<Option<SenderId>>,
     /// As in the last welcome; kept while there is no connection.
     max_body_bytes: Cell<Option<usize>>,
-    early: Early,
     /// [`carry_on`](Self::carry_on) runs, further up the stack.
     busy: Cell<bool>,
     connection: RefCell<Option<(Generation, Box<dyn Connection>)>>,
@@ -127,7 +155,7 @@ impl Driver {
             session: RefCell::default(),
             sender: RefCell::default(),
             max_body_bytes: Cell::default(),
-            early: Early::new(&config),
+            early: OnceCell::new(),
             busy: Cell::default(),
             connection: RefCell::default(),
             alarm: Cell::default(),
@@ -145,10 +173,17 @@ impl Driver {
         });
         let watching = driver.runtime.watch(&driver.me);
         driver.watching.replace(Some(watching));
-        driver.connect();
         match keep {
-            None => driver.begin(driver.new_session(config)),
-            Some(store) => driver.runtime.spawn(store.open(driver.me.clone(), config)),
+            None => {
+                driver.begin(driver.new_session(config));
+                driver.connect();
+            }
+            Some(store) => {
+                // There was none.
+                let _: Result<(), _> = driver.early.set(store.waiting(&config));
+                driver.connect();
+                driver.runtime.spawn(store.open(driver.me.clone(), config));
+            }
         }
         driver
     }
@@ -178,13 +213,12 @@ impl Driver {
         self.ready.wake();
     }
 
-    /// Gives the session what was held. All of it comes before anything that the application does when it learns of the
-    /// first refusal.
+    /// Gives the session what was held.
     fn take_held(&self) {
-        let held = self.early.take().into_iter();
-        let refused: Vec<_> = held.filter_map(|held| self.act(held)).collect();
-        refused.into_iter().for_each(Refusal::report);
-        self.carry_on();
+        if let Some(early) = self.early.get() {
+            early.give_to(self);
+            self.carry_on();
+        }
     }
 
     /// Makes deliveries for the messages that an earlier page left in the store.
@@ -208,12 +242,12 @@ impl Driver {
 
     /// Gives an event to the session.
     pub(crate) fn input(&self, input: Input) {
-        self.give(Held::Event(input));
+        self.give(Command::Event(input));
     }
 
     /// Connects now.
     pub(crate) fn connect(&self) {
-        self.give(Held::Connect);
+        self.give(Command::Connect);
     }
 
     /// Asks the server for a sign of life, if there is a connection.
@@ -226,36 +260,34 @@ impl Driver {
 
     /// Ends the session.
     pub(crate) fn stop(&self) {
-        self.give(Held::Stop);
+        self.give(Command::Stop);
     }
 
     /// Gives the session an event or a command that has no result: now, or when there is a session.
-    fn give(&self, held: Held) {
-        if !self.has_session() {
-            return self.early.hold(held);
+    fn give(&self, command: Command) {
+        match self.waiting() {
+            Some(early) => early.hold(command),
+            None => {
+                self.act(command);
+                self.carry_on();
+            }
         }
-        self.act(held);
-        self.carry_on();
     }
 
-    fn act(&self, held: Held) -> Option<Refusal> {
-        match held {
-            Held::Event(input) => self.call(|session, moment| session.handle(moment, input)),
-            Held::Connect => self.call(ClientSession::connect),
-            Held::Stop => self.call(ClientSession::stop),
-            Held::Join { room, start } => {
+    /// What holds events and commands, while the store is not open.
+    fn waiting(&self) -> Option<&Rc<dyn Waiting>> {
+        self.early.get().filter(|_| !self.has_session())
+    }
+
+    fn act(&self, command: Command) {
+        match command {
+            Command::Event(input) => self.call(|session, moment| session.handle(moment, input)),
+            Command::Connect => self.call(ClientSession::connect),
+            Command::Stop => self.call(ClientSession::stop),
+            Command::Join { room, start } => {
                 self.call(|session, moment| session.join(moment, room, start.since, Some(start.history)))
             }
-            Held::Publish { room, body, slot } => {
-                let taken = self.call_publish(room, body, &slot);
-                return taken.err().map(|reason| Refusal::Message { slot, reason });
-            }
-            Held::History { room, request, slot } => {
-                let taken = self.call_history(room, request, Asker::Application(slot.clone()));
-                return taken.err().map(|error| Refusal::Page { slot, error });
-            }
         };
-        None
     }
 
     /// The timer fired.
@@ -278,12 +310,13 @@ impl Driver {
     /// Publishes a message, unless it is refused at once.
     pub(crate) fn publish(&self, room: RoomName, body: Body) -> Result<Rc<DeliverySlot>, FailReason> {
         let slot = DeliverySlot::at(DeliveryState::Queued);
-        if self.has_session() {
-            let taken = self.call_publish(room, body, &slot);
-            self.carry_on();
-            taken?;
-        } else {
-            self.early.publish(room, body, &slot)?;
+        match self.waiting() {
+            Some(early) => early.publish(room, body, &slot)?,
+            None => {
+                let taken = self.call_publish(room, body, &slot);
+                self.carry_on();
+                taken?;
+            }
         }
         Ok(slot)
     }
@@ -312,7 +345,7 @@ impl Driver {
         }
         let handle = self.rooms.add(room, Inbox::for_first_handle(bounds));
         let (room, start) = (room.clone(), want);
-        self.give(Held::Join { room, start });
+        self.give(Command::Join { room, start });
         handle
     }
 
@@ -321,11 +354,12 @@ impl Driver {
         if !self.rooms.remove(room, handle) {
             return;
         }
-        if self.has_session() {
-            self.call(|session, moment| session.leave(moment, room));
-            self.carry_on();
-        } else {
-            self.early.leave(room);
+        match self.waiting() {
+            Some(early) => early.leave(room),
+            None => {
+                self.call(|session, moment| session.leave(moment, room));
+                self.carry_on();
+            }
         }
     }
 
@@ -363,6 +397,9 @@ impl Driver {
 
     /// Requests the page that a handle needs to read on. Says whether it needs one that will come.
     fn pump(&self, room: &RoomName, handle: &Rc<Handle>) -> bool {
+        if handle.is_live() {
+            return false;
+        }
         let Some(wanted) = self.rooms.next_page(room, handle) else {
             return false;
         };
@@ -388,12 +425,13 @@ impl Driver {
     pub(crate) fn history(&self, room: RoomName, before: Offset, limit: u32) -> Result<Rc<PageSlot>, PageError> {
         let slot = Rc::<PageSlot>::default();
         let request = PageRequest { before, limit };
-        if self.has_session() {
-            let taken = self.call_history(room, request, Asker::Application(Rc::downgrade(&slot)));
-            self.carry_on();
-            taken?;
-        } else {
-            self.early.history(room, request, &slot)?;
+        match self.waiting() {
+            Some(early) => early.history(room, request, &slot)?,
+            None => {
+                let taken = self.call_history(room, request, Asker::Application(Rc::downgrade(&slot)));
+                self.carry_on();
+                taken?;
+            }
         }
         Ok(slot)
     }

@@ -28,7 +28,7 @@ use talkback_protocol::{
 };
 
 use crate::{
-    driver::{ClosedStore, Driver, OpenStore},
+    driver::{ClosedStore, Driver, Early, OpenStore, Waiting},
     runtime::LocalFuture,
 };
 
@@ -108,6 +108,10 @@ impl StoreOptions {
 }
 
 impl ClosedStore for StoreOptions {
+    fn waiting(&self, options: &ClientOptions) -> Rc<dyn Waiting> {
+        Rc::new(Early::new(options))
+    }
+
     fn open(self: Box<Self>, driver: Weak<Driver>, mut options: ClientOptions) -> LocalFuture<()> {
         Box::pin(async move {
             let opened = self.read().await;

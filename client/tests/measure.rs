@@ -20,12 +20,13 @@ mod rooms;
 use std::hint::black_box;
 
 use futures_util::{SinkExt, StreamExt};
+use gloo_net::http::Method;
 use js_sys::{JsString, Reflect};
 use talkback_client::{Message, Socket, Text};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
-use support::{connect, echo, server, within};
+use support::{ask, connect, echo, server, within};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
@@ -38,6 +39,17 @@ fn now() -> f64 {
     let performance = Reflect::get(&js_sys::global(), &"performance".into()).unwrap();
     let now: js_sys::Function = Reflect::get(&performance, &"now".into()).unwrap().unchecked_into();
     now.call0(&performance).unwrap().as_f64().unwrap()
+}
+
+/// The CPU time of the page's main thread so far, in microseconds. It does not grow while the page waits for the server or
+/// for another process.
+async fn cpu_time() -> f64 {
+    #[derive(serde::Deserialize)]
+    struct Spent {
+        us: f64,
+    }
+    let Spent { us } = ask(Method::GET, "/cpu").await;
+    us
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

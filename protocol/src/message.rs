@@ -231,7 +231,8 @@ pub struct Joined {
     pub after: Offset,
     /// Whether no message is missing between the cursor of `join` and the messages that follow. True without a cursor.
     pub recovered: bool,
-    /// The last message that this epoch and the one before have in common, if this epoch continues the one before.
+    /// The last message that this epoch and an earlier one have in common, if this epoch continues it: the epoch of the
+    /// cursor of `join` if the server knows its fork, else the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fork: Option<Cursor>,
     /// The number of users in the room.

@@ -197,6 +197,11 @@ impl Inbox {
         !self.queue.is_empty()
     }
 
+    /// Whether every event is queued as it comes, so that [`next_page`](Self::next_page) has no effect.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.state, InboxState::Live)
+    }
+
     /// Whether no event follows.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, InboxState::Ended) && self.queue.is_empty()

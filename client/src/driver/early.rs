@@ -1,5 +1,6 @@
-//! Events and commands that come while the store is being opened: held until there is a session, within the session's
-//! own bounds, and refused as the session would refuse them.
+//! Events and commands that come while a store is being opened: held until there is a session, within the session's
+//! own bounds, and refused as the session would refuse them. Only a store makes an [`Early`], so a client whose outbox
+//! is in memory links nothing of it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,14 +11,17 @@ use std::{
 
 use talkback_protocol::{
     Body, RoomName,
-    session::client::{ClientOptions, DeliveryState, FailReason, Input, OutboxOptions, PageError},
+    session::client::{ClientOptions, DeliveryState, FailReason, OutboxOptions, PageError},
 };
 
-use super::pages::PageSlot;
-use crate::client::{DeliverySlot, PageRequest, StartPosition};
+use super::{
+    Command, Driver, Waiting,
+    pages::{Asker, PageSlot},
+};
+use crate::client::{DeliverySlot, PageRequest};
 
 /// What is held, and what its bounds count.
-pub(super) struct Early {
+pub(crate) struct Early {
     outbox: OutboxOptions,
     /// See [`ClientOptions::pages`].
     pages: usize,
@@ -28,14 +32,8 @@ pub(super) struct Early {
 }
 
 /// An event or a command for the session. A message and a request have no tag yet, because a stored outbox may use it.
-pub(super) enum Held {
-    Event(Input),
-    Connect,
-    Stop,
-    Join {
-        room: RoomName,
-        start: StartPosition,
-    },
+enum Held {
+    Command(Command),
     Publish {
         room: RoomName,
         body: Body,
@@ -49,24 +47,40 @@ pub(super) enum Held {
 }
 
 /// A message or a request that was held, and that the session refused at once.
-pub(super) enum Refusal {
+enum Refusal {
     Message { slot: Rc<DeliverySlot>, reason: FailReason },
     Page { slot: Weak<PageSlot>, error: PageError },
 }
 
 impl Held {
-    /// Whether the earlier one has no effect beside this one.
-    fn replaces(&self, earlier: &Self) -> bool {
-        match (self, earlier) {
-            (Self::Event(event), Self::Event(earlier)) => discriminant(event) == discriminant(earlier),
-            (Self::Connect, Self::Connect) | (Self::Stop, Self::Stop) => true,
-            _ => false,
+    fn give_to(self, driver: &Driver) -> Option<Refusal> {
+        match self {
+            Self::Command(command) => driver.act(command),
+            Self::Publish { room, body, slot } => {
+                let taken = driver.call_publish(room, body, &slot);
+                return taken.err().map(|reason| Refusal::Message { slot, reason });
+            }
+            Self::History { room, request, slot } => {
+                let taken = driver.call_history(room, request, Asker::Application(slot.clone()));
+                return taken.err().map(|error| Refusal::Page { slot, error });
+            }
         }
+        None
+    }
+}
+
+/// Whether the earlier of two commands has no effect beside the later one.
+fn replaces(later: &Command, earlier: &Held) -> bool {
+    let Held::Command(earlier) = earlier else { return false };
+    match (later, earlier) {
+        (Command::Event(event), Command::Event(earlier)) => discriminant(event) == discriminant(earlier),
+        (Command::Connect, Command::Connect) | (Command::Stop, Command::Stop) => true,
+        _ => false,
     }
 }
 
 impl Refusal {
-    pub(super) fn report(self) {
+    fn report(self) {
         match self {
             Self::Message { slot, reason } => slot.step(DeliveryState::Failed(reason)),
             Self::Page { slot, error } => {
@@ -79,7 +93,7 @@ impl Refusal {
 }
 
 impl Early {
-    pub(super) fn new(options: &ClientOptions) -> Self {
+    pub(crate) fn new(options: &ClientOptions) -> Self {
         Self {
             outbox: options.outbox,
             pages: options.pages,
@@ -88,39 +102,6 @@ impl Early {
             bytes: Cell::new(0),
             requests: Cell::new(0),
         }
-    }
-
-    /// Holds an event or a command that has no bound of its own. There are few: the last of each kind, and one join for
-    /// each room that has a handle.
-    pub(super) fn hold(&self, held: Held) {
-        let mut all = self.held.borrow_mut();
-        all.retain(|earlier| !held.replaces(earlier));
-        all.push_back(held);
-    }
-
-    /// Cancels the join.
-    pub(super) fn leave(&self, room: &RoomName) {
-        let is_join = |held: &Held| matches!(held, Held::Join { room: joined, .. } if joined == room);
-        self.held.borrow_mut().retain(|held| !is_join(held));
-    }
-
-    pub(super) fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
-        self.count_message(body.json().len())?;
-        let slot = slot.clone();
-        self.held.borrow_mut().push_back(Held::Publish { room, body, slot });
-        Ok(())
-    }
-
-    pub(super) fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError> {
-        self.count_request()?;
-        let slot = Rc::downgrade(slot);
-        self.held.borrow_mut().push_back(Held::History { room, request, slot });
-        Ok(())
-    }
-
-    /// All that is held, in its order, for the session that now exists.
-    pub(super) fn take(&self) -> VecDeque<Held> {
-        self.held.take()
     }
 
     fn count_message(&self, bytes: usize) -> Result<(), FailReason> {
@@ -146,6 +127,40 @@ impl Early {
     }
 }
 
+impl Waiting for Early {
+    fn hold(&self, command: Command) {
+        let mut all = self.held.borrow_mut();
+        all.retain(|earlier| !replaces(&command, earlier));
+        all.push_back(Held::Command(command));
+    }
+
+    fn leave(&self, room: &RoomName) {
+        let is_join = |held: &Held| matches!(held, Held::Command(Command::Join { room: joined, .. }) if joined == room);
+        self.held.borrow_mut().retain(|held| !is_join(held));
+    }
+
+    fn publish(&self, room: RoomName, body: Body, slot: &Rc<DeliverySlot>) -> Result<(), FailReason> {
+        self.count_message(body.json().len())?;
+        let slot = slot.clone();
+        self.held.borrow_mut().push_back(Held::Publish { room, body, slot });
+        Ok(())
+    }
+
+    fn history(&self, room: RoomName, request: PageRequest, slot: &Rc<PageSlot>) -> Result<(), PageError> {
+        self.count_request()?;
+        let slot = Rc::downgrade(slot);
+        self.held.borrow_mut().push_back(Held::History { room, request, slot });
+        Ok(())
+    }
+
+    /// All of it comes before anything that the application does when it learns of the first refusal.
+    fn give_to(&self, driver: &Driver) {
+        let held = self.held.take().into_iter();
+        let refused: Vec<_> = held.filter_map(|held| held.give_to(driver)).collect();
+        refused.into_iter().for_each(Refusal::report);
+    }
+}
+
 #[cfg(test)]
 #[cfg(all(feature = "test-util", not(target_family = "wasm")))]
 mod tests {
@@ -154,14 +169,14 @@ mod tests {
         time::Duration,
     };
 
-    use talkback_protocol::{Body, Offset, RoomName};
+    use talkback_protocol::{Body, Offset, RoomName, session::client::Input};
 
     use crate::{Client, JoinOptions, OutboxOptions, test_util::World, waiters::Waiter};
 
     use super::*;
 
-    /// A client whose store is not open yet.
-    fn early(world: &World) -> Client {
+    /// A client whose store is not open yet, and what waits.
+    fn early(world: &World) -> (Client, Rc<Early>) {
         let bounds = OutboxOptions {
             messages: 3,
             bytes: 100,
@@ -170,17 +185,18 @@ mod tests {
         let builder = world.builder().outbox(bounds).options(|options| options.pages = 2);
         let client = builder.build().unwrap_or_else(|error| panic!("{error}"));
         client.driver().session.take();
-        client
-    }
-
-    fn held(client: &Client) -> usize {
-        client.driver().early.held.borrow().len()
+        let mut options = ClientOptions::default();
+        (options.outbox, options.pages) = (bounds, 2);
+        let early = Rc::new(Early::new(&options));
+        assert!(client.driver().early.set(early.clone()).is_ok(), "it had none");
+        (client, early)
     }
 
     #[test]
     fn inputs_before_the_store_is_open_are_bounded_as_in_the_session() {
         let world = World::new();
-        let client = early(&world);
+        let (client, early) = early(&world);
+        let held = || early.held.borrow().len();
         let driver = client.driver();
         let room = RoomName::parse("lobby").unwrap();
         let publish = |bytes| {
@@ -197,13 +213,13 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(publish(1), DeliveryState::Failed(FailReason::OutboxFull), "the number");
         }
-        assert_eq!(held(&client), 3);
+        assert_eq!(held(), 3);
         for _ in 0..10_000 {
             drop(driver.history(room.clone(), Offset::ZERO, 1));
         }
         let refused = driver.history(room.clone(), Offset::ZERO, 1);
         assert_eq!(refused.err(), Some(PageError::TooMany));
-        assert_eq!(held(&client), 5);
+        assert_eq!(held(), 5);
         for _ in 0..10_000 {
             drop(client.join::<u64>("other", &JoinOptions::default()));
             client.stop();
@@ -211,7 +227,7 @@ mod tests {
             driver.page(Input::Visible);
             driver.signal(room.clone(), Body::text("typing"));
         }
-        assert_eq!(held(&client), 8, "the last of each kind");
+        assert_eq!(held(), 8, "the last of each kind");
     }
 
     #[test]
@@ -236,7 +252,7 @@ mod tests {
     #[test]
     fn a_waiting_page_request_ends_when_the_client_is_dropped_before_there_is_a_session() {
         let world = World::new();
-        let client = early(&world);
+        let (client, _) = early(&world);
         let page = client
             .driver()
             .history(RoomName::parse("lobby").unwrap(), Offset::ZERO, 1)

@@ -58,6 +58,11 @@ impl Handle {
     pub(super) fn wake(&self) {
         self.readers.wake();
     }
+
+    /// Whether its reader gets every event as it comes: it needs no page of the log.
+    pub(super) fn is_live(&self) -> bool {
+        self.inbox.borrow().is_live()
+    }
 }
 
 impl Rooms {

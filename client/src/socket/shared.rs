@@ -6,7 +6,7 @@ use std::{
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Timeout;
-use js_sys::{Array, Object, Reflect};
+use js_sys::{Array, Reflect};
 use talkback_protocol::close::{self, CloseError};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
@@ -211,10 +211,8 @@ impl Shared {
         if buffered > max {
             return Err(SendErrorKind::Full { buffered, max });
         }
-        // web-sys has one `send` for each type and none for a JavaScript string. All of them call the same function of
-        // the browser with their argument unchanged.
-        self.web
-            .send_with_array_buffer_view(message.to_send().unchecked_ref::<Object>())
+        message
+            .send_by(&self.web)
             .map_err(|error| SendErrorKind::Rejected(describe(&error)))
     }
 

@@ -51,6 +51,11 @@ impl Text {
         self.js.get_or_init(|| self.as_str().into()).clone()
     }
 
+    /// The JavaScript string, if it has been one.
+    pub(super) fn as_js(&self) -> Option<&JsString> {
+        self.js.get()
+    }
+
     pub(super) fn utf16_len(&self) -> usize {
         match self.js.get() {
             Some(js) => js.length() as usize,

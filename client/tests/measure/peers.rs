@@ -1,22 +1,29 @@
-//! What a message costs with this crate, with gloo-net and in plain JavaScript: the same frames in the same page, in turn.
+//! What a message costs with this crate, with gloo-net, with web-sys alone and in plain JavaScript: the same frames in
+//! the same page, in turn.
+//!
+//! web-sys alone is what any Rust program pays: a text crosses between JavaScript's strings and those of Rust.
+//!
+//! Of receiving, the CPU time of the page's main thread is measured too: until the messages are there, it mostly waits for
+//! the server and the browser's network process, whichever library it uses. Sending is one task of the main thread.
 
-use std::hint::black_box;
+use std::{cell::Cell, hint::black_box, rc::Rc};
 
 use futures_util::{SinkExt, StreamExt};
 use gloo_net::websocket::{Message as GlooMessage, futures::WebSocket as GlooSocket};
-use js_sys::{Function, Promise};
+use js_sys::{Function, Promise, Uint8Array};
 use serde::Deserialize;
 use talkback_client::{Message, Socket};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
+use web_sys::{BinaryType, MessageEvent, WebSocket};
 
 use crate::{
-    MESSAGES, interval, now,
-    support::{connect, server, within},
+    MESSAGES, cpu_time, interval, median, now,
+    support::{connect, server, until, within},
 };
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 16;
 const SIZE: usize = 160;
 
 /// What is done with a message.
@@ -53,65 +60,36 @@ impl Work {
     }
 }
 
-/// From the first message to the last, in microseconds a message.
-struct Clock {
-    first: Option<f64>,
-    last: f64,
-    messages: u32,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self {
-            first: None,
-            last: 0.0,
-            messages: 0,
-        }
-    }
-
-    fn count(&mut self) {
-        self.messages += 1;
-        self.first.get_or_insert_with(now);
-        if self.messages == MESSAGES {
-            self.last = now();
-        }
-    }
-
-    fn microseconds(self) -> f64 {
-        assert_eq!(self.messages, MESSAGES);
-        (self.last - self.first.unwrap()) * 1000.0 / f64::from(MESSAGES)
-    }
-}
-
-async fn receive_with_this_crate(work: Work) -> f64 {
+async fn receive_with_this_crate(work: Work) -> u32 {
     let mut socket = connect(&work.url()).await;
-    let mut clock = Clock::new();
+    let mut count = 0;
     while let Some(message) = socket.next().await {
         match (work, message.unwrap()) {
             (Work::Text, Message::Text(text)) => drop(black_box(text.as_str().len())),
             (Work::Json, Message::Text(text)) => Work::parse(text.as_str()),
             (_, message) => drop(black_box(message)),
         }
-        clock.count();
+        count += 1;
     }
-    clock.microseconds()
+    count
 }
 
-async fn receive_with_gloo_net(work: Work) -> f64 {
+async fn receive_with_gloo_net(work: Work) -> u32 {
     let mut socket = GlooSocket::open(&work.url()).unwrap();
-    let mut clock = Clock::new();
+    let mut count = 0;
     // It ends with an error, also after a normal closure.
     while let Some(Ok(message)) = socket.next().await {
         match (work, message) {
             (Work::Json, GlooMessage::Text(text)) => Work::parse(&text),
             (_, message) => drop(black_box(message)),
         }
-        clock.count();
+        count += 1;
     }
-    clock.microseconds()
+    count
 }
 
-async fn receive_with_javascript(work: Work) -> f64 {
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+async fn receive_with_javascript(work: Work) -> u32 {
     let take = match work {
         Work::Text => "sum += data.length",
         Work::Binary => "sum += new Uint8Array(data).length",
@@ -121,16 +99,15 @@ async fn receive_with_javascript(work: Work) -> f64 {
         "return new Promise(resolve => {{
             const socket = new WebSocket(url);
             socket.binaryType = 'arraybuffer';
-            let first, last, count = 0, sum = 0;
+            let count = 0, sum = 0;
             socket.onmessage = ({{ data }}) => {{
                 {take};
-                first ??= performance.now();
-                if (++count === {MESSAGES}) last = performance.now();
+                count++;
             }};
-            socket.onclose = () => resolve((last - first) * 1000 / count);
+            socket.onclose = () => resolve(count);
         }})"
     );
-    promised(&Function::new_with_args("url", &body), &work.url()).await
+    promised(&Function::new_with_args("url", &body), &work.url()).await as u32
 }
 
 async fn promised(function: &Function, url: &str) -> f64 {
@@ -145,94 +122,212 @@ async fn promised(function: &Function, url: &str) -> f64 {
         .unwrap()
 }
 
+/// web-sys with a closure for each event, and nothing in between.
+struct Bare {
+    web: WebSocket,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+}
+
+impl Bare {
+    fn new(url: &str, on_message: impl FnMut(MessageEvent) + 'static) -> Self {
+        let web = WebSocket::new(url).unwrap();
+        web.set_binary_type(BinaryType::Arraybuffer);
+        let on_message = Closure::new(on_message);
+        web.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        Self {
+            web,
+            _on_message: on_message,
+        }
+    }
+
+    async fn event(&self, set: fn(&WebSocket, Option<&Function>)) {
+        let event = Promise::new(&mut |resolve, _| set(&self.web, Some(&resolve)));
+        within("an event", JsFuture::from(event)).await.unwrap();
+    }
+}
+
+async fn receive_with_web_sys(work: Work) -> u32 {
+    let count = Rc::new(Cell::new(0));
+    let socket = Bare::new(&work.url(), {
+        let count = count.clone();
+        move |event| {
+            let data = event.data();
+            match work {
+                Work::Text => drop(black_box(data.as_string())),
+                Work::Binary => drop(black_box(Uint8Array::new(&data).to_vec())),
+                Work::Json => Work::parse(&data.as_string().unwrap()),
+            }
+            count.set(count.get() + 1);
+        }
+    });
+    socket.event(WebSocket::set_onclose).await;
+    count.get()
+}
+
 /// Sending alone: the echoes are received after the clock was stopped.
 const SENT: u32 = 2_000;
 
-fn sent_text(number: u32) -> String {
-    format!("{number:0SIZE$}")
+/// A message as applications build it: a few values in a text.
+fn sent_text(number: u32, content: &str) -> String {
+    format!("{{\"n\":{number},\"text\":\"{content}\"}}")
+}
+
+/// What the numbers and the names in [`sent_text`] leave of its size.
+fn content() -> String {
+    "x".repeat(SIZE - 20)
+}
+
+fn microseconds_a_send(start: f64) -> f64 {
+    (now() - start) * 1000.0 / f64::from(SENT)
 }
 
 async fn send_with_this_crate() -> f64 {
     let mut socket: Socket = connect(&server("/echo")).await;
+    let content = content();
     let start = now();
     for number in 0..SENT {
-        socket.send(sent_text(number)).unwrap();
+        socket.send(sent_text(number, &content)).unwrap();
     }
-    let took = now() - start;
+    let took = microseconds_a_send(start);
     for _ in 0..SENT {
         within("an echo", socket.next()).await.unwrap().unwrap();
     }
-    took * 1000.0 / f64::from(SENT)
+    took
 }
 
 async fn send_with_gloo_net() -> f64 {
     let mut socket = GlooSocket::open(&server("/echo")).unwrap();
+    let content = content();
     // The first waits until it is open.
-    SinkExt::send(&mut socket, GlooMessage::Text(sent_text(0)))
+    SinkExt::send(&mut socket, GlooMessage::Text(sent_text(0, &content)))
         .await
         .unwrap();
     within("the first echo", socket.next()).await.unwrap().unwrap();
     let start = now();
     for number in 0..SENT {
-        SinkExt::send(&mut socket, GlooMessage::Text(sent_text(number)))
+        SinkExt::send(&mut socket, GlooMessage::Text(sent_text(number, &content)))
             .await
             .unwrap();
     }
-    let took = now() - start;
+    let took = microseconds_a_send(start);
     for _ in 0..SENT {
         within("an echo", socket.next()).await.unwrap().unwrap();
     }
-    took * 1000.0 / f64::from(SENT)
+    took
+}
+
+async fn send_with_web_sys() -> f64 {
+    let echoes = Rc::new(Cell::new(0));
+    let socket = Bare::new(&server("/echo"), {
+        let echoes = echoes.clone();
+        move |_| echoes.set(echoes.get() + 1)
+    });
+    socket.event(WebSocket::set_onopen).await;
+    let content = content();
+    let start = now();
+    for number in 0..SENT {
+        socket.web.send_with_str(&sent_text(number, &content)).unwrap();
+    }
+    let took = microseconds_a_send(start);
+    until("the echoes", || echoes.get() == SENT).await;
+    socket.web.close().unwrap();
+    took
 }
 
 async fn send_with_javascript() -> f64 {
     let body = format!(
         "return new Promise(resolve => {{
             const socket = new WebSocket(url);
+            const content = '{}';
             let took, count = 0;
             socket.onopen = () => {{
                 const start = performance.now();
-                for (let number = 0; number < {SENT}; number++) socket.send(String(number).padStart({SIZE}, '0'));
+                for (let number = 0; number < {SENT}; number++) socket.send(`{{\"n\":${{number}},\"text\":\"${{content}}\"}}`);
                 took = performance.now() - start;
             }};
             socket.onmessage = () => {{ if (++count === {SENT}) socket.close(); }};
             socket.onclose = () => resolve(took * 1000 / {SENT});
-        }})"
+        }})",
+        content()
     );
     promised(&Function::new_with_args("url", &body), &server("/echo")).await
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Library {
+    Plain,
+    WebSys,
+    GlooNet,
+    ThisCrate,
+}
+
+impl Library {
+    const ALL: [Self; 4] = [Self::Plain, Self::WebSys, Self::GlooNet, Self::ThisCrate];
+
+    /// The time of a message and the CPU time of the page's main thread for it, in microseconds. Of sending, which is when
+    /// there is nothing to be done with a message, there is only the time.
+    async fn measure(self, work: Option<Work>) -> (f64, Option<f64>) {
+        let Some(work) = work else {
+            let time = match self {
+                Self::Plain => send_with_javascript().await,
+                Self::WebSys => send_with_web_sys().await,
+                Self::GlooNet => send_with_gloo_net().await,
+                Self::ThisCrate => send_with_this_crate().await,
+            };
+            return (time, None);
+        };
+        let (cpu, start) = (cpu_time().await, now());
+        let received = match self {
+            Self::Plain => receive_with_javascript(work).await,
+            Self::WebSys => receive_with_web_sys(work).await,
+            Self::GlooNet => receive_with_gloo_net(work).await,
+            Self::ThisCrate => receive_with_this_crate(work).await,
+        };
+        let time = (now() - start) * 1000.0;
+        assert_eq!(received, MESSAGES);
+        let cpu = cpu_time().await - cpu;
+        (time / f64::from(MESSAGES), Some(cpu / f64::from(MESSAGES)))
+    }
+}
+
+/// One row of the table.
+fn print_row(name: &str, times: [Vec<f64>; 4]) {
+    let ratio = |library| {
+        let (ours, others) = (&times[Library::ThisCrate as usize], &times[library as usize]);
+        median(ours.iter().zip(others).map(|(ours, other)| ours / other).collect())
+    };
+    let (to_web_sys, to_plain) = (ratio(Library::WebSys), ratio(Library::Plain));
+    let columns = times.map(interval).join(" | ");
+    console_log!("| {name} | {columns} | {to_web_sys:.2} | {to_plain:.2} |");
+}
+
+/// Prints rows of the table in docs/browser.md, which `cargo xtask bench --page` reads from the output. The last columns
+/// are medians of the rounds' ratios, because what else the machine does changes from round to round.
 #[wasm_bindgen_test]
 #[ignore = "a measurement"]
 async fn the_cost_of_a_message_with_each_library() {
     for (name, work) in [
-        ("receive a text", Work::Text),
-        ("receive bytes", Work::Binary),
-        ("receive and parse JSON", Work::Json),
+        ("receive a text", Some(Work::Text)),
+        ("receive bytes", Some(Work::Binary)),
+        ("receive and parse JSON", Some(Work::Json)),
+        ("send a text", None),
     ] {
-        let (mut ours, mut gloo, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.push(receive_with_this_crate(work).await);
-            gloo.push(receive_with_gloo_net(work).await);
-            plain.push(receive_with_javascript(work).await);
+        let (mut times, mut cpu_times) = (Library::ALL.map(|_| Vec::new()), Library::ALL.map(|_| Vec::new()));
+        // A round of sending is short, and what else the machine does changes it more.
+        let rounds = if work.is_some() { ROUNDS } else { 3 * ROUNDS };
+        for round in 0..rounds {
+            // Each library comes first in some rounds.
+            for turn in 0..Library::ALL.len() {
+                let library = Library::ALL[(round + turn) % Library::ALL.len()];
+                let (time, cpu_time) = library.measure(work).await;
+                times[library as usize].push(time);
+                cpu_times[library as usize].extend(cpu_time);
+            }
         }
-        row(name, ours, gloo, plain);
+        print_row(name, times);
+        if work.is_some() {
+            print_row("the same: the page's CPU time", cpu_times);
+        }
     }
-    let (mut ours, mut gloo, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(send_with_this_crate().await);
-        gloo.push(send_with_gloo_net().await);
-        plain.push(send_with_javascript().await);
-    }
-    row("send a text", ours, gloo, plain);
-}
-
-/// A row of the table in docs/browser.md, which `cargo xtask bench --page` reads from the output.
-fn row(name: &str, ours: Vec<f64>, gloo: Vec<f64>, plain: Vec<f64>) {
-    console_log!(
-        "| {name} | {} | {} | {} |",
-        interval(plain),
-        interval(gloo),
-        interval(ours)
-    );
 }

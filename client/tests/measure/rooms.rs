@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
+use gloo_net::http::Method;
 use js_sys::{Function, Promise};
 use talkback_client::{
     Client, Cursor, Event, InboxOptions, JoinOptions, JoinedRoom, Offset, Room, Status, UserName, test_util::World,
@@ -10,16 +11,14 @@ use talkback_client::{
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
-use web_sys::{Blob, Url, Worker};
 
 use crate::{
-    MESSAGES, interval, now,
-    support::{server, within},
+    MESSAGES, cpu_time, interval, now,
+    support::{Empty, ask, port, release, server, within},
 };
 
 const ROUNDS: usize = 7;
-/// How many messages one sender sends. A server allows 128 messages in flight for each client by default.
-const SENT_PER_CLIENT: u32 = 125;
+const PUBLISHERS: u32 = 80;
 
 /// With its quotation marks the body has 100 bytes.
 fn body() -> String {
@@ -78,66 +77,59 @@ fn microseconds_a_message(start: f64) -> f64 {
     (now() - start) * 1000.0 / f64::from(MESSAGES)
 }
 
-/// Clients in a worker, so that the page only receives.
-struct Senders(Worker);
-
-impl Senders {
-    async fn connect(room: &str) -> Self {
-        let script = format!(
-            "const lines = Array.from({{ length: {SENT_PER_CLIENT} }}, (_, index) =>
-                JSON.stringify({{ publish: {{
-                    room: '{room}', seq: index + 1, id: String(index).padStart(16, '0'), first: index === 0, body: '{}',
-                }} }}));
-            const text = lines.join('\\n');
-            const key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)),
-                word => word.toString(16).padStart(8, '0')).join('');
-            const connect = () => new Promise(resolve => {{
-                const socket = new WebSocket('{}', 'talkback.v1');
-                socket.onopen = () => socket.send(JSON.stringify({{ hello: {{ client: key() }} }}));
-                socket.onmessage = () => {{ socket.onmessage = null; resolve(socket); }};
-            }});
-            Promise.all(Array.from({{ length: {} }}, connect)).then(sockets => {{
-                onmessage = () => sockets.forEach(socket => socket.send(text));
-                postMessage('connected');
-            }});",
-            body(),
-            server("/ws"),
-            MESSAGES / SENT_PER_CLIENT,
-        );
-        let parts = js_sys::Array::of1(&script.into());
-        let url = Url::create_object_url_with_blob(&Blob::new_with_str_sequence(&parts).unwrap()).unwrap();
-        let worker = Worker::new(&url).unwrap();
-        let connected = Promise::new(&mut |resolve, _| worker.set_onmessage(Some(&resolve)));
-        within("senders", JsFuture::from(connected)).await.unwrap();
-        Self(worker)
-    }
-
-    fn send(&self) {
-        self.0.post_message(&JsValue::NULL).unwrap();
-    }
+/// What a burst costs, in microseconds a message.
+#[derive(Default)]
+struct Costs {
+    /// CPU time of the page's main thread.
+    cpu: Vec<f64>,
+    /// Until the last message was read: with the work of the publishers, the server and the browser's network process,
+    /// which share the machine with the page.
+    time: Vec<f64>,
 }
 
-impl Drop for Senders {
-    fn drop(&mut self) {
-        self.0.terminate();
+/// The begin of a burst.
+struct Begin {
+    cpu: f64,
+    time: f64,
+}
+
+impl Begin {
+    async fn now() -> Self {
+        Self {
+            cpu: cpu_time().await,
+            time: now(),
+        }
+    }
+
+    /// The burst was read.
+    async fn end(self, costs: &mut Costs) {
+        costs.time.push(microseconds_a_message(self.time));
+        costs.cpu.push((cpu_time().await - self.cpu) / f64::from(MESSAGES));
     }
 }
 
 /// A member receives the messages while they are sent.
-async fn receive_live() -> f64 {
+async fn receive_live(costs: &mut Costs) {
     let name = room_name();
-    let senders = Senders::connect(&name).await;
+    // Native ones, so that the browser only receives.
+    let connect = format!(
+        "/publishers?port={}&room={name}&count={PUBLISHERS}&messages={}&bytes={}",
+        port(1),
+        MESSAGES / PUBLISHERS,
+        body().len()
+    );
+    let _: Empty = ask(Method::POST, &connect).await;
     let client = open_client().await;
     let mut room = client.join::<String>(&name, &options(None)).unwrap();
     joined(&mut room).await;
-    let start = now();
-    senders.send();
+    let begin = Begin::now().await;
+    release("/publishers", &name).await;
     read_burst(&mut room).await;
-    microseconds_a_message(start)
+    begin.end(costs).await;
 }
 
 /// A member joins with its cursor and receives the messages that it missed.
-async fn receive_missed(name: &str) -> f64 {
+async fn receive_missed(name: &str, costs: &mut Costs) {
     let witness = open_client().await;
     let joined = joined(&mut witness.join(name, &options(None)).unwrap()).await;
     let since = Cursor {
@@ -145,29 +137,29 @@ async fn receive_missed(name: &str) -> f64 {
         offset: Offset::new(joined.head.get() - u64::from(MESSAGES)).unwrap(),
     };
     let client = open_client().await;
-    let start = now();
+    let begin = Begin::now().await;
     let mut room = client.join::<String>(name, &options(Some(since))).unwrap();
     read_burst(&mut room).await;
-    microseconds_a_message(start)
+    begin.end(costs).await;
 }
 
 /// The same burst in plain JavaScript: one message in each frame, of the size that a message has with offset, sender
 /// and time.
-async fn receive_with_javascript() -> f64 {
+async fn receive_with_javascript(costs: &mut Costs) {
     let run = Function::new_with_args(
         "url",
         "return new Promise(resolve => {
             const socket = new WebSocket(url);
-            let start, sum = 0;
-            socket.onopen = () => { start = performance.now(); };
+            let sum = 0;
             socket.onmessage = event => { sum += event.data.length; };
-            socket.onclose = () => resolve(performance.now() - start);
+            socket.onclose = () => resolve(sum);
         })",
     );
     let url = server(&format!("/flood?n={MESSAGES}&size=230"));
-    let took = run.call1(&JsValue::UNDEFINED, &url.into()).unwrap();
-    let took = JsFuture::from(took.unchecked_into::<Promise>()).await.unwrap();
-    took.as_f64().unwrap() * 1000.0 / f64::from(MESSAGES)
+    let begin = Begin::now().await;
+    let received = run.call1(&JsValue::UNDEFINED, &url.into()).unwrap();
+    JsFuture::from(received.unchecked_into::<Promise>()).await.unwrap();
+    begin.end(costs).await;
 }
 
 #[wasm_bindgen_test]
@@ -186,13 +178,13 @@ async fn a_burst_of_a_room() {
     for acked in join_all(deliveries).await {
         acked.unwrap();
     }
-    let (mut live, mut missed, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut live, mut missed, mut plain) = (Costs::default(), Costs::default(), Costs::default());
     for _ in 0..ROUNDS {
-        live.push(receive_live().await);
-        missed.push(receive_missed(&name).await);
-        plain.push(receive_with_javascript().await);
+        receive_live(&mut live).await;
+        receive_missed(&name, &mut missed).await;
+        receive_with_javascript(&mut plain).await;
     }
-    for (what, times) in [
+    for (what, costs) in [
         (
             "a member joins with its cursor and receives the messages that it missed",
             missed,
@@ -206,7 +198,7 @@ async fn a_burst_of_a_room() {
             plain,
         ),
     ] {
-        console_log!("| {what} | {} |", interval(times));
+        console_log!("| {what} | {} | {} |", interval(costs.cpu), interval(costs.time));
     }
 }
 

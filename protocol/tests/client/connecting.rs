@@ -46,6 +46,32 @@ fn attempts_back_off_until_a_session_was_open_for_ten_seconds() {
 }
 
 #[test]
+fn a_session_that_restarting_servers_close_in_a_row_waits_for_at_most_the_base_each_time() {
+    let mut script = Script::open();
+    script.random = u64::MAX;
+    for generation in 1..=5 {
+        let reason = r#"{"retry_after_ms":0}"#;
+        let close = script.closed(generation, 1012, reason);
+        assert!(
+            close[0].starts_with("waiting 1 until") && close[0].ends_with("because 1012"),
+            "{close:?}"
+        );
+        assert_eq!(script.wait_for_attempt(), 500);
+        script.input(Input::Opened {
+            generation: generation + 1,
+        });
+        script.received(generation + 1, WELCOME);
+    }
+    // Without `welcome` it is a failure as any other.
+    script.closed(6, 1006, "");
+    script.wait_for_attempt();
+    script.closed(7, 1012, "");
+    assert_eq!(script.wait_for_attempt(), 1000);
+    script.closed(8, 1012, "");
+    assert_eq!(script.wait_for_attempt(), 2000);
+}
+
+#[test]
 fn an_unexpected_close_with_1000_is_a_loss_of_the_connection() {
     // Proxies close with 1000 after a timeout, and clients that take this for a final close never reconnect
     // (phoenix#3161).

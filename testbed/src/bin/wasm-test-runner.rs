@@ -2,12 +2,16 @@
 //!
 //! The page of the tests is at port P, the real server at P + 1 and the fault service at P + 2, so that a test derives
 //! both addresses from its own `location`, without a rebuild or a fixed port.
+//!
+//! On a busy machine a browser sometimes does not start. Then it is started once more, with another profile; tests that
+//! failed are not run again.
 
 use serde_json::json;
 use std::{
     env,
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
     net::Ipv4Addr,
     process::{self, Command, ExitCode, ExitStatus, Stdio},
 };
@@ -48,12 +52,29 @@ async fn run() -> io::Result<ExitStatus> {
     let _server = Server::start_at((Ipv4Addr::LOCALHOST, port + 1).into(), arguments).await?;
     tokio::spawn(faults::serve(faults_listener));
 
+    let first = run_tests(port).await?;
+    if first.status.success() || first.browser_started {
+        return Ok(first.status);
+    }
+    eprintln!("wasm-test-runner: the browser did not start; trying once more with a new profile");
+    Ok(run_tests(port).await?.status)
+}
+
+/// How a run of the tests ended.
+struct Run {
+    status: ExitStatus,
+    /// The browser has shown the page of the tests.
+    browser_started: bool,
+}
+
+async fn run_tests(port: u16) -> io::Result<Run> {
     // Browsers do not remove their profiles; this folder is removed with them.
     let temporary = tempfile::tempdir()?;
     let mut command = Command::new("wasm-bindgen-test-runner");
     command
         .args(env::args_os().skip(1))
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .env("WASM_BINDGEN_TEST_ADDRESS", format!("127.0.0.1:{port}"))
         .env("TMPDIR", temporary.path());
     set_default(&mut command, "WASM_BINDGEN_TEST_TIMEOUT", || Some("300".into()));
@@ -76,10 +97,31 @@ async fn run() -> io::Result<ExitStatus> {
             format!("{error}; `cargo xtask test --tier browser` installs it"),
         )
     })?;
-    tokio::select! {
+    let output = tests.take_stdout().ok_or_else(|| io::Error::other("no pipe"))?;
+    let output = tokio::task::spawn_blocking(move || pass_on(output));
+    let status = tokio::select! {
         status = ended(&mut tests) => status,
         _ = signal::ctrl_c() => Err(io::Error::other("interrupted")),
+    }?;
+    Ok(Run {
+        status,
+        browser_started: output.await??,
+    })
+}
+
+/// Writes the output of the tests to that of this process; returns whether the page of the tests is among it.
+fn pass_on(output: impl Read) -> io::Result<bool> {
+    let mut browser_started = false;
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line)? > 0 {
+        // What the page says first, and what it says when it has loaded the tests.
+        browser_started |= line.starts_with(b"Loading ") || line.starts_with(b"running ");
+        io::stdout().write_all(&line)?;
+        line.clear();
     }
+    io::stdout().flush()?;
+    Ok(browser_started)
 }
 
 /// Firefox delays a page's connections to an address that has failed, longer with each failure and up to a minute.

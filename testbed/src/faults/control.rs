@@ -1,6 +1,10 @@
 //! The HTTP routes of the fault service.
 
-use super::request::{Answer, Request};
+use super::{
+    cpu,
+    publishers::{Load, Publisher},
+    request::{Answer, Request},
+};
 use crate::{Direction, Proxy, Server};
 use serde_json::json;
 use std::{
@@ -63,7 +67,8 @@ impl Control {
         let answer = match (request.method.as_str(), request.path.as_str()) {
             ("OPTIONS", _) => Ok(json!({})),
             ("GET", "/record") => self.recorded(id).await,
-            ("POST", "/stall" | "/silent") => {
+            ("POST", "/publishers") if id.is_empty() => self.connect_publishers(request).await,
+            ("POST", "/stall" | "/silent" | "/publishers") => {
                 slot(&self.releases, id).send_replace(true);
                 Ok(json!({}))
             }
@@ -73,6 +78,7 @@ impl Control {
                 port => self.restart_server(port).await,
             },
             ("DELETE", "/server") => self.kill_server(request.query("port")).await,
+            ("GET", "/cpu") => cpu::of_pages().map(|time| json!({ "us": time.as_secs_f64() * 1e6 })),
             ("GET", "/closed-port") => closed_port().await,
             ("POST", "/proxy") if !request.query("to").is_empty() => self.start_proxy(request.query("to")).await,
             ("POST" | "GET", "/proxy") => self.proxy(request),
@@ -90,6 +96,28 @@ impl Control {
                 body: error.to_string(),
             },
         }
+    }
+
+    /// Answers when all are welcomed.
+    async fn connect_publishers(&self, request: &Request) -> io::Result<serde_json::Value> {
+        let number = |name| request.query(name).parse::<usize>().map_err(io::Error::other);
+        let room = request.query("room");
+        let load = Arc::new(Load {
+            port: request.query("port").parse().map_err(io::Error::other)?,
+            room: room.to_owned(),
+            messages: number("messages")?,
+            body: "x".repeat(number("bytes")?),
+        });
+        for _ in 0..number("count")? {
+            let publisher = Publisher::connect(Arc::clone(&load)).await.map_err(io::Error::other)?;
+            let released = slot(&self.releases, room).subscribe();
+            tokio::spawn(async move {
+                if let Err(error) = publisher.publish(released).await {
+                    eprintln!("fault service: a publisher: {error}");
+                }
+            });
+        }
+        Ok(json!({}))
     }
 
     async fn recorded(&self, id: &str) -> io::Result<serde_json::Value> {

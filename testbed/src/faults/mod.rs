@@ -24,11 +24,16 @@
 //! | POST `/proxy?port=5678&cut=1` | resets its connections now |
 //! | POST `/proxy?port=5678&cut_after_down=100` | resets them after this number of further bytes from the server, also within a frame; `cut_after_up` counts bytes to the server |
 //! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: open and accepted connections, bytes in each direction |
+//! | POST `/publishers?port=1234&room=X&count=80&messages=125&bytes=98` | connects so many publishers of a room to the real server at that port; each sends so many messages when they are released |
+//! | POST `/publishers?id=X` | releases the publishers of that room |
+//! | GET `/cpu` | `{"us":1234.5}`: the CPU time of the main threads of the browser's pages, in microseconds; on Linux only |
 //! | GET `/closed-port` | `{"port":1234}`, at which no server listens |
 //!
 //! It uses TCP directly, because no HTTP server lets a handler answer with half a frame or not at all.
 
 mod control;
+mod cpu;
+mod publishers;
 mod request;
 mod sockets;
 

@@ -149,7 +149,7 @@ pub enum Status {
     },
     /// The next attempt begins by itself.
     Waiting {
-        /// How many attempts failed in a row.
+        /// How many attempts failed in a row; 1 also after a restart of the server, which is no failure.
         attempt: u32,
         /// When it begins, on the clock of [`Moment::now`](crate::Moment::now).
         until: Duration,

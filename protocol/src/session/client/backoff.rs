@@ -19,6 +19,19 @@ pub(super) struct Pause {
     pub(super) asked: Option<Duration>,
 }
 
+impl Pause {
+    /// What was asked for, and a random time up to `bound`.
+    fn new(asked: Option<Duration>, bound: Duration, random: u64) -> Self {
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = (u128::from(bound) * u128::from(random)) >> 64;
+        let jitter = Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX));
+        Self {
+            length: asked.unwrap_or_default().saturating_add(jitter),
+            asked,
+        }
+    }
+}
+
 impl Backoff {
     /// Counts a failure, and returns how long to wait. With full jitter: a random time up to the bound, so that clients
     /// that failed at the same time do not reconnect at the same time.
@@ -32,19 +45,20 @@ impl Backoff {
         let doublings = self.attempt.min(31);
         self.attempt = self.attempt.saturating_add(1);
         let bound = options.base.saturating_mul(1 << doublings).min(options.cap);
-        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        let jitter = (u128::from(bound) * u128::from(random)) >> 64;
-        let jitter = Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX));
         let asked = match close::retry_after(&cause.reason) {
             Some(pause) => Some(pause.min(max_retry_after)),
             // A client that did too much must not reconnect at once by chance.
             None if cause.code == close::TOO_MANY => Some(options.base),
             None => None,
         };
-        Pause {
-            length: asked.unwrap_or_default().saturating_add(jitter),
-            asked,
-        }
+        Pause::new(asked, bound, random)
+    }
+
+    /// How long to wait after a server that restarts closed a welcomed session. It is no failure: another server may
+    /// take the session at once, and a client that several restarting servers close in a row does not wait longer for each.
+    pub(super) fn restart(options: BackoffOptions, max_retry_after: Duration, reason: &str, random: u64) -> Pause {
+        let asked = close::retry_after(reason).map(|pause| pause.min(max_retry_after));
+        Pause::new(asked, options.base.min(options.cap), random)
     }
 
     /// A session lasted: see [`BackoffOptions::reset_after`].
@@ -91,6 +105,17 @@ mod tests {
                 .as_millis(),
             499
         );
+    }
+
+    #[test]
+    fn a_restart_waits_for_what_was_asked_and_up_to_the_base_however_often_it_happens() {
+        let options = BackoffOptions::default();
+        let pause = |reason, random| Backoff::restart(options, Duration::from_secs(300), reason, random);
+        assert_eq!(pause("", u64::MAX).length.as_millis(), 499);
+        assert_eq!(pause("", 0).length, Duration::ZERO);
+        let asked = pause(r#"{"retry_after_ms":400000}"#, 0);
+        assert_eq!(asked.asked, Some(Duration::from_secs(300)));
+        assert_eq!(asked.length, Duration::from_secs(300));
     }
 
     #[test]

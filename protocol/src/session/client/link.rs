@@ -151,7 +151,8 @@ impl Link {
             State::Stopped(reason) => Status::Stopped(reason.clone()),
             State::Suspended(reason) => Status::Suspended(*reason),
             State::Waiting { until, cause } => Status::Waiting {
-                attempt: self.backoff.attempt,
+                // A restart of the server is no failure, and the attempt after it is the first.
+                attempt: self.backoff.attempt.max(1),
                 until: *until,
                 cause: cause.clone(),
             },
@@ -230,7 +231,13 @@ impl ClientSession {
         if !self.link.is_live(generation) {
             return;
         }
+        let restarts = cause.code == close::SERVICE_RESTART && matches!(self.link.state, State::Open(_));
         self.end_connection();
+        if restarts {
+            let options = &self.options;
+            let pause = Backoff::restart(options.backoff, options.max_retry_after, &cause.reason, self.random);
+            return self.pause(pause, cause);
+        }
         if close::is_final(cause.code) {
             return self.stopped(StopReason::Refused(cause));
         }
@@ -400,10 +407,14 @@ impl ClientSession {
     /// An attempt or a connection failed: waits for the next attempt, for the time that backoff and the server ask for.
     fn wait(&mut self, cause: Cause) {
         let options = &self.options;
-        let Pause { length, asked } =
-            self.link
-                .backoff
-                .fail(options.backoff, options.max_retry_after, &cause, self.random);
+        let pause = self
+            .link
+            .backoff
+            .fail(options.backoff, options.max_retry_after, &cause, self.random);
+        self.pause(pause, cause);
+    }
+
+    fn pause(&mut self, Pause { length, asked }: Pause, cause: Cause) {
         if let Some(asked) = asked {
             self.link.hold_until = self.now.saturating_add(asked);
         }

@@ -218,7 +218,8 @@ pub struct Subscription {
     pub after: Offset,
     /// Whether no message is missing between `since` and `messages`; true without `since`.
     pub recovered: bool,
-    /// The last message in common with the epoch before, if this epoch continues it.
+    /// The last message in common with an earlier epoch, if this one continues it: with that of `since` if its fork is
+    /// known, else with the one before.
     pub fork: Option<Cursor>,
     /// How many users are in the room.
     pub users: u32,

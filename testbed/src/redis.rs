@@ -1,0 +1,214 @@
+//! The real redis-server, as a process.
+
+use std::{
+    env, fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+use talkback_launch::{Process, Signal};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+/// The timeout until a redis-server answers.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// A port that is free may be taken by another program before the redis-server listens on it.
+const ATTEMPTS: usize = 5;
+
+/// A running redis-server with its data in a folder of its own. It is killed when dropped, and the folder is deleted.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    directory: TempDir,
+    port: u16,
+    options: Vec<String>,
+}
+
+impl Redis {
+    /// Starts a redis-server on a free loopback port and a unix socket, with these further options, and waits until it
+    /// answers. Without options it keeps nothing on the disk.
+    ///
+    /// The program is the one on the PATH, or else the one that `cargo xtask test --tier native` has unpacked.
+    ///
+    /// # Errors
+    /// There is no such program, or it does not answer within 20 s; the text has its log.
+    pub async fn start(options: &[&str]) -> io::Result<Self> {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let mut attempt = 1;
+        loop {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            let directory = TempDir::new()?;
+            let process = spawn(directory.path(), port, &options)?;
+            let mut redis = Self {
+                process,
+                directory,
+                port,
+                options: options.clone(),
+            };
+            match redis.answers().await {
+                Ok(()) => return Ok(redis),
+                Err(_) if attempt < ATTEMPTS && redis.log().contains("Address already in use") => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The address on which it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// `redis://` and the address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// `unix://` and the path of its socket.
+    #[must_use]
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}", self.directory.path().join("socket").display())
+    }
+
+    /// The folder with its files: `dump.rdb`, `appendonlydir`.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// What redis-cli prints for a command.
+    ///
+    /// # Errors
+    /// redis-cli cannot be started, or fails.
+    pub async fn command(&self, words: &[&str]) -> io::Result<String> {
+        let mut cli = program("redis-cli")?;
+        cli.args(["-p", &self.port.to_string()])
+            .args(words)
+            .stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || cli.output())
+            .await
+            .map_err(io::Error::other)??;
+        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let error = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!(
+            "redis-cli {}: {text}{error}",
+            words.join(" ")
+        )))
+    }
+
+    /// Kills it with SIGKILL, as a crash would.
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Starts a killed redis-server again, on the same port, with its folder as it is now.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn start_again(&mut self) -> io::Result<()> {
+        self.process = spawn(self.directory.path(), self.port, &self.options)?;
+        self.answers().await
+    }
+
+    /// Stops it without ending it, as a machine does that hangs: its connections stay open and nothing is answered.
+    pub fn pause(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a paused one go on.
+    pub fn resume(&self) {
+        self.process.signal(Signal::SIGCONT);
+    }
+
+    async fn answers(&mut self) -> io::Result<()> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match ping(self.address()).await {
+                // One with a password answers that it wants it.
+                Ok(answer) if !answer.starts_with("-LOADING") => return Ok(()),
+                _ if Instant::now() < until && self.process.try_wait()?.is_none() => {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                _ => {
+                    return Err(io::Error::other(format!(
+                        "redis-server does not answer:\n{}",
+                        self.log()
+                    )));
+                }
+            }
+        }
+    }
+}
+
+async fn ping(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 64];
+    let length = stream.read(&mut answer).await?;
+    if length == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+fn spawn(directory: &Path, port: u16, options: &[String]) -> io::Result<Process> {
+    let mut command = program("redis-server")?;
+    command
+        .current_dir(directory)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--unixsocket", "socket", "--logfile", "log", "--daemonize", "no"])
+        .args(["--save", "", "--appendonly", "no"])
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Process::spawn_group(&mut command)
+}
+
+/// The program on the PATH, or the one under `target/redis` with its libraries.
+fn program(name: &str) -> io::Result<Command> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if let Some(found) = env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+    {
+        return Ok(Command::new(found));
+    }
+    let executable = env::current_exe()?;
+    let unpacked = executable.ancestors().map(|folder| folder.join("redis/usr"));
+    let Some(unpacked) = unpacked
+        .into_iter()
+        .find(|folder| folder.join("bin").join(name).is_file())
+    else {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!(
+                "there is no {name}: install Redis 7, or run `cargo xtask test --tier native`, which unpacks it under target/"
+            ),
+        ));
+    };
+    let mut command = Command::new(unpacked.join("bin").join(name));
+    let libraries: Vec<PathBuf> = fs::read_dir(unpacked.join("lib"))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
+    command.env("LD_LIBRARY_PATH", env::join_paths(libraries).map_err(io::Error::other)?);
+    Ok(command)
+}
