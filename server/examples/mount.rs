@@ -7,8 +7,8 @@ use talkback_server::{AppOptions, AppState};
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let talkback = AppState::new(&AppOptions::default());
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let talkback = AppState::open(&AppOptions::default())?;
     let router = Router::new()
         .route("/", get(|| async { "an application of its own" }))
         .nest("/talk", talkback_server::router(talkback.clone()));
@@ -21,5 +21,6 @@ async fn main() -> std::io::Result<()> {
                 talkback.sockets().drain(std::time::Duration::from_secs(5)).await;
             }
         })
-        .await
+        .await?;
+    Ok(())
 }

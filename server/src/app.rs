@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use talkback_protocol::session::server::ServerOptions;
 use tower_http::{
@@ -17,8 +17,8 @@ use tower_http::{
 };
 
 use crate::{
-    engine::Memory,
-    http::{assets, chat, echo, flood, health, once, rooms, session},
+    engine::{Engine, NotReady},
+    http::{admin, assets, chat, echo, flood, health, metrics, once, rooms, session},
     hub::Hub,
     limits::Peer,
     names::{self, RoomProblem},
@@ -34,11 +34,15 @@ pub fn router(state: AppState) -> Router {
         .nest_service("/assets", assets::under_assets(&state.assets))
         .route("/echo", get(echo::echo))
         .route("/once", get(once::once))
+        .route("/chat", get(assets::page))
+        .route("/chat/", get(assets::page))
         .route("/chat/{room}", get(chat::chat))
         .route("/ws", get(session::session))
+        .route("/rooms", post(rooms::publish_many))
         .nest("/rooms/{room}", rooms(&state))
         .route("/flood", get(flood::flood))
         .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness))
         .fallback_service(assets::files(&state.assets))
         .layer(axum::middleware::from_fn_with_state(state.clone(), count_request))
         .layer(set_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -54,7 +58,12 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 
 /// The URL map for operators, to be served at an address that only they can reach.
 pub fn operations(state: AppState) -> Router {
-    Router::new().route("/healthz", get(health::health)).with_state(state)
+    Router::new()
+        .route("/healthz", get(health::health))
+        .route("/readyz", get(health::readiness_with_reason))
+        .route("/metrics", get(metrics::metrics))
+        .nest("/admin", admin::routes())
+        .with_state(state)
 }
 
 /// Limits the rate of requests of each address. Publishing has a key, and counts requests with a wrong key only.
@@ -105,18 +114,28 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// A new application with its own sockets, rooms and logs. It uses all options that are not about listening,
-    /// connections and addresses, which [`serve_router`](crate::serve_router) uses.
+    /// A new application with its own sockets and rooms, and the engine of the options
+    /// ([`AppOptions::open_engine`]).
+    ///
+    /// # Errors
+    /// [`NotReady`] if the engine cannot start, with what to do.
+    pub fn open(options: &AppOptions) -> Result<Self, NotReady> {
+        Ok(Self::new(options, options.open_engine()?))
+    }
+
+    /// A new application with its own sockets and rooms, whose logs are kept by `engine`. It uses all options that are
+    /// not about listening, connections and addresses, which [`serve_router`](crate::serve_router) uses.
     #[must_use]
-    pub fn new(options: &AppOptions) -> Self {
-        let engine = Arc::new(Memory::new(options.memory_options()));
+    pub fn new(options: &AppOptions, engine: Arc<dyn Engine>) -> Self {
         let session = ServerOptions {
             check_room: |room| names::room(room).map_err(RoomProblem::refusal),
             ..options.session_options()
         };
+        let sockets = Sockets::new(options.socket_options());
+        let metrics = Arc::clone(sockets.metrics());
         Self {
-            sockets: Sockets::new(options.socket_options()),
-            hub: Hub::new(options.hub_options(), engine),
+            sockets,
+            hub: Hub::with_metrics(options.hub_options(), engine, metrics),
             session: Arc::new(session),
             rooms: Arc::new(rooms::RoomsOptions::new(options)),
             chat: Arc::new(chat::Chat::new(chat::ChatOptions::new(options))),

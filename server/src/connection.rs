@@ -71,7 +71,7 @@ pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions
         let takes = waiting.is_empty();
         let event = tokio::select! {
             biased;
-            Some(answer) = answers.next(), if !answers.is_empty() => Event::Answer(answer),
+            answer = answers.next(), if !answers.is_empty() => Event::Answer(answer),
             sent = waiting.send_first(sender), if !takes => Event::Sent(sent),
             // One page at a time, when the client has taken the page before: a page is far larger than its request.
             () = std::future::ready(()), if takes && !pages.is_empty() => Event::PageWanted,
@@ -407,12 +407,13 @@ impl Connection {
         let charge = match self.charge_new_room(&room) {
             Ok(charge) => charge,
             Err(refusal) => {
+                self.hub.metrics().refused(&refusal.code);
                 let outcome = AppendOutcome::Refused { epoch: None, refusal };
                 return Some(appended(room, seq, outcome));
             }
         };
         let bytes = append.content.as_ref().map_or(0, |body| body.json().len());
-        match self.hub.engine().append(append) {
+        match self.hub.append(append) {
             Answer::Now(outcome) => {
                 charge.settle();
                 // A duplicate or a refused message is not delivered.
@@ -423,11 +424,14 @@ impl Connection {
             }
             later => {
                 self.charge(&room, bytes);
-                let answer = later.map(move |outcome| {
-                    charge.settle();
-                    appended(room, seq, outcome)
+                let answer = later.map({
+                    let room = room.clone();
+                    move |outcome| {
+                        charge.settle();
+                        appended(room, seq, outcome)
+                    }
                 });
-                self.answers.push_append(answer.boxed());
+                self.answers.push_append(room, answer.boxed());
                 None
             }
         }
@@ -522,12 +526,22 @@ impl Connection {
         }
     }
 
-    fn answered(&mut self, answer: Later) -> Result<(), Over> {
-        let input = match answer {
-            Later::Input(input) => input,
-            Later::Start(id, start) => self.subscribed(id, start),
-        };
-        self.handle(input)
+    /// Gives the session this answer, and those that are there already, so that they are told with one text.
+    fn answered(&mut self, first: Later) -> Result<(), Over> {
+        let mut answer = first;
+        for left in (0..MAX_BURST).rev() {
+            let input = match answer {
+                Later::Input(input) => input,
+                Later::Start(id, start) => self.subscribed(id, start),
+            };
+            self.input(input);
+            let is_more = left > 0 && !self.answers.is_empty();
+            match is_more.then(|| self.answers.next().now_or_never()).flatten() {
+                Some(next) => answer = next,
+                None => break,
+            }
+        }
+        self.drain()
     }
 
     fn subscribed(&mut self, id: SubscriptionId, start: Result<Start, Refusal>) -> Input {

@@ -1,17 +1,31 @@
 //! The log: a room is an append-only list of messages, and everything else reads from it or appends to it.
 //!
-//! [`Engine`] is the interface of a log; [`Memory`] implements it in the memory of this process. A log has an epoch,
+//! [`Engine`] is the interface of a log; [`Memory`] implements it in the memory of this process, [`Sqlite`] in a file,
+//! `Redis` (feature `redis`) in a Redis that several servers share. A log has an epoch,
 //! which changes when its offsets begin anew, and offsets are contiguous. An engine also keeps the last messages of
 //! each publisher, so that a resend after a lost answer is not added twice.
 //!
 //! An engine that answers at once returns [`Answer::Now`]; one that must wait for a disk or another server returns
-//! [`Answer::Later`]. Either way the calls of one task take effect in their order.
+//! [`Answer::Later`]. Either way the messages of one task for one room are added in their order. No method may block its
+//! thread: methods are called by tasks that serve many connections.
+//!
+//! An engine of your own implements [`Engine`], passes the suite of the module `conformance` (feature `conformance`), and
+//! is given to [`AppState::new`](crate::AppState::new).
+//!
+//! Who is in a room is not the log's business: each server's [hub](crate::hub) keeps the users of its own rooms, and
+//! [`Presence`] tells them to the hubs of other servers.
 
-#[cfg(test)]
-mod conformance;
-#[cfg(test)]
-mod faulty;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faulty;
+mod ledger;
 mod memory;
+mod new_rooms;
+#[cfg(feature = "redis")]
+mod redis;
+mod sqlite;
+mod waiting;
 
 use std::{
     future::Future,
@@ -22,13 +36,25 @@ use std::{
 
 use serde::Serialize;
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq,
-    message::{self, Message},
+    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq, UserName,
+    message::{self, Message, Signal},
     session::server::Refusal,
 };
 
-pub use memory::{Memory, MemoryOptions, NewRoomOptions};
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisOptions, RedisUrl};
+pub use memory::{Memory, MemoryOptions};
+pub use new_rooms::NewRoomOptions;
+pub use sqlite::{Sqlite, SqliteOptions};
 pub use talkback_protocol::session::server::{AppendOutcome, Place};
+pub use waiting::{Permit, WaitingMessages, WaitingOptions};
+
+/// FNV-1a: the same for a name in every process, because what is kept depends on it.
+fn hash(name: &RoomName) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
 
 /// The code of a refusal: the request has the name of an earlier request with another message.
 pub const KEY_REUSED: &str = "key_reused";
@@ -47,7 +73,8 @@ pub trait Engine: Send + Sync + 'static {
     /// number belongs to the message id it came with: with another id it is an [`AppendOutcome::Conflict`] and nothing
     /// changes, also if the number was settled by a refusal or a withdrawal.
     ///
-    /// Dropping the answer does not cancel the call.
+    /// Dropping the answer does not cancel the call. What waits for a later answer is bounded by the engine, which
+    /// refuses further messages with `busy` and a retry: see [`WaitingMessages`].
     fn append(&self, append: Append) -> Answer<AppendOutcome>;
 
     /// Reads messages of a room in the order of their offsets, as many as `limit` allows, and the bounds of the room's
@@ -59,16 +86,40 @@ pub trait Engine: Send + Sync + 'static {
     /// A message is returned by a read after this call, or passed to the watcher, or both; so a caller that watches
     /// first and then reads misses nothing.
     ///
-    /// # Errors
-    /// [`Refusal`] if the engine has its maximum of watches.
-    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal>;
+    /// The answer is a [`Refusal`] if the engine has its maximum of watches. Dropping a later answer ends the
+    /// subscription.
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>>;
 
-    /// Whether the engine keeps anything about this room: if not, the next message makes a new room.
+    /// Passes a signal to the watchers of its room at other servers with the same logs, which get it by
+    /// [`Watcher::signalled`]. Signals may be lost. It must not wait; an engine of one server has nothing to do.
+    fn signal(&self, _signal: &Signal) {}
+
+    /// Presence across servers, if the logs belong to several.
+    fn presence(&self) -> Option<&dyn Presence> {
+        None
+    }
+
+    /// Whether the engine keeps anything about this room: if not, the next message makes a new room, which is charged
+    /// to its publisher. It must not wait; an engine that cannot say it at once answers true.
     fn has(&self, room: &RoomName) -> bool;
 
-    /// What the engine holds now, and counters since its start.
+    /// What the engine holds now, and counters since its start. It must not wait.
     fn usage(&self) -> Usage;
+
+    /// A round trip to what keeps the logs: whether a message would be added now. An engine in the memory of this
+    /// process is always ready.
+    fn ready(&self) -> Answer<Result<(), NotReady>> {
+        Answer::Now(Ok(()))
+    }
 }
+
+/// Why an engine cannot start, or cannot add messages now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(
+    /// What is wrong, and what to do.
+    pub String,
+);
 
 /// A subscriber to the messages of a room.
 pub trait Watcher: Send + Sync {
@@ -82,22 +133,55 @@ pub trait Watcher: Send + Sync {
     /// A message was added. Calls come one at a time, in the order of the offsets and without a gap. They may come
     /// while the engine holds the room's lock: they must be short and must not call the engine.
     fn appended(&self, message: &Arc<Message>);
+
+    /// The log began anew: it lost messages, or was replaced by an older copy. All later messages have this epoch, and
+    /// their offsets may be lower than those before. Comes in order with the calls of [`appended`](Self::appended) and
+    /// under the same conditions.
+    fn restarted(&self, epoch: &Epoch);
+
+    /// Another server has these users in the room now, all of them. Comes under the same conditions, in no order with
+    /// messages. Each server has a number of its own; one that is gone has no users.
+    fn present(&self, _server: u64, _users: &[UserName]) {}
+
+    /// A member at another server sent a signal. Comes under the same conditions, in no order with messages.
+    fn signalled(&self, _signal: &Signal) {}
+}
+
+/// Who is in a room at each of several servers with the same logs. Changes may be lost for a time, and are repeated.
+pub trait Presence: Send + Sync {
+    /// Notes the users that this server has in a room, all of them; none after its last member left. The watchers of the
+    /// room at other servers get them by [`Watcher::present`], and get no users when this server is gone. It must not
+    /// wait.
+    fn set_users(&self, room: &RoomName, users: Arc<[UserName]>);
 }
 
 /// The subscription of a [`Watcher`]. Dropping it ends the subscription.
 #[must_use = "dropping it ends the subscription at once"]
-pub struct Watch(Option<Box<dyn FnOnce() + Send + Sync>>);
+pub struct Watch {
+    epoch: Epoch,
+    unwatch: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
 
 impl Watch {
-    /// A subscription that calls `unwatch` when it is dropped.
-    pub fn new(unwatch: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(unwatch)))
+    /// A subscription that calls `unwatch` when it is dropped. The messages that its watcher gets have this epoch until
+    /// [`Watcher::restarted`] is called.
+    pub fn new(epoch: Epoch, unwatch: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self {
+            epoch,
+            unwatch: Some(Box::new(unwatch)),
+        }
+    }
+
+    /// The epoch of the log when the subscription began.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(unwatch) = self.0.take() {
+        if let Some(unwatch) = self.unwatch.take() {
             unwatch();
         }
     }
@@ -188,9 +272,9 @@ pub struct Limit {
 pub struct Page {
     /// The log's epoch.
     pub epoch: Epoch,
-    /// The last message that this epoch has in common with the previous one, if it continues the previous log. A cursor
-    /// of the previous epoch at or below it means the same message here.
-    pub fork: Option<Cursor>,
+    /// The last message that this epoch has in common with each earlier one that it continues, the previous one first. A
+    /// cursor of an earlier epoch at or below it means the same message here. An engine may know only some of them.
+    pub forks: Vec<Cursor>,
     /// The offset of the newest message, 0 if there never was one.
     pub head: Offset,
     /// The offset before the oldest message that is kept. Equal to `head` if none is kept.
@@ -205,7 +289,7 @@ impl Page {
     pub fn empty(epoch: Epoch) -> Self {
         Self {
             epoch,
-            fork: None,
+            forks: Vec::new(),
             head: Offset::ZERO,
             floor: Offset::ZERO,
             messages: Vec::new(),
@@ -215,7 +299,15 @@ impl Page {
     /// Whether every message after this cursor is kept: see [`Cursor::is_recovered_by`].
     #[must_use]
     pub fn has_all_since(&self, since: &Cursor) -> bool {
-        since.is_recovered_by(&self.epoch, self.fork.as_ref(), self.floor..=self.head)
+        let fork = self.fork_of(&since.epoch);
+        since.is_recovered_by(&self.epoch, fork, self.floor..=self.head)
+    }
+
+    /// Where an earlier epoch forked; of one that is not known, where the previous one did.
+    #[must_use]
+    pub fn fork_of(&self, epoch: &Epoch) -> Option<&Cursor> {
+        let fork = self.forks.iter().find(|fork| fork.epoch == *epoch);
+        fork.or(self.forks.first())
     }
 
     /// Whether every message after this offset of this epoch is kept.
@@ -246,6 +338,8 @@ pub struct Usage {
     pub duplicates: u64,
     /// Messages refused since the start.
     pub refused: u64,
+    /// Commits since the start; 0 of an engine that makes none.
+    pub commits: u64,
 }
 
 /// The result of a call to an engine, at once or later.

@@ -15,8 +15,12 @@
 //! A timer of the room announces who joined and left: a join costs the same in a room of ten users and of five
 //! thousand, except for its share of one list that all new members get.
 //!
-//! Locks are taken in this order: a room's members, a room's log, its pending messages, a socket. While the map of
-//! rooms is locked, nothing else is waited for.
+//! When the log of a room begins anew, its session members are closed, at most so many in one slice. They reconnect and
+//! join again with their cursors, so that the log decides which of them it recovers. Plain members have no cursor and
+//! get the messages of the new epoch.
+//!
+//! Locks are taken in this order: a room's members, its pending messages, a socket; and a room's log before its pending
+//! messages. The engine is called without a lock. While the map of rooms is locked, nothing else is waited for.
 
 mod allowances;
 mod block;
@@ -31,9 +35,10 @@ mod room;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use talkback_protocol::{
-    Body, ClientKey, RoomName, SenderId, UserName,
+    Body, ClientKey, RoomName, SenderId, UserName, close,
     codec::MemberList,
     message::{Author, code},
     session::server::{Allowance, Refusal},
@@ -42,6 +47,7 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{Answer, Append, AppendOutcome, Engine, MessageId},
+    metrics::Metrics,
     socket::Sender,
 };
 pub(crate) use allowances::Allowances;
@@ -91,6 +97,7 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     options: HubOptions,
     engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
     /// The sender of the server's own messages.
     sender: SenderId,
     /// Rooms that have members, or whose first member is being added or last one removed.
@@ -103,15 +110,44 @@ impl Hub {
     /// A hub without rooms, whose messages are kept by `engine`.
     #[must_use]
     pub fn new(options: HubOptions, engine: Arc<dyn Engine>) -> Self {
+        Self::with_metrics(options, engine, Arc::default())
+    }
+
+    /// Like [`new`](Self::new), counting in the metrics of [`Sockets::metrics`](crate::socket::Sockets::metrics).
+    #[must_use]
+    pub fn with_metrics(options: HubOptions, engine: Arc<dyn Engine>, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             options,
             engine,
+            metrics,
             sender: new_sender(),
             rooms: Mutex::default(),
             allowances: Allowances::new(options.allowances, |(one, ended), (other, then)| {
                 (one.less(other), *ended.max(then))
             }),
         }))
+    }
+
+    /// Gives a message to the log, and counts it.
+    pub(crate) fn append(&self, append: Append) -> Answer<AppendOutcome> {
+        let metrics = &self.0.metrics;
+        metrics.messages_received.add_one();
+        let since = Instant::now();
+        match self.0.engine.append(append) {
+            Answer::Now(outcome) => {
+                metrics.appended(&outcome, since.elapsed());
+                Answer::Now(outcome)
+            }
+            later => {
+                let metrics = Arc::clone(metrics);
+                let counted = later.inspect(move |outcome| metrics.appended(outcome, since.elapsed()));
+                Answer::Later(counted.boxed())
+            }
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     /// The engine that keeps the logs.
@@ -165,17 +201,37 @@ impl Hub {
         self.find(room).map(|room| room.users()).unwrap_or_default()
     }
 
+    /// The rooms with members, and how many members each has.
+    pub(crate) fn list(&self) -> Vec<(RoomName, usize)> {
+        let rooms: Vec<_> = self.0.rooms.lock().values().cloned().collect();
+        rooms.iter().map(|room| (room.name().clone(), room.members())).collect()
+    }
+
+    /// Closes the members of a room, or those of one user, with 4403. Returns how many.
+    pub(crate) async fn close_members(&self, room: &RoomName, user: Option<&UserName>, reason: &str) -> usize {
+        let sockets = self.find(room).map(|room| room.sockets(user)).unwrap_or_default();
+        let mut closed = 0;
+        for slice in sockets.chunks(self.0.options.slice_members.max(1)) {
+            for socket in slice {
+                closed += usize::from(socket.shared().close(close::FORBIDDEN, reason));
+            }
+            tokio::task::yield_now().await;
+        }
+        closed
+    }
+
     fn find(&self, room: &RoomName) -> Option<Arc<Room>> {
         self.0.rooms.lock().get(room).map(Arc::clone)
     }
 
     /// Makes a socket a plain member of a room: it gets every message from now on as `[name] text`. The hub has a room
-    /// from its first member to its last; the room's log is independent of that.
+    /// from its first member to its last; the room's log is independent of that. With an engine that answers later,
+    /// or while another thread opens the room, the messages come from the answer of [`Membership::opened`] on.
     ///
     /// # Errors
     /// [`JoinError`] if a limit is reached.
     pub fn join(&self, room: &RoomName, user: &UserName, socket: Sender) -> Result<Membership, JoinError> {
-        self.enter(room, |room, engine| room.add_plain(engine, user, socket.clone()))
+        self.enter(room, |room| room.add_plain(user, socket.clone()))
             .map(|handle| Membership {
                 handle,
                 author: Author {
@@ -192,24 +248,28 @@ impl Hub {
         user: &UserName,
         socket: Sender,
     ) -> Result<SessionMember, JoinError> {
-        self.enter(room, |room, engine| room.add_session(engine, user, socket.clone()))
+        self.enter(room, |room| room.add_session(user, socket.clone()))
             .map(SessionMember::new)
     }
 
     fn enter(
         &self,
         name: &RoomName,
-        add: impl Fn(&Arc<Room>, &dyn Engine) -> Result<Member, NotAdded>,
+        add: impl Fn(&Arc<Room>) -> Result<Member, NotAdded>,
     ) -> Result<MemberHandle, JoinError> {
         loop {
             let room = self.find_or_create(name)?;
-            match add(&room, &*self.0.engine) {
+            match add(&room) {
                 Ok(member) => {
-                    return Ok(MemberHandle {
+                    let handle = MemberHandle {
                         hub: self.clone(),
                         room,
                         member,
-                    });
+                    };
+                    return match handle.open() {
+                        Answer::Now(Err(refusal)) => Err(JoinError::Log(refusal)),
+                        _ => Ok(handle),
+                    };
                 }
                 // The thread that closed it may not have removed it from the map yet.
                 Err(NotAdded::Closed) => self.remove(&room),
@@ -231,7 +291,13 @@ impl Hub {
         if rooms.len() >= self.0.options.rooms {
             return Err(JoinError::TooManyRooms);
         }
-        let room = Arc::new(Room::new(name.clone(), self.0.options));
+        let engine = Arc::clone(&self.0.engine);
+        let room = Arc::new(Room::new(
+            name.clone(),
+            self.0.options,
+            engine,
+            Arc::clone(&self.0.metrics),
+        ));
         rooms.insert(name.clone(), Arc::clone(&room));
         Ok(room)
     }
@@ -246,7 +312,7 @@ impl Hub {
 
     /// Adds a message to a room in the name of `user`. All members get it.
     pub fn publish(&self, room: &RoomName, user: &UserName, body: Body) -> Answer<AppendOutcome> {
-        self.0.engine.append(Append {
+        self.append(Append {
             room: room.clone(),
             id: MessageId::None,
             from: Author {
@@ -266,6 +332,12 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Waits until the room's log is watched: later messages reach this member. An error is that of
+    /// [`JoinError::Log`].
+    pub fn opened(&self) -> Answer<Result<(), Refusal>> {
+        self.handle.open()
+    }
+
     /// Adds a text to the room. All members get it, this one included, and all get the messages of a room in the same
     /// order.
     pub fn publish_text(&self, text: &str) -> Answer<AppendOutcome> {
@@ -280,7 +352,7 @@ impl Membership {
 
     /// Like [`publish_text`](Self::publish_text), for any body. Plain members get a body that is not a text as JSON.
     pub fn publish(&self, body: Body) -> Answer<AppendOutcome> {
-        self.handle.hub.0.engine.append(Append {
+        self.handle.hub.append(Append {
             room: self.handle.room.name().clone(),
             id: MessageId::None,
             from: self.author.clone(),
@@ -308,6 +380,12 @@ pub(crate) struct MemberHandle {
     hub: Hub,
     room: Arc<Room>,
     member: Member,
+}
+
+impl MemberHandle {
+    fn open(&self) -> Answer<Result<(), Refusal>> {
+        self.room.open(&self.hub.0.engine)
+    }
 }
 
 impl Drop for MemberHandle {

@@ -11,6 +11,7 @@
 //! - [`origin`] decides which pages may connect, [`names`] which names users and rooms may have; [`metrics`] counts;
 //!   [`shutdown`] waits for signals; [`logging`] writes to stderr.
 
+pub mod admin;
 mod answers;
 mod app;
 mod connection;
@@ -30,5 +31,5 @@ pub mod shutdown;
 pub mod socket;
 
 pub use app::{AppState, operations, router};
-pub use options::{Action, AppOptions, LogFormat, OptionsError, PublishKey};
+pub use options::{Action, ApiKey, AppOptions, EngineOption, LogFormat, OptionsError};
 pub use serve::{serve, serve_router};

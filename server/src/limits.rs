@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    metrics::Metrics,
     notify::wait_until,
     rate::{Bucket, Rate},
 };
@@ -33,6 +34,8 @@ pub(crate) struct ConnectionLimit {
     open: AtomicUsize,
     none_left: Notify,
     addresses: Arc<AddressLimits>,
+    /// Counts the open connections too.
+    metrics: Arc<Metrics>,
 }
 
 /// Why a connection is refused.
@@ -53,7 +56,7 @@ pub(crate) struct Admission {
 impl ConnectionLimit {
     /// At most `max` at a time and `per_second` new ones, of which as many may come at once; 0 means any number a
     /// second.
-    pub(crate) fn new(max: usize, per_second: u32, addresses: Arc<AddressLimits>) -> Arc<Self> {
+    pub(crate) fn new(max: usize, per_second: u32, addresses: Arc<AddressLimits>, metrics: Arc<Metrics>) -> Arc<Self> {
         let reserved = per_second.div_ceil(addresses.options().reserved_part.get());
         Arc::new(Self {
             max,
@@ -63,6 +66,7 @@ impl ConnectionLimit {
             open: AtomicUsize::new(0),
             none_left: Notify::new(),
             addresses,
+            metrics,
         })
     }
 
@@ -82,6 +86,7 @@ impl ConnectionLimit {
         {
             return Err(Refused::Full);
         }
+        self.metrics.connections.add(1);
         let permit = Permit(Arc::clone(self));
         // A few addresses, each at its full rate, would use up the rate of all.
         let rate = if attempt.is_frequent {
@@ -148,6 +153,7 @@ struct Permit(Arc<ConnectionLimit>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.0.metrics.connections.add(-1);
         if self.0.open.fetch_sub(1, Ordering::Release) == 1 {
             self.0.none_left.notify_waiters();
         }
@@ -161,7 +167,7 @@ mod tests {
     use super::*;
 
     fn limit(max: usize, per_second: u32, options: AddressOptions) -> Arc<ConnectionLimit> {
-        ConnectionLimit::new(max, per_second, AddressLimits::new(options))
+        ConnectionLimit::new(max, per_second, AddressLimits::new(options), Arc::default())
     }
 
     fn address(text: &str) -> Address {

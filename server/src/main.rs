@@ -1,16 +1,35 @@
 //! `talkback-server`: reads the settings, listens, and serves until a signal stops it.
 
-use std::{io::Write, process::ExitCode};
+use std::{ffi::OsString, io::Write, process::ExitCode};
 
-use talkback_server::{Action, AppOptions, OptionsError, logging, serve, shutdown};
+use clap::Parser;
+use talkback_server::{
+    Action, AppOptions, AppState, OptionsError,
+    admin::{self, AdminArgs},
+    logging, serve, shutdown,
+};
 use tokio::{net::TcpListener, runtime};
 
 fn main() -> ExitCode {
+    // `admin` has arguments of its own, and reads no settings.
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|action| action == "admin") {
+        let arguments = AdminArgs::parse_from([OsString::from("talkback-server admin")].into_iter().chain(arguments));
+        let result = runtime(1).map_err(Into::into);
+        return match result.and_then(|runtime| runtime.block_on(admin::run(&arguments, &mut std::io::stdout()))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
+    }
     let mut options = match AppOptions::load() {
         Ok(options) => options,
         Err(OptionsError::Arguments(error)) => error.exit(),
         Err(error) => return failed(&error),
     };
+    if options.action == Some(Action::Admin) {
+        eprintln!("error: write `admin` before its arguments: talkback-server admin --help");
+        return ExitCode::FAILURE;
+    }
     if options.action == Some(Action::Check) {
         println!("{}", options.to_toml().trim_end());
         for warning in options.warnings() {
@@ -70,13 +89,14 @@ async fn run(options: &AppOptions) -> std::io::Result<()> {
         Some(address) => Some(listen("--operations-listen", address).await?),
         None => None,
     };
+    let app = AppState::open(options).map_err(std::io::Error::other)?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     if let Some(operations) = &operations {
         writeln!(stdout, "operations on http://{}", operations.local_addr()?)?;
     }
     stdout.flush()?;
-    serve(listener, operations, options, async {
+    serve(listener, operations, options, app, async {
         if let Err(error) = shutdown::signal().await {
             tracing::error!(%error, "cannot receive signals: stop the server with SIGKILL");
             std::future::pending::<()>().await;

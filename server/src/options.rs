@@ -5,25 +5,35 @@
 //! file becomes the default of the flag, so clap keeps the order of precedence and one parser checks all three. A
 //! default that a part of the server has for its own options is taken from there.
 
-mod publish_key;
+mod api_key;
+mod engine;
 mod sources;
 mod values;
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use serde::Serialize;
 use talkback_protocol::{message::Limits, session::server::ServerOptions};
 
-pub use publish_key::PublishKey;
+pub use api_key::ApiKey;
+pub use engine::EngineOption;
 pub use sources::OptionsError;
 use values::{
-    as_duration, as_size, count, duration, duration_text, header_name, log_filter, more_than, nonzero, size, size_text,
+    as_duration, as_size, count, duration, duration_text, header_name, log_filter, more_than, nonzero, redis_prefix,
+    size, size_text,
 };
 
+#[cfg(feature = "redis")]
+use crate::engine::{Redis, RedisOptions, RedisUrl};
 use crate::{
-    engine::{MemoryOptions, NewRoomOptions},
+    engine::{Engine, Memory, MemoryOptions, NewRoomOptions, NotReady, Sqlite, SqliteOptions, WaitingOptions},
     hub::HubOptions,
     limits::AddressOptions,
     origin::{HostPattern, OriginPattern, OriginPolicy},
@@ -38,8 +48,8 @@ use crate::{
 #[command(name = "talkback-server", version)]
 #[serde(rename_all = "kebab-case")]
 pub struct AppOptions {
-    /// `check` prints the effective settings as TOML and fails on unknown keys and variables. Without it the server
-    /// runs.
+    /// `check` prints the effective settings as TOML and fails on unknown keys and variables; `admin` asks a running
+    /// server (`talkback-server admin --help`). Without it the server runs.
     #[arg(value_enum)]
     #[serde(skip)]
     pub action: Option<Action>,
@@ -50,8 +60,9 @@ pub struct AppOptions {
     /// The address to listen on; with port 0 the system chooses the port. The first line on stdout has the address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: String,
-    /// The address to listen on for operators: /healthz with all counters. Without it the counters are not served; the
-    /// public /healthz has the status only. The second line on stdout has the address.
+    /// The address to listen on for operators: /metrics for Prometheus, /healthz with counters and /readyz with the
+    /// reason. Without it the counters are not served; the public /healthz has the status only. The second line on
+    /// stdout has the address.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations_listen: Option<String>,
@@ -217,8 +228,14 @@ pub struct AppOptions {
     /// machine can see flags.
     #[arg(long, value_name = "KEY")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub publish_key: Option<PublishKey>,
-    /// When the server stops, it asks each session to reconnect after a random time of at most this.
+    pub publish_key: Option<ApiKey>,
+    /// The key of requests to /admin at the address for operators, as `talkback-server admin` sends it: at least 16
+    /// characters. Without it there is no /admin. Set it in the environment (TALKBACK_ADMIN_KEY).
+    #[arg(long, value_name = "KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_key: Option<ApiKey>,
+    /// When the log of a room begins anew, its session members are asked to reconnect after a random time of at most
+    /// this.
     #[arg(
         long,
         value_name = "TIME",
@@ -237,6 +254,39 @@ pub struct AppOptions {
     )]
     #[serde(serialize_with = "as_duration")]
     pub presence_grace: Duration,
+    /// Where the logs of the rooms are kept: `memory` forgets them when the server stops; `sqlite:PATH` keeps them in this
+    /// file, and a message is acknowledged when it is on the disk; `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
+    /// `rediss://` for TLS, or `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD` keeps them in this Redis, and servers with
+    /// the same Redis have the same rooms (experimental).
+    #[arg(long, value_name = "ENGINE", default_value = "memory")]
+    pub engine: EngineOption,
+    /// The file of --engine sqlite:PATH was restored from a snapshot of its volume: all rooms begin new epochs, and
+    /// clients that have later messages than the file are told. Give it for one start. A file that was copied is
+    /// recognised without it.
+    #[arg(long)]
+    pub restored: bool,
+    /// What all keys and channels in Redis begin with. Servers with another prefix have other rooms.
+    #[arg(long, value_name = "TEXT", value_parser = redis_prefix, default_value = "talkback")]
+    pub redis_prefix: String,
+    /// How long Redis keeps a room after its last message and its last member; at least as long as messages, clients and
+    /// Idempotency-Keys are kept.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "0s")]
+    #[serde(serialize_with = "as_duration")]
+    pub redis_expire: Duration,
+    /// The bytes of messages that may wait for the disk or for Redis, of all rooms; further ones are refused with `busy`. Without
+    /// effect in memory.
+    #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(WaitingOptions::DEFAULT.bytes))]
+    #[serde(serialize_with = "as_size")]
+    pub engine_queue_bytes: usize,
+    /// The bytes of messages of one room that may wait for the disk or for Redis.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size(1..),
+        default_value = size_text(WaitingOptions::DEFAULT.room_bytes)
+    )]
+    #[serde(serialize_with = "as_size")]
+    pub engine_room_queue_bytes: usize,
     /// The maximum number of rooms without members whose log is kept. Beyond it the least recently used one is deleted:
     /// of the young rooms if they are more than a quarter, else of the others.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = memory().rooms)]
@@ -388,10 +438,18 @@ pub struct AppOptions {
     #[arg(long, value_name = "TIME", value_parser = duration(more_than(Duration::ZERO)), default_value = "5m")]
     #[serde(serialize_with = "as_duration")]
     pub http_lifetime: Duration,
-    /// The timeout of a shutdown: sockets are closed with 1001, and connections that are open after it are cut.
-    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "10s")]
+    /// The time between the signal to stop and the end of accepting connections. Meanwhile everything is served, and
+    /// /readyz and /healthz answer 503 with `draining`. Set it to what a load balancer needs to notice that: its
+    /// interval between checks times the failures that it counts.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "0s")]
     #[serde(serialize_with = "as_duration")]
-    pub drain: Duration,
+    pub drain_delay: Duration,
+    /// The time over which a server that stops spreads the closes of its sockets, with 1012 for sessions and 1001 for
+    /// others; at most 50ms are between two closes. Clients reconnect at once: choose it longer where others take them
+    /// over, and short where this server is restarted in place. What is open --close-timeout after it is cut.
+    #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "1s")]
+    #[serde(serialize_with = "as_duration")]
+    pub drain_time: Duration,
     /// Serve /flood, which sends test traffic to every client that asks for it. Not for public servers.
     #[arg(long)]
     pub flood: bool,
@@ -439,6 +497,8 @@ const LINE_OVERHEAD: usize = 1024;
 pub enum Action {
     /// Print the effective settings.
     Check,
+    /// Ask a running server: see [`crate::admin`]. It has arguments of its own.
+    Admin,
 }
 
 /// The format of the log.
@@ -591,7 +651,50 @@ impl AppOptions {
             .min(self.max_message_size.saturating_sub(LINE_OVERHEAD))
     }
 
-    /// The options of the logs in memory.
+    /// Starts the engine that keeps the logs.
+    ///
+    /// # Errors
+    /// [`NotReady`] if it cannot start, with what to do.
+    pub fn open_engine(&self) -> Result<Arc<dyn Engine>, NotReady> {
+        Ok(match &self.engine {
+            EngineOption::Memory => Arc::new(Memory::new(self.memory_options())),
+            EngineOption::Sqlite(path) => Arc::new(Sqlite::open(self.sqlite_options(path))?),
+            #[cfg(feature = "redis")]
+            EngineOption::Redis(url) => Arc::new(Redis::open(self.redis_options(url))?),
+        })
+    }
+
+    fn sqlite_options(&self, path: &Path) -> SqliteOptions {
+        let defaults = SqliteOptions::new(path);
+        SqliteOptions {
+            restored: self.restored,
+            log: self.memory_options(),
+            waiting: WaitingOptions {
+                bytes: self.engine_queue_bytes,
+                room_bytes: self.engine_room_queue_bytes,
+                ..defaults.waiting
+            },
+            ..defaults
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis_options(&self, url: &RedisUrl) -> RedisOptions {
+        let defaults = RedisOptions::new(url.clone());
+        RedisOptions {
+            prefix: self.redis_prefix.clone(),
+            expire: self.redis_expire,
+            log: self.memory_options(),
+            waiting: WaitingOptions {
+                bytes: self.engine_queue_bytes,
+                room_bytes: self.engine_room_queue_bytes,
+                ..defaults.waiting
+            },
+            ..defaults
+        }
+    }
+
+    /// The options of the logs in memory, which those in a file have too.
     #[must_use]
     pub fn memory_options(&self) -> MemoryOptions {
         let defaults = memory();
@@ -653,6 +756,19 @@ mod tests {
         // `watches` depends on two other settings.
         let watches = ours.watches;
         same(&ours, &MemoryOptions { watches, ..memory() });
+        #[cfg(feature = "redis")]
+        {
+            let url: RedisUrl = "redis://localhost".parse().unwrap();
+            let ours = options.redis_options(&url);
+            let log = ours.log.clone();
+            same(
+                &ours,
+                &RedisOptions {
+                    log,
+                    ..RedisOptions::new(url)
+                },
+            );
+        }
     }
 
     #[test]

@@ -59,11 +59,12 @@ const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 /// The largest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves Talkback on `listener` until `shutdown` is ready, then shuts down. On `operations_listener`, if there is one,
+/// Serves this application on `listener` until `shutdown` is ready, then shuts down. On `operations_listener`, if there is one,
 /// it serves operators until the shutdown has ended.
 ///
-/// The shutdown: no new connection is accepted; plain HTTP requests in flight are answered; sockets are closed with
-/// 1001 in batches ([`Sockets::drain`]); connections that are open after [`AppOptions::drain`] are cut.
+/// The shutdown: `/readyz` is not ready at once; after [`AppOptions::drain_delay`] no new connection is accepted; plain
+/// HTTP requests in flight are answered; the closes of sockets are spread over [`AppOptions::drain_time`]
+/// ([`Sockets::drain`]); connections that are open [`AppOptions::close_timeout`] after that are cut.
 ///
 /// # Errors
 /// If the options are invalid ([`AppOptions::validate`]) or a listener's own address cannot be read. A failed accept is
@@ -72,12 +73,12 @@ pub async fn serve(
     listener: TcpListener,
     operations_listener: Option<TcpListener>,
     options: &AppOptions,
+    app: AppState,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     options
         .validate()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let app = AppState::new(options);
     let sockets = app.sockets().clone();
     tracing::warn!(
         "there is no access control yet: every client that can connect can read the history of every room and use any name"
@@ -91,7 +92,7 @@ pub async fn serve(
         connections: OPERATIONS_CONNECTIONS,
         ..options.address_options()
     });
-    let limit = ConnectionLimit::new(OPERATIONS_CONNECTIONS, 0, addresses);
+    let limit = ConnectionLimit::new(OPERATIONS_CONNECTIONS, 0, addresses, Arc::default());
     let server = Server::new(&listener, options, operations(app), sockets.clone(), limit)?;
     tracing::info!(address = %server.address, "listening for operations");
     tokio::select! {
@@ -115,23 +116,36 @@ pub async fn serve_router(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let addresses = AddressLimits::new(options.address_options());
-    let limit = ConnectionLimit::new(options.max_connections, options.max_connection_rate, addresses);
+    let limit = ConnectionLimit::new(
+        options.max_connections,
+        options.max_connection_rate,
+        addresses,
+        Arc::clone(sockets.metrics()),
+    );
     let server = Server::new(&listener, options, router, sockets.clone(), Arc::clone(&limit))?;
     tracing::info!(address = %server.address, "listening");
     server.accept(&listener, shutdown).await;
 
+    sockets.announce_drain();
+    if !options.drain_delay.is_zero() {
+        tracing::info!(delay = ?options.drain_delay, "draining: connections are accepted for this time");
+        server.accept(&listener, tokio::time::sleep(options.drain_delay)).await;
+    }
     drop(listener);
-    let drain = options.drain;
-    tracing::info!(sockets = sockets.count(), ?drain, "stopping");
+    let within = options.drain_time;
+    tracing::info!(sockets = sockets.count(), ?within, "stopping");
     drop(server);
     let all_closed = async {
-        sockets.drain(drain).await;
+        sockets.drain(within).await;
         limit.none_left().await;
     };
-    if timeout(drain, all_closed).await.is_err() {
+    if timeout(within.saturating_add(options.close_timeout), all_closed)
+        .await
+        .is_err()
+    {
         tracing::warn!(
             sockets = sockets.count(),
-            "the timeout of --drain is over: cutting the connections that are still open"
+            "--drain-time and --close-timeout are over: cutting the connections that are still open"
         );
     }
     Ok(())

@@ -34,7 +34,7 @@ use futures_core::Stream;
 use talkback_protocol::close::{check_code, check_reason};
 
 pub use message::{CloseError, CloseInfo, ClosedBy, Message, SendError, Utf8Bytes};
-pub use registry::{SocketOptions, Sockets};
+pub use registry::{DrainState, SocketOptions, Sockets};
 pub use upgrade::{Upgrade, UpgradeError};
 
 pub(crate) use io::send_now;

@@ -49,11 +49,41 @@ async fn a_browser_gets_the_page_for_a_room_name_that_other_clients_are_refused_
 }
 
 #[tokio::test]
+async fn a_browser_gets_the_page_with_404_where_there_is_nothing_and_other_clients_a_text() {
+    let (server, _files) = server_with(&[("index.html", "the page")]).await;
+    let accept = "Accept: text/html,application/xhtml+xml;q=0.9\r\n";
+    let page = server.get("/", accept).await;
+    let tag = header(&page, "etag").unwrap();
+    let again = format!("{accept}If-None-Match: {tag}\r\n");
+    for path in ["/nope", "/a/b.html", "/chat/a/b"] {
+        let answer = server.get(path, &again).await;
+        assert_contains(&answer, "404 Not Found");
+        assert_eq!(body(&answer), "the page", "{path}");
+        assert_eq!(
+            header(&answer, "content-security-policy"),
+            header(&page, "content-security-policy"),
+            "{path}"
+        );
+        assert_eq!(header(&answer, "etag"), None, "{path}");
+        assert_ne!(body(&server.get(path, "").await), "the page", "{path}");
+    }
+    assert_ne!(body(&server.get("/assets/nope", accept).await), "the page");
+}
+
+#[tokio::test]
 async fn the_page_is_served_at_all_its_addresses_with_a_strict_content_security_policy() {
     // The hash of the CSP standard's own example.
     let html = "<!DOCTYPE html><script type=\"module\">alert('Hello, world.');</script>";
     let (server, _files) = server_with(&[("index.html", html)]).await;
-    for path in ["/", "/index.html", "/echo", "/chat/lobby", "/chat/%E5%A4%A7%E5%8E%85"] {
+    for path in [
+        "/",
+        "/index.html",
+        "/echo",
+        "/chat",
+        "/chat/",
+        "/chat/lobby",
+        "/chat/%E5%A4%A7%E5%8E%85",
+    ] {
         let answer = server.get(path, "").await;
         assert_contains(&answer, "HTTP/1.1 200 OK");
         assert_eq!(body(&answer), html, "{path}");

@@ -125,7 +125,7 @@ async fn a_signal_closes_the_sockets_with_1001_and_ends_the_program_with_success
 #[cfg(unix)]
 #[tokio::test]
 async fn a_second_signal_ends_the_program_at_once() {
-    let mut server = Running::start(&["--drain", "1h", "--close-timeout", "1h"]).await;
+    let mut server = Running::start(&["--drain-time", "1h", "--close-timeout", "1h"]).await;
     let _client = server.connect("/echo").await;
     server.signal("-TERM");
     server.log("the stop", |line| line["message"] == "stopping").await;
@@ -472,7 +472,10 @@ async fn the_help_has_every_setting_with_the_default_that_check_prints() {
     }
     // Settings without a default are not printed.
     let without: Vec<_> = defaults.keys().map(String::as_str).collect();
-    assert_eq!(without, ["config", "help", "operations-listen", "publish-key"]);
+    assert_eq!(
+        without,
+        ["admin-key", "config", "help", "operations-listen", "publish-key"]
+    );
     assert!(printed.len() > 60, "{} settings", printed.len());
 }
 

@@ -222,7 +222,7 @@ async fn the_refusal_of_an_origin_names_the_flag_that_allows_it() {
 
 #[tokio::test]
 async fn the_router_works_inside_another_application_with_its_own_accept_loop() {
-    let app = AppState::new(&AppOptions::default());
+    let app = AppState::open(&AppOptions::default()).unwrap();
     let outer = Router::new()
         .route("/", get(|| async { "another application" }))
         .nest("/talk", talkback_server::router(app.clone()));

@@ -130,7 +130,7 @@ async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
     // The timeouts are too long to end the idle connection.
     let hour = Duration::from_secs(3600);
     let options = AppOptions {
-        drain: hour,
+        drain_time: hour,
         header_timeout: hour,
         ..AppOptions::default()
     };
@@ -153,9 +153,10 @@ async fn a_stopping_server_accepts_no_connection_and_ends_idle_http_ones() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_waits_for_slow_clients_at_most_for_the_drain_time() {
+async fn a_stopping_server_waits_for_slow_clients_at_most_for_the_drain_and_the_close_timeout() {
     let config = AppOptions {
-        drain: Duration::from_millis(200),
+        drain_time: Duration::ZERO,
+        close_timeout: Duration::from_millis(200),
         ..AppOptions::default()
     };
     let mut server = Server::with(config).await;

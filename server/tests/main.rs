@@ -2,16 +2,25 @@
 //! the tests.
 
 mod addresses;
+mod admin;
 mod answers;
 mod assets;
 mod binary;
 mod chat;
+#[cfg(unix)]
+mod durable;
 mod echo;
+mod engines;
 mod handler;
 mod handshake;
 mod lifecycle;
 mod load;
+mod metrics;
 mod promises;
+#[cfg(all(unix, feature = "redis"))]
+mod redis;
+#[cfg(unix)]
+mod restart;
 mod rooms;
 mod session;
 mod session_faults;

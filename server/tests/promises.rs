@@ -99,17 +99,17 @@ fn config() -> AppOptions {
     }
 }
 
-struct Member {
+pub(crate) struct Member {
     /// Offset and text of each message.
-    received: Vec<(u64, String)>,
+    pub(crate) received: Vec<(u64, String)>,
     /// Tag and offset of each of its own messages.
-    acked: Vec<(u64, u64)>,
-    connections: usize,
+    pub(crate) acked: Vec<(u64, u64)>,
+    pub(crate) connections: usize,
 }
 
 /// A member that sends `sends` messages, a few at a time, and ends when all are acknowledged and it has received
 /// `expects` messages.
-async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Member {
+pub(crate) async fn member(link: SocketAddr, number: u8, sends: u64, expects: u64) -> Member {
     let config = ClientOptions {
         name: Some(UserName::parse(&format!("user{number}")).unwrap()),
         backoff: BackoffOptions {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{self, Server, assert_contains, close_frame, members, send, text, wait_for, within};
 use serde_json::{Value, json};
 use talkback_protocol::{Body, RoomName, UserName};
-use talkback_server::{AppOptions, PublishKey, engine::AppendOutcome};
+use talkback_server::{ApiKey, AppOptions, engine::AppendOutcome};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -15,7 +15,7 @@ const KEY: &str = "0123456789abcdef";
 
 fn with_key() -> AppOptions {
     AppOptions {
-        publish_key: Some(KEY.parse::<PublishKey>().unwrap()),
+        publish_key: Some(KEY.parse::<ApiKey>().unwrap()),
         ..AppOptions::default()
     }
 }
@@ -420,7 +420,7 @@ async fn publishing_needs_the_key_and_is_off_if_the_server_has_none() {
         assert_contains(&refused.head, "www-authenticate: bearer");
     }
     assert_eq!(server.app.hub().engine().usage().added, 0);
-    assert!("short".parse::<PublishKey>().is_err());
+    assert!("short".parse::<ApiKey>().is_err());
     assert!(
         !format!("{:?}{}", with_key(), with_key().to_toml()).contains(KEY),
         "the output contains the key"

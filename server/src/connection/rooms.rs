@@ -1,6 +1,9 @@
 //! The rooms of a connection.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
 
 use talkback_protocol::{Epoch, Offset, RoomName, session::server::SubscriptionId};
 
@@ -8,6 +11,9 @@ use crate::{
     hub::{CatchUp, CatchUpError, SessionMember},
     socket::Sender,
 };
+
+/// The most rooms of one session that wait for the log at the same time, because each answer is a page in memory.
+const READS_AT_ONCE: usize = 4;
 
 /// The rooms that the client joined. The session bounds their number.
 #[derive(Default)]
@@ -82,9 +88,11 @@ impl Rooms {
         !self.behind.is_empty()
     }
 
-    /// Sends the next messages of the first room that catches up, which is the last one then. Cancel safe.
+    /// Sends the next messages of a room that catches up, which is the last one then: of the first one, or while that
+    /// waits for the log, of one after it. Cancel safe.
     pub(super) async fn catch_up_next(&mut self, socket: &Sender) -> Result<(), CatchUpError> {
-        let Some(id) = self.behind.front().copied() else {
+        let index = std::future::poll_fn(|cx| self.poll_read(cx)).await;
+        let Some(id) = self.behind.get(index).copied() else {
             return Ok(());
         };
         let mut is_live = true;
@@ -96,7 +104,7 @@ impl Rooms {
                 joined.progress = Progress::Live;
             }
         }
-        self.behind.pop_front();
+        self.behind.remove(index);
         if !is_live {
             self.behind.push_back(id);
         }
@@ -104,6 +112,21 @@ impl Rooms {
             self.behind.shrink_to(0);
         }
         Ok(())
+    }
+
+    /// The first of the rooms that catch up which does not wait for the log.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        for (index, id) in self.behind.iter().take(READS_AT_ONCE).enumerate() {
+            let joined = self.joined.iter_mut().find(|joined| joined.id == *id);
+            if let Some(joined) = joined
+                && let Progress::CatchingUp(catch_up) = &mut joined.progress
+                && catch_up.poll_read(&joined.member, cx).is_pending()
+            {
+                continue;
+            }
+            return Poll::Ready(index);
+        }
+        Poll::Pending
     }
 
     pub(super) fn leave(&mut self, id: SubscriptionId) {

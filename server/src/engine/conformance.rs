@@ -1,13 +1,35 @@
-//! The conformance suite of engines: an engine's tests run all of it with [`suite!`].
+//! The conformance suite of engines, for the tests of an engine. With the feature `conformance`, or in this crate's own
+//! tests.
+//!
+//! [`conformance_suite!`](crate::conformance_suite) makes a test of each [`Behaviour`];
+//! [`durable_conformance_suite!`](crate::durable_conformance_suite) one of each [`DurableBehaviour`], for an engine that
+//! keeps its logs when it is closed. [`faulty`](super::faulty) has engines that fail them.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use talkback_server::engine::{Engine, Memory, MemoryOptions, conformance};
+//!
+//! // In the tests of an engine of your own, this line is all:
+//! talkback_server::conformance_suite!(Arc::new(Memory::new(MemoryOptions::default())));
+//!
+//! // The same without the macro:
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! for behaviour in conformance::behaviours() {
+//!     behaviour.check(Arc::new(Memory::new(MemoryOptions::default()))).await;
+//! }
+//! # });
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use talkback_protocol::{
-    Body, ClientKey, Offset, PublishId, RoomName, Seq, UserName,
+    Body, ClientKey, Epoch, Offset, PublishId, RoomName, Seq, UserName,
     message::{self, Message, code},
     session::server::Refusal,
 };
@@ -15,7 +37,9 @@ use talkback_protocol::{
 use super::{Append, AppendOutcome, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher};
 
 /// Calls the macro `$then` with the tokens in braces and the name of each behaviour.
-macro_rules! each_behaviour {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_behaviour {
     ($then:ident { $($given:tt)* }) => {
         $then! { $($given)*
             offsets_are_contiguous_from_1_and_the_epoch_stays
@@ -42,28 +66,148 @@ macro_rules! each_behaviour {
         }
     };
 }
-pub(crate) use each_behaviour;
 
-macro_rules! a_test_for_each {
-    ($new:expr; $($behaviour:ident)*) => {$(
+/// Calls the macro `$then` with the tokens in braces and the name of each behaviour of an engine that keeps its logs.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_durable_behaviour {
+    ($then:ident { $($given:tt)* }) => {
+        $then! { $($given)*
+            what_was_acknowledged_is_read_in_the_same_epoch_after_a_restart
+            the_outcomes_of_numbers_are_kept_over_a_restart
+            named_requests_are_kept_over_a_restart
+            a_log_goes_on_after_a_restart
+            an_empty_room_keeps_its_epoch_over_a_restart
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __test_behaviours {
+    ($check:ident $new:expr; $($behaviour:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn $behaviour() {
-            $crate::engine::conformance::$behaviour(&$new).await;
+            $crate::engine::conformance::$check(stringify!($behaviour), $new).await;
         }
     )*};
 }
-pub(crate) use a_test_for_each;
 
-/// A test for each behaviour, on an engine that `$new` makes.
-macro_rules! suite {
+/// A test for each [`Behaviour`](crate::engine::conformance::Behaviour), on a new engine that the expression makes: an
+/// `Arc` of it. The crate that uses it needs tokio with its macros and its runtime of several threads.
+#[macro_export]
+macro_rules! conformance_suite {
     ($new:expr) => {
-        use $crate::engine::conformance::a_test_for_each;
-        $crate::engine::conformance::each_behaviour! { a_test_for_each { $new; } }
+        use $crate::__test_behaviours;
+        $crate::__each_behaviour! { __test_behaviours { check $new; } }
     };
 }
-pub(crate) use suite;
+
+/// A test for each [`DurableBehaviour`](crate::engine::conformance::DurableBehaviour). The expression makes a closure
+/// that opens the logs, at first without a room, and later as they were left: `FnMut() -> Arc<dyn Engine>`.
+#[macro_export]
+macro_rules! durable_conformance_suite {
+    ($open:expr) => {
+        mod durable {
+            use super::*;
+            use $crate::__test_behaviours;
+            $crate::__each_durable_behaviour! { __test_behaviours { check_durable $open; } }
+        }
+    };
+}
 
 type Any = Arc<dyn Engine>;
+
+/// What every engine does. The check panics if one does not.
+pub struct Behaviour {
+    /// The behaviour, as a sentence.
+    pub name: &'static str,
+    check: fn(Any) -> BoxFuture<'static, ()>,
+}
+
+impl Behaviour {
+    /// Checks it on an engine without rooms. In a runtime of several threads, because it publishes concurrently.
+    ///
+    /// # Panics
+    /// If the engine does something else.
+    pub async fn check(&self, engine: Any) {
+        (self.check)(engine).await;
+    }
+}
+
+macro_rules! list {
+    ($($behaviour:ident)*) => {
+        vec![$(Behaviour {
+            name: stringify!($behaviour),
+            check: |engine| async move { $behaviour(&engine).await }.boxed(),
+        }),*]
+    };
+}
+
+/// All behaviours.
+#[must_use]
+pub fn behaviours() -> Vec<Behaviour> {
+    crate::__each_behaviour!(list {})
+}
+
+/// Checks the behaviour with this name.
+///
+/// # Panics
+/// If there is none, or the engine does something else.
+pub async fn check(name: &str, engine: Any) {
+    let all = behaviours();
+    let found = all.iter().find(|behaviour| behaviour.name == name);
+    found
+        .unwrap_or_else(|| panic!("no behaviour is {name}"))
+        .check(engine)
+        .await;
+}
+
+/// Opens the logs of an engine as they were left. Every handle to the engine before is dropped by then.
+pub type Open = Box<dyn FnMut() -> Any + Send>;
+
+/// What an engine does that keeps its logs when it is closed. The check panics if one does not.
+pub struct DurableBehaviour {
+    /// The behaviour, as a sentence.
+    pub name: &'static str,
+    check: fn(Open) -> BoxFuture<'static, ()>,
+}
+
+impl DurableBehaviour {
+    /// Checks it on logs without rooms.
+    ///
+    /// # Panics
+    /// If the engine does something else.
+    pub async fn check(&self, open: Open) {
+        (self.check)(open).await;
+    }
+}
+
+macro_rules! list_durable {
+    ($($behaviour:ident)*) => {
+        vec![$(DurableBehaviour {
+            name: stringify!($behaviour),
+            check: |open| $behaviour(open).boxed(),
+        }),*]
+    };
+}
+
+/// All behaviours of engines that keep their logs.
+#[must_use]
+pub fn durable_behaviours() -> Vec<DurableBehaviour> {
+    crate::__each_durable_behaviour!(list_durable {})
+}
+
+/// Checks the behaviour with this name.
+///
+/// # Panics
+/// If there is none, or the engine does something else.
+pub async fn check_durable(name: &str, open: impl FnMut() -> Any + Send + 'static) {
+    let all = durable_behaviours();
+    let found = all.iter().find(|behaviour| behaviour.name == name);
+    let found = found.unwrap_or_else(|| panic!("no behaviour is {name}"));
+    found.check(Box::new(open)).await;
+}
 
 pub(crate) const ALL: Limit = Limit {
     messages: usize::MAX,
@@ -532,6 +676,8 @@ impl Watcher for Seen {
     fn appended(&self, message: &Arc<Message>) {
         self.0.lock().push(message.offset.get());
     }
+
+    fn restarted(&self, _epoch: &Epoch) {}
 }
 
 impl Seen {
@@ -549,9 +695,11 @@ impl Seen {
 
 pub(crate) async fn watchers_get_every_message_in_order_until_they_are_dropped(engine: &Any) {
     let (first, second) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
-    let watch = engine.watch(&room("a"), first.clone()).unwrap();
+    let watch = engine.watch(&room("a"), first.clone()).await.unwrap();
     add(engine, numbered("a", 1, 1)).await;
-    let _other = engine.watch(&room("a"), second.clone()).unwrap();
+    // An engine may pass a message that was answered to a watcher that comes later too.
+    assert_eq!(first.wait_for(1).await, [1]);
+    let _other = engine.watch(&room("a"), second.clone()).await.unwrap();
     add(engine, numbered("b", 1, 1)).await;
     add(engine, numbered("a", 1, 2)).await;
     assert!(matches!(
@@ -574,11 +722,13 @@ impl Watcher for Full {
     }
 
     fn appended(&self, _message: &Arc<Message>) {}
+
+    fn restarted(&self, _epoch: &Epoch) {}
 }
 
 pub(crate) async fn while_a_watcher_has_no_capacity_messages_are_refused_with_a_retry(engine: &Any) {
     let full = Arc::new(Full::default());
-    let _watch = engine.watch(&room("a"), full.clone()).unwrap();
+    let _watch = engine.watch(&room("a"), full.clone()).await.unwrap();
     add(engine, numbered("a", 1, 1)).await;
     full.0.store(true, Ordering::Relaxed);
     for message in [numbered("a", 1, 2), message("a", MessageId::None, "1")] {
@@ -599,7 +749,7 @@ pub(crate) async fn while_a_watcher_has_no_capacity_messages_are_refused_with_a_
 pub(crate) async fn the_messages_of_concurrent_publishers_are_added_once_and_in_each_ones_order(engine: &Any) {
     const EACH: u64 = 200;
     let seen = Arc::new(Seen::default());
-    let _watch = engine.watch(&room("a"), seen.clone()).unwrap();
+    let _watch = engine.watch(&room("a"), seen.clone()).await.unwrap();
     let publishers = (1..=4).map(|key| {
         let engine = Arc::clone(engine);
         tokio::spawn(async move {
@@ -632,4 +782,97 @@ pub(crate) async fn the_messages_of_concurrent_publishers_are_added_once_and_in_
             "client {key}"
         );
     }
+}
+
+pub(crate) async fn what_was_acknowledged_is_read_in_the_same_epoch_after_a_restart(mut open: Open) {
+    let mut engine = open();
+    let mut places = Vec::new();
+    for number in 1..=5 {
+        places.push(add(&engine, numbered("a", 1, number)).await);
+        places.push(add(&engine, numbered("a", 2, number)).await);
+        add(&engine, numbered("b", 1, number)).await;
+    }
+    let before = read(&engine, "a", Range::After(Offset::ZERO)).await;
+    for _ in 0..2 {
+        drop(engine);
+        engine = open();
+        let after = read(&engine, "a", Range::After(Offset::ZERO)).await;
+        assert_eq!(
+            (&after.epoch, after.head, after.floor),
+            (&before.epoch, offset(10), Offset::ZERO)
+        );
+        assert_eq!(after.forks, []);
+        assert_eq!(after.messages, before.messages);
+        let read_places = after.messages.iter().map(|message| (message.offset, message.at));
+        assert!(read_places.eq(places.iter().map(|place| (place.offset, place.at))));
+        assert_eq!(read(&engine, "b", Range::Newest).await.messages.len(), 5);
+        assert!(engine.has(&room("a")) && !engine.has(&room("c")));
+    }
+}
+
+pub(crate) async fn the_outcomes_of_numbers_are_kept_over_a_restart(mut open: Open) {
+    let engine = open();
+    let first_place = add(&engine, numbered("a", 1, 1)).await;
+    let withdrawn_before = engine.append(withdrawal(numbered("a", 1, 2))).await;
+    let too_large = Refusal::for_good(code::TOO_LARGE, "too large");
+    let content = Err(too_large);
+    let refused = Append {
+        content,
+        ..numbered("a", 1, 3)
+    };
+    let refused_before = engine.append(refused).await;
+    assert_eq!(code_of(&refused_before), Some(code::TOO_LARGE));
+    let only_settled = engine.append(withdrawal(numbered("b", 1, 1))).await;
+    drop(engine);
+
+    let engine = open();
+    let epoch = first_place.epoch.clone();
+    assert_eq!(
+        engine.append(numbered("a", 1, 1)).await,
+        AppendOutcome::Duplicate(first_place)
+    );
+    assert_eq!(engine.append(numbered("a", 1, 2)).await, withdrawn_before);
+    assert_eq!(engine.append(numbered("a", 1, 3)).await, refused_before);
+    for number in 1..=3 {
+        let conflict = AppendOutcome::Conflict { epoch: epoch.clone() };
+        assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
+    }
+    let gap = AppendOutcome::Gap { epoch };
+    assert_eq!(engine.append(numbered("a", 1, 5)).await, gap);
+    assert_eq!(engine.append(numbered("b", 1, 1)).await, only_settled);
+    assert_eq!(add(&engine, numbered("a", 1, 4)).await.offset, offset(2));
+}
+
+pub(crate) async fn named_requests_are_kept_over_a_restart(mut open: Open) {
+    let named = |digest| message("a", request("x", digest), "1");
+    let engine = open();
+    let place = add(&engine, named([1; 32])).await;
+    drop(engine);
+    let engine = open();
+    assert_eq!(engine.append(named([1; 32])).await, AppendOutcome::Duplicate(place));
+    let other = engine.append(named([2; 32])).await;
+    assert_eq!(code_of(&other), Some(KEY_REUSED));
+}
+
+pub(crate) async fn a_log_goes_on_after_a_restart(mut open: Open) {
+    let engine = open();
+    add(&engine, numbered("a", 1, 1)).await;
+    let at = add(&engine, message("a", MessageId::None, "1")).await.at;
+    drop(engine);
+    let engine = open();
+    let seen = Arc::new(Seen::default());
+    let _watch = engine.watch(&room("a"), seen.clone()).await.unwrap();
+    let third = add(&engine, numbered("a", 1, 2)).await;
+    assert_eq!(third.offset, offset(3));
+    assert!(third.at >= at);
+    assert_eq!(seen.wait_for(1).await, [3]);
+}
+
+pub(crate) async fn an_empty_room_keeps_its_epoch_over_a_restart(mut open: Open) {
+    let engine = open();
+    let epoch = read(&engine, "a", Range::Newest).await.epoch;
+    drop(engine);
+    let engine = open();
+    assert_eq!(read(&engine, "a", Range::Newest).await.epoch, epoch);
+    assert_eq!(add(&engine, numbered("a", 1, 1)).await.epoch, epoch);
 }

@@ -1,8 +1,7 @@
-//! Tests of the conformance suite: it must fail for each of several engines with a known fault.
+//! Engines with a known fault, for tests of the [conformance suite](super::conformance): it must fail for each of them.
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use talkback_protocol::{
     ClientKey, Epoch, Offset, PublishId, RoomName, Seq, message::Message, session::server::Refusal,
@@ -13,51 +12,72 @@ use super::{
     Watcher, conformance,
 };
 
-/// What this engine does wrong.
+/// What an engine does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
+    /// Nothing.
     None,
+    /// A number with another id is taken for a resend.
     IgnoresIds,
+    /// A withdrawal with another id withdraws the message.
     IgnoresIdsOfWithdrawals,
+    /// A number that a refusal settled has no id.
     ForgetsIdsOfRefusals,
+    /// A conflict settles the next number.
     SettlesConflicts,
+    /// A refusal with a retry settles the number.
     SettlesRetryableRefusals,
+    /// A message is added after its withdrawal.
     ForgetsWithdrawals,
+    /// Any later number is added.
     TakesGaps,
+    /// The flag `first` has no effect.
     IgnoresFirst,
+    /// A resend is added again.
     AddsDuplicates,
+    /// A resend is answered with the place of the newest message.
     AnswersWithTheHead,
+    /// Messages are read without their ids.
     ReadsWithoutIds,
+    /// The name of a request alone makes it the same.
     IgnoresDigests,
+    /// The epoch changes with the first message.
     BeginsWithAnotherEpoch,
+    /// A read after an offset begins with the message at it.
     ReadsOneTooMany,
+    /// Watchers get two messages in the wrong order.
     SwapsPairsForWatchers,
+    /// All rooms are one.
     MixesRooms,
+    /// A client with another origin is another client.
     SeparatesOrigins,
 }
 
-const FAULTS: [Fault; 17] = [
-    Fault::IgnoresIds,
-    Fault::IgnoresIdsOfWithdrawals,
-    Fault::ForgetsIdsOfRefusals,
-    Fault::SettlesConflicts,
-    Fault::SettlesRetryableRefusals,
-    Fault::ForgetsWithdrawals,
-    Fault::TakesGaps,
-    Fault::IgnoresFirst,
-    Fault::AddsDuplicates,
-    Fault::AnswersWithTheHead,
-    Fault::ReadsWithoutIds,
-    Fault::IgnoresDigests,
-    Fault::BeginsWithAnotherEpoch,
-    Fault::ReadsOneTooMany,
-    Fault::SwapsPairsForWatchers,
-    Fault::MixesRooms,
-    Fault::SeparatesOrigins,
-];
+impl Fault {
+    /// All faults.
+    pub const ALL: [Self; 17] = [
+        Self::IgnoresIds,
+        Self::IgnoresIdsOfWithdrawals,
+        Self::ForgetsIdsOfRefusals,
+        Self::SettlesConflicts,
+        Self::SettlesRetryableRefusals,
+        Self::ForgetsWithdrawals,
+        Self::TakesGaps,
+        Self::IgnoresFirst,
+        Self::AddsDuplicates,
+        Self::AnswersWithTheHead,
+        Self::ReadsWithoutIds,
+        Self::IgnoresDigests,
+        Self::BeginsWithAnotherEpoch,
+        Self::ReadsOneTooMany,
+        Self::SwapsPairsForWatchers,
+        Self::MixesRooms,
+        Self::SeparatesOrigins,
+    ];
+}
 
-/// An engine with one fault, in front of a correct one.
-struct Faulty {
+/// An engine with one fault, in front of a correct one in memory.
+pub struct Faulty {
     engine: Memory,
     fault: Fault,
     /// The id that each number had first.
@@ -65,12 +85,14 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn with(fault: Fault) -> Arc<dyn Engine> {
-        Arc::new(Self {
+    /// An engine without rooms.
+    #[must_use]
+    pub fn new(fault: Fault) -> Self {
+        Self {
             engine: Memory::new(MemoryOptions::default()),
             fault,
             ids: Mutex::default(),
-        })
+        }
     }
 
     fn forward(&self, append: Append) -> AppendOutcome {
@@ -209,7 +231,7 @@ impl Engine for Faulty {
         Answer::Now(Ok(page))
     }
 
-    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal> {
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
         let other = conformance::room("a");
         let room = self.room(room, &other);
         if self.fault == Fault::SwapsPairsForWatchers {
@@ -248,34 +270,109 @@ impl Watcher for Pairs {
             None => *self.held.lock() = Some(Arc::clone(message)),
         }
     }
+
+    fn restarted(&self, epoch: &Epoch) {
+        self.watcher.restarted(epoch);
+    }
 }
 
-type Behaviour = fn(Arc<dyn Engine>) -> BoxFuture<'static, ()>;
-
-macro_rules! list {
-    ($($behaviour:ident)*) => {
-        vec![$((stringify!($behaviour), |engine| async move { conformance::$behaviour(&engine).await }.boxed())),*]
-    };
+/// Logs that an engine is to keep when it is closed, and keeps not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DurableFault {
+    /// Nothing: it is never closed.
+    None,
+    /// All is lost.
+    LosesAll,
+    /// The newest message of each room is lost.
+    LosesTheNewest,
+    /// The messages are kept, and their publishers and epochs are not.
+    LosesPublishers,
 }
 
-/// The behaviours whose test fails for an engine with this fault.
-async fn missed(fault: Fault) -> Vec<&'static str> {
-    let behaviours: Vec<(&'static str, Behaviour)> = conformance::each_behaviour!(list {});
-    let mut missed = Vec::new();
-    for (name, behaviour) in behaviours {
-        if tokio::spawn(behaviour(Faulty::with(fault))).await.is_err() {
-            missed.push(name);
+impl DurableFault {
+    /// All faults.
+    pub const ALL: [Self; 3] = [Self::LosesAll, Self::LosesTheNewest, Self::LosesPublishers];
+
+    /// Opens an engine of this kind, for the suite.
+    #[must_use]
+    pub fn open(self) -> conformance::Open {
+        let mut engine = Memory::new(MemoryOptions::default());
+        let mut is_open = false;
+        Box::new(move || {
+            if std::mem::replace(&mut is_open, true) && self != Self::None {
+                let before = std::mem::replace(&mut engine, Memory::new(MemoryOptions::default()));
+                self.copy(&before, &engine);
+            }
+            Arc::new(engine.clone())
+        })
+    }
+
+    fn copy(self, before: &Memory, after: &Memory) {
+        if self == Self::LosesAll {
+            return;
+        }
+        for room in ["a", "b"].map(conformance::room) {
+            let Answer::Now(Ok(page)) = before.read(&room, Range::After(Offset::ZERO), conformance::ALL) else {
+                unreachable!("memory answers at once");
+            };
+            let lost = usize::from(self == Self::LosesTheNewest);
+            for message in page.messages.iter().take(page.messages.len().saturating_sub(lost)) {
+                let append = Append {
+                    room: room.clone(),
+                    id: MessageId::None,
+                    from: message.from.clone(),
+                    content: Ok(message.body.clone()),
+                };
+                drop(after.append(append));
+            }
         }
     }
-    missed
 }
 
-#[tokio::test]
-async fn the_suite_finds_every_planted_fault() {
-    assert_eq!(missed(Fault::None).await, [""; 0], "the wrapper alone has no fault");
-    for fault in FAULTS {
-        let missed = missed(fault).await;
-        println!("{fault:?}: {missed:?}");
-        assert!(!missed.is_empty(), "{fault:?} was not noticed");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The behaviours whose test fails for an engine with this fault.
+    async fn missed(fault: Fault) -> Vec<&'static str> {
+        let mut missed = Vec::new();
+        for behaviour in conformance::behaviours() {
+            let (name, engine) = (behaviour.name, Arc::new(Faulty::new(fault)));
+            if tokio::spawn(async move { behaviour.check(engine).await })
+                .await
+                .is_err()
+            {
+                missed.push(name);
+            }
+        }
+        missed
+    }
+
+    #[tokio::test]
+    async fn the_suite_finds_every_planted_fault() {
+        assert_eq!(missed(Fault::None).await, [""; 0], "the wrapper alone has no fault");
+        for fault in Fault::ALL {
+            let missed = missed(fault).await;
+            println!("{fault:?}: {missed:?}");
+            assert!(!missed.is_empty(), "{fault:?} was not noticed");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_suite_of_durable_engines_finds_what_is_lost() {
+        for fault in [DurableFault::None].into_iter().chain(DurableFault::ALL) {
+            let mut missed = Vec::new();
+            for behaviour in conformance::durable_behaviours() {
+                let name = behaviour.name;
+                if tokio::spawn(async move { behaviour.check(fault.open()).await })
+                    .await
+                    .is_err()
+                {
+                    missed.push(name);
+                }
+            }
+            println!("{fault:?}: {missed:?}");
+            assert_eq!(missed.is_empty(), fault == DurableFault::None, "{fault:?}: {missed:?}");
+        }
     }
 }

@@ -9,9 +9,7 @@
 //! its first four outcomes, of which there are up to [`MemoryOptions::client_messages`] at 32 bytes each (4.4 KiB with
 //! 128); the name of a request about 300 bytes and its own length. [`Usage::remembered_bytes`] counts the last two.
 
-mod ledger;
 mod log;
-mod new_rooms;
 mod options;
 mod publishers;
 mod refusals;
@@ -30,11 +28,12 @@ use parking_lot::{Mutex, MutexGuard};
 use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
-use super::{Answer, Append, AppendOutcome, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher};
-use ledger::{Cost, Holder, Ledger, LedgerOptions};
+use super::{
+    Answer, Append, AppendOutcome, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher,
+    ledger::{Cost, Holder, Ledger, LedgerOptions},
+    new_rooms::NewRoomLimit,
+};
 use log::Log;
-use new_rooms::NewRoomLimit;
-pub use new_rooms::NewRoomOptions;
 pub use options::MemoryOptions;
 use publishers::{DedupOptions, Settlement, Verdict};
 use refusals::Refusals;
@@ -160,26 +159,29 @@ impl Engine for Memory {
         Answer::Now(Ok(log.page(range, limit)))
     }
 
-    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Result<Watch, Refusal> {
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
         let log = {
             let mut rooms = self.0.rooms.lock();
             if rooms.watches() >= self.0.options.watches {
-                return Err(busy(
+                return Answer::Now(Err(busy(
                     "the server has too many members and waiting requests: try again later",
                     self.0.options.remembered_retry_after,
-                ));
+                )));
             }
             rooms.watch(room, Instant::now())
         };
         self.start_sweeping();
-        let key = log.lock().add_watcher(watcher);
+        let (key, epoch) = {
+            let mut log = log.lock();
+            (log.add_watcher(watcher), log.epoch().clone())
+        };
         let (inner, room) = (Arc::clone(&self.0), room.clone());
-        Ok(Watch::new(move || {
+        Answer::Now(Ok(Watch::new(epoch, move || {
             // Dropped outside of the lock: it may be the last handle to something whose drop takes other locks.
             let _watcher = log.lock().remove_watcher(key);
             let evicted = inner.rooms.lock().unwatch(&room, Instant::now());
             inner.release_evicted(evicted);
-        }))
+        })))
     }
 
     fn has(&self, room: &RoomName) -> bool {
@@ -198,6 +200,7 @@ impl Engine for Memory {
             added: self.0.added.load(Ordering::Relaxed),
             duplicates: self.0.duplicates.load(Ordering::Relaxed),
             refused: self.0.refused.load(Ordering::Relaxed),
+            commits: 0,
         }
     }
 }

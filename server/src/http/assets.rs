@@ -90,7 +90,7 @@ impl Assets {
     }
 }
 
-/// `GET /`, `/echo` and `/chat/{room}` without an upgrade: the page.
+/// `GET /`, `/chat`, `/echo` and `/chat/{room}` without an upgrade: the page.
 pub(crate) async fn page(State(assets): State<Arc<Assets>>, headers: HeaderMap) -> Response {
     respond_with_page(&assets, &headers)
 }
@@ -167,9 +167,14 @@ pub(crate) fn under_assets(assets: &Assets) -> Router {
         .layer(axum::middleware::from_fn(cache_by_name))
 }
 
-/// Files at the root, where Trunk puts them.
-pub(crate) fn files(assets: &Assets) -> Router {
-    let files = serve(assets.directory.clone()).fallback(not_found());
+/// Files at the root, where Trunk puts them. For any other address a browser gets the page, which says that there is nothing.
+pub(crate) fn files(assets: &Arc<Assets>) -> Router {
+    let page = assets.clone();
+    let missing = axum::routing::any(async move |request: Request| match accepts_page(request.headers()) {
+        true => missing_page(&page, request.headers().clone()),
+        false => (StatusCode::NOT_FOUND, NOT_FOUND).into_response(),
+    });
+    let files = serve(assets.directory.clone()).fallback(missing);
     Router::new()
         .fallback_service(files)
         .layer(axum::middleware::from_fn(cache_by_name))
@@ -180,6 +185,22 @@ fn serve(directory: PathBuf) -> ServeDir {
         .append_index_html_on_directories(false)
         .precompressed_br()
         .precompressed_gzip()
+}
+
+/// Whether the request is one of a browser that navigates.
+pub(crate) fn accepts_page(request: &HeaderMap) -> bool {
+    let accept = request.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// The page with the status 404.
+fn missing_page(assets: &Assets, mut request: HeaderMap) -> Response {
+    // It is sent whole: 304 would be an answer of an address that has something.
+    request.remove(header::IF_NONE_MATCH);
+    let mut response = respond_with_page(assets, &request);
+    response.headers_mut().remove(header::ETAG);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 fn not_found() -> MethodRouter<()> {

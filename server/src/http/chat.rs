@@ -8,23 +8,27 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
-use talkback_protocol::{Body, RoomName, UserName, close};
+use talkback_protocol::{Body, RoomName, UserName, close, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    engine::AppendOutcome,
-    hub::{Allowances, Hub},
+    engine::{Answer, AppendOutcome},
+    hub::{Allowances, Hub, Membership},
     limits::{Address, NewRooms, Peer},
     logging, names,
     options::AppOptions,
     rate::{Bucket, Rate},
     socket::{Message, Socket, Upgrade},
 };
+
+/// Messages of one member that the log has not answered. Further ones are read later.
+const MAX_IN_FLIGHT: usize = 16;
 
 /// Options of plain chat, the same as those of sessions.
 #[derive(Debug)]
@@ -92,7 +96,7 @@ pub(crate) async fn chat(
         Err(error) => (None, Some(refused(&error))),
     };
     // The page says what is wrong with the name, in the user's language, and leads on.
-    let wants_page = upgrade.is_none() && accepts_page(&headers);
+    let wants_page = upgrade.is_none() && assets::accepts_page(&headers);
     if let Some(refusal) = refusal.filter(|_| !wants_page) {
         return refusal;
     }
@@ -107,12 +111,6 @@ pub(crate) async fn chat(
         }
         Err(error) => refused(&error),
     }
-}
-
-/// Whether the request is one of a browser that navigates.
-fn accepts_page(request: &HeaderMap) -> bool {
-    let accept = request.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn refused(error: &impl std::error::Error) -> Response {
@@ -144,9 +142,27 @@ fn socket(
             Err(error) => return socket.sender().close_by_server(close::TOO_MANY, &error.to_string()),
         };
         drop(room);
+        if let Err(refusal) = membership.opened().await {
+            return close_refused(&socket, &refusal);
+        }
         let options = &chat.options;
         let mut pace = Remembered::new(&chat.paces, (address, name));
-        while let Some(message) = socket.recv().await {
+        // Empty while the log answers at once.
+        let mut answers = FuturesOrdered::new();
+        loop {
+            let message = tokio::select! {
+                biased;
+                Some((bytes, outcome)) = answers.next(), if !answers.is_empty() => {
+                    match added(&membership, bytes, outcome) {
+                        Ok(Some(until)) => Box::pin(pause_until(until, &socket)).await,
+                        Ok(None) => {}
+                        Err(refusal) => return close_refused(&socket, &refusal),
+                    }
+                    continue;
+                }
+                message = socket.recv(), if answers.len() < MAX_IN_FLIGHT => message,
+            };
+            let Some(message) = message else { return };
             let Message::Text(text) = message else {
                 return socket
                     .sender()
@@ -158,19 +174,13 @@ fn socket(
                 let reason = format!("a message may have at most {} bytes as JSON", options.max_body);
                 return socket.sender().close_by_server(close::MESSAGE_TOO_BIG, &reason);
             }
-            let now = Instant::now();
-            let mut pause = pace.pace.take(options, bytes, now);
-            let outcome = membership.publish(body).await;
-            if let AppendOutcome::Added(_) = outcome {
-                pause = pause.max(membership.charge(bytes, now));
-            }
-            if let AppendOutcome::Refused { refusal, .. } = outcome {
-                // Plain chat has no line that refuses one message.
-                let code = match refusal.retry_after {
-                    Some(_) => close::TRY_AGAIN_LATER,
-                    None => close::MESSAGE_TOO_BIG,
-                };
-                return socket.sender().close_by_server(code, &refusal.message);
+            let mut pause = pace.pace.take(options, bytes, Instant::now());
+            match membership.publish(body) {
+                Answer::Now(outcome) => match added(&membership, bytes, outcome) {
+                    Ok(until) => pause = pause.max(until),
+                    Err(refusal) => return close_refused(&socket, &refusal),
+                },
+                later => answers.push_back(later.map(move |outcome| (bytes, outcome)).boxed()),
             }
             if let Some(until) = pause {
                 // Boxed, because few members pause and the future of each would hold the timer.
@@ -178,6 +188,25 @@ fn socket(
             }
         }
     })
+}
+
+/// Charges the member for a message of so many bytes that was added, and returns until when it should pause, if it
+/// should.
+fn added(membership: &Membership, bytes: usize, outcome: AppendOutcome) -> Result<Option<Instant>, Refusal> {
+    match outcome {
+        AppendOutcome::Added(_) => Ok(membership.charge(bytes, Instant::now())),
+        AppendOutcome::Refused { refusal, .. } => Err(refusal),
+        _ => Ok(None),
+    }
+}
+
+/// Plain chat has no line that refuses one message.
+fn close_refused(socket: &Socket, refusal: &Refusal) {
+    let code = match refusal.retry_after {
+        Some(_) => close::TRY_AGAIN_LATER,
+        None => close::MESSAGE_TOO_BIG,
+    };
+    socket.sender().close_by_server(code, &refusal.message);
 }
 
 /// Reads nothing from the socket before `until`. When the socket is closed, the rest of what was received is read at

@@ -1,5 +1,6 @@
 //! `/rooms/{room}/...`: the same rooms over plain HTTP, for back ends and scripts.
 
+mod many;
 mod publish;
 mod read;
 mod wait;
@@ -16,7 +17,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use talkback_protocol::{BodyLimit, NameError, RoomName, message::code, session::server::Refusal};
 
-pub(crate) use publish::publish;
+pub(crate) use many::{MAX_MANY_BYTES, MAX_ROOMS_AT_ONCE, Many, ManyRequest, publish_many, publish_to};
+pub(crate) use publish::{bearer, publish};
 pub(crate) use read::messages;
 pub(crate) use wait::Waiting;
 
@@ -24,7 +26,7 @@ use crate::{
     engine::KEY_REUSED,
     hub::Hub,
     names::{self, NameProblem, RoomProblem},
-    options::{AppOptions, PublishKey},
+    options::{ApiKey, AppOptions},
     socket::Sockets,
 };
 
@@ -32,7 +34,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct RoomsOptions {
     /// Without a key publishing is off.
-    publish_key: Option<PublishKey>,
+    publish_key: Option<ApiKey>,
+    /// Without a key there is no `/admin`.
+    admin_key: Option<ApiKey>,
     /// Bytes of a body.
     max_body: usize,
     /// Nesting depth of a body.
@@ -51,6 +55,7 @@ impl RoomsOptions {
     pub(crate) fn new(options: &AppOptions) -> Self {
         Self {
             publish_key: options.publish_key.clone(),
+            admin_key: options.admin_key.clone(),
             max_body: options.max_body(),
             max_depth: usize::try_from(options.max_body_depth).unwrap_or(usize::MAX),
             max_page: usize::try_from(options.max_page).unwrap_or(usize::MAX),
@@ -58,6 +63,10 @@ impl RoomsOptions {
             max_wait: options.max_wait,
             body_timeout: options.body_timeout,
         }
+    }
+
+    pub(crate) fn admin_key(&self) -> Option<&ApiKey> {
+        self.admin_key.as_ref()
     }
 }
 
@@ -137,6 +146,10 @@ pub(crate) enum Problem {
         "publishing needs the header `Authorization: Bearer KEY` with the key of the server's option --publish-key"
     )]
     Unauthorized,
+    #[error("there is no /admin: start the server with --admin-key KEY (or TALKBACK_ADMIN_KEY) to turn it on")]
+    AdminIsOff,
+    #[error("/admin needs the header `Authorization: Bearer KEY` with the key of the server's option --admin-key")]
+    NotAdmin,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
     #[error(transparent)]
@@ -154,13 +167,15 @@ pub(crate) enum Problem {
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::ForeignOrigin | Self::PublishingIsOff | Self::Room(RoomProblem::Reserved) => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::PublishingIsOff | Self::AdminIsOff | Self::Room(RoomProblem::Reserved) => {
+                StatusCode::FORBIDDEN
+            }
             Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => {
                 StatusCode::BAD_REQUEST
             }
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::NotAdmin => StatusCode::UNAUTHORIZED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(refusal) if refusal.retry_after.is_some() => StatusCode::SERVICE_UNAVAILABLE,
@@ -179,12 +194,14 @@ impl Problem {
 
     fn code(&self) -> Cow<'static, str> {
         match self {
-            Self::ForeignOrigin | Self::PublishingIsOff | Self::Room(RoomProblem::Reserved) => code::FORBIDDEN.into(),
+            Self::ForeignOrigin | Self::PublishingIsOff | Self::AdminIsOff | Self::Room(RoomProblem::Reserved) => {
+                code::FORBIDDEN.into()
+            }
             Self::Body(BodyLimit::TooDeep { .. }) => code::TOO_DEEP.into(),
             Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => "bad_request".into(),
             Self::BodyTimeout(_) => "timeout".into(),
             Self::TooManyRequests(_) => code::RATE.into(),
-            Self::Unauthorized => "unauthorized".into(),
+            Self::Unauthorized | Self::NotAdmin => "unauthorized".into(),
             Self::TooLarge(_) => code::TOO_LARGE.into(),
             Self::KeyReused => KEY_REUSED.into(),
             Self::Refused(refusal) => refusal.code.clone(),
@@ -201,7 +218,7 @@ impl IntoResponse for Problem {
         }
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Self::Unauthorized = self {
+        if let Self::Unauthorized | Self::NotAdmin = self {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(after) = self.retry_after() {
@@ -218,6 +235,6 @@ impl IntoResponse for Problem {
 }
 
 /// An answer that must not be cached.
-fn fresh(answer: impl IntoResponse) -> Response {
+pub(crate) fn fresh(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }

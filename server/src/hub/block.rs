@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use talkback_protocol::{
-    Offset, codec,
+    codec,
     message::{Message, ServerLine},
 };
 use tokio::time::Instant;
@@ -92,13 +92,13 @@ impl<B: Builder> Blocks<B> {
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// The offset of each message, and where its frame begins.
-    starts: Vec<(Offset, usize)>,
+    /// The number of each message among those that came since the room has members, and where its frame begins.
+    starts: Vec<(u64, usize)>,
 }
 
 impl Frames {
-    pub(super) fn push(&mut self, message: &Message) {
-        self.starts.push((message.offset, self.bytes.len()));
+    pub(super) fn push(&mut self, number: u64, message: &Message) {
+        self.starts.push((number, self.bytes.len()));
         let text = message.body.read::<String>();
         let text = text.as_deref().unwrap_or_else(|_| message.body.json());
         let parts = ["[", &message.from.user, "] ", text];
@@ -121,10 +121,10 @@ impl Builder for Frames {
     }
 
     fn split_last(&mut self) -> Option<Self> {
-        let (offset, start) = self.starts.pop_if(|(_, start)| *start > 0)?;
+        let (number, start) = self.starts.pop_if(|(_, start)| *start > 0)?;
         Some(Self {
             bytes: self.bytes.split_off(start),
-            starts: vec![(offset, 0)],
+            starts: vec![(number, 0)],
         })
     }
 
@@ -140,13 +140,13 @@ impl Builder for Frames {
 /// Messages for plain members: a frame `[name] text` for each.
 pub(super) struct PlainBlock {
     bytes: Bytes,
-    starts: Vec<(Offset, usize)>,
+    starts: Vec<(u64, usize)>,
 }
 
 impl PlainBlock {
-    /// The frames of the messages after this offset, shared, and the number of these messages.
-    pub(super) fn after(&self, offset: Offset) -> Option<(Bytes, usize)> {
-        let skipped = self.starts.partition_point(|(of, _)| *of <= offset);
+    /// The frames of the messages after this one, shared, and how many they are.
+    pub(super) fn after(&self, number: u64) -> Option<(Bytes, usize)> {
+        let skipped = self.starts.partition_point(|(of, _)| *of <= number);
         let (_, start) = self.starts.get(skipped)?;
         Some((self.bytes.slice(start..), self.starts.len() - skipped))
     }
@@ -283,7 +283,7 @@ pub(super) fn frame_of_line(text: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use talkback_protocol::{Body, RoomName, SenderId, UserName, message::Author};
+    use talkback_protocol::{Body, Offset, RoomName, SenderId, UserName, message::Author};
 
     fn text_of(frame: &[u8]) -> &str {
         let header = match frame[1] {
@@ -365,11 +365,11 @@ mod tests {
     }
 
     #[test]
-    fn plain_frames_after_any_offset_are_shared() {
+    fn plain_frames_after_any_message_are_shared() {
         let frame = |text: &str| [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         let mut frames = Frames::default();
         for offset in [4, 5, 7] {
-            frames.push(&message(offset));
+            frames.push(offset, &message(offset));
         }
         assert_eq!(
             frames.len(),
@@ -379,19 +379,19 @@ mod tests {
         let block = frames.take().unwrap();
         assert_eq!(frames.len(), 0);
         let mut blocks = Blocks::<Frames>::new(1);
-        blocks.push(Instant::now(), |frames| frames.push(&message(4)));
-        blocks.push(Instant::now(), |frames| frames.push(&message(5)));
+        blocks.push(Instant::now(), |frames| frames.push(4, &message(4)));
+        blocks.push(Instant::now(), |frames| frames.push(5, &message(5)));
         for offset in [4, 5] {
             let block = blocks.take().unwrap();
-            assert_eq!(block.starts, [(Offset::new(offset).unwrap(), 0)]);
+            assert_eq!(block.starts, [(offset, 0)]);
             assert_eq!(block.bytes, frame(&format!("[ann] {offset}")));
         }
         let frames = [frame("[ann] 4"), frame("[ann] 5"), frame("[ann] 7")];
         for (after, skipped) in [(0, 0), (3, 0), (4, 1), (5, 2), (6, 2)] {
-            let (bytes, count) = block.after(Offset::new(after).unwrap()).unwrap();
+            let (bytes, count) = block.after(after).unwrap();
             assert_eq!((&bytes[..], count), (&frames[skipped..].concat()[..], 3 - skipped));
         }
-        assert!(block.after(Offset::new(7).unwrap()).is_none());
+        assert!(block.after(7).is_none());
     }
 
     #[test]
@@ -414,13 +414,13 @@ mod tests {
     fn frames_are_divided_into_blocks_and_none_is_lost() {
         let now = Instant::now();
         let mut one = Frames::default();
-        one.push(&message(1));
+        one.push(1, &message(1));
         let mut blocks = Blocks::<Frames>::new(one.len());
         for number in 1..=3 {
-            blocks.push(now, |frames| frames.push(&message(number)));
+            blocks.push(now, |frames| frames.push(number, &message(number)));
         }
         let counts: Vec<_> = std::iter::from_fn(|| blocks.take())
-            .map(|block| block.after(Offset::ZERO).map(|(_, messages)| messages))
+            .map(|block| block.after(0).map(|(_, messages)| messages))
             .collect();
         assert_eq!(counts, [Some(1); 3]);
     }

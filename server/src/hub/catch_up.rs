@@ -5,9 +5,15 @@
 //! the members locked, there are two cases. If the member has read all messages that passes have delivered, it is live:
 //! it gets the messages after its last one, which may begin in the middle of the next block. Otherwise it reads again.
 
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
 use futures_util::FutureExt;
-use talkback_protocol::{Body, Cursor, Epoch, Offset, message::Author, session::server::Refusal};
+use talkback_protocol::{
+    Body, Cursor, Epoch, Offset,
+    message::{Author, Signal},
+    session::server::Refusal,
+};
 use tokio::time::Instant;
 
 use super::{HubOptions, MemberHandle, block, presence::PresenceSnapshot, room::GoLive};
@@ -29,7 +35,7 @@ pub(crate) struct Start {
     pub(crate) after: Offset,
     /// Whether the member gets all messages after its cursor.
     pub(crate) recovered: bool,
-    /// See [`Page::fork`].
+    /// That of the cursor's epoch: see [`Page::fork_of`].
     pub(crate) fork: Option<Cursor>,
 }
 
@@ -39,12 +45,16 @@ impl Start {
         let recovered = since.is_none_or(|since| page.has_all_since(since));
         let newest = page.head.get().saturating_sub(history).max(page.floor.get());
         let newest = Offset::new(newest).unwrap_or(page.floor);
+        let fork = match since {
+            Some(since) => page.fork_of(&since.epoch),
+            None => page.forks.first(),
+        };
         Self {
+            fork: fork.cloned(),
             after: since.filter(|_| recovered).map_or(newest, |since| since.offset),
             epoch: page.epoch,
             head: page.head,
             recovered,
-            fork: page.fork,
         }
     }
 }
@@ -58,7 +68,21 @@ impl SessionMember {
     pub(crate) fn start(&self, since: Option<Cursor>, history: u32) -> Answer<Result<Start, Refusal>> {
         let begin =
             move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
-        match self.read(Range::Newest, 0) {
+        let page = match self.handle.open() {
+            Answer::Now(Ok(())) => self.read(Range::Newest, 0),
+            Answer::Now(Err(refusal)) => Answer::Now(Err(refusal)),
+            opening => {
+                // Read after the log is watched, so that no message is missed in between.
+                let (hub, room) = (self.handle.hub.clone(), self.handle.room.name().clone());
+                let limit = self.limit(0);
+                let read = async move {
+                    opening.await?;
+                    hub.engine().read(&room, Range::Newest, limit).await
+                };
+                Answer::Later(read.boxed())
+            }
+        };
+        match page {
             Answer::Now(page) => Answer::Now(begin(page)),
             later => Answer::Later(later.map(begin).boxed()),
         }
@@ -69,9 +93,12 @@ impl SessionMember {
         self.handle.room.snapshot_for(&self.handle.member)
     }
 
-    /// Sends the other session members a signal, which is not kept.
+    /// Sends the other session members a signal, also those at other servers. It is not kept.
     pub(crate) fn signal(&self, from: Author, body: Body) {
-        self.handle.room.signal(&self.handle.member, from, body);
+        let room = self.handle.room.name().clone();
+        let signal = Signal { room, from, body };
+        self.handle.hub.engine().signal(&signal);
+        self.handle.room.signal(self.handle.member.key, signal);
     }
 
     /// Charges the room's budget of deliveries for a message of so many bytes. Returns until when its sender should
@@ -81,14 +108,18 @@ impl SessionMember {
     }
 
     /// See [`Room::go_live`](super::room::Room::go_live).
-    pub(super) fn go_live(&self, cursor: Offset, place: u64) -> GoLive {
-        self.handle.room.go_live(&self.handle.member, cursor, place)
+    pub(super) fn go_live(&self, epoch: &Epoch, cursor: Offset, place: u64) -> GoLive {
+        self.handle.room.go_live(&self.handle.member, epoch, cursor, place)
     }
 
     fn read(&self, range: Range, messages: usize) -> Answer<Result<Page, Refusal>> {
-        let bytes = self.options().catch_up_bytes;
-        let limit = Limit { messages, bytes };
+        let limit = self.limit(messages);
         self.handle.hub.engine().read(self.handle.room.name(), range, limit)
+    }
+
+    fn limit(&self, messages: usize) -> Limit {
+        let bytes = self.options().catch_up_bytes;
+        Limit { messages, bytes }
     }
 
     fn options(&self) -> &HubOptions {
@@ -109,6 +140,8 @@ pub(crate) struct CatchUp {
 enum Next {
     Read,
     Reading(Answer<Result<Page, Refusal>>),
+    /// The log's answer.
+    Page(Result<Page, Refusal>),
     /// The frame to send, its last message, and its place in the socket's queue.
     Send(Bytes, Offset, u64),
     /// The client has all messages of the log; the presence changes have this place in the socket's queue.
@@ -119,7 +152,7 @@ enum Next {
 pub(crate) enum CatchUpError {
     /// The log cannot be read.
     Refused(Refusal),
-    /// The log dropped messages before the member read them: it must join again.
+    /// The log dropped messages before the member read them, or began anew: it must join again.
     Overtaken,
     /// The socket is closed.
     Closed,
@@ -135,17 +168,27 @@ impl CatchUp {
         }
     }
 
+    /// Waits until there is something to send: for the log's answer, if the next batch is not read yet.
+    pub(crate) fn poll_read(&mut self, member: &SessionMember, cx: &mut Context<'_>) -> Poll<()> {
+        if let Next::Read = self.next {
+            self.next = Next::Reading(member.read(Range::After(self.cursor), self.messages));
+        }
+        if let Next::Reading(page) = &mut self.next {
+            self.next = Next::Page(ready!(page.poll_unpin(cx)));
+        }
+        Poll::Ready(())
+    }
+
     /// Sends the next batch of messages to the socket, after the client has taken the one before. Returns whether the
     /// member is live now.
     ///
     /// Cancel safe: the next call continues.
     pub(crate) async fn step(&mut self, member: &SessionMember, socket: &Sender) -> Result<bool, CatchUpError> {
         loop {
-            match &mut self.next {
-                Next::Read => self.next = Next::Reading(member.read(Range::After(self.cursor), self.messages)),
-                Next::Reading(page) => {
-                    let page = page.await;
-                    self.next = Next::Read;
+            std::future::poll_fn(|cx| self.poll_read(member, cx)).await;
+            match std::mem::replace(&mut self.next, Next::Read) {
+                Next::Read | Next::Reading(_) => {}
+                Next::Page(page) => {
                     let page = page.map_err(CatchUpError::Refused)?;
                     self.messages = member.options().catch_up_messages.min(self.messages * 2).max(1);
                     // While the client took the batch before, the log may have dropped the next messages.
@@ -163,18 +206,18 @@ impl CatchUp {
                         self.next = Next::GoLive(socket.shared().place());
                     }
                 }
-                Next::Send(..) => {
+                send @ Next::Send(..) => {
+                    self.next = send;
                     self.send(socket).await?;
                     return Ok(false);
                 }
-                Next::GoLive(place) => match member.go_live(self.cursor, *place) {
+                Next::GoLive(place) => match member.go_live(&self.epoch, self.cursor, place) {
                     GoLive::Live => return Ok(true),
-                    GoLive::Behind => {
-                        self.next = Next::Read;
-                        return Ok(false);
-                    }
+                    GoLive::OtherEpoch => return Err(CatchUpError::Overtaken),
+                    GoLive::Behind => return Ok(false),
                     GoLive::QueueFull => {
-                        let ready = socket.shared().ready_at(*place).await;
+                        self.next = Next::GoLive(place);
+                        let ready = socket.shared().ready_at(place).await;
                         ready.map_err(|()| CatchUpError::Closed)?;
                     }
                 },
@@ -189,6 +232,8 @@ impl CatchUp {
                 .send_frames_at(*place, frame)
                 .await
                 .map_err(|()| CatchUpError::Closed)?;
+            let messages = last.get().saturating_sub(self.cursor.get());
+            socket.shared().sockets().metrics().messages_delivered.add(messages);
             self.cursor = *last;
             self.next = Next::Read;
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use slab::Slab;
-use talkback_protocol::Offset;
+use talkback_protocol::{Offset, UserName};
 
 use super::{
     HubOptions,
@@ -13,6 +13,8 @@ use crate::socket::{Delivered, Sender};
 pub(super) struct Pass {
     frames: Option<PlainBlock>,
     lines: Option<(Bytes, Block<Option<Offset>>)>,
+    /// The messages among the lines.
+    messages: u64,
     signals: Option<(Bytes, Block<usize>)>,
     /// The keys of the plain member and of the session member that are next.
     next_plain: usize,
@@ -23,17 +25,27 @@ pub(super) struct Pass {
 pub(super) struct Slice {
     members: usize,
     bytes: usize,
+    delivered: u64,
+}
+
+/// What a member got.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    bytes: usize,
+    messages: u64,
 }
 
 /// A member that gets messages as `[name] text`.
 pub(super) struct PlainRecipient {
+    pub(super) user: UserName,
     pub(super) socket: Sender,
-    /// It gets the messages after this one.
-    pub(super) after: Offset,
+    /// It gets the messages after this one, by its number among those that came since the room has members.
+    pub(super) after: u64,
 }
 
 /// A member that gets lines of the protocol.
 pub(super) struct SessionRecipient {
+    pub(super) user: UserName,
     pub(super) socket: Sender,
     pub(super) progress: Progress,
     /// The version of the presence snapshot that it had when it joined.
@@ -49,6 +61,8 @@ pub(super) enum Progress {
     From(Offset),
     /// All.
     Live,
+    /// None: it is to be closed, because the log began anew.
+    Restarted,
 }
 
 /// The part of a block that is for one member.
@@ -70,11 +84,17 @@ impl Pass {
         }
         Some(Self {
             frames,
+            messages: lines.as_ref().map_or(0, |block| block.tags().flatten().count() as u64),
             lines: lines.map(|block| (block.frame(), block)),
             signals: signals.map(|block| (block.frame(), block)),
             next_plain: 0,
             next_session: 0,
         })
+    }
+
+    /// Leaves out the lines that are not delivered yet: the log began anew.
+    pub(super) fn drop_lines(&mut self) {
+        self.lines = None;
     }
 
     /// The newest message among the lines.
@@ -114,10 +134,12 @@ impl Pass {
             }
             if let Some(member) = sessions.get_mut(key) {
                 let lines = self.lines.as_ref();
-                let lines = lines.map_or(0, |(frame, block)| member.deliver(block, frame));
+                let mut share = lines.map_or(Share::default(), |(frame, block)| {
+                    member.deliver(block, frame, self.messages)
+                });
                 let signals = self.signals.as_ref();
-                let signals = signals.map_or(0, |(frame, block)| member.signal(key, block, frame));
-                slice.take(lines + signals);
+                share.bytes += signals.map_or(0, |(frame, block)| member.signal(key, block, frame));
+                slice.take(share);
             }
         }
         self.next_session = sessions.capacity();
@@ -130,6 +152,7 @@ impl Slice {
         Self {
             members: options.slice_members.max(1),
             bytes: options.slice_bytes.max(1),
+            delivered: 0,
         }
     }
 
@@ -137,35 +160,45 @@ impl Slice {
         self.members == 0 || self.bytes == 0
     }
 
-    /// Counts one member that got so many bytes.
-    fn take(&mut self, bytes: usize) {
+    /// Counts one member.
+    fn take(&mut self, share: Share) {
         self.members -= 1;
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(share.bytes);
+        self.delivered += share.messages;
+    }
+
+    /// The messages that the members of this slice got, together.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
     }
 }
 
 impl PlainRecipient {
-    /// Returns the number of delivered bytes.
-    fn deliver(&self, block: &PlainBlock) -> usize {
-        block
-            .after(self.after)
-            .map_or(0, |(frames, messages)| deliver(&self.socket, &frames, messages))
+    fn deliver(&self, block: &PlainBlock) -> Share {
+        block.after(self.after).map_or(Share::default(), |(frames, messages)| {
+            deliver(&self.socket, &frames, messages, messages as u64)
+        })
     }
 }
 
 impl SessionRecipient {
-    /// Delivers messages and presence lines. Returns the number of delivered bytes.
-    fn deliver(&mut self, block: &Block<Option<Offset>>, frame: &Bytes) -> usize {
+    /// Delivers messages and presence lines. `messages` is the number of messages in the block.
+    fn deliver(&mut self, block: &Block<Option<Offset>>, frame: &Bytes, messages: u64) -> Share {
+        let before = self.progress;
         match self.progress.take(block) {
-            Part::All => deliver(&self.socket, frame, block.len()),
-            Part::Some(block) => deliver(&self.socket, &block.frame(), block.len()),
-            Part::Nothing => 0,
+            Part::All => deliver(&self.socket, frame, block.len(), messages),
+            Part::Some(part) => {
+                let from = |offset: &&Offset| !matches!(before, Progress::From(first) if **offset < first);
+                let messages = block.tags().flatten().filter(from).count();
+                deliver(&self.socket, &part.frame(), part.len(), messages as u64)
+            }
+            Part::Nothing => Share::default(),
         }
     }
 
     /// Delivers the signals of other members than the one with this key. Returns the number of delivered bytes.
     fn signal(&self, key: usize, block: &Block<usize>, frame: &Bytes) -> usize {
-        if self.progress == Progress::CatchingUp {
+        if matches!(self.progress, Progress::CatchingUp | Progress::Restarted) {
             return 0;
         }
         let of_others = match block.tags().any(|sender| *sender == key) {
@@ -185,7 +218,7 @@ impl Progress {
     fn take(&mut self, block: &Block<Option<Offset>>) -> Part {
         let first = match *self {
             Self::Live => return Part::All,
-            Self::CatchingUp => return Part::Nothing,
+            Self::CatchingUp | Self::Restarted => return Part::Nothing,
             Self::From(first) => first,
         };
         if block.tags().flatten().any(|offset| *offset >= first) {
@@ -196,13 +229,17 @@ impl Progress {
     }
 }
 
-/// Returns the number of delivered bytes.
-fn deliver(socket: &Sender, frames: &Bytes, messages: usize) -> usize {
+/// Delivers frames with so many texts or lines, of which some are messages.
+fn deliver(socket: &Sender, frames: &Bytes, queued: usize, messages: u64) -> Share {
     let socket = socket.shared();
-    if socket.deliver(frames, messages) == Delivered::TooSlow {
+    let delivered = socket.deliver(frames, queued);
+    if delivered == Delivered::TooSlow {
         socket.sockets().metrics().closed_too_slow.add_one();
     }
-    frames.len()
+    Share {
+        bytes: frames.len(),
+        messages: if delivered == Delivered::Queued { messages } else { 0 },
+    }
 }
 
 #[cfg(test)]

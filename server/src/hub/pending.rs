@@ -1,6 +1,6 @@
 //! What a room has not delivered yet.
 
-use talkback_protocol::Offset;
+use talkback_protocol::{Epoch, Offset};
 use tokio::time::Instant;
 
 use super::{
@@ -18,10 +18,15 @@ pub(super) struct Pending {
     pub(super) lines: Blocks<Lines<Option<Offset>>>,
     /// Tagged with the key of the member that sent them.
     pub(super) signals: Lines<usize>,
-    /// The newest message since the room has members.
-    pub(super) newest: Offset,
-    /// The newest message that is not among the lines, because the room had no session members.
+    /// The epoch of the log whose messages come; `None` before the log is watched.
+    pub(super) epoch: Option<Epoch>,
+    /// The log began anew, and the members do not know it yet: see [`restart`](Self::restart).
+    pub(super) restarted: bool,
+    /// How many messages came since the room has members.
+    pub(super) count: u64,
+    /// The newest message of this epoch that is not among the lines, because the room had no session members.
     pub(super) not_in_lines: Offset,
+    block_bytes: usize,
     /// The task that delivers runs, until nothing is pending.
     pub(super) scheduled: bool,
     /// When the oldest message of the pass under way was added.
@@ -37,11 +42,23 @@ impl Pending {
             frames: Blocks::new(block_bytes),
             lines: Blocks::new(block_bytes),
             signals: Lines::default(),
-            newest: Offset::ZERO,
+            epoch: None,
+            restarted: false,
+            count: 0,
             not_in_lines: Offset::ZERO,
+            block_bytes,
             scheduled: false,
             delivering_since: None,
         }
+    }
+
+    /// Drops the lines of the epoch before: the session members that follow it are closed. Plain members get all
+    /// messages, because they have no cursor.
+    pub(super) fn restart(&mut self, epoch: &Epoch) {
+        self.epoch = Some(epoch.clone());
+        self.restarted = true;
+        self.not_in_lines = Offset::ZERO;
+        self.lines = Blocks::new(self.block_bytes);
     }
 
     /// The pending bytes of the kind of member that has more of them.
@@ -67,7 +84,7 @@ impl Pending {
     /// Notes the end of a pass. Returns whether more is pending; otherwise the task that delivers ends.
     pub(super) fn end_pass(&mut self) -> bool {
         self.delivering_since = None;
-        self.scheduled = self.oldest().is_some() || self.signals.len() > 0;
+        self.scheduled = self.oldest().is_some() || self.signals.len() > 0 || self.restarted;
         self.scheduled
     }
 }

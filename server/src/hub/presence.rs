@@ -289,6 +289,18 @@ impl Presence {
         u32::try_from(self.users.len()).unwrap_or(u32::MAX)
     }
 
+    /// The users who have a socket here, by name: those with more sockets than other servers that have them.
+    pub(super) fn users_here(&self, elsewhere: &HashMap<u64, HashSet<UserName>>) -> Vec<UserName> {
+        let is_here = |user: &UserName, sockets: &Sockets| {
+            let servers = elsewhere.values().filter(|users| users.contains(user));
+            sockets.open > servers.count()
+        };
+        let here = self.users.iter().filter(|(user, sockets)| is_here(user, sockets));
+        let mut here: Vec<_> = here.map(|(user, _)| user.clone()).collect();
+        here.sort_unstable();
+        here
+    }
+
     /// The users who are present, by name.
     pub(super) fn users(&self) -> Vec<UserName> {
         let mut users: Vec<_> = self.users.keys().cloned().collect();

@@ -7,6 +7,7 @@
 //! [`Room::go_live`] ensures is not before this pass.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,12 +15,17 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use talkback_protocol::{
-    Body, Offset, RoomName, UserName,
+    Epoch, Offset, RoomName, UserName,
     codec::MemberList,
-    message::{self, Author, Message, ServerLine},
+    message::{Message, ServerLine, Signal},
+    session::server::Refusal,
 };
 use tokio::time::Instant;
 
@@ -32,22 +38,27 @@ use super::{
     presence::{Presence, PresenceSnapshot},
 };
 use crate::{
-    engine::{Engine, Watch, Watcher},
+    engine::{Answer, Engine, Watch, Watcher},
+    metrics::Metrics,
     socket::Sender,
 };
 
 /// The bytes that a delivery is charged for besides the message's own: the rest of its line, and a share of a write.
 const DELIVERY_OVERHEAD: usize = 128;
+/// The key of no member, for signals that come from another server.
+const AT_ANOTHER_SERVER: usize = usize::MAX;
 
 pub(super) struct Room {
     name: RoomName,
     options: HubOptions,
+    engine: Arc<dyn Engine>,
     /// The bytes that all senders of the room may cause to be delivered.
     budget: DeliveryBudget,
     /// Locked during one slice of a pass.
     members: Mutex<Members>,
     pending: Mutex<Pending>,
     count: AtomicUsize,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -56,19 +67,35 @@ struct Members {
     plain: Slab<PlainRecipient>,
     sessions: Slab<SessionRecipient>,
     presence: Presence,
+    /// The users that other servers have in the room; each counts as one socket in `presence`.
+    elsewhere: HashMap<u64, HashSet<UserName>>,
+    /// The users that other servers were told.
+    told: Arc<[UserName]>,
+    /// A task is going to tell them the users of now.
+    is_telling: bool,
     /// The pass under way.
     pass: Option<Pass>,
-    /// The newest message whose delivery to session members has begun.
+    /// The newest message of this epoch whose delivery to session members has begun.
     delivered: Offset,
+    /// The log began anew: the key of the next session member to look at, of which those are closed that follow the
+    /// epoch before.
+    closing: Option<usize>,
 }
+
+/// The log's answer to the subscription of a room, for all members that wait for it.
+type Opening = Shared<BoxFuture<'static, Result<(), Refusal>>>;
 
 #[derive(Default)]
 enum State {
     /// Before the first member.
     #[default]
     New,
+    /// With members, which wait for the log to be watched.
+    Opening(Opening),
     /// With members. Dropping the watch ends the subscription to the log.
     Open(#[expect(dead_code, reason = "it is kept for what dropping it does")] Watch),
+    /// The log cannot be watched: all members leave, and the room is not joined again.
+    Refused(Refusal),
     /// After the last member. A closed room is never joined again: the next member gets a new room of the same name.
     Closed,
 }
@@ -89,17 +116,21 @@ pub(super) enum GoLive {
     Behind,
     /// The queue of its socket is full: its client must read first.
     QueueFull,
+    /// The member has read the log in another epoch than that of the messages that come: it must join again.
+    OtherEpoch,
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName, options: HubOptions) -> Self {
+    pub(super) fn new(name: RoomName, options: HubOptions, engine: Arc<dyn Engine>, metrics: Arc<Metrics>) -> Self {
         Self {
             name,
             options,
+            engine,
             budget: DeliveryBudget::new(&options, Instant::now()),
             members: Mutex::default(),
             pending: Mutex::new(Pending::new(&options)),
             count: AtomicUsize::new(0),
+            metrics,
         }
     }
 
@@ -114,6 +145,20 @@ impl Room {
     /// The users in the room, by name.
     pub(super) fn users(&self) -> Vec<UserName> {
         self.members.lock().presence.users()
+    }
+
+    /// The sockets of all members, or of those of one user.
+    pub(super) fn sockets(&self, user: Option<&UserName>) -> Vec<Sender> {
+        let members = self.members.lock();
+        let plain = members.plain.iter().map(|(_, member)| (&member.user, &member.socket));
+        let sessions = members
+            .sessions
+            .iter()
+            .map(|(_, member)| (&member.user, &member.socket));
+        let of_user = plain
+            .chain(sessions)
+            .filter(|(of, _)| user.is_none_or(|user| *of == user));
+        of_user.map(|(_, socket)| socket.clone()).collect()
     }
 
     /// The number of users, and the newest list of them unless there are too many.
@@ -142,29 +187,24 @@ impl Room {
         self.budget.charge(&self.options, bytes, late, now)
     }
 
-    pub(super) fn add_plain(
-        self: &Arc<Self>,
-        engine: &dyn Engine,
-        user: &UserName,
-        socket: Sender,
-    ) -> Result<Member, NotAdded> {
+    pub(super) fn add_plain(self: &Arc<Self>, user: &UserName, socket: Sender) -> Result<Member, NotAdded> {
         let mut members = self.members.lock();
-        self.admit(&mut members, engine)?;
+        self.admit(&members)?;
         // The member does not get earlier messages that are still pending.
-        let after = self.pending.lock().newest;
-        let key = members.plain.insert(PlainRecipient { socket, after });
+        let after = self.pending.lock().count;
+        let key = members.plain.insert(PlainRecipient {
+            user: user.clone(),
+            socket,
+            after,
+        });
         Ok(self.added(&mut members, Kind::Plain, key, user))
     }
 
-    pub(super) fn add_session(
-        self: &Arc<Self>,
-        engine: &dyn Engine,
-        user: &UserName,
-        socket: Sender,
-    ) -> Result<Member, NotAdded> {
+    pub(super) fn add_session(self: &Arc<Self>, user: &UserName, socket: Sender) -> Result<Member, NotAdded> {
         let mut members = self.members.lock();
-        self.admit(&mut members, engine)?;
+        self.admit(&members)?;
         let key = members.sessions.insert(SessionRecipient {
+            user: user.clone(),
             socket,
             progress: Progress::CatchingUp,
             presence_version: 0,
@@ -180,6 +220,7 @@ impl Room {
             Kind::Session => drop(members.sessions.try_remove(member.key)),
         }
         self.count_kinds(&members);
+        self.schedule_telling(&mut members);
         let grace = self.options.presence_grace;
         if members.presence.leave(&member.user, Instant::now(), grace) && self.members() > 0 {
             tokio::spawn(Arc::clone(self).expire_presence());
@@ -192,14 +233,20 @@ impl Room {
         self.close_without_members(self.members.lock())
     }
 
-    /// Makes a session member live that has all messages up to `cursor`, unless there are later messages that no pass
-    /// will deliver to it. The presence changes since it joined are sent to it first, at this place in its socket's
-    /// queue.
-    pub(super) fn go_live(&self, member: &Member, cursor: Offset, place: u64) -> GoLive {
+    /// Makes a session member live that has all messages of this epoch up to `cursor`, unless there are later messages
+    /// that no pass will deliver to it. The presence changes since it joined are sent to it first, at this place in its
+    /// socket's queue.
+    pub(super) fn go_live(&self, member: &Member, epoch: &Epoch, cursor: Offset, place: u64) -> GoLive {
         let mut members = self.members.lock();
-        let missed = members.delivered.max(self.pending.lock().not_in_lines);
-        if missed > cursor {
-            return GoLive::Behind;
+        {
+            let mut pending = self.pending.lock();
+            begin_anew(&mut members, &mut pending);
+            if pending.epoch.as_ref() != Some(epoch) {
+                return GoLive::OtherEpoch;
+            }
+            if members.delivered.max(pending.not_in_lines) > cursor {
+                return GoLive::Behind;
+            }
         }
         let Members { sessions, presence, .. } = &mut *members;
         let Some(session) = sessions.get_mut(member.key) else {
@@ -218,13 +265,11 @@ impl Room {
         GoLive::Live
     }
 
-    /// Sends a signal to the other session members. It is not kept, and is dropped if too many signals are pending.
-    pub(super) fn signal(self: &Arc<Self>, member: &Member, from: Author, body: Body) {
+    /// Sends a signal of the member with this key to the other session members. It is not kept, and is dropped if too many signals are pending.
+    pub(super) fn signal(self: &Arc<Self>, sender: usize, signal: Signal) {
         let mut pending = self.pending.lock();
         if pending.signals.len() < self.options.signal_bytes {
-            let room = self.name.clone();
-            let signal = ServerLine::Signal(message::Signal { room, from, body });
-            pending.signals.push_line(member.key, &signal);
+            pending.signals.push_line(sender, &ServerLine::Signal(signal));
             // A signal that makes the text too large is dropped, unless it is alone.
             if pending.signals.len() > self.options.sent_text_bytes {
                 pending.signals.split_last();
@@ -233,21 +278,63 @@ impl Room {
         }
     }
 
-    fn members(&self) -> usize {
+    pub(super) fn members(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Checks that one more member may join. The first one opens the room.
-    fn admit(self: &Arc<Self>, members: &mut Members, engine: &dyn Engine) -> Result<(), NotAdded> {
-        if matches!(members.state, State::Closed) {
+    /// Watches the log, for the first member. Each member gets the answer. Messages reach the members from then on.
+    pub(super) fn open(self: &Arc<Self>, engine: &Arc<dyn Engine>) -> Answer<Result<(), Refusal>> {
+        let opening = {
+            let mut members = self.members.lock();
+            match &members.state {
+                State::New => {
+                    let opening = Arc::clone(self).watch(Arc::clone(engine)).boxed().shared();
+                    members.state = State::Opening(opening.clone());
+                    opening
+                }
+                State::Opening(opening) => opening.clone(),
+                State::Open(_) | State::Closed => return Answer::Now(Ok(())),
+                State::Refused(refusal) => return Answer::Now(Err(refusal.clone())),
+            }
+        };
+        // The engine is called here, without a lock.
+        match opening.clone().now_or_never() {
+            Some(answer) => Answer::Now(answer),
+            None => Answer::Later(opening.boxed()),
+        }
+    }
+
+    async fn watch(self: Arc<Self>, engine: Arc<dyn Engine>) -> Result<(), Refusal> {
+        let watcher = Arc::new(Arc::clone(&self));
+        let watch = engine.watch(&self.name, watcher).await;
+        let mut members = self.members.lock();
+        let (state, answer) = match watch {
+            Ok(watch) => {
+                let epoch = watch.epoch().clone();
+                self.pending.lock().epoch.get_or_insert(epoch);
+                (State::Open(watch), Ok(()))
+            }
+            Err(refusal) => (State::Refused(refusal.clone()), Err(refusal)),
+        };
+        let is_awaited = matches!(members.state, State::Opening(_));
+        let unused = if is_awaited {
+            std::mem::replace(&mut members.state, state)
+        } else {
+            state
+        };
+        drop(members);
+        // Outside of the lock, because dropping the watch of a room that closed meanwhile locks the log.
+        drop(unused);
+        answer
+    }
+
+    /// Checks that one more member may join.
+    fn admit(&self, members: &Members) -> Result<(), NotAdded> {
+        if matches!(members.state, State::Closed | State::Refused(_)) {
             return Err(NotAdded::Closed);
         }
         if self.members() >= self.options.members_per_room {
             return Err(NotAdded::Refused(JoinError::RoomFull));
-        }
-        if matches!(members.state, State::New) {
-            let watch = engine.watch(&self.name, Arc::new(Arc::clone(self)));
-            members.state = State::Open(watch.map_err(|refusal| NotAdded::Refused(JoinError::Log(refusal)))?);
         }
         Ok(())
     }
@@ -257,6 +344,7 @@ impl Room {
         if members.presence.enter(user, &self.options) {
             self.schedule_announcement(members);
         }
+        self.schedule_telling(members);
         Member {
             kind,
             key,
@@ -267,7 +355,11 @@ impl Room {
     fn close_without_members(&self, mut members: MutexGuard<'_, Members>) -> bool {
         let is_closed = self.members() == 0;
         let state = is_closed.then(|| std::mem::replace(&mut members.state, State::Closed));
+        let has_told = is_closed && !std::mem::take(&mut members.told).is_empty();
         drop(members);
+        if let Some(presence) = self.engine.presence().filter(|_| has_told) {
+            presence.set_users(&self.name, Arc::default());
+        }
         // Outside of the lock, because dropping the watch locks the log.
         drop(state);
         is_closed
@@ -277,8 +369,9 @@ impl Room {
         let mut pending = self.pending.lock();
         pending.has_plain = !members.plain.is_empty();
         pending.has_sessions = !members.sessions.is_empty();
-        self.count
-            .store(members.plain.len() + members.sessions.len(), Ordering::Relaxed);
+        let count = members.plain.len() + members.sessions.len();
+        let before = self.count.swap(count, Ordering::Relaxed);
+        self.metrics.members.add(count as i64 - before as i64);
     }
 
     /// Removes users when their grace period is over, until no user is in it. A room has one such task at a time.
@@ -294,6 +387,37 @@ impl Room {
             if members.presence.next_expiry().is_none() {
                 return;
             }
+        }
+    }
+
+    /// Tells other servers the users of this one, a little later. A room has one such task at a time.
+    fn schedule_telling(self: &Arc<Self>, members: &mut Members) {
+        if self.engine.presence().is_none() || std::mem::replace(&mut members.is_telling, true) {
+            return;
+        }
+        let room = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(room.options.presence_interval).await;
+            room.tell();
+        });
+    }
+
+    fn tell(&self) {
+        let mut members = self.members.lock();
+        members.is_telling = false;
+        // A room of the same name may have told its own users since.
+        if matches!(members.state, State::Closed) {
+            return;
+        }
+        let users = members.presence.users_here(&members.elsewhere);
+        if *members.told == *users {
+            return;
+        }
+        members.told = users.into();
+        let users = Arc::clone(&members.told);
+        drop(members);
+        if let Some(presence) = self.engine.presence() {
+            presence.set_users(&self.name, users);
         }
     }
 
@@ -344,25 +468,70 @@ impl Room {
     /// Delivers the next slice of the pass under way, or of a new one. Returns whether anything is left to deliver.
     fn deliver_slice(&self) -> bool {
         let mut members = self.members.lock();
+        {
+            let mut pending = self.pending.lock();
+            begin_anew(&mut members, &mut pending);
+            if members.closing.is_none() && members.pass.is_none() {
+                members.pass = pending.next_pass();
+                let newest = members.pass.as_ref().and_then(Pass::newest);
+                members.delivered = newest.map_or(members.delivered, |newest| newest.max(members.delivered));
+            }
+        }
+        if self.close_restarted(&mut members) {
+            return true;
+        }
         let Members {
             plain,
             sessions,
             pass: under_way,
-            delivered,
             ..
         } = &mut *members;
-        if under_way.is_none() {
-            *under_way = self.pending.lock().next_pass();
-            let newest = under_way.as_ref().and_then(Pass::newest);
-            *delivered = newest.map_or(*delivered, |newest| newest.max(*delivered));
-        }
         let Some(pass) = under_way else { return false };
-        if !pass.deliver(plain, sessions, &mut Slice::new(&self.options)) {
+        let mut slice = Slice::new(&self.options);
+        let is_over = pass.deliver(plain, sessions, &mut slice);
+        self.metrics.messages_delivered.add(slice.delivered());
+        if !is_over {
             return true;
         }
         *under_way = None;
         self.pending.lock().end_pass()
     }
+
+    /// Closes the next session members that follow the epoch before. They reconnect at different times and join again
+    /// with their cursors. Returns whether there may be more of them.
+    fn close_restarted(&self, members: &mut Members) -> bool {
+        let Some(first) = members.closing.take() else {
+            return false;
+        };
+        let end = first.saturating_add(self.options.slice_members.max(1));
+        for key in first..end.min(members.sessions.capacity()) {
+            if let Some(member) = members.sessions.get(key)
+                && member.progress == Progress::Restarted
+            {
+                member.socket.shared().close_to_reconnect();
+            }
+        }
+        members.closing = (end < members.sessions.capacity()).then_some(end);
+        true
+    }
+}
+
+/// Ends the epoch before if the log began anew: its lines are not delivered, and its session members are closed in the
+/// next slices. A member that still catches up learns it from the log.
+fn begin_anew(members: &mut Members, pending: &mut Pending) {
+    if !std::mem::take(&mut pending.restarted) {
+        return;
+    }
+    members.delivered = Offset::ZERO;
+    if let Some(pass) = &mut members.pass {
+        pass.drop_lines();
+    }
+    for (_, session) in &mut members.sessions {
+        if session.progress != Progress::CatchingUp {
+            session.progress = Progress::Restarted;
+        }
+    }
+    members.closing = Some(0);
 }
 
 impl Watcher for Arc<Room> {
@@ -373,8 +542,10 @@ impl Watcher for Arc<Room> {
     fn appended(&self, message: &Arc<Message>) {
         let now = Instant::now();
         let mut pending = self.pending.lock();
+        pending.count += 1;
+        let number = pending.count;
         if pending.has_plain {
-            pending.frames.push(now, |frames| frames.push(message));
+            pending.frames.push(now, |frames| frames.push(number, message));
         }
         if pending.has_sessions {
             pending
@@ -383,9 +554,43 @@ impl Watcher for Arc<Room> {
         } else {
             pending.not_in_lines = message.offset;
         }
-        pending.newest = message.offset;
         if pending.has_plain || pending.has_sessions {
             self.schedule(&mut pending);
+        }
+    }
+
+    fn restarted(&self, epoch: &Epoch) {
+        let mut pending = self.pending.lock();
+        pending.restart(epoch);
+        self.schedule(&mut pending);
+    }
+
+    fn present(&self, server: u64, users: &[UserName]) {
+        let mut members = self.members.lock();
+        let before = members.elsewhere.remove(&server).unwrap_or_default();
+        let now: HashSet<_> = users.iter().cloned().collect();
+        let (mut is_changed, mut expires) = (false, false);
+        for user in now.difference(&before) {
+            is_changed |= members.presence.enter(user, &self.options);
+        }
+        let grace = self.options.presence_grace;
+        for user in before.difference(&now) {
+            expires |= members.presence.leave(user, Instant::now(), grace);
+        }
+        if !now.is_empty() {
+            members.elsewhere.insert(server, now);
+        }
+        if is_changed {
+            self.schedule_announcement(&members);
+        }
+        if expires {
+            tokio::spawn(Arc::clone(self).expire_presence());
+        }
+    }
+
+    fn signalled(&self, signal: &Signal) {
+        if self.pending.lock().has_sessions {
+            self.signal(AT_ANOTHER_SERVER, signal.clone());
         }
     }
 }

@@ -105,8 +105,9 @@ impl AppOptions {
     pub fn validate(&self) -> Result<(), OptionsError> {
         // The parsers of the flags have the ranges, so each value goes through its parser again.
         let mut table = toml::Table::try_from(self).map_err(|error| OptionsError::Invalid(error.to_string()))?;
-        // Its text is not shown, and there is no other way to make one than its parser.
+        // The texts of keys are not shown, and there is no other way to make one than its parser.
         table.remove("publish-key");
+        table.remove("admin-key");
         with_table(Self::command(), Path::new("options"), table)?
             .try_get_matches_from([env!("CARGO_PKG_NAME")])
             .map_err(|error| OptionsError::Invalid(first_line(&error)))?;
@@ -224,7 +225,8 @@ mod tests {
             "--ping-interval",
             "--write-timeout",
             "--max-wait",
-            "--drain",
+            "--drain-delay",
+            "--drain-time",
             "--presence-grace",
             "--reconnect-spread",
             "--address-delay",

@@ -39,6 +39,16 @@ pub(super) fn nonzero(text: &str) -> Result<NonZeroUsize, String> {
     NonZeroUsize::new(number).ok_or_else(|| "must be at least 1".to_owned())
 }
 
+/// Parses what all keys in Redis begin with. Braces have a meaning in the keys of Redis.
+pub(super) fn redis_prefix(text: &str) -> Result<String, &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("write 1 to 64 ASCII characters without spaces, { and }")
+    }
+}
+
 /// Parses a size in `range`, of at most 1 TiB.
 pub(super) fn size(range: impl RangeBounds<usize> + Clone) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {

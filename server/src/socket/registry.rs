@@ -2,17 +2,16 @@
 
 use std::{
     collections::HashMap,
-    num::NonZeroUsize,
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{CloseInfo, ClosedBy, shared::SharedSocket};
 use crate::{
@@ -85,7 +84,8 @@ pub struct SocketOptions {
     /// server should close it first, but input that breaks the rules would turn that into a reset, which can destroy
     /// the close frame.
     pub linger: Duration,
-    /// When the server stops, sessions are asked to reconnect after a random delay of at most this.
+    /// When the log of a room begins anew, its session members are asked to reconnect after a random delay of at most
+    /// this.
     pub reconnect_spread: Duration,
     /// How many closes with an application's code (3000 to 4999) are logged in a second; the others are counted.
     pub log_rate: u32,
@@ -135,21 +135,34 @@ struct Inner {
     overhead_rate: Rate,
     /// Of [`SocketOptions::link_rate`].
     link_rate: Rate,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     closes: Throttle,
     live: Mutex<HashMap<u64, Arc<SharedSocket>>>,
     next: AtomicU64,
-    draining: AtomicBool,
+    /// A [`DrainState`], which only increases.
+    drain_state: AtomicU8,
     /// Notified when draining begins.
     drain: Notify,
     /// Notified when the last socket was removed.
     empty: Notify,
 }
 
-/// Sockets that are closed together during [`Sockets::drain`].
-const DRAIN_BATCH: NonZeroUsize = NonZeroUsize::new(128).unwrap();
-/// The usual pause between two batches.
-const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+/// How far a server that stops is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DrainState {
+    /// It serves.
+    Serving,
+    /// It serves, and asks load balancers to choose another server.
+    Announced,
+    /// It refuses new sockets and closes those that are open.
+    Closing,
+}
+
+/// How many sockets [`Sockets::waiting`] looks at before other tasks run.
+const SOCKETS_AT_ONCE: usize = 256;
+/// The longest time between two closes during [`Sockets::drain`]: few sockets are closed in less than the whole time.
+const LONGEST_CLOSE_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Sockets {
     /// An empty set with these options.
@@ -161,10 +174,10 @@ impl Sockets {
             link_rate: Rate::new(u64::try_from(options.link_rate).unwrap_or(u64::MAX), 0),
             closes: Throttle::new(options.log_rate),
             options,
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             live: Mutex::default(),
             next: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
+            drain_state: AtomicU8::new(DrainState::Serving as u8),
             drain: Notify::new(),
             empty: Notify::new(),
         }))
@@ -178,7 +191,7 @@ impl Sockets {
 
     /// Counters of what happened since the start.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
 
@@ -195,6 +208,22 @@ impl Sockets {
         self.0.live.lock().values().map(|socket| socket.turns()).sum()
     }
 
+    /// How many sockets have bytes that their clients have not taken, and how many bytes. It looks at all sockets, with
+    /// pauses in between.
+    pub(crate) async fn waiting(&self) -> (usize, usize) {
+        let sockets: Vec<_> = self.0.live.lock().values().cloned().collect();
+        let (mut slow, mut bytes) = (0, 0);
+        for batch in sockets.chunks(SOCKETS_AT_ONCE) {
+            for socket in batch {
+                let waits = socket.waiting();
+                slow += usize::from(waits > 0);
+                bytes += waits;
+            }
+            tokio::task::yield_now().await;
+        }
+        (slow, bytes)
+    }
+
     pub(crate) fn overhead_rate(&self) -> Rate {
         self.0.overhead_rate
     }
@@ -203,10 +232,28 @@ impl Sockets {
         self.0.link_rate
     }
 
+    /// How far the server is with stopping.
+    #[must_use]
+    pub fn drain_state(&self) -> DrainState {
+        match self.0.drain_state.load(Ordering::SeqCst) {
+            0 => DrainState::Serving,
+            1 => DrainState::Announced,
+            _ => DrainState::Closing,
+        }
+    }
+
     /// Whether [`drain`](Self::drain) was called; new sockets are refused from then on.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::SeqCst)
+        self.drain_state() == DrainState::Closing
+    }
+
+    /// Makes `/readyz` and `/healthz` answer 503 with `draining`, so that load balancers choose another server, while
+    /// everything is served as before.
+    pub fn announce_drain(&self) {
+        self.0
+            .drain_state
+            .fetch_max(DrainState::Announced as u8, Ordering::SeqCst);
     }
 
     /// Waits until [`drain`](Self::drain) is called.
@@ -214,35 +261,34 @@ impl Sockets {
         wait_until(&self.0.drain, || self.is_draining().then_some(())).await;
     }
 
-    /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012 and the delay after which to reconnect)
-    /// and returns when the last one was removed.
+    /// Refuses new sockets, closes all live ones with 1001 (sessions with 1012) and returns when the last one was
+    /// removed. What waits for a client is written before its close frame.
     ///
-    /// They are closed in random order and in batches with random pauses, spread over at most half of `within`, so that
-    /// clients that reconnect at once do not all reach the next server at the same moment. `within` does not bound the
-    /// wait: put a timeout around this call.
+    /// They are closed in random order, one after the other at equal intervals, all within `within`, so that clients
+    /// that reconnect at once do not all reach the next server at the same moment. Between two closes are at most
+    /// 50 ms: few sockets are closed in less time. `within` does not bound the wait for the last one: put a timeout
+    /// around this call.
     ///
     /// Cancel safety: sockets that were closed stay closed, and new ones stay refused.
     pub async fn drain(&self, within: Duration) {
-        self.0.draining.store(true, Ordering::SeqCst);
+        self.0
+            .drain_state
+            .fetch_max(DrainState::Closing as u8, Ordering::SeqCst);
         self.0.drain.notify_waiters();
         let mut sockets: Vec<_> = self.0.live.lock().values().cloned().collect();
         fastrand::shuffle(&mut sockets);
-        let batches = u32::try_from(sockets.len().div_ceil(DRAIN_BATCH.get())).unwrap_or(u32::MAX);
-        let pause = DRAIN_PAUSE.min(within / 2 / batches.max(1));
-        for (number, batch) in sockets.chunks(DRAIN_BATCH.get()).enumerate() {
-            if number > 0 {
-                tokio::time::sleep(pause.mul_f32(0.5 + fastrand::f32())).await;
-            }
-            for socket in batch {
-                socket.close_to_drain();
-            }
+        let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX).max(1);
+        let interval = LONGEST_CLOSE_INTERVAL.min(within / count);
+        let begun = Instant::now();
+        for (number, socket) in (0..).zip(sockets) {
+            tokio::time::sleep_until(begun + interval.saturating_mul(number)).await;
+            socket.close_to_restart();
         }
-        drop(sockets);
         wait_until(&self.0.empty, || {
             // An opening handshake that was in progress when draining began may have ended since.
             let late: Vec<_> = self.0.live.lock().values().cloned().collect();
             for socket in &late {
-                socket.close_to_drain();
+                socket.close_to_restart();
             }
             late.is_empty().then_some(())
         })
@@ -253,7 +299,7 @@ impl Sockets {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.live.lock().insert(id, Arc::clone(&socket));
         if self.is_draining() {
-            socket.close_to_drain();
+            socket.close_to_restart();
         }
         Registered {
             id,
@@ -291,10 +337,11 @@ impl Drop for Registered {
     }
 }
 
-/// Logs how a socket ended: at `info` with a code of an application (3000 to 4999), else at `debug`. A client chooses
+/// Counts and logs how a socket ended: at `info` with a code of an application (3000 to 4999), else at `debug`. A client chooses
 /// codes and reasons freely, so its reasons are not logged, and the lines at `info` have a rate.
 pub(crate) fn log_close(sockets: &Sockets, path: &str, info: &CloseInfo) {
     let CloseInfo { code, reason, by } = info;
+    sockets.metrics().closed(*code);
     let reason = match by {
         ClosedBy::Server => Some(reason.as_str()),
         _ => None,

@@ -311,6 +311,11 @@ impl SharedSocket {
         self.core.lock().backlog_time(&rate)
     }
 
+    /// How many bytes the system has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.core.lock().io.outbox.bytes()
+    }
+
     /// The bytes that are not written yet.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> Vec<u8> {
@@ -330,12 +335,21 @@ impl SharedSocket {
         closes
     }
 
-    /// Closes because the server stops.
-    pub(crate) fn close_to_drain(&self) -> bool {
+    /// Closes because the server stops. A session reconnects at once, perhaps to another server; the server spreads
+    /// the closes over time instead.
+    pub(crate) fn close_to_restart(&self) -> bool {
+        self.close_reconnecting(Duration::ZERO)
+    }
+
+    /// Closes because the log of a room began anew: a session reconnects after a time of its own.
+    pub(crate) fn close_to_reconnect(&self) -> bool {
+        self.close_reconnecting(self.options().reconnect_spread.mul_f32(fastrand::f32()))
+    }
+
+    fn close_reconnecting(&self, after: Duration) -> bool {
         if !self.restarts.load(Ordering::Relaxed) {
             return self.close(close::GOING_AWAY, "the server is going away");
         }
-        let after = self.options().reconnect_spread.mul_f32(fastrand::f32());
         self.close(close::SERVICE_RESTART, &close::retry_after_reason(after))
     }
 

@@ -1,13 +1,14 @@
 //! A real server on a free port, real clients, and waiting without sleeping.
 #![expect(unreachable_pub, reason = "`pub` means: for all files of this program")]
 
+pub mod engine;
 pub mod session;
 
-use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
+use std::{fmt::Debug, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::{SinkExt, StreamExt};
-use talkback_server::{AppOptions, AppState, router, serve_router};
+use talkback_server::{AppOptions, AppState, engine::Engine, router, serve_router};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -62,9 +63,19 @@ impl Server {
 
     /// Starts a server with further routes.
     pub async fn with_routes(config: AppOptions, routes: Router<AppState>) -> Self {
+        let app = AppState::open(&config).unwrap();
+        Self::with_app(config, app, routes).await
+    }
+
+    /// Starts a server whose logs are kept by this engine.
+    pub async fn with_engine(config: AppOptions, engine: Arc<dyn Engine>) -> Self {
+        let app = AppState::new(&config, engine);
+        Self::with_app(config, app, Router::new()).await
+    }
+
+    async fn with_app(config: AppOptions, app: AppState, routes: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = AppState::new(&config);
         let router = router(app.clone()).merge(routes.with_state(app.clone()));
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn({

@@ -288,7 +288,7 @@ impl Log {
         };
         Page {
             epoch: self.epoch.clone(),
-            fork: None,
+            forks: Vec::new(),
             head: self.head,
             floor,
             messages: self

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::NewRoomOptions;
+use super::super::NewRoomOptions;
 
 /// What the memory engine keeps at most, and for how long.
 #[derive(Clone, Debug)]

@@ -7,9 +7,11 @@ use talkback_protocol::{ClientKey, Epoch, Offset, PublishId, SenderId, Seq, sess
 use tokio::time::Instant;
 
 use super::{
-    super::{AppendOutcome, KEY_REUSED, MessageId, Origin, Place},
+    super::{
+        AppendOutcome, KEY_REUSED, MessageId, Origin, Place,
+        ledger::{Cost, Holder},
+    },
     MemoryOptions,
-    ledger::{Cost, Holder},
     log::Log,
 };
 

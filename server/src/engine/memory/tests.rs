@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq};
 use tokio::time::advance;
 
 use super::super::{
-    AppendOutcome, Engine, MessageId, Origin, Range,
+    AppendOutcome, Engine, MessageId, NewRoomOptions, Origin, Range,
     conformance::{
-        self, Seen, add, bodies, code_of, first, from_origin, message, numbered, of_copy, offset, read, request, room,
+        Seen, add, bodies, code_of, first, from_origin, message, numbered, of_copy, offset, read, request, room,
         withdrawal, withdrawn,
     },
 };
@@ -16,7 +17,7 @@ use super::*;
 
 const DEFAULTS: MemoryOptions = MemoryOptions::DEFAULT;
 
-conformance::suite!(engine(DEFAULTS));
+crate::conformance_suite!(engine(DEFAULTS));
 
 fn engine(options: MemoryOptions) -> Arc<dyn Engine> {
     Arc::new(Memory::new(options))
@@ -29,7 +30,12 @@ async fn fill(engine: &Arc<dyn Engine>, room: &str, messages: u64) {
 }
 
 fn watch(engine: &Arc<dyn Engine>, name: &str) -> Watch {
-    engine.watch(&room(name), Arc::new(Seen::default())).unwrap()
+    watch_now(engine, name).unwrap()
+}
+
+fn watch_now(engine: &Arc<dyn Engine>, name: &str) -> Result<Watch, Refusal> {
+    let watch = engine.watch(&room(name), Arc::new(Seen::default()));
+    watch.now_or_never().unwrap()
 }
 
 fn body_of(bytes: usize) -> String {
@@ -166,7 +172,7 @@ async fn quiet_rooms_with_watchers_never_keep_a_new_room_out() {
 async fn watches_are_bounded_and_one_that_ends_frees_its_slot() {
     let engine = engine(MemoryOptions { watches: 2, ..DEFAULTS });
     let (first, _second) = (watch(&engine, "a"), watch(&engine, "a"));
-    let third = engine.watch(&room("b"), Arc::new(Seen::default()));
+    let third = watch_now(&engine, "b");
     assert_eq!(third.err().map(|refusal| refusal.code), Some(code::BUSY.into()));
     drop(first);
     let _third = watch(&engine, "b");

@@ -51,12 +51,7 @@ pub(crate) async fn publish(
     body: Body,
 ) -> Result<Response, Problem> {
     let Room(room) = room;
-    let key = options.publish_key.as_ref().ok_or(Problem::PublishingIsOff)?;
-    if !bearer(&headers).is_some_and(|given| key.is(given)) {
-        // Requests with the key are not limited; guesses of the key are.
-        let counted = peer.map_or(Ok(()), |Extension(peer)| peer.request());
-        return Err(counted.map_or_else(Problem::TooManyRequests, |()| Problem::Unauthorized));
-    }
+    authorize(&options, &headers, peer)?;
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
     let user = match &query.name {
         Some(name) => names::user(name)?,
@@ -65,21 +60,8 @@ pub(crate) async fn publish(
     let name = idempotency_key(&headers)?;
     let body = read(body, options.max_body, options.body_timeout).await?;
     body.check(options.max_depth)?;
-    let id = name.map_or(MessageId::None, |name| MessageId::Request {
-        name,
-        digest: Sha256::digest(format!("{user}\n{}", body.json())).into(),
-    });
-    let from = Author {
-        sender: hub.sender().clone(),
-        user,
-    };
-    let append = Append {
-        room: room.clone(),
-        id,
-        from,
-        content: Ok(body),
-    };
-    let (status, place, duplicate) = match hub.engine().append(append).await {
+    let outcome = publish_one(&hub, &room, user, body, name.as_deref()).await;
+    let (status, place, duplicate) = match outcome {
         AppendOutcome::Added(place) => (StatusCode::CREATED, place, false),
         AppendOutcome::Duplicate(place) => (StatusCode::OK, place, true),
         AppendOutcome::Refused { refusal, .. } if refusal.code == KEY_REUSED => return Err(Problem::KeyReused),
@@ -101,8 +83,48 @@ pub(crate) async fn publish(
         .into_response())
 }
 
+/// Checks the key of a request.
+pub(super) fn authorize(
+    options: &RoomsOptions,
+    headers: &HeaderMap,
+    peer: Option<Extension<Peer>>,
+) -> Result<(), Problem> {
+    let key = options.publish_key.as_ref().ok_or(Problem::PublishingIsOff)?;
+    if bearer(headers).is_some_and(|given| key.is(given)) {
+        return Ok(());
+    }
+    // Requests with the key are not limited; guesses of the key are.
+    let counted = peer.map_or(Ok(()), |Extension(peer)| peer.request());
+    Err(counted.map_or_else(Problem::TooManyRequests, |()| Problem::Unauthorized))
+}
+
+/// Gives a message to the log. With a name, the log recognises the request when it comes again.
+pub(super) async fn publish_one(
+    hub: &Hub,
+    room: &RoomName,
+    user: UserName,
+    body: MessageBody,
+    name: Option<&str>,
+) -> AppendOutcome {
+    let id = name.map_or(MessageId::None, |name| MessageId::Request {
+        name: name.into(),
+        digest: Sha256::digest(format!("{user}\n{}", body.json())).into(),
+    });
+    let from = Author {
+        sender: hub.sender().clone(),
+        user,
+    };
+    let append = Append {
+        room: room.clone(),
+        id,
+        from,
+        content: Ok(body),
+    };
+    hub.append(append).await
+}
+
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -115,6 +137,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
 }
 
 async fn read(body: Body, max: usize, within: Duration) -> Result<MessageBody, Problem> {
+    let bytes = collect(body, max, within).await?;
+    let text = str::from_utf8(&bytes).map_err(|_| Problem::BadRequest("the body is not UTF-8".to_owned()))?;
+    MessageBody::from_json(text).map_err(|error| {
+        Problem::BadRequest(format!(
+            "{error}. The body of the request is the message: any JSON, such as \"hello\" or {{\"done\":3}}"
+        ))
+    })
+}
+
+/// The bytes of a request's body.
+pub(super) async fn collect(body: Body, max: usize, within: Duration) -> Result<BytesMut, Problem> {
     let announced = usize::try_from(body.size_hint().lower()).ok();
     let capacity = announced.filter(|size| *size <= max).ok_or(Problem::TooLarge(max))?;
     // Copied into one buffer: each piece keeps the buffer that it was read into, which may be a thousand times its
@@ -135,15 +168,10 @@ async fn read(body: Body, max: usize, within: Duration) -> Result<MessageBody, P
     };
     let read = tokio::time::timeout(within, all).await;
     read.map_err(|_| Problem::BodyTimeout(within))??;
-    let text = str::from_utf8(&bytes).map_err(|_| Problem::BadRequest("the body is not UTF-8".to_owned()))?;
-    MessageBody::from_json(text).map_err(|error| {
-        Problem::BadRequest(format!(
-            "{error}. The body of the request is the message: any JSON, such as \"hello\" or {{\"done\":3}}"
-        ))
-    })
+    Ok(bytes)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, given) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| given.trim())

@@ -90,6 +90,7 @@ pub(crate) async fn messages(
         // not kept.
         let watch = engine
             .watch(&room, Arc::clone(&wakeup) as _)
+            .await
             .map_err(Problem::Refused)?;
         let waiter = waiting.enter();
         (page, recovered) = read(&**engine, &room, Some(since), limit).await?;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use talkback_protocol::message::Message;
+use talkback_protocol::{Epoch, message::Message};
 use tokio::sync::Notify;
 
 use crate::engine::Watcher;
@@ -48,6 +48,10 @@ impl Wakeup {
 
 impl Watcher for Wakeup {
     fn appended(&self, _message: &Arc<Message>) {
+        self.0.notify_one();
+    }
+
+    fn restarted(&self, _epoch: &Epoch) {
         self.0.notify_one();
     }
 }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use talkback_protocol::ClientKey;
 
-use super::super::Origin;
+use super::Origin;
 
 /// The holder of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,16 @@ impl Ledger {
             held.total = held.total.plus(cost);
         }
         fits
+    }
+
+    /// Reserves what a log has kept since an earlier process, also beyond the bounds.
+    pub(super) fn reserve_always(&self, holder: Holder, cost: Cost) {
+        let mut held = self.held.lock();
+        for account in holder.accounts() {
+            let sum = held.accounts.entry(account).or_default();
+            *sum = sum.plus(cost);
+        }
+        held.total = held.total.plus(cost);
     }
 
     /// Releases reserved capacity. The lock is taken for one batch at a time, because a room may have very many

@@ -1,0 +1,566 @@
+//! The engine that keeps the logs in a Redis, so that several servers have the same rooms.
+//!
+//! One script adds a message (`append.lua`): it recognises resends, numbers, stores, trims and publishes in one step. The
+//! servers that have watchers of a room are subscribed to its channel; what did not arrive is read from the log
+//! (`rooms.rs`). Messages of all rooms go to Redis in groups over one connection (`link.rs`), so those of a room keep
+//! their order.
+//!
+//! A log is bound to the life of the data that it is in: a Redis that was started again, and a replica that was
+//! promoted, may have lost messages that were acknowledged. Then each room continues in a new epoch that forks from the
+//! one before (`log.lua`). `docs/redis.md` says what each setting of Redis promises.
+
+mod link;
+mod options;
+mod present;
+mod rooms;
+mod wire;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use redis::Client;
+use talkback_protocol::{
+    Epoch, RoomName, UserName,
+    message::{Signal, code},
+    session::server::Refusal,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use super::{
+    Answer, Append, AppendOutcome, Engine, Limit, MessageId, NotReady, Page, Presence, Range, Usage, WaitingMessages,
+    Watch, Watcher, new_rooms::NewRoomLimit,
+};
+use link::{Call, ConnectError, Link, Subscription};
+pub use options::{RedisOptions, RedisUrl};
+use present::Present;
+use rooms::{Room, Rooms, Watching};
+use wire::{AppendCall, Keys};
+
+/// The bytes that a message counts besides its own, as in memory.
+const OVERHEAD: usize = 256;
+/// How long the mark of a check of readiness is kept.
+const CHECKED_FOR: Duration = Duration::from_secs(60);
+
+/// Logs in a Redis. Clones are handles to the same connections, which end with the last one.
+#[derive(Clone)]
+pub struct Redis(Arc<Running>);
+
+struct Running {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What callers and the task that holds the connections share.
+struct Shared {
+    options: RedisOptions,
+    client: Client,
+    keys: Keys,
+    runtime: Handle,
+    state: watch::Sender<State>,
+    calls: mpsc::UnboundedSender<Call>,
+    subscriptions: mpsc::UnboundedSender<Subscription>,
+    signals: mpsc::Sender<Signal>,
+    /// Tells this server from others.
+    server: u64,
+    rooms: Rooms,
+    present: Present,
+    waiting: Arc<WaitingMessages>,
+    reads: AtomicUsize,
+    /// Rooms that exist, as far as this server has seen.
+    known: Mutex<LruCache<RoomName, ()>>,
+    new_rooms: Mutex<NewRoomLimit>,
+    /// Why the newest command failed.
+    problem: Mutex<Option<NotReady>>,
+    usage: Counters,
+}
+
+enum State {
+    /// Before the first connection: calls wait.
+    Starting,
+    Up(Arc<Link>),
+    Down(NotReady),
+}
+
+#[derive(Default)]
+struct Counters {
+    added: AtomicU64,
+    duplicates: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Redis {
+    /// Connects. It blocks until Redis has answered, or for [`RedisOptions::connect_timeout`]. Without an answer the
+    /// engine starts, is not ready, and goes on trying. Messages are delivered by tasks of the runtime in which this is
+    /// called.
+    ///
+    /// # Errors
+    /// [`NotReady`] with what to do: the URL, the user or the password is wrong, or logs cannot be kept in this Redis.
+    pub fn open(options: RedisOptions) -> Result<Self, NotReady> {
+        let runtime = Handle::try_current()
+            .map_err(|_| NotReady("the Redis engine must be opened in a tokio runtime".to_owned()))?;
+        let client = link::client(&options)?;
+        match check(options.clone()) {
+            Err(ConnectError::Refused(why)) => return Err(why),
+            Err(ConnectError::Away(why)) => tracing::warn!("the server starts without its log: {why}"),
+            Ok(()) => {}
+        }
+        let (calls, mut waiting_calls) = mpsc::unbounded_channel();
+        let (subscriptions, mut waiting_subscriptions) = mpsc::unbounded_channel();
+        let (signals, mut waiting_signals) = mpsc::channel(options.signals.max(1));
+        let known = options
+            .known_rooms
+            .max(1)
+            .try_into()
+            .unwrap_or(std::num::NonZeroUsize::MIN);
+        let shared = Arc::new(Shared {
+            client,
+            keys: Keys::new(&options.prefix),
+            runtime: runtime.clone(),
+            state: watch::Sender::new(State::Starting),
+            calls,
+            subscriptions,
+            signals,
+            server: fastrand::u64(..),
+            rooms: Rooms::default(),
+            present: Present::default(),
+            waiting: WaitingMessages::new(options.waiting),
+            reads: AtomicUsize::new(0),
+            known: Mutex::new(LruCache::new(known)),
+            new_rooms: Mutex::new(NewRoomLimit::new(options.log.new_rooms)),
+            problem: Mutex::default(),
+            usage: Counters::default(),
+            options,
+        });
+        let task = {
+            let shared = Arc::clone(&shared);
+            let run = async move {
+                let (calls, subscriptions) = (&mut waiting_calls, &mut waiting_subscriptions);
+                shared.run(calls, subscriptions, &mut waiting_signals).await;
+            };
+            runtime.spawn(run).abort_handle()
+        };
+        Ok(Self(Arc::new(Running { shared, task })))
+    }
+}
+
+/// Connects in a thread of its own, because the caller's runtime may have no other one.
+fn check(options: RedisOptions) -> Result<(), ConnectError> {
+    let failed = |error: &dyn std::fmt::Display| NotReady(format!("a thread cannot be started: {error}"));
+    let check = std::thread::Builder::new().spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| ConnectError::Refused(failed(&error)))?;
+        runtime.block_on(link::check(&options))
+    });
+    let check = check.map_err(|error| ConnectError::Refused(failed(&error)))?;
+    check
+        .join()
+        .unwrap_or_else(|_| Err(ConnectError::Refused(failed(&"it panicked"))))
+}
+
+impl Shared {
+    /// Connects again and again.
+    async fn run(
+        self: &Arc<Self>,
+        calls: &mut mpsc::UnboundedReceiver<Call>,
+        subscriptions: &mut mpsc::UnboundedReceiver<Subscription>,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) {
+        let mut attempts = 0;
+        loop {
+            let why = match Link::connect(self).await {
+                Ok(link) => {
+                    attempts = 0;
+                    let link = Arc::new(link);
+                    self.is_well();
+                    if let State::Down(_) = self.state.send_replace(State::Up(Arc::clone(&link))) {
+                        tracing::info!(url = %self.options.url, "Redis is back");
+                    }
+                    self.present.is_connected();
+                    self.present.publish_all();
+                    // Their subscriptions ended with the connection before.
+                    for room in self.rooms.all() {
+                        drop(self.subscriptions.send(Subscription::Open(room)));
+                    }
+                    link.run(self, calls, subscriptions, signals).await
+                }
+                Err(error) => error.not_ready(),
+            };
+            let before = self.state.send_replace(State::Down(why.clone()));
+            if !matches!(before, State::Down(before) if before == why) {
+                tracing::error!("the log cannot be used: {why}");
+            }
+            // Nothing is pushed after the state was replaced. Dropping a call refuses it.
+            while calls.try_recv().is_ok() {}
+            while signals.try_recv().is_ok() {}
+            while let Ok(subscription) = subscriptions.try_recv() {
+                if let Subscription::Open(room) = subscription {
+                    room.refused(&self.away());
+                }
+            }
+            for room in self.rooms.all() {
+                room.refused(&self.away());
+            }
+            tokio::time::sleep(link::pause(&self.options, attempts)).await;
+            attempts += 1;
+        }
+    }
+
+    /// The connections, if there are any.
+    fn link(&self) -> Option<Arc<Link>> {
+        match &*self.state.borrow() {
+            State::Up(link) => Some(Arc::clone(link)),
+            State::Starting | State::Down(_) => None,
+        }
+    }
+
+    /// The connections; at the start it waits for them.
+    async fn connected(&self) -> Result<Arc<Link>, NotReady> {
+        let mut state = self.state.subscribe();
+        // The sender lives as long as this.
+        let _ = state.wait_for(|state| !matches!(state, State::Starting)).await;
+        match &*self.state.borrow() {
+            State::Up(link) => Ok(Arc::clone(link)),
+            State::Down(why) => Err(why.clone()),
+            State::Starting => Err(NotReady("the log is not connected yet".to_owned())),
+        }
+    }
+
+    /// Runs `push` unless Redis is away: what it pushes is served, or refused later.
+    fn if_not_down(&self, push: impl FnOnce()) -> bool {
+        // While this is borrowed the state is not replaced.
+        let state = self.state.borrow();
+        let is_down = matches!(*state, State::Down(_));
+        if !is_down {
+            push();
+        }
+        !is_down
+    }
+
+    fn problem(&self, why: &NotReady) {
+        let mut problem = self.problem.lock();
+        if problem.as_ref() != Some(why) {
+            tracing::error!("the log cannot be used: {why}");
+            *problem = Some(why.clone());
+        }
+    }
+
+    fn is_well(&self) {
+        if self.problem.lock().take().is_some() {
+            tracing::info!("the log can be used again");
+        }
+    }
+
+    /// A refusal of what cannot be done while Redis is away.
+    fn away(&self) -> Refusal {
+        let message = "the log cannot be reached now: try again later";
+        Refusal::later(code::BUSY, message, self.options.log.retry_after)
+    }
+
+    /// The answer to a message that is not in the log, or of which that is not known: its client sends it again, and
+    /// the log recognises it.
+    fn unavailable(&self) -> AppendOutcome {
+        AppendOutcome::Refused {
+            epoch: None,
+            refusal: self.away(),
+        }
+    }
+
+    fn full(&self, epoch: Epoch) -> AppendOutcome {
+        let message = "the room is busy: try again in a moment";
+        AppendOutcome::Refused {
+            epoch: Some(epoch),
+            refusal: Refusal::later(code::BUSY, message, self.options.log.retry_after),
+        }
+    }
+
+    fn too_many_rooms(&self, epoch: Epoch) -> AppendOutcome {
+        let message = "this client made too many rooms: try again later";
+        AppendOutcome::Refused {
+            epoch: Some(epoch),
+            refusal: Refusal::later(code::BUSY, message, self.options.log.remembered_retry_after),
+        }
+    }
+
+    /// Whether a message may make its room. It is charged to its client if the room is not known to exist.
+    fn may_make(&self, append: &Append) -> bool {
+        match &append.id {
+            MessageId::Client { key, .. } if !self.is_known(&append.room) => {
+                self.new_rooms.lock().take(key, Instant::now()).is_ok()
+            }
+            MessageId::Client { .. } | MessageId::Request { .. } | MessageId::None => true,
+        }
+    }
+
+    /// A message was answered: the charge for a room that was not made is given back.
+    fn settled(&self, call: &AppendCall, is_made: bool, is_answered: bool) {
+        let append = &call.append;
+        if let MessageId::Client { key, .. } = &append.id
+            && call.is_charged
+            && !is_made
+        {
+            self.new_rooms.lock().give_back(key);
+        }
+        if is_answered {
+            self.has_seen(&append.room, is_made || append.content.is_ok());
+        }
+    }
+
+    fn is_known(&self, room: &RoomName) -> bool {
+        self.known.lock().get(room).is_some()
+    }
+
+    /// Notes whether a room exists.
+    fn has_seen(&self, room: &RoomName, exists: bool) {
+        let mut known = self.known.lock();
+        if !exists {
+            known.pop(room);
+        } else if known.get(room).is_none() {
+            known.put(room.clone(), ());
+        }
+    }
+
+    fn count(&self, outcome: &AppendOutcome) {
+        let counter = match outcome {
+            AppendOutcome::Added(_) => &self.usage.added,
+            AppendOutcome::Duplicate(_) => &self.usage.duplicates,
+            AppendOutcome::Refused { .. }
+            | AppendOutcome::Gap { .. }
+            | AppendOutcome::Conflict { .. }
+            | AppendOutcome::Forgotten { .. } => &self.usage.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another server has these users in a room.
+    fn has_users(&self, room: &Room, server: u64, users: &[UserName]) {
+        self.present.has_users(server, &room.name, !users.is_empty());
+        room.present(server, users);
+    }
+
+    /// Reads from Redis. A page of another epoch than that of the room's watchers is news for them.
+    async fn read_now(
+        self: &Arc<Self>,
+        room: &RoomName,
+        range: Range,
+        limit: Limit,
+        is_watched: bool,
+    ) -> Result<Page, Refusal> {
+        let away = |_| self.away();
+        let link = self.connected().await.map_err(away)?;
+        let limit = Limit {
+            messages: limit.messages.min(self.options.read_messages),
+            ..limit
+        };
+        let command = wire::read_command(&self.keys, &link.history, room, range, limit, is_watched);
+        let answer = link.command(self, &command).await.map_err(away)?;
+        let Some(wire::Read { page, exists }) = wire::read(answer, room, range) else {
+            tracing::error!(%room, "the log has something that is no message");
+            return Err(self.away());
+        };
+        self.has_seen(room, exists);
+        Ok(page)
+    }
+}
+
+/// A read that waits for Redis.
+struct Reading(Arc<Shared>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.reads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A watcher of a room. Dropping it ends the subscription.
+struct Watched {
+    shared: Arc<Shared>,
+    room: Arc<Room>,
+    key: usize,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.rooms.unwatch(&self.room, self.key, || {
+            shared.present.forget(&self.room.name);
+            shared.if_not_down(|| {
+                let close = Subscription::Close(self.room.name.clone());
+                // The receiver lives as long as the task that connects; without it there is no subscription.
+                drop(shared.subscriptions.send(close));
+            });
+        });
+    }
+}
+
+impl Engine for Redis {
+    fn append(&self, append: Append) -> Answer<AppendOutcome> {
+        let shared = &self.0.shared;
+        let permit = match shared.waiting.admit(&append) {
+            Ok(permit) => permit,
+            Err(refusal) => return Answer::Now(AppendOutcome::Refused { epoch: None, refusal }),
+        };
+        let mut append = append;
+        let most = shared.options.log.bytes.min(shared.options.log.total_bytes);
+        if append.content.is_ok() && wire::weight(&append) > most {
+            append.content = Err(too_large(most));
+        }
+        let (answer, answered) = oneshot::channel();
+        let is_full = append.content.is_ok() && !shared.rooms.have_capacity(&append.room);
+        let may_make = shared.may_make(&append);
+        let is_charged = may_make && !shared.is_known(&append.room);
+        let append = AppendCall {
+            append,
+            may_make,
+            is_charged,
+            is_full,
+        };
+        let call = Call { append, permit, answer };
+        let is_sent = shared.if_not_down(|| drop(shared.calls.send(call)));
+        if !is_sent {
+            let outcome = shared.unavailable();
+            shared.count(&outcome);
+            return Answer::Now(outcome);
+        }
+        let shared = Arc::clone(shared);
+        Answer::Later(Box::pin(async move {
+            answered.await.unwrap_or_else(|_| {
+                let outcome = shared.unavailable();
+                shared.count(&outcome);
+                outcome
+            })
+        }))
+    }
+
+    fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
+        let shared = Arc::clone(&self.0.shared);
+        if shared.reads.fetch_add(1, Ordering::Relaxed) >= shared.options.reads {
+            shared.reads.fetch_sub(1, Ordering::Relaxed);
+            let message = "too many reads wait for the log: try again in a moment";
+            let refusal = Refusal::later(code::BUSY, message, shared.options.log.retry_after);
+            return Answer::Now(Err(refusal));
+        }
+        let (room, reading) = (room.clone(), Reading(Arc::clone(&shared)));
+        Answer::Later(Box::pin(async move {
+            let watched = shared.rooms.get(&room);
+            let page = shared.read_now(&room, range, limit, watched.is_some()).await;
+            drop(reading);
+            if let (Some(watched), Ok(page)) = (watched, &page) {
+                watched.has_read(&shared, page);
+            }
+            page
+        }))
+    }
+
+    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
+        let shared = Arc::clone(&self.0.shared);
+        let options = &shared.options.log;
+        let mut is_away = false;
+        let watching = shared.rooms.watch(room, watcher, options.watches, |room| {
+            let open = Subscription::Open(Arc::clone(room));
+            is_away = !shared.if_not_down(|| drop(shared.subscriptions.send(open)));
+        });
+        let watched = |room, key| Watched {
+            shared: Arc::clone(&shared),
+            room,
+            key,
+        };
+        let watch = |epoch, watched: Watched| Watch::new(epoch, move || drop(watched));
+        match watching {
+            Watching::Full => {
+                let message = "the server has too many members and waiting requests: try again later";
+                let refusal = Refusal::later(code::BUSY, message, options.remembered_retry_after);
+                Answer::Now(Err(refusal))
+            }
+            Watching::Open(room, key, epoch) => Answer::Now(Ok(watch(epoch, watched(room, key)))),
+            Watching::Later(room, key, answered) => {
+                let watched = watched(room, key);
+                if is_away {
+                    return Answer::Now(Err(shared.away()));
+                }
+                Answer::Later(Box::pin(async move {
+                    let opened = answered.await.unwrap_or_else(|_| Err(watched.shared.away()));
+                    opened.map(|epoch| watch(epoch, watched))
+                }))
+            }
+        }
+    }
+
+    fn presence(&self) -> Option<&dyn Presence> {
+        Some(self)
+    }
+
+    fn signal(&self, signal: &Signal) {
+        let shared = &self.0.shared;
+        // A room without a member that watches it here has no sender here either.
+        if shared.rooms.get(&signal.room).is_some() {
+            // What there is no capacity for is dropped, as everywhere.
+            drop(shared.signals.try_send(signal.clone()));
+        }
+    }
+
+    /// A room that exists and that this server has not seen yet is answered with false: it is charged as a new one.
+    fn has(&self, room: &RoomName) -> bool {
+        self.0.shared.is_known(room)
+    }
+
+    /// What this server has seen: the Redis and other servers are not asked.
+    fn usage(&self) -> Usage {
+        let shared = &self.0.shared;
+        Usage {
+            rooms: shared.rooms.len(),
+            added: shared.usage.added.load(Ordering::Relaxed),
+            duplicates: shared.usage.duplicates.load(Ordering::Relaxed),
+            refused: shared.usage.refused.load(Ordering::Relaxed),
+            ..Usage::default()
+        }
+    }
+
+    /// Writes a mark, which a Redis refuses that is full, read-only, or cannot write to its disk.
+    fn ready(&self) -> Answer<Result<(), NotReady>> {
+        let shared = Arc::clone(&self.0.shared);
+        Answer::Later(Box::pin(async move {
+            let link = shared.connected().await?;
+            let mut mark = redis::cmd("SET");
+            mark.arg(shared.keys.checked())
+                .arg(1)
+                .arg("PX")
+                .arg(CHECKED_FOR.as_millis());
+            link.command(&shared, &mark).await.map(drop)
+        }))
+    }
+}
+
+impl Presence for Redis {
+    fn set_users(&self, room: &RoomName, users: Arc<[UserName]>) {
+        self.0.shared.present.set(room, users);
+    }
+}
+
+fn too_large(most: usize) -> Refusal {
+    Refusal {
+        code: code::TOO_LARGE.into(),
+        message: format!("the log of a room keeps at most {most} bytes").into(),
+        retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+-- Adds a message, or settles its number.
+--
+-- KEYS: 4 what is kept of its publisher. ARGV: 3 the kind of the publisher: c(lient), r(equest), n(one); 4 whether it
+-- may make a room; 5 the client's number; 6 the message's id, or the digest of the request; 7 whether all numbers before
+-- are settled; 8 the refusal: empty, `retry`, or `final` and its text; 9 whether a watcher has no capacity; 10 the
+-- message; 11 the channel.
+--
+-- The answer: whether it made the room; a letter; the epoch; and after a space what belongs to the outcome.
+
+local publisher, kind, seq, id = KEYS[4], ARGV[3], ARGV[5], ARGV[6]
+local refusal = ARGV[8]
+local last = 0
+
+local function answer(is_made, letter, rest)
+    return is_made .. letter .. epoch .. ' ' .. (rest or '')
+end
+
+if kind == 'c' then
+    local known = redis.call('HMGET', publisher, 'last', seq)
+    local number = tonumber(seq)
+    last = tonumber(known[1] or '0')
+    if number <= last then
+        local outcome = known[2]
+        if not outcome then
+            return answer('0', 'F')
+        end
+        if string.sub(outcome, 1, 16) ~= id then
+            return answer('0', 'C')
+        end
+        return answer('0', string.sub(outcome, 17, 17), string.sub(outcome, 18))
+    end
+    if number ~= last + 1 and ARGV[7] ~= '1' then
+        return answer('0', 'G')
+    end
+elseif kind == 'r' then
+    local outcome = redis.call('GET', publisher)
+    if outcome then
+        if string.sub(outcome, 1, 64) ~= id then
+            return answer('0', 'K')
+        end
+        return answer('0', 'D', string.sub(outcome, 65))
+    end
+end
+
+if refusal == 'retry' then
+    return answer('0', 'T')
+end
+if refusal == '' and ARGV[9] == '1' then
+    return answer('0', 'B')
+end
+if not made and ARGV[4] ~= '1' then
+    return answer('0', 'N')
+end
+
+local is_made = '0'
+if not made then
+    if not is_stored then
+        store()
+    end
+    is_made = '1'
+    redis.call('HSET', state_key, 'made', text(now))
+end
+local letter, rest, settled
+if refusal == '' then
+    local message = ARGV[10]
+    local weight = #message + OVERHEAD
+    trim(1, weight)
+    if head == floor then
+        renew = 0
+    end
+    at = math.max(now, at)
+    head = head + 1
+    bytes = bytes + weight
+    local offset, when = text(head), text(at)
+    redis.call('XADD', log_key, offset .. '-0', 'at', when, 'message', message)
+    redis.call('HSET', state_key, 'head', offset, 'bytes', text(bytes), 'at', when)
+    if not oldest then
+        redis.call('HSET', state_key, 'oldest', when)
+    end
+    redis.call(PUBLISH, ARGV[11], epoch .. ' ' .. offset .. ' ' .. when .. '\n' .. message)
+    letter, rest = 'A', offset .. ' ' .. when
+    settled = 'D' .. rest
+else
+    letter, rest = 'R', string.sub(refusal, 6)
+    settled = 'R' .. rest
+end
+keep()
+if kind == 'c' then
+    local number = tonumber(seq)
+    if number ~= last + 1 then
+        redis.call('DEL', publisher)
+    end
+    redis.call('HSET', publisher, 'last', seq, seq, id .. settled)
+    if number > OUTCOMES then
+        redis.call('HDEL', publisher, text(number - OUTCOMES))
+    end
+    redis.call('PEXPIRE', publisher, text(IDLE))
+elseif kind == 'r' and letter == 'A' then
+    redis.call('SET', publisher, id .. rest, 'PX', text(REQUEST_AGE))
+end
+return answer(is_made, letter, rest)

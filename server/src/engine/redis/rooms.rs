@@ -1,0 +1,343 @@
+//! The rooms that are watched here: which of their messages have arrived, and who gets them.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use slab::Slab;
+use talkback_protocol::{
+    Epoch, Offset, RoomName, UserName,
+    message::{Message, Signal},
+    session::server::Refusal,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    super::{Limit, Page, Range, Watcher},
+    Shared,
+};
+
+/// The most that is read at once of what a room has missed.
+const CATCH_UP: Limit = Limit {
+    messages: 256,
+    bytes: 256 * 1024,
+};
+/// How often a room looks whether its watchers have capacity again.
+const CAPACITY_INTERVAL: Duration = Duration::from_millis(5);
+/// The pause after a read that failed.
+const READ_PAUSE: Duration = Duration::from_millis(250);
+
+/// The rooms with watchers.
+#[derive(Default)]
+pub(super) struct Rooms {
+    map: Mutex<Map>,
+}
+
+#[derive(Default)]
+struct Map {
+    rooms: HashMap<RoomName, Arc<Room>>,
+    watches: usize,
+}
+
+pub(super) struct Room {
+    pub(super) name: RoomName,
+    state: Mutex<RoomState>,
+}
+
+struct RoomState {
+    phase: Phase,
+    watchers: Slab<Arc<dyn Watcher>>,
+    /// The newest message that Redis has published, in this connection.
+    seen: Option<(Epoch, Offset)>,
+    /// A task reads what the watchers have missed, and delivers it.
+    is_catching_up: bool,
+}
+
+enum Phase {
+    /// The watchers wait for the subscription.
+    Opening(Vec<oneshot::Sender<Result<Epoch, Refusal>>>),
+    /// The watchers have all messages of this epoch up to `head`.
+    Open { epoch: Epoch, head: Offset },
+}
+
+/// What [`Rooms::watch`] comes to.
+pub(super) enum Watching {
+    /// There are too many watches.
+    Full,
+    /// At once.
+    Open(Arc<Room>, usize, Epoch),
+    /// When the subscription is there.
+    Later(Arc<Room>, usize, oneshot::Receiver<Result<Epoch, Refusal>>),
+}
+
+impl Rooms {
+    pub(super) fn len(&self) -> usize {
+        self.map.lock().rooms.len()
+    }
+
+    pub(super) fn get(&self, name: &RoomName) -> Option<Arc<Room>> {
+        self.map.lock().rooms.get(name).map(Arc::clone)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Room>> {
+        self.map.lock().rooms.values().map(Arc::clone).collect()
+    }
+
+    /// Adds a watcher. `open` is called for a room without a subscription while the map is locked, so that subscriptions are made and ended
+    /// in the order of these calls.
+    pub(super) fn watch(
+        &self,
+        name: &RoomName,
+        watcher: Arc<dyn Watcher>,
+        most: usize,
+        open: impl FnOnce(&Arc<Room>),
+    ) -> Watching {
+        let mut map = self.map.lock();
+        if map.watches >= most {
+            return Watching::Full;
+        }
+        map.watches += 1;
+        let room = map.rooms.entry(name.clone()).or_insert_with(|| Room::new(name.clone()));
+        let room = Arc::clone(room);
+        let mut state = room.state.lock();
+        let key = state.watchers.insert(watcher);
+        match &mut state.phase {
+            Phase::Open { epoch, .. } => Watching::Open(Arc::clone(&room), key, epoch.clone()),
+            Phase::Opening(waiting) => {
+                let (answer, answered) = oneshot::channel();
+                // The first one makes the subscription, also after one that was refused.
+                if waiting.is_empty() {
+                    open(&room);
+                }
+                waiting.push(answer);
+                Watching::Later(Arc::clone(&room), key, answered)
+            }
+        }
+    }
+
+    /// Removes a watcher, and a room that has no others: then `close` is called while the map is locked.
+    pub(super) fn unwatch(&self, room: &Arc<Room>, key: usize, close: impl FnOnce()) {
+        let mut map = self.map.lock();
+        map.watches -= 1;
+        let mut state = room.state.lock();
+        let watcher = state.watchers.try_remove(key);
+        let is_unused = state.watchers.is_empty();
+        drop(state);
+        if is_unused
+            && map
+                .rooms
+                .get(&room.name)
+                .is_some_and(|current| Arc::ptr_eq(current, room))
+        {
+            map.rooms.remove(&room.name);
+            close();
+        }
+        drop(map);
+        // Outside of the locks: it may be the last handle to something whose drop takes other locks.
+        drop(watcher);
+    }
+
+    /// Whether all watchers of a room have capacity for a further message.
+    pub(super) fn have_capacity(&self, name: &RoomName) -> bool {
+        self.get(name).is_none_or(|room| room.state.lock().have_capacity())
+    }
+}
+
+impl RoomState {
+    fn have_capacity(&self) -> bool {
+        self.watchers.iter().all(|(_, watcher)| watcher.has_capacity())
+    }
+
+    fn deliver(&self, message: &Arc<Message>) {
+        for (_, watcher) in &self.watchers {
+            watcher.appended(message);
+        }
+    }
+
+    /// The log continues in this epoch, or lost messages that its watchers have not got.
+    fn restart(&mut self, page: &Page) {
+        let Phase::Open { epoch, head } = &mut self.phase else {
+            return;
+        };
+        if page.epoch != *epoch {
+            let fork = page.forks.iter().find(|fork| fork.epoch == *epoch);
+            *head = match fork {
+                // What the watchers got after it was lost.
+                Some(fork) => fork.offset.min(*head),
+                // What both logs have is not known: they get what the newest life of this one has.
+                None => page.forks.first().map_or(Offset::ZERO, |fork| fork.offset),
+            };
+        }
+        *head = (*head).max(page.floor);
+        *epoch = page.epoch.clone();
+        for (_, watcher) in &self.watchers {
+            watcher.restarted(&page.epoch);
+        }
+    }
+}
+
+impl Room {
+    fn new(name: RoomName) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            state: Mutex::new(RoomState {
+                phase: Phase::Opening(Vec::new()),
+                watchers: Slab::new(),
+                seen: None,
+                is_catching_up: false,
+            }),
+        })
+    }
+
+    /// Redis has published a message.
+    pub(super) fn received(self: &Arc<Self>, shared: &Arc<Shared>, epoch: Epoch, message: Message) {
+        let mut state = self.state.lock();
+        state.seen = Some((epoch.clone(), message.offset));
+        if state.is_catching_up {
+            return;
+        }
+        let is_next = match &state.phase {
+            Phase::Opening(_) => return,
+            Phase::Open { epoch: current, head } if *current == epoch => {
+                if message.offset <= *head {
+                    return;
+                }
+                message.offset == head.next()
+            }
+            Phase::Open { .. } => false,
+        };
+        if !is_next || !state.have_capacity() {
+            return self.catch_up(&mut state, shared);
+        }
+        if let Phase::Open { head, .. } = &mut state.phase {
+            *head = message.offset;
+        }
+        state.deliver(&Arc::new(message));
+    }
+
+    /// Another server has these users.
+    pub(super) fn present(&self, server: u64, users: &[UserName]) {
+        for (_, watcher) in &self.state.lock().watchers {
+            watcher.present(server, users);
+        }
+    }
+
+    /// A member at another server sent a signal.
+    pub(super) fn signalled(&self, signal: &Signal) {
+        for (_, watcher) in &self.state.lock().watchers {
+            watcher.signalled(signal);
+        }
+    }
+
+    /// The log was looked at. Opens the room if its subscription was there before that, or reads what it has missed.
+    pub(super) fn synchronised(self: &Arc<Self>, shared: &Arc<Shared>, page: &Page, is_subscribed: bool) {
+        let mut state = self.state.lock();
+        if is_subscribed && let Phase::Opening(waiting) = &mut state.phase {
+            for waiting in std::mem::take(waiting) {
+                // One that is not awaited any more has dropped its watch.
+                let _ = waiting.send(Ok(page.epoch.clone()));
+            }
+            state.phase = Phase::Open {
+                epoch: page.epoch.clone(),
+                head: page.head,
+            };
+        }
+        let Phase::Open { epoch, head } = &state.phase else {
+            return;
+        };
+        let newest = state
+            .seen
+            .as_ref()
+            .filter(|(of, _)| *of == page.epoch)
+            .map(|(_, offset)| *offset);
+        let newest = newest.map_or(page.head, |newest| newest.max(page.head));
+        if (*epoch != page.epoch || newest > *head) && !state.is_catching_up {
+            self.catch_up(&mut state, shared);
+        }
+    }
+
+    /// The subscription cannot be made: those that wait for it get this refusal.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        if let Phase::Opening(waiting) = &mut self.state.lock().phase {
+            for waiting in std::mem::take(waiting) {
+                let _ = waiting.send(Err(refusal.clone()));
+            }
+        }
+    }
+
+    /// A page of another epoch than that of the watchers was read: they are told.
+    pub(super) fn has_read(self: &Arc<Self>, shared: &Arc<Shared>, page: &Page) {
+        let mut state = self.state.lock();
+        let is_other = matches!(&state.phase, Phase::Open { epoch, .. } if *epoch != page.epoch);
+        if is_other && !state.is_catching_up {
+            self.catch_up(&mut state, shared);
+        }
+    }
+
+    fn catch_up(self: &Arc<Self>, state: &mut RoomState, shared: &Arc<Shared>) {
+        state.is_catching_up = true;
+        let (room, task) = (Arc::clone(self), Arc::clone(shared));
+        shared.runtime.spawn(async move { room.read_missed(&task).await });
+    }
+
+    /// Reads from the log what the watchers have missed, as fast as they take it. A room has one such task at a time.
+    async fn read_missed(self: Arc<Self>, shared: &Arc<Shared>) {
+        loop {
+            let after = {
+                let mut state = self.state.lock();
+                match &state.phase {
+                    Phase::Open { head, .. } if !state.watchers.is_empty() => state.have_capacity().then_some(*head),
+                    _ => {
+                        state.is_catching_up = false;
+                        return;
+                    }
+                }
+            };
+            let Some(after) = after else {
+                tokio::time::sleep(CAPACITY_INTERVAL).await;
+                continue;
+            };
+            let page = match shared.read_now(&self.name, Range::After(after), CATCH_UP, true).await {
+                Ok(page) => page,
+                Err(_) if shared.link().is_some() => {
+                    tokio::time::sleep(READ_PAUSE).await;
+                    continue;
+                }
+                Err(_) => {
+                    // All rooms are looked at when Redis is back.
+                    self.state.lock().is_catching_up = false;
+                    return;
+                }
+            };
+            let mut state = self.state.lock();
+            let Phase::Open { epoch, head } = &mut state.phase else {
+                continue;
+            };
+            if *epoch != page.epoch || page.floor > *head {
+                state.restart(&page);
+                continue;
+            }
+            let messages = page.messages.iter().filter(|message| message.offset > after);
+            let messages: Vec<_> = messages.collect();
+            if let Some(last) = messages.last() {
+                *head = last.offset;
+            }
+            let head = *head;
+            for message in messages {
+                state.deliver(message);
+            }
+            let is_behind = head < page.head
+                || state
+                    .seen
+                    .as_ref()
+                    .is_some_and(|(epoch, offset)| *epoch != page.epoch || *offset > head);
+            if !is_behind {
+                state.is_catching_up = false;
+                return;
+            }
+            // What was published may have been of an epoch that is over.
+            if head >= page.head && state.seen.as_ref().is_some_and(|(epoch, _)| *epoch != page.epoch) {
+                state.seen = None;
+            }
+        }
+    }
+}

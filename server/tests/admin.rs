@@ -1,0 +1,261 @@
+//! `talkback-server admin` against a running server program, and publishing to many rooms.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use talkback_server::AppOptions;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::support::{Server, assert_contains, session::Session, within};
+
+const KEY: &str = "an-admin-key-of-a-test";
+
+/// A server program with an address for operators.
+struct Program {
+    _child: Child,
+    public: String,
+    operations: String,
+}
+
+impl Program {
+    async fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
+        command.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--operations-listen",
+            "127.0.0.1:0",
+            "--log",
+            "off",
+        ]);
+        command
+            .args(arguments)
+            .env_clear()
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = async |prefix: &str| {
+            let line = within("an address", lines.next_line()).await.unwrap().unwrap();
+            line.strip_prefix(prefix).expect("the address").to_owned()
+        };
+        let public = address("listening on http://").await;
+        let operations = address("operations on http://").await;
+        Self {
+            _child: child,
+            public,
+            operations,
+        }
+    }
+
+    /// Runs a command with this key: its exit code, its output and its errors.
+    async fn admin_with(&self, key: &str, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
+        command
+            .arg("admin")
+            .args(["--operations", &self.operations])
+            .args(arguments);
+        command.env_clear().env("TALKBACK_ADMIN_KEY", key);
+        let output = within("the command", command.output()).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs a command, which must succeed. Returns its output.
+    async fn admin(&self, arguments: &[&str]) -> String {
+        let (code, output, errors) = self.admin_with(KEY, arguments).await;
+        assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}");
+        output
+    }
+
+    async fn member(&self, number: u32, name: &str, room: &str) -> Session {
+        let mut session = Session::open_at(self.public.parse().unwrap(), number, name).await;
+        session.join(json!({"room": room})).await;
+        session
+    }
+}
+
+#[tokio::test]
+async fn an_operator_lists_rooms_and_members_announces_and_closes() {
+    let server = Program::start(&["--admin-key", KEY]).await;
+    assert_eq!(server.admin(&["rooms"]).await, "");
+    let mut ann = server.member(1, "ann", "lobby").await;
+    let mut bob = server.member(2, "bob", "lobby").await;
+    let mut eve = server.member(3, "eve", "日本").await;
+    assert_eq!(server.admin(&["rooms"]).await, "lobby\t2\n日本\t1\n");
+    let listed: Value = serde_json::from_str(&server.admin(&["rooms", "--json"]).await).unwrap();
+    assert_eq!(listed["rooms"][0], json!({"room": "lobby", "members": 2}));
+    assert_eq!(server.admin(&["members", "lobby"]).await, "ann\nbob\n");
+    assert_eq!(server.admin(&["members", "日本"]).await, "eve\n");
+    assert_eq!(server.admin(&["members", "empty"]).await, "");
+
+    assert_eq!(server.admin(&["announce", "soon down"]).await, "published to 2 rooms\n");
+    for session in [&mut ann, &mut bob, &mut eve] {
+        let message = session.find("message").await;
+        assert_eq!(
+            (&message["body"], &message["from"]["user"]),
+            (&json!("soon down"), &json!("server"))
+        );
+    }
+    let some = ["announce", "--body", "{\"a\":1}", "--room", "日本", "--name", "ops"];
+    assert_eq!(server.admin(&some).await, "published to 1 rooms\n");
+    let message = eve.find("message").await;
+    assert_eq!(
+        (&message["body"], &message["from"]["user"]),
+        (&json!({"a": 1}), &json!("ops"))
+    );
+
+    let close = ["close", "lobby", "--user", "ann", "--reason", "enough"];
+    assert_eq!(server.admin(&close).await, "closed 1 connections\n");
+    assert_eq!(ann.closed().await, (4403, "enough".to_owned()));
+    assert_eq!(server.admin(&["close", "lobby"]).await, "closed 1 connections\n");
+    assert_eq!(bob.closed().await.0, 4403);
+    eve.say("日本", 1, json!("still here")).await;
+}
+
+#[tokio::test]
+async fn without_the_key_nothing_is_answered_and_the_error_says_what_to_do() {
+    let server = Program::start(&["--admin-key", KEY]).await;
+    let commands: [&[&str]; 4] = [&["rooms"], &["members", "a"], &["announce", "x"], &["close", "a"]];
+    for arguments in commands {
+        let (code, output, errors) = server.admin_with("another-key-of-a-test", arguments).await;
+        assert_eq!((code, output.as_str()), (1, ""), "{arguments:?}");
+        assert_contains(&errors, "--admin-key");
+        assert_contains(&errors, "401");
+    }
+    // The public address has no such path.
+    let answer = crate::support::get(&server.public, "/admin/rooms").await;
+    assert_contains(&answer, "404 Not Found");
+
+    let off = Program::start(&[]).await;
+    let (code, _, errors) = off.admin_with(KEY, &["rooms"]).await;
+    assert_eq!(code, 1);
+    assert_contains(&errors, "start the server with --admin-key");
+}
+
+#[tokio::test]
+async fn wrong_arguments_and_a_server_that_is_away_have_clear_errors() {
+    let server = Program::start(&["--admin-key", KEY]).await;
+    let (code, _, errors) = server.admin_with(KEY, &["members", "a b"]).await;
+    assert_eq!(code, 1);
+    assert_contains(&errors, "room");
+    let (_, _, errors) = server.admin_with(KEY, &["announce", "--body", "{"]).await;
+    assert_contains(&errors, "not JSON");
+    let (_, _, errors) = server
+        .admin_with(KEY, &["close", "a", "--reason", &"x".repeat(124)])
+        .await;
+    assert_contains(&errors, "123 bytes");
+    let (code, _, errors) = server.admin_with("short", &["rooms"]).await;
+    assert_eq!(code, 2);
+    assert!(!errors.contains("'short'") || errors.contains("16"), "{errors}");
+    let away = Program {
+        operations: "127.0.0.1:1".to_owned(),
+        ..server
+    };
+    let (code, _, errors) = away.admin_with(KEY, &["rooms"]).await;
+    assert_eq!(code, 1);
+    assert_contains(&errors, "cannot reach the server at 127.0.0.1:1");
+}
+
+#[tokio::test]
+async fn a_list_of_more_rooms_than_an_answer_has_is_whole() {
+    let rooms = AppOptions::default().max_rooms.min(1010);
+    let server = Program::start(&[
+        "--admin-key",
+        KEY,
+        "--max-session-rooms",
+        "2000",
+        "--address-room-rate",
+        "0",
+    ])
+    .await;
+    let mut ann = Session::open_at(server.public.parse().unwrap(), 1, "ann").await;
+    for number in 0..rooms {
+        ann.join(json!({"room": format!("room{number:04}")})).await;
+    }
+    let listed = server.admin(&["rooms"]).await;
+    let names: Vec<_> = listed.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert!(
+        names
+            .iter()
+            .enumerate()
+            .all(|(number, name)| *name == format!("room{number:04}"))
+    );
+    assert_eq!(names.len(), rooms);
+}
+
+async fn post(server: &Server, key: &str, headers: &str, body: &Value) -> (String, Value) {
+    let body = body.to_string();
+    let request = format!(
+        "POST /rooms HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Authorization: Bearer {key}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    let answer = server.raw(&request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        head.lines().next().unwrap().to_owned(),
+        serde_json::from_str(body).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_back_end_publishes_to_many_rooms_at_once_and_each_gets_it_once() {
+    let options = AppOptions {
+        publish_key: Some(KEY.parse().unwrap()),
+        ..AppOptions::default()
+    };
+    let server = Server::with(options).await;
+    let mut ann = Session::member(&server, 1, "ann", "a").await;
+    let mut bob = Session::member(&server, 2, "bob", "b").await;
+    let request = json!({"rooms": ["a", "b", "a"], "name": "todo", "body": {"done": 3}});
+    let once = "Idempotency-Key: change-1\r\n";
+    let (status, answer) = post(&server, KEY, once, &request).await;
+    assert_contains(&status, "200 OK");
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2);
+    assert_eq!(
+        (&results[0]["room"], &results[0]["offset"], &results[0]["duplicate"]),
+        (&json!("a"), &json!(1), &json!(false))
+    );
+    for session in [&mut ann, &mut bob] {
+        let message = session.find("message").await;
+        assert_eq!(
+            (&message["body"], &message["from"]["user"]),
+            (&json!({"done": 3}), &json!("todo"))
+        );
+    }
+    // Sent again with one more room: only that one gets it.
+    let more = json!({"rooms": ["a", "b", "c"], "name": "todo", "body": {"done": 3}});
+    let (_, answer) = post(&server, KEY, once, &more).await;
+    let duplicates: Vec<_> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| &result["duplicate"])
+        .collect();
+    assert_eq!(duplicates, [true, true, false]);
+    // The same key for another message is refused in the rooms that know it.
+    let other = json!({"rooms": ["a", "d"], "name": "todo", "body": "other"});
+    let (_, answer) = post(&server, KEY, once, &other).await;
+    assert_eq!(answer["results"][0]["code"], "key_reused");
+    assert_eq!(answer["results"][1]["offset"], 1);
+
+    for (key, request, expected) in [
+        ("a-wrong-key-of-a-test", &request, "401 Unauthorized"),
+        (KEY, &json!({"rooms": [], "body": 1}), "400 Bad Request"),
+        (KEY, &json!({"rooms": ["~server"], "body": 1}), "403 Forbidden"),
+        (KEY, &json!({"rooms": ["a"]}), "400 Bad Request"),
+        (
+            KEY,
+            &json!({"rooms": ["a"], "body": "x".repeat(40_000)}),
+            "413 Payload Too Large",
+        ),
+    ] {
+        let (status, _) = post(&server, key, "", request).await;
+        assert_contains(&status, expected);
+    }
+}

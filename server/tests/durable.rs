@@ -1,0 +1,328 @@
+//! The server program with its logs in a sqlite file, killed and started again.
+
+use std::{
+    collections::HashSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use talkback_launch::{Process, Server as Program};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    promises::{Member, member},
+    support::{
+        engine::Held,
+        session::{Session, cursor},
+        within,
+    },
+};
+
+/// The timeout of a test, much longer than it takes.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn command(file: &Path, listen: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
+    let engine = format!("sqlite:{}", file.display());
+    command.args(["--listen", listen, "--engine", &engine, "--log", "off"]);
+    command.env_clear().stdout(Stdio::piped());
+    command
+}
+
+fn start(file: &Path, listen: &str) -> Program {
+    let process = Process::spawn(&mut command(file, listen)).unwrap();
+    Program::wait(process, DEADLINE).unwrap()
+}
+
+/// What a `GET` answers: the status and the body.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+async fn epoch(address: SocketAddr) -> Value {
+    let (_, mut page) = get(address, "/rooms/lobby/messages").await;
+    page["epoch"].take()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_adds_none_twice() {
+    const CLIENTS: u8 = 4;
+    const EACH: u64 = 400;
+    const KILLS: usize = 5;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log.db");
+    let mut server = start(&file, "127.0.0.1:0");
+    let address = server.address();
+    let expects = u64::from(CLIENTS) * EACH;
+    let members = (1..=CLIENTS).map(|number| tokio::spawn(member(address, number, EACH, expects)));
+    let mut members = futures_util::future::join_all(members);
+    let (mut kills, mut epochs) = (0, HashSet::new());
+    let begun = Instant::now();
+    let members: Vec<Member> = loop {
+        // When a kill comes is the fault of this test, and not something to wait for.
+        let next_kill = Duration::from_millis(fastrand::u64(100..500));
+        if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
+            break members.into_iter().map(Result::unwrap).collect();
+        }
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "not all messages came: something that was acknowledged is lost"
+        );
+        epochs.insert(epoch(address).await.to_string());
+        server.process().kill().unwrap();
+        kills += 1;
+        server = start(&file, &address.to_string());
+    };
+    epochs.insert(epoch(address).await.to_string());
+    assert!(kills >= KILLS, "only {kills} kills");
+    assert_eq!(epochs.len(), 1, "{epochs:?}");
+
+    let mut all = HashSet::new();
+    for (offset, body) in &members[0].received {
+        assert!(
+            all.insert(body.clone()),
+            "{body} is in the log twice, the second time at {offset}"
+        );
+    }
+    assert_eq!(all.len() as u64, expects);
+    for (number, member) in (1_u8..).zip(&members) {
+        assert!(member.received == members[0].received, "the orders differ");
+        assert!(member.connections > KILLS, "its connection was not lost");
+        for (tag, offset) in &member.acked {
+            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
+            assert_eq!(*message, (*offset, format!("{number} {tag}")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_and_the_log_have_goes_on_after_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log.db");
+    let mut server = start(&file, "127.0.0.1:0");
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    let before = ann.join(json!({"room": "lobby"})).await;
+    let ack = ann.say("lobby", 1, json!("one")).await;
+    server.process().kill().unwrap();
+
+    let mut server = start(&file, "127.0.0.1:0");
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby", "since": cursor(&before, 0)})).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["epoch"]),
+        (&json!(true), &before["epoch"])
+    );
+    assert_eq!(ann.bodies(1).await, [json!("one")]);
+    assert_eq!(
+        ann.say("lobby", 1, json!("one")).await,
+        ack,
+        "the resend has the same answer"
+    );
+    assert_eq!(ann.say("lobby", 2, json!("two")).await["offset"], 2);
+    server.process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_file_does_not_start_and_says_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log.db");
+    let mut server = start(&file, "127.0.0.1:0");
+    let mut second = command(&file, "127.0.0.1:0");
+    let second = tokio::task::spawn_blocking(move || second.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert!(error.contains("another server uses"), "{error}");
+    assert!(second.stdout.is_empty(), "it says that it listens");
+    server.process().kill().unwrap();
+    // The lock ends with the process.
+    start(&file, "127.0.0.1:0").process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn readyz_makes_a_round_trip_to_the_engine_and_says_why_it_is_not_ready() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log.db");
+    let mut server = start(&file, "127.0.0.1:0");
+    assert_eq!(
+        get(server.address(), "/readyz").await,
+        (200, json!({"status": "ready"}))
+    );
+    let tool = rusqlite::Connection::open(&file).unwrap();
+    tool.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(
+        get(server.address(), "/readyz").await,
+        (503, json!({"status": "not ready"}))
+    );
+    assert_eq!(
+        get(server.address(), "/healthz").await.0,
+        200,
+        "the server itself is up"
+    );
+    tool.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(get(server.address(), "/readyz").await.0, 200);
+    server.process().stop().unwrap();
+
+    let memory = talkback_server::engine::Memory::new(talkback_server::engine::MemoryOptions::default());
+    let engine = Held::new(std::sync::Arc::new(memory));
+    let server = crate::support::Server::with_engine(talkback_server::AppOptions::default(), engine.clone()).await;
+    assert_eq!(get(server.address, "/readyz").await.0, 200);
+    engine.hold(&["ready"]);
+    assert_eq!(get(server.address, "/readyz").await.0, 503);
+    let operations = talkback_server::operations(server.app.clone());
+    let request = axum::http::Request::get("/readyz")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let answer = tower::ServiceExt::oneshot(operations, request).await.unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert!(body["reason"].as_str().unwrap().contains("has not answered"), "{body}");
+    engine.hold(&[]);
+}
+
+/// The disk of a log, which fails when a test wants it.
+struct Disk {
+    directory: TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut compile = Command::new("cc");
+        compile.args(["-O1", "-shared", "-fPIC", "-o"]);
+        compile.arg(directory.path().join("disk_faults.so"));
+        compile.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/disk_faults.c"));
+        assert!(compile.arg("-ldl").status().unwrap().success());
+        Self { directory }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("log.db")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = command(&self.file(), "127.0.0.1:0");
+        command.env("LD_PRELOAD", self.directory.path().join("disk_faults.so"));
+        command.env("DISK_FAULTS_FILE", self.file());
+        command
+    }
+
+    fn start(&self) -> Program {
+        let process = Process::spawn(&mut self.command()).unwrap();
+        Program::wait(process, DEADLINE).unwrap()
+    }
+
+    /// Names are those of `disk_faults.c`.
+    fn fails(&self, fault: &str, fails: bool) {
+        let path = self.directory.path().join(format!("log.db.{fault}"));
+        if fails {
+            fs::write(path, "").unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+async fn refused(session: &mut Session, seq: u64, body: Value) {
+    session.publish("lobby", seq, body).await;
+    let nack = session.find("nack").await;
+    assert_eq!((&nack["seq"], &nack["code"]), (&json!(seq), &json!("busy")), "{nack}");
+    assert!(nack["retry_after_ms"].as_u64().unwrap() > 0, "{nack}");
+}
+
+/// The bodies in the log.
+async fn log(address: SocketAddr) -> Vec<Value> {
+    let (_, page) = get(address, "/rooms/lobby/messages").await;
+    let messages = page["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["body"].clone()).collect()
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_no_message_is_added_before_a_restart_and_none_is_lost() {
+    let disk = Disk::new();
+    let mut server = disk.start();
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    let mut bob = Session::open_at(server.address(), 2, "bob").await;
+    let before = ann.join(json!({"room": "lobby"})).await;
+    bob.join(json!({"room": "lobby"})).await;
+    ann.say("lobby", 1, json!("one")).await;
+    assert_eq!(bob.bodies(1).await, [json!("one")]);
+
+    disk.fails("cannot-sync", true);
+    refused(&mut ann, 2, json!("two")).await;
+    assert_eq!(get(server.address(), "/readyz").await.0, 503);
+    assert_eq!(log(server.address()).await, [json!("one")], "what it has can be read");
+    // What the failed sync had is gone from the system's memory: the next one would succeed without it.
+    disk.fails("cannot-sync", false);
+    refused(&mut ann, 2, json!("two")).await;
+    assert_eq!(get(server.address(), "/readyz").await.0, 503);
+    // Neither connection was closed, and nothing was delivered.
+    bob.send(&[json!({"join": {"room": "other"}})]).await;
+    bob.expect("joined").await;
+    server.process().kill().unwrap();
+
+    let mut server = disk.start();
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby", "since": cursor(&before, 1)})).await;
+    assert_eq!(joined["recovered"], true, "{joined}");
+    assert_eq!(ann.say("lobby", 2, json!("two")).await["offset"], 2);
+    assert_eq!(log(server.address()).await, [json!("one"), json!("two")]);
+    assert_eq!(get(server.address(), "/readyz").await.0, 200);
+    server.process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_messages_until_it_has_space_again() {
+    let disk = Disk::new();
+    let mut server = disk.start();
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    ann.join(json!({"room": "lobby"})).await;
+    ann.say("lobby", 1, json!("one")).await;
+    disk.fails("is-full", true);
+    for _ in 0..3 {
+        refused(&mut ann, 2, json!("two")).await;
+    }
+    assert_eq!(get(server.address(), "/readyz").await.0, 503);
+    assert_eq!(log(server.address()).await, [json!("one")]);
+    disk.fails("is-full", false);
+    assert_eq!(ann.say("lobby", 2, json!("two")).await["offset"], 2);
+    assert_eq!(log(server.address()).await, [json!("one"), json!("two")]);
+    assert_eq!(get(server.address(), "/readyz").await.0, 200);
+    server.process().kill().unwrap();
+    let mut server = disk.start();
+    assert_eq!(log(server.address()).await, [json!("one"), json!("two")]);
+    server.process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_whose_log_cannot_be_written_does_not_start_and_says_what_to_do() {
+    let disk = Disk::new();
+    disk.start().process().stop().unwrap();
+    disk.fails("is-read-only", true);
+    let mut command = disk.command();
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("the right to write the file"), "{error}");
+    assert!(output.stdout.is_empty(), "it says that it listens");
+}

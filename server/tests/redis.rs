@@ -1,0 +1,269 @@
+//! Several servers with their logs in one Redis, of which any is killed and started again.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use talkback_launch::{Process, Server as Program};
+use talkback_testbed::Redis;
+
+use crate::{
+    durable::get,
+    promises::{Member, member},
+    support::{
+        session::{Session, cursor},
+        within,
+    },
+};
+
+/// The timeout of a test, much longer than it takes.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn command(url: &str, listen: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
+    command.args(["--listen", listen, "--engine", url, "--log", "off"]);
+    command.args(["--reconnect-spread", "100ms"]);
+    command.env_clear().stdout(Stdio::piped());
+    command
+}
+
+fn start(redis: &Redis, listen: &str) -> Program {
+    let process = Process::spawn(&mut command(&redis.url(), listen)).unwrap();
+    Program::wait(process, DEADLINE).unwrap()
+}
+
+async fn until_ready(address: SocketAddr, status: u16) {
+    let until = Instant::now() + DEADLINE;
+    while get(address, "/readyz").await.0 != status {
+        assert!(Instant::now() < until, "/readyz is not {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn members_on_two_servers_get_the_messages_of_both_and_one_that_moves_misses_nothing() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let mut here = start(&redis, "127.0.0.1:0");
+    let mut there = start(&redis, "127.0.0.1:0");
+    let mut ann = Session::open_at(here.address(), 1, "ann").await;
+    let mut bob = Session::open_at(there.address(), 2, "bob").await;
+    let joined = ann.join(json!({"room": "lobby"})).await;
+    assert_eq!(bob.join(json!({"room": "lobby"})).await["epoch"], joined["epoch"]);
+    // A message may reach its sender before the ack, so acks are not waited for.
+    for (number, from_here, from_there) in [(1, "here 1", "there 1"), (2, "here 2", "there 2")] {
+        ann.publish("lobby", number, json!(from_here)).await;
+        bob.publish("lobby", number, json!(from_there)).await;
+    }
+    let all = within("all messages", ann.bodies(4)).await;
+    assert_eq!(within("all messages", bob.bodies(4)).await, all, "one order");
+    for (first, second) in [("here 1", "here 2"), ("there 1", "there 2")] {
+        let place = |body: &str| all.iter().position(|message| message == body).unwrap();
+        assert!(place(first) < place(second), "{all:?}");
+    }
+    ann.send(&[json!({"signal": {"room": "lobby", "body": "typing"}})])
+        .await;
+    let signal = within("a signal", bob.find("signal")).await;
+    assert_eq!(
+        (&signal["from"]["user"], &signal["body"]),
+        (&json!("ann"), &json!("typing"))
+    );
+
+    here.process().kill().unwrap();
+    bob.say("lobby", 3, json!("meanwhile")).await;
+
+    let mut ann = Session::open_at(there.address(), 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby", "since": cursor(&joined, 4)})).await;
+    assert_eq!(joined["recovered"], true);
+    assert_eq!(ann.bodies(1).await, [json!("meanwhile")]);
+    let resent = ann.say("lobby", 2, json!("here 2")).await;
+    let known = all.iter().position(|message| message == "here 2").unwrap() + 1;
+    assert_eq!(resent["offset"], known, "the other server knows it");
+    assert_eq!(ann.say("lobby", 3, json!("moved")).await["offset"], 6);
+    there.process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn members_see_the_users_of_other_servers_and_those_of_a_dead_one_are_gone_within_15_seconds() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let mut here = start(&redis, "127.0.0.1:0");
+    let mut there = start(&redis, "127.0.0.1:0");
+    let mut ann = Session::open_at(here.address(), 1, "ann").await;
+    ann.answers_pings = true;
+    ann.join(json!({"room": "lobby"})).await;
+    let mut bob = Session::open_at(there.address(), 2, "bob").await;
+    bob.join(json!({"room": "lobby"})).await;
+    within("both", ann.users("lobby", &["ann", "bob"])).await;
+    within("both", bob.users("lobby", &["ann", "bob"])).await;
+    // A second connection of bob, at the other server: he is one user.
+    let mut moved = Session::open_at(here.address(), 2, "bob").await;
+    let joined = moved.join(json!({"room": "lobby"})).await;
+    assert_eq!(joined["users"], 2, "{joined}");
+    bob.cut();
+    let cid = Session::open_at(there.address(), 3, "cid").await;
+    let mut cid = cid;
+    cid.join(json!({"room": "lobby"})).await;
+    within("all three", ann.users("lobby", &["ann", "bob", "cid"])).await;
+    within("all three", cid.users("lobby", &["ann", "bob", "cid"])).await;
+
+    there.process().kill().unwrap();
+    let killed = Instant::now();
+    // Something is read all the time, because presence alone comes late.
+    while ann.here["lobby"].len() > 2 {
+        ann.send(&[json!({"ping": {}})]).await;
+        ann.find("pong").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // A busy machine has a few seconds more.
+        assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", ann.here);
+    }
+    assert!(
+        ann.here["lobby"].contains("bob"),
+        "he is at both servers: {:?}",
+        ann.here
+    );
+    here.process().stop().unwrap();
+}
+
+#[cfg(feature = "redis-tls")]
+#[tokio::test]
+async fn a_redis_with_tls_is_used_if_its_certificate_is_trusted_and_refused_otherwise() {
+    let files = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(path("certificate"), certificate.cert.pem()).unwrap();
+    std::fs::write(path("key"), certificate.signing_key.serialize_pem()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let _redis = Redis::start(&[
+        "--tls-port",
+        &free.to_string(),
+        "--tls-cert-file",
+        &path("certificate"),
+        "--tls-key-file",
+        &path("key"),
+        "--tls-ca-cert-file",
+        &path("certificate"),
+        "--tls-auth-clients",
+        "no",
+    ])
+    .await
+    .unwrap();
+    let command = |trusted: &str| {
+        let mut command = command(&format!("rediss://127.0.0.1:{free}"), "127.0.0.1:0");
+        command.env("SSL_CERT_FILE", trusted);
+        command
+    };
+    let process = Process::spawn(&mut command(&path("certificate"))).unwrap();
+    let mut server = Program::wait(process, DEADLINE).unwrap();
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    ann.join(json!({"room": "lobby"})).await;
+    assert_eq!(ann.say("lobby", 1, json!("over TLS")).await["offset"], 1);
+    server.process().stop().unwrap();
+
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(path("other"), other.cert.pem()).unwrap();
+    let process = Process::spawn(&mut command(&path("other"))).unwrap();
+    let mut server = Program::wait(process, DEADLINE).unwrap();
+    until_ready(server.address(), 503).await;
+    let (status, health) = get(server.address(), "/rooms/lobby/messages").await;
+    assert_eq!(status, 503, "{health}");
+    server.process().stop().unwrap();
+}
+
+#[tokio::test]
+async fn while_redis_is_away_members_stay_publishers_get_a_nack_with_a_retry_and_readyz_says_so() {
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"])
+        .await
+        .unwrap();
+    let mut server = start(&redis, "127.0.0.1:0");
+    let address = server.address();
+    let mut ann = Session::open_at(address, 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby"})).await;
+    ann.say("lobby", 1, json!("before")).await;
+    until_ready(address, 200).await;
+    redis.kill().unwrap();
+    until_ready(address, 503).await;
+    ann.publish("lobby", 2, json!("during")).await;
+    let nack = within("a nack", ann.find("nack")).await;
+    assert_eq!(nack["code"], "busy");
+    assert!(nack["retry_after_ms"].is_u64(), "{nack}");
+    ann.send(&[json!({"ping": {}})]).await;
+    within("a pong on the same connection", ann.find("pong")).await;
+
+    redis.start_again().await.unwrap();
+    let (code, _) = within("the close of the epoch before", ann.closed()).await;
+    assert_eq!(code, 1012);
+    until_ready(address, 200).await;
+    let mut ann = Session::open_at(address, 1, "ann").await;
+    let again = ann.join(json!({"room": "lobby", "since": cursor(&joined, 1)})).await;
+    assert_eq!((&again["recovered"], &again["head"]), (&json!(true), &json!(1)));
+    assert_ne!(again["epoch"], joined["epoch"]);
+    assert_eq!(ann.say("lobby", 2, json!("during")).await["offset"], 2);
+    server.process().stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_message_is_lost_or_twice() {
+    const CLIENTS: u8 = 4;
+    const EACH: u64 = 600;
+    const KILLS: usize = 2;
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"])
+        .await
+        .unwrap();
+    let mut servers = [start(&redis, "127.0.0.1:0"), start(&redis, "127.0.0.1:0")];
+    let addresses = [servers[0].address(), servers[1].address()];
+    let expects = u64::from(CLIENTS) * EACH;
+    let members = (1..=CLIENTS).map(|number| {
+        let address = addresses[usize::from(number % 2)];
+        tokio::spawn(member(address, number, EACH, expects))
+    });
+    let mut members = futures_util::future::join_all(members);
+    let (mut kills, mut redis_kills) = (0, 0);
+    let begun = Instant::now();
+    let members: Vec<Member> = loop {
+        // When a kill comes is the fault of this test, and not something to wait for.
+        let next_kill = Duration::from_millis(fastrand::u64(100..400));
+        if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
+            break members.into_iter().map(Result::unwrap).collect();
+        }
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "not all messages came: something that was acknowledged is lost"
+        );
+        if kills > redis_kills {
+            redis.kill().unwrap();
+            redis_kills += 1;
+            redis.start_again().await.unwrap();
+        } else {
+            let index = kills % 2;
+            servers[index].process().kill().unwrap();
+            kills += 1;
+            servers[index] = start(&redis, &addresses[index].to_string());
+        }
+    };
+    assert!(
+        kills >= KILLS && redis_kills >= KILLS,
+        "only {kills} and {redis_kills} kills"
+    );
+    let mut all = HashSet::new();
+    for (offset, body) in &members[0].received {
+        assert!(
+            all.insert(body.clone()),
+            "{body} is in the log twice, the second time at {offset}"
+        );
+    }
+    assert_eq!(all.len() as u64, expects);
+    for (number, member) in (1_u8..).zip(&members) {
+        assert!(member.received == members[0].received, "the orders differ");
+        for (tag, offset) in &member.acked {
+            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
+            assert_eq!(*message, (*offset, format!("{number} {tag}")));
+        }
+    }
+}
