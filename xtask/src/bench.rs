@@ -72,9 +72,10 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
 /// What a page costs. Each table stands after a comment with the command that writes it.
 const PAGE_DOCUMENT: &str = "docs/browser.md";
 
-/// The heads of the tables of the page and of the libraries.
+/// The heads of the tables of the page, of the libraries and of a session.
 const PAGE_HEAD: &str = "| | target | median (least to greatest) |\n|---|---|---|\n";
-const PEERS_HEAD: &str = "| | plain JavaScript | gloo-net | this crate |\n|---|---|---|---|\n";
+const PEERS_HEAD: &str = "| | plain JavaScript | web-sys alone | gloo-net | this crate | to web-sys | to JavaScript |\n|---|---|---|---|---|---|---|\n";
+const BURST_HEAD: &str = "| | the page's CPU time | until all were read |\n|---|---|---|\n";
 
 fn measure_page(rounds: usize) -> anyhow::Result<()> {
     page::build()?;
@@ -95,11 +96,14 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     write_table("cargo xtask bench --page: page", &format!("{PAGE_HEAD}{rows}"))?;
     let rows = measure_client("the_cost_of_a_message", &server)?;
     write_table("cargo xtask bench --page: peers", &format!("{PEERS_HEAD}{rows}"))?;
-    Ok(())
+    let rows = measure_client("a_burst_of_a_room", &server)?;
+    write_table("cargo xtask bench --page: burst", &format!("{BURST_HEAD}{rows}"))
 }
 
 /// Runs one measurement of the client crate in Chromium. Returns the rows of its table, which it writes to the console.
 fn measure_client(test: &str, server: &Path) -> anyhow::Result<String> {
+    // Optimised, because it has the publishers of the measurements.
+    let runner = "cargo run --quiet --release --package talkback-testbed --bin wasm-test-runner --";
     let output = run::cargo()
         .args([
             "test",
@@ -111,6 +115,9 @@ fn measure_client(test: &str, server: &Path) -> anyhow::Result<String> {
         ])
         .args(["--test", "measure", "--", "--include-ignored", "--nocapture", test])
         .env("TEST_SERVER_BIN", server)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
+        // The bindings of tests check each call between WebAssembly and JavaScript; those of applications do not.
+        .env("WASM_BINDGEN_NO_DEBUG", "1")
         .stderr(Stdio::inherit())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);

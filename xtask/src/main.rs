@@ -3,6 +3,7 @@
 //! - [`serve`]: build the page and the server, run them;
 //! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
+//! - [`chaos`]: a real server under load, killed again and again, as docs/chaos.md;
 //! - [`soak`]: random faults against the session, as many as given;
 //! - [`mutants`]: changes of the code, one at a time, each of which a test must notice;
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
@@ -10,6 +11,7 @@
 //! - [`attack`]: what attacks on the server do to other clients, as docs/attacks.md;
 //! - [`lighthouse`]: Lighthouse's scores of the page, as in docs/browser.md;
 //! - [`pictures`]: the pictures of the page in docs/pictures;
+//! - [`profile`]: which functions of the page a first visit does not run;
 //! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: commands that run to their end.
@@ -17,12 +19,15 @@
 mod attack;
 mod bench;
 mod browsers;
+mod chaos;
 mod conformance;
 mod lighthouse;
 mod mutants;
 mod page;
 mod pictures;
+mod profile;
 mod recordings;
+mod redis;
 mod run;
 mod serve;
 mod sizes;
@@ -55,6 +60,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Run the session's promises against many more random faults than `test` does
     Soak(soak::SoakArgs),
+    /// Load a real server, kill it and break its network again and again, and check that no promise was broken
+    Chaos(chaos::ChaosArgs),
     /// Plant faults in the code that keeps the promises and show those that no test notices
     Mutants(mutants::MutantsArgs),
     /// Print a digest of what both halves of the session say to each other in the tests: equal before and after a
@@ -69,6 +76,9 @@ enum Command {
     Lighthouse(lighthouse::LighthouseArgs),
     /// Take the pictures of the page in docs/pictures again
     Pictures,
+    /// Write which functions of the page a first visit does not run, so that they are loaded after it: run it when `sizes` says that
+    /// a first visit is larger than its budget. What earlier profiles saw run counts too
+    Profile(profile::ProfileArgs),
     /// Attack the server and fail when that affects other clients: about 20 minutes. With --write, write
     /// docs/attacks.md
     Attack(attack::AttackArgs),
@@ -92,12 +102,14 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Recordings => recordings::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Sizes(arguments) => sizes::run(&arguments),
         Command::Lighthouse(arguments) => lighthouse::run(&arguments),
         Command::Pictures => pictures::run(),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Attack(arguments) => attack::run(&arguments),
     }
 }

@@ -48,7 +48,18 @@ pub(crate) fn build() -> anyhow::Result<()> {
     })
 }
 
-/// Does the same at the lowest priority, once [`set_up`] is done: tests that wait for something leave processors idle.
+/// Builds a page in this folder whose functions mark that they ran, see pack/src/split/profile.rs.
+///
+/// # Errors
+/// A tool cannot be installed, or the page does not build.
+pub(crate) fn build_marked(folder: &str) -> anyhow::Result<()> {
+    set_up()?;
+    let mut trunk = trunk("build");
+    trunk.args(release_arguments()).args(["--dist", folder]);
+    run::succeed(trunk.env("TALKBACK_PROFILE", "1"))
+}
+
+/// Does the same as [`build`] at the lowest priority, once [`set_up`] is done: tests that wait for something leave processors idle.
 /// What Trunk prints is shown only when it fails.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use crate::{page, run};
 use anyhow::{Context, bail};
 use std::{
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -17,6 +18,9 @@ pub(crate) struct ServeArgs {
     /// Rebuild and reload the page whenever a file of it changes
     #[arg(long)]
     watch: bool,
+    /// The sqlite file that keeps the messages. By default target/serve/log.db, which only one server may use
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
 }
 
 /// The server's name in Cargo and of its program.
@@ -29,18 +33,34 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Something does not build or start.
 pub(crate) fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
+    let engine = engine(arguments.data.clone())?;
     if arguments.watch {
-        watch(arguments.port)
+        watch(arguments.port, &engine)
     } else {
-        serve(arguments.port)
+        serve(arguments.port, &engine)
     }
 }
 
-fn serve(port: u16) -> anyhow::Result<()> {
+/// The server's `--engine` for this file.
+fn engine(data: Option<PathBuf>) -> anyhow::Result<String> {
+    let data = match data {
+        Some(data) => data,
+        None => {
+            let folder = run::target().join("serve");
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            folder.join("log.db")
+        }
+    };
+    let data = data.to_str().context("the path of --data is not UTF-8")?;
+    Ok(format!("sqlite:{data}"))
+}
+
+fn serve(port: u16, engine: &str) -> anyhow::Result<()> {
     page::build()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let mut server = start_server("release", &["--flood", "--listen", &format!("127.0.0.1:{port}")])?;
+    let address = format!("127.0.0.1:{port}");
+    let mut server = start_server("release", &["--flood", "--listen", &address, "--engine", engine])?;
     println!("Talkback is at http://{}/ (Ctrl-C stops it)", server.address());
     groups.wait_for(server.process())
 }
@@ -49,14 +69,14 @@ fn serve(port: u16) -> anyhow::Result<()> {
 /// before it dials the server, so that a refusal looks like a lost connection, and it forwards a Host without the port,
 /// which fails the Origin check. So the server's address is compiled into the page, which connects to it directly; the
 /// server accepts its origin because both are on loopback addresses.
-fn watch(port: u16) -> anyhow::Result<()> {
+fn watch(port: u16, engine: &str) -> anyhow::Result<()> {
     if port == 0 {
         bail!("--watch needs a fixed port: omit --port or name one");
     }
     page::set_up()?;
     let groups = Groups::default();
     groups.stop_on_ctrl_c()?;
-    let mut server = start_server("debug", &["--flood", "--listen", "127.0.0.1:0"])?;
+    let mut server = start_server("debug", &["--flood", "--listen", "127.0.0.1:0", "--engine", engine])?;
     groups.add(server.id());
     let mut trunk = page::trunk("serve");
     trunk

@@ -107,21 +107,17 @@ fn frontend(name: &str, features: &str, names: bool) -> anyhow::Result<()> {
         .args(["--no-default-features", "--features", features])
         .args(["--target", TARGET, "--profile", page::PROFILE])
         .envs(page::without_paths());
-    let mut target = run::target();
-    if names {
-        // Of its own, because everything is built again for another profile.
-        target = target.join("names");
-        build
-            .args(["--config", "profile.wasm-release.strip=\"none\"", "--target-dir"])
-            .arg(&target);
-    }
     run::succeed(&mut build)?;
-    let built = target.join(TARGET).join(page::PROFILE).join(name);
+    let built = run::target().join(TARGET).join(page::PROFILE).join(name);
     let folder = Path::new(FOLDER).join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     let mut bindgen = Command::new("wasm-bindgen");
-    bindgen.args(["--target", "web", "--no-typescript", "--out-dir"]);
+    bindgen.args(["--target", "web", "--no-typescript", "--remove-producers-section"]);
+    if !names {
+        bindgen.arg("--remove-name-section");
+    }
+    bindgen.arg("--out-dir");
     run::succeed(bindgen.arg(&folder).arg(built.with_extension("wasm")))?;
     let Some(programs) = tools::npm_programs() else {
         return Ok(());

@@ -2,13 +2,14 @@
 
 use crate::{
     browsers::{self, Browser, Choice},
-    page, run, tools,
+    page, redis, run, tools,
 };
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::{
+    cmp::Reverse,
     env, fs,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     num::NonZero,
     panic::resume_unwind,
     path::PathBuf,
@@ -22,7 +23,8 @@ pub(crate) struct TestArgs {
     /// Run only this tier
     #[arg(long)]
     tier: Option<Tier>,
-    /// Also run the tier `long`, which takes most of an hour, and axe-core in every engine and language
+    /// Also run the tier `long`, which takes most of an hour, axe-core in every engine and language, the
+    /// pictures in every theme, and the long forms of scenarios
     #[arg(long, conflicts_with = "tier")]
     full: bool,
     /// The browsers of the tiers `browser` and `e2e`
@@ -39,6 +41,8 @@ enum Tier {
     Lint,
     /// Unit, integration and documentation tests on this machine
     Native,
+    /// A real server, killed again and again under load; see `cargo xtask chaos`
+    Chaos,
     /// The client crate's tests inside real browsers, against a real server; the protocol's in the first of them
     Browser,
     /// The built page in real browsers, against the real server
@@ -65,7 +69,23 @@ const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
 /// The modules of scenarios about what the page does by itself, which depends least on the browser's engine: the first browser
 /// runs them every day, the others with `--full`. All in each take five more minutes on two cores.
-const PAGE_ALONE: [&str; 8] = ["bar", "composer", "log", "looks", "people", "saved", "tabs", "trace"];
+const PAGE_ALONE: [&str; 12] = [
+    "bar",
+    "composer",
+    "fields",
+    "log",
+    "looks",
+    "messages",
+    "people",
+    "rooms",
+    "saved",
+    "tabs",
+    "trace",
+    "workbench",
+];
+
+/// So many scenarios of each browser are printed with their time.
+const SLOWEST: usize = 8;
 
 /// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
 const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
@@ -109,6 +129,7 @@ pub(crate) fn run(arguments: &TestArgs) -> anyhow::Result<()> {
             Tier::Format => one(run::cargo().args(["fmt", "--all", "--check"])),
             Tier::Lint => lint(),
             Tier::Native => native(),
+            Tier::Chaos => one(run::cargo().args(["xtask", "chaos", "--quick"])),
             Tier::Browser => browser(&browsers)?,
             Tier::E2e => {
                 match page.take() {
@@ -140,6 +161,9 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
         .any(|tier| matches!(tier, Tier::Lint | Tier::Browser | Tier::E2e))
     {
         tools::wasm_target()?;
+    }
+    if tiers.contains(&Tier::Native) {
+        redis::set_up()?;
     }
     if tiers.contains(&Tier::Browser) {
         tools::Tool::wasm_bindgen()?.install()?;
@@ -296,7 +320,12 @@ fn browser(browsers: &[Browser]) -> anyhow::Result<Count> {
 /// As in the tier `browser`, the engines run at the same time.
 fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
     let programs = Programs::build()?;
-    Ok(in_each_browser("scenarios", browsers, |index, browser| {
+    let times = |browser: Browser| run::target().join("e2e").join(format!("times-{}", browser.name()));
+    for &browser in browsers {
+        // Those of an earlier run.
+        let _: io::Result<()> = fs::remove_file(times(browser));
+    }
+    let count = in_each_browser("scenarios", browsers, |index, browser| {
         let mut tests = run::cargo();
         tests.args(["test", "--workspace", "--no-fail-fast"]).args(SCENARIOS);
         if index > 0 && !is_full {
@@ -309,7 +338,26 @@ fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
             tests.env("TEST_FULL", "1");
         }
         tests
-    }))
+    });
+    for &browser in browsers {
+        let times = fs::read_to_string(times(browser)).unwrap_or_default();
+        println!("the slowest scenarios in {}:", browser.name());
+        for (milliseconds, name) in slowest(&times) {
+            println!("  {:5}.{} s {name}", milliseconds / 1_000, milliseconds % 1_000 / 100);
+        }
+    }
+    Ok(count)
+}
+
+/// Of lines such as `3150 600 2500 50 chat-name`, the milliseconds and the names of the slowest.
+fn slowest(times: &str) -> Vec<(u64, &str)> {
+    let mut all: Vec<(u64, &str)> = times
+        .lines()
+        .filter_map(|line| Some((line.split(' ').next()?.parse().ok()?, line.rsplit(' ').next()?)))
+        .collect();
+    all.sort_unstable_by_key(|(milliseconds, _)| Reverse(*milliseconds));
+    all.truncate(SLOWEST);
+    all
 }
 
 /// Runs the tests of all browsers at the same time, and prints how long each took. `tests` gets the number of the
@@ -425,6 +473,13 @@ fn minutes(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slowest_scenarios_are_printed_first() {
+        let times = "3150 600 2500 50 chat-a\n12000 1 2 3 log-b\nbroken\n90 1 2 3 bar-c\n";
+        assert_eq!(slowest(times), [(12_000, "log-b"), (3_150, "chat-a"), (90, "bar-c")]);
+        assert_eq!(slowest(&times.repeat(10)).len(), SLOWEST);
+    }
 
     #[test]
     fn the_counts_of_cargo_and_of_the_browser_runner_are_read() {

@@ -1,0 +1,324 @@
+//! The faults of a run, by random choices: one task breaks the server, another one the network.
+//!
+//! Each deals a deck of faults again and again. The first deck is dealt whole, so that each kind happens.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use talkback_chaos::{Event, Fault, Kind, Loss};
+use talkback_launch::Signal;
+use talkback_testbed::{Direction, Proxy};
+use tokio::{
+    task::block_in_place,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    client::Shared,
+    server::{Engine, Restoration, Server, sleep_exactly},
+};
+
+/// The timeout until all connections have ended, or until enough was acknowledged after a copy.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// A made lost tail has at least so many acknowledged messages.
+const LOST_TAIL: u64 = 20;
+/// A rate that is no bound.
+const FAST: u32 = u32::MAX;
+
+/// The faults of the server, with how many of each a deck has.
+const SERVER_DECK: [(Kind, usize); 5] = [
+    (Kind::Kill, 7),
+    (Kind::PowerCut, 3),
+    (Kind::Terminate, 1),
+    (Kind::Pause, 2),
+    (Kind::Restore, 1),
+];
+/// The faults of the network.
+const NETWORK_DECK: [(Kind, usize); 3] = [(Kind::Cut, 5), (Kind::Stall, 3), (Kind::Slow, 2)];
+
+/// Whether a server with this engine can have this fault.
+pub(crate) fn applies(kind: Kind, engine: Engine, has_power_cut: bool) -> bool {
+    match kind {
+        Kind::Restore => engine == Engine::Sqlite,
+        Kind::PowerCut => engine == Engine::Sqlite && has_power_cut,
+        _ => true,
+    }
+}
+
+/// All kinds of faults.
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    SERVER_DECK.iter().chain(&NETWORK_DECK).map(|(kind, _)| *kind)
+}
+
+fn shuffled(deck: &[(Kind, usize)], kinds: &[Kind], rng: &mut fastrand::Rng) -> Vec<Kind> {
+    let chosen = deck.iter().filter(|(kind, _)| kinds.contains(kind));
+    let mut cards: Vec<_> = chosen.flat_map(|&(kind, count)| vec![kind; count]).collect();
+    rng.shuffle(&mut cards);
+    cards
+}
+
+/// What breaks the server.
+pub(crate) struct ServerFaults {
+    pub(crate) server: Server,
+    pub(crate) engine: Engine,
+    pub(crate) proxies: Arc<Vec<Proxy>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rng: fastrand::Rng,
+    /// The kinds that happen.
+    pub(crate) kinds: Vec<Kind>,
+    /// The number of copies of the data.
+    pub(crate) copies: u64,
+}
+
+impl ServerFaults {
+    /// Breaks the server until this time. It runs afterwards.
+    ///
+    /// # Errors
+    /// It ended by itself or did not start.
+    pub(crate) async fn run(mut self, until: Instant) -> Result<Self> {
+        let mut dealt = false;
+        while !dealt || Instant::now() < until {
+            let deck = shuffled(&SERVER_DECK, &self.kinds, &mut self.rng);
+            if deck.is_empty() {
+                tokio::time::sleep_until(until).await;
+            }
+            for kind in deck {
+                if dealt && Instant::now() >= until {
+                    break;
+                }
+                let pause = Duration::from_micros(self.rng.u64(20_000..1_200_000));
+                block_in_place(|| sleep_exactly(pause));
+                self.happen(kind)
+                    .await
+                    .with_context(|| format!("fault {}", kind.name()))?;
+            }
+            dealt = true;
+        }
+        Ok(self)
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let address = block_in_place(|| self.server.start())?;
+        self.shared.recorder.run(Event::Started {});
+        for proxy in self.proxies.iter() {
+            proxy.set_target(address);
+            proxy.refuse(false);
+        }
+        Ok(())
+    }
+
+    async fn happen(&mut self, kind: Kind) -> Result<()> {
+        match kind {
+            Kind::Kill => {
+                block_in_place(|| self.server.kill())?;
+                self.ended(kind).await?;
+                // A server that just reads its data is killed too.
+                while self.rng.u32(0..6) == 0 {
+                    let after = Duration::from_micros(self.rng.u64(0..60_000));
+                    block_in_place(|| self.server.start_and_kill(after))?;
+                    self.ended(kind).await?;
+                }
+                self.pause(300).await;
+                self.start()
+            }
+            Kind::PowerCut => {
+                block_in_place(|| self.server.kill())?;
+                let loses = [[true, false], [false, true], [true, true]][self.rng.usize(0..3)];
+                let writes = block_in_place(|| self.server.cut_power(loses))?;
+                self.shared.recorder.run(Event::Fault(Fault {
+                    writes: Some(writes),
+                    ..Fault::of(kind)
+                }));
+                self.start()
+            }
+            Kind::Terminate => {
+                block_in_place(|| self.server.terminate())?;
+                self.ended(kind).await?;
+                self.start()
+            }
+            Kind::Pause => {
+                let length = Duration::from_micros(self.rng.u64(1_000..4_000_000));
+                self.record(kind, None, Some(length));
+                self.server.signal(Signal::SIGSTOP);
+                sleep(length).await;
+                self.server.signal(Signal::SIGCONT);
+                Ok(())
+            }
+            Kind::Restore => self.lose_tail().await,
+            Kind::Cut | Kind::Stall | Kind::Slow => Ok(()),
+        }
+    }
+
+    /// Records that the server ended.
+    async fn ended(&mut self, kind: Kind) -> Result<()> {
+        let loses = (self.engine == Engine::Memory).then_some(Loss::Everything);
+        if loses.is_some() {
+            self.disconnect_all().await?;
+        }
+        self.record(kind, loses, None);
+        Ok(())
+    }
+
+    fn record(&self, kind: Kind, loses: Option<Loss>, length: Option<Duration>) {
+        self.shared.recorder.run(Event::Fault(Fault {
+            loses,
+            for_us: length.map(micros),
+            ..Fault::of(kind)
+        }));
+    }
+
+    async fn pause(&mut self, most_ms: u64) {
+        sleep(Duration::from_millis(self.rng.u64(0..most_ms))).await;
+    }
+
+    /// Ends the connections of the clients to a server that does not run, and waits until the clients have recorded
+    /// all that came on them: what comes later is from the next server.
+    async fn disconnect_all(&self) -> Result<()> {
+        for proxy in self.proxies.iter() {
+            proxy.refuse(true);
+            proxy.cut();
+        }
+        let deadline = Instant::now() + DEADLINE;
+        while self.shared.open.load(Ordering::SeqCst) > 0 {
+            ensure!(Instant::now() < deadline, "a client does not notice that it is cut off");
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a lost tail: messages are acknowledged after a copy of the data was made, and then the copy is restored.
+    async fn lose_tail(&mut self) -> Result<()> {
+        if self.copies == 0 || self.rng.u32(0..10) < 7 {
+            block_in_place(|| self.server.kill())?;
+            self.disconnect_all().await?;
+            self.record(Kind::Kill, None, None);
+            let copy = self.copies;
+            block_in_place(|| self.server.copy(copy))?;
+            self.copies += 1;
+            self.shared.recorder.run(Event::Copied { copy });
+            self.start()?;
+        }
+        let copy = if self.rng.u32(0..3) > 0 {
+            self.copies - 1
+        } else {
+            self.rng.u64(0..self.copies)
+        };
+        let acked = self.shared.acked.load(Ordering::SeqCst);
+        let deadline = Instant::now() + DEADLINE;
+        while self.shared.acked.load(Ordering::SeqCst) < acked + LOST_TAIL {
+            ensure!(Instant::now() < deadline, "too few messages are acknowledged");
+            sleep(Duration::from_millis(1)).await;
+        }
+        let pause = Duration::from_micros(self.rng.u64(0..500_000));
+        block_in_place(|| sleep_exactly(pause));
+        if self.rng.bool() {
+            block_in_place(|| self.server.kill())?;
+        } else {
+            block_in_place(|| self.server.terminate())?;
+        }
+        self.disconnect_all().await?;
+        let how = [Restoration::Renamed, Restoration::Removed, Restoration::InPlace][self.rng.usize(0..3)];
+        block_in_place(|| self.server.restore(copy, how))?;
+        self.record(Kind::Restore, Some(Loss::Since(copy)), None);
+        self.start()
+    }
+}
+
+/// What breaks the network.
+pub(crate) struct NetworkFaults {
+    pub(crate) proxies: Arc<Vec<Proxy>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rng: fastrand::Rng,
+    /// The kinds that happen.
+    pub(crate) kinds: Vec<Kind>,
+}
+
+impl NetworkFaults {
+    /// Breaks connections until this time. Afterwards the network works.
+    pub(crate) async fn run(mut self, until: Instant) {
+        let mut dealt = false;
+        while !dealt || Instant::now() < until {
+            let deck = shuffled(&NETWORK_DECK, &self.kinds, &mut self.rng);
+            if deck.is_empty() {
+                tokio::time::sleep_until(until).await;
+            }
+            for kind in deck {
+                if dealt && Instant::now() >= until {
+                    break;
+                }
+                sleep(Duration::from_micros(self.rng.u64(1_000..1_000_000))).await;
+                self.happen(kind).await;
+            }
+            dealt = true;
+        }
+    }
+
+    async fn happen(&mut self, kind: Kind) {
+        // One client, a few, or all.
+        let all = self.proxies.len();
+        let count = match self.rng.u32(0..10) {
+            0..6 => 1,
+            6..9 => all.div_ceil(4),
+            _ => all,
+        };
+        let mut clients = self.rng.choose_multiple(0..all, count);
+        clients.sort_unstable();
+        let proxies = Arc::clone(&self.proxies);
+        let each = || clients.iter().map(|client| &proxies[*client]);
+        let length = match kind {
+            Kind::Stall => Some(Duration::from_micros(self.rng.u64(1_000..4_000_000))),
+            Kind::Slow => Some(Duration::from_micros(self.rng.u64(2_000_000..5_000_000))),
+            _ => None,
+        };
+        self.shared.recorder.run(Event::Fault(Fault {
+            clients: clients
+                .iter()
+                .filter_map(|client| u32::try_from(*client).ok())
+                .collect(),
+            for_us: length.map(micros),
+            ..Fault::of(kind)
+        }));
+        match kind {
+            Kind::Cut if self.rng.bool() => each().for_each(Proxy::cut),
+            Kind::Cut => {
+                for proxy in each() {
+                    let way = if self.rng.bool() {
+                        Direction::Up
+                    } else {
+                        Direction::Down
+                    };
+                    proxy.cut_after(way, self.rng.u64(1..6_000));
+                }
+            }
+            Kind::Stall => {
+                each().for_each(|proxy| proxy.stall(true));
+                sleep(length.unwrap_or_default()).await;
+                each().for_each(|proxy| proxy.stall(false));
+            }
+            Kind::Slow => {
+                // The rate is that of new connections.
+                for proxy in each() {
+                    proxy.down_rate(self.rng.u32(1_000..20_000));
+                    proxy.cut();
+                }
+                sleep(length.unwrap_or_default()).await;
+                for proxy in each() {
+                    proxy.down_rate(FAST);
+                    proxy.cut();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,319 @@
+//! The format of a recording: what the driver of `cargo xtask chaos` did to a server and what its clients saw, one JSON
+//! object per line. docs/chaos.md describes it.
+//!
+//! The driver (`src/bin/driver/`) writes it, the checker (`src/bin/check/`) reads it, and this is all that they share.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the format.
+pub const FORMAT: u32 = 1;
+/// The name of the file in the folder of a run.
+pub const FILE: &str = "recording.jsonl";
+
+/// One line. The lines of a file are in the order in which the driver saw the events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Microseconds since the run began.
+    pub us: u64,
+    /// The client that saw it; absent for events of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<u32>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The first line of a file.
+    Run(Run),
+    /// The WebSocket of a client is open.
+    Connected {
+        /// The number of this connection of the client, from 1.
+        connection: u64,
+    },
+    /// The connection of a client ended.
+    Disconnected {
+        /// The close code; 1006 if there was no close frame.
+        code: u16,
+        /// The reason in the close frame, or the error of the connection.
+        reason: String,
+        /// Whether the client gave the connection up.
+        by_client: bool,
+    },
+    /// The session of a client ended and makes no attempt any more.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// The client took a new key, because the log has its numbers from another client.
+    NewKey {},
+    /// The page of the client was loaded again: the messages of its stored outbox and its cursors are all that is left.
+    Reloaded {},
+
+    /// The client published a message. Each body is published once in a run.
+    Send {
+        /// The client's number of the message, ascending.
+        message: u64,
+        /// The room.
+        room: String,
+        /// The JSON text of the body.
+        body: String,
+    },
+    /// The message was acknowledged.
+    Acked {
+        /// From `send`.
+        message: u64,
+        /// The epoch of the log.
+        epoch: String,
+        /// The offset in the log.
+        offset: u64,
+    },
+    /// The message failed.
+    Failed {
+        /// From `send`.
+        message: u64,
+        /// Whether the message is certainly not in the log. Otherwise its outcome is unknown.
+        certain: bool,
+        /// Why.
+        reason: String,
+    },
+    /// A line `nack` arrived. The session sends the message again, or the message fails.
+    Nack {
+        /// The room.
+        room: String,
+        /// The number of the message in its room on the wire.
+        seq: u64,
+        /// The code of the line.
+        code: String,
+        /// Absent if the message was refused permanently.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+
+    /// The application of the client joined a room.
+    Join {
+        /// The room.
+        room: String,
+        /// The last message that it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Position>,
+    },
+    /// The room was joined, also after each new connection.
+    Joined {
+        /// The room.
+        room: String,
+        /// What this means for the messages before.
+        how: How,
+        /// The epoch of the log.
+        epoch: String,
+        /// The offset of the newest message.
+        head: u64,
+        /// The messages after this offset follow.
+        after: u64,
+    },
+    /// The application of the client left a room.
+    Leave {
+        /// The room.
+        room: String,
+    },
+    /// The server ended the membership or refused the join.
+    Left {
+        /// The room.
+        room: String,
+        /// The code of the line.
+        code: String,
+    },
+    /// A message was delivered to the application of the client.
+    Message {
+        /// The room.
+        room: String,
+        /// The epoch of the last `joined` of this room.
+        epoch: String,
+        /// The offset in the log.
+        offset: u64,
+        /// The JSON text of the body.
+        body: String,
+    },
+    /// A message in a page of history.
+    Read {
+        /// The room.
+        room: String,
+        /// The epoch of the page.
+        epoch: String,
+        /// The offset in the log.
+        offset: u64,
+        /// The JSON text of the body.
+        body: String,
+    },
+    /// The session reported that the log has lost acknowledged messages of this client.
+    Lost {
+        /// The room.
+        room: String,
+        /// The epoch in which they were acknowledged.
+        epoch: String,
+        /// Their offsets in it.
+        offsets: Vec<u64>,
+    },
+    /// A line `message` on a connection did not have the offset after the one before. The session hides this from its
+    /// application: a later offset makes it join again, an earlier one is dropped.
+    Gap {
+        /// The room.
+        room: String,
+        /// The offset that should have come; absent if the room was not joined on this connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<u64>,
+        /// The offset that came.
+        offset: u64,
+    },
+
+    /// The data of the server, which does not run, was copied.
+    Copied {
+        /// The number of the copy in this run.
+        copy: u64,
+    },
+    /// A fault happened.
+    Fault(Fault),
+    /// The server listens.
+    Started {},
+    /// No fault follows, and no client publishes any more.
+    Quiet {},
+    /// What a fresh member reads of a room at the end. The reader's `message` records with this epoch are the log.
+    Log {
+        /// The room.
+        room: String,
+        /// The epoch of the log.
+        epoch: String,
+        /// The offset of the newest message.
+        head: u64,
+    },
+    /// The last line of a complete file.
+    End {
+        /// The lines before this one.
+        records: u64,
+    },
+}
+
+/// What kind of run it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Of the random choices of the driver.
+    pub seed: u64,
+    /// The engine of the server.
+    pub engine: String,
+    /// The clients, numbered from 0.
+    pub clients: u32,
+    /// The number of the client that reads the logs at the end.
+    pub reader: u32,
+    /// How often each kind of fault must happen at least.
+    pub plan: BTreeMap<Kind, u64>,
+}
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What happened.
+    pub kind: Kind,
+    /// What the engine may have lost by its promises. Before such a record all connections of clients have ended, and
+    /// after it the server starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses: Option<Loss>,
+    /// The clients whose connections it affects; empty for a fault of the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<u32>,
+    /// How long it lasts, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_us: Option<u64>,
+    /// The writes that a power cut took back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<u64>,
+}
+
+impl Fault {
+    /// A fault of the server of which nothing else is known.
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            loses: None,
+            clients: Vec::new(),
+            for_us: None,
+            writes: None,
+        }
+    }
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The server is killed with SIGKILL.
+    Kill,
+    /// The server is killed with SIGKILL, and what it wrote and did not sync is taken back.
+    PowerCut,
+    /// The server is stopped with SIGTERM.
+    Terminate,
+    /// The server is stopped with SIGSTOP and continued with SIGCONT.
+    Pause,
+    /// Connections are reset, possibly within a frame.
+    Cut,
+    /// Connections forward nothing for a time.
+    Stall,
+    /// Connections to clients forward fewer bytes than are published.
+    Slow,
+    /// The data of the stopped server is replaced by an older copy.
+    Restore,
+}
+
+impl Kind {
+    /// The name in a recording.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::PowerCut => "power_cut",
+            Self::Terminate => "terminate",
+            Self::Pause => "pause",
+            Self::Cut => "cut",
+            Self::Stall => "stall",
+            Self::Slow => "slow",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// What may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Everything: the engine keeps its logs in memory.
+    Everything,
+    /// What was appended after this copy was made.
+    Since(u64),
+}
+
+/// A position in the log of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch of the offset.
+    pub epoch: String,
+    /// The last message that is known.
+    pub offset: u64,
+}
+
+/// What a join means for the messages that the client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Joined without a cursor.
+    Joined,
+    /// The messages after the cursor follow: `recovered: true`.
+    Recovered,
+    /// Messages are missing: `recovered: false`. What follows replaces what the client has.
+    Reset,
+}
