@@ -1,5 +1,5 @@
-//! Puts the style sheets into one file, and the script that loads the rest into the page: each file that the first paint waits for is
-//! another trip to the server. The server's content security policy has the hash of the script.
+//! Puts the script that loads the rest into the page: each file that the first paint waits for is another trip to the server. The server's
+//! content security policy has the hash of the script.
 
 use std::{fs, path::Path};
 
@@ -7,36 +7,23 @@ use anyhow::{Context, ensure};
 
 use crate::INDEX;
 
-/// The one style sheet, before its name has a hash.
-const STYLES: &str = "page.css";
-
-/// Bundles what the page names.
+/// Puts the scripts that the page names into it, and leaves out what was for Trunk.
 pub(crate) fn all(directory: &Path) -> anyhow::Result<()> {
     let index = directory.join(INDEX);
     let html = fs::read_to_string(&index)?;
-    let take = |path: &str| {
-        let file = directory.join(path);
-        let text = fs::read_to_string(&file).with_context(|| format!("{INDEX} names {path}"))?;
-        fs::remove_file(file)?;
-        anyhow::Ok(text)
-    };
-    let (mut page, mut styles) = (String::new(), String::new());
+    let mut page = String::new();
     let mut rest = &html[..];
     while let Some(start) = rest.find('<') {
         let end = rest[start..].find('>').map_or(rest.len(), |length| start + length + 1);
         let tag = &rest[start..end];
         page += &rest[..start];
         rest = &rest[end..];
-        let is_link = tag.starts_with("<link ");
-        if is_link && tag.contains(" data-trunk ") {
+        if tag.starts_with("<link ") && tag.contains(" data-trunk ") {
             // Was for Trunk alone.
-        } else if let Some(path) = path(tag, "href").filter(|_| is_link && tag.contains(" rel=\"stylesheet\"")) {
-            if styles.is_empty() {
-                page += &format!("<link rel=\"stylesheet\" href=\"/{STYLES}\">");
-            }
-            styles += &take(path)?;
         } else if let Some(path) = path(tag, "src").filter(|_| tag.starts_with("<script ")) {
-            let script = take(path)?;
+            let file = directory.join(path);
+            let script = fs::read_to_string(&file).with_context(|| format!("{INDEX} names {path}"))?;
+            fs::remove_file(file)?;
             ensure!(!script.contains("</script"), "{path} cannot be a part of the page");
             page += "<script>";
             page += script.trim_end();
@@ -45,9 +32,6 @@ pub(crate) fn all(directory: &Path) -> anyhow::Result<()> {
         }
     }
     page += rest;
-    if !styles.is_empty() {
-        fs::write(directory.join(STYLES), styles)?;
-    }
     Ok(fs::write(index, page)?)
 }
 
@@ -62,29 +46,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn style_sheets_are_one_file_and_the_script_is_in_the_page() {
+    fn the_script_is_in_the_page() {
         let page = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(page.path().join(name), text).unwrap();
         write(
             INDEX,
             "<html lang=\"en\"><link rel=\"icon\" href=\"/i.svg\"><script src=\"/boot.js\"></script>\
-             <link rel=\"stylesheet\" href=\"/a.css\"/><link rel=\"stylesheet\" href=\"/b.css\"/>\
-             <link data-trunk rel=\"rust\" /><p>text</p>",
+             <link rel=\"stylesheet\" href=\"/a.css\"/><link data-trunk rel=\"rust\" /><p>text</p>",
         );
         write("boot.js", "if (1 < 2) '<link>';\n");
-        write("a.css", "a{}");
-        write("b.css", "b{}");
         all(page.path()).unwrap();
         assert_eq!(
             fs::read_to_string(page.path().join(INDEX)).unwrap(),
             "<html lang=\"en\"><link rel=\"icon\" href=\"/i.svg\"><script>if (1 < 2) '<link>';</script>\
-             <link rel=\"stylesheet\" href=\"/page.css\"><p>text</p>"
+             <link rel=\"stylesheet\" href=\"/a.css\"/><p>text</p>"
         );
-        assert_eq!(fs::read_to_string(page.path().join(STYLES)).unwrap(), "a{}b{}");
         assert_eq!(
             fs::read_dir(page.path()).unwrap().count(),
-            2,
-            "what was bundled is gone"
+            1,
+            "the script is no file any more"
         );
     }
 

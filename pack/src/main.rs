@@ -3,7 +3,7 @@
 //!
 //! - Comments and indentation of the page are removed; scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
 //!   cannot read what wasm-bindgen writes.)
-//! - The style sheets become one file, and the script that loads the rest a part of the page.
+//! - The style sheets of a view become one file, and the script that loads the rest a part of the page.
 //! - The names of the functions that a binary imports are shortened, in the binary and in its glue.
 //! - Files at the top get a hash of their content in their name, so that servers let browsers keep them for a year. Trunk does that for
 //!   most, but not for a binary that is loaded on demand.
@@ -17,12 +17,19 @@ mod bundle;
 mod imports;
 mod minify;
 mod names;
+mod split;
+mod styles;
 mod worker;
 
 use std::{
     env, fs,
     io::Write,
+    iter,
+    num::NonZero,
+    panic,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::Context;
@@ -43,6 +50,8 @@ fn main() -> anyhow::Result<()> {
     }
     let directory = env::var_os("TRUNK_STAGING_DIR").context("Trunk runs this program: it sets TRUNK_STAGING_DIR")?;
     let directory = Path::new(&directory);
+    split::all(directory, env::var_os("TALKBACK_PROFILE").is_some())?;
+    styles::bundle(directory)?;
     minify::all(directory)?;
     minify::page(&directory.join(INDEX))?;
     bundle::all(directory)?;
@@ -56,10 +65,22 @@ fn pack(directory: &Path) -> anyhow::Result<()> {
     worker::complete(directory, &list(directory)?)?;
     // Once more, with the sizes of the page and the worker as they are now.
     fs::write(directory.join(LIST), serde_json::to_vec(&list(directory)?)?)?;
-    for path in files(directory)? {
-        compress(&path)?;
-    }
-    Ok(())
+    compress_all(files(directory)?)
+}
+
+/// Compresses the files, the largest ones first, on all processors.
+fn compress_all(mut files: Vec<PathBuf>) -> anyhow::Result<()> {
+    files.sort_by_key(|path| path.metadata().map_or(0, |file| file.len()));
+    let waiting = Mutex::new(files);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || iter::from_fn(next).try_for_each(|path| compress(&path));
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+    })
 }
 
 /// The files of a directory and of those in it.

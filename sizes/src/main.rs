@@ -33,8 +33,8 @@ const PEERS: [(&str, &str); 4] = [
 
 /// The views of the page, each with the name of its binary, and the budget of all that its first visit loads, in bytes of Brotli.
 const VIEWS: [(&str, &str, u64); 2] = [
-    ("/", "talkback-workbench", 170_000),
-    ("/chat/lobby", "talkback-chat", 229_000),
+    ("/", "talkback-workbench", 121_000),
+    ("/chat/lobby", "talkback-chat", 175_000),
 ];
 
 #[derive(Parser)]

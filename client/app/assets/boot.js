@@ -1,5 +1,5 @@
-// Runs before the first paint: applies the remembered theme and language, and loads the binary of the view that the path names. The other
-// view's is loaded when it is first shown. A release build has it in the page, see pack/src/bundle.rs.
+// Runs before the first paint: applies the remembered theme and language, and loads the style sheet and the binary of the view that the path
+// names. The other view's binary is loaded when it is first shown. A release build has it in the page, see pack/src/bundle.rs.
 {
   const page = document.documentElement;
   // The keys are those of `Setting` in src/browser/storage.rs.
@@ -27,6 +27,32 @@
 
   // Read by src/workbench/pattern_worker.rs. Here, because a release build names the file by its content and changes the name in scripts.
   page.dataset.patternWorker = "/pattern-worker.js";
+
+  // The rule of src/route.rs.
+  const named = () => (/^\/chat(\/|$)/.test(location.pathname) ? "chat" : "workbench");
+
+  // Of each view the whole style sheet, and what of it the other view's whole one has not.
+  const sheets = {
+    workbench: ["/talkback-workbench.css", "/workbench-later.css"],
+    chat: ["/talkback-chat.css", "/chat-later.css"],
+  };
+  // Written, not added as an element: the browser then paints nothing before it is there, as with one that stands in the page.
+  document.write(`<link rel="stylesheet" href="${sheets[named()][0]}">`);
+  const styled = { [named()]: Promise.resolve() };
+  const style = (view) =>
+    (styled[view] ??= new Promise((onload, failed) => {
+      const href = sheets[view][1];
+      const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href, onload });
+      link.onerror = () => {
+        link.remove();
+        delete styled[view];
+        failed(new Error(href));
+      };
+      document.head.append(link);
+    }));
+  // Once: where it does not succeed, the view asks again when it is shown.
+  let all;
+  const styleAll = () => (all ??= Promise.all(Object.keys(sheets).map(style)).catch(console.warn));
 
   const files = {
     workbench: ["/talkback-workbench.js", "/talkback-workbench_bg.wasm"],
@@ -58,7 +84,7 @@
       // A development build has no worker, and removes that of a release build at the same address.
       await (await workers?.getRegistration("/"))?.unregister();
     } else if (workers && history.state !== FORGOTTEN) {
-      (await quiet()).disconnect();
+      await idle;
       await (await import("/offline.js")).start(first);
     }
   };
@@ -70,29 +96,55 @@
       request.onsuccess = request.onerror = resolve;
     });
   addEventListener("talkback:forget", async () => {
+    // What the page would still write until it is gone.
+    Storage.prototype.setItem = () => {};
     await forgetHistory().catch(console.warn);
     // A worker that cannot be removed has no more than the page's files.
     if (workers && page.dataset.build) await import("/offline.js").then(({ forget }) => forget()).catch(console.warn);
     history.replaceState(FORGOTTEN, "");
     location.reload();
   });
-  let offline;
+  let offline, idle;
+  // What a first visit does not need is loaded when the user does something, and at the latest when the network is quiet: what it does not
+  // run of the binary, see pack/src/split.rs, and the other view's style sheet. The binary of a development build is not split.
+  const INTERACTIONS = ["pointermove", "pointerdown", "keydown", "wheel"];
+  // The network may be away just then.
+  const RETRY_MS = 60_000;
+  const keepTrying = (times) =>
+    workOffline().catch((error) => {
+      console.warn(error);
+      if (times > 1) setTimeout(keepTrying, RETRY_MS, times - 1);
+    });
 
-  const load = async ([glue, wasm]) => {
+  const load = async (view) => {
+    const [glue, wasm] = files[view];
     // Both at once. A promise without a handler would be reported as an error of its own.
     const bytes = fetch(wasm, { credentials: "same-origin" });
     bytes.catch(() => {});
-    const { default: start } = await import(glue);
+    const { default: start, loadRest } = await import(glue);
     await parsed;
+    await style(view);
     await start({ module_or_path: bytes });
-    offline ??= workOffline().catch(console.warn);
+    // The browser has all files already, or the user has changed the view.
+    const atOnce = first || idle;
+    idle ??= quiet().then((observer) => observer.disconnect());
+    const loadLater = () => {
+      loadRest?.();
+      styleAll();
+    };
+    INTERACTIONS.forEach((type) => addEventListener(type, loadLater, { capture: true, passive: true }));
+    (atOnce ? Promise.resolve() : idle).then(loadLater);
+    offline ??= keepTrying(5);
   };
 
-  // The rule of src/route.rs.
   const show = () => {
-    const view = /^\/chat(\/|$)/.test(location.pathname) ? "chat" : "workbench";
-    page.dataset.view = view;
-    loading[view] ??= load(files[view]).catch((error) => {
+    const view = named();
+    // Not before its style sheet is there.
+    const draw = () => {
+      if (view === named()) page.dataset.view = view;
+    };
+    style(view).then(draw, draw);
+    loading[view] ??= load(view).catch((error) => {
       // After a new build is served, files of the former one are gone: a reload finds the new ones.
       delete loading[view];
       page.dataset.failed = view;

@@ -13,7 +13,7 @@ const CACHE = PREFIX + BUILD;
 // The page, which is the same at all addresses of its views.
 const PAGE = "/";
 // Where the page is asked for: the workbench, and the rooms of the chat.
-const VIEWS = /^\/(chat\/[^/]*)?$/;
+const VIEWS = /^\/(chat(\/[^/]*)?)?$/;
 // A file of any build: it has a hash in its name, or is below a folder that has one.
 const HASHED = /^\/([^/]+-[0-9a-f]{16}[^/]*$|snippets\/)/;
 // The server has so long to answer before the page of the cache is shown.

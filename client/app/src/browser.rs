@@ -6,8 +6,8 @@ pub(crate) mod files;
 mod storage;
 
 pub(crate) use storage::{
-    Setting, draft, field, forget_field, remember, remember_name, remembered, remembered_name, save_draft, save_field,
-    store,
+    MAX_KEPT_BYTES, Setting, draft, field, forget_field, remember, remember_name, remembered, remembered_name,
+    save_draft, save_field, store,
 };
 
 pub(crate) use storage::{
@@ -66,6 +66,39 @@ pub(crate) fn upper_case(text: &str) -> String {
     }
 }
 
+/// The first character of a text that a server of this project allows in no room name: one that is no letter, digit or mark, or
+/// that is not visible. By the browser, as [`lower_case`]; where tests run, without invisible ones and marks.
+pub(crate) fn bad_in_room(name: &str) -> Option<char> {
+    if cfg!(target_family = "wasm") {
+        // As `room` of server/src/names.rs.
+        first_match(
+            name,
+            r"[^\p{Alphabetic}\p{N}\p{M}\-_.~]|\p{Default_Ignorable_Code_Point}|[\u115f\u1160\u2800\u3164\uffa0]",
+        )
+    } else {
+        name.chars().find(|c| !(c.is_alphanumeric() || "-_.~".contains(*c)))
+    }
+}
+
+/// The first character of a text that such a server allows in no user name: a bracket, or one that is not visible. It refuses some
+/// more.
+pub(crate) fn bad_in_user(name: &str) -> Option<char> {
+    if cfg!(target_family = "wasm") {
+        // Joiners and tags are in emoji.
+        first_match(
+            name,
+            r"[\[\]\p{Cc}\p{Co}\p{Zl}\p{Zp}]|(?![\u200c\u200d\u{e0020}-\u{e007f}])\p{Cf}",
+        )
+    } else {
+        name.chars().find(|c| matches!(c, '[' | ']' | '\u{202a}'..='\u{202e}'))
+    }
+}
+
+fn first_match(text: &str, pattern: &str) -> Option<char> {
+    let found = js_sys::RegExp::new(pattern, "u").exec(text)?;
+    found.get(0).as_string()?.chars().next()
+}
+
 /// Whether an element has the focus: without one it is the body that gets the keys.
 pub(crate) fn has_focus() -> bool {
     let document = document();
@@ -76,6 +109,12 @@ pub(crate) fn has_focus() -> bool {
 /// Whether the page is visible, as in `document.hidden`.
 pub(crate) fn is_page_visible() -> bool {
     !document().hidden()
+}
+
+/// Whether a popover is open.
+pub(crate) fn has_popover() -> bool {
+    // Browsers without popovers do not know the selector.
+    matches!(document().query_selector(":popover-open"), Ok(Some(_)))
 }
 
 /// The page's path, percent-encoded.
@@ -99,7 +138,7 @@ pub(crate) fn query() -> String {
     window().location().search().unwrap_or_default()
 }
 
-/// Adds a path to the history, shows it in the address bar, and tells both binaries and `assets/boot.js`.
+/// Adds a path, which may have a fragment, to the history, shows it in the address bar, and tells both binaries and `assets/boot.js`.
 pub(crate) fn push_path(path: &str) {
     let address = with_trace_of(&query(), path);
     if let Ok(history) = window().history() {
@@ -221,6 +260,13 @@ pub(crate) fn focus(id: &str) {
     }
 }
 
+/// Scrolls as far as is needed to see the parent of the element with this `id`.
+pub(crate) fn show_parent(id: &str) {
+    if let Some(parent) = html_element(id).and_then(|element| element.parent_element()) {
+        parent.scroll_into_view_with_bool(false);
+    }
+}
+
 /// Focuses a text field and selects what is in it.
 pub(crate) fn focus_and_select(id: &str) {
     focus(id);
@@ -285,16 +331,19 @@ pub(crate) async fn ask_for_notifications() -> bool {
     }
 }
 
-/// Shows a notification, which replaces the one before with this tag. A press on it shows the page.
-pub(crate) fn notify(title: &str, text: &str, tag: &str) {
+/// Shows a notification, which replaces the one before with this tag. A press on it shows the page at a path.
+pub(crate) fn notify(title: &str, text: &str, tag: &str, target: String) {
     let options = NotificationOptions::new();
     options.set_body(text);
     options.set_tag(tag);
     // Without permission, and in browsers that know them from service workers alone, there is none.
     if let Ok(notification) = Notification::new_with_options(title, &options) {
-        let onclick = Closure::once_into_js(|| {
+        let onclick = Closure::once_into_js(move || {
             // The page may be on its way out.
             let _: Result<(), JsValue> = window().focus();
+            if path() != target {
+                push_path(&target);
+            }
         });
         notification.set_onclick(onclick.dyn_ref());
     }

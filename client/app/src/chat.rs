@@ -4,12 +4,15 @@
 //! `reducer` is the pure state: it takes [`reducer::Action`]s and returns [`reducer::Effect`]s; its parts are
 //! `timeline`, `outbox`, `unread`, `roster`, `recent_rooms` and `typing`. `view` is the component that runs the effects and draws;
 //! `session` runs those of the connection and turns the client's streams into actions. `message_list` draws the rows of
-//! `message_row`, and `message_list_scroll` keeps its scroll position. `history` writes rows as texts and reads them again,
-//! `history_store` has these texts in IndexedDB. Every other file is one component.
+//! `message_row` in blocks, of which `drawn_blocks` are on the page, and `message_list_scroll` keeps its scroll position. `history` writes
+//! rows as texts and reads them again, `history_store` has these texts in IndexedDB; `preview` reads a room that is not joined. Every
+//! other file is one component.
 
 mod composer;
 mod connection_banner;
 mod conversation_head;
+mod drawn_blocks;
+mod found_words;
 mod history;
 mod history_store;
 mod icon;
@@ -24,6 +27,7 @@ mod other_rooms;
 mod outbox;
 mod people;
 mod person;
+mod preview;
 mod rail;
 mod read_cursors;
 mod recent_rooms;
@@ -39,4 +43,5 @@ mod typing;
 mod unread;
 mod view;
 
+pub(crate) use timeline::Target;
 pub(crate) use view::ChatView;

@@ -6,14 +6,14 @@
 mod connect_error;
 mod phase;
 
-pub(crate) use connect_error::{bad_url, explain, not_sent};
+pub(crate) use connect_error::{bad_url, explain, is_not_sent, not_sent};
 pub(crate) use phase::{CLOSE_HINT_MS, CLOSE_LIMIT_MS, CONNECT_HINT_MS, CloseInfo, ClosedBy, End, Phase, WAIT_TICK_MS};
 
 use gloo_timers::callback::Timeout;
 use talkback_client::{CloseEvent, ConnectError, EventGuard, Message, ReadyState, Socket, SocketOptions};
 use yew::Callback;
 
-use connect_error::explain_unsent;
+use connect_error::{explain_unsent, not_sent_in};
 
 use crate::i18n::Sentence;
 
@@ -82,7 +82,13 @@ impl Connection {
             }),
             socket.on_close({
                 let events = events.clone();
-                move |CloseEvent { code, reason, .. }| events.emit(ConnectionEvent::Closed(CloseInfo { code, reason }))
+                move |closed: CloseEvent| {
+                    events.emit(ConnectionEvent::Closed(CloseInfo {
+                        code: closed.code,
+                        reason: closed.reason,
+                        clean: closed.was_clean,
+                    }))
+                }
             }),
         ];
         self.live = Some(Live {
@@ -101,7 +107,7 @@ impl Connection {
     /// When it was not sent; the sentence is for the user, and the caller still has the message.
     pub(crate) fn send(&self, message: impl Into<Message>) -> Result<(), Sentence> {
         let Some(live) = &self.live else {
-            return Err(not_sent(ReadyState::Closed));
+            return Err(not_sent_in(ReadyState::Closed));
         };
         live.socket
             .send(message)

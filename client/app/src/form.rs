@@ -2,10 +2,12 @@
 
 mod button;
 mod error_line;
+mod one_field;
 mod text_field;
 
 pub(crate) use button::{Button, Look};
 pub(crate) use error_line::error_line;
+pub(crate) use one_field::OneFieldForm;
 pub(crate) use text_field::{TextField, text_of};
 
 use crate::i18n::Sentence;

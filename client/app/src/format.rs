@@ -51,6 +51,21 @@ pub(crate) fn duration(ms: f64) -> Sentence {
     }
 }
 
+/// A character for a message about it: as it is, or as `U+202E` if it would not be seen or would change the text around it.
+pub(crate) fn character(found: char) -> String {
+    let is_hidden = matches!(
+        found,
+        '\u{0}'..='\u{20}' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}'
+            | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}'
+            | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..
+    );
+    if is_hidden {
+        format!("U+{:04X}", u32::from(found))
+    } else {
+        found.to_string()
+    }
+}
+
 /// `48,213`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -144,6 +159,15 @@ pub(crate) fn find(text: &str, part: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_character_that_is_not_seen_is_named_by_its_number() {
+        assert_eq!(['/', '"', 'é', '名', '😀'].map(character), ["/", "\"", "é", "名", "😀"]);
+        assert_eq!(
+            ['\0', '\n', '\u{a0}', '\u{202e}', '\u{feff}', '\u{e0001}'].map(character),
+            ["U+0000", "U+000A", "U+00A0", "U+202E", "U+FEFF", "U+E0001"]
+        );
+    }
 
     #[test]
     fn sizes_change_unit_at_1024() {

@@ -5,7 +5,7 @@ use web_sys::{Event, HtmlSelectElement, MouseEvent};
 use yew::{Callback, Html, TargetCast, html};
 
 use crate::{
-    help,
+    format, help,
     i18n::{Language, Text},
     route,
     theme::Theme,
@@ -72,7 +72,7 @@ impl Header<'_> {
             <a {id} {href} aria-current={current.then_some("page")} {onclick}>
                 { label }
                 if unread > 0 {
-                    <span class="unread-count">{ unread }</span>
+                    <span class="unread-count">{ format::thousands(unread as u64) }</span>
                     <span class="visually-hidden">{ Text::UnreadMessages.in_language(self.language) }</span>
                 }
             </a>

@@ -37,6 +37,7 @@ const KEYS: [(Option<Text>, &[KeyMeaning]); 3] = [
             ("Shift Enter", Text::KeyChatLine),
             ("↑ ↓ Tab", Text::KeyMention),
             ("Ctrl K", Text::KeyRoom),
+            ("Ctrl /", Text::Search),
             ("Enter", Text::KeyFoundOlder),
             ("Shift Enter", Text::KeyFoundNewer),
             ("↑ ↓", Text::KeyMessages),
@@ -65,7 +66,8 @@ pub(crate) fn draw(language: Language) -> Html {
     });
     let onforget = |_: MouseEvent| browser::forget_all();
     html! {
-        <div id={ID} class="help" popover="auto" role="dialog" aria-labelledby="help_title">
+        // With the focus, it scrolls by keys.
+        <div id={ID} class="help" popover="auto" role="dialog" aria-labelledby="help_title" tabindex="-1" autofocus=true>
             <h2 id="help_title">{ text(Text::Keys) }</h2>
             { for groups }
             <h2>{ text(Text::Remembered) }</h2>

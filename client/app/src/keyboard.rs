@@ -4,7 +4,7 @@
 use web_sys::{Element, KeyboardEvent};
 use yew::TargetCast;
 
-use crate::workbench::SelectionMove;
+use crate::{browser, workbench::SelectionMove};
 
 /// The key code of a key that an input method handles, also where `isComposing` is false already (WebKit).
 const IME_KEY_CODE: u32 = 229;
@@ -27,6 +27,11 @@ pub(crate) fn enter_key(event: &KeyboardEvent) -> Option<EnterKey> {
         shift: event.shift_key(),
         control: event.ctrl_key() || event.meta_key(),
     })
+}
+
+/// Whether a key is an input method's, which uses it to choose characters.
+pub(crate) fn is_of_input_method(event: &KeyboardEvent) -> bool {
+    event.is_composing() || event.key_code() == IME_KEY_CODE
 }
 
 /// What a key does in the workbench's log.
@@ -67,27 +72,78 @@ pub(crate) enum WorkbenchKey {
     Address,
     /// Connects, cancels or disconnects.
     Connection,
+    Send,
 }
 
 /// Reads a `keydown` event of the window and takes it from the browser; none for every other key.
 pub(crate) fn workbench_key(event: &KeyboardEvent) -> Option<WorkbenchKey> {
-    if !(event.ctrl_key() || event.meta_key()) || event.alt_key() {
+    if !(event.ctrl_key() || event.meta_key()) || event.alt_key() || event.default_prevented() {
         return None;
     }
+    let in_dialog = event
+        .target_dyn_into::<Element>()
+        .and_then(|target| target.closest(":popover-open").ok().flatten());
     let key = match (event.key().as_str(), event.shift_key()) {
-        ("k", false) => WorkbenchKey::Address,
-        ("Enter", true) => WorkbenchKey::Connection,
+        // With Caps Lock it is the capital letter.
+        ("k" | "K", false) => WorkbenchKey::Address,
+        _ if enter_key(event).is_none() => return None,
+        (_, true) => WorkbenchKey::Connection,
+        (_, false) if in_dialog.is_none() => WorkbenchKey::Send,
         _ => return None,
     };
     event.prevent_default();
     Some(key)
 }
 
+/// What a key does anywhere in the chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChatKey {
+    /// Shows the list to switch to another room, or hides it.
+    Rooms,
+    /// Shows the search, or hides it.
+    Search,
+    /// Closes what is open over the conversation.
+    Dismiss,
+}
+
+/// Reads a `keydown` event of the window and takes it from the browser; none for every other key, for a key of an input method, and
+/// for the Escape key that closes a popover.
+pub(crate) fn chat_key(event: &KeyboardEvent) -> Option<ChatKey> {
+    // Some keyboards have the slash on a key with Shift.
+    if event.is_composing() || event.alt_key() || event.shift_key() && event.key() != "/" {
+        return None;
+    }
+    match (event.key().as_str(), event.ctrl_key() || event.meta_key()) {
+        ("Escape", false) if !browser::has_popover() => Some(ChatKey::Dismiss),
+        (key @ ("k" | "K" | "/"), true) => {
+            event.prevent_default();
+            Some(if key == "/" { ChatKey::Search } else { ChatKey::Rooms })
+        }
+        _ => None,
+    }
+}
+
+/// The elements in which a character is typed.
+const TEXT_FIELDS: &str = "input:not([type=radio],[type=checkbox],[type=file]),textarea,select";
+
+/// Whether a `keydown` event of the window asks to close the details: the Escape key, unless it closes a popover, clears a search field, or is for
+/// something that has taken it.
+pub(crate) fn is_details_key(event: &KeyboardEvent) -> bool {
+    let in_search = event
+        .target_dyn_into::<Element>()
+        .is_some_and(|target| matches!(target.matches("[type=search]:not(:placeholder-shown)"), Ok(true)));
+    event.key() == "Escape"
+        && !event.default_prevented()
+        && !is_of_input_method(event)
+        && !in_search
+        && !browser::has_popover()
+}
+
 /// Whether a `keydown` event of the window asks for the help: a question mark that is no part of a text.
 pub(crate) fn is_help_key(event: &KeyboardEvent) -> bool {
     let is_typed = event
         .target_dyn_into::<Element>()
-        .is_some_and(|target| matches!(target.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT"));
+        .is_some_and(|target| matches!(target.matches(TEXT_FIELDS), Ok(true)));
     event.key() == "?" && !is_typed && !event.ctrl_key() && !event.meta_key() && !event.alt_key()
 }
 

@@ -4,6 +4,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use talkback_client::{RoomName, RoomNameError, room_name};
 
+use crate::{browser, chat::Target};
+
 /// All bytes except the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3).
 pub(crate) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -25,7 +27,7 @@ impl Route {
         match path.strip_prefix("/chat").map(|rest| rest.trim_end_matches('/')) {
             Some("") => Self::Chat(Ok(Self::lobby())),
             Some(rest) if rest.starts_with('/') => {
-                Self::Chat(room_name(&percent_decode_str(&rest[1..]).decode_utf8_lossy()))
+                Self::Chat(parse_room(&percent_decode_str(&rest[1..]).decode_utf8_lossy()))
             }
             _ => Self::Workbench,
         }
@@ -47,10 +49,30 @@ pub(crate) fn wants_trace(query: &str) -> bool {
 /// The address of a path within the page: it keeps the parameter for the trace, which the page reads again when it is
 /// reloaded.
 pub(crate) fn with_trace_of(query: &str, path: &str) -> String {
-    if wants_trace(query) {
-        format!("{path}?{TRACE}")
-    } else {
-        path.to_owned()
+    if !wants_trace(query) {
+        return path.to_owned();
+    }
+    let (path, fragment) = path.split_at(path.find('#').unwrap_or(path.len()));
+    format!("{path}?{TRACE}{fragment}")
+}
+
+/// A room name that the user typed or an address has, by the whole rule of the server: it would refuse all others.
+pub(crate) fn parse_room(name: &str) -> Result<RoomName, RoomNameError> {
+    let name = room_name(name)?;
+    match browser::bad_in_room(&name) {
+        Some(found) => Err(RoomNameError::Character(found)),
+        None => Ok(name),
+    }
+}
+
+/// The room, and the message in it, that an address of this origin names.
+pub(crate) fn message_of_link(address: &str, origin: &str) -> Option<(RoomName, Option<Target>)> {
+    let path = address.strip_prefix(origin)?;
+    let (path, fragment) = path.split_once('#').unwrap_or((path, ""));
+    let path = path.split('?').next().unwrap_or_default();
+    match Route::from_path(path) {
+        Route::Chat(room) => Some((room.ok()?, Target::parse(fragment))),
+        Route::Workbench => None,
     }
 }
 
@@ -61,6 +83,8 @@ pub(crate) fn chat_path(room: &RoomName) -> String {
 
 #[cfg(test)]
 mod tests {
+    use talkback_client::Epoch;
+
     use super::*;
 
     fn room(name: &str) -> RoomName {
@@ -90,6 +114,7 @@ mod tests {
         for query in ["?trace", "?trace=1", "?name=ann&trace", "?trace&x"] {
             assert!(wants_trace(query), "{query}");
             assert_eq!(with_trace_of(query, "/chat/lobby"), "/chat/lobby?trace", "{query}");
+            assert_eq!(with_trace_of(query, "/chat/a#7"), "/chat/a?trace#7", "{query}");
         }
         for query in ["", "?", "?traces", "?x=trace", "trace", "?Trace"] {
             assert!(!wants_trace(query), "{query}");
@@ -98,8 +123,39 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_this_origin_names_a_room_and_perhaps_a_message() {
+        let of = |address| message_of_link(address, "http://a:1");
+        let seventh = |epoch: Option<&str>| Target {
+            epoch: epoch.map(|epoch| Epoch::parse(epoch).unwrap()),
+            offset: 7,
+        };
+        assert_eq!(of("http://a:1/chat/x#7"), Some((room("x"), Some(seventh(None)))));
+        assert_eq!(of("http://a:1/chat/x#e:7"), Some((room("x"), Some(seventh(Some("e"))))));
+        assert_eq!(seventh(Some("e")).to_text(), "e:7");
+        assert_eq!(seventh(None).to_text(), "7");
+        assert_eq!(of("http://a:1/chat/x?trace#7"), Some((room("x"), Some(seventh(None)))));
+        assert_eq!(of("http://a:1/chat/x#y"), Some((room("x"), None)));
+        assert_eq!(of("http://a:1/chat/"), Some((Route::lobby(), None)));
+        for other in [
+            "http://b:1/chat/x#7",
+            "http://a:1/",
+            "http://a:12/chat/x",
+            "http://a:1/chat/a%20b",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_path_with_an_invalid_room_name_has_the_error() {
-        for path in ["/chat/a%2Fb", "/chat/a/b", "/chat/a%20b", "/chat/%01", "/chat/.."] {
+        for path in [
+            "/chat/a%2Fb",
+            "/chat/a/b",
+            "/chat/a%20b",
+            "/chat/%01",
+            "/chat/..",
+            "/chat/%F0%9F%98%80",
+        ] {
             assert!(matches!(Route::from_path(path), Route::Chat(Err(_))), "{path}");
         }
     }

@@ -1,4 +1,4 @@
-//! The time in a row of the workbench's log or the chat.
+//! The time in a row of the workbench's log.
 
 use js_sys::Date;
 use wasm_bindgen::JsValue;

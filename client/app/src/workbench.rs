@@ -25,6 +25,7 @@ mod log_panel;
 mod log_row;
 mod log_toolbar;
 mod log_view;
+mod marked_text;
 mod message_mode;
 mod pattern_worker;
 mod reducer;

@@ -64,6 +64,11 @@ pub(crate) fn on_document_change(callback: impl Fn() + 'static) -> [EventListene
     })
 }
 
+/// Calls back when another fragment is in the address bar, by the user, a link, or the browser's back or forward button.
+pub(crate) fn on_fragment_change(callback: impl Fn() + 'static) -> EventListener {
+    EventListener::new(&window(), "hashchange", move |_| callback())
+}
+
 /// Calls back when the browser says that there is no network.
 pub(crate) fn on_offline(callback: impl Fn() + 'static) -> EventListener {
     EventListener::new(&window(), "offline", move |_| callback())

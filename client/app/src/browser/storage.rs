@@ -1,5 +1,5 @@
-//! What the page remembers in the browser's storage: language, theme, user name, drafts. Without storage the page
-//! forgets them.
+//! What the page remembers in the browser's storage, such as language, theme, addresses, drafts and rooms. Without
+//! storage the page forgets it.
 
 use wasm_bindgen::JsValue;
 use web_sys::Storage;
@@ -90,16 +90,20 @@ const PREFIX: &str = "talkback";
 
 /// Texts above so many bytes are not kept: the browser's few megabytes for a tab also hold the messages that are not sent
 /// yet.
-const MAX_KEPT_BYTES: usize = 64 << 10;
+pub(crate) const MAX_KEPT_BYTES: usize = 64 << 10;
 
 /// What the user has put into a field of the workbench in this tab; none if it has its first value.
 pub(crate) fn field(name: &str) -> Option<String> {
     tab_storage()?.get_item(&field_key(name)).ok().flatten()
 }
 
-/// Keeps the text of a field for as long as the tab is open.
+/// Keeps the text of a field for as long as the tab is open. One that is too long, or for which there is no space, is kept as an empty one: an
+/// older text would be taken for it.
 pub(crate) fn save_field(name: &str, text: &str) {
-    keep(&field_key(name), Some(text));
+    let kept = if text.len() <= MAX_KEPT_BYTES { text } else { "" };
+    if !keep(&field_key(name), Some(kept)) {
+        keep(&field_key(name), Some(""));
+    }
 }
 
 /// Forgets the text of a field.
@@ -122,14 +126,14 @@ pub(crate) fn save_draft(room: &str, text: &str) {
     keep(&draft_key(room), Some(text).filter(|text| !text.is_empty()));
 }
 
-/// Keeps a text for as long as the tab is open, or removes the one before.
-fn keep(key: &str, text: Option<&str>) {
-    let Some(storage) = tab_storage() else { return };
-    // As in `remember`.
-    let _: Result<(), JsValue> = match text.filter(|text| text.len() <= MAX_KEPT_BYTES) {
+/// Keeps a text for as long as the tab is open, or removes the one before; returns whether the browser allows it and has space.
+fn keep(key: &str, text: Option<&str>) -> bool {
+    let Some(storage) = tab_storage() else { return false };
+    let kept = match text.filter(|text| text.len() <= MAX_KEPT_BYTES) {
         Some(text) => storage.set_item(key, text),
         None => storage.remove_item(key),
     };
+    kept.is_ok()
 }
 
 fn draft_key(room: &str) -> String {
@@ -150,6 +154,9 @@ pub(crate) fn save_failed_messages(room: &str, user: &str, text: &str) {
     keep(&failed_key(room, user), Some(text).filter(|text| !text.is_empty()));
 }
 
+/// The state of the entry of the history where the page has forgotten everything. Also in assets/boot.js.
+const FORGOTTEN: &str = "forgotten";
+
 /// The key of the rooms that the user has opened.
 const ROOMS: &str = "talkback.rooms";
 
@@ -159,7 +166,10 @@ pub(crate) fn remembered_rooms() -> Option<String> {
 }
 
 pub(crate) fn remember_rooms(rooms: &str) {
-    if let Some(storage) = storage() {
+    // After the page has forgotten everything, the room of its path is none that the user has opened.
+    let state = window().history().and_then(|history| history.state());
+    let is_forgotten = state.is_ok_and(|state| state == JsValue::from_str(FORGOTTEN));
+    if let Some(storage) = storage().filter(|_| !is_forgotten) {
         // As in `remember`.
         let _: Result<(), JsValue> = storage.set_item(ROOMS, rooms);
     }

@@ -53,11 +53,15 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
         event.prevent_default();
         Action::Send
     });
+    let undo = Button {
+        id: "chat_undo",
+        label: Text::Undo.in_language(language),
+        look: Look::Small,
+    };
     let send = Button {
         id: "chat_send",
         label: Text::Send.in_language(language),
         look: Look::Primary,
-        disabled: false,
     };
     let typing: Vec<_> = state.typing.users().cloned().collect();
     let oninput = {
@@ -95,7 +99,10 @@ pub(super) fn composer(state: &ChatState, dispatch: &Callback<Action>, language:
             </div>
             <div key="line" class="say-line">
                 <p id="typing" class="typing">
-                    if let Some((text, _)) = state.flash {
+                    if state.discarded.is_some() {
+                        <span key="discarded" role="status">{ Text::Discarded.in_language(language) }{ " " }</span>
+                        { undo.on_click(dispatch.reform(|_| Action::UndoDiscard)) }
+                    } else if let Some((text, _)) = state.flash {
                         <span key="flash" id="chat_flash" role="status">{ text.in_language(language) }</span>
                     } else if !typing.is_empty() {
                         { sentences::typing(&typing).in_language(language) }

@@ -23,7 +23,6 @@ pub(super) fn connection_banner(state: &ChatState, dispatch: &Callback<Action>, 
         id: "reconnect_now",
         label: Text::ReconnectNow.in_language(language),
         look: Look::Small,
-        disabled: false,
     };
     html! {
         <div key="offline_banner" id="offline_banner" class="banner">
@@ -41,7 +40,6 @@ fn slow(dispatch: &Callback<Action>, language: Language) -> Html {
         id: "check_now",
         label: Text::CheckNow.in_language(language),
         look: Look::Small,
-        disabled: false,
     };
     html! {
         <div key="slow_banner" id="slow_banner" class="banner" role="status">
@@ -58,7 +56,10 @@ fn outage(state: &ChatState, now: f64) -> Option<(Sentence, bool)> {
         ConnectionStatus::Open | ConnectionStatus::Asleep | ConnectionStatus::Stopped => None,
         // The first attempt to connect.
         ConnectionStatus::Connecting => is_joined.then_some((Text::Reconnecting.into(), false)),
-        ConnectionStatus::Waiting { until } => Some((Text::RetryIn.with([seconds(until - now).into()]), true)),
+        ConnectionStatus::Waiting { until, attempt } => {
+            let message = Text::RetryIn.with([attempt.into(), seconds(until - now).into()]);
+            Some((message, true))
+        }
         ConnectionStatus::Offline => Some((Text::Offline.into(), true)),
     }
 }
@@ -93,10 +94,13 @@ mod tests {
     #[test]
     fn the_countdown_is_rounded_up_and_ends_at_zero() {
         for (now, shown) in [(0.0, 3), (1.0, 3), (501.0, 2), (2_500.0, 0), (9_999.0, 0)] {
-            let state = state(joined(ConnectionStatus::Waiting { until: 2_500.0 }));
+            let state = state(joined(ConnectionStatus::Waiting {
+                until: 2_500.0,
+                attempt: 4,
+            }));
             assert_eq!(
                 outage(&state, now),
-                Some((Text::RetryIn.with([u64::into(shown)]), true)),
+                Some((Text::RetryIn.with([4_u32.into(), u64::into(shown)]), true)),
                 "{now}"
             );
         }

@@ -28,6 +28,9 @@ pub(super) const MAX_ROOMS: usize = 64;
 const SEGMENT_ROWS: usize = 50;
 const SEGMENT_BYTES: usize = 16 << 10;
 
+/// A message has at most so many bytes beside its sender, its text and its mentions.
+const MESSAGE_BYTES: usize = 64;
+
 /// Rows of one log that follow each other, to be kept.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -38,6 +41,8 @@ pub(crate) struct Batch {
     pub(super) after: u64,
     /// The epoch whose messages this log goes on from, if it began as a copy of another one.
     pub(super) forked: Option<Epoch>,
+    /// It is a page of history: its rows are kept before the others, and the cursor of the room stays.
+    pub(super) is_older: bool,
     pub(super) rows: Vec<Rc<Row<Entry>>>,
 }
 
@@ -68,7 +73,8 @@ pub(super) struct Kept {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Segment {
-    number: u64,
+    /// Those of pages of history count down from the first one.
+    number: i64,
     rows: usize,
     bytes: usize,
 }
@@ -97,7 +103,8 @@ impl Kept {
     pub(super) fn to_text(&self) -> Option<String> {
         let mut text = format!("{} {}\n", self.at, self.cursor.as_ref()?);
         for Segment { number, rows, bytes } in &self.segments {
-            push_numbers(&mut text, &[*number, *rows as u64, *bytes as u64]);
+            // Writing to a text cannot fail.
+            let _: Result<(), _> = writeln!(text, "{number} {rows} {bytes}");
         }
         Some(text)
     }
@@ -106,20 +113,79 @@ impl Kept {
         self.cursor.as_ref()
     }
 
-    /// The number of the last segment, if it is not full: [`Kept::append`] needs its text.
-    pub(super) fn open_segment(&self) -> Option<u64> {
+    /// The number of the segment whose text [`Kept::add`] needs: the first one, or the last one if it is not full.
+    pub(super) fn open_segment(&self, batch: &Batch) -> Option<i64> {
+        if batch.is_older {
+            return Some(self.segments.front()?.number);
+        }
         let last = self.segments.back()?;
         (last.rows < SEGMENT_ROWS && last.bytes < SEGMENT_BYTES).then_some(last.number)
     }
 
     /// The number of the first segment: those before it are dropped.
-    pub(super) fn first_segment(&self) -> u64 {
+    pub(super) fn first_segment(&self) -> i64 {
         self.segments.front().map_or(0, |first| first.number)
     }
 
-    /// Adds the rows of a batch that are not kept yet, and drops the oldest segments beyond the bounds. Returns the
-    /// segments to write, with their numbers; none if there is nothing new.
-    pub(super) fn append(&mut self, batch: &Batch, open: Option<String>) -> Option<Vec<(u64, String)>> {
+    /// Adds the rows of a batch that are not kept yet, and drops the oldest segments beyond the bounds. `open` is the text of
+    /// [`Kept::open_segment`]. Returns the segments to write, with their numbers; none if there is nothing new.
+    pub(super) fn add(&mut self, batch: &Batch, open: Option<String>) -> Option<Vec<(i64, String)>> {
+        if batch.is_older {
+            self.prepend(batch, &open?)
+        } else {
+            self.append(batch, open)
+        }
+    }
+
+    /// Adds the rows that directly precede the kept ones, as many as the bounds leave space for.
+    fn prepend(&mut self, batch: &Batch, first: &str) -> Option<Vec<(i64, String)>> {
+        let epoch = batch.cursor.epoch.as_str();
+        let (head, rows) = first.split_once('\n')?;
+        let front = self.segments.front()?.number;
+        let mut next = read_message(rows)?.0.offset;
+        let mut space = MIN_ROWS.saturating_sub(self.sum(|segment| segment.rows));
+        let mut bytes = MAX_BYTES.saturating_sub(self.sum(|segment| segment.bytes));
+        let mut added = Vec::new();
+        for row in batch.rows.iter().rev().filter(|_| head.get(1..) == Some(epoch)) {
+            let Body::Message(message) = &row.content.body else {
+                continue;
+            };
+            if message.offset >= next {
+                continue;
+            }
+            let size = MESSAGE_BYTES + message.from.len() + message.text.len();
+            if message.offset + 1 != next || space == 0 || bytes < size {
+                break;
+            }
+            (next, space, bytes) = (message.offset, space - 1, bytes - size);
+            added.push(message);
+        }
+        let mut segments: Vec<(Segment, String)> = Vec::new();
+        for message in added.into_iter().rev() {
+            let is_full =
+                |(segment, text): &(Segment, String)| segment.rows >= SEGMENT_ROWS || text.len() >= SEGMENT_BYTES;
+            if segments.last().is_none_or(is_full) {
+                let sign = if segments.is_empty() { "-" } else { "+" };
+                segments.push((Segment::after(None), [sign, epoch, "\n"].concat()));
+            }
+            if let Some((segment, text)) = segments.last_mut() {
+                push_message(text, message);
+                segment.rows += 1;
+            }
+        }
+        if segments.is_empty() {
+            return None;
+        }
+        // It is the first one no longer.
+        let mut written = vec![(front, ["+", &first[1..]].concat())];
+        for ((segment, text), number) in segments.into_iter().rev().zip((i64::MIN..front).rev()) {
+            self.segments.push_front(Segment { number, ..segment }.close(&text));
+            written.push((number, text));
+        }
+        Some(written)
+    }
+
+    fn append(&mut self, batch: &Batch, open: Option<String>) -> Option<Vec<(i64, String)>> {
         let is_same = |last: &&Cursor| last.epoch == batch.cursor.epoch;
         let is_copy = |last: &&Cursor| batch.forked.as_ref() == Some(&last.epoch);
         let last = self.cursor.as_ref();
@@ -171,11 +237,13 @@ impl Kept {
         Some(written)
     }
 
+    fn sum(&self, size: fn(&Segment) -> usize) -> usize {
+        self.segments.iter().map(size).sum()
+    }
+
     fn apply_bounds(&mut self) {
-        let sum = |size: fn(&Segment) -> usize, segments: &VecDeque<Segment>| segments.iter().map(size).sum::<usize>();
         while self.segments.len() > 1
-            && (sum(|segment| segment.rows, &self.segments) > MAX_ROWS
-                || sum(|segment| segment.bytes, &self.segments) > MAX_BYTES)
+            && (self.sum(|segment| segment.rows) > MAX_ROWS || self.sum(|segment| segment.bytes) > MAX_BYTES)
         {
             self.segments.pop_front();
         }
@@ -334,7 +402,16 @@ mod tests {
             cursor: cursor(epoch, to),
             after,
             forked: None,
+            is_older: false,
             rows: timeline.messages_after(after),
+        }
+    }
+
+    /// A page of history with the messages of an epoch after `after`.
+    fn page(epoch: u64, after: u64, to: u64, text: &str) -> Batch {
+        Batch {
+            is_older: true,
+            ..batch(epoch, after, to, text)
         }
     }
 
@@ -342,14 +419,14 @@ mod tests {
     #[derive(Default)]
     struct Store {
         index: Option<String>,
-        segments: std::collections::BTreeMap<u64, String>,
+        segments: std::collections::BTreeMap<i64, String>,
     }
 
     impl Store {
         fn write(&mut self, batch: &Batch) -> bool {
             let mut kept = self.index.as_deref().and_then(Kept::parse).unwrap_or_default();
-            let open = kept.open_segment().map(|number| self.segments[&number].clone());
-            let Some(written) = kept.append(batch, open) else {
+            let open = kept.open_segment(batch).map(|number| self.segments[&number].clone());
+            let Some(written) = kept.add(batch, open) else {
                 return false;
             };
             self.segments.extend(written);
@@ -435,6 +512,47 @@ mod tests {
                 (Epoch::from_random(3), false, 12, 12),
             ]
         );
+    }
+
+    #[test]
+    fn pages_of_history_are_kept_before_the_rows_that_they_precede_until_the_bounds_are_reached() {
+        let mut store = Store::default();
+        assert!(!store.write(&page(1, 0, 100, "a")), "nothing is kept that it precedes");
+        store.write(&batch(1, 700, 710, "a"));
+        assert!(!store.write(&page(2, 600, 700, "a")), "it is of another log");
+        assert!(!store.write(&page(1, 500, 600, "a")), "messages are missing between");
+        assert!(store.write(&page(1, 600, 700, "a")));
+        assert_eq!(store.parts(), [(Epoch::from_random(1), true, 601, 710)]);
+        assert!(!store.write(&page(1, 600, 700, "a")), "it is kept already");
+        assert!(store.write(&page(1, 500, 605, "a")), "a part of it is kept already");
+        store.write(&batch(1, 710, 715, "a"));
+        assert_eq!(store.parts(), [(Epoch::from_random(1), true, 501, 715)]);
+        let kept = Kept::parse(store.index.as_deref().unwrap()).unwrap();
+        assert_eq!(
+            kept.cursor(),
+            Some(&cursor(1, 715)),
+            "the cursor is after the newest row"
+        );
+        store.write(&page(1, 300, 500, "a"));
+        store.write(&page(1, 0, 300, "a"));
+        assert_eq!(
+            store.parts(),
+            [(Epoch::from_random(1), true, 216, 715)],
+            "as many as are kept"
+        );
+        for to in 716..=900 {
+            store.write(&batch(1, to - 1, to, "a"));
+        }
+        let [(_, _, first, 900)] = store.parts()[..] else {
+            panic!("it is one part")
+        };
+        assert!((350..=401).contains(&first), "{first}");
+
+        let mut long = Store::default();
+        long.write(&batch(1, 100, 101, "a"));
+        long.write(&page(1, 0, 100, &"x".repeat(20_000)));
+        let bytes: usize = long.segments.values().map(String::len).sum();
+        assert!((MAX_BYTES / 2..=MAX_BYTES).contains(&bytes), "{bytes}");
     }
 
     #[test]

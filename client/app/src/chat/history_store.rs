@@ -67,6 +67,8 @@ enum Job {
         user: UserName,
         batch: Batch,
     },
+    /// Whose rows they are does not matter.
+    Forget(RoomName),
 }
 
 impl HistoryStore {
@@ -102,6 +104,11 @@ impl HistoryStore {
         if let Some(user) = user {
             self.begin(Job::Write { user, batch });
         }
+    }
+
+    /// Removes all that is kept of a room.
+    pub(super) fn forget(&self, room: RoomName) {
+        self.begin(Job::Forget(room));
     }
 
     /// From now on the rows of this user are written, once no other tab does so any more: then `granted` is called.
@@ -148,14 +155,19 @@ impl HistoryStore {
     }
 
     fn begin(&self, job: Job) {
-        if self.0.jobs.borrow().len() >= MAX_JOBS {
+        self.0.jobs.borrow_mut().push_back(job);
+        if self.0.jobs.borrow().len() > MAX_JOBS {
             self.0.close();
         }
-        // Nothing more waits for a database that does not answer, but for a room that is opened: it is told that nothing is kept.
-        if !self.is_open() && matches!(job, Job::Write { .. }) {
+        if !self.is_open() {
+            // Nothing waits for a database that does not answer.
+            for job in self.0.jobs.take() {
+                if let Job::Load { loaded, .. } = job {
+                    loaded.emit(None);
+                }
+            }
             return;
         }
-        self.0.jobs.borrow_mut().push_back(job);
         if self.0.is_working.replace(true) {
             return;
         }
@@ -200,7 +212,12 @@ impl Shared {
                     self.close();
                 }
             }
-            (Job::Write { .. }, None) => {}
+            (Job::Forget(room), Some(database)) => {
+                if forget(&database, &format!("{}\n{room}\n", self.server)).await.is_none() {
+                    self.close();
+                }
+            }
+            (Job::Write { .. } | Job::Forget(_), None) => {}
         }
     }
 
@@ -252,8 +269,7 @@ async fn open() -> Option<Database> {
 async fn load(database: &Database, prefix: &str, user: &str, of_any: bool) -> Option<Stored> {
     let transaction = database.transaction(&[ROOMS, ROWS], TransactionMode::ReadOnly).ok()?;
     let rooms = transaction.object_store(ROOMS).ok()?;
-    let end = format!("{prefix}\u{ffff}");
-    let of_room = KeyRange::bound(&prefix.into(), &end.into(), None, None).ok()?;
+    let of_room = KeyRange::bound(&prefix.into(), &after(prefix), None, None).ok()?;
     let own = format!("{prefix}{user}");
     let mut chosen: Option<(String, Kept)> = None;
     for index in &texts(&rooms, Some(of_room)).await? {
@@ -277,7 +293,17 @@ async fn load(database: &Database, prefix: &str, user: &str, of_any: bool) -> Op
     })
 }
 
-/// Keeps rows and the cursor after them, in one transaction; none if that failed and nothing was changed.
+/// Removes the rooms whose keys begin with this text.
+async fn forget(database: &Database, prefix: &str) -> Option<()> {
+    let transaction = database.transaction(&[ROOMS, ROWS], TransactionMode::ReadWrite).ok()?;
+    let rooms = KeyRange::bound(&prefix.into(), &after(prefix), None, None).ok()?;
+    let rows = KeyRange::bound(&Array::of1(&prefix.into()), &Array::of1(&after(prefix)), None, None).ok()?;
+    transaction.object_store(ROOMS).ok()?.delete(rooms).ok()?;
+    transaction.object_store(ROWS).ok()?.delete(rows).ok()?;
+    transaction.await.ok()?.is_committed().then_some(())
+}
+
+/// Keeps rows and the cursor of the room, in one transaction; none if that failed and nothing was changed.
 async fn write(database: &Database, key: &str, batch: &Batch) -> Option<()> {
     let transaction = database.transaction(&[ROOMS, ROWS], TransactionMode::ReadWrite).ok()?;
     let is_changed = change(&transaction, key, batch).await.is_some();
@@ -303,11 +329,11 @@ async fn change(transaction: &Transaction, key: &str, batch: &Batch) -> Option<(
     let own = own.map(|own| indexes.swap_remove(own));
     let mut kept = own.as_deref().and_then(parse).map(|(_, kept)| kept).unwrap_or_default();
     let mut open = Vec::new();
-    if let Some(number) = kept.open_segment() {
+    if let Some(number) = kept.open_segment(batch) {
         open = texts(&rows, Some(KeyRange::only(&segment(key, number)).ok()?)).await?;
     }
     let first = kept.first_segment();
-    let Some(written) = kept.append(batch, open.pop()) else {
+    let Some(written) = kept.add(batch, open.pop()) else {
         return Some(());
     };
     for (number, text) in written {
@@ -352,14 +378,19 @@ fn parse(index: &str) -> Option<(&str, Kept)> {
     Some((&index[..end], Kept::parse(&index[end + 1..])?))
 }
 
+/// A text after all that begin with this one.
+fn after(prefix: &str) -> JsValue {
+    format!("{prefix}\u{ffff}").into()
+}
+
 /// The key of a segment.
-fn segment(room: &str, number: u64) -> JsValue {
-    #[expect(clippy::cast_precision_loss, reason = "segments are numbered from 1")]
+fn segment(room: &str, number: i64) -> JsValue {
+    #[expect(clippy::cast_precision_loss, reason = "segments are numbered from 1, up and down")]
     Array::of2(&room.into(), &(number as f64).into()).into()
 }
 
 /// The keys of all segments of a room, or of those before a number.
-fn segments(room: &str, before: Option<u64>) -> Option<KeyRange> {
+fn segments(room: &str, before: Option<i64>) -> Option<KeyRange> {
     // A list is greater than every number.
     let end = before.map_or_else(
         || Array::of2(&room.into(), &Array::new()).into(),
@@ -380,5 +411,64 @@ fn request_lock(name: &str, granted: impl FnOnce() -> Promise + 'static) {
     {
         // Refused only for documents without an origin.
         let _: Result<JsValue, JsValue> = request.call2(&locks, &name.into(), &granted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_client::{Cursor, Epoch, Offset};
+
+    use super::*;
+
+    #[test]
+    fn a_database_that_does_not_answer_has_no_more_than_so_many_jobs_and_is_not_used_any_more() {
+        // As if a job were never done.
+        let store = HistoryStore(Rc::new(Shared {
+            server: String::new(),
+            database: RefCell::default(),
+            is_closed: Cell::new(false),
+            jobs: RefCell::default(),
+            is_working: Cell::new(true),
+            writer: RefCell::default(),
+        }));
+        let room = || RoomName::parse("a").unwrap();
+        let answers: Rc<Cell<usize>> = Rc::default();
+        let load = || {
+            let answers = answers.clone();
+            let loaded = move |stored: Option<Stored>| {
+                assert_eq!(stored, None);
+                answers.set(answers.get() + 1);
+            };
+            store.load(room(), "Ann".into(), false, loaded.into());
+        };
+        let write = || {
+            let batch = Batch {
+                room: room(),
+                cursor: Cursor {
+                    epoch: Epoch::from_random(1),
+                    offset: Offset::new(1).unwrap(),
+                },
+                after: 0,
+                forked: None,
+                is_older: false,
+                rows: Vec::new(),
+            };
+            let user = UserName::parse("Ann").unwrap();
+            store.begin(Job::Write { user, batch });
+        };
+        load();
+        (1..MAX_JOBS).for_each(|_| write());
+        assert!(store.is_open());
+        assert_eq!((store.0.jobs.borrow().len(), answers.get()), (MAX_JOBS, 0));
+        write();
+        assert!(!store.is_open());
+        load();
+        write();
+        store.forget(room());
+        assert_eq!(
+            (store.0.jobs.borrow().len(), answers.get()),
+            (0, 2),
+            "who waits is told that nothing is kept"
+        );
     }
 }

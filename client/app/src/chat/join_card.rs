@@ -1,11 +1,11 @@
 //! The card in the conversation of a room that the user is not in, and what stands there when the path names no room.
 
-use web_sys::{MouseEvent, SubmitEvent};
+use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
 use super::reducer::{Action, ChatState, Field};
 use crate::{
-    form::{Button, Look, TextField, error_line},
+    form::{Button, Look, OneFieldForm, TextField, error_line},
     i18n::{Language, Sentence, Text},
     route::{Route, chat_path},
 };
@@ -28,27 +28,20 @@ pub(super) fn join_card(state: &ChatState, dispatch: &Callback<Action>, language
             dispatch.reform(|text| Action::Edit(Field::Name, text)),
         )
     };
-    let join = Button {
-        id: "chat_join",
-        label: Text::Join.in_language(language),
-        look: Look::Primary,
-        disabled: false,
-    };
-    let onsubmit = dispatch.reform(|event: SubmitEvent| {
-        event.prevent_default();
-        Action::Join
-    });
-    html! {
-        <form key="join" class="join-card" {onsubmit}>
-            <h3 dir="auto">{ Text::JoinRoom.with([room.to_string().into()]).in_language(language) }</h3>
-            <p class="quiet">{ Text::ChatNotJoined.in_language(language) }</p>
-            <div class="inline">
-                { name.draw(language) }
-                { join.submit() }
-            </div>
-            { error_line(error.map(|error| &error.message), None, language) }
-        </form>
+    OneFieldForm {
+        class: "join-card",
+        above: html! {
+            <>
+                <h3 dir="auto">{ Text::JoinRoom.with([room.to_string().into()]).in_language(language) }</h3>
+                <p class="quiet">{ Text::ChatNotJoined.in_language(language) }</p>
+            </>
+        },
+        field: name,
+        button: ("chat_join", Text::Join),
+        error: error.map(|error| &error.message),
+        onsubmit: dispatch.reform(|()| Action::Join),
     }
+    .draw(language)
 }
 
 /// The path has a name that no room can have.
@@ -64,7 +57,6 @@ fn no_room(error: Option<&Sentence>, dispatch: &Callback<Action>, language: Lang
         id: "chat_choose_room",
         label: Text::AddRoom.in_language(language),
         look: Look::Plain,
-        disabled: false,
     };
     html! {
         <div key="no_room" class="join-card">

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use web_sys::{Element, HtmlElement, wasm_bindgen::JsCast};
+use web_sys::{Element, HtmlCollection, HtmlElement, wasm_bindgen::JsCast};
 use yew::{NodeRef, platform::spawn_local};
 
 /// Within this distance of the end, in CSS pixels, the list counts as being at its end.
@@ -13,6 +13,12 @@ const NEAR_END: i32 = 24;
 
 /// Within this distance of the oldest row, in CSS pixels, older messages are requested.
 const NEAR_START: i32 = 300;
+
+/// The attribute of a block whose height was measured; see the style sheet.
+const SETTLED: &str = "data-settled";
+
+/// So many elements at the end of the list are not settled: the last block, and the messages that are being sent.
+const GROWING: u32 = 2;
 
 /// The scrolled element, and the scroll anchor while it is drawn.
 ///
@@ -25,6 +31,8 @@ pub(super) struct MessageListScroll {
     anchor: RefCell<Option<Anchor>>,
     /// The `scrollTop` at the end, if the list was there after the last drawing.
     end: Cell<Option<i32>>,
+    /// The width of the list at the last change of the window's size.
+    width: Cell<i32>,
 }
 
 enum Anchor {
@@ -62,23 +70,25 @@ impl MessageListScroll {
         self.end.take();
     }
 
-    /// Scrolls to the row with a number and marks it, and no other.
-    pub(super) fn show(&self, row: u64) {
+    /// Scrolls to the row with a number and marks it, and no other. Returns whether it is on the page.
+    pub(super) fn show(&self, row: u64) -> bool {
         let Some(viewport) = self.viewport.cast::<Element>() else {
-            return;
+            return false;
         };
         let find = |selector: &str| viewport.query_selector(selector).ok().flatten();
         if let Some(marked) = find("[data-found]") {
             // These attribute names are valid.
             let _: Result<(), _> = marked.remove_attribute("data-found");
         }
-        if let Some(row) = find(&format!("[data-row=\"{row}\"]")) {
+        let row = find(&format!("[data-row=\"{row}\"]"));
+        if let Some(row) = &row {
             let _: Result<(), _> = row.set_attribute("data-found", "");
             let (list, row) = (viewport.get_bounding_client_rect(), row.get_bounding_client_rect());
             #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
             let above = (row.top() - list.top() - (list.height() - row.height()) / 2.0) as i32;
             viewport.set_scroll_top(viewport.scroll_top() + above);
         }
+        row.is_some()
     }
 
     /// Before drawing: takes the anchor.
@@ -103,6 +113,49 @@ impl MessageListScroll {
     pub(super) fn drawn(&self) {
         self.restore();
         self.anchor.take();
+        self.settle();
+    }
+
+    /// Tells the browser the heights of blocks that were drawn: it need not lay them out and paint them while they are not near what is
+    /// in sight. Not those at the end, which grow and must have their true height when the list is scrolled there.
+    fn settle(&self) {
+        let Some(blocks) = self.blocks() else { return };
+        let new = (0..blocks.length().saturating_sub(GROWING)).filter_map(|index| {
+            let block = blocks.item(index).filter(|block| !block.has_attribute(SETTLED))?;
+            block.dyn_into::<HtmlElement>().ok()
+        });
+        // All are measured before the first one is changed, which would need another layout.
+        let measured: Vec<_> = new.map(|block| (block.offset_height(), block)).collect();
+        for (height, block) in measured {
+            // The policy of the page allows styles that a script sets. The attribute name is valid.
+            let style = block.style();
+            let _: Result<(), _> = style.set_property("contain-intrinsic-block-size", &format!("auto {height}px"));
+            let _: Result<(), _> = block.set_attribute(SETTLED, "");
+        }
+    }
+
+    /// The window has another size. If the list has another width, all blocks have other heights.
+    pub(super) fn resized(&self) {
+        let width = self
+            .viewport
+            .cast::<Element>()
+            .map_or(0, |viewport| viewport.client_width());
+        let Some(blocks) = self.blocks().filter(|_| self.width.replace(width) != width) else {
+            return;
+        };
+        for index in 0..blocks.length() {
+            // The attribute name is valid.
+            let _: Option<Result<(), _>> = blocks.item(index).map(|block| block.remove_attribute(SETTLED));
+        }
+    }
+
+    fn blocks(&self) -> Option<HtmlCollection> {
+        let list = self
+            .viewport
+            .cast::<Element>()?
+            .query_selector("#chat_messages")
+            .ok()??;
+        Some(list.children())
     }
 
     fn new_anchor(&self, at_end: bool) -> Anchor {
@@ -156,25 +209,33 @@ impl MessageListScroll {
 }
 
 /// The first row whose lower edge is below the viewport's upper edge. The upper edge of a row cannot be the anchor: it
-/// moves when the row is grouped with the one above. A binary search, because there may be thousands of rows.
+/// moves when the row is grouped with the one above.
 fn first_visible_row(viewport: &Element) -> Option<Element> {
-    let rows = viewport.query_selector("ol").ok()??.children();
+    let blocks = viewport.query_selector("#chat_messages").ok()??.children();
     let edge = viewport.get_bounding_client_rect().top();
-    let (mut from, mut to) = (0, rows.length());
-    while from < to {
-        let middle = u32::midpoint(from, to);
-        if bottom(&rows.item(middle)?) > edge {
-            to = middle;
-        } else {
-            from = middle + 1;
-        }
-    }
     // Day lines and the unread divider move when messages are inserted.
     let is_anchor = |row: &Element| {
         let classes = row.class_list();
         classes.contains("said") || classes.contains("notice")
     };
-    (from..rows.length()).find_map(|index| rows.item(index).filter(is_anchor))
+    (first_below(&blocks, edge)?..blocks.length()).find_map(|block| {
+        let rows = blocks.item(block)?.children();
+        (first_below(&rows, edge)?..rows.length()).find_map(|index| rows.item(index).filter(is_anchor))
+    })
+}
+
+/// The index of the first element whose lower edge is below this one. A binary search, because there may be hundreds.
+fn first_below(elements: &HtmlCollection, edge: f64) -> Option<u32> {
+    let (mut from, mut to) = (0, elements.length());
+    while from < to {
+        let middle = u32::midpoint(from, to);
+        if bottom(&elements.item(middle)?) > edge {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    Some(from)
 }
 
 /// The lower edge of an element, in CSS pixels from the window's upper edge.

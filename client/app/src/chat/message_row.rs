@@ -57,7 +57,7 @@ pub(super) fn RowView(props: &Props) -> Html {
             let foot = html! { <>{ time(*at) }{ mark("✓", Text::DeliveryAcked, *language) }</> };
             html! {
                 <li
-                    class="said" data-direction="out" data-offset={offset.to_string()} data-delivery="acked"
+                    class="said" role="listitem" data-direction="out" data-offset={offset.to_string()} data-delivery="acked"
                     data-row={row.number.to_string()} tabindex="-1"
                     data-goes-on={(!place.is_first).then_some("")}
                 >
@@ -79,7 +79,7 @@ pub(super) fn RowView(props: &Props) -> Html {
             ..
         }) => html! {
             <li
-                class="said" data-direction="in" data-offset={offset.to_string()}
+                class="said" role="listitem" data-direction="in" data-offset={offset.to_string()}
                 data-row={row.number.to_string()} tabindex="-1"
                 data-goes-on={(!place.is_first).then_some("")} data-mentions-me={mentions_me.then_some("")}
             >
@@ -117,7 +117,7 @@ pub(super) fn outgoing_row(
     };
     html! {
         <li
-            key={format!("k{}", sent.key)} class="said" data-direction="out"
+            key={format!("k{}", sent.key)} class="said" role="listitem" data-direction="out"
             data-offset={offset.map(|offset| offset.to_string())} data-delivery={delivery}
             data-goes-on={(!place.is_first).then_some("")}
         >
@@ -156,7 +156,7 @@ fn own_name(from: &str, language: Language) -> Html {
     html! {
         <div key="by" class="by visually-hidden">
             <bdi class="from">{ from.to_owned() }</bdi>{ " " }
-            <span class="you">{ format!("({})", Text::You.in_language(language)) }</span>
+            <span class="you">{ Text::You.in_language(language) }</span>
         </div>
     }
 }
@@ -203,7 +203,7 @@ fn notice(at: f64, kind: NoticeKind, message: &Sentence, language: Language) -> 
         NoticeKind::Failure => Some("failure"),
     };
     html! {
-        <li class="notice" data-direction="info" data-kind={kind}>
+        <li class="notice" role="listitem" data-direction="info" data-kind={kind}>
             <span class="text" dir="auto" title={Clock::at(at).with_seconds}>{ message.in_language(language) }</span>
         </li>
     }

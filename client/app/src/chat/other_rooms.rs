@@ -6,11 +6,12 @@ use std::{cell::Cell, rc::Rc};
 use talkback_client::{Cursor, Epoch, Offset, RoomName};
 
 use super::{
-    history::{Batch, Stored},
+    history::{self, Batch, Stored},
     outbox::{Key, Outbox},
+    preview::Preview,
     reducer::{ConnectionStatus, Membership},
     roster::Roster,
-    timeline::Timeline,
+    timeline::{Body, RoomMessage, Timeline},
     typing::Typing,
     unread::Unread,
 };
@@ -33,10 +34,14 @@ pub(crate) struct RoomState {
     pub(super) history_to: u64,
     /// Up to where the user has read it, in this tab or another one, when it was opened.
     pub(super) read: Option<Cursor>,
+    /// Up to this offset of the current log the browser has kept that it is read.
+    pub(super) saved_read: u64,
     /// What the browser kept of it is being read. The room is joined after that, from the cursor of the last kept row.
     pub(super) awaits_history: bool,
     /// The rows are what the browser kept, and the room was not joined since.
     pub(super) is_restored: bool,
+    /// The rows are what the server has, read before joining: the messages come again with the join, which knows whose they are.
+    pub(super) is_preview: bool,
     /// Messages up to this offset of the current log were given to the browser to keep.
     pub(super) kept: u64,
     /// The timeline is as new as what the browser keeps, so that its rows can be kept behind that.
@@ -58,8 +63,10 @@ impl RoomState {
             unread: Unread::default(),
             history_to: 0,
             read: None,
+            saved_read: 0,
             awaits_history: false,
             is_restored: false,
+            is_preview: false,
             kept: 0,
             is_current: false,
             forked: None,
@@ -85,6 +92,39 @@ impl RoomState {
         let unread = self.timeline.offset_in(self.unread.divider?)?;
         let offset = Offset::new(unread.saturating_sub(1)).ok()?;
         Some(Cursor { offset, ..cursor })
+    }
+
+    /// Another tab has read up to this cursor.
+    pub(super) fn read_elsewhere(&mut self, read: &Cursor) {
+        let Some(cursor) = self.timeline.cursor().filter(|cursor| cursor.epoch == read.epoch) else {
+            return;
+        };
+        let offset = read.offset.get();
+        let all = cursor.offset.get().saturating_sub(offset);
+        let unloaded = all.saturating_sub(self.timeline.count_after(offset));
+        let mut unread = self.unread;
+        unread.recount();
+        unread.count = usize::try_from(unloaded).unwrap_or(usize::MAX);
+        unread.divider = None;
+        for row in self.timeline.messages_after(offset) {
+            if let Body::Message(RoomMessage {
+                own: false,
+                mentions_me,
+                ..
+            }) = row.content.body
+            {
+                unread.count += 1;
+                unread.mentions += usize::from(mentions_me);
+                unread.divider.get_or_insert(row.number);
+            }
+        }
+        if unread.count < self.unread.count {
+            if unread.is_visible() {
+                // It would move what the user reads.
+                unread.divider = self.unread.divider;
+            }
+            self.unread = unread;
+        }
     }
 
     /// Shows what the browser kept of the room.
@@ -130,7 +170,41 @@ impl RoomState {
         self.kept = cursor.offset.get();
         self.is_restored = true;
         self.timeline.kept_until(cursor);
-        self.timeline.apply_bounds(self.unread.at_end);
+        self.timeline.put_away();
+    }
+
+    /// Shows what the server has of a room that the user is not in, instead of what the browser kept, if there is something new in it.
+    pub(super) fn show_preview(&mut self, Preview { cursor, messages }: Preview) {
+        let is_replaced = self.timeline.is_empty() || self.is_restored || self.is_preview;
+        let Some(first) = messages.first().filter(|_| is_replaced && self.is_out()) else {
+            return;
+        };
+        if self.timeline.has_received(&cursor.epoch, cursor.offset.get()) {
+            return;
+        }
+        self.clear();
+        self.timeline
+            .start_log(cursor.epoch.clone(), first.offset.saturating_sub(1));
+        for message in messages {
+            self.timeline.push_message(message, false);
+        }
+        // Older ones are loaded once the user is in the room.
+        self.timeline.kept_until(cursor);
+        self.is_preview = true;
+    }
+
+    /// Removes the rows: the messages come again.
+    pub(super) fn clear(&mut self) {
+        self.timeline.clear();
+        self.unread.recount();
+        self.unread.divider = None;
+        self.is_restored = false;
+        self.is_preview = false;
+    }
+
+    /// The cursor with which the room is joined again.
+    pub(super) fn since(&self) -> Option<Cursor> {
+        self.timeline.cursor().filter(|_| !self.is_preview)
     }
 
     /// How many messages the browser is still to keep.
@@ -153,6 +227,27 @@ impl RoomState {
             cursor,
             after: first.saturating_sub(1),
             forked: self.forked.take(),
+            is_older: false,
+            rows,
+        })
+    }
+
+    /// The page of history that was loaded last, with so many messages, to be kept by the browser. Of a room that is read far back, no
+    /// more than the browser keeps.
+    pub(super) fn loaded_page(&self, room: &RoomName, messages: usize) -> Option<Batch> {
+        let newer = self.timeline.current().count() - messages;
+        let rows: Vec<_> = self.timeline.current().take(messages).cloned().collect();
+        let (first, last) = (rows.first()?, rows.last().filter(|_| newer < history::MIN_ROWS)?);
+        let [first, last] = [first, last].map(|row| self.timeline.offset_in(row.number));
+        Some(Batch {
+            room: room.clone(),
+            cursor: Cursor {
+                offset: Offset::new(last?).ok()?,
+                ..self.timeline.cursor()?
+            },
+            after: first?.saturating_sub(1),
+            forked: None,
+            is_older: true,
             rows,
         })
     }
@@ -196,7 +291,7 @@ impl OtherRooms {
         // From now on its end is not visible: what arrives is unread. It is shown again at its end.
         state.unread.scrolled(true);
         state.unread.visibility_changed(false);
-        state.timeline.apply_bounds(true);
+        state.timeline.put_away();
         self.0.push((name, state));
         (self.0.len() > MAX_OTHERS).then(|| self.0.remove(0).0)
     }

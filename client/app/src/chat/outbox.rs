@@ -266,6 +266,12 @@ impl Outbox {
         failed.then(|| self.take(key)).flatten()
     }
 
+    /// A failed message that was taken is there again, below the others.
+    pub(super) fn put_back(&mut self, failed: Outgoing) {
+        self.failed_changed = true;
+        self.messages.push(failed);
+    }
+
     fn find(&mut self, key: Key) -> Option<&mut Outgoing> {
         self.messages.iter_mut().find(|message| message.key == key)
     }

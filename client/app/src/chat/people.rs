@@ -17,15 +17,21 @@ use crate::{
 /// The `id` of the field to find a user.
 pub(super) const FIND_ID: &str = "chat_find_person";
 
+/// At most so many users are drawn; a search finds the others whom the server has named.
+const MAX_DRAWN: usize = 500;
+
 pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: Language) -> Html {
     let roster = &state.roster;
     let names = roster.names().unwrap_or_default();
     let found = roster.find(&state.person, browser::lower_case);
-    let (me, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| ***name == *state.joined_as);
-    let rest = if !names.is_empty() && me.is_empty() && others.is_empty() {
+    let (me, mut others): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| ***name == *state.joined_as);
+    let unknown = roster.users() - names.len();
+    let undrawn = unknown + others.len().saturating_sub(MAX_DRAWN);
+    others.truncate(MAX_DRAWN);
+    let rest = if !names.is_empty() && unknown == 0 && me.is_empty() && others.is_empty() {
         Some(Text::NobodyFound.in_language(language).to_owned())
     } else {
-        let unlisted = match (roster.names(), roster.users() - names.len()) {
+        let unlisted = match (roster.names(), undrawn) {
             (None, users) => Some(Sentence::counted(users, Text::OneUser, Text::Users)),
             (Some(_), 0) => None,
             (Some(_), more) => Some(Text::MoreUsers.with([Sentence::thousands(more as u64)])),
@@ -47,7 +53,7 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
             </div>
             <input
                 key={FIND_ID} id={FIND_ID} type="search" dir="auto" aria-label={find} placeholder={find}
-                autocomplete="off" spellcheck="false" value={state.person.clone()}
+                autocomplete="off" spellcheck="false" disabled={roster.names().is_none()} value={state.person.clone()}
                 oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Person, text_of(&event)))}
             />
             <ul key="roster" id="roster">
@@ -56,7 +62,7 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
                         { avatar(name) }
                         <span key="name" class="name" dir="auto">{ name.to_string() }</span>
                         if ***name == *state.joined_as {
-                            <span key="you" class="you">{ format!("({})", Text::You.in_language(language)) }</span>
+                            <span key="you" class="you">{ Text::You.in_language(language) }</span>
                         }
                     </li>
                 }) }

@@ -2,7 +2,7 @@
 //! the connection. On a narrow page it is a sheet.
 
 use talkback_client::RoomName;
-use web_sys::{MouseEvent, SubmitEvent};
+use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
 use super::{
@@ -12,7 +12,8 @@ use super::{
     reducer::{Action, ChatState, ConnectionStatus, Field, Membership, Sheet},
 };
 use crate::{
-    form::{Button, Look, TextField, error_line},
+    form::{Button, Look, OneFieldForm, TextField},
+    format,
     i18n::{Language, Text},
     route::chat_path,
 };
@@ -69,12 +70,8 @@ pub(super) fn rail(state: &ChatState, dispatch: &Callback<Action>, language: Lan
 fn room_item(state: &ChatState, room: &RecentRoom, dispatch: &Callback<Action>, language: Language) -> Html {
     let RecentRoom { name, is_muted } = room;
     let is_current = state.room.as_ref() == Some(name);
-    let unread = if is_current {
-        Some(state.unread)
-    } else {
-        state.others.get(name).map(|other| other.unread)
-    };
-    let (count, mentions) = unread.map_or((0, 0), |unread| (unread.count, unread.mentions));
+    let (count, mentions) = state.unread_of(name);
+    let in_digits = |count: usize| format::thousands(count as u64);
     let label = |text: Text| format!("{}: {name}", text.in_language(language));
     let (mute, icon) = if *is_muted {
         (Text::Unmute, icon::bell())
@@ -92,12 +89,12 @@ fn room_item(state: &ChatState, room: &RecentRoom, dispatch: &Callback<Action>, 
                 <span key="name" class="name" dir="auto">{ name.to_string() }</span>
                 if mentions > 0 {
                     <span key="mentions" class="unread-count mentions" title={Text::Mentions.in_language(language)}>
-                        { "@" }{ mentions }
+                        { "@" }{ in_digits(mentions) }
                     </span>
                 }
                 if count > 0 {
                     <span key="unread" class="unread-count">
-                        { count }<span class="visually-hidden">{ Text::UnreadMessages.in_language(language) }</span>
+                        { in_digits(count) }<span class="visually-hidden">{ Text::UnreadMessages.in_language(language) }</span>
                     </span>
                 }
             </a>
@@ -137,25 +134,15 @@ fn room_form(state: &ChatState, dispatch: &Callback<Action>, language: Language)
             dispatch.reform(|text| Action::Edit(Field::OtherRoom, text)),
         )
     };
-    let go = Button {
-        id: "chat_go",
-        label: Text::Go.in_language(language),
-        look: Look::Primary,
-        disabled: false,
-    };
-    let onsubmit = dispatch.reform(|event: SubmitEvent| {
-        event.prevent_default();
-        Action::GoToRoom
-    });
-    html! {
-        <form key="form" class="room-form" {onsubmit}>
-            <div class="inline">
-                { field.draw(language) }
-                { go.submit() }
-            </div>
-            { error_line(error.map(|error| &error.message), None, language) }
-        </form>
+    OneFieldForm {
+        class: "room-form",
+        above: Html::default(),
+        field,
+        button: ("chat_go", Text::Go),
+        error: error.map(|error| &error.message),
+        onsubmit: dispatch.reform(|()| Action::GoToRoom),
     }
+    .draw(language)
 }
 
 /// The user, the state of the connection in a word, and the way out.
@@ -164,7 +151,6 @@ fn me(state: &ChatState, dispatch: &Callback<Action>, language: Language) -> Htm
         id: "chat_leave",
         label: Text::Leave.in_language(language),
         look: Look::Plain,
-        disabled: false,
     };
     let (name, label) = connection(state);
     html! {

@@ -37,6 +37,13 @@ impl ReadCursors {
         Some(cursor)
     }
 
+    /// How many messages of a room are unread whose log ends at this cursor; none of a room or a log of which nothing was read.
+    pub(super) fn unread(&self, room: &RoomName, head: &Cursor) -> usize {
+        let read = self.get(room).filter(|read| read.epoch == head.epoch);
+        let unread = read.map(|read| head.offset.get().saturating_sub(read.offset.get()));
+        usize::try_from(unread.unwrap_or_default()).unwrap_or(usize::MAX)
+    }
+
     /// The log is shorter than what was read of it.
     pub(super) fn lower(&mut self, room: &RoomName, cursor: &Cursor) {
         for (other, before) in &mut self.0 {
@@ -93,6 +100,8 @@ mod tests {
         cursors.set(room("大厅"), cursor(3, 0));
         assert_eq!(ReadCursors::parse(&cursors.to_text()), cursors);
         assert_eq!(cursors.get(&room("b")), None);
+        let unread = [cursor(2, 9), cursor(2, 1), cursor(1, 9)].map(|head| cursors.unread(&room("a"), &head));
+        assert_eq!((unread, cursors.unread(&room("b"), &cursor(2, 9))), ([7, 0, 0], 0));
         assert_eq!(ReadCursors::parse("a\nb\tx\n\t\n"), ReadCursors::default());
     }
 

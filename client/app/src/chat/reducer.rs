@@ -10,23 +10,27 @@ use std::{
 
 use talkback_client::{
     Body, Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName,
-    close, code, room_name,
+    close, code,
 };
 
 use super::{
     history::{self, Batch, Stored},
     mentions::{self, Completion},
     other_rooms::{OtherRooms, RoomState, gap},
-    outbox::Key,
+    outbox::{Key, Outgoing},
+    preview::Preview,
+    read_cursors::ReadCursors,
     recent_rooms::RecentRooms,
     sentences,
     switcher::Switcher,
-    timeline::{Found, NoticeKind, Older, RoomMessage, Seek},
+    timeline::{Found, NoticeKind, Older, RoomMessage, Seek, Target},
 };
 use crate::{
+    browser,
     form::FormError,
     format,
     i18n::{Sentence, Text},
+    route::parse_room,
 };
 
 /// A field of a form, which can have an error.
@@ -62,6 +66,13 @@ const OFFLINE_MS: f64 = 6_000.0;
 /// At least so long after a sound the next one follows, in milliseconds.
 const SOUND_EVERY_MS: f64 = 2_000.0;
 
+/// At most so many pages of history are loaded to find the text of a search, each time when the user asks for it: the server limits how
+/// many are requested in a time.
+const MAX_SEARCHED_PAGES: u32 = 20;
+
+/// For this long a message that was discarded can be taken back, in milliseconds.
+const UNDO_MS: f64 = 10_000.0;
+
 /// So many messages of a room are given to the browser to keep before the timeline drops them.
 const MAX_UNKEPT: u64 = 250;
 
@@ -73,6 +84,8 @@ pub(crate) struct Search {
     pub(crate) found: Vec<u64>,
     /// The index of the one that is shown.
     pub(crate) at: usize,
+    /// So many pages of older messages may still be loaded to find another one.
+    pub(crate) pages_left: u32,
 }
 
 /// A column that is a sheet over the conversation where the page is narrow.
@@ -86,6 +99,8 @@ pub(crate) enum Sheet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Focus {
     Name,
+    /// The name, if what had the focus is removed.
+    NameIfLost,
     /// The message field: what had the focus is removed, or the user writes next.
     Message,
     OtherRoom,
@@ -123,6 +138,8 @@ pub(crate) enum ConnectionStatus {
     /// The next attempt is made at this time, in milliseconds since the Unix epoch.
     Waiting {
         until: f64,
+        /// Its number since the connection was lost, from 1.
+        attempt: u32,
     },
     /// The machine has no network.
     Offline,
@@ -180,6 +197,8 @@ pub(crate) struct ChatState {
     sounded_at: f64,
     /// Since when there is a connection.
     open_since: f64,
+    /// The connection was checked since an acknowledgement was late.
+    is_checked: bool,
     /// When the browser said that the network is gone.
     network_lost_at: Option<f64>,
     /// The browser keeps what was read.
@@ -190,12 +209,16 @@ pub(crate) struct ChatState {
     unkept: Vec<Batch>,
     /// The message to show once it is loaded.
     seek: Option<Seek>,
+    /// The message that was discarded last, and until when it can be taken back.
+    pub(crate) discarded: Option<(Outgoing, f64)>,
     /// A short answer to what the user did, and until when it is shown.
     pub(crate) flash: Option<(Text, f64)>,
     /// What the chat has of the room that is shown.
     here: RoomState,
     /// The rooms that stay joined beside it.
     pub(crate) others: OtherRooms,
+    /// How many messages are unread in rooms of the list that are not joined.
+    unjoined: Vec<(RoomName, usize)>,
     /// The key of the own message that was sent last, in any room.
     last_key: Rc<Cell<Key>>,
     local_day: fn(f64) -> i64,
@@ -235,8 +258,16 @@ pub(crate) enum Action {
     RoomsLoaded(RecentRooms),
     /// The answer to [`Effect::LoadRead`].
     ReadLoaded(RoomName, Cursor),
+    /// Another tab has read on.
+    ReadElsewhere(ReadCursors),
+    /// How many messages are unread in rooms that are not joined.
+    UnjoinedCounted(Vec<(RoomName, usize)>),
+    /// Have the browser keep up to where the room is read.
+    KeepRead,
     /// The answer to [`Effect::LoadHistory`].
     HistoryLoaded(RoomName, Option<Stored>),
+    /// The answer to [`Effect::LoadPreview`].
+    PreviewLoaded(RoomName, Preview),
     /// The browser takes too long to read what it kept: the rooms are joined without it.
     HistoryLate,
     /// This tab writes what the user reads from now on.
@@ -250,6 +281,8 @@ pub(crate) enum Action {
     /// The user submits the field for another room.
     GoToRoom,
     OpenRoom(RoomName),
+    /// The user follows a link to a room, perhaps to a message in it.
+    Follow(RoomName, Option<Target>),
     ForgetRoom(RoomName),
     /// The user opens a sheet, or closes it.
     ToggleSheet(Sheet),
@@ -262,6 +295,8 @@ pub(crate) enum Action {
     DraftLoaded(String),
     Retry(Key),
     Discard(Key),
+    /// The discarded message is taken back.
+    UndoDiscard,
     /// Takes a failed message back into the message field.
     EditFailed(Key),
     /// The user asks to connect without waiting for the next attempt.
@@ -286,6 +321,8 @@ pub(crate) enum Action {
     SearchOn {
         older: bool,
     },
+    /// Looks for the text of the search in older messages too, which are loaded for it.
+    SearchBeyond,
     /// Shows a message, which may be older than what is loaded.
     GoTo(Seek),
     /// Copies the text of the message in the row with this number, or the link to it.
@@ -293,6 +330,10 @@ pub(crate) enum Action {
         row: u64,
         link: bool,
     },
+    /// Copies the link to the room.
+    CopyRoomLink,
+    /// The user writes the first message of a room.
+    SayHello,
     /// Whether the browser has copied it.
     Copied(bool),
     /// The list is near its start, or the user presses the button.
@@ -406,6 +447,8 @@ pub(crate) enum Effect {
         before: u64,
     },
     Navigate(RoomName),
+    /// Put the address of this message into the address bar.
+    NavigateTo(RoomName, Target),
     RememberName(String),
     /// Add the room to those that the browser remembers, and report them by [`Action::RoomsLoaded`].
     RememberRoom(RoomName),
@@ -416,6 +459,8 @@ pub(crate) enum Effect {
     LowerRead(RoomName, Cursor),
     /// Report what the browser kept of the room, by [`Action::HistoryLoaded`].
     LoadHistory(RoomName),
+    /// Report the newest messages that the server has of the room, by [`Action::PreviewLoaded`].
+    LoadPreview(RoomName),
     /// Report the failed messages of this user in the room, by [`Action::FailedLoaded`].
     LoadFailed(RoomName, String),
     SaveFailed {
@@ -423,7 +468,7 @@ pub(crate) enum Effect {
         user: String,
         text: String,
     },
-    /// Remove it, and report the others.
+    /// Remove it with what the browser kept of it, and report the others.
     ForgetRoom(RoomName),
     /// Change whether it is muted, and report all.
     ToggleMute(RoomName),
@@ -443,8 +488,8 @@ pub(crate) enum Effect {
     ShowRow(u64),
     /// Copy a text, and report it by [`Action::Copied`].
     Copy(String),
-    /// Copy the address of the message with this offset, and report it.
-    CopyLink(RoomName, u64),
+    /// Copy the address of the room, or of a message in it, and report it.
+    CopyLink(RoomName, Option<Target>),
     /// Put the caret of the message field at this index in UTF-16, after the next drawing.
     MoveCaret(usize),
     /// Report what the user has written and not sent in this room, by [`Action::DraftLoaded`].
@@ -481,14 +526,17 @@ impl ChatState {
             sounds: false,
             sounded_at: 0.0,
             open_since: 0.0,
+            is_checked: false,
             network_lost_at: None,
             keeps_history: false,
             writes_history: false,
             unkept: Vec::new(),
             seek: None,
+            discarded: None,
             flash: None,
             here: RoomState::new(local_day, last_key.clone()),
             others: OtherRooms::default(),
+            unjoined: Vec::new(),
             last_key,
             local_day,
             lower_case,
@@ -545,6 +593,7 @@ impl ChatState {
             Some(ConnectionStatus::Waiting { .. })
         ) || self.here.typing.users().len() > 0
             || self.flash.is_some()
+            || self.discarded.is_some()
             || self.network_lost_at.is_some()
             || self.waits_since().is_some()
     }
@@ -559,9 +608,14 @@ impl ChatState {
 
     /// There is a connection, but it does not answer as it should. It may only be slow, so it is kept.
     pub(crate) fn is_slow(&self, now: f64) -> bool {
+        self.is_late(now)
+            || self.network_lost_at.is_some() && self.here.membership.connection() == Some(ConnectionStatus::Open)
+    }
+
+    /// An acknowledgement is late.
+    fn is_late(&self, now: f64) -> bool {
         let is_late = |since: f64| now - since.max(self.open_since) >= SLOW_AFTER_MS;
         self.waits_since().is_some_and(is_late)
-            || self.network_lost_at.is_some() && self.here.membership.connection() == Some(ConnectionStatus::Open)
     }
 
     /// What the browser is to keep since the last call.
@@ -595,7 +649,7 @@ impl ChatState {
         let mut newer = 0;
         self.unkept.push(batch);
         for index in (0..self.unkept.len()).rev() {
-            if self.unkept[index].room != *room {
+            if self.unkept[index].room != *room || self.unkept[index].is_older {
                 continue;
             }
             if newer >= history::MIN_ROWS {
@@ -603,6 +657,18 @@ impl ChatState {
             } else {
                 newer += self.unkept[index].rows.len();
             }
+        }
+    }
+
+    /// Has the browser keep a page of history that was loaded, with so many messages: before the rows so far, which are kept first.
+    fn keep_page(&mut self, messages: usize) {
+        self.keep();
+        if self.writes_history {
+            let page = self
+                .room
+                .as_ref()
+                .and_then(|room| self.here.loaded_page(room, messages));
+            self.unkept.extend(page);
         }
     }
 
@@ -624,6 +690,11 @@ impl ChatState {
                 effects = self.leave_dropped();
             }
             Action::HistoryLoaded(room, stored) => effects.extend(self.history_loaded(room, stored)),
+            Action::PreviewLoaded(room, preview) => {
+                if self.room.as_ref() == Some(&room) {
+                    self.here.show_preview(preview);
+                }
+            }
             Action::HistoryLate => {
                 let others = self.others.iter().filter(|(_, other)| other.awaits_history);
                 let mut rooms: Vec<_> = others.map(|(room, _)| room.clone()).collect();
@@ -649,6 +720,25 @@ impl ChatState {
                     state.read = Some(cursor);
                 }
             }
+            Action::ReadElsewhere(read) => {
+                let here = self.room.as_ref().map(|room| (room, &mut self.here));
+                let others = self.others.iter_mut().map(|(room, other)| (&*room, other));
+                for (room, state) in here.into_iter().chain(others) {
+                    if let Some(cursor) = read.get(room) {
+                        state.read_elsewhere(cursor);
+                    }
+                }
+            }
+            Action::UnjoinedCounted(mut counts) => {
+                counts.retain(|(room, count)| *count > 0 && !self.has(room));
+                self.unjoined = counts;
+            }
+            Action::KeepRead => {
+                if self.has_unsaved_read() {
+                    effects.extend(self.save_read());
+                    self.here.saved_read = self.here.timeline.received();
+                }
+            }
             Action::Rejoin(rooms) => effects = self.rejoin(rooms),
             Action::ToggleRoomForm => effects.push(self.toggle_room_form()),
             Action::GoToRoom => effects.extend(self.go_to_room()),
@@ -656,6 +746,14 @@ impl ChatState {
                 self.sheet = None;
                 self.switcher = None;
                 effects.push(Effect::Navigate(room));
+            }
+            Action::Follow(room, target) => {
+                let is_here = self.room.as_ref() == Some(&room);
+                self.seek = target.clone().map(Seek::Message).filter(|_| is_here);
+                effects.push(match target {
+                    Some(target) => Effect::NavigateTo(room, target),
+                    None => Effect::Navigate(room),
+                });
             }
             Action::ForgetRoom(room) => {
                 effects = self.leave_other(&room);
@@ -684,7 +782,14 @@ impl ChatState {
                     effects.push(self.send_text(failed.text, now));
                 }
             }
-            Action::Discard(key) => drop(self.here.outbox.take_failed(key)),
+            Action::Discard(key) => {
+                self.discarded = self.here.outbox.take_failed(key).map(|failed| (failed, now + UNDO_MS));
+            }
+            Action::UndoDiscard => {
+                if let Some((failed, _)) = self.discarded.take() {
+                    self.here.outbox.put_back(failed);
+                }
+            }
             Action::EditFailed(key) => effects = self.edit_failed(key),
             Action::ToggleSwitcher => effects.push(Effect::Focus(self.toggle_switcher())),
             Action::CloseSwitcher => self.switcher = None,
@@ -696,8 +801,17 @@ impl ChatState {
             Action::TakeRoom => effects.extend(self.take_room()),
             Action::ToggleSearch => effects.push(Effect::Focus(self.toggle_search())),
             Action::SearchOn { older } => effects.extend(self.search_on(older)),
+            Action::SearchBeyond => {
+                if let Some(search) = &mut self.search {
+                    search.pages_left = MAX_SEARCHED_PAGES;
+                    // Where the list is at its end, only the newest rows stay.
+                    self.here.unread.scrolled(false);
+                }
+            }
             Action::GoTo(seek) => self.seek = Some(seek),
-            Action::Copy { row, link } => effects.extend(self.copy(row, link)),
+            Action::Copy { row, link } => effects.extend(self.copy(row, link, now)),
+            Action::CopyRoomLink => effects.extend(self.room.clone().map(|room| Effect::CopyLink(room, None))),
+            Action::SayHello => effects.push(Effect::Focus(Focus::Message)),
             Action::Copied(is_copied) => {
                 let text = if is_copied { Text::Copied } else { Text::CopyFailed };
                 self.flash = Some((text, now + FLASH_MS));
@@ -731,7 +845,12 @@ impl ChatState {
             Action::Tick => {
                 self.here.typing.expire(now);
                 self.flash.take_if(|(_, until)| *until <= now);
+                self.discarded.take_if(|(_, until)| *until <= now);
                 self.network_lost_at.take_if(|at| now - *at >= OFFLINE_MS);
+                let is_late = self.is_late(now);
+                if !mem::replace(&mut self.is_checked, is_late) && is_late {
+                    effects.push(Effect::CheckConnection);
+                }
             }
             Action::Session(event) => effects = self.session_event(event, now),
             Action::InRoom(room, event) => effects = self.in_room(room, event, now),
@@ -756,6 +875,7 @@ impl ChatState {
             }
         }
         effects.extend(self.seek_on(now));
+        effects.extend(self.search_beyond());
         effects.extend(self.save_failed());
         effects
     }
@@ -792,7 +912,10 @@ impl ChatState {
         if let Some(stored) = stored {
             state.restore(stored);
         }
-        let since = state.timeline.cursor();
+        let since = state.since();
+        if state.is_out() {
+            return (self.room.as_ref() == Some(&room)).then_some(Effect::LoadPreview(room));
+        }
         let is_joining = matches!(state.membership, Membership::Joining(_));
         let name = UserName::parse(&self.asked_as).ok().filter(|_| is_joining)?;
         Some(Effect::Join { room, name, since })
@@ -800,6 +923,7 @@ impl ChatState {
 
     /// Leaves a room that is not shown; up to where it is read stays.
     fn leave_other(&mut self, room: &RoomName) -> Vec<Effect> {
+        self.unkept.retain(|batch| batch.room != *room);
         let Some(state) = self.others.take(room) else {
             return Vec::new();
         };
@@ -830,8 +954,9 @@ impl ChatState {
 
     /// Continues to look for the message to show: it loads older ones until it has it.
     fn seek_on(&mut self, now: f64) -> Option<Effect> {
-        let seek = self.seek?;
+        let seek = self.seek.as_ref()?;
         let found = self.here.timeline.seek(seek);
+        let is_time = matches!(seek, Seek::Time(_));
         if let Found::Row(row) = found {
             self.seek = None;
             self.here.unread.scrolled(false);
@@ -840,11 +965,17 @@ impl ChatState {
         if !self.has_caught_up() {
             return None;
         }
-        if found == Found::Nowhere {
+        if let Found::Nowhere | Found::Full = found {
             self.seek = None;
+            let text = match found {
+                Found::Full => Text::PageFull,
+                // It is a day after that of the newest message.
+                _ if is_time => Text::NothingFound,
+                _ => Text::MessageNotThere,
+            };
             // A page that failed says nothing about what the server has.
             if self.here.timeline.older() != Older::Failed {
-                self.flash = Some((Text::MessageNotThere, now + FLASH_MS));
+                self.flash = Some((text, now + FLASH_MS));
             }
             return None;
         }
@@ -863,7 +994,7 @@ impl ChatState {
     }
 
     fn edit_switcher(&mut self, text: String) {
-        let unread = |name: &RoomName| self.others.get(name).map_or(0, |other| other.unread.count);
+        let unread = |name: &RoomName| self.unread_of(name).0;
         let others = self.recent.iter().map(|room| &room.name);
         let others = others.filter(|name| self.room.as_ref() != Some(name));
         self.switcher = Some(Switcher::new(text, others, unread, self.lower_case));
@@ -899,6 +1030,51 @@ impl ChatState {
         self.show_found()
     }
 
+    /// Whether the server may have older messages to search.
+    pub(crate) fn has_older(&self) -> bool {
+        self.has_caught_up() && matches!(self.here.timeline.older(), Older::More | Older::Failed | Older::Loading)
+    }
+
+    /// Continues to look for the text of the search in older messages: it loads them until it has found another one.
+    fn search_beyond(&mut self) -> Vec<Effect> {
+        let is_running = self.search.as_ref().is_some_and(|search| search.pages_left > 0);
+        let mut effects: Vec<_> = self.search_page().into_iter().collect();
+        if is_running && !self.has_older() {
+            // The button that the user pressed is removed.
+            effects.push(Effect::Focus(Focus::Search));
+        }
+        effects
+    }
+
+    fn search_page(&mut self) -> Option<Effect> {
+        let can_load = self.has_older();
+        let search = self.search.as_mut().filter(|search| search.pages_left > 0)?;
+        let older = self.here.timeline.older();
+        if older == Older::Loading {
+            return None;
+        }
+        let first = search.found.first().copied();
+        search.found = self.here.timeline.search(&search.text, self.lower_case);
+        let is_first = |row: &u64| Some(*row) == first;
+        let new = search.found.iter().position(is_first).unwrap_or(search.found.len());
+        let is_asked = search.pages_left == MAX_SEARCHED_PAGES;
+        search.pages_left -= 1;
+        if let Some(newest) = new.checked_sub(1) {
+            search.at = newest;
+            search.pages_left = 0;
+            return self.show_found();
+        }
+        // A page that failed is requested again when the user asks for it.
+        if !can_load || search.text.trim().is_empty() || older == Older::Failed && !is_asked {
+            search.pages_left = 0;
+        }
+        if search.pages_left == 0 {
+            return None;
+        }
+        let before = self.here.timeline.request_older()?;
+        Some(Effect::RequestOlder { before })
+    }
+
     fn show_found(&mut self) -> Option<Effect> {
         let search = self.search.as_ref()?;
         let row = *search.found.get(search.at)?;
@@ -906,12 +1082,18 @@ impl ChatState {
         Some(Effect::ShowRow(row))
     }
 
-    fn copy(&self, row: u64, link: bool) -> Option<Effect> {
+    fn copy(&mut self, row: u64, link: bool, now: f64) -> Option<Effect> {
         let message = self.here.timeline.message(row)?;
-        if link {
-            return Some(Effect::CopyLink(self.room.clone()?, message.offset));
+        if !link {
+            return Some(Effect::Copy(message.text.clone()));
         }
-        Some(Effect::Copy(message.text.clone()))
+        let Some(offset) = self.here.timeline.offset_in(row) else {
+            // It is of a previous log.
+            self.flash = Some((Text::MessageNotThere, now + FLASH_MS));
+            return None;
+        };
+        let epoch = self.here.timeline.cursor().map(|cursor| cursor.epoch);
+        Some(Effect::CopyLink(self.room.clone()?, Some(Target { epoch, offset })))
     }
 
     fn edit(&mut self, field: Field, text: String, now: f64) -> Vec<Effect> {
@@ -922,7 +1104,12 @@ impl ChatState {
         if field == Field::Search {
             let found = self.here.timeline.search(&text, self.lower_case);
             let at = found.len().saturating_sub(1);
-            self.search = Some(Search { text, found, at });
+            self.search = Some(Search {
+                text,
+                found,
+                at,
+                pages_left: 0,
+            });
             return self.show_found().into_iter().collect();
         }
         let has_text = field == Field::Message && !text.trim().is_empty();
@@ -994,14 +1181,20 @@ impl ChatState {
         self.search = None;
         self.switcher = None;
         self.seek = None;
+        self.discarded = None;
         if let Some(room) = &self.room {
+            self.unjoined.retain(|(name, _)| name != room);
             let room = || room.clone();
             effects.extend([
                 Effect::LoadDraft(room()),
                 Effect::RememberRoom(room()),
                 Effect::LoadRead(room()),
             ]);
-            effects.extend(self.here.awaits_history.then(|| Effect::LoadHistory(room())));
+            if self.here.awaits_history {
+                effects.push(Effect::LoadHistory(room()));
+            } else if !was_in {
+                effects.push(Effect::LoadPreview(room()));
+            }
         }
         if was_in {
             effects.extend(self.join());
@@ -1010,7 +1203,7 @@ impl ChatState {
     }
 
     fn go_to_room(&mut self) -> Option<Effect> {
-        match room_name(self.other_room.trim()) {
+        match parse_room(self.other_room.trim()) {
             Ok(room) => {
                 self.sheet = None;
                 self.adds_room = false;
@@ -1018,7 +1211,7 @@ impl ChatState {
             }
             Err(error) => {
                 self.fail(Field::OtherRoom, sentences::bad_room(&error));
-                None
+                Some(Effect::Focus(Focus::OtherRoom))
             }
         }
     }
@@ -1081,7 +1274,12 @@ impl ChatState {
         let Some(room) = self.room.clone().filter(|_| self.here.is_out()) else {
             return Vec::new();
         };
-        match UserName::parse(self.name.trim()) {
+        let name = UserName::parse(self.name.trim()).map_err(|error| sentences::bad_name(&error));
+        let name = name.and_then(|name| match browser::bad_in_user(&name) {
+            Some(found) => Err(sentences::bad_in_name(found)),
+            None => Ok(name),
+        });
+        match name {
             Ok(name) => {
                 self.error = None;
                 let mut connection = ConnectionStatus::Connecting;
@@ -1099,7 +1297,7 @@ impl ChatState {
                 if connection == ConnectionStatus::Connecting {
                     self.joined_as = name.to_string();
                 }
-                let since = self.here.timeline.cursor();
+                let since = self.here.since();
                 self.sheet = None;
                 let mut effects = vec![Effect::RememberName(name.to_string())];
                 effects.extend(load_failed(&mut self.here, &room, &name));
@@ -1109,8 +1307,8 @@ impl ChatState {
                 effects
             }
             Err(error) => {
-                self.fail(Field::Name, sentences::bad_name(&error));
-                Vec::new()
+                self.fail(Field::Name, error);
+                vec![Effect::Focus(Focus::Name)]
             }
         }
     }
@@ -1185,7 +1383,31 @@ impl ChatState {
                 state.unread.count
             }
         });
-        counts.sum()
+        let unjoined = self.unjoined.iter().filter(|(name, _)| !self.recent.is_muted(name));
+        counts.chain(unjoined.map(|(_, count)| *count)).sum()
+    }
+
+    /// Whether it is the room that is shown or one of those that were shown.
+    pub(crate) fn has(&self, room: &RoomName) -> bool {
+        self.room.as_ref() == Some(room) || self.others.get(room).is_some()
+    }
+
+    /// How many messages of a room are unread, and how many of them mention the user as far as that is known.
+    pub(crate) fn unread_of(&self, room: &RoomName) -> (usize, usize) {
+        let here = (self.room.as_ref() == Some(room)).then_some(&self.here);
+        if let Some(state) = here.or_else(|| self.others.get(room)) {
+            return (state.unread.count, state.unread.mentions);
+        }
+        let unjoined = self.unjoined.iter().find(|(name, _)| name == room);
+        (unjoined.map_or(0, |(_, count)| *count), 0)
+    }
+
+    /// The room is read further than the browser has kept, for the other tabs.
+    pub(crate) fn has_unsaved_read(&self) -> bool {
+        self.is_visible
+            && self.here.unread.count == 0
+            && self.here.timeline.received() != self.here.saved_read
+            && self.has_caught_up()
     }
 
     /// An empty message is ignored without an error.
@@ -1243,7 +1465,7 @@ impl ChatState {
                     self.network_lost_at = None;
                 }
             }
-            SessionEvent::Stopped(cause) => self.stopped(cause),
+            SessionEvent::Stopped(cause) => return self.stopped(cause).map(Effect::Focus).into_iter().collect(),
             SessionEvent::Joined(room, continuity) => return self.joined(room, continuity, now),
             SessionEvent::Message(message) => return self.message_received(message, now),
             SessionEvent::Presence { users, change } => self.presence(users, change, now),
@@ -1259,9 +1481,14 @@ impl ChatState {
             }
             SessionEvent::Refused { code, message } => {
                 let field = (code == code::BAD_ROOM).then_some(Field::Room);
-                let message = sentences::room_refused(&message);
+                let message = sentences::room_refused(&code, &message);
                 self.error = Some(FormError { field, message });
-                return self.room_left().into_iter().collect();
+                let mut effects: Vec<_> = self.room_left().into_iter().collect();
+                effects.push(Effect::Focus(Focus::NameIfLost));
+                // It can never be opened.
+                let never = field.and(self.room.clone());
+                effects.extend(never.map(Effect::ForgetRoom));
+                return effects;
             }
             SessionEvent::Restored(texts) => {
                 let Some(room) = self.room.clone() else {
@@ -1282,7 +1509,8 @@ impl ChatState {
             SessionEvent::Failed { key, reason } => self.here.outbox.failed(key, reason),
             SessionEvent::Page { epoch, messages, more } => {
                 let messages = messages.into_iter().map(|message| self.claim(message)).collect();
-                self.here.timeline.insert_page(&epoch, messages, more);
+                let new = self.here.timeline.insert_page(&epoch, messages, more);
+                self.keep_page(new);
             }
             SessionEvent::PageFailed => self.here.timeline.page_failed(),
         }
@@ -1302,7 +1530,8 @@ impl ChatState {
         mem::swap(&mut self.here, other);
         let shown = self.room.replace(room.clone());
         let error = self.error.clone();
-        let effects = self.session_event(event, now);
+        let mut effects = self.session_event(event, now);
+        effects.retain(|effect| !matches!(effect, Effect::Focus(_)));
         self.error = error;
         self.room = shown;
         if let Some(other) = self.others.get_mut(&room) {
@@ -1311,9 +1540,9 @@ impl ChatState {
         effects
     }
 
-    fn stopped(&mut self, cause: Cause) {
+    fn stopped(&mut self, cause: Cause) -> Option<Focus> {
         if self.here.is_out() && !self.others.is_in_any() {
-            return;
+            return None;
         }
         self.error = Some(if cause.code == close::FORBIDDEN {
             // The page sends no token, so the server refused the name.
@@ -1322,10 +1551,14 @@ impl ChatState {
             FormError::of_connection(sentences::stopped(&cause))
         });
         self.reset_to_out();
+        Some(Focus::NameIfLost)
     }
 
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if self.here.is_preview {
+            self.here.clear();
+        }
         self.here.roster.replace(
             usize::try_from(room.users).unwrap_or(usize::MAX),
             room.members.clone().map(users),

@@ -2,8 +2,8 @@
 
 use talkback_client::UserName;
 
-/// At most this many names are listed; of the others only the number is shown.
-const MAX_LISTED: usize = 500;
+/// At most this many names are known: as many as a server lists by default. Of the others only the number is shown.
+const MAX_LISTED: usize = 1_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Roster {
@@ -126,6 +126,16 @@ mod tests {
         roster.replace(3, Some(names(&["Ann", "Anna", "Bob"])));
         let found = |text| roster.find(text, |text| text.to_lowercase()).len();
         assert_eq!(["", " ", "AN", "nna", "x"].map(found), [3, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn as_many_users_are_found_as_a_server_names() {
+        let mut roster = Roster::default();
+        let all: Vec<_> = (1..=1_000).map(|number| format!("User {number:04}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        roster.replace(1_000, Some(names(&all)));
+        let found = |text| roster.find(text, |text| text.to_lowercase()).len();
+        assert_eq!(["user 0999", "user 1000", "user"].map(found), [1, 1, 1_000]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     form::text_of,
+    format,
     i18n::{Language, Text},
     keyboard::{EnterKey, enter_key},
 };
@@ -19,7 +20,7 @@ use crate::{
 /// The `id` of the field for the text to find.
 pub(super) const SEARCH_ID: &str = "chat_search";
 
-pub(super) fn search_bar(search: &Search, dispatch: &Callback<Action>, language: Language) -> Html {
+pub(super) fn search_bar(search: &Search, has_older: bool, dispatch: &Callback<Action>, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
     let step = |id: &'static str, label: Text, older: bool, icon: Html| {
         html! {
@@ -55,9 +56,12 @@ pub(super) fn search_bar(search: &Search, dispatch: &Callback<Action>, language:
         }
     };
     let count = match search.found.len() {
+        _ if search.pages_left > 0 => text(Text::SearchingOlder).to_owned(),
         0 if search.text.trim().is_empty() => String::new(),
         0 => text(Text::NothingFound).to_owned(),
-        count => format!("{} / {count}", search.at + 1),
+        count => [search.at + 1, count]
+            .map(|number| format::thousands(number as u64))
+            .join(" / "),
     };
     html! {
         <div key="search" class="search-bar" role="search">
@@ -70,6 +74,14 @@ pub(super) fn search_bar(search: &Search, dispatch: &Callback<Action>, language:
             <span key="count" id="chat_found" class="count" role="status">{ count }</span>
             { step("chat_search_older", Text::SearchOlder, true, icon::up()) }
             { step("chat_search_newer", Text::SearchNewer, false, icon::down()) }
+            if has_older {
+                <button
+                    key="beyond" id="chat_search_beyond" type="button" data-look="small"
+                    onclick={dispatch.reform(|_| Action::SearchBeyond)}
+                >
+                    { text(Text::SearchBeyond) }
+                </button>
+            }
             <input
                 key="day" id="chat_day" type="date" aria-label={text(Text::GoToDay)} title={text(Text::GoToDay)}
                 onchange={onday}

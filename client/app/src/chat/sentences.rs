@@ -1,14 +1,17 @@
 //! The chat's sentences that depend on more than their values. Pure.
 
-use talkback_client::{Cause, FailReason, NameError, RoomNameError, UserName};
+use talkback_client::{Cause, FailReason, NameError, RoomNameError, UserName, code};
 
-use crate::i18n::{Sentence, Text, close_meaning};
+use crate::{
+    format,
+    i18n::{Sentence, Text, close_meaning},
+};
 
 /// What is wrong with the name of a room.
 pub(super) fn bad_room(error: &RoomNameError) -> Sentence {
     let rule = match error {
         RoomNameError::Name(error) => name_rule(error),
-        RoomNameError::Character(found) => Text::NameCharacter.with([format!("{found:?}").into()]),
+        RoomNameError::Character(found) => Text::NameCharacter.with([format::character(*found).into()]),
         RoomNameError::Dots => Text::NameDots.into(),
     };
     Text::BadRoom.with([rule])
@@ -19,40 +22,64 @@ pub(super) fn bad_name(error: &NameError) -> Sentence {
     Text::BadName.with([name_rule(error)])
 }
 
+/// The name of the user has a character that the server does not allow.
+pub(super) fn bad_in_name(found: char) -> Sentence {
+    Text::BadName.with([Text::NameForbidden.with([format::character(found).into()])])
+}
+
 fn name_rule(error: &NameError) -> Sentence {
     match error {
         NameError::Empty { max, .. } => Text::NameEmpty.with([(*max).into()]),
         NameError::TooLong { length, max, .. } => Text::NameTooLong.with([(*length).into(), (*max).into()]),
-        NameError::Control { found, .. } => Text::NameControl.with([format!("{found:?}").into()]),
+        NameError::Control { found, .. } => Text::NameControl.with([format::character(*found).into()]),
     }
 }
 
-/// The server ended the membership of the room, with a text of the reason.
-pub(super) fn room_refused(why: &str) -> Sentence {
-    with_reason(why, Text::RoomClosed, Text::RoomRefused)
+/// The server ended the membership of the room, with a code and a text of the reason.
+pub(super) fn room_refused(why: &str, detail: &str) -> Sentence {
+    let otherwise = if detail.is_empty() {
+        Text::RoomClosed
+    } else {
+        Text::RoomRefused
+    };
+    with_detail(refusal(why).unwrap_or(otherwise).into(), detail)
 }
 
 /// The server does not take the user's name, with a text of the reason.
-pub(super) fn name_refused(why: &str) -> Sentence {
-    with_reason(why, Text::NameTaken, Text::NameRefused)
+pub(super) fn name_refused(detail: &str) -> Sentence {
+    with_detail(Text::NameTaken.into(), detail)
 }
 
-fn with_reason(why: &str, without: Text, with: Text) -> Sentence {
-    if why.is_empty() {
-        without.into()
+/// The meaning of a code of the protocol with which a server refuses for good, or gives up.
+fn refusal(why: &str) -> Option<Text> {
+    Some(match why {
+        code::BAD_ROOM => Text::RefusedName,
+        code::FORBIDDEN => Text::RefusedForbidden,
+        code::NO_SUCH_ROOM => Text::NoSuchRoom,
+        code::TOO_MANY_ROOMS => Text::RefusedTooMany,
+        code::ROOM_FULL => Text::RefusedFull,
+        code::TOO_LARGE => Text::RefusedLarge,
+        code::TOO_DEEP => Text::RefusedDeep,
+        code::BUSY | code::RATE => Text::RefusedBusy,
+        code::UNAVAILABLE => Text::RefusedUnavailable,
+        _ => return None,
+    })
+}
+
+/// A sentence of the page, and in a line below it what the server says, which has one language.
+fn with_detail(sentence: Sentence, detail: &str) -> Sentence {
+    if detail.is_empty() {
+        sentence
     } else {
-        with.with([why.into()])
+        Text::ServerSays.with([sentence, detail.into()])
     }
 }
 
 /// The server ended the session for good.
 pub(super) fn stopped(cause: &Cause) -> Sentence {
-    let why = if cause.reason.is_empty() {
-        close_meaning(cause.code).into()
-    } else {
-        cause.reason.as_str().into()
-    };
-    Text::Stopped.with([u32::from(cause.code).into(), why])
+    let meaning = close_meaning(cause.code).into();
+    let sentence = Text::Stopped.with([u32::from(cause.code).into(), meaning]);
+    with_detail(sentence, &cause.reason)
 }
 
 /// The server lost so many own messages after it had acknowledged them.
@@ -73,7 +100,13 @@ pub(super) fn failed(reason: &FailReason) -> Sentence {
         FailReason::TooDeep { .. } => Text::TooDeep,
         FailReason::Expired => Text::Expired,
         FailReason::Unconfirmed => Text::Unconfirmed,
-        FailReason::Refused { message, .. } => return Text::MessageRefused.with([message.as_str().into()]),
+        FailReason::Refused { code, message, .. } => {
+            let sentence = match refusal(code) {
+                Some(why) => Text::MessageRefusedAs.with([why.into()]),
+                None => Text::MessageRefused.into(),
+            };
+            return with_detail(sentence, message);
+        }
         FailReason::Stopped => Text::NotSentLeft,
     };
     text.into()
@@ -134,8 +167,88 @@ mod tests {
             both(&bad_room(&error)),
             [
                 "Not a room name: it has the character '/'; use letters, digits and - _ . ~.",
-                "房间名无效：含有字符 '/'；只能用字母、数字和 - _ . ~"
+                "房间名无效：含有字符“/”；只能用字母、数字和 - _ . ~"
             ]
+        );
+    }
+
+    #[test]
+    fn a_refusal_has_a_sentence_of_each_language_and_the_text_of_the_server_below() {
+        assert_eq!(
+            both(&room_refused(code::ROOM_FULL, "the room is full")),
+            [
+                "The room is full.\nThe server says: the room is full",
+                "房间人数已满\n服务器说明：the room is full"
+            ]
+        );
+        assert_eq!(
+            both(&room_refused("", "")),
+            [
+                "The server ended your membership of this room.",
+                "服务器已让您离开此房间"
+            ]
+        );
+        assert_eq!(
+            both(&room_refused("other", "x"))[0],
+            "This room is not open to you.\nThe server says: x"
+        );
+        let refused = |code: &str| {
+            both(&failed(&FailReason::Refused {
+                code: code.into(),
+                message: String::new(),
+                epoch: None,
+            }))
+        };
+        assert_eq!(
+            refused(code::FORBIDDEN),
+            [
+                "Not sent. You may not do this in this room.",
+                "未发送：您没有在此房间进行此操作的权限"
+            ]
+        );
+        assert_eq!(
+            refused("other"),
+            ["Not sent: the server refused it.", "未发送：服务器拒绝了此消息"]
+        );
+    }
+
+    #[test]
+    fn each_reason_why_a_message_or_a_name_is_refused_has_a_sentence_of_its_own() {
+        let english = |sentence: &Sentence| sentence.in_language(Language::English);
+        for (reason, expected) in [
+            (FailReason::OutboxFull, "Not sent: too many messages wait already."),
+            (FailReason::Expired, "Not sent: there was no connection for too long."),
+            (FailReason::Stopped, "Not sent: you left before it was."),
+        ] {
+            assert_eq!(english(&failed(&reason)), expected);
+        }
+        for (code, expected) in [
+            (
+                code::TOO_MANY_ROOMS,
+                "You are in as many rooms as the server allows. Leave one first.",
+            ),
+            (code::TOO_LARGE, "It is longer than the server allows."),
+            (code::TOO_DEEP, "It is nested more deeply than the server allows."),
+            (code::BUSY, "The server is busy. Try again later."),
+            (code::RATE, "The server is busy. Try again later."),
+        ] {
+            assert_eq!(english(&room_refused(code, "")), expected);
+        }
+        let room = |name: &str| english(&bad_room(&talkback_client::room_name(name).unwrap_err()));
+        assert_eq!(room(".."), "Not a room name: it may not be . or .. alone.");
+        let user = |name: &str| english(&bad_name(&UserName::parse(name).unwrap_err()));
+        assert_eq!(
+            user("a\u{1}"),
+            "This name cannot be used: it has the control character U+0001."
+        );
+        let long = "x".repeat(1_000);
+        let max = match UserName::parse(&long) {
+            Err(NameError::TooLong { max, .. }) => max,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            user(&long),
+            format!("This name cannot be used: it has 1000 characters, at most {max} are allowed.")
         );
     }
 

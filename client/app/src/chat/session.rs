@@ -330,7 +330,8 @@ fn connection_status(status: &Status, retry_in: Option<Duration>) -> ConnectionS
     match status {
         Status::Connecting => ConnectionStatus::Connecting,
         Status::Open { .. } => ConnectionStatus::Open,
-        Status::Waiting { .. } => ConnectionStatus::Waiting {
+        Status::Waiting { attempt, .. } => ConnectionStatus::Waiting {
+            attempt: *attempt,
             until: js_sys::Date::now() + retry_in.unwrap_or_default().as_secs_f64() * 1_000.0,
         },
         Status::Suspended(SuspendReason::Offline) => ConnectionStatus::Offline,

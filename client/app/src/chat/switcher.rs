@@ -1,14 +1,16 @@
 //! Switching to another room by keyboard: a field and the rooms that fit, the unread ones first.
 
-use talkback_client::{RoomName, room_name};
+use talkback_client::RoomName;
 use web_sys::{InputEvent, KeyboardEvent, MouseEvent};
 use yew::{Callback, Html, html};
 
 use super::reducer::{Action, Field};
 use crate::{
     form::text_of,
+    format,
     i18n::{Language, Text},
     keyboard::{EnterKey, enter_key},
+    route::parse_room,
 };
 
 /// At most this many rooms are offered: as many as fit without scrolling.
@@ -45,7 +47,7 @@ impl Switcher {
             .partition(|(_, unread)| *unread > 0);
         rooms.append(&mut read);
         rooms.truncate(MAX_OFFERED);
-        let new = room_name(text.trim()).ok();
+        let new = parse_room(text.trim()).ok();
         let new = new.filter(|new| rooms.iter().all(|(name, _)| name != new));
         let has_new = new.is_some();
         rooms.extend(new.map(|name| (name, 0)));
@@ -106,7 +108,7 @@ impl Switcher {
                         <span key="name" class="name" dir="auto">{ "# " }{ name.to_string() }</span>
                     }
                     if *unread > 0 {
-                        <span key="unread" class="unread-count">{ *unread }</span>
+                        <span key="unread" class="unread-count">{ format::thousands(*unread as u64) }</span>
                     }
                 </li>
             }

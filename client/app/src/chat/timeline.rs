@@ -16,12 +16,19 @@ use crate::{
 /// The bytes of all rows, at most.
 const MAX_BYTES: usize = 8 << 20;
 
-/// The rows while the list is scrolled to its end, at most: each is an element, and more of them take longer to draw.
+/// The rows while the list is scrolled to its end, at most: each is some elements.
 const MAX_ROWS_AT_END: usize = 500;
 
 /// The rows while the list is scrolled up, at most. With as many, no more pages of history are requested until it is
 /// back at its end.
-const MAX_ROWS: usize = 3_000;
+const MAX_ROWS: usize = 10_000;
+
+/// At most so many rows beyond the bounds are dropped at once: removing thousands of them from the page takes longer than a frame.
+const DROPPED_AT_ONCE: usize = 500;
+
+/// A block gets no more rows at an end where it has so many. Each block is one component and one containment of layout, so that
+/// rows which come need neither the comparison nor the layout of all others; a block of so many is drawn within a part of a frame.
+const BLOCK_ROWS: usize = 25;
 
 /// A message within this time of the one above, from the same sender, is grouped with it, in milliseconds.
 const GROUP_WITHIN_MS: f64 = 5.0 * 60_000.0;
@@ -55,6 +62,8 @@ pub(crate) struct Entry {
     pub(crate) day: i64,
     /// It arrived while the user was in the room; it is not history.
     pub(crate) live: bool,
+    /// The number of its block: rows that follow each other and are drawn together. It never changes.
+    pub(crate) block: u64,
     pub(crate) body: Body,
 }
 
@@ -113,11 +122,41 @@ impl PayloadSize for Entry {
     }
 }
 
+/// A message as a link names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The log of it; none in a link from before links had it, which is taken for the current one.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) offset: u64,
+}
+
+impl Target {
+    /// Reads the fragment of a link.
+    pub(crate) fn parse(fragment: &str) -> Option<Self> {
+        let (epoch, offset) = fragment
+            .rsplit_once(':')
+            .map_or((None, fragment), |(epoch, offset)| (Some(epoch), offset));
+        Some(Self {
+            epoch: epoch.map(Epoch::parse).transpose().ok()?,
+            offset: offset.parse().ok()?,
+        })
+    }
+
+    /// The fragment of a link.
+    pub(crate) fn to_text(&self) -> String {
+        let offset = self.offset.to_string();
+        match &self.epoch {
+            Some(epoch) => [epoch.as_str(), ":", &offset].concat(),
+            None => offset,
+        }
+    }
+}
+
 /// A message to go to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seek {
-    /// The message with this offset of the current log.
-    Offset(u64),
+    /// The message of a link.
+    Message(Target),
     /// The first message at or after this time, in milliseconds since the Unix epoch.
     Time(f64),
 }
@@ -129,6 +168,8 @@ pub(crate) enum Found {
     Row(u64),
     /// It is older than what is loaded, or may be.
     Older,
+    /// It is older than what is loaded, and the timeline has [`MAX_ROWS`] rows.
+    Full,
     Nowhere,
 }
 
@@ -150,9 +191,43 @@ pub(crate) enum Older {
     Full,
 }
 
+/// Which block a row comes into that is added at an end of the current log.
+#[derive(Debug, Default)]
+struct Blocks {
+    last: u64,
+    /// The number and the rows of the block at the front, and of the one at the back. It may be the same block.
+    ends: [(u64, usize); 2],
+}
+
+impl Blocks {
+    /// The rows that follow are in no block of those so far.
+    fn start(&mut self) {
+        self.last += 1;
+        self.ends = [(self.last, 0); 2];
+    }
+
+    /// The rows that are inserted at the front next are in no block of those so far: of a block that is not in sight the browser has the
+    /// height, which must stay.
+    fn start_page(&mut self) {
+        self.last += 1;
+        self.ends[0] = (self.last, 0);
+    }
+
+    fn next(&mut self, at_back: bool) -> u64 {
+        let (block, rows) = &mut self.ends[usize::from(at_back)];
+        if *rows >= BLOCK_ROWS {
+            self.last += 1;
+            (*block, *rows) = (self.last, 0);
+        }
+        *rows += 1;
+        *block
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Timeline {
     rows: Rows<Entry>,
+    blocks: Blocks,
     /// How many rows at the front belong to a previous log.
     previous: usize,
     epoch: Option<Epoch>,
@@ -169,6 +244,7 @@ impl Timeline {
     pub(super) fn new(local_day: fn(f64) -> i64) -> Self {
         Self {
             rows: Rows::new(),
+            blocks: Blocks::default(),
             previous: 0,
             epoch: None,
             before_first: 0,
@@ -201,26 +277,31 @@ impl Timeline {
     }
 
     /// Where a message is.
-    pub(super) fn seek(&self, seek: Seek) -> Found {
+    pub(super) fn seek(&self, seek: &Seek) -> Found {
         let message = |row: &'_ Rc<Row<Entry>>| match &row.content.body {
             Body::Message(message) => Some((row.number, message.offset, message.at)),
             Body::Notice(..) | Body::Presence { .. } => None,
         };
         let mut messages = self.current().filter_map(message);
+        let is_full = self.older() == Older::Full;
         let is_all = !matches!(self.older(), Older::Unknown | Older::More | Older::Loading);
         let (row, may_be_older) = match seek {
-            Seek::Offset(offset) => (
-                messages.find(|(_, at, _)| *at == offset),
-                offset <= self.before_first && offset > 0,
+            Seek::Message(Target { epoch: Some(epoch), .. }) if self.epoch.as_ref().is_some_and(|log| log != epoch) => {
+                (None, false)
+            }
+            Seek::Message(Target { offset, .. }) => (
+                messages.find(|(_, at, _)| at == offset),
+                *offset <= self.before_first && *offset > 0,
             ),
             Seek::Time(time) => {
-                let is_before = self.current().find_map(message).is_some_and(|(.., at)| at < time);
-                let row = messages.find(|(.., at)| *at >= time);
-                (row.filter(|_| is_before || is_all), !is_before)
+                let is_before = self.current().find_map(message).is_some_and(|(.., at)| at < *time);
+                let row = messages.find(|(.., at)| at >= time);
+                (row.filter(|_| is_before || is_all && !is_full), !is_before)
             }
         };
         match row {
             Some((number, ..)) => Found::Row(number),
+            None if may_be_older && is_full => Found::Full,
             None if may_be_older && !is_all => Found::Older,
             None => Found::Nowhere,
         }
@@ -259,10 +340,26 @@ impl Timeline {
         })
     }
 
+    /// Every message up to this offset was delivered.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Removes all rows: others come in their place.
+    pub(super) fn clear(&mut self) {
+        while self.rows.len() > 0 {
+            self.rows.pop_newest();
+        }
+        self.previous = 0;
+        self.epoch = None;
+        self.older = Older::Unknown;
+    }
+
     /// The room was joined without recovery: all rows so far belong to a previous log, and messages after an offset
     /// follow.
     pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
         self.previous = self.rows.len();
+        self.blocks.start();
         self.epoch = Some(epoch);
         self.before_first = after;
         self.received = after;
@@ -330,7 +427,7 @@ impl Timeline {
         }
         self.received = message.offset;
         self.insert_message(self.rows.len(), message, live);
-        self.trim(MAX_ROWS);
+        self.trim(MAX_ROWS, DROPPED_AT_ONCE);
         true
     }
 
@@ -346,7 +443,7 @@ impl Timeline {
 
     fn push_body(&mut self, at: f64, body: Body) {
         self.insert(self.rows.len(), at, true, body);
-        self.trim(MAX_ROWS);
+        self.trim(MAX_ROWS, DROPPED_AT_ONCE);
     }
 
     /// Appends the notice of a gap between rows that the browser kept.
@@ -388,17 +485,18 @@ impl Timeline {
         None
     }
 
-    /// Inserts a page of history, oldest message first.
-    pub(super) fn insert_page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
+    /// Inserts a page of history, oldest message first; returns how many of its messages are new.
+    pub(super) fn insert_page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) -> usize {
         if self.older != Older::Loading {
-            return;
+            return 0;
         }
         if self.epoch.as_ref() != Some(epoch) {
             // No automatic retry: until the room is joined with its new epoch, every answer would be the same.
             self.older = Older::Failed;
-            return;
+            return 0;
         }
         let before = self.before_first;
+        self.blocks.start_page();
         for message in messages.into_iter().rev() {
             if message.offset != self.before_first {
                 // Before a gap, or in the timeline already.
@@ -414,6 +512,7 @@ impl Timeline {
             (_, 0) => Older::Beginning,
             (false, _) => Older::NotKept,
         };
+        usize::try_from(before - self.before_first).unwrap_or_default()
     }
 
     pub(super) fn page_failed(&mut self) {
@@ -422,17 +521,30 @@ impl Timeline {
         }
     }
 
-    /// Drops the oldest rows beyond the bounds, which are wider while the list is scrolled up.
+    /// Drops some of the oldest rows beyond the bounds, which are wider while the list is scrolled up.
     pub(super) fn apply_bounds(&mut self, at_end: bool) {
-        self.trim(if at_end { MAX_ROWS_AT_END } else { MAX_ROWS });
+        self.trim(max_rows(at_end), DROPPED_AT_ONCE);
     }
 
-    fn trim(&mut self, max_rows: usize) {
+    /// Whether [`Self::apply_bounds`] has nothing to drop.
+    pub(super) fn is_within_bounds(&self, at_end: bool) -> bool {
+        self.rows.len() <= max_rows(at_end)
+    }
+
+    /// Drops the rows that a list at its end does not have. It is not on the page.
+    pub(super) fn put_away(&mut self) {
+        self.trim(MAX_ROWS_AT_END, MAX_ROWS);
+    }
+
+    fn trim(&mut self, max_rows: usize, at_once: usize) {
         let options = RowOptions {
             max_rows,
             max_bytes: MAX_BYTES,
         };
-        while let Some(row) = self.rows.drop_oldest(options) {
+        for _ in 0..at_once {
+            let Some(row) = self.rows.drop_oldest(options) else {
+                return;
+            };
             if self.previous > 0 {
                 self.previous -= 1;
             } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
@@ -449,9 +561,18 @@ impl Timeline {
     }
 
     fn insert(&mut self, index: usize, at: f64, live: bool, body: Body) {
-        let day = (self.local_day)(at);
-        self.rows.insert(index, at, Entry { day, live, body });
+        let entry = Entry {
+            day: (self.local_day)(at),
+            live,
+            block: self.blocks.next(index == self.rows.len()),
+            body,
+        };
+        self.rows.insert(index, at, entry);
     }
+}
+
+fn max_rows(at_end: bool) -> usize {
+    if at_end { MAX_ROWS_AT_END } else { MAX_ROWS }
 }
 
 fn older_before(offset: u64) -> Older {

@@ -1,14 +1,17 @@
 //! The chat's component: it runs the reducer's effects and draws its state.
 
-use std::rc::Rc;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use gloo_events::EventListener;
 use gloo_timers::callback::{Interval, Timeout};
-use talkback_client::{RoomName, RoomNameError};
+use talkback_client::{Cursor, RoomName, RoomNameError};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{
-    AudioContext, Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, PointerEvent,
-    wasm_bindgen::JsCast,
+    AudioContext, Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, MouseEvent,
+    PointerEvent, wasm_bindgen::JsCast,
 };
 use yew::{Callback, Component, Context, Html, Properties, html};
 
@@ -16,12 +19,16 @@ use super::{
     composer::{FIELD_ID, composer},
     connection_banner::connection_banner,
     conversation_head::{OPENER_ID, PEOPLE_ID, ROOMS_ID, conversation_head},
+    drawn_blocks::DrawnBlocks,
+    found_words,
     history_store::HistoryStore,
     join_card::{NAME_ID, join_card},
     message_actions::{self, MessageActions},
     message_list::message_list,
     message_list_scroll::MessageListScroll,
+    message_text,
     people::{FIND_ID, people},
+    preview,
     rail::{ADD_ROOM_ID, OTHER_ROOM_ID, rail},
     read_cursors::ReadCursors,
     recent_rooms::RecentRooms,
@@ -30,7 +37,7 @@ use super::{
     sentences,
     session::Session,
     switcher::SWITCHER_ID,
-    timeline::{Body, Entry, Older, RoomMessage, Seek},
+    timeline::{Body, Entry, Older, RoomMessage, Seek, Target},
 };
 use crate::{
     animation_frame::FrameRequest,
@@ -38,7 +45,8 @@ use crate::{
     browser, connection,
     form::FormError,
     i18n::{Language, Text},
-    route::chat_path,
+    keyboard::{ChatKey, chat_key},
+    route::{Route, chat_path},
     rows::Row,
     server_address,
 };
@@ -48,6 +56,9 @@ const TICK_MS: u32 = 250;
 
 /// So long after a message came, it is kept by the browser together with those that follow it, in milliseconds.
 const KEEP_AFTER_MS: u32 = 500;
+
+/// So long after the server was asked for what is new in rooms that are not joined, it is not asked again, in milliseconds.
+const HEADS_EVERY_MS: f64 = 60_000.0;
 
 /// A room is joined without what the browser kept of it if that is not there after so many milliseconds.
 const HISTORY_LATE_MS: u32 = 1_000;
@@ -73,11 +84,14 @@ pub(crate) struct ChatView {
     sound: Option<AudioContext>,
     announcer: Announcer,
     scroll: Rc<MessageListScroll>,
+    drawn: RefCell<DrawnBlocks>,
     actions: Rc<MessageActions>,
     /// The rooms that are joined besides the one that is shown, as they are kept for a reload.
     joined: String,
     /// The number of the row to show after the next drawing.
     shows_row: Option<u64>,
+    /// Words that the search has found may be marked.
+    marks_found: Cell<bool>,
     frame: FrameRequest,
     ticks: Option<Interval>,
     wants_focus: Option<Focus>,
@@ -85,14 +99,21 @@ pub(crate) struct ChatView {
     wants_caret: Option<usize>,
     /// The room was not shown yet. When it is, a user with a remembered name joins it.
     is_new: bool,
-    _page: [EventListener; 3],
+    /// Where the logs of rooms end that are not joined, and when they were asked for.
+    heads: Vec<(RoomName, Cursor)>,
+    heads_at: f64,
+    _page: [EventListener; 4],
     _left_and_back: [EventListener; 2],
+    _keys: EventListener,
+    _fragment: EventListener,
 }
 
 pub(crate) enum Msg {
     Action(Action),
     /// Draws the state; several messages are drawn at once.
     Draw,
+    /// The window has another size: rows may have other heights.
+    Resized,
     Announce,
     /// The browser keeps what came.
     Keep,
@@ -103,6 +124,13 @@ pub(crate) enum Msg {
     Scrolled,
     /// The page became visible or hidden.
     Visibility,
+    Key(ChatKey),
+    /// The address has another fragment.
+    Fragment,
+    /// Another tab has changed what the browser remembers.
+    Stored,
+    /// Where the logs of rooms end that are not joined.
+    Heads(Vec<(RoomName, Cursor)>),
 }
 
 impl Component for ChatView {
@@ -117,7 +145,9 @@ impl Component for ChatView {
             .link()
             .callback(|(room, event)| Msg::Action(Action::InRoom(room, event)));
         let (visibility, resized) = (ctx.link().clone(), ctx.link().clone());
+        let stored = ctx.link().clone();
         let (left, back) = (ctx.link().clone(), ctx.link().clone());
+        let (keys, fragment) = (ctx.link().clone(), ctx.link().clone());
         let offline = ctx.link().callback(|()| Msg::Action(Action::NetworkLost));
         let mut view = Self {
             state: ChatState::new(name, browser::local_day, browser::lower_case),
@@ -128,23 +158,36 @@ impl Component for ChatView {
             session: Session::new(url, events, room_events),
             announcer: Announcer::new(0),
             scroll: Rc::default(),
+            drawn: RefCell::default(),
             actions: Rc::default(),
             joined: browser::joined_rooms(),
             shows_row: None,
+            marks_found: Cell::default(),
             frame: FrameRequest::default(),
             ticks: None,
             wants_focus: None,
             wants_caret: None,
             is_new: true,
+            heads: Vec::new(),
+            heads_at: f64::NEG_INFINITY,
             _page: [
                 browser::events::on_visibility_change(move || visibility.send_message(Msg::Visibility)),
-                browser::events::on_resize(move || resized.send_message(Msg::Draw)),
+                browser::events::on_resize(move || resized.send_message(Msg::Resized)),
                 browser::events::on_offline(move || offline.emit(())),
+                browser::events::on_storage_change(move || stored.send_message(Msg::Stored)),
             ],
             _left_and_back: browser::events::on_page_left_and_back(
                 move || left.send_message(Msg::Left),
                 move || back.send_message(Msg::Back),
             ),
+            // Of the window: where nothing has the focus, it is the body that gets the keys.
+            _keys: browser::events::on_key(move |event| {
+                let is_shown = matches!(Route::from_path(&browser::path()), Route::Chat(_));
+                if let Some(key) = is_shown.then(|| chat_key(event)).flatten() {
+                    keys.send_message(Msg::Key(key));
+                }
+            }),
+            _fragment: browser::events::on_fragment_change(move || fragment.send_message(Msg::Fragment)),
         };
         view.state.alerts = browser::remembered_alerts();
         view.state.sounds = browser::remembered_sounds();
@@ -153,12 +196,14 @@ impl Component for ChatView {
         view.route_changed(ctx);
         let rooms = before_reload.iter().map(|room| room.name.clone()).collect();
         view.dispatch(ctx, Action::Rejoin(rooms));
+        view.load_heads(ctx);
         view
     }
 
     fn changed(&mut self, ctx: &Context<Self>, old: &Props) -> bool {
         self.is_new |= old.room != ctx.props().room;
         self.route_changed(ctx);
+        self.load_heads(ctx);
         true
     }
 
@@ -179,7 +224,12 @@ impl Component for ChatView {
                     return false;
                 }
             }
-            Msg::Draw => self.frame.complete(),
+            Msg::Draw => {
+                self.frame.complete();
+                let at_end = self.state.unread.at_end;
+                self.state.timeline.apply_bounds(at_end);
+            }
+            Msg::Resized => self.scroll.resized(),
             Msg::Announce => {
                 let since = self.announcer.last_number();
                 let rows = self.state.timeline.current().rev();
@@ -190,6 +240,7 @@ impl Component for ChatView {
             }
             Msg::Keep => {
                 self.keep();
+                self.dispatch(ctx, Action::KeepRead);
                 return false;
             }
             Msg::Left => {
@@ -204,6 +255,7 @@ impl Component for ChatView {
             }
             Msg::Scrolled => {
                 self.actions.hide();
+                self.mark_found();
                 let Some(place) = self.scroll.position() else {
                     return false;
                 };
@@ -222,6 +274,21 @@ impl Component for ChatView {
                     // It may be the last event of the page.
                     self.keep();
                 }
+                self.load_heads(ctx);
+            }
+            Msg::Key(ChatKey::Rooms) => self.dispatch(ctx, Action::ToggleSwitcher),
+            Msg::Key(ChatKey::Search) => self.dispatch(ctx, Action::ToggleSearch),
+            Msg::Key(ChatKey::Dismiss) => self.dispatch(ctx, Action::Dismiss),
+            Msg::Fragment => self.go_to_fragment(ctx),
+            Msg::Stored => {
+                let rooms = browser::remembered_rooms().unwrap_or_default();
+                self.dispatch(ctx, Action::RoomsLoaded(RecentRooms::parse(&rooms)));
+                self.dispatch(ctx, Action::ReadElsewhere(self.read_cursors()));
+                self.count_unjoined(ctx);
+            }
+            Msg::Heads(heads) => {
+                self.heads = heads;
+                self.count_unjoined(ctx);
             }
         }
         true
@@ -230,6 +297,7 @@ impl Component for ChatView {
     fn view(&self, ctx: &Context<Self>) -> Html {
         let Props { visible, language, .. } = *ctx.props();
         if !visible {
+            self.drawn.take();
             return Html::default();
         }
         self.scroll.before_drawing(self.state.unread.at_end);
@@ -238,18 +306,12 @@ impl Component for ChatView {
         let is_out = self.state.is_out();
         let is_bare = is_out && self.state.timeline.is_empty() && self.state.outbox.shown().next().is_none();
         let dismiss = dispatch.reform(|_| Action::Dismiss);
-        let onkeydown = {
-            let dismiss = dispatch.clone();
-            move |event: KeyboardEvent| {
-                // The key is for the input method.
-                if event.is_composing() {
-                    return;
-                }
-                if event.key() == "Escape" {
-                    dismiss.emit(Action::Dismiss);
-                } else if event.key() == "k" && (event.ctrl_key() || event.meta_key()) {
+        let onclick = {
+            let dispatch = dispatch.clone();
+            move |event: MouseEvent| {
+                if let Some((room, offset)) = message_text::followed(&event) {
                     event.prevent_default();
-                    dismiss.emit(Action::ToggleSwitcher);
+                    dispatch.emit(Action::Follow(room, offset));
                 }
             }
         };
@@ -261,15 +323,21 @@ impl Component for ChatView {
             move |event: PointerEvent| point(event.target(), &actions)
         };
         let onfocusin = {
-            let actions = self.actions.clone();
-            move |event: FocusEvent| point(event.target(), &actions)
+            let (actions, viewport) = (self.actions.clone(), self.scroll.viewport.clone());
+            move |event: FocusEvent| {
+                point(event.target(), &actions);
+                let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+                if let (Some(list), Some(target)) = (viewport.cast(), target) {
+                    message_actions::let_tab_into(&list, &target);
+                }
+            }
         };
         let hide = {
             let actions = self.actions.clone();
             move |_: PointerEvent| actions.hide()
         };
         html! {
-            <div class="chat" {onkeydown}>
+            <div class="chat" {onclick}>
                 { rail(&self.state, &dispatch, language) }
                 <section
                     key="conversation" class="conversation" aria-label={Text::Messages.in_language(language)}
@@ -277,7 +345,7 @@ impl Component for ChatView {
                 >
                     { conversation_head(&self.state, &dispatch, language) }
                     if let Some(search) = &self.state.search {
-                        { search_bar(search, &dispatch, language) }
+                        { search_bar(search, self.state.has_older(), &dispatch, language) }
                     }
                     <div key="list" class="chat-list" onpointerleave={hide}>
                         { connection_banner(&self.state, &dispatch, now, language) }
@@ -286,7 +354,7 @@ impl Component for ChatView {
                             onscroll={ctx.link().callback(|_| Msg::Scrolled)} {onpointerover} {onfocusin}
                             onkeydown={self.list_keys(&dispatch)}
                         >
-                            { message_list(&self.state, &dispatch, now, language) }
+                            { message_list(&self.state, &mut self.drawn.borrow_mut(), &dispatch, now, language) }
                         </div>
                         { self.pill(&dispatch, language) }
                         { self.actions.draw(&dispatch, language) }
@@ -315,16 +383,24 @@ impl Component for ChatView {
             browser::set_unread(unread);
         }
         self.scroll.drawn();
+        let is_complete = self.drawn.borrow().is_complete();
+        if ctx.props().visible && !(is_complete && self.state.timeline.is_within_bounds(self.state.unread.at_end)) {
+            self.frame.request(ctx.link().callback(|()| Msg::Draw));
+        }
         // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
         // event.
         if self.needs_older() {
             ctx.link().send_message(Msg::Action(Action::LoadOlder));
         }
-        if let Some(row) = self.shows_row.take() {
-            self.scroll.show(row);
+        if self
+            .shows_row
+            .take_if(|row| self.scroll.show(*row) || is_complete)
+            .is_some()
+        {
             // Without a `scroll` event if the row is in sight already.
             ctx.link().send_message(Msg::Scrolled);
         }
+        self.mark_found();
         if let Some(focus) = self.wants_focus.take() {
             set_focus(focus);
         }
@@ -345,15 +421,31 @@ impl ChatView {
             // Their rows have numbers of their own, and the list is another one.
             self.announcer = Announcer::new(self.state.timeline.last_number());
             self.scroll.forget();
+            self.drawn.take();
             self.actions.hide();
-            // A link to a message.
-            if let Some(offset) = browser::fragment().parse().ok().filter(|_| *visible) {
-                self.dispatch(ctx, Action::GoTo(Seek::Offset(offset)));
-            }
+            self.go_to_fragment(ctx);
         }
         self.dispatch(ctx, Action::VisibilityChanged(*visible && browser::is_page_visible()));
         if *visible && std::mem::take(&mut self.is_new) && browser::remembered_name().is_some() {
             self.dispatch(ctx, Action::Join);
+        }
+    }
+
+    /// Marks what the search has found in the messages that are drawn.
+    fn mark_found(&self) {
+        let text = self.state.search.as_ref().map(|search| search.text.as_str());
+        if let Some(list) = self.scroll.viewport.cast::<Element>()
+            && (text.is_some() || self.marks_found.get())
+        {
+            found_words::mark(&list, text.unwrap_or_default());
+            self.marks_found.set(text.is_some());
+        }
+    }
+
+    /// The address may be a link to a message.
+    fn go_to_fragment(&mut self, ctx: &Context<Self>) {
+        if let Some(target) = Target::parse(&browser::fragment()).filter(|_| ctx.props().visible) {
+            self.dispatch(ctx, Action::GoTo(Seek::Message(target)));
         }
     }
 
@@ -391,11 +483,18 @@ impl ChatView {
                 Effect::SignalTyping => self.in_room(Session::signal_typing),
                 Effect::RequestOlder { before } => self.in_room(|session, room| session.request_older(room, before)),
                 Effect::Navigate(room) => ctx.props().onroom.emit(room),
-                Effect::RememberName(name) => browser::remember_name(&name),
+                Effect::NavigateTo(room, target) => browser::push_path(&path_to(&room, Some(&target))),
+                Effect::RememberName(name) => {
+                    if browser::remembered_name().as_ref() != Some(&name) {
+                        // Another user has read other messages.
+                        self.heads_at = f64::NEG_INFINITY;
+                        self.load_heads(ctx);
+                    }
+                    browser::remember_name(&name);
+                }
                 Effect::RememberRoom(room) => self.change_rooms(ctx, |rooms| rooms.add(room)),
                 Effect::LoadRead(room) => {
-                    let read = ReadCursors::parse(&browser::read_cursors(self.state.own_name()));
-                    if let Some(cursor) = read.get(&room) {
+                    if let Some(cursor) = self.read_cursors().get(&room) {
                         self.dispatch(ctx, Action::ReadLoaded(room, cursor.clone()));
                     }
                 }
@@ -412,12 +511,23 @@ impl ChatView {
                     browser::save_read_cursors(user, &read.to_text());
                 }
                 Effect::LoadHistory(room) => self.load_history(ctx, room),
+                Effect::LoadPreview(room) => {
+                    let link = ctx.link().clone();
+                    spawn_local(async move {
+                        if let Some(preview) = preview::fetch(room.clone()).await {
+                            link.send_message(Msg::Action(Action::PreviewLoaded(room, preview)));
+                        }
+                    });
+                }
                 Effect::LoadFailed(room, user) => {
                     let text = browser::failed_messages(&room, &user);
                     self.dispatch(ctx, Action::FailedLoaded(room, text));
                 }
                 Effect::SaveFailed { room, user, text } => browser::save_failed_messages(&room, &user, &text),
-                Effect::ForgetRoom(room) => self.change_rooms(ctx, |rooms| rooms.remove(&room)),
+                Effect::ForgetRoom(room) => {
+                    self.history.forget(room.clone());
+                    self.change_rooms(ctx, |rooms| rooms.remove(&room));
+                }
                 Effect::ToggleMute(room) => self.change_rooms(ctx, |rooms| rooms.toggle_mute(&room)),
                 Effect::Focus(focus) => self.wants_focus = Some(focus),
                 Effect::AskForAlerts => {
@@ -430,12 +540,12 @@ impl ChatView {
                 Effect::SaveAlerts(wanted) => browser::remember_alerts(wanted),
                 Effect::SaveSounds(wanted) => browser::remember_sounds(wanted),
                 Effect::Sound => browser::play_sound(&mut self.sound),
-                Effect::Alert { room, from, text } => browser::notify(&format!("{from} · #{room}"), &text, &room),
+                Effect::Alert { room, from, text } => {
+                    browser::notify(&format!("{from} · #{room}"), &text, &room, chat_path(&room));
+                }
                 Effect::ShowRow(row) => self.shows_row = Some(row),
                 Effect::Copy(text) => copy(ctx, text),
-                Effect::CopyLink(room, offset) => {
-                    copy(ctx, format!("{}{}#{offset}", browser::origin(), chat_path(&room)));
-                }
+                Effect::CopyLink(room, target) => copy(ctx, browser::origin() + &path_to(&room, target.as_ref())),
                 Effect::MoveCaret(caret) => self.wants_caret = Some(caret),
                 Effect::LoadDraft(room) => self.dispatch(ctx, Action::DraftLoaded(browser::draft(&room))),
                 Effect::SaveDraft { room, text } => browser::save_draft(&room, &text),
@@ -446,7 +556,7 @@ impl ChatView {
             browser::save_joined_rooms(&joined);
             self.joined = joined;
         }
-        if self.keeps.is_none() && self.state.has_unkept() {
+        if self.keeps.is_none() && (self.state.has_unkept() || self.state.has_unsaved_read()) {
             let link = ctx.link().clone();
             self.keeps = Some(Timeout::new(KEEP_AFTER_MS, move || link.send_message(Msg::Keep)));
         }
@@ -459,6 +569,46 @@ impl ChatView {
             let tick = move || link.send_message(Msg::Action(Action::Tick));
             self.ticks = self.state.needs_ticks().then(|| Interval::new(TICK_MS, tick));
         }
+    }
+
+    fn read_cursors(&self) -> ReadCursors {
+        ReadCursors::parse(&browser::read_cursors(self.state.own_name()))
+    }
+
+    /// Asks the server for what is new in rooms of the list that are not joined, one after the other.
+    fn load_heads(&mut self, ctx: &Context<Self>) {
+        let now = js_sys::Date::now();
+        if !(ctx.props().visible && browser::is_page_visible()) || now - self.heads_at < HEADS_EVERY_MS {
+            return;
+        }
+        let read = self.read_cursors();
+        let rooms = self.state.recent.iter().map(|room| &room.name);
+        let rooms: Vec<_> = rooms
+            .filter(|room| !self.state.has(room) && read.get(room).is_some())
+            .cloned()
+            .collect();
+        if rooms.is_empty() {
+            return;
+        }
+        self.heads_at = now;
+        let link = ctx.link().clone();
+        spawn_local(async move {
+            let mut heads = Vec::new();
+            for room in rooms {
+                if let Some(head) = preview::head(&room).await {
+                    heads.push((room, head));
+                }
+            }
+            link.send_message(Msg::Heads(heads));
+        });
+    }
+
+    fn count_unjoined(&mut self, ctx: &Context<Self>) {
+        let read = self.read_cursors();
+        let counts = self.heads.iter();
+        let counts = counts.map(|(room, head)| (room.clone(), read.unread(room, head)));
+        let counts = counts.collect();
+        self.dispatch(ctx, Action::UnjoinedCounted(counts));
     }
 
     /// Gives the browser what it is to keep.
@@ -504,6 +654,7 @@ impl ChatView {
                     dispatch.emit(Action::Copy { row, link });
                 }
             };
+            // With Caps Lock, the letters are capitals.
             match key.as_str() {
                 "ArrowUp" | "ArrowDown" => {
                     let list = viewport.cast::<Element>();
@@ -511,8 +662,8 @@ impl ChatView {
                         event.prevent_default();
                     }
                 }
-                "c" => copy(false),
-                "l" => copy(true),
+                "c" | "C" => copy(false),
+                "l" | "L" => copy(true),
                 _ => {}
             }
         })
@@ -554,6 +705,16 @@ impl ChatView {
     }
 }
 
+/// The path of a room, or of a message in it.
+fn path_to(room: &RoomName, target: Option<&Target>) -> String {
+    let mut path = chat_path(room);
+    if let Some(target) = target {
+        path.push('#');
+        path += &target.to_text();
+    }
+    path
+}
+
 fn copy(ctx: &Context<ChatView>, text: String) {
     let link = ctx.link().clone();
     spawn_local(async move {
@@ -571,9 +732,13 @@ fn move_caret(caret: usize) {
 }
 
 fn set_focus(focus: Focus) {
+    if focus == Focus::NameIfLost && browser::has_focus() {
+        return;
+    }
     let ids: &[&str] = match focus {
-        Focus::Name => &[NAME_ID],
-        Focus::Message => &[FIELD_ID],
+        Focus::Name | Focus::NameIfLost => &[NAME_ID],
+        // Out of the room there is no field for a message.
+        Focus::Message => &[NAME_ID, FIELD_ID],
         Focus::OtherRoom => &[OTHER_ROOM_ID],
         Focus::Search => &[SEARCH_ID],
         Focus::Switcher => &[SWITCHER_ID],

@@ -2,6 +2,7 @@
 
 use talkback_client::{ConnectError, ReadyState, SendErrorKind};
 
+use super::Phase;
 use crate::i18n::{Sentence, Text};
 
 pub(crate) fn explain(error: &ConnectError) -> Sentence {
@@ -38,7 +39,28 @@ pub(crate) fn bad_url(url: &str) -> Sentence {
 }
 
 /// The sentence about a message that was not sent because the connection is in this state.
-pub(crate) fn not_sent(state: ReadyState) -> Sentence {
+pub(crate) fn not_sent(phase: &Phase) -> Sentence {
+    match phase {
+        Phase::Idle => Text::NotSentIdle.into(),
+        Phase::Waiting { .. } => Text::NotSentWaiting.into(),
+        phase => not_sent_in(phase.ready_state()),
+    }
+}
+
+/// Whether a sentence says that a message was not sent because of the connection's state.
+pub(crate) fn is_not_sent(sentence: &Sentence) -> bool {
+    const ALL: [Text; 5] = [
+        Text::NotSentIdle,
+        Text::NotSentWaiting,
+        Text::NotSentConnecting,
+        Text::NotSentClosing,
+        Text::NotSentClosed,
+    ];
+    ALL.into_iter().any(|text| Sentence::from(text) == *sentence)
+}
+
+/// The same sentence by the state that the socket reports.
+pub(super) fn not_sent_in(state: ReadyState) -> Sentence {
     let text = match state {
         ReadyState::Connecting => Text::NotSentConnecting,
         ReadyState::Closing => Text::NotSentClosing,
@@ -51,18 +73,18 @@ pub(crate) fn not_sent(state: ReadyState) -> Sentence {
 /// The sentence about a message that the socket did not take.
 pub(super) fn explain_unsent(error: &SendErrorKind) -> Sentence {
     match error {
-        SendErrorKind::NotOpen(state) => not_sent(*state),
+        SendErrorKind::NotOpen(state) => not_sent_in(*state),
         SendErrorKind::Full { buffered, .. } => Text::BufferFull.with([Sentence::size((*buffered).into())]),
         SendErrorKind::Rejected(reason) => Text::RefusedByBrowser.with([reason.as_str().into()]),
         // Only the sink reports other kinds; `send` reports the end of the connection as NotOpen.
-        _ => not_sent(ReadyState::Closed),
+        _ => not_sent_in(ReadyState::Closed),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::i18n::Language;
+    use crate::{connection::End, i18n::Language};
 
     #[test]
     fn an_invalid_address_has_its_problem() {
@@ -76,11 +98,18 @@ mod tests {
     #[test]
     fn an_unsent_message_names_the_state_and_says_that_the_text_is_kept() {
         assert_eq!(
-            Language::ALL.map(|language| not_sent(ReadyState::Closed).in_language(language)),
+            Language::ALL.map(|language| not_sent(&Phase::Closed(End::Cancelled)).in_language(language)),
             [
                 "Not sent: you are not connected. Your text is kept.",
                 "未发送：当前已关闭，内容已保留"
             ]
         );
+        let waiting = Phase::Waiting {
+            until: 0.0,
+            end: End::Cancelled,
+        };
+        let texts = [Phase::Idle, waiting].map(|phase| not_sent(&phase));
+        assert_eq!(texts, [Text::NotSentIdle.into(), Text::NotSentWaiting.into()]);
+        assert!(texts.iter().all(is_not_sent) && !is_not_sent(&Text::NoFile.into()));
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Phase {
 pub(crate) struct CloseInfo {
     pub(crate) code: u16,
     pub(crate) reason: String,
+    /// `wasClean`: both close frames were exchanged and the network connection ended as it should.
+    pub(crate) clean: bool,
 }
 
 /// The side that began the closing handshake.
@@ -229,6 +231,7 @@ mod tests {
         CloseInfo {
             code,
             reason: String::new(),
+            clean: code != close::ABNORMAL,
         }
     }
 

@@ -8,7 +8,6 @@ pub(crate) struct Button {
     pub(crate) id: &'static str,
     pub(crate) label: &'static str,
     pub(crate) look: Look,
-    pub(crate) disabled: bool,
 }
 
 /// The style of a button, its `data-look`.
@@ -31,17 +30,12 @@ impl Button {
     }
 
     fn draw(self, kind: &'static str, onclick: Callback<MouseEvent>) -> Html {
-        let Self {
-            id,
-            label,
-            look,
-            disabled,
-        } = self;
+        let Self { id, label, look } = self;
         let look = match look {
             Look::Primary => "primary",
             Look::Plain => "plain",
             Look::Small => "small",
         };
-        html! { <button key={id} {id} type={kind} data-look={look} {disabled} {onclick}>{ label }</button> }
+        html! { <button key={id} {id} type={kind} data-look={look} {onclick}>{ label }</button> }
     }
 }

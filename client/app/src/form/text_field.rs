@@ -14,13 +14,12 @@ pub(crate) struct TextField<'a> {
     pub(crate) oninput: Callback<String>,
     /// The error line is about this field.
     pub(crate) invalid: bool,
+    /// The `id` of that line.
+    pub(crate) error_id: &'static str,
     /// A quieter text beside the label.
     pub(crate) note: String,
     /// For addresses and codes: a fixed-width font, without spelling correction.
     pub(crate) code: bool,
-    pub(crate) disabled: bool,
-    /// The `id` of its form, if it is not in it.
-    pub(crate) form: Option<&'static str>,
 }
 
 impl<'a> TextField<'a> {
@@ -31,10 +30,9 @@ impl<'a> TextField<'a> {
             value,
             oninput,
             invalid: false,
+            error_id: ERROR_ID,
             note: String::new(),
             code: false,
-            disabled: false,
-            form: None,
         }
     }
 
@@ -42,7 +40,7 @@ impl<'a> TextField<'a> {
         let id = self.id;
         let note_id = format!("{id}_note");
         let described_by = if self.invalid {
-            ERROR_ID.to_owned()
+            [&note_id, " ", self.error_id].concat()
         } else {
             note_id.clone()
         };
@@ -56,8 +54,6 @@ impl<'a> TextField<'a> {
                     data-code={self.code.then_some("")}
                     value={self.value.to_owned()}
                     oninput={self.oninput.reform(|event: InputEvent| text_of(&event))}
-                    disabled={self.disabled}
-                    form={self.form}
                     autocomplete="off"
                     autocapitalize={self.code.then_some("off")}
                     spellcheck={self.code.then_some("false")}

@@ -15,7 +15,7 @@ pub(crate) fn close_meaning(close_code: u16) -> Text {
         ],
         code::PROTOCOL_ERROR => &["Protocol error: a frame broke the rules", "协议错误：收到不合规的帧"],
         code::UNSUPPORTED_DATA => &["Unsupported kind of data", "不支持的数据类型"],
-        code::NO_STATUS => &["Closed normally, no code given", "已正常关闭，对方未给状态码"],
+        code::NO_STATUS => &["Closed normally, no code given", "已正常关闭，未带状态码"],
         code::ABNORMAL => &["No close message was received", "未收到关闭消息"],
         code::INVALID_PAYLOAD => &["A text message was not valid UTF-8", "文本消息不是有效的 UTF-8"],
         code::POLICY_VIOLATION => &["Refused by a rule of the server", "违反服务器规则"],

@@ -41,17 +41,17 @@ texts! {
     KeyHelp: "This help", "显示本帮助";
     KeySend: "Send the message", "发送消息";
     KeyConnect: "Connect or disconnect", "连接或断开";
-    KeyHistory: "Take back what was sent", "找回已发送的消息";
-    KeyAddress: "To the address", "跳到地址栏";
-    KeyFilter: "To the filter", "跳到筛选框";
+    KeyHistory: "Bring back a sent message", "找回已发送的消息";
+    KeyAddress: "Go to the address", "跳到地址栏";
+    KeyFilter: "Go to the filter", "跳到筛选框";
     KeyList: "Move in the log", "在日志中移动";
     KeyCopy: "Copy the selected message", "复制选中的消息";
     KeyClose: "Close the details", "关闭详情";
     KeyChatSend: "Send", "发送";
     KeyChatLine: "New line", "换行";
     Remembered: "Remembered in this browser", "保存在此浏览器中的内容";
-    RememberedHint: "Addresses, saved connections and snippets, drafts, rooms with what you read in them, your name, language and theme, and messages that are not sent. Nothing of it is sent anywhere else.",
-        "地址、已保存的连接和常用消息、草稿、房间及其中读过的消息、名字、语言和主题，以及尚未发送的消息；不会发送到其他地方。";
+    RememberedHint: "Addresses, connections and their settings, snippets, drafts, rooms with what you read in them, your name, language, theme, notifications and sound, and messages that are not sent. None of it is sent anywhere else.",
+        "地址、连接及其设置、常用消息、草稿、房间及其中读过的消息、名字、语言、主题、通知和提示音，以及尚未发送的消息；不会发送到其他地方。";
     Forget: "Forget all of it…", "全部清除…";
     ForgetNow: "Forget now and reload", "立即清除并刷新";
 
@@ -59,11 +59,11 @@ texts! {
     Connection: "Connection", "连接";
     Url: "URL", "地址";
     Subprotocols: "Subprotocols", "子协议";
-    SubprotocolsHint: "optional; Enter or a comma adds one", "可选，按回车或逗号添加";
+    SubprotocolsHint: "Enter or a comma adds one", "按回车或逗号添加";
     Connect: "Connect", "连接";
     Cancel: "Cancel", "取消";
     Disconnect: "Disconnect", "断开";
-    CloseCode: "Close code", "关闭码";
+    CloseCode: "Close code", "状态码";
     CloseReason: "Reason", "原因";
     Protocol: "Subprotocol", "子协议";
     Extensions: "Extensions", "扩展";
@@ -76,7 +76,7 @@ texts! {
     StateClosing: "Closing", "关闭中";
     StateClosed: "Closed", "已关闭";
     StillConnecting: "No answer yet. The server may be unreachable; you can cancel.", "尚无响应。服务器可能无法访问，可以取消。";
-    StillClosing: "Waiting a moment for the server's close frame.", "正在稍候服务器的关闭帧。";
+    StillClosing: "Waiting a moment for the server's close frame.", "正在等待服务器的关闭帧…";
 
     // The workbench: composer.
     Message: "Message", "消息";
@@ -99,24 +99,24 @@ texts! {
     Repeat: "Repeat", "重复";
     RepeatCount: "Messages", "条数";
     RepeatCountHint: "empty: until stopped", "留空则一直发送";
-    RepeatInterval: "Every … ms", "间隔（毫秒）";
+    RepeatInterval: "Interval (ms)", "间隔（毫秒）";
     RepeatHint: "{{seq}}, {{ts}} and {{uuid}} in the message are replaced each time.", "消息中的 {{seq}}、{{ts}}、{{uuid}} 每次都会替换。";
     RepeatStart: "Start", "开始";
     Connections: "Connections", "连接列表";
-    NewTab: "Another connection", "新建连接";
+    NewTab: "New connection", "新建连接";
     CloseTab: "Close this connection", "关闭此连接";
     ShareAddress: "Copy a link to this address, without secrets", "复制此地址的链接（不含密钥）";
     LinkCopied: "Link copied", "链接已复制";
     LinkNotCopied: "The browser does not allow copying", "浏览器不允许复制";
     Addresses: "Addresses", "地址列表";
     ShowAddresses: "Show addresses", "显示地址列表";
-    PinAddress: "Keep this address", "收藏此地址";
-    KeptAddress: "Kept", "收藏";
+    PinAddress: "Pin this address", "收藏此地址";
+    KeptAddress: "Pinned", "收藏";
     RecentAddress: "Recent", "最近";
     PresetEcho: "Echo", "回显";
     PresetChat: "Chat", "聊天";
     PresetFlood: "Flood 1,000/s", "每秒 1,000 条";
-    PresetOnce: "Server closes", "服务器关闭";
+    PresetOnce: "Closed by server", "由服务器关闭";
     Reconnect: "Connect again when the connection ends", "连接断开后自动重连";
     RoundTripHint: "Round-trip time of sent texts that come back unchanged: half take at most p50, 95 of 100 at most p95",
         "发出的文本原样返回所用的时间：一半不超过 p50，95% 不超过 p95";
@@ -124,13 +124,12 @@ texts! {
     // The workbench: log.
     Messages: "Messages", "消息";
     LogEmpty: "Nothing yet. Connect and send a message.", "暂无消息。连接后发送一条试试。";
-    Follow: "Follow", "跟随";
+    Follow: "Follow", "自动滚动";
     Clear: "Clear", "清空";
     UndoClear: "Undo clear", "撤销清空";
     Sent: "sent", "发出";
     Received: "received", "收到";
     Information: "information", "信息";
-    Binary: "binary", "二进制";
     Details: "Message details", "消息详情";
     Copy: "Copy", "复制";
     Copied: "Copied", "已复制";
@@ -147,6 +146,7 @@ texts! {
     Textual: "Text", "文本";
     TypeBinary: "Binary", "二进制";
     Pause: "Pause", "暂停";
+    Resume: "Resume", "继续";
     Export: "Export", "导出";
     ExportAll: "All rows", "全部记录";
     ExportFiltered: "Filtered messages", "筛选出的消息";
@@ -168,7 +168,7 @@ texts! {
 
     SavedConnections: "Saved connections", "已保存的连接";
     Snippets: "Snippets", "常用消息";
-    SentLately: "Sent lately", "最近发送";
+    SentLately: "Sent recently", "最近发送";
     SavedName: "Name", "名称";
     Collection: "Collection (optional)", "分组（可选）";
     Save: "Save", "保存";
@@ -184,13 +184,13 @@ texts! {
     Room: "Room", "房间";
     OtherRoom: "Room name", "房间名";
     Go: "Go", "前往";
-    Name: "Your name", "你的名字";
+    Name: "Your name", "您的名字";
     Join: "Join", "加入";
     Leave: "Leave", "离开";
     Guest: "Guest", "访客";
-    You: "you", "你";
+    You: "(you)", "（您）";
     ChatEmpty: "No messages yet.", "还没有消息。";
-    ChatNotJoined: "Others see your name; you can leave at any time.", "其他人会看到你的名字，你可以随时离开。";
+    ChatNotJoined: "Others see your name; you can leave at any time.", "其他人会看到您的名字，您可以随时离开。";
     People: "People", "成员";
     Today: "Today", "今天";
     Yesterday: "Yesterday", "昨天";
@@ -198,12 +198,12 @@ texts! {
     UnreadMessages: " unread", " 条未读";
     LoadOlder: "Load older messages", "加载更早的消息";
     LoadingOlder: "Loading older messages…", "正在加载更早的消息…";
-    OlderFailed: "Older messages did not come. Try again", "更早的消息加载失败，重试";
+    OlderFailed: "Older messages could not be loaded. Try again", "更早的消息加载失败，重试";
     Beginning: "This is the beginning of the room.", "房间从这里开始。";
     NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
     PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.",
         "页面已达显示上限，请回到最新消息后再向上滚动。";
-    DeliveryQueued: "waiting to be sent", "等待发送";
+    DeliveryQueued: "Waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";
     Retry: "Send again", "重新发送";
@@ -220,39 +220,47 @@ texts! {
     AddRoom: "Open another room", "打开其他房间";
     ForgetRoom: "Remove from the list", "从列表中移除";
     NoSuchRoom: "There is no such room", "没有这样的房间";
-    GoToLobby: "Go to the lobby", "前往大厅 lobby";
+    GoToLobby: "Go to the lobby", "前往 lobby";
     FindPerson: "Find a person", "查找成员";
-    NobodyFound: "Nobody here has this in the name.", "没有名字匹配的成员。";
+    NobodyFound: "Nobody here has a name like this.", "没有名字匹配的成员。";
     Edit: "Edit", "编辑";
     KeySends: "send", "发送";
     KeyNewLine: "new line", "换行";
     Search: "Search", "搜索";
     SearchLoaded: "Search the loaded messages", "搜索已加载的消息";
-    SearchOlder: "The one before (Enter)", "上一条（Enter）";
-    SearchNewer: "The one after (Shift+Enter)", "下一条（Shift+Enter）";
+    SearchOlder: "Previous match (Enter)", "上一条（Enter）";
+    SearchNewer: "Next match (Shift+Enter)", "下一条（Shift+Enter）";
     NothingFound: "Nothing found", "未找到";
     GoToDay: "Go to a day", "跳到日期";
     MessageNotThere: "The server does not have this message any more.", "服务器上已没有这条消息。";
     CopyMessage: "Copy the text (C)", "复制文本（C）";
     CopyLink: "Copy a link to the message (L)", "复制消息链接（L）";
     SwitchRoom: "Switch to a room (Ctrl+K)", "切换房间（Ctrl+K）";
-    Alerts: "Notify me of mentions", "被提到时通知我";
+    Alerts: "Notify me of mentions", "有人提到我时通知";
     AlertsDenied: "The browser does not allow notifications of this page.", "浏览器不允许本页面发送通知。";
     ShowAll: "Show all of it", "展开全文";
-    Mute: "Mute", "静音";
-    Unmute: "No longer mute", "取消静音";
-    Mentions: "Messages that mention you", "提到你的消息";
+    Mute: "Mute", "消息免打扰";
+    Unmute: "Unmute", "取消免打扰";
+    Mentions: "Messages that mention you", "提到您的消息";
     ShowLess: "Show less", "收起";
     SlowConnection: "Connection is slow", "连接缓慢";
     CheckNow: "Check now", "立即检查";
     Sounds: "Sound for new messages", "新消息提示音";
     KeyMention: "Choose a name after @", "选择 @ 后的名字";
     KeyRoom: "Switch to a room", "切换房间";
-    KeyFoundOlder: "In the search: the one before", "搜索时：上一条";
-    KeyFoundNewer: "In the search: the one after", "搜索时：下一条";
+    KeyFoundOlder: "In the search: previous match", "搜索时：上一条";
+    KeyFoundNewer: "In the search: next match", "搜索时：下一条";
     KeyMessages: "Move in the messages", "在消息中移动";
     KeyCopyLink: "Copy a link to the message", "复制消息链接";
     KeyDismiss: "Close what is open", "关闭打开的面板";
+    SearchBeyond: "Load older and search on", "加载更早的消息并继续搜索";
+    SearchingOlder: "Searching older messages…", "正在搜索更早的消息…";
+    Discarded: "Message discarded.", "消息已丢弃";
+    MoveUp: "Move up", "上移";
+    MoveDown: "Move down", "下移";
+    SayHello: "Say hello", "打个招呼";
+    CopyRoomLink: "Copy a link to this room", "复制房间链接";
+    LiteralHint: "A backslash before the braces sends them as they are: \\{{ts}}.", "在花括号前加反斜杠可原样发送：\\{{ts}}。";
 }
 
 impl Text {

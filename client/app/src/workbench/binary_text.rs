@@ -7,6 +7,8 @@ pub(crate) enum BinaryTextError {
     Character(char, usize),
     /// The last byte has one hexadecimal digit, or one of Base64.
     Incomplete,
+    /// `=` does not fill up a group of four.
+    Padding,
 }
 
 /// Reads pairs of hexadecimal digits, such as the log shows and copies: spaces, line breaks, commas, colons and `0x` may stand between bytes.
@@ -32,12 +34,14 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, BinaryTextError> {
     }
 }
 
-/// Reads Base64 with either alphabet ([RFC 4648](https://www.rfc-editor.org/rfc/rfc4648), sections 4 and 5), with and without padding, and with
-/// white space in it.
+/// Reads Base64 with either alphabet ([RFC 4648](https://www.rfc-editor.org/rfc/rfc4648), sections 4 and 5). The padding at the end is whole or
+/// left out (section 3.2), and white space stands between groups of four digits only.
 pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, BinaryTextError> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut digits) = (0_u32, 0_usize);
-    let mut padding = false;
+    let mut padding = 0_usize;
+    // White space in a group of digits, which may only be the last one.
+    let mut split = None;
     for (index, character) in text.chars().enumerate() {
         let digit = match character {
             'A'..='Z' => character as u32 - 'A' as u32,
@@ -46,14 +50,22 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, BinaryTextError> {
             '+' | '-' => 62,
             '/' | '_' => 63,
             '=' => {
-                padding = true;
+                padding += 1;
                 continue;
             }
-            character if character.is_whitespace() => continue,
+            character if character.is_whitespace() => {
+                if digits > 0 {
+                    split.get_or_insert((character, index + 1));
+                }
+                continue;
+            }
             character => return Err(BinaryTextError::Character(character, index + 1)),
         };
-        if padding {
-            return Err(BinaryTextError::Character(character, index + 1));
+        if padding > 0 {
+            return Err(BinaryTextError::Padding);
+        }
+        if let Some((character, place)) = split {
+            return Err(BinaryTextError::Character(character, place));
         }
         bits = bits << 6 | digit;
         digits += 1;
@@ -67,6 +79,9 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, BinaryTextError> {
         2 => bytes.push(u8::try_from(bits >> 4 & 0xff).unwrap_or_default()),
         3 => bytes.extend(&(bits >> 2).to_be_bytes()[2..]),
         _ => return Err(BinaryTextError::Incomplete),
+    }
+    if padding > 0 && (digits == 0 || digits + padding != 4) {
+        return Err(BinaryTextError::Padding);
     }
     Ok(bytes)
 }
@@ -104,11 +119,20 @@ mod tests {
             ("Zm9v\nYmE", b"fooba"),
             ("Zm9vYmFy", b"foobar"),
             ("+/-_", &[0xfb, 0xff, 0xbf]),
+            ("AAE", &[0, 1]),
+            (" Zm9v Zg==\n", b"foof"),
         ] {
             assert_eq!(from_base64(text).as_deref(), Ok(bytes), "{text}");
         }
         assert_eq!(from_base64("Zm9vY"), Err(BinaryTextError::Incomplete));
         assert_eq!(from_base64("Zm*v"), Err(BinaryTextError::Character('*', 3)));
-        assert_eq!(from_base64("Zg==Zg"), Err(BinaryTextError::Character('Z', 5)));
+        for text in ["Zg==Zg", "====", "=", "Zm9v=", "Zg=", "Zg===", "Zm8=="] {
+            assert_eq!(from_base64(text), Err(BinaryTextError::Padding), "{text}");
+        }
+        assert_eq!(
+            from_base64("a b"),
+            Err(BinaryTextError::Character(' ', 2)),
+            "a group is not split"
+        );
     }
 }

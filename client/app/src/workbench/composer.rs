@@ -15,10 +15,10 @@ use super::{
     sentences,
 };
 use crate::{
+    browser,
     form::{ERROR_ID, TextField, text_of},
     format,
-    i18n::{Language, Text},
-    keyboard::{EnterKey, enter_key},
+    i18n::{Language, Sentence, Text},
 };
 
 const HINT_ID: &str = "message_hint";
@@ -111,16 +111,10 @@ impl Composer<'_> {
             let shows_history = state.shows_history();
             let can_recall = [Recall::Older, Recall::Newer].map(|step| state.can_recall(step));
             move |event: KeyboardEvent| {
-                // With Shift it connects.
-                let action = if enter_key(&event) == Some(EnterKey::WithControl) && !event.shift_key() {
-                    Some(Action::Send)
-                } else {
-                    let step = recall(&event, shows_history);
-                    step.filter(|step| can_recall[*step as usize]).map(Action::Recall)
-                };
-                if let Some(action) = action {
+                let step = recall(&event, shows_history);
+                if let Some(step) = step.filter(|step| can_recall[*step as usize]) {
                     event.prevent_default();
-                    dispatch.emit(action);
+                    dispatch.emit(Action::Recall(step));
                 }
             }
         };
@@ -129,7 +123,7 @@ impl Composer<'_> {
             <textarea
                 key="message" id="message" data-code="" rows="3" spellcheck="false" value={state.message().to_owned()} {onkeydown}
                 oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Message, text_of(&event)))}
-                placeholder={state.mode.placeholder()} aria-label={Text::Message.in_language(language)}
+                placeholder={state.mode.placeholder(language)} aria-label={Text::Message.in_language(language)}
                 aria-invalid={invalid.then_some("true")} aria-describedby={if invalid { ERROR_ID } else { HINT_ID }}
             />
         }
@@ -177,10 +171,17 @@ impl Composer<'_> {
             Mode::File => None,
             mode => Some(mode.size(state.message())),
         };
+        // What is wrong is said once.
+        let is_told = |problem: &Sentence| state.error.as_ref().is_some_and(|error| error.message == *problem);
         let (size, problem) = match size {
+            Some(Ok(bytes)) if state.message().len() > browser::MAX_KEPT_BYTES => {
+                let size = Sentence::size(bytes as u64);
+                (Text::DraftNotKept.with([size]).in_language(language), false)
+            }
             Some(Ok(bytes)) => (format::size(bytes as u64), false),
             // An empty field is no mistake yet.
             Some(Err(_)) if state.message().is_empty() => (String::new(), false),
+            Some(Err(problem)) if is_told(&problem) => (String::new(), true),
             Some(Err(problem)) => (problem.in_language(language), true),
             None => (String::new(), false),
         };
@@ -224,16 +225,30 @@ impl Composer<'_> {
         let text = |text: Text| text.in_language(language);
         let repeat = &state.repeat;
         let is_of = |field: Field| state.error.as_ref().is_some_and(|error| error.is_of(&field));
-        if repeat.is_running() {
-            return html! {
+        // One button, so that it keeps the focus.
+        let button = if repeat.is_running() {
+            html! {
                 <button
-                    key="stop" id="stop_repeat" type="button" data-look="danger"
+                    key="button" id="stop_repeat" type="button" data-look="danger"
                     onclick={dispatch.reform(|_: MouseEvent| Action::Repeat(false))}
                 >
                     { sentences::stop_repeat(repeat.left()).in_language(language) }
                 </button>
-            };
-        }
+            }
+        } else {
+            html! {
+                <button key="button" id="repeat" type="button" popovertarget={REPEAT_ID}>
+                    { text(Text::Repeat) }
+                    <span class="quiet" aria-hidden="true">{ " ▾" }</span>
+                </button>
+            }
+        };
+        let onstart = dispatch.reform(|_: MouseEvent| {
+            // The popover goes away; it opens again for an error.
+            browser::hide_popover(REPEAT_ID);
+            browser::focus("repeat");
+            Action::Repeat(true)
+        });
         let field = |id: &'static str, label, value, field: Field| TextField {
             invalid: is_of(field),
             ..TextField::new(id, label, value, dispatch.reform(move |text| Action::Edit(field, text)))
@@ -254,21 +269,15 @@ impl Composer<'_> {
             .filter(|_| is_of(Field::RepeatCount) || is_of(Field::RepeatInterval));
         html! {
             <span key="repeat">
-                <button key="open" id="repeat" type="button" popovertarget={REPEAT_ID}>
-                    { text(Text::Repeat) }
-                    <span class="quiet" aria-hidden="true">{ " ▾" }</span>
-                </button>
+                { button }
                 <div key="options" id={REPEAT_ID} class="sheet repeat" popover="auto">
                     { count.draw(language) }
                     { interval.draw(language) }
-                    <p key="templates" class="quiet">{ text(Text::RepeatHint) }</p>
+                    <p key="templates" class="quiet">{ text(Text::RepeatHint) }{ " " }{ text(Text::LiteralHint) }</p>
                     if let Some(error) = error {
                         <p key="error" id={ERROR_ID} class="fault" role="alert">{ error.message.in_language(language) }</p>
                     }
-                    <button
-                        key="start" id="start_repeat" type="button" data-look="primary"
-                        onclick={dispatch.reform(|_: MouseEvent| Action::Repeat(true))}
-                    >
+                    <button key="start" id="start_repeat" type="button" data-look="primary" onclick={onstart}>
                         { text(Text::RepeatStart) }
                     </button>
                 </div>

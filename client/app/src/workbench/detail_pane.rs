@@ -10,6 +10,7 @@ use super::{
     image_kind::image_kind,
     json::{self, Line, LineContent, Scalar, ScalarKind},
     log_entry::{Content, LogEntry, Payload},
+    marked_text::marked,
     segments::{Segment, segments},
 };
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     form::{Button, Look},
     format,
     i18n::{Language, Sentence, Text},
+    row_time::row_time,
     rows::Row,
 };
 
@@ -41,6 +43,25 @@ pub(crate) enum DetailMode {
     Hex,
 }
 
+impl DetailMode {
+    /// All, in the order of the choice.
+    pub(crate) const ALL: [Self; 3] = [Self::Pretty, Self::Raw, Self::Hex];
+
+    /// The name in storage.
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Raw => "raw",
+            Self::Hex => "hex",
+        }
+    }
+
+    /// The one with this name; the first for an unknown one.
+    pub(crate) fn from_id(id: &str) -> Self {
+        Self::ALL.into_iter().find(|mode| mode.id() == id).unwrap_or_default()
+    }
+}
+
 /// Whether the payload is on the clipboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CopyState {
@@ -55,6 +76,8 @@ pub(super) enum CopyState {
 #[derive(PartialEq, Properties)]
 pub(super) struct Props {
     pub(super) row: Rc<Row<LogEntry>>,
+    /// The time of the row that is shown above it.
+    pub(super) before: Option<f64>,
     pub(super) mode: DetailMode,
     pub(super) copy: CopyState,
     /// The element with the payload, to be selected where the clipboard is forbidden.
@@ -71,6 +94,8 @@ pub(super) struct DetailPane {
     shown: Shown,
     /// Whether only a part of the payload is shown: its bytes.
     cut: Option<usize>,
+    /// It would be laid out if it were smaller.
+    beyond_bounds: bool,
     /// Of an image that is shown.
     image: Option<ObjectUrl>,
     /// The indices of the folded lines, in ascending order.
@@ -106,9 +131,13 @@ impl Component for DetailPane {
             (Shown::Image(kind), Some(Payload::Binary(bytes))) => ObjectUrl::of_bytes(bytes, kind),
             _ => None,
         };
+        let text = row.content.payload().and_then(text_of);
+        let beyond_bounds =
+            *mode == DetailMode::Pretty && matches!(shown, Shown::Text(_)) && text.is_some_and(json::is_beyond_bounds);
         Self {
             shown,
             cut,
+            beyond_bounds,
             image,
             folded: Vec::new(),
             lines: JSON_LINES,
@@ -166,7 +195,7 @@ impl Component for DetailPane {
                 </div>
             },
             (Shown::Text(shown), _) => {
-                html! { <pre {key} id="detail_text" tabindex="0" ref={body}>{ shown.clone() }</pre> }
+                html! { <pre {key} id="detail_text" tabindex="0" ref={body}>{ marked(shown) }</pre> }
             }
             (Shown::Image(_), None) => html! { <pre {key} id="detail_text" tabindex="0" ref={body} /> },
         };
@@ -216,7 +245,6 @@ impl DetailPane {
                 Text::Copy
             }),
             look: Look::Small,
-            disabled: false,
         };
         html! {
             <div key="head" class="detail-head">
@@ -240,6 +268,7 @@ impl DetailPane {
     fn foot(&self, ctx: &Context<Self>) -> Option<Html> {
         let Props {
             row,
+            before,
             mode,
             copy,
             onresend,
@@ -255,19 +284,26 @@ impl DetailPane {
                 .in_language(*language)
         });
         let failed = (*copy == CopyState::Failed).then(|| text(Text::CopyFailed).to_owned());
-        let hints: Vec<_> = [failed, cut].into_iter().flatten().collect();
+        let empty = (payload.bytes() == 0).then(|| text(Text::EmptyMessage).to_owned());
+        let plain = self.beyond_bounds.then(|| text(Text::NotLaidOut).to_owned());
+        let hints: Vec<_> = [failed, empty, plain, cut].into_iter().flatten().collect();
         let button = |id, label: Text, at_once: bool| {
             let button = Button {
                 id,
                 label: text(label),
                 look: Look::Small,
-                disabled: false,
             };
             button.on_click(onresend.reform(move |_| at_once))
         };
         let again = (!matches!(payload, Payload::Http { .. })).then(|| button("send_again", Text::SendAgain, true));
         Some(html! {
             <div key="foot" class="detail-foot">
+                <span key="time" class="quiet">
+                    { row_time(row.at) }
+                    if let Some(before) = before {
+                        { " " }{ format::delta(row.at - before, *language) }{ " ms" }
+                    }
+                </span>
                 <p key="hint" class="hint" role="status">{ hints.join(" · ") }</p>
                 { button("edit_again", Text::EditAgain, false) }
                 { again }
@@ -381,8 +417,8 @@ impl JsonLine<'_> {
         html! { <span data-scalar={kind}>{ self.part(scalar.range.clone()) }</span> }
     }
 
-    fn part(&self, range: std::ops::Range<usize>) -> String {
-        self.text.get(range).unwrap_or_default().to_owned()
+    fn part(&self, range: std::ops::Range<usize>) -> Html {
+        marked(self.text.get(range).unwrap_or_default())
     }
 }
 

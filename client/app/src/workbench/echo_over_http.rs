@@ -13,11 +13,9 @@ use crate::{
 /// The timeout of the whole request, in seconds.
 const TIMEOUT_S: u32 = 10;
 
-/// Sends the request; returns the answer and its body. Dropping the future does not abort the request.
-///
-/// # Errors
-/// When there is no answer, or none within [`TIMEOUT_S`], after which the browser aborts the request.
-pub(super) async fn fetch(url: String) -> Result<(HttpAnswer, String), Sentence> {
+/// Sends the request; returns the answer with its body, or why there is none: after [`TIMEOUT_S`] the browser aborts the
+/// request. Dropping the future does not.
+pub(super) async fn fetch(url: String) -> (HttpAnswer, Result<String, Sentence>) {
     let asked_at = js_sys::Date::now();
     let timeout = AbortSignal::timeout_with_u32(TIMEOUT_S * 1000);
     let options = RequestInit::new();
@@ -27,12 +25,10 @@ pub(super) async fn fetch(url: String) -> Result<(HttpAnswer, String), Sentence>
         let answer: Response = answer.unchecked_into();
         Ok((answer.status(), JsFuture::from(answer.text()?).await?))
     };
-    match answer.await {
-        Ok((status, text)) => {
-            let text = text.as_string().unwrap_or_default();
-            Ok((HttpAnswer { status, url, asked_at }, text))
-        }
-        Err::<_, JsValue>(_) if timeout.aborted() => Err(Text::HttpTimedOut.with([TIMEOUT_S.into()])),
-        Err(_) => Err(Text::HttpUnreachable.into()),
-    }
+    let (status, text) = match answer.await {
+        Ok((status, text)) => (status, Ok(text.as_string().unwrap_or_default())),
+        Err::<_, JsValue>(_) if timeout.aborted() => (0, Err(Text::HttpTimedOut.with([TIMEOUT_S.into()]))),
+        Err(_) => (0, Err(Text::HttpUnreachable.into())),
+    };
+    (HttpAnswer { status, url, asked_at }, text)
 }

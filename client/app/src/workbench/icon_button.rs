@@ -18,6 +18,8 @@ pub(super) struct IconButton {
     pub(super) opens: Option<&'static str>,
     /// It is an action of a list's row, each of which has one of this name.
     pub(super) of_row: bool,
+    /// Its `id`, of one that is an action of a list's row.
+    pub(super) id: Option<&'static str>,
 }
 
 impl IconButton {
@@ -36,6 +38,7 @@ impl IconButton {
             disabled: false,
             opens: None,
             of_row: false,
+            id: None,
         }
     }
 
@@ -49,9 +52,10 @@ impl IconButton {
             disabled,
             opens,
             of_row,
+            id,
         } = self;
         let (act, id) = if of_row {
-            (Some(name.clone()), None)
+            (Some(name.clone()), id.map(AttrValue::Static))
         } else {
             (None, Some(name.clone()))
         };

@@ -122,6 +122,22 @@ pub(crate) fn pretty(text: &str) -> Option<String> {
     Some(pretty)
 }
 
+/// Whether a text that is laid out as no lines may be an object or array beyond [`MAX_DEPTH`] or [`MAX_LINES`].
+pub(crate) fn is_beyond_bounds(text: &str) -> bool {
+    let is_bracket = |byte: &u8| matches!(byte, b'{' | b'[');
+    let text = text.trim_start_matches(is_space);
+    if !text.as_bytes().first().is_some_and(is_bracket) {
+        return false;
+    }
+    match check(text) {
+        Ok(()) => true,
+        Err(at) => {
+            let (before, rest) = text.as_bytes().split_at(at.min(text.len()));
+            rest.first().is_some_and(is_bracket) && before.iter().filter(|byte| is_bracket(byte)).count() >= MAX_DEPTH
+        }
+    }
+}
+
 /// Whether a text is JSON of any kind.
 ///
 /// # Errors
@@ -576,7 +592,11 @@ mod tests {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(is_container(&nested(MAX_DEPTH)) && !is_container(&nested(MAX_DEPTH + 1)));
         assert!(!is_container(&nested(1_000_000)));
+        assert!(is_beyond_bounds(&nested(MAX_DEPTH + 1)));
+        for text in ["", "[1", "{]", "1", "[[x", "no"] {
+            assert!(!is_beyond_bounds(text), "{text}");
+        }
         let many = format!("[{}{{}}]", "{},".repeat(MAX_LINES));
-        assert!(is_container(&many) && pretty(&many).is_none());
+        assert!(is_container(&many) && pretty(&many).is_none() && is_beyond_bounds(&many));
     }
 }

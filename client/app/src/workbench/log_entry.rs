@@ -2,6 +2,7 @@
 
 use talkback_client::Message;
 
+use super::{addresses::with_masked_secrets, json};
 use crate::{
     format,
     i18n::{Language, Sentence, Text},
@@ -14,6 +15,9 @@ const PREVIEW_BYTES: usize = 1_000;
 /// The bytes of a binary message that a row shows as hex, at most.
 const PREVIEW_HEX_BYTES: usize = 64;
 
+/// Longer texts are told to be JSON by their first and last character alone, in bytes.
+const READ_BYTES: usize = 4 << 10;
+
 /// A sent or received payload, or a notice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum LogEntry {
@@ -23,6 +27,8 @@ pub(crate) enum LogEntry {
     Opening(String),
     /// Something else about the connection, written out in the page's language when it is drawn.
     Notice(Sentence),
+    /// A request over HTTP that got no answer, and why; its status is 0.
+    Unanswered(Box<HttpAnswer>, Sentence),
 }
 
 /// Who sent a row's content.
@@ -54,6 +60,7 @@ pub(crate) enum Payload {
 /// What an HTTP answer has besides its text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HttpAnswer {
+    /// 0 without an answer.
     pub(crate) status: u16,
     /// Of the request.
     pub(crate) url: String,
@@ -88,15 +95,16 @@ impl Payload {
         }
     }
 
-    /// The label of a payload that is not a WebSocket text.
-    pub(crate) fn tag(&self, language: Language) -> Option<String> {
+    /// The label of the type.
+    pub(crate) fn tag(&self, language: Language) -> String {
         match self {
-            Self::Text(_) => None,
-            Self::Binary(_) => Some(Text::Binary.in_language(language).to_owned()),
-            Self::Http { answer: None, .. } => Some("HTTP".to_owned()),
+            Self::Text(text) if is_json(text) => "JSON".to_owned(),
+            Self::Text(_) => Text::Textual.in_language(language).to_owned(),
+            Self::Binary(_) => Text::TypeBinary.in_language(language).to_owned(),
+            Self::Http { answer: None, .. } => "HTTP".to_owned(),
             Self::Http {
                 answer: Some(answer), ..
-            } => Some(format!("HTTP {}", answer.status)),
+            } => format!("HTTP {}", answer.status),
         }
     }
 
@@ -121,7 +129,7 @@ impl LogEntry {
     pub(crate) fn payload(&self) -> Option<&Payload> {
         match self {
             Self::Sent(content) | Self::Received(content) => Some(content),
-            Self::Opening(_) | Self::Notice(_) => None,
+            Self::Opening(_) | Self::Notice(_) | Self::Unanswered(..) => None,
         }
     }
 
@@ -129,21 +137,26 @@ impl LogEntry {
     pub(crate) fn full_text(&self, language: Language) -> String {
         match self {
             Self::Sent(content) | Self::Received(content) => content.full_text(),
-            Self::Opening(_) | Self::Notice(_) => self.preview(language),
+            Self::Opening(_) | Self::Notice(_) | Self::Unanswered(..) => self.preview(language),
         }
     }
 
     /// The text for screen readers; none for a sent message, which the user wrote.
     pub(crate) fn announcement(&self, language: Language) -> Option<String> {
-        (!matches!(self, Self::Sent(_))).then(|| self.preview(language))
+        (!matches!(self, Self::Sent(_))).then(|| match self.payload() {
+            Some(payload) if payload.bytes() == 0 => Text::EmptyMessage.in_language(language).to_owned(),
+            _ => self.preview(language),
+        })
     }
 
     /// The row's one line.
     pub(crate) fn preview(&self, language: Language) -> String {
         match self {
             Self::Sent(content) | Self::Received(content) => content.preview(),
-            Self::Opening(url) => Text::Opening.with([url.as_str().into()]).in_language(language),
-            Self::Notice(message) => message.in_language(language),
+            Self::Opening(url) => Text::Opening
+                .with([with_masked_secrets(url).into()])
+                .in_language(language),
+            Self::Notice(message) | Self::Unanswered(_, message) => message.in_language(language),
         }
     }
 }
@@ -173,7 +186,7 @@ impl Content for LogEntry {
         match self {
             Self::Sent(_) => Direction::Sent,
             Self::Received(_) => Direction::Received,
-            Self::Opening(_) | Self::Notice(_) => Direction::Notice,
+            Self::Opening(_) | Self::Notice(_) | Self::Unanswered(..) => Direction::Notice,
         }
     }
 }
@@ -181,6 +194,19 @@ impl Content for LogEntry {
 impl PayloadSize for LogEntry {
     fn payload_bytes(&self) -> usize {
         self.payload().map_or(0, Payload::bytes)
+    }
+}
+
+/// Whether a text is a JSON object or array. Rows are drawn with each message, so a long text is not read for this.
+fn is_json(text: &str) -> bool {
+    if text.len() <= READ_BYTES {
+        json::is_container(text)
+    } else {
+        let text = text.trim_ascii();
+        matches!(
+            (text.bytes().next(), text.bytes().last()),
+            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']'))
+        )
     }
 }
 
@@ -209,6 +235,31 @@ mod tests {
         assert!(content.preview().starts_with("ab ab ") && content.preview().ends_with("ab …"));
         assert_eq!(content.full_text().len(), 65 * 3 - 1);
         assert_eq!(content.bytes(), 65);
+    }
+
+    #[test]
+    fn the_address_of_a_connection_is_shown_and_copied_without_its_secrets() {
+        let entry = LogEntry::Opening("ws://ann:pass@h/x?token=abc".into());
+        let shown = "Connecting to ws://•••@h/x?token=•••";
+        assert_eq!(entry.preview(Language::English), shown);
+        assert_eq!(entry.full_text(Language::English), shown);
+    }
+
+    #[test]
+    fn a_row_has_the_type_of_its_message() {
+        let tag = |payload: Payload| payload.tag(Language::English);
+        assert_eq!(tag(Payload::Text("{\"a\":1}".into())), "JSON");
+        assert_eq!(tag(Payload::Text("plain".into())), "Text");
+        assert_eq!(tag(Payload::Binary(vec![1])), "Binary");
+        let long = "x".repeat(READ_BYTES);
+        assert_eq!(tag(Payload::Text(format!(" [\"{long}\"]\n"))), "JSON");
+        assert_eq!(tag(Payload::Text(long)), "Text");
+    }
+
+    #[test]
+    fn an_empty_message_is_announced_as_one() {
+        let entry = LogEntry::Received(Payload::Text(String::new()));
+        assert_eq!(entry.announcement(Language::English).as_deref(), Some("empty"));
     }
 
     #[test]

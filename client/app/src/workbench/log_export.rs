@@ -16,7 +16,7 @@ const SKIPPED_BYTES: usize = 16;
 pub(crate) enum ExportFormat {
     /// A JSON object in each line; binary data are in Base64.
     JsonLines,
-    /// An entry for each connection with its messages in `_webSocketMessages`, then one for each answer over HTTP; the page's notices are left
+    /// An entry for each connection with its messages in `_webSocketMessages`, then one for each request over HTTP; the page's notices are left
     /// out.
     Har,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Export {
     /// Of the entry that is being written.
     messages: usize,
     in_entry: bool,
-    /// The connections are written, and the answers over HTTP are.
+    /// The connections are written, and the requests over HTTP are.
     over_http: bool,
     has_begun: bool,
 }
@@ -159,22 +159,29 @@ impl Export {
         );
     }
 
-    /// A whole entry of an answer over HTTP.
+    /// A whole entry of a request over HTTP, with its answer or why there is none.
     fn har_answer(&mut self, text: &mut String, row: &Row<LogEntry>, is_wanted: bool) {
-        let Some(Payload::Http {
-            answer: Some(answer),
-            text: data,
-        }) = row.content.payload().filter(|_| is_wanted)
-        else {
-            return;
+        let (answer, data, problem) = match &row.content {
+            _ if !is_wanted => return,
+            LogEntry::Received(Payload::Http {
+                answer: Some(answer),
+                text,
+            }) => (answer, text.as_str(), None),
+            LogEntry::Unanswered(answer, problem) => (answer, "", Some(problem)),
+            _ => return,
         };
         let ms = milliseconds(row.at - answer.asked_at);
         // The browser tells the page no more than when the whole answer was there.
         self.entry(text, "", answer.asked_at, ms, &answer.url);
+        let _: std::fmt::Result = write!(text, r#"{},"statusText":"","#, answer.status);
+        if let Some(problem) = problem {
+            text.push_str(r#""_error":"#);
+            push_json_string(text, &problem.in_language(self.language));
+            text.push(',');
+        }
         let _: std::fmt::Result = write!(
             text,
-            r#"{},"statusText":"","content":{{"size":{},"mimeType":"text/plain","text":"#,
-            answer.status,
+            r#""content":{{"size":{},"mimeType":"text/plain","text":"#,
             data.len()
         );
         push_json_string(text, data);
@@ -259,7 +266,7 @@ fn push_json_line(text: &mut String, row: &Row<LogEntry>, language: Language) {
     let (direction, kind) = match &row.content {
         LogEntry::Sent(payload) => ("sent", payload_type(payload)),
         LogEntry::Received(payload) => ("received", payload_type(payload)),
-        LogEntry::Opening(_) | LogEntry::Notice(_) => ("none", "notice"),
+        LogEntry::Opening(_) | LogEntry::Notice(_) | LogEntry::Unanswered(..) => ("none", "notice"),
     };
     let _: std::fmt::Result = write!(
         text,
@@ -329,7 +336,7 @@ pub(super) fn push_json_string(text: &mut String, string: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workbench::log_entry::HttpAnswer;
+    use crate::{i18n::Text, workbench::log_entry::HttpAnswer};
     use serde_json::Value;
 
     /// 2026-11-22T07:12:00.123Z
@@ -442,6 +449,34 @@ mod tests {
             (&12.into(), &200.into())
         );
         assert_eq!(over_http["response"]["content"]["text"], "ok");
+    }
+
+    #[test]
+    fn har_has_an_entry_for_a_request_without_an_answer_and_why() {
+        let mut log = log();
+        let asked = HttpAnswer {
+            status: 0,
+            url: "http://a/echo?message=lost".into(),
+            asked_at: AT - 10.0,
+        };
+        log.push(
+            AT,
+            LogEntry::Unanswered(Box::new(asked), Text::HttpTimedOut.with([10_u32.into()])),
+        );
+        let (text, _) = Export::new(ExportFormat::Har, &log, None, Language::English).step(&log, usize::MAX);
+        let har: Value = serde_json::from_str(&text).unwrap();
+        let entry = &har["log"]["entries"][4];
+        assert_eq!(entry["request"]["url"], "http://a/echo?message=lost");
+        assert_eq!(
+            (
+                &entry["response"]["status"],
+                &entry["response"]["_error"],
+                &entry["time"]
+            ),
+            (&0.into(), &"No HTTP answer within 10 s.".into(), &10.into())
+        );
+        let (text, _) = Export::new(ExportFormat::JsonLines, &log, None, Language::English).step(&log, usize::MAX);
+        assert_eq!(json_lines(&text)[8]["type"], "notice");
     }
 
     #[test]

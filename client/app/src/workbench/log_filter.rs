@@ -5,7 +5,7 @@ use super::{
     json,
     log_entry::{Content, Direction, LogEntry, Payload},
 };
-use crate::{browser, format};
+use crate::{browser, format, i18n::Language};
 
 /// The bytes of a binary message in which the filter looks for hex digits, at most.
 const SEARCHED_BINARY_BYTES: usize = 4 << 10;
@@ -84,6 +84,43 @@ impl Filter {
         self.text = text;
     }
 
+    /// A text that [`Filter::from_text`] reads: a letter for the direction, one for the type, and the text of the field.
+    pub(crate) fn to_text(&self) -> String {
+        let direction = match self.direction {
+            Some(Direction::Sent) => "s",
+            Some(Direction::Received) => "r",
+            _ => "-",
+        };
+        let kind = match self.kind {
+            Some(Kind::Json) => "j",
+            Some(Kind::Text) => "t",
+            Some(Kind::Binary) => "b",
+            None => "-",
+        };
+        [direction, kind, &self.text].concat()
+    }
+
+    /// Reads [`Filter::to_text`]; unknown letters mean all.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let mut letters = text.chars();
+        let mut filter = Self {
+            direction: match letters.next() {
+                Some('s') => Some(Direction::Sent),
+                Some('r') => Some(Direction::Received),
+                _ => None,
+            },
+            kind: match letters.next() {
+                Some('j') => Some(Kind::Json),
+                Some('t') => Some(Kind::Text),
+                Some('b') => Some(Kind::Binary),
+                _ => None,
+            },
+            ..Self::default()
+        };
+        filter.set_text(letters.as_str().to_owned());
+        filter
+    }
+
     /// Whether there are rows that it does not admit.
     pub(crate) fn is_active(&self) -> bool {
         self.needle != Needle::None || self.direction.is_some() || self.kind.is_some()
@@ -102,10 +139,14 @@ impl Filter {
         self.needle = Needle::None;
     }
 
-    /// Whether a row is shown, its pattern aside. An active filter shows messages only.
+    /// Whether a row is shown, its pattern aside. Notices have no direction and no type; a text is looked for in what they say in any language.
     pub(crate) fn admits(&self, entry: &LogEntry) -> bool {
         let Some(payload) = entry.payload() else {
-            return !self.is_active();
+            let is_in = |language| self.needle.is_in_text(&entry.preview(language));
+            return self.direction.is_none()
+                && self.kind.is_none()
+                && self.pattern().is_none()
+                && Language::ALL.into_iter().any(is_in);
         };
         self.direction.is_none_or(|direction| direction == entry.direction())
             && self.admits_kind(payload)
@@ -126,12 +167,14 @@ impl Filter {
 
 impl Needle {
     fn is_in(&self, payload: &Payload) -> bool {
+        matches!(self, Self::None | Self::Pattern(_)) || with_text(payload, |text| self.is_in_text(text))
+    }
+
+    fn is_in_text(&self, text: &str) -> bool {
         match self {
             Self::None | Self::Pattern(_) => true,
-            Self::Caseless(needle) => with_text(payload, |text| contains_ignoring_case(text, needle)),
-            Self::Unicode(needle) => with_text(payload, |text| {
-                contains_ignoring_case(&browser::lower_case(text), needle)
-            }),
+            Self::Caseless(needle) => contains_ignoring_case(text, needle),
+            Self::Unicode(needle) => contains_ignoring_case(&browser::lower_case(text), needle),
         }
     }
 }
@@ -214,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_is_read_as_it_was_kept_and_any_other_text_is_one_too() {
+        for (text, direction, kind) in [
+            ("", None, None),
+            ("/a+/i", Some(Direction::Sent), Some(Kind::Binary)),
+            ("好 r", Some(Direction::Received), Some(Kind::Json)),
+            ("x", None, Some(Kind::Text)),
+        ] {
+            let mut kept = filter(text);
+            (kept.direction, kept.kind) = (direction, kind);
+            assert_eq!(Filter::from_text(&kept.to_text()), kept, "{text}");
+        }
+        assert_eq!(Filter::from_text("好"), Filter::default());
+    }
+
+    #[test]
     fn a_pattern_that_is_ignored_admits_all_and_its_text_stays() {
         let mut filter = filter("/[/");
         assert!(filter.is_active() && filter.admits(&received("x")));
@@ -240,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn directions_are_told_apart_and_only_an_inactive_filter_shows_notices() {
+    fn directions_are_told_apart_and_notices_are_found_by_what_they_say() {
         let sent = LogEntry::Sent(Payload::Text("x".to_owned()));
         let notice = LogEntry::Notice(Text::Left.into());
         let only = |direction| Filter {
@@ -249,6 +307,11 @@ mod tests {
         };
         assert!(only(Direction::Sent).admits(&sent) && !only(Direction::Received).admits(&sent));
         assert!(Filter::default().admits(&notice));
-        assert!(!only(Direction::Sent).admits(&notice) && !filter("left").admits(&notice));
+        assert!(!only(Direction::Sent).admits(&notice) && !filter("lost").admits(&notice));
+        assert!(filter("you LEFT").admits(&notice) && filter("离开").admits(&notice));
+        assert!(
+            !filter("/left/").admits(&notice),
+            "a pattern is tested against messages"
+        );
     }
 }

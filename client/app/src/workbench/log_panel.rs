@@ -13,7 +13,7 @@ use super::{
     log_export::{Export, ExportFormat},
     log_filter::Kind,
     log_row::{LogRow, row_id},
-    log_toolbar::LogToolbar,
+    log_toolbar::{CLEAR_ID, LogToolbar, UNDO_ID},
     log_view::{Batch, LogView},
     pattern_worker::{Answer, DEADLINE_MS, PatternWorker},
     sentences,
@@ -26,9 +26,13 @@ use crate::{
     announcer::Announcer,
     browser::{self, Setting},
     i18n::{Language, Sentence, Text},
-    keyboard::{LogKey, is_filter_key, log_key},
+    keyboard::{LogKey, is_details_key, is_filter_key, log_key},
     rows::Row,
 };
+
+/// The names in storage of the filter and of how the payload is shown.
+pub(super) const FILTER: &str = "filter";
+pub(super) const DETAIL_MODE: &str = "detail";
 
 /// How long the filter or an export works at a time, in milliseconds: with the drawing far less than the 50 of a long task.
 pub(super) const TURN_MS: f64 = 20.0;
@@ -49,6 +53,8 @@ pub(crate) struct Props {
     pub(crate) onresend: Callback<Resend>,
     /// Connects to the preset with this path.
     pub(crate) onpreset: Callback<&'static str>,
+    /// Keeps a text with a name over a reload.
+    pub(crate) onkeep: Callback<(&'static str, String)>,
     pub(crate) language: Language,
 }
 
@@ -79,9 +85,11 @@ pub(crate) struct LogPanel {
     body: NodeRef,
     detail: NodeRef,
     on: DetailCallbacks,
+    /// The button to focus when it is drawn, because the pressed one goes away or can be pressed no more.
+    focus_next: Option<&'static str>,
     _subscription: Subscription,
     _resize: EventListener,
-    _filter_key: EventListener,
+    _keys: EventListener,
     /// The pointer may be lifted outside of the list.
     _lifted: [EventListener; 2],
 }
@@ -114,6 +122,8 @@ pub(crate) enum Msg {
     Pressed(bool),
     Mode(DetailMode),
     CloseDetails,
+    /// Close the details from elsewhere, where the focus stays.
+    Dismiss,
     /// The details are to have this width; `done` when the pointer is lifted.
     Resize {
         width: i32,
@@ -183,11 +193,14 @@ impl Component for LogPanel {
                 close: ctx.link().callback(|()| Msg::CloseDetails),
                 resend: ctx.link().callback(|at_once| Msg::Resend { at_once }),
             },
+            focus_next: None,
             _subscription: props.log.subscribe(ctx.link().callback(|()| Msg::LogChanged)),
             _resize: browser::events::on_resize(move || resized.send_message(Msg::Measured)),
-            _filter_key: browser::events::on_key(move |event| {
+            _keys: browser::events::on_key(move |event| {
                 if is_filter_key(event) {
                     filter.send_message(Msg::FocusFilter);
+                } else if is_details_key(event) {
+                    filter.send_message(Msg::Dismiss);
                 }
             }),
             _lifted: browser::events::on_pointer_lifted(move || lifted.send_message(Msg::Pressed(false))),
@@ -243,7 +256,10 @@ impl Component for LogPanel {
                 }
                 self.view.list.pressed = pressed;
             }
-            Msg::Mode(mode) => self.view.mode = mode,
+            Msg::Mode(mode) => {
+                self.view.mode = mode;
+                ctx.props().onkeep.emit((DETAIL_MODE, mode.id().to_owned()));
+            }
             Msg::Key(LogKey::FocusDetails) => {
                 focus(&self.detail);
                 return false;
@@ -252,6 +268,7 @@ impl Component for LogPanel {
                 self.view.list.selected = None;
                 focus(&self.viewport);
             }
+            Msg::Dismiss => return self.view.list.selected.take().is_some(),
             Msg::Resize { width, done } => {
                 self.detail_width = width.clamp(MIN_DETAIL_WIDTH, MAX_DETAIL_WIDTH);
                 if done {
@@ -267,8 +284,12 @@ impl Component for LogPanel {
             Msg::Clear => {
                 self.view.cleared();
                 log.change(Log::clear);
+                self.focus_next = Some(UNDO_ID);
             }
-            Msg::UndoClear => log.change(Log::undo_clear),
+            Msg::UndoClear => {
+                log.change(Log::undo_clear);
+                self.focus_next = Some(CLEAR_ID);
+            }
             Msg::Copy | Msg::Key(LogKey::Copy) => {
                 if let Some(row) = self.view.selected(&log.read()) {
                     let text = row.content.full_text(*language);
@@ -336,6 +357,11 @@ impl Component for LogPanel {
         let log = ctx.props().log.read();
         let total = self.view.len(&log);
         let selected = self.view.selected(&log);
+        // Only a drawn row has an element.
+        let active = selected.as_ref().map(|row| row.number).filter(|number| {
+            let place = self.view.index_of(&log, *number);
+            place.is_some_and(|place| self.view.list.drawn(total).contains(&place))
+        });
         let bar = LogToolbar {
             log: &log,
             view: &self.view,
@@ -366,7 +392,7 @@ impl Component for LogPanel {
                             // A list box must have options.
                             role={if total > 0 { "listbox" } else { "group" }} ref={self.viewport.clone()}
                             aria-labelledby="log_title" aria-describedby="log_keys"
-                            aria-activedescendant={selected.as_ref().map(|row| row_id(row.number))}
+                            aria-activedescendant={active.map(row_id)}
                             onscroll={ctx.link().callback(|_| Msg::Measured)}
                             onpointerdown={ctx.link().callback(|_| Msg::Pressed(true))}
                             onkeydown={ctx.link().batch_callback(|event: KeyboardEvent| log_key(&event).map(Msg::Key))}
@@ -395,7 +421,10 @@ impl Component for LogPanel {
         set_style(&self.space, "height", total * ROW_PIXELS as usize);
         set_style(&self.rows, "top", places.start * ROW_PIXELS as usize);
         set_style(&self.body, "--detail-width", self.detail_width.unsigned_abs() as usize);
-        self.scroll_to_state();
+        self.scroll_to_state(total);
+        if let Some(id) = self.focus_next.take() {
+            browser::focus(id);
+        }
         // The first drawing assumes a height, and the window may have another one.
         if self.measure(total) {
             ctx.link().send_message(Msg::LogChanged);
@@ -435,7 +464,15 @@ impl LogPanel {
         }
         if !self.view.filter().is_active() {
             // Paused, and what was shown is gone.
-            return html! { <p key="empty" class="empty">{ text(Text::LogEmpty) }</p> };
+            let waiting = Text::RowsWaiting.with([Sentence::thousands(self.view.waiting(log))]);
+            return html! {
+                <div key="empty" class="empty">
+                    <p>{ waiting.in_language(ctx.props().language) }</p>
+                    <button id="resume_log" type="button" onclick={ctx.link().callback(|_| Msg::Pause)}>
+                        { text(Text::Resume) }
+                    </button>
+                </div>
+            };
         }
         html! {
             <div key="empty" class="empty">
@@ -476,9 +513,15 @@ impl LogPanel {
     }
 
     fn details(&self, ctx: &Context<Self>, row: Rc<Row<LogEntry>>) -> Html {
+        let log = ctx.props().log.read();
+        let above = self
+            .view
+            .index_of(&log, row.number)
+            .and_then(|index| index.checked_sub(1));
+        let before = above.and_then(|index| self.view.get(&log, index)).map(|row| row.at);
         html! {
             <DetailPane
-                key="detail" {row} mode={self.view.mode} copy={self.copy} body={self.detail.clone()}
+                key="detail" {row} {before} mode={self.view.mode} copy={self.copy} body={self.detail.clone()}
                 onmode={self.on.mode.clone()} oncopy={self.on.copy.clone()} onclose={self.on.close.clone()}
                 onresend={self.on.resend.clone()}
                 language={ctx.props().language}
@@ -541,6 +584,7 @@ impl LogPanel {
     fn change_filter(&mut self, ctx: &Context<Self>, change: impl FnOnce(&mut super::log_filter::Filter)) {
         let log = ctx.props().log.read();
         self.view.change_filter(&log, change);
+        ctx.props().onkeep.emit((FILTER, self.view.filter().to_text()));
         // A busy worker has texts for the pattern before.
         if self.worker.as_ref().is_some_and(|worker| worker.batch.is_some()) {
             self.worker = None;
@@ -647,6 +691,11 @@ impl LogPanel {
         };
         let list = &mut self.view.list;
         let before = (list.drawn(total), list.follow);
+        if total == 0 {
+            // What is shown in place of rows begins at its start.
+            list.height = f64::from(element.client_height());
+            return before != (list.drawn(total), list.follow);
+        }
         list.scrolled(
             f64::from(element.scroll_top()),
             f64::from(element.client_height()),
@@ -656,8 +705,8 @@ impl LogPanel {
     }
 
     /// Scrolls the element to the position of the state.
-    fn scroll_to_state(&self) {
-        let Some(element) = self.viewport.cast::<Element>() else {
+    fn scroll_to_state(&self, total: usize) {
+        let Some(element) = self.viewport.cast::<Element>().filter(|_| total > 0) else {
             return;
         };
         let list = &self.view.list;

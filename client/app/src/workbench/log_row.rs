@@ -3,8 +3,16 @@
 use web_sys::{MouseEvent, PointerEvent};
 use yew::{Callback, Html, html};
 
-use super::log_entry::{Content, LogEntry, Payload};
-use crate::{format, i18n::Language, row_time::row_time, rows::Row};
+use super::{
+    log_entry::{Content, LogEntry, Payload},
+    marked_text::marked,
+};
+use crate::{
+    format,
+    i18n::{Language, Text},
+    row_time::row_time,
+    rows::Row,
+};
 
 /// A row and its position.
 pub(super) struct LogRow<'a> {
@@ -62,10 +70,13 @@ impl LogRow<'_> {
                 <span class="delta">{ self.before.map(|before| format::delta(at - before, language)) }</span>
                 <span class="sign" title={label.in_language(language)}>{ sign }</span>
                 <span class="cell">
-                    if let Some(tag) = content.and_then(|content| content.tag(language)) {
-                        <span class="tag">{ tag }</span>
+                    if let Some(content) = content {
+                        <span class="tag">{ content.tag(language) }</span>
                     }
-                    <span class="text">{ item.preview(language) }</span>
+                    <span class="text">{ marked(&item.preview(language)) }</span>
+                    if content.is_some_and(|content| content.bytes() == 0) {
+                        <span class="quiet">{ Text::EmptyMessage.in_language(language) }</span>
+                    }
                 </span>
                 <span class="size">{ content.map(Payload::bytes).map(|bytes| format::size(bytes as u64)) }</span>
             </li>

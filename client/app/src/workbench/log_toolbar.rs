@@ -36,6 +36,10 @@ pub(super) struct LogToolbar<'a> {
 
 const ERROR_ID: &str = "log_filter_error";
 
+/// The buttons that clear the log and undo it.
+pub(super) const CLEAR_ID: &str = "clear_log";
+pub(super) const UNDO_ID: &str = "undo_clear";
+
 /// Lines of icons, on 16 by 16.
 const PAUSE: &str = "M5 3v10M11 3v10";
 const RESUME: &str = "M5 3l8 5-8 5z";
@@ -105,7 +109,12 @@ impl LogToolbar<'_> {
             "log_direction",
             self.text(Text::Direction),
             [
-                segment("show_all", html! { self.text(Text::AllDirections) }, None, None),
+                segment(
+                    "show_all",
+                    html! { <>{ self.text(Text::AllDirections) }{ " " }{ format::thousands(counts.messages() as u64) }</> },
+                    None,
+                    None,
+                ),
                 segment(
                     "show_sent",
                     counted(Direction::Sent, counts.sent),
@@ -145,7 +154,7 @@ impl LogToolbar<'_> {
 
     fn counts(&self) -> Html {
         let total = self.log.counts().messages();
-        let shown = self.view.filter().is_active().then(|| self.view.len(self.log));
+        let shown = self.view.matching_messages();
         let sentence = |sentence: Sentence| sentence.in_language(self.language);
         let dropped = (self.log.dropped() > 0).then(|| {
             html! { <span key="dropped" id="rows_dropped">{ sentence(sentences::rows_dropped(self.log.dropped())) }</span> }
@@ -168,28 +177,30 @@ impl LogToolbar<'_> {
     }
 
     fn actions(&self) -> Html {
-        let is_empty = self.log.len() == 0;
-        let is_cleared = is_empty && self.log.can_undo_clear();
         let is_paused = self.view.is_paused();
         let is_following = self.view.list.follow;
-        let (clear, clear_label, clear_icon) = if is_cleared {
-            ("undo_clear", Text::UndoClear, UNDO)
+        let (pause, pause_icon) = if is_paused {
+            (Text::Resume, RESUME)
         } else {
-            ("clear_log", Text::Clear, CLEAR)
+            (Text::Pause, PAUSE)
         };
-        let pause_icon = if is_paused { RESUME } else { PAUSE };
-        let clear_now: fn() -> Msg = if is_cleared { || Msg::UndoClear } else { || Msg::Clear };
+        // In front of the others, which do not move: those at the left give it space. It stays while rows come.
+        let undo = self
+            .log
+            .can_undo_clear()
+            .then(|| self.tool("undo", UNDO_ID, Text::UndoClear, UNDO, None, || Msg::UndoClear));
         html! {
             <>
-                { self.tool("pause", "pause_log", Text::Pause, pause_icon, Some(is_paused), || Msg::Pause) }
+                { undo }
+                { self.tool("pause", "pause_log", pause, pause_icon, None, || Msg::Pause) }
                 { self.tool("follow", "follow", Text::Follow, FOLLOW, Some(is_following), || Msg::Follow) }
                 { self.export() }
-                { self.tool("clear", clear, clear_label, clear_icon, None, clear_now) }
+                { self.tool("clear", CLEAR_ID, Text::Clear, CLEAR, None, || Msg::Clear) }
             </>
         }
     }
 
-    /// A button, which stays the same element while its key does; one that is no toggle is of use only while there are rows.
+    /// A button, which stays the same element while its key does; that to clear is of use only while there are rows.
     fn tool(
         &self,
         key: &'static str,
@@ -200,7 +211,7 @@ impl LogToolbar<'_> {
         msg: fn() -> Msg,
     ) -> Html {
         let label = self.text(label);
-        let disabled = pressed.is_none() && self.log.len() == 0 && !self.log.can_undo_clear();
+        let disabled = key == "clear" && self.log.len() == 0;
         html! {
             <button
                 {key} {id} type="button" title={label} {disabled} onclick={self.on(msg)}

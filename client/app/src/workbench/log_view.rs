@@ -39,6 +39,8 @@ pub(crate) struct LogView {
 struct Matches {
     /// Their numbers, ascending.
     numbers: VecDeque<u64>,
+    /// Those of notices among them.
+    notices: VecDeque<u64>,
     /// The number of the first row that the filter has not looked at.
     next: u64,
 }
@@ -76,6 +78,7 @@ impl LogView {
         self.reveal = self.list.selected.is_some();
         self.matches = self.filter.is_active().then(|| Matches {
             numbers: VecDeque::new(),
+            notices: VecDeque::new(),
             next: log.first_number(),
         });
         self.reveal_selected(log);
@@ -114,6 +117,8 @@ impl LogView {
         };
         let gone = matches.numbers.partition_point(|&number| number < first);
         matches.numbers.drain(..gone);
+        let notices = matches.notices.partition_point(|&number| number < first);
+        matches.notices.drain(..notices);
         matches.next = matches.next.max(first);
         gone as u64
     }
@@ -137,6 +142,9 @@ impl LogView {
             matches.next = row.number + 1;
             if self.filter.admits(&row.content) {
                 matches.numbers.push_back(row.number);
+                if row.content.payload().is_none() {
+                    matches.notices.push_back(row.number);
+                }
             }
         }
         self.reveal_selected(log);
@@ -203,6 +211,12 @@ impl LogView {
         }
     }
 
+    /// How many messages the filter admits; none without one.
+    pub(crate) fn matching_messages(&self) -> Option<usize> {
+        let matches = self.matches.as_ref()?;
+        Some(matches.numbers.len() - matches.notices.len())
+    }
+
     /// The shown row at an index.
     pub(crate) fn get<'a>(&self, log: &'a Log<LogEntry>, index: usize) -> Option<&'a Rc<Row<LogEntry>>> {
         match &self.matches {
@@ -221,7 +235,7 @@ impl LogView {
     }
 
     /// The index of a row, if it is shown.
-    fn index_of(&self, log: &Log<LogEntry>, number: u64) -> Option<usize> {
+    pub(crate) fn index_of(&self, log: &Log<LogEntry>, number: u64) -> Option<usize> {
         let index = match &self.matches {
             Some(matches) => matches.numbers.binary_search(&number).ok()?,
             None => usize::try_from(number.checked_sub(log.first_number())?).ok()?,

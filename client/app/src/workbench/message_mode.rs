@@ -65,11 +65,12 @@ impl Mode {
     }
 
     /// What stands in the empty field.
-    pub(crate) fn placeholder(self) -> &'static str {
+    pub(crate) fn placeholder(self, language: Language) -> &'static str {
         match self {
             Self::Hex => "00 ff 7a",
             Self::Base64 => "AP96",
-            Self::Text | Self::Json | Self::File => "",
+            Self::Text | Self::Json => Text::RepeatHint.in_language(language),
+            Self::File => "",
         }
     }
 
@@ -118,6 +119,7 @@ fn bad_bytes(error: BinaryTextError) -> Sentence {
     match error {
         BinaryTextError::Character(found, place) => Text::BadDigit.with([place.into(), found.to_string().into()]),
         BinaryTextError::Incomplete => Text::IncompleteByte.into(),
+        BinaryTextError::Padding => Text::BadPadding.into(),
     }
 }
 

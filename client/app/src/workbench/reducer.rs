@@ -13,7 +13,7 @@ use super::{
     saved::{Item, Kind},
     sent_history::SentHistory,
     sentences,
-    subprotocols::{ChipMove, Subprotocols},
+    subprotocols::{BadName, ChipMove, MAX_BYTES, Subprotocols},
     templates,
     traffic::Traffic,
 };
@@ -125,8 +125,8 @@ pub(crate) enum Action {
     FileRead,
     Sent(Payload),
     NotSent(Sentence),
-    /// The answer to a request, with its text.
-    HttpAnswer(Result<(HttpAnswer, String), Sentence>),
+    /// The answer to a request, with its text or why there is none.
+    HttpAnswer(HttpAnswer, Result<String, Sentence>),
     PageLeft,
     PageBack,
     /// Some time has passed.
@@ -163,6 +163,12 @@ pub(crate) enum Effect {
 
 /// The name in storage of the composer's mode.
 pub(crate) const MODE: &str = "mode";
+
+/// The name in storage of what was sent.
+pub(crate) const HISTORY: &str = "history";
+
+/// The bytes that are kept of what was sent, at most: the browser has a few megabytes for all of a tab.
+const MAX_HISTORY_BYTES: usize = 64 << 10;
 
 /// The largest file that is sent: it is in memory twice, in the page and in the browser's buffer.
 const MAX_FILE_BYTES: u32 = 64 << 20;
@@ -262,13 +268,14 @@ impl WorkbenchState {
                 self.attempts = 0;
                 self.repeat.stop();
                 self.phase.stop_waiting();
+                self.state_changed();
                 if let Some(end) = self.phase.cancelled() {
                     return vec![Effect::Terminate, notice(sentences::closed(&end))];
                 }
             }
             Action::Close => return self.close(now),
             Action::Send => return self.send(now),
-            Action::SendHttp => return self.send_http(),
+            Action::SendHttp => return self.send_http(now),
             Action::Resend(resend) => return self.resend(resend, now),
             Action::Connection(event) => return self.connection(event, now),
             Action::Refused(error) => return self.refused(&error),
@@ -321,7 +328,7 @@ impl WorkbenchState {
                 self.uploading = None;
                 self.fail(Field::Message, message);
             }
-            Action::HttpAnswer(answer) => return self.http_answer(answer),
+            Action::HttpAnswer(answer, text) => return self.http_answer(answer, text),
             Action::PageLeft => return self.page_left(now),
             Action::PageBack => {
                 if std::mem::take(&mut self.reconnect_on_return) {
@@ -423,6 +430,24 @@ impl WorkbenchState {
         self.history.is_shown()
     }
 
+    /// What is written in a field; none for the message, see [`WorkbenchState::drafts`].
+    pub(crate) fn field(&self, field: Field) -> Option<String> {
+        Some(match field {
+            Field::Url => self.url.clone(),
+            Field::Subprotocols => self.subprotocols.to_text(),
+            Field::CloseCode => self.close_code.clone(),
+            Field::CloseReason => self.close_reason.clone(),
+            Field::RepeatCount => self.repeat.count.clone(),
+            Field::RepeatInterval => self.repeat.interval.clone(),
+            Field::Message => return None,
+        })
+    }
+
+    /// What is written in each mode, with the mode's name.
+    pub(crate) fn drafts(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        Mode::ALL.map(Mode::name).into_iter().zip(&self.drafts)
+    }
+
     fn edit(&mut self, field: Field, text: String) {
         *match field {
             Field::Url => &mut self.url,
@@ -441,9 +466,13 @@ impl WorkbenchState {
         } = text;
     }
 
-    fn subprotocols_changed(&mut self, outcome: Result<(), String>) -> Vec<Effect> {
-        if let Err(name) = outcome {
-            self.fail(Field::Subprotocols, Text::BadSubprotocol.with([name.into()]));
+    fn subprotocols_changed(&mut self, outcome: Result<(), BadName>) -> Vec<Effect> {
+        if let Err(problem) = outcome {
+            let message = match problem {
+                BadName::Malformed(name) => Text::BadSubprotocol.with([name.into()]),
+                BadName::TooLong(name) => Text::SubprotocolsTooLong.with([name.into(), MAX_BYTES.into()]),
+            };
+            self.fail(Field::Subprotocols, message);
         }
         vec![Effect::SaveField(
             Field::Subprotocols.name(),
@@ -453,9 +482,9 @@ impl WorkbenchState {
 
     /// Puts a text into the composer. The one before is taken back with the arrow keys.
     fn take(&mut self, mode: Mode, text: String, now: f64) -> Vec<Effect> {
-        self.history
-            .sent(&self.drafts.get(self.mode as usize).cloned().unwrap_or_default());
-        let mut effects = self.update(Action::Mode(mode), now);
+        let mut effects = Vec::new();
+        self.sent(self.message().to_owned(), &mut effects);
+        effects.extend(self.update(Action::Mode(mode), now));
         effects.extend(self.update(Action::Edit(Field::Message, text), now));
         effects
     }
@@ -482,11 +511,12 @@ impl WorkbenchState {
             return Vec::new();
         }
         self.error = None;
-        let url = self.url.trim().to_owned();
-        if url.is_empty() {
-            // A browser resolves an empty address to the page's own.
-            self.fail(Field::Url, connection::bad_url(&url));
-            return Vec::new();
+        let mut effects = Vec::new();
+        let Some(mut url) = self.complete_url(&mut effects) else {
+            return effects;
+        };
+        if url.starts_with('/') {
+            url = server_address::websocket_url(&self.server_origin, &url);
         }
         self.seq = 0;
         self.traffic = Traffic::since(now);
@@ -494,7 +524,22 @@ impl WorkbenchState {
         self.attempts = 0;
         let protocols = self.subprotocols.names().map(Into::into).collect();
         self.last = (url, protocols);
-        self.open(now)
+        effects.extend(self.open(now));
+        effects
+    }
+
+    /// The address of the field, which gets a scheme if it has none. None if it is no address; the field has the error then.
+    fn complete_url(&mut self, effects: &mut Vec<Effect>) -> Option<String> {
+        let typed = self.url.trim();
+        let Some(url) = server_address::with_scheme(typed, &self.server_origin) else {
+            self.fail(Field::Url, connection::bad_url(&self.url));
+            return None;
+        };
+        if url != typed {
+            self.url.clone_from(&url);
+            effects.push(Effect::SaveField(Field::Url.name(), url.clone()));
+        }
+        Some(url)
     }
 
     /// Connects to the address of the last connection, whatever is in the fields now.
@@ -506,6 +551,7 @@ impl WorkbenchState {
     fn open(&mut self, now: f64) -> Vec<Effect> {
         self.buffered = 0;
         self.drop_file();
+        self.state_changed();
         self.phase = Phase::Connecting { since: now };
         let (url, protocols) = self.last.clone();
         vec![
@@ -518,25 +564,36 @@ impl WorkbenchState {
         if !self.phase.is_open() {
             return Vec::new();
         }
-        let (code, reason) = (self.close_code.trim(), self.close_reason.clone());
-        let frame = if code.is_empty() && reason.is_empty() {
-            None
-        } else {
-            let Some(code) = code.parse().ok().filter(|&code| close::check_code(code).is_ok()) else {
-                self.fail(Field::CloseCode, Text::BadCloseCode.into());
-                return vec![Effect::Reveal(Field::CloseCode)];
-            };
-            if close::check_reason(&reason).is_err() {
-                let too_long = Text::ReasonTooLong.with([reason.len().into(), close::MAX_REASON_BYTES.into()]);
-                self.fail(Field::CloseReason, too_long);
-                return vec![Effect::Reveal(Field::CloseReason)];
+        let frame = match self.close_frame() {
+            Ok(frame) => frame,
+            Err((field, message)) => {
+                self.fail(field, message);
+                return vec![Effect::Reveal(field)];
             }
-            Some((code, reason))
         };
         self.error = None;
         self.repeat.stop();
         self.phase.closing(now, frame.as_ref().map(|(code, _)| *code));
         vec![Effect::Close(frame)]
+    }
+
+    /// What the close frame has, as it is written now; none for one without a code.
+    ///
+    /// # Errors
+    /// When the code or the reason cannot be sent.
+    pub(crate) fn close_frame(&self) -> Result<Option<(u16, String)>, (Field, Sentence)> {
+        let (code, reason) = (self.close_code.trim(), self.close_reason.clone());
+        if code.is_empty() && reason.is_empty() {
+            return Ok(None);
+        }
+        let Some(code) = code.parse().ok().filter(|&code| close::check_code(code).is_ok()) else {
+            return Err((Field::CloseCode, Text::BadCloseCode.into()));
+        };
+        if close::check_reason(&reason).is_err() {
+            let too_long = Text::ReasonTooLong.with([reason.len().into(), close::MAX_REASON_BYTES.into()]);
+            return Err((Field::CloseReason, too_long));
+        }
+        Ok(Some((code, reason)))
     }
 
     /// Sends the next message of a repetition, unless a file is still being read.
@@ -561,12 +618,16 @@ impl WorkbenchState {
         let outcome = if self.phase.is_open() {
             self.effect_of_message(now)
         } else {
-            Err(connection::not_sent(self.phase.ready_state()))
+            Err(connection::not_sent(&self.phase))
         };
         match outcome {
             Ok(effect) => {
                 self.error.take_if(|error| error.field == Some(Field::Message));
-                vec![effect]
+                let mut effects = vec![effect];
+                if self.mode != Mode::File {
+                    self.sent(self.message().to_owned(), &mut effects);
+                }
+                effects
             }
             Err(message) => {
                 self.repeat.stop();
@@ -585,18 +646,36 @@ impl WorkbenchState {
             self.reading = true;
             return Ok(Effect::SendFile);
         }
+        let text = self.expanded(now);
+        self.mode.payload(text).map(Effect::Send)
+    }
+
+    /// The message with its templates replaced, in the modes that have them.
+    fn expanded(&mut self, now: f64) -> String {
         let text = self.message().to_owned();
-        let payload = if self.mode.has_templates() && format::find(&text, "{{").is_some() {
-            self.seq += 1;
-            let random = &mut self.random;
-            self.mode.payload(templates::expand(&text, self.seq, now, || {
-                uuid([next(random), next(random)])
-            }))?
-        } else {
-            self.mode.payload(text.clone())?
-        };
-        self.history.sent(&text);
-        Ok(Effect::Send(payload))
+        if !self.mode.has_templates() || format::find(&text, "{{").is_none() {
+            return text;
+        }
+        self.seq += 1;
+        let random = &mut self.random;
+        templates::expand(&text, self.seq, now, || uuid([next(random), next(random)]))
+    }
+
+    /// Puts a text into what was sent, which is kept if it has changed.
+    fn sent(&mut self, text: String, effects: &mut Vec<Effect>) {
+        if self.history.sent(&text) {
+            effects.push(Effect::SaveField(HISTORY, self.kept_history()));
+        }
+    }
+
+    /// What was sent, as it is kept over a reload.
+    pub(crate) fn kept_history(&self) -> String {
+        self.history.to_text(MAX_HISTORY_BYTES)
+    }
+
+    /// Takes back what was kept of what was sent.
+    pub(crate) fn restore_history(&mut self, text: &str) {
+        self.history = SentHistory::from_text(text);
     }
 
     fn recall(&mut self, step: Recall) -> Vec<Effect> {
@@ -621,7 +700,7 @@ impl WorkbenchState {
             return vec![Effect::Send(payload)];
         }
         if at_once {
-            self.fail(Field::Message, connection::not_sent(self.phase.ready_state()));
+            self.fail(Field::Message, connection::not_sent(&self.phase));
             return Vec::new();
         }
         let (mode, text) = match payload {
@@ -631,23 +710,34 @@ impl WorkbenchState {
         self.take(mode, text, now)
     }
 
-    fn send_http(&mut self) -> Vec<Effect> {
+    fn send_http(&mut self, now: f64) -> Vec<Effect> {
         self.error = None;
-        let Some(url) = server_address::http_echo_url(&self.url, &self.server_origin, self.message()) else {
+        let text = self.expanded(now);
+        let mut effects = Vec::new();
+        let Some(url) = self.complete_url(&mut effects) else {
+            return effects;
+        };
+        let Some(url) = server_address::http_echo_url(&url, &self.server_origin, &text) else {
             self.fail(Field::Url, connection::bad_url(&self.url));
-            return Vec::new();
+            return effects;
         };
-        let sent = Payload::Http {
-            answer: None,
-            text: self.message().to_owned(),
-        };
-        vec![Effect::Record(LogEntry::Sent(sent)), Effect::Fetch(url)]
+        if !server_address::is_on(&url, &self.server_origin) {
+            self.fail(
+                Field::Message,
+                Text::HttpForeign.with([self.server_origin.as_str().into()]),
+            );
+            return effects;
+        }
+        let sent = Payload::Http { answer: None, text };
+        effects.extend([Effect::Record(LogEntry::Sent(sent)), Effect::Fetch(url)]);
+        effects
     }
 
     fn connection(&mut self, event: ConnectionEvent, now: f64) -> Vec<Effect> {
         match event {
             ConnectionEvent::Opened { protocol, extensions } => {
                 self.phase.opened(now, protocol.clone(), extensions);
+                self.state_changed();
                 let mut effects = vec![notice(sentences::opened(&protocol)), Effect::Used(self.last.0.clone())];
                 if self.attempts > 0 {
                     effects.push(notice(
@@ -682,6 +772,7 @@ impl WorkbenchState {
                     return Vec::new();
                 };
                 self.drop_file();
+                self.state_changed();
                 // A connection that the user closes stays closed, however the server answers.
                 if self.reconnect && !is_closing && !end.is_by_page() {
                     if let End::Lost { open_ms, .. } | End::Finished { open_ms, .. } = end {
@@ -708,6 +799,7 @@ impl WorkbenchState {
             ConnectionEvent::CloseOverdue => match self.phase.forced(now) {
                 Some(end) => {
                     self.drop_file();
+                    self.state_changed();
                     vec![Effect::Terminate, notice(sentences::closed(&end))]
                 }
                 None => Vec::new(),
@@ -734,9 +826,9 @@ impl WorkbenchState {
         effects
     }
 
-    fn http_answer(&mut self, answer: Result<(HttpAnswer, String), Sentence>) -> Vec<Effect> {
-        match answer {
-            Ok((answer, text)) => {
+    fn http_answer(&mut self, answer: HttpAnswer, text: Result<String, Sentence>) -> Vec<Effect> {
+        match text {
+            Ok(text) => {
                 if !(200..300).contains(&answer.status) {
                     self.fail(Field::Message, Text::HttpStatus.with([u32::from(answer.status).into()]));
                 }
@@ -747,7 +839,7 @@ impl WorkbenchState {
             }
             Err(problem) => {
                 self.fail(Field::Message, problem.clone());
-                vec![notice(problem)]
+                vec![Effect::Record(LogEntry::Unanswered(Box::new(answer), problem))]
             }
         }
     }
@@ -763,6 +855,11 @@ impl WorkbenchState {
         } else {
             Vec::new()
         }
+    }
+
+    /// Removes the error that a message was not sent in the state before.
+    fn state_changed(&mut self) {
+        self.error.take_if(|error| connection::is_not_sent(&error.message));
     }
 
     fn fail(&mut self, field: Field, message: Sentence) {

@@ -9,7 +9,7 @@ const MAX_ITEMS: usize = 500;
 /// The bytes of all their texts, and of an imported file, at most: of the few megabytes that a browser gives a page.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
-/// The version of the format. A file of a higher one is refused.
+/// The version of the format. A file of another one is refused.
 const VERSION: &str = "1";
 
 /// The first field of a file, by which it is told from other JSON.
@@ -122,32 +122,32 @@ impl Item {
         self
     }
 
-    /// By which items are ordered; no two have the same.
+    /// No two items have the same.
     fn key(&self) -> (Kind, &str, &str) {
         (self.kind, self.collection(), self.name())
     }
+
+    fn owned_key(&self) -> Key {
+        (self.kind, self.collection().to_owned(), self.name().to_owned())
+    }
 }
 
-/// What is saved, in the order of kinds, collections and names.
+/// The kind, the collection and the name of an item.
+pub(super) type Key = (Kind, String, String);
+
+/// What is saved, in the user's order: of each kind first what is in no collection, then one collection after the other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Saved {
     items: Vec<Item>,
 }
 
-/// A change that can be undone.
+/// A change, of what may have been changed by another tab meanwhile.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Change {
     pub(super) remove: Vec<Item>,
     pub(super) add: Vec<Item>,
-}
-
-impl Change {
-    pub(super) fn undo(self) -> Self {
-        Self {
-            remove: self.add,
-            add: self.remove,
-        }
-    }
+    /// The items in their new order; those that are not in it come after the others of their collection.
+    pub(super) order: Vec<Key>,
 }
 
 /// There would be more than [`MAX_ITEMS`] or [`MAX_BYTES`].
@@ -165,7 +165,7 @@ pub(crate) enum ImportProblem {
     NotJson { line: usize, column: usize },
     /// It has other JSON.
     Foreign,
-    /// It has a higher version.
+    /// It has another version.
     Newer,
     /// The item with this number, from 1, of a list has no text in a field.
     Missing {
@@ -188,14 +188,94 @@ impl Saved {
             .filter(|old| items.iter().any(|new| new.key() == old.key()));
         Change {
             remove: replaced.cloned().collect(),
+            order: self.order(),
             add: items,
         }
+    }
+
+    /// What renaming items changes: they keep their places, unless they come into another collection.
+    pub(super) fn renaming(&self, items: &[Item], renamed: Vec<Item>) -> Change {
+        let mut change = self.saving(renamed);
+        change.remove.extend(items.iter().cloned());
+        for (old, new) in items.iter().zip(&change.add) {
+            change
+                .order
+                .retain(|key| *key != new.owned_key() || *key == old.owned_key());
+            if let Some(key) = change.order.iter_mut().find(|key| **key == old.owned_key()) {
+                *key = new.owned_key();
+            }
+        }
+        change
+    }
+
+    /// What moving items up or down by one place changes: a single item, also into the collection before or behind it, or all items of a collection.
+    /// None at the end of the list.
+    pub(super) fn moving(&self, items: &[Item], is_collection: bool, down: bool) -> Option<Change> {
+        let first = items.first()?;
+        let mut list: Vec<_> = self.of(first.kind).cloned().collect();
+        let start = list.iter().position(|item| item == first)?;
+        let end = start + items.len();
+        let neighbour = if down {
+            end
+        } else {
+            start.checked_sub(1).unwrap_or(usize::MAX)
+        };
+        let collection = match list.get(neighbour) {
+            Some(item) => item.collection().to_owned(),
+            // What is first of the list's first collection comes out of it.
+            None if !down && !is_collection && !first.collection().is_empty() => String::new(),
+            None => return None,
+        };
+        if is_collection {
+            // What is in no collection stays first.
+            if collection.is_empty() {
+                return None;
+            }
+            let of_neighbour = |item: &&Item| item.collection() == collection;
+            let count = list.iter().filter(of_neighbour).count();
+            if down {
+                list[start..end + count].rotate_left(items.len());
+            } else {
+                list[start - count..end].rotate_right(items.len());
+            }
+        } else if collection == first.collection() {
+            list.swap(start, neighbour);
+        } else {
+            list[start] = self.renamed(first, &collection);
+        }
+        let mut change = Change {
+            order: list.iter().map(Item::owned_key).collect(),
+            ..Change::default()
+        };
+        if !is_collection && !self.items.contains(&list[start]) {
+            change.remove.push(first.clone());
+            change.add.push(list.swap_remove(start));
+        }
+        Some(change)
+    }
+
+    /// An item in another collection, with a number behind its name where that is taken.
+    fn renamed(&self, item: &Item, collection: &str) -> Item {
+        let mut new = item.clone().named(collection, item.name());
+        let mut number = 2;
+        while self.items.iter().any(|other| other.key() == new.key()) {
+            new = item.clone().named(collection, &numbered(item.name(), number));
+            number += 1;
+        }
+        new
+    }
+
+    fn order(&self) -> Vec<Key> {
+        self.items.iter().map(Item::owned_key).collect()
     }
 
     /// What an import changes: items that are saved already are left out, and those that differ from a saved one of their name get another name.
     pub(super) fn importing(&self, file: Self) -> Change {
         let mut all = self.clone();
-        let mut change = Change::default();
+        let mut change = Change {
+            order: self.order(),
+            ..Change::default()
+        };
         for item in file.items {
             let mut new = item.clone();
             let mut number = 2;
@@ -203,41 +283,71 @@ impl Saved {
                 if same.fields[URL..] == item.fields[URL..] {
                     break;
                 }
-                let name = [item.name(), " (", &number.to_string(), ")"].concat();
-                new = item.clone().named(item.collection(), &name);
+                new = item.clone().named(item.collection(), &numbered(item.name(), number));
                 number += 1;
             }
             if !all.items.contains(&new) {
-                all.insert(new.clone());
+                all.items.push(new.clone());
                 change.add.push(new);
             }
         }
         change
     }
 
-    /// Applies a change.
+    /// Applies a change; returns what takes it back, which is empty where nothing has changed.
     ///
     /// # Errors
     /// When there would be too much; nothing is changed then.
-    pub(super) fn apply(&mut self, change: &Change) -> Result<(), Full> {
+    pub(super) fn apply(&mut self, change: &Change) -> Result<Change, Full> {
         let mut changed = self.clone();
-        changed.items.retain(|item| !change.remove.contains(item));
-        for item in &change.add {
-            changed.items.retain(|other| other.key() != item.key());
-            changed.insert(item.clone());
+        changed
+            .items
+            .retain(|item| !change.remove.contains(item) && !change.add.iter().any(|new| new.key() == item.key()));
+        changed.items.extend(change.add.iter().cloned());
+        let mut items = std::mem::take(&mut changed.items);
+        for key in &change.order {
+            if let Some(index) = items.iter().position(|item| item.owned_key() == *key) {
+                changed.insert(items.remove(index));
+            }
         }
+        changed.insert_all(items);
         let texts = changed.items.iter().flat_map(|item| &item.fields);
         if !change.add.is_empty()
             && (changed.items.len() > MAX_ITEMS || texts.map(String::len).sum::<usize>() > MAX_BYTES)
         {
             return Err(Full);
         }
-        *self = changed;
-        Ok(())
+        if *self == changed {
+            return Ok(Change::default());
+        }
+        let before = std::mem::replace(self, changed);
+        let only = |all: &Self, others: &Self| {
+            let only = all.items.iter().filter(|item| !others.items.contains(item));
+            only.cloned().collect()
+        };
+        Ok(Change {
+            remove: only(self, &before),
+            add: only(&before, self),
+            order: before.order(),
+        })
     }
 
+    fn insert_all(&mut self, items: Vec<Item>) {
+        for item in items {
+            self.insert(item);
+        }
+    }
+
+    /// Adds an item behind the others of its kind and collection.
     fn insert(&mut self, item: Item) {
-        let place = self.items.partition_point(|other| other.key() < item.key());
+        let like = |other: &Item| other.kind == item.kind && other.collection() == item.collection();
+        // A new collection comes last, and what is in none comes first.
+        let is_before =
+            |other: &Item| other.kind < item.kind || other.kind == item.kind && !item.collection().is_empty();
+        let place = match self.items.iter().rposition(like) {
+            Some(index) => index + 1,
+            None => self.items.iter().take_while(|other| is_before(other)).count(),
+        };
         self.items.insert(place, item);
     }
 
@@ -305,6 +415,10 @@ impl Saved {
         }
         Ok(saved)
     }
+}
+
+fn numbered(name: &str, number: usize) -> String {
+    [name, " (", &number.to_string(), ")"].concat()
 }
 
 /// How many containers are open in an item: the file, a list, and the item.
@@ -456,19 +570,97 @@ mod tests {
         let mut now = saved(vec![connection("A", "x", "ws://1"), connection("B", "x", "ws://2")]);
         let before = now.clone();
         let change = now.saving(vec![connection("A", " x ", "ws://3")]);
-        now.apply(&change).unwrap();
+        let undo = now.apply(&change).unwrap();
         let urls: Vec<_> = now.items.iter().map(Item::url).collect();
         assert_eq!(urls, ["ws://3", "ws://2"]);
-        now.apply(&change.undo()).unwrap();
+        now.apply(&undo).unwrap();
         assert_eq!(now, before);
-        let all = Change {
-            remove: before.items.clone(),
-            add: Vec::new(),
+        for count in 1..=2 {
+            let some = Change {
+                remove: before.items[..count].to_vec(),
+                ..Change::default()
+            };
+            let undo = now.apply(&some).unwrap();
+            assert_eq!(now.items, before.items[count..]);
+            now.apply(&undo).unwrap();
+            assert_eq!(now, before);
+        }
+    }
+
+    /// The names in order, each collection in brackets.
+    fn layout(saved: &Saved) -> String {
+        let mut text = String::new();
+        let mut collection = "";
+        for item in &saved.items {
+            if item.collection() != collection {
+                collection = item.collection();
+                text += &[" [", collection, "]"].concat();
+            }
+            text += &[" ", item.name()].concat();
+        }
+        text
+    }
+
+    #[test]
+    fn items_move_by_one_place_and_into_the_collection_before_or_behind_and_back() {
+        let items = [("", "a"), ("", "b"), ("A", "c"), ("A", "b"), ("B", "d")];
+        let mut now = saved(
+            items
+                .map(|(collection, name)| connection(collection, name, "ws://h"))
+                .to_vec(),
+        );
+        assert_eq!(layout(&now), " a b [A] c b [B] d");
+        for (index, down, then) in [
+            (0, true, " b a [A] c b [B] d"),
+            (1, false, " a b [A] c b [B] d"),
+            (1, true, " a [A] b (2) c b [B] d"),
+            (1, false, " a b (2) [A] c b [B] d"),
+            (3, true, " a b (2) [A] c [B] b d"),
+            (4, false, " a b (2) [A] c [B] d b"),
+            (2, false, " a b (2) c [B] d b"),
+        ] {
+            let before = now.clone();
+            let change = now.moving(&[now.items[index].clone()], false, down).unwrap();
+            let undo = now.apply(&change).unwrap();
+            assert_eq!(layout(&now), then);
+            let text = now.to_json(true);
+            assert_eq!(Saved::from_json(&text).as_ref(), Ok(&now), "the file has the order");
+            let mut undone = now.clone();
+            undone.apply(&undo).unwrap();
+            assert_eq!(undone, before);
+        }
+        assert_eq!(now.moving(&now.items[..1], false, false), None);
+        assert_eq!(now.moving(&now.items[4..], false, true), None);
+        let mut alone = saved(vec![connection("A", "x", "ws://h")]);
+        let out = alone.moving(&alone.items, false, false).unwrap();
+        alone.apply(&out).unwrap();
+        assert_eq!(layout(&alone), " x");
+    }
+
+    #[test]
+    fn collections_move_behind_each_other_but_not_before_what_is_in_none() {
+        let items = [("", "a"), ("A", "b"), ("A", "c"), ("B", "d"), ("C", "e")];
+        let mut now = saved(
+            items
+                .map(|(collection, name)| connection(collection, name, "ws://h"))
+                .to_vec(),
+        );
+        let of = |saved: &Saved, collection: &str| -> Vec<Item> {
+            let items = saved.items.iter().filter(|item| item.collection() == collection);
+            items.cloned().collect()
         };
-        now.apply(&all).unwrap();
-        assert_eq!(now, Saved::default());
-        now.apply(&all.undo()).unwrap();
-        assert_eq!(now, before);
+        for (collection, down, then) in [
+            ("A", true, " a [B] d [A] b c [C] e"),
+            ("A", true, " a [B] d [C] e [A] b c"),
+            ("C", false, " a [C] e [B] d [A] b c"),
+            ("A", false, " a [C] e [A] b c [B] d"),
+        ] {
+            let change = now.moving(&of(&now, collection), true, down).unwrap();
+            now.apply(&change).unwrap();
+            assert_eq!(layout(&now), then);
+        }
+        assert_eq!(now.moving(&of(&now, "C"), true, false), None);
+        assert_eq!(now.moving(&of(&now, "B"), true, true), None);
     }
 
     #[test]
@@ -483,7 +675,9 @@ mod tests {
         assert_eq!((change.remove.len(), change.add.len()), (0, 2));
         now.apply(&change).unwrap();
         assert_eq!(names(&now), ["x", "x (2)", "y", "s"]);
-        assert_eq!(now.importing(file).add, [], "a second time there is nothing new");
+        let again = now.importing(file);
+        assert_eq!(again.add, [], "a second time there is nothing new");
+        assert_eq!(now.apply(&again), Ok(Change::default()), "and nothing to take back");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The sheets with what is saved: connections, opened from the bar, and snippets, opened from the composer. The same form saves and renames, the
-//! same list opens, renames and deletes.
+//! same list opens, moves, renames and deletes.
 
 use web_sys::{Element, Event, HtmlInputElement, InputEvent, MouseEvent, SubmitEvent};
 use yew::{Callback, Html, TargetCast, html};
@@ -21,8 +21,8 @@ const PREVIEW_BYTES: usize = 200;
 /// The characters of a name, at most: more than one line of the list.
 const MAX_NAME: usize = 80;
 
-/// The `id` of the element with the names of the collections.
-const COLLECTIONS_ID: &str = "collections";
+/// The `id` of the button that moved something last, which is focused again where it is now.
+pub(super) const MOVED_ID: &str = "moved";
 
 /// What is typed into a sheet, and what it says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +41,8 @@ pub(super) struct SavedSheet {
     has_failed: bool,
     /// What takes the last change back.
     undo: Option<Change>,
+    /// What was moved last, and whether down. Of a collection, its first item.
+    moved: Option<(Item, bool, bool)>,
 }
 
 /// What the user does in a sheet.
@@ -59,6 +61,12 @@ pub(crate) enum SheetMove {
         is_collection: bool,
     },
     Delete(Vec<Item>),
+    /// By one place.
+    Move {
+        items: Vec<Item>,
+        is_collection: bool,
+        down: bool,
+    },
     Undo,
     Secrets(bool),
     Export,
@@ -85,9 +93,7 @@ impl SavedSheet {
                 item.named(&self.collection, name)
             }
         });
-        let mut change = saved.saving(renamed.collect());
-        change.remove.extend(self.renamed.iter().cloned());
-        Ok(change)
+        Ok(saved.renaming(&self.renamed, renamed.collect()))
     }
 
     pub(super) fn type_name(&mut self, name: String) {
@@ -121,13 +127,19 @@ impl SavedSheet {
         self.renamed.clear();
     }
 
-    /// A change was made, or is refused.
+    /// Where something is that was moved; nothing else is marked then.
+    pub(super) fn moved(&mut self, moved: Option<(Item, bool, bool)>) {
+        self.moved = moved;
+    }
+
+    /// A change was made, which another one takes back, or is refused.
     pub(super) fn done(&mut self, outcome: Result<(Option<Sentence>, Change), Sentence>) {
         self.has_failed = outcome.is_err();
         (self.notice, self.undo) = match outcome {
-            Ok((sentence, change)) => {
+            Ok((sentence, undo)) => {
                 self.renamed.clear();
-                (sentence, Some(change.undo()))
+                let has_changed = undo != Change::default();
+                (sentence, has_changed.then_some(undo))
             }
             Err(sentence) => (Some(sentence), None),
         };
@@ -146,21 +158,25 @@ impl SavedSheet {
             event.prevent_default();
             SheetMove::Submit
         });
+        // The field that a failure is about has it as its description.
+        let lacks_name = self.has_failed && self.notice == Some(Text::NoName.into());
         let field = |part: &'static str,
                      label: Text,
                      value: &str,
-                     list: Option<&'static str>,
+                     list: Option<String>,
                      typed: fn(String) -> SheetMove| {
             let label = text(label);
+            let invalid = lacks_name && list.is_none();
             html! {
                 <input
                     key={part} id={id(part)} type="text" value={value.to_owned()} placeholder={label} aria-label={label}
                     maxlength={MAX_NAME.to_string()} autocomplete="off" {list}
+                    aria-invalid={invalid.then_some("true")} aria-describedby={invalid.then(|| id("notice"))}
                     oninput={send.reform(move |event: InputEvent| typed(text_of(&event)))}
                 />
             }
         };
-        let has_collections = kind == Kind::Connection && (!self.is_collection || self.renamed.is_empty());
+        let has_collections = !self.is_collection || self.renamed.is_empty();
         let submit = if self.renamed.is_empty() {
             Text::Save
         } else {
@@ -171,7 +187,7 @@ impl SavedSheet {
                 <form key="form" class="saved-form" {onsubmit}>
                     { field("name", Text::SavedName, &self.name, None, SheetMove::Name) }
                     if has_collections {
-                        { field("collection", Text::Collection, &self.collection, Some(COLLECTIONS_ID), SheetMove::Collection) }
+                        { field("collection", Text::Collection, &self.collection, Some(id("collections")), SheetMove::Collection) }
                     }
                     <button key="save" id={id("save")} type="submit" data-look="primary">{ text(submit) }</button>
                 </form>
@@ -184,7 +200,7 @@ impl SavedSheet {
                     }
                 </div>
                 if self.is_open {
-                    { list(kind, saved, send, language) }
+                    { self.list(kind, saved, send, language) }
                 }
             </>
         }
@@ -221,6 +237,96 @@ impl SavedSheet {
             </div>
         }
     }
+
+    /// What is saved of a kind, by collections.
+    fn list(&self, kind: Kind, saved: &Saved, send: &Callback<SheetMove>, language: Language) -> Html {
+        let mut rows = Vec::new();
+        let mut collection = "";
+        for item in saved.of(kind) {
+            if item.collection() != collection {
+                collection = item.collection();
+                let items: Vec<_> = saved
+                    .of(kind)
+                    .filter(|item| item.collection() == collection)
+                    .cloned()
+                    .collect();
+                rows.push(html! {
+                    <li key={["collection ", collection].concat()} class="saved-collection">
+                        <span>{ collection.to_owned() }</span>
+                        { self.change_buttons(collection, items, true, send, language) }
+                    </li>
+                });
+            }
+            let detail = match kind {
+                Kind::Connection => masked(item.url()),
+                Kind::Snippet => item.draft(item.mode()).to_owned(),
+            };
+            let opened = item.clone();
+            rows.push(row(
+                [item.collection(), "\n", item.name()].concat(),
+                Some(item.name()),
+                &detail,
+                send.reform(move |_| SheetMove::Open(opened.clone())),
+                self.change_buttons(item.name(), vec![item.clone()], false, send, language),
+            ));
+        }
+        html! {
+            <>
+                <ul key="list" id={[kind.list(), "_list"].concat()} class="saved-list">{ for rows }</ul>
+                <datalist key="collections" id={[kind.list(), "_collections"].concat()}>{ for collections(kind, saved) }</datalist>
+            </>
+        }
+    }
+
+    /// Move up and down, rename and delete.
+    fn change_buttons(
+        &self,
+        name: &str,
+        items: Vec<Item>,
+        is_collection: bool,
+        send: &Callback<SheetMove>,
+        language: Language,
+    ) -> Html {
+        let icon =
+            |act: &'static str, label: Text, path: &'static str, movement: SheetMove, id: Option<&'static str>| {
+                let label = [label.in_language(language), " ", name].concat();
+                let button = IconButton {
+                    of_row: true,
+                    id,
+                    ..IconButton::new(act, label, path, send.reform(move |_| movement.clone()))
+                };
+                button.draw()
+            };
+        let shift = |act, label, path, down| {
+            let movement = SheetMove::Move {
+                items: items.clone(),
+                is_collection,
+                down,
+            };
+            let is_moved = |moved: &&(Item, bool, bool)| {
+                Some(&moved.0) == items.first() && (moved.1, moved.2) == (is_collection, down)
+            };
+            icon(
+                act,
+                label,
+                path,
+                movement,
+                self.moved.as_ref().filter(is_moved).map(|_| MOVED_ID),
+            )
+        };
+        let rename = SheetMove::Rename {
+            items: items.clone(),
+            is_collection,
+        };
+        html! {
+            <>
+                { shift("up", Text::MoveUp, "M8 13V3M4 7l4-4 4 4", false) }
+                { shift("down", Text::MoveDown, "M8 3v10M4 9l4 4 4-4", true) }
+                { icon("rename", Text::Rename, "M3 13l1-3 7-7 2 2-7 7z", rename, None) }
+                { icon("delete", Text::Delete, "m4.5 4.5 7 7m0-7-7 7", SheetMove::Delete(items), None) }
+            </>
+        }
+    }
 }
 
 /// Tells a sheet that the popover with this `id`, which shows it, was opened or closed.
@@ -232,48 +338,6 @@ pub(super) fn on_toggle(id: &'static str, send: &Callback<SheetMove>) -> Callbac
             send.emit(SheetMove::Toggled(popover.matches(":popover-open").unwrap_or_default()));
         }
     })
-}
-
-/// What is saved of a kind, by collections.
-fn list(kind: Kind, saved: &Saved, send: &Callback<SheetMove>, language: Language) -> Html {
-    let mut rows = Vec::new();
-    let mut collection = "";
-    for item in saved.of(kind) {
-        if item.collection() != collection {
-            collection = item.collection();
-            let items: Vec<_> = saved
-                .of(kind)
-                .filter(|item| item.collection() == collection)
-                .cloned()
-                .collect();
-            rows.push(html! {
-                <li key={["collection ", collection].concat()} class="saved-collection">
-                    <span>{ collection.to_owned() }</span>
-                    { change_buttons(collection, items, true, send, language) }
-                </li>
-            });
-        }
-        let detail = match kind {
-            Kind::Connection => masked(item.url()),
-            Kind::Snippet => item.draft(item.mode()).to_owned(),
-        };
-        let opened = item.clone();
-        rows.push(row(
-            [item.collection(), "\n", item.name()].concat(),
-            Some(item.name()),
-            &detail,
-            send.reform(move |_| SheetMove::Open(opened.clone())),
-            change_buttons(item.name(), vec![item.clone()], false, send, language),
-        ));
-    }
-    html! {
-        <>
-            <ul key="list" id={[kind.list(), "_list"].concat()} class="saved-list">{ for rows }</ul>
-            if kind == Kind::Connection {
-                <datalist key="collections" id={COLLECTIONS_ID}>{ for collections(saved) }</datalist>
-            }
-        </>
-    }
 }
 
 /// The texts that were sent, as a list of the same kind, which cannot be changed.
@@ -301,36 +365,6 @@ fn row(key: String, name: Option<&str>, detail: &str, onopen: Callback<MouseEven
     }
 }
 
-/// Rename and delete.
-fn change_buttons(
-    name: &str,
-    items: Vec<Item>,
-    is_collection: bool,
-    send: &Callback<SheetMove>,
-    language: Language,
-) -> Html {
-    let icon = |act: &'static str, label: Text, path: &'static str, onclick: Callback<MouseEvent>| {
-        let label = [label.in_language(language), " ", name].concat();
-        let button = IconButton {
-            of_row: true,
-            ..IconButton::new(act, label, path, onclick)
-        };
-        button.draw()
-    };
-    let renamed = items.clone();
-    let onrename = send.reform(move |_| SheetMove::Rename {
-        items: renamed.clone(),
-        is_collection,
-    });
-    let ondelete = send.reform(move |_| SheetMove::Delete(items.clone()));
-    html! {
-        <>
-            { icon("rename", Text::Rename, "M3 13l1-3 7-7 2 2-7 7z", onrename) }
-            { icon("delete", Text::Delete, "m4.5 4.5 7 7m0-7-7 7", ondelete) }
-        </>
-    }
-}
-
 fn button(id: &str, label: Text, send: &Callback<SheetMove>, does: fn() -> SheetMove, language: Language) -> Html {
     html! {
         <button key={id.to_owned()} id={id.to_owned()} type="button" onclick={send.reform(move |_: MouseEvent| does())}>
@@ -340,9 +374,9 @@ fn button(id: &str, label: Text, send: &Callback<SheetMove>, does: fn() -> Sheet
 }
 
 /// The names of the collections, to choose from.
-fn collections(saved: &Saved) -> impl Iterator<Item = Html> {
+fn collections(kind: Kind, saved: &Saved) -> impl Iterator<Item = Html> {
     let mut before = "";
-    saved.of(Kind::Connection).filter_map(move |item| {
+    saved.of(kind).filter_map(move |item| {
         let collection = item.collection();
         (std::mem::replace(&mut before, collection) != collection)
             .then(|| html! { <option key={collection.to_owned()} value={collection.to_owned()} /> })
@@ -386,23 +420,29 @@ mod tests {
         let items: Vec<_> = saved.of(Kind::Connection).cloned().collect();
         sheet.rename(items[..1].to_vec(), false);
         sheet.type_name("z".into());
-        assert_eq!(submit(&sheet, &mut saved), names(&[("A", "y"), ("A", "z")]));
+        assert_eq!(
+            submit(&sheet, &mut saved),
+            names(&[("A", "z"), ("A", "y")]),
+            "it keeps its place"
+        );
         let items: Vec<_> = saved.of(Kind::Connection).cloned().collect();
         sheet.rename(items, true);
         sheet.type_name("B".into());
-        assert_eq!(submit(&sheet, &mut saved), names(&[("B", "y"), ("B", "z")]));
+        assert_eq!(submit(&sheet, &mut saved), names(&[("B", "z"), ("B", "y")]));
     }
 
     #[test]
     fn a_change_is_told_and_can_be_undone_once_and_a_failed_one_cannot() {
         let mut sheet = SavedSheet::default();
-        let change = Change {
-            remove: Vec::new(),
+        let undo = Change {
             add: vec![item("", "x")],
+            ..Change::default()
         };
-        sheet.done(Ok((Some(Text::SavedAs.with(["x".into()])), change.clone())));
-        assert_eq!((sheet.take_undo(), sheet.take_undo()), (Some(change.undo()), None));
+        sheet.done(Ok((Some(Text::SavedAs.with(["x".into()])), undo.clone())));
+        assert_eq!((sheet.take_undo(), sheet.take_undo()), (Some(undo), None));
         sheet.done(Err(Text::NoName.into()));
         assert_eq!((sheet.take_undo(), sheet.has_failed), (None, true));
+        sheet.done(Ok((Some(Text::NothingNew.into()), Change::default())));
+        assert_eq!(sheet.take_undo(), None, "nothing was changed");
     }
 }

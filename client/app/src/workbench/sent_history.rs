@@ -17,17 +17,47 @@ pub(super) struct SentHistory {
 }
 
 impl SentHistory {
-    /// A text was sent, which is the newest one then.
-    pub(super) fn sent(&mut self, text: &str) {
+    /// A text was sent, which is the newest one then. Returns whether it was not before.
+    pub(super) fn sent(&mut self, text: &str) -> bool {
         self.shown = None;
-        if text.is_empty() || text.len() > MAX_TEXT_BYTES {
-            return;
+        let is_newest = self.texts.back().is_some_and(|newest| newest == text);
+        if text.is_empty() || text.len() > MAX_TEXT_BYTES || is_newest {
+            return false;
         }
         self.texts.retain(|other| other != text);
         if self.texts.len() == MAX_TEXTS {
             self.texts.pop_front();
         }
         self.texts.push_back(text.into());
+        true
+    }
+
+    /// The newest texts, of at most `max` bytes with what stands between them, as [`Self::from_text`] reads them: each after its length.
+    pub(super) fn to_text(&self, max: usize) -> String {
+        let mut text = String::new();
+        for sent in self.texts() {
+            let length = sent.len().to_string();
+            if text.len() + length.len() + 1 + sent.len() > max {
+                break;
+            }
+            text += &length;
+            text.push(' ');
+            text += sent;
+        }
+        text
+    }
+
+    /// Reads [`Self::to_text`], a damaged text as far as it goes.
+    pub(super) fn from_text(mut text: &str) -> Self {
+        let mut texts = VecDeque::new();
+        while let Some((length, rest)) = text.split_once(' ')
+            && let Some((sent, rest)) = length.parse().ok().and_then(|length| rest.split_at_checked(length))
+            && texts.len() < MAX_TEXTS
+        {
+            texts.push_front(sent.to_owned());
+            text = rest;
+        }
+        Self { texts, shown: None }
     }
 
     /// The texts, the newest first.
@@ -117,6 +147,20 @@ mod tests {
             Some("a"),
             "the one in the field is passed over"
         );
+    }
+
+    #[test]
+    fn the_newest_texts_are_kept_within_a_bound_and_a_damaged_text_is_read_as_far_as_it_goes() {
+        let mut history = SentHistory::default();
+        let changed = ["a b", "好\n", "好\n", "7 x", ""].map(|text| history.sent(text));
+        assert_eq!(changed, [true, true, false, true, false]);
+        let text = history.to_text(100);
+        assert_eq!(SentHistory::from_text(&text), history);
+        let newest = SentHistory::from_text(&history.to_text(text.len() - 1));
+        assert_eq!(newest.texts().collect::<Vec<_>>(), ["7 x", "好\n"]);
+        for (damaged, left) in [("", 0), ("x", 0), ("9 a", 0), ("1 a2 好", 1), ("-1 a", 0)] {
+            assert_eq!(SentHistory::from_text(damaged).texts.len(), left, "{damaged}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The workbench's sentences that depend on more than their values. Pure.
 
+use talkback_client::close;
+
 use super::{log::Bound, saved::ImportProblem};
 use crate::{
     connection::{CLOSE_LIMIT_MS, CloseInfo, ClosedBy, End},
@@ -39,12 +41,18 @@ pub(super) fn ended(end: &End) -> Sentence {
 pub(super) fn closed(end: &End) -> Sentence {
     match end.close_info() {
         None => ended(end),
-        Some(CloseInfo { code, reason }) => {
+        Some(CloseInfo { code, reason, clean }) => {
             let mut prefix = code.to_string();
             if !reason.is_empty() {
                 prefix += &format!(" “{reason}”");
             }
-            Text::AfterCode.with([prefix.into(), ended(end)])
+            let sentence = Text::AfterCode.with([prefix.into(), ended(end)]);
+            // 1006 says so itself.
+            if *clean || *code == close::ABNORMAL {
+                sentence
+            } else {
+                Text::NotClean.with([sentence])
+            }
         }
     }
 }
@@ -70,7 +78,7 @@ pub(super) fn close_with(code: &str) -> Sentence {
 pub(super) fn rows_dropped(rows: u64) -> Sentence {
     match rows {
         1 => Text::RowDropped.into(),
-        rows => Text::RowsDropped.with([rows.into()]),
+        rows => Text::RowsDropped.with([Sentence::thousands(rows)]),
     }
 }
 
@@ -134,6 +142,7 @@ mod tests {
         let closed = CloseInfo {
             code: 1006,
             reason: String::new(),
+            clean: false,
         };
         let [before, before_zh] = both(&ended(&End::NeverOpened(closed.clone())));
         assert!(
@@ -146,7 +155,7 @@ mod tests {
             open_ms: 61_500.0,
         }));
         assert_eq!(after, "Connection lost without a close message after 1 min 1 s.");
-        assert_eq!(after_zh, "连接在 1 分 1 秒 后异常中断，未收到关闭消息");
+        assert_eq!(after_zh, "连接在 1 分 1 秒后异常中断，未收到关闭消息");
     }
 
     #[test]
@@ -155,13 +164,14 @@ mod tests {
             closed: CloseInfo {
                 code: 1005,
                 reason: String::new(),
+                clean: true,
             },
             by,
             open_ms: 3_210.0,
         };
         let [page, page_zh] = both(&ended(&end(ClosedBy::Page)));
         assert_eq!(page, "Closed normally, no code given (by this page, after 3.2 s)");
-        assert_eq!(page_zh, "已正常关闭，对方未给状态码（由本页面关闭，持续 3.2 秒）");
+        assert_eq!(page_zh, "已正常关闭，未带状态码（由本页面关闭，持续 3.2 秒）");
         let [server, _] = both(&closed(&end(ClosedBy::Server)));
         assert!(server.starts_with("1005 Closed normally"), "{server}");
         assert!(server.contains("by the server"), "{server}");
@@ -172,6 +182,7 @@ mod tests {
         let info = CloseInfo {
             code: 4000,
             reason: "bye".into(),
+            clean: true,
         };
         let end = End::Finished {
             closed: info,
@@ -185,5 +196,25 @@ mod tests {
         );
         assert!(chinese.starts_with("4000 “bye” 应用自定义代码"), "{chinese}");
         assert_eq!(both(&closed(&End::Cancelled))[0], "Cancelled before it was open.");
+    }
+
+    #[test]
+    fn a_close_frame_without_a_clean_close_says_so() {
+        let end = |clean| End::Finished {
+            closed: CloseInfo {
+                code: 1001,
+                reason: String::new(),
+                clean,
+            },
+            by: ClosedBy::Server,
+            open_ms: 0.0,
+        };
+        let [clean, unclean] = [true, false].map(|clean| both(&closed(&end(clean)))[0].clone());
+        assert_eq!(unclean, clean + " The close was not clean.");
+    }
+
+    #[test]
+    fn the_number_of_dropped_rows_has_separators() {
+        assert_eq!(both(&rows_dropped(12_345))[0], "12,345 older rows dropped");
     }
 }

@@ -25,6 +25,11 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
     let curve = traffic.curve();
     let round_trips = state.round_trips.percentiles();
     let plain = |id, label: Text, value: Html| entry(id, "", String::new(), text(label).into(), bold(value));
+    // It is cut where there is no space, and the title has all of it.
+    let named = |id, label: Text, value| {
+        let value = negotiated(value, language);
+        entry(id, "name", value.clone(), text(label).into(), bold(value.into()))
+    };
     let counted = |id, part, label: Text, arrow, value| {
         entry(
             id,
@@ -49,7 +54,10 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
     };
     let rate_label = html! {
         <>
-            <svg key="curve" width={CURVE.0.to_string()} height={CURVE.1.to_string()} aria-hidden="true">
+            <svg
+                key="curve" width={CURVE.0.to_string()} height={CURVE.1.to_string()} aria-hidden="true"
+                viewBox={["0 0 ", &CURVE.0.to_string(), " ", &CURVE.1.to_string()].concat()} preserveAspectRatio="none"
+            >
                 <polyline points={curve} fill="none" stroke="currentColor" stroke-width="1.5" />
             </svg>
             <span key="label" class="visually-hidden">{ text(Text::Rate) }</span>
@@ -66,8 +74,8 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
     );
     html! {
         <dl key="status" id="status_strip" class="strip">
-            { plain("negotiated_protocol", Text::Protocol, negotiated(protocol, language)) }
-            { plain("negotiated_extensions", Text::Extensions, negotiated(extensions, language)) }
+            { named("negotiated_protocol", Text::Protocol, protocol) }
+            { named("negotiated_extensions", Text::Extensions, extensions) }
             { close }
             { counted("received_count", "counts", Text::Received, "↓", traffic.received) }
             { counted("sent_count", "", Text::Sent, "↑", traffic.sent) }
@@ -103,11 +111,11 @@ fn count(count: Count) -> Html {
 }
 
 /// A negotiated value; a dash while no connection is open.
-fn negotiated(value: Option<&String>, language: Language) -> Html {
+fn negotiated(value: Option<&String>, language: Language) -> String {
     match value {
         None => "–".into(),
         Some(value) if value.is_empty() => Text::NoneChosen.in_language(language).into(),
-        Some(value) => value.clone().into(),
+        Some(value) => value.clone(),
     }
 }
 

@@ -48,7 +48,7 @@ impl Subprotocols {
     ///
     /// # Errors
     /// As [`Self::update`].
-    pub(super) fn type_text(&mut self, text: &str) -> Result<(), String> {
+    pub(super) fn type_text(&mut self, text: &str) -> Result<(), BadName> {
         self.typed = text.trim_start().to_owned();
         while let Some((name, rest)) = self.typed.split_once(',') {
             let (name, rest) = (name.trim().to_owned(), rest.trim_start().to_owned());
@@ -62,7 +62,7 @@ impl Subprotocols {
     ///
     /// # Errors
     /// A name that is chosen already, is no token of HTTP, or is too much; it stays in the field.
-    pub(super) fn update(&mut self, chip: ChipMove) -> Result<(), String> {
+    pub(super) fn update(&mut self, chip: ChipMove) -> Result<(), BadName> {
         match chip {
             ChipMove::Add => self.type_text(&(self.typed.clone() + ","))?,
             ChipMove::Remove(index) if index < self.chosen.len() => drop(self.chosen.remove(index)),
@@ -72,18 +72,34 @@ impl Subprotocols {
         Ok(())
     }
 
-    fn add(&mut self, name: String) -> Result<(), String> {
+    /// What is typed stays in the field, without the comma that would have added it.
+    fn kept(&mut self, problem: BadName) -> BadName {
+        self.typed = self.typed.trim_end_matches([',', ' ']).to_owned();
+        problem
+    }
+
+    fn add(&mut self, name: String) -> Result<(), BadName> {
         let bytes: usize = self.chosen.iter().map(String::len).sum();
         if name.is_empty() {
             Ok(())
-        } else if self.chosen.contains(&name) || !is_token(&name) || bytes + name.len() > MAX_BYTES {
-            self.typed = self.typed.trim_end_matches([',', ' ']).to_owned();
-            Err(name)
+        } else if self.chosen.contains(&name) || !is_token(&name) {
+            Err(self.kept(BadName::Malformed(name)))
+        } else if bytes + name.len() > MAX_BYTES {
+            Err(self.kept(BadName::TooLong(name)))
         } else {
             self.chosen.push(name);
             Ok(())
         }
     }
+}
+
+/// Why a name is not added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BadName {
+    /// It is chosen already, or is no token of HTTP.
+    Malformed(String),
+    /// All names would have more than [`MAX_BYTES`].
+    TooLong(String),
 }
 
 /// Whether a name is a token of HTTP ([RFC 9110, section 5.6.2](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2)), as subprotocols are.
@@ -100,7 +116,7 @@ mod tests {
         let mut subprotocols = Subprotocols::default();
         for end in text.char_indices().map(|(at, c)| at + c.len_utf8()) {
             let field = subprotocols.typed.clone() + &text[end - 1..end];
-            let _: Result<(), String> = subprotocols.type_text(&field);
+            let _: Result<(), BadName> = subprotocols.type_text(&field);
         }
         subprotocols
     }
@@ -149,12 +165,15 @@ mod tests {
             ("好,", "好", "好"),
         ] {
             let mut subprotocols = Subprotocols::default();
-            assert_eq!(subprotocols.type_text(text), Err(culprit.to_owned()));
+            assert_eq!(
+                subprotocols.type_text(text),
+                Err(BadName::Malformed(culprit.to_owned()))
+            );
             assert_eq!(subprotocols.typed(), rest);
         }
         let mut subprotocols = Subprotocols::default();
         let long = "x".repeat(MAX_BYTES + 1);
         subprotocols.type_text(&long).unwrap();
-        assert_eq!(subprotocols.update(ChipMove::Add), Err(long));
+        assert_eq!(subprotocols.update(ChipMove::Add), Err(BadName::TooLong(long)));
     }
 }

@@ -3,7 +3,12 @@
 use web_sys::MouseEvent;
 use yew::{Callback, Html, html};
 
-use super::{addresses::masked, icon_button::IconButton, reducer::WorkbenchState, url_bar::state_label};
+use super::{
+    addresses::masked,
+    icon_button::IconButton,
+    reducer::WorkbenchState,
+    url_bar::{has_failed, state_label},
+};
 use crate::{
     format,
     i18n::{Language, Text},
@@ -68,6 +73,13 @@ pub(crate) enum TabMove {
     New,
     Show(u32),
     Close(u32),
+    /// Open the tab again that was closed last.
+    Reopen,
+}
+
+/// The `id` of the button that shows a tab.
+pub(super) fn tab_id(number: u32) -> String {
+    format!("tab_{number}")
 }
 
 /// One tab of the strip.
@@ -83,6 +95,7 @@ pub(super) struct StripTab<'a> {
 pub(super) fn tab_strip<'a>(
     server: &str,
     tabs: impl Iterator<Item = StripTab<'a>>,
+    can_reopen: bool,
     onmove: &Callback<TabMove>,
     language: Language,
 ) -> Html {
@@ -97,11 +110,7 @@ pub(super) fn tab_strip<'a>(
         let (name, label) = state_label(&state.phase);
         let address = masked(state.url.trim());
         let title = format!("{address} · {}", text(label));
-        let short = address.strip_prefix(server).filter(|path| path.len() > 1);
-        let short = short
-            .or_else(|| address.get(format::find(&address, "://")? + 3..))
-            .unwrap_or(&address)
-            .to_owned();
+        let (host, path) = host_and_path(&address, server);
         let close = IconButton::new(
             format!("close_tab_{number}"),
             text(Text::CloseTab),
@@ -111,13 +120,14 @@ pub(super) fn tab_strip<'a>(
         html! {
             <li key={number} class="tab" data-shown={shown.then_some("")}>
                 <button
-                    key="show" id={format!("tab_{number}")} type="button" {title} aria-current={shown.then_some("true")}
+                    key="show" id={tab_id(number)} type="button" {title} aria-current={shown.then_some("true")}
                     onclick={onmove.reform(move |_: MouseEvent| TabMove::Show(number))}
                 >
-                    <span class="tab-state" data-state={name}>
+                    <span class="tab-state" data-state={name} data-failed={has_failed(&state.phase).then_some("")}>
                         <span class="visually-hidden">{ text(label) }{ " " }</span>
                     </span>
-                    <span class="tab-name">{ short }</span>
+                    <span class="tab-host">{ host.to_owned() }</span>
+                    <span class="tab-path">{ path.to_owned() }</span>
                     if news > 0 && !shown {
                         <span class="unread-count">{ format::thousands(news) }</span>
                     }
@@ -126,7 +136,27 @@ pub(super) fn tab_strip<'a>(
             </li>
         }
     });
-    html! { <ul key="tabs" id="tabs" class="tabs" aria-label={text(Text::Connections)}>{ for tabs }</ul> }
+    let reopen = can_reopen.then(|| {
+        html! {
+            <li key="reopen" class="tab-reopen">
+                <button id="reopen_tab" type="button" onclick={onmove.reform(|_: MouseEvent| TabMove::Reopen)}>
+                    { text(Text::ReopenTab) }
+                </button>
+            </li>
+        }
+    });
+    // One list: an element without a key beside the tabs would make them anew, and the focus would be lost.
+    html! { <ul key="tabs" id="tabs" class="tabs" aria-label={text(Text::Connections)}>{ for tabs.chain(reopen) }</ul> }
+}
+
+/// The host of an address without its scheme, and the rest. Tabs on one server differ in the rest, so where there is no space the host is cut.
+fn host_and_path<'a>(address: &'a str, server: &str) -> (&'a str, &'a str) {
+    if let Some(path) = address.strip_prefix(server).filter(|path| path.len() > 1) {
+        return ("", path);
+    }
+    let rest = format::find(address, "://").and_then(|at| address.get(at + 3..));
+    let rest = rest.unwrap_or(address);
+    rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
 }
 
 #[cfg(test)]
@@ -150,6 +180,19 @@ mod tests {
         }
         let many = (1..100).map(|number| format!(",{number}")).collect::<String>();
         assert_eq!(TabNumbers::from_text(&format!("1{many},1,1")).all.len(), MAX_TABS);
+    }
+
+    #[test]
+    fn a_tab_has_the_host_apart_from_the_path() {
+        for (address, parts) in [
+            ("ws://h:1/echo", ("", "/echo")),
+            ("ws://other:1/a/b?c", ("other:1", "/a/b?c")),
+            ("wss://other?x", ("other", "?x")),
+            ("ws://h:1/", ("h:1", "/")),
+            ("typing", ("typing", "")),
+        ] {
+            assert_eq!(host_and_path(address, "ws://h:1"), parts, "{address}");
+        }
     }
 
     #[test]

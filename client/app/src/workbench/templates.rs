@@ -3,7 +3,7 @@
 use crate::format;
 
 /// Replaces what stands in double braces: `seq` by the number of the message, `ts` by the time in milliseconds since the Unix epoch, `uuid` by
-/// a new one each time. Every other text stays as it is, also in double braces.
+/// a new one each time; a backslash before the braces is removed and leaves them as they are. Every other text stays as it is, also in double braces.
 pub(super) fn expand(text: &str, seq: u64, now: f64, mut uuid: impl FnMut() -> String) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -22,7 +22,14 @@ pub(super) fn expand(text: &str, seq: u64, now: f64, mut uuid: impl FnMut() -> S
             Some("uuid") => Some(uuid()),
             _ => None,
         };
+        let is_literal = value.is_some() && expanded.ends_with('\\');
         match (value, name) {
+            (Some(_), Some(name)) if is_literal => {
+                expanded.pop();
+                let (literal, after) = from.split_at(name.len() + 4);
+                expanded += literal;
+                rest = after;
+            }
             (Some(value), Some(name)) => {
                 expanded += &value;
                 rest = &from[name.len() + 4..];
@@ -59,6 +66,8 @@ mod tests {
             ("{\"a\":{\"b\":{}}}", "{\"a\":{\"b\":{}}}"),
             ("好{{seq}}好", "好7好"),
             ("{{", "{{"),
+            ("\\{{seq}} {{seq}}", "{{seq}} 7"),
+            ("\\{{other}}", "\\{{other}}"),
             ("{{}}", "{{}}"),
         ] {
             assert_eq!(expand(text), expanded, "{text}");

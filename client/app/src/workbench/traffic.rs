@@ -92,8 +92,10 @@ impl Traffic {
         if self.rates.len() < 2 {
             return String::new();
         }
-        let points = self.rates.iter().enumerate().map(|(index, rate)| {
-            let x = (missing + index) as u64 * width / (RATE_SECONDS as u64 - 1);
+        // Before it was connected there was nothing.
+        let rates = std::iter::repeat_n(&0, missing).chain(&self.rates);
+        let points = rates.enumerate().map(|(index, rate)| {
+            let x = index as u64 * width / (RATE_SECONDS as u64 - 1);
             let y = height - 1 - rate * (height - 2) / highest;
             format!("{x},{y}")
         });

@@ -24,6 +24,7 @@ use crate::{
     form::{ERROR_ID, TextField, text_of},
     format,
     i18n::{Language, Sentence, Text},
+    keyboard::is_of_input_method,
 };
 
 /// The `id` of the form whose submit button connects.
@@ -39,6 +40,9 @@ const CLOSE_ID: &str = "close_options";
 const OPTIONS_BUTTON: &str = "more_options";
 const SUBPROTOCOLS_BUTTON: &str = "subprotocols_button";
 const CLOSE_BUTTON: &str = "close_with";
+
+/// What is wrong with the close code or the reason, beside them.
+const CLOSE_PROBLEM_ID: &str = "close_problem";
 
 /// The buttons whose popovers have this field; those in view are opened when the field has an error.
 pub(super) fn buttons_of(field: Field) -> &'static [&'static str] {
@@ -61,6 +65,8 @@ pub(super) struct UrlBar<'a> {
     pub(super) dispatch: Callback<Action>,
     pub(super) onmenu: Callback<MenuMove>,
     pub(super) onchoose: Callback<Choice>,
+    /// Forget a recent address.
+    pub(super) onremove: Callback<String>,
     pub(super) saved: &'a Saved,
     pub(super) sheet: &'a SavedSheet,
     pub(super) onsheet: Callback<SheetMove>,
@@ -82,7 +88,7 @@ impl UrlBar<'_> {
             disabled: !self.can_add,
             ..IconButton::new(
                 "new_tab",
-                Text::NewTab.in_language(language),
+                (if self.can_add { Text::NewTab } else { Text::TabsFull }).in_language(language),
                 "M8 3v10M3 8h10",
                 self.onadd.reform(|_: MouseEvent| ()),
             )
@@ -101,6 +107,17 @@ impl UrlBar<'_> {
                     key="options" id={OPTIONS_ID} class="sheet bar-options" popover="auto"
                     ontoggle={on_toggle(OPTIONS_ID, &self.onsheet)}
                 >
+                    <div key="address" class="narrow-only address-actions">
+                        <button
+                            key="pin" id="pin_in_sheet" type="button" aria-pressed={self.pinned.to_string()}
+                            onclick={self.onpin.reform(|_: MouseEvent| ())}
+                        >
+                            { Text::PinAddress.in_language(language) }
+                        </button>
+                        <button key="share" id="share_in_sheet" type="button" onclick={self.onshare.reform(|_: MouseEvent| ())}>
+                            { self.share_label().in_language(language) }
+                        </button>
+                    </div>
                     { subprotocols(state, dispatch, is_invalid(&Field::Subprotocols), language) }
                     { close_options(state, dispatch, is_invalid, language) }
                     { status_strip(state, language) }
@@ -108,6 +125,7 @@ impl UrlBar<'_> {
                         key="saved" id={SAVED_ID} class="sheet saved" popover="auto" role="dialog" aria-label={Text::SavedConnections.in_language(language)}
                         ontoggle={on_toggle(SAVED_ID, &self.onsheet)}
                     >
+                        <h3 key="title" class="narrow-only">{ Text::SavedConnections.in_language(language) }</h3>
                         { self.sheet.draw(Kind::Connection, self.saved, &self.onsheet, language) }
                         { self.sheet.draw_files(&self.onsheet, language) }
                     </div>
@@ -117,15 +135,20 @@ impl UrlBar<'_> {
         }
     }
 
+    /// What the button that shares the address does, or has done.
+    fn share_label(&self) -> Text {
+        match self.shared {
+            None => Text::ShareAddress,
+            Some(true) => Text::LinkCopied,
+            Some(false) => Text::LinkNotCopied,
+        }
+    }
+
     /// The state, the field of the address with its list, and the buttons to pin it and to open the list.
     fn address(&self, invalid: bool, language: Language) -> Html {
         let Self { state, dispatch, .. } = self;
         let text = |text: Text| text.in_language(language);
-        let share_label = text(match self.shared {
-            None => Text::ShareAddress,
-            Some(true) => Text::LinkCopied,
-            Some(false) => Text::LinkNotCopied,
-        });
+        let share_label = text(self.share_label());
         let pin = IconButton {
             pressed: Some(self.pinned),
             ..IconButton::new(
@@ -166,14 +189,18 @@ impl UrlBar<'_> {
             }
         };
         let onkeydown = {
-            let (onmenu, onchoose) = (self.onmenu.clone(), self.onchoose.clone());
+            let (onmenu, onchoose, onremove) = (self.onmenu.clone(), self.onchoose.clone(), self.onremove.clone());
             let active = self.menu.active(&self.choices).filter(|_| is_open).cloned();
             move |event: KeyboardEvent| {
+                if is_of_input_method(&event) {
+                    return;
+                }
                 match (event.key().as_str(), &active) {
                     ("ArrowDown", _) => onmenu.emit(MenuMove::Down),
                     ("ArrowUp", _) => onmenu.emit(MenuMove::Up),
                     ("Escape", _) if is_open => onmenu.emit(MenuMove::Close),
-                    ("Enter", Some(choice)) if !event.is_composing() => onchoose.emit(choice.clone()),
+                    ("Enter", Some(choice)) => onchoose.emit(choice.clone()),
+                    ("Delete", Some(Choice::Recent(url) | Choice::Kept(url))) => onremove.emit(url.clone()),
                     _ => return,
                 }
                 event.prevent_default();
@@ -209,7 +236,7 @@ impl UrlBar<'_> {
                         <svg viewBox="0 0 16 16" aria-hidden="true"><path d="m4 6 4 4 4-4" /></svg>
                     </button>
                 </form>
-                { is_open.then(|| self.menu.draw(&self.choices, &self.onchoose, language)) }
+                { is_open.then(|| self.menu.draw(&self.choices, &self.onchoose, &self.onremove, language)) }
             </div>
         }
     }
@@ -220,7 +247,7 @@ impl UrlBar<'_> {
 /// Only the state is in a status region: a screen reader would read every change of the time.
 fn connection_state(phase: &Phase, now: f64, language: Language) -> Html {
     let (name, label) = state_label(phase);
-    let has_failed = matches!(phase, Phase::Closed(End::NeverOpened(_) | End::Lost { .. }));
+    let has_failed = has_failed(phase);
     let elapsed = match phase {
         Phase::Open { since, .. } => format::clock(now - since),
         phase => phase
@@ -238,6 +265,11 @@ fn connection_state(phase: &Phase, now: f64, language: Language) -> Html {
             <span key="elapsed" id="uptime" class="url-elapsed">{ elapsed }</span>
         </span>
     }
+}
+
+/// The connection could not be opened, or was lost.
+pub(super) fn has_failed(phase: &Phase) -> bool {
+    matches!(phase, Phase::Closed(End::NeverOpened(_) | End::Lost { .. }))
 }
 
 /// The state's name, which is its `data-state`, and its label.
@@ -288,8 +320,9 @@ fn subprotocols(state: &WorkbenchState, dispatch: &Callback<Action>, invalid: bo
         let dispatch = dispatch.clone();
         move |event: KeyboardEvent| {
             let chip = match event.key().as_str() {
+                _ if is_of_input_method(&event) => return,
                 // Without a name, Enter connects.
-                "Enter" if !is_empty && !event.is_composing() => ChipMove::Add,
+                "Enter" if !is_empty => ChipMove::Add,
                 "Backspace" if is_empty => ChipMove::RemoveLast,
                 _ => return,
             };
@@ -355,8 +388,12 @@ fn close_options(
         event.prevent_default();
         Action::Close
     });
+    // What is wrong is said while it is typed.
+    let problem = state.close_frame().err();
+    let is_wrong = |field| is_invalid(&field) || problem.as_ref().is_some_and(|(of, _)| *of == field);
     let code = TextField {
-        invalid: is_invalid(&Field::CloseCode),
+        invalid: is_wrong(Field::CloseCode),
+        error_id: CLOSE_PROBLEM_ID,
         code: true,
         ..TextField::new(
             "close_code",
@@ -366,7 +403,8 @@ fn close_options(
         )
     };
     let reason = TextField {
-        invalid: is_invalid(&Field::CloseReason),
+        invalid: is_wrong(Field::CloseReason),
+        error_id: CLOSE_PROBLEM_ID,
         note: Text::ReasonBytes
             .with([state.close_reason.len().into(), MAX_REASON_BYTES.into()])
             .in_language(language),
@@ -378,7 +416,11 @@ fn close_options(
         )
     };
     let invalid = code.invalid || reason.invalid;
-    let label = sentences::close_with(state.close_code.trim());
+    let label = match problem {
+        None => sentences::close_with(state.close_code.trim()),
+        Some(_) => Text::CloseCode.into(),
+    };
+    let problem = problem.map(|(_, message)| message.in_language(language));
     let onreconnect = dispatch.reform(|event: Event| {
         let is_checked = event
             .target_dyn_into::<HtmlInputElement>()
@@ -401,6 +443,8 @@ fn close_options(
                 <form class="close-frame" {onsubmit}>
                     { code.draw(language) }
                     { reason.draw(language) }
+                    // Its line is reserved.
+                    <p id={CLOSE_PROBLEM_ID} class="fault-line fault" role="status">{ problem.unwrap_or_default() }</p>
                     <label class="switch">
                         <input id="reconnect" type="checkbox" checked={state.reconnect} onchange={onreconnect} />
                         { text(Text::Reconnect) }
@@ -492,7 +536,8 @@ fn next_attempt(state: &WorkbenchState, now: f64) -> Option<(Sentence, bool)> {
             )]
             // Rounded up, so that 0 does not show for a whole second.
             let seconds = ((until - now) / 1_000.0).ceil() as u64;
-            Some((Text::NextAttempt.with([sentences::closed(end), seconds.into()]), true))
+            let next = Text::NextAttempt.with([sentences::closed(end), seconds.into()]);
+            Some((Text::NumberedAttempt.with([next, (state.attempts + 1).into()]), true))
         }
         Phase::Connecting { .. } if state.attempts > 0 => Some((Text::Attempt.with([state.attempts.into()]), false)),
         _ => None,

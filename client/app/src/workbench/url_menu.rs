@@ -144,9 +144,28 @@ impl UrlMenu {
         self.active.filter(|_| self.open).map(choice_id)
     }
 
-    pub(super) fn draw(self, choices: &[Choice], onchoose: &Callback<Choice>, language: Language) -> Html {
+    pub(super) fn draw(
+        self,
+        choices: &[Choice],
+        onchoose: &Callback<Choice>,
+        onremove: &Callback<String>,
+        language: Language,
+    ) -> Html {
         let rows = choices.iter().enumerate().map(|(index, choice)| {
             let (onchoose, chosen) = (onchoose.clone(), choice.clone());
+            let remove = match choice {
+                Choice::Recent(url) | Choice::Kept(url) => Some(url.clone()),
+                _ => None,
+            };
+            // The key Delete does the same: an option has no buttons in it.
+            let remove = remove.map(|url| {
+                let onclick = onremove.reform(move |event: MouseEvent| {
+                    event.stop_propagation();
+                    url.clone()
+                });
+                let label = Text::RemoveAddress.in_language(language);
+                html! { <span class="choice-remove" title={label} aria-hidden="true" {onclick}>{ "×" }</span> }
+            });
             html! {
                 <li
                     key={index} id={choice_id(index)} role="option"
@@ -155,6 +174,7 @@ impl UrlMenu {
                 >
                     <span class="choice-name">{ choice.name(language).to_owned() }</span>
                     <span class="choice-url">{ choice.shown() }</span>
+                    { for remove }
                 </li>
             }
         });

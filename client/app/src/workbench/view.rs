@@ -4,23 +4,25 @@ use std::string::FromUtf8Error;
 
 use gloo_events::EventListener;
 use gloo_timers::callback::{Interval, Timeout};
-use talkback_client::close;
 use web_sys::File;
 use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
     addresses::Addresses,
     composer::{Composer, SNIPPETS_ID},
+    detail_pane::DetailMode,
     echo_over_http,
     log_entry::Payload,
-    log_panel::{LogPanel, Resend},
+    log_filter::Filter,
+    log_panel::{DETAIL_MODE, FILTER, LogPanel, Resend},
+    log_view::LogView,
     message_mode::Mode,
-    reducer::{Action, ChosenFile, Effect, Field, MODE, WorkbenchState},
+    reducer::{Action, ChosenFile, Effect, Field, HISTORY, MODE, WorkbenchState},
     saved::{Change, Full, ImportProblem, Kind, MAX_BYTES, Saved},
-    saved_sheet::{SavedSheet, SheetMove},
+    saved_sheet::{MOVED_ID, SavedSheet, SheetMove},
     sentences, share_link,
     shared_log::{LogMemory, SharedLog},
-    tab_strip::{MAX_TABS, StripTab, TabMove, TabNumbers, field_name, tab_strip},
+    tab_strip::{MAX_TABS, StripTab, TabMove, TabNumbers, field_name, tab_id, tab_strip},
     traffic::RATE_STEP_MS,
     url_bar::{OPTIONS_ID, SAVED_ID, UrlBar, buttons_of, connection_notice},
     url_menu::{Choice, MenuMove, UrlMenu},
@@ -28,6 +30,7 @@ use super::{
 use crate::{
     browser::{self, Setting, files::FileParts},
     connection::{Connection, ConnectionEvent, Phase, WAIT_TICK_MS},
+    format,
     i18n::{Language, Sentence, Text},
     keyboard::{WorkbenchKey, workbench_key},
     server_address::websocket_url,
@@ -38,6 +41,9 @@ const MAX_ROWS: usize = 100_000;
 
 /// The bytes of the logs of all tabs together, at most: a small part of the memory that a browser gives a page.
 const MAX_LOG_BYTES: usize = 64 << 20;
+
+/// The bytes of a path where there is nothing that the page shows, at most.
+const MAX_PATH_BYTES: usize = 200;
 
 /// The name in storage of the numbers of the tabs.
 const TABS: &str = "tabs";
@@ -74,12 +80,18 @@ pub(crate) struct WorkbenchView {
     memory: LogMemory,
     /// The index of the shown one.
     shown: usize,
+    /// The tab that was closed last and can be opened again, with its index.
+    closed: Option<(usize, Tab)>,
     /// The number of the next new tab: that of a closed tab is not used again, because events of it may still come.
     next_number: u32,
     addresses: Addresses,
     saved: Saved,
     /// In the order of [`Kind::ALL`].
     sheets: [SavedSheet; 2],
+    /// The button that moved something has another place when that is drawn, and is to be focused there.
+    refocus: bool,
+    /// The tab that is shown may be outside of the strip, which scrolls.
+    tab_moved: bool,
     menu: UrlMenu,
     /// Whether the link that the user asked for last is on the clipboard.
     shared: Option<bool>,
@@ -91,6 +103,7 @@ pub(crate) struct WorkbenchView {
     /// The same for each drawing, so that the panel of the log is not drawn again.
     onresend: Callback<Resend>,
     onpreset: Callback<&'static str>,
+    onkeep: Callback<(&'static str, String)>,
     _page: [EventListener; 2],
     _keys: EventListener,
     _stored: EventListener,
@@ -108,12 +121,16 @@ pub(crate) enum Msg {
     Resend(Resend),
     /// Connect to a path of the page's server.
     Preset(&'static str),
+    /// Keep a text of the shown tab with a name over a reload.
+    Keep(&'static str, String),
     /// The counts have changed.
     Count,
     Key(WorkbenchKey),
     /// Of the list of addresses.
     Menu(MenuMove),
     Choose(Choice),
+    /// Forget a recent address.
+    RemoveAddress(String),
     Sheet(Kind, SheetMove),
     /// Another tab has changed what is remembered.
     Stored,
@@ -147,10 +164,13 @@ impl Component for WorkbenchView {
             tabs,
             memory,
             shown: shown.unwrap_or_default(),
+            closed: None,
             next_number,
             addresses: remembered_addresses(),
             saved: remembered_saved(),
             sheets: Default::default(),
+            refocus: false,
+            tab_moved: true,
             menu: UrlMenu::default(),
             shared: None,
             server_origin,
@@ -158,6 +178,7 @@ impl Component for WorkbenchView {
             counts: None,
             onresend: ctx.link().callback(Msg::Resend),
             onpreset: ctx.link().callback(Msg::Preset),
+            onkeep: ctx.link().callback(|(name, text)| Msg::Keep(name, text)),
             _page: browser::events::on_page_left_and_back(
                 move || left.send_message(Msg::PageLeft),
                 move || back.send_message(Msg::PageBack),
@@ -173,6 +194,15 @@ impl Component for WorkbenchView {
             view.dispatch(ctx, number, Action::Edit(Field::Url, url));
         }
         view
+    }
+
+    fn rendered(&mut self, _: &Context<Self>, _: bool) {
+        if std::mem::take(&mut self.refocus) {
+            browser::focus(MOVED_ID);
+        }
+        if std::mem::take(&mut self.tab_moved) {
+            browser::show_parent(&tab_id(self.tab().number));
+        }
     }
 
     fn update(&mut self, ctx: &Context<Self>, msg: Msg) -> bool {
@@ -194,9 +224,13 @@ impl Component for WorkbenchView {
             Msg::PageLeft => return self.dispatch_to_all(ctx, || Action::PageLeft),
             Msg::PageBack => return self.dispatch_to_all(ctx, || Action::PageBack),
             Msg::Tab(movement) => {
-                self.move_tabs(movement);
+                self.move_tabs(ctx, movement);
                 self.set_clock(ctx);
                 return true;
+            }
+            Msg::Keep(name, text) => {
+                self.tab().save(name, &text);
+                return false;
             }
             Msg::Count => {
                 self.counts = None;
@@ -207,6 +241,7 @@ impl Component for WorkbenchView {
                 browser::focus_and_select("url");
                 return false;
             }
+            Msg::Key(WorkbenchKey::Send) => Action::Send,
             Msg::Key(WorkbenchKey::Connection) => match self.tab().state.phase {
                 Phase::Idle | Phase::Closed(_) => Action::Connect,
                 Phase::Connecting { .. } | Phase::Waiting { .. } => Action::Cancel,
@@ -229,6 +264,10 @@ impl Component for WorkbenchView {
                 self.menu.update(MenuMove::Close, 0);
                 browser::focus("url");
                 Action::Edit(Field::Url, choice.url().to_owned())
+            }
+            Msg::RemoveAddress(url) => {
+                self.change_addresses(|addresses, _| addresses.remove(&url));
+                return true;
             }
             Msg::Sheet(kind, movement) => {
                 self.update_sheet(ctx, kind, movement);
@@ -284,6 +323,7 @@ impl Component for WorkbenchView {
         };
         if matches!(action, Action::Connect | Action::ConnectNow) {
             self.menu = UrlMenu::default();
+            self.closed = None;
         }
         // The panel of the log draws a message; the counts are drawn less often.
         let is_message = matches!(action, Action::Connection(ConnectionEvent::Received(_)));
@@ -326,6 +366,7 @@ impl Component for WorkbenchView {
             dispatch: dispatch.clone(),
             onmenu: ctx.link().callback(Msg::Menu),
             onchoose: ctx.link().callback(Msg::Choose),
+            onremove: ctx.link().callback(Msg::RemoveAddress),
             saved: &self.saved,
             sheet: &self.sheets[Kind::Connection as usize],
             onsheet: ctx.link().callback(|movement| Msg::Sheet(Kind::Connection, movement)),
@@ -336,7 +377,7 @@ impl Component for WorkbenchView {
             onadd: ctx.link().callback(|()| Msg::Tab(TabMove::New)),
             now,
         };
-        let strip = (self.tabs.len() > 1).then(|| {
+        let strip = (self.tabs.len() > 1 || self.closed.is_some()).then(|| {
             let tabs = self.tabs.iter().enumerate().map(|(index, tab)| StripTab {
                 number: tab.number,
                 state: &tab.state,
@@ -346,17 +387,31 @@ impl Component for WorkbenchView {
             tab_strip(
                 &websocket_url(&self.server_origin, ""),
                 tabs,
+                self.closed.is_some(),
                 &ctx.link().callback(Msg::Tab),
                 language,
             )
         });
+        let path = browser::path();
+        let no_page = (!is_workbench(&path)).then(|| {
+            let sentence = Text::NoPage.with([format::head(&path, MAX_PATH_BYTES).into()]);
+            html! {
+                <p key="no_page" id="no_page" class="bar-notice" data-kind="wait" role="status">
+                    { sentence.in_language(language) }{ " " }
+                    <a href="/">{ Text::Workbench.in_language(language) }</a>{ " · " }
+                    <a href="/chat/lobby">{ Text::Chat.in_language(language) }</a>
+                </p>
+            }
+        });
         html! {
             <div class="workbench">
+                { no_page }
                 { strip }
                 { bar.draw(language) }
                 { connection_notice(&tab.state, &dispatch, now, language) }
                 <LogPanel
-                    key="log" log={tab.log.clone()} onresend={self.onresend.clone()} onpreset={self.onpreset.clone()} {language}
+                    key="log" log={tab.log.clone()} onresend={self.onresend.clone()} onpreset={self.onpreset.clone()}
+                    onkeep={self.onkeep.clone()} {language}
                 />
                 { composer.draw(language) }
             </div>
@@ -381,11 +436,21 @@ impl Tab {
             }
         }
         state.mode = kept(MODE).map_or(Mode::Text, |name| Mode::from_name(&name));
+        if let Some(text) = kept(HISTORY) {
+            state.restore_history(&text);
+        }
+        let log = SharedLog::new(MAX_ROWS, memory);
+        let mut view = LogView::default();
+        if let Some(text) = kept(FILTER) {
+            view.change_filter(&log.read(), |filter| *filter = Filter::from_text(&text));
+        }
+        view.mode = kept(DETAIL_MODE).map_or_else(DetailMode::default, |id| DetailMode::from_id(&id));
+        log.keep_view(view);
         Self {
             number,
             state,
             connection: Connection::default(),
-            log: SharedLog::new(MAX_ROWS, memory),
+            log,
             repeat: None,
             file: None,
             seen: 0,
@@ -401,10 +466,36 @@ impl Tab {
         browser::save_field(&field_name(self.number, name), text);
     }
 
+    /// Whether something would be lost with the tab.
+    fn has_content(&self) -> bool {
+        !self.state.phase.is_over() || self.log.read().len() > 0
+    }
+
+    /// Keeps its fields again.
+    fn save_all(&self) {
+        for field in Field::ALL {
+            if let Some(text) = self.state.field(field) {
+                self.save(field.name(), &text);
+            }
+        }
+        for (name, text) in self.state.drafts() {
+            self.save(name, text);
+        }
+        self.save(MODE, self.state.mode.name());
+        self.save(HISTORY, &self.state.kept_history());
+        let view = self.log.take_view();
+        self.save(FILTER, &view.filter().to_text());
+        self.save(DETAIL_MODE, view.mode.id());
+        self.log.keep_view(view);
+    }
+
     /// Removes what is kept of the tab.
     fn forget(&self) {
         let fields = Field::ALL.iter().map(|field| field.name());
-        for name in fields.chain(Mode::ALL.iter().map(|mode| mode.name())).chain([MODE]) {
+        for name in fields
+            .chain(Mode::ALL.iter().map(|mode| mode.name()))
+            .chain([MODE, HISTORY, FILTER, DETAIL_MODE])
+        {
             browser::forget_field(&field_name(self.number, name));
         }
     }
@@ -420,10 +511,13 @@ impl WorkbenchView {
         &mut self.tabs[self.shown]
     }
 
-    /// Adds, shows or closes a tab.
-    fn move_tabs(&mut self, movement: TabMove) {
+    /// Adds, shows, closes or reopens a tab.
+    fn move_tabs(&mut self, ctx: &Context<Self>, movement: TabMove) {
         self.menu = UrlMenu::default();
         let position = |tabs: &[Tab], number| tabs.iter().position(|tab| tab.number == number);
+        if !matches!(movement, TabMove::Show(_) | TabMove::Reopen) {
+            self.closed = None;
+        }
         let received = self.tab().received();
         self.tab_mut().seen = received;
         match movement {
@@ -439,23 +533,45 @@ impl WorkbenchView {
                 }
                 self.tabs.push(tab);
                 self.shown = self.tabs.len() - 1;
+                browser::focus_and_select("url");
             }
             TabMove::New => {}
             TabMove::Show(number) => self.shown = position(&self.tabs, number).unwrap_or(self.shown),
             TabMove::Close(number) => {
                 let closed = position(&self.tabs, number).filter(|_| self.tabs.len() > 1);
                 if let Some(index) = closed {
-                    let mut tab = self.tabs.remove(index);
-                    tab.connection.close(Some((close::NORMAL, "")));
+                    let has_content = self.tabs[index].has_content();
+                    self.dispatch(ctx, number, Action::Repeat(false));
+                    self.dispatch(ctx, number, Action::PageLeft);
+                    let tab = self.tabs.remove(index);
                     tab.forget();
+                    self.closed = has_content.then_some((index, tab));
                     if self.shown > index || self.shown == self.tabs.len() {
                         self.shown -= 1;
                     }
+                    // The pressed button goes away.
+                    if self.closed.is_some() || self.tabs.len() > 1 {
+                        browser::focus(&tab_id(self.tab().number));
+                    } else {
+                        browser::focus("url");
+                    }
+                }
+            }
+            TabMove::Reopen => {
+                if let Some((index, tab)) = self.closed.take() {
+                    let number = tab.number;
+                    tab.save_all();
+                    self.shown = index.min(self.tabs.len());
+                    self.tabs.insert(self.shown, tab);
+                    // As when a page comes back, it connects again.
+                    self.dispatch(ctx, number, Action::PageBack);
+                    browser::focus("url");
                 }
             }
         }
         let received = self.tab().received();
         self.tab_mut().seen = received;
+        self.tab_moved = true;
         browser::save_field(TABS, &self.numbers().to_text());
     }
 
@@ -503,6 +619,7 @@ impl WorkbenchView {
             browser::focus(&name_field);
         }
         let sheet = &mut self.sheets[kind as usize];
+        let mut moved = None;
         let outcome = match movement {
             SheetMove::Toggled(is_open) => return sheet.is_open = is_open,
             SheetMove::Name(name) => return sheet.type_name(name),
@@ -521,7 +638,7 @@ impl WorkbenchView {
                 browser::hide_popover(SAVED_ID);
                 browser::hide_popover(OPTIONS_ID);
                 if !self.tab().state.phase.is_over() {
-                    self.move_tabs(TabMove::New);
+                    self.move_tabs(ctx, TabMove::New);
                 }
                 self.dispatch(ctx, self.tab().number, Action::Load(Box::new(item)));
                 return browser::focus("url");
@@ -559,9 +676,26 @@ impl WorkbenchView {
                 let name = items.first().map_or_else(String::new, |item| item.name().to_owned());
                 let change = Change {
                     remove: items,
-                    add: Vec::new(),
+                    ..Change::default()
                 };
                 Ok((Some(sentences::deleted(change.remove.len(), &name)), change))
+            }
+            SheetMove::Move {
+                items,
+                is_collection,
+                down,
+            } => {
+                let Some(change) = self.saved.moving(&items, is_collection, down) else {
+                    return;
+                };
+                let sentence = change.add.first().map(|item| match item.collection() {
+                    "" => Text::MovedOut.into(),
+                    collection => Text::MovedTo.with([collection.into()]),
+                });
+                let item = change.add.first().or(items.first()).cloned();
+                moved = item.map(|item| (item, is_collection, down));
+                self.refocus = true;
+                Ok((sentence, change))
             }
             SheetMove::Imported(text) => text
                 .and_then(|text| Saved::from_json(&text))
@@ -571,14 +705,18 @@ impl WorkbenchView {
         };
         let outcome = outcome.and_then(|(sentence, change)| {
             let mut saved = self.saved.clone();
-            saved.apply(&change).map_err(|Full| Sentence::from(Text::SavedFull))?;
+            let undo = saved.apply(&change).map_err(|Full| Sentence::from(Text::SavedFull))?;
             if !browser::store(Setting::Saved, &saved.to_json(true)) {
                 return Err(Text::StorageFull.into());
             }
             self.saved = saved;
-            Ok((sentence, change))
+            Ok((sentence, undo))
         });
+        if outcome.as_ref().is_err_and(|problem| *problem == Text::NoName.into()) {
+            browser::focus(&name_field);
+        }
         self.sheets[kind as usize].done(outcome);
+        self.sheets[kind as usize].moved(moved);
     }
 
     /// Puts a saved or sent text into the composer.
@@ -598,10 +736,7 @@ impl WorkbenchView {
 
     /// Applies an action to the tab with this number, if it is not closed by now, and runs the effects.
     fn dispatch(&mut self, ctx: &Context<Self>, number: u32, action: Action) {
-        let Some(index) = self.tabs.iter().position(|tab| tab.number == number) else {
-            return;
-        };
-        let tab = &mut self.tabs[index];
+        let Some(tab) = self.find(number) else { return };
         let effects = tab.state.update(action, js_sys::Date::now());
         let interval = tab.state.repeat.interval();
         if interval != tab.repeat.as_ref().map(|(interval, _)| *interval) {
@@ -612,14 +747,19 @@ impl WorkbenchView {
             });
         }
         for effect in effects {
-            self.run(ctx, index, effect);
+            self.run(ctx, number, effect);
         }
     }
 
-    /// Runs an effect of the tab at an index.
-    fn run(&mut self, ctx: &Context<Self>, index: usize, effect: Effect) {
-        let tab = &mut self.tabs[index];
-        let number = tab.number;
+    /// The tab with this number, also the closed one that can be opened again: its connection is still being closed.
+    fn find(&mut self, number: u32) -> Option<&mut Tab> {
+        let closed = self.closed.as_mut().map(|(_, tab)| tab);
+        self.tabs.iter_mut().chain(closed).find(|tab| tab.number == number)
+    }
+
+    /// Runs an effect of the tab with this number.
+    fn run(&mut self, ctx: &Context<Self>, number: u32, effect: Effect) {
+        let Some(tab) = self.find(number) else { return };
         match effect {
             Effect::Open { url, protocols } => {
                 let events = ctx
@@ -651,7 +791,8 @@ impl WorkbenchView {
             Effect::PollBuffer => tab.connection.poll_buffer(),
             Effect::Fetch(url) => {
                 ctx.link().send_future(async move {
-                    Msg::Action(number, Action::HttpAnswer(echo_over_http::fetch(url).await))
+                    let (answer, text) = echo_over_http::fetch(url).await;
+                    Msg::Action(number, Action::HttpAnswer(answer, text))
                 });
             }
             Effect::Record(item) => tab.log.push(item),
@@ -663,6 +804,11 @@ impl WorkbenchView {
             Effect::Reveal(field) => browser::reveal(buttons_of(field), field.name()),
         }
     }
+}
+
+/// Whether the server has the workbench at a path; at any other one it answers with 404 and the page.
+fn is_workbench(path: &str) -> bool {
+    ["/", "/index.html", "/echo"].contains(&path)
 }
 
 fn remembered_addresses() -> Addresses {

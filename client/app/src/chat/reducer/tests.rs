@@ -54,6 +54,13 @@ fn joined() -> ChatState {
     state
 }
 
+fn target(epoch: Option<u64>, offset: u64) -> Target {
+    Target {
+        epoch: epoch.map(Epoch::from_random),
+        offset,
+    }
+}
+
 fn from(name: &str, offset: u64, text: &str) -> SessionEvent {
     SessionEvent::Message(RoomMessage {
         offset,
@@ -138,8 +145,11 @@ fn joining_uses_the_room_of_the_path_and_the_trimmed_name_and_remembers_the_name
 fn an_invalid_name_is_an_error_of_its_field() {
     let mut state = state();
     state.update(Action::Edit(Field::Name, " ".into()), 0.0);
-    assert_eq!(state.update(Action::Join, 0.0), []);
-    assert_eq!(state.error.unwrap().field, Some(Field::Name));
+    assert_eq!(state.update(Action::Join, 0.0), [Effect::Focus(Focus::Name)]);
+    assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Name));
+    state.update(Action::Edit(Field::Name, "a\u{202e}b".into()), 0.0);
+    assert_eq!(state.update(Action::Join, 0.0), [Effect::Focus(Focus::Name)]);
+    assert_eq!(state.error.unwrap().message, sentences::bad_in_name('\u{202e}'));
 }
 
 #[test]
@@ -225,6 +235,15 @@ fn a_failed_message_can_be_retried_once_or_discarded() {
     );
     state.update(Action::Discard(2), 0.0);
     assert_eq!(shown(&state), [JOINED]);
+    assert!(state.needs_ticks());
+    state.update(Action::UndoDiscard, 0.0);
+    assert_eq!(shown(&state), [JOINED, "* a"]);
+    state.update(Action::UndoDiscard, 0.0);
+    assert_eq!(shown(&state), [JOINED, "* a"], "once");
+    state.update(Action::Discard(2), 0.0);
+    state.update(Action::Tick, UNDO_MS);
+    state.update(Action::UndoDiscard, UNDO_MS);
+    assert_eq!(shown(&state), [JOINED], "it is too late");
 }
 
 #[test]
@@ -522,6 +541,54 @@ fn lost_messages_are_counted_and_those_that_were_not_delivered_can_be_retried() 
     assert_eq!(without_failed(state.update(Action::Retry(2), 0.0)).len(), 1);
 }
 
+#[test]
+fn a_search_goes_on_in_older_messages_until_it_has_found_another_one() {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    let answer = answer(1, 5_000, 5_001, &["Ann"]);
+    apply(&mut state, SessionEvent::Joined(answer, Continuity::Fresh));
+    apply(&mut state, SessionEvent::Message(said("Bob", 5_001)));
+    state.update(Action::ToggleSearch, 0.0);
+    state.update(Action::Edit(Field::Search, "bob 4800".into()), 0.0);
+    let page = |first: u64, last: u64| SessionEvent::Page {
+        epoch: Epoch::from_random(1),
+        messages: (first..=last).map(|offset| said("Bob", offset)).collect(),
+        more: true,
+    };
+    let older = |before: u64| vec![Effect::RequestOlder { before }];
+    assert_eq!(state.update(Action::SearchBeyond, 0.0), older(5_001));
+    assert_eq!(state.update(Action::Tick, 0.0), [], "one request at a time");
+    assert_eq!(apply(&mut state, page(4_901, 5_000)), older(4_901));
+    let effects = apply(&mut state, page(4_800, 4_900));
+    let row = state.timeline.search("bob 4800", |text| text.to_lowercase())[0];
+    assert_eq!(effects, [Effect::ShowRow(row)]);
+    assert_eq!(state.search.as_ref().unwrap().pages_left, 0);
+    // As many pages as the bound, then the user has to ask again.
+    state.update(Action::Edit(Field::Search, "nobody says this".into()), 0.0);
+    let (mut first, mut pages) = (4_800, 0);
+    let mut effects = state.update(Action::SearchBeyond, 0.0);
+    while let [Effect::RequestOlder { before }] = effects[..] {
+        assert_eq!(before, first);
+        pages += 1;
+        first -= 100;
+        effects = apply(&mut state, page(first, first + 99));
+    }
+    assert_eq!((effects, pages + 1), (vec![], MAX_SEARCHED_PAGES));
+    assert!(state.has_older());
+    assert_eq!(state.update(Action::SearchBeyond, 0.0), older(first));
+    assert_eq!(apply(&mut state, SessionEvent::PageFailed), [], "not again by itself");
+    assert_eq!(state.search.as_ref().unwrap().pages_left, 0);
+    assert_eq!(state.update(Action::SearchBeyond, 0.0), older(first));
+    let end = SessionEvent::Page {
+        epoch: Epoch::from_random(1),
+        messages: (first - 100..first).map(|offset| said("Bob", offset)).collect(),
+        more: false,
+    };
+    let focus = Effect::Focus(Focus::Search);
+    assert_eq!(apply(&mut state, end), [focus], "there is no button any more");
+}
+
 fn refused(code: &str) -> SessionEvent {
     SessionEvent::Refused {
         code: code.into(),
@@ -532,14 +599,24 @@ fn refused(code: &str) -> SessionEvent {
 #[test]
 fn a_room_or_name_that_the_server_refuses_is_an_error_of_its_field() {
     let mut state = joined();
-    apply(&mut state, refused("bad_room"));
+    assert_eq!(
+        apply(&mut state, refused("bad_room")),
+        [
+            Effect::Leave,
+            Effect::Focus(Focus::NameIfLost),
+            Effect::ForgetRoom(room("lobby"))
+        ]
+    );
     assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
     let mut state = joined();
     let cause = Cause {
         code: 4403,
         reason: "brackets are not allowed".into(),
     };
-    apply(&mut state, SessionEvent::Stopped(cause.clone()));
+    assert_eq!(
+        apply(&mut state, SessionEvent::Stopped(cause.clone())),
+        [Effect::Focus(Focus::NameIfLost)]
+    );
     let error = state.error.unwrap();
     assert_eq!(error.field, Some(Field::Name));
     assert_eq!(error.message, sentences::name_refused(&cause.reason));
@@ -549,11 +626,10 @@ fn a_room_or_name_that_the_server_refuses_is_an_error_of_its_field() {
 fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
     let mut state = joined();
     let effects = apply(&mut state, refused("forbidden"));
-    assert_eq!((effects, state.is_out()), (vec![Effect::Leave], true));
-    assert!(matches!(
-        state.error.as_ref().unwrap().message,
-        Sentence::Filled(Text::RoomRefused, _)
-    ));
+    let expected = vec![Effect::Leave, Effect::Focus(Focus::NameIfLost)];
+    assert_eq!((effects, state.is_out()), (expected, true));
+    let message = sentences::room_refused("forbidden", "only friends");
+    assert_eq!(state.error.as_ref().unwrap().message, message);
     let mut state = joined();
     let cause = Cause {
         code: 4426,
@@ -578,9 +654,96 @@ fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
         [
             Effect::LoadDraft(other.clone()),
             Effect::RememberRoom(other.clone()),
-            Effect::LoadRead(other)
+            Effect::LoadRead(other.clone()),
+            Effect::LoadPreview(other)
         ]
     );
+}
+
+fn preview(epoch: u64, offsets: std::ops::RangeInclusive<u64>) -> Action {
+    let cursor = Cursor {
+        epoch: Epoch::from_random(epoch),
+        offset: Offset::new(*offsets.end()).unwrap(),
+    };
+    let messages = offsets.map(|offset| said("Zoe", offset)).collect();
+    Action::PreviewLoaded(room("lobby"), Preview { cursor, messages })
+}
+
+#[test]
+fn a_room_is_read_before_joining_and_its_messages_come_once() {
+    let mut state = state();
+    state.update(preview(1, 2..=3), 0.0);
+    assert_eq!(shown(&state), ["Zoe: Zoe 2", "Zoe: Zoe 3"]);
+    assert_eq!(
+        state.timeline.older(),
+        Older::Unknown,
+        "only members request older ones"
+    );
+    state.update(preview(1, 2..=2), 0.0);
+    assert_eq!(shown(&state).len(), 2, "it was read before the other one");
+    state.update(preview(1, 3..=4), 0.0);
+    assert_eq!(shown(&state), ["Zoe: Zoe 3", "Zoe: Zoe 4"]);
+    let last = state.timeline.last_number();
+    state.update(Action::Edit(Field::Name, "Zoe".into()), 0.0);
+    let effects = state.update(Action::Join, 0.0);
+    assert!(
+        matches!(effects.last(), Some(Effect::Join { since: None, .. })),
+        "{effects:?}"
+    );
+    state.update(preview(1, 3..=9), 0.0);
+    assert_eq!(shown(&state).len(), 2, "until the room answers");
+    let answer = answer(1, 2, 4, &["Zoe"]);
+    apply(&mut state, SessionEvent::Joined(answer, Continuity::Fresh));
+    for offset in [3, 4] {
+        apply(&mut state, SessionEvent::Message(said("Zoe", offset)));
+    }
+    assert_eq!(
+        shown(&state),
+        ["Zoe: Zoe 3", "Zoe: Zoe 4", "<You joined lobby as Zoe.>"]
+    );
+    let rows: Vec<_> = state.timeline.current().collect();
+    assert!(rows[0].content.is_own(), "now it is known who reads them");
+    assert!(rows[0].number > last, "numbers are not used again");
+}
+
+#[test]
+fn a_room_that_is_read_before_joining_takes_the_place_of_what_the_browser_kept_if_it_is_newer() {
+    let kept = || Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
+    for (preview, expected) in [(preview(1, 2..=4), "Bob: Bob 4"), (preview(1, 2..=5), "Zoe: Zoe 5")] {
+        let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
+        state.keeps_history = true;
+        let effects = state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+        assert_eq!(effects.last(), Some(&Effect::LoadHistory(room("lobby"))));
+        assert_eq!(state.update(kept(), 0.0), [Effect::LoadPreview(room("lobby"))]);
+        state.update(preview, 0.0);
+        assert_eq!(shown(&state).last().unwrap(), expected);
+        let effects = state.update(Action::Join, 0.0);
+        let since = effects.iter().find_map(|effect| match effect {
+            Effect::Join { since, .. } => Some(since.is_some()),
+            _ => None,
+        });
+        assert_eq!(since, Some(expected.starts_with("Bob")), "what was kept is continued");
+    }
+}
+
+#[test]
+fn a_link_to_a_message_is_followed_in_the_room_that_is_shown_and_in_another_one() {
+    let mut state = joined();
+    apply(&mut state, from("Bob", 1, "a"));
+    let row = state.timeline.last_number();
+    let follow = |state: &mut ChatState, name, offset: Option<u64>| {
+        let target = offset.map(|offset| target(None, offset));
+        state.update(Action::Follow(room(name), target), 0.0)
+    };
+    assert_eq!(
+        follow(&mut state, "lobby", Some(1)),
+        [Effect::NavigateTo(room("lobby"), target(None, 1)), Effect::ShowRow(row)]
+    );
+    assert_eq!(
+        follow(&mut state, "b", Some(1)),
+        [Effect::NavigateTo(room("b"), target(None, 1))]
+    );
+    assert_eq!(follow(&mut state, "b", None), [Effect::Navigate(room("b"))]);
 }
 
 #[test]
@@ -659,7 +822,7 @@ fn the_same_room_again_changes_nothing() {
 #[test]
 fn a_path_with_an_invalid_room_shows_none_and_is_an_error_of_its_field() {
     let mut state = joined();
-    let effects = state.update(Action::RoomChanged(room_name("a b")), 0.0);
+    let effects = state.update(Action::RoomChanged(parse_room("a b")), 0.0);
     assert!(matches!(&effects[..], [Effect::SaveRead(..)]), "{effects:?}");
     assert!(state.is_out() && state.room.is_none());
     assert_eq!(state.error.as_ref().unwrap().field, Some(Field::Room));
@@ -672,7 +835,7 @@ fn the_page_navigates_only_to_a_valid_room_name() {
     state.update(Action::Edit(Field::OtherRoom, " b ".into()), 0.0);
     assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Navigate(room("b"))]);
     state.update(Action::Edit(Field::OtherRoom, "a/b".into()), 0.0);
-    assert_eq!(state.update(Action::GoToRoom, 0.0), []);
+    assert_eq!(state.update(Action::GoToRoom, 0.0), [Effect::Focus(Focus::OtherRoom)]);
     assert_eq!(state.error.unwrap().field, Some(Field::OtherRoom));
 }
 
@@ -833,7 +996,10 @@ fn forgetting_the_last_joined_room_closes_the_connection() {
     let mut state = joined();
     open(&mut state, "b");
     let effects = in_room(&mut state, "b", refused("forbidden"));
-    assert_eq!(effects, [Effect::LeaveRoom(room("b"))]);
+    assert_eq!(
+        effects,
+        [Effect::LeaveRoom(room("b")), Effect::Focus(Focus::NameIfLost)]
+    );
     let read = Cursor {
         epoch: Epoch::from_random(1),
         offset: Offset::new(0).unwrap(),
@@ -869,7 +1035,7 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
     let mut state = joined();
     let joined = answer(1, 6, 7, &["Ann"]);
     apply(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
-    let go = |state: &mut ChatState| state.update(Action::GoTo(Seek::Offset(4)), 0.0);
+    let go = |state: &mut ChatState| state.update(Action::GoTo(Seek::Message(target(None, 4))), 0.0);
     assert_eq!(go(&mut state), [], "what the room sends by itself comes first");
     assert_eq!(
         apply(&mut state, from("Bob", 7, "g")),
@@ -894,8 +1060,14 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
         Body::Notice(..) | Body::Presence { .. } => false,
     });
     assert_eq!(effects, [Effect::ShowRow(row.unwrap().number)]);
-    state.update(Action::GoTo(Seek::Offset(99)), 5.0);
-    assert_eq!(state.flash.map(|(text, _)| text), Some(Text::MessageNotThere));
+    for (seek, said) in [
+        (Seek::Time(1.0), Text::NothingFound),
+        (Seek::Message(target(Some(2), 4)), Text::MessageNotThere),
+        (Seek::Message(target(Some(1), 99)), Text::MessageNotThere),
+    ] {
+        state.update(Action::GoTo(seek), 5.0);
+        assert_eq!(state.flash.map(|(text, _)| text), Some(said));
+    }
     assert!(state.needs_ticks());
     state.update(Action::Tick, 5.0 + FLASH_MS);
     assert_eq!(state.flash, None);
@@ -932,8 +1104,15 @@ fn the_text_of_a_message_and_the_link_to_it_are_copied() {
     let row = state.timeline.last_number();
     let copy = |link| Action::Copy { row, link };
     assert_eq!(state.update(copy(false), 0.0), [Effect::Copy("`a`".into())]);
-    assert_eq!(state.update(copy(true), 0.0), [Effect::CopyLink(room("lobby"), 1)]);
+    let link = Effect::CopyLink(room("lobby"), Some(target(Some(1), 1)));
+    assert_eq!(state.update(copy(true), 0.0), [link]);
+    let link = Effect::CopyLink(room("lobby"), None);
+    assert_eq!(state.update(Action::CopyRoomLink, 0.0), [link]);
     assert_eq!(state.update(Action::Copy { row: 99, link: true }, 0.0), []);
+    let joined = SessionEvent::Joined(answer(2, 0, 0, &["Ann"]), Continuity::Reset);
+    apply(&mut state, joined);
+    assert_eq!(state.update(copy(true), 0.0), [], "a link would have another log");
+    assert_eq!(state.flash.map(|(text, _)| text), Some(Text::MessageNotThere));
 }
 
 fn read_to(offset: u64) -> Cursor {
@@ -966,6 +1145,65 @@ fn the_unread_place_is_kept_over_a_reload_and_another_log_has_none() {
         assert_eq!(effects, [Effect::SaveRead(room("lobby"), cursor)]);
         assert_eq!(state.update(Action::VisibilityChanged(false), 0.0), []);
     }
+}
+
+#[test]
+fn what_another_tab_reads_is_read_in_this_one() {
+    let mut state = joined();
+    state.update(Action::RoomsLoaded(RecentRooms::parse("lobby\nb")), 0.0);
+    open(&mut state, "b");
+    for (offset, name, text) in [(1, "Bob", "@Ann"), (2, "Ann", "x"), (3, "Bob", "x"), (4, "Bob", "x")] {
+        in_room(&mut state, "lobby", from(name, offset, text));
+    }
+    let mut elsewhere = |epoch: u64, offset: u64| {
+        let mut read = ReadCursors::default();
+        let epoch = Epoch::from_random(epoch);
+        read.set(
+            room("lobby"),
+            Cursor {
+                epoch,
+                ..read_to(offset)
+            },
+        );
+        state.update(Action::ReadElsewhere(read), 0.0);
+        let divider = state.others.get(&room("lobby")).unwrap().unread.divider.is_some();
+        (state.unread_of(&room("lobby")), divider)
+    };
+    assert_eq!(elsewhere(2, 4), ((3, 1), true), "it is another log");
+    assert_eq!(elsewhere(1, 2), ((2, 0), true));
+    assert_eq!(elsewhere(1, 0), ((2, 0), true), "what is read stays read");
+    assert_eq!(elsewhere(1, 4), ((0, 0), false));
+    assert_eq!(state.unread_in_all(), 0);
+}
+
+#[test]
+fn what_is_read_is_kept_once_for_the_other_tabs() {
+    let mut state = joined();
+    assert!(!state.has_unsaved_read());
+    apply(&mut state, from("Bob", 1, "a"));
+    assert!(state.has_unsaved_read());
+    let save = |offset| [Effect::SaveRead(room("lobby"), read_to(offset))];
+    assert_eq!(state.update(Action::KeepRead, 0.0), save(1));
+    assert!(!state.has_unsaved_read());
+    state.update(Action::Scrolled { at_end: false }, 0.0);
+    apply(&mut state, from("Bob", 2, "b"));
+    assert_eq!(state.update(Action::KeepRead, 0.0), [], "it is not in sight");
+    state.update(Action::Scrolled { at_end: true }, 0.0);
+    assert_eq!(state.update(Action::KeepRead, 0.0), save(2));
+}
+
+#[test]
+fn rooms_that_are_not_joined_count_what_is_new_until_they_are_opened() {
+    let mut state = joined();
+    state.update(Action::RoomsLoaded(RecentRooms::parse("lobby\nb\nc\tmuted")), 0.0);
+    let counts = ["lobby", "b", "c"].map(|name| (room(name), 3));
+    state.update(Action::UnjoinedCounted(counts.into()), 0.0);
+    let unread = |state: &ChatState| ["lobby", "b", "c"].map(|name| state.unread_of(&room(name)).0);
+    assert_eq!(unread(&state), [0, 3, 3], "the lobby is joined");
+    assert_eq!(state.unread_in_all(), 3, "one is muted");
+    open(&mut state, "b");
+    open(&mut state, "lobby");
+    assert_eq!(unread(&state), [0, 0, 3]);
 }
 
 #[test]
@@ -1317,6 +1555,10 @@ fn a_late_acknowledgement_and_a_lost_network_show_the_connection_as_slow() {
     assert!(!state.is_slow(9_000.0), "the connection is none");
     state.update(connection(ConnectionStatus::Open), 6_000.0);
     assert!(!state.is_slow(9_999.0) && state.is_slow(10_000.0));
+    assert_eq!(state.update(Action::Tick, 9_999.0), []);
+    let checked = state.update(Action::Tick, 10_000.0);
+    assert_eq!(checked, [Effect::CheckConnection], "without being asked");
+    assert_eq!(state.update(Action::Tick, 10_250.0), [], "once");
     assert_eq!(state.update(Action::CheckNow, 10_000.0), [Effect::CheckConnection]);
     state.update(Action::Session(acked(1, 1, 1)), 10_500.0);
     assert!(!state.is_slow(20_000.0) && !state.needs_ticks());

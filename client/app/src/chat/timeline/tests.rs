@@ -257,21 +257,48 @@ fn a_message_is_found_by_its_offset_or_time_or_is_older_than_what_is_loaded() {
         let row = timeline.current().find(|row| row.at == at(offset).at);
         Found::Row(row.unwrap().number)
     };
-    let sought = [Seek::Offset(6), Seek::Time(5_500.0)].map(|seek| timeline.seek(seek));
-    assert_eq!(sought, [row(&timeline, 6); 2]);
-    let older = [Seek::Offset(4), Seek::Time(5_000.0), Seek::Time(0.0)];
-    assert_eq!(older.map(|seek| timeline.seek(seek)), [Found::Older; 3]);
-    let nowhere = [Seek::Offset(0), Seek::Offset(8), Seek::Time(8_000.0)];
-    assert_eq!(nowhere.map(|seek| timeline.seek(seek)), [Found::Nowhere; 3]);
+    let link = |log: Option<u64>, offset| {
+        Seek::Message(Target {
+            epoch: log.map(epoch),
+            offset,
+        })
+    };
+    let sought = [link(None, 6), link(Some(1), 6), Seek::Time(5_500.0)].map(|seek| timeline.seek(&seek));
+    assert_eq!(sought, [row(&timeline, 6); 3]);
+    assert_eq!(timeline.seek(&link(Some(2), 6)), Found::Nowhere, "it is of another log");
+    let older = [link(Some(1), 4), Seek::Time(5_000.0), Seek::Time(0.0)];
+    assert_eq!(older.map(|seek| timeline.seek(&seek)), [Found::Older; 3]);
+    let nowhere = [link(None, 0), link(None, 8), Seek::Time(8_000.0)];
+    assert_eq!(nowhere.map(|seek| timeline.seek(&seek)), [Found::Nowhere; 3]);
     timeline.request_older();
-    assert_eq!(timeline.seek(Seek::Offset(4)), Found::Older, "it is on its way");
+    assert_eq!(timeline.seek(&link(None, 4)), Found::Older, "it is on its way");
     timeline.insert_page(&epoch(1), vec![at(3), at(4)], false);
-    assert_eq!(timeline.seek(Seek::Time(0.0)), row(&timeline, 3));
+    assert_eq!(timeline.seek(&Seek::Time(0.0)), row(&timeline, 3));
     assert_eq!(
-        timeline.seek(Seek::Offset(2)),
+        timeline.seek(&link(None, 2)),
         Found::Nowhere,
         "the server keeps no more"
     );
+}
+
+#[test]
+fn what_is_older_than_the_rows_that_the_page_shows_at_once_is_neither_found_nor_missing() {
+    let mut timeline = with(5, 5 + MAX_ROWS as u64);
+    assert_eq!(timeline.older(), Older::Full);
+    let seeks = || {
+        let target = |offset| Target { epoch: None, offset };
+        [
+            Seek::Message(target(3)),
+            Seek::Time(-1.0),
+            Seek::Message(target(99_999)),
+            Seek::Time(1.0),
+        ]
+    };
+    let full = [Found::Full, Found::Full, Found::Nowhere, Found::Nowhere];
+    assert_eq!(seeks().map(|seek| timeline.seek(&seek)), full);
+    timeline.apply_bounds(true);
+    let more = [Found::Older, Found::Older, Found::Nowhere, Found::Nowhere];
+    assert_eq!(seeks().map(|seek| timeline.seek(&seek)), more);
 }
 
 #[test]
@@ -289,4 +316,42 @@ fn a_search_finds_texts_and_senders_in_any_case() {
     }
     let found = |text| timeline.search(text, |text| text.to_lowercase()).len();
     assert_eq!(["hello ", "ann", "o", "", "x"].map(found), [2, 3, 3, 0, 0]);
+}
+
+#[test]
+fn rows_are_in_blocks_that_follow_each_other_and_never_change() {
+    let blocks = |timeline: &Timeline| {
+        let rows = timeline.previous().chain(timeline.current());
+        let rows: Vec<_> = rows.map(|row| (row.number, row.content.block)).collect();
+        let blocks = rows.chunk_by(|row, next| row.1 == next.1);
+        let mut numbers: Vec<_> = blocks.clone().map(|block| block[0].1).collect();
+        assert!(blocks.clone().all(|block| block.len() <= 2 * BLOCK_ROWS), "{rows:?}");
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count, "a block is in one piece: {rows:?}");
+        rows
+    };
+    let mut timeline = with(1_000, 1_030);
+    for to in [1_000_u64, 900, 800] {
+        timeline.request_older();
+        let before = blocks(&timeline);
+        timeline.insert_page(&epoch(1), (to - 99..=to).map(message).collect(), true);
+        let after = blocks(&timeline);
+        assert!(after.ends_with(&before));
+        let new: Vec<_> = after[..100].iter().map(|(_, block)| block).collect();
+        assert!(new.chunk_by(|one, next| one == next).count() <= 100 / BLOCK_ROWS + 1);
+    }
+    let before = blocks(&timeline);
+    timeline.start_log(epoch(2), 0);
+    timeline.push_message(message(1), true);
+    let after = blocks(&timeline);
+    assert!(after.starts_with(&before));
+    assert_ne!(
+        after[before.len()].1,
+        before[before.len() - 1].1,
+        "another log is another block"
+    );
+    timeline.apply_bounds(true);
+    blocks(&timeline);
 }

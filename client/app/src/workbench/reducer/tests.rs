@@ -29,6 +29,7 @@ fn closed(code: u16) -> Action {
     Action::Connection(ConnectionEvent::Closed(CloseInfo {
         code,
         reason: String::new(),
+        clean: true,
     }))
 }
 
@@ -168,17 +169,30 @@ fn messages_are_counted_since_the_user_connected_and_echoed_texts_are_timed() {
 fn sending_without_a_connection_is_an_error_and_keeps_the_text() {
     let mut state = state();
     assert_eq!(state.update(Action::Send, 0.0), []);
-    assert_eq!(error(&state), Some((Field::Message, Text::NotSentClosed.into())));
+    assert_eq!(error(&state), Some((Field::Message, Text::NotSentIdle.into())));
     assert_eq!(state.message(), "Hello, World!");
     state.update(Action::Connect, 0.0);
     state.update(Action::Send, 0.0);
     assert_eq!(error(&state), Some((Field::Message, Text::NotSentConnecting.into())));
+    state.update(Action::Reconnect(true), 0.0);
+    state.update(opened(), 0.0);
+    state.update(closed(1006), 0.0);
+    state.update(Action::Send, 0.0);
+    assert_eq!(error(&state), Some((Field::Message, Text::NotSentWaiting.into())));
+    state.update(Action::ConnectNow, 0.0);
+    assert_eq!(state.error, None, "it is about the state before");
 }
 
 #[test]
 fn a_sent_message_is_logged_only_after_the_socket_accepted_it() {
     let mut state = open();
-    assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(text("Hello, World!"))]);
+    assert_eq!(
+        state.update(Action::Send, 0.0),
+        [
+            Effect::Send(text("Hello, World!")),
+            Effect::SaveField(HISTORY, "13 Hello, World!".into())
+        ]
+    );
     assert_eq!(
         state.update(Action::Sent(text("Hello, World!")), 0.0),
         [Effect::Record(LogEntry::Sent(Payload::Text("Hello, World!".into())))]
@@ -376,13 +390,28 @@ fn the_message_can_be_sent_over_http_without_a_connection() {
         Effect::Fetch("http://127.0.0.1:8787/echo?message=Hello%2C%20World%21".into())
     );
     let answered = http_answer(200);
-    let answer = state.update(Action::HttpAnswer(Ok((answered.clone(), "Hello, World!".into()))), 0.0);
+    let answer = state.update(Action::HttpAnswer(answered.clone(), Ok("Hello, World!".into())), 0.0);
     let listed = Payload::Http {
         answer: Some(Box::new(answered)),
         text: "Hello, World!".into(),
     };
     assert_eq!(answer, [Effect::Record(LogEntry::Received(listed))]);
     assert_eq!(state.error, None);
+    edit_message(&mut state, "{{seq}} \\{{seq}}");
+    let effects = state.update(Action::SendHttp, 0.0);
+    let sent = Payload::Http {
+        answer: None,
+        text: "1 {{seq}}".into(),
+    };
+    assert_eq!(
+        effects[0],
+        Effect::Record(LogEntry::Sent(sent)),
+        "templates are replaced"
+    );
+    assert!(
+        matches!(&effects[1], Effect::Fetch(url) if url.ends_with("?message=1%20%7B%7Bseq%7D%7D")),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -390,7 +419,7 @@ fn an_http_error_status_is_logged_and_an_error_of_the_message() {
     let mut state = state();
     assert_eq!(
         state
-            .update(Action::HttpAnswer(Ok((http_answer(414), String::new()))), 0.0)
+            .update(Action::HttpAnswer(http_answer(414), Ok(String::new())), 0.0)
             .len(),
         1
     );
@@ -398,8 +427,16 @@ fn an_http_error_status_is_logged_and_an_error_of_the_message() {
         error(&state),
         Some((Field::Message, Text::HttpStatus.with([414_u32.into()])))
     );
-    state.update(Action::HttpAnswer(Err(Text::HttpUnreachable.into())), 0.0);
-    assert_eq!(error(&state), Some((Field::Message, Text::HttpUnreachable.into())));
+}
+
+#[test]
+fn an_http_request_without_an_answer_is_logged_and_an_error_of_the_message() {
+    let mut state = state();
+    let problem = Sentence::from(Text::HttpUnreachable);
+    let effects = state.update(Action::HttpAnswer(http_answer(0), Err(problem.clone())), 0.0);
+    let listed = LogEntry::Unanswered(Box::new(http_answer(0)), problem.clone());
+    assert_eq!(effects, [Effect::Record(listed)]);
+    assert_eq!(error(&state), Some((Field::Message, problem)));
 }
 
 #[test]
@@ -520,7 +557,7 @@ fn each_mode_has_a_draft_of_its_own_and_sends_what_it_stands_for() {
             state.update(Action::Edit(Field::Message, draft.into()), 0.0),
             [Effect::SaveField(mode.name(), draft.into())]
         );
-        assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(sent)], "{mode:?}");
+        assert_eq!(state.update(Action::Send, 0.0)[0], Effect::Send(sent), "{mode:?}");
     }
     state.update(Action::Mode(Mode::Json), 0.0);
     assert_eq!(state.message(), "{\"a\":1e400}");
@@ -542,7 +579,7 @@ fn each_mode_has_a_draft_of_its_own_and_sends_what_it_stands_for() {
 fn templates_are_replaced_when_the_message_is_sent_and_the_draft_keeps_them() {
     let mut state = open();
     edit_message(&mut state, "{{seq}} {{ts}} {{uuid}}");
-    let sent = |state: &mut WorkbenchState| match state.update(Action::Send, 1_234.0).pop() {
+    let sent = |state: &mut WorkbenchState| match state.update(Action::Send, 1_234.0).into_iter().next() {
         Some(Effect::Send(Payload::Text(text))) => text,
         other => panic!("{other:?}"),
     };
@@ -556,7 +593,43 @@ fn templates_are_replaced_when_the_message_is_sent_and_the_draft_keeps_them() {
     assert_eq!(state.message(), "{{seq}} {{ts}} {{uuid}}");
     state.update(Action::Mode(Mode::Json), 0.0);
     edit_message(&mut state, "{\"n\": {{seq}}}");
-    assert_eq!(state.update(Action::Send, 0.0), [Effect::Send(text("{\"n\": 3}"))]);
+    assert_eq!(state.update(Action::Send, 0.0)[0], Effect::Send(text("{\"n\": 3}")));
+    assert_eq!(
+        state.update(Action::Send, 0.0).len(),
+        1,
+        "the same text is in the history already"
+    );
+}
+
+#[test]
+fn what_was_sent_is_kept_over_a_reload() {
+    let mut state = open();
+    edit_message(&mut state, "one");
+    let kept = state.update(Action::Send, 0.0).pop();
+    let Some(Effect::SaveField(HISTORY, kept)) = kept else {
+        panic!("{kept:?}")
+    };
+    let mut restored = self::state();
+    restored.restore_history(&kept);
+    restored.update(Action::Recall(Recall::Older), 0.0);
+    assert_eq!(restored.message(), "one");
+}
+
+#[test]
+fn subprotocols_that_are_too_much_and_malformed_ones_have_an_error_each() {
+    let mut state = state();
+    let long = "x".repeat(MAX_BYTES + 1);
+    for (name, problem) in [
+        (
+            &*long,
+            Text::SubprotocolsTooLong.with([(&*long).into(), MAX_BYTES.into()]),
+        ),
+        ("a b", Text::BadSubprotocol.with(["a b".into()])),
+    ] {
+        state.update(Action::Edit(Field::Subprotocols, name.into()), 0.0);
+        state.update(Action::Chip(ChipMove::Add), 0.0);
+        assert_eq!(error(&state), Some((Field::Subprotocols, problem)));
+    }
 }
 
 #[test]
@@ -587,8 +660,8 @@ fn a_message_is_sent_again_until_the_count_is_reached_or_it_cannot_be_sent() {
     let mut state = open();
     edit(&mut state, Field::RepeatCount, "2");
     assert_eq!(
-        state.update(Action::Repeat(true), 0.0),
-        [Effect::Send(text("Hello, World!"))]
+        state.update(Action::Repeat(true), 0.0)[0],
+        Effect::Send(text("Hello, World!"))
     );
     state.update(Action::Sent(text("Hello, World!")), 0.0);
     assert_eq!(state.update(Action::RepeatDue, 0.0).len(), 1);
@@ -776,4 +849,71 @@ fn the_pause_grows_against_a_server_that_accepts_and_closes_until_a_connection_l
     assert_eq!(pause, 2_000.0);
     let (pause, _) = wait(&mut state, until + STABLE_MS);
     assert_eq!(pause, 1_000.0);
+}
+
+#[test]
+fn a_host_without_a_scheme_gets_one_in_the_field_and_a_path_is_resolved_in_the_log() {
+    let mut state = state();
+    edit(&mut state, Field::Url, "localhost:39600/echo");
+    let url = "ws://localhost:39600/echo";
+    assert_eq!(
+        state.update(Action::Connect, 0.0),
+        [
+            Effect::SaveField("url", url.into()),
+            Effect::Record(LogEntry::Opening(url.into())),
+            Effect::Open {
+                url: url.into(),
+                protocols: Vec::new()
+            },
+        ]
+    );
+    assert_eq!(state.url, url);
+    state.update(Action::Cancel, 1.0);
+    edit(&mut state, Field::Url, "/echo");
+    let effects = state.update(Action::Connect, 2.0);
+    assert_eq!(
+        effects[0],
+        Effect::Record(LogEntry::Opening("ws://127.0.0.1:8787/echo".into()))
+    );
+    assert_eq!(state.url, "/echo");
+    state.update(Action::Cancel, 3.0);
+    edit(&mut state, Field::Url, "?echo");
+    assert_eq!(state.update(Action::Connect, 4.0), []);
+    assert_eq!(error(&state), Some((Field::Url, Text::UrlUnreadable.into())));
+}
+
+#[test]
+fn http_is_refused_for_other_servers_with_the_reason() {
+    let mut state = state();
+    edit(&mut state, Field::Url, "ws://other/echo");
+    assert_eq!(state.update(Action::SendHttp, 0.0), []);
+    let (field, message) = error(&state).unwrap();
+    assert_eq!(field, Field::Message);
+    let words = message.in_language(crate::i18n::Language::English);
+    assert!(
+        words.contains("security policy") && words.contains("http://127.0.0.1:8787"),
+        "{words}"
+    );
+}
+
+#[test]
+fn that_a_message_was_not_sent_is_shown_until_the_state_changes() {
+    let unsent = |state: &mut WorkbenchState| {
+        state.update(Action::Send, 0.0);
+        assert!(state.error.is_some());
+    };
+    let mut state = state();
+    unsent(&mut state);
+    state.update(Action::Connect, 0.0);
+    unsent(&mut state);
+    state.update(opened(), 1.0);
+    assert_eq!(state.error, None);
+    state.update(Action::Close, 2.0);
+    unsent(&mut state);
+    state.update(Action::Connection(ConnectionEvent::CloseOverdue), 3.0);
+    assert_eq!(state.error, None);
+    state.update(Action::Connect, 4.0);
+    unsent(&mut state);
+    state.update(Action::Cancel, 5.0);
+    assert_eq!(state.error, None);
 }
