@@ -29,6 +29,7 @@ pub struct Browser {
     pub(crate) driver: WebDriver,
     /// The tab it started with.
     tab: WindowHandle,
+    records_requests: bool,
     console: Mutex<Vec<String>>,
     /// How many lines of the driver's output are of earlier scenarios.
     forgotten: usize,
@@ -68,25 +69,26 @@ impl Engine {
         }
     }
 
-    /// Starts the driver and a fresh browser in English with an empty profile.
+    /// Starts the driver and a fresh browser in English with an empty profile. What its pages ask the network for is recorded on request
+    /// alone: the record has each message too, which costs the browser more than the page does.
     ///
     /// # Errors
     /// A missing program, with the command that installs it, or one that did not start, with what it wrote.
-    pub async fn start(self) -> Result<Browser, StepError> {
+    pub async fn start(self, records_requests: bool) -> Result<Browser, StepError> {
         // WebKitGTK's driver and its inspector both look for a free port first and bind it later. When another program
         // binds it in between, the start fails, and the next attempt gets other ports.
         let attempts = if self == Self::WebKit { 3 } else { 1 };
-        let mut started = self.try_start().await;
+        let mut started = self.try_start(records_requests).await;
         for _ in 1..attempts {
             if started.is_ok() {
                 break;
             }
-            started = self.try_start().await;
+            started = self.try_start(records_requests).await;
         }
         started
     }
 
-    async fn try_start(self) -> Result<Browser, StepError> {
+    async fn try_start(self, records_requests: bool) -> Result<Browser, StepError> {
         let directory = TempDir::with_prefix("talkback-e2e-")
             .map_err(|error| StepError::Setup(format!("cannot make a directory for the browser: {error}")))?;
         let files = directory.path();
@@ -112,7 +114,7 @@ impl Engine {
                 (program, Some(display), port)
             }
         };
-        let capabilities = match self.capabilities()? {
+        let capabilities = match self.capabilities(records_requests)? {
             Value::Object(map) => Capabilities::from(map),
             _ => unreachable!("capabilities are an object"),
         };
@@ -129,6 +131,7 @@ impl Engine {
             engine: self,
             driver,
             tab,
+            records_requests,
             console: Mutex::default(),
             forgotten: 0,
             program,
@@ -137,7 +140,7 @@ impl Engine {
         })
     }
 
-    fn capabilities(self) -> Result<Value, StepError> {
+    fn capabilities(self, records_requests: bool) -> Result<Value, StepError> {
         Ok(match self {
             Self::Chromium => json!({
                 "goog:chromeOptions": { "args": [
@@ -151,7 +154,7 @@ impl Engine {
                     "--no-first-run",
                     "--lang=en-US",
                 ] },
-                "goog:loggingPrefs": { "browser": "ALL", "performance": if is_measured() { "OFF" } else { "ALL" } },
+                "goog:loggingPrefs": { "browser": "ALL", "performance": if records_requests { "ALL" } else { "OFF" } },
             }),
             Self::Firefox => json!({
                 "moz:firefoxOptions": {
@@ -189,6 +192,10 @@ impl Browser {
         self.engine
     }
 
+    pub(crate) fn records_requests(&self) -> bool {
+        self.records_requests
+    }
+
     /// What the pages of this scenario wrote to the console so far, the browser's own errors (failed requests, violated
     /// content security policy, uncaught errors) among it.
     ///
@@ -214,12 +221,12 @@ impl Browser {
         }
     }
 
-    /// The URLs that the pages of this scenario asked the network for, WebSockets among them; only Chromium reports
-    /// them to its driver.
+    /// The URLs that the pages of this scenario asked the network for, WebSockets among them, if they are recorded, see
+    /// [`in_every_browser_with_requests`](crate::in_every_browser_with_requests); only Chromium reports them to its driver.
     pub async fn requests(&self) -> Vec<String> {
         let log = match self.engine {
-            Engine::Chromium => self.driver.get_log("performance").await.unwrap_or_default(),
-            Engine::Firefox | Engine::WebKit => Vec::new(),
+            Engine::Chromium if self.records_requests => self.driver.get_log("performance").await.unwrap_or_default(),
+            Engine::Chromium | Engine::Firefox | Engine::WebKit => Vec::new(),
         };
         let url = |event: Value| match event["message"]["method"].as_str()? {
             "Network.requestWillBeSent" => event["message"]["params"]["request"]["url"].as_str().map(str::to_owned),
@@ -278,7 +285,10 @@ impl Browser {
     pub(crate) async fn forget_logs(&mut self) -> Result<(), StepError> {
         if self.engine == Engine::Chromium {
             // Its driver hands out each entry once.
-            for kind in ["browser", "performance"] {
+            for kind in ["browser", "performance"]
+                .into_iter()
+                .take(1 + usize::from(self.records_requests))
+            {
                 let log = self.driver.get_log(kind).await;
                 log.map_err(StepError::browser("forget its logs"))?;
             }
@@ -298,12 +308,6 @@ impl Browser {
         // Whatever is left is killed when `self` is dropped.
         let _ = self.driver.clone().quit().await;
     }
-}
-
-/// Whether the page is measured: the log of what it asks the network for, which has each message, costs the browser more
-/// than the page does.
-fn is_measured() -> bool {
-    env::var_os("TEST_ROUNDS").is_some()
 }
 
 /// Clears what the pages of an origin keep. An empty page and an error page have no storage.

@@ -113,6 +113,33 @@ impl Page {
         .await
     }
 
+    /// Clicks the first element of this CSS selector inside another one as soon as it is there, by a script: for parts without an `id`.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn click_inside(&self, id: &str, selector: &str) -> Result<(), StepError> {
+        let click = format!(
+            "const part = arguments[0].querySelector({});
+             part?.click();
+             return part !== null;",
+            json!(selector)
+        );
+        self.wait_script(id, &click, true).await
+    }
+
+    /// Forgets all that the page remembers, as its user does, and waits until the page was loaded anew, which shows in the element `ready`.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn forget_all(&self, ready: &str) -> Result<(), StepError> {
+        self.click("help_button").await?;
+        self.click("forget").await?;
+        self.execute("window.isOld = true;", vec![]).await?;
+        self.click("forget_all").await?;
+        self.wait_answer("return window.isOld ?? null;", Value::Null).await?;
+        self.wait_shown(ready).await
+    }
+
     /// Clicks at a point of the window, whatever is there then.
     ///
     /// # Errors

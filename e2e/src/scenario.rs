@@ -1,12 +1,15 @@
 //! Running one scenario in every chosen engine, and keeping what is needed to understand a failure.
 
 use std::fmt::{self, Display};
+use std::fs::File;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::{fs, io, thread};
+use std::time::Instant;
+use std::{env, fs, io, thread};
 
 use serde_json::Value;
 use talkback_testbed::{Proxy, Server, faults};
@@ -49,6 +52,12 @@ impl Display for Failure {
     }
 }
 
+/// Whether all is tested that there is to test, and not what is for every day: `cargo xtask test --full`.
+#[must_use]
+pub fn is_full() -> bool {
+    env::var_os("TEST_FULL").is_some()
+}
+
 /// Runs `scenario` once in each engine of `TEST_BROWSERS`, each time with a browser that has nothing of another
 /// scenario and a fresh server.
 ///
@@ -60,12 +69,32 @@ pub fn in_every_browser<S>(scenario: S)
 where
     S: AsyncFn(&mut Stage) -> Outcome,
 {
+    in_every(false, scenario);
+}
+
+/// As [`in_every_browser`], with a browser whose [`Browser::requests`] are recorded.
+///
+/// # Panics
+/// As [`in_every_browser`].
+#[track_caller]
+pub fn in_every_browser_with_requests<S>(scenario: S)
+where
+    S: AsyncFn(&mut Stage) -> Outcome,
+{
+    in_every(true, scenario);
+}
+
+#[track_caller]
+fn in_every<S>(records_requests: bool, scenario: S)
+where
+    S: AsyncFn(&mut Stage) -> Outcome,
+{
     let name = thread::current().name().unwrap_or("scenario").replace("::", "-");
     let engines = Engine::chosen().unwrap_or_else(|error| panic!("{error}"));
     let failures: Vec<String> = engines
         .into_iter()
         .filter_map(|engine| {
-            let report = run(engine, &name, &scenario).err()?;
+            let report = run(engine, records_requests, &name, &scenario).err()?;
             Some(format!("in {}:\n{report}", engine.name()))
         })
         .collect();
@@ -78,18 +107,20 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// One for all scenarios, because a browser's session, which outlives a scenario, has connections that run on it.
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(Runtime::new);
 
-fn run<S>(engine: Engine, name: &str, scenario: &S) -> Result<(), String>
+fn run<S>(engine: Engine, records_requests: bool, name: &str, scenario: &S) -> Result<(), String>
 where
     S: AsyncFn(&mut Stage) -> Outcome,
 {
     let runtime = RUNTIME.as_ref().map_err(ToString::to_string)?;
+    let begun = Instant::now();
     let set = async {
         tokio::select! {
-            stage = Stage::set(engine) => stage.map_err(|error| error.to_string()),
+            stage = Stage::set(engine, records_requests) => stage.map_err(|error| error.to_string()),
             Failure(interrupted) = interruption() => Err(interrupted),
         }
     };
     let mut stage = runtime.block_on(set)?;
+    let is_set = Instant::now();
     let acted = async {
         tokio::select! {
             outcome = scenario(&mut stage) => outcome,
@@ -101,10 +132,12 @@ where
         Ok(outcome) => outcome.map_err(|failure| failure.0),
         Err(panic) => Err(panic_text(panic.as_ref())),
     };
+    let has_acted = Instant::now();
     runtime.block_on(async {
         match result {
             Ok(()) => {
                 pool::give_back(stage.browser).await;
+                note_times(engine, name, [begun, is_set, has_acted, Instant::now()]);
                 Ok(())
             }
             Err(trouble) => {
@@ -114,6 +147,19 @@ where
             }
         }
     })
+}
+
+/// Adds a line to `target/e2e/times-ENGINE`, whose slowest `cargo xtask test` prints: the milliseconds of all, of setting the stage, of the
+/// scenario itself and of clearing the browser, and its name.
+fn note_times(engine: Engine, name: &str, times: [Instant; 4]) {
+    let [begun, is_set, has_acted, ended] = times;
+    let parts = [ended - begun, is_set - begun, has_acted - is_set, ended - has_acted];
+    let [all, set, act, clear] = parts.map(|part| part.as_millis());
+    let file = paths::target().join("e2e").join(format!("times-{}", engine.name()));
+    // What is not written is only not printed. One write, so that lines of scenarios that end at the same time do not mix.
+    let _: io::Result<()> = fs::create_dir_all(paths::target().join("e2e"))
+        .and_then(|()| File::options().append(true).create(true).open(file))
+        .and_then(|mut file| file.write_all(format!("{all} {set} {act} {clear} {name}\n").as_bytes()));
 }
 
 /// Ends when the tests are to end early.
@@ -129,9 +175,9 @@ async fn interruption() -> Failure {
 }
 
 impl Stage {
-    async fn set(engine: Engine) -> Result<Self, StepError> {
+    async fn set(engine: Engine, records_requests: bool) -> Result<Self, StepError> {
         let server = start_server((Ipv4Addr::LOCALHOST, 0).into(), &paths::dist()?, &[]).await?;
-        let browser = pool::take(engine).await?;
+        let browser = pool::take(engine, records_requests).await?;
         let page = Page::first(browser.driver.clone()).await?;
         Ok(Self {
             server,

@@ -8,8 +8,11 @@ use thirtyfour::error::WebDriverError;
 /// a busy one.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(20);
+/// How long a condition is not looked at, at least and at most: each look costs the browser time that it takes from what is waited for.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// A condition is looked at again after this part of the time that it was waited for so far.
+const PART: u32 = 8;
 
 /// Why one step of a scenario failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +75,8 @@ pub async fn wait_for(
                 last,
             });
         }
-        tokio::time::sleep(INTERVAL).await;
+        let (least, most) = INTERVALS;
+        tokio::time::sleep((started.elapsed() / PART).clamp(least, most)).await;
     }
 }
 

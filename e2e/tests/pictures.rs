@@ -1,4 +1,4 @@
-//! The pictures of README.md and docs/browser.md, of scenes that the page is driven to as a user would. `cargo xtask pictures` runs it.
+//! The pictures of README.md, of scenes that the page is driven to as a user would. `cargo xtask pictures` runs it.
 
 use std::{env, fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 

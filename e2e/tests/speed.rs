@@ -287,7 +287,7 @@ async fn loading(
             let idle = "
                 const entries = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
                 const last = Math.max(...entries.map(entry => entry.responseEnd));
-                return performance.now() - last < 1000 ? null : entries.reduce((sum, entry) => sum + entry.transferSize, 0);";
+                return performance.now() - last < 1000 ? null : entries.reduce((sum, entry) => sum + entry.encodedBodySize, 0);";
             let mut bytes = Value::Null;
             wait_for("the network is idle", LONG, async || {
                 bytes = page.execute(idle, vec![]).await?;
@@ -413,8 +413,8 @@ const PEOPLE: usize = 5_000;
 const CROWD_SENDERS: usize = 10;
 const CROWD_MESSAGES: usize = 100_000;
 
-/// A room with many people and a long history: the page joins, and scrolls up through the history as fast as it is loaded. Once, because
-/// then the page has as many rows as it keeps.
+/// A room with many people and a long history: the page joins, scrolls up through the history as fast as it is loaded, and then over as
+/// many messages as it keeps. Once, because then it has them.
 async fn crowd(stage: &Stage, figures: &mut Figures) -> Result<(), StepError> {
     let unlimited = [
         "--log-messages=200000",
@@ -425,30 +425,42 @@ async fn crowd(stage: &Stage, figures: &mut Figures) -> Result<(), StepError> {
         "--max-address-connections=0",
         "--address-connection-rate=0",
         "--max-room-members=10000",
+        "--queue-messages=200000",
+        "--queue-bytes=128MiB",
     ];
     let server = stage.server_at(([127, 0, 0, 1], 0).into(), &unlimited).await?;
+    let mut people = JoinSet::new();
     let mut senders = Vec::new();
     for number in 0..CROWD_SENDERS {
-        senders.push(member(&server, number).await?);
+        let (sender, mut received) = member(&server, number).await?.split();
+        senders.push(sender);
+        // The server closes members that do not read, and does not read what they sent last.
+        people.spawn(async move { while received.next().await.is_some_and(|message| message.is_ok()) {} });
     }
-    try_join_all(senders.iter_mut().map(async |member| {
+    try_join_all(senders.iter_mut().map(async |sender| {
         let text = "What somebody says in a room where many people talk to each other all day long.";
         for _ in 0..CROWD_MESSAGES / CROWD_SENDERS {
-            member.feed(Message::text(text)).await?;
+            sender.feed(Message::text(text)).await?;
         }
-        member.flush().await
+        sender.flush().await
     }))
     .await
     .map_err(|error| StepError::Setup(format!("the crowd's messages: {error}")))?;
+    let page = &stage.page;
+    page.open(&server.http("/"), "connect_websocket").await?;
+    let head = "return fetch('/rooms/crowd/messages?limit=1').then(answer => answer.json()).then(page => page.head);";
+    wait_for("all messages are in the room", LONG, async || {
+        Ok(page.execute(head, vec![]).await? == CROWD_MESSAGES)
+    })
+    .await?;
+    people.shutdown().await;
     drop(senders);
 
-    let mut people = JoinSet::new();
     for number in 0..PEOPLE {
         let mut member = member(&server, number).await?;
         // Reads for as long as the scenario runs, and answers pings.
         people.spawn(async move { while member.next().await.is_some_and(|message| message.is_ok()) {} });
     }
-    let page = &stage.page;
     page.join(&server, "crowd", "Ann").await?;
     wait_for("everybody is counted", LONG, async || {
         let here = "return document.querySelector('.here').textContent.replace(/[^0-9]/g, '');";
@@ -457,22 +469,58 @@ async fn crowd(stage: &Stage, figures: &mut Figures) -> Result<(), StepError> {
     })
     .await?;
     page.execute(WATCH, vec![]).await?;
-    let scroll = "
+    let (scrolled, gap) = scroll(page, -200).await?;
+    figures.add(
+        "a room of 5,000 people, 10 s of scrolling up: messages loaded",
+        "",
+        "",
+        scrolled,
+    );
+    figures.add("the scrolling: the longest time between two frames", "50", "ms", gap);
+    figures.add("the scrolling: the longest task", "50", "ms", longest(page).await?);
+
+    let to_the_start = "
         const list = arguments[0].parentElement;
+        list.scrollTop = 0;
+        return document.getElementById('older').dataset.state;";
+    wait_for("as many messages as the page keeps are loaded", LONG, async || {
+        Ok(page.script("chat_messages", to_the_start).await? == "full")
+    })
+    .await?;
+    let rows = "return arguments[0].querySelectorAll('.said').length;";
+    let rows = number(&page.script("chat_messages", rows).await?);
+    page.execute(WATCH, vec![]).await?;
+    let (_, gap) = scroll(page, 500).await?;
+    figures.add("messages loaded after reading on", "", "", rows);
+    figures.add(
+        "10 s of scrolling down over them: the longest time between two frames",
+        "50",
+        "ms",
+        gap,
+    );
+    figures.add("the same: the longest task", "50", "ms", longest(page).await?);
+    Ok(())
+}
+
+/// Scrolls the chat for 10 s by so many pixels a frame: how many messages were loaded, and the longest time between two frames.
+async fn scroll(page: &Page, by: i32) -> Result<(f64, f64), StepError> {
+    let scroll = format!(
+        "const list = arguments[0].parentElement;
         const end = performance.now() + 10_000;
         let before = null;
         window.gap = 0;
         window.scrolled = null;
         const first = () => Number(document.querySelector('#chat_messages [data-offset]')?.dataset.offset ?? 0);
         const from = first();
-        const step = now => {
+        const step = now => {{
             if (before !== null) window.gap = Math.max(window.gap, now - before);
             before = now;
-            list.scrollTop -= 200;
+            list.scrollTop += {by};
             if (now < end) requestAnimationFrame(step); else window.scrolled = from - first();
-        };
-        requestAnimationFrame(step);";
-    page.script("chat_messages", scroll).await?;
+        }};
+        requestAnimationFrame(step);"
+    );
+    page.script("chat_messages", &scroll).await?;
     let mut scrolled = Value::Null;
     wait_for("the list was scrolled", LONG, async || {
         scrolled = page.execute("return window.scrolled;", vec![]).await?;
@@ -480,20 +528,7 @@ async fn crowd(stage: &Stage, figures: &mut Figures) -> Result<(), StepError> {
     })
     .await?;
     let gap = page.execute("return window.gap;", vec![]).await?;
-    figures.add(
-        "a room of 5,000 people, 10 s of scrolling up: messages loaded",
-        "",
-        "",
-        number(&scrolled),
-    );
-    figures.add(
-        "the scrolling: the longest time between two frames",
-        "50",
-        "ms",
-        number(&gap),
-    );
-    figures.add("the scrolling: the longest task", "50", "ms", longest(page).await?);
-    Ok(())
+    Ok((number(&scrolled), number(&gap)))
 }
 
 type Member = WebSocketStream<TcpStream>;

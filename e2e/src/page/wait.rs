@@ -1,5 +1,7 @@
 //! Waiting until the page shows something.
 
+use serde_json::Value;
+
 use crate::{DEADLINE, Page, Row, StepError, wait_for};
 
 impl Page {
@@ -44,6 +46,73 @@ impl Page {
             format!("#{id} is {state}"),
             async || self.state(id).await,
             |now| now == state,
+        )
+        .await
+    }
+
+    /// Waits until exactly this text is in the field.
+    ///
+    /// # Errors
+    /// When it is not in time; the error has what is in it instead.
+    pub async fn wait_field(&self, id: &str, text: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("{text:?} is in #{id}"),
+            async || self.value(id).await,
+            |now| now == text,
+        )
+        .await
+    }
+
+    /// Waits until the element has the focus.
+    ///
+    /// # Errors
+    /// When it has not in time; the error has the one that has it.
+    pub async fn wait_focus(&self, id: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("#{id} has the focus"),
+            async || self.focused().await,
+            |now| now == id,
+        )
+        .await
+    }
+
+    /// Waits until the page's URL has this path.
+    ///
+    /// # Errors
+    /// When it has not in time; the error has its path.
+    pub async fn wait_path(&self, path: &str) -> Result<(), StepError> {
+        self.wait_value(
+            format!("the path is {path}"),
+            async || self.path().await,
+            |now| now == path,
+        )
+        .await
+    }
+
+    /// Waits until a script returns this value. It runs with the element as `arguments[0]`, until then again and again.
+    ///
+    /// # Errors
+    /// When it does not in time; the error has what it returns.
+    pub async fn wait_script(&self, id: &str, body: &str, value: impl Into<Value>) -> Result<(), StepError> {
+        let value = value.into();
+        self.wait_value(
+            format!("{value} is returned at #{id} by {body}"),
+            async || self.script(id, body).await,
+            |now| *now == value,
+        )
+        .await
+    }
+
+    /// As [`Page::wait_script`], without an element.
+    ///
+    /// # Errors
+    /// When it does not in time; the error has what it returns.
+    pub async fn wait_answer(&self, script: &str, value: impl Into<Value>) -> Result<(), StepError> {
+        let value = value.into();
+        self.wait_value(
+            format!("{value} is returned by {script}"),
+            async || self.execute(script, vec![]).await,
+            |now| *now == value,
         )
         .await
     }

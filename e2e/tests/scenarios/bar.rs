@@ -1,5 +1,6 @@
 //! The bar of the workbench: its addresses, presets and keys, connecting again by itself, and what the page forgets.
 
+use serde_json::json;
 use talkback_e2e::{Page, StepError, in_every_browser};
 use thirtyfour::Key;
 
@@ -31,7 +32,7 @@ fn an_address_that_answered_is_offered_with_its_secrets_masked() {
 
         page.press(Key::Escape).await?;
         page.wait_hidden("url_list").await?;
-        assert_eq!(page.focused().await?, "url");
+        page.wait_focus("url").await?;
         page.fill("url", "lobby?").await?;
         page.wait_shown("url_0").await?;
         page.press(Key::Down).await?;
@@ -46,8 +47,20 @@ fn an_address_that_answered_is_offered_with_its_secrets_masked() {
         .await?;
         page.press(Key::Enter).await?;
         page.wait_hidden("url_list").await?;
-        assert_eq!(page.value("url").await?, address, "the whole address is chosen");
+        // The whole address is chosen.
+        page.wait_field("url", &address).await?;
         page.wait_state("ready_state", "CLOSED").await?;
+
+        page.fill("url", "lobby?").await?;
+        page.wait_shown("url_0").await?;
+        page.press(Key::Down).await?;
+        page.press(Key::Delete).await?;
+        page.wait_value(
+            "the address is forgotten",
+            async || page.execute("return localStorage['talkback.addresses'];", vec![]).await,
+            |kept| kept.as_str().is_some_and(|kept| !kept.contains("secret")),
+        )
+        .await?;
         Ok(())
     });
 }
@@ -83,7 +96,7 @@ fn the_presets_are_the_endpoints_of_this_server() {
         let row = page.script("url_list", once).await?;
         page.click(row.as_str().unwrap_or_default()).await?;
         page.wait_hidden("url_list").await?;
-        assert_eq!(page.value("url").await?, stage.server.ws("/once"));
+        page.wait_field("url", &stage.server.ws("/once")).await?;
         page.press(Key::Enter).await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.click("send_message").await?;
@@ -99,7 +112,8 @@ fn an_empty_log_offers_the_presets_which_connect_at_once() {
         let press = "arguments[0].closest('section').querySelector('[data-preset^=\"/flood\"]').click();";
         page.script(LOG, press).await?;
         page.wait_state("ready_state", "OPEN").await?;
-        assert!(page.value("url").await?.contains("rate=1000"));
+        page.wait_script("url", "return arguments[0].value.includes('rate=1000');", true)
+            .await?;
         page.wait_row(LOG, "messages", |row| row.direction == "in").await?;
         Ok(())
     });
@@ -111,9 +125,9 @@ fn a_link_shows_its_address_and_does_not_connect() {
         let link = stage.server.http("/#connect=ws%3A%2F%2Flocalhost%3A1%2Fx%3Fn%3D5");
         stage.page.open(&link, "connect_websocket").await?;
         let page = &stage.page;
-        assert_eq!(page.value("url").await?, "ws://localhost:1/x?n=5");
-        assert_eq!(page.state("ready_state").await?, "CLOSED");
-        assert_eq!(page.execute("return location.hash;", vec![]).await?, "");
+        page.wait_field("url", "ws://localhost:1/x?n=5").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_answer("return location.hash;", "").await?;
         page.fill("url", "wss://ann:pass@host/x?token=abc").await?;
         let take = "
             window.taken = '';
@@ -136,16 +150,128 @@ fn keys_lead_to_the_address_connect_and_disconnect_from_anywhere() {
         let page = stage.workbench().await?;
         page.click("message").await?;
         page.press_with(Key::Control, "k").await?;
-        assert_eq!(page.focused().await?, "url");
+        page.wait_focus("url").await?;
         let selected = "return arguments[0].selectionEnd - arguments[0].selectionStart === arguments[0].value.length;";
-        assert_eq!(page.script("url", selected).await?, true, "typing replaces the address");
+        // Typing replaces the address.
+        page.wait_script("url", selected, true).await?;
         page.click("message").await?;
         page.press_in("message", Key::Control + Key::Shift + Key::Enter).await?;
         page.wait_state("ready_state", "OPEN").await?;
         assert_eq!(page.texts(LOG, "out").await?, [""; 0], "it is no key that sends");
-        assert_eq!(page.focused().await?, "message");
+        page.wait_focus("message").await?;
         page.press_in("message", Key::Control + Key::Shift + Key::Enter).await?;
         page.wait_state("ready_state", "CLOSED").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_address_can_be_read_at_every_width_and_a_narrow_page_has_its_actions_in_the_sheet() {
+    in_every_browser(async |stage| {
+        for (width, least) in [(320, 90), (481, 150), (721, 250), (800, 250), (1000, 250), (1010, 200)] {
+            let page = stage.page.new_window(width, 640).await?;
+            page.open(&stage.server.http("/"), "connect_websocket").await?;
+            let room = "
+                const { paddingLeft, paddingRight } = getComputedStyle(arguments[0]);
+                return Math.floor(arguments[0].clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));";
+            page.wait_value(
+                format!("the address has {least} pixels of {width}"),
+                async || page.script("url", room).await,
+                |pixels| pixels.as_u64() >= Some(least),
+            )
+            .await?;
+            let inside = "return document.documentElement.scrollWidth <= innerWidth
+                && arguments[0].getBoundingClientRect().right <= innerWidth;";
+            page.wait_script("connect_websocket", inside, true).await?;
+            if width < 720 {
+                page.click("more_options").await?;
+                page.click("pin_in_sheet").await?;
+                page.wait_value(
+                    "the address is kept",
+                    async || page.script("pin_in_sheet", "return arguments[0].ariaPressed;").await,
+                    |pressed| pressed == "true",
+                )
+                .await?;
+                page.wait_shown("share_in_sheet").await?;
+                page.click("pin_in_sheet").await?;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_without_a_scheme_is_completed_in_the_field_and_secrets_are_masked_in_the_log() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let address = stage.server.ws("/echo");
+        let host = address.trim_start_matches("ws://");
+        page.fill("url", &format!("ann:pass@{host}?token=secret")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_row(LOG, "the address that was dialled", |row| {
+            row.text.contains("Connecting to ws://•••@") && !row.text.contains("secret")
+        })
+        .await?;
+        // The field has the whole address.
+        page.wait_field("url", &format!("ws://ann:pass@{host}?token=secret"))
+            .await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        page.fill("url", "/echo").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_row(LOG, "the resolved address", |row| row.text.ends_with(&address))
+            .await?;
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+
+        // Another server, which the content security policy keeps from HTTP.
+        page.fill("url", "localhost:1/echo").await?;
+        page.click("send_http").await?;
+        page.wait_text("error", "security policy").await?;
+        assert_eq!(page.texts(LOG, "out").await?, Vec::<String>::new());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_not_sent_is_an_error_until_the_state_changes() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Not sent: you are not connected.").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_hidden("error").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_keys_work_while_nothing_has_the_focus() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let blur = "document.activeElement.blur();";
+        page.execute(blur, vec![]).await?;
+        page.press_with(Key::Control, Key::Enter).await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        page.press_in("message", Key::Control + Key::Enter).await?;
+        page.wait_texts(LOG, "in", &["Hello, World!", "Hello, World!"]).await?;
+        assert_eq!(page.texts(LOG, "out").await?.len(), 2, "a key in the field sends once");
+        page.execute(blur, vec![]).await?;
+        page.press_with(Key::Control, "k").await?;
+        page.wait_focus("url").await?;
+        page.execute(blur, vec![]).await?;
+        page.press_with(Key::Control, "/").await?;
+        page.wait_focus("log_filter").await?;
+        // In a dialog, nothing is sent.
+        page.click("help_button").await?;
+        page.wait_shown("help").await?;
+        page.script("forget", "arguments[0].focus();").await?;
+        page.press_with(Key::Control, Key::Enter).await?;
+        page.press(Key::Escape).await?;
+        page.press_in("message", Key::Control + Key::Enter).await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"; 3]).await?;
         Ok(())
     });
 }
@@ -225,13 +351,25 @@ fn the_help_lists_the_keys_and_forgets_everything_on_request() {
         page.script("help_button", "arguments[0].focus();").await?;
         page.press("?").await?;
         page.wait_text("help", "Ctrl").await?;
-        page.click("forget").await?;
-        page.click("forget_all").await?;
+        page.wait_value(
+            "it has the focus, so that it scrolls by keys",
+            async || page.focused().await,
+            |id| id == "help",
+        )
+        .await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("help").await?;
+        page.forget_all("connect_websocket").await?;
         page.wait_state("ready_state", "CLOSED").await?;
-        assert_eq!(page.value("message").await?, "Hello, World!");
+        page.wait_field("message", "Hello, World!").await?;
         let kept = "return [...Object.keys(localStorage), ...Object.keys(sessionStorage)].filter(key => key.startsWith('talkback'));";
-        let kept = page.execute(kept, vec![]).await?;
-        assert!(kept.as_array().is_some_and(Vec::is_empty), "{kept}");
+        page.wait_answer(kept, json!([])).await?;
+
+        page.join(&stage.server, "lobby", "Ann").await?;
+        page.send("something").await?;
+        page.wait_delivery("something", "acked").await?;
+        page.forget_all("chat_join").await?;
+        page.wait_answer(kept, json!([])).await?;
         Ok(())
     });
 }

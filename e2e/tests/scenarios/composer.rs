@@ -21,28 +21,13 @@ fn json_is_checked_laid_out_and_sent_as_it_is_written() {
         page.wait_texts(LOG, "in", &[text]).await?;
         page.click("format_json").await?;
         let pretty = "{\n  \"a\": 1e400,\n  \"a\": 12345678901234567890\n}";
-        page.wait_value(
-            "it is laid out",
-            async || page.value("message").await,
-            |now| now == pretty,
-        )
-        .await?;
+        page.wait_field("message", pretty).await?;
         page.click("mode_text").await?;
-        page.wait_value(
-            "the text has a draft of its own",
-            async || page.value("message").await,
-            |now| now == "Hello, World!",
-        )
-        .await?;
+        page.wait_field("message", "Hello, World!").await?;
         page.reload().await?;
         page.wait_shown("connect_websocket").await?;
         page.click("mode_json").await?;
-        page.wait_value(
-            "it is kept over a reload",
-            async || page.value("message").await,
-            |now| now == pretty,
-        )
-        .await?;
+        page.wait_field("message", pretty).await?;
         Ok(())
     });
 }
@@ -107,7 +92,7 @@ fn the_arrow_keys_take_back_what_was_sent() {
         .await?;
         // The second line, so the caret moves.
         page.press(Key::Up).await?;
-        assert_eq!(page.value("message").await?, "three\nfour");
+        page.wait_field("message", "three\nfour").await?;
         page.script("message", "arguments[0].setSelectionRange(0, 0);").await?;
         for (key, text) in [
             (Key::Up, "two"),
@@ -131,25 +116,28 @@ fn a_message_with_templates_is_repeated_and_can_be_stopped() {
         page.click("repeat").await?;
         page.fill("repeat_count", "x").await?;
         page.click("start_repeat").await?;
-        page.wait_text("error", "Give 1 to 1,000,000 messages, or none.")
+        page.wait_text("error", "Enter 1 to 1,000,000, or leave it empty.")
             .await?;
         page.fill("repeat_count", "3").await?;
         page.fill("repeat_interval", "0").await?;
         page.click("start_repeat").await?;
-        page.wait_text("error", "Give 1 to 3,600,000 ms.").await?;
+        page.wait_text("error", "Enter 1 to 3,600,000 ms.").await?;
         page.fill("repeat_interval", "10").await?;
         page.click("start_repeat").await?;
         page.wait_texts(LOG, "in", &["n 1", "n 2", "n 3"]).await?;
         page.wait_shown("repeat").await?;
-        assert_eq!(page.value("message").await?, "n {{seq}}");
+        page.wait_field("message", "n {{seq}}").await?;
 
         page.click("repeat").await?;
         page.fill("repeat_count", "").await?;
         page.click("start_repeat").await?;
         page.wait_rows(LOG, "more come", |rows| rows.iter().any(|row| row.text == "n 9"))
             .await?;
+        // The button keeps the focus.
+        page.wait_focus("stop_repeat").await?;
         page.click("stop_repeat").await?;
         page.wait_shown("repeat").await?;
+        page.wait_focus("repeat").await?;
         let sent = page.text("sent_count").await?;
         page.press_in("message", "x").await?;
         page.click("send_message").await?;
@@ -161,7 +149,75 @@ fn a_message_with_templates_is_repeated_and_can_be_stopped() {
         let is_uuid = |text: &str| text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
         page.wait_rows(LOG, "a uuid", |rows| rows.iter().any(|row| is_uuid(&row.text)))
             .await?;
-        assert_eq!(page.value("message").await?, uuid, "the draft keeps it");
+        // The draft keeps it.
+        page.wait_field("message", uuid).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_wrong_is_said_once_and_a_draft_that_is_too_long_for_a_reload_says_so() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_json").await?;
+        page.paste("message", "{\"a\":").await?;
+        page.wait_text("message_size", "Not JSON").await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Not JSON").await?;
+        page.wait_value(
+            "it is said once",
+            async || page.text("message_size").await,
+            |text| text.is_empty(),
+        )
+        .await?;
+        page.click("mode_base64").await?;
+        page.paste("message", "====").await?;
+        page.wait_text("message_size", "The padding is wrong").await?;
+        page.paste("message", "AAE").await?;
+        page.wait_text("message_size", "2 B").await?;
+
+        page.click("mode_text").await?;
+        page.paste("message", "older").await?;
+        page.paste("message", &"x".repeat(70_000)).await?;
+        page.wait_text("message_size", "too long to be kept over a reload")
+            .await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        // No older text stands for it.
+        page.wait_field("message", "").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_close_code_that_cannot_be_sent_is_told_while_it_is_typed() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.wait_text("close_with", "Close with 1000").await?;
+        page.click("close_with").await?;
+        page.fill("close_code", "999").await?;
+        page.wait_text("close_problem", "Code must be 1000 or 3000-4999.")
+            .await?;
+        page.wait_value(
+            "the button promises nothing that cannot be done",
+            async || page.text("close_with").await,
+            |label| !label.contains("999"),
+        )
+        .await?;
+        page.fill("close_code", "4000").await?;
+        page.wait_text("close_with", "Close with 4000").await?;
+        page.paste("close_reason", &"x".repeat(124)).await?;
+        page.wait_text("close_problem", "The reason is too long: 124/123 bytes.")
+            .await?;
+        page.paste("close_reason", "bye").await?;
+        page.wait_value(
+            "nothing is wrong",
+            async || page.text("close_problem").await,
+            |text| text.is_empty(),
+        )
+        .await?;
+        page.click("close_now").await?;
+        page.wait_text("close_info", "4000 “bye”").await?;
         Ok(())
     });
 }

@@ -9,13 +9,10 @@ const LOG: &str = "messagecontainer";
 fn three_clicks_connect_send_and_close() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
-        assert_eq!(
-            page.value("url").await?,
-            stage.server.ws("/echo"),
-            "the default address is this server's echo"
-        );
-        assert_eq!(page.value("message").await?, "Hello, World!");
-        assert_eq!(page.state("ready_state").await?, "CLOSED");
+        // The default address is this server's echo.
+        page.wait_field("url", &stage.server.ws("/echo")).await?;
+        page.wait_field("message", "Hello, World!").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
         page.script(
             LOG,
             "arguments[0].closest('section').querySelector('h2').scrollIntoView();",
@@ -65,7 +62,7 @@ fn a_row_can_be_clicked_while_messages_stream() {
             |rows| rows.as_u64().is_some_and(|rows| rows > 20),
         )
         .await?;
-        for round in 0..8 {
+        for _ in 0..8 {
             let middle = "
                 const { left, top, width, height } = arguments[0].closest('.log-viewport').getBoundingClientRect();
                 return [Math.round(left + width / 2), Math.round(top + height / 2)];";
@@ -81,11 +78,7 @@ fn a_row_can_be_clicked_while_messages_stream() {
                 |now| *now != before,
             )
             .await?;
-            assert_eq!(
-                page.script(LOG, selected).await?,
-                row,
-                "round {round}: the row stays marked"
-            );
+            page.wait_script(LOG, selected, row).await?;
             page.press(Key::Escape).await?;
             page.wait_hidden("detail_text").await?;
         }
@@ -125,7 +118,7 @@ fn the_fields_of_the_workbench_are_kept_over_a_reload() {
         page.click("subprotocols_button").await?;
         page.wait_text("subprotocol_chips", "a").await?;
         for (field, text) in texts {
-            assert_eq!(page.value(field).await?, text);
+            page.wait_field(field, text).await?;
         }
         Ok(())
     });
@@ -140,11 +133,8 @@ fn the_second_button_asks_over_plain_http_without_a_connection() {
         page.click("send_http").await?;
         page.wait_texts(LOG, "out", &[text]).await?;
         page.wait_texts(LOG, "in", &[text]).await?;
-        assert_eq!(
-            page.state("ready_state").await?,
-            "CLOSED",
-            "no WebSocket was opened for it"
-        );
+        // No WebSocket was opened for it.
+        page.wait_state("ready_state", "CLOSED").await?;
         Ok(())
     });
 }

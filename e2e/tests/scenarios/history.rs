@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use talkback_e2e::{DEADLINE, Page, Stage, StepError, in_every_browser, wait_for};
 use talkback_testbed::Proxy;
 
@@ -125,7 +125,12 @@ fn after_a_reload_messages_of_a_log_that_is_no_more_stay_above_a_line_that_says_
         ann.wait_rows("chat_messages", "the line is between the logs", in_order)
             .await?;
         ann.wait_messages(&all).await?;
-        assert_eq!(ann.offsets().await?, [1, 1], "the new log counts from one");
+        ann.wait_value(
+            "the new log counts from one",
+            async || ann.offsets().await,
+            |offsets| offsets == &[1, 1],
+        )
+        .await?;
         ann.wait_value(
             "both logs are kept",
             async || kept(&ann).await,
@@ -192,17 +197,115 @@ fn what_was_read_is_shown_before_joining_and_forgotten_with_all_else() {
         other
             .open(&format!("{}/chat/diary", proxy.origin()), "chat_join")
             .await?;
-        other.wait_messages(&[("Ann", "secret")]).await?;
-        page.click("help_button").await?;
-        page.click("forget").await?;
-        page.execute("window.isOld = true;", vec![]).await?;
-        page.click("forget_all").await?;
-        wait_for("the page is loaded anew", DEADLINE, async || {
-            Ok(page.execute("return window.isOld ?? null;", vec![]).await? == Value::Null)
+        other.wait_texts("chat_messages", "out", &["secret"]).await?;
+        page.forget_all("chat_join").await?;
+        page.wait_value("nothing is kept", async || kept(&page).await, |rooms| rooms.is_empty())
+            .await?;
+        // What the server has: nothing here says whose it is.
+        page.wait_texts("chat_messages", "in", &["secret"]).await?;
+        Ok(())
+    });
+}
+
+/// How many messages of the rooms are kept.
+fn rows_kept(rooms: &[String]) -> usize {
+    let segments = rooms.iter().flat_map(|room| room.lines().skip(4));
+    segments
+        .filter_map(|segment| segment.split(' ').nth(1)?.parse::<usize>().ok())
+        .sum()
+}
+
+#[test]
+fn what_scrolling_back_has_loaded_is_there_after_a_reload_without_a_server() {
+    in_every_browser(async |stage| {
+        let talk = "
+            const socket = new WebSocket(`${arguments[0]}/chat/annals?name=Bob`);
+            socket.onopen = () => { for (let n = 1; n <= 350; n++) socket.send(`number ${n}`); };";
+        let bob = stage.workbench().await?.clone();
+        bob.execute(talk, vec![json!(stage.server.ws(""))]).await?;
+        let head = "return fetch('/rooms/annals/messages').then(answer => answer.json()).then(page => page.head);";
+        bob.wait_answer(head, 350).await?;
+        let proxy = stage.proxy(&stage.server).await?;
+        let ann = bob.new_window(900, 700).await?;
+        ann.join_at(&proxy.origin(), "annals", "Ann").await?;
+        wait_kept(&ann, 350).await?;
+        let with_join = rows_kept(&kept(&ann).await?);
+        assert!(
+            (100..350).contains(&with_join),
+            "{with_join} are kept without scrolling"
+        );
+        wait_for("the beginning is reached", 2 * DEADLINE, async || {
+            ann.script("chat_messages", "arguments[0].closest('.chat-viewport').scrollTop = 0;")
+                .await?;
+            Ok(ann.state("older").await? == "beginning")
         })
         .await?;
-        page.wait_shown("chat_join").await?;
-        assert_eq!(kept(&page).await?, [""; 0]);
+        ann.wait_value(
+            "all are kept",
+            async || kept(&ann).await,
+            |rooms| rows_kept(rooms) == 350,
+        )
+        .await?;
+        server_away(&proxy);
+        ann.reload().await?;
+        ann.wait_value(
+            "all are shown",
+            async || ann.offsets().await,
+            |offsets| offsets.iter().copied().eq(1..=350),
+        )
+        .await?;
+        // The cursor is that of the newest, so that nothing comes twice.
+        bob.join(&stage.server, "annals", "Bob").await?;
+        bob.send("number 351").await?;
+        proxy.refuse_sessions(false);
+        ann.wait_state("chat_state", "OPEN").await?;
+        ann.wait_value(
+            "the room goes on",
+            async || ann.offsets().await,
+            |offsets| offsets.iter().copied().eq(1..=351),
+        )
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_room_that_is_removed_from_the_list_is_not_kept_any_more() {
+    in_every_browser(async |stage| {
+        let (proxy, page) = behind_a_proxy(stage, "diary", "Ann").await?;
+        page.send("secret").await?;
+        wait_kept(&page, 1).await?;
+        page.go_to_room("diary-2").await?;
+        page.send("other").await?;
+        page.wait_value(
+            "both rooms are kept",
+            async || kept(&page).await,
+            |rooms| rooms.len() == 2,
+        )
+        .await?;
+        let forget = "
+            const item = [...arguments[0].children].find(item => item.querySelector('.name').textContent === 'diary');
+            item.querySelector('.forget').click();";
+        page.script("room_list", forget).await?;
+        page.wait_value(
+            "one room is kept",
+            async || kept(&page).await,
+            |rooms| rooms.len() == 1 && rooms[0].lines().nth(1) == Some("diary-2"),
+        )
+        .await?;
+        let rows = "
+            const ask = request => new Promise(done => { request.onsuccess = () => done(request.result); });
+            return (async () => {
+                const database = await ask(indexedDB.open('talkback.history'));
+                const keys = await ask(database.transaction('rows').objectStore('rows').getAllKeys());
+                database.close();
+                return keys.map(([room]) => room.split('\\n')[1]);
+            })();";
+        page.wait_answer(rows, json!(["diary-2"])).await?;
+        server_away(&proxy);
+        page.open(&format!("{}/chat/diary", proxy.origin()), "chat_room")
+            .await?;
+        page.wait_shown("offline_banner").await?;
         page.wait_messages(&[]).await?;
         Ok(())
     });
@@ -260,34 +363,22 @@ fn failed_messages_are_there_after_a_reload_with_their_reason_and_can_be_sent_ag
             page.wait_delivery(text, "failed").await?;
         }
         let fault = "return document.querySelector('#chat_messages [data-delivery=failed] .fault').textContent;";
-        assert_eq!(page.execute(fault, vec![]).await?, "Not sent: you left before it was.");
-        page.execute(
-            "document.querySelector('#chat_messages [data-action=retry]').click();",
-            vec![],
-        )
-        .await?;
+        page.wait_answer(fault, "Not sent: you left before it was.").await?;
+        page.click_inside("chat_messages", "[data-action=retry]").await?;
         page.wait_delivery("first", "acked").await?;
-        page.execute(
-            "document.querySelector('#chat_messages [data-action=edit]').click();",
-            vec![],
-        )
-        .await?;
-        page.wait_value(
-            "the text is back in the field",
-            async || page.value("chat_message").await,
-            |text| text == "second",
-        )
-        .await?;
+        page.click_inside("chat_messages", "[data-action=edit]").await?;
+        page.wait_field("chat_message", "second").await?;
         page.reload().await?;
         page.wait_state("chat_state", "OPEN").await?;
         page.wait_messages(&[("Ann", "first")]).await?;
-        assert_eq!(page.value("chat_message").await?, "second", "it is a draft");
+        // It is a draft.
+        page.wait_field("chat_message", "second").await?;
         Ok(())
     });
 }
 
 #[test]
-fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked_when_asked() {
+fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked() {
     in_every_browser(async |stage| {
         let (proxy, page) = behind_a_proxy(stage, "cellar", "Ann").await?;
         page.send("quick").await?;
@@ -299,7 +390,7 @@ fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked_w
         page.wait_shown("slow_banner").await?;
         assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
         page.wait_text("slow_banner", "Connection is slow").await?;
-        assert_eq!(page.state("chat_state").await?, "OPEN");
+        page.wait_state("chat_state", "OPEN").await?;
         proxy.stall(false);
         page.wait_delivery("slow", "acked").await?;
         page.wait_hidden("slow_banner").await?;
@@ -315,6 +406,16 @@ fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked_w
         page.wait_state("chat_state", "OPEN").await?;
         assert_eq!(proxy.passed().accepted, connections, "it is still the same connection");
 
+        // Nobody asks, and the next heartbeat is many seconds away.
+        proxy.stall(true);
+        let begun = Instant::now();
+        page.send("lost").await?;
+        page.wait_shown("offline_banner").await?;
+        assert!(begun.elapsed() > Duration::from_secs(8), "{:?}", begun.elapsed());
+        proxy.cut();
+        proxy.stall(false);
+        page.wait_delivery("lost", "acked").await?;
+
         proxy.stall(true);
         page.send("swallowed").await?;
         page.click("check_now").await?;
@@ -323,7 +424,7 @@ fn a_connection_that_does_not_answer_in_time_is_shown_as_slow_kept_and_checked_w
         proxy.cut();
         proxy.stall(false);
         page.wait_state("chat_state", "OPEN").await?;
-        page.wait_messages(&[("Ann", "quick"), ("Ann", "slow"), ("Ann", "swallowed")])
+        page.wait_messages(&[("Ann", "quick"), ("Ann", "slow"), ("Ann", "lost"), ("Ann", "swallowed")])
             .await?;
         Ok(())
     });
@@ -355,11 +456,12 @@ fn new_messages_that_are_not_in_sight_are_heard_if_the_user_wants_that() {
             bob.send(text).await?;
         }
         ann.wait_text("nav_chat", "2").await?;
-        assert_eq!(ann.execute("return heard;", vec![]).await?, 2);
+        ann.wait_answer("return heard;", 2).await?;
         ann.reload().await?;
         ann.click("nav_chat").await?;
         ann.wait_shown("chat_sounds").await?;
-        assert_eq!(ann.script("chat_sounds", "return arguments[0].checked;").await?, true);
+        ann.wait_script("chat_sounds", "return arguments[0].checked;", true)
+            .await?;
         Ok(())
     });
 }

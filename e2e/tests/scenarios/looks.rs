@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
-use talkback_e2e::{DEADLINE, Engine, Page, Stage, StepError, in_every_browser, wait_for};
+use talkback_e2e::{
+    DEADLINE, Engine, Page, Stage, StepError, in_every_browser, in_every_browser_with_requests, is_full, wait_for,
+};
 use thirtyfour::Key;
 
 const LOG: &str = "messagecontainer";
@@ -34,7 +36,7 @@ fn loading_breaks_no_rule_of_the_content_security_policy_and_writes_no_error() {
 
 #[test]
 fn nothing_is_asked_of_any_other_host() {
-    in_every_browser(async |stage| {
+    in_every_browser_with_requests(async |stage| {
         let page = stage.connected_workbench().await?;
         let list = "return performance.getEntriesByType('resource').map(entry => entry.name);";
         let mut requests: Vec<String> = serde_json::from_value(page.execute(list, vec![]).await?)?;
@@ -71,7 +73,8 @@ fn opening_and_closing_the_details_keeps_the_list_and_its_keys() {
         page.press(Key::Up).await?;
         page.wait_shown("detail_text").await?;
         let newest = page.script(LOG, selected).await?;
-        assert_eq!(page.script(LOG, is_same).await?, true, "the list is another element");
+        // It is the same element.
+        page.wait_script(LOG, is_same, true).await?;
         page.press(Key::Up).await?;
         wait_for("the row above is selected", DEADLINE, async || {
             Ok(page.script(LOG, selected).await? != newest)
@@ -79,7 +82,8 @@ fn opening_and_closing_the_details_keeps_the_list_and_its_keys() {
         .await?;
         page.press(Key::Escape).await?;
         page.wait_hidden("detail_text").await?;
-        assert_eq!(page.script(LOG, is_same).await?, true, "the list is another element");
+        // It is the same element.
+        page.wait_script(LOG, is_same, true).await?;
         page.press(Key::Up).await?;
         page.wait_shown("detail_text").await?;
         Ok(())
@@ -93,7 +97,8 @@ fn everything_can_be_done_by_keyboard() {
         tab_to(page, "connect_websocket").await?;
         page.press(Key::Enter).await?;
         page.wait_state("ready_state", "OPEN").await?;
-        assert_eq!(page.focused().await?, "close_websocket", "the button keeps the focus");
+        // The button keeps the focus.
+        page.wait_focus("close_websocket").await?;
         tab_to(page, "message").await?;
         page.press_with(Key::Control, "a").await?;
         page.press("by keyboard").await?;
@@ -103,7 +108,8 @@ fn everything_can_be_done_by_keyboard() {
         tab_back_to(page, "close_websocket").await?;
         page.press(Key::Enter).await?;
         page.wait_state("ready_state", "CLOSED").await?;
-        assert_eq!(page.focused().await?, "connect_websocket", "the button keeps the focus");
+        // The button keeps the focus.
+        page.wait_focus("connect_websocket").await?;
         tab_back_to(page, "nav_chat").await?;
         page.press(Key::Enter).await?;
         page.wait_shown("chat_join").await?;
@@ -112,11 +118,8 @@ fn everything_can_be_done_by_keyboard() {
         page.press("Ann").await?;
         page.press(Key::Enter).await?;
         page.wait_state("chat_state", "OPEN").await?;
-        assert_eq!(
-            page.focused().await?,
-            "chat_message",
-            "there is nothing else to do first"
-        );
+        // There is nothing else to do first.
+        page.wait_focus("chat_message").await?;
         page.press("hello").await?;
         page.press(Key::Enter).await?;
         page.wait_delivery("hello", "acked").await?;
@@ -134,12 +137,10 @@ fn the_page_is_shown_in_chinese_and_remembers_it() {
         page.choose("language", "zh").await?;
         page.wait_text("connect_websocket", "连接").await?;
         page.wait_text("send_message", "发送").await?;
-        let body = page.execute("return document.body.innerText;", vec![]).await?;
-        assert!(body.as_str().is_some_and(|body| body.contains("暂无消息")), "{body}");
-        assert_eq!(
-            page.execute("return document.documentElement.lang;", vec![]).await?,
-            "zh-CN"
-        );
+        let says_so = "return document.body.innerText.includes('暂无消息');";
+        page.wait_answer(says_so, true).await?;
+        page.wait_answer("return document.documentElement.lang;", "zh-CN")
+            .await?;
         page.click("send_message").await?;
         page.wait_text("error", "未发送").await?;
 
@@ -160,8 +161,8 @@ fn changing_the_language_keeps_the_connection_the_log_and_what_was_typed() {
         page.fill("message", "draft").await?;
         page.choose("language", "zh").await?;
         page.wait_text("close_websocket", "断开").await?;
-        assert_eq!(page.state("ready_state").await?, "OPEN");
-        assert_eq!(page.value("message").await?, "draft");
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_field("message", "draft").await?;
         page.click("send_message").await?;
         page.wait_texts(LOG, "in", &["Hello, World!", "draft"]).await?;
         Ok(())
@@ -172,13 +173,14 @@ fn changing_the_language_keeps_the_connection_the_log_and_what_was_typed() {
 fn the_dark_theme_is_dark_and_remembered() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
+        let is_light = async || wait_brightness(page, |now| now > 200.0).await;
+        let is_dark = async || wait_brightness(page, |now| now < 60.0).await;
         page.choose("theme", "light").await?;
-        let light = brightness(page).await?;
+        is_light().await?;
         page.choose("theme", "dark").await?;
-        let dark = brightness(page).await?;
-        assert!(light > 200.0 && dark < 60.0, "background: light {light}, dark {dark}");
+        is_dark().await?;
         stage.workbench().await?;
-        assert_eq!(brightness(page).await?, dark);
+        is_dark().await?;
         Ok(())
     });
 }
@@ -281,10 +283,7 @@ fn forced_colours_show_what_is_selected_pressed_and_current() {
                 "label:has(#show_all:checked)",
                 "label:has(#mode_text:checked)",
             ] {
-                assert!(
-                    is_marked(page, marked).await?,
-                    "{marked} cannot be told from the others"
-                );
+                wait_marked(page, marked).await?;
             }
             page.click("pin_url").await?;
             page.click("saved_button").await?;
@@ -307,31 +306,36 @@ fn forced_colours_show_what_is_selected_pressed_and_current() {
     });
 }
 
-/// Whether the element has an outline, which forced colours leave.
-async fn is_marked(page: &Page, selector: &str) -> Result<bool, StepError> {
+/// Waits until the element has an outline, which forced colours leave: it can be told from the others.
+async fn wait_marked(page: &Page, selector: &str) -> Result<(), StepError> {
     let script = "
         const style = getComputedStyle(document.querySelector(arguments[0]));
         return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;";
-    Ok(page.execute(script, vec![selector.into()]).await? == true)
+    wait_for(format!("{selector} is marked"), DEADLINE, async || {
+        Ok(page.execute(script, vec![selector.into()]).await? == true)
+    })
+    .await
 }
 
 /// The pictures are for people: `target/screenshots/`.
 #[test]
-fn pictures_are_taken_of_each_view_wide_dark_and_chinese() {
-    in_every_browser(async |stage| Ok(pictures(stage, &stage.page, "wide").await?));
+fn pictures_are_taken_of_each_view_wide() {
+    in_every_browser(async |stage| Ok(pictures(stage, &stage.page, "wide", ("dark", "en")).await?));
 }
 
 #[test]
-fn pictures_are_taken_of_each_view_narrow_dark_and_chinese() {
+fn pictures_are_taken_of_each_view_narrow() {
     in_every_browser(async |stage| {
         stage.workbench().await?;
         let narrow = stage.page.new_window(320, 640).await?;
-        Ok(pictures(stage, &narrow, "narrow").await?)
+        Ok(pictures(stage, &narrow, "narrow", ("light", "zh")).await?)
     });
 }
 
-async fn pictures(stage: &Stage, page: &Page, width: &str) -> Result<(), StepError> {
-    for (theme, language) in [("light", "en"), ("dark", "en"), ("light", "zh")] {
+/// Every day in one theme and language.
+async fn pictures(stage: &Stage, page: &Page, width: &str, every_day: (&str, &str)) -> Result<(), StepError> {
+    let all = [("light", "en"), ("dark", "en"), ("light", "zh")];
+    for (theme, language) in all.into_iter().filter(|look| is_full() || *look == every_day) {
         let look = if theme == "dark" { "dark" } else { language };
         page.open(&stage.server.http("/"), "connect_websocket").await?;
         page.choose("language", language).await?;
@@ -492,16 +496,19 @@ async fn walk_to(page: &Page, id: &str, step: impl AsyncFn() -> Result<(), StepE
     panic!("the focus never reached #{id}; it stopped at {stops:#?}");
 }
 
-/// How bright the page's background is, from 0 to 255.
-async fn brightness(page: &Page) -> Result<f64, StepError> {
+/// Waits until the page's background is as bright as wanted, from 0 to 255.
+async fn wait_brightness(page: &Page, fits: impl Fn(f64) -> bool) -> Result<(), StepError> {
     let script = "
         const ground = [document.body, document.documentElement]
             .map(element => getComputedStyle(element).backgroundColor)
             .find(color => !/, 0\\)$|transparent/.test(color)) ?? 'rgb(255, 255, 255)';
         const parts = ground.match(/[0-9.]+/g).slice(0, 3).map(Number);
         return (parts[0] + parts[1] + parts[2]) / 3;";
-    let value = page.execute(script, vec![]).await?;
-    Ok(value.as_f64().unwrap_or(f64::NAN))
+    let value = async || page.execute(script, vec![]).await;
+    page.wait_value("the background has its brightness", value, |now| {
+        now.as_f64().is_some_and(&fits)
+    })
+    .await
 }
 
 /// Nothing sticks out of the window to the right.
@@ -514,10 +521,70 @@ async fn fits(page: &Page, what: &str) -> Result<(), StepError> {
                 .filter(element => element.getBoundingClientRect().right > width + 1 && element.checkVisibility())
                 .map(element => element.tagName + '#' + element.id + '.' + element.className),
         };";
-    let seen: Value = page.execute(script, vec![]).await?;
-    assert!(
-        seen["needed"].as_f64() <= seen["width"].as_f64(),
-        "{what} is wider than the window: {seen:#}"
-    );
-    Ok(())
+    let description = format!("{what} is no wider than the window");
+    let seen = async || page.execute(script, vec![]).await;
+    page.wait_value(description, seen, |seen| {
+        seen["needed"].as_f64() <= seen["width"].as_f64()
+    })
+    .await
+}
+
+#[test]
+fn a_low_window_has_rows_of_the_log_and_the_whole_button_to_send() {
+    in_every_browser(async |stage| {
+        // A window of 1280 by 800 at 200 percent.
+        let page = stage.page.new_window(640, 400).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        let places = "
+            const send = arguments[0].getBoundingClientRect();
+            const log = document.querySelector('.log-viewport').getBoundingClientRect();
+            return [send.bottom <= innerHeight && send.right <= innerWidth, Math.floor(log.height)];";
+        page.wait_value(
+            "the button is in the window, and the log has a height",
+            async || page.script("send_message", places).await,
+            |places| places[0] == true && places[1].as_u64() >= Some(100),
+        )
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_long_problem_of_the_message_leaves_the_buttons_in_the_window() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        let page = stage.page.new_window(768, 640).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        page.click("mode_hex").await?;
+        page.paste("message", "12 3g").await?;
+        page.wait_text("message_size", "Character 5").await?;
+        Ok(fits(&page, "the composer with a problem").await?)
+    });
+}
+
+#[test]
+fn the_empty_log_of_a_narrow_page_begins_at_its_start() {
+    in_every_browser(async |stage| {
+        let page = stage.page.new_window(320, 640).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        let top = "return arguments[0].closest('.log-viewport').scrollTop;";
+        page.wait_script(LOG, top, 0).await?;
+        let following = "return arguments[0].ariaPressed;";
+        page.wait_script("follow", following, "true").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_unknown_address_says_that_there_is_nothing_and_leads_on() {
+    in_every_browser(async |stage| {
+        let page = &stage.page;
+        page.open(&stage.server.http("/nope"), "no_page").await?;
+        page.wait_text("no_page", "There is nothing at /nope.").await?;
+        page.click_inside("no_page", "a[href=\"/\"]").await?;
+        page.wait_shown("connect_websocket").await?;
+        page.wait_hidden("no_page").await?;
+        page.open(&stage.server.http("/chat"), "chat_join").await?;
+        Ok(())
+    });
 }

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 use talkback_e2e::{DEADLINE, Page, Stage, StepError, dist, in_every_browser, wait_for};
+use talkback_testbed::Server;
 use tempfile::TempDir;
 
 /// Waits until the worker is in use, which it is only with all its files; false where the browser has none.
@@ -56,6 +57,15 @@ fn copy_of_page() -> Result<TempDir, StepError> {
         }
     }
     Ok(copy)
+}
+
+/// Opens a copy of the page, which its server has from this folder, in the stage's tab, with the worker in use; none where the browser has
+/// no workers.
+async fn open_copy(stage: &Stage) -> Result<Option<(TempDir, Server)>, StepError> {
+    let folder = copy_of_page()?;
+    let server = stage.server_of(folder.path()).await?;
+    stage.page.open(&server.http("/"), "connect_websocket").await?;
+    Ok(has_worker(stage, &stage.page).await?.then_some((folder, server)))
 }
 
 /// Makes another build of the page in this folder: the hash in each name, and the build's, are written backwards, in the names and in all
@@ -139,13 +149,10 @@ fn a_server_that_does_not_answer_is_waited_for_two_seconds() {
 #[test]
 fn a_newer_build_is_told_in_open_pages_which_work_on() {
     in_every_browser(async |stage| {
-        let folder = copy_of_page()?;
-        let server = stage.server_of(folder.path()).await?;
-        let page = &stage.page;
-        page.open(&server.http("/"), "connect_websocket").await?;
-        if !has_worker(stage, page).await? {
+        let Some((folder, server)) = open_copy(stage).await? else {
             return Ok(());
-        }
+        };
+        let page = &stage.page;
         let narrow = page.new_window(320, 640).await?;
         narrow.open(&server.http("/chat/lobby"), "chat_join").await?;
         has_worker(stage, &narrow).await?;
@@ -154,9 +161,12 @@ fn a_newer_build_is_told_in_open_pages_which_work_on() {
 
         // A visit is when browsers look for another worker.
         let visit = page.new_tab().await?;
-        visit.open(&server.http("/"), "connect_websocket").await?;
-        let after = build(&visit).await?;
-        assert_ne!(after, before, "the server has another build");
+        wait_for("the server has another build", DEADLINE, async || {
+            // A server that is slow to answer is answered for by the worker.
+            visit.open(&server.http("/"), "connect_websocket").await?;
+            Ok(build(&visit).await? != before)
+        })
+        .await?;
         // Browsers do it after a while.
         let update =
             "return navigator.serviceWorker.ready.then(registration => registration.update()).then(() => true);";
@@ -165,8 +175,13 @@ fn a_newer_build_is_told_in_open_pages_which_work_on() {
         page.screenshot(&stage.picture("update-wide-en")).await?;
         narrow.wait_text("update", "A new version is ready.").await?;
         let width = "return [document.documentElement.scrollWidth, arguments[0].getBoundingClientRect().right];";
-        let width: [f64; 2] = serde_json::from_value(narrow.script("update", width).await?)?;
-        assert!(width.iter().all(|width| *width <= 320.0), "{width:?}");
+        narrow
+            .wait_value(
+                "the notice is no wider than the window",
+                async || narrow.script("update", width).await,
+                |width| [0, 1].iter().all(|&side| width[side].as_f64() <= Some(320.0)),
+            )
+            .await?;
         narrow.screenshot(&stage.picture("update-narrow-en")).await?;
         page.choose("language", "zh").await?;
         page.wait_text("update", "有新版本可用").await?;
@@ -183,7 +198,12 @@ fn a_newer_build_is_told_in_open_pages_which_work_on() {
         page.click("nav_workbench").await?;
         page.wait_shown("connect_websocket").await?;
 
-        assert_eq!(kept(page).await?.0.len(), 2, "the files of an open page are kept");
+        page.wait_value(
+            "the files of an open page are kept",
+            async || kept(page).await,
+            |(names, _)| names.len() == 2,
+        )
+        .await?;
         Ok(())
     });
 }
@@ -191,13 +211,10 @@ fn a_newer_build_is_told_in_open_pages_which_work_on() {
 #[test]
 fn the_notice_loads_the_newer_build_and_files_of_no_open_page_are_removed() {
     in_every_browser(async |stage| {
-        let folder = copy_of_page()?;
-        let server = stage.server_of(folder.path()).await?;
-        let page = &stage.page;
-        page.open(&server.http("/"), "connect_websocket").await?;
-        if !has_worker(stage, page).await? {
+        let Some((folder, _server)) = open_copy(stage).await? else {
             return Ok(());
-        }
+        };
+        let page = &stage.page;
         page.fill("message", "a draft").await?;
         let before = build(page).await?;
         make_another_build(folder.path())?;
@@ -211,7 +228,7 @@ fn the_notice_loads_the_newer_build_and_files_of_no_open_page_are_removed() {
             Ok(build(page).await? != before && page.is_shown("connect_websocket").await?)
         })
         .await?;
-        assert_eq!(page.value("message").await?, "a draft");
+        page.wait_field("message", "a draft").await?;
         let only = format!("talkback-page-{}", build(page).await?);
         page.wait_value(
             "the files of the earlier build are removed",
@@ -219,7 +236,7 @@ fn the_notice_loads_the_newer_build_and_files_of_no_open_page_are_removed() {
             |names| *names == [only.clone()],
         )
         .await?;
-        assert!(!page.is_shown("update").await?);
+        page.wait_hidden("update").await?;
         Ok(())
     });
 }
@@ -227,13 +244,10 @@ fn the_notice_loads_the_newer_build_and_files_of_no_open_page_are_removed() {
 #[test]
 fn a_build_is_taken_whole_or_not_at_all() {
     in_every_browser(async |stage| {
-        let folder = copy_of_page()?;
-        let mut server = stage.server_of(folder.path()).await?;
-        let page = &stage.page;
-        page.open(&server.http("/"), "connect_websocket").await?;
-        if !has_worker(stage, page).await? {
+        let Some((folder, mut server)) = open_copy(stage).await? else {
             return Ok(());
-        }
+        };
+        let page = &stage.page;
         let before = kept(page).await?;
         let index = folder.path().join("index.html");
         let html = fs::read(&index)?;
@@ -284,22 +298,17 @@ fn forgetting_everything_removes_the_worker_and_its_files() {
             return Ok(());
         }
         page.choose("theme", "dark").await?;
-        page.click("help_button").await?;
-        page.click("forget").await?;
-        page.click("forget_all").await?;
-        wait_for("worker and files are gone, and the page works", DEADLINE, async || {
-            Ok(kept(page).await? == (vec![], 0) && page.is_shown("connect_websocket").await?)
-        })
+        page.forget_all("connect_websocket").await?;
+        page.wait_value(
+            "worker and files are gone",
+            async || kept(page).await,
+            |kept| *kept == (vec![], 0),
+        )
         .await?;
-        let theme = page
-            .execute("return document.documentElement.dataset.theme;", vec![])
+        page.wait_answer("return document.documentElement.dataset.theme;", "system")
             .await?;
-        assert_eq!(theme, "system");
-        assert_eq!(
-            page.execute("return history.state;", vec![]).await?,
-            "forgotten",
-            "this visit keeps nothing again"
-        );
+        // This visit keeps nothing again.
+        page.wait_answer("return history.state;", "forgotten").await?;
         // The next one does.
         page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
         has_worker(stage, page).await?;
@@ -310,13 +319,10 @@ fn forgetting_everything_removes_the_worker_and_its_files() {
 #[test]
 fn a_development_build_has_no_worker_and_removes_that_of_a_release_build() {
     in_every_browser(async |stage| {
-        let folder = copy_of_page()?;
-        let server = stage.server_of(folder.path()).await?;
-        let page = &stage.page;
-        page.open(&server.http("/"), "connect_websocket").await?;
-        if !has_worker(stage, page).await? {
+        let Some((folder, _server)) = open_copy(stage).await? else {
             return Ok(());
-        }
+        };
+        let page = &stage.page;
         // What the hook of Trunk.toml adds to a release build alone.
         let index = folder.path().join("index.html");
         let html = fs::read_to_string(&index)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
+use thirtyfour::Key;
 
 /// Sends several messages at once from within the page.
 async fn send_all(page: &Page, texts: &[String]) -> Result<(), StepError> {
@@ -59,9 +60,10 @@ fn several_tabs_of_one_user_are_one_in_the_roster_and_typing_is_not_shown_to_one
         bob.wait_messages(&[("Ann", "hello")]).await?;
         too.wait_messages(&[("Ann", "hello")]).await?;
         for (page, direction) in [(&ann, "out"), (&too, "out"), (&bob, "in")] {
-            let rows = page.rows("chat_messages").await?;
-            let hello = rows.iter().find(|row| row.text == "hello");
-            assert_eq!(hello.map(|row| row.direction.as_str()), Some(direction));
+            page.wait_row("chat_messages", direction, |row| {
+                row.text == "hello" && row.direction == direction
+            })
+            .await?;
         }
         assert_eq!(bob.text("typing").await?, "", "the message was sent");
 
@@ -85,10 +87,8 @@ fn unread_messages_are_counted_in_the_title_and_the_navigation_of_the_other_view
         bob.send("two").await?;
         ann.wait_text("nav_chat", "2").await?;
         let title = "return [document.title, document.querySelector('link[rel=icon]').id];";
-        assert_eq!(
-            ann.execute(title, vec![]).await?,
-            json!(["(2) Workbench · Talkback", "icon_unread"])
-        );
+        ann.wait_answer(title, json!(["(2) Workbench · Talkback", "icon_unread"]))
+            .await?;
         ann.click("nav_chat").await?;
         ann.wait_messages(&[("Bob", "one"), ("Bob", "two")]).await?;
         ann.wait_value(
@@ -118,7 +118,7 @@ fn the_list_of_a_crowd_scrolls_and_each_of_its_rows_can_be_read() {
             const heights = [...arguments[0].children].map(row => row.getBoundingClientRect().height);
             const list = arguments[0];
             return [Math.min(...heights) >= 18, list.scrollHeight > list.clientHeight + 1000];";
-        assert_eq!(page.script("roster", measure).await?, json!([true, true]));
+        page.wait_script("roster", measure, json!([true, true])).await?;
         page.fill("chat_find_person", "user 11").await?;
         page.wait_roster(&[
             "User 11", "User 110", "User 111", "User 112", "User 113", "User 114", "User 115", "User 116", "User 117",
@@ -198,12 +198,9 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         // At another origin, where the browser has not kept what Ann read.
         let proxy = stage.proxy(&stage.server).await?;
         bob.join_at(&proxy.origin(), "past", "Bob").await?;
-        wait_for("the newest came", DEADLINE, async || {
-            Ok(bob.offsets().await?.last() == Some(&200))
-        })
-        .await?;
-        let first = bob.offsets().await?[0];
-        assert!(first > 1, "not all of the history comes at once");
+        // Not all of the history comes at once.
+        wait_offsets(&bob, 101, 200).await?;
+        let first = 101;
         // One row, and where it stands in the window, before and after the page that is fetched.
         let place = async || -> Result<f64, StepError> {
             let script = format!(
@@ -246,20 +243,125 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         stays().await?;
         bob.click("new_messages").await?;
         bob.wait_hidden("new_messages").await?;
-        let order = bob
-            .script(
-                "unread",
-                "return arguments[0].nextElementSibling.querySelector('.text').textContent;",
-            )
-            .await?;
-        assert_eq!(order, "news", "the divider stands before what was not read");
+        // The divider stands before what was not read.
+        let below = "return arguments[0].nextElementSibling.querySelector('.text').textContent;";
+        bob.wait_script("unread", below, "news").await?;
 
         wait_for("the beginning is reached", 2 * DEADLINE, async || {
             scroll_to(&bob, "0").await?;
             Ok(bob.state("older").await? == "beginning")
         })
         .await?;
-        assert_eq!(bob.offsets().await?, (1..=201).collect::<Vec<_>>());
+        wait_offsets(&bob, 1, 201).await?;
+        Ok(())
+    });
+}
+
+/// Waits until the chat shows the messages with these offsets, and no other.
+async fn wait_offsets(page: &Page, first: u64, last: u64) -> Result<(), StepError> {
+    page.wait_value(
+        format!("the messages are those from {first} to {last}"),
+        async || page.offsets().await,
+        |offsets| offsets.iter().copied().eq(first..=last),
+    )
+    .await
+}
+
+#[test]
+fn nothing_moves_while_a_long_history_is_read_and_at_the_end_most_of_it_is_dropped() {
+    in_every_browser(async |stage| {
+        let page = stage.page.new_window(1100, 800).await?;
+        // Some of them are higher than others; each block of rows has another height.
+        let talk = "
+            const socket = new WebSocket(`${arguments[0]}/chat/annals?name=Bob`);
+            socket.onopen = () => {
+                for (let n = 1; n <= 600; n++) socket.send(`number ${n}` + `${n % 7 === 0 ? '\\nand more' : ''}`.repeat(n % 40));
+            };";
+        // He stays; otherwise a row would say that he left.
+        let bob = stage.workbench().await?;
+        bob.execute(talk, vec![json!(stage.server.ws(""))]).await?;
+        let count = "return fetch('/rooms/annals/messages').then(answer => answer.json()).then(page => page.head);";
+        wait_for("all messages are in the log", DEADLINE, async || {
+            Ok(bob.execute(count, vec![]).await? == 600)
+        })
+        .await?;
+        page.join(&stage.server, "annals", "Ann").await?;
+        wait_for("the newest came", DEADLINE, async || {
+            Ok(page.offsets().await?.last() == Some(&600))
+        })
+        .await?;
+        // By how many pixels the row in the middle was moved at most, in some frames after each step, on the way up and down.
+        let read = "
+            const list = arguments[0].closest('.chat-viewport');
+            const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
+            const row = () => {
+                const { left, top, width, height } = list.getBoundingClientRect();
+                for (const y of [0.5, 0.4, 0.6]) {
+                    const found = document.elementsFromPoint(left + width / 3, top + height * y)
+                        .map(element => element.closest('.said')).find(Boolean);
+                    if (found) return found;
+                }
+            };
+            window.moved = null;
+            (async () => {
+                let most = 0;
+                const look = async by => {
+                    list.scrollTop += by;
+                    list.dispatchEvent(new Event('scroll'));
+                    await frame();
+                    const middle = row();
+                    const before = middle?.getBoundingClientRect().top;
+                    for (let n = 0; n < 4 && middle; n++) {
+                        await frame();
+                        most = Math.max(most, Math.abs(middle.getBoundingClientRect().top - before));
+                    }
+                };
+                const first = () => arguments[0].querySelector('[data-offset]').dataset.offset;
+                while (first() !== '1') await look(-500);
+                await look(-1e6);
+                const end = () => list.scrollHeight - list.clientHeight - list.scrollTop;
+                while (end() > 3000) await look(900);
+                window.moved = [most, document.querySelectorAll('.said').length];
+            })();";
+        page.script("chat_messages", read).await?;
+        let mut moved = serde_json::Value::Null;
+        wait_for("all of it is read", 4 * DEADLINE, async || {
+            moved = page.execute("return window.moved;", vec![]).await?;
+            Ok(!moved.is_null())
+        })
+        .await?;
+        assert!(moved[0].as_f64().is_some_and(|pixels| pixels <= 2.0), "{moved}");
+        assert_eq!(moved[1], 600);
+        page.click("to_newest").await?;
+        // Of the 500 rows, one says that Ann joined, and one more if her connection was slow.
+        page.wait_value(
+            "the newest 500 rows are left",
+            async || page.offsets().await,
+            |offsets| {
+                offsets
+                    .first()
+                    .is_some_and(|first| (102..=103).contains(first) && offsets.iter().copied().eq(*first..=600))
+            },
+        )
+        .await?;
+        page.wait_hidden("to_newest").await?;
+        let rest = "
+            const list = arguments[0].closest('.chat-viewport');
+            return list.scrollHeight - list.clientHeight - list.scrollTop;";
+        page.wait_value(
+            "the end is in sight",
+            async || page.script("chat_messages", rest).await,
+            |rest| rest.as_f64().is_some_and(|rest| rest <= 2.0),
+        )
+        .await?;
+        // From the list, the keys lead over the borders of its blocks.
+        page.script("chat_messages", "arguments[0].closest('.chat-viewport').focus();")
+            .await?;
+        for _ in 0..60 {
+            page.press(Key::Up).await?;
+        }
+        let focused = "return document.activeElement.dataset.offset;";
+        page.wait_answer(focused, "541").await?;
         Ok(())
     });
 }

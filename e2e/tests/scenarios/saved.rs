@@ -20,7 +20,21 @@ fn a_connection_is_saved_opened_renamed_and_deleted() {
         page.click("saved_button").await?;
         page.click("connections_save").await?;
         page.wait_text("connections_notice", "Give it a name.").await?;
+        let invalid = "const { activeElement: field } = document;
+            return [field.id, field.ariaInvalid, document.getElementById(field.getAttribute('aria-describedby'))?.textContent];";
+        page.wait_value(
+            "the field has the focus and the error as its description",
+            async || page.execute(invalid, vec![]).await,
+            |field| *field == json!(["connections_name", "true", "Give it a name."]),
+        )
+        .await?;
         page.fill("connections_name", "Orders").await?;
+        page.wait_value(
+            "the error is gone",
+            async || page.execute(invalid, vec![]).await,
+            |field| *field == json!(["connections_name", null, null]),
+        )
+        .await?;
         page.fill("connections_collection", "Staging").await?;
         page.press(Key::Enter).await?;
         page.wait_text("connections_notice", "Saved as Orders.").await?;
@@ -43,21 +57,11 @@ fn a_connection_is_saved_opened_renamed_and_deleted() {
         page.click("message").await?;
         page.script("message", "arguments[0].setSelectionRange(0, 0);").await?;
         page.press(Key::Up).await?;
-        page.wait_value(
-            "what was in the field is not lost",
-            async || page.value("message").await,
-            |now| now == "unsent",
-        )
-        .await?;
+        page.wait_field("message", "unsent").await?;
 
         page.click("saved_button").await?;
         act(page, "connections_list", "rename", 1).await?;
-        page.wait_value(
-            "the name is to be changed",
-            async || page.focused().await,
-            |id| id == "connections_name",
-        )
-        .await?;
+        page.wait_focus("connections_name").await?;
         page.fill("connections_name", "Orders EU").await?;
         page.press(Key::Enter).await?;
         page.wait_text("connections_list", "Orders EU").await?;
@@ -74,10 +78,54 @@ fn a_connection_is_saved_opened_renamed_and_deleted() {
             |list| list.is_empty(),
         )
         .await?;
-        assert_eq!(page.focused().await?, "connections_name", "the pressed button is gone");
+        // The pressed button is gone.
+        page.wait_focus("connections_name").await?;
         page.click("connections_undo").await?;
         page.wait_text("connections_list", "Orders EU").await?;
-        assert_eq!(page.focused().await?, "connections_name", "the pressed button is gone");
+        // The pressed button is gone.
+        page.wait_focus("connections_name").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn saved_connections_move_in_their_collection_and_to_others_with_keys_and_pointer() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.click("saved_button").await?;
+        for (collection, name) in [("", "One"), ("Staging", "Two"), ("Staging", "Three"), ("Live", "Four")] {
+            page.fill("connections_collection", collection).await?;
+            page.fill("connections_name", name).await?;
+            page.press(Key::Enter).await?;
+            page.wait_text("connections_notice", &format!("Saved as {name}."))
+                .await?;
+        }
+        shown(page, &["One", "[Staging]", "Two", "Three", "[Live]", "Four"]).await?;
+
+        // By keys: the button keeps the focus, so that it can be pressed again.
+        let three = "arguments[0].querySelector('[aria-label=\"Move up Three\"]').focus();";
+        page.script("connections_list", three).await?;
+        page.press(Key::Enter).await?;
+        shown(page, &["One", "[Staging]", "Three", "Two", "[Live]", "Four"]).await?;
+        focused(page, "Move up Three").await?;
+        page.press(Key::Enter).await?;
+        shown(page, &["One", "Three", "[Staging]", "Two", "[Live]", "Four"]).await?;
+        page.wait_text("connections_notice", "Moved out of the collections.")
+            .await?;
+        focused(page, "Move up Three").await?;
+
+        // By the pointer.
+        press(page, "Move down Two").await?;
+        shown(page, &["One", "Three", "[Live]", "Two", "Four"]).await?;
+        page.wait_text("connections_notice", "Moved to Live.").await?;
+        page.click("connections_undo").await?;
+        shown(page, &["One", "Three", "[Staging]", "Two", "[Live]", "Four"]).await?;
+        press(page, "Move up Live").await?;
+        shown(page, &["One", "Three", "[Live]", "Four", "[Staging]", "Two"]).await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        page.click("saved_button").await?;
+        shown(page, &["One", "Three", "[Live]", "Four", "[Staging]", "Two"]).await?;
         Ok(())
     });
 }
@@ -94,14 +142,9 @@ fn what_another_tab_saves_is_seen_and_forgetting_all_forgets_it() {
         page.press(Key::Enter).await?;
         other.wait_text("connections_list", "Mine").await?;
         page.press(Key::Escape).await?;
-        page.click("help_button").await?;
-        page.click("forget").await?;
-        page.click("forget_all").await?;
-        page.wait_shown("connect_websocket").await?;
-        let kept = page
-            .execute("return localStorage.getItem('talkback.saved');", vec![])
+        page.forget_all("connect_websocket").await?;
+        page.wait_answer("return localStorage.getItem('talkback.saved');", Value::Null)
             .await?;
-        assert_eq!(kept, Value::Null);
         Ok(())
     });
 }
@@ -147,7 +190,7 @@ fn what_is_saved_is_exported_without_secrets_and_imported_again() {
             ),
             (
                 "{\"talkback\":\"saved\",\"connections\":[{\"name\":\"x\"}]}",
-                "In the file, number 1 of connections has no text url. Mend it there, then import it again.",
+                "In the file, number 1 of connections has no text url. Correct it there, then import it again.",
             ),
         ] {
             import(page, text).await?;
@@ -173,8 +216,10 @@ fn a_snippet_and_what_was_sent_lately_are_put_into_the_composer() {
         page.paste("message", "00 ff").await?;
         page.click("snippets_button").await?;
         page.fill("snippets_name", "two bytes").await?;
+        page.fill("snippets_collection", "Binary").await?;
         page.press(Key::Enter).await?;
         page.wait_text("snippets_list", "two bytes").await?;
+        page.wait_text("snippets_list", "Binary").await?;
         page.press(Key::Escape).await?;
         page.click("mode_text").await?;
         page.paste("message", "sent").await?;
@@ -185,16 +230,14 @@ fn a_snippet_and_what_was_sent_lately_are_put_into_the_composer() {
         page.click("snippets_button").await?;
         page.wait_text("sent_list", "sent").await?;
         page.screenshot(&stage.picture("workbench-snippets")).await?;
-        page.script("sent_list", "arguments[0].querySelector('button').click();")
-            .await?;
+        page.click_inside("sent_list", "button").await?;
         page.wait_value("it is back", async || page.value("message").await, |now| now == "sent")
             .await?;
         page.wait_hidden("saved_snippets").await?;
-        assert_eq!(page.focused().await?, "message");
+        page.wait_focus("message").await?;
         page.click("snippets_button").await?;
         page.wait_text("snippets_list", "two bytes").await?;
-        page.script("snippets_list", "arguments[0].querySelector('button').click();")
-            .await?;
+        page.click_inside("snippets_list", ".saved-open").await?;
         page.wait_text("message_size", "2 B").await?;
         page.click("send_message").await?;
         page.wait_texts(LOG, "in", &["sent", "00 ff"]).await?;
@@ -212,7 +255,7 @@ fn subprotocols_are_chips_and_the_negotiated_one_is_marked() {
         page.fill("subprotocols", "chat.v1,chat.v2").await?;
         page.press(Key::Enter).await?;
         chips(page, &["chat.v1", "chat.v2"]).await?;
-        assert_eq!(page.value("subprotocols").await?, "");
+        page.wait_field("subprotocols", "").await?;
         page.press("a b,").await?;
         page.wait_text("error", "Subprotocol 'a b' is repeated or has a forbidden character.")
             .await?;
@@ -223,13 +266,11 @@ fn subprotocols_are_chips_and_the_negotiated_one_is_marked() {
         page.press(Key::Backspace).await?;
         chips(page, &["chat.v1", "chat.v2"]).await?;
         page.press("y,").await?;
-        page.script(
-            "subprotocol_chips",
-            "arguments[0].querySelector('[aria-label=\"Remove y\"]').click();",
-        )
-        .await?;
+        page.click_inside("subprotocol_chips", "[aria-label=\"Remove y\"]")
+            .await?;
         chips(page, &["chat.v1", "chat.v2"]).await?;
-        assert_eq!(page.focused().await?, "subprotocols", "the pressed button is gone");
+        // The pressed button is gone.
+        page.wait_focus("subprotocols").await?;
         // Enter in the empty field connects.
         page.press(Key::Enter).await?;
         page.wait_state("ready_state", "OPEN").await?;
@@ -273,10 +314,49 @@ async fn loaded(page: &Page, address: &str, message: &str) -> Result<(), StepErr
 
 /// Presses the so manieth button of a kind in a list, from 0.
 async fn act(page: &Page, list: &str, act: &str, index: usize) -> Result<(), StepError> {
-    page.wait_shown(list).await?;
-    let press = format!("arguments[0].querySelectorAll('[data-act={act}]')[{index}].click();");
-    page.script(list, &press).await?;
-    Ok(())
+    let press = format!(
+        "const button = arguments[0].querySelectorAll('[data-act={act}]')[{index}];
+         button?.click();
+         return button !== undefined;"
+    );
+    page.wait_script(list, &press, true).await
+}
+
+/// Presses the button of the list of connections with this label, with the pointer.
+async fn press(page: &Page, label: &str) -> Result<(), StepError> {
+    let place = format!(
+        "const button = arguments[0].querySelector('[aria-label=\"{label}\"]');
+         button.scrollIntoView({{ block: 'center' }});
+         const {{ x, y, width, height }} = button.getBoundingClientRect();
+         return [Math.round(x + width / 2), Math.round(y + height / 2)];"
+    );
+    let place = page.script("connections_list", &place).await?;
+    let [x, y] = [0, 1].map(|index| place[index].as_i64().unwrap_or_default());
+    page.click_at(x, y).await
+}
+
+/// The list of connections has these names in this order, those of collections in brackets.
+async fn shown(page: &Page, expected: &[&str]) -> Result<(), StepError> {
+    let names = "return [...arguments[0].children].map(row => row.matches('.saved-collection')
+        ? `[${row.querySelector('span').textContent}]` : row.querySelector('b').textContent);";
+    page.wait_value(
+        format!("the list is {expected:?}"),
+        async || page.script("connections_list", names).await,
+        |now| *now == json!(expected),
+    )
+    .await
+}
+
+async fn focused(page: &Page, label: &str) -> Result<(), StepError> {
+    page.wait_value(
+        format!("{label} is focused"),
+        async || {
+            page.execute("return document.activeElement.getAttribute('aria-label');", vec![])
+                .await
+        },
+        |now| now == label,
+    )
+    .await
 }
 
 async fn export(page: &Page) -> Result<Value, StepError> {

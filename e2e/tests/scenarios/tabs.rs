@@ -1,5 +1,6 @@
 //! Several connections of the workbench at once.
 
+use serde_json::json;
 use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
 
 const LOG: &str = "messagecontainer";
@@ -16,12 +17,9 @@ fn each_connection_has_a_log_an_address_and_a_draft_of_its_own() {
         page.click("new_tab").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_texts(LOG, "in", &[]).await?;
-        assert_eq!(
-            page.value("url").await?,
-            stage.server.ws("/echo"),
-            "the same address is offered"
-        );
-        assert_eq!(page.value("message").await?, "Hello, World!");
+        // The same address is offered.
+        page.wait_field("url", &stage.server.ws("/echo")).await?;
+        page.wait_field("message", "Hello, World!").await?;
         page.fill("url", &stage.server.ws("/echo?suffix=%21")).await?;
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
@@ -31,8 +29,8 @@ fn each_connection_has_a_log_an_address_and_a_draft_of_its_own() {
 
         page.click("tab_1").await?;
         page.wait_texts(LOG, "in", &["of the first"]).await?;
-        assert_eq!(page.state("ready_state").await?, "OPEN");
-        assert_eq!(page.value("message").await?, "of the first");
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_field("message", "of the first").await?;
         page.click("close_websocket").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.click("tab_2").await?;
@@ -40,16 +38,86 @@ fn each_connection_has_a_log_an_address_and_a_draft_of_its_own() {
 
         page.reload().await?;
         page.wait_shown("tab_2").await?;
-        page.wait_value(
-            "the shown tab is kept",
-            async || page.value("message").await,
-            |text| text == "of the second",
-        )
-        .await?;
+        page.wait_field("message", "of the second").await?;
         page.click("close_tab_1").await?;
         page.wait_hidden("tabs").await?;
-        assert_eq!(page.value("url").await?, stage.server.ws("/echo?suffix=%21"));
+        page.wait_field("url", &stage.server.ws("/echo?suffix=%21")).await?;
         Ok(())
+    });
+}
+
+#[test]
+fn a_closed_tab_comes_back_with_its_connection_and_its_log_and_the_focus_is_kept() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("new_tab").await?;
+        page.wait_shown("tab_2").await?;
+        // A new tab begins with its address.
+        page.wait_focus("url").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.fill("message", "of the second").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["of the second"]).await?;
+        page.click("close_tab_2").await?;
+        page.wait_hidden("tab_2").await?;
+        page.wait_focus("tab_1").await?;
+        page.wait_texts(LOG, "in", &[]).await?;
+
+        page.click("reopen_tab").await?;
+        page.wait_shown("tab_2").await?;
+        page.wait_hidden("reopen_tab").await?;
+        page.wait_texts(LOG, "in", &["of the second"]).await?;
+        page.wait_field("message", "of the second").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.reload().await?;
+        page.wait_shown("tab_2").await?;
+        page.wait_field("message", "of the second").await?;
+        // Nothing would be lost with it.
+        page.click("close_tab_1").await?;
+        page.wait_hidden("tabs").await?;
+        page.wait_focus("url").await?;
+        for _ in 0..7 {
+            page.click("new_tab").await?;
+        }
+        page.wait_value(
+            "the button says why it does nothing",
+            async || page.script("new_tab", "return arguments[0].title;").await,
+            |title| title == "There are 8 connections, which is the most",
+        )
+        .await?;
+        let shown = "return [...arguments[0].querySelectorAll('.tab-path')].every(path => path.scrollWidth <= path.clientWidth);";
+        // Each path is shown whole.
+        page.wait_script("tabs", shown, true).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_tab_that_is_shown_is_in_sight_and_many_tabs_do_not_make_the_page_wider() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        let page = stage.page.new_window(360, 640).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        for _ in 0..5 {
+            page.click("new_tab").await?;
+        }
+        let in_sight = "
+            const { left, right } = document.querySelector('.tab[data-shown]').getBoundingClientRect();
+            return [document.querySelectorAll('.tab').length, left >= 0 && right <= innerWidth + 1,
+                document.documentElement.scrollWidth <= innerWidth];";
+        let wait = async |what: &str| {
+            page.wait_value(
+                what,
+                async || page.execute(in_sight, vec![]).await,
+                |seen| *seen == json!([6, true, true]),
+            )
+            .await
+        };
+        wait("the last of six tabs is in sight").await?;
+        page.reload().await?;
+        page.wait_shown("connect_websocket").await?;
+        Ok(wait("it is after a reload").await?)
     });
 }
 
@@ -57,21 +125,21 @@ fn each_connection_has_a_log_an_address_and_a_draft_of_its_own() {
 fn two_connections_that_are_flooded_at_once_lose_nothing() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
-        page.paste("url", &stage.server.ws("/flood?n=20000&rate=5000&size=100"))
+        page.paste("url", &stage.server.ws("/flood?n=9000&rate=3000&size=100"))
             .await?;
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.click("new_tab").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.click("connect_websocket").await?;
-        page.wait_text("received_count", "20,000 ·").await?;
-        page.wait_row(LOG, "the last one", |row| row.text.trim_end().starts_with("19999"))
+        page.wait_text("received_count", "9,000 ·").await?;
+        page.wait_row(LOG, "the last one", |row| row.text.trim_end().starts_with("8999"))
             .await?;
         page.click("tab_1").await?;
-        page.wait_text("received_count", "20,000 ·").await?;
-        page.wait_row(LOG, "the last one", |row| row.text.trim_end().starts_with("19999"))
+        page.wait_text("received_count", "9,000 ·").await?;
+        page.wait_row(LOG, "the last one", |row| row.text.trim_end().starts_with("8999"))
             .await?;
-        page.wait_text("log_count", "20,000").await?;
+        page.wait_text("log_count", "9,000").await?;
         Ok(())
     });
 }

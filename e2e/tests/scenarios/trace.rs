@@ -59,7 +59,7 @@ fn a_reconnection_can_be_followed_on_the_console_if_the_address_asks_for_the_tra
         let address = "return location.pathname + location.search;";
         for (link, expected) in [("nav_workbench", "/?trace"), ("nav_chat", "/chat/vault?trace")] {
             page.click(link).await?;
-            assert_eq!(page.execute(address, vec![]).await?, expected);
+            page.wait_answer(address, expected).await?;
         }
         for (event, state) in [("freeze", "SUSPENDED"), ("resume", "OPEN")] {
             let dispatch = format!("document.dispatchEvent(new Event('{event}'));");
