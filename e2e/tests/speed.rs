@@ -1,6 +1,6 @@
 //! How fast the built page is in Chromium. `cargo xtask bench --page` runs it and writes the figures to docs/browser.md.
 
-use std::{env, fs, time::Duration};
+use std::{env, fs, path::Path, time::Duration};
 
 use futures_util::{SinkExt, StreamExt, future::try_join_all};
 use num_format::{Locale, ToFormattedString};
@@ -81,7 +81,6 @@ impl Figures {
 #[test]
 fn the_page_is_measured() {
     let rounds: usize = env::var("TEST_ROUNDS").map_or(1, |rounds| rounds.parse().expect("TEST_ROUNDS is a number"));
-    let out = env::var("TEST_FIGURES").ok();
     in_every_browser(async |stage| {
         let mut figures = Figures::default();
         for _ in 0..rounds {
@@ -156,13 +155,19 @@ fn the_page_is_measured() {
             figures.add("the export: the longest task", "", "ms", longest);
         }
         crowd(stage, &mut figures).await?;
-        let table = figures.table();
-        println!("{table}");
-        if let Some(out) = &out {
-            fs::write(out, &table).map_err(|error| StepError::Setup(format!("cannot write {out}: {error}")))?;
-        }
+        write("page.md", &figures.table())?;
         Ok(())
     });
+}
+
+/// Prints a table, and writes it into the folder TEST_FIGURES if that is set.
+fn write(name: &str, table: &str) -> Result<(), StepError> {
+    println!("{table}");
+    let Some(folder) = env::var_os("TEST_FIGURES") else {
+        return Ok(());
+    };
+    let file = Path::new(&folder).join(name);
+    fs::write(&file, table).map_err(|error| StepError::Setup(format!("cannot write {}: {error}", file.display())))
 }
 
 /// A room that the browser keeps, after a reload without its server: when the first and the last of its messages are there, and
@@ -224,7 +229,7 @@ fn a_kept_room_is_measured() {
             figures.add("the same: messages that are there at once", "", "", number(&shown[1]));
             figures.add("the same: the longest task of the page", "", "ms", number(&shown[2]));
         }
-        println!("{}", figures.table());
+        write("kept.md", &figures.table())?;
         Ok(())
     });
 }

@@ -83,17 +83,22 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     run::succeed(run::cargo().args(["build", "--release", "--package", "talkback-server"]))?;
     let target = run::target();
     let server = fs::canonicalize(target.join("release/talkback-server"))?;
-    let figures = std::path::absolute(target.join("page-figures.md"))?;
+    let figures = std::path::absolute(target.join("page-figures"))?;
+    fs::create_dir_all(&figures)?;
     let mut speed = run::cargo();
     speed
         .args(["test", "--workspace", "--test", "speed", "--", "--nocapture"])
+        // One after the other: a measurement has the machine for itself.
+        .arg("--test-threads=1")
         .env("TEST_BROWSERS", "chromium")
         .env("TEST_SERVER_BIN", &server)
         .env("TEST_ROUNDS", rounds.to_string())
         .env("TEST_FIGURES", &figures);
     run::succeed(&mut speed)?;
-    let rows = fs::read_to_string(figures)?;
-    write_table("cargo xtask bench --page: page", &format!("{PAGE_HEAD}{rows}"))?;
+    for name in ["page", "kept"] {
+        let rows = fs::read_to_string(figures.join(format!("{name}.md")))?;
+        write_table(&format!("cargo xtask bench --page: {name}"), &format!("{PAGE_HEAD}{rows}"))?;
+    }
     let rows = measure_client("the_cost_of_a_message", &server)?;
     write_table("cargo xtask bench --page: peers", &format!("{PEERS_HEAD}{rows}"))?;
     let rows = measure_client("a_burst_of_a_room", &server)?;

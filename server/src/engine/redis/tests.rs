@@ -455,6 +455,8 @@ async fn goes_back(server: &mut Server, mark: impl AsyncFn(&Server), lose: impl 
     let place = add_at_last(&engine, first("a", 1, 6)).await;
     assert_eq!(place.offset, offset(3), "the numbers of what was lost are given again");
     assert_ne!(place.epoch, before);
+    // The other server may not have connected again yet.
+    ready_at_last(&other).await;
     let page = read(&other, "a", Range::After(Offset::ZERO)).await;
     assert_eq!(bodies(&page), ["\"1 1\"", "\"1 2\"", "\"1 6\""]);
     assert_eq!((&page.epoch, &page.forks), (&place.epoch, &vec![cursor(&before, 2)]));
