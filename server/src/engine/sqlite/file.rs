@@ -212,8 +212,18 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> NotReady {
     NotReady(format!("{}: {error}. Next: {what_to_do}", path.display()))
 }
 
-/// Whether no message can be added before the server is started again: after a failed write or sync, what the system
-/// holds of the file is unknown, and a second sync would succeed without the first one's data.
+/// Whether no message can be added before the server is started again, after this error of a read: a file that is damaged
+/// in one place may be so in others. A row that cannot be read says nothing of what is added.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Whether no message can be added before the server is started again, after this error of a transaction that adds some:
+/// after a failed write or sync, what the system holds of the file is unknown, and a second sync would succeed without the
+/// first one's data.
 pub(super) fn is_fatal(error: &rusqlite::Error) -> bool {
     !matches!(
         error.sqlite_error_code(),

@@ -102,7 +102,11 @@ pub(super) fn run(shared: &Arc<Shared>, mut connection: Connection) {
             continue;
         }
         let page = page(&mut connection, shared, &read).map_err(|error| {
-            shared.failed(&error, file::is_fatal(&error));
+            if file::is_damage(&error) {
+                shared.failed(&error, true);
+            } else {
+                tracing::error!(room = %read.room, %error, "the log of a room cannot be read");
+            }
             let message = "the log cannot be read now: try again later";
             Refusal::later(code::BUSY, message, shared.options.log.remembered_retry_after)
         });

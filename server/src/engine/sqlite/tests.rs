@@ -294,6 +294,62 @@ async fn a_damaged_page_gives_no_wrong_answer_and_the_engine_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_fails_the_reads_of_its_room_only() {
+    let place = Place::new();
+    let engine = place.open();
+    add(&engine, numbered("a", 1, 1)).await;
+    add(&engine, numbered("b", 1, 1)).await;
+    let changed = place.tool().execute(
+        "UPDATE messages SET body = '{' WHERE room = (SELECT id FROM rooms WHERE name = 'a')",
+        [],
+    );
+    assert_eq!(changed, Ok(1));
+    let refused = engine.read(&room("a"), Range::Newest, ALL).await;
+    assert!(refused.is_err_and(|refusal| refusal.retry_after.is_some()));
+    assert_eq!(engine.ready().await, Ok(()));
+    assert_eq!(bodies(&read(&engine, "b", Range::Newest).await), ["\"1 1\""]);
+    add(&engine, numbered("a", 1, 2)).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_is_not_remembered() {
+    let place = Place::new();
+    let engine = place.with(MemoryOptions {
+        bytes: OVERHEAD + 100,
+        ..MemoryOptions::DEFAULT
+    });
+    add(&engine, message("a", request("first", [1; 32]), "1")).await;
+    let before = engine.usage().remembered_bytes;
+    let large = format!("\"{}\"", "x".repeat(200));
+    let refused = engine.append(message("a", request("second", [2; 32]), &large)).await;
+    assert_eq!(code_of(&refused), Some(code::TOO_LARGE));
+    // The usage is told with the next commit.
+    add(&engine, message("a", MessageId::None, "2")).await;
+    assert_eq!(engine.usage().remembered_bytes, before);
+}
+
+#[tokio::test]
+async fn old_messages_expire_also_while_other_rooms_are_trimmed_all_the_time() {
+    let place = Place::new();
+    let engine = place.with(MemoryOptions {
+        age: Duration::from_millis(200),
+        messages: 2,
+        sweep_batch: 1,
+        ..MemoryOptions::DEFAULT
+    });
+    add(&engine, numbered("quiet", 1, 1)).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let mut number = 0;
+    while read(&engine, "quiet", Range::Newest).await.floor != offset(1) {
+        assert!(std::time::Instant::now() < deadline, "it does not expire");
+        number += 1;
+        for busy in 0..16 {
+            add(&engine, numbered(&format!("busy {busy}"), 1, number)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_stored_does_not_fail_its_group() {
     let place = Place::new();
     let engine = place.open();

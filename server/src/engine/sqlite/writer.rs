@@ -146,6 +146,7 @@ struct State {
     messages: u64,
     bytes: u64,
     requests: usize,
+    logs_swept: usize,
     clients_swept: i64,
     requests_swept: (i64, String),
     encoded: Vec<u8>,
@@ -206,9 +207,8 @@ impl Writer {
                 self.shared.recovered();
                 self.give(answers);
             }
-            Err((error, at_commit)) => {
-                let fatal = file::is_fatal(&error)
-                    || (at_commit && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure));
+            Err(error) => {
+                let fatal = file::is_fatal(&error);
                 let not_ready = self.shared.failed(&error, fatal);
                 for answered in answers {
                     match answered {
@@ -233,7 +233,10 @@ impl Writer {
             .transaction()
             .and_then(|transaction| state.load(&transaction));
         match loaded {
-            Ok(()) => self.state = state,
+            Ok(()) => {
+                self.state = state;
+                self.state.publish_all();
+            }
             Err(error) => {
                 self.shared.failed(&error, true);
             }
@@ -300,6 +303,7 @@ impl State {
             messages: 0,
             bytes: 0,
             requests: 0,
+            logs_swept: 0,
             clients_swept: 0,
             requests_swept: (0, String::new()),
             encoded: Vec::new(),
@@ -401,23 +405,19 @@ impl State {
         usage.requests.store(self.requests, Ordering::Relaxed);
     }
 
-    /// Adds a group in one transaction. The error is that of the commit if the flag is set; then it is not known what
-    /// the file has.
+    /// Adds a group in one transaction. After an error of the commit it is not known what the file has.
     fn write(
         &mut self,
         connection: &mut Connection,
         calls: &mut VecDeque<Call>,
         answers: &mut Vec<Answered>,
         sweeps: bool,
-    ) -> Result<(), (rusqlite::Error, bool)> {
-        let before = |error| (error, false);
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(before)?;
+    ) -> rusqlite::Result<()> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = milliseconds();
         let mut is_checked = false;
         {
-            let mut insert = transaction.prepare_cached(INSERT).map_err(before)?;
+            let mut insert = transaction.prepare_cached(INSERT)?;
             while let Some(call) = calls.pop_front() {
                 match call {
                     Call::Append { append, permit, answer } => {
@@ -426,7 +426,7 @@ impl State {
                             Ok(outcome) => answers.push(Answered::Append(answer, outcome, permit)),
                             Err(error) => {
                                 answers.push(Answered::Append(answer, self.shared.unavailable(), permit));
-                                return Err((error, false));
+                                return Err(error);
                             }
                         }
                     }
@@ -440,13 +440,13 @@ impl State {
         if is_checked {
             let sql =
                 "INSERT INTO meta (name, value) VALUES ('checked', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
-            transaction.execute(sql, [number(now)]).map_err(before)?;
+            transaction.execute(sql, [number(now)])?;
         }
         if sweeps {
-            self.sweep(&transaction, now).map_err(before)?;
+            self.sweep(&transaction, now)?;
         }
-        self.flush(&transaction).map_err(before)?;
-        transaction.commit().map_err(|error| (error, true))
+        self.flush(&transaction)?;
+        transaction.commit()
     }
 
     /// Writes what is kept once for each room and client of the group.
@@ -624,6 +624,10 @@ impl State {
             weight if weight > most => Err(too_large(options.bytes)),
             weight => Ok((body, weight)),
         });
+        // A request that is refused is not remembered.
+        if let (MessageId::Request { .. }, Err(refusal)) = (&id, &content) {
+            return Ok(Err(refusal.clone()));
+        }
         let Some(reserved) = self.reserve(transaction, &room, &id, client, now)? else {
             let message = "the server remembers too many clients and requests: try again later";
             return Ok(Err(busy(message, options.remembered_retry_after)));
@@ -1052,8 +1056,19 @@ impl State {
         let batch = options.sweep_batch.max(1);
         let expire_batch = number(as_u64(options.expire_batch.max(1)));
         let is_due = |log: &Log| log.end.head > log.end.floor && log.oldest.is_none_or(|at| at < oldest);
-        let due: Vec<_> = self.logs.iter().filter(|(_, log)| is_due(log)).take(batch).collect();
-        let due: Vec<_> = due.into_iter().map(|(name, _)| name.clone()).collect();
+        // The sweep goes on where the one before ended: a room that is trimmed in each commit is due in each sweep.
+        let start = self.logs_swept.checked_rem(self.logs.len()).unwrap_or(0);
+        let (mut due, mut looked_at) = (Vec::new(), 0);
+        for (name, log) in self.logs.iter().cycle().skip(start).take(self.logs.len()) {
+            if due.len() == batch {
+                break;
+            }
+            looked_at += 1;
+            if is_due(log) {
+                due.push(name.clone());
+            }
+        }
+        self.logs_swept = start + looked_at;
         for name in due {
             let log = self.log(&name);
             let Some(id) = log.id else { continue };
