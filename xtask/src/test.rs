@@ -24,8 +24,8 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     tier: Option<Tier>,
     /// Also run the tier `long`, which takes most of an hour, axe-core in every engine and language, the
-    /// pictures in every theme, and the long forms of scenarios
-    #[arg(long, conflicts_with = "tier")]
+    /// pictures in every theme, and the long forms of scenarios; with `--tier`, the long form of that tier
+    #[arg(long)]
     full: bool,
     /// The browsers of the tiers `browser` and `e2e`
     #[arg(long, default_value = "present")]
