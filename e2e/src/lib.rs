@@ -21,6 +21,6 @@ mod wait;
 
 pub use browser::{Browser, Engine};
 pub use page::{Page, Row};
-pub use paths::{dist, target};
+pub use paths::{copy_of_page, dist, target};
 pub use scenario::{Failure, Outcome, Stage, in_every_browser, in_every_browser_with_requests, is_full};
 pub use wait::{DEADLINE, StepError, wait_for};

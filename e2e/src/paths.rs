@@ -1,6 +1,9 @@
 //! Where the built things are.
 
+use std::fs;
 use std::path::PathBuf;
+
+use tempfile::TempDir;
 
 use crate::StepError;
 
@@ -31,4 +34,21 @@ pub fn dist() -> Result<PathBuf, StepError> {
          set TEST_DIST if it is elsewhere.",
         dist.display()
     )))
+}
+
+/// A copy of the built page that a scenario may change, without compressed files, which would not be of the changed ones.
+///
+/// # Errors
+/// When there is no page, as of [`dist`], or the file system refuses.
+pub fn copy_of_page() -> Result<TempDir, StepError> {
+    let broken = |error: std::io::Error| StepError::Setup(format!("the page cannot be copied: {error}"));
+    let copy = TempDir::new().map_err(broken)?;
+    for entry in fs::read_dir(dist()?).map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().ends_with(".br") && !name.to_string_lossy().ends_with(".gz") {
+            fs::copy(entry.path(), copy.path().join(name)).map_err(broken)?;
+        }
+    }
+    Ok(copy)
 }

@@ -111,6 +111,10 @@ async fn an_operator_lists_rooms_and_members_announces_and_closes() {
     let close = ["close", "lobby", "--user", "ann", "--reason", "enough"];
     assert_eq!(server.admin(&close).await, "closed 1 connections\n");
     assert_eq!(ann.closed().await, (4403, "enough".to_owned()));
+    within("ann to be no member", async {
+        while server.admin(&["members", "lobby"]).await != "bob\n" {}
+    })
+    .await;
     assert_eq!(server.admin(&["close", "lobby"]).await, "closed 1 connections\n");
     assert_eq!(bob.closed().await.0, 4403);
     eve.say("日本", 1, json!("still here")).await;

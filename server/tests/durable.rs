@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use talkback_launch::{Process, Server as Program};
+use talkback_testbed::Port;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -66,16 +67,22 @@ async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_a
     const KILLS: usize = 5;
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("log.db");
-    let mut server = start(&file, "127.0.0.1:0");
-    let address = server.address();
+    let port = Port::loopback().unwrap();
+    let address = port.address();
+    let mut server = start(&file, &address.to_string());
     let expects = u64::from(CLIENTS) * EACH;
     let members = (1..=CLIENTS).map(|number| tokio::spawn(member(address, number, EACH, expects)));
     let mut members = futures_util::future::join_all(members);
     let (mut kills, mut epochs) = (0, HashSet::new());
     let begun = Instant::now();
     let members: Vec<Member> = loop {
-        // When a kill comes is the fault of this test, and not something to wait for.
-        let next_kill = Duration::from_millis(fastrand::u64(100..500));
+        // When a kill comes is the fault of this test, and not something to wait for. A busy machine may get nothing done between two, so
+        // they end.
+        let next_kill = if kills < 3 * KILLS {
+            Duration::from_millis(fastrand::u64(100..500))
+        } else {
+            DEADLINE.saturating_sub(begun.elapsed())
+        };
         if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
             break members.into_iter().map(Result::unwrap).collect();
         }
@@ -102,7 +109,8 @@ async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_a
     assert_eq!(all.len() as u64, expects);
     for (number, member) in (1_u8..).zip(&members) {
         assert!(member.received == members[0].received, "the orders differ");
-        assert!(member.connections > KILLS, "its connection was not lost");
+        // It may have had everything before the last kill.
+        assert!(member.connections >= KILLS, "its connection was not lost");
         for (tag, offset) in &member.acked {
             let message = &member.received[usize::try_from(*offset).unwrap() - 1];
             assert_eq!(*message, (*offset, format!("{number} {tag}")));

@@ -226,6 +226,9 @@ async fn a_session_that_catches_up_when_the_log_begins_anew_gets_no_message_of_a
     logs.lose_after("lobby", 5);
     let mut cid = Session::open(&server, 3, "cid").await;
     cid.publish("lobby", 1, json!("new")).await;
+    // The server has read it.
+    cid.send(&[json!({"ping": {}})]).await;
+    cid.find("pong").await;
     held.hold(&[]);
     let (code, _) = close_frame(&mut bob.socket).await;
     assert_eq!(code, 4413, "its messages are not in the log any more");

@@ -1,6 +1,9 @@
 //! `/metrics`, and the dashboard that is made for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, to_bytes},
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 use talkback_server::AppOptions;
 use tower::ServiceExt;
 
-use crate::support::{Server, assert_contains, send, session::Session, text, wait_for};
+use crate::support::{DEADLINE, Server, assert_contains, send, session::Session, text};
 
 /// All samples by their name with labels, after a check of the format.
 async fn scrape(server: &Server) -> BTreeMap<String, f64> {
@@ -44,6 +47,20 @@ async fn scrape(server: &Server) -> BTreeMap<String, f64> {
     samples
 }
 
+/// Waits until these samples have these values, and returns all.
+async fn wait_for_samples(server: &Server, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let all = scrape(server).await;
+        let are_expected = |(name, value): &(&str, f64)| all.get(*name) == Some(value);
+        if expected.iter().all(are_expected) {
+            return all;
+        }
+        assert!(Instant::now() < until, "expected {expected:?}, got {all:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn what_clients_do_is_counted() {
     let server = Server::with(AppOptions::default()).await;
@@ -59,8 +76,7 @@ async fn what_clients_do_is_counted() {
     assert_eq!(ann.find("nack").await["code"], "gap");
     bob.bodies(2).await;
     assert_eq!(text(&mut plain).await, "[ann] one");
-    let all = scrape(&server).await;
-    for (name, expected) in [
+    let expected = [
         ("talkback_connections", 3.0),
         ("talkback_websockets", 3.0),
         ("talkback_websockets_opened_total", 3.0),
@@ -81,31 +97,30 @@ async fn what_clients_do_is_counted() {
         ("talkback_engine_ready", 1.0),
         ("talkback_drain_state", 0.0),
         ("talkback_send_queue_bytes", 0.0),
-    ] {
-        assert_eq!(all.get(name), Some(&expected), "{name}");
-    }
+    ];
+    wait_for_samples(&server, &expected).await;
 
     // A late member gets the messages of the log.
     let mut late = Session::open(&server, 3, "late").await;
     late.join(json!({"room": "lobby", "history": 10})).await;
     late.bodies(2).await;
-    assert_eq!(scrape(&server).await["talkback_messages_delivered_total"], 8.0);
+    wait_for_samples(&server, &[("talkback_messages_delivered_total", 8.0)]).await;
     drop((bob, late));
     ann.socket.close(None).await.unwrap();
     ann.closed().await;
-    wait_for("the sessions to end", || server.app.sockets().count() == 1).await;
-    let all = scrape(&server).await;
-    assert_eq!((all["talkback_sessions"], all["talkback_members"]), (0.0, 1.0));
+    let ended = [
+        ("talkback_sessions", 0.0),
+        ("talkback_members", 1.0),
+        ("talkback_closes_total{code=\"1005\"}", 1.0),
+        ("talkback_closes_total{code=\"1006\"}", 2.0),
+    ];
+    let all = wait_for_samples(&server, &ended).await;
     let closes: f64 = all
         .iter()
         .filter(|(name, _)| name.starts_with("talkback_closes"))
         .map(|(_, count)| count)
         .sum();
-    assert_eq!(
-        (closes, all["talkback_closes_total{code=\"1006\"}"]),
-        (3.0, 2.0),
-        "{all:?}"
-    );
+    assert_eq!(closes, 3.0, "{all:?}");
 }
 
 #[tokio::test]
@@ -114,11 +129,10 @@ async fn a_client_that_does_not_read_is_counted_while_bytes_wait_for_it() {
     let slow = Session::member(&server, 1, "slow", "lobby").await;
     let mut ann = Session::member(&server, 2, "ann", "lobby").await;
     fill(&server, &mut ann).await;
-    let all = scrape(&server).await;
-    assert_eq!(all["talkback_slow_websockets"], 1.0);
+    wait_for_samples(&server, &[("talkback_slow_websockets", 1.0)]).await;
     drop(slow);
-    wait_for("the slow member to be gone", || server.app.sockets().count() == 1).await;
-    assert_eq!(scrape(&server).await["talkback_send_queue_bytes"], 0.0);
+    let gone = [("talkback_websockets", 1.0), ("talkback_send_queue_bytes", 0.0)];
+    wait_for_samples(&server, &gone).await;
 }
 
 /// Options with which a member may be far behind.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 use talkback_launch::{Process, Server as Program};
-use talkback_testbed::Redis;
+use talkback_testbed::{Port, Redis};
 
 use crate::{
     durable::get,
@@ -87,7 +87,7 @@ async fn members_on_two_servers_get_the_messages_of_both_and_one_that_moves_miss
 }
 
 #[tokio::test]
-async fn members_see_the_users_of_other_servers_and_those_of_a_dead_one_are_gone_within_15_seconds() {
+async fn members_see_the_users_of_other_servers_until_those_servers_are_dead() {
     let redis = Redis::start(&[]).await.unwrap();
     let mut here = start(&redis, "127.0.0.1:0");
     let mut there = start(&redis, "127.0.0.1:0");
@@ -116,12 +116,12 @@ async fn members_see_the_users_of_other_servers_and_those_of_a_dead_one_are_gone
         ann.send(&[json!({"ping": {}})]).await;
         ann.find("pong").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // A busy machine has a few seconds more.
+        // A server that is silent for 6 s is dead; a busy machine notices it later.
         assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", ann.here);
     }
     assert!(
         ann.here["lobby"].contains("bob"),
-        "he is at both servers: {:?}",
+        "he is at the server that lives: {:?}",
         ann.here
     );
     here.process().stop().unwrap();
@@ -135,14 +135,10 @@ async fn a_redis_with_tls_is_used_if_its_certificate_is_trusted_and_refused_othe
     let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(path("certificate"), certificate.cert.pem()).unwrap();
     std::fs::write(path("key"), certificate.signing_key.serialize_pem()).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = Port::loopback().unwrap();
     let _redis = Redis::start(&[
         "--tls-port",
-        &free.to_string(),
+        &port.number().to_string(),
         "--tls-cert-file",
         &path("certificate"),
         "--tls-key-file",
@@ -155,7 +151,7 @@ async fn a_redis_with_tls_is_used_if_its_certificate_is_trusted_and_refused_othe
     .await
     .unwrap();
     let command = |trusted: &str| {
-        let mut command = command(&format!("rediss://127.0.0.1:{free}"), "127.0.0.1:0");
+        let mut command = command(&format!("rediss://{}", port.address()), "127.0.0.1:0");
         command.env("SSL_CERT_FILE", trusted);
         command
     };
@@ -216,8 +212,9 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
     let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"])
         .await
         .unwrap();
-    let mut servers = [start(&redis, "127.0.0.1:0"), start(&redis, "127.0.0.1:0")];
-    let addresses = [servers[0].address(), servers[1].address()];
+    let ports = [Port::loopback().unwrap(), Port::loopback().unwrap()];
+    let addresses = ports.each_ref().map(Port::address);
+    let mut servers = addresses.map(|address| start(&redis, &address.to_string()));
     let expects = u64::from(CLIENTS) * EACH;
     let members = (1..=CLIENTS).map(|number| {
         let address = addresses[usize::from(number % 2)];
@@ -227,8 +224,13 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
     let (mut kills, mut redis_kills) = (0, 0);
     let begun = Instant::now();
     let members: Vec<Member> = loop {
-        // When a kill comes is the fault of this test, and not something to wait for.
-        let next_kill = Duration::from_millis(fastrand::u64(100..400));
+        // When a kill comes is the fault of this test, and not something to wait for. A busy machine may get nothing done between two, so
+        // they end.
+        let next_kill = if kills < 3 * KILLS {
+            Duration::from_millis(fastrand::u64(100..400))
+        } else {
+            DEADLINE.saturating_sub(begun.elapsed())
+        };
         if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
             break members.into_iter().map(Result::unwrap).collect();
         }

@@ -19,7 +19,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},
 };
 use talkback_server::AppOptions;
-use talkback_testbed::Balancer;
+use talkback_testbed::{Balancer, Port};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
@@ -247,8 +247,11 @@ async fn rolling_restart(servers: usize, count: usize, command: impl Fn(usize, &
         // The start of a program is short, and nothing else has to go on meanwhile.
         Program::wait(Process::spawn(&mut command).unwrap(), DEADLINE).unwrap()
     };
-    let mut programs: Vec<_> = (0..servers).map(|number| start(number, "127.0.0.1:0")).collect();
-    let addresses: Vec<_> = programs.iter().map(Program::address).collect();
+    let ports: Vec<_> = (0..servers).map(|_| Port::loopback().unwrap()).collect();
+    let addresses: Vec<_> = ports.iter().map(Port::address).collect();
+    let mut programs: Vec<_> = (0..servers)
+        .map(|number| start(number, &addresses[number].to_string()))
+        .collect();
     let balancer = Balancer::start(&addresses).await.unwrap();
     let shared = Arc::new(Shared::default());
     let address = balancer.address();
@@ -389,7 +392,6 @@ async fn the_closes_are_spread_over_the_drain_time_and_meanwhile_nothing_is_acce
     });
     let closes: Vec<_> = closes.collect();
     wait_for("the first close", || server.app.sockets().count() < SOCKETS).await;
-    assert!(server.app.sockets().count() > 0, "all were closed at once");
     assert!(
         TcpStream::connect(server.address).await.is_err(),
         "it is still accepting"
@@ -401,12 +403,15 @@ async fn the_closes_are_spread_over_the_drain_time_and_meanwhile_nothing_is_acce
         after.push(at);
     }
     server.ended().await;
-    let bins = tenths(after.iter().copied(), DRAIN_TIME);
     // A busy machine makes closes late, and never early.
-    let early = after.iter().filter(|after| **after < DRAIN_TIME / 2).count();
-    assert!(early <= SOCKETS / 2 + 1, "{bins:?}");
+    let bins = tenths(after.iter().copied(), DRAIN_TIME);
+    let mut closed = 0;
+    for (number, bin) in (1..=bins.len()).zip(bins) {
+        closed += bin;
+        let most = SOCKETS * number / bins.len() + 1;
+        assert!(closed <= most, "{closed} in the first {number} tenths: {bins:?}");
+    }
     assert!(after.iter().max() >= Some(&(DRAIN_TIME * 9 / 10)), "{bins:?}");
-    assert!(*bins.iter().max().unwrap() < SOCKETS / 2, "{bins:?}");
 }
 
 #[tokio::test]

@@ -4,17 +4,20 @@
 //! - [`Redis`]: a redis-server as a process of its own, which can be paused, killed and started again;
 //! - [`Proxy`]: a TCP proxy in front of a server that resets connections at any byte, or stalls, delays, slows or
 //!   refuses them;
+//! - [`Port`]: a free port that stays reserved while the program on it is dead;
 //! - [`Balancer`]: a load balancer before several servers, which asks them for `/readyz`;
 //! - [`faults`]: a WebSocket endpoint that misbehaves on request, with HTTP routes that control it from inside a page;
 //! - `bin/wasm-test-runner.rs`: Cargo's runner for wasm32, which starts both and then the browser.
 
 mod balancer;
 pub mod faults;
+mod port;
 mod proxy;
 mod redis;
 mod server;
 
 pub use balancer::Balancer;
+pub use port::Port;
 pub use proxy::{Budget, Direction, Passed, Proxy};
 pub use redis::Redis;
 pub use server::{Server, ended};

@@ -2,7 +2,7 @@
 
 use socket2::SockRef;
 use std::{
-    io,
+    io, mem,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -44,6 +44,7 @@ struct Shared {
     cut_after: Mutex<Option<(Direction, u64)>>,
     open: AtomicUsize,
     accepted: AtomicU64,
+    sessions: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -99,6 +100,9 @@ pub struct Passed {
     pub open: usize,
     /// Connections so far, including those that were refused.
     pub accepted: u64,
+    /// Connections so far whose first request was for `/ws`: an HTTP connection of the page is none of them. One that [`Proxy::refuse`]
+    /// has reset is not looked at.
+    pub sessions: u64,
     /// Bytes from clients to the server.
     pub up: u64,
     /// Bytes from the server to clients.
@@ -127,6 +131,7 @@ impl Proxy {
             cut_after: Mutex::default(),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
         });
@@ -207,6 +212,7 @@ impl Proxy {
         Passed {
             open: self.shared.open.load(Ordering::Relaxed),
             accepted: self.shared.accepted.load(Ordering::Relaxed),
+            sessions: self.shared.sessions.load(Ordering::Relaxed),
             up: self.shared.up.load(Ordering::Relaxed),
             down: self.shared.down.load(Ordering::Relaxed),
         }
@@ -271,6 +277,7 @@ async fn forward(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         let mut head = [0; SESSION_REQUEST.len()];
         let read = client.peek(&mut head).await?;
         if head[..read] == *SESSION_REQUEST {
+            shared.sessions.fetch_add(1, Ordering::Relaxed);
             reset(&client);
             return Ok(());
         }
@@ -353,6 +360,7 @@ impl Pass<'_> {
         let mut buffer = [0; READ_BYTES];
         let part = self.rate.map_or(READ_BYTES, |_| SLOW_READ_BYTES);
         let mut next = Instant::now();
+        let mut is_first = way == Direction::Up;
         loop {
             let most = usize::try_from(self.bytes).unwrap_or(part).min(part);
             if most == 0 {
@@ -360,6 +368,9 @@ impl Pass<'_> {
                 std::future::pending::<()>().await;
             }
             let read = from.read(&mut buffer[..most]).await.unwrap_or(0);
+            if mem::take(&mut is_first) && buffer[..read].starts_with(SESSION_REQUEST) {
+                shared.sessions.fetch_add(1, Ordering::Relaxed);
+            }
             let delay = faults.borrow().delay;
             sleep(delay).await;
             if let Some(rate) = self.rate {
@@ -428,6 +439,7 @@ mod tests {
         let passed = Passed {
             open: 1,
             accepted: 1,
+            sessions: 0,
             up: 100_000,
             down: 100_000,
         };
@@ -464,14 +476,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_refused_sessions_only_the_request_for_one_is_reset() {
+    async fn sessions_are_counted_and_of_refused_ones_only_the_request_is_reset() {
         let (proxy, _) = echo().await;
+        let mut open = TcpStream::connect(proxy.address()).await.unwrap();
+        round_trip(&mut open, b"GET /ws HTTP/1.1").await;
+        round_trip(&mut open, b"GET /ws HTTP/1.1").await;
+        assert_eq!(proxy.passed().sessions, 1, "only the first request is one");
         proxy.refuse_sessions(true);
         let mut page = TcpStream::connect(proxy.address()).await.unwrap();
         round_trip(&mut page, b"GET / HTTP/1.1").await;
         let mut session = TcpStream::connect(proxy.address()).await.unwrap();
         session.write_all(b"GET /ws HTTP/1.1").await.unwrap();
         assert!(timeout(DEADLINE, session.read(&mut [0; 1])).await.unwrap().is_err());
+        assert_eq!(proxy.passed().sessions, 2);
     }
 
     #[tokio::test]

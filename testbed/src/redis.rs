@@ -1,8 +1,9 @@
 //! The real redis-server, as a process.
 
+use crate::Port;
 use std::{
     env, fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -17,15 +18,13 @@ use tokio::{
 
 /// The timeout until a redis-server answers.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// A port that is free may be taken by another program before the redis-server listens on it.
-const ATTEMPTS: usize = 5;
 
 /// A running redis-server with its data in a folder of its own. It is killed when dropped, and the folder is deleted.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
     directory: TempDir,
-    port: u16,
+    port: Port,
     options: Vec<String>,
 }
 
@@ -39,29 +38,22 @@ impl Redis {
     /// There is no such program, or it does not answer within 20 s; the text has its log.
     pub async fn start(options: &[&str]) -> io::Result<Self> {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let mut attempt = 1;
-        loop {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            let directory = TempDir::new()?;
-            let process = spawn(directory.path(), port, &options)?;
-            let mut redis = Self {
-                process,
-                directory,
-                port,
-                options: options.clone(),
-            };
-            match redis.answers().await {
-                Ok(()) => return Ok(redis),
-                Err(_) if attempt < ATTEMPTS && redis.log().contains("Address already in use") => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        let port = Port::loopback()?;
+        let directory = TempDir::new()?;
+        let mut redis = Self {
+            process: spawn(directory.path(), &port, &options)?,
+            directory,
+            port,
+            options,
+        };
+        redis.answers().await?;
+        Ok(redis)
     }
 
     /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.port.address()
     }
 
     /// `redis://` and the address.
@@ -94,7 +86,7 @@ impl Redis {
     /// redis-cli cannot be started, or fails.
     pub async fn command(&self, words: &[&str]) -> io::Result<String> {
         let mut cli = program("redis-cli")?;
-        cli.args(["-p", &self.port.to_string()])
+        cli.args(["-p", &self.port.number().to_string()])
             .args(words)
             .stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || cli.output())
@@ -124,7 +116,7 @@ impl Redis {
     /// # Errors
     /// As [`Redis::start`].
     pub async fn start_again(&mut self) -> io::Result<()> {
-        self.process = spawn(self.directory.path(), self.port, &self.options)?;
+        self.process = spawn(self.directory.path(), &self.port, &self.options)?;
         self.answers().await
     }
 
@@ -169,11 +161,11 @@ async fn ping(address: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-fn spawn(directory: &Path, port: u16, options: &[String]) -> io::Result<Process> {
+fn spawn(directory: &Path, port: &Port, options: &[String]) -> io::Result<Process> {
     let mut command = program("redis-server")?;
     command
         .current_dir(directory)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--port", &port.number().to_string(), "--bind", "127.0.0.1"])
         .args(["--unixsocket", "socket", "--logfile", "log", "--daemonize", "no"])
         .args(["--save", "", "--appendonly", "no"])
         .args(options)

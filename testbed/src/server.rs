@@ -1,5 +1,6 @@
 //! The real server, as a process.
 
+use crate::Port;
 use std::{
     env, io,
     net::{Ipv4Addr, SocketAddr},
@@ -23,6 +24,8 @@ pub struct Server {
     server: talkback_launch::Server,
     arguments: Vec<String>,
     log: Lines,
+    /// Its reservation, unless who started it has chosen the port.
+    _port: Option<Port>,
 }
 
 impl Server {
@@ -41,32 +44,23 @@ impl Server {
         .await
     }
 
-    /// Starts a server at this address; see [`Server::start`].
+    /// Starts a server at this address (port 0: a free one, which stays reserved until it is dropped); see [`Server::start`].
     ///
     /// # Errors
     /// As [`Server::start`], and when the address is in use.
     pub async fn start_at(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
-        spawn_blocking(move || Self::start_blocking(address, arguments))
-            .await
-            .map_err(io::Error::other)?
-    }
-
-    fn start_blocking(address: SocketAddr, arguments: Vec<String>) -> io::Result<Self> {
-        let mut command = Command::new(program()?);
-        command
-            .args(["--listen", &address.to_string(), "--log-format", "json", "--flood"])
-            .args(&arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = Process::spawn_group(&mut command)?;
-        let log = Lines::default();
-        if let Some(stderr) = process.take_stderr() {
-            log.collect(stderr);
-        }
-        let server = talkback_launch::Server::wait(process, DEADLINE)
-            .map_err(|error| io::Error::other(format!("talkback-server: {error}\n{}", log.all().join("\n"))))?;
-        Ok(Self { server, arguments, log })
+        let port = match address.port() {
+            0 => Some(Port::reserve(address.ip())?),
+            _ => None,
+        };
+        let address = port.as_ref().map_or(address, Port::address);
+        let (server, log) = start(address, arguments.clone()).await?;
+        Ok(Self {
+            server,
+            arguments,
+            log,
+            _port: port,
+        })
     }
 
     /// The address on which it listens.
@@ -118,9 +112,33 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_again(&mut self) -> io::Result<()> {
-        *self = Self::start_at(self.address(), self.arguments.clone()).await?;
+        (self.server, self.log) = start(self.address(), self.arguments.clone()).await?;
         Ok(())
     }
+}
+
+async fn start(address: SocketAddr, arguments: Vec<String>) -> io::Result<(talkback_launch::Server, Lines)> {
+    spawn_blocking(move || start_blocking(address, &arguments))
+        .await
+        .map_err(io::Error::other)?
+}
+
+fn start_blocking(address: SocketAddr, arguments: &[String]) -> io::Result<(talkback_launch::Server, Lines)> {
+    let mut command = Command::new(program()?);
+    command
+        .args(["--listen", &address.to_string(), "--log-format", "json", "--flood"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = Process::spawn_group(&mut command)?;
+    let log = Lines::default();
+    if let Some(stderr) = process.take_stderr() {
+        log.collect(stderr);
+    }
+    let server = talkback_launch::Server::wait(process, DEADLINE)
+        .map_err(|error| io::Error::other(format!("talkback-server: {error}\n{}", log.all().join("\n"))))?;
+    Ok((server, log))
 }
 
 /// Waits until the process has ended.

@@ -1,5 +1,7 @@
 //! The steps of a user of the chat, and what the chat shows.
 
+use serde::Serialize;
+use serde_json::json;
 use talkback_testbed::Server;
 use thirtyfour::Key;
 
@@ -87,6 +89,22 @@ impl Page {
     pub async fn send(&self, text: &str) -> Result<(), StepError> {
         self.fill("chat_message", text).await?;
         self.click("chat_send").await
+    }
+
+    /// Sends several messages at once, from within the page: others come while the first one is under way.
+    ///
+    /// # Errors
+    /// When there is no chat.
+    pub async fn send_all<T: Serialize>(&self, texts: &[T]) -> Result<(), StepError> {
+        let script = "
+            const field = document.getElementById('chat_message');
+            const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set;
+            for (const text of arguments[0]) {
+                set.call(field, text);
+                field.dispatchEvent(new InputEvent('input', { bubbles: true }));
+                field.form.requestSubmit();
+            }";
+        self.execute(script, vec![json!(texts)]).await.map(drop)
     }
 
     /// Waits until the chat shows exactly these messages, each as sender and text; the page's own notices aside.

@@ -176,22 +176,24 @@ fn a_reload_in_the_middle_of_sending_loses_nothing() {
 }
 
 #[test]
-fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_when_asked() {
+fn without_its_server_the_page_counts_down_keeps_what_is_sent_and_connects_now_when_asked() {
     in_every_browser(async |stage| {
         let proxy = stage.proxy(&stage.server).await?;
         let page = stage.page.clone();
         page.join_at(&origin(&proxy), "cellar", "Ann").await?;
         page.wait_hidden("offline_banner").await?;
-        down(&proxy);
+        // The page itself can be loaded, so that the proxy can tell its attempts from other requests.
+        proxy.refuse_sessions(true);
+        proxy.cut();
         page.wait_shown("offline_banner").await?;
         page.send("kept").await?;
         page.wait_delivery("kept", "pending").await?;
         // The waits are random, and their bound doubles with each attempt. None at first, then one as long as the
         // bound.
         set_random(&page, 0).await?;
-        let attempts = proxy.passed().accepted + 6;
+        let attempts = proxy.passed().sessions + 6;
         wait_for("it was tried six times", DEADLINE, async || {
-            Ok(proxy.passed().accepted >= attempts)
+            Ok(proxy.passed().sessions >= attempts)
         })
         .await?;
         set_random(&page, 255).await?;
@@ -206,7 +208,7 @@ fn without_a_network_the_page_counts_down_keeps_what_is_sent_and_connects_now_wh
         })
         .await?;
         page.wait_state("chat_state", "WAITING").await?;
-        up(&proxy);
+        proxy.refuse_sessions(false);
         let (asked, left) = (Instant::now(), Duration::from_secs(shown[shown.len() - 1]));
         page.click("reconnect_now").await?;
         page.wait_state("chat_state", "OPEN").await?;

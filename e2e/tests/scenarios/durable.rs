@@ -40,8 +40,12 @@ fn two_tabs_show_all_messages_once_and_in_one_order_while_their_server_is_killed
             }
         }
         for page in [&ann, &bob] {
-            let offsets = page.offsets().await?;
-            assert!(offsets.into_iter().eq(1..=12), "the log went on after each start");
+            page.wait_value(
+                "the log went on after each start",
+                async || page.offsets().await,
+                |offsets| offsets.iter().copied().eq(1..=12),
+            )
+            .await?;
         }
         Ok(())
     });

@@ -1,9 +1,11 @@
 //! What a first visit loads, and the rest of a binary that is loaded later: see pack/src/split.rs.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 use serde_json::json;
-use talkback_e2e::{DEADLINE, Page, Stage, StepError, dist, in_every_browser, wait_for};
+use talkback_e2e::{DEADLINE, Page, Stage, StepError, copy_of_page, dist, in_every_browser, wait_for};
+use talkback_testbed::Server;
+use tempfile::TempDir;
 
 const LOG: &str = "messagecontainer";
 
@@ -16,11 +18,27 @@ const BUDGETS: [(&str, &str, u64); 2] = [
 /// The page waits so long for a quiet network before it loads what a first visit does not need, see boot.js.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// From now on the page's `fetch` of a rest does not end. Requests that are waited for are others, `XMLHttpRequest`.
+/// The page's `fetch` of a rest does not end. Requests that are waited for are others, `XMLHttpRequest`.
 const HOLD_BACK: &str = "
     const { fetch } = window;
     window.fetch = (url, options) =>
         String(url).includes('_rest-') ? new Promise(() => {}) : fetch.call(window, url, options);";
+
+/// A server whose page runs this script before all of its own: one that runs after a page was opened may come later than what it is to
+/// prevent. The folder is that of the page.
+async fn server_with_script(stage: &Stage, script: &str) -> Result<(TempDir, Server), StepError> {
+    let broken = |error: io::Error| StepError::Setup(format!("the page cannot be changed: {error}"));
+    let folder = copy_of_page()?;
+    let index = folder.path().join("index.html");
+    let html = fs::read_to_string(&index).map_err(broken)?;
+    let changed = html.replacen("<head>", &format!("<head><script>{{{script}}}</script>"), 1);
+    if changed == html {
+        return Err(StepError::Setup("the page has no <head>".to_owned()));
+    }
+    fs::write(&index, changed).map_err(broken)?;
+    let server = stage.server_of(folder.path()).await?;
+    Ok((folder, server))
+}
 
 /// Whether a visit is the measured one to the last function. In the other engines what comes first, and so what runs, differs from visit to
 /// visit, and WebKitGTK tells of a pointer that rests over the page.
@@ -127,8 +145,9 @@ async fn forget(stage: &Stage) -> Result<(), StepError> {
 #[test]
 fn the_workbench_connects_sends_receives_and_disconnects_without_the_rest() {
     in_every_browser(async |stage| {
-        let page = stage.workbench().await?;
-        page.execute(HOLD_BACK, vec![]).await?;
+        let (_folder, server) = server_with_script(stage, HOLD_BACK).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.click("send_message").await?;
@@ -158,13 +177,13 @@ fn the_workbench_connects_sends_receives_and_disconnects_without_the_rest() {
 #[test]
 fn the_chat_joins_sends_and_receives_while_the_rest_is_held_back() {
     in_every_browser(async |stage| {
+        let (_folder, server) = server_with_script(stage, HOLD_BACK).await?;
         let other = stage.page.new_tab().await?;
-        other.join(&stage.server, "lobby", "Bob").await?;
+        other.join(&server, "lobby", "Bob").await?;
         // This tab is that of another user.
         other.execute("localStorage.clear();", vec![]).await?;
         let page = &stage.page;
-        page.open(&stage.server.http("/chat/lobby"), "chat_join").await?;
-        page.execute(HOLD_BACK, vec![]).await?;
+        page.open(&server.http("/chat/lobby"), "chat_join").await?;
         page.fill("chat_name", "Ann").await?;
         page.click("chat_join").await?;
         page.wait_state("chat_state", "OPEN").await?;
@@ -205,10 +224,9 @@ fn a_rest_that_cannot_be_loaded_is_asked_for_again_and_nothing_is_lost() {
         if stage.browser.engine().name() == "firefox" {
             return Ok(());
         }
-        let proxy = stage.proxy(&stage.server).await?;
+        let (_folder, server) = server_with_script(stage, HOLD_BACK).await?;
         let page = &stage.page;
-        page.open(&proxy.origin(), "connect_websocket").await?;
-        page.execute(HOLD_BACK, vec![]).await?;
+        page.open(&server.http("/"), "connect_websocket").await?;
         // The server is away for HTTP: what the page asks for by itself is the rest alone.
         let away = "
             const { open } = XMLHttpRequest.prototype;
@@ -243,8 +261,9 @@ fn a_rest_that_cannot_be_loaded_is_asked_for_again_and_nothing_is_lost() {
 #[test]
 fn a_page_that_cannot_go_on_says_so_and_can_be_loaded_again() {
     in_every_browser(async |stage| {
-        let page = stage.workbench().await?;
-        page.execute(HOLD_BACK, vec![]).await?;
+        let (_folder, server) = server_with_script(stage, HOLD_BACK).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
         let away = "
             XMLHttpRequest.prototype.open = () => { throw new Error('away'); };
             window.confirm = () => false;";
@@ -360,14 +379,15 @@ fn a_view_is_not_drawn_before_its_style_sheet_is_there() {
         if !is_strict(stage) {
             return Ok(());
         }
-        let page = stage.workbench().await?;
         let hold = "
             const { append } = Element.prototype;
             Element.prototype.append = function (...nodes) {
                 if (nodes[0].href?.includes('later')) window.release = () => append.apply(this, nodes);
                 else append.apply(this, nodes);
             };";
-        page.execute(hold, vec![]).await?;
+        let (_folder, server) = server_with_script(stage, hold).await?;
+        let page = &stage.page;
+        page.open(&server.http("/"), "connect_websocket").await?;
         page.click("nav_chat").await?;
         page.wait_hidden("connect_websocket").await?;
         wait_for("the binary of the chat has come", DEADLINE, async || {
@@ -376,10 +396,11 @@ fn a_view_is_not_drawn_before_its_style_sheet_is_there() {
             Ok(page.execute(ended, vec![]).await? == true)
         })
         .await?;
+        page.wait_answer("return !!window.release;", true).await?;
         let view = "
             return new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))
-                .then(() => [document.documentElement.dataset.view, document.getElementById('chat').offsetWidth, !!window.release]);";
-        assert_eq!(page.execute(view, vec![]).await?, json!(["workbench", 0, true]));
+                .then(() => [document.documentElement.dataset.view, document.getElementById('chat').offsetWidth]);";
+        assert_eq!(page.execute(view, vec![]).await?, json!(["workbench", 0]));
         page.execute("release();", vec![]).await?;
         page.wait_shown("chat_join").await?;
         assert_eq!(sheets(page).await?, ["talkback-workbench.css", "chat-later.css"]);
@@ -390,17 +411,15 @@ fn a_view_is_not_drawn_before_its_style_sheet_is_there() {
 #[test]
 fn a_view_whose_style_sheet_could_not_be_loaded_is_loaded_when_it_is_opened_again() {
     in_every_browser(async |stage| {
-        let proxy = stage.proxy(&stage.server).await?;
-        let page = &stage.page;
-        page.open(&format!("{}/chat/lobby", proxy.origin()), "chat_join")
-            .await?;
         let broken = "
             const { append } = Element.prototype;
             Element.prototype.append = function (...nodes) {
                 if (nodes[0].href?.includes('later') && !window.mended) nodes[0].href = '/missing.css';
                 append.apply(this, nodes);
             };";
-        page.execute(broken, vec![]).await?;
+        let (_folder, server) = server_with_script(stage, broken).await?;
+        let page = &stage.page;
+        page.open(&server.http("/chat/lobby"), "chat_join").await?;
         page.click("nav_workbench").await?;
         if is_strict(stage) {
             page.wait_value(

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use talkback_e2e::{DEADLINE, Page, Stage, StepError, dist, in_every_browser, wait_for};
+use talkback_e2e::{DEADLINE, Page, Stage, StepError, copy_of_page, in_every_browser, wait_for};
 use talkback_testbed::Server;
 use tempfile::TempDir;
 
@@ -42,21 +42,6 @@ async fn build(page: &Page) -> Result<String, StepError> {
         .execute("return document.documentElement.dataset.build ?? '';", vec![])
         .await?;
     Ok(build.as_str().unwrap_or_default().to_owned())
-}
-
-/// A copy of the built page that a scenario may change.
-fn copy_of_page() -> Result<TempDir, StepError> {
-    let broken = |error: std::io::Error| StepError::Setup(format!("the page cannot be copied: {error}"));
-    let copy = TempDir::new().map_err(broken)?;
-    for entry in fs::read_dir(dist()?).map_err(broken)? {
-        let entry = entry.map_err(broken)?;
-        let name = entry.file_name();
-        // The compressed copies would not be of the changed files.
-        if !name.to_string_lossy().ends_with(".br") && !name.to_string_lossy().ends_with(".gz") {
-            fs::copy(entry.path(), copy.path().join(name)).map_err(broken)?;
-        }
-    }
-    Ok(copy)
 }
 
 /// Opens a copy of the page, which its server has from this folder, in the stage's tab, with the worker in use; none where the browser has

@@ -365,7 +365,7 @@ fn a_room_that_is_not_joined_counts_what_came_since_it_was_read() {
             .await?;
         wait_unread(&too, json!([["deploys", 0], ["lobby", 0]])).await?;
         let below = "return arguments[0].nextElementSibling.querySelector('.text').textContent;";
-        assert_eq!(too.script("unread", below).await?, "two");
+        too.wait_script("unread", below, "two").await?;
         Ok(())
     });
 }

@@ -48,7 +48,7 @@ fn a_log_that_is_cleared_while_it_is_paused_says_that_rows_wait() {
         page.wait_text("rows_waiting", "2 waiting").await?;
         page.wait_shown("resume_log").await?;
         let empty = "return arguments[0].closest('.log-viewport').querySelector('.empty > p').textContent;";
-        assert_eq!(page.script(LOG, empty).await?, "2 waiting");
+        page.wait_script(LOG, empty, "2 waiting").await?;
         page.click("resume_log").await?;
         page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
         Ok(())
@@ -171,7 +171,7 @@ fn keys_work_with_caps_lock_on_choices_and_from_the_message() {
         page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
         // As it comes with Caps Lock.
         press(page, "message", "{ key: 'K', ctrlKey: true }").await?;
-        assert_eq!(page.focused().await?, "url");
+        page.wait_focus("url").await?;
 
         page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
             .await?;
@@ -187,11 +187,12 @@ fn keys_work_with_caps_lock_on_choices_and_from_the_message() {
         )
         .await?;
         page.press(Key::Enter).await?;
-        assert_eq!(page.focused().await?, "detail_text");
+        page.wait_focus("detail_text").await?;
         page.script("message", "arguments[0].focus();").await?;
         page.press(Key::Escape).await?;
         page.wait_hidden("detail").await?;
-        assert_eq!(page.focused().await?, "message", "the focus stays");
+        // The focus stays.
+        page.wait_focus("message").await?;
 
         page.script("show_all", "arguments[0].focus();").await?;
         page.press("?").await?;
@@ -234,13 +235,14 @@ fn keys_of_an_input_method_choose_no_address_and_add_no_subprotocol() {
         press(page, "url", "{ key: 'ArrowDown' }").await?;
         page.wait_value("one key has moved it", active, |id| id == "url_1")
             .await?;
-        assert_eq!(page.value("url").await?, "");
+        page.wait_field("url", "").await?;
 
         page.press(Key::Escape).await?;
         page.click("subprotocols_button").await?;
         page.fill("subprotocols", "chat").await?;
+        page.wait_field("subprotocols", "chat").await?;
         press(page, "subprotocols", "{ key: 'Enter', keyCode: 229 }").await?;
-        assert_eq!(page.value("subprotocols").await?, "chat");
+        page.wait_field("subprotocols", "chat").await?;
         page.press(Key::Enter).await?;
         page.wait_text("subprotocol_chips", "chat").await?;
         Ok(())
@@ -267,7 +269,7 @@ fn what_was_sent_the_filter_and_the_presentation_are_kept_over_a_reload() {
 
         page.reload().await?;
         page.wait_shown("connect_websocket").await?;
-        assert_eq!(page.value("log_filter").await?, "alpha");
+        page.wait_field("log_filter", "alpha").await?;
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.paste("message", "").await?;
@@ -287,7 +289,8 @@ fn what_was_sent_the_filter_and_the_presentation_are_kept_over_a_reload() {
             .await?;
         page.press(Key::End).await?;
         page.wait_shown("detail").await?;
-        assert_eq!(page.script("detail_hex", "return arguments[0].checked;").await?, true);
+        page.wait_script("detail_hex", "return arguments[0].checked;", true)
+            .await?;
         Ok(())
     });
 }
@@ -388,7 +391,7 @@ fn each_message_has_its_type_and_all_have_a_number() {
         )
         .await?;
         let all = "return arguments[0].closest('label').textContent;";
-        assert_eq!(page.script("show_all", all).await?, "All 4");
+        page.wait_script("show_all", all, "All 4").await?;
         Ok(())
     });
 }

@@ -21,9 +21,12 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -33,6 +36,7 @@ use talkback_protocol::{
     message::{self, Message, code},
     session::server::Refusal,
 };
+use tokio::time::Instant;
 
 use super::{Append, AppendOutcome, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher};
 
@@ -669,6 +673,9 @@ pub(crate) async fn messages_without_a_number_are_all_added(engine: &Any) {
     assert_eq!((third.seq, third.id), (None, None));
 }
 
+/// How long a watcher may be without a message that was answered. A working engine is much quicker.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 pub(crate) struct Seen(Mutex<Vec<u64>>);
 
@@ -683,13 +690,19 @@ impl Watcher for Seen {
 impl Seen {
     /// Waits until so many messages have come: an engine may call watchers after it answered.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<u64> {
-        for _ in 0..5000 {
-            if self.0.lock().len() >= count {
-                break;
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let seen = self.0.lock().clone();
+            if seen.len() >= count {
+                return seen;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            assert!(
+                Instant::now() < until,
+                "a watcher got {} of {count} messages within {DEADLINE:?}: {seen:?}",
+                seen.len()
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.0.lock().clone()
     }
 }
 
