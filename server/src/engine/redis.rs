@@ -196,9 +196,9 @@ impl Shared {
                     self.present.is_connected();
                     self.present.publish_all();
                     // Their subscriptions ended with the connection before.
-                    for room in self.rooms.all() {
-                        drop(self.subscriptions.send(Subscription::Open(room)));
-                    }
+                    self.rooms.open_all(|room| {
+                        drop(self.subscriptions.send(Subscription::Open(Arc::clone(room))));
+                    });
                     link.run(self, calls, subscriptions, signals).await
                 }
                 Err(error) => error.not_ready(),
@@ -347,12 +347,6 @@ impl Shared {
             | AppendOutcome::Forgotten { .. } => &self.usage.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Another server has these users in a room.
-    fn has_users(&self, room: &Room, server: u64, users: &[UserName]) {
-        self.present.has_users(server, &room.name, !users.is_empty());
-        room.present(server, users);
     }
 
     /// Reads from Redis. A page of another epoch than that of the room's watchers is news for them.

@@ -145,22 +145,11 @@ struct Info {
 /// Asks a process about itself and checks that logs can be kept in it.
 async fn ask(options: &RedisOptions, connection: &mut MultiplexedConnection) -> Result<Info, ConnectError> {
     let asked = connection.req_packed_command(&redis::cmd("INFO")).await;
-    let text = match asked
+    let answer = asked
         .and_then(Value::extract_error)
-        .map_err(|error| ConnectError::from_redis(options, &error))?
-    {
-        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::VerbatimString { text, .. } => text,
-        _ => String::new(),
-    };
-    let field = |name: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        lines
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim())
-            .next()
-            .unwrap_or_default()
-    };
+        .map_err(|error| ConnectError::from_redis(options, &error))?;
+    let text = info_text(answer).unwrap_or_default();
+    let field = |name: &str| field(&text, name);
     let refused = |why: String| Err(ConnectError::Refused(NotReady(why)));
     let url = &options.url;
     if field("loading") == "1" {
@@ -205,8 +194,32 @@ async fn ask(options: &RedisOptions, connection: &mut MultiplexedConnection) -> 
     })
 }
 
+/// The text of an answer to `INFO`; `None` if it is none.
+fn info_text(answer: Value) -> Option<String> {
+    match answer {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// A field of an answer to `INFO`; empty if it is not there.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value.trim())
+}
+
 fn replica(options: &RedisOptions) -> NotReady {
     NotReady(format!("the Redis at {} is a replica: name the master", options.url))
+}
+
+fn stale(options: &RedisOptions) -> NotReady {
+    NotReady(format!(
+        "the Redis at {} began a new life of its data: it is connected anew",
+        options.url
+    ))
 }
 
 /// Makes one connection and checks it.
@@ -337,7 +350,17 @@ impl Link {
         let needs_another = error.is_unrecoverable_error()
             || matches!(
                 error.code(),
-                Some("READONLY" | "NOSCRIPT" | "NOAUTH" | "WRONGPASS" | "MOVED" | "ASK" | "CLUSTERDOWN" | "LOADING")
+                Some(
+                    "STALE"
+                        | "READONLY"
+                        | "NOSCRIPT"
+                        | "NOAUTH"
+                        | "WRONGPASS"
+                        | "MOVED"
+                        | "ASK"
+                        | "CLUSTERDOWN"
+                        | "LOADING"
+                )
             );
         if needs_another {
             self.failure.set(why.clone());
@@ -441,6 +464,9 @@ impl Link {
         let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             tokio::select! {
+                // A first poll that came when tokio's budget of the task was used up has queued nothing. It is polled again
+                // before the next command.
+                biased;
                 Some(()) = under_way.next(), if !under_way.is_empty() => {}
                 next = subscriptions.recv(), if under_way.len() < ROOMS_AT_ONCE => {
                     let mut future = match next {
@@ -500,11 +526,11 @@ impl Link {
     async fn tell_users(&self, shared: &Arc<Shared>) {
         let server = wire::server_name(shared.server);
         loop {
-            let rooms = shared.present.next(ROOMS_AT_ONCE).await;
-            let mut pipeline = redis::Pipeline::with_capacity(3 * rooms.len());
-            for (room, users) in rooms {
+            let telling = shared.present.next(ROOMS_AT_ONCE).await;
+            let mut pipeline = redis::Pipeline::with_capacity(3 * telling.rooms().len());
+            for (room, users) in telling.rooms() {
                 let users = &users[..users.len().min(shared.options.present_users)];
-                let (key, text) = (shared.keys.present(&room), wire::encode_users(users));
+                let (key, text) = (shared.keys.present(room), wire::encode_users(users));
                 if users.is_empty() {
                     pipeline.cmd("HDEL").arg(&key).arg(&server);
                 } else {
@@ -513,41 +539,53 @@ impl Link {
                     let expire = 3 * shared.options.check_interval.max(Duration::from_secs(1));
                     pipeline.cmd("PEXPIRE").arg(&key).arg(expire.as_millis());
                 }
-                let mut publish = self.pubsub("SPUBLISH", "PUBLISH", &shared.keys.channel(&room));
+                let mut publish = self.pubsub("SPUBLISH", "PUBLISH", &shared.keys.channel(room));
                 publish.arg(wire::encode_present(shared.server, &text));
                 pipeline.add_command(publish);
             }
-            self.send(shared, &pipeline).await;
+            if self.send(shared, &pipeline).await {
+                telling.is_done();
+            } else {
+                drop(telling);
+                tokio::time::sleep(shared.options.probe_interval).await;
+            }
         }
     }
 
-    /// Sends commands whose answers do not matter, except that they fail.
-    async fn send(&self, shared: &Arc<Shared>, pipeline: &redis::Pipeline) {
+    /// Sends commands whose answers do not matter, except that they fail. Returns whether all succeeded.
+    async fn send(&self, shared: &Arc<Shared>, pipeline: &redis::Pipeline) -> bool {
         let count = pipeline.len();
-        if count > 0
-            && let Err(error) = self.commands.clone().req_packed_commands(pipeline, 0, count).await
-        {
-            self.failed(shared, &error);
+        if count == 0 {
+            return true;
         }
+        let answers = self.commands.clone().req_packed_commands(pipeline, 0, count).await;
+        let answers = answers.and_then(|answers| {
+            answers
+                .into_iter()
+                .try_for_each(|answer| answer.extract_error().map(drop))
+        });
+        if let Err(error) = &answers {
+            self.failed(shared, error);
+        }
+        answers.is_ok()
     }
 
     /// Reads the users that other servers have in a room.
     async fn read_users(&self, shared: &Arc<Shared>, room: &Arc<Room>) {
         let mut command = redis::cmd("HGETALL");
         command.arg(shared.keys.present(&room.name));
+        let read = room.begin_user_read();
         let Ok(answer) = self.command(shared, &command).await else {
             return;
         };
         let Ok(users) = redis::from_redis_value::<Vec<(String, String)>>(answer) else {
             return;
         };
-        for (server, users) in users {
-            if let Some(server) = wire::server_of(&server)
-                && server != shared.server
-            {
-                shared.has_users(room, server, &wire::decode_users(&users));
-            }
-        }
+        let users = users.iter().filter_map(|(server, users)| {
+            let server = wire::server_of(server).filter(|server| *server != shared.server)?;
+            Some((server, wire::decode_users(users)))
+        });
+        room.end_user_read(shared, &read, users.collect());
     }
 
     /// Removes the users of servers that are not heard any more.
@@ -558,7 +596,7 @@ impl Link {
                 let server_name = wire::server_name(server);
                 pipeline.cmd("HDEL").arg(shared.keys.present(&name)).arg(server_name);
                 if let Some(room) = shared.rooms.get(&name) {
-                    room.present(server, &[]);
+                    room.present(shared, server, Vec::new());
                 }
             }
         }
@@ -607,18 +645,12 @@ impl Link {
                 if let Value::ServerError(error) = answer {
                     return explain(&shared.options, &error.into());
                 }
-                let info = match answer {
-                    Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                    Value::VerbatimString { text, .. } => text,
-                    _ => continue,
-                };
-                if !info.contains("role:master") {
+                let Some(info) = info_text(answer) else { continue };
+                if field(&info, "role") != "master" {
                     return replica(&shared.options);
                 }
-                if !info.contains(&self.history.id) {
-                    return NotReady(format!(
-                        "the Redis at {url} was a replica meanwhile: it is connected anew"
-                    ));
+                if field(&info, "master_replid") != self.history.id {
+                    return stale(&shared.options);
                 }
             }
             let arrived = async {
@@ -684,7 +716,7 @@ fn received(shared: &Arc<Shared>, servers: &str, probes: &Probes, failure: &Fail
     }
     if let Some((server, users)) = wire::present(payload) {
         if server != shared.server {
-            shared.has_users(&room, server, &users);
+            room.present(shared, server, users);
         }
         return;
     }
@@ -708,6 +740,7 @@ fn explain(options: &RedisOptions, error: &RedisError) -> NotReady {
             error.detail().unwrap_or_default()
         )),
         (Some("READONLY"), _) => replica(options),
+        (Some("STALE"), _) => stale(options),
         (Some("LOADING"), _) => at("is reading its data: wait"),
         (Some("OOM"), _) => {
             at("has no memory left: raise its maxmemory, or keep less with --log-messages and --log-age")

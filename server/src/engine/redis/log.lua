@@ -1,11 +1,17 @@
 -- What both scripts begin with: the state of a room's log. Before this text stand the bounds, as local numbers:
 -- IDLE, AGE, MESSAGES, BYTES, OUTCOMES, OVERHEAD, REQUEST_AGE (times in milliseconds), FORKS, and PUBLISH, the command.
 --
--- KEYS: 1 the state (a hash), 2 the messages (a stream), 3 the generation. ARGV: 1 the history of the data, which is
--- master_replid: new after each start of a Redis and each promotion of a replica; 2 sixteen random digits.
+-- KEYS: 1 the state (a hash), 2 the messages (a stream), 3 the generation. ARGV: 1 the history of the data as the server
+-- knows it, which is master_replid: new after each start of a Redis and each promotion of a replica, and sometimes of a
+-- Redis that goes on; 2 sixteen random digits.
 
 local state_key, log_key, generation_key = KEYS[1], KEYS[2], KEYS[3]
 local history, random = ARGV[1], ARGV[2]
+-- A server that has not seen yet that this is another life connects again. If its history were taken for a newer one
+-- than that in the state, it would begin an epoch, and servers that know different ones would do so in turn.
+if string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') ~= history then
+    return redis.error_reply('STALE the data has another history')
+end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 

@@ -35,6 +35,31 @@ struct Server {
     rooms: HashSet<RoomName>,
 }
 
+/// Rooms whose users are being published. Dropping it puts off those that were not.
+pub(super) struct Telling<'a> {
+    present: &'a Present,
+    rooms: Vec<(RoomName, Arc<[UserName]>)>,
+}
+
+impl Telling<'_> {
+    /// The rooms with their users.
+    pub(super) fn rooms(&self) -> &[(RoomName, Arc<[UserName]>)] {
+        &self.rooms
+    }
+
+    /// All were published.
+    pub(super) fn is_done(mut self) {
+        self.rooms.clear();
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let rooms = self.rooms.drain(..).map(|(room, _)| room);
+        self.present.state.lock().changed.extend(rooms);
+    }
+}
+
 impl Present {
     /// Notes the users that this server has in a room, to be published.
     pub(super) fn set(&self, room: &RoomName, users: Arc<[UserName]>) {
@@ -59,7 +84,7 @@ impl Present {
     }
 
     /// Waits for rooms whose users are to be published, and returns at most so many of them with their users.
-    pub(super) async fn next(&self, most: usize) -> Vec<(RoomName, Arc<[UserName]>)> {
+    pub(super) async fn next(&self, most: usize) -> Telling<'_> {
         loop {
             {
                 let mut state = self.state.lock();
@@ -70,7 +95,10 @@ impl Present {
                         let users = state.here.get(&room).map_or_else(|| Arc::from([]), Arc::clone);
                         (room, users)
                     };
-                    return rooms.into_iter().map(users).collect();
+                    return Telling {
+                        present: self,
+                        rooms: rooms.into_iter().map(users).collect(),
+                    };
                 }
             }
             self.changed.notified().await;
@@ -94,11 +122,10 @@ impl Present {
     /// A server has these users in a watched room.
     pub(super) fn has_users(&self, server: u64, room: &RoomName, has_any: bool) {
         let mut state = self.state.lock();
-        let rooms = &mut state.server(server).rooms;
         if has_any {
-            rooms.insert(room.clone());
-        } else {
-            rooms.remove(room);
+            state.server(server).rooms.insert(room.clone());
+        } else if let Some(server) = state.servers.get_mut(&server) {
+            server.rooms.remove(room);
         }
     }
 

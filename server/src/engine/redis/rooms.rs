@@ -1,6 +1,10 @@
 //! The rooms that are watched here: which of their messages have arrived, and who gets them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -50,6 +54,16 @@ struct RoomState {
     seen: Option<(Epoch, Offset)>,
     /// A task reads what the watchers have missed, and delivers it.
     is_catching_up: bool,
+    /// The users that other servers have, of each server that has any.
+    elsewhere: HashMap<u64, Vec<UserName>>,
+    /// The reads of these users that are under way.
+    user_reads: Vec<Weak<UserRead>>,
+}
+
+/// A read of the users that other servers have: the servers that have published theirs meanwhile.
+#[derive(Default)]
+pub(super) struct UserRead {
+    newer: Mutex<HashSet<u64>>,
 }
 
 enum Phase {
@@ -82,8 +96,8 @@ impl Rooms {
         self.map.lock().rooms.values().map(Arc::clone).collect()
     }
 
-    /// Adds a watcher. `open` is called for a room without a subscription while the map is locked, so that subscriptions are made and ended
-    /// in the order of these calls.
+    /// Adds a watcher, and tells it the users that other servers have. `open` is called for a room without a
+    /// subscription while the map is locked, so that subscriptions are made and ended in the order of these calls.
     pub(super) fn watch(
         &self,
         name: &RoomName,
@@ -100,7 +114,7 @@ impl Rooms {
         let room = Arc::clone(room);
         let mut state = room.state.lock();
         let key = state.watchers.insert(watcher);
-        match &mut state.phase {
+        let watching = match &mut state.phase {
             Phase::Open { epoch, .. } => Watching::Open(Arc::clone(&room), key, epoch.clone()),
             Phase::Opening(waiting) => {
                 let (answer, answered) = oneshot::channel();
@@ -111,7 +125,18 @@ impl Rooms {
                 waiting.push(answer);
                 Watching::Later(Arc::clone(&room), key, answered)
             }
+        };
+        // With the lock of the room, so that they are in order with those that are published later.
+        drop(map);
+        for (server, users) in &state.elsewhere {
+            state.watchers[key].present(*server, users);
         }
+        watching
+    }
+
+    /// Calls `open` for each room while the map is locked, as [`Rooms::watch`] does.
+    pub(super) fn open_all(&self, open: impl FnMut(&Arc<Room>)) {
+        self.map.lock().rooms.values().for_each(open);
     }
 
     /// Removes a watcher, and a room that has no others: then `close` is called while the map is locked.
@@ -163,8 +188,9 @@ impl RoomState {
             *head = match fork {
                 // What the watchers got after it was lost.
                 Some(fork) => fork.offset.min(*head),
-                // What both logs have is not known: they get what the newest life of this one has.
-                None => page.forks.first().map_or(Offset::ZERO, |fork| fork.offset),
+                // What both logs have is not known: they get what the newest life of this one has, and nothing is
+                // passed over.
+                None => page.forks.first().map_or(Offset::ZERO, |fork| fork.offset.min(*head)),
             };
         }
         *head = (*head).max(page.floor);
@@ -184,6 +210,8 @@ impl Room {
                 watchers: Slab::new(),
                 seen: None,
                 is_catching_up: false,
+                elsewhere: HashMap::new(),
+                user_reads: Vec::new(),
             }),
         })
     }
@@ -214,10 +242,46 @@ impl Room {
         state.deliver(&Arc::new(message));
     }
 
-    /// Another server has these users.
-    pub(super) fn present(&self, server: u64, users: &[UserName]) {
-        for (_, watcher) in &self.state.lock().watchers {
-            watcher.present(server, users);
+    /// Another server has published its users.
+    pub(super) fn present(&self, shared: &Shared, server: u64, users: Vec<UserName>) {
+        let mut state = self.state.lock();
+        for read in state.user_reads.iter().filter_map(Weak::upgrade) {
+            read.newer.lock().insert(server);
+        }
+        self.set_users(&mut state, shared, server, users);
+    }
+
+    /// A read of the users of other servers begins.
+    pub(super) fn begin_user_read(&self) -> Arc<UserRead> {
+        let read = Arc::default();
+        let mut state = self.state.lock();
+        state.user_reads.retain(|read| read.strong_count() > 0);
+        state.user_reads.push(Arc::downgrade(&read));
+        read
+    }
+
+    /// The users of all other servers were read. What a server has published meanwhile is newer.
+    pub(super) fn end_user_read(&self, shared: &Shared, read: &UserRead, users: HashMap<u64, Vec<UserName>>) {
+        let mut state = self.state.lock();
+        let newer = read.newer.lock();
+        let gone = state.elsewhere.keys().filter(|server| !users.contains_key(server));
+        let gone: Vec<_> = gone.map(|server| (*server, Vec::new())).collect();
+        for (server, users) in gone.into_iter().chain(users) {
+            if !newer.contains(&server) {
+                self.set_users(&mut state, shared, server, users);
+            }
+        }
+    }
+
+    fn set_users(&self, state: &mut RoomState, shared: &Shared, server: u64, users: Vec<UserName>) {
+        shared.present.has_users(server, &self.name, !users.is_empty());
+        for (_, watcher) in &state.watchers {
+            watcher.present(server, &users);
+        }
+        if users.is_empty() {
+            state.elsewhere.remove(&server);
+        } else {
+            state.elsewhere.insert(server, users);
         }
     }
 

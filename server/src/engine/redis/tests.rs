@@ -11,6 +11,8 @@ use crate::engine::conformance::*;
 
 /// How long a test waits for something that happens within a second.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// An interval that is longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// Notices early what is wrong.
 fn quick(url: &str) -> RedisOptions {
@@ -28,6 +30,14 @@ async fn start() -> Server {
 
 fn open(server: &Server) -> Arc<dyn Engine> {
     Arc::new(Redis::open(quick(&server.url())).unwrap())
+}
+
+/// Looks at rooms only when something happens.
+fn unchecked(server: &Server) -> RedisOptions {
+    RedisOptions {
+        check_interval: NEVER,
+        ..quick(&server.url())
+    }
 }
 
 /// An engine with a Redis of its own.
@@ -106,6 +116,28 @@ impl Events {
     async fn wait_for(&self, count: usize) -> Vec<Event> {
         until(&format!("{count} events"), || self.0.lock().len() >= count).await;
         self.0.lock().clone()
+    }
+}
+
+/// A watcher that has capacity when the test says so.
+#[derive(Default)]
+struct Narrow {
+    events: Events,
+    is_open: std::sync::atomic::AtomicBool,
+}
+
+impl Watcher for Narrow {
+    fn has_capacity(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
+    fn appended(&self, message: &Arc<Message>) {
+        assert!(self.has_capacity(), "it has no capacity");
+        self.events.appended(message);
+    }
+
+    fn restarted(&self, epoch: &Epoch) {
+        self.events.restarted(epoch);
     }
 }
 
@@ -266,12 +298,8 @@ async fn servers_with_one_redis_have_the_same_rooms_and_each_watcher_gets_all_in
 #[tokio::test]
 async fn a_message_that_did_not_arrive_is_read_before_the_next_one_is_delivered() {
     let server = start().await;
-    let options = RedisOptions {
-        // Only the next message can show that one is missing.
-        check_interval: Duration::from_secs(3600),
-        ..quick(&server.url())
-    };
-    let engine: Arc<dyn Engine> = Arc::new(Redis::open(options).unwrap());
+    // Only the next message can show that one is missing.
+    let engine: Arc<dyn Engine> = Arc::new(Redis::open(unchecked(&server)).unwrap());
     let events = Arc::new(Events::default());
     let _watch = engine.watch(&room("a"), events.clone()).await.unwrap();
     let at = add(&engine, numbered("a", 1, 1)).await.at.to_string();
@@ -292,6 +320,64 @@ async fn a_message_that_did_not_arrive_is_read_before_the_next_one_is_delivered(
         events.wait_for(3).await,
         [said(1, "1 1"), said(2, "missed"), said(3, "1 2")]
     );
+}
+
+#[tokio::test]
+async fn rooms_that_are_left_and_watched_again_at_once_get_their_messages() {
+    const ROOMS: usize = 500;
+    let server = start().await;
+    let here = Redis::open(unchecked(&server)).unwrap();
+    let there = open(&server);
+    let names: Vec<_> = (0..ROOMS).map(|number| format!("r{number}")).collect();
+    let watched: Vec<_> = names
+        .iter()
+        .map(|name| {
+            drop(here.watch(&room(name), Arc::new(Events::default())));
+            let events = Arc::new(Events::default());
+            (events.clone(), here.watch(&room(name), events))
+        })
+        .collect();
+    let mut watches = Vec::new();
+    for (events, watch) in watched {
+        watches.push((events, watch.await.unwrap()));
+    }
+    // What was asked for later comes later.
+    let _last = here.watch(&room("last"), Arc::new(Events::default())).await.unwrap();
+    for (name, (events, _watch)) in names.iter().zip(&watches) {
+        add(&there, message(name, MessageId::None, "\"hello\"")).await;
+        assert_eq!(events.wait_for(1).await, [said(1, "hello")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscribed_to() {
+    const ROOMS: usize = 2000;
+    let server = start().await;
+    let engine = Redis::open(unchecked(&server)).unwrap();
+    let watches = (0..ROOMS).map(|number| engine.watch(&room(&format!("r{number}")), Arc::new(Events::default())));
+    let watches = futures_util::future::join_all(watches).await;
+    let mut state = engine.0.shared.state.subscribe();
+    let left = tokio::spawn(async move {
+        let is_down = |state: &State| matches!(state, State::Down(_));
+        state.wait_for(is_down).await.unwrap();
+        state.wait_for(|state| !is_down(state)).await.unwrap();
+        drop(watches);
+    });
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
+    left.await.unwrap();
+    // What was asked for later comes later.
+    let last = engine.watch(&room("last"), Arc::new(Events::default())).await.unwrap();
+    drop(last);
+    let servers = engine.0.shared.keys.servers();
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let mut channels = server.command(&["PUBSUB", "SHARDCHANNELS"]).await.unwrap();
+        if channels == servers {
+            return;
+        }
+        channels.truncate(200);
+        assert!(Instant::now() < until, "{channels}");
+    }
 }
 
 /// The users that other servers have in a room.
@@ -334,10 +420,7 @@ async fn servers_tell_each_other_their_users_until_they_have_none_or_are_dead() 
         Redis::open(options).unwrap()
     };
     let (first, second, third) = (open(), open(), open());
-    let set = |engine: &Redis, users: &[&str]| {
-        let users = users.iter().map(|user| UserName::parse(user).unwrap());
-        engine.presence().unwrap().set_users(&room("a"), users.collect());
-    };
+    let set = |engine: &Redis, users: &[&str]| engine.set_users(&room("a"), names(users));
     let watch = async |engine: &Redis| {
         let elsewhere = Arc::new(Elsewhere::default());
         let watch = engine.watch(&room("a"), elsewhere.clone()).await.unwrap();
@@ -376,6 +459,78 @@ async fn servers_tell_each_other_their_users_until_they_have_none_or_are_dead() 
     late.wait_for(&[&["dan"]]).await;
 }
 
+fn names(users: &[&str]) -> Arc<[UserName]> {
+    users.iter().map(|user| UserName::parse(user).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_watcher_that_comes_after_another_one_is_told_the_users_of_other_servers() {
+    let server = start().await;
+    let (here, there) = (
+        Redis::open(unchecked(&server)).unwrap(),
+        Redis::open(unchecked(&server)).unwrap(),
+    );
+    let before = Arc::new(Elsewhere::default());
+    let _before = here.watch(&room("a"), before.clone()).await.unwrap();
+    there.set_users(&room("a"), names(&["bob"]));
+    before.wait_for(&[&["bob"]]).await;
+    let after = Arc::new(Elsewhere::default());
+    let _after = here.watch(&room("a"), after.clone()).await.unwrap();
+    after.wait_for(&[&["bob"]]).await;
+}
+
+#[tokio::test]
+async fn users_that_left_while_the_subscription_was_away_are_gone_when_it_is_back() {
+    let server = start().await;
+    let there = Redis::open(unchecked(&server)).unwrap();
+    ready_at_last(&(Arc::new(there.clone()) as _)).await;
+    let here = Redis::open(unchecked(&server)).unwrap();
+    let elsewhere = Arc::new(Elsewhere::default());
+    let _watch = here.watch(&room("a"), elsewhere.clone()).await.unwrap();
+    there.set_users(&room("a"), names(&["bob"]));
+    elsewhere.wait_for(&[&["bob"]]).await;
+    // As if what was published did not arrive.
+    let users = server.command(&["KEYS", "*:present:a"]).await.unwrap();
+    server.command(&["DEL", &users]).await.unwrap();
+    let subscribed = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.unwrap();
+    let ids = subscribed
+        .lines()
+        .filter_map(|line| line.split([' ', '=']).nth(1)?.parse::<u64>().ok());
+    let newest = ids.max().unwrap().to_string();
+    server.command(&["CLIENT", "KILL", "ID", &newest]).await.unwrap();
+    elsewhere.wait_for(&[]).await;
+}
+
+#[tokio::test]
+async fn users_that_could_not_be_told_are_told_later() {
+    let server = start().await;
+    let (there, here) = (
+        Redis::open(unchecked(&server)).unwrap(),
+        Redis::open(unchecked(&server)).unwrap(),
+    );
+    ready_at_last(&(Arc::new(there.clone()) as _)).await;
+    server.command(&["ACL", "SETUSER", "default", "-hset"]).await.unwrap();
+    there.set_users(&room("a"), names(&["bob"]));
+    let until = Instant::now() + DEADLINE;
+    while !server
+        .command(&["INFO", "commandstats"])
+        .await
+        .unwrap()
+        .lines()
+        .any(|line| line.starts_with("cmdstat_hset:") && !line.contains("rejected_calls=0"))
+    {
+        assert!(Instant::now() < until, "it is not refused");
+    }
+    server.command(&["ACL", "SETUSER", "default", "+hset"]).await.unwrap();
+    let until = Instant::now() + DEADLINE;
+    while server.command(&["KEYS", "*:present:a"]).await.unwrap().is_empty() {
+        assert!(Instant::now() < until, "it is not told again");
+    }
+    let elsewhere = Arc::new(Elsewhere::default());
+    let _watch = here.watch(&room("a"), elsewhere.clone()).await.unwrap();
+    elsewhere.wait_for(&[&["bob"]]).await;
+}
+
 #[tokio::test]
 async fn a_signal_reaches_the_watchers_of_its_room_at_other_servers_only() {
     let server = start().await;
@@ -407,23 +562,6 @@ async fn a_signal_reaches_the_watchers_of_its_room_at_other_servers_only() {
 
 #[tokio::test]
 async fn a_watcher_without_capacity_gets_the_messages_of_other_servers_when_it_has_some() {
-    #[derive(Default)]
-    struct Narrow {
-        events: Events,
-        is_open: std::sync::atomic::AtomicBool,
-    }
-    impl Watcher for Narrow {
-        fn has_capacity(&self) -> bool {
-            self.is_open.load(Ordering::Relaxed)
-        }
-        fn appended(&self, message: &Arc<Message>) {
-            assert!(self.has_capacity(), "it has no capacity");
-            self.events.appended(message);
-        }
-        fn restarted(&self, epoch: &Epoch) {
-            self.events.restarted(epoch);
-        }
-    }
     let server = start().await;
     let (here, there) = (open(&server), open(&server));
     let narrow = Arc::new(Narrow::default());
@@ -625,6 +763,97 @@ fn open_at(proxy: &Proxy) -> Arc<dyn Engine> {
 }
 
 #[tokio::test]
+async fn a_new_life_that_servers_notice_at_different_times_begins_one_epoch() {
+    let (server, replica) = (start().await, start().await);
+    let open = || -> Arc<dyn Engine> {
+        let options = RedisOptions {
+            probe_interval: NEVER,
+            ..unchecked(&server)
+        };
+        Arc::new(Redis::open(options).unwrap())
+    };
+    let early = open();
+    let events = Arc::new(Events::default());
+    let _watch = early.watch(&room("a"), events.clone()).await.unwrap();
+    let before = add(&early, numbered("a", 1, 1)).await.epoch;
+    let life = async || {
+        let info = server.command(&["INFO", "replication"]).await.unwrap();
+        link::field(&info, "master_replid").to_owned()
+    };
+    let of_early = life().await;
+    // A Redis that goes on has another history with its first replica.
+    follow(&replica, &server).await;
+    assert_ne!(life().await, of_early);
+    let late = open();
+    let mut epoch = None;
+    for number in 2..=40 {
+        let engine = if number % 2 == 0 { &late } else { &early };
+        let place = add_at_last(engine, numbered("a", 1, number)).await;
+        assert_eq!(
+            *epoch.get_or_insert_with(|| place.epoch.clone()),
+            place.epoch,
+            "{number}"
+        );
+    }
+    let page = read(&late, "a", Range::Newest).await;
+    assert_eq!(page.forks, [cursor(&before, 1)]);
+    let events = events.wait_for(41).await;
+    assert_eq!(events[..2], [said(1, "1 1"), Event::Restarted(page.epoch)]);
+    assert!(
+        (2..=40)
+            .zip(&events[2..])
+            .all(|(number, event)| *event == said(number, &format!("1 {number}")))
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_was_a_replica_for_a_moment_is_noticed_without_a_message() {
+    let server = start().await;
+    let engine: Arc<dyn Engine> = Arc::new(Redis::open(unchecked(&server)).unwrap());
+    let events = Arc::new(Events::default());
+    let _watch = engine.watch(&room("a"), events.clone()).await.unwrap();
+    add(&engine, numbered("a", 1, 1)).await;
+    events.wait_for(1).await;
+    let mut connection = Client::open(server.url())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    // In one step: no probe comes between.
+    let mut commands = redis::pipe();
+    commands.atomic();
+    commands.cmd("REPLICAOF").arg("127.0.0.1").arg(1);
+    commands.cmd("REPLICAOF").arg("NO").arg("ONE");
+    commands.exec_async(&mut connection).await.unwrap();
+    let seen = events.wait_for(2).await;
+    assert!(matches!(seen[1], Event::Restarted(_)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_watcher_of_an_epoch_whose_fork_is_not_kept_gets_every_message_after_those_that_it_has() {
+    let server = start().await;
+    let here = Redis::open(unchecked(&server)).unwrap();
+    let there = open(&server);
+    let narrow = Arc::new(Narrow::default());
+    let _watch = here.watch(&room("a"), narrow.clone()).await.unwrap();
+    for number in 1..=3 {
+        add(&there, numbered("a", 1, number)).await;
+    }
+    // As after more lives of the data than forks are kept.
+    let state = server.command(&["KEYS", "*:state:a"]).await.unwrap();
+    server
+        .command(&["HSET", &state, "epoch", "newest", "forks", "before:3"])
+        .await
+        .unwrap();
+    narrow.is_open.store(true, Ordering::Relaxed);
+    let newest = Epoch::parse("newest").unwrap();
+    assert_eq!(
+        narrow.events.wait_for(4).await,
+        [Event::Restarted(newest), said(1, "1 1"), said(2, "1 2"), said(3, "1 3")]
+    );
+}
+
+#[tokio::test]
 async fn a_log_that_was_deleted_begins_a_new_epoch_also_without_another_message() {
     let server = start().await;
     let engine = open(&server);
@@ -682,12 +911,8 @@ async fn while_redis_is_away_messages_are_refused_with_a_retry_and_then_all_goes
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"])
         .await
         .unwrap();
-    let options = RedisOptions {
-        // The subscription is made again; it does not need a look at the log.
-        check_interval: Duration::from_secs(3600),
-        ..quick(&server.url())
-    };
-    let engine: Arc<dyn Engine> = Arc::new(Redis::open(options).unwrap());
+    // The subscription is made again; it does not need a look at the log.
+    let engine: Arc<dyn Engine> = Arc::new(Redis::open(unchecked(&server)).unwrap());
     let events = Arc::new(Events::default());
     let _watch = engine.watch(&room("a"), events.clone()).await.unwrap();
     let before = add(&engine, numbered("a", 1, 1)).await.epoch;
@@ -781,12 +1006,12 @@ async fn a_subscription_on_which_nothing_arrives_is_replaced_and_what_was_missed
             2 => 20_000,
             _ => u64::MAX,
         },
-        stall: Duration::from_secs(3600),
+        stall: NEVER,
     });
     let options = RedisOptions {
         probe_timeout: Duration::from_millis(500),
         // Only the probe can find it.
-        check_interval: Duration::from_secs(3600),
+        check_interval: NEVER,
         ..quick(&format!("redis://{}", proxy.address()))
     };
     let engine: Arc<dyn Engine> = Arc::new(Redis::open(options).unwrap());
