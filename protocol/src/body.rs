@@ -64,6 +64,12 @@ impl Body {
         Self::of(text).unwrap_or_else(|_| unreachable!("every string has a JSON form"))
     }
 
+    /// The body `null`, which a deleted message has too.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn json(&self) -> &str {

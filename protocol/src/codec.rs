@@ -522,6 +522,7 @@ mod tests {
             seq: None,
             id: None,
             at: 7,
+            deleted: false,
             body: Body::text("hi"),
         };
         let line = MessageLine::encode(&message);

@@ -267,6 +267,9 @@ pub struct Message {
     pub id: Option<PublishId>,
     /// The time when it was appended.
     pub at: Millis,
+    /// Whether the body was deleted after the message was appended; `body` is null then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
     /// The body of the message.
     pub body: Body,
 }
@@ -412,7 +415,7 @@ fields::read_by_fields! {
     History { id: required, room: required, before: required, limit: required }
     Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, limits: required }
     Joined { room: required, epoch: required, head: required, after: required, recovered: required, fork: optional, users: required, members: optional }
-    Message { room: required, offset: required, from: required, seq: optional, id: optional, at: number, body: required }
+    Message { room: required, offset: required, from: required, seq: optional, id: optional, at: number, deleted: flag, body: required }
     Ack { room: required, seq: required, epoch: required, offset: required, at: number }
     Nack { room: required, seq: required, epoch: optional, code: required, message: required, retry_after_ms: optional_number }
     Forgotten { room: required, seq: required, epoch: required }
@@ -460,9 +463,11 @@ pub mod code {
     /// The number belongs to another message of this key, because two clients use the key. No message was appended or
     /// withdrawn, and this answer does not settle the number.
     pub const CONFLICT: &str = "conflict";
+    /// The message was in the log, and was deleted with all messages of its room.
+    pub const DELETED: &str = "deleted";
 
     /// All codes.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         GAP,
         RATE,
         BUSY,
@@ -478,5 +483,6 @@ pub mod code {
         NOT_JOINED,
         WITHDRAWN,
         CONFLICT,
+        DELETED,
     ];
 }

@@ -13,6 +13,8 @@ use crate::options::ApiKey;
 
 /// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// That of a deletion, for which the server may have to look at all its messages.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Asks a running server, which was started with --operations-listen and --admin-key.
 #[derive(Debug, Parser)]
@@ -65,6 +67,25 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Delete all messages of a room, for good.
+    DeleteRoom {
+        /// The room.
+        room: String,
+        /// The deletion is meant. Without it nothing is deleted.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Delete what a user said, for good: the messages stay in their places without their texts.
+    DeleteMessages {
+        /// The name of the user. All messages under this name are deleted, whoever used it.
+        user: String,
+        /// Only in this room.
+        #[arg(long, value_name = "ROOM")]
+        room: Option<String>,
+        /// The deletion is meant. Without it nothing is deleted.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Why a command failed.
@@ -92,6 +113,9 @@ pub enum AdminError {
     /// Some rooms did not get an announcement; they were printed.
     #[error("{0} rooms did not get the message")]
     NotAll(usize),
+    /// A deletion without `--yes`.
+    #[error("this would delete {0} for good, and nothing was deleted: add --yes if it is meant")]
+    NotConfirmed(String),
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] std::io::Error),
@@ -152,7 +176,38 @@ pub async fn run(arguments: &AdminArgs, out: &mut (impl Write + Send)) -> Result
                 writeln!(out, "closed {} connections", answer["closed"])
             })
         }
+        Command::DeleteRoom { room, yes } => {
+            if !yes {
+                let what = format!("all messages of the room {}", printable(room));
+                return Err(AdminError::NotConfirmed(what));
+            }
+            let path = format!("/admin/rooms/{}", encoded(room));
+            delete(arguments, out, &path).await
+        }
+        Command::DeleteMessages { user, room, yes } => {
+            if !yes {
+                let place = room.as_deref().map_or_else(
+                    || "in all rooms".to_owned(),
+                    |room| format!("in the room {}", printable(room)),
+                );
+                let what = format!("what {} said {place}", printable(user));
+                return Err(AdminError::NotConfirmed(what));
+            }
+            let mut path = format!("/admin/users/{}/messages", encoded(user));
+            if let Some(room) = room {
+                path.push_str(&format!("?room={}", encoded(room)));
+            }
+            delete(arguments, out, &path).await
+        }
     }
+}
+
+/// Asks for a deletion, and prints how many messages it deleted.
+async fn delete(arguments: &AdminArgs, out: &mut (impl Write + Send), path: &str) -> Result<(), AdminError> {
+    let answer = ask(arguments, Method::DELETE, path, None).await?;
+    print(arguments, out, &answer, |out| {
+        writeln!(out, "deleted {} messages", answer["messages"])
+    })
 }
 
 /// Lists all rooms, a page at a time.
@@ -221,8 +276,13 @@ async fn ask(arguments: &AdminArgs, method: Method, path: &str, body: Option<&Va
         address: address.clone(),
         error,
     };
-    let asked = timeout(TIMEOUT, request(arguments, method, path, body)).await;
-    let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}").into()));
+    let most = if method == Method::DELETE {
+        DELETE_TIMEOUT
+    } else {
+        TIMEOUT
+    };
+    let asked = timeout(most, request(arguments, method, path, body)).await;
+    let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {most:?}").into()));
     let (status, bytes) = asked.map_err(|error| unreachable(error.to_string()))?;
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     if status == 200 {

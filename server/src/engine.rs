@@ -37,7 +37,7 @@ use std::{
 use serde::Serialize;
 use talkback_protocol::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq, UserName,
-    message::{self, Message, Signal},
+    message::{self, Message, Signal, code},
     session::server::Refusal,
 };
 
@@ -90,6 +90,29 @@ pub trait Engine: Send + Sync + 'static {
     /// subscription.
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>>;
 
+    /// Deletes all messages of a room. The room continues in a new epoch that forks from no earlier one, so that no cursor
+    /// of an earlier epoch is recovered; its offsets go on after the deleted ones. All watchers are told by
+    /// [`Watcher::restarted`], after which they get no deleted message; those that they had not got are left out. A
+    /// message that is being added meanwhile is deleted, or is of the new epoch.
+    ///
+    /// What is kept of publishers stays, so that no deleted message is added again: a resend of one is refused for good
+    /// with [`code::DELETED`], and every other settled number has the outcome that it had.
+    ///
+    /// A room without a log stays as it is. When the answer comes, the messages are as surely gone as an acknowledged
+    /// message is in the log. The answer is a [`Refusal`] with a retry if it is not known whether they are. Dropping the
+    /// answer does not cancel the call.
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>>;
+
+    /// Deletes the bodies of all messages that this user has in a room, or without one in all rooms, and returns how many
+    /// it deleted. The messages stay, with their offsets, ids, times and authors, so that nothing is missing in the log
+    /// and resends are recognised; they are read as [`deleted`](Message::deleted), with the body null. Watchers are not
+    /// told: only what is read later is without these bodies.
+    ///
+    /// Messages that are added meanwhile may be left out, as may rooms that begin meanwhile. The answer is a [`Refusal`]
+    /// with a retry if some may be left; calling it again deletes the others. Dropping the answer may end it before all
+    /// rooms were visited.
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>>;
+
     /// Passes a signal to the watchers of its room at other servers with the same logs, which get it by
     /// [`Watcher::signalled`]. Signals may be lost. It must not wait; an engine of one server has nothing to do.
     fn signal(&self, _signal: &Signal) {}
@@ -134,7 +157,7 @@ pub trait Watcher: Send + Sync {
     /// while the engine holds the room's lock: they must be short and must not call the engine.
     fn appended(&self, message: &Arc<Message>);
 
-    /// The log began anew: it lost messages, or was replaced by an older copy. All later messages have this epoch, and
+    /// The log began anew: it lost messages, was replaced by an older copy, or its messages were deleted. All later messages have this epoch, and
     /// their offsets may be lower than those before. Comes in order with the calls of [`appended`](Self::appended) and
     /// under the same conditions.
     fn restarted(&self, epoch: &Epoch);
@@ -315,6 +338,31 @@ impl Page {
     pub fn has_all_after(&self, offset: Offset) -> bool {
         (self.floor..=self.head).contains(&offset)
     }
+}
+
+/// What [`Engine::delete_room`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedRoom {
+    /// The epoch in which the room continues.
+    pub epoch: Epoch,
+    /// How many messages were deleted.
+    pub messages: u64,
+}
+
+/// The answer to a message that comes again, in a room whose messages up to this offset were deleted.
+fn unless_deleted(outcome: AppendOutcome, deleted: Offset) -> AppendOutcome {
+    match outcome {
+        AppendOutcome::Duplicate(place) if place.offset <= deleted => AppendOutcome::Refused {
+            epoch: Some(place.epoch),
+            refusal: deleted_refusal(),
+        },
+        outcome => outcome,
+    }
+}
+
+/// The answer to a resend of a message that was deleted with its room.
+fn deleted_refusal() -> Refusal {
+    Refusal::for_good(code::DELETED, "the message was deleted with all messages of the room")
 }
 
 /// What an engine holds now, and counters since its start.

@@ -46,7 +46,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, AppendOutcome, Engine, MessageId},
+    engine::{Answer, Append, AppendOutcome, DeletedRoom, Engine, MessageId},
     metrics::Metrics,
     socket::Sender,
 };
@@ -218,6 +218,32 @@ impl Hub {
             tokio::task::yield_now().await;
         }
         closed
+    }
+
+    /// Deletes all messages of a room, and counts them: see [`Engine::delete_room`]. Its session members are closed and
+    /// join again.
+    ///
+    /// # Errors
+    /// The engine's refusal: it is not known whether they are deleted.
+    pub(crate) async fn delete_room(&self, room: &RoomName) -> Result<DeletedRoom, Refusal> {
+        let deleted = self.0.engine.delete_room(room).await?;
+        let metrics = &self.0.metrics;
+        metrics.deleted_rooms.add_one();
+        metrics.deleted_messages.add(deleted.messages);
+        tracing::info!(messages = deleted.messages, "the messages of a room were deleted");
+        Ok(deleted)
+    }
+
+    /// Deletes the bodies of a user's messages in a room, or in all, and counts them: see
+    /// [`Engine::delete_messages_of`].
+    ///
+    /// # Errors
+    /// The engine's refusal: some may be left.
+    pub(crate) async fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Result<u64, Refusal> {
+        let messages = self.0.engine.delete_messages_of(user, room).await?;
+        self.0.metrics.deleted_messages.add(messages);
+        tracing::info!(messages, "the messages of a user were deleted");
+        Ok(messages)
     }
 
     fn find(&self, room: &RoomName) -> Option<Arc<Room>> {

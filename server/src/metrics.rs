@@ -193,6 +193,12 @@ pub struct Metrics {
     /// From giving a message to the log until its answer.
     #[serde(skip)]
     pub append_latency: Latencies,
+    /// Rooms whose messages an operator deleted.
+    #[serde(skip)]
+    pub deleted_rooms: Counter,
+    /// Messages that an operator deleted, with their rooms or those of a user.
+    #[serde(skip)]
+    pub deleted_messages: Counter,
     /// WebSockets that ended, by their close code.
     #[serde(skip)]
     pub closes: ByCode<{ CLOSE_CODES.len() }>,

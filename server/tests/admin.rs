@@ -9,13 +9,17 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::{Server, assert_contains, session::Session, within};
+use crate::support::{
+    Server, assert_contains,
+    session::{Session, cursor},
+    within,
+};
 
 const KEY: &str = "an-admin-key-of-a-test";
 
 /// A server program with an address for operators.
 struct Program {
-    _child: Child,
+    child: Child,
     public: String,
     operations: String,
 }
@@ -45,10 +49,15 @@ impl Program {
         let public = address("listening on http://").await;
         let operations = address("operations on http://").await;
         Self {
-            _child: child,
+            child,
             public,
             operations,
         }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Runs a command with this key: its exit code, its output and its errors.
@@ -120,10 +129,228 @@ async fn an_operator_lists_rooms_and_members_announces_and_closes() {
     eve.say("日本", 1, json!("still here")).await;
 }
 
+/// The log of the room over HTTP.
+async fn log(server: &Program, room: &str) -> Value {
+    let answer = crate::support::get(&server.public, &format!("/rooms/{room}/messages")).await;
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// Reads to the message with this text.
+async fn until_said(session: &mut Session, text: &str) {
+    while session.find("message").await["body"] != text {}
+}
+
+/// What a client publishes again, with its number, is refused because it was deleted.
+async fn is_refused_as_deleted(session: &mut Session, seq: u64, body: Value) {
+    session.publish("lobby", seq, body).await;
+    let nack = within("a nack", session.find("nack")).await;
+    assert_eq!(
+        (&nack["seq"], &nack["code"]),
+        (&json!(seq), &json!("deleted")),
+        "{nack}"
+    );
+    assert!(
+        nack["epoch"].is_string() && nack.get("retry_after_ms").is_none(),
+        "{nack}"
+    );
+}
+
+#[tokio::test]
+async fn an_operator_deletes_a_room_and_its_members_are_told_that_they_have_to_begin_anew() {
+    let server = Program::start(&["--admin-key", KEY, "--reconnect-spread", "100ms"]).await;
+    let mut ann = Session::open_at(server.public.parse().unwrap(), 1, "ann").await;
+    let before = ann.join(json!({"room": "lobby"})).await;
+    let mut bob = server.member(2, "bob", "lobby").await;
+    let mut eve = server.member(3, "eve", "other").await;
+    ann.say("lobby", 1, json!("one")).await;
+    ann.say("lobby", 2, json!("two")).await;
+    bob.bodies(2).await;
+    eve.say("other", 1, json!("stays")).await;
+
+    let (code, output, errors) = server.admin_with(KEY, &["delete-room", "lobby"]).await;
+    assert_eq!((code, output.as_str()), (1, ""));
+    assert_contains(&errors, "all messages of the room lobby");
+    assert_contains(&errors, "--yes");
+    assert_eq!(log(&server, "lobby").await["messages"].as_array().unwrap().len(), 2);
+
+    let delete = ["delete-room", "lobby", "--yes"];
+    assert_eq!(server.admin(&delete).await, "deleted 2 messages\n");
+    for member in [&mut ann, &mut bob] {
+        assert_eq!(within("the close", member.closed()).await.0, 1012);
+    }
+    let after = log(&server, "lobby").await;
+    assert_eq!((&after["messages"], &after["head"]), (&json!([]), &json!(2)));
+    assert_ne!(after["epoch"], before["epoch"]);
+    for (number, name, offset) in [(1, "ann", 2), (2, "bob", 1), (4, "late", 0)] {
+        let mut member = Session::open_at(server.public.parse().unwrap(), number, name).await;
+        let since = cursor(&before, offset);
+        let joined = member
+            .join(json!({"room": "lobby", "since": since, "history": 10}))
+            .await;
+        assert_eq!(
+            (&joined["recovered"], &joined["after"], &joined["epoch"]),
+            (&json!(false), &json!(2), &after["epoch"])
+        );
+        assert!(joined.get("fork").is_none(), "{joined}");
+    }
+    let mut ann = server.member(1, "ann", "lobby").await;
+    is_refused_as_deleted(&mut ann, 2, json!("two")).await;
+    assert_eq!(ann.say("lobby", 3, json!("three")).await["offset"], 3);
+    assert_eq!(log(&server, "lobby").await["messages"].as_array().unwrap().len(), 1);
+    eve.say("other", 2, json!("still here")).await;
+    assert_eq!(log(&server, "other").await["messages"].as_array().unwrap().len(), 2);
+
+    let again: Value = serde_json::from_str(&server.admin(&["delete-room", "lobby", "--yes", "--json"]).await).unwrap();
+    assert_eq!((&again["room"], &again["messages"]), (&json!("lobby"), &json!(1)));
+    assert_eq!(again["epoch"], log(&server, "lobby").await["epoch"]);
+    assert_eq!(
+        server.admin(&["delete-room", "empty", "--yes"]).await,
+        "deleted 0 messages\n"
+    );
+    let metrics = crate::support::get(&server.operations, "/metrics").await;
+    assert_contains(&metrics, "talkback_deleted_rooms_total 3\n");
+    assert_contains(&metrics, "talkback_deleted_messages_total 3\n");
+    assert_contains(&metrics, "talkback_nacks_total{code=\"deleted\"} 1\n");
+}
+
+#[tokio::test]
+async fn an_operator_deletes_what_a_user_said_and_members_miss_nothing() {
+    let server = Program::start(&["--admin-key", KEY]).await;
+    let mut ann = server.member(1, "ann", "lobby").await;
+    let mut bob = server.member(2, "bob", "lobby").await;
+    let ack = ann.say("lobby", 1, json!("one")).await;
+    bob.say("lobby", 1, json!("hello")).await;
+    ann.say("lobby", 2, json!({"two": 2})).await;
+    ann.say("other", 1, json!("elsewhere")).await;
+
+    let (code, output, errors) = server.admin_with(KEY, &["delete-messages", "ann"]).await;
+    assert_eq!((code, output.as_str()), (1, ""));
+    assert_contains(&errors, "what ann said in all rooms");
+    assert_contains(&errors, "--yes");
+    let delete = ["delete-messages", "ann", "--room", "lobby", "--yes"];
+    assert_eq!(server.admin(&delete).await, "deleted 2 messages\n");
+    // Nobody is closed, and the messages that follow are as always.
+    ann.say("lobby", 3, json!("three")).await;
+    within("the next message", until_said(&mut bob, "three")).await;
+
+    let mut late = Session::open_at(server.public.parse().unwrap(), 3, "late").await;
+    let joined = late.join(json!({"room": "lobby", "history": 10})).await;
+    let mut messages = Vec::new();
+    for _ in 0..4 {
+        messages.push(late.find("message").await);
+    }
+    let seen: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            (
+                &message["offset"],
+                &message["from"]["user"],
+                &message["deleted"],
+                &message["body"],
+            )
+        })
+        .collect();
+    let (ann_name, bob_name, none, yes) = (json!("ann"), json!("bob"), json!(null), json!(true));
+    assert_eq!(
+        seen,
+        [
+            (&json!(1), &ann_name, &yes, &none),
+            (&json!(2), &bob_name, &none, &json!("hello")),
+            (&json!(3), &ann_name, &yes, &none),
+            (&json!(4), &ann_name, &none, &json!("three")),
+        ]
+    );
+    assert_eq!((&messages[0]["seq"], &messages[0]["at"]), (&json!(1), &ack["at"]));
+    assert_eq!(messages[0]["id"], crate::support::session::id(1));
+    assert_eq!(log(&server, "lobby").await["messages"][2]["deleted"], true);
+    assert_eq!(log(&server, "other").await["messages"][0]["body"], "elsewhere");
+    let mut again = Session::open_at(server.public.parse().unwrap(), 1, "ann").await;
+    let since = cursor(&joined, 1);
+    let joined = again.join(json!({"room": "lobby", "since": since})).await;
+    assert_eq!(joined["recovered"], true);
+    assert_eq!(again.say("lobby", 1, json!("one")).await, ack, "a resend is not added");
+
+    let everywhere = server.admin(&["delete-messages", "ann", "--yes"]).await;
+    assert_eq!(everywhere, "deleted 2 messages\n");
+    assert_eq!(log(&server, "other").await["messages"][0]["deleted"], true);
+    let page = crate::support::get(&server.operations, "/metrics").await;
+    assert_contains(&page, "talkback_deleted_messages_total 4\n");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_deletion_survives_a_kill_of_the_server_right_after_its_answer() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let engine = format!("sqlite:{}", directory.path().join("log.db").display());
+    let arguments = ["--admin-key", KEY, "--engine", &engine];
+    let server = Program::start(&arguments).await;
+    let mut ann = Session::open_at(server.public.parse().unwrap(), 1, "ann").await;
+    let before = ann.join(json!({"room": "lobby"})).await;
+    ann.say("lobby", 1, json!("one")).await;
+    ann.say("other", 1, json!("two")).await;
+    server.admin(&["delete-room", "lobby", "--yes"]).await;
+    server.admin(&["delete-messages", "ann", "--yes"]).await;
+    server.kill().await;
+
+    let server = Program::start(&arguments).await;
+    assert_eq!(log(&server, "lobby").await["messages"], json!([]));
+    let other = log(&server, "other").await;
+    assert_eq!(
+        (&other["messages"][0]["deleted"], &other["head"]),
+        (&json!(true), &json!(1))
+    );
+    let mut ann = Session::open_at(server.public.parse().unwrap(), 1, "ann").await;
+    let joined = ann.join(json!({"room": "lobby", "since": cursor(&before, 1)})).await;
+    assert_eq!(joined["recovered"], false, "{joined}");
+    is_refused_as_deleted(&mut ann, 1, json!("one")).await;
+    assert_eq!(ann.say("lobby", 2, json!("three")).await["offset"], 2);
+}
+
+#[cfg(all(unix, feature = "redis"))]
+#[tokio::test]
+async fn a_deletion_at_one_server_is_told_to_the_members_at_another_one() {
+    let redis = talkback_testbed::Redis::start(&[]).await.unwrap();
+    let url = redis.url();
+    let arguments = ["--admin-key", KEY, "--reconnect-spread", "100ms", "--engine", &url];
+    let (here, there) = (Program::start(&arguments).await, Program::start(&arguments).await);
+    let mut ann = Session::open_at(here.public.parse().unwrap(), 1, "ann").await;
+    let before = ann.join(json!({"room": "lobby"})).await;
+    let mut bob = there.member(2, "bob", "lobby").await;
+    ann.say("lobby", 1, json!("one")).await;
+    bob.bodies(1).await;
+    let deleted = here.admin(&["delete-room", "lobby", "--yes"]).await;
+    assert_eq!(deleted, "deleted 1 messages\n");
+    for member in [&mut ann, &mut bob] {
+        assert_eq!(within("the close", member.closed()).await.0, 1012);
+    }
+    let mut bob = Session::open_at(here.public.parse().unwrap(), 2, "bob").await;
+    let joined = bob.join(json!({"room": "lobby", "since": cursor(&before, 1)})).await;
+    assert_eq!(joined["recovered"], false, "{joined}");
+    let mut ann = there.member(1, "ann", "lobby").await;
+    is_refused_as_deleted(&mut ann, 1, json!("one")).await;
+    assert_eq!(ann.say("lobby", 2, json!("two")).await["offset"], 2);
+    assert_eq!(bob.bodies(1).await, [json!("two")]);
+
+    assert_eq!(
+        there.admin(&["delete-messages", "ann", "--yes"]).await,
+        "deleted 1 messages\n"
+    );
+    assert_eq!(log(&here, "lobby").await["messages"][0]["deleted"], true);
+    bob.say("lobby", 1, json!("three")).await;
+    within("the next message", until_said(&mut ann, "three")).await;
+}
+
 #[tokio::test]
 async fn without_the_key_nothing_is_answered_and_the_error_says_what_to_do() {
     let server = Program::start(&["--admin-key", KEY]).await;
-    let commands: [&[&str]; 4] = [&["rooms"], &["members", "a"], &["announce", "x"], &["close", "a"]];
+    let commands: [&[&str]; 6] = [
+        &["rooms"],
+        &["members", "a"],
+        &["announce", "x"],
+        &["close", "a"],
+        &["delete-room", "a", "--yes"],
+        &["delete-messages", "ann", "--yes"],
+    ];
     for arguments in commands {
         let (code, output, errors) = server.admin_with("another-key-of-a-test", arguments).await;
         assert_eq!((code, output.as_str()), (1, ""), "{arguments:?}");

@@ -74,6 +74,8 @@ pub enum Incoming<T> {
     /// JSON that cannot be read as `T`, for instance from a later version of the application. It is never dropped: show
     /// a placeholder, or read it as another type ([`Body::read`]).
     Unknown(Body),
+    /// The content was deleted from the log: show a placeholder. Who has received the message before is not told.
+    Deleted,
 }
 
 impl<T> Incoming<T> {
@@ -81,7 +83,7 @@ impl<T> Incoming<T> {
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(message) => Some(message),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::Deleted => None,
         }
     }
 }
@@ -121,9 +123,37 @@ impl<T: DeserializeOwned> Received<T> {
             from: message.from,
             at: message.at,
             body: match message.body.read() {
+                _ if message.deleted => Incoming::Deleted,
                 Ok(known) => Incoming::Known(known),
                 Err(_) => Incoming::Unknown(message.body),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use talkback_protocol::{ClientKey, RoomName, UserName};
+
+    use super::*;
+
+    #[test]
+    fn a_deleted_message_is_not_read_as_null() {
+        let message = |deleted| Message {
+            room: RoomName::parse("lobby").unwrap(),
+            offset: Offset::ZERO.next(),
+            from: Author {
+                sender: ClientKey::from_random([1; 16]).sender(),
+                user: UserName::parse("ann").unwrap(),
+            },
+            seq: None,
+            id: None,
+            at: 0,
+            deleted,
+            body: Body::null(),
+        };
+        let read = |deleted| Received::<Option<u64>>::read(message(deleted), |_| false).body;
+        assert_eq!(read(false), Incoming::Known(None));
+        assert_eq!((read(true), read(true).known()), (Incoming::Deleted, None));
     }
 }

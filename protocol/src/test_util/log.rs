@@ -410,6 +410,7 @@ impl Room {
             seq: sent_as.map(|(seq, _)| seq),
             id: sent_as.map(|(_, id)| id),
             at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            deleted: false,
             body,
         }
     }

@@ -32,13 +32,15 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use talkback_protocol::{
-    Body, ClientKey, Epoch, Offset, PublishId, RoomName, Seq, UserName,
+    Body, ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq, UserName,
     message::{self, Message, code},
     session::server::Refusal,
 };
 use tokio::time::Instant;
 
-use super::{Append, AppendOutcome, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher};
+use super::{
+    Append, AppendOutcome, DeletedRoom, Engine, KEY_REUSED, Limit, MessageId, Origin, Page, Place, Range, Watcher,
+};
 
 /// Calls the macro `$then` with the tokens in braces and the name of each behaviour.
 #[doc(hidden)]
@@ -67,6 +69,11 @@ macro_rules! __each_behaviour {
             watchers_get_every_message_in_order_until_they_are_dropped
             while_a_watcher_has_no_capacity_messages_are_refused_with_a_retry
             the_messages_of_concurrent_publishers_are_added_once_and_in_each_ones_order
+            a_deleted_room_goes_on_without_messages_in_an_epoch_that_recovers_no_earlier_cursor
+            watchers_of_a_deleted_room_are_told_its_epoch_before_the_next_message
+            a_message_that_was_deleted_with_its_room_is_not_added_again
+            deleted_messages_of_a_user_keep_their_places_and_lose_their_bodies
+            a_message_whose_body_was_deleted_is_not_added_again
         }
     };
 }
@@ -82,6 +89,7 @@ macro_rules! __each_durable_behaviour {
             named_requests_are_kept_over_a_restart
             a_log_goes_on_after_a_restart
             an_empty_room_keeps_its_epoch_over_a_restart
+            deletions_are_kept_over_a_restart
         }
     };
 }
@@ -795,6 +803,265 @@ pub(crate) async fn the_messages_of_concurrent_publishers_are_added_once_and_in_
             "client {key}"
         );
     }
+}
+
+pub(crate) fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
+}
+
+async fn delete_room(engine: &Any, name: &str) -> DeletedRoom {
+    engine.delete_room(&room(name)).await.unwrap()
+}
+
+async fn delete_messages(engine: &Any, name: &str, of: Option<&str>) -> u64 {
+    let of = of.map(room);
+    engine.delete_messages_of(&user(name), of.as_ref()).await.unwrap()
+}
+
+/// The same message in the name of another user.
+fn by(name: &str, append: Append) -> Append {
+    let mut append = append;
+    append.from.user = user(name);
+    append
+}
+
+pub(crate) async fn a_deleted_room_goes_on_without_messages_in_an_epoch_that_recovers_no_earlier_cursor(engine: &Any) {
+    for number in 1..=3 {
+        add(engine, numbered("a", 1, number)).await;
+        add(engine, numbered("b", 1, number)).await;
+    }
+    let [before, other] = [
+        read(engine, "a", Range::Newest).await,
+        read(engine, "b", Range::Newest).await,
+    ];
+    let deleted = delete_room(engine, "a").await;
+    assert_eq!(deleted.messages, 3);
+    assert_ne!(deleted.epoch, before.epoch);
+    let recovers_none = |page: &Page| {
+        let cursors = (0..=5).map(|number| Cursor {
+            epoch: before.epoch.clone(),
+            offset: offset(number),
+        });
+        cursors.into_iter().all(|cursor| !page.has_all_since(&cursor))
+    };
+    for range in [Range::Newest, Range::After(Offset::ZERO), Range::Before(offset(9))] {
+        let page = read(engine, "a", range).await;
+        assert_eq!(
+            (&page.epoch, page.head, page.floor),
+            (&deleted.epoch, offset(3), offset(3))
+        );
+        assert!(page.messages.is_empty() && page.forks.is_empty() && recovers_none(&page));
+    }
+    let nothing = Limit { messages: 0, bytes: 0 };
+    let end = engine.read(&room("a"), Range::Newest, nothing).await.unwrap();
+    assert_eq!(
+        (&end.epoch, end.head, end.floor),
+        (&deleted.epoch, offset(3), offset(3))
+    );
+
+    let next = add(engine, numbered("a", 1, 4)).await;
+    assert_eq!((&next.epoch, next.offset), (&deleted.epoch, offset(4)));
+    let page = read(engine, "a", Range::After(Offset::ZERO)).await;
+    assert_eq!(bodies(&page), ["\"1 4\""]);
+    assert!(recovers_none(&page));
+    let again = delete_room(engine, "a").await;
+    assert_eq!(again.messages, 1);
+    assert_ne!(again.epoch, deleted.epoch);
+
+    let unchanged = read(engine, "b", Range::Newest).await;
+    assert_eq!((&unchanged.epoch, &unchanged.messages), (&other.epoch, &other.messages));
+    let empty = read(engine, "c", Range::Newest).await.epoch;
+    let nothing = DeletedRoom {
+        epoch: empty.clone(),
+        messages: 0,
+    };
+    assert_eq!(delete_room(engine, "c").await, nothing);
+    assert_eq!(read(engine, "c", Range::Newest).await.epoch, empty);
+    assert!(!engine.has(&room("c")), "deleting a room that is not there makes none");
+}
+
+/// What a watcher was told: the offset of a message, or an epoch.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<Vec<Result<u64, Epoch>>>);
+
+impl Watcher for Told {
+    fn appended(&self, message: &Arc<Message>) {
+        self.0.lock().push(Ok(message.offset.get()));
+    }
+
+    fn restarted(&self, epoch: &Epoch) {
+        self.0.lock().push(Err(epoch.clone()));
+    }
+}
+
+impl Told {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Result<u64, Epoch>> {
+        for _ in 0..5000 {
+            if self.0.lock().len() >= count {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        self.0.lock().clone()
+    }
+}
+
+pub(crate) async fn watchers_of_a_deleted_room_are_told_its_epoch_before_the_next_message(engine: &Any) {
+    let (told, other) = (Arc::new(Told::default()), Arc::new(Told::default()));
+    let watch = engine.watch(&room("a"), told.clone()).await.unwrap();
+    let _other = engine.watch(&room("b"), other.clone()).await.unwrap();
+    for number in 1..=2 {
+        add(engine, numbered("a", 1, number)).await;
+    }
+    add(engine, numbered("b", 1, 1)).await;
+    assert_eq!(told.wait_for(2).await, [Ok(1), Ok(2)]);
+    let deleted = delete_room(engine, "a").await;
+    add(engine, numbered("a", 1, 3)).await;
+    assert_eq!(
+        told.wait_for(4).await,
+        [Ok(1), Ok(2), Err(deleted.epoch.clone()), Ok(3)]
+    );
+    add(engine, numbered("b", 1, 2)).await;
+    assert_eq!(other.wait_for(2).await, [Ok(1), Ok(2)]);
+    drop(watch);
+    let late = engine.watch(&room("a"), told.clone()).await.unwrap();
+    assert_eq!(*late.epoch(), deleted.epoch);
+}
+
+pub(crate) async fn a_message_that_was_deleted_with_its_room_is_not_added_again(engine: &Any) {
+    let named = |name, digest| message("a", request(name, digest), "1");
+    for number in 1..=3 {
+        add(engine, numbered("a", 1, number)).await;
+    }
+    add(engine, named("x", [1; 32])).await;
+    let refused = engine.append(withdrawal(numbered("a", 1, 4))).await;
+    assert_eq!(code_of(&refused), Some(code::WITHDRAWN));
+    let DeletedRoom { epoch, messages } = delete_room(engine, "a").await;
+    assert_eq!(messages, 4);
+
+    let resends = (1..=3).flat_map(|number| [numbered("a", 1, number), withdrawal(numbered("a", 1, number))]);
+    for resend in resends.chain([named("x", [1; 32])]) {
+        let AppendOutcome::Refused { epoch: of, refusal } = engine.append(resend).await else {
+            panic!("a deleted message was not refused");
+        };
+        assert_eq!(
+            (of.as_ref(), &*refusal.code, refusal.retry_after),
+            (Some(&epoch), code::DELETED, None)
+        );
+    }
+    for number in 1..=4 {
+        let conflict = AppendOutcome::Conflict { epoch: epoch.clone() };
+        assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
+    }
+    let still_refused = AppendOutcome::Refused {
+        epoch: Some(epoch.clone()),
+        refusal: withdrawn(),
+    };
+    assert_eq!(engine.append(numbered("a", 1, 4)).await, still_refused);
+    let reused = engine.append(named("x", [2; 32])).await;
+    assert_eq!(code_of(&reused), Some(KEY_REUSED));
+    assert_eq!(read(engine, "a", Range::Newest).await.messages, []);
+
+    for next in [numbered("a", 1, 5), named("y", [1; 32])] {
+        let place = add(engine, next.clone()).await;
+        assert_eq!(engine.append(next).await, AppendOutcome::Duplicate(place));
+    }
+}
+
+pub(crate) async fn deleted_messages_of_a_user_keep_their_places_and_lose_their_bodies(engine: &Any) {
+    add(engine, numbered("a", 1, 1)).await;
+    add(engine, by("bob", numbered("a", 2, 1))).await;
+    add(engine, numbered("a", 1, 2)).await;
+    add(engine, message("a", MessageId::None, "{\"long\":[1,2,3]}")).await;
+    add(engine, numbered("b", 1, 1)).await;
+    let [before, other] = [
+        read(engine, "a", Range::Newest).await,
+        read(engine, "b", Range::Newest).await,
+    ];
+    assert_eq!(delete_messages(engine, "ann", Some("a")).await, 3);
+    add(engine, numbered("a", 3, 1)).await;
+    let after = read(engine, "a", Range::After(Offset::ZERO)).await;
+    assert_eq!(
+        (&after.epoch, after.head, after.floor),
+        (&before.epoch, offset(5), Offset::ZERO)
+    );
+    let expected: Vec<_> = before
+        .messages
+        .iter()
+        .map(|message| match &*message.from.user {
+            "ann" => Message {
+                deleted: true,
+                body: Body::null(),
+                ..(**message).clone()
+            },
+            _ => (**message).clone(),
+        })
+        .collect();
+    let read_again: Vec<_> = after.messages[..4].iter().map(|message| (**message).clone()).collect();
+    assert_eq!(read_again, expected);
+    let newer = &after.messages[4];
+    assert_eq!((newer.deleted, newer.body.json()), (false, "\"3 1\""));
+    assert_eq!(read(engine, "b", Range::Newest).await.messages, other.messages);
+
+    assert_eq!(delete_messages(engine, "ann", Some("a")).await, 1, "only the newer one");
+    assert_eq!(delete_messages(engine, "ann", Some("c")).await, 0);
+    assert_eq!(delete_messages(engine, "eve", None).await, 0);
+    add(engine, numbered("d", 1, 1)).await;
+    assert_eq!(delete_messages(engine, "ann", None).await, 2, "in all other rooms");
+    assert!(read(engine, "b", Range::Newest).await.messages[0].deleted);
+    assert!(!read(engine, "a", Range::Newest).await.messages[1].deleted);
+    assert!(!engine.has(&room("c")));
+}
+
+pub(crate) async fn a_message_whose_body_was_deleted_is_not_added_again(engine: &Any) {
+    let mut places = Vec::new();
+    for number in 1..=3 {
+        places.push(add(engine, numbered("a", 1, number)).await);
+    }
+    let named = || message("a", request("x", [1; 32]), "1");
+    let requested = add(engine, named()).await;
+    assert_eq!(delete_messages(engine, "ann", None).await, 4);
+    for (number, place) in (1..).zip(places) {
+        assert_eq!(
+            engine.append(numbered("a", 1, number)).await,
+            AppendOutcome::Duplicate(place.clone())
+        );
+        let conflict = AppendOutcome::Conflict { epoch: place.epoch };
+        assert_eq!(engine.append(of_copy("a", 1, number)).await, conflict);
+    }
+    assert_eq!(engine.append(named()).await, AppendOutcome::Duplicate(requested));
+    assert_eq!(add(engine, numbered("a", 1, 4)).await.offset, offset(5));
+}
+
+pub(crate) async fn deletions_are_kept_over_a_restart(mut open: Open) {
+    let engine = open();
+    for number in 1..=2 {
+        add(&engine, numbered("a", 1, number)).await;
+        add(&engine, by("bob", numbered("b", 2, number))).await;
+        add(&engine, numbered("b", 1, number)).await;
+    }
+    let deleted = delete_room(&engine, "a").await;
+    add(&engine, numbered("a", 1, 3)).await;
+    assert_eq!(delete_messages(&engine, "ann", Some("b")).await, 2);
+    drop(engine);
+
+    let engine = open();
+    let page = read(&engine, "a", Range::After(Offset::ZERO)).await;
+    assert_eq!(
+        (&page.epoch, page.floor, page.forks.len()),
+        (&deleted.epoch, offset(2), 0)
+    );
+    assert_eq!(bodies(&page), ["\"1 3\""]);
+    for number in 1..=2 {
+        let again = engine.append(numbered("a", 1, number)).await;
+        assert_eq!(code_of(&again), Some(code::DELETED));
+        let again = engine.append(numbered("b", 1, number)).await;
+        assert!(matches!(again, AppendOutcome::Duplicate(_)), "{again:?}");
+    }
+    let page = read(&engine, "b", Range::After(Offset::ZERO)).await;
+    assert_eq!(bodies(&page), ["\"2 1\"", "null", "\"2 2\"", "null"]);
+    let are_deleted: Vec<_> = page.messages.iter().map(|message| message.deleted).collect();
+    assert_eq!(are_deleted, [false, true, false, true]);
 }
 
 pub(crate) async fn what_was_acknowledged_is_read_in_the_same_epoch_after_a_restart(mut open: Open) {

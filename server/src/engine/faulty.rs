@@ -4,12 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use talkback_protocol::{
-    ClientKey, Epoch, Offset, PublishId, RoomName, Seq, message::Message, session::server::Refusal,
+    ClientKey, Cursor, Epoch, Offset, PublishId, RoomName, Seq, UserName,
+    message::{Message, code},
+    session::server::Refusal,
 };
 
 use super::{
-    Answer, Append, AppendOutcome, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Page, Range, Usage, Watch,
-    Watcher, conformance,
+    Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, Memory, MemoryOptions, MessageId, Origin, Page, Place,
+    Range, Usage, Watch, Watcher, conformance,
 };
 
 /// What an engine does wrong.
@@ -51,11 +53,37 @@ pub enum Fault {
     MixesRooms,
     /// A client with another origin is another client.
     SeparatesOrigins,
+    /// A deleted room has its messages.
+    DeletesNoRoom,
+    /// A deleted room goes on in its epoch.
+    KeepsTheEpochOfDeletedRooms,
+    /// The epoch of a deleted room forks from the one before.
+    ForksDeletedRooms,
+    /// Another room is deleted too.
+    DeletesAnotherRoom,
+    /// Watchers are not told that their room was deleted.
+    HidesDeletionsFromWatchers,
+    /// A resend of a message that was deleted with its room is added.
+    AddsDeletedMessagesAgain,
+    /// A resend of a message that was deleted with its room is acknowledged.
+    AcknowledgesDeletedMessages,
+    /// The bodies of a user are kept.
+    DeletesNoBody,
+    /// The bodies of another user are deleted too.
+    DeletesBodiesOfAnotherUser,
+    /// The bodies of a user are deleted in all rooms where one was named.
+    DeletesBodiesInAllRooms,
+    /// A message whose body was deleted has lost its id.
+    ForgetsIdsOfDeletedBodies,
+    /// A message whose body was deleted is missing in the log.
+    LeavesOutDeletedBodies,
+    /// A resend of a message whose body was deleted is added.
+    AddsDeletedBodiesAgain,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 30] = [
         Self::IgnoresIds,
         Self::IgnoresIdsOfWithdrawals,
         Self::ForgetsIdsOfRefusals,
@@ -73,6 +101,19 @@ impl Fault {
         Self::SwapsPairsForWatchers,
         Self::MixesRooms,
         Self::SeparatesOrigins,
+        Self::DeletesNoRoom,
+        Self::KeepsTheEpochOfDeletedRooms,
+        Self::ForksDeletedRooms,
+        Self::DeletesAnotherRoom,
+        Self::HidesDeletionsFromWatchers,
+        Self::AddsDeletedMessagesAgain,
+        Self::AcknowledgesDeletedMessages,
+        Self::DeletesNoBody,
+        Self::DeletesBodiesOfAnotherUser,
+        Self::DeletesBodiesInAllRooms,
+        Self::ForgetsIdsOfDeletedBodies,
+        Self::LeavesOutDeletedBodies,
+        Self::AddsDeletedBodiesAgain,
     ];
 }
 
@@ -82,6 +123,8 @@ pub struct Faulty {
     fault: Fault,
     /// The id that each number had first.
     ids: Mutex<HashMap<(RoomName, ClientKey, Seq), PublishId>>,
+    /// Where each deleted room ended before.
+    ends: Mutex<HashMap<RoomName, Cursor>>,
 }
 
 impl Faulty {
@@ -92,6 +135,7 @@ impl Faulty {
             engine: Memory::new(MemoryOptions::default()),
             fault,
             ids: Mutex::default(),
+            ends: Mutex::default(),
         }
     }
 
@@ -163,6 +207,32 @@ impl Faulty {
                 place.offset = page.head;
                 AppendOutcome::Duplicate(place)
             }
+            (Fault::AddsDeletedMessagesAgain, AppendOutcome::Refused { refusal, .. })
+                if refusal.code == code::DELETED && append.content.is_ok() =>
+            {
+                let id = MessageId::None;
+                self.forward(Append { id, ..append })
+            }
+            (
+                Fault::AcknowledgesDeletedMessages,
+                AppendOutcome::Refused {
+                    epoch: Some(epoch),
+                    refusal,
+                },
+            ) if refusal.code == code::DELETED => {
+                let offset = self.page(&append.room, Range::Newest).head;
+                AppendOutcome::Duplicate(Place { epoch, offset, at: 0 })
+            }
+            (Fault::AddsDeletedBodiesAgain, AppendOutcome::Duplicate(place))
+                if self
+                    .page(&append.room, Range::Newest)
+                    .messages
+                    .iter()
+                    .any(|message| message.deleted && message.offset == place.offset) =>
+            {
+                let id = MessageId::None;
+                self.forward(Append { id, ..append })
+            }
             (_, outcome) => outcome,
         }
     }
@@ -226,6 +296,20 @@ impl Engine for Faulty {
                     Arc::make_mut(message).id = None;
                 }
             }
+            Fault::ForgetsIdsOfDeletedBodies => {
+                for message in page.messages.iter_mut().filter(|message| message.deleted) {
+                    Arc::make_mut(message).id = None;
+                }
+            }
+            Fault::LeavesOutDeletedBodies => page.messages.retain(|message| !message.deleted),
+            Fault::KeepsTheEpochOfDeletedRooms | Fault::ForksDeletedRooms => {
+                if let Some(end) = self.ends.lock().get(room).cloned() {
+                    match self.fault {
+                        Fault::ForksDeletedRooms => page.forks = vec![end],
+                        _ => page.epoch = end.epoch,
+                    }
+                }
+            }
             _ => {}
         }
         Answer::Now(Ok(page))
@@ -241,7 +325,38 @@ impl Engine for Faulty {
             };
             return self.engine.watch(room, Arc::new(watcher));
         }
+        if self.fault == Fault::HidesDeletionsFromWatchers {
+            return self.engine.watch(room, Arc::new(MessagesOnly(watcher)));
+        }
         self.engine.watch(room, watcher)
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        let Page { epoch, head, .. } = self.page(room, Range::Newest);
+        if self.engine.has(room) {
+            let end = Cursor { epoch, offset: head };
+            self.ends.lock().insert(room.clone(), end);
+        }
+        match self.fault {
+            Fault::DeletesNoRoom => {
+                let epoch = Epoch::from_random(1);
+                return Answer::Now(Ok(DeletedRoom { epoch, messages: 3 }));
+            }
+            Fault::DeletesAnotherRoom => drop(self.engine.delete_room(&conformance::room("b"))),
+            _ => {}
+        }
+        self.engine.delete_room(room)
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        let bob = conformance::user("bob");
+        match self.fault {
+            Fault::DeletesNoBody => return Answer::Now(Ok(3)),
+            Fault::DeletesBodiesOfAnotherUser => drop(self.engine.delete_messages_of(&bob, room)),
+            Fault::DeletesBodiesInAllRooms => return self.engine.delete_messages_of(user, None),
+            _ => {}
+        }
+        self.engine.delete_messages_of(user, room)
     }
 
     fn has(&self, room: &RoomName) -> bool {
@@ -274,6 +389,17 @@ impl Watcher for Pairs {
     fn restarted(&self, epoch: &Epoch) {
         self.watcher.restarted(epoch);
     }
+}
+
+/// Passes on messages alone.
+struct MessagesOnly(Arc<dyn Watcher>);
+
+impl Watcher for MessagesOnly {
+    fn appended(&self, message: &Arc<Message>) {
+        self.0.appended(message);
+    }
+
+    fn restarted(&self, _epoch: &Epoch) {}
 }
 
 /// Logs that an engine is to keep when it is closed, and keeps not whole.

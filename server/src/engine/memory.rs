@@ -25,13 +25,14 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use talkback_protocol::{Body, RoomName, message::code, session::server::Refusal};
+use talkback_protocol::{Body, RoomName, UserName, message::code, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Append, AppendOutcome, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher,
+    Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher,
     ledger::{Cost, Holder, Ledger, LedgerOptions},
     new_rooms::NewRoomLimit,
+    unless_deleted,
 };
 use log::Log;
 pub use options::MemoryOptions;
@@ -184,6 +185,50 @@ impl Engine for Memory {
         })))
     }
 
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        loop {
+            let log = {
+                let rooms = self.0.rooms.lock();
+                match rooms.peek(room) {
+                    Some(log) => log,
+                    None => {
+                        let epoch = rooms.initial_epoch(room);
+                        return Answer::Now(Ok(DeletedRoom { epoch, messages: 0 }));
+                    }
+                }
+            };
+            let mut log = log.lock();
+            // A closed log is not in the map any more.
+            if log.is_closed() {
+                continue;
+            }
+            let mut messages = 0;
+            if log.is_touched() {
+                let freed = log.delete_all();
+                messages = u64::try_from(freed.messages).unwrap_or(u64::MAX);
+                self.0.freed(freed);
+            }
+            let epoch = log.epoch().clone();
+            return Answer::Now(Ok(DeletedRoom { epoch, messages }));
+        }
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        let (inner, user) = (Arc::clone(&self.0), user.clone());
+        if let Some(room) = room {
+            let log = inner.rooms.lock().peek(room);
+            let count = log.map_or(0, |log| inner.delete_bodies(&mut log.lock(), &user));
+            return Answer::Now(Ok(count));
+        }
+        Answer::Later(Box::pin(async move {
+            let mut count = 0;
+            inner
+                .for_each_room(|room| count += inner.delete_bodies(&mut room.log.lock(), &user))
+                .await;
+            Ok(count)
+        }))
+    }
+
     fn has(&self, room: &RoomName) -> bool {
         self.0.rooms.lock().has(room)
     }
@@ -211,7 +256,7 @@ impl Inner {
         let verdict = log.publishers_mut().verdict(&self.dedup, &epoch, &append.id, now);
         match verdict.or_from_log(log, &append.from.sender, &append.id) {
             Verdict::New | Verdict::Unknown => {}
-            Verdict::Known(outcome) => return outcome,
+            Verdict::Known(outcome) => return unless_deleted(outcome, log.deleted()),
             Verdict::Forgotten => return AppendOutcome::Forgotten { epoch },
         }
         match self.add_charged(log, append, now) {
@@ -338,6 +383,13 @@ impl Inner {
             self.requests.fetch_sub(publishers.len().1, Ordering::Relaxed);
             self.ledger.release(publishers.costs(id));
         }
+    }
+
+    /// Deletes the bodies of this user's messages. Returns how many.
+    fn delete_bodies(&self, log: &mut Log, user: &UserName) -> u64 {
+        let (count, freed) = log.delete_bodies_of(user);
+        self.freed(freed);
+        count
     }
 
     fn expire(&self, log: &mut Log, now: Instant) {

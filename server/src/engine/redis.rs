@@ -25,7 +25,7 @@ use std::{
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use redis::Client;
+use redis::{Client, Value};
 use talkback_protocol::{
     Epoch, RoomName, UserName,
     message::{Signal, code},
@@ -39,8 +39,8 @@ use tokio::{
 };
 
 use super::{
-    Answer, Append, AppendOutcome, Engine, Limit, MessageId, NotReady, Page, Presence, Range, Usage, WaitingMessages,
-    Watch, Watcher, new_rooms::NewRoomLimit,
+    Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, MessageId, NotReady, Page, Presence, Range, Usage,
+    WaitingMessages, Watch, Watcher, new_rooms::NewRoomLimit,
 };
 use link::{Call, ConnectError, Link, Subscription};
 pub use options::{RedisOptions, RedisUrl};
@@ -52,6 +52,8 @@ use wire::{AppendCall, Keys};
 const OVERHEAD: usize = 256;
 /// How long the mark of a check of readiness is kept.
 const CHECKED_FOR: Duration = Duration::from_secs(60);
+/// Bytes of an answer that is logged or told.
+const SHOWN: usize = 200;
 
 /// Logs in a Redis. Clones are handles to the same connections, which end with the last one.
 #[derive(Clone)]
@@ -372,6 +374,60 @@ impl Shared {
         self.has_seen(room, exists);
         Ok(page)
     }
+
+    async fn delete_room_now(&self, room: &RoomName) -> Result<DeletedRoom, Refusal> {
+        let away = |_| self.away();
+        let link = self.connected().await.map_err(away)?;
+        let command = wire::delete_room_command(&self.keys, &link.history, room);
+        let answer = link.command(self, &command).await.map_err(away)?;
+        wire::deleted_room(&answer).ok_or_else(|| self.strange(&answer))
+    }
+
+    /// Deletes the bodies of a user in one room, or in all that Redis has.
+    async fn delete_messages_now(&self, user: &UserName, room: Option<&RoomName>) -> Result<u64, Refusal> {
+        let away = |_| self.away();
+        let link = self.connected().await.map_err(away)?;
+        let of_room = async |room: &RoomName| {
+            let command = wire::delete_messages_command(&self.keys, &link.history, room, user);
+            let answer = link.command(self, &command).await.map_err(away)?;
+            redis::from_redis_value_ref::<u64>(&answer).map_err(|_| self.strange(&answer))
+        };
+        if let Some(room) = room {
+            return of_room(room).await;
+        }
+        let (mut cursor, mut count) = (0, 0);
+        loop {
+            let command = wire::scan_command(&self.keys, cursor);
+            let answer = link.command(self, &command).await.map_err(away)?;
+            let scanned = redis::from_redis_value_ref::<(u64, Vec<Vec<u8>>)>(&answer);
+            let (next, keys) = scanned.map_err(|_| self.strange(&answer))?;
+            for room in keys.iter().filter_map(|key| self.keys.room_of_state(key)) {
+                count += of_room(&room).await?;
+            }
+            if next == 0 {
+                return Ok(count);
+            }
+            cursor = next;
+        }
+    }
+
+    /// The refusal of a call that Redis answers with something else.
+    fn strange(&self, answer: &Value) -> Refusal {
+        let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
+        tracing::error!("the Redis at {} answers a deletion with {shown}", self.options.url);
+        self.away()
+    }
+
+    /// Runs a call to its end, also if its answer is dropped.
+    fn run_to_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Answer<Result<T, Refusal>> {
+        let (shared, task) = (Arc::clone(self), self.runtime.spawn(call));
+        Answer::Later(Box::pin(
+            async move { task.await.unwrap_or_else(|_| Err(shared.away())) },
+        ))
+    }
 }
 
 /// A read that waits for Redis.
@@ -495,6 +551,18 @@ impl Engine for Redis {
                 }))
             }
         }
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        let shared = &self.0.shared;
+        let (deleting, room) = (Arc::clone(shared), room.clone());
+        shared.run_to_end(async move { deleting.delete_room_now(&room).await })
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        let shared = &self.0.shared;
+        let (deleting, user, room) = (Arc::clone(shared), user.clone(), room.cloned());
+        shared.run_to_end(async move { deleting.delete_messages_now(&user, room.as_ref()).await })
     }
 
     fn presence(&self) -> Option<&dyn Presence> {

@@ -26,16 +26,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use talkback_protocol::{Epoch, RoomName, message::code, session::server::Refusal};
+use talkback_protocol::{Epoch, RoomName, UserName, message::code, session::server::Refusal};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    Answer, Append, AppendOutcome, Engine, Limit, NotReady, Page, Range, Usage, WaitingMessages, Watch, Watcher,
+    Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, NotReady, Page, Range, Usage, WaitingMessages, Watch,
+    Watcher,
 };
 pub use options::SqliteOptions;
 use readers::Reads;
 use rooms::Rooms;
-use writer::{Call, Calls, Writer};
+use writer::{Call, Calls, Deletion, Writer};
 
 /// The bytes that a message counts besides its body, as in memory.
 const OVERHEAD: usize = 256;
@@ -201,11 +202,28 @@ impl Shared {
     /// The answer to a message that is not in the log, or of which that is not known: its client sends it again, and
     /// the log recognises it.
     fn unavailable(&self) -> AppendOutcome {
-        let message = "the log cannot be written now: try again later";
         AppendOutcome::Refused {
             epoch: None,
-            refusal: Refusal::later(code::BUSY, message, self.options.log.remembered_retry_after),
+            refusal: self.not_written(),
         }
+    }
+
+    fn not_written(&self) -> Refusal {
+        let message = "the log cannot be written now: try again later";
+        Refusal::later(code::BUSY, message, self.options.log.remembered_retry_after)
+    }
+
+    /// Gives a call to the writer, whose answer is a refusal if it stops before.
+    fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Call,
+    ) -> Answer<Result<T, Refusal>> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.push(call(answer));
+        let shared = Arc::clone(self);
+        Answer::Later(Box::pin(async move {
+            answered.await.unwrap_or_else(|_| Err(shared.not_written()))
+        }))
     }
 
     fn count(&self, outcome: &AppendOutcome) {
@@ -256,6 +274,18 @@ impl Engine for Sqlite {
         Answer::Now(Ok(Watch::new(epoch, move || {
             shared.rooms.unwatch(&room, &watched, key)
         })))
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        let room = room.clone();
+        self.0.shared.call(|answer| Call::DeleteRoom { room, answer })
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        let (user, room) = (user.clone(), room.cloned());
+        self.0
+            .shared
+            .call(|answer| Call::DeleteMessages(Deletion::new(user, room, answer)))
     }
 
     fn has(&self, room: &RoomName) -> bool {

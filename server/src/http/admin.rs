@@ -1,27 +1,31 @@
 //! `/admin/...` at the address for operators, with a key: the rooms of this server and their members, announcements,
-//! and closing connections. `talkback-server admin` asks it ([`crate::admin`]).
+//! closing connections, and deletions. `talkback-server admin` asks it ([`crate::admin`]).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, RequestPartsExt,
     extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Query, State},
     http::request::Parts,
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::{Deserialize, Serialize};
-use talkback_protocol::{RoomName, UserName, close};
+use talkback_protocol::{Epoch, RoomName, UserName, close, message::code, session::server::Refusal};
 
 use super::rooms::{MAX_ROOMS_AT_ONCE, ManyRequest, Problem, RoomsOptions, fresh, publish_to};
 use crate::{app::AppState, hub::Hub, limits::Peer, names};
 
 /// The most rooms of one answer.
 const MAX_LISTED: usize = 1000;
+/// When to try a deletion again that ended because the server stops.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(crate) fn routes() -> axum::Router<AppState> {
     axum::Router::new()
         .route("/rooms", get(rooms))
+        .route("/rooms/{room}", delete(delete_room))
+        .route("/users/{user}/messages", delete(delete_messages))
         .route("/rooms/{room}/members", get(members))
         .route("/rooms/{room}/close", post(close_members))
         .route("/announce", post(announce))
@@ -126,6 +130,66 @@ async fn close_members(
     }
     let closed = hub.close_members(&room, user.as_ref(), reason).await;
     Ok(fresh(Json(Closed { closed })))
+}
+
+#[derive(Serialize)]
+struct DeletedRoom {
+    room: RoomName,
+    /// The epoch in which the room continues.
+    epoch: Epoch,
+    /// How many messages were deleted.
+    messages: u64,
+}
+
+/// Deletes all messages of a room.
+async fn delete_room(_: Operator, Path(name): Path<String>, State(hub): State<Hub>) -> Result<Response, Problem> {
+    let room = room(&name)?;
+    let deleting = room.clone();
+    let deleted = to_the_end(async move { hub.delete_room(&deleting).await }).await?;
+    Ok(fresh(Json(DeletedRoom {
+        room,
+        epoch: deleted.epoch,
+        messages: deleted.messages,
+    })))
+}
+
+#[derive(Deserialize)]
+struct DeleteQuery {
+    /// Only in this room.
+    room: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DeletedMessages {
+    user: UserName,
+    /// How many messages lost their bodies.
+    messages: u64,
+}
+
+/// Deletes the bodies of a user's messages.
+async fn delete_messages(
+    _: Operator,
+    Path(name): Path<String>,
+    Query(query): Query<DeleteQuery>,
+    State(hub): State<Hub>,
+) -> Result<Response, Problem> {
+    let user = names::user(&name)?;
+    let room = query.room.as_deref().map(room).transpose()?;
+    let deleting = user.clone();
+    let messages = to_the_end(async move { hub.delete_messages_of(&deleting, room.as_ref()).await }).await?;
+    Ok(fresh(Json(DeletedMessages { user, messages })))
+}
+
+/// Runs a deletion to its end, also if the operator's connection is lost meanwhile.
+async fn to_the_end<T: Send + 'static>(
+    deletion: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Problem> {
+    let stopped = |_| {
+        let message = "the deletion was interrupted: try again";
+        Err(Refusal::later(code::BUSY, message, RETRY_AFTER))
+    };
+    let deleted = tokio::spawn(deletion).await.unwrap_or_else(stopped);
+    deleted.map_err(Problem::Refused)
 }
 
 /// Publishes to some rooms, or to all that have members on this server.

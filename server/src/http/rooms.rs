@@ -180,6 +180,7 @@ impl Problem {
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(refusal) if refusal.retry_after.is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(refusal) if refusal.code == code::TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused(refusal) if refusal.code == code::DELETED => StatusCode::GONE,
             Self::Refused(_) => StatusCode::FORBIDDEN,
         }
     }

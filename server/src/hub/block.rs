@@ -308,6 +308,7 @@ mod tests {
             seq: None,
             id: None,
             at: 0,
+            deleted: false,
             body: Body::text(&offset.to_string()),
         }
     }

@@ -82,6 +82,11 @@ impl Collector for Exposition {
         let help = "Messages that were given to the log and are not answered";
         out.gauge("appends_waiting", help, metrics.appends_waiting())?;
 
+        let help = "Rooms whose messages an operator deleted";
+        out.counter("deleted_rooms", help, metrics.deleted_rooms.get())?;
+        let help = "Messages that an operator deleted, with their rooms or those of a user";
+        out.counter("deleted_messages", help, metrics.deleted_messages.get())?;
+
         let known = CLOSE_CODES.into_iter().zip(metrics.closes.known());
         let codes = known.map(|(code, counter)| (code.to_string(), counter.get()));
         let codes = codes.chain([("other".to_owned(), metrics.closes.others().get())]);

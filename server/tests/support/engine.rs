@@ -3,10 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use talkback_protocol::{Cursor, Epoch, Offset, RoomName, session::server::Refusal};
+use talkback_protocol::{Cursor, Epoch, Offset, RoomName, UserName, session::server::Refusal};
 use talkback_server::engine::{
-    Answer, Append, AppendOutcome, Engine, Limit, Memory, MemoryOptions, MessageId, NotReady, Page, Range, Usage,
-    Watch, Watcher,
+    Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, Memory, MemoryOptions, MessageId, NotReady, Page, Range,
+    Usage, Watch, Watcher,
 };
 use tokio::sync::watch;
 
@@ -61,6 +61,14 @@ impl Engine for Held {
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
         self.later(room, self.engine.watch(room, watcher))
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        self.later(room, self.engine.delete_room(room))
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        self.engine.delete_messages_of(user, room)
     }
 
     fn has(&self, room: &RoomName) -> bool {
@@ -167,6 +175,14 @@ impl Engine for Shared {
             let watcher = logs.0.lock().watchers.remove(&key);
             drop(watcher);
         })))
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        self.0.0.lock().engine.delete_room(room)
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        self.0.0.lock().engine.delete_messages_of(user, room)
     }
 
     fn has(&self, room: &RoomName) -> bool {

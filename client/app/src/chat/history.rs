@@ -304,7 +304,7 @@ fn push_message(text: &mut String, message: &RoomMessage) {
         reason = "a time after 1970; `as` saturates"
     )]
     let at = message.at as u64;
-    let flags = u64::from(message.own) | u64::from(message.mentions_me) << 1;
+    let flags = u64::from(message.own) | u64::from(message.mentions_me) << 1 | u64::from(message.deleted) << 2;
     let mut numbers = vec![
         message.offset,
         at,
@@ -342,6 +342,7 @@ fn read_message(rows: &str) -> Option<(RoomMessage, &str)> {
         #[expect(clippy::cast_precision_loss, reason = "times are below 2^53")]
         at: at as f64,
         text: text.to_owned(),
+        deleted: flags & 4 != 0,
         own: flags & 1 != 0,
         mentions,
         mentions_me: flags & 2 != 0,
@@ -384,6 +385,7 @@ mod tests {
             from: "Ann\u{e9}".into(),
             at: 1_700_000_000_123.0,
             text: text.into(),
+            deleted: text.is_empty(),
             own: offset.is_multiple_of(2),
             mentions: Vec::new(),
             mentions_me: false,

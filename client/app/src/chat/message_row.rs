@@ -46,14 +46,7 @@ pub(super) fn RowView(props: &Props) -> Html {
             notice(row.at, NoticeKind::Event, &sentences::presence(joined, left), *language)
         }
         Body::Message(message) if message.own => {
-            let RoomMessage {
-                offset,
-                from,
-                text,
-                at,
-                mentions,
-                ..
-            } = message;
+            let RoomMessage { offset, from, at, .. } = message;
             let foot = html! { <>{ time(*at) }{ mark("✓", Text::DeliveryAcked, *language) }</> };
             html! {
                 <li
@@ -62,38 +55,39 @@ pub(super) fn RowView(props: &Props) -> Html {
                     data-goes-on={(!place.is_first).then_some("")}
                 >
                     { own_name(from, *language) }
-                    { message_text(text, mentions, *language) }
+                    { content(message, *language) }
                     if place.is_last {
                         <p key="foot" class="foot">{ foot }</p>
                     }
                 </li>
             }
         }
-        Body::Message(RoomMessage {
-            offset,
-            from,
-            text,
-            at,
-            mentions,
-            mentions_me,
-            ..
-        }) => html! {
+        Body::Message(message) => html! {
             <li
-                class="said" role="listitem" data-direction="in" data-offset={offset.to_string()}
+                class="said" role="listitem" data-direction="in" data-offset={message.offset.to_string()}
                 data-row={row.number.to_string()} tabindex="-1"
-                data-goes-on={(!place.is_first).then_some("")} data-mentions-me={mentions_me.then_some("")}
+                data-goes-on={(!place.is_first).then_some("")} data-mentions-me={message.mentions_me.then_some("")}
             >
                 if place.is_first {
-                    { avatar(from) }
+                    { avatar(&message.from) }
                 }
                 <div key="by" class="by">
-                    <bdi class="from">{ from.clone() }</bdi>
-                    { time(*at) }
+                    <bdi class="from">{ message.from.clone() }</bdi>
+                    { time(message.at) }
                 </div>
-                { message_text(text, mentions, *language) }
+                { content(message, *language) }
             </li>
         },
     }
+}
+
+/// The text of a message, or in its place that it was deleted.
+fn content(message: &RoomMessage, language: Language) -> Html {
+    if message.deleted {
+        let words = Text::MessageDeleted.in_language(language);
+        return html! { <div key="text" class="text" data-deleted="">{ words }</div> };
+    }
+    message_text(&message.text, &message.mentions, language)
 }
 
 /// An own message that the room has not delivered yet.

@@ -63,14 +63,17 @@ fn read(answer: &JsValue) -> Option<Preview> {
 )]
 fn read_message(message: &JsValue) -> Option<RoomMessage> {
     let body = field(message, "body");
+    let deleted = field(message, "deleted").is_truthy();
     Some(RoomMessage {
         offset: field(message, "offset").as_f64()? as u64,
         from: field(&field(message, "from"), "user").as_string()?,
         at: field(message, "at").as_f64()?,
         text: match body.as_string() {
             Some(text) => text,
+            None if deleted => String::new(),
             None => JSON::stringify(&body).ok()?.into(),
         },
+        deleted,
         own: false,
         mentions: Vec::new(),
         mentions_me: false,

@@ -1085,7 +1085,7 @@ impl ChatState {
     fn copy(&mut self, row: u64, link: bool, now: f64) -> Option<Effect> {
         let message = self.here.timeline.message(row)?;
         if !link {
-            return Some(Effect::Copy(message.text.clone()));
+            return (!message.deleted).then(|| Effect::Copy(message.text.clone()));
         }
         let Some(offset) = self.here.timeline.offset_in(row) else {
             // It is of a previous log.
@@ -1629,6 +1629,7 @@ impl ChatState {
                 at: sent.at,
                 mentions: self.mentions(&sent.text),
                 text: sent.text,
+                deleted: false,
                 own: true,
                 mentions_me: false,
             });

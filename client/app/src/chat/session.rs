@@ -312,6 +312,7 @@ fn session_event(event: client::Event<String>) -> Option<SessionEvent> {
 }
 
 fn room_message(message: client::Received<String>) -> RoomMessage {
+    let deleted = matches!(message.body, client::Incoming::Deleted);
     RoomMessage {
         offset: message.offset.get(),
         from: message.from.user.to_string(),
@@ -319,7 +320,9 @@ fn room_message(message: client::Received<String>) -> RoomMessage {
         text: match message.body {
             client::Incoming::Known(text) => text,
             client::Incoming::Unknown(body) => body.json().to_owned(),
+            client::Incoming::Deleted => String::new(),
         },
+        deleted,
         own: message.own,
         mentions: Vec::new(),
         mentions_me: false,

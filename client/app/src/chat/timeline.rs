@@ -47,6 +47,8 @@ pub(crate) struct RoomMessage {
     pub(crate) at: f64,
     /// The text; the JSON of a body that is not a text.
     pub(crate) text: String,
+    /// An operator deleted it; the text is empty.
+    pub(crate) deleted: bool,
     /// The user sent it: in this tab, or, once the reducer has compared the names, in another one.
     pub(crate) own: bool,
     /// The ranges of the text that mention a user, once the reducer has compared the names.

@@ -260,6 +260,7 @@ texts! {
     MoveDown: "Move down", "下移";
     SayHello: "Say hello", "打个招呼";
     CopyRoomLink: "Copy a link to this room", "复制房间链接";
+    MessageDeleted: "This message was deleted", "此消息已被删除";
     LiteralHint: "A backslash before the braces sends them as they are: \\{{ts}}.", "在花括号前加反斜杠可原样发送：\\{{ts}}。";
 }
 

@@ -39,6 +39,7 @@ fn message(number: u64) -> RoomEvent {
             seq: None,
             id: None,
             at: 0,
+            deleted: false,
             body: Body::text("x"),
         },
         own: false,

@@ -8,7 +8,7 @@ use std::{
 
 use slab::Slab;
 use talkback_protocol::{
-    Body, Epoch, Offset, PublishId, RoomName, SenderId, Seq,
+    Body, Epoch, Offset, PublishId, RoomName, SenderId, Seq, UserName,
     message::{self, Message},
 };
 use tokio::time::Instant;
@@ -36,6 +36,8 @@ pub(super) struct Log {
     epoch: Epoch,
     /// The offset of the newest message.
     head: Offset,
+    /// The newest message of those that were deleted with the room; 0 if none were.
+    deleted: Offset,
     entries: VecDeque<Entry>,
     /// The offsets of the kept messages with a number, by sender. The numbers ascend.
     numbered: HashMap<SenderId, VecDeque<Offset>>,
@@ -70,6 +72,7 @@ impl Log {
             id,
             epoch,
             head: Offset::ZERO,
+            deleted: Offset::ZERO,
             entries: VecDeque::new(),
             numbered: HashMap::new(),
             bytes: 0,
@@ -89,6 +92,11 @@ impl Log {
 
     pub(super) fn epoch(&self) -> &Epoch {
         &self.epoch
+    }
+
+    /// The newest message of those that were deleted with the room.
+    pub(super) fn deleted(&self) -> Offset {
+        self.deleted
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -165,6 +173,7 @@ impl Log {
             seq,
             id,
             at: unix_milliseconds().max(self.at),
+            deleted: false,
             body,
         }
     }
@@ -238,6 +247,34 @@ impl Log {
             messages: 1,
             bytes: oldest.weight,
         }
+    }
+
+    /// Drops all messages. The log continues in a new epoch, of which the watchers are told.
+    pub(super) fn delete_all(&mut self) -> Freed {
+        let freed = self.drop_while(|_, _| true);
+        self.epoch = Epoch::from_random(fastrand::u64(..));
+        self.deleted = self.head;
+        for (_, watcher) in &self.watchers {
+            watcher.restarted(&self.epoch);
+        }
+        freed
+    }
+
+    /// Deletes the bodies of this user's messages. Returns how many, and the bytes that are free now.
+    pub(super) fn delete_bodies_of(&mut self, user: &UserName) -> (u64, Freed) {
+        let (mut count, mut freed) = (0, Freed::default());
+        let of_user = |message: &Message| message.from.user == *user && !message.deleted;
+        for entry in self.entries.iter_mut().filter(|entry| of_user(&entry.message)) {
+            let message = Arc::make_mut(&mut entry.message);
+            message.deleted = true;
+            message.body = Body::null();
+            let weight = weight(message).min(entry.weight);
+            freed.bytes += entry.weight - weight;
+            entry.weight = weight;
+            count += 1;
+        }
+        self.bytes -= freed.bytes;
+        (count, freed)
     }
 
     /// The number of the newest message of this sender that is kept and has one.

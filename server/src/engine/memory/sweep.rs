@@ -67,7 +67,7 @@ impl Inner {
     }
 
     /// Visits all rooms in batches, between which other tasks run. A room that is made meanwhile may be left out.
-    async fn for_each_room(&self, mut visit: impl FnMut(RoomEntry)) {
+    pub(super) async fn for_each_room(&self, mut visit: impl FnMut(RoomEntry)) {
         let mut next = Some(0);
         while let Some(from) = next {
             let (batch, rest) = self.rooms.lock().batch(from, self.options.sweep_batch.max(1));

@@ -132,6 +132,25 @@ async fn expired_entries_are_swept_and_then_their_room() {
 }
 
 #[tokio::test]
+async fn deletions_release_the_bytes_of_messages_and_keep_who_published_them() {
+    let engine = engine(DEFAULTS);
+    fill(&engine, "a", 10).await;
+    fill(&engine, "b", 10).await;
+    add(&engine, message("b", MessageId::None, &body_of(10_000))).await;
+    let remembered = engine.usage().remembered_bytes;
+    assert_eq!(engine.delete_room(&room("a")).await.unwrap().messages, 10);
+    let before = engine.usage();
+    assert_eq!((before.messages, before.clients), (11, 2));
+    let ann = UserName::parse("ann").unwrap();
+    assert_eq!(engine.delete_messages_of(&ann, None).await, Ok(11));
+    let after = engine.usage();
+    assert_eq!((after.messages, after.remembered_bytes), (11, remembered));
+    assert!(after.bytes < before.bytes - 9_000, "{after:?}");
+    assert_eq!(engine.delete_room(&room("b")).await.unwrap().messages, 11);
+    assert_eq!((engine.usage().messages, engine.usage().bytes), (0, 0));
+}
+
+#[tokio::test]
 async fn rooms_without_watchers_are_bounded_and_the_least_recently_used_one_is_evicted() {
     let engine = engine(MemoryOptions { rooms: 2, ..DEFAULTS });
     fill(&engine, "watched", 1).await;

@@ -15,6 +15,14 @@ local function answer(is_made, letter, rest)
     return is_made .. letter .. epoch .. ' ' .. (rest or '')
 end
 
+-- The outcome of the first time, unless its message was deleted with the room.
+local function outcome_again(letter, rest)
+    if letter == 'D' and tonumber(string.match(rest, '^%d+')) <= deleted then
+        return answer('0', 'X')
+    end
+    return answer('0', letter, rest)
+end
+
 if kind == 'c' then
     local known = redis.call('HMGET', publisher, 'last', seq)
     local number = tonumber(seq)
@@ -27,7 +35,7 @@ if kind == 'c' then
         if string.sub(outcome, 1, 16) ~= id then
             return answer('0', 'C')
         end
-        return answer('0', string.sub(outcome, 17, 17), string.sub(outcome, 18))
+        return outcome_again(string.sub(outcome, 17, 17), string.sub(outcome, 18))
     end
     if number ~= last + 1 and ARGV[7] ~= '1' then
         return answer('0', 'G')
@@ -38,7 +46,7 @@ elseif kind == 'r' then
         if string.sub(outcome, 1, 64) ~= id then
             return answer('0', 'K')
         end
-        return answer('0', 'D', string.sub(outcome, 65))
+        return outcome_again('D', string.sub(outcome, 65))
     end
 end
 

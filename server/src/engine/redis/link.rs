@@ -25,15 +25,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     super::{AppendOutcome, Limit, NotReady, Permit, Range},
-    RedisOptions, Shared,
+    RedisOptions, SHOWN, Shared,
     rooms::Room,
     wire::{self, AppendCall, Appended, History, Scripts},
 };
 
 /// Rooms that are subscribed to, or looked at, at the same time.
 const ROOMS_AT_ONCE: usize = 64;
-/// Bytes of an answer that is logged or told.
-const SHOWN: usize = 200;
 const NOTHING: Limit = Limit { messages: 0, bytes: 0 };
 
 /// The connections.
@@ -278,6 +276,8 @@ impl Link {
             id: info.history,
             append: load(&scripts.append).await?,
             read: load(&scripts.read).await?,
+            delete_room: load(&scripts.delete_room).await?,
+            delete_messages: load(&scripts.delete_messages).await?,
         };
         let (probes, failure) = (Arc::new(Probes::default()), Failure::default());
         let pushed = {
@@ -719,6 +719,9 @@ fn received(shared: &Arc<Shared>, servers: &str, probes: &Probes, failure: &Fail
             room.present(shared, server, users);
         }
         return;
+    }
+    if let Some((epoch, head)) = wire::restarted(payload) {
+        return room.restarted(shared, epoch, head);
     }
     match wire::published(&name, payload) {
         Some((epoch, message)) => room.received(shared, epoch, message),

@@ -1,4 +1,4 @@
--- What both scripts begin with: the state of a room's log. Before this text stand the bounds, as local numbers:
+-- What all scripts begin with: the state of a room's log. Before this text stand the bounds, as local numbers:
 -- IDLE, AGE, MESSAGES, BYTES, OUTCOMES, OVERHEAD, REQUEST_AGE (times in milliseconds), FORKS, and PUBLISH, the command.
 --
 -- KEYS: 1 the state (a hash), 2 the messages (a stream), 3 the generation. ARGV: 1 the history of the data as the server
@@ -20,10 +20,12 @@ local function text(number)
 end
 
 local fields = redis.call('HMGET', state_key, 'epoch', 'history', 'head', 'floor', 'bytes', 'at', 'oldest', 'renew',
-    'made', 'forks')
+    'made', 'forks', 'deleted')
 local is_stored = fields[1]
 local epoch, head, floor, bytes, at, oldest, renew, made = fields[1], 0, 0, 0, 0, nil, 0, fields[9]
 local forks = fields[10] or ''
+-- The newest message of those that were deleted with the room.
+local deleted = tonumber(fields[11] or '0')
 if is_stored then
     head, floor, bytes = tonumber(fields[3]), tonumber(fields[4]), tonumber(fields[5])
     at, oldest, renew = tonumber(fields[6]), tonumber(fields[7] or ''), tonumber(fields[8])

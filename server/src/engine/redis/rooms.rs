@@ -242,6 +242,16 @@ impl Room {
         state.deliver(&Arc::new(message));
     }
 
+    /// The messages up to `head` were deleted, and the log continues in this epoch.
+    pub(super) fn restarted(self: &Arc<Self>, shared: &Arc<Shared>, epoch: Epoch, head: Offset) {
+        let mut state = self.state.lock();
+        let is_other = matches!(&state.phase, Phase::Open { epoch: current, .. } if *current != epoch);
+        state.seen = Some((epoch, head));
+        if is_other && !state.is_catching_up {
+            self.catch_up(&mut state, shared);
+        }
+    }
+
     /// Another server has published its users.
     pub(super) fn present(&self, shared: &Shared, server: u64, users: Vec<UserName>) {
         let mut state = self.state.lock();

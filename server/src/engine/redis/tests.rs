@@ -69,6 +69,14 @@ impl Engine for Temporary {
         self.engine.watch(room, watcher)
     }
 
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        self.engine.delete_room(room)
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        self.engine.delete_messages_of(user, room)
+    }
+
     fn has(&self, room: &RoomName) -> bool {
         self.engine.has(room)
     }
@@ -378,6 +386,106 @@ async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscrib
         channels.truncate(200);
         assert!(Instant::now() < until, "{channels}");
     }
+}
+
+#[tokio::test]
+async fn a_deletion_is_told_at_once_to_the_watchers_of_other_servers() {
+    let server = start().await;
+    // Only what is published can tell.
+    let open = || {
+        let options = RedisOptions {
+            check_interval: Duration::from_secs(3600),
+            ..quick(&server.url())
+        };
+        Arc::new(Redis::open(options).unwrap()) as Arc<dyn Engine>
+    };
+    let (here, there) = (open(), open());
+    let (at_here, at_there) = (Arc::new(Events::default()), Arc::new(Events::default()));
+    let _here = here.watch(&room("a"), at_here.clone()).await.unwrap();
+    let _there = there.watch(&room("a"), at_there.clone()).await.unwrap();
+    add(&here, numbered("a", 1, 1)).await;
+    at_there.wait_for(1).await;
+    at_here.wait_for(1).await;
+    let deleted = here.delete_room(&room("a")).await.unwrap();
+    assert_eq!(deleted.messages, 1);
+    let told = [said(1, "1 1"), Event::Restarted(deleted.epoch.clone())];
+    assert_eq!(at_there.wait_for(2).await, told);
+    assert_eq!(at_here.wait_for(2).await, told);
+    assert_eq!(code_of(&there.append(numbered("a", 1, 1)).await), Some(code::DELETED));
+    add(&there, numbered("a", 1, 2)).await;
+    assert_eq!(at_here.wait_for(3).await[2], said(2, "1 2"));
+    assert_eq!(at_there.wait_for(3).await[2], said(2, "1 2"));
+}
+
+#[tokio::test]
+async fn a_log_that_was_written_anew_without_bodies_goes_on_and_expires_as_before() {
+    let server = start().await;
+    let engine = open(&server);
+    for number in 1..=600 {
+        add(&engine, numbered("a", 1, number)).await;
+    }
+    let key = async |kind: &str| server.command(&["KEYS", &format!("*:{kind}:a")]).await.unwrap();
+    let (log, state) = (key("log").await, key("state").await);
+    let expiry = async || server.command(&["PTTL", &log]).await.unwrap().parse::<u64>().unwrap();
+    let bytes = async || {
+        server
+            .command(&["HGET", &state, "bytes"])
+            .await
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    let (expired_before, bytes_before) = (expiry().await, bytes().await);
+    let before = read(&engine, "a", Range::After(Offset::ZERO)).await;
+    let ann = UserName::parse("ann").unwrap();
+    assert_eq!(engine.delete_messages_of(&ann, None).await, Ok(600));
+    assert!(expiry().await <= expired_before && expiry().await > expired_before / 2);
+    let of_bodies: usize = before.messages.iter().map(|message| message.body.json().len()).sum();
+    assert_eq!(bytes_before - bytes().await, of_bodies as u64);
+    assert!(
+        !server
+            .command(&["XRANGE", &log, "-", "+"])
+            .await
+            .unwrap()
+            .contains("1 7")
+    );
+    let place = add(&engine, numbered("a", 1, 601)).await;
+    assert_eq!((&place.epoch, place.offset), (&before.epoch, offset(601)));
+    let after = read(&engine, "a", Range::After(Offset::ZERO)).await;
+    assert!(after.messages[..600].iter().all(|message| message.deleted));
+    let places = |page: &Page| {
+        page.messages
+            .iter()
+            .take(600)
+            .map(|message| (message.offset, message.at))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&after), places(&before));
+
+    assert_eq!(engine.delete_room(&room("a")).await.unwrap().messages, 601);
+    assert_eq!(
+        (bytes().await, server.command(&["EXISTS", &log]).await.unwrap()),
+        (0, "0".to_owned())
+    );
+    add(&engine, numbered("a", 1, 602)).await;
+    assert!(expiry().await > 0, "the new log does not expire");
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_deletes_rooms() {
+    let server = start().await;
+    let engine = open(&server);
+    add(&engine, numbered("a", 1, 1)).await;
+    add(&engine, numbered("b", 1, 1)).await;
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    let refused = engine.append(numbered("a", 1, 2)).await;
+    assert_eq!(code_of(&refused), Some(code::BUSY));
+    assert_eq!(engine.delete_room(&room("a")).await.unwrap().messages, 1);
+    let ann = UserName::parse("ann").unwrap();
+    assert_eq!(engine.delete_messages_of(&ann, None).await, Ok(1));
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+    assert_eq!(add_at_last(&engine, numbered("a", 1, 2)).await.offset, offset(2));
+    assert!(read(&engine, "b", Range::Newest).await.messages[0].deleted);
 }
 
 /// The users that other servers have in a room.

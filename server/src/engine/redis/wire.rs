@@ -11,7 +11,9 @@ use talkback_protocol::{
 };
 
 use super::{
-    super::{Append, AppendOutcome, KEY_REUSED, Limit, MessageId, Page, Place, Range, hash},
+    super::{
+        Append, AppendOutcome, DeletedRoom, KEY_REUSED, Limit, MessageId, Page, Place, Range, deleted_refusal, hash,
+    },
     OVERHEAD, RedisOptions,
 };
 
@@ -21,6 +23,8 @@ const PARTS: u64 = 1024;
 /// Earlier epochs of a log of which it is kept where they forked: as many lives of the data as a client may have missed
 /// all messages of.
 const FORKS: usize = 16;
+/// Keys that Redis looks at in one call while all rooms are visited.
+const SCANNED_AT_ONCE: usize = 1000;
 
 /// The names of keys and channels.
 pub(super) struct Keys {
@@ -49,9 +53,31 @@ impl Keys {
 
     /// The room of a channel.
     pub(super) fn room_of(&self, channel: &[u8]) -> Option<RoomName> {
-        let rest = channel.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
-        let rest = std::str::from_utf8(rest).ok()?;
-        RoomName::parse(rest.split_once("}:live:")?.1).ok()
+        self.room_of_key("live", channel)
+    }
+
+    /// The room of the key of a state.
+    pub(super) fn room_of_state(&self, key: &[u8]) -> Option<RoomName> {
+        self.room_of_key("state", key)
+    }
+
+    fn room_of_key(&self, kind: &str, key: &[u8]) -> Option<RoomName> {
+        let rest = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
+        let (part, rest) = std::str::from_utf8(rest).ok()?.split_once("}:")?;
+        part.parse::<u64>().ok()?;
+        RoomName::parse(rest.strip_prefix(kind)?.strip_prefix(':')?).ok()
+    }
+
+    /// A pattern for the keys of all states, of which [`room_of_state`](Self::room_of_state) knows the right ones.
+    fn states(&self) -> String {
+        let mut pattern = String::new();
+        for character in self.prefix.chars() {
+            if "*?[]\\^".contains(character) {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        pattern + ":{*}:state:*"
     }
 
     /// The channel on which servers hear each other, and each itself.
@@ -98,6 +124,8 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) struct Scripts {
     pub(super) append: String,
     pub(super) read: String,
+    pub(super) delete_room: String,
+    pub(super) delete_messages: String,
 }
 
 impl Scripts {
@@ -119,6 +147,8 @@ impl Scripts {
         Self {
             append: script(include_str!("append.lua")),
             read: script(include_str!("read.lua")),
+            delete_room: script(include_str!("delete_room.lua")),
+            delete_messages: script(include_str!("delete_messages.lua")),
         }
     }
 }
@@ -129,6 +159,24 @@ pub(super) struct History {
     pub(super) id: String,
     pub(super) append: String,
     pub(super) read: String,
+    pub(super) delete_room: String,
+    pub(super) delete_messages: String,
+}
+
+impl History {
+    /// A call of one of the scripts, with the keys and arguments that all of them have.
+    fn call(&self, script: &str, keys: &Keys, room: &RoomName) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(script)
+            .arg(3)
+            .arg(keys.key("state", room))
+            .arg(keys.key("log", room))
+            .arg(keys.generation(room))
+            .arg(&self.id)
+            .arg(random());
+        command
+    }
 }
 
 /// An append as arguments.
@@ -239,6 +287,7 @@ pub(super) fn appended(value: &Value, append: &Append) -> Option<Appended> {
             };
             refused(epoch, refusal)
         }
+        "X" => refused(epoch, deleted_refusal()),
         "T" => refused(epoch, append.content.as_ref().err()?.clone()),
         "B" => return Some(Appended::Full(epoch)),
         "N" => return Some(Appended::NotMade(epoch)),
@@ -264,15 +313,8 @@ pub(super) fn read_command(
         Range::Before(offset) => ("b", offset),
         Range::Newest => ("n", Offset::ZERO),
     };
-    let mut command = redis::cmd("EVALSHA");
+    let mut command = history.call(&history.read, keys, room);
     command
-        .arg(&history.read)
-        .arg(3)
-        .arg(keys.key("state", room))
-        .arg(keys.key("log", room))
-        .arg(keys.generation(room))
-        .arg(&history.id)
-        .arg(random())
         .arg(which)
         .arg(offset.get())
         .arg(limit.messages)
@@ -326,6 +368,55 @@ pub(super) fn read(value: Value, room: &RoomName, range: Range) -> Option<Read> 
         },
         exists,
     })
+}
+
+/// The deletion of a room's messages as a command.
+pub(super) fn delete_room_command(keys: &Keys, history: &History, room: &RoomName) -> Cmd {
+    let mut command = history.call(&history.delete_room, keys, room);
+    command.arg(keys.channel(room));
+    command
+}
+
+/// Reads the answer to a deletion of a room; `None` if it is none.
+pub(super) fn deleted_room(value: &Value) -> Option<DeletedRoom> {
+    let Value::Array(values) = value else { return None };
+    let [Value::BulkString(epoch), Value::BulkString(messages)] = &values[..] else {
+        return None;
+    };
+    Some(DeletedRoom {
+        epoch: Epoch::parse(std::str::from_utf8(epoch).ok()?).ok()?,
+        messages: std::str::from_utf8(messages).ok()?.parse().ok()?,
+    })
+}
+
+/// The deletion of a user's bodies in a room as a command.
+pub(super) fn delete_messages_command(keys: &Keys, history: &History, room: &RoomName, user: &UserName) -> Cmd {
+    let mut command = history.call(&history.delete_messages, keys, room);
+    command.arg(&**user);
+    command
+}
+
+/// The next keys after a cursor of Redis, those of states among them.
+pub(super) fn scan_command(keys: &Keys, cursor: u64) -> Cmd {
+    let mut command = redis::cmd("SCAN");
+    command
+        .arg(cursor)
+        .arg("MATCH")
+        .arg(keys.states())
+        .arg("COUNT")
+        .arg(SCANNED_AT_ONCE);
+    command
+}
+
+/// With what the payload of a new epoch without a fork begins.
+const RESTARTED: &str = "restarted ";
+
+/// The epoch in which a room continues whose messages were deleted, and the newest of them; `None` if it is something
+/// else.
+pub(super) fn restarted(payload: &[u8]) -> Option<(Epoch, Offset)> {
+    let text = std::str::from_utf8(payload.strip_prefix(RESTARTED.as_bytes())?).ok()?;
+    let (epoch, head) = text.split_once(' ')?;
+    Some((Epoch::parse(epoch).ok()?, offset_of(head)?))
 }
 
 /// With what the payload of a signal begins; that of a message begins with an epoch.
@@ -401,7 +492,7 @@ pub(super) fn published(room: &RoomName, payload: &[u8]) -> Option<(Epoch, Messa
 }
 
 /// A message as it is stored: sender, user, number and id, which may be empty, and body, in a line each. The body is last,
-/// because it alone may have line ends.
+/// because it alone may have line ends; it is empty if it was deleted.
 fn encode(from: &Author, id: &MessageId, body: &Body) -> String {
     let mut text = format!("{}\n{}\n", from.sender, from.user);
     if let Some((seq, id)) = id.number() {
@@ -424,7 +515,8 @@ fn decode(room: &RoomName, offset: Offset, at: Millis, text: &str) -> Option<Mes
     let mut lines = text.splitn(5, '\n');
     let sender = SenderId::parse(lines.next()?).ok()?;
     let user = UserName::parse(lines.next()?).ok()?;
-    let (seq, id) = (lines.next()?, lines.next()?);
+    let (seq, id, body) = (lines.next()?, lines.next()?, lines.next()?);
+    let deleted = body.is_empty();
     Some(Message {
         room: room.clone(),
         offset,
@@ -432,7 +524,12 @@ fn decode(room: &RoomName, offset: Offset, at: Millis, text: &str) -> Option<Mes
         seq: (!seq.is_empty()).then(|| Seq::new(seq.parse().ok()?).ok()).flatten(),
         id: u64::from_str_radix(id, 16).ok().map(PublishId::from_random),
         at,
-        body: Body::from_json(lines.next()?).ok()?,
+        deleted,
+        body: if deleted {
+            Body::null()
+        } else {
+            Body::from_json(body).ok()?
+        },
     })
 }
 
@@ -472,9 +569,15 @@ mod tests {
         let keys = Keys::new("talkback");
         for name in ["lobby", "a}:live:b", "{x}", "好 :state:", "~u.1"] {
             let room = room(name);
-            assert_eq!(keys.room_of(keys.channel(&room).as_bytes()), Some(room));
+            assert_eq!(keys.room_of(keys.channel(&room).as_bytes()), Some(room.clone()));
+            assert_eq!(
+                keys.room_of_state(keys.key("state", &room).as_bytes()),
+                Some(room.clone())
+            );
+            assert_eq!(keys.room_of_state(keys.key("log", &room).as_bytes()), None);
         }
         assert_eq!(keys.room_of(keys.servers().as_bytes()), None);
+        assert_eq!(Keys::new("a*[b]").states(), "a\\*\\[b\\]:{*}:state:*");
         assert_eq!(keys.room_of(b"other:{1}:live:a"), None);
         // Names of requests may have any characters; the name of a room is last, and what is before it has a fixed form.
         let id = crate::engine::conformance::request("state:b", [0; 32]);

@@ -14,7 +14,7 @@ use super::{super::NotReady, SqliteOptions};
 const APPLICATION: i64 = 0x5441_4c4b;
 
 /// Each upgrades the schema by one version (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 1] = [include_str!("schema-1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 
 /// Pages of 4 KiB that writing keeps in memory, as a negative number of KiB.
 const WRITER_CACHE: i64 = -32 * 1024;

@@ -175,6 +175,8 @@ fn message(row: &Row<'_>, room: &RoomName) -> rusqlite::Result<Message> {
     let user = row.get_ref(3)?.as_str()?;
     let seq = row.get::<_, Option<u64>>(4)?;
     let id = row.get::<_, Option<i64>>(5)?;
+    let body = row.get_ref(6)?.as_str()?;
+    let deleted = body.is_empty();
     Ok(Message {
         room: room.clone(),
         offset: offset(row, 0)?,
@@ -185,7 +187,12 @@ fn message(row: &Row<'_>, room: &RoomName) -> rusqlite::Result<Message> {
         seq: seq.map(Seq::new).transpose().map_err(|error| damaged(4, error))?,
         id: id.map(|id| PublishId::from_random(id.cast_unsigned())),
         at: row.get(1)?,
-        body: Body::from_json(row.get_ref(6)?.as_str()?).map_err(|error| damaged(6, error))?,
+        deleted,
+        body: if deleted {
+            Body::null()
+        } else {
+            Body::from_json(body).map_err(|error| damaged(6, error))?
+        },
     })
 }
 

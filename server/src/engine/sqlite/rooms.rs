@@ -47,7 +47,7 @@ struct RoomState {
 enum Event {
     /// A committed message, with its bytes.
     Message(Arc<Message>, usize),
-    /// The room was removed and begins again in this epoch.
+    /// The room was removed, or its messages were deleted, and it continues in this epoch.
     Restarted(Epoch),
 }
 
@@ -146,6 +146,24 @@ impl Rooms {
         Arc::clone(room)
     }
 
+    /// Like [`stored`](Self::stored), for a room that continues in another epoch: its watchers are told.
+    pub(super) fn restarted(&self, name: &RoomName, end: LogEnd, runtime: &Handle) -> Arc<Room> {
+        let mut map = self.map.lock();
+        let room = map.rooms.entry(name.clone()).or_insert_with(|| Room::new(end.clone()));
+        let mut state = room.state.lock();
+        let epoch = end.epoch.clone();
+        state.end = end;
+        state.is_stored = true;
+        // One that comes later begins in this epoch.
+        if !state.watchers.is_empty() {
+            state.leave_out_messages();
+            state.queue.push_back(Event::Restarted(epoch));
+            room.start_delivery(&mut state, runtime);
+        }
+        drop(state);
+        Arc::clone(room)
+    }
+
     /// Notes that a room is not in the file any more. Rooms with its slot begin with this epoch from now on.
     pub(super) fn removed(&self, name: &RoomName, slot: usize, epoch: Epoch, runtime: &Handle) {
         let mut map = self.map.lock();
@@ -215,6 +233,21 @@ impl Rooms {
         let watchers: Vec<_> = state.watchers.iter().map(|(_, watcher)| Arc::clone(watcher)).collect();
         drop(state);
         watchers.iter().all(|watcher| watcher.has_capacity())
+    }
+}
+
+impl RoomState {
+    /// Drops the messages that the watchers have not got.
+    fn leave_out_messages(&mut self) {
+        let mut dropped = 0;
+        self.queue.retain(|event| match event {
+            Event::Message(_, bytes) => {
+                dropped += bytes;
+                false
+            }
+            Event::Restarted(_) => true,
+        });
+        self.queue_bytes -= dropped;
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::engine::{
     MemoryOptions, MessageId,
-    conformance::{ALL, add, bodies, code_of, message, numbered, offset, read, request, room, withdrawal},
+    conformance::{ALL, Told, add, bodies, code_of, message, numbered, offset, read, request, room, withdrawal},
 };
 
 /// An engine whose file is removed with it.
@@ -35,6 +35,14 @@ impl Engine for Temporary {
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
         self.engine().watch(room, watcher)
+    }
+
+    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
+        self.engine().delete_room(room)
+    }
+
+    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
+        self.engine().delete_messages_of(user, room)
     }
 
     fn has(&self, room: &RoomName) -> bool {
@@ -640,6 +648,92 @@ async fn no_key_of_a_client_is_in_the_file() {
         assert!(!bytes.windows(16).any(|window| window == [0x5a; 16]));
         assert!(!bytes.windows(32).any(|window| window == [b'5', b'a'].repeat(16)));
     }
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_not_in_the_file_any_more() {
+    let place = Place::new();
+    let engine = place.open();
+    // One that is in its page, and one that is too large for it.
+    let texts = ["deleted-short".to_owned(), "deleted-large".repeat(2000)];
+    for room in ["a", "b"] {
+        for text in &texts {
+            add(&engine, message(room, MessageId::None, &format!("\"{text}\""))).await;
+        }
+    }
+    let mut other = message("b", MessageId::None, "\"of another user\"");
+    other.from.user = UserName::parse("bob").unwrap();
+    add(&engine, other).await;
+    assert_eq!(engine.delete_room(&room("a")).await.unwrap().messages, 2);
+    let of_ann = engine.delete_messages_of(&UserName::parse("ann").unwrap(), None).await;
+    assert_eq!(of_ann, Ok(2));
+    let usage = engine.usage();
+    assert_eq!(
+        (usage.messages, usage.bytes),
+        (3, 3 * OVERHEAD + "\"of another user\"".len())
+    );
+    drop(engine);
+    let has = |text: &str| {
+        let files = std::fs::read_dir(place.directory.path()).unwrap();
+        let mut contents = files.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        contents.any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+    };
+    assert!(has("of another user"));
+    assert!(!has("deleted-short") && !has("deleted-large"));
+}
+
+#[tokio::test]
+async fn what_a_user_said_is_deleted_in_many_transactions_and_messages_are_added_in_between() {
+    const EACH: u64 = 3000;
+    let place = Place::new();
+    let engine = place.open();
+    for of in ["a", "b", "c", "d"] {
+        let answers: Vec<_> = (1..=EACH)
+            .map(|number| engine.append(numbered(of, 1, number)))
+            .collect();
+        futures_util::future::join_all(answers).await;
+    }
+    let ann = UserName::parse("ann").unwrap();
+    let commits = engine.usage().commits;
+    let deletion = engine.delete_messages_of(&ann, None);
+    let added = engine.append(numbered("e", 1, 1)).await;
+    assert!(matches!(added, AppendOutcome::Added(_)), "{added:?}");
+    let count = deletion.await.unwrap();
+    assert!((4 * EACH..=4 * EACH + 1).contains(&count), "{count}");
+    assert!(engine.usage().commits >= commits + 3, "it was one transaction");
+    for of in ["a", "b", "c", "d"] {
+        let page = read(&engine, of, Range::After(Offset::ZERO)).await;
+        assert_eq!(page.head.get(), EACH);
+        assert!(page.messages.iter().all(|message| message.deleted));
+    }
+    assert!(engine.delete_messages_of(&ann, Some(&room("a"))).await == Ok(0));
+}
+
+#[tokio::test]
+async fn a_deletion_in_a_group_deletes_what_came_before_it_and_nothing_after_it() {
+    let place = Place::new();
+    let engine = place.open();
+    let told = Arc::new(Told::default());
+    let _watch = engine.watch(&room("a"), told.clone()).await.unwrap();
+    add(&engine, numbered("a", 1, 1)).await;
+    assert_eq!(told.wait_for(1).await, [Ok(1)]);
+    let tool = place.tool();
+    // All of it waits for the tool, and is one group.
+    tool.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = engine.append(numbered("a", 1, 2));
+    let deletion = engine.delete_room(&room("a"));
+    let after = engine.append(numbered("a", 1, 3));
+    tool.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(before.await, AppendOutcome::Added(place) if place.offset == offset(2)));
+    let deleted = deletion.await.unwrap();
+    assert_eq!(deleted.messages, 2);
+    let AppendOutcome::Added(last) = after.await else {
+        panic!("the message after the deletion was not added");
+    };
+    assert_eq!((&last.epoch, last.offset), (&deleted.epoch, offset(3)));
+    assert_eq!(bodies(&read(&engine, "a", Range::Newest).await), ["\"1 3\""]);
+    // The second message was deleted before it was delivered.
+    assert_eq!(told.wait_for(3).await, [Ok(1), Err(deleted.epoch), Ok(3)]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 use sha2::{Digest, Sha256};
 use talkback_protocol::{
-    ClientKey, Epoch, Offset, PublishId, RoomName, Seq,
+    ClientKey, Epoch, Offset, PublishId, RoomName, Seq, UserName,
     message::{Message, Millis, code},
     session::server::Refusal,
 };
@@ -21,9 +21,10 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     super::{
-        Append, AppendOutcome, KEY_REUSED, MessageId, NotReady, Origin, Permit, Place, hash,
+        Append, AppendOutcome, DeletedRoom, KEY_REUSED, MessageId, NotReady, Origin, Permit, Place, hash,
         ledger::{Cost, Holder, Ledger, LedgerOptions},
         new_rooms::NewRoomLimit,
+        unless_deleted,
     },
     OVERHEAD, Shared,
     clients::{Client, Outcome, Settled, known},
@@ -38,6 +39,10 @@ const ENTRY: usize = 256;
 const OUTCOME: usize = 25;
 /// The part of a room's messages that is dropped for others when all are too large together: an eighth.
 const DROPPED_PART: u64 = 8;
+/// Of a user's messages that are deleted, how many messages are looked at in one transaction, and about how many bytes
+/// are deleted, so that publishers need not wait for all of them.
+const LOOKED_AT_ONCE: i64 = 4096;
+const DELETED_AT_ONCE: u64 = 4 << 20;
 
 /// What waits for the writer.
 pub(super) struct Calls {
@@ -60,6 +65,34 @@ pub(super) enum Call {
     },
     /// Answered after a commit.
     Check(oneshot::Sender<Result<(), NotReady>>),
+    DeleteRoom {
+        room: RoomName,
+        answer: oneshot::Sender<Result<DeletedRoom, Refusal>>,
+    },
+    DeleteMessages(Deletion),
+}
+
+/// A deletion of a user's messages, in one transaction after the other.
+pub(super) struct Deletion {
+    user: UserName,
+    /// The only room, or all.
+    room: Option<RoomName>,
+    /// The room and the offset of the last message that was looked at.
+    after: (i64, u64),
+    count: u64,
+    answer: oneshot::Sender<Result<u64, Refusal>>,
+}
+
+impl Deletion {
+    pub(super) fn new(user: UserName, room: Option<RoomName>, answer: oneshot::Sender<Result<u64, Refusal>>) -> Self {
+        Self {
+            user,
+            room,
+            after: (0, 0),
+            count: 0,
+            answer,
+        }
+    }
 }
 
 impl Calls {
@@ -111,6 +144,8 @@ struct Log {
     /// `None` if it is not in the file.
     id: Option<i64>,
     end: LogEnd,
+    /// The newest message of those that were deleted with the room.
+    deleted: Offset,
     bytes: u64,
     at: Millis,
     made: Millis,
@@ -121,6 +156,8 @@ struct Log {
     requests: Option<usize>,
     /// For its watchers.
     room: Option<Arc<Room>>,
+    /// The transaction begins another epoch, before what it adds.
+    is_restarted: bool,
     /// What the transaction adds.
     added: Vec<(Arc<Message>, usize)>,
     added_bytes: usize,
@@ -156,6 +193,9 @@ struct State {
 enum Answered {
     Append(oneshot::Sender<AppendOutcome>, AppendOutcome, Permit),
     Check(oneshot::Sender<Result<(), NotReady>>),
+    DeletedRoom(oneshot::Sender<Result<DeletedRoom, Refusal>>, DeletedRoom),
+    /// Whether all messages were looked at.
+    DeletedMessages(Deletion, bool),
 }
 
 impl Writer {
@@ -214,6 +254,10 @@ impl Writer {
                     match answered {
                         Answered::Append(answer, ..) => drop(answer.send(self.shared.unavailable())),
                         Answered::Check(check) => drop(check.send(Err(not_ready.clone()))),
+                        Answered::DeletedRoom(answer, _) => drop(answer.send(Err(self.shared.not_written()))),
+                        Answered::DeletedMessages(deletion, _) => {
+                            drop(deletion.answer.send(Err(self.shared.not_written())));
+                        }
                     }
                 }
                 self.refuse(calls, &not_ready);
@@ -248,12 +292,22 @@ impl Writer {
             match call {
                 Call::Append { answer, .. } => drop(answer.send(self.shared.unavailable())),
                 Call::Check(answer) => drop(answer.send(Err(not_ready.clone()))),
+                Call::DeleteRoom { answer, .. } => drop(answer.send(Err(self.shared.not_written()))),
+                Call::DeleteMessages(deletion) => drop(deletion.answer.send(Err(self.shared.not_written()))),
             }
         }
     }
 
     /// Gives the answers in a task of the runtime, because each may wake another one.
-    fn give(&self, answers: Vec<Answered>) {
+    fn give(&self, mut answers: Vec<Answered>) {
+        let unfinished = |answered: &mut Answered| matches!(answered, Answered::DeletedMessages(_, false));
+        for answered in answers.extract_if(.., unfinished) {
+            if let Answered::DeletedMessages(deletion, _) = answered
+                && !deletion.answer.is_closed()
+            {
+                self.shared.calls.push(Call::DeleteMessages(deletion));
+            }
+        }
         if answers.is_empty() {
             return;
         }
@@ -270,6 +324,8 @@ impl Writer {
                         drop(answer.send(outcome));
                     }
                     Answered::Check(check) => drop(check.send(Ok(()))),
+                    Answered::DeletedRoom(answer, deleted) => drop(answer.send(Ok(deleted))),
+                    Answered::DeletedMessages(deletion, _) => drop(deletion.answer.send(Ok(deletion.count))),
                 }
             }
         });
@@ -314,7 +370,7 @@ impl State {
     /// Reads the table of rooms, and who is remembered. No message is read.
     fn load(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut rooms = transaction.prepare(
-            "SELECT id, epoch, head, floor, fork_epoch, fork_offset, name, bytes, at, made, used FROM rooms",
+            "SELECT id, epoch, head, floor, fork_epoch, fork_offset, name, bytes, at, made, used, deleted FROM rooms",
         )?;
         let mut rows = rooms.query([])?;
         while let Some(row) = rows.next()? {
@@ -325,6 +381,7 @@ impl State {
             let log = Log {
                 id: Some(row.get(0)?),
                 end,
+                deleted: offset(row, 11)?,
                 bytes: row.get(7)?,
                 at: row.get(8)?,
                 made: row.get(9)?,
@@ -332,6 +389,7 @@ impl State {
                 oldest: None,
                 requests: None,
                 room: None,
+                is_restarted: false,
                 added: Vec::new(),
                 added_bytes: 0,
             };
@@ -383,7 +441,12 @@ impl State {
         }
         for name in self.dirty_logs.drain() {
             let Some(log) = self.logs.get_mut(&name) else { continue };
-            let room = self.shared.rooms.stored(&name, log.end.clone());
+            let (rooms, end) = (&self.shared.rooms, log.end.clone());
+            let room = if std::mem::take(&mut log.is_restarted) {
+                rooms.restarted(&name, end, &self.shared.runtime)
+            } else {
+                rooms.stored(&name, end)
+            };
             if !log.added.is_empty() {
                 room.deliver(log.added.drain(..), &self.shared.runtime);
                 log.added.shrink_to(64);
@@ -434,6 +497,20 @@ impl State {
                         is_checked = true;
                         answers.push(Answered::Check(answer));
                     }
+                    Call::DeleteRoom { room, answer } => match self.delete_room(&transaction, &room) {
+                        Ok(deleted) => answers.push(Answered::DeletedRoom(answer, deleted)),
+                        Err(error) => {
+                            drop(answer.send(Err(self.shared.not_written())));
+                            return Err(error);
+                        }
+                    },
+                    Call::DeleteMessages(mut deletion) => match self.delete_messages(&transaction, &mut deletion) {
+                        Ok(is_finished) => answers.push(Answered::DeletedMessages(deletion, is_finished)),
+                        Err(error) => {
+                            drop(deletion.answer.send(Err(self.shared.not_written())));
+                            return Err(error);
+                        }
+                    },
                 }
             }
         }
@@ -516,10 +593,7 @@ impl State {
     ) -> rusqlite::Result<AppendOutcome> {
         let shared = Arc::clone(&self.shared);
         if !self.logs.contains_key(&append.room) {
-            let slot = shared.rooms.slot(&append.room);
-            // A room that this transaction removes begins again in its next epoch.
-            let removed = self.removed.iter().rev().find(|(_, of, _)| *of == slot);
-            let epoch = removed.map_or_else(|| shared.rooms.initial_epoch(&append.room), |(.., epoch)| epoch.clone());
+            let epoch = self.initial_epoch(&append.room);
             let watched = shared.rooms.get(&append.room);
             self.logs
                 .insert(append.room.clone(), Log::new(LogEnd::empty(epoch), watched, now));
@@ -533,6 +607,14 @@ impl State {
         outcome
     }
 
+    /// The epoch that a room without a log begins with.
+    fn initial_epoch(&self, room: &RoomName) -> Epoch {
+        let slot = self.shared.rooms.slot(room);
+        // A room that this transaction removes begins again in its next epoch.
+        let removed = self.removed.iter().rev().find(|(_, of, _)| *of == slot);
+        removed.map_or_else(|| self.shared.rooms.initial_epoch(room), |(.., epoch)| epoch.clone())
+    }
+
     fn append_to(
         &mut self,
         transaction: &Transaction<'_>,
@@ -541,7 +623,7 @@ impl State {
         now: Millis,
     ) -> rusqlite::Result<AppendOutcome> {
         let log = self.log(&append.room);
-        let (epoch, room_id) = (log.end.epoch.clone(), log.id);
+        let (epoch, room_id, deleted) = (log.end.epoch.clone(), log.id, log.deleted);
         let client = match append.id {
             MessageId::Client { key, .. } => Some(hashed(&key)),
             MessageId::Request { .. } | MessageId::None => None,
@@ -553,14 +635,14 @@ impl State {
                     None => None,
                 };
                 if let Some(outcome) = known(found.as_deref(), &epoch, *seq, *id, *first) {
-                    return Ok(outcome);
+                    return Ok(unless_deleted(outcome, deleted));
                 }
             }
             (MessageId::Request { name, digest }, _) => {
                 if let Some(room) = room_id
                     && let Some(outcome) = self.request(transaction, room, name, digest, &epoch, now)?
                 {
-                    return Ok(outcome);
+                    return Ok(unless_deleted(outcome, deleted));
                 }
             }
             _ => {}
@@ -677,6 +759,7 @@ impl State {
                     seq,
                     id: message_id,
                     at,
+                    deleted: false,
                     body,
                 };
                 let log = self.log(&room);
@@ -988,6 +1071,104 @@ impl State {
         Ok(())
     }
 
+    /// Deletes the messages of a room, which continues in another epoch. What is kept of its publishers stays.
+    fn delete_room(&mut self, transaction: &Transaction<'_>, name: &RoomName) -> rusqlite::Result<DeletedRoom> {
+        let Some((id, log)) = self.logs.get_mut(name).and_then(|log| Some((log.id?, log))) else {
+            let epoch = self.initial_epoch(name);
+            return Ok(DeletedRoom { epoch, messages: 0 });
+        };
+        let (head, messages) = (log.end.head, log.end.head.get() - log.end.floor.get());
+        log.end = LogEnd {
+            epoch: file::new_epoch(),
+            fork: None,
+            head,
+            floor: head,
+        };
+        let epoch = log.end.epoch.clone();
+        self.messages -= messages;
+        self.bytes -= std::mem::take(&mut log.bytes);
+        log.deleted = head;
+        log.oldest = None;
+        log.is_restarted = true;
+        log.added.clear();
+        log.added_bytes = 0;
+        self.dirty_logs.insert(name.clone());
+        overwriting(transaction, || {
+            transaction
+                .prepare_cached("DELETE FROM messages WHERE room = ?1")?
+                .execute([id])
+        })?;
+        transaction
+            .prepare_cached(
+                "UPDATE rooms SET epoch = ?2, fork_epoch = NULL, fork_offset = NULL, deleted = ?3 WHERE id = ?1",
+            )?
+            .execute((id, epoch.as_str(), number(head.get())))?;
+        Ok(DeletedRoom { epoch, messages })
+    }
+
+    /// Deletes the next bodies of a user. Returns whether all messages were looked at.
+    fn delete_messages(&mut self, transaction: &Transaction<'_>, deletion: &mut Deletion) -> rusqlite::Result<bool> {
+        let only = match &deletion.room {
+            Some(name) => match self.logs.get(name).and_then(|log| log.id) {
+                Some(id) => {
+                    deletion.after = deletion.after.max((id, 0));
+                    Some(id)
+                }
+                None => return Ok(true),
+            },
+            None => None,
+        };
+        let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+        let mut statement = transaction.prepare_cached(
+            "SELECT room, offset, user, octet_length(body) FROM messages WHERE (room, offset) > (?1, ?2)
+                ORDER BY room, offset LIMIT ?3",
+        )?;
+        let (room, offset) = deletion.after;
+        let mut rows = statement.query((room, number(offset), LOOKED_AT_ONCE))?;
+        let mut is_finished = true;
+        while let Some(row) = rows.next()? {
+            let (room, offset): (i64, u64) = (row.get(0)?, row.get(1)?);
+            if only.is_some_and(|only| room > only) {
+                break;
+            }
+            deletion.after = (room, offset);
+            looked_at += 1;
+            let of_body: u64 = row.get(3)?;
+            // An empty one was deleted before.
+            if of_body > 0 && row.get_ref(2)?.as_str()? == &*deletion.user {
+                found.push((room, offset, of_body));
+                bytes += of_body;
+            }
+            if looked_at == LOOKED_AT_ONCE || bytes >= DELETED_AT_ONCE {
+                is_finished = false;
+                break;
+            }
+        }
+        drop(rows);
+        let mut delete = transaction.prepare_cached("UPDATE messages SET body = '' WHERE room = ?1 AND offset = ?2")?;
+        overwriting(transaction, || {
+            for (room, offset, _) in &found {
+                delete.execute((room, number(*offset)))?;
+            }
+            Ok(())
+        })?;
+        deletion.count += as_u64(found.len());
+        let mut freed: HashMap<i64, u64> = HashMap::new();
+        for (room, _, bytes) in found {
+            *freed.entry(room).or_default() += bytes;
+        }
+        if !freed.is_empty() {
+            for (name, log) in &mut self.logs {
+                if let Some(bytes) = log.id.and_then(|id| freed.get(&id)) {
+                    log.bytes = log.bytes.saturating_sub(*bytes);
+                    self.bytes = self.bytes.saturating_sub(*bytes);
+                    self.dirty_logs.insert(name.clone());
+                }
+            }
+        }
+        Ok(is_finished)
+    }
+
     /// Drops the oldest messages of a room beyond its bounds of count and bytes.
     fn trim(&mut self, transaction: &Transaction<'_>, name: &RoomName) -> rusqlite::Result<()> {
         let options = &self.shared.options.log;
@@ -1176,6 +1357,7 @@ impl Log {
         Self {
             id: None,
             end,
+            deleted: Offset::ZERO,
             bytes: 0,
             at: 0,
             made: now,
@@ -1183,10 +1365,20 @@ impl Log {
             oldest: Some(now),
             requests: Some(0),
             room,
+            is_restarted: false,
             added: Vec::new(),
             added_bytes: 0,
         }
     }
+}
+
+/// Runs a deletion so that what it frees is overwritten in the file.
+fn overwriting<T>(transaction: &Transaction<'_>, delete: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let overwrite = |is_on: bool| transaction.pragma_update_and_check(None, "secure_delete", is_on, |_| Ok(()));
+    overwrite(true)?;
+    let deleted = delete();
+    overwrite(false)?;
+    deleted
 }
 
 /// The offset up to which messages must be dropped to free so many bytes.

@@ -67,6 +67,7 @@ fn from(name: &str, offset: u64, text: &str) -> SessionEvent {
         from: name.into(),
         at: 0.0,
         text: text.into(),
+        deleted: false,
         own: name == "Ann",
         mentions: Vec::new(),
         mentions_me: false,
@@ -795,6 +796,7 @@ fn a_message_from_another_tab_of_the_user_is_an_own_one_and_not_unread() {
         from: "Ann".into(),
         at: 0.0,
         text: text.into(),
+        deleted: false,
         own: false,
         mentions: Vec::new(),
         mentions_me: false,
@@ -1095,6 +1097,23 @@ fn the_search_shows_the_newest_message_first_and_goes_round() {
     assert_eq!(state.update(Action::Edit(Field::Search, "nothing".into()), 0.0), []);
     assert_eq!(state.update(Action::Dismiss, 0.0), [Effect::Focus(Focus::SearchOpener)]);
     assert_eq!(state.search, None);
+}
+
+#[test]
+fn of_a_deleted_message_only_the_link_to_it_is_copied() {
+    let mut state = joined();
+    let SessionEvent::Message(message) = from("Bob", 1, "") else {
+        unreachable!()
+    };
+    let deleted = RoomMessage {
+        deleted: true,
+        ..message
+    };
+    apply(&mut state, SessionEvent::Message(deleted));
+    let row = state.timeline.last_number();
+    assert_eq!(state.update(Action::Copy { row, link: false }, 0.0), []);
+    let link = Effect::CopyLink(room("lobby"), Some(target(Some(1), 1)));
+    assert_eq!(state.update(Action::Copy { row, link: true }, 0.0), [link]);
 }
 
 #[test]

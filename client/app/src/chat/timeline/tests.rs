@@ -10,6 +10,7 @@ fn message(offset: u64) -> RoomMessage {
         from: "Ann".into(),
         at: 0.0,
         text: offset.to_string(),
+        deleted: false,
         own: false,
         mentions: Vec::new(),
         mentions_me: false,
