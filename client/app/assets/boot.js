@@ -95,6 +95,8 @@
       const request = indexedDB.deleteDatabase("talkback.history");
       request.onsuccess = request.onerror = resolve;
     });
+  // While another page held it, deleting it was not waited for. Not once somebody uses the chat again.
+  if (history.state === FORGOTTEN && !remembered("talkback.name")) forgetHistory().catch(console.warn);
   addEventListener("talkback:forget", async () => {
     // What the page would still write until it is gone.
     Storage.prototype.setItem = () => {};

@@ -338,14 +338,15 @@ pub(crate) fn notify(title: &str, text: &str, tag: &str, target: String) {
     options.set_tag(tag);
     // Without permission, and in browsers that know them from service workers alone, there is none.
     if let Ok(notification) = Notification::new_with_options(title, &options) {
-        let onclick = Closure::once_into_js(move || {
+        // It may be pressed again.
+        let onclick = Closure::<dyn Fn()>::new(move || {
             // The page may be on its way out.
             let _: Result<(), JsValue> = window().focus();
             if path() != target {
                 push_path(&target);
             }
         });
-        notification.set_onclick(onclick.dyn_ref());
+        notification.set_onclick(onclick.into_js_value().dyn_ref());
     }
 }
 

@@ -240,7 +240,17 @@ fn what_was_not_sent_is_an_error_until_the_state_changes() {
         let page = stage.workbench().await?;
         page.click("send_message").await?;
         page.wait_text("error", "Not sent: you are not connected.").await?;
+        let proxy = stage.proxy(&stage.server).await?;
+        proxy.stall(true);
+        let address = format!("{}/echo", proxy.origin().replacen("http", "ws", 1));
+        page.fill("url", &address).await?;
         page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "CONNECTING").await?;
+        page.wait_hidden("error").await?;
+        page.click("send_message").await?;
+        page.wait_text("error", "Not sent: the connection is still being opened.")
+            .await?;
+        proxy.stall(false);
         page.wait_state("ready_state", "OPEN").await?;
         page.wait_hidden("error").await?;
         Ok(())

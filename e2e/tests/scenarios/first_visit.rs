@@ -276,6 +276,18 @@ fn a_page_that_cannot_go_on_says_so_and_can_be_loaded_again() {
         .await?;
         let failed = "return [document.documentElement.dataset.failed, document.getElementById('main').inert];";
         page.wait_answer(failed, json!(["workbench", true])).await?;
+        // What the browser tells the page from now on is not gathered.
+        let gathered = "
+            const { push } = Array.prototype;
+            let gathered = 0;
+            Array.prototype.push = function (...items) {
+                gathered += items.some(item => typeof item === 'function');
+                return push.apply(this, items);
+            };
+            for (const type of ['input', 'keydown', 'click']) arguments[0].dispatchEvent(new Event(type, { bubbles: true }));
+            Array.prototype.push = push;
+            return gathered;";
+        assert_eq!(page.script("message", gathered).await?, 0);
         page.screenshot(&stage.picture("stopped-wide-en")).await?;
         page.click_inside("update", "button").await?;
         wait_for("the page works again", DEADLINE, async || {

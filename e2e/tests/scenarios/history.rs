@@ -196,6 +196,8 @@ fn what_was_read_is_shown_before_joining_and_forgotten_with_all_else() {
         page.reload().await?;
         page.wait_shown("chat_join").await?;
         page.wait_messages(&[("Ann", "secret")]).await?;
+        // Not what the server has, where nothing says whose it is.
+        page.wait_texts("chat_messages", "out", &["secret"]).await?;
 
         // Another tab has the database open.
         let other = page.new_tab().await?;
@@ -308,10 +310,62 @@ fn a_room_that_is_removed_from_the_list_is_not_kept_any_more() {
             })();";
         page.wait_answer(rows, json!(["diary-2"])).await?;
         server_away(&proxy);
-        page.open(&format!("{}/chat/diary", proxy.origin()), "chat_room")
+        for (room, said) in [("diary-2", &[("Ann", "other")][..]), ("diary", &[])] {
+            page.open(&format!("{}/chat/{room}", proxy.origin()), "chat_room")
+                .await?;
+            // A room is joined once it was read what is kept of it.
+            page.wait_shown("offline_banner").await?;
+            page.wait_messages(said).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_another_tab_forgets_is_not_kept_again_by_a_tab_in_two_rooms() {
+    in_every_browser(async |stage| {
+        let (ann, other) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "diary", "Ann").await?;
+        ann.go_to_room("attic").await?;
+        ann.wait_state("chat_state", "OPEN").await?;
+        ann.send("read").await?;
+        let read = "return Object.keys(localStorage).filter(key => key.startsWith('talkback.read'));";
+        ann.wait_answer(read, json!(["talkback.read.Ann"])).await?;
+        other.open(&stage.server.http("/"), "connect_websocket").await?;
+        other.forget_all("connect_websocket").await?;
+        // It leaves the rooms that are no longer in the list.
+        ann.wait_script("room_list", "return arguments[0].children.length;", 0)
             .await?;
-        page.wait_shown("offline_banner").await?;
-        page.wait_messages(&[]).await?;
+        assert_eq!(ann.execute(read, vec![]).await?, json!([]));
+        ann.send("read after that").await?;
+        ann.wait_delivery("read after that", "acked").await?;
+        // What is read is kept at the latest when the view is hidden.
+        ann.click("nav_workbench").await?;
+        ann.wait_shown("connect_websocket").await?;
+        assert_eq!(ann.execute(read, vec![]).await?, json!([]));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_database_that_another_page_holds_is_forgotten_when_that_lets_it_go() {
+    in_every_browser(async |stage| {
+        let (page, other) = (stage.page.clone(), stage.page.new_tab().await?);
+        page.join(&stage.server, "diary", "Ann").await?;
+        page.send("secret").await?;
+        wait_kept(&page, 1).await?;
+        other.open(&stage.server.http("/"), "connect_websocket").await?;
+        // Without a listener for the page that wants to delete it.
+        let hold = "
+            return new Promise(done => {
+                const request = indexedDB.open('talkback.history');
+                request.onsuccess = () => { window.held = request.result; done(true); };
+            });";
+        other.execute(hold, vec![]).await?;
+        page.forget_all("chat_join").await?;
+        other.execute("window.held.close();", vec![]).await?;
+        page.wait_value("nothing is kept", async || kept(&page).await, |rooms| rooms.is_empty())
+            .await?;
         Ok(())
     });
 }

@@ -124,18 +124,32 @@ fn on_a_narrow_page_rooms_and_people_are_sheets_that_escape_closes() {
     in_every_browser(async |stage| {
         let page = stage.page.new_window(360, 640).await?;
         page.join(&stage.server, "den", "Ann").await?;
+        let can_focus = "arguments[0].focus(); return document.activeElement === arguments[0];";
         for (opener, inside) in [("chat_rooms", "chat_leave"), ("chat_people", "chat_find_person")] {
             page.wait_hidden(inside).await?;
             page.click(opener).await?;
             page.wait_shown(inside).await?;
+            // What it covers cannot be reached by keyboard.
+            page.wait_script("chat_message", can_focus, false).await?;
+            page.wait_script(inside, can_focus, true).await?;
             page.press(Key::Escape).await?;
             page.wait_hidden(inside).await?;
             // The focus goes back.
             page.wait_focus(opener).await?;
+            page.wait_script("chat_message", can_focus, true).await?;
         }
         page.go_to_room("attic").await?;
         page.wait_hidden("chat_leave").await?;
         page.wait_state("chat_state", "OPEN").await?;
+        page.wait_script("chat_message", can_focus, true).await?;
+        // On a wide page they are columns, which cover nothing.
+        page.click("chat_people").await?;
+        page.wait_script("chat_message", can_focus, false).await?;
+        let window = page.new_window(1200, 640).await?;
+        window.join(&stage.server, "den", "Ann").await?;
+        window.click("chat_add_room").await?;
+        window.wait_shown("chat_other_room").await?;
+        window.wait_script("chat_message", can_focus, true).await?;
         Ok(())
     });
 }
@@ -244,6 +258,52 @@ fn what_was_said_is_read_before_joining_and_comes_once() {
             rows.iter().filter(|row| row.direction == "out").count() == 4
         })
         .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_answer_without_messages_shows_none_and_a_refusal_is_asked_for_once() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.open(&stage.server.http("/chat/elsewhere"), "chat_join").await?;
+        let answers = "
+            window.failures = [];
+            addEventListener('error', ({ message }) => failures.push(message));
+            addEventListener('unhandledrejection', ({ reason }) => failures.push(String(reason)));
+            window.asked = [];
+            const cursor = `${'0'.repeat(16)}:1`;
+            const message = { offset: 1, from: { user: 'Zoe' }, at: 1 };
+            const answers = {
+                empty: [200, {}],
+                text: [200, { cursor, messages: 'none' }],
+                bodiless: [200, { cursor, messages: [message, { ...message, body: [1] }] }],
+                many: [400, {}],
+                away: [503, {}],
+            };
+            const { fetch } = window;
+            window.fetch = (url, options) => {
+                const [, room, limit] = /rooms[/]([^/]+)[/]messages(.*)/.exec(url) ?? [];
+                if (!answers[room]) return fetch.call(window, url, options);
+                asked.push(room + limit);
+                const [status, answer] = answers[room];
+                return Promise.resolve(new Response(JSON.stringify(answer), { status }));
+            };";
+        page.execute(answers, vec![]).await?;
+        let mut asked = Vec::new();
+        for (room, requests) in [
+            ("empty", &["?limit=100"][..]),
+            ("text", &["?limit=100"]),
+            ("many", &["?limit=100", ""]),
+            ("away", &["?limit=100"]),
+            ("bodiless", &["?limit=100"]),
+        ] {
+            page.go_to_room(room).await?;
+            asked.extend(requests.iter().map(|limit| format!("{room}{limit}")));
+            page.wait_answer("return asked;", json!(asked)).await?;
+        }
+        page.wait_messages(&[("Zoe", "[1]")]).await?;
+        assert_eq!(page.execute("return failures;", vec![]).await?, json!([]));
         Ok(())
     });
 }

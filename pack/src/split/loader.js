@@ -56,7 +56,8 @@ function loadRestNow() {
       console.warn(error);
     }
   } while (confirm(texts[0]));
-  // Nothing enters the binary any more: what it was at is not done.
+  // Nothing enters the binary any more: what it was at is not done, and nothing waits for it.
+  delayed = { push() {} };
   stopPage(texts);
   throw new Error("/REST is missing");
 }

@@ -74,6 +74,8 @@ pub(crate) fn store(setting: Setting, value: &str) -> bool {
 /// Removes everything that the page remembers here: also drafts, and the messages that are not sent yet.
 pub(super) fn forget_all() {
     for storage in [storage(), tab_storage()].into_iter().flatten() {
+        // First, because other tabs see that: see `save_read_cursors`.
+        let _: Result<(), JsValue> = storage.remove_item(Setting::Name.key());
         let count = storage.length().unwrap_or_default();
         let keys: Vec<_> = (0..count)
             .filter_map(|index| storage.key(index).ok().flatten())
@@ -185,8 +187,9 @@ pub(crate) fn read_cursors(user: &str) -> String {
     text.unwrap_or_default()
 }
 
+/// After a tab has forgotten everything there is no name, and others keep nothing of what was read before.
 pub(crate) fn save_read_cursors(user: &str, text: &str) {
-    if let Some(storage) = storage() {
+    if let Some(storage) = storage().filter(|_| remembered(Setting::Name).is_some()) {
         // As in `remember`.
         let _: Result<(), JsValue> = storage.set_item(&read_key(user), text);
     }

@@ -49,6 +49,8 @@ pub(crate) struct Batch {
 /// What is kept of a room, to be shown again.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Stored {
+    /// The user who has read it.
+    pub(super) user: String,
     pub(super) cursor: Cursor,
     pub(super) parts: Vec<Part>,
 }

@@ -84,7 +84,7 @@ impl HistoryStore {
     }
 
     /// Whether the browser may keep something.
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         !self.0.is_closed.get()
     }
 
@@ -288,6 +288,7 @@ async fn load(database: &Database, prefix: &str, user: &str, of_any: bool) -> Op
     let rows = transaction.object_store(ROWS).ok()?;
     let segments = texts(&rows, Some(segments(&key, None)?)).await?;
     Some(Stored {
+        user: key[prefix.len()..].to_owned(),
         cursor: kept.cursor()?.clone(),
         parts: read(segments.into_iter()),
     })

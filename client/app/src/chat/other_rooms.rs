@@ -36,7 +36,7 @@ pub(crate) struct RoomState {
     pub(super) read: Option<Cursor>,
     /// Up to this offset of the current log the browser has kept that it is read.
     pub(super) saved_read: u64,
-    /// What the browser kept of it is being read. The room is joined after that, from the cursor of the last kept row.
+    /// What the browser kept of it is to be read. The room is joined after that, from the cursor of the last kept row.
     pub(super) awaits_history: bool,
     /// The rows are what the browser kept, and the room was not joined since.
     pub(super) is_restored: bool,
@@ -48,6 +48,8 @@ pub(crate) struct RoomState {
     pub(super) is_current: bool,
     /// The current log is a copy of the one with this epoch, whose messages were given to the browser to keep.
     pub(super) forked: Option<Epoch>,
+    /// The user who has read the rows: empty before there are some, and for a preview.
+    pub(super) rows_of: String,
     /// The user whose failed messages the outbox has.
     pub(super) failed_of: String,
 }
@@ -64,12 +66,13 @@ impl RoomState {
             history_to: 0,
             read: None,
             saved_read: 0,
-            awaits_history: false,
+            awaits_history: true,
             is_restored: false,
             is_preview: false,
             kept: 0,
             is_current: false,
             forked: None,
+            rows_of: String::new(),
             failed_of: String::new(),
         }
     }
@@ -128,10 +131,16 @@ impl RoomState {
     }
 
     /// Shows what the browser kept of the room.
-    pub(super) fn restore(&mut self, Stored { cursor, parts }: Stored) {
+    pub(super) fn restore(&mut self, Stored { user, cursor, parts }: Stored) {
+        let is_as_new = |shown: Cursor| shown.epoch == cursor.epoch && shown.offset <= cursor.offset;
+        if self.is_preview && self.timeline.cursor().is_some_and(is_as_new) {
+            // They came after the preview: they say whose messages these are.
+            self.clear();
+        }
         if !self.timeline.is_empty() {
             return;
         }
+        self.rows_of = user;
         let mut above: Option<Epoch> = None;
         let mut is_after_read = false;
         for part in parts {

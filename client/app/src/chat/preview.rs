@@ -19,16 +19,20 @@ pub(crate) struct Preview {
     pub(super) messages: Vec<RoomMessage>,
 }
 
+/// The status of a request that the server does not take, for instance for more messages than it allows.
+const BAD_REQUEST: u16 = 400;
+
 /// Reads it; none where the server does not answer, or not with messages.
 pub(super) async fn fetch(room: RoomName) -> Option<Preview> {
-    // A server may allow fewer messages in one answer; those without a limit are always allowed.
-    for limit in ["?limit=100", ""] {
-        let answer = get(&room, limit).await?;
-        if answer.ok() {
-            return read(&JsFuture::from(answer.json().ok()?).await.ok()?);
-        }
+    let mut answer = get(&room, "?limit=100").await?;
+    if answer.status() == BAD_REQUEST {
+        // A server may allow fewer messages in one answer; those without a limit are always allowed.
+        answer = get(&room, "").await?;
     }
-    None
+    if !answer.ok() {
+        return None;
+    }
+    read(&JsFuture::from(answer.json().ok()?).await.ok()?)
 }
 
 /// Reads where the log of a room ends.
@@ -49,7 +53,7 @@ async fn get(room: &RoomName, limit: &str) -> Option<Response> {
 }
 
 fn read(answer: &JsValue) -> Option<Preview> {
-    let messages = Array::from(&field(answer, "messages"));
+    let messages: Array = field(answer, "messages").dyn_into().ok()?;
     Some(Preview {
         cursor: field(answer, "cursor").as_string()?.parse().ok()?,
         messages: messages.iter().filter_map(|message| read_message(&message)).collect(),
@@ -71,7 +75,8 @@ fn read_message(message: &JsValue) -> Option<RoomMessage> {
         text: match body.as_string() {
             Some(text) => text,
             None if deleted => String::new(),
-            None => JSON::stringify(&body).ok()?.into(),
+            // Without a body there is no text.
+            None => JSON::stringify(&body).ok()?.as_string()?,
         },
         deleted,
         own: false,

@@ -201,8 +201,6 @@ pub(crate) struct ChatState {
     is_checked: bool,
     /// When the browser said that the network is gone.
     network_lost_at: Option<f64>,
-    /// The browser keeps what was read.
-    pub(crate) keeps_history: bool,
     /// This tab, and no other one, writes what the user reads.
     pub(crate) writes_history: bool,
     /// What the browser is to keep.
@@ -528,7 +526,6 @@ impl ChatState {
             open_since: 0.0,
             is_checked: false,
             network_lost_at: None,
-            keeps_history: false,
             writes_history: false,
             unkept: Vec::new(),
             seek: None,
@@ -905,12 +902,16 @@ impl ChatState {
 
     /// Shows what the browser kept of a room, and joins it if that had to wait.
     fn history_loaded(&mut self, room: RoomName, stored: Option<Stored>) -> Option<Effect> {
+        // Before a user has joined, the rows of any user will do.
+        let stored = stored.filter(|stored| self.asked_as.is_empty() || stored.user == self.asked_as);
         let state = self.state_of(&room)?;
-        if !mem::take(&mut state.awaits_history) {
-            return None;
-        }
-        if let Some(stored) = stored {
+        let is_awaited = mem::take(&mut state.awaits_history);
+        // A room that was joined meanwhile gets its messages from the server.
+        if let Some(stored) = stored.filter(|_| is_awaited || state.is_out()) {
             state.restore(stored);
+        }
+        if !is_awaited {
+            return None;
         }
         let since = state.since();
         if state.is_out() {
@@ -947,9 +948,7 @@ impl ChatState {
 
     /// A room of which the chat has nothing yet.
     fn new_room(&self) -> RoomState {
-        let mut state = RoomState::new(self.local_day, self.last_key.clone());
-        state.awaits_history = self.keeps_history;
-        state
+        RoomState::new(self.local_day, self.last_key.clone())
     }
 
     /// Continues to look for the message to show: it loads older ones until it has it.
@@ -1190,10 +1189,10 @@ impl ChatState {
                 Effect::RememberRoom(room()),
                 Effect::LoadRead(room()),
             ]);
+            // What is new in a room that was shown before is read after that, unless the user joins it at once.
+            self.here.awaits_history |= !was_in;
             if self.here.awaits_history {
                 effects.push(Effect::LoadHistory(room()));
-            } else if !was_in {
-                effects.push(Effect::LoadPreview(room()));
             }
         }
         if was_in {
@@ -1297,11 +1296,11 @@ impl ChatState {
                 if connection == ConnectionStatus::Connecting {
                     self.joined_as = name.to_string();
                 }
-                let since = self.here.since();
                 self.sheet = None;
                 let mut effects = vec![Effect::RememberName(name.to_string())];
-                effects.extend(load_failed(&mut self.here, &room, &name));
+                effects.extend(enter(&mut self.here, &room, &name));
                 if !self.here.awaits_history {
+                    let since = self.here.since();
                     effects.push(Effect::Join { room, name, since });
                 }
                 effects
@@ -1333,16 +1332,9 @@ impl ChatState {
             }
             let mut state = self.new_room();
             state.membership = Membership::Joining(connection);
-            effects.extend(load_failed(&mut state, &room, &name));
-            let awaits_history = state.awaits_history;
+            effects.extend(enter(&mut state, &room, &name));
             effects.extend(self.others.keep(room.clone(), state).map(Effect::LeaveRoom));
-            effects.push(Effect::LoadRead(room.clone()));
-            let (name, since) = (name.clone(), None);
-            effects.push(if awaits_history {
-                Effect::LoadHistory(room)
-            } else {
-                Effect::Join { room, name, since }
-            });
+            effects.extend([Effect::LoadRead(room.clone()), Effect::LoadHistory(room)]);
         }
         effects
     }
@@ -1746,8 +1738,13 @@ impl ChatState {
     }
 }
 
-/// The failed messages of this user are loaded once.
-fn load_failed(state: &mut RoomState, room: &RoomName, name: &UserName) -> Option<Effect> {
+/// This user joins the room: the rows of another one go, because the messages come again and say whose they are. The failed messages of the
+/// user are loaded once.
+fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Option<Effect> {
+    if state.rows_of != **name && !state.is_preview {
+        state.clear();
+    }
+    state.rows_of = name.to_string();
     if state.failed_of == **name {
         return None;
     }

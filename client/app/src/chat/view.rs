@@ -11,9 +11,10 @@ use talkback_client::{Cursor, RoomName, RoomNameError};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{
     AudioContext, Element, EventTarget, FocusEvent, HtmlElement, HtmlTextAreaElement, KeyboardEvent, MouseEvent,
-    PointerEvent, wasm_bindgen::JsCast,
+    PointerEvent,
+    wasm_bindgen::{JsCast, JsValue},
 };
-use yew::{Callback, Component, Context, Html, Properties, html};
+use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
 
 use super::{
     composer::{FIELD_ID, composer},
@@ -90,6 +91,10 @@ pub(crate) struct ChatView {
     joined: String,
     /// The number of the row to show after the next drawing.
     shows_row: Option<u64>,
+    root: NodeRef,
+    backdrop: NodeRef,
+    /// A sheet covers the other parts of the chat.
+    is_covered: bool,
     /// Words that the search has found may be marked.
     marks_found: Cell<bool>,
     frame: FrameRequest,
@@ -162,6 +167,9 @@ impl Component for ChatView {
             actions: Rc::default(),
             joined: browser::joined_rooms(),
             shows_row: None,
+            root: NodeRef::default(),
+            backdrop: NodeRef::default(),
+            is_covered: false,
             marks_found: Cell::default(),
             frame: FrameRequest::default(),
             ticks: None,
@@ -191,7 +199,6 @@ impl Component for ChatView {
         };
         view.state.alerts = browser::remembered_alerts();
         view.state.sounds = browser::remembered_sounds();
-        view.state.keeps_history = view.history.is_open();
         let before_reload = RecentRooms::parse(&view.joined);
         view.route_changed(ctx);
         let rooms = before_reload.iter().map(|room| room.name.clone()).collect();
@@ -337,7 +344,7 @@ impl Component for ChatView {
             move |_: PointerEvent| actions.hide()
         };
         html! {
-            <div class="chat" {onclick}>
+            <div class="chat" ref={self.root.clone()} {onclick}>
                 { rail(&self.state, &dispatch, language) }
                 <section
                     key="conversation" class="conversation" aria-label={Text::Messages.in_language(language)}
@@ -371,7 +378,10 @@ impl Component for ChatView {
                     { switcher.draw(&dispatch, language) }
                 }
                 if self.state.sheet.is_some() {
-                    <div key="backdrop" class="backdrop" onclick={dismiss.reform(|_| ())} />
+                    <div
+                        key="backdrop" ref={self.backdrop.clone()} class="backdrop"
+                        onclick={dismiss.reform(|_| ())}
+                    />
                 }
             </div>
         }
@@ -401,6 +411,9 @@ impl Component for ChatView {
             ctx.link().send_message(Msg::Scrolled);
         }
         self.mark_found();
+        if self.state.sheet.is_some() || self.is_covered {
+            self.cover();
+        }
         if let Some(focus) = self.wants_focus.take() {
             set_focus(focus);
         }
@@ -439,6 +452,23 @@ impl ChatView {
         {
             found_words::mark(&list, text.unwrap_or_default());
             self.marks_found.set(text.is_some());
+        }
+    }
+
+    /// Takes what an open sheet covers from the keyboard and from screen readers, or gives it back. Where the page is wide, the style sheet
+    /// shows no backdrop, and nothing is covered.
+    fn cover(&mut self) {
+        let backdrop = self.backdrop.cast::<HtmlElement>();
+        let is_covered = backdrop.is_some_and(|backdrop| backdrop.offset_width() > 0);
+        self.is_covered = is_covered;
+        let Some(root) = self.root.cast::<Element>() else {
+            return;
+        };
+        let parts = root.children();
+        for part in (0..parts.length()).filter_map(|index| parts.item(index)) {
+            let is_open = part.class_name() == "backdrop" || part.has_attribute("data-open");
+            // The name is a valid one.
+            let _: Result<bool, JsValue> = part.toggle_attribute_with_force("inert", is_covered && !is_open);
         }
     }
 

@@ -61,6 +61,7 @@ texts! {
     Cancelled: "Cancelled before it was open.", "连接建立前已取消";
     NeverOpened: "Could not connect. The browser hides the reason. Common: server not running, wrong port or path, certificate, HTTP refusal (401/403/404), Origin refused.",
         "连接失败，浏览器不提供原因。常见：服务未启动、端口或路径错误、证书问题、被拒绝（401/403/404）、来源不被允许";
+    NeverOpenedWith: "{} Or the server takes none of the subprotocols {}.", "{}；或服务器不接受子协议 {}";
     ConnectionLost: "Connection lost without a close message after {}.", "连接在 {}后异常中断，未收到关闭消息";
     ClosedByPage: "{} (by this page, after {})", "{}（由本页面关闭，持续 {}）";
     ClosedByServer: "{} (by the server, after {})", "{}（由服务器关闭，持续 {}）";
@@ -71,6 +72,7 @@ texts! {
     // The workbench: composer.
     BadJson: "Not JSON: line {}, column {}.", "不是有效的 JSON：第 {} 行第 {} 列";
     BadDigit: "Character {} is not valid here: '{}'.", "第 {} 个字符“{}”不是有效的字节内容";
+    NoTemplates: "{} are replaced in texts and JSON only: write bytes here.", "{} 只在文本和 JSON 中替换，请在此填写字节";
     IncompleteByte: "The last byte is incomplete.", "最后一个字节不完整";
     NoFile: "Choose a file first.", "请先选择文件";
     FileTooLarge: "The file is {}; at most 64 MiB are sent.", "文件大小为 {}，最多发送 64 MiB";

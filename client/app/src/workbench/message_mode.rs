@@ -93,8 +93,12 @@ impl Mode {
                     Err(Text::BadJson.with([line.into(), column.into()]))
                 }
             },
-            Self::Hex => from_hex(&text).map(Payload::Binary).map_err(bad_bytes),
-            Self::Base64 => from_base64(&text).map(Payload::Binary).map_err(bad_bytes),
+            Self::Hex => from_hex(&text)
+                .map(Payload::Binary)
+                .map_err(|error| bad_bytes(error, &text)),
+            Self::Base64 => from_base64(&text)
+                .map(Payload::Binary)
+                .map_err(|error| bad_bytes(error, &text)),
         }
     }
 
@@ -115,8 +119,11 @@ impl Mode {
     }
 }
 
-fn bad_bytes(error: BinaryTextError) -> Sentence {
+fn bad_bytes(error: BinaryTextError, text: &str) -> Sentence {
     match error {
+        BinaryTextError::Character('{', _) if templates::expand(text, 1, 0.0, String::new) != text => {
+            Text::NoTemplates.with(["{{seq}}, {{ts}}, {{uuid}}".into()])
+        }
         BinaryTextError::Character(found, place) => Text::BadDigit.with([place.into(), found.to_string().into()]),
         BinaryTextError::Incomplete => Text::IncompleteByte.into(),
         BinaryTextError::Padding => Text::BadPadding.into(),
@@ -160,6 +167,19 @@ mod tests {
         ] {
             let expected = Text::BadJson.with([line, column].map(Sentence::from));
             assert_eq!(Mode::Json.payload(text.into()), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn templates_are_refused_where_bytes_are_written() {
+        let no_templates = Text::NoTemplates.with(["{{seq}}, {{ts}}, {{uuid}}".into()]);
+        for mode in [Mode::Hex, Mode::Base64] {
+            for text in ["{{seq}}", "00ff {{ ts }}", "AAAA{{uuid}}"] {
+                assert_eq!(mode.payload(text.into()), Err(no_templates.clone()), "{text}");
+                assert_eq!(mode.size(text), Err(no_templates.clone()), "{text}");
+            }
+            let unknown = Text::BadDigit.with([1_usize.into(), "{".into()]);
+            assert_eq!(mode.payload("{{other}}".into()), Err(unknown));
         }
     }
 

@@ -270,7 +270,7 @@ impl WorkbenchState {
                 self.phase.stop_waiting();
                 self.state_changed();
                 if let Some(end) = self.phase.cancelled() {
-                    return vec![Effect::Terminate, notice(sentences::closed(&end))];
+                    return vec![Effect::Terminate, notice(sentences::closed(&end, self.offered()))];
                 }
             }
             Action::Close => return self.close(now),
@@ -504,6 +504,11 @@ impl WorkbenchState {
             }
         }
         effects
+    }
+
+    /// The subprotocols of the last connection.
+    pub(super) fn offered(&self) -> &[String] {
+        &self.last.1
     }
 
     fn connect(&mut self, now: f64) -> Vec<Effect> {
@@ -784,23 +789,25 @@ impl WorkbenchState {
                         self.ended_at = now;
                     }
                     self.phase.wait(now, self.attempts);
-                    return vec![notice(sentences::closed(&end))];
+                    return vec![notice(sentences::closed(&end, self.offered()))];
                 }
                 self.attempts = 0;
                 self.repeat.stop();
                 match &end {
-                    End::NeverOpened(_) => self.fail(Field::Url, sentences::ended(&end)),
-                    End::Lost { .. } => self.error = Some(FormError::of_connection(sentences::ended(&end))),
+                    End::NeverOpened(_) => self.fail(Field::Url, sentences::ended(&end, self.offered())),
+                    End::Lost { .. } => {
+                        self.error = Some(FormError::of_connection(sentences::ended(&end, self.offered())))
+                    }
                     // Each other end is in the status strip and in the log.
                     _ => {}
                 }
-                vec![notice(sentences::closed(&end))]
+                vec![notice(sentences::closed(&end, self.offered()))]
             }
             ConnectionEvent::CloseOverdue => match self.phase.forced(now) {
                 Some(end) => {
                     self.drop_file();
                     self.state_changed();
-                    vec![Effect::Terminate, notice(sentences::closed(&end))]
+                    vec![Effect::Terminate, notice(sentences::closed(&end, self.offered()))]
                 }
                 None => Vec::new(),
             },

@@ -18,11 +18,12 @@ pub(super) fn opened(protocol: &str) -> Sentence {
     }
 }
 
-/// How a connection ended.
-pub(super) fn ended(end: &End) -> Sentence {
+/// How a connection ended that offered these subprotocols.
+pub(super) fn ended(end: &End, offered: &[String]) -> Sentence {
     match end {
         End::Cancelled => Text::Cancelled.into(),
-        End::NeverOpened(_) => Text::NeverOpened.into(),
+        End::NeverOpened(_) if offered.is_empty() => Text::NeverOpened.into(),
+        End::NeverOpened(_) => Text::NeverOpenedWith.with([Text::NeverOpened.into(), offered.join(", ").into()]),
         End::Lost { open_ms, .. } => Text::ConnectionLost.with([format::duration(*open_ms)]),
         End::Finished { closed, by, open_ms } => {
             let text = match by {
@@ -38,15 +39,15 @@ pub(super) fn ended(end: &End) -> Sentence {
 }
 
 /// The close code and reason, if there are any, and how the connection ended.
-pub(super) fn closed(end: &End) -> Sentence {
+pub(super) fn closed(end: &End, offered: &[String]) -> Sentence {
     match end.close_info() {
-        None => ended(end),
+        None => ended(end, offered),
         Some(CloseInfo { code, reason, clean }) => {
             let mut prefix = code.to_string();
             if !reason.is_empty() {
                 prefix += &format!(" “{reason}”");
             }
-            let sentence = Text::AfterCode.with([prefix.into(), ended(end)]);
+            let sentence = Text::AfterCode.with([prefix.into(), ended(end, offered)]);
             // 1006 says so itself.
             if *clean || *code == close::ABNORMAL {
                 sentence
@@ -144,16 +145,24 @@ mod tests {
             reason: String::new(),
             clean: false,
         };
-        let [before, before_zh] = both(&ended(&End::NeverOpened(closed.clone())));
+        let [before, before_zh] = both(&ended(&End::NeverOpened(closed.clone()), &[]));
         assert!(
             before.starts_with("Could not connect. The browser hides the reason."),
             "{before}"
         );
         assert!(before_zh.starts_with("连接失败，浏览器不提供原因。"), "{before_zh}");
-        let [after, after_zh] = both(&ended(&End::Lost {
+        let offered = ["chat.v1", "chat.v2"].map(String::from);
+        let [with, with_zh] = both(&super::closed(&End::NeverOpened(closed.clone()), &offered));
+        assert!(with.starts_with(&format!("1006 {before}")), "{with}");
+        assert!(with_zh.starts_with(&format!("1006 {before_zh}")), "{with_zh}");
+        for with in [with, with_zh] {
+            assert!(with.contains("chat.v1, chat.v2"), "{with}");
+        }
+        let lost = End::Lost {
             closed,
             open_ms: 61_500.0,
-        }));
+        };
+        let [after, after_zh] = both(&ended(&lost, &offered));
         assert_eq!(after, "Connection lost without a close message after 1 min 1 s.");
         assert_eq!(after_zh, "连接在 1 分 1 秒后异常中断，未收到关闭消息");
     }
@@ -169,10 +178,10 @@ mod tests {
             by,
             open_ms: 3_210.0,
         };
-        let [page, page_zh] = both(&ended(&end(ClosedBy::Page)));
+        let [page, page_zh] = both(&ended(&end(ClosedBy::Page), &[]));
         assert_eq!(page, "Closed normally, no code given (by this page, after 3.2 s)");
         assert_eq!(page_zh, "已正常关闭，未带状态码（由本页面关闭，持续 3.2 秒）");
-        let [server, _] = both(&closed(&end(ClosedBy::Server)));
+        let [server, _] = both(&closed(&end(ClosedBy::Server), &[]));
         assert!(server.starts_with("1005 Closed normally"), "{server}");
         assert!(server.contains("by the server"), "{server}");
     }
@@ -189,13 +198,13 @@ mod tests {
             by: ClosedBy::Server,
             open_ms: 0.0,
         };
-        let [english, chinese] = both(&closed(&end));
+        let [english, chinese] = both(&closed(&end, &[]));
         assert_eq!(
             english,
             "4000 “bye” A code of the application's own (by the server, after 0.0 s)"
         );
         assert!(chinese.starts_with("4000 “bye” 应用自定义代码"), "{chinese}");
-        assert_eq!(both(&closed(&End::Cancelled))[0], "Cancelled before it was open.");
+        assert_eq!(both(&closed(&End::Cancelled, &[]))[0], "Cancelled before it was open.");
     }
 
     #[test]
@@ -209,7 +218,7 @@ mod tests {
             by: ClosedBy::Server,
             open_ms: 0.0,
         };
-        let [clean, unclean] = [true, false].map(|clean| both(&closed(&end(clean)))[0].clone());
+        let [clean, unclean] = [true, false].map(|clean| both(&closed(&end(clean), &[]))[0].clone());
         assert_eq!(unclean, clean + " The close was not clean.");
     }
 

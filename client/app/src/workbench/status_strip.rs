@@ -124,6 +124,6 @@ fn close_info(end: &End, language: Language) -> String {
     match end {
         // The error has the whole sentence.
         End::NeverOpened(closed) => format!("{} {}", closed.code, close_meaning(closed.code).in_language(language)),
-        end => sentences::closed(end).in_language(language),
+        end => sentences::closed(end, &[]).in_language(language),
     }
 }

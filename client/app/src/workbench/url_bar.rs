@@ -536,7 +536,7 @@ fn next_attempt(state: &WorkbenchState, now: f64) -> Option<(Sentence, bool)> {
             )]
             // Rounded up, so that 0 does not show for a whole second.
             let seconds = ((until - now) / 1_000.0).ceil() as u64;
-            let next = Text::NextAttempt.with([sentences::closed(end), seconds.into()]);
+            let next = Text::NextAttempt.with([sentences::closed(end, state.offered()), seconds.into()]);
             Some((Text::NumberedAttempt.with([next, (state.attempts + 1).into()]), true))
         }
         Phase::Connecting { .. } if state.attempts > 0 => Some((Text::Attempt.with([state.attempts.into()]), false)),

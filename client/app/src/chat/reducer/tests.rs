@@ -21,7 +21,7 @@ fn user(name: &str) -> UserName {
 
 fn state() -> ChatState {
     let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
-    state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+    open(&mut state, "lobby");
     state
 }
 
@@ -645,7 +645,7 @@ fn a_refused_join_or_session_ends_the_membership_with_the_reason() {
 fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
     let mut state = joined();
     apply(&mut state, from("Bob", 1, "a"));
-    let effects = state.update(Action::RoomChanged(Ok(room("大厅"))), 0.0);
+    let effects = open(&mut state, "大厅");
     assert!(matches!(effects.last(), Some(Effect::Join { room, since: None, .. }) if &**room == "大厅"));
     assert_eq!(shown(&state), Vec::<String>::new());
     let mut state = self::state();
@@ -656,8 +656,12 @@ fn another_room_clears_the_timeline_and_is_joined_if_the_user_was_in_a_room() {
             Effect::LoadDraft(other.clone()),
             Effect::RememberRoom(other.clone()),
             Effect::LoadRead(other.clone()),
-            Effect::LoadPreview(other)
+            Effect::LoadHistory(other.clone())
         ]
+    );
+    assert_eq!(
+        state.update(Action::HistoryLoaded(other.clone(), None), 0.0),
+        [Effect::LoadPreview(other)]
     );
 }
 
@@ -712,7 +716,6 @@ fn a_room_that_is_read_before_joining_takes_the_place_of_what_the_browser_kept_i
     let kept = || Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
     for (preview, expected) in [(preview(1, 2..=4), "Bob: Bob 4"), (preview(1, 2..=5), "Zoe: Zoe 5")] {
         let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
-        state.keeps_history = true;
         let effects = state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
         assert_eq!(effects.last(), Some(&Effect::LoadHistory(room("lobby"))));
         assert_eq!(state.update(kept(), 0.0), [Effect::LoadPreview(room("lobby"))]);
@@ -725,6 +728,118 @@ fn a_room_that_is_read_before_joining_takes_the_place_of_what_the_browser_kept_i
         });
         assert_eq!(since, Some(expected.starts_with("Bob")), "what was kept is continued");
     }
+}
+
+#[test]
+fn kept_messages_that_come_late_are_shown_to_a_user_who_has_not_joined_unless_the_preview_is_newer() {
+    let kept = || Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
+    for (actions, expected) in [
+        (vec![kept(), preview(1, 2..=4)], "Bob: Bob 4"),
+        (vec![preview(1, 2..=4), kept()], "Bob: Bob 4"),
+        (vec![preview(1, 2..=5), kept()], "Zoe: Zoe 5"),
+        (vec![preview(2, 2..=4), kept()], "Zoe: Zoe 4"),
+    ] {
+        let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
+        state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+        assert_eq!(
+            state.update(Action::HistoryLate, 0.0),
+            [Effect::LoadPreview(room("lobby"))]
+        );
+        for action in actions {
+            assert_eq!(state.update(action, 0.0), []);
+        }
+        assert_eq!(shown(&state).last().unwrap(), expected);
+        assert_eq!(state.unread.count, 0);
+        let effects = state.update(Action::Join, 0.0);
+        let is_continued = |effect: &Effect| matches!(effect, Effect::Join { since, .. } if since.is_some() == expected.starts_with("Bob"));
+        assert!(effects.iter().any(is_continued), "{effects:?}");
+    }
+}
+
+#[test]
+fn the_messages_of_one_user_are_not_those_of_the_next_one_in_any_room() {
+    let since = |effects: Vec<Effect>| {
+        let since = effects.into_iter().find_map(|effect| match effect {
+            Effect::Join { since, .. } => Some(since),
+            _ => None,
+        });
+        since.expect("the room is joined")
+    };
+    let name = |state: &mut ChatState, name: &str| state.update(Action::Edit(Field::Name, name.into()), 0.0);
+    let mut state = joined();
+    apply(&mut state, from("Ann", 1, "a"));
+    open(&mut state, "b");
+    in_room(
+        &mut state,
+        "b",
+        SessionEvent::Joined(answer(1, 0, 0, &["Ann"]), Continuity::Fresh),
+    );
+    apply(&mut state, from("Ann", 1, "b"));
+    state.update(Action::Leave, 0.0);
+    name(&mut state, "Bob");
+    let effects = state.update(Action::Join, 0.0);
+    assert_eq!((since(effects), shown(&state)), (None, vec![]), "they come again");
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    let answer = answer(1, 0, 1, &["Bob"]);
+    apply(&mut state, SessionEvent::Joined(answer, Continuity::Fresh));
+    let of_ann = RoomMessage {
+        own: false,
+        ..said("Ann", 1)
+    };
+    apply(&mut state, SessionEvent::Message(of_ann));
+    state.update(Action::HistoryWritable, 0.0);
+    let batches = state.take_unkept();
+    let own = batches
+        .iter()
+        .flat_map(|batch| &batch.rows)
+        .map(|row| row.content.is_own());
+    assert_eq!(
+        own.collect::<Vec<_>>(),
+        [false],
+        "as Bob's they are kept as those of another user"
+    );
+    let effects = open(&mut state, "lobby");
+    assert_eq!((since(effects), shown(&state)), (None, vec![]));
+
+    // What the browser kept of Ann comes when Bob was refused.
+    apply(&mut state, refused("forbidden"));
+    state.update(Action::RoomChanged(Ok(room("c"))), 0.0);
+    let kept = || Action::HistoryLoaded(room("c"), Some(stored(&[(1, 3, 4)])));
+    state.update(kept(), 0.0);
+    assert_eq!(shown(&state), Vec::<String>::new());
+
+    // Before anybody has joined, it is shown to all, and continued by Ann alone.
+    for (user, is_continued) in [("Ann", true), ("Bob", false)] {
+        let mut state = ChatState::new("Guest 7".into(), |_| 0, |text| text.to_lowercase());
+        state.update(Action::RoomChanged(Ok(room("c"))), 0.0);
+        state.update(kept(), 0.0);
+        assert_eq!(shown(&state).len(), 2);
+        name(&mut state, user);
+        let effects = state.update(Action::Join, 0.0);
+        assert_eq!(
+            (since(effects).is_some(), shown(&state).len() == 2),
+            (is_continued, is_continued)
+        );
+    }
+}
+
+#[test]
+fn what_is_new_is_read_before_joining_once_it_is_known_that_the_room_is_not_joined_at_once() {
+    let is_read = |effects: &[Effect]| effects.contains(&Effect::LoadPreview(room("lobby")));
+    let (mut state, effects) = keeping();
+    assert!(!is_read(&effects), "{effects:?}");
+    let effects = state.update(Action::HistoryLoaded(room("lobby"), None), 0.0);
+    assert!(matches!(&effects[..], [Effect::Join { .. }]), "{effects:?}");
+
+    // A room that was shown before is read again.
+    let mut state = self::state();
+    state.update(preview(1, 2..=3), 0.0);
+    open(&mut state, "b");
+    let effects = state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
+    assert!(!is_read(&effects), "{effects:?}");
+    let effects = state.update(Action::HistoryLoaded(room("lobby"), None), 0.0);
+    assert!(is_read(&effects), "{effects:?}");
+    assert_eq!(shown(&state).len(), 2);
 }
 
 #[test]
@@ -778,7 +893,7 @@ fn a_draft_belongs_to_its_room_and_ends_when_it_is_sent() {
     let mut state = joined();
     let effects = state.update(Action::Edit(Field::Message, "half a".into()), 0.0);
     assert!(effects.contains(&draft("lobby", "half a")), "{effects:?}");
-    state.update(Action::RoomChanged(Ok(room("b"))), 0.0);
+    open(&mut state, "b");
     assert_eq!(state.message, "", "it is not the other room's");
     state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
     state.update(Action::DraftLoaded("half a".into()), 0.0);
@@ -907,8 +1022,11 @@ fn in_room(state: &mut ChatState, name: &str, event: SessionEvent) -> Vec<Effect
     state.update(Action::InRoom(room(name), event), 10.0)
 }
 
+/// Opens a room of which the browser has kept nothing.
 fn open(state: &mut ChatState, name: &str) -> Vec<Effect> {
-    state.update(Action::RoomChanged(Ok(room(name))), 0.0)
+    let mut effects = state.update(Action::RoomChanged(Ok(room(name))), 0.0);
+    effects.extend(state.update(Action::HistoryLoaded(room(name), None), 0.0));
+    effects
 }
 
 #[test]
@@ -1234,7 +1352,11 @@ fn rooms_that_were_joined_before_a_reload_are_joined_again_and_count_what_is_unr
         name: user("Ann"),
         since: None,
     };
-    assert_eq!(without_failed(effects), [Effect::LoadRead(room("b")), join]);
+    assert_eq!(
+        without_failed(effects),
+        [Effect::LoadRead(room("b")), Effect::LoadHistory(room("b"))]
+    );
+    assert_eq!(state.update(Action::HistoryLoaded(room("b"), None), 0.0), [join]);
     state.update(Action::ReadLoaded(room("b"), read_to(2)), 0.0);
     let joined = answer(1, 10, 12, &["Ann"]);
     in_room(&mut state, "b", SessionEvent::Joined(joined, Continuity::Fresh));
@@ -1275,7 +1397,6 @@ fn only_live_mentions_that_are_not_in_sight_notify_and_only_if_that_is_allowed()
 /// A chat whose browser keeps what was read; the room is opened and joined.
 fn keeping() -> (ChatState, Vec<Effect>) {
     let mut state = ChatState::new("Ann".into(), |_| 0, |text| text.to_lowercase());
-    state.keeps_history = true;
     let mut effects = state.update(Action::RoomChanged(Ok(room("lobby"))), 0.0);
     effects.extend(state.update(Action::Join, 0.0));
     (state, effects)
@@ -1297,6 +1418,7 @@ fn stored(logs: &[(u64, u64, u64)]) -> Stored {
     };
     let (epoch, _, last) = logs[logs.len() - 1];
     Stored {
+        user: "Ann".into(),
         cursor: Cursor {
             epoch: Epoch::from_random(epoch),
             offset: Offset::new(last).unwrap(),

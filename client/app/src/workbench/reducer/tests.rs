@@ -224,6 +224,21 @@ fn a_failed_attempt_to_connect_is_an_error_of_the_address() {
     assert_eq!(error(&state), Some((Field::Url, Text::NeverOpened.into())));
     assert_eq!(state.update(Action::Connect, 3.0).len(), 2, "and can be tried again");
     assert_eq!(state.error, None);
+    state.update(closed(1006), 4.0);
+    edit(&mut state, Field::Subprotocols, "chat.v1, b");
+    state.update(Action::Connect, 5.0);
+    state.update(Action::Edit(Field::Subprotocols, "later".into()), 5.0);
+    let end = End::NeverOpened(CloseInfo {
+        code: 1006,
+        reason: String::new(),
+        clean: false,
+    });
+    let offered = ["chat.v1", "b"].map(String::from);
+    assert_eq!(
+        state.update(closed(1006), 6.0),
+        [notice(sentences::closed(&end, &offered))]
+    );
+    assert_eq!(error(&state), Some((Field::Url, sentences::ended(&end, &offered))));
 }
 
 #[test]
@@ -294,7 +309,7 @@ fn a_closing_handshake_that_times_out_ends_the_connection_once() {
     let end = End::Forced { open_ms: 6_000.0 };
     assert_eq!(
         state.update(Action::Connection(ConnectionEvent::CloseOverdue), 6_010.0),
-        [Effect::Terminate, notice(sentences::closed(&end))]
+        [Effect::Terminate, notice(sentences::closed(&end, &[]))]
     );
 }
 
