@@ -1,6 +1,6 @@
 //! The limits of one address, the addresses of clients behind a proxy, and that other addresses are not affected.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::support::{Server, assert_contains, close_frame, handshake, read_head, session::Session, wait_for, within};
 use futures_util::future::join_all;
@@ -13,13 +13,18 @@ use tokio::{
 
 /// A connection from an address of 127.0.0.0/8.
 async fn from(address: &str, server: &Server) -> TcpStream {
+    connect_from(address, server.address).await
+}
+
+/// The same to any program.
+pub(crate) async fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
-    socket.connect(server.address).await.unwrap()
+    socket.connect(to).await.unwrap()
 }
 
 /// The status of the answer to this request, and the connection.
-async fn ask(mut stream: TcpStream, request: &str) -> (u16, String, TcpStream) {
+pub(crate) async fn ask(mut stream: TcpStream, request: &str) -> (u16, String, TcpStream) {
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_head(&mut stream).await;
     (head[9..12].parse().unwrap(), head, stream)
@@ -262,7 +267,7 @@ async fn many_clients_of_one_address_leave_entries_for_clients_of_other_addresse
     assert_eq!(session.say("lobby", 1, json!(0)).await["offset"], json!(1));
 }
 
-fn proxied() -> AppOptions {
+pub(crate) fn proxied() -> AppOptions {
     AppOptions {
         trust_proxy: vec!["127.0.0.1/32".parse().unwrap()],
         max_connections: 16,
@@ -270,7 +275,7 @@ fn proxied() -> AppOptions {
     }
 }
 
-fn forwarded(entries: &str) -> String {
+pub(crate) fn forwarded(entries: &str) -> String {
     handshake("/echo").replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {entries}\r\n\r\n"))
 }
 

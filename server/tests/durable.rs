@@ -6,9 +6,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use talkback_launch::{Process, Server as Program};
 use talkback_testbed::Port;
@@ -17,13 +19,14 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    promises::{Member, member},
+    promises::{Member, assert_once_and_in_one_order, member},
     support::{
         engine::Held,
-        session::{Session, cursor},
-        within,
+        session::{Session, cursor, publish},
+        wait_for, within,
     },
 };
 
@@ -53,6 +56,15 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap())
+}
+
+/// Waits until `/readyz` of this server answers with this status.
+pub(crate) async fn until_ready(address: SocketAddr, status: u16) {
+    let until = Instant::now() + DEADLINE;
+    while get(address, "/readyz").await.0 != status {
+        assert!(Instant::now() < until, "/readyz is not {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn epoch(address: SocketAddr) -> Value {
@@ -99,22 +111,10 @@ async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_a
     assert!(kills >= KILLS, "only {kills} kills");
     assert_eq!(epochs.len(), 1, "{epochs:?}");
 
-    let mut all = HashSet::new();
-    for (offset, body) in &members[0].received {
-        assert!(
-            all.insert(body.clone()),
-            "{body} is in the log twice, the second time at {offset}"
-        );
-    }
-    assert_eq!(all.len() as u64, expects);
-    for (number, member) in (1_u8..).zip(&members) {
-        assert!(member.received == members[0].received, "the orders differ");
+    assert_once_and_in_one_order(&members, EACH);
+    for member in &members {
         // It may have had everything before the last kill.
         assert!(member.connections >= KILLS, "its connection was not lost");
-        for (tag, offset) in &member.acked {
-            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
-            assert_eq!(*message, (*offset, format!("{number} {tag}")));
-        }
     }
 }
 
@@ -333,4 +333,138 @@ async fn a_server_whose_log_cannot_be_written_does_not_start_and_says_what_to_do
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("the right to write the file"), "{error}");
     assert!(output.stdout.is_empty(), "it says that it listens");
+}
+
+/// Publishes to `lobby` with a client of its own until the connection is lost. Each acknowledged message is in the result, with
+/// its offset, from when it is acknowledged.
+async fn publish_until_closed(address: SocketAddr, number: u32, acked: Acked) {
+    let mut socket = Session::open_at(address, number, &format!("user{number}")).await.socket;
+    for seq in 1.. {
+        let body = json!(format!("{number} {seq}"));
+        let line = publish("lobby", seq, body.clone()).to_string();
+        if socket.send(Message::text(line)).await.is_err() {
+            return;
+        }
+        let offset = loop {
+            let Some(Ok(message)) = socket.next().await else {
+                return;
+            };
+            let Message::Text(text) = message else { continue };
+            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            if let Some(ack) = lines.into_iter().find_map(|line| line.get("ack").cloned()) {
+                break ack["offset"].as_u64().unwrap();
+            }
+        };
+        acked.lock().unwrap().push((offset, body));
+    }
+}
+
+type Acked = Arc<Mutex<Vec<(u64, Value)>>>;
+
+async fn until_acked(acked: &Acked, more: usize) -> usize {
+    let least = acked.lock().unwrap().len() + more;
+    wait_for("more acknowledged messages", || acked.lock().unwrap().len() >= least).await;
+    least
+}
+
+/// Makes a backup while publishers write, puts it in place while they go on, and looks at what members are told. `put` replaces
+/// the file by the copy, and says whether the server must be told.
+async fn restore_under_load(put: fn(&Path, &Path) -> bool) {
+    const PUBLISHERS: u32 = 3;
+    let directory = TempDir::new().unwrap();
+    let (file, copy) = (directory.path().join("log.db"), directory.path().join("copy.db"));
+    let mut server = start(&file, "127.0.0.1:0");
+    let address = server.address();
+    let mut absent = Session::open_at(address, 9, "absent").await;
+    let before = absent.join(json!({"room": "lobby"})).await;
+    absent.cut();
+    let acked = Acked::default();
+    let publishers = |from: u32| -> Vec<_> {
+        let clients = from..from + PUBLISHERS;
+        let publishers = clients.map(|number| publish_until_closed(address, number, Arc::clone(&acked)));
+        publishers.map(tokio::spawn).collect()
+    };
+    let running = publishers(11);
+    until_acked(&acked, 300).await;
+
+    // What docs/sqlite.md says, without the tool: VACUUM INTO.
+    let known = acked.lock().unwrap().clone();
+    let backup = tokio::task::spawn_blocking({
+        let (file, copy) = (file.clone(), copy.clone());
+        move || {
+            let tool = rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+            tool.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        }
+    });
+    within("the backup", backup).await.unwrap();
+    let tool = rusqlite::Connection::open(&copy).unwrap();
+    let (copied, newest): (u64, u64) = tool
+        .query_row("SELECT count(*), max(offset) FROM messages", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    drop(tool);
+    assert_eq!(copied, newest, "a backup without a gap");
+    let last_known = known.iter().map(|(offset, _)| *offset).max().unwrap();
+    assert!(newest >= last_known, "what was acknowledged before the backup is in it");
+
+    until_acked(&acked, 300).await;
+    server.process().kill().unwrap();
+    for publisher in running {
+        within("the publisher to notice", publisher).await.unwrap();
+    }
+    let all = acked.lock().unwrap().clone();
+    let needs_telling = put(&file, &copy);
+    let mut again = command(&file, &address.to_string());
+    if needs_telling {
+        again.arg("--restored");
+    }
+    let mut server = Program::wait(Process::spawn(&mut again).unwrap(), DEADLINE).unwrap();
+    let running = publishers(21);
+    until_acked(&acked, 100).await;
+
+    // Up to the newest message of the copy, a member goes on; beyond it, it is told.
+    let last = all.iter().map(|(offset, _)| *offset).max().unwrap();
+    for (offset, recovered) in [(0, true), (newest, true), (newest + 1, false), (last, false)] {
+        let mut member = Session::open_at(address, 9, "absent").await;
+        let joined = member
+            .join(json!({"room": "lobby", "since": cursor(&before, offset)}))
+            .await;
+        assert_eq!(joined["recovered"], recovered, "{offset} of {newest}: {joined}");
+        assert_ne!(joined["epoch"], before["epoch"]);
+    }
+    server.process().kill().unwrap();
+    for publisher in running {
+        within("the publisher to notice", publisher).await.unwrap();
+    }
+    let tool = rusqlite::Connection::open(&file).unwrap();
+    let mut read = tool.prepare("SELECT body FROM messages WHERE offset = ?1").unwrap();
+    for (offset, body) in all.iter().filter(|(offset, _)| *offset <= newest) {
+        let kept: String = read.query_row([offset], |row| row.get(0)).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), *body, "{offset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_told_when_a_backup_that_was_made_under_load_is_put_in_place() {
+    restore_under_load(|file, copy| {
+        for end in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{end}", file.display()));
+        }
+        fs::rename(copy, file).unwrap();
+        false
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_told_when_the_file_was_written_over_and_the_server_is_started_with_restored() {
+    restore_under_load(|file, copy| {
+        for end in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{end}", file.display()));
+        }
+        fs::copy(copy, file).unwrap();
+        true
+    })
+    .await;
 }

@@ -18,6 +18,8 @@ mod load;
 mod metrics;
 mod promises;
 #[cfg(all(unix, feature = "redis"))]
+mod proxied;
+#[cfg(all(unix, feature = "redis"))]
 mod redis;
 #[cfg(unix)]
 mod restart;

@@ -237,6 +237,27 @@ async fn connect(link: SocketAddr) -> Option<Client> {
     Some(opened.0)
 }
 
+/// Checks that each of these members, numbered from 1, sent `each` messages, and that all received each of them once and in one
+/// order, with the acknowledged ones where they were acknowledged.
+pub(crate) fn assert_once_and_in_one_order(members: &[Member], each: u64) {
+    let mut all = HashSet::new();
+    for (offset, body) in &members[0].received {
+        assert!(
+            all.insert(body.clone()),
+            "{body} is in the log twice, the second time at {offset}"
+        );
+    }
+    assert_eq!(all.len() as u64, each * members.len() as u64);
+    for (number, member) in (1_u8..).zip(members) {
+        assert!(member.received == members[0].received, "the orders differ");
+        assert_eq!(member.acked.len() as u64, each);
+        for (tag, offset) in &member.acked {
+            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
+            assert_eq!(*message, (*offset, format!("{number} {tag}")));
+        }
+    }
+}
+
 /// A proxy with the budget `bytes()` for each connection, up and down; an eighth of the connections stall for a second
 /// after that.
 async fn bad_link(server: SocketAddr, mut bytes: impl FnMut() -> (u64, u64) + Send + 'static) -> Proxy {

@@ -1,8 +1,6 @@
 //! Several servers with their logs in one Redis, of which any is killed and started again.
 
 use std::{
-    collections::HashSet,
-    net::SocketAddr,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,8 +10,8 @@ use talkback_launch::{Process, Server as Program};
 use talkback_testbed::{Port, Redis};
 
 use crate::{
-    durable::get,
-    promises::{Member, member},
+    durable::{get, until_ready},
+    promises::{Member, assert_once_and_in_one_order, member},
     support::{
         session::{Session, cursor},
         within,
@@ -23,7 +21,7 @@ use crate::{
 /// The timeout of a test, much longer than it takes.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-fn command(url: &str, listen: &str) -> Command {
+pub(crate) fn command(url: &str, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_talkback-server"));
     command.args(["--listen", listen, "--engine", url, "--log", "off"]);
     command.args(["--reconnect-spread", "100ms"]);
@@ -32,16 +30,13 @@ fn command(url: &str, listen: &str) -> Command {
 }
 
 fn start(redis: &Redis, listen: &str) -> Program {
-    let process = Process::spawn(&mut command(&redis.url(), listen)).unwrap();
-    Program::wait(process, DEADLINE).unwrap()
+    start_with(redis, listen, &[])
 }
 
-async fn until_ready(address: SocketAddr, status: u16) {
-    let until = Instant::now() + DEADLINE;
-    while get(address, "/readyz").await.0 != status {
-        assert!(Instant::now() < until, "/readyz is not {status}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Starts a server with these further arguments.
+pub(crate) fn start_with(redis: &Redis, listen: &str, arguments: &[&str]) -> Program {
+    let process = Process::spawn(command(&redis.url(), listen).args(arguments)).unwrap();
+    Program::wait(process, DEADLINE).unwrap()
 }
 
 #[tokio::test]
@@ -253,19 +248,5 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
         kills >= KILLS && redis_kills >= KILLS,
         "only {kills} and {redis_kills} kills"
     );
-    let mut all = HashSet::new();
-    for (offset, body) in &members[0].received {
-        assert!(
-            all.insert(body.clone()),
-            "{body} is in the log twice, the second time at {offset}"
-        );
-    }
-    assert_eq!(all.len() as u64, expects);
-    for (number, member) in (1_u8..).zip(&members) {
-        assert!(member.received == members[0].received, "the orders differ");
-        for (tag, offset) in &member.acked {
-            let message = &member.received[usize::try_from(*offset).unwrap() - 1];
-            assert_eq!(*message, (*offset, format!("{number} {tag}")));
-        }
-    }
+    assert_once_and_in_one_order(&members, EACH);
 }

@@ -19,7 +19,7 @@ use talkback_protocol::{
     session::client::{ClientOptions, ClientSession, DeliveryState, Input, Output, RoomEvent},
 };
 use talkback_server::AppOptions;
-use talkback_testbed::{Balancer, Port};
+use talkback_testbed::{Balancer, Port, ReverseProxy};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
+use crate::durable::until_ready;
 use crate::metrics::{fill, large_queues};
 use crate::support::{
     self, Client, Server, assert_contains, close_frame,
@@ -217,13 +218,21 @@ async fn connect(address: SocketAddr) -> Option<Client> {
 }
 
 /// The result of a run.
-struct Figures {
+pub(crate) struct Figures {
     members: Vec<Seen>,
     /// When each server got its signal.
     stopped: Vec<Instant>,
 }
 
 impl Figures {
+    /// Prints how long members were away, and checks that 99 of 100 were for less than 2 seconds.
+    pub(crate) fn assert_away_for_less_than_2_seconds(&self) {
+        let (half, most, all) = (self.away(0.5), self.away(0.99), self.away(1.0));
+        let count: usize = self.members.iter().map(|seen| seen.away.len()).sum();
+        println!("away {count} times: p50 {half:?}, p99 {most:?}, max {all:?}");
+        assert!(most < Duration::from_secs(2), "p99 {most:?}");
+    }
+
     /// The time that this part of the members was away at most, over all restarts.
     fn away(&self, part: f64) -> Duration {
         let mut away: Vec<_> = self.members.iter().flat_map(|seen| seen.away.iter().copied()).collect();
@@ -238,10 +247,35 @@ impl Figures {
     }
 }
 
-/// Restarts each server in turn, in place, while `count` members use all of them through a load balancer, some of which
+/// What is in front of the servers.
+pub(crate) enum Front {
+    /// It holds connections while no server is ready.
+    Balancer(Balancer),
+    Nginx(ReverseProxy),
+}
+
+impl Front {
+    pub(crate) async fn balancer(servers: Vec<SocketAddr>) -> Self {
+        Self::Balancer(Balancer::start(&servers).await.unwrap())
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Balancer(balancer) => balancer.address(),
+            Self::Nginx(nginx) => nginx.address(),
+        }
+    }
+}
+
+/// Restarts each server in turn, in place, while `count` members use all of them through what `front` starts, some of which
 /// publish. `command` makes the command of a server from its number and the address to listen on; several servers must
 /// share an engine.
-async fn rolling_restart(servers: usize, count: usize, command: impl Fn(usize, &str) -> Command) -> Figures {
+pub(crate) async fn rolling_restart(
+    servers: usize,
+    count: usize,
+    front: impl AsyncFnOnce(Vec<SocketAddr>) -> Front,
+    command: impl Fn(usize, &str) -> Command,
+) -> Figures {
     let start = |number: usize, listen: &str| {
         let mut command = command(number, listen);
         // The start of a program is short, and nothing else has to go on meanwhile.
@@ -252,9 +286,9 @@ async fn rolling_restart(servers: usize, count: usize, command: impl Fn(usize, &
     let mut programs: Vec<_> = (0..servers)
         .map(|number| start(number, &addresses[number].to_string()))
         .collect();
-    let balancer = Balancer::start(&addresses).await.unwrap();
+    let front = front(addresses.clone()).await;
     let shared = Arc::new(Shared::default());
-    let address = balancer.address();
+    let address = front.address();
     let members = (0..count).map(|number| tokio::spawn(member(address, number, Arc::clone(&shared))));
     let members: Vec<_> = members.collect();
     let all_joined = async |what: &str| {
@@ -284,7 +318,7 @@ async fn rolling_restart(servers: usize, count: usize, command: impl Fn(usize, &
         let ended = stopped[number].elapsed();
         let listen = addresses[number].to_string();
         programs.push(start(number, &listen));
-        wait_for("the server to be ready", || balancer.is_ready(number)).await;
+        until_ready(addresses[number], 200).await;
         let ready = stopped[number].elapsed();
         all_joined("to be back").await;
         let back = stopped[number].elapsed();
@@ -341,7 +375,7 @@ fn tenths(closes: impl Iterator<Item = Duration>, drain_time: Duration) -> [usiz
 async fn a_restart_loses_nothing_and_each_session_is_closed_once_and_comes_back_by_itself() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("log.db");
-    let figures = rolling_restart(1, 60, |_, listen| sqlite(&file, listen, "600ms")).await;
+    let figures = rolling_restart(1, 60, Front::balancer, |_, listen| sqlite(&file, listen, "600ms")).await;
     for seen in &figures.members {
         // Attempts while no server is there fail, but every open session gets the close frame.
         assert_eq!(seen.closes.first().map(|(_, code)| *code), Some(1012));
@@ -356,7 +390,7 @@ async fn in_a_restart_in_place_99_of_100_of_500_members_are_away_for_less_than_2
     const DRAIN_TIME: Duration = Duration::from_millis(300);
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("log.db");
-    let figures = rolling_restart(1, 500, |_, listen| sqlite(&file, listen, "300ms")).await;
+    let figures = rolling_restart(1, 500, Front::balancer, |_, listen| sqlite(&file, listen, "300ms")).await;
     let stopped = figures.stopped[0];
     let closes = figures.members.iter().flat_map(|seen| &seen.closes);
     let closes = closes.filter(|(_, code)| *code == 1012).map(|(at, _)| *at - stopped);
@@ -364,9 +398,7 @@ async fn in_a_restart_in_place_99_of_100_of_500_members_are_away_for_less_than_2
         "closes in each tenth of {DRAIN_TIME:?}: {:?}",
         tenths(closes, DRAIN_TIME)
     );
-    let (half, most, all) = (figures.away(0.5), figures.away(0.99), figures.away(1.0));
-    println!("away: p50 {half:?}, p99 {most:?}, max {all:?}");
-    assert!(most < Duration::from_secs(2), "p99 {most:?}");
+    figures.assert_away_for_less_than_2_seconds();
 }
 
 #[tokio::test]

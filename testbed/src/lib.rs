@@ -2,6 +2,7 @@
 //!
 //! - [`Server`]: the `talkback-server` binary as a process of its own, which can be stopped, killed and started again;
 //! - [`Redis`]: a redis-server as a process of its own, which can be paused, killed and started again;
+//! - [`ReverseProxy`]: nginx or Caddy in front of servers, with the configuration of docs/;
 //! - [`Proxy`]: a TCP proxy in front of a server that resets connections at any byte, or stalls, delays, slows or
 //!   refuses them;
 //! - [`Port`]: a free port that stays reserved while the program on it is dead;
@@ -14,11 +15,14 @@ pub mod faults;
 mod port;
 mod proxy;
 mod redis;
+mod reverse_proxy;
 mod server;
+mod unpacked;
 
 pub use balancer::Balancer;
 pub use port::Port;
 pub use proxy::{Budget, Direction, Passed, Proxy};
 pub use redis::Redis;
+pub use reverse_proxy::{ProxyProgram, ReverseProxy};
 pub use server::{Server, ended};
 pub use talkback_launch::{Lines, Process};

@@ -1,11 +1,11 @@
 //! The real redis-server, as a process.
 
-use crate::Port;
+use crate::{Port, unpacked};
 use std::{
-    env, fs, io,
+    fs, io,
     net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
+    process::Stdio,
     time::Duration,
 };
 use talkback_launch::{Process, Signal};
@@ -16,6 +16,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+/// Where its programs are unpacked.
+const FOLDER: &str = "redis";
 /// The timeout until a redis-server answers.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -85,7 +87,7 @@ impl Redis {
     /// # Errors
     /// redis-cli cannot be started, or fails.
     pub async fn command(&self, words: &[&str]) -> io::Result<String> {
-        let mut cli = program("redis-cli")?;
+        let mut cli = unpacked::command("redis-cli", FOLDER)?;
         cli.args(["-p", &self.port.number().to_string()])
             .args(words)
             .stdin(Stdio::null());
@@ -162,7 +164,7 @@ async fn ping(address: SocketAddr) -> io::Result<String> {
 }
 
 fn spawn(directory: &Path, port: &Port, options: &[String]) -> io::Result<Process> {
-    let mut command = program("redis-server")?;
+    let mut command = unpacked::command("redis-server", FOLDER)?;
     command
         .current_dir(directory)
         .args(["--port", &port.number().to_string(), "--bind", "127.0.0.1"])
@@ -173,34 +175,4 @@ fn spawn(directory: &Path, port: &Port, options: &[String]) -> io::Result<Proces
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     Process::spawn_group(&mut command)
-}
-
-/// The program on the PATH, or the one under `target/redis` with its libraries.
-fn program(name: &str) -> io::Result<Command> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-    {
-        return Ok(Command::new(found));
-    }
-    let executable = env::current_exe()?;
-    let unpacked = executable.ancestors().map(|folder| folder.join("redis/usr"));
-    let Some(unpacked) = unpacked
-        .into_iter()
-        .find(|folder| folder.join("bin").join(name).is_file())
-    else {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!(
-                "there is no {name}: install Redis 7, or run `cargo xtask test --tier native`, which unpacks it under target/"
-            ),
-        ));
-    };
-    let mut command = Command::new(unpacked.join("bin").join(name));
-    let libraries: Vec<PathBuf> = fs::read_dir(unpacked.join("lib"))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
-    command.env("LD_LIBRARY_PATH", env::join_paths(libraries).map_err(io::Error::other)?);
-    Ok(command)
 }

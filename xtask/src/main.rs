@@ -12,7 +12,7 @@
 //! - [`lighthouse`]: Lighthouse's scores of the page, as in docs/browser.md;
 //! - [`pictures`]: the pictures of the page in docs/pictures;
 //! - [`profile`]: which functions of the page a first visit does not run;
-//! - [`tools`], [`browsers`]: what the commands need on this machine, installed once;
+//! - [`tools`], [`debian`], [`browsers`]: what the commands need on this machine, installed once;
 //! - [`page`]: builds the page when something in it has changed;
 //! - [`run`]: commands that run to their end.
 
@@ -21,13 +21,13 @@ mod bench;
 mod browsers;
 mod chaos;
 mod conformance;
+mod debian;
 mod lighthouse;
 mod mutants;
 mod page;
 mod pictures;
 mod profile;
 mod recordings;
-mod redis;
 mod run;
 mod serve;
 mod sizes;

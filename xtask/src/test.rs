@@ -2,7 +2,7 @@
 
 use crate::{
     browsers::{self, Browser, Choice},
-    page, redis, run, tools,
+    debian, page, run, tools,
 };
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -67,9 +67,9 @@ const SERVER: &str = "TEST_SERVER_BIN";
 /// The environment variable that names how many tests of a program run at the same time.
 const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
-/// The modules of scenarios about what the page does by itself, which depends least on the browser's engine: the first browser
-/// runs them every day, the others with `--full`. All in each take five more minutes on two cores.
-const PAGE_ALONE: [&str; 12] = [
+/// The modules of scenarios about what the page does by itself or several servers do, which depends least on the browser's
+/// engine: the first browser runs them every day, the others with `--full`. All in each take five more minutes on two cores.
+const FIRST_BROWSER: [&str; 13] = [
     "bar",
     "composer",
     "fields",
@@ -79,6 +79,7 @@ const PAGE_ALONE: [&str; 12] = [
     "people",
     "rooms",
     "saved",
+    "servers",
     "tabs",
     "trace",
     "workbench",
@@ -163,12 +164,13 @@ fn set_up(tiers: &[Tier], choice: Choice) -> anyhow::Result<Vec<Browser>> {
         tools::wasm_target()?;
     }
     if tiers.contains(&Tier::Native) {
-        redis::set_up()?;
+        debian::set_up(&[debian::REDIS, debian::NGINX, debian::CADDY])?;
     }
     if tiers.contains(&Tier::Browser) {
         tools::Tool::wasm_bindgen()?.install()?;
     }
     if tiers.contains(&Tier::E2e) {
+        debian::set_up(&[debian::REDIS, debian::NGINX])?;
         page::set_up()?;
     }
     if tiers.iter().any(|tier| matches!(tier, Tier::Browser | Tier::E2e)) {
@@ -331,7 +333,7 @@ fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
         if index > 0 && !is_full {
             tests
                 .arg("--")
-                .args(PAGE_ALONE.map(|module| format!("--skip={module}::")));
+                .args(FIRST_BROWSER.map(|module| format!("--skip={module}::")));
         }
         tests.env("TEST_BROWSERS", browser.name()).env(SERVER, &programs.server);
         if is_full {

@@ -21,6 +21,7 @@ mod offline;
 mod people;
 mod rooms;
 mod saved;
+mod servers;
 mod tabs;
 mod trace;
 mod workbench;
