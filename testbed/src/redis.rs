@@ -1,13 +1,7 @@
 //! The real redis-server, as a process.
 
 use crate::{Port, unpacked};
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, io, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use talkback_launch::{Process, Signal};
 use tempfile::TempDir;
 use tokio::{

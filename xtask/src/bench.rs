@@ -97,7 +97,10 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     run::succeed(&mut speed)?;
     for name in ["page", "kept"] {
         let rows = fs::read_to_string(figures.join(format!("{name}.md")))?;
-        write_table(&format!("cargo xtask bench --page: {name}"), &format!("{PAGE_HEAD}{rows}"))?;
+        write_table(
+            &format!("cargo xtask bench --page: {name}"),
+            &format!("{PAGE_HEAD}{rows}"),
+        )?;
     }
     let rows = measure_client("the_cost_of_a_message", &server)?;
     write_table("cargo xtask bench --page: peers", &format!("{PEERS_HEAD}{rows}"))?;

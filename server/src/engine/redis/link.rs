@@ -544,7 +544,7 @@ impl Link {
                 pipeline.add_command(publish);
             }
             if self.send(shared, &pipeline).await {
-                telling.is_done();
+                telling.finish();
             } else {
                 drop(telling);
                 tokio::time::sleep(shared.options.probe_interval).await;

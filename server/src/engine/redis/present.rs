@@ -47,8 +47,8 @@ impl Telling<'_> {
         &self.rooms
     }
 
-    /// All were published.
-    pub(super) fn is_done(mut self) {
+    /// Forgets them, because all were published.
+    pub(super) fn finish(mut self) {
         self.rooms.clear();
     }
 }
