@@ -705,7 +705,8 @@ impl LogPanel {
     }
 
     /// Scrolls the element to the position of the state.
-    fn scroll_to_state(&self, total: usize) {
+    fn scroll_to_state(&mut self, total: usize) {
+        self.view.list.moved = false;
         let Some(element) = self.viewport.cast::<Element>().filter(|_| total > 0) else {
             return;
         };

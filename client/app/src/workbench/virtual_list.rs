@@ -25,6 +25,8 @@ pub(crate) struct VirtualList {
     pub(crate) selected: Option<u64>,
     /// A pointer is down on the list.
     pub(crate) pressed: bool,
+    /// A key has moved the list, and its element was not scrolled yet.
+    pub(crate) moved: bool,
 }
 
 /// A change of the selection by a key.
@@ -47,6 +49,7 @@ impl Default for VirtualList {
             follow: true,
             selected: None,
             pressed: false,
+            moved: false,
         }
     }
 }
@@ -74,8 +77,12 @@ impl VirtualList {
     }
 
     /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts
-    /// it again; growth does neither.
+    /// it again; growth does neither. Where the element stood before a key moved the list means nothing.
     pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
+        self.height = height;
+        if self.moved {
+            return;
+        }
         let at_end = top + height >= content_height - ROW_HEIGHT / 2.0;
         if at_end {
             self.follow = true;
@@ -83,7 +90,6 @@ impl VirtualList {
             self.follow = false;
         }
         self.scroll_top = top;
-        self.height = height;
     }
 
     /// So many rows were dropped from the front: the visible ones keep their position.
@@ -116,6 +122,7 @@ impl VirtualList {
             self.scroll_top = (pixels(total) - self.height).max(0.0);
         }
         self.scroll_into_view(target, total);
+        self.moved = true;
         Some(target)
     }
 
@@ -202,6 +209,18 @@ mod tests {
         view.scrolled(800.0, 280.0, 5000.0);
         assert!(!view.follow, "scrolling down but not to the end must not start it");
         view.scrolled(4720.0, 280.0, 5000.0);
+        assert!(view.follow);
+    }
+
+    #[test]
+    fn a_key_moves_the_list_also_if_the_scroll_event_of_rows_that_came_before_is_late() {
+        let mut view = list();
+        view.scrolled(pixels(990), view.height, pixels(1000));
+        assert_eq!(view.move_selection(SelectionMove::First, None, 1000), Some(0));
+        view.scrolled(pixels(990), view.height, pixels(1000));
+        assert_eq!((view.scroll_top, view.follow), (0.0, false));
+        view.moved = false;
+        view.scrolled(pixels(990), view.height, pixels(1000));
         assert!(view.follow);
     }
 
