@@ -278,28 +278,21 @@ fn an_answer_without_messages_shows_none_and_a_refusal_is_asked_for_once() {
                 empty: [200, {}],
                 text: [200, { cursor, messages: 'none' }],
                 bodiless: [200, { cursor, messages: [message, { ...message, body: [1] }] }],
-                many: [400, {}],
                 away: [503, {}],
             };
             const { fetch } = window;
             window.fetch = (url, options) => {
-                const [, room, limit] = /rooms[/]([^/]+)[/]messages(.*)/.exec(url) ?? [];
+                const [, room, query] = /rooms[/]([^/]+)[/]messages(.*)/.exec(url) ?? [];
                 if (!answers[room]) return fetch.call(window, url, options);
-                asked.push(room + limit);
+                asked.push(room + query);
                 const [status, answer] = answers[room];
                 return Promise.resolve(new Response(JSON.stringify(answer), { status }));
             };";
         page.execute(answers, vec![]).await?;
         let mut asked = Vec::new();
-        for (room, requests) in [
-            ("empty", &["?limit=100"][..]),
-            ("text", &["?limit=100"]),
-            ("many", &["?limit=100", ""]),
-            ("away", &["?limit=100"]),
-            ("bodiless", &["?limit=100"]),
-        ] {
+        for room in ["empty", "text", "away", "bodiless"] {
             page.go_to_room(room).await?;
-            asked.extend(requests.iter().map(|limit| format!("{room}{limit}")));
+            asked.push(room);
             page.wait_answer("return asked;", json!(asked)).await?;
         }
         page.wait_messages(&[("Zoe", "[1]")]).await?;

@@ -48,9 +48,7 @@ pub(crate) struct RoomState {
     pub(super) is_current: bool,
     /// The current log is a copy of the one with this epoch, whose messages were given to the browser to keep.
     pub(super) forked: Option<Epoch>,
-    /// The user who has read the rows: empty before there are some, and for a preview.
-    pub(super) rows_of: String,
-    /// The user whose failed messages the outbox has.
+    /// The user who joined it last, whose failed messages the outbox has.
     pub(super) failed_of: String,
 }
 
@@ -72,7 +70,6 @@ impl RoomState {
             kept: 0,
             is_current: false,
             forked: None,
-            rows_of: String::new(),
             failed_of: String::new(),
         }
     }
@@ -131,7 +128,7 @@ impl RoomState {
     }
 
     /// Shows what the browser kept of the room.
-    pub(super) fn restore(&mut self, Stored { user, cursor, parts }: Stored) {
+    pub(super) fn restore(&mut self, Stored { cursor, parts, .. }: Stored) {
         let is_as_new = |shown: Cursor| shown.epoch == cursor.epoch && shown.offset <= cursor.offset;
         if self.is_preview && self.timeline.cursor().is_some_and(is_as_new) {
             // They came after the preview: they say whose messages these are.
@@ -140,7 +137,6 @@ impl RoomState {
         if !self.timeline.is_empty() {
             return;
         }
-        self.rows_of = user;
         let mut above: Option<Epoch> = None;
         let mut is_after_read = false;
         for part in parts {

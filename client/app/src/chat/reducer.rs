@@ -1738,15 +1738,15 @@ impl ChatState {
     }
 }
 
-/// This user joins the room: the rows of another one go, because the messages come again and say whose they are. The failed messages of the
-/// user are loaded once.
+/// This user joins the room. If it was not the last one who did, the rows go, because the messages come again and say whose they are, and the
+/// failed messages of the user are loaded.
 fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Option<Effect> {
-    if state.rows_of != **name && !state.is_preview {
-        state.clear();
-    }
-    state.rows_of = name.to_string();
     if state.failed_of == **name {
         return None;
+    }
+    // A preview is replaced when the room answers.
+    if !(state.timeline.is_empty() || state.is_preview) {
+        state.clear();
     }
     state.failed_of = name.to_string();
     Some(Effect::LoadFailed(room.clone(), name.to_string()))

@@ -14,7 +14,7 @@ use web_sys::{
     PointerEvent,
     wasm_bindgen::{JsCast, JsValue},
 };
-use yew::{Callback, Component, Context, Html, NodeRef, Properties, html};
+use yew::{Callback, Component, Context, Html, Properties, html};
 
 use super::{
     composer::{FIELD_ID, composer},
@@ -91,8 +91,6 @@ pub(crate) struct ChatView {
     joined: String,
     /// The number of the row to show after the next drawing.
     shows_row: Option<u64>,
-    root: NodeRef,
-    backdrop: NodeRef,
     /// A sheet covers the other parts of the chat.
     is_covered: bool,
     /// Words that the search has found may be marked.
@@ -167,8 +165,6 @@ impl Component for ChatView {
             actions: Rc::default(),
             joined: browser::joined_rooms(),
             shows_row: None,
-            root: NodeRef::default(),
-            backdrop: NodeRef::default(),
             is_covered: false,
             marks_found: Cell::default(),
             frame: FrameRequest::default(),
@@ -344,7 +340,7 @@ impl Component for ChatView {
             move |_: PointerEvent| actions.hide()
         };
         html! {
-            <div class="chat" ref={self.root.clone()} {onclick}>
+            <div class="chat" {onclick}>
                 { rail(&self.state, &dispatch, language) }
                 <section
                     key="conversation" class="conversation" aria-label={Text::Messages.in_language(language)}
@@ -378,10 +374,7 @@ impl Component for ChatView {
                     { switcher.draw(&dispatch, language) }
                 }
                 if self.state.sheet.is_some() {
-                    <div
-                        key="backdrop" ref={self.backdrop.clone()} class="backdrop"
-                        onclick={dismiss.reform(|_| ())}
-                    />
+                    <div key="backdrop" class="backdrop" onclick={dismiss.reform(|_| ())} />
                 }
             </div>
         }
@@ -458,17 +451,22 @@ impl ChatView {
     /// Takes what an open sheet covers from the keyboard and from screen readers, or gives it back. Where the page is wide, the style sheet
     /// shows no backdrop, and nothing is covered.
     fn cover(&mut self) {
-        let backdrop = self.backdrop.cast::<HtmlElement>();
-        let is_covered = backdrop.is_some_and(|backdrop| backdrop.offset_width() > 0);
-        self.is_covered = is_covered;
-        let Some(root) = self.root.cast::<Element>() else {
-            return;
-        };
-        let parts = root.children();
-        for part in (0..parts.length()).filter_map(|index| parts.item(index)) {
-            let is_open = part.class_name() == "backdrop" || part.has_attribute("data-open");
-            // The name is a valid one.
-            let _: Result<bool, JsValue> = part.toggle_attribute_with_force("inert", is_covered && !is_open);
+        let find = |selector| browser::document().query_selector(selector).ok().flatten();
+        self.is_covered = find(".backdrop").is_some_and(|backdrop| backdrop.client_height() > 0);
+        for (part, sheet) in [
+            (".rail", Some(Sheet::Rooms)),
+            (".conversation", None),
+            (".people", Some(Sheet::People)),
+        ] {
+            let is_open = sheet.is_some() && sheet == self.state.sheet;
+            if let Some(part) = find(part) {
+                // The name is a valid one.
+                let _: Result<(), JsValue> = if self.is_covered && !is_open {
+                    part.set_attribute("inert", "")
+                } else {
+                    part.remove_attribute("inert")
+                };
+            }
         }
     }
 
