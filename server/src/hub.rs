@@ -19,8 +19,8 @@
 //! join again with their cursors, so that the log decides which of them it recovers. Plain members have no cursor and
 //! get the messages of the new epoch.
 //!
-//! Locks are taken in this order: a room's members, its pending messages, a socket; and a room's log before its pending
-//! messages. The engine is called without a lock. While the map of rooms is locked, nothing else is waited for.
+//! Locks are taken in this order: a room's log (an engine may hold its lock while it calls a watcher), the room's members,
+//! its pending messages, a socket. The engine is called without a lock. While the map of rooms is locked, nothing else is waited for.
 
 mod allowances;
 mod block;

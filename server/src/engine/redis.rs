@@ -27,7 +27,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use redis::{Client, Value};
 use talkback_protocol::{
-    Epoch, RoomName, UserName,
+    ClientKey, Epoch, RoomName, UserName,
     message::{Signal, code},
     session::server::Refusal,
 };
@@ -88,7 +88,7 @@ struct Shared {
     reads: AtomicUsize,
     /// Rooms that exist, as far as this server has seen.
     known: Mutex<LruCache<RoomName, ()>>,
-    new_rooms: Mutex<NewRoomLimit>,
+    new_rooms: Arc<Mutex<NewRoomLimit>>,
     /// Why the newest command failed.
     problem: Mutex<Option<NotReady>>,
     usage: Counters,
@@ -146,7 +146,7 @@ impl Redis {
             waiting: WaitingMessages::new(options.waiting),
             reads: AtomicUsize::new(0),
             known: Mutex::new(LruCache::new(known)),
-            new_rooms: Mutex::new(NewRoomLimit::new(options.log.new_rooms)),
+            new_rooms: Arc::new(Mutex::new(NewRoomLimit::new(options.log.new_rooms))),
             problem: Mutex::default(),
             usage: Counters::default(),
             options,
@@ -301,28 +301,17 @@ impl Shared {
         }
     }
 
-    /// Whether a message may make its room. It is charged to its client if the room is not known to exist.
-    fn may_make(&self, append: &Append) -> bool {
-        match &append.id {
-            MessageId::Client { key, .. } if !self.is_known(&append.room) => {
-                self.new_rooms.lock().take(key, Instant::now()).is_ok()
-            }
-            MessageId::Client { .. } | MessageId::Request { .. } | MessageId::None => true,
+    /// The charge for the room that a message may make; `None` if it may not make one. Its client is charged if the room
+    /// is not known to exist.
+    fn charge(&self, append: &Append) -> Option<RoomCharge> {
+        let MessageId::Client { key, .. } = &append.id else {
+            return Some(RoomCharge(None));
+        };
+        if self.is_known(&append.room) {
+            return Some(RoomCharge(None));
         }
-    }
-
-    /// A message was answered: the charge for a room that was not made is given back.
-    fn settled(&self, call: &AppendCall, is_made: bool, is_answered: bool) {
-        let append = &call.append;
-        if let MessageId::Client { key, .. } = &append.id
-            && call.is_charged
-            && !is_made
-        {
-            self.new_rooms.lock().give_back(key);
-        }
-        if is_answered {
-            self.has_seen(&append.room, is_made || append.content.is_ok());
-        }
+        self.new_rooms.lock().take(key, Instant::now()).ok()?;
+        Some(RoomCharge(Some((Arc::clone(&self.new_rooms), *key))))
     }
 
     fn is_known(&self, room: &RoomName) -> bool {
@@ -430,6 +419,24 @@ impl Shared {
     }
 }
 
+/// What a client is charged for a room that its message may make. It is given back on drop.
+struct RoomCharge(Option<(Arc<Mutex<NewRoomLimit>>, ClientKey)>);
+
+impl RoomCharge {
+    /// The room was made.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for RoomCharge {
+    fn drop(&mut self) {
+        if let Some((new_rooms, client)) = self.0.take() {
+            new_rooms.lock().give_back(&client);
+        }
+    }
+}
+
 /// A read that waits for Redis.
 struct Reading(Arc<Shared>);
 
@@ -474,15 +481,18 @@ impl Engine for Redis {
         }
         let (answer, answered) = oneshot::channel();
         let is_full = append.content.is_ok() && !shared.rooms.have_capacity(&append.room);
-        let may_make = shared.may_make(&append);
-        let is_charged = may_make && !shared.is_known(&append.room);
+        let charge = shared.charge(&append);
         let append = AppendCall {
             append,
-            may_make,
-            is_charged,
+            may_make: charge.is_some(),
             is_full,
         };
-        let call = Call { append, permit, answer };
+        let call = Call {
+            append,
+            charge: charge.unwrap_or(RoomCharge(None)),
+            permit,
+            answer,
+        };
         let is_sent = shared.if_not_down(|| drop(shared.calls.send(call)));
         if !is_sent {
             let outcome = shared.unavailable();

@@ -5,14 +5,16 @@
 -- are settled; 8 the refusal: empty, `retry`, or `final` and its text; 9 whether a watcher has no capacity; 10 the
 -- message; 11 the channel.
 --
--- The answer: whether it made the room; a letter; the epoch; and after a space what belongs to the outcome.
+-- The answer: 2 if it made the room, 1 if the room was there before, 0 if there is none; a letter; the epoch; and after a
+-- space what belongs to the outcome.
 
 local publisher, kind, seq, id = KEYS[4], ARGV[3], ARGV[5], ARGV[6]
 local refusal = ARGV[8]
 local last = 0
 
 local function answer(is_made, letter, rest)
-    return is_made .. letter .. epoch .. ' ' .. (rest or '')
+    local existence = made and '1' or is_made == '1' and '2' or '0'
+    return existence .. letter .. epoch .. ' ' .. (rest or '')
 end
 
 -- The outcome of the first time, unless its message was deleted with the room.

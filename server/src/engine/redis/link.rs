@@ -25,9 +25,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     super::{AppendOutcome, Limit, NotReady, Permit, Range},
-    RedisOptions, SHOWN, Shared,
+    RedisOptions, RoomCharge, SHOWN, Shared,
     rooms::Room,
-    wire::{self, AppendCall, Appended, History, Scripts},
+    wire::{self, AppendCall, AppendResult, History, Scripts},
 };
 
 /// Rooms that are subscribed to, or looked at, at the same time.
@@ -81,6 +81,7 @@ impl Failure {
 /// A message that waits for Redis.
 pub(super) struct Call {
     pub(super) append: AppendCall,
+    pub(super) charge: RoomCharge,
     pub(super) permit: Permit,
     pub(super) answer: oneshot::Sender<AppendOutcome>,
 }
@@ -417,22 +418,20 @@ impl Link {
                 }
                 continue;
             }
-            let outcome = match wire::appended(&answer, &call.append.append) {
-                Some(Appended::Outcome { outcome, is_made }) => {
-                    shared.settled(&call.append, is_made, true);
-                    outcome
-                }
-                Some(Appended::Full(epoch)) => {
-                    shared.settled(&call.append, false, true);
-                    shared.full(epoch)
-                }
-                Some(Appended::NotMade(epoch)) => shared.too_many_rooms(epoch),
-                None => {
-                    let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
-                    let why = format!("the Redis at {} answers an append with {shown}", shared.options.url);
-                    self.failure.set(NotReady(why));
-                    continue;
-                }
+            let Some(appended) = wire::appended(&answer, &call.append.append) else {
+                let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
+                let why = format!("the Redis at {} answers an append with {shown}", shared.options.url);
+                self.failure.set(NotReady(why));
+                continue;
+            };
+            shared.has_seen(&call.append.append.room, appended.exists);
+            if appended.is_made {
+                call.charge.keep();
+            }
+            let outcome = match appended.result {
+                AppendResult::Outcome(outcome) => outcome,
+                AppendResult::Full(epoch) => shared.full(epoch),
+                AppendResult::NotMade(epoch) => shared.too_many_rooms(epoch),
             };
             shared.count(&outcome);
             drop(call.permit);

@@ -27,7 +27,14 @@ while left > 0 and next_offset > floor and next_offset <= head do
     else
         entries = redis.call('XREVRANGE', log_key, text(next_offset), '-', 'COUNT', text(count))
     end
-    if #entries == 0 then
+    local found = entries[1] and tonumber(string.match(entries[1][1], '^%d+'))
+    if not found or is_forward and found ~= next_offset then
+        -- Something else deleted messages. Those that are missing count as trimmed.
+        floor = found and found - 1 or is_forward and head or next_offset
+        redis.call('HSET', state_key, 'floor', text(floor))
+        answer[4] = text(floor)
+    end
+    if not found then
         break
     end
     for _, entry in ipairs(entries) do

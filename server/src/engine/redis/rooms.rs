@@ -178,6 +178,43 @@ impl RoomState {
         }
     }
 
+    /// Delivers the messages of a page that was read after this offset.
+    fn take_missed(&mut self, page: &Page, after: Offset) -> Missed {
+        let Phase::Open { epoch, head } = &mut self.phase else {
+            return Missed::Some;
+        };
+        if *epoch != page.epoch || page.floor > *head {
+            self.restart(page);
+            return Missed::Some;
+        }
+        let messages = page.messages.iter().filter(|message| message.offset > after);
+        let messages: Vec<_> = messages.collect();
+        if let Some(last) = messages.last() {
+            *head = last.offset;
+        }
+        let head = *head;
+        for message in &messages {
+            self.deliver(message);
+        }
+        let seen = self.seen.as_ref();
+        let is_other_epoch = seen.is_some_and(|(epoch, _)| *epoch != page.epoch);
+        let is_behind = head < page.head || is_other_epoch || seen.is_some_and(|(_, offset)| *offset > head);
+        if !is_behind {
+            self.is_catching_up = false;
+            return Missed::UpToDate;
+        }
+        // What was published may have been of an epoch that is over.
+        if head >= page.head && is_other_epoch {
+            self.seen = None;
+            return Missed::Some;
+        }
+        if messages.is_empty() {
+            Missed::Nothing
+        } else {
+            Missed::Some
+        }
+    }
+
     /// The log continues in this epoch, or lost messages that its watchers have not got.
     fn restart(&mut self, page: &Page) {
         let Phase::Open { epoch, head } = &mut self.phase else {
@@ -199,6 +236,16 @@ impl RoomState {
             watcher.restarted(&page.epoch);
         }
     }
+}
+
+/// What a read of what the watchers have missed came to.
+enum Missed {
+    /// They have all, and the task has ended.
+    UpToDate,
+    /// Something; there is more to read.
+    Some,
+    /// Nothing, though there should be something.
+    Nothing,
 }
 
 impl Room {
@@ -382,35 +429,11 @@ impl Room {
                     return;
                 }
             };
-            let mut state = self.state.lock();
-            let Phase::Open { epoch, head } = &mut state.phase else {
-                continue;
-            };
-            if *epoch != page.epoch || page.floor > *head {
-                state.restart(&page);
-                continue;
-            }
-            let messages = page.messages.iter().filter(|message| message.offset > after);
-            let messages: Vec<_> = messages.collect();
-            if let Some(last) = messages.last() {
-                *head = last.offset;
-            }
-            let head = *head;
-            for message in messages {
-                state.deliver(message);
-            }
-            let is_behind = head < page.head
-                || state
-                    .seen
-                    .as_ref()
-                    .is_some_and(|(epoch, offset)| *epoch != page.epoch || *offset > head);
-            if !is_behind {
-                state.is_catching_up = false;
-                return;
-            }
-            // What was published may have been of an epoch that is over.
-            if head >= page.head && state.seen.as_ref().is_some_and(|(epoch, _)| *epoch != page.epoch) {
-                state.seen = None;
+            let missed = self.state.lock().take_missed(&page, after);
+            match missed {
+                Missed::UpToDate => return,
+                Missed::Some => {}
+                Missed::Nothing => tokio::time::sleep(READ_PAUSE).await,
             }
         }
     }

@@ -340,7 +340,9 @@ async fn rooms_that_are_left_and_watched_again_at_once_get_their_messages() {
     let watched: Vec<_> = names
         .iter()
         .map(|name| {
-            drop(here.watch(&room(name), Arc::new(Events::default())));
+            for _ in 0..3 {
+                drop(here.watch(&room(name), Arc::new(Events::default())));
+            }
             let events = Arc::new(Events::default());
             (events.clone(), here.watch(&room(name), events))
         })
@@ -359,7 +361,7 @@ async fn rooms_that_are_left_and_watched_again_at_once_get_their_messages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscribed_to() {
-    const ROOMS: usize = 2000;
+    const ROOMS: usize = 500;
     let server = start().await;
     let engine = Redis::open(unchecked(&server)).unwrap();
     let watches = (0..ROOMS).map(|number| engine.watch(&room(&format!("r{number}")), Arc::new(Events::default())));
@@ -368,8 +370,14 @@ async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscrib
     let left = tokio::spawn(async move {
         let is_down = |state: &State| matches!(state, State::Down(_));
         state.wait_for(is_down).await.unwrap();
-        state.wait_for(|state| !is_down(state)).await.unwrap();
-        drop(watches);
+        let leave = move || {
+            // It is too late when this thread must be woken first.
+            while is_down(&state.borrow()) {
+                std::hint::spin_loop();
+            }
+            drop(watches);
+        };
+        tokio::task::spawn_blocking(leave).await.unwrap();
     });
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
     left.await.unwrap();
@@ -486,6 +494,84 @@ async fn a_redis_without_memory_deletes_rooms() {
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
     assert_eq!(add_at_last(&engine, numbered("a", 1, 2)).await.offset, offset(2));
     assert!(read(&engine, "b", Range::Newest).await.messages[0].deleted);
+}
+
+#[tokio::test]
+async fn messages_that_something_else_deleted_count_as_trimmed_and_the_room_goes_on() {
+    let server = start().await;
+    let here = Redis::open(unchecked(&server)).unwrap();
+    let there = open(&server);
+    let narrow = Arc::new(Narrow::default());
+    let _watch = here.watch(&room("a"), narrow.clone()).await.unwrap();
+    for number in 1..=4 {
+        add(&there, numbered("a", 1, number)).await;
+    }
+    let log = server.command(&["KEYS", "*:log:a"]).await.unwrap();
+    server.command(&["XDEL", &log, "1-0", "2-0"]).await.unwrap();
+    narrow.is_open.store(true, Ordering::Relaxed);
+    let epoch = read(&there, "a", Range::Newest).await.epoch;
+    let events = narrow.events.wait_for(3).await;
+    assert_eq!(events, [Event::Restarted(epoch), said(3, "1 3"), said(4, "1 4")]);
+
+    server.command(&["DEL", &log]).await.unwrap();
+    let page = read(&there, "a", Range::After(offset(2))).await;
+    assert_eq!((page.head, page.floor, page.messages.len()), (offset(4), offset(4), 0));
+    assert!(!page.has_all_after(offset(3)));
+    let page = read(&there, "a", Range::Newest).await;
+    assert_eq!((page.head, page.floor), (offset(4), offset(4)));
+    assert_eq!(add(&there, numbered("a", 1, 5)).await.offset, offset(5));
+    assert_eq!(narrow.events.wait_for(4).await[3], said(5, "1 5"));
+}
+
+#[tokio::test]
+async fn a_client_is_charged_for_the_rooms_that_it_made_and_for_no_others() {
+    let mut server = start().await;
+    let options = RedisOptions {
+        log: MemoryOptions {
+            new_rooms: crate::engine::NewRoomOptions {
+                burst: 2,
+                per_minute: 1,
+                ..MemoryOptions::DEFAULT.new_rooms
+            },
+            ..MemoryOptions::DEFAULT
+        },
+        ..unchecked(&server)
+    };
+    let redis = Redis::open(options).unwrap();
+    let engine: Arc<dyn Engine> = Arc::new(redis.clone());
+    // None of these makes a room.
+    let narrow = redis.watch(&room("full"), Arc::new(Narrow::default())).await.unwrap();
+    for _ in 0..5 {
+        let gap = engine.append(numbered("gap", 1, 7)).await;
+        assert!(matches!(gap, AppendOutcome::Gap { .. }), "{gap:?}");
+        let full = engine.append(numbered("full", 1, 1)).await;
+        assert_eq!(code_of(&full), Some(code::BUSY));
+        assert!(!engine.has(&room("gap")) && !engine.has(&room("full")));
+    }
+    drop(narrow);
+    server.kill().unwrap();
+    let until = Instant::now() + DEADLINE;
+    while engine.ready().await.is_ok() {
+        assert!(Instant::now() < until, "it is not noticed");
+    }
+    for _ in 0..5 {
+        let away = engine.append(numbered("away", 1, 1)).await;
+        assert_eq!(code_of(&away), Some(code::BUSY));
+    }
+    server.start_again().await.unwrap();
+    ready_at_last(&engine).await;
+
+    for name in ["gap", "full"] {
+        add(&engine, numbered(name, 1, 1)).await;
+        let withdrawn = engine.append(withdrawal(numbered(name, 1, 2))).await;
+        assert_eq!(code_of(&withdrawn), Some(code::WITHDRAWN));
+        assert!(engine.has(&room(name)), "a withdrawal leaves it known");
+    }
+    let AppendOutcome::Refused { refusal, .. } = engine.append(numbered("third", 1, 1)).await else {
+        panic!("it makes a third room")
+    };
+    assert!(refusal.message.contains("too many rooms"), "{refusal:?}");
+    assert!(!engine.has(&room("third")));
 }
 
 /// The users that other servers have in a room.
@@ -1127,8 +1213,10 @@ async fn a_subscription_on_which_nothing_arrives_is_replaced_and_what_was_missed
     let _watch = watch_at_last(&engine, "a", &events).await;
     let long = "x".repeat(1000);
     for number in 1..=50 {
-        let append = message("a", MessageId::None, &format!("\"{number} {long}\""));
-        add_at_last(&engine, append).await;
+        let append = numbered("a", 1, number);
+        let body = talkback_protocol::Body::from_json(&format!("\"{number} {long}\"")).unwrap();
+        let content = Ok(body);
+        add_at_last(&engine, Append { content, ..append }).await;
     }
     let events = events.wait_for(50).await;
     assert!(

@@ -183,8 +183,6 @@ impl History {
 pub(super) struct AppendCall {
     pub(super) append: Append,
     pub(super) may_make: bool,
-    /// Whether its client is charged for the room, unless it exists.
-    pub(super) is_charged: bool,
     pub(super) is_full: bool,
 }
 
@@ -235,13 +233,18 @@ impl AppendCall {
     }
 }
 
+/// The answer to an append.
+pub(super) struct Appended {
+    /// Whether there is such a room now.
+    pub(super) exists: bool,
+    /// Whether this append made it.
+    pub(super) is_made: bool,
+    pub(super) result: AppendResult,
+}
+
 /// What an append came to.
-pub(super) enum Appended {
-    Outcome {
-        outcome: AppendOutcome,
-        /// Whether the room was made.
-        is_made: bool,
-    },
+pub(super) enum AppendResult {
+    Outcome(AppendOutcome),
     /// A watcher has no capacity.
     Full(Epoch),
     /// The room would have been made.
@@ -252,7 +255,7 @@ pub(super) enum Appended {
 pub(super) fn appended(value: &Value, append: &Append) -> Option<Appended> {
     let Value::BulkString(bytes) = value else { return None };
     let text = std::str::from_utf8(bytes).ok()?;
-    let (is_made, text) = text.split_at_checked(1)?;
+    let (existence, text) = text.split_at_checked(1)?;
     let (letter, text) = text.split_at_checked(1)?;
     let (epoch, rest) = text.split_once(' ')?;
     let epoch = Epoch::parse(epoch).ok()?;
@@ -267,6 +270,11 @@ pub(super) fn appended(value: &Value, append: &Append) -> Option<Appended> {
     let refused = |epoch, refusal| AppendOutcome::Refused {
         epoch: Some(epoch),
         refusal,
+    };
+    let appended = |result| Appended {
+        exists: existence != "0",
+        is_made: existence == "2",
+        result,
     };
     let outcome = match letter {
         "A" => AppendOutcome::Added(place(&epoch)?),
@@ -289,14 +297,11 @@ pub(super) fn appended(value: &Value, append: &Append) -> Option<Appended> {
         }
         "X" => refused(epoch, deleted_refusal()),
         "T" => refused(epoch, append.content.as_ref().err()?.clone()),
-        "B" => return Some(Appended::Full(epoch)),
-        "N" => return Some(Appended::NotMade(epoch)),
+        "B" => return Some(appended(AppendResult::Full(epoch))),
+        "N" => return Some(appended(AppendResult::NotMade(epoch))),
         _ => return None,
     };
-    Some(Appended::Outcome {
-        outcome,
-        is_made: is_made == "1",
-    })
+    Some(appended(AppendResult::Outcome(outcome)))
 }
 
 /// A read as a command. A watched room keeps its epoch and does not expire.
