@@ -277,6 +277,31 @@ async fn an_operator_deletes_what_a_user_said_and_members_miss_nothing() {
     assert_contains(&page, "talkback_deleted_messages_total 4\n");
 }
 
+#[tokio::test]
+async fn a_request_whose_message_was_deleted_with_its_room_is_refused_when_it_comes_again() {
+    let options = AppOptions {
+        publish_key: Some(KEY.parse().unwrap()),
+        ..AppOptions::default()
+    };
+    let server = Server::with(options).await;
+    let publish = async |name: &str| {
+        let request = format!(
+            "POST /rooms/a/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\
+             Authorization: Bearer {KEY}\r\nIdempotency-Key: {name}\r\n\r\n\"x\""
+        );
+        server.raw(&request).await
+    };
+    assert_contains(&publish("first").await, "201 Created");
+    assert_contains(&publish("first").await, "200 OK");
+    let room = talkback_protocol::RoomName::parse("a").unwrap();
+    let deleted = server.app.hub().engine().delete_room(&room).await.unwrap();
+    assert_eq!(deleted.messages, 1);
+    let again = publish("first").await;
+    assert_contains(&again, "410 Gone");
+    assert_contains(&again, "\"code\":\"deleted\"");
+    assert_contains(&publish("second").await, "201 Created");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_deletion_survives_a_kill_of_the_server_right_after_its_answer() {

@@ -371,7 +371,9 @@ impl Room {
             .filter(|(of, _)| *of == page.epoch)
             .map(|(_, offset)| *offset);
         let newest = newest.map_or(page.head, |newest| newest.max(page.head));
-        if (*epoch != page.epoch || newest > *head) && !state.is_catching_up {
+        // What was published may be of the epoch that began after the look.
+        let is_other = state.seen.as_ref().is_some_and(|(of, _)| *of != page.epoch);
+        if (*epoch != page.epoch || newest > *head || is_other) && !state.is_catching_up {
             self.catch_up(&mut state, shared);
         }
     }
