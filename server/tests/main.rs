@@ -24,6 +24,8 @@ mod redis;
 #[cfg(unix)]
 mod restart;
 mod rooms;
+#[cfg(unix)]
+mod service;
 mod session;
 mod session_faults;
 mod session_load;

@@ -1,7 +1,7 @@
 //! The chat on several servers with one Redis, behind nginx.
 
 use serde_json::Value;
-use talkback_e2e::{DEADLINE, StepError, in_every_browser, wait_for};
+use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
 use talkback_testbed::{ProxyProgram, Redis, ReverseProxy, Server};
 
 /// Whether a page has a session at this server, by its log.
@@ -10,6 +10,14 @@ fn has_session(server: &Server) -> bool {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         line["span"]["kind"] == "session"
     })
+}
+
+async fn wait_for_all(pages: &[&Page], messages: &[(&str, String)]) -> Result<(), StepError> {
+    let messages: Vec<_> = messages.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    for page in pages {
+        page.wait_messages(&messages).await?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -49,19 +57,17 @@ fn two_tabs_on_two_servers_show_all_messages_once_and_in_one_order_while_each_se
             let texts = ["before", "meanwhile", "after"].map(|when| format!("{when} {}", expected.len()));
             let [before, meanwhile, after] = texts;
             bob.send(&before).await?;
-            bob.wait_delivery(&before, "acked").await?;
+            expected.push(("Bob", before));
+            wait_for_all(&[&ann, &bob], &expected).await?;
             server.kill().await.map_err(setup)?;
-            // One of them is at the other server, and one moves there.
+            // A tab of this server moves to the other one.
             ann.send(&meanwhile).await?;
             ann.wait_delivery(&meanwhile, "acked").await?;
             bob.send(&after).await?;
             bob.wait_delivery(&after, "acked").await?;
             server.start_again().await.map_err(setup)?;
-            expected.extend([("Bob", before), ("Ann", meanwhile), ("Bob", after)]);
-            let expected: Vec<_> = expected.iter().map(|(name, text)| (*name, text.as_str())).collect();
-            for page in [&ann, &bob] {
-                page.wait_messages(&expected).await?;
-            }
+            expected.extend([("Ann", meanwhile), ("Bob", after)]);
+            wait_for_all(&[&ann, &bob], &expected).await?;
         }
         for page in [&ann, &bob] {
             let offsets = page.offsets().await?;
