@@ -33,7 +33,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    engine::{Answer, Append, AppendOutcome, Limit, MessageId, Page, Range},
+    engine::{Append, AppendOutcome, Limit, MessageId, Page, Range},
     hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
     names,
@@ -413,8 +413,8 @@ impl Connection {
             }
         };
         let bytes = append.content.as_ref().map_or(0, |body| body.json().len());
-        match self.hub.append(append) {
-            Answer::Now(outcome) => {
+        match self.hub.append(append).at_once() {
+            Ok(outcome) => {
                 charge.settle();
                 // A duplicate or a refused message is not delivered.
                 if let AppendOutcome::Added(_) = outcome {
@@ -422,7 +422,7 @@ impl Connection {
                 }
                 Some(appended(room, seq, outcome))
             }
-            later => {
+            Err(later) => {
                 self.charge(&room, bytes);
                 let answer = later.map({
                     let room = room.clone();
@@ -471,9 +471,9 @@ impl Connection {
             room,
             result: result.map(page_lines),
         };
-        match answer {
-            Answer::Now(result) => self.handle(page_read(result)),
-            later => {
+        match answer.at_once() {
+            Ok(result) => self.handle(page_read(result)),
+            Err(later) => {
                 let answer = later.map(|result| Later::Input(page_read(result)));
                 self.answers.push(answer.boxed());
                 Ok(())
@@ -516,9 +516,9 @@ impl Connection {
         };
         let start = member.start(since, history);
         self.rooms.add(id, room, member);
-        match start {
-            Answer::Now(start) => Some(self.subscribed(id, start)),
-            later => {
+        match start.at_once() {
+            Ok(start) => Some(self.subscribed(id, start)),
+            Err(later) => {
                 let answer = later.map(move |start| Later::Start(id, start));
                 self.answers.push(answer.boxed());
                 None

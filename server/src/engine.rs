@@ -5,8 +5,8 @@
 //! which changes when its offsets begin anew, and offsets are contiguous. An engine also keeps the last messages of
 //! each publisher, so that a resend after a lost answer is not added twice.
 //!
-//! An engine that answers at once returns [`Answer::Now`]; one that must wait for a disk or another server returns
-//! [`Answer::Later`]. Either way the messages of one task for one room are added in their order. No method may block its
+//! An engine that answers at once returns [`Answer::now`]; one that must wait for a disk or another server returns
+//! [`Answer::later`]. Either way the messages of one task for one room are added in their order. No method may block its
 //! thread: methods are called by tasks that serve many connections.
 //!
 //! An engine of your own implements [`Engine`], passes the suite of the module `conformance` (feature `conformance`), and
@@ -132,7 +132,7 @@ pub trait Engine: Send + Sync + 'static {
     /// A round trip to what keeps the logs: whether a message would be added now. An engine in the memory of this
     /// process is always ready.
     fn ready(&self) -> Answer<Result<(), NotReady>> {
-        Answer::Now(Ok(()))
+        Answer::now(Ok(()))
     }
 }
 
@@ -390,32 +390,57 @@ pub struct Usage {
     pub commits: u64,
 }
 
-/// The result of a call to an engine, at once or later.
+/// The result of a call to an engine, at once or later. Dropping it does not cancel the call.
 #[must_use = "an answer that is not looked at may be an error"]
-pub enum Answer<T> {
-    /// The result.
+pub struct Answer<T>(AnswerState<T>);
+
+enum AnswerState<T> {
     Now(T),
-    /// The future result. Dropping it does not cancel the call.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
-    /// A poll returned the result; polling again panics.
+    /// A poll returned the result.
     Taken,
+}
+
+impl<T> Answer<T> {
+    /// The result.
+    pub fn now(result: T) -> Self {
+        Self(AnswerState::Now(result))
+    }
+
+    /// The future result.
+    pub fn later(result: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
+        Self(AnswerState::Later(result))
+    }
+
+    /// The result, if it is there at once.
+    ///
+    /// # Errors
+    /// This answer, if it comes later.
+    pub fn at_once(self) -> Result<T, Self> {
+        match self.0 {
+            AnswerState::Now(result) => Ok(result),
+            AnswerState::Later(_) | AnswerState::Taken => Err(self),
+        }
+    }
 }
 
 impl<T: Unpin> Future for Answer<T> {
     type Output = T;
 
+    /// # Panics
+    /// After it has returned the result, as other futures may.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let this = self.get_mut();
-        match std::mem::replace(this, Self::Taken) {
-            Self::Now(answer) => Poll::Ready(answer),
-            Self::Later(mut later) => match later.as_mut().poll(cx) {
+        let state = &mut self.get_mut().0;
+        match std::mem::replace(state, AnswerState::Taken) {
+            AnswerState::Now(answer) => Poll::Ready(answer),
+            AnswerState::Later(mut later) => match later.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(answer),
                 Poll::Pending => {
-                    *this = Self::Later(later);
+                    *state = AnswerState::Later(later);
                     Poll::Pending
                 }
             },
-            Self::Taken => panic!("an answer was polled after it was given"),
+            AnswerState::Taken => panic!("an answer was polled after it was given"),
         }
     }
 }

@@ -133,15 +133,15 @@ impl Hub {
         let metrics = &self.0.metrics;
         metrics.messages_received.add_one();
         let since = Instant::now();
-        match self.0.engine.append(append) {
-            Answer::Now(outcome) => {
+        match self.0.engine.append(append).at_once() {
+            Ok(outcome) => {
                 metrics.appended(&outcome, since.elapsed());
-                Answer::Now(outcome)
+                Answer::now(outcome)
             }
-            later => {
+            Err(later) => {
                 let metrics = Arc::clone(metrics);
                 let counted = later.inspect(move |outcome| metrics.appended(outcome, since.elapsed()));
-                Answer::Later(counted.boxed())
+                Answer::later(counted.boxed())
             }
         }
     }
@@ -292,8 +292,8 @@ impl Hub {
                         room,
                         member,
                     };
-                    return match handle.open() {
-                        Answer::Now(Err(refusal)) => Err(JoinError::Log(refusal)),
+                    return match handle.open().at_once() {
+                        Ok(Err(refusal)) => Err(JoinError::Log(refusal)),
                         _ => Ok(handle),
                     };
                 }

@@ -14,7 +14,7 @@ use axum::{Router, routing::get};
 use talkback_protocol::{Body, RoomName, UserName};
 use talkback_server::{
     AppOptions, AppState,
-    engine::{Answer, AppendOutcome},
+    engine::AppendOutcome,
     socket::{Socket, SocketOptions, Sockets, Upgrade},
 };
 use tokio::{
@@ -152,14 +152,14 @@ async fn a_member_that_does_not_read_has_no_turns_while_others_receive_messages(
             .app
             .hub()
             .publish(&lobby, &bob, Body::text(&format!("{number} {filler}")));
-        assert!(matches!(outcome, Answer::Now(AppendOutcome::Added(_))));
+        assert!(matches!(outcome.at_once(), Ok(AppendOutcome::Added(_))));
         assert!(text(&mut ann).await.starts_with(&format!("[bob] {number} ")));
     }
     turns_to_stop(&server).await;
     let turns = server.app.sockets().turns();
     for number in 400..500 {
         let outcome = server.app.hub().publish(&lobby, &bob, Body::text(&number.to_string()));
-        assert!(matches!(outcome, Answer::Now(AppendOutcome::Added(_))));
+        assert!(matches!(outcome.at_once(), Ok(AppendOutcome::Added(_))));
         assert_eq!(text(&mut ann).await, format!("[bob] {number}"));
     }
     assert_eq!(server.app.sockets().turns(), turns);

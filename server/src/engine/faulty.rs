@@ -140,10 +140,10 @@ impl Faulty {
     }
 
     fn forward(&self, append: Append) -> AppendOutcome {
-        match self.engine.append(append) {
-            Answer::Now(outcome) => outcome,
-            Answer::Later(_) | Answer::Taken => unreachable!("memory answers at once"),
-        }
+        let Ok(outcome) = self.engine.append(append).at_once() else {
+            unreachable!("memory answers at once");
+        };
+        outcome
     }
 
     fn append_now(&self, mut append: Append) -> AppendOutcome {
@@ -263,10 +263,10 @@ impl Faulty {
     }
 
     fn page(&self, room: &RoomName, range: Range) -> Page {
-        match self.engine.read(room, range, conformance::ALL) {
-            Answer::Now(Ok(page)) => page,
-            _ => unreachable!("memory answers at once"),
-        }
+        let Ok(Ok(page)) = self.engine.read(room, range, conformance::ALL).at_once() else {
+            unreachable!("memory answers at once");
+        };
+        page
     }
 
     fn room<'a>(&self, room: &'a RoomName, other: &'a RoomName) -> &'a RoomName {
@@ -278,7 +278,7 @@ impl Engine for Faulty {
     fn append(&self, mut append: Append) -> Answer<AppendOutcome> {
         let other = conformance::room("a");
         append.room = self.room(&append.room, &other).clone();
-        Answer::Now(self.append_now(append))
+        Answer::now(self.append_now(append))
     }
 
     fn read(&self, room: &RoomName, mut range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
@@ -286,7 +286,7 @@ impl Engine for Faulty {
             *offset = offset.before();
         }
         let other = conformance::room("a");
-        let Answer::Now(Ok(mut page)) = self.engine.read(self.room(room, &other), range, limit) else {
+        let Ok(Ok(mut page)) = self.engine.read(self.room(room, &other), range, limit).at_once() else {
             unreachable!("memory answers at once");
         };
         match self.fault {
@@ -312,7 +312,7 @@ impl Engine for Faulty {
             }
             _ => {}
         }
-        Answer::Now(Ok(page))
+        Answer::now(Ok(page))
     }
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
@@ -340,7 +340,7 @@ impl Engine for Faulty {
         match self.fault {
             Fault::DeletesNoRoom => {
                 let epoch = Epoch::from_random(1);
-                return Answer::Now(Ok(DeletedRoom { epoch, messages: 3 }));
+                return Answer::now(Ok(DeletedRoom { epoch, messages: 3 }));
             }
             Fault::DeletesAnotherRoom => drop(self.engine.delete_room(&conformance::room("b"))),
             _ => {}
@@ -351,7 +351,7 @@ impl Engine for Faulty {
     fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
         let bob = conformance::user("bob");
         match self.fault {
-            Fault::DeletesNoBody => return Answer::Now(Ok(3)),
+            Fault::DeletesNoBody => return Answer::now(Ok(3)),
             Fault::DeletesBodiesOfAnotherUser => drop(self.engine.delete_messages_of(&bob, room)),
             Fault::DeletesBodiesInAllRooms => return self.engine.delete_messages_of(user, None),
             _ => {}
@@ -438,7 +438,10 @@ impl DurableFault {
             return;
         }
         for room in ["a", "b"].map(conformance::room) {
-            let Answer::Now(Ok(page)) = before.read(&room, Range::After(Offset::ZERO), conformance::ALL) else {
+            let Ok(Ok(page)) = before
+                .read(&room, Range::After(Offset::ZERO), conformance::ALL)
+                .at_once()
+            else {
                 unreachable!("memory answers at once");
             };
             let lost = usize::from(self == Self::LosesTheNewest);

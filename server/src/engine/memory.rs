@@ -142,7 +142,7 @@ impl Engine for Memory {
             | AppendOutcome::Forgotten { .. } => &self.0.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        Answer::Now(outcome)
+        Answer::now(outcome)
     }
 
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
@@ -152,19 +152,19 @@ impl Engine for Memory {
             match rooms.peek(room) {
                 Some(log) => log,
                 // Reading makes no room, because any name may be asked for.
-                None => return Answer::Now(Ok(Page::empty(rooms.initial_epoch(room)))),
+                None => return Answer::now(Ok(Page::empty(rooms.initial_epoch(room)))),
             }
         };
         let mut log = log.lock();
         self.0.expire(&mut log, now);
-        Answer::Now(Ok(log.page(range, limit)))
+        Answer::now(Ok(log.page(range, limit)))
     }
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
         let log = {
             let mut rooms = self.0.rooms.lock();
             if rooms.watches() >= self.0.options.watches {
-                return Answer::Now(Err(busy(
+                return Answer::now(Err(busy(
                     "the server has too many members and waiting requests: try again later",
                     self.0.options.remembered_retry_after,
                 )));
@@ -177,7 +177,7 @@ impl Engine for Memory {
             (log.add_watcher(watcher), log.epoch().clone())
         };
         let (inner, room) = (Arc::clone(&self.0), room.clone());
-        Answer::Now(Ok(Watch::new(epoch, move || {
+        Answer::now(Ok(Watch::new(epoch, move || {
             // Dropped outside of the lock: it may be the last handle to something whose drop takes other locks.
             let _watcher = log.lock().remove_watcher(key);
             let evicted = inner.rooms.lock().unwatch(&room, Instant::now());
@@ -193,7 +193,7 @@ impl Engine for Memory {
                     Some(log) => log,
                     None => {
                         let epoch = rooms.initial_epoch(room);
-                        return Answer::Now(Ok(DeletedRoom { epoch, messages: 0 }));
+                        return Answer::now(Ok(DeletedRoom { epoch, messages: 0 }));
                     }
                 }
             };
@@ -209,7 +209,7 @@ impl Engine for Memory {
                 self.0.freed(freed);
             }
             let epoch = log.epoch().clone();
-            return Answer::Now(Ok(DeletedRoom { epoch, messages }));
+            return Answer::now(Ok(DeletedRoom { epoch, messages }));
         }
     }
 
@@ -218,9 +218,9 @@ impl Engine for Memory {
         if let Some(room) = room {
             let log = inner.rooms.lock().peek(room);
             let count = log.map_or(0, |log| inner.delete_bodies(&mut log.lock(), &user));
-            return Answer::Now(Ok(count));
+            return Answer::now(Ok(count));
         }
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let mut count = 0;
             inner
                 .for_each_room(|room| count += inner.delete_bodies(&mut room.log.lock(), &user))

@@ -413,7 +413,7 @@ impl Shared {
         call: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Answer<Result<T, Refusal>> {
         let (shared, task) = (Arc::clone(self), self.runtime.spawn(call));
-        Answer::Later(Box::pin(
+        Answer::later(Box::pin(
             async move { task.await.unwrap_or_else(|_| Err(shared.away())) },
         ))
     }
@@ -472,7 +472,7 @@ impl Engine for Redis {
         let shared = &self.0.shared;
         let permit = match shared.waiting.admit(&append) {
             Ok(permit) => permit,
-            Err(refusal) => return Answer::Now(AppendOutcome::Refused { epoch: None, refusal }),
+            Err(refusal) => return Answer::now(AppendOutcome::Refused { epoch: None, refusal }),
         };
         let mut append = append;
         let most = shared.options.log.bytes.min(shared.options.log.total_bytes);
@@ -497,10 +497,10 @@ impl Engine for Redis {
         if !is_sent {
             let outcome = shared.unavailable();
             shared.count(&outcome);
-            return Answer::Now(outcome);
+            return Answer::now(outcome);
         }
         let shared = Arc::clone(shared);
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             answered.await.unwrap_or_else(|_| {
                 let outcome = shared.unavailable();
                 shared.count(&outcome);
@@ -515,10 +515,10 @@ impl Engine for Redis {
             shared.reads.fetch_sub(1, Ordering::Relaxed);
             let message = "too many reads wait for the log: try again in a moment";
             let refusal = Refusal::later(code::BUSY, message, shared.options.log.retry_after);
-            return Answer::Now(Err(refusal));
+            return Answer::now(Err(refusal));
         }
         let (room, reading) = (room.clone(), Reading(Arc::clone(&shared)));
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let watched = shared.rooms.get(&room);
             let page = shared.read_now(&room, range, limit, watched.is_some()).await;
             drop(reading);
@@ -547,15 +547,15 @@ impl Engine for Redis {
             Watching::Full => {
                 let message = "the server has too many members and waiting requests: try again later";
                 let refusal = Refusal::later(code::BUSY, message, options.remembered_retry_after);
-                Answer::Now(Err(refusal))
+                Answer::now(Err(refusal))
             }
-            Watching::Open(room, key, epoch) => Answer::Now(Ok(watch(epoch, watched(room, key)))),
+            Watching::Open(room, key, epoch) => Answer::now(Ok(watch(epoch, watched(room, key)))),
             Watching::Later(room, key, answered) => {
                 let watched = watched(room, key);
                 if is_away {
-                    return Answer::Now(Err(shared.away()));
+                    return Answer::now(Err(shared.away()));
                 }
-                Answer::Later(Box::pin(async move {
+                Answer::later(Box::pin(async move {
                     let opened = answered.await.unwrap_or_else(|_| Err(watched.shared.away()));
                     opened.map(|epoch| watch(epoch, watched))
                 }))
@@ -608,7 +608,7 @@ impl Engine for Redis {
     /// Writes a mark, which a Redis refuses that is full, read-only, or cannot write to its disk.
     fn ready(&self) -> Answer<Result<(), NotReady>> {
         let shared = Arc::clone(&self.0.shared);
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let link = shared.connected().await?;
             let mut mark = redis::cmd("SET");
             mark.arg(shared.keys.checked())

@@ -3,7 +3,7 @@
 //!
 //! One thread writes: it adds all messages that wait in one transaction and answers after the commit, which waits for
 //! the disk (`writer.rs`). A few threads read, each in a snapshot of its own (`readers.rs`). Callers wait for neither:
-//! they get [`Answer::Later`]. Committed messages are passed to the watchers by a task of the runtime for each room
+//! they get [`Answer::later`]. Committed messages are passed to the watchers by a task of the runtime for each room
 //! (`rooms.rs`).
 //!
 //! In memory are the table of rooms, the clients that were seen last, and what waits; so memory does not grow with the
@@ -221,7 +221,7 @@ impl Shared {
         let (answer, answered) = oneshot::channel();
         self.calls.push(call(answer));
         let shared = Arc::clone(self);
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             answered.await.unwrap_or_else(|_| Err(shared.not_written()))
         }))
     }
@@ -244,12 +244,12 @@ impl Engine for Sqlite {
         let shared = &self.0.shared;
         let permit = match shared.waiting.admit(&append) {
             Ok(permit) => permit,
-            Err(refusal) => return Answer::Now(AppendOutcome::Refused { epoch: None, refusal }),
+            Err(refusal) => return Answer::now(AppendOutcome::Refused { epoch: None, refusal }),
         };
         let (answer, answered) = oneshot::channel();
         shared.calls.push(Call::Append { append, permit, answer });
         let shared = Arc::clone(shared);
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             answered.await.unwrap_or_else(|_| shared.unavailable())
         }))
     }
@@ -257,7 +257,7 @@ impl Engine for Sqlite {
     fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
         let shared = &self.0.shared;
         if limit.messages == 0 {
-            return Answer::Now(Ok(shared.rooms.end(room).page(Vec::new())));
+            return Answer::now(Ok(shared.rooms.end(room).page(Vec::new())));
         }
         shared.reads.push(shared, room, range, limit)
     }
@@ -268,10 +268,10 @@ impl Engine for Sqlite {
         let Some((watched, key, epoch)) = shared.rooms.watch(room, watcher, options.watches) else {
             let message = "the server has too many members and waiting requests: try again later";
             let refusal = Refusal::later(code::BUSY, message, options.remembered_retry_after);
-            return Answer::Now(Err(refusal));
+            return Answer::now(Err(refusal));
         };
         let room = room.clone();
-        Answer::Now(Ok(Watch::new(epoch, move || {
+        Answer::now(Ok(Watch::new(epoch, move || {
             shared.rooms.unwatch(&room, &watched, key)
         })))
     }
@@ -313,11 +313,11 @@ impl Engine for Sqlite {
     fn ready(&self) -> Answer<Result<(), NotReady>> {
         let shared = &self.0.shared;
         if let Some(not_ready) = shared.fatal() {
-            return Answer::Now(Err(not_ready));
+            return Answer::now(Err(not_ready));
         }
         let (answer, answered) = oneshot::channel();
         shared.calls.push(Call::Check(answer));
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let closed = || Err(NotReady("the log is closed".to_owned()));
             answered.await.unwrap_or_else(|_| closed())
         }))

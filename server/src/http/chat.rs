@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::assets::{self, Assets};
 use crate::{
-    engine::{Answer, AppendOutcome},
+    engine::AppendOutcome,
     hub::{Allowances, Hub, Membership},
     limits::{Address, NewRooms, Peer},
     logging, names,
@@ -175,12 +175,12 @@ fn socket(
                 return socket.sender().close_by_server(close::MESSAGE_TOO_BIG, &reason);
             }
             let mut pause = pace.pace.take(options, bytes, Instant::now());
-            match membership.publish(body) {
-                Answer::Now(outcome) => match added(&membership, bytes, outcome) {
+            match membership.publish(body).at_once() {
+                Ok(outcome) => match added(&membership, bytes, outcome) {
                     Ok(until) => pause = pause.max(until),
                     Err(refusal) => return close_refused(&socket, &refusal),
                 },
-                later => answers.push_back(later.map(move |outcome| (bytes, outcome)).boxed()),
+                Err(later) => answers.push_back(later.map(move |outcome| (bytes, outcome)).boxed()),
             }
             if let Some(until) = pause {
                 // Boxed, because few members pause and the future of each would hold the timer.

@@ -68,10 +68,10 @@ impl SessionMember {
     pub(crate) fn start(&self, since: Option<Cursor>, history: u32) -> Answer<Result<Start, Refusal>> {
         let begin =
             move |page: Result<Page, Refusal>| page.map(|page| Start::new(page, since.as_ref(), history.into()));
-        let page = match self.handle.open() {
-            Answer::Now(Ok(())) => self.read(Range::Newest, 0),
-            Answer::Now(Err(refusal)) => Answer::Now(Err(refusal)),
-            opening => {
+        let page = match self.handle.open().at_once() {
+            Ok(Ok(())) => self.read(Range::Newest, 0),
+            Ok(Err(refusal)) => Answer::now(Err(refusal)),
+            Err(opening) => {
                 // Read after the log is watched, so that no message is missed in between.
                 let (hub, room) = (self.handle.hub.clone(), self.handle.room.name().clone());
                 let limit = self.limit(0);
@@ -79,12 +79,12 @@ impl SessionMember {
                     opening.await?;
                     hub.engine().read(&room, Range::Newest, limit).await
                 };
-                Answer::Later(read.boxed())
+                Answer::later(read.boxed())
             }
         };
-        match page {
-            Answer::Now(page) => Answer::Now(begin(page)),
-            later => Answer::Later(later.map(begin).boxed()),
+        match page.at_once() {
+            Ok(page) => Answer::now(begin(page)),
+            Err(later) => Answer::later(later.map(begin).boxed()),
         }
     }
 

@@ -293,14 +293,14 @@ impl Room {
                     opening
                 }
                 State::Opening(opening) => opening.clone(),
-                State::Open(_) | State::Closed => return Answer::Now(Ok(())),
-                State::Refused(refusal) => return Answer::Now(Err(refusal.clone())),
+                State::Open(_) | State::Closed => return Answer::now(Ok(())),
+                State::Refused(refusal) => return Answer::now(Err(refusal.clone())),
             }
         };
         // The engine is called here, without a lock.
         match opening.clone().now_or_never() {
-            Some(answer) => Answer::Now(answer),
-            None => Answer::Later(opening.boxed()),
+            Some(answer) => Answer::now(answer),
+            None => Answer::later(opening.boxed()),
         }
     }
 

@@ -36,7 +36,7 @@ impl Held {
         Answer<T>: Future<Output = T>,
     {
         let (room, mut rooms) = (room.to_string(), self.rooms.subscribe());
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let released = rooms.wait_for(|rooms| !rooms.contains(&room)).await;
             drop(released.expect("the engine lives as long as its server"));
             answer.await
@@ -141,10 +141,9 @@ impl Restarting {
 }
 
 fn now<T>(answer: Answer<T>) -> T {
-    match answer {
-        Answer::Now(answer) => answer,
-        _ => panic!("this engine answers at once"),
-    }
+    answer
+        .at_once()
+        .unwrap_or_else(|_| panic!("this engine answers at once"))
 }
 
 /// An engine of which [`Watch`]es can remove their watcher.
@@ -160,7 +159,7 @@ impl Engine for Shared {
         let page = now(log.engine.read(room, range, limit));
         let fork = log.fork.clone();
         let forks = fork.into_iter().collect();
-        Answer::Now(page.map(|page| Page { forks, ..page }))
+        Answer::now(page.map(|page| Page { forks, ..page }))
     }
 
     fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
@@ -171,7 +170,7 @@ impl Engine for Shared {
         let key = log.next_watcher;
         log.watchers.insert(key, (watcher, Some(watch)));
         let logs = Arc::clone(&self.0);
-        Answer::Now(Ok(Watch::new(epoch, move || {
+        Answer::now(Ok(Watch::new(epoch, move || {
             let watcher = logs.0.lock().watchers.remove(&key);
             drop(watcher);
         })))

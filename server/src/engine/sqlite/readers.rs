@@ -58,7 +58,7 @@ impl Reads {
         let mut queue = self.queue.lock();
         if queue.reads.len() >= self.most {
             let message = "too many requests wait for the log: try again in a moment";
-            return Answer::Now(Err(Refusal::later(code::BUSY, message, retry_after)));
+            return Answer::now(Err(Refusal::later(code::BUSY, message, retry_after)));
         }
         queue.reads.push_back(Read {
             room: room.clone(),
@@ -68,7 +68,7 @@ impl Reads {
         });
         drop(queue);
         self.arrived.notify_one();
-        Answer::Later(Box::pin(async move {
+        Answer::later(Box::pin(async move {
             let closed = || Err(Refusal::later(code::BUSY, "the server stops", retry_after));
             answered.await.unwrap_or_else(|_| closed())
         }))

@@ -6,7 +6,7 @@ use talkback_protocol::{Body, SenderId, message::Author};
 
 use super::*;
 use crate::{
-    engine::{Answer, AppendOutcome, Memory, MemoryOptions},
+    engine::{AppendOutcome, Memory, MemoryOptions},
     hub::{Hub, SessionMember},
     socket::{SocketOptions, Sockets},
 };
@@ -33,10 +33,10 @@ fn small_slices() -> HubOptions {
 }
 
 fn say(hub: &Hub, text: &str) -> AppendOutcome {
-    match hub.publish(&lobby(), &user("ann"), Body::text(text)) {
-        Answer::Now(outcome) => outcome,
-        _ => panic!("this engine answers at once"),
-    }
+    let answer = hub.publish(&lobby(), &user("ann"), Body::text(text));
+    answer
+        .at_once()
+        .unwrap_or_else(|_| panic!("this engine answers at once"))
 }
 
 /// Runs the other tasks until nothing is left to deliver.
@@ -473,7 +473,7 @@ fn members_that_join_and_leave_on_many_threads_get_their_own_messages_and_leave_
                     // Another thread may open the room at this moment.
                     runtime.block_on(member.opened()).unwrap();
                     let added = member.publish_text("1");
-                    assert!(matches!(added, Answer::Now(AppendOutcome::Added(_))));
+                    assert!(matches!(added.at_once(), Ok(AppendOutcome::Added(_))));
                     let room = hub.find(&lobby()).unwrap();
                     assert!(room.pending.lock().count > 0, "the room does not watch the log");
                 }
