@@ -22,6 +22,7 @@ pub mod faulty;
 mod ledger;
 mod memory;
 mod new_rooms;
+mod outcome;
 #[cfg(feature = "redis")]
 mod redis;
 mod sqlite;

@@ -16,22 +16,20 @@ mod refusals;
 mod rooms;
 mod sweep;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use talkback_protocol::{Body, RoomName, UserName, message::code, session::server::Refusal};
+use talkback_protocol::{Body, RoomName, UserName, session::server::Refusal};
 use tokio::time::Instant;
 
 use super::{
     Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, MessageId, Page, Place, Range, Usage, Watch, Watcher,
     ledger::{Cost, Holder, Ledger, LedgerOptions},
     new_rooms::NewRoomLimit,
+    outcome::{busy, too_large, too_many_watches},
     unless_deleted,
 };
 use log::Log;
@@ -164,10 +162,7 @@ impl Engine for Memory {
         let log = {
             let mut rooms = self.0.rooms.lock();
             if rooms.watches() >= self.0.options.watches {
-                return Answer::now(Err(busy(
-                    "the server has too many members and waiting requests: try again later",
-                    self.0.options.remembered_retry_after,
-                )));
+                return Answer::now(Err(too_many_watches(self.0.options.remembered_retry_after)));
             }
             rooms.watch(room, Instant::now())
         };
@@ -439,18 +434,6 @@ impl Inner {
             self.freed(log.drop_oldest());
         }
         true
-    }
-}
-
-fn busy(message: &'static str, retry_after: Duration) -> Refusal {
-    Refusal::later(code::BUSY, message, retry_after)
-}
-
-fn too_large(max: usize) -> Refusal {
-    Refusal {
-        code: code::TOO_LARGE.into(),
-        message: format!("the log of a room keeps at most {max} bytes").into(),
-        retry_after: None,
     }
 }
 

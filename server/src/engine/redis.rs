@@ -18,7 +18,7 @@ mod wire;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,11 +26,7 @@ use std::{
 use lru::LruCache;
 use parking_lot::Mutex;
 use redis::{Client, Value};
-use talkback_protocol::{
-    ClientKey, Epoch, RoomName, UserName,
-    message::{Signal, code},
-    session::server::Refusal,
-};
+use talkback_protocol::{ClientKey, Epoch, RoomName, UserName, message::Signal, session::server::Refusal};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot, watch},
@@ -40,7 +36,9 @@ use tokio::{
 
 use super::{
     Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, MessageId, NotReady, Page, Presence, Range, Usage,
-    WaitingMessages, Watch, Watcher, new_rooms::NewRoomLimit,
+    WaitingMessages, Watch, Watcher,
+    new_rooms::NewRoomLimit,
+    outcome::{OutcomeCounts, busy, too_large, too_many_watches},
 };
 use link::{Call, ConnectError, Link, Subscription};
 pub use options::{RedisOptions, RedisUrl};
@@ -91,7 +89,7 @@ struct Shared {
     new_rooms: Arc<Mutex<NewRoomLimit>>,
     /// Why the newest command failed.
     problem: Mutex<Option<NotReady>>,
-    usage: Counters,
+    outcomes: OutcomeCounts,
 }
 
 enum State {
@@ -99,13 +97,6 @@ enum State {
     Starting,
     Up(Arc<Link>),
     Down(NotReady),
-}
-
-#[derive(Default)]
-struct Counters {
-    added: AtomicU64,
-    duplicates: AtomicU64,
-    refused: AtomicU64,
 }
 
 impl Redis {
@@ -148,7 +139,7 @@ impl Redis {
             known: Mutex::new(LruCache::new(known)),
             new_rooms: Arc::new(Mutex::new(NewRoomLimit::new(options.log.new_rooms))),
             problem: Mutex::default(),
-            usage: Counters::default(),
+            outcomes: OutcomeCounts::default(),
             options,
         });
         let task = {
@@ -273,7 +264,7 @@ impl Shared {
     /// A refusal of what cannot be done while Redis is away.
     fn away(&self) -> Refusal {
         let message = "the log cannot be reached now: try again later";
-        Refusal::later(code::BUSY, message, self.options.log.retry_after)
+        busy(message, self.options.log.retry_after)
     }
 
     /// The answer to a message that is not in the log, or of which that is not known: its client sends it again, and
@@ -289,7 +280,7 @@ impl Shared {
         let message = "the room is busy: try again in a moment";
         AppendOutcome::Refused {
             epoch: Some(epoch),
-            refusal: Refusal::later(code::BUSY, message, self.options.log.retry_after),
+            refusal: busy(message, self.options.log.retry_after),
         }
     }
 
@@ -297,7 +288,7 @@ impl Shared {
         let message = "this client made too many rooms: try again later";
         AppendOutcome::Refused {
             epoch: Some(epoch),
-            refusal: Refusal::later(code::BUSY, message, self.options.log.remembered_retry_after),
+            refusal: busy(message, self.options.log.remembered_retry_after),
         }
     }
 
@@ -326,18 +317,6 @@ impl Shared {
         } else if known.get(room).is_none() {
             known.put(room.clone(), ());
         }
-    }
-
-    fn count(&self, outcome: &AppendOutcome) {
-        let counter = match outcome {
-            AppendOutcome::Added(_) => &self.usage.added,
-            AppendOutcome::Duplicate(_) => &self.usage.duplicates,
-            AppendOutcome::Refused { .. }
-            | AppendOutcome::Gap { .. }
-            | AppendOutcome::Conflict { .. }
-            | AppendOutcome::Forgotten { .. } => &self.usage.refused,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads from Redis. A page of another epoch than that of the room's watchers is news for them.
@@ -496,14 +475,14 @@ impl Engine for Redis {
         let is_sent = shared.if_not_down(|| drop(shared.calls.send(call)));
         if !is_sent {
             let outcome = shared.unavailable();
-            shared.count(&outcome);
+            shared.outcomes.count(&outcome);
             return Answer::now(outcome);
         }
         let shared = Arc::clone(shared);
         Answer::later(Box::pin(async move {
             answered.await.unwrap_or_else(|_| {
                 let outcome = shared.unavailable();
-                shared.count(&outcome);
+                shared.outcomes.count(&outcome);
                 outcome
             })
         }))
@@ -514,7 +493,7 @@ impl Engine for Redis {
         if shared.reads.fetch_add(1, Ordering::Relaxed) >= shared.options.reads {
             shared.reads.fetch_sub(1, Ordering::Relaxed);
             let message = "too many reads wait for the log: try again in a moment";
-            let refusal = Refusal::later(code::BUSY, message, shared.options.log.retry_after);
+            let refusal = busy(message, shared.options.log.retry_after);
             return Answer::now(Err(refusal));
         }
         let (room, reading) = (room.clone(), Reading(Arc::clone(&shared)));
@@ -544,11 +523,7 @@ impl Engine for Redis {
         };
         let watch = |epoch, watched: Watched| Watch::new(epoch, move || drop(watched));
         match watching {
-            Watching::Full => {
-                let message = "the server has too many members and waiting requests: try again later";
-                let refusal = Refusal::later(code::BUSY, message, options.remembered_retry_after);
-                Answer::now(Err(refusal))
-            }
+            Watching::Full => Answer::now(Err(too_many_watches(options.remembered_retry_after))),
             Watching::Open(room, key, epoch) => Answer::now(Ok(watch(epoch, watched(room, key)))),
             Watching::Later(room, key, answered) => {
                 let watched = watched(room, key);
@@ -598,10 +573,7 @@ impl Engine for Redis {
         let shared = &self.0.shared;
         Usage {
             rooms: shared.rooms.len(),
-            added: shared.usage.added.load(Ordering::Relaxed),
-            duplicates: shared.usage.duplicates.load(Ordering::Relaxed),
-            refused: shared.usage.refused.load(Ordering::Relaxed),
-            ..Usage::default()
+            ..shared.outcomes.usage()
         }
     }
 
@@ -623,14 +595,6 @@ impl Engine for Redis {
 impl Presence for Redis {
     fn set_users(&self, room: &RoomName, users: Arc<[UserName]>) {
         self.0.shared.present.set(room, users);
-    }
-}
-
-fn too_large(most: usize) -> Refusal {
-    Refusal {
-        code: code::TOO_LARGE.into(),
-        message: format!("the log of a room keeps at most {most} bytes").into(),
-        retry_after: None,
     }
 }
 

@@ -26,12 +26,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use talkback_protocol::{Epoch, RoomName, UserName, message::code, session::server::Refusal};
+use talkback_protocol::{Epoch, RoomName, UserName, session::server::Refusal};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, NotReady, Page, Range, Usage, WaitingMessages, Watch,
     Watcher,
+    outcome::{OutcomeCounts, busy, too_many_watches},
 };
 pub use options::SqliteOptions;
 use readers::Reads;
@@ -81,10 +82,8 @@ struct Counters {
     clients: AtomicUsize,
     requests: AtomicUsize,
     remembered_bytes: AtomicUsize,
-    added: AtomicU64,
-    duplicates: AtomicU64,
-    refused: AtomicU64,
     commits: AtomicU64,
+    outcomes: OutcomeCounts,
 }
 
 impl Sqlite {
@@ -210,7 +209,7 @@ impl Shared {
 
     fn not_written(&self) -> Refusal {
         let message = "the log cannot be written now: try again later";
-        Refusal::later(code::BUSY, message, self.options.log.remembered_retry_after)
+        busy(message, self.options.log.remembered_retry_after)
     }
 
     /// Gives a call to the writer, whose answer is a refusal if it stops before.
@@ -224,18 +223,6 @@ impl Shared {
         Answer::later(Box::pin(async move {
             answered.await.unwrap_or_else(|_| Err(shared.not_written()))
         }))
-    }
-
-    fn count(&self, outcome: &AppendOutcome) {
-        let counter = match outcome {
-            AppendOutcome::Added(_) => &self.usage.added,
-            AppendOutcome::Duplicate(_) => &self.usage.duplicates,
-            AppendOutcome::Refused { .. }
-            | AppendOutcome::Gap { .. }
-            | AppendOutcome::Conflict { .. }
-            | AppendOutcome::Forgotten { .. } => &self.usage.refused,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -266,9 +253,7 @@ impl Engine for Sqlite {
         let shared = Arc::clone(&self.0.shared);
         let options = &shared.options.log;
         let Some((watched, key, epoch)) = shared.rooms.watch(room, watcher, options.watches) else {
-            let message = "the server has too many members and waiting requests: try again later";
-            let refusal = Refusal::later(code::BUSY, message, options.remembered_retry_after);
-            return Answer::now(Err(refusal));
+            return Answer::now(Err(too_many_watches(options.remembered_retry_after)));
         };
         let room = room.clone();
         Answer::now(Ok(Watch::new(epoch, move || {
@@ -302,10 +287,8 @@ impl Engine for Sqlite {
             clients: usage.clients.load(Ordering::Relaxed),
             requests: usage.requests.load(Ordering::Relaxed),
             remembered_bytes: usage.remembered_bytes.load(Ordering::Relaxed),
-            added: usage.added.load(Ordering::Relaxed),
-            duplicates: usage.duplicates.load(Ordering::Relaxed),
-            refused: usage.refused.load(Ordering::Relaxed),
             commits: usage.commits.load(Ordering::Relaxed),
+            ..usage.outcomes.usage()
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq};
+use talkback_protocol::{ClientKey, Cursor, Offset, PublishId, Seq, message::code};
 use tokio::time::advance;
 
 use super::super::{

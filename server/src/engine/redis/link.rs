@@ -433,7 +433,7 @@ impl Link {
                 AppendResult::Full(epoch) => shared.full(epoch),
                 AppendResult::NotMade(epoch) => shared.too_many_rooms(epoch),
             };
-            shared.count(&outcome);
+            shared.outcomes.count(&outcome);
             drop(call.permit);
             // A caller that does not wait any more has dropped the other end.
             let _ = call.answer.send(outcome);

@@ -1,6 +1,9 @@
 use std::{fs, path::PathBuf};
 
-use talkback_protocol::{Cursor, Offset, message::Message};
+use talkback_protocol::{
+    Cursor, Offset,
+    message::{Message, code},
+};
 use talkback_testbed::{Budget, Proxy, Redis as Server};
 
 use super::{

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use rusqlite::Connection;
-use talkback_protocol::Offset;
+use talkback_protocol::{Offset, message::code};
 use tempfile::TempDir;
 
 use super::*;

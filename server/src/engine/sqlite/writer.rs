@@ -14,7 +14,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Transa
 use sha2::{Digest, Sha256};
 use talkback_protocol::{
     ClientKey, Epoch, Offset, PublishId, RoomName, Seq, UserName,
-    message::{Message, Millis, code},
+    message::{Message, Millis},
     session::server::Refusal,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -24,6 +24,7 @@ use super::{
         Append, AppendOutcome, DeletedRoom, KEY_REUSED, MessageId, NotReady, Origin, Permit, Place, hash,
         ledger::{Cost, Holder, Ledger, LedgerOptions},
         new_rooms::NewRoomLimit,
+        outcome::{busy, too_large},
         unless_deleted,
     },
     OVERHEAD, Shared,
@@ -313,7 +314,7 @@ impl Writer {
         }
         for answered in &answers {
             if let Answered::Append(_, outcome, _) = answered {
-                self.shared.count(outcome);
+                self.shared.usage.outcomes.count(outcome);
             }
         }
         self.shared.runtime.spawn(async move {
@@ -1431,18 +1432,6 @@ fn concerns_one_message(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig)
     )
-}
-
-fn busy(message: &'static str, retry_after: Duration) -> Refusal {
-    Refusal::later(code::BUSY, message, retry_after)
-}
-
-fn too_large(most: usize) -> Refusal {
-    Refusal {
-        code: code::TOO_LARGE.into(),
-        message: format!("the log of a room keeps at most {most} bytes").into(),
-        retry_after: None,
-    }
 }
 
 fn as_u64(number: usize) -> u64 {
