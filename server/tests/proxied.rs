@@ -19,7 +19,7 @@ use crate::{
     durable::{get, until_ready},
     promises::{assert_once_and_in_one_order, member},
     redis::{command, start_with},
-    restart::{Front, rolling_restart},
+    restart::{Figures, Front, rolling_restart},
     support::{Server, handshake, next, text, try_connect_at, wait_for, within},
 };
 
@@ -210,10 +210,8 @@ fn nginx_waits_longer_than_the_server_for_the_next_byte() {
     assert!(seconds("proxy_send_timeout") > options.write_timeout);
 }
 
-/// `cargo test -p talkback-server --release --test sockets -- --ignored --nocapture of_500_members`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, for a machine that does nothing else"]
-async fn in_a_rolling_restart_of_3_servers_99_of_100_of_500_members_are_away_for_less_than_2_seconds() {
+/// Restarts three servers behind nginx in turn, while so many members use them.
+async fn rolling_restart_behind_nginx(members: usize) -> Figures {
     let redis = Redis::start(&[]).await.unwrap();
     let nginx = async |servers: Vec<SocketAddr>| Front::Nginx(front(Nginx, &servers).await);
     let command = |_, listen: &str| {
@@ -221,6 +219,21 @@ async fn in_a_rolling_restart_of_3_servers_99_of_100_of_500_members_are_away_for
         command.args(["--trust-proxy", "127.0.0.1/32"]);
         command
     };
-    let figures = rolling_restart(3, 500, nginx, command).await;
+    rolling_restart(3, members, nginx, command).await
+}
+
+/// nginx gave servers that it had marked as failed a connection every other second, for as long as no WebSocket to them ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_uses_a_server_that_was_restarted_at_once_and_a_rolling_restart_loses_nothing() {
+    let figures = rolling_restart_behind_nginx(40).await;
+    let longest = figures.away(1.0);
+    assert!(longest < Duration::from_secs(10), "a member was away for {longest:?}");
+}
+
+/// `cargo test -p talkback-server --release --test sockets -- --ignored --nocapture of_500_members`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, for a machine that does nothing else"]
+async fn in_a_rolling_restart_of_3_servers_99_of_100_of_500_members_are_away_for_less_than_2_seconds() {
+    let figures = rolling_restart_behind_nginx(500).await;
     figures.assert_away_for_less_than_2_seconds();
 }

@@ -234,7 +234,7 @@ impl Figures {
     }
 
     /// The time that this part of the members was away at most, over all restarts.
-    fn away(&self, part: f64) -> Duration {
+    pub(crate) fn away(&self, part: f64) -> Duration {
         let mut away: Vec<_> = self.members.iter().flat_map(|seen| seen.away.iter().copied()).collect();
         away.sort_unstable();
         let last = away.len() - 1;
@@ -297,7 +297,11 @@ pub(crate) async fn rolling_restart(
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
-        assert!(joined.await.is_ok(), "waited for all members {what}");
+        assert!(
+            joined.await.is_ok(),
+            "waited for all members {what}: {} of {count} have joined",
+            shared.joined.load(Ordering::SeqCst)
+        );
     };
     all_joined("to join").await;
     shared.publishing.store(true, Ordering::SeqCst);
