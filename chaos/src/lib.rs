@@ -1,4 +1,4 @@
-//! The format of a recording: what the driver of `cargo xtask chaos` did to a server and what its clients saw, one JSON
+//! The format of a recording: what the driver of `cargo xtask chaos` did to servers and what their clients saw, one JSON
 //! object per line. docs/chaos.md describes it.
 //!
 //! The driver (`src/bin/driver/`) writes it, the checker (`src/bin/check/`) reads it, and this is all that they share.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The name of the file in the folder of a run.
 pub const FILE: &str = "recording.jsonl";
 
@@ -170,14 +170,17 @@ pub enum Event {
         offset: u64,
     },
 
-    /// The data of the server, which does not run, was copied.
+    /// What is in the data now is in this copy, or was there when a replica was cut off. One server does not run meanwhile;
+    /// with several, what is recorded later may be in the copy too.
     Copied {
         /// The number of the copy in this run.
         copy: u64,
     },
     /// A fault happened.
     Fault(Fault),
-    /// The server listens.
+    /// The data of several servers gets another life now: epochs that are seen before this line are over.
+    Life {},
+    /// A server listens.
     Started {},
     /// No fault follows, and no client publishes any more.
     Quiet {},
@@ -204,8 +207,10 @@ pub struct Run {
     pub format: u32,
     /// Of the random choices of the driver.
     pub seed: u64,
-    /// The engine of the server.
-    pub engine: String,
+    /// Which servers run, and where they keep their data.
+    pub topology: String,
+    /// How many servers run. The data of several is in another process, and they go on while it is broken.
+    pub servers: u32,
     /// The clients, numbered from 0.
     pub clients: u32,
     /// The number of the client that reads the logs at the end.
@@ -219,8 +224,9 @@ pub struct Run {
 pub struct Fault {
     /// What happened.
     pub kind: Kind,
-    /// What the engine may have lost by its promises. Before such a record all connections of clients have ended, and
-    /// after it the server starts.
+    /// What the engine may have lost by its promises. With one server all connections of clients have ended before such a
+    /// record, and after it the server starts. With several, their data is out of reach in this line: nothing is added to
+    /// the data before in a later one, and nothing was added to the data after in an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loses: Option<Loss>,
     /// The clients whose connections it affects; empty for a fault of the server.
@@ -252,13 +258,13 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The server is killed with SIGKILL.
+    /// A server is killed with SIGKILL.
     Kill,
     /// The server is killed with SIGKILL, and what it wrote and did not sync is taken back.
     PowerCut,
-    /// The server is stopped with SIGTERM.
+    /// A server is stopped with SIGTERM.
     Terminate,
-    /// The server is stopped with SIGSTOP and continued with SIGCONT.
+    /// A server is stopped with SIGSTOP and continued with SIGCONT.
     Pause,
     /// Connections are reset, possibly within a frame.
     Cut,
@@ -268,6 +274,26 @@ pub enum Kind {
     Slow,
     /// The data of the stopped server is replaced by an older copy.
     Restore,
+    /// Redis, which syncs each write before it answers, is killed with SIGKILL.
+    RedisKill,
+    /// Redis, which syncs once a second, is killed with SIGKILL.
+    RedisKillEverysec,
+    /// Redis is stopped with SIGSTOP and continued with SIGCONT.
+    RedisPause,
+    /// The connections of the servers to Redis are reset, possibly within a message.
+    RedisCut,
+    /// The connections of the servers to Redis forward nothing for a time.
+    RedisStall,
+    /// Redis is killed with SIGKILL, and its append-only file loses its end.
+    AofCut,
+    /// Redis is killed with SIGKILL, and its files are replaced by older ones.
+    RedisRestore,
+    /// All keys in Redis are deleted.
+    Flush,
+    /// A replica that has everything is promoted.
+    Failover,
+    /// A replica that was cut off from its master is promoted.
+    Promote,
 }
 
 impl Kind {
@@ -283,7 +309,26 @@ impl Kind {
             Self::Stall => "stall",
             Self::Slow => "slow",
             Self::Restore => "restore",
+            Self::RedisKill => "redis_kill",
+            Self::RedisKillEverysec => "redis_kill_everysec",
+            Self::RedisPause => "redis_pause",
+            Self::RedisCut => "redis_cut",
+            Self::RedisStall => "redis_stall",
+            Self::AofCut => "aof_cut",
+            Self::RedisRestore => "redis_restore",
+            Self::Flush => "flush",
+            Self::Failover => "failover",
+            Self::Promote => "promote",
         }
+    }
+
+    /// Whether it makes a lost tail: if no acknowledged message is lost by it in a run, the run proves nothing.
+    #[must_use]
+    pub fn makes_lost_tail(self) -> bool {
+        matches!(
+            self,
+            Self::Restore | Self::AofCut | Self::RedisRestore | Self::Flush | Self::Promote
+        )
     }
 }
 
@@ -291,7 +336,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// Everything: the engine keeps its logs in memory.
+    /// Everything: the logs were in memory, or all were deleted.
     Everything,
     /// What was appended after this copy was made.
     Since(u64),

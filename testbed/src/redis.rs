@@ -1,7 +1,14 @@
 //! The real redis-server, as a process.
 
 use crate::{Port, unpacked};
-use std::{fs, io, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 use talkback_launch::{Process, Signal};
 use tempfile::TempDir;
 use tokio::{
@@ -114,6 +121,35 @@ impl Redis {
     pub async fn start_again(&mut self) -> io::Result<()> {
         self.process = spawn(self.directory.path(), &self.port, &self.options)?;
         self.answers().await
+    }
+
+    /// Cuts off what is incomplete at the end of the append-only file of a killed one, with redis-check-aof, as an
+    /// operator does.
+    ///
+    /// # Errors
+    /// redis-check-aof cannot be started, or cannot mend the file.
+    pub async fn mend(&self) -> io::Result<()> {
+        let mut check = unpacked::command("redis-check-aof", FOLDER)?;
+        check
+            .current_dir(self.directory.path())
+            .args(["--fix", "appendonlydir/appendonly.aof.manifest"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let checked = move || {
+            let mut check = check.spawn()?;
+            if let Some(mut answer) = check.stdin.take() {
+                // It asks only if there is something to mend.
+                drop(answer.write_all(b"y\n"));
+            }
+            check.wait_with_output()
+        };
+        let output = tokio::task::spawn_blocking(checked).await.map_err(io::Error::other)??;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        Err(io::Error::other(format!("redis-check-aof: {text}")))
     }
 
     /// Stops it without ending it, as a machine does that hangs: its connections stay open and nothing is answered.

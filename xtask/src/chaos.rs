@@ -1,11 +1,11 @@
-//! `cargo xtask chaos`: loads a real server, breaks it again and again, and checks what its clients recorded.
+//! `cargo xtask chaos`: loads real servers, breaks them again and again, and checks what their clients recorded.
 //!
-//! A run has one seed and takes about a minute; runs follow each other until the goal is reached. Each has a folder with its
-//! verdict, so that a command that was broken off goes on with the next seed.
+//! A run has one topology and one seed and takes about a minute; runs of a topology follow each other until the goal is
+//! reached. Each has a folder with its verdict, so that a command that was broken off goes on with the next seed.
 
 mod planted;
 
-use crate::run;
+use crate::{debian, run};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
@@ -21,22 +21,22 @@ use std::{
 
 #[derive(clap::Args)]
 pub(crate) struct ChaosArgs {
-    /// Go on for so many minutes; without a goal 10
+    /// Go on for so many minutes with each topology; without a goal 10
     #[arg(long, value_name = "N", conflicts_with_all = ["messages", "kills"])]
     minutes: Option<u64>,
-    /// Go on until so many messages are acknowledged, in all runs of the folder together
+    /// Go on until so many messages are acknowledged with each topology, in all runs of its folder together
     #[arg(long, value_name = "N")]
     messages: Option<u64>,
-    /// Go on until the server was killed so many times, in all runs of the folder together
+    /// Go on until servers were killed so many times with each topology, in all runs of its folder together
     #[arg(long, value_name = "N")]
     kills: Option<u64>,
     /// The seed of the first run; each further run has the next one
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// The engine of the server
-    #[arg(long, value_enum, default_value = "sqlite")]
-    engine: Engine,
-    /// One run of about 45 seconds, with unoptimised programs and seed 1: part of `cargo xtask test`
+    /// Which servers are loaded
+    #[arg(long, value_enum, default_value = "all")]
+    topology: Topology,
+    /// One run of about 30 seconds with each topology, with unoptimised programs and seed 1: part of `cargo xtask test`
     #[arg(long, conflicts_with_all = ["minutes", "messages", "kills", "seed"])]
     quick: bool,
     /// Only these kinds of faults, as the driver names them: kill, terminate, ...
@@ -45,7 +45,7 @@ pub(crate) struct ChaosArgs {
     /// Another server than this workspace's
     #[arg(long, value_name = "PROGRAM")]
     server: Option<PathBuf>,
-    /// Where the runs are kept; by default a folder of the engine in target/chaos
+    /// Where the runs of one topology are kept; by default a folder of its name in target/chaos
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Remove the runs that are in the folder instead of going on after them
@@ -58,30 +58,39 @@ pub(crate) struct ChaosArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
-    /// Logs in memory, which the end of a server loses
+enum Topology {
+    /// One server with logs in memory, which its end loses
     Memory,
-    /// Logs in a file
+    /// One server with logs in a file
     Sqlite,
+    /// Three servers with logs in one Redis, which is broken too
+    Redis,
+    /// `sqlite`, then `redis`
+    All,
 }
 
-impl Engine {
-    fn name(self) -> &'static str {
+impl Topology {
+    /// The names that the driver knows.
+    fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Memory => "memory",
-            Self::Sqlite => "sqlite",
+            Self::Memory => &["memory"],
+            Self::Sqlite => &["sqlite"],
+            Self::Redis => &[REDIS],
+            Self::All => &["sqlite", REDIS],
         }
     }
 }
 
+/// The topology that needs a redis-server.
+const REDIS: &str = "redis";
 /// How long faults happen in a run, in seconds. Settling and reading the logs come after that.
 const SECONDS: u64 = 60;
-const SECONDS_QUICK: u64 = 25;
+const SECONDS_QUICK: u64 = 18;
 /// The messages that all clients together publish a second.
 const RATE: u64 = 1_500;
 const RATE_QUICK: u64 = 400;
 const MINUTES: u64 = 10;
-/// The faults that kill the server.
+/// The faults that kill a server.
 const KILLS: [&str; 2] = ["kill", "power_cut"];
 
 /// Runs until the goal is reached.
@@ -92,9 +101,33 @@ pub(crate) fn run(arguments: &ChaosArgs) -> anyhow::Result<()> {
     if let Some(name) = &arguments.planted {
         return planted::run(name);
     }
+    let names = arguments.topology.names();
+    ensure!(
+        arguments.folder.is_none() || names.len() == 1,
+        "--folder is that of one topology: name it with --topology"
+    );
+    if names.contains(&REDIS) {
+        debian::set_up(&[debian::REDIS])?;
+    }
     let build = if arguments.quick { Build::Quick } else { Build::Release };
     let programs = Programs::build(build, arguments.server.clone())?;
-    let name = arguments.engine.name();
+    let mut totals = Vec::new();
+    for name in names {
+        totals.push((name, run_one(arguments, &programs, name)?));
+    }
+    for (name, total) in &totals {
+        println!("\n{name}: {total}");
+    }
+    let broken: Vec<_> = totals.iter().filter(|(_, total)| !total.broken.is_empty()).collect();
+    ensure!(
+        broken.is_empty(),
+        "rules were broken in earlier runs; --fresh removes them"
+    );
+    Ok(())
+}
+
+/// Runs one topology until the goal is reached. Returns the sums of all runs in its folder.
+fn run_one(arguments: &ChaosArgs, programs: &Programs, name: &str) -> anyhow::Result<Total> {
     let folder = arguments.folder.clone().unwrap_or_else(|| {
         let name = if arguments.quick {
             format!("{name}-quick")
@@ -112,32 +145,26 @@ pub(crate) fn run(arguments: &ChaosArgs) -> anyhow::Result<()> {
     let mut seed = runs.last_seed.map_or(arguments.seed, |last| last + 1);
     while !arguments.is_reached(&total, start.elapsed()) {
         let run = Run {
-            engine: arguments.engine.name(),
+            topology: name,
             seed,
             seconds: if arguments.quick { SECONDS_QUICK } else { SECONDS },
             rate: if arguments.quick { RATE_QUICK } else { RATE },
             only: &arguments.only,
         };
-        let verdict = run.make(&programs, &folder)?;
+        let verdict = run.make(programs, &folder)?;
         total.add(&verdict);
         let is_kept = verdict["kept"] == true;
-        println!("seed {seed}: {}", if is_kept { "kept" } else { "BROKEN" });
+        println!("{name}, seed {seed}: {}", if is_kept { "kept" } else { "BROKEN" });
         if !is_kept {
-            println!("{total}");
+            println!("{name}: {total}");
             bail!(
-                "a rule was broken with seed {seed}; {} has the recording and the server's log",
+                "a rule was broken with seed {seed}; {} has the recording and the servers' logs",
                 folder_of(&folder, seed).display()
             );
         }
         seed += 1;
     }
-    println!("{total}");
-    ensure!(
-        total.broken.is_empty(),
-        "rules were broken in earlier runs of {}; --fresh removes them",
-        folder.display()
-    );
-    Ok(())
+    Ok(total)
 }
 
 impl ChaosArgs {
@@ -219,7 +246,7 @@ impl Programs {
 
 /// One run.
 struct Run<'a> {
-    engine: &'a str,
+    topology: &'a str,
     seed: u64,
     /// How long faults happen.
     seconds: u64,
@@ -242,7 +269,7 @@ impl Run<'_> {
             .arg(&programs.power_cut)
             .arg("--folder")
             .arg(&folder)
-            .args(["--engine", self.engine])
+            .args(["--topology", self.topology])
             .args(["--seed", &self.seed.to_string()])
             .args(["--seconds", &self.seconds.to_string()])
             .args(["--rate", &self.rate.to_string()]);
@@ -369,7 +396,7 @@ impl fmt::Display for Total {
             let items: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
             items.join(", ")
         };
-        writeln!(f, "\n{} runs, {} kills", self.runs, self.kills())?;
+        writeln!(f, "{} runs, {} kills of servers", self.runs, self.kills())?;
         writeln!(f, "seen: {}", list(&self.counts))?;
         writeln!(f, "faults: {}", list(&self.faults))?;
         if self.broken.is_empty() {

@@ -3,7 +3,7 @@
 //! - [`serve`]: build the page and the server, run them;
 //! - [`mod@test`]: every tier of tests, one after the other;
 //! - [`conformance`]: Autobahn's cases against the server, compared with the stored verdicts;
-//! - [`chaos`]: a real server under load, killed again and again, as docs/chaos.md;
+//! - [`chaos`]: real servers under load, killed again and again, as docs/chaos.md;
 //! - [`soak`]: random faults against the session, as many as given;
 //! - [`mutants`]: changes of the code, one at a time, each of which a test must notice;
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
@@ -60,7 +60,7 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Run the session's promises against many more random faults than `test` does
     Soak(soak::SoakArgs),
-    /// Load a real server, kill it and break its network again and again, and check that no promise was broken
+    /// Load real servers, kill them and break their Redis and network again and again, and check that no promise was broken
     Chaos(chaos::ChaosArgs),
     /// Plant faults in the code that keeps the promises and show those that no test notices
     Mutants(mutants::MutantsArgs),

@@ -41,7 +41,7 @@ enum Tier {
     Lint,
     /// Unit, integration and documentation tests on this machine
     Native,
-    /// A real server, killed again and again under load; see `cargo xtask chaos`
+    /// Real servers and a Redis, killed again and again under load; see `cargo xtask chaos`
     Chaos,
     /// The client crate's tests inside real browsers, against a real server; the protocol's in the first of them
     Browser,

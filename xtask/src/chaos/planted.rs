@@ -1,7 +1,7 @@
 //! Planted bugs: changes of a copy of the server that the checker must notice.
 
-use super::{Build, Programs, Run, remove};
-use crate::run;
+use super::{Build, Programs, REDIS, Run, remove};
+use crate::{debian, run};
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::{fs, path::Path};
@@ -23,7 +23,7 @@ struct Bug {
     name: String,
     /// What it does, and which promise that breaks.
     about: String,
-    engine: String,
+    topology: String,
     /// The kinds of faults that it needs; empty for all.
     #[serde(default)]
     only: Vec<String>,
@@ -54,7 +54,11 @@ pub(super) fn run(name: &str) -> anyhow::Result<()> {
         names.join(", ")
     );
     let mut results = Vec::new();
-    for bug in bugs.iter().filter(|bug| name == "all" || bug.name == name) {
+    let chosen = |bug: &&Bug| name == "all" || bug.name == name;
+    if bugs.iter().filter(chosen).any(|bug| bug.topology == REDIS) {
+        debian::set_up(&[debian::REDIS])?;
+    }
+    for bug in bugs.iter().filter(chosen) {
         results.push((bug, bug.run()?));
     }
     println!();
@@ -88,7 +92,7 @@ impl Bug {
         remove(&runs)?;
         for seed in 1..=RUNS {
             let run = Run {
-                engine: &self.engine,
+                topology: &self.topology,
                 seed,
                 seconds: SECONDS,
                 rate: RATE,

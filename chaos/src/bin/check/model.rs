@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use talkback_chaos::Position;
+use talkback_chaos::{Kind, Position};
 
 /// The number of a line, from 1.
 pub(crate) type Line = u64;
@@ -47,13 +47,25 @@ pub(crate) struct Slot {
 /// What is known of the log of a room in one epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
+    /// The line that was the first to show the epoch.
+    pub(crate) first: Line,
     pub(crate) slots: BTreeMap<u64, Slot>,
     /// The offset of each message.
     pub(crate) offsets: HashMap<Message, u64>,
     /// The line that was the first to show a message.
     pub(crate) newest: Line,
+    /// The lowest end of the log that a member was told.
+    pub(crate) lowest: Option<u64>,
     /// The line after which the epoch must not be used, because its newest messages were lost.
     pub(crate) dead: Option<Line>,
+}
+
+impl Log {
+    /// Whether this log, which continues an earlier one, certainly does not have this message of it at this offset.
+    pub(crate) fn lacks(&self, message: Message, offset: u64) -> bool {
+        let other = self.slots.get(&offset).is_some_and(|slot| slot.message != message);
+        other || self.lowest.is_some_and(|lowest| lowest < offset)
+    }
 }
 
 /// The offsets after `from` up to `to` of an epoch.
@@ -134,15 +146,19 @@ impl Member {
     }
 }
 
-/// Lines between which what was acknowledged may be lost.
+/// Lines between which what was acknowledged may be lost, by a fault of this kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
+    pub(crate) kind: Kind,
     pub(crate) from: Line,
     pub(crate) to: Line,
+    /// The servers went on: what they say of an epoch that was seen before `to` may come later.
+    pub(crate) is_late: bool,
 }
 
 impl Window {
-    pub(crate) fn has(self, line: Line) -> bool {
-        self.from < line && line < self.to
+    /// Whether what was said in `line` may be lost. `first` is the line that was the first to show its epoch.
+    pub(crate) fn has(self, line: Line, first: Line) -> bool {
+        self.from < line && (line < self.to || self.is_late && first < self.to)
     }
 }

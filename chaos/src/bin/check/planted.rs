@@ -93,12 +93,18 @@ fn fault(kind: Kind, loses: Option<Loss>) -> Event {
 }
 
 impl Recording {
+    /// Of one server.
     fn begin(plan: &[Kind]) -> Self {
+        Self::begin_with(1, plan)
+    }
+
+    fn begin_with(servers: u32, plan: &[Kind]) -> Self {
         let mut recording = Self::default();
         recording.run(Event::Run(Run {
             format: FORMAT,
             seed: 5,
-            engine: "sqlite".to_owned(),
+            topology: "sqlite".to_owned(),
+            servers,
             clients: 2,
             reader: READER,
             plan: plan.iter().map(|kind| (*kind, 1)).collect(),
@@ -253,10 +259,64 @@ fn restored() -> Recording {
     recording.end("f", &[1, 4])
 }
 
+/// Three servers: message 1 is in the data when its end begins that is cut off, 2 and 3 are in that end. A server says
+/// so later of 3, and message 4 is sent later. Client 1 has 1 only, client 2 has 2 too.
+fn tail_cut() -> Recording {
+    let mut recording = Recording::begin_with(3, &[Kind::AofCut]);
+    for client in [1, 2] {
+        recording.of(
+            client,
+            [
+                Event::Connected { connection: 1 },
+                join(None),
+                joined(How::Joined, "e", 0, 0),
+                message("e", 1, 1),
+            ],
+        );
+    }
+    recording.of(0, [Event::Connected { connection: 1 }, send(1), acked(1, "e", 1)]);
+    // The body must have been sent before it is delivered.
+    let sent = recording.0.split_off(recording.0.len() - 3);
+    recording.0.splice(1..1, sent);
+    recording.run(Event::Copied { copy: 0 });
+    recording.of(0, [send(2), acked(2, "e", 2), send(3)]);
+    recording.of(2, [message("e", 2, 2)]);
+    recording.run(fault(Kind::AofCut, Some(Loss::Since(0))));
+    recording.run(Event::Life {});
+    recording.of(0, [acked(3, "e", 3)]);
+    recording.of(
+        1,
+        [
+            disconnected(),
+            Event::Connected { connection: 2 },
+            joined(How::Recovered, "f", 1, 1),
+        ],
+    );
+    recording.of(
+        2,
+        [
+            disconnected(),
+            Event::Connected { connection: 2 },
+            joined(How::Reset, "f", 0, 1),
+            message("f", 1, 1),
+        ],
+    );
+    recording.of(0, [send(4), acked(4, "f", 2)]);
+    recording.of(1, [message("f", 2, 4)]);
+    recording.of(2, [message("f", 2, 4)]);
+    recording.end("f", &[1, 4])
+}
+
 #[test]
 fn correct_recordings_break_no_rule() {
     killed().assert_kept();
     restored().assert_kept();
+    tail_cut().assert_kept();
+    let counts = tail_cut().verdict().counts;
+    assert_eq!(
+        (counts["acknowledged messages in lost tails"], counts["lost tails"]),
+        (2, 1)
+    );
     let verdict = restored().verdict();
     let expected = BTreeMap::from([
         ("acknowledged messages in lost tails", 2),
@@ -505,6 +565,64 @@ fn an_epoch_that_is_used_after_a_lost_tail_breaks_epoch() {
 }
 
 #[test]
+fn several_servers_keep_what_was_acknowledged_before_the_end_that_is_cut_off() {
+    let mut recording = tail_cut();
+    let copied = |event: &Event| *event == Event::Copied { copy: 0 };
+    let at = recording.0.iter().position(|(_, event)| copied(event)).unwrap();
+    let copied = recording.0.remove(at);
+    let after = recording.index(0, &acked(2, "e", 2)) + 1;
+    recording.0.insert(after, copied);
+    recording.assert_breaks(Rule::Log);
+}
+
+#[test]
+fn a_message_that_is_sent_after_a_lost_tail_and_added_in_the_epoch_before_breaks_epoch() {
+    let kept = tail_cut().with(0, &acked(4, "f", 2), acked(4, "e", 4));
+    kept.assert_breaks(Rule::Epoch);
+    // What joins on a connection that was opened later.
+    let reset = joined(How::Reset, "f", 0, 1);
+    tail_cut()
+        .with(2, &reset, joined(How::Recovered, "e", 2, 3))
+        .assert_breaks(Rule::Epoch);
+}
+
+#[test]
+fn a_reset_of_a_member_that_lost_nothing_breaks_reset() {
+    let recovered = joined(How::Recovered, "f", 1, 1);
+    tail_cut()
+        .with(1, &recovered, joined(How::Reset, "f", 1, 1))
+        .assert_breaks(Rule::Reset);
+    // A cursor from too many lives ago is not known any more.
+    let mut recording = tail_cut().with(1, &recovered, joined(How::Reset, "f", 1, 1));
+    let life = recording
+        .0
+        .iter()
+        .position(|(_, event)| *event == Event::Life {})
+        .unwrap();
+    let lives = (0..15).map(|_| (None, Event::Life {}));
+    recording.0.splice(life..life, lives);
+    recording.assert_kept();
+}
+
+#[test]
+fn a_member_that_is_not_told_of_lost_messages_breaks_missing_or_gap() {
+    // It goes on behind the fork, and does not have what is there now.
+    let reset = joined(How::Reset, "f", 0, 1);
+    let recording = tail_cut().with(2, &reset, joined(How::Recovered, "f", 2, 2));
+    let recording = recording
+        .without(2, &message("f", 1, 1))
+        .without(2, &message("f", 2, 4));
+    recording.assert_breaks(Rule::Missing);
+    recording.assert_breaks(Rule::Gap);
+    // It left in time, and what others were told shows that it missed something.
+    let left = Event::Leave { room: ROOM.to_owned() };
+    let at = recording.index(2, &joined(How::Recovered, "f", 2, 2));
+    let mut recording = recording;
+    recording.0.insert(at + 1, (Some(2), left));
+    recording.assert_breaks(Rule::Missing);
+}
+
+#[test]
 fn faults_that_did_not_happen_break_faults() {
     let kill = fault(Kind::Kill, None);
     let mut recording = killed();
@@ -524,6 +642,13 @@ fn faults_that_did_not_happen_break_faults() {
         .position(|(_, event)| matches!(event, Event::Fault(_)))
         .unwrap();
     recording.0.insert(restored, copied);
+    recording.assert_breaks(Rule::Faults);
+    // The end that was cut off had nothing that was acknowledged.
+    let lost = [acked(2, "e", 2), acked(3, "e", 3)].map(|event| tail_cut().index(0, &event));
+    let mut recording = tail_cut();
+    for (at, message) in lost.into_iter().zip([2, 3]) {
+        recording.0[at].1 = failed(message, false);
+    }
     recording.assert_breaks(Rule::Faults);
     // Nobody published.
     Recording::begin(&[]).end("e", &[]).assert_breaks(Rule::Faults);

@@ -1,6 +1,6 @@
 //! The rules: takes one record after the other, and judges at the end what needs all of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use talkback_chaos::{Event, FORMAT, Fault, How, Kind, Loss, Position, Record, Run};
 
@@ -23,23 +23,25 @@ pub(crate) struct Checker {
     by_number: HashMap<(u32, u64), Message>,
     by_body: HashMap<String, Message>,
     unsettled: u64,
-    /// The lines of acknowledgements, ascending.
-    acks: Vec<Line>,
     logs: HashMap<(String, String), Log>,
     members: BTreeMap<(u32, String), Member>,
     /// Views that ended.
     views: Vec<View>,
     /// The last reload of each client.
     reloads: HashMap<u32, Line>,
-    /// Clients with an open connection.
-    connected: HashSet<u32>,
+    /// Clients with an open connection, and the line in which it was opened.
+    connected: HashMap<u32, Line>,
     /// The lines of copies.
     copies: HashMap<u64, Line>,
     windows: Vec<Window>,
-    lost_tails: u64,
+    /// The lines in which the data of several servers got another life.
+    lives: Vec<Line>,
     /// The log of each room at the end: its epoch and its head.
     last: BTreeMap<String, Position>,
 }
+
+/// A cursor is valid for so many lives of the data of several servers: docs/redis.md.
+const FORKS: usize = 16;
 
 impl Checker {
     /// A line that is no record.
@@ -81,6 +83,10 @@ impl Checker {
                 self.all_disconnected();
             }
             Event::Fault(fault) => self.fault(fault),
+            Event::Life {} => {
+                self.verdict.count("lives of the data", 1);
+                self.lives.push(self.line);
+            }
             Event::Started {} => self.verdict.count("starts", 1),
             Event::Quiet {} => self.is_quiet = true,
             Event::Log { room, epoch, head } => {
@@ -99,10 +105,10 @@ impl Checker {
         match event {
             Event::Connected { .. } => {
                 self.verdict.count("connections", 1);
-                self.connected.insert(client);
+                self.connected.insert(client, self.line);
             }
             Event::Disconnected { code, by_client, .. } => {
-                if !self.connected.remove(&client) {
+                if self.connected.remove(&client).is_none() {
                     self.verdict.count("attempts to connect that failed", 1);
                 } else if !by_client {
                     self.verdict.count(&format!("closed with {code}"), 1);
@@ -157,7 +163,7 @@ impl Checker {
                 body,
             } => {
                 self.verdict.count("messages in pages", 1);
-                self.alive(room, epoch);
+                self.alive(room, epoch, self.opened(client));
                 if let Some(message) = self.body(room, body) {
                     self.slot(room, epoch, *offset, message);
                 }
@@ -176,9 +182,20 @@ impl Checker {
         }
     }
 
-    /// The driver waits until all connections have ended, so that each record belongs to one side of a loss.
+    /// Whether servers go on while their data is broken.
+    fn go_on(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.servers > 1)
+    }
+
+    /// The line in which the connection of a client was opened.
+    fn opened(&self, client: u32) -> Line {
+        self.connected.get(&client).copied().unwrap_or(self.line)
+    }
+
+    /// The driver waits until all connections to a single server have ended, so that each record belongs to one side of
+    /// a loss.
     fn all_disconnected(&mut self) {
-        if !self.connected.is_empty() {
+        if !self.go_on() && !self.connected.is_empty() {
             self.broken(
                 Rule::Recording,
                 "clients are connected while the data is replaced".to_owned(),
@@ -207,20 +224,49 @@ impl Checker {
             },
         };
         self.all_disconnected();
-        let to = self.line;
-        let acks = &self.acks[self.acks.partition_point(|ack| *ack <= from)..];
-        let lost = acks.iter().filter(|ack| !self.may_be_lost(**ack)).count();
-        self.verdict.count("acknowledged messages in lost tails", lost as u64);
-        self.lost_tails += u64::from(lost > 0);
-        self.windows.push(Window { from, to });
-        for log in self.logs.values_mut().filter(|log| log.newest > from) {
+        let (to, is_late) = (self.line, self.go_on());
+        self.windows.push(Window {
+            kind: fault.kind,
+            from,
+            to,
+            is_late,
+        });
+        for log in self.logs.values_mut().filter(|log| is_late || log.newest > from) {
             log.dead.get_or_insert(to);
         }
     }
 
-    /// Whether what was recorded in this line may be lost.
-    fn may_be_lost(&self, line: Line) -> bool {
-        self.windows.iter().any(|window| window.has(line))
+    /// The fault that may have lost what was said in this line of an epoch.
+    fn lost_by(&self, line: Line, room: &str, epoch: &str) -> Option<usize> {
+        let log = self.logs.get(&(room.to_owned(), epoch.to_owned()));
+        let first = log.map_or(line, |log| log.first);
+        self.windows.iter().position(|window| window.has(line, first))
+    }
+
+    /// The fault after which an epoch began that certainly does not have this message any more, although later faults
+    /// would have lost it too.
+    fn shown_lost(&self, message: Message, place: &Position, line: Line, logs: Option<&Vec<&Log>>) -> Option<usize> {
+        let logs = logs?;
+        let first = self
+            .logs
+            .get(&(self.sent[message].room.clone(), place.epoch.clone()))?
+            .first;
+        self.windows.iter().enumerate().position(|(number, window)| {
+            let next = self.windows.get(number + 1).map_or(Line::MAX, |next| next.to);
+            window.has(line, first)
+                && logs
+                    .iter()
+                    .filter(|log| window.to < log.first && log.first < next)
+                    .any(|log| log.lacks(message, place.offset))
+        })
+    }
+
+    /// Whether the log may have lost that a message of this client failed for certain. A client asks again only after a
+    /// reload.
+    fn is_failure_lost(&self, line: Line, client: u32) -> bool {
+        let is_reloaded = self.reloads.get(&client).is_some_and(|reload| line < *reload);
+        let first = if is_reloaded { 0 } else { line };
+        self.windows.iter().any(|window| window.has(line, first))
     }
 
     fn send(&mut self, client: u32, number: u64, room: &str, body: &str) {
@@ -275,15 +321,14 @@ impl Checker {
         let Some(message) = self.settle(client, number) else {
             return;
         };
-        self.acks.push(self.line);
         let place = Position {
             epoch: epoch.to_owned(),
             offset,
         };
         let sent = &mut self.sent[message];
         sent.acked = Some((place, self.line));
-        let room = sent.room.clone();
-        self.alive(&room, epoch);
+        let (room, since) = (sent.room.clone(), sent.line);
+        self.alive(&room, epoch, since);
         self.slot(&room, epoch, offset, message);
         if let Some(slot) = self.log(&room, epoch).slots.get_mut(&offset) {
             slot.acked |= slot.message == message;
@@ -298,12 +343,21 @@ impl Checker {
     }
 
     fn log(&mut self, room: &str, epoch: &str) -> &mut Log {
-        self.logs.entry((room.to_owned(), epoch.to_owned())).or_default()
+        let first = self.line;
+        let log = self.logs.entry((room.to_owned(), epoch.to_owned()));
+        log.or_insert_with(|| Log {
+            first,
+            ..Log::default()
+        })
     }
 
-    /// The server used this epoch.
-    fn alive(&mut self, room: &str, epoch: &str) {
-        if let Some(lost) = self.log(room, epoch).dead {
+    /// A server used this epoch for what began in the line `since`. Of several servers one may learn later than others
+    /// that messages were lost.
+    fn alive(&mut self, room: &str, epoch: &str, since: Line) {
+        let goes_on = self.go_on();
+        if let Some(lost) = self.log(room, epoch).dead
+            && (!goes_on || lost < since)
+        {
             let text = format!("epoch {epoch} of {room} is used, and its newest messages were lost in line {lost}");
             self.broken(Rule::Epoch, text);
         }
@@ -375,7 +429,9 @@ impl Checker {
             },
             1,
         );
-        self.alive(room, &start.epoch);
+        self.alive(room, &start.epoch, self.opened(client));
+        let log = self.log(room, &start.epoch);
+        log.lowest = Some(log.lowest.map_or(head, |lowest| lowest.min(head)));
         let member = self.members.entry((client, room.to_owned())).or_default();
         let (cursor, known) = (member.cursor(), member.line);
         let mut wrong = None;
@@ -413,16 +469,28 @@ impl Checker {
         if let Some(wrong) = wrong {
             self.broken(Rule::Gap, format!("client {client} in {room}: {wrong}"));
         }
-        if how == How::Reset && !self.windows.iter().any(|window| known < window.to) {
+        if how == How::Reset && !self.may_reset(room, cursor.as_ref(), known) {
             let text = format!("client {client} in {room} was at {cursor:?}, and nothing was lost since line {known}");
             self.broken(Rule::Reset, text);
         }
     }
 
+    /// Whether a member may be told that messages are missing, that learned the last message that it has in the line
+    /// `known`. Several servers tell only those that have what may be lost, or a cursor from long ago.
+    fn may_reset(&self, room: &str, cursor: Option<&Position>, known: Line) -> bool {
+        if !self.go_on() {
+            return self.windows.iter().any(|window| known < window.to);
+        }
+        let lives = self.lives.len() - self.lives.partition_point(|life| *life < known);
+        let is_lost = cursor.is_some_and(|cursor| self.lost_by(known, room, &cursor.epoch).is_some());
+        is_lost || lives >= FORKS
+    }
+
     fn message(&mut self, client: u32, room: &str, epoch: &str, offset: u64, body: &str) {
         self.verdict.count("delivered", 1);
-        self.alive(room, epoch);
         let message = self.body(room, body);
+        let since = message.map_or(self.line, |message| self.sent[message].line);
+        self.alive(room, epoch, since);
         if let Some(message) = message {
             self.slot(room, epoch, offset, message);
         }
@@ -476,24 +544,28 @@ impl Checker {
             self.broken(Rule::Recording, "it does not say what run it is".to_owned());
             return self.verdict;
         };
-        (self.verdict.seed, self.verdict.engine) = (run.seed, run.engine.clone());
-        self.plan(&run);
+        (self.verdict.seed, self.verdict.topology) = (run.seed, run.topology.clone());
         self.outcomes();
         let logs = self.read_logs(run.reader);
-        self.kept(&logs);
+        let lost = self.kept(&logs);
+        self.plan(&run, &lost);
         self.complete(&run, &logs);
         self.sender_order();
         self.verdict.kept = self.verdict.is_kept();
         self.verdict
     }
 
-    fn plan(&mut self, run: &Run) {
-        self.verdict.count("lost tails", self.lost_tails);
+    /// `lost`: how many acknowledged messages each window has lost.
+    fn plan(&mut self, run: &Run, lost: &[u64]) {
+        let lossy: Vec<_> = self.windows.iter().zip(lost).filter(|(_, lost)| **lost > 0).collect();
+        self.verdict.count("lost tails", lossy.len() as u64);
+        self.verdict
+            .count("acknowledged messages in lost tails", lost.iter().sum());
         for (&kind, &least) in &run.plan {
             let name = kind.name();
             let mut happened = self.verdict.faults.get(name).copied().unwrap_or_default();
-            if kind == Kind::Restore {
-                happened = happened.min(self.lost_tails);
+            if kind.makes_lost_tail() {
+                happened = lossy.iter().filter(|(window, _)| window.kind == kind).count() as u64;
             }
             if happened < least {
                 let text = format!("{name} happened {happened} times with an effect, and at least {least} are planned");
@@ -532,34 +604,53 @@ impl Checker {
         logs
     }
 
-    /// Each acknowledged message is in the log, and none that failed.
-    fn kept(&mut self, logs: &BTreeMap<String, HashMap<Message, u64>>) {
+    /// Each acknowledged message is in the log, and none that failed. Returns how many acknowledged messages each window
+    /// has certainly lost.
+    fn kept(&mut self, logs: &BTreeMap<String, HashMap<Message, u64>>) -> Vec<u64> {
+        let (mut lost, mut broken) = (vec![0; self.windows.len()], Vec::new());
+        let mut rooms: HashMap<&str, Vec<&Log>> = HashMap::new();
+        for ((room, _), log) in &self.logs {
+            rooms.entry(room).or_default().push(log);
+        }
         for (message, sent) in self.sent.iter().enumerate() {
-            let offset = logs.get(&sent.room).and_then(|log| log.get(&message)).copied();
+            let log = logs.get(&sent.room);
+            let offset = log.and_then(|log| log.get(&message)).copied();
             let text = match (&sent.acked, sent.failed) {
-                (Some((place, line)), _) if !self.may_be_lost(*line) && offset != Some(place.offset) => format!(
-                    "line {line}: {} was acknowledged at offset {} of {} in {}, and the log has it at {offset:?}",
-                    sent.name(),
-                    place.offset,
-                    sent.room,
-                    place.epoch,
-                ),
-                (None, Some((true, line))) if !self.may_be_lost(line) && offset.is_some() => format!(
+                (Some((place, line)), _) if offset != Some(place.offset) => {
+                    if self.lost_by(*line, &sent.room, &place.epoch).is_some() {
+                        if let Some(window) = self.shown_lost(message, place, *line, rooms.get(sent.room.as_str())) {
+                            lost[window] += 1;
+                        }
+                        continue;
+                    }
+                    format!(
+                        "line {line}: {} was acknowledged at offset {} of {} in {}, and the log has it at {offset:?}",
+                        sent.name(),
+                        place.offset,
+                        sent.room,
+                        place.epoch,
+                    )
+                }
+                (None, Some((true, line))) if !self.is_failure_lost(line, sent.client) && offset.is_some() => format!(
                     "line {line}: {} failed for certain, and the log of {} has it at {offset:?}",
                     sent.name(),
                     sent.room,
                 ),
                 _ => continue,
             };
+            broken.push(text);
+        }
+        for text in broken {
             self.verdict.break_rule(Rule::Log, text);
         }
+        lost
     }
 
     /// Each member has what was acknowledged while it was a member, and those that are members at the end have all of
     /// the log.
     fn complete(&mut self, run: &Run, logs: &BTreeMap<String, HashMap<Message, u64>>) {
         let members = self.members.values();
-        let (mut broken, mut ended) = (Vec::new(), 0);
+        let (mut broken, mut gone, mut ended) = (Vec::new(), Vec::new(), 0);
         for view in self
             .views
             .iter()
@@ -569,16 +660,18 @@ impl Checker {
                 let Some(log) = self.logs.get(&(view.room.clone(), segment.epoch.clone())) else {
                     continue;
                 };
+                // The first messages of a segment came in the epochs before.
                 for (offset, slot) in log
                     .slots
-                    .range(segment.from + 1..)
+                    .range(view.start() + 1..)
                     .take_while(|(offset, _)| **offset <= segment.to)
                 {
-                    if slot.acked && !view.delivered.contains_key(&slot.message) {
+                    let counts = slot.acked || *offset <= segment.from;
+                    if counts && !view.delivered.contains_key(&slot.message) {
                         broken.push(format!(
                             "client {} has offsets {} to {} of {} in {}, and not {} at {offset}",
                             view.client,
-                            segment.from + 1,
+                            view.start() + 1,
                             segment.to,
                             view.room,
                             segment.epoch,
@@ -613,9 +706,18 @@ impl Checker {
                     "client {client} is in {room} at the end without {name} at {offset}"
                 ));
             }
+            for (message, offset) in view.delivered.iter().filter(|(message, _)| !log.contains_key(*message)) {
+                let name = self.sent[*message].name();
+                gone.push(format!(
+                    "client {client} is in {room} at the end with {name} at {offset}, which the log lost, and was not told"
+                ));
+            }
         }
         for text in broken {
             self.verdict.break_rule(Rule::Missing, text);
+        }
+        for text in gone {
+            self.verdict.break_rule(Rule::Gap, text);
         }
         self.verdict.count("memberships at the end", ended);
         if ended == 0 {

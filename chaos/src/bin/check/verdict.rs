@@ -72,7 +72,7 @@ pub(crate) struct Broken {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) seed: u64,
-    pub(crate) engine: String,
+    pub(crate) topology: String,
     pub(crate) kept: bool,
     /// Figures by name.
     pub(crate) counts: BTreeMap<String, u64>,
@@ -103,7 +103,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {} with {}", self.seed, self.engine)?;
+        writeln!(f, "seed {} with {}", self.seed, self.topology)?;
         let list = |counts: &BTreeMap<String, u64>| {
             let items: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
             items.join(", ")

@@ -1,7 +1,7 @@
 //! One client: a real session over a real socket, and an application that publishes, joins, leaves and reloads.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -58,8 +58,12 @@ pub(crate) struct Shared {
     pub(crate) rooms: Vec<RoomName>,
     /// The connections that are open.
     pub(crate) open: AtomicUsize,
-    /// The messages that were acknowledged.
-    pub(crate) acked: AtomicU64,
+    /// The number of the newest tail that is to be lost.
+    pub(crate) tail: AtomicU64,
+    /// The acknowledged messages that were sent since that tail began.
+    pub(crate) in_tail: AtomicU64,
+    /// The epochs of each room that were seen.
+    pub(crate) epochs: Mutex<BTreeMap<RoomName, HashSet<Epoch>>>,
     /// The outcomes of messages and the deliveries.
     pub(crate) steps: AtomicU64,
     /// How far each client is, by its number.
@@ -70,6 +74,14 @@ impl Shared {
     /// A number that grows with what a client gets.
     pub(crate) fn progress(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+
+    fn has_seen(&self, room: &RoomName, epoch: &Epoch) {
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_room = epochs.entry(room.clone()).or_default();
+        if !of_room.contains(epoch) {
+            of_room.insert(epoch.clone());
+        }
     }
 }
 
@@ -127,8 +139,8 @@ pub(crate) struct Client {
     wire: Wire,
     /// The stored outbox.
     store: BTreeMap<u64, String>,
-    /// Messages without an outcome.
-    unsettled: HashSet<Tag>,
+    /// Messages without an outcome, with the number of the tail in which they were sent.
+    unsettled: HashMap<Tag, u64>,
     next: Tag,
     rooms: BTreeMap<RoomName, Room>,
 }
@@ -182,7 +194,7 @@ impl Client {
             connection: None,
             wire: Wire::default(),
             store: BTreeMap::new(),
-            unsettled: HashSet::new(),
+            unsettled: HashMap::new(),
             next: 1,
             rooms: BTreeMap::new(),
         })
@@ -392,7 +404,9 @@ impl Client {
     fn delivery(&mut self, tag: Tag, state: DeliveryState) {
         let event = match state {
             DeliveryState::Acked { epoch, offset, .. } => {
-                self.shared.acked.fetch_add(1, Ordering::SeqCst);
+                if self.unsettled.get(&tag) == Some(&self.shared.tail.load(Ordering::SeqCst)) {
+                    self.shared.in_tail.fetch_add(1, Ordering::SeqCst);
+                }
                 Event::Acked {
                     message: tag,
                     epoch: epoch.as_str().to_owned(),
@@ -465,6 +479,7 @@ impl Client {
             head: joined.head.get(),
             after: joined.after.get(),
         });
+        self.shared.has_seen(name, &joined.epoch);
     }
 
     fn join(&mut self, name: &RoomName, since: Option<Cursor>, history: u32) {
@@ -537,9 +552,9 @@ impl Client {
             room: room.to_string(),
             body: body.json().to_owned(),
         });
-        let moment = self.moment();
+        let (moment, tail) = (self.moment(), self.shared.tail.load(Ordering::SeqCst));
         match self.session.publish(moment, room.clone(), body, tag) {
-            Ok(()) => drop(self.unsettled.insert(tag)),
+            Ok(()) => drop(self.unsettled.insert(tag, tail)),
             Err(reason) => self.record(failed(tag, &reason)),
         }
         Ok(())
@@ -578,7 +593,7 @@ impl Client {
 
     /// Messages that a reload took from the page before they were stored. A message is stored before it is sent.
     fn forget(&mut self, is_lost: impl Fn(Tag) -> bool) {
-        let mut lost: Vec<_> = self.unsettled.iter().copied().filter(|tag| is_lost(*tag)).collect();
+        let mut lost: Vec<_> = self.unsettled.keys().copied().filter(|tag| is_lost(*tag)).collect();
         lost.sort_unstable();
         for tag in lost {
             self.unsettled.remove(&tag);

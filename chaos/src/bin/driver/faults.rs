@@ -1,4 +1,5 @@
-//! The faults of a run, by random choices: one task breaks the server, another one the network.
+//! The faults of a run, by random choices: one task breaks the servers, another one the network, and a third one a Redis
+//! ([`crate::redis`]).
 //!
 //! Each deals a deck of faults again and again. The first deck is dealt whole, so that each kind happens.
 
@@ -18,17 +19,18 @@ use tokio::{
 
 use crate::{
     client::Shared,
-    server::{Engine, Restoration, Server, sleep_exactly},
+    redis,
+    server::{Restoration, Server, Topology, sleep_exactly},
 };
 
 /// The timeout until all connections have ended, or until enough was acknowledged after a copy.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// A made lost tail has at least so many acknowledged messages.
 const LOST_TAIL: u64 = 20;
 /// A rate that is no bound.
 const FAST: u32 = u32::MAX;
 
-/// The faults of the server, with how many of each a deck has.
+/// The faults of the servers, with how many of each a deck has.
 const SERVER_DECK: [(Kind, usize); 5] = [
     (Kind::Kill, 7),
     (Kind::PowerCut, 3),
@@ -39,32 +41,33 @@ const SERVER_DECK: [(Kind, usize); 5] = [
 /// The faults of the network.
 const NETWORK_DECK: [(Kind, usize); 3] = [(Kind::Cut, 5), (Kind::Stall, 3), (Kind::Slow, 2)];
 
-/// Whether a server with this engine can have this fault.
-pub(crate) fn applies(kind: Kind, engine: Engine, has_power_cut: bool) -> bool {
-    match kind {
-        Kind::Restore => engine == Engine::Sqlite,
-        Kind::PowerCut => engine == Engine::Sqlite && has_power_cut,
+/// The kinds of faults of a run.
+pub(crate) fn kinds(topology: Topology, has_power_cut: bool) -> Vec<Kind> {
+    let redis = redis::DECK.iter().filter(|_| topology == Topology::Redis);
+    let all = SERVER_DECK.iter().chain(&NETWORK_DECK).map(|(kind, _)| *kind);
+    let all = all.filter(|kind| match kind {
+        Kind::Restore => topology == Topology::Sqlite,
+        Kind::PowerCut => topology == Topology::Sqlite && has_power_cut,
         _ => true,
-    }
+    });
+    all.chain(redis.map(|(kind, _)| *kind)).collect()
 }
 
-/// All kinds of faults.
-pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
-    SERVER_DECK.iter().chain(&NETWORK_DECK).map(|(kind, _)| *kind)
-}
-
-fn shuffled(deck: &[(Kind, usize)], kinds: &[Kind], rng: &mut fastrand::Rng) -> Vec<Kind> {
+/// A deck of those of its faults that happen in this run.
+pub(crate) fn shuffled(deck: &[(Kind, usize)], kinds: &[Kind], rng: &mut fastrand::Rng) -> Vec<Kind> {
     let chosen = deck.iter().filter(|(kind, _)| kinds.contains(kind));
     let mut cards: Vec<_> = chosen.flat_map(|&(kind, count)| vec![kind; count]).collect();
     rng.shuffle(&mut cards);
     cards
 }
 
-/// What breaks the server.
+/// What breaks the servers.
 pub(crate) struct ServerFaults {
-    pub(crate) server: Server,
-    pub(crate) engine: Engine,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) topology: Topology,
     pub(crate) proxies: Arc<Vec<Proxy>>,
+    /// The server of the new connections of each proxy.
+    pub(crate) targets: Vec<usize>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: fastrand::Rng,
     /// The kinds that happen.
@@ -74,10 +77,10 @@ pub(crate) struct ServerFaults {
 }
 
 impl ServerFaults {
-    /// Breaks the server until this time. It runs afterwards.
+    /// Breaks the servers until this time. They run afterwards.
     ///
     /// # Errors
-    /// It ended by itself or did not start.
+    /// One ended by itself or did not start.
     pub(crate) async fn run(mut self, until: Instant) -> Result<Self> {
         let mut dealt = false;
         while !dealt || Instant::now() < until {
@@ -100,69 +103,122 @@ impl ServerFaults {
         Ok(self)
     }
 
-    /// Starts the server.
+    /// Starts a server. Clients connect to it from then on: all of one server, and a share of several.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) fn start(&mut self) -> Result<()> {
-        let address = block_in_place(|| self.server.start())?;
+    pub(crate) fn start(&mut self, number: usize) -> Result<()> {
+        let address = block_in_place(|| self.servers[number].start())?;
         self.shared.recorder.run(Event::Started {});
-        for proxy in self.proxies.iter() {
-            proxy.set_target(address);
-            proxy.refuse(false);
+        for (proxy, target) in self.proxies.iter().zip(&mut self.targets) {
+            if *target != number && self.rng.usize(0..self.servers.len()) == 0 {
+                *target = number;
+            }
+            if *target == number {
+                proxy.set_target(address);
+                proxy.refuse(false);
+            }
         }
         Ok(())
+    }
+
+    /// New connections of the clients of this server lead to others that run, as behind a load balancer.
+    fn move_clients(&mut self, number: usize) {
+        let others = self.servers.iter().enumerate().filter(|(other, _)| *other != number);
+        let others: Vec<_> = others
+            .filter_map(|(other, server)| Some((other, server.address()?)))
+            .collect();
+        for (proxy, target) in self.proxies.iter().zip(&mut self.targets) {
+            if *target == number
+                && let Some(&(other, address)) = self.rng.choice(&others)
+            {
+                *target = other;
+                proxy.set_target(address);
+            }
+        }
+    }
+
+    /// The servers that a fault hits: mostly one.
+    fn choose(&mut self) -> Vec<usize> {
+        let all = self.servers.len();
+        let count = match self.rng.u32(0..10) {
+            0..7 => 1,
+            7..9 => 2,
+            _ => all,
+        };
+        self.rng.choose_multiple(0..all, count.min(all))
     }
 
     async fn happen(&mut self, kind: Kind) -> Result<()> {
         match kind {
             Kind::Kill => {
-                block_in_place(|| self.server.kill())?;
-                self.ended(kind).await?;
-                // A server that just reads its data is killed too.
-                while self.rng.u32(0..6) == 0 {
-                    let after = Duration::from_micros(self.rng.u64(0..60_000));
-                    block_in_place(|| self.server.start_and_kill(after))?;
-                    self.ended(kind).await?;
+                let chosen = self.choose();
+                for &number in &chosen {
+                    block_in_place(|| self.servers[number].kill())?;
+                    self.ended(number, kind).await?;
                 }
-                self.pause(300).await;
-                self.start()
+                for number in chosen {
+                    // A server that just reads its data, or connects to it, is killed too.
+                    while self.rng.u32(0..6) == 0 {
+                        let after = Duration::from_micros(self.rng.u64(0..60_000));
+                        block_in_place(|| self.servers[number].start_and_kill(after))?;
+                        self.ended(number, kind).await?;
+                    }
+                    self.pause(300).await;
+                    self.start(number)?;
+                }
+                Ok(())
             }
             Kind::PowerCut => {
-                block_in_place(|| self.server.kill())?;
+                let server = &mut self.servers[0];
+                block_in_place(|| server.kill())?;
                 let loses = [[true, false], [false, true], [true, true]][self.rng.usize(0..3)];
-                let writes = block_in_place(|| self.server.cut_power(loses))?;
+                let writes = block_in_place(|| server.cut_power(loses))?;
                 self.shared.recorder.run(Event::Fault(Fault {
                     writes: Some(writes),
                     ..Fault::of(kind)
                 }));
-                self.start()
+                self.start(0)
             }
             Kind::Terminate => {
-                block_in_place(|| self.server.terminate())?;
-                self.ended(kind).await?;
-                self.start()
+                for number in self.choose() {
+                    self.move_clients(number);
+                    block_in_place(|| self.servers[number].terminate())?;
+                    self.ended(number, kind).await?;
+                    self.start(number)?;
+                }
+                Ok(())
             }
             Kind::Pause => {
                 let length = Duration::from_micros(self.rng.u64(1_000..4_000_000));
-                self.record(kind, None, Some(length));
-                self.server.signal(Signal::SIGSTOP);
+                let chosen = self.choose();
+                for &number in &chosen {
+                    self.record(kind, None, Some(length));
+                    self.servers[number].signal(Signal::SIGSTOP);
+                    // Clients that notice it move, while what they sent waits in the server; or they do not.
+                    if self.rng.bool() {
+                        self.move_clients(number);
+                    }
+                }
                 sleep(length).await;
-                self.server.signal(Signal::SIGCONT);
+                for number in chosen {
+                    self.servers[number].signal(Signal::SIGCONT);
+                }
                 Ok(())
             }
             Kind::Restore => self.lose_tail().await,
-            Kind::Cut | Kind::Stall | Kind::Slow => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// Records that the server ended.
-    async fn ended(&mut self, kind: Kind) -> Result<()> {
-        let loses = (self.engine == Engine::Memory).then_some(Loss::Everything);
+    /// Records that a server ended.
+    async fn ended(&mut self, number: usize, kind: Kind) -> Result<()> {
+        let loses = (self.topology == Topology::Memory).then_some(Loss::Everything);
         if loses.is_some() {
             self.disconnect_all().await?;
         }
         self.record(kind, loses, None);
+        self.move_clients(number);
         Ok(())
     }
 
@@ -178,7 +234,7 @@ impl ServerFaults {
         sleep(Duration::from_millis(self.rng.u64(0..most_ms))).await;
     }
 
-    /// Ends the connections of the clients to a server that does not run, and waits until the clients have recorded
+    /// Ends the connections of the clients to the only server, which does not run, and waits until the clients have recorded
     /// all that came on them: what comes later is from the next server.
     async fn disconnect_all(&self) -> Result<()> {
         for proxy in self.proxies.iter() {
@@ -196,39 +252,49 @@ impl ServerFaults {
     /// Makes a lost tail: messages are acknowledged after a copy of the data was made, and then the copy is restored.
     async fn lose_tail(&mut self) -> Result<()> {
         if self.copies == 0 || self.rng.u32(0..10) < 7 {
-            block_in_place(|| self.server.kill())?;
+            block_in_place(|| self.servers[0].kill())?;
             self.disconnect_all().await?;
             self.record(Kind::Kill, None, None);
             let copy = self.copies;
-            block_in_place(|| self.server.copy(copy))?;
+            block_in_place(|| self.servers[0].copy(copy))?;
             self.copies += 1;
             self.shared.recorder.run(Event::Copied { copy });
-            self.start()?;
+            self.start(0)?;
         }
         let copy = if self.rng.u32(0..3) > 0 {
             self.copies - 1
         } else {
             self.rng.u64(0..self.copies)
         };
-        let acked = self.shared.acked.load(Ordering::SeqCst);
-        let deadline = Instant::now() + DEADLINE;
-        while self.shared.acked.load(Ordering::SeqCst) < acked + LOST_TAIL {
-            ensure!(Instant::now() < deadline, "too few messages are acknowledged");
-            sleep(Duration::from_millis(1)).await;
-        }
+        tail(&self.shared).await?;
         let pause = Duration::from_micros(self.rng.u64(0..500_000));
         block_in_place(|| sleep_exactly(pause));
         if self.rng.bool() {
-            block_in_place(|| self.server.kill())?;
+            block_in_place(|| self.servers[0].kill())?;
         } else {
-            block_in_place(|| self.server.terminate())?;
+            block_in_place(|| self.servers[0].terminate())?;
         }
         self.disconnect_all().await?;
         let how = [Restoration::Renamed, Restoration::Removed, Restoration::InPlace][self.rng.usize(0..3)];
-        block_in_place(|| self.server.restore(copy, how))?;
+        block_in_place(|| self.servers[0].restore(copy, how))?;
         self.record(Kind::Restore, Some(Loss::Since(copy)), None);
-        self.start()
+        self.start(0)
     }
+}
+
+/// Waits until messages are acknowledged that were sent after this was called, so that they can be lost.
+///
+/// # Errors
+/// Too few messages are acknowledged in time.
+pub(crate) async fn tail(shared: &Shared) -> Result<()> {
+    shared.tail.fetch_add(1, Ordering::SeqCst);
+    shared.in_tail.store(0, Ordering::SeqCst);
+    let deadline = Instant::now() + DEADLINE;
+    while shared.in_tail.load(Ordering::SeqCst) < LOST_TAIL {
+        ensure!(Instant::now() < deadline, "too few messages are acknowledged");
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 /// What breaks the network.
@@ -319,6 +385,6 @@ impl NetworkFaults {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

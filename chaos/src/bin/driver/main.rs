@@ -1,17 +1,20 @@
-//! The driver of `cargo xtask chaos`: clients with real sessions load a real server, faults break it and the network,
-//! and everything that the clients did and saw is recorded for the checker.
+//! The driver of `cargo xtask chaos`: clients with real sessions load real servers, faults break these, their Redis and
+//! the network, and everything that the clients did and saw is recorded for the checker.
 //!
 //! - [`client`]: a client, which drives a `ClientSession`; [`load`]: what its application does;
 //! - [`connection`]: its WebSocket; [`wire`]: what only the lines on it show;
-//! - [`server`]: the process of the server and its data; [`faults`]: what breaks it and the network;
+//! - [`server`]: the process of a server and its data; [`faults`]: what breaks servers and the network;
+//! - [`redis`]: the Redis of several servers, and what breaks it; [`aof`]: its files;
 //! - [`recorder`]: the recording.
 
+mod aof;
 mod client;
 mod connection;
 mod faults;
 mod load;
 mod power;
 mod recorder;
+mod redis;
 mod server;
 mod wire;
 
@@ -36,10 +39,11 @@ use tokio::{
 };
 
 use client::{Client, ClientArgs, Command, Phase, Shared, beginning};
-use faults::{NetworkFaults, ServerFaults, applies, kinds};
+use faults::{NetworkFaults, ServerFaults, kinds};
 use load::Load;
 use recorder::Recorder;
-use server::{Engine, Server};
+use redis::{RedisFaults, Stage};
+use server::{Data, Server, Topology};
 
 /// How long clients may make no progress while they settle and catch up. What is not done then is for the checker to
 /// judge.
@@ -53,10 +57,10 @@ struct Arguments {
     /// The server program
     #[arg(long)]
     server: PathBuf,
-    /// The engine of the server
+    /// Which servers run, and where they keep their data
     #[arg(long, value_enum)]
-    engine: Engine,
-    /// A new folder for the recording, the data and the log of the server
+    topology: Topology,
+    /// A new folder for the recording, the data and the logs of the servers
     #[arg(long)]
     folder: PathBuf,
     /// Of all random choices
@@ -93,7 +97,7 @@ async fn main() -> Result<()> {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let &Arguments {
-        engine,
+        topology,
         seed,
         clients,
         rooms,
@@ -104,9 +108,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let folder = &arguments.folder;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let is_wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
-    let kinds: Vec<_> = kinds()
-        .filter(|kind| applies(*kind, engine, arguments.power_cut.is_some()) && is_wanted(kind.name()))
-        .collect();
+    let mut kinds = kinds(topology, arguments.power_cut.is_some());
+    kinds.retain(|kind| is_wanted(kind.name()));
     ensure!(!kinds.is_empty(), "no fault would happen");
     let shared = Arc::new(Shared {
         recorder: Recorder::new(&folder.join(FILE))?,
@@ -114,14 +117,17 @@ async fn run(arguments: &Arguments) -> Result<()> {
             .map(|room| RoomName::parse(&format!("room{room}")))
             .collect::<Result<_, _>>()?,
         open: 0.into(),
-        acked: 0.into(),
+        tail: 0.into(),
+        in_tail: 0.into(),
+        epochs: Mutex::default(),
         steps: 0.into(),
         clients: Mutex::default(),
     });
     shared.recorder.run(Event::Run(Run {
         format: FORMAT,
         seed,
-        engine: format!("{engine:?}").to_lowercase(),
+        topology: format!("{topology:?}").to_lowercase(),
+        servers: topology.servers(),
         clients,
         reader: clients,
         plan: kinds.iter().map(|kind| (*kind, 1)).collect(),
@@ -133,16 +139,36 @@ async fn run(arguments: &Arguments) -> Result<()> {
         proxies.push(Proxy::start((Ipv4Addr::LOCALHOST, 0).into()).await?);
     }
     let proxies = Arc::new(proxies);
+    let stage = match topology {
+        Topology::Redis => Some(Stage::start().await?),
+        Topology::Memory | Topology::Sqlite => None,
+    };
+    let data = match (topology, &stage) {
+        (Topology::Memory, _) => Data::Memory,
+        (Topology::Redis, Some(stage)) => Data::Redis(stage.url()),
+        _ => Data::Sqlite {
+            power_cut: arguments.power_cut.clone(),
+        },
+    };
+    let names = (0..topology.servers()).map(|number| match topology {
+        Topology::Redis => format!("server-{number}"),
+        Topology::Memory | Topology::Sqlite => "server".to_owned(),
+    });
+    let servers = names.map(|name| Server::new(&arguments.server, data.clone(), folder, &name));
+    let servers = servers.collect::<Result<Vec<_>>>()?;
     let mut server = ServerFaults {
-        server: Server::new(&arguments.server, engine, folder, arguments.power_cut.as_deref())?,
-        engine,
+        targets: (0..proxies.len()).map(|proxy| proxy % servers.len()).collect(),
+        servers,
+        topology,
         proxies: Arc::clone(&proxies),
         shared: Arc::clone(&shared),
         rng: rng.fork(),
         kinds: kinds.clone(),
         copies: 0,
     };
-    server.start()?;
+    for number in 0..server.servers.len() {
+        server.start(number)?;
+    }
 
     let (phase, phases) = watch::channel(Phase::Load);
     let mut tasks = JoinSet::new();
@@ -168,10 +194,18 @@ async fn run(arguments: &Arguments) -> Result<()> {
         proxies: Arc::clone(&proxies),
         shared: Arc::clone(&shared),
         rng: rng.fork(),
-        kinds,
+        kinds: kinds.clone(),
     };
     let network = tokio::spawn(network.run(until));
-    let server = server.run(until).await?;
+    let server = tokio::spawn(server.run(until));
+    let stage = match stage {
+        Some(stage) => {
+            let faults = RedisFaults::new(stage, Arc::clone(&shared), rng.fork(), kinds, folder.join("data"));
+            Some(faults.run(until).await?)
+        }
+        None => None,
+    };
+    let server = server.await??;
     network.await?;
     shared.recorder.run(Event::Quiet {});
     phase.send_replace(Phase::Settle);
@@ -179,7 +213,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
     let reader = Client::new(ClientArgs {
         number: clients,
-        server: server.server.address().context("the server does not run")?,
+        server: server.servers[0].address().context("the server does not run")?,
         shared: Arc::clone(&shared),
         rng: rng.fork(),
         phase: phases,
@@ -194,6 +228,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
         ended??;
     }
     shared.recorder.finish()?;
+    if let Some(stage) = stage {
+        stage.keep_logs(folder)?;
+    }
     drop((server, silent));
     Ok(())
 }

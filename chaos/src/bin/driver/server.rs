@@ -1,4 +1,4 @@
-//! The server as a process, and copies of its data.
+//! A server as a process, and copies of its data.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,13 +17,37 @@ use crate::power;
 /// The timeout until a server listens or has ended. It needs milliseconds; a busy machine needs more.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The engine of the server.
+/// Which servers run, and where they keep their data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Engine {
-    /// Logs in memory: a server that ends loses all of them.
+pub(crate) enum Topology {
+    /// One server with logs in memory: when it ends it loses all of them.
     Memory,
-    /// Logs in a file.
+    /// One server with logs in a file.
     Sqlite,
+    /// Three servers with logs in one Redis.
+    Redis,
+}
+
+impl Topology {
+    /// How many servers run.
+    pub(crate) fn servers(self) -> u32 {
+        match self {
+            Self::Memory | Self::Sqlite => 1,
+            Self::Redis => 3,
+        }
+    }
+}
+
+/// Where a server keeps its logs.
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    Memory,
+    /// In a file in the folder of the data. With the library of chaos/power_cut [`Server::cut_power`] has an effect.
+    Sqlite {
+        power_cut: Option<PathBuf>,
+    },
+    /// In the Redis with this URL.
+    Redis(String),
 }
 
 /// How an operator restores a file.
@@ -52,32 +76,28 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server that does not run yet. Its data and its log are in `folder`. With `power_cut`, the library of
-    /// chaos/power_cut, [`cut_power`](Self::cut_power) has an effect.
+    /// A server that does not run yet. Its data and its log are in `folder`; `name` is that of the log.
     ///
     /// # Errors
     /// The folder of the data cannot be made.
-    pub(crate) fn new(program: &Path, engine: Engine, folder: &Path, power_cut: Option<&Path>) -> Result<Self> {
-        let data = folder.join("data");
-        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    pub(crate) fn new(program: &Path, data: Data, folder: &Path, name: &str) -> Result<Self> {
+        let own = folder.join("data");
+        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         // The library compares the path with that which the server opens.
-        let data = data.canonicalize()?;
+        let own = own.canonicalize()?;
         let mut arguments = OPTIONS.map(str::to_owned).to_vec();
-        let engine_option = match engine {
-            Engine::Memory => "memory".to_owned(),
-            Engine::Sqlite => format!("sqlite:{}", data.join(FILE).display()),
+        let (engine, power_cut) = match data {
+            Data::Memory => ("memory".to_owned(), None),
+            Data::Sqlite { power_cut } => (format!("sqlite:{}", own.join(FILE).display()), power_cut),
+            Data::Redis(url) => (url, None),
         };
-        arguments.extend(["--engine".to_owned(), engine_option]);
+        arguments.extend(["--engine".to_owned(), engine]);
         Ok(Self {
             program: program.to_owned(),
             arguments,
-            data,
-            log: folder.join("server.log"),
-            // Nothing of a server without files is taken back.
-            power_cut: power_cut
-                .filter(|_| engine == Engine::Sqlite)
-                .map(Path::canonicalize)
-                .transpose()?,
+            data: own,
+            log: folder.join(format!("{name}.log")),
+            power_cut: power_cut.as_deref().map(Path::canonicalize).transpose()?,
             is_restored: false,
             running: None,
         })
