@@ -1,7 +1,7 @@
 //! Makes one file of each style sheet that imports others, and removes those: each file that the first paint waits for is another trip to
 //! the server.
 //!
-//! Each view has two sheets: the whole one, for a first visit of it, and what of it the other view's whole one does not have. boot.js chooses
+//! Each view has two sheets: one for a first visit of it, and one with what the other view's first one does not have. boot.js chooses
 //! between them. In a development build they load what they import.
 
 use std::{collections::BTreeSet, fs, path::Path};

@@ -97,7 +97,7 @@ pub(crate) struct View {
     /// The rest of the WebAssembly, which is loaded when the user does something or the network is quiet: no part of [`View::all`].
     pub(crate) later: Sizes,
     pub(crate) glue: Sizes,
-    /// The page itself and what it names: scripts, style sheets, icons.
+    /// The page itself and what browsers load for it: scripts, style sheets, an icon.
     pub(crate) rest: Sizes,
     /// Of [`Sizes::br`] of all.
     pub(crate) budget: u64,
@@ -126,14 +126,7 @@ impl View {
                 if name.starts_with(binary) {
                     rest = rest + sizes()?;
                 }
-            } else if [
-                format!("href=\"/{name}"),
-                format!("href=/{name}"),
-                format!("src=/{name}"),
-            ]
-            .iter()
-            .any(|named| text.contains(named))
-            {
+            } else if is_loaded(&text, &name) {
                 rest = rest + sizes()?;
             }
         }
@@ -158,18 +151,28 @@ impl View {
     }
 }
 
+/// Whether a browser loads this file for the page because an element names it. It does not load what is there in place of something else.
+fn is_loaded(page: &str, name: &str) -> bool {
+    page.split('<').any(|element| {
+        let element = element.split('>').next().unwrap_or_default();
+        let names = ["href=\"/", "href=/", "src=\"/", "src=/"];
+        names.iter().any(|names| element.contains(&format!("{names}{name}"))) && !element.contains("alternate")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_view_is_its_binary_and_what_the_page_names() {
+    fn a_view_is_its_binary_and_what_a_browser_loads_for_the_page() {
         let page = tempfile::tempdir().unwrap();
         for (name, text) in [
             (
                 "index.html",
-                "<script src=/boot-1.js></script><link href=/workbench-9.css>",
+                "<script src=/boot-1.js></script><link href=/workbench-9.css><link rel=\"alternate\" href=\"/unread-7.svg\" />",
             ),
+            ("unread-7.svg", "7777777"),
             ("boot-1.js", "1"),
             ("chat-2.css", "22"),
             ("workbench-9.css", "999999999"),

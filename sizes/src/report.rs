@@ -35,8 +35,8 @@ it sends, so none delivers exactly once in both directions.
 const PAGE: &str = "
 ## The page
 
-A first visit of each view, until it works and the network is idle: what it runs of its binary, its style sheet, and the files that index.html
-names. The rest of the binary is loaded when the user does something, and at the latest when the network was quiet for 3 s: what a first visit runs was
+A first visit of each view, until it works and the network is idle: what it runs of its binary, its style sheet, and the files that a browser loads for
+it. The rest of the binary is loaded when the user does something, and at the latest when the network was quiet for 3 s: what a first visit runs was
 measured (`cargo xtask profile`), and includes connecting, sending, receiving and joining a room.
 ";
 

@@ -31,7 +31,7 @@
   // The rule of src/route.rs.
   const named = () => (/^\/chat(\/|$)/.test(location.pathname) ? "chat" : "workbench");
 
-  // Of each view the whole style sheet, and what of it the other view's whole one has not.
+  // Of each view the sheet of a first visit, and what the other view's first one has not. The latter come together at last.
   const sheets = {
     workbench: ["/talkback-workbench.css", "/workbench-later.css"],
     chat: ["/talkback-chat.css", "/chat-later.css"],
