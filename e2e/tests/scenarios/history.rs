@@ -328,6 +328,11 @@ fn what_another_tab_forgets_is_not_kept_again_by_a_tab_in_two_rooms() {
         ann.join(&stage.server, "diary", "Ann").await?;
         ann.go_to_room("attic").await?;
         ann.wait_state("chat_state", "OPEN").await?;
+        // Both views are loaded before their files are forgotten too.
+        ann.click("nav_workbench").await?;
+        ann.wait_shown("connect_websocket").await?;
+        ann.click("nav_chat").await?;
+        ann.wait_shown("chat_message").await?;
         ann.send("read").await?;
         let read = "return Object.keys(localStorage).filter(key => key.startsWith('talkback.read'));";
         ann.wait_answer(read, json!(["talkback.read.Ann"])).await?;
