@@ -100,7 +100,7 @@ async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_a
         }
         assert!(
             begun.elapsed() < DEADLINE,
-            "not all messages came: something that was acknowledged is lost"
+            "not all messages came within {DEADLINE:?}"
         );
         epochs.insert(epoch(address).await.to_string());
         server.process().kill().unwrap();

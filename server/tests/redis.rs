@@ -231,7 +231,7 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
         }
         assert!(
             begun.elapsed() < DEADLINE,
-            "not all messages came: something that was acknowledged is lost"
+            "not all messages came within {DEADLINE:?}"
         );
         if kills > redis_kills {
             redis.kill().unwrap();

@@ -2,7 +2,12 @@
 
 use serde_json::json;
 use talkback_e2e::{DEADLINE, StepError, in_every_browser, wait_for};
+use talkback_testbed::Port;
 use thirtyfour::Key;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const LOG: &str = "chat_messages";
 
@@ -497,6 +502,39 @@ fn a_day_is_gone_to_by_its_field_and_one_without_messages_says_so() {
         // A link to a message of another log.
         page.execute("location.hash = '#another-log:1';", vec![]).await?;
         page.wait_text("chat_flash", "does not have this message").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_deleted_message_is_shown_as_deleted_to_a_user_who_joins_later() {
+    in_every_browser(async |stage| {
+        let setup = |error: std::io::Error| StepError::Setup(error.to_string());
+        let (key, port) = ("0123456789abcdef", Port::loopback().map_err(setup)?);
+        let operations = port.address().to_string();
+        let options = ["--operations-listen", &operations, "--admin-key", key];
+        let server = stage.server_at(([127, 0, 0, 1], 0).into(), &options).await?;
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&server, "lobby", "Ann").await?;
+        ann.send("secret").await?;
+        ann.wait_delivery("secret", "acked").await?;
+        bob.join(&server, "lobby", "Bob").await?;
+        bob.send("stays").await?;
+        bob.wait_delivery("stays", "acked").await?;
+
+        let mut operator = TcpStream::connect(port.address()).await.map_err(setup)?;
+        let request = format!(
+            "DELETE /admin/users/Ann/messages HTTP/1.1\r\nHost: {operations}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+        );
+        operator.write_all(request.as_bytes()).await.map_err(setup)?;
+        let mut answer = String::new();
+        operator.read_to_string(&mut answer).await.map_err(setup)?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+        let deleted = "This message was deleted";
+        let cid = stage.page.new_window(900, 700).await?;
+        cid.join(&server, "lobby", "Cid").await?;
+        cid.wait_messages(&[("Ann", deleted), ("Bob", "stays")]).await?;
         Ok(())
     });
 }
