@@ -98,10 +98,7 @@ async fn a_server_that_is_killed_at_any_time_loses_no_acknowledged_message_and_a
         if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
             break members.into_iter().map(Result::unwrap).collect();
         }
-        assert!(
-            begun.elapsed() < DEADLINE,
-            "not all messages came within {DEADLINE:?}"
-        );
+        assert!(begun.elapsed() < DEADLINE, "not all messages came within {DEADLINE:?}");
         epochs.insert(epoch(address).await.to_string());
         server.process().kill().unwrap();
         kills += 1;

@@ -229,10 +229,7 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
         if let Ok(members) = tokio::time::timeout(next_kill, &mut members).await {
             break members.into_iter().map(Result::unwrap).collect();
         }
-        assert!(
-            begun.elapsed() < DEADLINE,
-            "not all messages came within {DEADLINE:?}"
-        );
+        assert!(begun.elapsed() < DEADLINE, "not all messages came within {DEADLINE:?}");
         if kills > redis_kills {
             redis.kill().unwrap();
             redis_kills += 1;
