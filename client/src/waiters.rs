@@ -54,11 +54,17 @@ impl Waiters {
 
     pub(crate) fn wake(&self) {
         // A woken task may run at once and wait again, so nothing stays borrowed.
-        for slot in self.0.take() {
+        let mut woken = self.0.take();
+        for slot in woken.drain(..) {
             let waker = slot.upgrade().and_then(|slot| slot.take());
             if let Some(waker) = waker {
                 waker.wake();
             }
+        }
+        // For the next task that waits: allocating is a large part of what a message costs.
+        let mut waiting = self.0.borrow_mut();
+        if waiting.capacity() == 0 {
+            *waiting = woken;
         }
     }
 }

@@ -74,7 +74,7 @@ const PAGE_DOCUMENT: &str = "docs/browser.md";
 
 /// The heads of the tables of the page, of the libraries and of a session.
 const PAGE_HEAD: &str = "| | target | median (least to greatest) |\n|---|---|---|\n";
-const PEERS_HEAD: &str = "| | plain JavaScript | web-sys alone | gloo-net | this crate | to web-sys | to JavaScript |\n|---|---|---|---|---|---|---|\n";
+const PEERS_HEAD: &str = "| | plain JavaScript | web-sys alone | callbacks of this crate | gloo-net | stream and sink of this crate | callbacks to web-sys | callbacks to JavaScript | stream to gloo-net | stream to JavaScript |\n|---|---|---|---|---|---|---|---|---|---|\n";
 const BURST_HEAD: &str = "| | the page's CPU time | until all were read |\n|---|---|---|\n";
 
 fn measure_page(rounds: usize) -> anyhow::Result<()> {

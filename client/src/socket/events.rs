@@ -21,12 +21,13 @@ impl fmt::Debug for EventGuard {
     }
 }
 
-/// The callbacks of one kind of event, in the order they were registered.
-pub(super) struct Listeners<T>(RefCell<Vec<Weak<Callback<T>>>>);
+/// The callbacks of one kind of event, in the order they were registered. The list is replaced and not changed, so that
+/// an event does not copy it.
+pub(super) struct Listeners<T>(RefCell<Rc<[Weak<Callback<T>>]>>);
 
 impl<T> Default for Listeners<T> {
     fn default() -> Self {
-        Self(RefCell::default())
+        Self(RefCell::new(Rc::new([])))
     }
 }
 
@@ -35,8 +36,8 @@ impl<T: Clone + 'static> Listeners<T> {
         let callback = Rc::new(RefCell::new(callback));
         let listener: Weak<Callback<T>> = Rc::<_>::downgrade(&callback) as Weak<Callback<T>>;
         let mut list = self.0.borrow_mut();
-        list.retain(|listener| listener.strong_count() > 0);
-        list.push(listener);
+        let others = list.iter().filter(|listener| listener.strong_count() > 0);
+        *list = others.cloned().chain([listener]).collect();
         EventGuard(callback)
     }
 
@@ -45,12 +46,16 @@ impl<T: Clone + 'static> Listeners<T> {
     }
 
     /// Calls the callbacks that are registered now, except those that an earlier one of them unregisters.
-    pub(super) fn emit(&self, event: &T) {
+    pub(super) fn emit(&self, event: T) {
         let listeners = self.0.borrow().clone();
-        for listener in listeners {
-            if let Some(callback) = listener.upgrade() {
-                (callback.borrow_mut())(event.clone());
-            }
+        let Some((last, others)) = listeners.split_last() else {
+            return;
+        };
+        for callback in others.iter().filter_map(Weak::upgrade) {
+            (callback.borrow_mut())(event.clone());
+        }
+        if let Some(callback) = last.upgrade() {
+            (callback.borrow_mut())(event);
         }
     }
 }
@@ -71,9 +76,9 @@ mod tests {
         let listeners = Listeners::default();
         let (sum, add) = counter();
         let guard = listeners.add(add);
-        listeners.emit(&2);
+        listeners.emit(2);
         drop(guard);
-        listeners.emit(&4);
+        listeners.emit(4);
         assert_eq!(sum.get(), 2);
         assert_eq!(Rc::strong_count(&sum), 1);
         assert!(listeners.is_empty());
@@ -90,7 +95,7 @@ mod tests {
         });
         let second = listeners.add(add);
         guards.borrow_mut().extend([first, second]);
-        listeners.emit(&1);
+        listeners.emit(1);
         assert_eq!(sum.get(), 0, "the first callback unregistered the second one");
         assert!(listeners.is_empty());
     }
@@ -109,9 +114,9 @@ mod tests {
                 }
             }
         });
-        listeners.emit(&1);
+        listeners.emit(1);
         assert_eq!(sum.get(), 0);
-        listeners.emit(&1);
+        listeners.emit(1);
         assert_eq!(sum.get(), 1);
     }
 }

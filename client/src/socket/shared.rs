@@ -112,12 +112,12 @@ impl Shared {
             shared.listen("message", |shared, event| {
                 shared.handle_message(event.unchecked_ref::<MessageEvent>().data());
             }),
-            shared.listen("error", |shared, _| shared.on_error.emit(&())),
+            shared.listen("error", |shared, _| shared.on_error.emit(())),
             shared.listen("close", |shared, event| {
                 let event = CloseEvent::from(event.unchecked_ref::<web_sys::CloseEvent>());
                 shared.detach();
                 shared.end(event.clone());
-                shared.on_close.emit(&event);
+                shared.on_close.emit(event);
             }),
         ]);
         shared.handshake.replace(Some(shared.watch_handshake(options)));
@@ -163,7 +163,7 @@ impl Shared {
         drop(self.handshake.take());
         self.watchers.wake();
         self.writers.wake();
-        self.on_open.emit(&());
+        self.on_open.emit(());
     }
 
     fn handle_message(&self, data: JsValue) {
@@ -176,7 +176,7 @@ impl Shared {
             }
             self.readers.wake();
         } else {
-            self.on_message.emit(&message);
+            self.on_message.emit(message);
         }
         // In a hidden page timers may be a minute late, messages are not, so the buffer is read again here too.
         self.writers.wake();
@@ -240,8 +240,8 @@ impl Shared {
         let weak = Rc::downgrade(self);
         spawn_local(async move {
             if let Some(shared) = weak.upgrade() {
-                shared.on_error.emit(&());
-                shared.on_close.emit(&CloseEvent::abnormal());
+                shared.on_error.emit(());
+                shared.on_close.emit(CloseEvent::abnormal());
             }
         });
     }
@@ -265,7 +265,7 @@ impl Shared {
         while !self.on_message.is_empty() {
             let message = self.received.borrow_mut().pop_message();
             match message {
-                Some(message) => self.on_message.emit(&message),
+                Some(message) => self.on_message.emit(message),
                 None => break,
             }
         }

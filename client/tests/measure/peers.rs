@@ -60,18 +60,38 @@ impl Work {
     }
 }
 
-async fn receive_with_this_crate(work: Work) -> u32 {
+async fn receive_from_the_stream(work: Work) -> u32 {
     let mut socket = connect(&work.url()).await;
     let mut count = 0;
     while let Some(message) = socket.next().await {
         match (work, message.unwrap()) {
             (Work::Text, Message::Text(text)) => drop(black_box(text.as_str().len())),
+            (Work::Binary, Message::Binary(bytes)) => drop(black_box(bytes.as_slice().len())),
             (Work::Json, Message::Text(text)) => Work::parse(text.as_str()),
             (_, message) => drop(black_box(message)),
         }
         count += 1;
     }
     count
+}
+
+async fn receive_by_a_callback(work: Work) -> u32 {
+    let socket = connect(&work.url()).await;
+    let count = Rc::new(Cell::new(0));
+    let _guard = socket.on_message({
+        let count = count.clone();
+        move |message| {
+            match (work, message) {
+                (Work::Text, Message::Text(text)) => drop(black_box(text.as_str().len())),
+                (Work::Binary, Message::Binary(bytes)) => drop(black_box(bytes.as_slice().len())),
+                (Work::Json, Message::Text(text)) => Work::parse(text.as_str()),
+                (_, message) => drop(black_box(message)),
+            }
+            count.set(count.get() + 1);
+        }
+    });
+    within("the end", socket.closed()).await;
+    count.get()
 }
 
 async fn receive_with_gloo_net(work: Work) -> u32 {
@@ -181,7 +201,7 @@ fn microseconds_a_send(start: f64) -> f64 {
     (now() - start) * 1000.0 / f64::from(SENT)
 }
 
-async fn send_with_this_crate() -> f64 {
+async fn send_by_the_method() -> f64 {
     let mut socket: Socket = connect(&server("/echo")).await;
     let content = content();
     let start = now();
@@ -189,10 +209,29 @@ async fn send_with_this_crate() -> f64 {
         socket.send(sent_text(number, &content)).unwrap();
     }
     let took = microseconds_a_send(start);
+    receive_echoes(&mut socket).await;
+    took
+}
+
+async fn send_into_the_sink() -> f64 {
+    let mut socket: Socket = connect(&server("/echo")).await;
+    let content = content();
+    let start = now();
+    for number in 0..SENT {
+        // Without waiting until the browser has sent all, which `SinkExt::send` does and gloo-net's does not.
+        SinkExt::feed(&mut socket, sent_text(number, &content).into())
+            .await
+            .unwrap();
+    }
+    let took = microseconds_a_send(start);
+    receive_echoes(&mut socket).await;
+    took
+}
+
+async fn receive_echoes(socket: &mut Socket) {
     for _ in 0..SENT {
         within("an echo", socket.next()).await.unwrap().unwrap();
     }
-    took
 }
 
 async fn send_with_gloo_net() -> f64 {
@@ -258,12 +297,15 @@ async fn send_with_javascript() -> f64 {
 enum Library {
     Plain,
     WebSys,
+    /// This crate as the two above are used: a callback for each message, a method that sends.
+    Callbacks,
     GlooNet,
-    ThisCrate,
+    /// This crate as gloo-net is used: a stream and a sink.
+    Stream,
 }
 
 impl Library {
-    const ALL: [Self; 4] = [Self::Plain, Self::WebSys, Self::GlooNet, Self::ThisCrate];
+    const ALL: [Self; 5] = [Self::Plain, Self::WebSys, Self::Callbacks, Self::GlooNet, Self::Stream];
 
     /// The time of a message and the CPU time of the page's main thread for it, in microseconds. Of sending, which is when
     /// there is nothing to be done with a message, there is only the time.
@@ -273,7 +315,8 @@ impl Library {
                 Self::Plain => send_with_javascript().await,
                 Self::WebSys => send_with_web_sys().await,
                 Self::GlooNet => send_with_gloo_net().await,
-                Self::ThisCrate => send_with_this_crate().await,
+                Self::Callbacks => send_by_the_method().await,
+                Self::Stream => send_into_the_sink().await,
             };
             return (time, None);
         };
@@ -282,7 +325,8 @@ impl Library {
             Self::Plain => receive_with_javascript(work).await,
             Self::WebSys => receive_with_web_sys(work).await,
             Self::GlooNet => receive_with_gloo_net(work).await,
-            Self::ThisCrate => receive_with_this_crate(work).await,
+            Self::Callbacks => receive_by_a_callback(work).await,
+            Self::Stream => receive_from_the_stream(work).await,
         };
         let time = (now() - start) * 1000.0;
         assert_eq!(received, MESSAGES);
@@ -292,14 +336,20 @@ impl Library {
 }
 
 /// One row of the table.
-fn print_row(name: &str, times: [Vec<f64>; 4]) {
-    let ratio = |library| {
-        let (ours, others) = (&times[Library::ThisCrate as usize], &times[library as usize]);
-        median(ours.iter().zip(others).map(|(ours, other)| ours / other).collect())
+fn print_row(name: &str, times: [Vec<f64>; Library::ALL.len()]) {
+    let ratio = |ours: Library, other: Library| {
+        let rounds = times[ours as usize].iter().zip(&times[other as usize]);
+        format!("{:.2}", median(rounds.map(|(ours, other)| ours / other).collect()))
     };
-    let (to_web_sys, to_plain) = (ratio(Library::WebSys), ratio(Library::Plain));
+    let ratios = [
+        ratio(Library::Callbacks, Library::WebSys),
+        ratio(Library::Callbacks, Library::Plain),
+        ratio(Library::Stream, Library::GlooNet),
+        ratio(Library::Stream, Library::Plain),
+    ]
+    .join(" | ");
     let columns = times.map(interval).join(" | ");
-    console_log!("| {name} | {columns} | {to_web_sys:.2} | {to_plain:.2} |");
+    console_log!("| {name} | {columns} | {ratios} |");
 }
 
 /// Prints rows of the table in docs/browser.md, which `cargo xtask bench --page` reads from the output. The last columns
