@@ -257,7 +257,7 @@ pub struct AppOptions {
     /// Where the logs of the rooms are kept: `memory` forgets them when the server stops; `sqlite:PATH` keeps them in this
     /// file, and a message is acknowledged when it is on the disk; `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
     /// `rediss://` for TLS, or `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD` keeps them in this Redis, and servers with
-    /// the same Redis have the same rooms.
+    /// the same Redis have the same rooms; `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` keeps them in a Redis Cluster.
     #[arg(long, value_name = "ENGINE", default_value = "memory")]
     pub engine: EngineOption,
     /// The file of --engine sqlite:PATH was restored from a snapshot of its volume: all rooms begin new epochs, and

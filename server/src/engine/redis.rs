@@ -5,11 +5,16 @@
 //! (`rooms.rs`). Messages of all rooms go to Redis in groups over one connection (`link.rs`), so those of a room keep
 //! their order.
 //!
+//! A Redis Cluster divides the rooms among its masters (`cluster.rs`). Each of them is served as a Redis of its own
+//! (`nodes.rs`), and nothing needs more than one of them at once.
+//!
 //! A log is bound to the life of the data that it is in: a Redis that was started again, and a replica that was
 //! promoted, may have lost messages that were acknowledged. Then each room continues in a new epoch that forks from the
 //! one before (`log.lua`). `docs/redis.md` says what each setting of Redis promises.
 
+mod cluster;
 mod link;
+mod nodes;
 mod options;
 mod present;
 mod rooms;
@@ -25,14 +30,9 @@ use std::{
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use redis::{Client, Value};
+use redis::Value;
 use talkback_protocol::{ClientKey, Epoch, RoomName, UserName, message::Signal, session::server::Refusal};
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot, watch},
-    task::AbortHandle,
-    time::Instant,
-};
+use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle, time::Instant};
 
 use super::{
     Answer, Append, AppendOutcome, DeletedRoom, Engine, Limit, MessageId, NotReady, Page, Presence, Range, Usage,
@@ -40,7 +40,9 @@ use super::{
     new_rooms::NewRoomLimit,
     outcome::{OutcomeCounts, busy, too_large, too_many_watches},
 };
+use cluster::{Map, Surveyor};
 use link::{Call, ConnectError, Link, Subscription};
+use nodes::{Node, Nodes};
 pub use options::{RedisOptions, RedisUrl};
 use present::Present;
 use rooms::{Room, Rooms, Watching};
@@ -59,25 +61,25 @@ pub struct Redis(Arc<Running>);
 
 struct Running {
     shared: Arc<Shared>,
-    task: AbortHandle,
+    /// The task that follows the cluster.
+    task: Option<AbortHandle>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        self.shared.nodes.close();
     }
 }
 
-/// What callers and the task that holds the connections share.
+/// What callers and the tasks that hold the connections share.
 struct Shared {
     options: RedisOptions,
-    client: Client,
+    nodes: Nodes,
     keys: Keys,
     runtime: Handle,
-    state: watch::Sender<State>,
-    calls: mpsc::UnboundedSender<Call>,
-    subscriptions: mpsc::UnboundedSender<Subscription>,
-    signals: mpsc::Sender<Signal>,
     /// Tells this server from others.
     server: u64,
     rooms: Rooms,
@@ -87,16 +89,7 @@ struct Shared {
     /// Rooms that exist, as far as this server has seen.
     known: Mutex<LruCache<RoomName, ()>>,
     new_rooms: Arc<Mutex<NewRoomLimit>>,
-    /// Why the newest command failed.
-    problem: Mutex<Option<NotReady>>,
     outcomes: OutcomeCounts,
-}
-
-enum State {
-    /// Before the first connection: calls wait.
-    Starting,
-    Up(Arc<Link>),
-    Down(NotReady),
 }
 
 impl Redis {
@@ -109,28 +102,24 @@ impl Redis {
     pub fn open(options: RedisOptions) -> Result<Self, NotReady> {
         let runtime = Handle::try_current()
             .map_err(|_| NotReady("the Redis engine must be opened in a tokio runtime".to_owned()))?;
-        let client = link::client(&options)?;
-        match check(options.clone()) {
+        let map = match check(options.clone()) {
             Err(ConnectError::Refused(why)) => return Err(why),
-            Err(ConnectError::Away(why)) => tracing::warn!("the server starts without its log: {why}"),
-            Ok(()) => {}
-        }
-        let (calls, mut waiting_calls) = mpsc::unbounded_channel();
-        let (subscriptions, mut waiting_subscriptions) = mpsc::unbounded_channel();
-        let (signals, mut waiting_signals) = mpsc::channel(options.signals.max(1));
+            Err(ConnectError::Away(why)) => {
+                tracing::warn!("the server starts without its log: {why}");
+                Err(why)
+            }
+            Ok(map) => Ok(map),
+        };
         let known = options
             .known_rooms
             .max(1)
             .try_into()
             .unwrap_or(std::num::NonZeroUsize::MIN);
+        let none = NotReady(format!("no master of {} is known yet", options.url));
         let shared = Arc::new(Shared {
-            client,
+            nodes: Nodes::new(map.as_ref().err().cloned().unwrap_or(none)),
             keys: Keys::new(&options.prefix),
-            runtime: runtime.clone(),
-            state: watch::Sender::new(State::Starting),
-            calls,
-            subscriptions,
-            signals,
+            runtime,
             server: fastrand::u64(..),
             rooms: Rooms::default(),
             present: Present::default(),
@@ -138,29 +127,45 @@ impl Redis {
             reads: AtomicUsize::new(0),
             known: Mutex::new(LruCache::new(known)),
             new_rooms: Arc::new(Mutex::new(NewRoomLimit::new(options.log.new_rooms))),
-            problem: Mutex::default(),
             outcomes: OutcomeCounts::default(),
             options,
         });
-        let task = {
-            let shared = Arc::clone(&shared);
-            let run = async move {
-                let (calls, subscriptions) = (&mut waiting_calls, &mut waiting_subscriptions);
-                shared.run(calls, subscriptions, &mut waiting_signals).await;
-            };
-            runtime.spawn(run).abort_handle()
+        let task = if shared.options.url.is_cluster() {
+            let surveyor = Surveyor::new(&shared.options)?;
+            if let Ok(Some(map)) = map {
+                shared.route_by(&map, &surveyor);
+            }
+            let following = Arc::clone(&shared);
+            let task = shared
+                .runtime
+                .spawn(async move { following.follow_cluster(surveyor).await });
+            Some(task.abort_handle())
+        } else {
+            let client = link::client(&shared.options)?;
+            let (name, signals) = (shared.options.url.to_string(), shared.options.signals);
+            shared.route(
+                |_| Some(name.clone()),
+                |name| Some(Node::new(name.to_owned(), client.clone(), false, signals)),
+            );
+            None
         };
         Ok(Self(Arc::new(Running { shared, task })))
     }
 }
 
-/// Connects in a thread of its own, because the caller's runtime may have no other one.
-fn check(options: RedisOptions) -> Result<(), ConnectError> {
+/// Connects in a thread of its own, because the caller's runtime may have no other one. Returns the map of a cluster.
+fn check(options: RedisOptions) -> Result<Option<Map>, ConnectError> {
     let failed = |error: &dyn std::fmt::Display| NotReady(format!("a thread cannot be started: {error}"));
     let check = std::thread::Builder::new().spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectError::Refused(failed(&error)))?;
-        runtime.block_on(link::check(&options))
+        runtime.block_on(async {
+            if options.url.is_cluster() {
+                cluster::check(&options).await.map(Some)
+            } else {
+                link::check(&options).await.map(|()| None)
+            }
+        })
     });
     let check = check.map_err(|error| ConnectError::Refused(failed(&error)))?;
     check
@@ -169,96 +174,10 @@ fn check(options: RedisOptions) -> Result<(), ConnectError> {
 }
 
 impl Shared {
-    /// Connects again and again.
-    async fn run(
-        self: &Arc<Self>,
-        calls: &mut mpsc::UnboundedReceiver<Call>,
-        subscriptions: &mut mpsc::UnboundedReceiver<Subscription>,
-        signals: &mut mpsc::Receiver<Signal>,
-    ) {
-        let mut attempts = 0;
-        loop {
-            let why = match Link::connect(self).await {
-                Ok(link) => {
-                    attempts = 0;
-                    let link = Arc::new(link);
-                    self.is_well();
-                    if let State::Down(_) = self.state.send_replace(State::Up(Arc::clone(&link))) {
-                        tracing::info!(url = %self.options.url, "Redis is back");
-                    }
-                    self.present.is_connected();
-                    self.present.publish_all();
-                    // Their subscriptions ended with the connection before.
-                    self.rooms.open_all(|room| {
-                        drop(self.subscriptions.send(Subscription::Open(Arc::clone(room))));
-                    });
-                    link.run(self, calls, subscriptions, signals).await
-                }
-                Err(error) => error.not_ready(),
-            };
-            let before = self.state.send_replace(State::Down(why.clone()));
-            if !matches!(before, State::Down(before) if before == why) {
-                tracing::error!("the log cannot be used: {why}");
-            }
-            // Nothing is pushed after the state was replaced. Dropping a call refuses it.
-            while calls.try_recv().is_ok() {}
-            while signals.try_recv().is_ok() {}
-            while let Ok(subscription) = subscriptions.try_recv() {
-                if let Subscription::Open(room) = subscription {
-                    room.refused(&self.away());
-                }
-            }
-            for room in self.rooms.all() {
-                room.refused(&self.away());
-            }
-            tokio::time::sleep(link::pause(&self.options, attempts)).await;
-            attempts += 1;
-        }
-    }
-
-    /// The connections, if there are any.
-    fn link(&self) -> Option<Arc<Link>> {
-        match &*self.state.borrow() {
-            State::Up(link) => Some(Arc::clone(link)),
-            State::Starting | State::Down(_) => None,
-        }
-    }
-
-    /// The connections; at the start it waits for them.
-    async fn connected(&self) -> Result<Arc<Link>, NotReady> {
-        let mut state = self.state.subscribe();
-        // The sender lives as long as this.
-        let _ = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        match &*self.state.borrow() {
-            State::Up(link) => Ok(Arc::clone(link)),
-            State::Down(why) => Err(why.clone()),
-            State::Starting => Err(NotReady("the log is not connected yet".to_owned())),
-        }
-    }
-
-    /// Runs `push` unless Redis is away: what it pushes is served, or refused later.
-    fn if_not_down(&self, push: impl FnOnce()) -> bool {
-        // While this is borrowed the state is not replaced.
-        let state = self.state.borrow();
-        let is_down = matches!(*state, State::Down(_));
-        if !is_down {
-            push();
-        }
-        !is_down
-    }
-
-    fn problem(&self, why: &NotReady) {
-        let mut problem = self.problem.lock();
-        if problem.as_ref() != Some(why) {
-            tracing::error!("the log cannot be used: {why}");
-            *problem = Some(why.clone());
-        }
-    }
-
-    fn is_well(&self) {
-        if self.problem.lock().take().is_some() {
-            tracing::info!("the log can be used again");
-        }
+    /// The connections to the node that has a room.
+    async fn connected(&self, room: &RoomName) -> Result<Arc<Link>, Refusal> {
+        let node = self.nodes.of(room).ok_or_else(|| self.away())?;
+        node.connected().await.map_err(|_| self.away())
     }
 
     /// A refusal of what cannot be done while Redis is away.
@@ -328,7 +247,7 @@ impl Shared {
         is_watched: bool,
     ) -> Result<Page, Refusal> {
         let away = |_| self.away();
-        let link = self.connected().await.map_err(away)?;
+        let link = self.connected(room).await?;
         let limit = Limit {
             messages: limit.messages.min(self.options.read_messages),
             ..limit
@@ -345,7 +264,7 @@ impl Shared {
 
     async fn delete_room_now(&self, room: &RoomName) -> Result<DeletedRoom, Refusal> {
         let away = |_| self.away();
-        let link = self.connected().await.map_err(away)?;
+        let link = self.connected(room).await?;
         let command = wire::delete_room_command(&self.keys, &link.history, room);
         let answer = link.command(self, &command).await.map_err(away)?;
         wire::deleted_room(&answer).ok_or_else(|| self.strange(&answer))
@@ -354,8 +273,8 @@ impl Shared {
     /// Deletes the bodies of a user in one room, or in all that Redis has.
     async fn delete_messages_now(&self, user: &UserName, room: Option<&RoomName>) -> Result<u64, Refusal> {
         let away = |_| self.away();
-        let link = self.connected().await.map_err(away)?;
         let of_room = async |room: &RoomName| {
+            let link = self.connected(room).await?;
             let command = wire::delete_messages_command(&self.keys, &link.history, room, user);
             let answer = link.command(self, &command).await.map_err(away)?;
             redis::from_redis_value_ref::<u64>(&answer).map_err(|_| self.strange(&answer))
@@ -363,20 +282,28 @@ impl Shared {
         if let Some(room) = room {
             return of_room(room).await;
         }
-        let (mut cursor, mut count) = (0, 0);
-        loop {
-            let command = wire::scan_command(&self.keys, cursor);
-            let answer = link.command(self, &command).await.map_err(away)?;
-            let scanned = redis::from_redis_value_ref::<(u64, Vec<Vec<u8>>)>(&answer);
-            let (next, keys) = scanned.map_err(|_| self.strange(&answer))?;
-            for room in keys.iter().filter_map(|key| self.keys.room_of_state(key)) {
-                count += of_room(&room).await?;
-            }
-            if next == 0 {
-                return Ok(count);
-            }
-            cursor = next;
+        if self.nodes.gap().is_some() {
+            return Err(self.away());
         }
+        let mut count = 0;
+        for node in self.nodes.all() {
+            let link = node.connected().await.map_err(away)?;
+            let mut cursor = 0;
+            loop {
+                let command = wire::scan_command(&self.keys, cursor);
+                let answer = link.command(self, &command).await.map_err(away)?;
+                let scanned = redis::from_redis_value_ref::<(u64, Vec<Vec<u8>>)>(&answer);
+                let (next, keys) = scanned.map_err(|_| self.strange(&answer))?;
+                for room in keys.iter().filter_map(|key| self.keys.room_of_state(key)) {
+                    count += of_room(&room).await?;
+                }
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(count)
     }
 
     /// The refusal of a call that Redis answers with something else.
@@ -437,11 +364,10 @@ impl Drop for Watched {
         let shared = &self.shared;
         shared.rooms.unwatch(&self.room, self.key, || {
             shared.present.forget(&self.room.name);
-            shared.if_not_down(|| {
-                let close = Subscription::Close(self.room.name.clone());
-                // The receiver lives as long as the task that connects; without it there is no subscription.
-                drop(shared.subscriptions.send(close));
-            });
+            // Without a connection there is no subscription.
+            if let Some(node) = shared.nodes.of(&self.room.name) {
+                node.subscribe(Subscription::Close(self.room.name.clone()));
+            }
         });
     }
 }
@@ -472,8 +398,8 @@ impl Engine for Redis {
             permit,
             answer,
         };
-        let is_sent = shared.if_not_down(|| drop(shared.calls.send(call)));
-        if !is_sent {
+        let node = shared.nodes.of(&call.append.append.room);
+        if !node.is_some_and(|node| node.call(call)) {
             let outcome = shared.unavailable();
             shared.outcomes.count(&outcome);
             return Answer::now(outcome);
@@ -514,7 +440,7 @@ impl Engine for Redis {
         let mut is_away = false;
         let watching = shared.rooms.watch(room, watcher, options.watches, |room| {
             let open = Subscription::Open(Arc::clone(room));
-            is_away = !shared.if_not_down(|| drop(shared.subscriptions.send(open)));
+            is_away = !shared.nodes.of(&room.name).is_some_and(|node| node.subscribe(open));
         });
         let watched = |room, key| Watched {
             shared: Arc::clone(&shared),
@@ -557,9 +483,10 @@ impl Engine for Redis {
     fn signal(&self, signal: &Signal) {
         let shared = &self.0.shared;
         // A room without a member that watches it here has no sender here either.
-        if shared.rooms.get(&signal.room).is_some() {
-            // What there is no capacity for is dropped, as everywhere.
-            drop(shared.signals.try_send(signal.clone()));
+        if shared.rooms.get(&signal.room).is_some()
+            && let Some(node) = shared.nodes.of(&signal.room)
+        {
+            node.signal(signal.clone());
         }
     }
 
@@ -577,17 +504,24 @@ impl Engine for Redis {
         }
     }
 
-    /// Writes a mark, which a Redis refuses that is full, read-only, or cannot write to its disk.
+    /// Writes a mark at each node, which a Redis refuses that is full, read-only, or cannot write to its disk.
     fn ready(&self) -> Answer<Result<(), NotReady>> {
         let shared = Arc::clone(&self.0.shared);
         Answer::later(Box::pin(async move {
-            let link = shared.connected().await?;
-            let mut mark = redis::cmd("SET");
-            mark.arg(shared.keys.checked())
-                .arg(1)
-                .arg("PX")
-                .arg(CHECKED_FOR.as_millis());
-            link.command(&shared, &mark).await.map(drop)
+            if let Some(why) = shared.nodes.gap() {
+                return Err(why);
+            }
+            let nodes = shared.nodes.all();
+            let marks = nodes.iter().map(async |node| {
+                let link = node.connected().await?;
+                let mut mark = redis::cmd("SET");
+                mark.arg(shared.keys.checked(link.own_part))
+                    .arg(1)
+                    .arg("PX")
+                    .arg(CHECKED_FOR.as_millis());
+                link.command(&shared, &mark).await.map(drop)
+            });
+            futures_util::future::try_join_all(marks).await.map(drop)
         }))
     }
 }

@@ -43,7 +43,18 @@ fn redis(_: &str) -> Result<EngineOption, NoSuchEngine> {
 }
 
 /// The schemes of the URL of a Redis.
-const REDIS: [&str; 6] = ["redis", "rediss", "redis+unix", "unix", "valkey", "valkeys"];
+const REDIS: [&str; 10] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "unix",
+    "valkey",
+    "valkeys",
+    "redis+cluster",
+    "rediss+cluster",
+    "valkey+cluster",
+    "valkeys+cluster",
+];
 
 impl FromStr for EngineOption {
     type Err = NoSuchEngine;

@@ -96,11 +96,17 @@ else
 end
 keep()
 if kind == 'c' then
-    local number = tonumber(seq)
+    local number, former = tonumber(seq), {}
     if number ~= last + 1 then
-        redis.call('DEL', publisher)
+        former = redis.call('HKEYS', publisher)
     end
     redis.call('HSET', publisher, 'last', seq, seq, id .. settled)
+    -- The key is not deleted before it is written: a cluster that moves the slot would refuse to make it again.
+    for _, field in ipairs(former) do
+        if field ~= 'last' and field ~= seq then
+            redis.call('HDEL', publisher, field)
+        end
+    end
     if number > OUTCOMES then
         redis.call('HDEL', publisher, text(number - OUTCOMES))
     end

@@ -28,6 +28,10 @@ end
 if count == 0 then
     return '0'
 end
+-- A cluster that moves the slot to another node would refuse to make the log again. It refuses any key that is not there.
+if redis.pcall('EXISTS', generation_key .. ':none') ~= 0 then
+    return redis.error_reply('TRYAGAIN the slot is being moved')
+end
 local ttl = redis.call('PTTL', log_key)
 redis.call('UNLINK', log_key)
 for _, entry in ipairs(entries) do

@@ -1,7 +1,9 @@
-//! The connections to one Redis process: one for commands, one for subscriptions. They are replaced together, because an
-//! answer of a process that was replaced must not be mixed with messages of the next one.
+//! The connections to one Redis process, the only one or a master of a cluster: one for commands, one for subscriptions.
+//! They are replaced together, because an answer of a process that was replaced must not be mixed with messages of the
+//! next one.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +18,7 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
     Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
@@ -25,9 +27,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     super::{AppendOutcome, Limit, NotReady, Permit, Range},
-    RedisOptions, RoomCharge, SHOWN, Shared,
-    rooms::Room,
-    wire::{self, AppendCall, AppendResult, History, Scripts},
+    RedisOptions, RoomCharge, SHOWN, Shared, cluster,
+    nodes::{Node, Queues},
+    rooms::{READ_PAUSE, Room},
+    wire::{self, AppendCall, AppendResult, History, Scripts, part},
 };
 
 /// Rooms that are subscribed to, or looked at, at the same time.
@@ -36,12 +39,39 @@ const NOTHING: Limit = Limit { messages: 0, bytes: 0 };
 
 /// The connections.
 pub(super) struct Link {
+    node: Arc<Node>,
+    /// The part whose keys this server's own ones are in, in a cluster.
+    pub(super) own_part: Option<usize>,
     commands: MultiplexedConnection,
     subscriptions: MultiplexedConnection,
     pub(super) history: History,
     is_sharded: bool,
     probes: Arc<Probes>,
+    closing: Arc<Closing>,
     failure: Failure,
+}
+
+/// The channels whose subscriptions are being ended, and how often: what ends otherwise was ended by Redis.
+#[derive(Default)]
+struct Closing(Mutex<HashMap<String, usize>>);
+
+impl Closing {
+    fn begin(&self, channel: &str) {
+        *self.0.lock().entry(channel.to_owned()).or_default() += 1;
+    }
+
+    /// One has ended; `false` if none was being ended.
+    fn end(&self, channel: &str) -> bool {
+        let mut closing = self.0.lock();
+        let Some(count) = closing.get_mut(channel) else {
+            return false;
+        };
+        *count -= 1;
+        if *count == 0 {
+            closing.remove(channel);
+        }
+        true
+    }
 }
 
 /// The newest probe that came back.
@@ -106,8 +136,9 @@ impl ConnectError {
         why
     }
 
-    fn from_redis(options: &RedisOptions, error: &RedisError) -> Self {
-        let why = explain(options, error);
+    /// What this error of the Redis of this name means.
+    pub(super) fn from_redis(name: &str, error: &RedisError) -> Self {
+        let why = explain(name, error);
         let is_wrong = matches!(
             error.kind(),
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported
@@ -123,15 +154,28 @@ fn choose_cryptography() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-/// A client for this URL.
-pub(super) fn client(options: &RedisOptions) -> Result<Client, NotReady> {
+/// How to connect to what the URL names.
+pub(super) fn infos(options: &RedisOptions) -> Result<Vec<ConnectionInfo>, NotReady> {
     #[cfg(feature = "redis-tls")]
     choose_cryptography();
-    let wrong = |error: RedisError| NotReady(format!("--engine {}: {}", options.url, error.category()));
-    let info = options.url.reveal().into_connection_info().map_err(wrong)?;
-    // Messages of subscriptions come between answers only in this version.
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Client::open(info.set_redis_settings(redis)).map_err(wrong)
+    let infos = options.url.infos().map_err(|error| wrong(options, &error))?;
+    let settings = infos.into_iter().map(|info| {
+        // Messages of subscriptions come between answers only in this version.
+        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        info.set_redis_settings(redis)
+    });
+    Ok(settings.collect())
+}
+
+/// A client for the URL of a single Redis.
+pub(super) fn client(options: &RedisOptions) -> Result<Client, NotReady> {
+    let info = infos(options)?.into_iter().next();
+    let info = info.ok_or_else(|| NotReady(format!("--engine {}: it names no Redis", options.url)))?;
+    Client::open(info).map_err(|error| wrong(options, &error))
+}
+
+fn wrong(options: &RedisOptions, error: &RedisError) -> NotReady {
+    NotReady(format!("--engine {}: {}", options.url, error.category()))
 }
 
 /// What a process says of itself.
@@ -142,24 +186,27 @@ struct Info {
 }
 
 /// Asks a process about itself and checks that logs can be kept in it.
-async fn ask(options: &RedisOptions, connection: &mut MultiplexedConnection) -> Result<Info, ConnectError> {
+async fn ask(url: &str, connection: &mut MultiplexedConnection, is_in_cluster: bool) -> Result<Info, ConnectError> {
     let asked = connection.req_packed_command(&redis::cmd("INFO")).await;
     let answer = asked
         .and_then(Value::extract_error)
-        .map_err(|error| ConnectError::from_redis(options, &error))?;
-    let text = info_text(answer).unwrap_or_default();
+        .map_err(|error| ConnectError::from_redis(url, &error))?;
+    let text = text(answer).unwrap_or_default();
     let field = |name: &str| field(&text, name);
     let refused = |why: String| Err(ConnectError::Refused(NotReady(why)));
-    let url = &options.url;
     if field("loading") == "1" {
         return Err(ConnectError::Away(NotReady(format!(
             "the Redis at {url} is reading its data: wait"
         ))));
     }
-    if field("cluster_enabled") == "1" {
-        return refused(format!(
-            "the Redis at {url} is a node of a cluster, which is not supported: name one that is not"
-        ));
+    match (is_in_cluster, field("cluster_enabled") == "1") {
+        (false, true) => {
+            return refused(format!(
+                "the Redis at {url} is a node of a cluster: write redis+cluster://HOST:PORT,HOST:PORT with some of its nodes"
+            ));
+        }
+        (true, false) => return Err(ConnectError::Refused(cluster::no_node_of_a_cluster(url))),
+        _ => {}
     }
     if field("master_replid").is_empty() || field("run_id").is_empty() {
         return refused(format!(
@@ -178,13 +225,19 @@ async fn ask(options: &RedisOptions, connection: &mut MultiplexedConnection) -> 
         .split('.')
         .map(|part| part.parse().unwrap_or(0_u32));
     let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+    // Messages of a cluster are published in the slot of their room.
+    if is_in_cluster && version < (7, 0) {
+        return refused(format!(
+            "the Redis at {url} is too old: 7.0 is the oldest that can be used in a cluster"
+        ));
+    }
     if version < (6, 2) {
         return refused(format!(
             "the Redis at {url} is too old: 6.2 is the oldest that can be used"
         ));
     }
     if field("role") != "master" {
-        return Err(ConnectError::Away(replica(options)));
+        return Err(ConnectError::Away(replica(url)));
     }
     Ok(Info {
         history: field("master_replid").to_owned(),
@@ -193,8 +246,8 @@ async fn ask(options: &RedisOptions, connection: &mut MultiplexedConnection) -> 
     })
 }
 
-/// The text of an answer to `INFO`; `None` if it is none.
-fn info_text(answer: Value) -> Option<String> {
+/// The text of an answer to `INFO` or `CLUSTER NODES`; `None` if it is none.
+pub(super) fn text(answer: Value) -> Option<String> {
     match answer {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Value::VerbatimString { text, .. } => Some(text),
@@ -210,40 +263,51 @@ pub(super) fn field<'a>(info: &'a str, name: &str) -> &'a str {
         .map_or("", |(_, value)| value.trim())
 }
 
-fn replica(options: &RedisOptions) -> NotReady {
-    NotReady(format!("the Redis at {} is a replica: name the master", options.url))
+fn replica(name: &str) -> NotReady {
+    NotReady(format!("the Redis at {name} is a replica: name the master"))
 }
 
-fn stale(options: &RedisOptions) -> NotReady {
+fn stale(name: &str) -> NotReady {
     NotReady(format!(
-        "the Redis at {} began a new life of its data: it is connected anew",
-        options.url
+        "the Redis at {name} began a new life of its data: it is connected anew"
     ))
 }
 
-/// Makes one connection and checks it.
+/// Makes one connection to a single Redis and checks it.
 pub(super) async fn check(options: &RedisOptions) -> Result<(), ConnectError> {
     let client = client(options).map_err(ConnectError::Refused)?;
+    check_one(options, &options.url.to_string(), &client, false).await
+}
+
+/// Makes one connection and checks it.
+pub(super) async fn check_one(
+    options: &RedisOptions,
+    name: &str,
+    client: &Client,
+    is_in_cluster: bool,
+) -> Result<(), ConnectError> {
     let connected = async {
-        let mut connection = connect_one(options, &client, AsyncConnectionConfig::new()).await?;
-        ask(options, &mut connection).await.map(drop)
+        let mut connection = connect_one(name, client, AsyncConnectionConfig::new()).await?;
+        ask(name, &mut connection, is_in_cluster).await.map(drop)
     };
-    in_time(options, connected).await
+    in_time(options, name, connected).await
 }
 
 async fn in_time<T>(
     options: &RedisOptions,
+    name: &str,
     connected: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
     let timeout = options.connect_timeout;
     tokio::time::timeout(timeout, connected).await.unwrap_or_else(|_| {
-        let why = format!("the Redis at {} has not answered within {timeout:?}", options.url);
+        let why = format!("the Redis at {name} has not answered within {timeout:?}");
         Err(ConnectError::Away(NotReady(why)))
     })
 }
 
-async fn connect_one(
-    options: &RedisOptions,
+/// Makes one connection to the Redis of this name.
+pub(super) async fn connect_one(
+    name: &str,
     client: &Client,
     config: AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
@@ -252,21 +316,28 @@ async fn connect_one(
     client
         .get_multiplexed_async_connection_with_config(&config)
         .await
-        .map_err(|error| ConnectError::from_redis(options, &error))
+        .map_err(|error| ConnectError::from_redis(name, &error))
 }
 
 impl Link {
     /// Connects.
-    pub(super) async fn connect(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
-        in_time(&shared.options, Self::connect_now(shared)).await
+    pub(super) async fn connect(shared: &Arc<Shared>, node: &Arc<Node>) -> Result<Self, ConnectError> {
+        in_time(&shared.options, &node.name, Self::connect_now(shared, node)).await
     }
 
-    async fn connect_now(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
-        let options = &shared.options;
-        let failed = |error: RedisError| ConnectError::from_redis(options, &error);
-        let mut commands = connect_one(options, &shared.client, AsyncConnectionConfig::new()).await?;
-        let info = ask(options, &mut commands).await?;
-        let scripts = Scripts::new(options, info.is_sharded);
+    async fn connect_now(shared: &Arc<Shared>, node: &Arc<Node>) -> Result<Self, ConnectError> {
+        let name = &*node.name;
+        let failed = |error: RedisError| ConnectError::from_redis(name, &error);
+        let mut commands = connect_one(name, &node.client, AsyncConnectionConfig::new()).await?;
+        let info = ask(name, &mut commands, node.is_in_cluster).await?;
+        let own_part = match shared.nodes.first_part(node) {
+            first if node.is_in_cluster => {
+                let why = || ConnectError::Away(NotReady(format!("the Redis at {name} has no rooms any more")));
+                Some(first.ok_or_else(why)?)
+            }
+            _ => None,
+        };
+        let scripts = Scripts::new(&shared.options, info.is_sharded);
         let mut load = async |script: &str| {
             let command = redis::cmd("SCRIPT").arg("LOAD").arg(script).to_owned();
             let loaded = commands.req_packed_command(&command).await;
@@ -280,33 +351,44 @@ impl Link {
             delete_room: load(&scripts.delete_room).await?,
             delete_messages: load(&scripts.delete_messages).await?,
         };
-        let (probes, failure) = (Arc::new(Probes::default()), Failure::default());
+        let channel = shared.keys.servers(own_part);
+        let arrivals = Arrivals {
+            node: Arc::clone(node),
+            servers: channel.clone(),
+            probes: Arc::default(),
+            closing: Arc::default(),
+            failure: Failure::default(),
+        };
+        let (probes, closing) = (Arc::clone(&arrivals.probes), Arc::clone(&arrivals.closing));
+        let failure = arrivals.failure.clone();
         let pushed = {
-            let (probes, failure) = (Arc::clone(&probes), failure.clone());
-            let (shared, servers) = (Arc::downgrade(shared), shared.keys.servers());
+            let shared = Arc::downgrade(shared);
             move |push: PushInfo| {
                 if let Some(shared) = shared.upgrade() {
-                    received(&shared, &servers, &probes, &failure, push);
+                    arrivals.received(&shared, push);
                 }
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let config = AsyncConnectionConfig::new().set_push_sender(pushed);
-        let mut subscriptions = connect_one(options, &shared.client, config).await?;
-        let other = ask(options, &mut subscriptions).await?;
+        let mut subscriptions = connect_one(name, &node.client, config).await?;
+        let other = ask(name, &mut subscriptions, node.is_in_cluster).await?;
         if other.run_id != info.run_id {
             let why = "two connections lead to two different Redis processes: if that persists, name one of them";
             return Err(ConnectError::Away(NotReady(why.to_owned())));
         }
         let link = Self {
+            node: Arc::clone(node),
+            own_part,
             commands,
             subscriptions,
             history,
             is_sharded: info.is_sharded,
             probes,
+            closing,
             failure,
         };
-        let probe = link.pubsub("SSUBSCRIBE", "SUBSCRIBE", &shared.keys.servers());
+        let probe = link.pubsub("SSUBSCRIBE", "SUBSCRIBE", &channel);
         let subscribed = link.subscriptions.clone().req_packed_command(&probe).await;
         subscribed.and_then(Value::extract_error).map_err(failed)?;
         Ok(link)
@@ -319,19 +401,18 @@ impl Link {
     }
 
     /// Serves what waits, until the connections have to be replaced. Returns why.
-    pub(super) async fn run(
-        &self,
-        shared: &Arc<Shared>,
-        calls: &mut mpsc::UnboundedReceiver<Call>,
-        subscriptions: &mut mpsc::UnboundedReceiver<Subscription>,
-        signals: &mut mpsc::Receiver<Signal>,
-    ) -> NotReady {
+    pub(super) async fn run(&self, shared: &Arc<Shared>, queues: &mut Queues) -> NotReady {
+        let Queues {
+            calls,
+            subscriptions,
+            signals,
+        } = queues;
         tokio::select! {
             why = self.failure.wait() => why,
             why = self.probe(shared) => why,
-            () = self.append(shared, calls) => unreachable!("the engine holds a sender"),
-            () = self.subscribe(shared, subscriptions) => unreachable!("the engine holds a sender"),
-            () = self.relay(shared, signals) => unreachable!("the engine holds a sender"),
+            () = self.append(shared, calls) => unreachable!("the node holds a sender"),
+            () = self.subscribe(shared, subscriptions) => unreachable!("the node holds a sender"),
+            () = self.relay(shared, signals) => unreachable!("the node holds a sender"),
             () = self.tell_users(shared) => unreachable!("it does not end"),
             () = self.check_rooms(shared) => unreachable!("it does not end"),
         }
@@ -347,26 +428,20 @@ impl Link {
 
     /// Notes what is wrong with an answer, and whether the connections have to be replaced.
     fn failed(&self, shared: &Shared, error: &RedisError) -> NotReady {
-        let why = explain(&shared.options, error);
+        let why = explain(&self.node.name, error);
+        let code = error.code();
         let needs_another = error.is_unrecoverable_error()
             || matches!(
-                error.code(),
-                Some(
-                    "STALE"
-                        | "READONLY"
-                        | "NOSCRIPT"
-                        | "NOAUTH"
-                        | "WRONGPASS"
-                        | "MOVED"
-                        | "ASK"
-                        | "CLUSTERDOWN"
-                        | "LOADING"
-                )
+                code,
+                Some("STALE" | "READONLY" | "NOSCRIPT" | "NOAUTH" | "WRONGPASS" | "LOADING")
             );
         if needs_another {
             self.failure.set(why.clone());
         }
-        shared.problem(&why);
+        if matches!(code, Some("MOVED" | "ASK" | "CLUSTERDOWN")) {
+            shared.nodes.outdated.notify_one();
+        }
+        self.node.problem(&why);
         why
     }
 
@@ -420,7 +495,7 @@ impl Link {
             }
             let Some(appended) = wire::appended(&answer, &call.append.append) else {
                 let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
-                let why = format!("the Redis at {} answers an append with {shown}", shared.options.url);
+                let why = format!("the Redis at {} answers an append with {shown}", self.node.name);
                 self.failure.set(NotReady(why));
                 continue;
             };
@@ -439,7 +514,7 @@ impl Link {
             let _ = call.answer.send(outcome);
         }
         if is_well {
-            shared.is_well();
+            self.node.is_well();
         }
     }
 
@@ -487,37 +562,62 @@ impl Link {
         let answer = self.subscriptions.clone().req_packed_command(&subscribe).await;
         if let Err(error) = answer.and_then(Value::extract_error) {
             self.failed(shared, &error);
-            return room.refused(&shared.away());
+            room.refused(&shared.away());
+            return self.open_later(shared, room);
         }
-        self.look_at(shared, &room, true).await;
+        if !self.look_at(shared, &room, true).await {
+            return self.open_later(shared, room);
+        }
         self.read_users(shared, &room).await;
     }
 
-    /// Compares the end of a log with what arrived. A room is opened after its subscription was confirmed only: what is
-    /// published before would not arrive.
-    async fn look_at(&self, shared: &Arc<Shared>, room: &Arc<Room>, is_subscribed: bool) {
+    /// A cluster that is changing refuses a room for a while, on connections that stay.
+    fn open_later(&self, shared: &Arc<Shared>, room: Arc<Room>) {
+        if !self.node.is_in_cluster {
+            return;
+        }
+        let (opening, node) = (Arc::downgrade(shared), Arc::clone(&self.node));
+        shared.runtime.spawn(async move {
+            tokio::time::sleep(READ_PAUSE).await;
+            let Some(shared) = opening.upgrade() else { return };
+            shared.rooms.if_watched(&room, || {
+                if shared.nodes.is_at(part(&room.name), &node) {
+                    // A node that is away opens all its rooms when it is back.
+                    node.subscribe(Subscription::Open(Arc::clone(&room)));
+                }
+            });
+        });
+    }
+
+    /// Compares the end of a log with what arrived, and returns whether it could be read. A room is opened after its
+    /// subscription was confirmed only: what is published before would not arrive.
+    async fn look_at(&self, shared: &Arc<Shared>, room: &Arc<Room>, is_subscribed: bool) -> bool {
         let range = Range::Newest;
         let read = wire::read_command(&shared.keys, &self.history, &room.name, range, NOTHING, true);
-        match self.command(shared, &read).await {
-            Ok(answer) => match wire::read(answer, &room.name, range) {
-                Some(read) => {
-                    shared.has_seen(&room.name, read.exists);
-                    room.synchronised(shared, &read.page, is_subscribed);
-                }
-                None if is_subscribed => room.refused(&shared.away()),
-                None => {}
-            },
-            Err(_) if is_subscribed => room.refused(&shared.away()),
+        let answer = self.command(shared, &read).await.ok();
+        let Some(read) = answer.and_then(|answer| wire::read(answer, &room.name, range)) else {
             // The next look may succeed.
-            Err(_) => {}
-        }
+            if is_subscribed {
+                room.refused(&shared.away());
+            }
+            return false;
+        };
+        shared.has_seen(&room.name, read.exists);
+        room.synchronised(shared, &read.page, is_subscribed);
+        true
     }
 
     async fn close(&self, shared: &Arc<Shared>, room: RoomName) {
-        let unsubscribe = self.pubsub("SUNSUBSCRIBE", "UNSUBSCRIBE", &shared.keys.channel(&room));
+        let channel = shared.keys.channel(&room);
+        let unsubscribe = self.pubsub("SUNSUBSCRIBE", "UNSUBSCRIBE", &channel);
+        self.closing.begin(&channel);
         let answer = self.subscriptions.clone().req_packed_command(&unsubscribe).await;
         if let Err(error) = answer.and_then(Value::extract_error) {
-            self.failed(shared, &error);
+            self.closing.end(&channel);
+            // What was moved to another node has no subscriptions here.
+            if error.code() != Some("MOVED") {
+                self.failed(shared, &error);
+            }
         }
     }
 
@@ -525,7 +625,10 @@ impl Link {
     async fn tell_users(&self, shared: &Arc<Shared>) {
         let server = wire::server_name(shared.server);
         loop {
-            let telling = shared.present.next(ROOMS_AT_ONCE).await;
+            let telling = shared
+                .present
+                .next(ROOMS_AT_ONCE, |part| shared.nodes.is_at(part, &self.node))
+                .await;
             let mut pipeline = redis::Pipeline::with_capacity(3 * telling.rooms().len());
             for (room, users) in telling.rooms() {
                 let users = &users[..users.len().min(shared.options.present_users)];
@@ -587,27 +690,44 @@ impl Link {
         room.end_user_read(shared, &read, users.collect());
     }
 
-    /// Removes the users of servers that are not heard any more.
-    async fn remove_dead(&self, shared: &Arc<Shared>) {
-        let mut pipeline = redis::Pipeline::new();
+    /// Removes the users of servers that are not heard any more, at all nodes.
+    fn remove_dead(shared: &Arc<Shared>) {
+        let mut removals: Vec<(Arc<Node>, redis::Pipeline)> = Vec::new();
         for (server, rooms) in shared.present.take_dead(shared.options.server_timeout) {
             for name in rooms {
-                let server_name = wire::server_name(server);
-                pipeline.cmd("HDEL").arg(shared.keys.present(&name)).arg(server_name);
                 if let Some(room) = shared.rooms.get(&name) {
                     room.present(shared, server, Vec::new());
                 }
+                let Some(node) = shared.nodes.of(&name) else { continue };
+                let known = removals.iter().position(|(other, _)| Arc::ptr_eq(other, &node));
+                let index = known.unwrap_or_else(|| {
+                    removals.push((node, redis::Pipeline::new()));
+                    removals.len() - 1
+                });
+                let (_, pipeline) = &mut removals[index];
+                let server = wire::server_name(server);
+                pipeline.cmd("HDEL").arg(shared.keys.present(&name)).arg(server);
             }
         }
-        self.send(shared, &pipeline).await;
+        for (node, pipeline) in removals {
+            let Some(link) = node.link() else { continue };
+            let removing = Arc::clone(shared);
+            // One that hangs delays no other one.
+            shared
+                .runtime
+                .spawn(async move { link.send(&removing, &pipeline).await });
+        }
     }
 
     /// Looks at all watched rooms again and again: a log that was deleted publishes nothing.
     async fn check_rooms(&self, shared: &Arc<Shared>) {
         loop {
             tokio::time::sleep(shared.options.check_interval).await;
-            shared.present.publish_all();
-            for rooms in shared.rooms.all().chunks(ROOMS_AT_ONCE) {
+            let is_here = |part| shared.nodes.is_at(part, &self.node);
+            shared.present.publish_all(is_here);
+            let mut rooms = shared.rooms.all();
+            rooms.retain(|room| is_here(part(&room.name)));
+            for rooms in rooms.chunks(ROOMS_AT_ONCE) {
                 let looks = rooms.iter().map(|room| self.look_at(shared, room, false));
                 futures_util::future::join_all(looks).await;
             }
@@ -616,40 +736,39 @@ impl Link {
 
     /// Sends messages to itself. Returns when one does not arrive, or the process is not the one that it was.
     async fn probe(&self, shared: &Arc<Shared>) -> NotReady {
-        let channel = shared.keys.servers();
-        let name = wire::server_name(shared.server);
+        let channel = shared.keys.servers(self.own_part);
+        let (server, name) = (wire::server_name(shared.server), &*self.node.name);
         let RedisOptions {
             probe_interval,
             probe_timeout,
-            url,
             ..
         } = &shared.options;
-        let late = |what: &str| NotReady(format!("the Redis at {url} {what} within {probe_timeout:?}"));
+        let late = |what: &str| NotReady(format!("the Redis at {name} {what} within {probe_timeout:?}"));
         for number in 1_u64.. {
             let mut pipeline = redis::Pipeline::with_capacity(2);
             pipeline.cmd("INFO").arg("replication");
             pipeline.add_command(
                 self.pubsub("SPUBLISH", "PUBLISH", &channel)
-                    .arg(format!("{name} {number}"))
+                    .arg(format!("{server} {number}"))
                     .to_owned(),
             );
             let mut commands = self.commands.clone();
             let answers = commands.req_packed_commands(&pipeline, 0, 2);
             let answers = match tokio::time::timeout(*probe_timeout, answers).await {
                 Ok(Ok(answers)) => answers,
-                Ok(Err(error)) => return explain(&shared.options, &error),
+                Ok(Err(error)) => return explain(name, &error),
                 Err(_) => return late("has not answered"),
             };
             for answer in answers {
                 if let Value::ServerError(error) = answer {
-                    return explain(&shared.options, &error.into());
+                    return explain(name, &error.into());
                 }
-                let Some(info) = info_text(answer) else { continue };
+                let Some(info) = text(answer) else { continue };
                 if field(&info, "role") != "master" {
-                    return replica(&shared.options);
+                    return replica(name);
                 }
                 if field(&info, "master_replid") != self.history.id {
-                    return stale(&shared.options);
+                    return stale(name);
                 }
             }
             let arrived = async {
@@ -664,74 +783,98 @@ impl Link {
             if tokio::time::timeout(*probe_timeout, arrived).await.is_err() {
                 return late("has not delivered a message of a subscription");
             }
-            self.remove_dead(shared).await;
+            Self::remove_dead(shared);
             tokio::time::sleep(*probe_interval).await;
         }
         unreachable!("the numbers do not end")
     }
 }
 
-/// Something came on the connection for subscriptions. It is called by the task that reads the connection, so that
-/// what is not read yet stays in the connection's buffers, which are bounded.
-fn received(shared: &Arc<Shared>, servers: &str, probes: &Probes, failure: &Failure, push: PushInfo) {
-    match push.kind {
-        PushKind::Message | PushKind::SMessage => {}
-        PushKind::Disconnection => {
-            let why = format!(
-                "the Redis at {} has closed the connection for subscriptions",
-                shared.options.url
-            );
-            return failure.set(NotReady(why));
+/// What comes on the connection for subscriptions.
+struct Arrivals {
+    node: Arc<Node>,
+    /// The channel on which servers hear each other.
+    servers: String,
+    probes: Arc<Probes>,
+    closing: Arc<Closing>,
+    failure: Failure,
+}
+
+impl Arrivals {
+    /// It is called by the task that reads the connection, so that what is not read yet stays in the connection's
+    /// buffers, which are bounded.
+    fn received(&self, shared: &Arc<Shared>, push: PushInfo) {
+        let name = &self.node.name;
+        match (push.kind, &push.data[..]) {
+            (PushKind::Message | PushKind::SMessage, [Value::BulkString(channel), Value::BulkString(payload)]) => {
+                self.published(shared, channel, payload);
+            }
+            // The slot was given to another node. On a connection on which something else than a command has ended a
+            // subscription, it is not known any more which answer belongs to which command.
+            (PushKind::SUnsubscribe, [Value::BulkString(channel), ..]) if !self.was_asked_to_end(channel) => {
+                let why = format!("the Redis at {name} has given a slot away: it is connected anew");
+                self.failure.set(NotReady(why));
+            }
+            (PushKind::Disconnection, _) => {
+                let why = format!("the Redis at {name} has closed the connection for subscriptions");
+                self.failure.set(NotReady(why));
+            }
+            _ => {}
         }
-        _ => return,
     }
-    let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..] else {
-        return;
-    };
-    if channel == servers.as_bytes() {
-        let text = std::str::from_utf8(payload).unwrap_or_default();
-        let Some((Some(server), number)) = text
-            .split_once(' ')
-            .map(|(name, number)| (wire::server_of(name), number))
-        else {
+
+    /// Whether the end of a subscription is what a command has asked for.
+    fn was_asked_to_end(&self, channel: &[u8]) -> bool {
+        std::str::from_utf8(channel).is_ok_and(|channel| self.closing.end(channel))
+    }
+
+    fn published(&self, shared: &Arc<Shared>, channel: &[u8], payload: &[u8]) {
+        if channel == self.servers.as_bytes() {
+            let text = std::str::from_utf8(payload).unwrap_or_default();
+            let Some((Some(server), number)) = text
+                .split_once(' ')
+                .map(|(name, number)| (wire::server_of(name), number))
+            else {
+                return;
+            };
+            if server != shared.server {
+                return shared.present.heard(server);
+            }
+            self.probes
+                .seen
+                .fetch_max(number.parse().unwrap_or(0), Ordering::AcqRel);
+            return self.probes.arrived.notify_waiters();
+        }
+        let Some(name) = shared.keys.room_of(channel) else {
             return;
         };
-        if server != shared.server {
-            return shared.present.heard(server);
+        let Some(room) = shared.rooms.get(&name) else { return };
+        if let Some((server, signal)) = wire::signal(&name, payload) {
+            // The members here have those of this server already.
+            if server != shared.server {
+                room.signalled(&signal);
+            }
+            return;
         }
-        probes.seen.fetch_max(number.parse().unwrap_or(0), Ordering::AcqRel);
-        return probes.arrived.notify_waiters();
-    }
-    let Some(name) = shared.keys.room_of(channel) else {
-        return;
-    };
-    let Some(room) = shared.rooms.get(&name) else { return };
-    if let Some((server, signal)) = wire::signal(&name, payload) {
-        // The members here have those of this server already.
-        if server != shared.server {
-            room.signalled(&signal);
+        if let Some((server, users)) = wire::present(payload) {
+            if server != shared.server {
+                room.present(shared, server, users);
+            }
+            return;
         }
-        return;
-    }
-    if let Some((server, users)) = wire::present(payload) {
-        if server != shared.server {
-            room.present(shared, server, users);
+        if let Some((epoch, head)) = wire::restarted(payload) {
+            return room.restarted(shared, epoch, head);
         }
-        return;
-    }
-    if let Some((epoch, head)) = wire::restarted(payload) {
-        return room.restarted(shared, epoch, head);
-    }
-    match wire::published(&name, payload) {
-        Some((epoch, message)) => room.received(shared, epoch, message),
-        None => tracing::warn!(room = %name, "what was published is no message"),
+        match wire::published(&name, payload) {
+            Some((epoch, message)) => room.received(shared, epoch, message),
+            None => tracing::warn!(room = %name, "what was published is no message"),
+        }
     }
 }
 
 /// What an error means, and what to do.
-fn explain(options: &RedisOptions, error: &RedisError) -> NotReady {
-    let url = &options.url;
-    let at = |what: &str| NotReady(format!("the Redis at {url} {what}"));
+fn explain(name: &str, error: &RedisError) -> NotReady {
+    let at = |what: &str| NotReady(format!("the Redis at {name} {what}"));
     match (error.code(), error.kind()) {
         (Some("NOAUTH"), _) => at("wants a password: write it in the URL, as in redis://:PASSWORD@HOST"),
         (Some("WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
@@ -741,16 +884,23 @@ fn explain(options: &RedisOptions, error: &RedisError) -> NotReady {
             "does not permit this user a command that is needed: {}",
             error.detail().unwrap_or_default()
         )),
-        (Some("READONLY"), _) => replica(options),
-        (Some("STALE"), _) => stale(options),
+        (Some("READONLY"), _) => replica(name),
+        (Some("STALE"), _) => stale(name),
         (Some("LOADING"), _) => at("is reading its data: wait"),
         (Some("OOM"), _) => {
             at("has no memory left: raise its maxmemory, or keep less with --log-messages and --log-age")
         }
         (Some("MISCONF"), _) => at("cannot write to its disk: see its log"),
         (Some("NOSCRIPT"), _) => at("has forgotten the scripts (SCRIPT FLUSH): they are loaded again"),
-        (Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN"), _) => {
-            at("is a node of a cluster, which is not supported: name one that is not")
+        (Some("MOVED"), _) => at("has given a slot to another node: the map of the cluster is read again"),
+        (Some("ASK" | "TRYAGAIN"), _) => {
+            at("is giving a slot to another node: messages of its rooms are refused until it has done so")
+        }
+        (Some("CLUSTERDOWN"), _) => at(
+            "does not serve its slots now, because its cluster has no majority of masters, or a slot without one: see CLUSTER INFO",
+        ),
+        (Some("CROSSSLOT"), _) => {
+            at("has keys of one room in different slots: what is between it and this server must not change keys")
         }
         (Some("BUSY"), _) => at("runs a script of another program that does not end: see SCRIPT KILL"),
         (_, ErrorKind::RESP3NotSupported) => at("is too old: 6.2 is the oldest that can be used"),

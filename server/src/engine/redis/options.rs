@@ -1,29 +1,69 @@
 use std::{fmt, str::FromStr, time::Duration};
 
-use redis::IntoConnectionInfo;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult};
 use serde::{Serialize, Serializer};
 
 use super::super::{MemoryOptions, WaitingOptions};
 
 /// Where a Redis is, with its user and password: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or
-/// `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD`. `Debug`, `Display` and `check` do not show the password.
+/// `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD`; or where some nodes of a Redis Cluster are:
+/// `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`. `Debug`, `Display` and `check` do not show the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
+/// With what the scheme of a cluster ends.
+const CLUSTER: &str = "+cluster";
+
 impl RedisUrl {
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
+    pub(super) fn is_cluster(&self) -> bool {
+        self.parts().0.ends_with(CLUSTER)
     }
+
+    /// How to connect to the Redis, or to the nodes that are named of a cluster.
+    pub(super) fn infos(&self) -> RedisResult<Vec<ConnectionInfo>> {
+        let (scheme, place) = self.parts();
+        let Some(scheme) = scheme.strip_suffix(CLUSTER) else {
+            return Ok(vec![self.0.as_str().into_connection_info()?]);
+        };
+        let (identity, hosts) = identity(place);
+        let identity = identity.map_or_else(String::new, |identity| format!("{identity}@"));
+        let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
+        let url = |host| format!("{scheme}://{identity}{host}").into_connection_info();
+        hosts.split(',').map(url).collect()
+    }
+
+    /// The scheme, and the rest.
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once("://").unwrap_or(("redis", &self.0))
+    }
+}
+
+/// User and password, and where it is.
+fn identity(place: &str) -> (Option<&str>, &str) {
+    // The last @: one in a password need not be escaped.
+    place
+        .rsplit_once('@')
+        .map_or((None, place), |(identity, hosts)| (Some(identity), hosts))
 }
 
 impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
+        let url = Self(url.to_owned());
+        // A cluster has one database, and nodes that are reached by TCP.
+        let is_possible = |info: &ConnectionInfo| {
+            let is_tcp = !matches!(info.addr(), ConnectionAddr::Unix(_));
+            !url.is_cluster() || info.redis_settings().db() == 0 && is_tcp
+        };
         // The text of an error may repeat the URL, which has a password.
-        match url.into_connection_info() {
-            Ok(_) => Ok(Self(url.to_owned())),
-            _ => Err("write redis://HOST:PORT, redis://USER:PASSWORD@HOST:PORT/DATABASE or unix:///PATH".to_owned()),
+        match url.infos() {
+            Ok(infos) if infos.iter().all(is_possible) => Ok(url),
+            _ => Err(
+                "write redis://HOST:PORT, redis://USER:PASSWORD@HOST:PORT/DATABASE, unix:///PATH or \
+                      redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -31,19 +71,18 @@ impl FromStr for RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SECRET: &str = "(secret)";
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("redis", &self.0));
+        let (scheme, rest) = self.parts();
         let (place, query) = rest
             .split_once('?')
             .map_or((rest, None), |(place, query)| (place, Some(query)));
-        // The last @: one in a password need not be escaped.
-        match place.rsplit_once('@') {
-            Some((identity, host)) => {
+        match identity(place) {
+            (Some(identity), host) => {
                 let user = identity.split(':').next().unwrap_or_default();
                 let password = if identity.contains(':') { ":" } else { "" };
                 let secret = if password.is_empty() { "" } else { SECRET };
                 write!(f, "{scheme}://{user}{password}{secret}@{host}")?;
             }
-            None => write!(f, "{scheme}://{place}")?,
+            (None, place) => write!(f, "{scheme}://{place}")?,
         }
         for (index, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
             f.write_str(if index == 0 { "?" } else { "&" })?;
@@ -71,7 +110,7 @@ impl Serialize for RedisUrl {
 /// Where the Redis engine keeps the logs, what it keeps at most, and for how long.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// The Redis.
+    /// The Redis, or the cluster.
     pub url: RedisUrl,
     /// With what all keys and channels begin. Servers with the same prefix have the same rooms.
     pub prefix: String,
@@ -166,18 +205,49 @@ mod tests {
                 "unix:///run/redis?db=1&user=ann&pass=hunter2",
                 "unix:///run/redis?db=1&user=ann&pass=(secret)",
             ),
+            (
+                "redis+cluster://ann:hunter2@a:7000,b:7001",
+                "redis+cluster://ann:(secret)@a:7000,b:7001",
+            ),
         ] {
             let parsed: RedisUrl = url.parse().unwrap();
             assert_eq!(parsed.to_string(), shown);
             assert!(!format!("{parsed:?}").contains("ter2"));
-            assert_eq!(parsed.reveal(), url);
+            assert_eq!(parsed.0, url);
         }
-        for url in ["redis://", "redis://:hunter2@localhost:port"] {
+        for url in [
+            "redis://",
+            "redis://:hunter2@localhost:port",
+            "redis+cluster://:hunter2@",
+            "redis+cluster://:hunter2@a:1,b:port",
+            "redis+cluster://:hunter2@a:1,b:2/1",
+            "unix+cluster:///hunter2",
+        ] {
             let error = url.parse::<RedisUrl>().unwrap_err();
             assert!(
                 error.contains("redis://HOST") && !error.contains("hunter2"),
                 "{url}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn the_url_of_a_cluster_names_nodes_with_one_user_and_password() {
+        let url: RedisUrl = "redis+cluster://ann:hun@ter2@a:7000,10.0.0.1,[::1]:7002/"
+            .parse()
+            .unwrap();
+        let infos = url.infos().unwrap();
+        let places: Vec<_> = infos.iter().map(|info| info.addr().to_string()).collect();
+        assert!(url.is_cluster());
+        assert_eq!(places.len(), 3, "{places:?}");
+        assert_eq!(places[..2], ["a:7000", "10.0.0.1:6379"]);
+        for info in &infos {
+            let settings = info.redis_settings();
+            assert_eq!(
+                (settings.username(), settings.password()),
+                (Some("ann"), Some("hun@ter2"))
+            );
+        }
+        assert!(!"redis://a".parse::<RedisUrl>().unwrap().is_cluster());
     }
 }

@@ -5,7 +5,7 @@
 //! `server_timeout` is dead, and its users are gone.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +13,8 @@ use std::{
 use parking_lot::Mutex;
 use talkback_protocol::{RoomName, UserName};
 use tokio::{sync::Notify, time::Instant};
+
+use super::wire::part;
 
 #[derive(Default)]
 pub(super) struct Present {
@@ -24,8 +26,8 @@ pub(super) struct Present {
 struct PresentState {
     /// The users that this server has, in rooms that have any.
     here: HashMap<RoomName, Arc<[UserName]>>,
-    /// The rooms whose users are to be published.
-    changed: HashSet<RoomName>,
+    /// The rooms whose users are to be published, by their part.
+    changed: BTreeMap<usize, HashSet<RoomName>>,
     servers: HashMap<u64, Server>,
 }
 
@@ -55,8 +57,10 @@ impl Telling<'_> {
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        let rooms = self.rooms.drain(..).map(|(room, _)| room);
-        self.present.state.lock().changed.extend(rooms);
+        let mut state = self.present.state.lock();
+        for (room, _) in self.rooms.drain(..) {
+            state.has_changed(room);
+        }
     }
 }
 
@@ -69,39 +73,37 @@ impl Present {
         } else {
             state.here.insert(room.clone(), users);
         }
-        state.changed.insert(room.clone());
+        state.has_changed(room.clone());
         drop(state);
-        self.changed.notify_one();
+        self.changed.notify_waiters();
     }
 
-    /// All rooms are published again.
-    pub(super) fn publish_all(&self) {
+    /// All rooms of these parts are published again.
+    pub(super) fn publish_all(&self, has: impl Fn(usize) -> bool) {
         let mut state = self.state.lock();
-        let PresentState { here, changed, .. } = &mut *state;
-        changed.extend(here.keys().cloned());
+        let rooms: Vec<_> = state.here.keys().filter(|room| has(part(room))).cloned().collect();
+        for room in rooms {
+            state.has_changed(room);
+        }
         drop(state);
-        self.changed.notify_one();
+        self.changed.notify_waiters();
     }
 
-    /// Waits for rooms whose users are to be published, and returns at most so many of them with their users.
-    pub(super) async fn next(&self, most: usize) -> Telling<'_> {
+    /// Other parts are published where [`next`](Self::next) is waited for.
+    pub(super) fn routes_changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for rooms of these parts whose users are to be published, and returns at most so many of them with their users.
+    pub(super) async fn next(&self, most: usize, has: impl Fn(usize) -> bool) -> Telling<'_> {
         loop {
-            {
-                let mut state = self.state.lock();
-                let rooms: Vec<_> = state.changed.iter().take(most).cloned().collect();
-                if !rooms.is_empty() {
-                    let users = |room: RoomName| {
-                        state.changed.remove(&room);
-                        let users = state.here.get(&room).map_or_else(|| Arc::from([]), Arc::clone);
-                        (room, users)
-                    };
-                    return Telling {
-                        present: self,
-                        rooms: rooms.into_iter().map(users).collect(),
-                    };
-                }
+            // What changes from here on is told to it.
+            let changed = self.changed.notified();
+            let rooms = self.state.lock().take_changed(most, &has);
+            if !rooms.is_empty() {
+                return Telling { present: self, rooms };
             }
-            self.changed.notified().await;
+            changed.await;
         }
     }
 
@@ -150,6 +152,29 @@ impl Present {
 }
 
 impl PresentState {
+    fn has_changed(&mut self, room: RoomName) {
+        self.changed.entry(part(&room)).or_default().insert(room);
+    }
+
+    /// Takes at most so many rooms of these parts whose users are to be published.
+    fn take_changed(&mut self, most: usize, has: &impl Fn(usize) -> bool) -> Vec<(RoomName, Arc<[UserName]>)> {
+        let parts = self.changed.iter().filter(|(part, _)| has(**part));
+        let rooms: Vec<_> = parts.flat_map(|(_, rooms)| rooms).take(most).cloned().collect();
+        for room in &rooms {
+            if let Entry::Occupied(mut changed) = self.changed.entry(part(room)) {
+                changed.get_mut().remove(room);
+                if changed.get().is_empty() {
+                    changed.remove();
+                }
+            }
+        }
+        let users = |room: RoomName| {
+            let users = self.here.get(&room).map_or_else(|| Arc::from([]), Arc::clone);
+            (room, users)
+        };
+        rooms.into_iter().map(users).collect()
+    }
+
     /// A server that was not known is taken for alive until it should have been heard.
     fn server(&mut self, server: u64) -> &mut Server {
         self.servers.entry(server).or_insert_with(|| Server {

@@ -28,7 +28,7 @@ const CATCH_UP: Limit = Limit {
 /// How often a room looks whether its watchers have capacity again.
 const CAPACITY_INTERVAL: Duration = Duration::from_millis(5);
 /// The pause after a read that failed.
-const READ_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const READ_PAUSE: Duration = Duration::from_millis(250);
 
 /// The rooms with watchers.
 #[derive(Default)]
@@ -134,9 +134,21 @@ impl Rooms {
         watching
     }
 
-    /// Calls `open` for each room while the map is locked, as [`Rooms::watch`] does.
-    pub(super) fn open_all(&self, open: impl FnMut(&Arc<Room>)) {
-        self.map.lock().rooms.values().for_each(open);
+    /// Visits all rooms while the map is locked, as [`Rooms::watch`] does.
+    pub(super) fn with_all(&self, visit: impl FnOnce(std::collections::hash_map::Values<'_, RoomName, Arc<Room>>)) {
+        visit(self.map.lock().rooms.values());
+    }
+
+    /// Calls `open` while the map is locked, unless nobody watches this room any more.
+    pub(super) fn if_watched(&self, room: &Arc<Room>, open: impl FnOnce()) {
+        let map = self.map.lock();
+        if map
+            .rooms
+            .get(&room.name)
+            .is_some_and(|current| Arc::ptr_eq(current, room))
+        {
+            open();
+        }
     }
 
     /// Removes a watcher, and a room that has no others: then `close` is called while the map is locked.
@@ -421,12 +433,12 @@ impl Room {
             };
             let page = match shared.read_now(&self.name, Range::After(after), CATCH_UP, true).await {
                 Ok(page) => page,
-                Err(_) if shared.link().is_some() => {
+                Err(_) if shared.nodes.of(&self.name).is_some_and(|node| node.link().is_some()) => {
                     tokio::time::sleep(READ_PAUSE).await;
                     continue;
                 }
                 Err(_) => {
-                    // All rooms are looked at when Redis is back.
+                    // All its rooms are looked at when the node is back.
                     self.state.lock().is_catching_up = false;
                     return;
                 }

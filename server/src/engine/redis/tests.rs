@@ -1,3 +1,5 @@
+mod cluster;
+
 use std::{fs, path::PathBuf};
 
 use talkback_protocol::{
@@ -369,9 +371,9 @@ async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscrib
     let engine = Redis::open(unchecked(&server)).unwrap();
     let watches = (0..ROOMS).map(|number| engine.watch(&room(&format!("r{number}")), Arc::new(Events::default())));
     let watches = futures_util::future::join_all(watches).await;
-    let mut state = engine.0.shared.state.subscribe();
+    let mut state = engine.0.shared.nodes.all()[0].state.subscribe();
     let left = tokio::spawn(async move {
-        let is_down = |state: &State| matches!(state, State::Down(_));
+        let is_down = |state: &nodes::State| matches!(state, nodes::State::Down(_));
         state.wait_for(is_down).await.unwrap();
         let leave = move || {
             // It is too late when this thread must be woken first.
@@ -387,7 +389,7 @@ async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscrib
     // What was asked for later comes later.
     let last = engine.watch(&room("last"), Arc::new(Events::default())).await.unwrap();
     drop(last);
-    let servers = engine.0.shared.keys.servers();
+    let servers = engine.0.shared.keys.servers(None);
     let until = Instant::now() + DEADLINE;
     loop {
         let mut channels = server.command(&["PUBSUB", "SHARDCHANNELS"]).await.unwrap();
@@ -1011,7 +1013,7 @@ async fn a_redis_that_was_a_replica_for_a_moment_is_noticed_without_a_message() 
     let _watch = engine.watch(&room("a"), events.clone()).await.unwrap();
     add(&engine, numbered("a", 1, 1)).await;
     events.wait_for(1).await;
-    let mut connection = Client::open(server.url())
+    let mut connection = redis::Client::open(server.url())
         .unwrap()
         .get_multiplexed_async_connection()
         .await

@@ -18,13 +18,19 @@ use super::{
 };
 
 /// How many parts the rooms are divided into, by a hash of their name. The keys of one part have one hash tag, so that a
-/// Redis Cluster would keep them in one slot. Changing it loses all logs.
-const PARTS: u64 = 1024;
+/// Redis Cluster keeps them in one slot. Changing it loses all logs.
+pub(super) const PARTS: usize = 1024;
 /// Earlier epochs of a log of which it is kept where they forked: as many lives of the data as a client may have missed
 /// all messages of.
 const FORKS: usize = 16;
 /// Keys that Redis looks at in one call while all rooms are visited.
 const SCANNED_AT_ONCE: usize = 1000;
+
+/// The part of a room.
+pub(super) fn part(room: &RoomName) -> usize {
+    let part = hash(room) % PARTS as u64;
+    usize::try_from(part).unwrap_or_default()
+}
 
 /// The names of keys and channels.
 pub(super) struct Keys {
@@ -38,12 +44,17 @@ impl Keys {
         }
     }
 
+    /// With what the keys of a part begin, among which their slot is.
+    pub(super) fn tag(&self, part: usize) -> String {
+        format!("{}:{{{part}}}", self.prefix)
+    }
+
     fn key(&self, kind: &str, room: &RoomName) -> String {
-        format!("{}:{{{}}}:{kind}:{room}", self.prefix, hash(room) % PARTS)
+        format!("{}:{kind}:{room}", self.tag(part(room)))
     }
 
     fn generation(&self, room: &RoomName) -> String {
-        format!("{}:{{{}}}:generation", self.prefix, hash(room) % PARTS)
+        format!("{}:generation", self.tag(part(room)))
     }
 
     /// The channel on which the messages of a room are published.
@@ -80,9 +91,14 @@ impl Keys {
         pattern + ":{*}:state:*"
     }
 
-    /// The channel on which servers hear each other, and each itself.
-    pub(super) fn servers(&self) -> String {
-        format!("{}:servers", self.prefix)
+    /// The channel on which servers hear each other, and each itself; in a cluster each master has one, in this part.
+    pub(super) fn servers(&self, part: Option<usize>) -> String {
+        format!("{}:servers", self.own(part))
+    }
+
+    /// With what the keys begin that are of no room.
+    fn own(&self, part: Option<usize>) -> String {
+        part.map_or_else(|| self.prefix.clone(), |part| self.tag(part))
     }
 
     /// The users that each server has in a room.
@@ -91,8 +107,8 @@ impl Keys {
     }
 
     /// What a check of readiness writes.
-    pub(super) fn checked(&self) -> String {
-        format!("{}:checked", self.prefix)
+    pub(super) fn checked(&self, part: Option<usize>) -> String {
+        format!("{}:checked", self.own(part))
     }
 
     /// What is kept of a publisher: a client's key and the name of a request are kept as a hash.
@@ -581,7 +597,8 @@ mod tests {
             );
             assert_eq!(keys.room_of_state(keys.key("log", &room).as_bytes()), None);
         }
-        assert_eq!(keys.room_of(keys.servers().as_bytes()), None);
+        assert_eq!(keys.room_of(keys.servers(None).as_bytes()), None);
+        assert_eq!(keys.room_of(keys.servers(Some(5)).as_bytes()), None);
         assert_eq!(Keys::new("a*[b]").states(), "a\\*\\[b\\]:{*}:state:*");
         assert_eq!(keys.room_of(b"other:{1}:live:a"), None);
         // Names of requests may have any characters; the name of a room is last, and what is before it has a fixed form.
