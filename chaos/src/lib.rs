@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// The name of the file in the folder of a run.
 pub const FILE: &str = "recording.jsonl";
 
@@ -179,7 +179,11 @@ pub enum Event {
     /// A fault happened.
     Fault(Fault),
     /// The data of several servers gets another life now: epochs that are seen before this line are over.
-    Life {},
+    Life {
+        /// The rooms that are in this data; empty for all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rooms: Vec<String>,
+    },
     /// A server listens.
     Started {},
     /// No fault follows, and no client publishes any more.
@@ -229,6 +233,9 @@ pub struct Fault {
     /// the data before in a later one, and nothing was added to the data after in an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loses: Option<Loss>,
+    /// The rooms that may lose it; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<String>,
     /// The clients whose connections it affects; empty for a fault of the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<u32>,
@@ -247,6 +254,7 @@ impl Fault {
         Self {
             kind,
             loses: None,
+            rooms: Vec::new(),
             clients: Vec::new(),
             for_us: None,
             writes: None,
@@ -294,6 +302,12 @@ pub enum Kind {
     Failover,
     /// A replica that was cut off from its master is promoted.
     Promote,
+    /// A master of a cluster is killed with SIGKILL, and the cluster promotes its replica, which may not have the newest.
+    MasterKill,
+    /// A replica of a cluster is killed with SIGKILL and started again.
+    ReplicaKill,
+    /// A slot is moved to another master of the cluster.
+    SlotMove,
 }
 
 impl Kind {
@@ -319,6 +333,9 @@ impl Kind {
             Self::Flush => "flush",
             Self::Failover => "failover",
             Self::Promote => "promote",
+            Self::MasterKill => "master_kill",
+            Self::ReplicaKill => "replica_kill",
+            Self::SlotMove => "slot_move",
         }
     }
 

@@ -65,6 +65,8 @@ enum Topology {
     Sqlite,
     /// Three servers with logs in one Redis, which is broken too
     Redis,
+    /// Three servers with logs in a Redis Cluster of three masters with a replica each, which are broken too
+    Cluster,
     /// `sqlite`, then `redis`
     All,
 }
@@ -76,13 +78,15 @@ impl Topology {
             Self::Memory => &["memory"],
             Self::Sqlite => &["sqlite"],
             Self::Redis => &[REDIS],
+            Self::Cluster => &[CLUSTER],
             Self::All => &["sqlite", REDIS],
         }
     }
 }
 
-/// The topology that needs a redis-server.
+/// The topologies that need redis-servers.
 const REDIS: &str = "redis";
+const CLUSTER: &str = "cluster";
 /// How long faults happen in a run, in seconds. Settling and reading the logs come after that.
 const SECONDS: u64 = 60;
 const SECONDS_QUICK: u64 = 18;
@@ -92,6 +96,10 @@ const RATE_QUICK: u64 = 400;
 const MINUTES: u64 = 10;
 /// The faults that kill a server.
 const KILLS: [&str; 2] = ["kill", "power_cut"];
+
+fn needs_redis(topology: &str) -> bool {
+    [REDIS, CLUSTER].contains(&topology)
+}
 
 /// Runs until the goal is reached.
 ///
@@ -106,7 +114,7 @@ pub(crate) fn run(arguments: &ChaosArgs) -> anyhow::Result<()> {
         arguments.folder.is_none() || names.len() == 1,
         "--folder is that of one topology: name it with --topology"
     );
-    if names.contains(&REDIS) {
+    if names.iter().any(|name| needs_redis(name)) {
         debian::set_up(&[debian::REDIS])?;
     }
     let build = if arguments.quick { Build::Quick } else { Build::Release };

@@ -47,7 +47,8 @@ enum Tier {
     Browser,
     /// The built page in real browsers, against the real server
     E2e,
-    /// What is too long for every day: the soak with 20,000 seeds, Autobahn's cases, Lighthouse, all attacks
+    /// What is too long for every day: the soak with 20,000 seeds, Autobahn's cases, Lighthouse, all attacks, chaos with a
+    /// Redis Cluster
     Long,
 }
 
@@ -448,6 +449,7 @@ fn long() -> Count {
         &["conformance"],
         &["lighthouse"],
         &["attack"],
+        &["chaos", "--topology", "cluster", "--minutes", "5", "--fresh"],
     ] {
         count.add(one(run::cargo().arg("xtask").args(proof)));
     }

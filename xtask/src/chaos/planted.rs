@@ -1,6 +1,6 @@
 //! Planted bugs: changes of a copy of the server that the checker must notice.
 
-use super::{Build, Programs, REDIS, Run, remove};
+use super::{Build, Programs, Run, needs_redis, remove};
 use crate::{debian, run};
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -55,7 +55,7 @@ pub(super) fn run(name: &str) -> anyhow::Result<()> {
     );
     let mut results = Vec::new();
     let chosen = |bug: &&Bug| name == "all" || bug.name == name;
-    if bugs.iter().filter(chosen).any(|bug| bug.topology == REDIS) {
+    if bugs.iter().filter(chosen).any(|bug| needs_redis(&bug.topology)) {
         debian::set_up(&[debian::REDIS])?;
     }
     for bug in bugs.iter().filter(chosen) {

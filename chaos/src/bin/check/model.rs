@@ -147,9 +147,11 @@ impl Member {
 }
 
 /// Lines between which what was acknowledged may be lost, by a fault of this kind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) kind: Kind,
+    /// The rooms that may lose it; empty for all.
+    pub(crate) rooms: Vec<String>,
     pub(crate) from: Line,
     pub(crate) to: Line,
     /// The servers went on: what they say of an epoch that was seen before `to` may come later.
@@ -157,8 +159,18 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Whether what was said in `line` may be lost. `first` is the line that was the first to show its epoch.
-    pub(crate) fn has(self, line: Line, first: Line) -> bool {
-        self.from < line && (line < self.to || self.is_late && first < self.to)
+    /// Whether it concerns a room.
+    pub(crate) fn covers(&self, room: &str) -> bool {
+        covers(&self.rooms, room)
     }
+
+    /// Whether what was said of a room in `line` may be lost. `first` is the line that was the first to show its epoch.
+    pub(crate) fn has(&self, room: &str, line: Line, first: Line) -> bool {
+        self.covers(room) && self.from < line && (line < self.to || self.is_late && first < self.to)
+    }
+}
+
+/// Whether a room is one of these, or they stand for all.
+pub(crate) fn covers(rooms: &[String], room: &str) -> bool {
+    rooms.is_empty() || rooms.iter().any(|covered| covered == room)
 }

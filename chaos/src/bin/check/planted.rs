@@ -282,7 +282,7 @@ fn tail_cut() -> Recording {
     recording.of(0, [send(2), acked(2, "e", 2), send(3)]);
     recording.of(2, [message("e", 2, 2)]);
     recording.run(fault(Kind::AofCut, Some(Loss::Since(0))));
-    recording.run(Event::Life {});
+    recording.run(Event::Life { rooms: Vec::new() });
     recording.of(0, [acked(3, "e", 3)]);
     recording.of(
         1,
@@ -597,9 +597,9 @@ fn a_reset_of_a_member_that_lost_nothing_breaks_reset() {
     let life = recording
         .0
         .iter()
-        .position(|(_, event)| *event == Event::Life {})
+        .position(|(_, event)| *event == Event::Life { rooms: Vec::new() })
         .unwrap();
-    let lives = (0..15).map(|_| (None, Event::Life {}));
+    let lives = (0..15).map(|_| (None, Event::Life { rooms: Vec::new() }));
     recording.0.splice(life..life, lives);
     recording.assert_kept();
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use talkback_chaos::{Event, FORMAT, Fault, How, Kind, Loss, Position, Record, Run};
 
 use crate::{
-    model::{Line, Log, Member, Message, Segment, Sent, Slot, View, Window},
+    model::{Line, Log, Member, Message, Segment, Sent, Slot, View, Window, covers},
     verdict::{Rule, Verdict},
 };
 
@@ -34,8 +34,8 @@ pub(crate) struct Checker {
     /// The lines of copies.
     copies: HashMap<u64, Line>,
     windows: Vec<Window>,
-    /// The lines in which the data of several servers got another life.
-    lives: Vec<Line>,
+    /// The lines in which the data of several servers got another life, and the rooms in it.
+    lives: Vec<(Line, Vec<String>)>,
     /// The log of each room at the end: its epoch and its head.
     last: BTreeMap<String, Position>,
 }
@@ -83,9 +83,9 @@ impl Checker {
                 self.all_disconnected();
             }
             Event::Fault(fault) => self.fault(fault),
-            Event::Life {} => {
+            Event::Life { rooms } => {
                 self.verdict.count("lives of the data", 1);
-                self.lives.push(self.line);
+                self.lives.push((self.line, rooms.clone()));
             }
             Event::Started {} => self.verdict.count("starts", 1),
             Event::Quiet {} => self.is_quiet = true,
@@ -227,12 +227,15 @@ impl Checker {
         let (to, is_late) = (self.line, self.go_on());
         self.windows.push(Window {
             kind: fault.kind,
+            rooms: fault.rooms.clone(),
             from,
             to,
             is_late,
         });
-        for log in self.logs.values_mut().filter(|log| is_late || log.newest > from) {
-            log.dead.get_or_insert(to);
+        for ((room, _), log) in &mut self.logs {
+            if covers(&fault.rooms, room) && (is_late || log.newest > from) {
+                log.dead.get_or_insert(to);
+            }
         }
     }
 
@@ -240,20 +243,19 @@ impl Checker {
     fn lost_by(&self, line: Line, room: &str, epoch: &str) -> Option<usize> {
         let log = self.logs.get(&(room.to_owned(), epoch.to_owned()));
         let first = log.map_or(line, |log| log.first);
-        self.windows.iter().position(|window| window.has(line, first))
+        self.windows.iter().position(|window| window.has(room, line, first))
     }
 
     /// The fault after which an epoch began that certainly does not have this message any more, although later faults
     /// would have lost it too.
     fn shown_lost(&self, message: Message, place: &Position, line: Line, logs: Option<&Vec<&Log>>) -> Option<usize> {
         let logs = logs?;
-        let first = self
-            .logs
-            .get(&(self.sent[message].room.clone(), place.epoch.clone()))?
-            .first;
+        let room = &self.sent[message].room;
+        let first = self.logs.get(&(room.clone(), place.epoch.clone()))?.first;
         self.windows.iter().enumerate().position(|(number, window)| {
-            let next = self.windows.get(number + 1).map_or(Line::MAX, |next| next.to);
-            window.has(line, first)
+            let mut later = self.windows[number + 1..].iter().filter(|later| later.covers(room));
+            let next = later.next().map_or(Line::MAX, |next| next.to);
+            window.has(room, line, first)
                 && logs
                     .iter()
                     .filter(|log| window.to < log.first && log.first < next)
@@ -263,10 +265,10 @@ impl Checker {
 
     /// Whether the log may have lost that a message of this client failed for certain. A client asks again only after a
     /// reload.
-    fn is_failure_lost(&self, line: Line, client: u32) -> bool {
-        let is_reloaded = self.reloads.get(&client).is_some_and(|reload| line < *reload);
+    fn is_failure_lost(&self, line: Line, sent: &Sent) -> bool {
+        let is_reloaded = self.reloads.get(&sent.client).is_some_and(|reload| line < *reload);
         let first = if is_reloaded { 0 } else { line };
-        self.windows.iter().any(|window| window.has(line, first))
+        self.windows.iter().any(|window| window.has(&sent.room, line, first))
     }
 
     fn send(&mut self, client: u32, number: u64, room: &str, body: &str) {
@@ -481,7 +483,8 @@ impl Checker {
         if !self.go_on() {
             return self.windows.iter().any(|window| known < window.to);
         }
-        let lives = self.lives.len() - self.lives.partition_point(|life| *life < known);
+        let lives = self.lives.iter().rev().take_while(|(life, _)| *life >= known);
+        let lives = lives.filter(|(_, rooms)| covers(rooms, room)).count();
         let is_lost = cursor.is_some_and(|cursor| self.lost_by(known, room, &cursor.epoch).is_some());
         is_lost || lives >= FORKS
     }
@@ -631,7 +634,7 @@ impl Checker {
                         place.epoch,
                     )
                 }
-                (None, Some((true, line))) if !self.is_failure_lost(line, sent.client) && offset.is_some() => format!(
+                (None, Some((true, line))) if !self.is_failure_lost(line, sent) && offset.is_some() => format!(
                     "line {line}: {} failed for certain, and the log of {} has it at {offset:?}",
                     sent.name(),
                     sent.room,

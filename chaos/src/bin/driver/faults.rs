@@ -1,5 +1,5 @@
 //! The faults of a run, by random choices: one task breaks the servers, another one the network, and a third one a Redis
-//! ([`crate::redis`]).
+//! ([`crate::redis`]) or a cluster ([`crate::cluster`]).
 //!
 //! Each deals a deck of faults again and again. The first deck is dealt whole, so that each kind happens.
 
@@ -19,14 +19,14 @@ use tokio::{
 
 use crate::{
     client::Shared,
-    redis,
+    cluster, redis,
     server::{Restoration, Server, Topology, sleep_exactly},
 };
 
 /// The timeout until all connections have ended, or until enough was acknowledged after a copy.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A made lost tail has at least so many acknowledged messages.
-const LOST_TAIL: u64 = 20;
+pub(crate) const LOST_TAIL: u64 = 20;
 /// A rate that is no bound.
 const FAST: u32 = u32::MAX;
 
@@ -43,14 +43,18 @@ const NETWORK_DECK: [(Kind, usize); 3] = [(Kind::Cut, 5), (Kind::Stall, 3), (Kin
 
 /// The kinds of faults of a run.
 pub(crate) fn kinds(topology: Topology, has_power_cut: bool) -> Vec<Kind> {
-    let redis = redis::DECK.iter().filter(|_| topology == Topology::Redis);
+    let redis = match topology {
+        Topology::Redis => &redis::DECK[..],
+        Topology::Cluster => &cluster::DECK,
+        Topology::Memory | Topology::Sqlite => &[],
+    };
     let all = SERVER_DECK.iter().chain(&NETWORK_DECK).map(|(kind, _)| *kind);
     let all = all.filter(|kind| match kind {
         Kind::Restore => topology == Topology::Sqlite,
         Kind::PowerCut => topology == Topology::Sqlite && has_power_cut,
         _ => true,
     });
-    all.chain(redis.map(|(kind, _)| *kind)).collect()
+    all.chain(redis.iter().map(|(kind, _)| *kind)).collect()
 }
 
 /// A deck of those of its faults that happen in this run.
@@ -266,7 +270,7 @@ impl ServerFaults {
         } else {
             self.rng.u64(0..self.copies)
         };
-        tail(&self.shared).await?;
+        tail(&self.shared, LOST_TAIL).await?;
         let pause = Duration::from_micros(self.rng.u64(0..500_000));
         block_in_place(|| sleep_exactly(pause));
         if self.rng.bool() {
@@ -282,15 +286,15 @@ impl ServerFaults {
     }
 }
 
-/// Waits until messages are acknowledged that were sent after this was called, so that they can be lost.
+/// Waits until at least so many messages are acknowledged that were sent after this was called, so that they can be lost.
 ///
 /// # Errors
 /// Too few messages are acknowledged in time.
-pub(crate) async fn tail(shared: &Shared) -> Result<()> {
+pub(crate) async fn tail(shared: &Shared, least: u64) -> Result<()> {
     shared.tail.fetch_add(1, Ordering::SeqCst);
     shared.in_tail.store(0, Ordering::SeqCst);
     let deadline = Instant::now() + DEADLINE;
-    while shared.in_tail.load(Ordering::SeqCst) < LOST_TAIL {
+    while shared.in_tail.load(Ordering::SeqCst) < least {
         ensure!(Instant::now() < deadline, "too few messages are acknowledged");
         sleep(Duration::from_millis(1)).await;
     }

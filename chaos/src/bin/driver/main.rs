@@ -4,11 +4,12 @@
 //! - [`client`]: a client, which drives a `ClientSession`; [`load`]: what its application does;
 //! - [`connection`]: its WebSocket; [`wire`]: what only the lines on it show;
 //! - [`server`]: the process of a server and its data; [`faults`]: what breaks servers and the network;
-//! - [`redis`]: the Redis of several servers, and what breaks it; [`aof`]: its files;
+//! - [`redis`]: the Redis of several servers, and what breaks it; [`aof`]: its files; [`cluster`]: a Redis Cluster;
 //! - [`recorder`]: the recording.
 
 mod aof;
 mod client;
+mod cluster;
 mod connection;
 mod faults;
 mod load;
@@ -31,7 +32,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use talkback_chaos::{Event, FILE, FORMAT, Run};
 use talkback_protocol::{Cursor, Offset, RoomName};
-use talkback_testbed::Proxy;
+use talkback_testbed::{Proxy, RedisCluster};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -39,6 +40,7 @@ use tokio::{
 };
 
 use client::{Client, ClientArgs, Command, Phase, Shared, beginning};
+use cluster::ClusterFaults;
 use faults::{NetworkFaults, ServerFaults, kinds};
 use load::Load;
 use recorder::Recorder;
@@ -84,6 +86,13 @@ struct Arguments {
     /// Only these kinds of faults
     #[arg(long, value_name = "KIND")]
     only: Vec<String>,
+}
+
+/// What keeps the data besides the servers.
+enum Outside {
+    Nothing,
+    Redis(Stage),
+    Cluster(RedisCluster),
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -139,19 +148,21 @@ async fn run(arguments: &Arguments) -> Result<()> {
         proxies.push(Proxy::start((Ipv4Addr::LOCALHOST, 0).into()).await?);
     }
     let proxies = Arc::new(proxies);
-    let stage = match topology {
-        Topology::Redis => Some(Stage::start().await?),
-        Topology::Memory | Topology::Sqlite => None,
+    let outside = match topology {
+        Topology::Redis => Outside::Redis(Stage::start().await?),
+        Topology::Cluster => Outside::Cluster(cluster::start().await?),
+        Topology::Memory | Topology::Sqlite => Outside::Nothing,
     };
-    let data = match (topology, &stage) {
+    let data = match (topology, &outside) {
         (Topology::Memory, _) => Data::Memory,
-        (Topology::Redis, Some(stage)) => Data::Redis(stage.url()),
-        _ => Data::Sqlite {
+        (_, Outside::Redis(stage)) => Data::Redis(stage.url()),
+        (_, Outside::Cluster(cluster)) => Data::Redis(cluster.url()),
+        (_, Outside::Nothing) => Data::Sqlite {
             power_cut: arguments.power_cut.clone(),
         },
     };
     let names = (0..topology.servers()).map(|number| match topology {
-        Topology::Redis => format!("server-{number}"),
+        Topology::Redis | Topology::Cluster => format!("server-{number}"),
         Topology::Memory | Topology::Sqlite => "server".to_owned(),
     });
     let servers = names.map(|name| Server::new(&arguments.server, data.clone(), folder, &name));
@@ -198,12 +209,16 @@ async fn run(arguments: &Arguments) -> Result<()> {
     };
     let network = tokio::spawn(network.run(until));
     let server = tokio::spawn(server.run(until));
-    let stage = match stage {
-        Some(stage) => {
+    let outside = match outside {
+        Outside::Redis(stage) => {
             let faults = RedisFaults::new(stage, Arc::clone(&shared), rng.fork(), kinds, folder.join("data"));
-            Some(faults.run(until).await?)
+            Outside::Redis(faults.run(until).await?)
         }
-        None => None,
+        Outside::Cluster(cluster) => {
+            let faults = ClusterFaults::new(cluster, Arc::clone(&shared), rng.fork(), kinds);
+            Outside::Cluster(faults.run(until).await?)
+        }
+        Outside::Nothing => Outside::Nothing,
     };
     let server = server.await??;
     network.await?;
@@ -228,8 +243,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
         ended??;
     }
     shared.recorder.finish()?;
-    if let Some(stage) = stage {
-        stage.keep_logs(folder)?;
+    match outside {
+        Outside::Redis(stage) => stage.keep_logs(folder)?,
+        Outside::Cluster(cluster) => cluster::keep_logs(&cluster, folder)?,
+        Outside::Nothing => {}
     }
     drop((server, silent));
     Ok(())

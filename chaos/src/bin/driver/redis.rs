@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     aof::{Copy, Tail},
     client::Shared,
-    faults::{micros, shuffled, tail},
+    faults::{LOST_TAIL, micros, shuffled, tail},
 };
 
 /// The faults of Redis, with how many of each a deck has.
@@ -40,7 +40,7 @@ pub(crate) const DECK: [(Kind, usize); 10] = [
 
 /// What a redis-server is started with: what it has acknowledged is on the disk, in files that it does not write anew. One
 /// that ends within a transaction is mended before: docs/redis.md.
-const OPTIONS: [&str; 12] = [
+pub(crate) const OPTIONS: [&str; 12] = [
     "--appendonly",
     "yes",
     "--appendfsync",
@@ -58,7 +58,7 @@ const OPTIONS: [&str; 12] = [
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long members may take to be in the epochs of a new life of the data. A server that does not begin any takes
 /// longer: the checker judges that.
-const EPOCHS_DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const EPOCHS_DEADLINE: Duration = Duration::from_secs(15);
 /// What is under way when a proxy is stalled has arrived, and was processed, so much later.
 const SETTLED: Duration = Duration::from_millis(50);
 /// With `everysec` Redis may write, and not only sync, two seconds later.
@@ -120,18 +120,9 @@ impl Stage {
         &self.nodes[1 - self.master]
     }
 
-    /// Starts a killed one again. If it does not start, its files are mended first.
+    /// Starts a killed one again.
     async fn start_again(&mut self, number: usize) -> Result<()> {
-        let node = &mut self.nodes[number];
-        for _ in 1..STARTS {
-            if node.start_again().await.is_ok() {
-                return Ok(());
-            }
-            node.kill()?;
-            node.mend().await?;
-            sleep(SETTLED).await;
-        }
-        Ok(node.start_again().await?)
+        start_again(&mut self.nodes[number]).await
     }
 
     /// Makes the other one a replica, and waits until it has all data and writes it to its files.
@@ -175,31 +166,47 @@ impl Stage {
     }
 }
 
+/// Starts a killed redis-server again. If it does not start, its files are mended first.
+///
+/// # Errors
+/// It does not start then either.
+pub(crate) async fn start_again(node: &mut Redis) -> Result<()> {
+    for _ in 1..STARTS {
+        if node.start_again().await.is_ok() {
+            return Ok(());
+        }
+        node.kill()?;
+        node.mend().await?;
+        sleep(SETTLED).await;
+    }
+    Ok(node.start_again().await?)
+}
+
 /// What `INFO` answers.
-struct Info(String);
+pub(crate) struct Info(String);
 
 impl Info {
-    fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.0.lines().filter_map(|line| line.split_once(':'));
         Some(fields.find(|(field, _)| *field == name)?.1.trim())
     }
 
-    fn has(&self, name: &str, value: &str) -> bool {
+    pub(crate) fn has(&self, name: &str, value: &str) -> bool {
         self.field(name) == Some(value)
     }
 
-    fn number(&self, name: &str) -> Result<u64> {
+    pub(crate) fn number(&self, name: &str) -> Result<u64> {
         let value = self.field(name).with_context(|| format!("INFO has no {name}"))?;
         Ok(value.parse()?)
     }
 }
 
-async fn info(redis: &Redis) -> Result<Info> {
+pub(crate) async fn info(redis: &Redis) -> Result<Info> {
     Ok(Info(redis.command(&["INFO"]).await?))
 }
 
 /// Waits for a condition.
-async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let looks = async {
         while !is_so().await? {
             sleep(Duration::from_millis(5)).await;
@@ -435,7 +442,7 @@ impl RedisFaults {
 
     /// Waits until there are acknowledged messages that can be lost.
     async fn tail(&mut self) -> Result<()> {
-        tail(&self.shared).await?;
+        tail(&self.shared, LOST_TAIL).await?;
         sleep(Duration::from_micros(self.rng.u64(0..500_000))).await;
         Ok(())
     }
@@ -450,7 +457,7 @@ impl RedisFaults {
         let (epochs, former) = (self.epochs(), history(&self.stage).await?);
         self.stage.attach().await?;
         if history(&self.stage).await? != former {
-            self.shared.recorder.run(Event::Life {});
+            self.shared.recorder.run(Event::Life { rooms: Vec::new() });
             self.before = Some(epochs);
         }
         Ok(())
@@ -473,7 +480,7 @@ impl RedisFaults {
 
     /// Records that the data gets another life: what its servers say of it comes later.
     fn begins(&mut self) {
-        self.shared.recorder.run(Event::Life {});
+        self.shared.recorder.run(Event::Life { rooms: Vec::new() });
         self.before = Some(self.epochs());
     }
 

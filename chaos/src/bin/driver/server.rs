@@ -26,6 +26,8 @@ pub(crate) enum Topology {
     Sqlite,
     /// Three servers with logs in one Redis.
     Redis,
+    /// Three servers with logs in a Redis Cluster.
+    Cluster,
 }
 
 impl Topology {
@@ -33,7 +35,7 @@ impl Topology {
     pub(crate) fn servers(self) -> u32 {
         match self {
             Self::Memory | Self::Sqlite => 1,
-            Self::Redis => 3,
+            Self::Redis | Self::Cluster => 3,
         }
     }
 }
@@ -46,7 +48,7 @@ pub(crate) enum Data {
     Sqlite {
         power_cut: Option<PathBuf>,
     },
-    /// In the Redis with this URL.
+    /// In the Redis, or the cluster, with this URL.
     Redis(String),
 }
 
