@@ -605,6 +605,28 @@ fn a_reset_of_a_member_that_lost_nothing_breaks_reset() {
 }
 
 #[test]
+fn a_loss_in_other_rooms_excuses_nothing_in_this_one() {
+    let in_room = |room: &str| {
+        let mut recording = tail_cut();
+        for (_, event) in &mut recording.0 {
+            match event {
+                Event::Fault(fault) => fault.rooms = vec![room.to_owned()],
+                Event::Life { rooms } => *rooms = vec![room.to_owned()],
+                _ => {}
+            }
+        }
+        recording
+    };
+    in_room(ROOM).assert_kept();
+    in_room("b").assert_breaks(Rule::Log);
+    in_room("b").assert_breaks(Rule::Reset);
+    // Nor does the end of an epoch there end one here.
+    let late = |room: &str| in_room(room).with(0, &acked(4, "f", 2), acked(4, "e", 4));
+    late(ROOM).assert_breaks(Rule::Epoch);
+    assert!(!late("b").verdict().rules.contains_key(&Rule::Epoch));
+}
+
+#[test]
 fn a_member_that_is_not_told_of_lost_messages_breaks_missing_or_gap() {
     // It goes on behind the fork, and does not have what is there now.
     let reset = joined(How::Reset, "f", 0, 1);
