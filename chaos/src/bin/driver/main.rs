@@ -91,7 +91,7 @@ struct Arguments {
 /// What keeps the data besides the servers.
 enum Outside {
     Nothing,
-    Redis(Stage),
+    Redis(Box<Stage>),
     Cluster(RedisCluster),
 }
 
@@ -149,7 +149,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     let proxies = Arc::new(proxies);
     let outside = match topology {
-        Topology::Redis => Outside::Redis(Stage::start().await?),
+        Topology::Redis => Outside::Redis(Box::new(Stage::start().await?)),
         Topology::Cluster => Outside::Cluster(cluster::start().await?),
         Topology::Memory | Topology::Sqlite => Outside::Nothing,
     };
@@ -211,8 +211,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let server = tokio::spawn(server.run(until));
     let outside = match outside {
         Outside::Redis(stage) => {
-            let faults = RedisFaults::new(stage, Arc::clone(&shared), rng.fork(), kinds, folder.join("data"));
-            Outside::Redis(faults.run(until).await?)
+            let faults = RedisFaults::new(*stage, Arc::clone(&shared), rng.fork(), kinds, folder.join("data"));
+            Outside::Redis(Box::new(faults.run(until).await?))
         }
         Outside::Cluster(cluster) => {
             let faults = ClusterFaults::new(cluster, Arc::clone(&shared), rng.fork(), kinds);

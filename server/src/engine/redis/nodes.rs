@@ -211,6 +211,16 @@ fn is_same(one: Option<&Arc<Node>>, other: Option<&Arc<Node>>) -> bool {
     }
 }
 
+/// The task that serves a node. When it ends nothing serves the node any more, and its connections are dropped.
+struct Served<'a>(&'a Arc<Node>);
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        let why = NotReady(format!("the Redis at {} is not used any more", self.0.name));
+        self.0.state.send_replace(State::Down(why));
+    }
+}
+
 impl Shared {
     /// Gives each part to the node that `name_of` names, which `make` makes if there is none of this name yet. Nodes without
     /// parts end. Rooms whose node changes are subscribed to at the new one.
@@ -244,6 +254,10 @@ impl Shared {
                 };
                 by_part.push(node);
             }
+            let mut pairs = routes.by_part.iter().zip(&by_part);
+            if pairs.all(|(old, new)| is_same(old.as_ref(), new.as_ref())) {
+                return;
+            }
             let before = std::mem::replace(&mut routes.by_part, by_part);
             let by_part = &routes.by_part;
             let mut ended = Vec::new();
@@ -256,6 +270,7 @@ impl Shared {
             });
             drop(guard);
             for (node, task) in ended {
+                // Nothing more is pushed to it before its task has ended.
                 let why = NotReady(format!("the Redis at {} has no rooms any more", node.name));
                 node.state.send_replace(State::Down(why));
                 task.abort();
@@ -280,6 +295,7 @@ impl Shared {
 
     /// Connects to a node again and again.
     async fn serve(self: &Arc<Self>, node: &Arc<Node>, mut queues: Queues) {
+        let _served = Served(node);
         let mut attempts = 0;
         loop {
             let why = match Link::connect(self, node).await {

@@ -402,6 +402,24 @@ async fn rooms_that_are_left_while_the_connections_are_replaced_are_not_subscrib
 }
 
 #[tokio::test]
+async fn an_engine_that_is_dropped_closes_its_connections() {
+    let server = start().await;
+    let connections = async || {
+        let clients = server.command(&["CLIENT", "LIST"]).await.unwrap();
+        // One of them asks.
+        clients.lines().count() - 1
+    };
+    let engine = open(&server);
+    let watch = engine.watch(&room("a"), Arc::new(Events::default())).await.unwrap();
+    assert_eq!(connections().await, 2);
+    drop((watch, engine));
+    let until = Instant::now() + DEADLINE;
+    while connections().await > 0 {
+        assert!(Instant::now() < until, "they are open");
+    }
+}
+
+#[tokio::test]
 async fn a_deletion_is_told_at_once_to_the_watchers_of_other_servers() {
     let server = start().await;
     // Only what is published can tell.
