@@ -23,7 +23,8 @@ pub struct RedisCluster {
 impl RedisCluster {
     /// Starts so many masters, and so many replicas of each, with these further options, and waits until they serve. The
     /// masters are the first nodes; replica `number` of master `master` is node `masters * (number + 1) + master`. A replica
-    /// becomes a master also if it has not followed for long.
+    /// takes the place of its master only after [`may_fail_over`](Self::may_fail_over), because on a busy machine nodes are
+    /// silent for longer than the others wait; then also if it has not followed for long.
     ///
     /// # Errors
     /// As [`Redis::start`]; or the nodes do not form a cluster within 60 s.
@@ -37,6 +38,7 @@ impl RedisCluster {
                 ["--cluster-port", &number],
                 ["--cluster-node-timeout", NODE_TIMEOUT],
                 ["--cluster-replica-validity-factor", "0"],
+                ["--cluster-replica-no-failover", "yes"],
                 ["--cluster-allow-replica-migration", "no"],
                 ["--repl-diskless-sync-delay", "0"],
             ];
@@ -179,6 +181,16 @@ impl RedisCluster {
             self.told(number, &["CLUSTER", "SETSLOT", slot, "NODE", &id]).await?;
         }
         Ok(())
+    }
+
+    /// Says whether a replica may take the place of its master by itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn may_fail_over(&self, replica: usize, may: bool) -> io::Result<()> {
+        let not = if may { "no" } else { "yes" };
+        self.told(replica, &["CONFIG", "SET", "cluster-replica-no-failover", not])
+            .await
     }
 
     /// Makes a replica the master, without a loss: its master waits until it has everything.

@@ -381,6 +381,7 @@ async fn a_killed_master_is_named_and_members_are_told_of_the_tail_that_its_repl
     events.wait_for(5).await;
     let killed = cluster.node(1).address().to_string();
     cluster.node_mut(1).kill().unwrap();
+    cluster.may_fail_over(MASTERS + 1, true).await.unwrap();
     let until = Instant::now() + DEADLINE;
     loop {
         let why = engine.ready().await.err().map(|NotReady(why)| why).unwrap_or_default();
