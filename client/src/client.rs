@@ -2,6 +2,7 @@
 
 mod builder;
 mod delivery;
+mod direct;
 mod event;
 mod inbox;
 mod members;
@@ -21,6 +22,7 @@ use crate::driver::Driver;
 
 pub use builder::{ClientBuilder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
+pub use direct::{Addressee, Direct, DirectOptions, Directed};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxOptions;
 pub use name::{RoomNameError, room_name};
@@ -122,6 +124,27 @@ impl Client {
     /// [`RoomNameError`] says what is wrong with the name. A refusal by the server is an event of the room.
     pub fn join<T>(&self, room: &str, options: &JoinOptions) -> Result<Room<T>, RoomNameError> {
         Ok(Room::join(self.clone(), room_name(room)?, options))
+    }
+
+    /// What is addressed to this client's user, alone or as a member of a group, by a back end: a `Stream` of [`Directed`]
+    /// events. Dropping it ends that.
+    ///
+    /// Several `Direct`s of one client each get every message, from their own start on.
+    ///
+    /// ```no_run
+    /// # use futures_util::StreamExt;
+    /// # use talkback_client::{Client, DirectOptions, Event};
+    /// # async fn example(client: Client) {
+    /// let mut direct = client.direct::<String>(&DirectOptions::default());
+    /// while let Some(directed) = direct.next().await {
+    ///     if let Event::Message(message) = directed.event {
+    ///         println!("to {:?}: {:?}", directed.to, message.body.known());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn direct<T>(&self, options: &DirectOptions) -> Direct<T> {
+        Direct::new(self.clone(), options)
     }
 
     /// A handle to send to a room, without being a member. The name is taken as [`room_name`] gives it.

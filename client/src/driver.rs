@@ -6,6 +6,7 @@
 //! after the outputs that are being carried out. Nothing stays borrowed while foreign code runs. The browser's closures
 //! hold the driver weakly, so dropping the last handle ends everything.
 
+mod direct;
 mod early;
 mod pages;
 mod rooms;
@@ -22,7 +23,7 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, Offset, RoomName, SenderId, close, log_line,
+    Body, ClientKey, Cursor, Moment, Offset, RoomName, SenderId, close, log_line,
     message::Member,
     session::client::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
@@ -38,9 +39,11 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
+use direct::Readers;
 use pages::{Asker, PageSlot, Pages};
 use rooms::Rooms;
 
+pub(crate) use direct::DirectReader;
 pub(crate) use early::Early;
 pub(crate) use rooms::Handle;
 
@@ -65,7 +68,15 @@ pub(crate) enum Command {
     Event(Input),
     Connect,
     Stop,
-    Join { room: RoomName, start: StartPosition },
+    Join {
+        room: RoomName,
+        start: StartPosition,
+    },
+    Address {
+        since: Vec<(RoomName, Cursor)>,
+        history: u32,
+    },
+    LeaveAddressed,
 }
 
 /// Holds events and commands while there is no session.
@@ -132,6 +143,7 @@ pub(crate) struct Driver {
     restored: RefCell<Vec<Restored>>,
     pages: Pages,
     rooms: Rooms,
+    direct: Readers,
     pub(crate) status: Rc<Watched<Status>>,
     /// Tasks that wait for the store to be opened.
     ready: Waiters,
@@ -166,6 +178,7 @@ impl Driver {
             restored: RefCell::default(),
             pages: Pages::default(),
             rooms: Rooms::default(),
+            direct: Readers::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             ready: Waiters::default(),
             send_queue: SendQueue::default(),
@@ -287,6 +300,10 @@ impl Driver {
             Command::Join { room, start } => {
                 self.call(|session, moment| session.join(moment, room, start.since, Some(start.history)))
             }
+            Command::Address { since, history } => {
+                self.call(|session, moment| session.address(moment, since, Some(history)))
+            }
+            Command::LeaveAddressed => self.call(ClientSession::leave_addressed),
         };
     }
 
@@ -339,11 +356,13 @@ impl Driver {
     /// Adds a handle of a room; the first one joins it.
     pub(crate) fn join(&self, room: &RoomName, want: StartPosition, bounds: InboxOptions) -> Rc<Handle> {
         if self.rooms.contains(room) {
-            let handle = self.rooms.add(room, Inbox::for_further_handle(bounds, want));
+            let handle = self
+                .rooms
+                .add(room, Inbox::for_further_handle(bounds, want), Rc::default());
             self.pump(room, &handle);
             return handle;
         }
-        let handle = self.rooms.add(room, Inbox::for_first_handle(bounds));
+        let handle = self.rooms.add(room, Inbox::for_first_handle(bounds), Rc::default());
         let (room, start) = (room.clone(), want);
         self.give(Command::Join { room, start });
         handle
@@ -378,6 +397,41 @@ impl Driver {
         Poll::Ready(Some(event))
     }
 
+    /// Adds a reader of what is addressed to the user; the first one asks the server for it.
+    pub(crate) fn direct(&self, since: &[(RoomName, Cursor)], history: u32, bounds: InboxOptions) -> Rc<DirectReader> {
+        let (reader, handles) = self.direct.add(&self.rooms, since, history, bounds);
+        for (room, handle) in handles {
+            self.pump(&room, &handle);
+        }
+        let since = since.to_vec();
+        self.give(Command::Address { since, history });
+        reader
+    }
+
+    /// Removes a reader of what is addressed to the user; without one the server is told that it is not wanted.
+    pub(crate) fn release_direct(&self, reader: &Rc<DirectReader>) {
+        if self.direct.remove(&self.rooms, reader) {
+            self.give(Command::LeaveAddressed);
+        }
+    }
+
+    /// The next event of what is addressed to the user, with its room.
+    pub(crate) fn poll_direct(
+        &self,
+        reader: &Rc<DirectReader>,
+        waiter: &Waiter,
+        context: &Context<'_>,
+    ) -> Poll<Option<(Option<RoomName>, RoomEvent)>> {
+        let Some((room, event)) = reader.take() else {
+            return reader.poll_end(waiter, context);
+        };
+        let room = room.map(|(room, handle)| {
+            self.pump(&room, &handle);
+            room
+        });
+        Poll::Ready(Some((room, event)))
+    }
+
     /// The users in a room that is joined, if the server tells them.
     pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
         self.rooms.members(room)
@@ -389,6 +443,9 @@ impl Driver {
     }
 
     fn room_event(&self, room: &RoomName, event: RoomEvent) {
+        if room.is_reserved() {
+            self.direct.begin(&self.rooms, room);
+        }
         for handle in self.rooms.fan_out(room, event).unwrap_or_default() {
             handle.wake();
             self.pump(room, &handle);
@@ -606,6 +663,7 @@ impl Driver {
                 }
             }
             Output::Room { room, event } => self.room_event(&room, event),
+            Output::NotAddressed { code, message } => self.direct.refuse(&self.rooms, &code, &message),
             Output::Delivery { tag, state } => {
                 let is_final = state.is_final();
                 let slot = if is_final {

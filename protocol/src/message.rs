@@ -44,6 +44,8 @@ pub enum ClientLine {
     },
     /// Asks for messages before an offset; answered by `page` or `error`.
     History(History),
+    /// Asks for what is addressed to the client's user; answered by a `joined` or an `error` for each addressed room.
+    Direct(Direct),
     /// Sends a newer token before the current one expires; answered by `welcome` or by closing.
     Auth {
         /// The newer token.
@@ -136,6 +138,29 @@ pub struct History {
     pub limit: u32,
 }
 
+/// See [`ClientLine::Direct`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Direct {
+    /// The last message that the client has of each addressed room that it knows. Absent means that it knows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Vec<Position>>,
+    /// How many of the newest messages to send of a room that is not in `since`, or of which messages are missing.
+    /// Absent means none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<u32>,
+}
+
+/// A cursor together with its room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Position {
+    /// The room.
+    pub room: RoomName,
+    /// The epoch of the offset.
+    pub epoch: Epoch,
+    /// The last known message.
+    pub offset: Offset,
+}
+
 /// A line from the server to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +205,9 @@ pub struct Welcome {
     /// How long the token is valid, in milliseconds; absent means for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// Whether the server addresses users, so that the client may send `direct`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// The limits of the server.
     pub limits: Limits,
 }
@@ -413,7 +441,9 @@ fields::read_by_fields! {
     Publish { room: required, seq: required, id: required, first: flag, body: required }
     Withdraw { room: required, seq: required, id: required, first: flag }
     History { id: required, room: required, before: required, limit: required }
-    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, limits: required }
+    Direct { since: optional, history: optional }
+    Position { room: required, epoch: required, offset: required }
+    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, direct: flag, limits: required }
     Joined { room: required, epoch: required, head: required, after: required, recovered: required, fork: optional, users: required, members: optional }
     Message { room: required, offset: required, from: required, seq: optional, id: optional, at: number, deleted: flag, body: required }
     Ack { room: required, seq: required, epoch: required, offset: required, at: number }

@@ -22,4 +22,4 @@ pub use faults::{Direction, Faults, Request};
 pub use log::{Appended, Entry, Logs};
 pub use network::{Arrival, ConnectionId, Cut, InFlight, Step};
 pub use random::Random;
-pub use server::TestServer;
+pub use server::{TestServer, user_room};

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "the modules of a test are all its own")]
 
+#[path = "client/addressed.rs"]
+mod addressed;
 #[path = "client/commands.rs"]
 mod commands;
 #[path = "client/connecting.rs"]

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "the modules of a test are all its own")]
 
+#[path = "server/addressed.rs"]
+mod addressed;
 #[path = "server/greeting.rs"]
 mod greeting;
 #[path = "support/recording.rs"]

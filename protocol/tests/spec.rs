@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use talkback_protocol::{
     ClientKey, ClientLine, Cursor, ServerLine, close,
     codec::{self, Line, TextLimits},
-    message::{Author, Limits, Member, code},
+    message::{Author, Limits, Member, Position, code},
     session::{client::ClientOptions, server::ServerOptions},
 };
 #[cfg(target_family = "wasm")]
@@ -43,11 +43,12 @@ fn every_line_has_the_fields_and_the_sample_of_the_spec() {
 fn every_object_has_the_fields_and_the_sample_of_the_spec() {
     let objects: Vec<_> = entries("Objects").collect();
     let names: Vec<_> = objects.iter().map(|object| object.name).collect();
-    assert_eq!(names, ["cursor", "author", "member", "limits"]);
+    assert_eq!(names, ["cursor", "position", "author", "member", "limits"]);
     check_object::<Cursor>(&objects[0]);
-    check_object::<Author>(&objects[1]);
-    check_object::<Member>(&objects[2]);
-    check_object::<Limits>(&objects[3]);
+    check_object::<Position>(&objects[1]);
+    check_object::<Author>(&objects[2]);
+    check_object::<Member>(&objects[3]);
+    check_object::<Limits>(&objects[4]);
 }
 
 /// Only numbers within the range of the spec are read, without fraction and exponent.
@@ -68,6 +69,7 @@ fn every_number_is_read_within_its_range() {
     for entry in entries("Objects") {
         checked += check_numbers(&entry, &ranges, |sample| match entry.name {
             "cursor" => serde_json::from_str::<Cursor>(sample).is_ok(),
+            "position" => serde_json::from_str::<Position>(sample).is_ok(),
             "limits" => serde_json::from_str::<Limits>(sample).is_ok(),
             _ => true,
         });

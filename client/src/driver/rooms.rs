@@ -32,7 +32,8 @@ struct Subscription {
 /// One reader of a room.
 pub(crate) struct Handle {
     inbox: RefCell<Inbox>,
-    readers: Waiters,
+    /// Shared by the handles of one reader of several rooms.
+    readers: Rc<Waiters>,
 }
 
 impl Handle {
@@ -59,6 +60,11 @@ impl Handle {
         self.readers.wake();
     }
 
+    /// Whether its reader has read the last event.
+    pub(super) fn is_over(&self) -> bool {
+        self.inbox.borrow().is_over()
+    }
+
     /// Whether its reader gets every event as it comes: it needs no page of the log.
     pub(super) fn is_live(&self) -> bool {
         self.inbox.borrow().is_live()
@@ -70,11 +76,16 @@ impl Rooms {
         self.0.borrow().contains_key(room)
     }
 
+    /// The rooms that have a handle.
+    pub(super) fn names(&self) -> Vec<RoomName> {
+        self.0.borrow().iter().map(|(room, _)| room.clone()).collect()
+    }
+
     /// Adds a handle of a room.
-    pub(super) fn add(&self, room: &RoomName, inbox: Inbox) -> Rc<Handle> {
+    pub(super) fn add(&self, room: &RoomName, inbox: Inbox, readers: Rc<Waiters>) -> Rc<Handle> {
         let handle = Rc::new(Handle {
             inbox: RefCell::new(inbox),
-            readers: Waiters::default(),
+            readers,
         });
         let mut rooms = self.0.borrow_mut();
         let subscription = rooms.entry(room.clone()).or_default();

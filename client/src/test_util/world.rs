@@ -23,7 +23,7 @@ use talkback_protocol::{
     Body, ClientKey, NameError, RoomName, UserName, close,
     message::{Author, Message},
     session::{client::Input, server::ServerOptions},
-    test_util::{Arrival, ConnectionId, Random, Step, TestServer},
+    test_util::{Arrival, ConnectionId, Random, Step, TestServer, user_room},
 };
 
 use crate::{Client, ClientBuilder, client::Platform, driver::Driver, runtime::LocalFuture, transport::Events};
@@ -341,6 +341,45 @@ impl World {
         let from = Author { sender, user };
         let mut server = self.inner.server.borrow_mut();
         server.publish(room, from, body, self.inner.now.get());
+        Ok(())
+    }
+
+    /// Addresses a message of the user `from` to a user, as over HTTP. Clients get it if the server of this world has the
+    /// option [`ServerOptions::direct`], see [`with_options`](Self::with_options).
+    ///
+    /// # Errors
+    /// If a name is invalid, or the message has no JSON form.
+    pub fn publish_to_user(
+        &self,
+        user: &str,
+        from: &str,
+        message: &(impl Serialize + ?Sized),
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        self.publish(&user_room(&UserName::parse(user)?), from, message)
+    }
+
+    /// Addresses a message of the user `from` to a group, as over HTTP: see [`set_groups`](Self::set_groups).
+    ///
+    /// # Errors
+    /// If a name is invalid, or the message has no JSON form.
+    pub fn publish_to_group(
+        &self,
+        group: &str,
+        from: &str,
+        message: &(impl Serialize + ?Sized),
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        self.publish(&format!("~g.{group}"), from, message)
+    }
+
+    /// Sets the groups that a user belongs to, for clients that ask from now on.
+    ///
+    /// # Errors
+    /// [`NameError`] if a name is invalid.
+    pub fn set_groups(&self, user: &str, groups: &[&str]) -> Result<(), NameError> {
+        let rooms = groups.iter().map(|group| RoomName::parse(&format!("~g.{group}")));
+        let rooms = rooms.collect::<Result<_, _>>()?;
+        let user = UserName::parse(user)?;
+        self.inner.server.borrow_mut().groups.insert(user, rooms);
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use serde::{
 use serde_json::Error;
 
 use super::{
-    Ack, Body, ClientLine, ErrorLine, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page, Presence,
-    Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
+    Ack, Body, ClientLine, Direct, ErrorLine, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page,
+    Presence, Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
     fields::{Fields, Index, read_by_fields},
 };
 
@@ -85,9 +85,10 @@ kinds! { ClientLine {
     4 "withdraw" Withdraw as withdraw => Self::Withdraw(withdraw);
     5 "signal" RoomBody as RoomBody { room, body } => Self::Signal { room, body };
     6 "history" History as history => Self::History(history);
-    7 "auth" Token as Token { token } => Self::Auth { token };
-    8 "ping" Nothing as Nothing {} => Self::Ping {};
-    9 "pong" Nothing as Nothing {} => Self::Pong {};
+    7 "direct" Direct as direct => Self::Direct(direct);
+    8 "auth" Token as Token { token } => Self::Auth { token };
+    9 "ping" Nothing as Nothing {} => Self::Ping {};
+    10 "pong" Nothing as Nothing {} => Self::Pong {};
 }}
 
 kinds! { ServerLine {

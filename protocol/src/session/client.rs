@@ -186,6 +186,13 @@ impl ClientSession {
     /// all of them any more, the newest `history` messages do.
     pub fn join(&mut self, moment: Moment, room: RoomName, since: Option<Cursor>, history: Option<u32>) {
         self.at(moment, |session| {
+            if room.is_reserved() {
+                let event = RoomEvent::Refused {
+                    code: code::FORBIDDEN.to_owned(),
+                    message: "rooms whose names begin with ~ are the server's own".to_owned(),
+                };
+                return session.emit(&room, event);
+            }
             let effect = session.rooms.want(room.clone(), since, history, session.options.rooms);
             session.apply(&room, effect);
         });
@@ -200,6 +207,29 @@ impl ClientSession {
             session
                 .outputs
                 .retain(|output| !matches!(output, Output::Room { room: left, .. } if left == room));
+        });
+    }
+
+    /// Asks for what is addressed to the user, alone or as a member of a group. The server says which rooms these are: the
+    /// first event of each is as after [`join`](Self::join), and their names begin with `~`. A second call changes
+    /// nothing. A refusal is [`Output::NotAddressed`], or a [`RoomEvent::Refused`] of one room.
+    ///
+    /// `since` has the last messages that the application has of rooms that it knows, `history` is as in
+    /// [`join`](Self::join).
+    pub fn address(&mut self, moment: Moment, since: Vec<(RoomName, Cursor)>, history: Option<u32>) {
+        self.at(moment, |session| {
+            session.rooms.want_addressed(since, history, session.options.rooms);
+        });
+    }
+
+    /// Ends what [`address`](Self::address) asked for. No event of an addressed room follows, also none that was not
+    /// taken from [`poll_output`](Self::poll_output) yet.
+    pub fn leave_addressed(&mut self, moment: Moment) {
+        self.at(moment, |session| {
+            session.lines.extend(session.rooms.leave_addressed());
+            session
+                .outputs
+                .retain(|output| !matches!(output, Output::Room { room, .. } if room.is_reserved()));
         });
     }
 
@@ -453,6 +483,14 @@ impl ClientSession {
         let limits = limits.clone();
         while let Some(join) = self.rooms.next_join(self.now) {
             frames.push(join);
+        }
+        if self.link.addresses() {
+            frames.extend(self.rooms.next_direct(self.now, limits.text_bytes as usize));
+        } else {
+            self.not_addressed(
+                code::FORBIDDEN.to_owned(),
+                "this server does not address users".to_owned(),
+            );
         }
         while let Some(request) = self.history.next(self.now, limits.history) {
             frames.push(request);

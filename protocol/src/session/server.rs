@@ -145,6 +145,7 @@ impl ServerSession {
             Input::PageRead { id, room, result } => {
                 self.when_open(|open, options, out| open.page_read(id, room, result, options, out));
             }
+            Input::Addressed(result) => self.when_open(|open, options, out| open.addressed(result, options, out)),
             Input::Expelled { id, reason } => self.when_open(|open, _, out| open.expelled(id, reason, out)),
             Input::Shutdown { retry_after } => {
                 let reason = close::retry_after_reason(retry_after);
@@ -240,7 +241,7 @@ impl ServerSession {
         match (&mut self.state, line, late) {
             // A refusal is not charged, because it is little work and the line is charged when it is sent again.
             (State::Open(open), ClientLine::Signal { room, .. }, Some(refusal)) => {
-                open.refuse("signal", room, refusal, &mut self.out);
+                open.refuse("signal", Some(room), refusal, &mut self.out);
             }
             (State::Open(open), ClientLine::History(history), Some(refusal)) => {
                 open.refuse_history(history.id, history.room, refusal, &mut self.out);
@@ -314,6 +315,7 @@ impl ServerSession {
             sender,
             heartbeat_ms: u32::try_from(self.options.heartbeat.as_millis()).unwrap_or(u32::MAX),
             expires_ms: identity.expires.map(millis),
+            direct: self.options.direct,
             limits: self.options.limits.clone(),
         }));
         self.serve_lines();

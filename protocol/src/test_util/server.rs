@@ -31,6 +31,9 @@ pub struct TestServer<F> {
     pub faults: F,
     /// The logs of the rooms.
     pub logs: Logs,
+    /// The rooms that are addressed to a user besides its own ([`user_room`]), if the option
+    /// [`direct`](ServerOptions::direct) is on.
+    pub groups: BTreeMap<UserName, Vec<RoomName>>,
     pub(super) options: Arc<ServerOptions>,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     pub(super) last_connection: ConnectionId,
@@ -149,6 +152,7 @@ impl<F: Faults> TestServer<F> {
         Self {
             faults,
             logs: Logs::new(F::REMEMBERED, F::STORED_EVERY),
+            groups: BTreeMap::new(),
             options: Arc::new(options),
             connections: BTreeMap::new(),
             last_connection: 0,
@@ -395,6 +399,14 @@ impl<F: Faults> TestServer<F> {
                 // Before members are told, because a request that is refused changes nothing.
                 self.at(at, subscribe);
                 self.presence_changed(now);
+            }
+            Output::Address => {
+                let user = self.session(id).and_then(|session| session.user.clone());
+                let rooms = user.map(|user| {
+                    let groups = self.groups.get(&user).cloned().unwrap_or_default();
+                    std::iter::once(user_room(&user)).chain(groups).collect()
+                });
+                self.input(id, Input::Addressed(Ok(rooms.unwrap_or_default())), now);
             }
             Output::Live {
                 id: subscription,
@@ -742,6 +754,12 @@ impl<F> fmt::Debug for TestServer<F> {
             .field("events", &self.events.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The room that is addressed to a user at a [`TestServer`].
+#[must_use]
+pub fn user_room(user: &UserName) -> RoomName {
+    RoomName::parse(&format!("~u.{user}")).unwrap_or_else(|_| unreachable!("a user's name is shorter than a room's"))
 }
 
 /// The name of a user without one.

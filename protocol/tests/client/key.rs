@@ -326,6 +326,7 @@ fn welcome(sender: SenderId) -> Welcome {
         sender,
         heartbeat_ms: 25_000,
         expires_ms: None,
+        direct: false,
         limits,
     }
 }

@@ -121,6 +121,20 @@ impl Script {
         self.drain()
     }
 
+    pub fn address(&mut self, since: &[(&str, &str, u64)]) -> Vec<String> {
+        let since = since.iter().map(|(room, epoch, offset)| {
+            let (epoch, offset) = (Epoch::parse(epoch).unwrap(), Offset::new(*offset).unwrap());
+            (name(room), Cursor { epoch, offset })
+        });
+        self.session.address(self.moment(), since.collect(), Some(9));
+        self.drain()
+    }
+
+    pub fn leave_addressed(&mut self) -> Vec<String> {
+        self.session.leave_addressed(self.moment());
+        self.drain()
+    }
+
     pub fn leave(&mut self, room: &str) -> Vec<String> {
         self.session.leave(self.moment(), &name(room));
         self.drain()
@@ -295,6 +309,7 @@ fn line(output: &Output) -> String {
             RoomEvent::Refused { code, .. } => format!("{room}: refused {code}"),
             event => format!("{room}: {event:?}"),
         },
+        Output::NotAddressed { code, .. } => format!("not addressed: {code}"),
         Output::Delivery { tag, state } => delivery(*tag, state),
         Output::Page { tag, result } => match result {
             Ok(page) => format!("page {tag}: {} messages, more: {}", page.messages.len(), page.more),

@@ -268,7 +268,7 @@ fn lines_with_a_room_name_against_the_servers_rule_are_refused_without_other_eff
         (
             "~log",
             "forbidden",
-            "rooms whose names begin with ~ are the server's own",
+            "rooms whose names begin with ~ are the server's own: what is addressed to a user comes by itself after the line `direct`, and only a back end publishes there",
         ),
     ] {
         let mut script = Script::open_with(ServerOptions {

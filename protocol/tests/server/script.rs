@@ -254,6 +254,7 @@ fn line(output: &Output) -> String {
             let since = since.as_ref().map(|since| since.offset.get());
             format!("subscribe {id} {room} since {since:?} history {history}")
         }
+        Output::Address => "address".to_owned(),
         Output::Live { id, room, after } => format!("live {id} {room} after {after}"),
         Output::Unsubscribe { id, room } => format!("unsubscribe {id} {room}"),
         Output::ReadPage {

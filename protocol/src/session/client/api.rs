@@ -104,6 +104,14 @@ pub enum Output {
         /// Events of one room are in the order of its log.
         event: RoomEvent,
     },
+    /// The server refused [`address`](super::ClientSession::address), for instance because it does not address users. No
+    /// event of an addressed room follows.
+    NotAddressed {
+        /// Why, for programs: see [`code`](crate::message::code).
+        code: String,
+        /// Why, for people.
+        message: String,
+    },
     /// The state of a message in the outbox changed. The last state of a tag is `Acked` or `Failed`, and it is reported
     /// exactly once.
     Delivery {

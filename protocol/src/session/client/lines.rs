@@ -48,7 +48,7 @@ impl ClientSession {
             ServerLine::Joined(joined) => {
                 self.answered();
                 let (room, epoch, fork) = (joined.room.clone(), joined.epoch.clone(), joined.fork.clone());
-                let effect = self.rooms.joined(joined);
+                let effect = self.rooms.joined(joined, self.options.rooms);
                 if let Effect::Emit(_) = effect {
                     debug!("room {}: joined", self.numbers.of(&room));
                     self.entered(&room, &epoch, fork);
@@ -249,6 +249,17 @@ impl ClientSession {
                     self.outputs.push_back(Output::Page { tag, result });
                 }
             }
+            (Some("direct"), room, _) => {
+                debug!("what is addressed is refused ({})", trace::code(&error.code));
+                match (until, room) {
+                    (Some(until), _) => self.rooms.ask_again(until),
+                    (None, Some(room)) => {
+                        let effect = self.rooms.refused_addressed(&room, error.code, error.message);
+                        self.apply(&room, effect);
+                    }
+                    (None, None) => self.not_addressed(error.code, error.message),
+                }
+            }
             (_, room, _) => {
                 debug!("the server reports an error ({})", trace::code(&error.code));
                 self.outputs.push_back(Output::Fault {
@@ -257,6 +268,14 @@ impl ClientSession {
                     room,
                 });
             }
+        }
+    }
+
+    /// The server gives the client nothing that is addressed to its user.
+    pub(super) fn not_addressed(&mut self, code: String, message: String) {
+        if self.rooms.wants_addressed() {
+            self.lines.extend(self.rooms.leave_addressed());
+            self.outputs.push_back(Output::NotAddressed { code, message });
         }
     }
 

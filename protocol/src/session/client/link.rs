@@ -42,6 +42,8 @@ struct Open {
     /// How often the server sends at least a `ping`.
     heartbeat: Duration,
     limits: Limits,
+    /// The server addresses users.
+    addresses: bool,
     user: UserName,
     sender: SenderId,
 }
@@ -180,6 +182,11 @@ impl Link {
             State::Open(open) => Some((self.generation, &open.limits)),
             _ => None,
         }
+    }
+
+    /// Whether the server of the welcomed connection addresses users.
+    pub(super) fn addresses(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.addresses)
     }
 
     /// The public id of this client, while it is welcomed.
@@ -351,6 +358,7 @@ impl ClientSession {
             heard: self.now,
             heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
             limits: welcome.limits,
+            addresses: welcome.direct,
             user: welcome.user,
             sender: welcome.sender,
         }));

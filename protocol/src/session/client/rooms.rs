@@ -7,12 +7,29 @@ use litemap::LiteMap;
 use super::{JoinedRoom, LeftReason, RoomEvent};
 use crate::{
     ClientLine, Cursor, RoomName, SenderId,
-    message::{Join, Joined, Message, code},
+    message::{Direct, Join, Joined, Message, Position, code},
 };
 
-/// The rooms that the application has joined, or has left without an answer of the server so far.
+/// The rooms that the application has joined, or has left without an answer of the server so far; and the addressed
+/// rooms of its user, if it wants them.
 #[derive(Debug, Default)]
-pub(super) struct Rooms(LiteMap<RoomName, Room>);
+pub(super) struct Rooms {
+    rooms: LiteMap<RoomName, Room>,
+    addressed: Option<Addressed>,
+}
+
+/// The application wants what is addressed to its user. The server says which rooms these are; their names are reserved,
+/// and the client sends no `join` for them.
+#[derive(Debug)]
+struct Addressed {
+    /// How many of the newest messages to get of a room without a cursor, or when the messages after it are gone.
+    history: Option<u32>,
+    /// When to send `direct`; `None` while it was sent on this connection.
+    ask_at: Option<Duration>,
+}
+
+/// The most bytes of a position in `direct` besides the name of its room, and of the rest of that line.
+const POSITION_BYTES: usize = 96;
 
 /// The state of a room on this connection.
 #[derive(Debug)]
@@ -100,25 +117,25 @@ pub(super) enum Effect {
 impl Rooms {
     /// How far a room was read.
     pub(super) fn cursor(&self, room: &RoomName) -> Option<&Cursor> {
-        self.0.get(room)?.cursor()
+        self.rooms.get(room)?.cursor()
     }
 
     /// The rooms that the application wants to be in.
     pub(super) fn wanted(&self) -> impl Iterator<Item = (&RoomName, Option<&Cursor>)> {
-        let wanted = self.0.iter().filter(|(_, room)| room.is_wanted());
+        let wanted = self.rooms.iter().filter(|(_, room)| room.is_wanted());
         wanted.map(|(name, room)| (name, room.cursor()))
     }
 
     /// Whether an answer of the server is awaited.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.0.values().any(Room::awaits_answer)
+        self.rooms.values().any(Room::awaits_answer)
     }
 
     /// The application wants to be a member. Without effect if it wants to already.
     pub(super) fn want(&mut self, name: RoomName, since: Option<Cursor>, history: Option<u32>, max: usize) -> Effect {
         let start = Start { since, history };
-        let joined = self.0.len();
-        match self.0.get_mut(&name) {
+        let joined = self.rooms.len();
+        match self.rooms.get_mut(&name) {
             Some(room @ Room::Leaving(_)) => *room = Room::Rejoining(start),
             Some(_) => {}
             None if joined >= max => {
@@ -127,14 +144,14 @@ impl Rooms {
                     message: format!("this client has joined {max} rooms, which is all it may"),
                 });
             }
-            None => drop(self.0.insert(name, Room::Out(start))),
+            None => drop(self.rooms.insert(name, Room::Out(start))),
         }
         Effect::Nothing
     }
 
     /// The application does not want to be a member any more.
     pub(super) fn leave(&mut self, name: &RoomName) -> Effect {
-        let Some(room) = self.0.get_mut(name) else {
+        let Some(room) = self.rooms.get_mut(name) else {
             return Effect::Nothing;
         };
         match room {
@@ -148,20 +165,114 @@ impl Rooms {
             }
             Room::Leaving(_) => Effect::Nothing,
             Room::Out(_) | Room::Paused { .. } => {
-                self.0.remove(name);
+                self.rooms.remove(name);
                 Effect::Nothing
             }
         }
     }
 
+    /// The application wants what is addressed to its user: the messages after these cursors, at most `max` of them, and
+    /// of other rooms the newest. Without effect if it wants it already.
+    pub(super) fn want_addressed(
+        &mut self,
+        since: impl IntoIterator<Item = (RoomName, Cursor)>,
+        history: Option<u32>,
+        max: usize,
+    ) {
+        if self.addressed.is_some() {
+            return;
+        }
+        self.addressed = Some(Addressed {
+            history,
+            ask_at: Some(Duration::ZERO),
+        });
+        for (name, cursor) in since.into_iter().take(max) {
+            if name.is_reserved() {
+                self.want(name, Some(cursor), history, usize::MAX);
+            }
+        }
+    }
+
+    /// The application does not want what is addressed to its user any more. Returns the lines to send.
+    pub(super) fn leave_addressed(&mut self) -> Vec<ClientLine> {
+        let Some(addressed) = self.addressed.take() else {
+            return Vec::new();
+        };
+        let names: Vec<_> = self.rooms.iter().map(|(name, _)| name.clone()).collect();
+        let mut lines = Vec::new();
+        for name in names.into_iter().filter(RoomName::is_reserved) {
+            // The server may have begun a room whose `joined` is on its way.
+            if addressed.ask_at.is_none()
+                && let Some(room @ Room::Out(_)) = self.rooms.get_mut(&name)
+            {
+                *room = Room::Joining(room.start());
+            }
+            if let Effect::Send(line) = self.leave(&name) {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    /// Whether the application wants what is addressed to its user.
+    pub(super) fn wants_addressed(&self) -> bool {
+        self.addressed.is_some()
+    }
+
+    /// The `direct` line, if it can be sent now. It is not longer than this; cursors that do not fit are left out, and
+    /// the rooms of these are reset.
+    pub(super) fn next_direct(&mut self, now: Duration, max_bytes: usize) -> Option<ClientLine> {
+        let Self { rooms, addressed } = self;
+        let addressed = addressed.as_mut()?;
+        addressed.ask_at.take_if(|at| *at <= now)?;
+        let since = rooms.iter().filter(|(name, _)| name.is_reserved());
+        let since = since.filter_map(|(name, room)| match room {
+            // The server has left the room, or does so before it reads this line.
+            Room::Out(start) | Room::Rejoining(start) => {
+                let Cursor { epoch, offset } = start.since.clone()?;
+                let room = name.clone();
+                Some(Position { room, epoch, offset })
+            }
+            _ => None,
+        });
+        let mut left = max_bytes.saturating_sub(POSITION_BYTES);
+        let since = since.take_while(|position| {
+            let bytes = POSITION_BYTES + position.room.len();
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        });
+        let since: Vec<_> = since.collect();
+        Some(ClientLine::Direct(Direct {
+            since: (!since.is_empty()).then_some(since),
+            history: addressed.history,
+        }))
+    }
+
+    /// The server refused `direct`, or one of its rooms, until this time.
+    pub(super) fn ask_again(&mut self, until: Duration) {
+        if let Some(addressed) = &mut self.addressed {
+            addressed.ask_at = Some(addressed.ask_at.map_or(until, |at| at.max(until)));
+        }
+    }
+
+    /// The server refused one of the addressed rooms for good.
+    pub(super) fn refused_addressed(&mut self, name: &RoomName, code: String, message: String) -> Effect {
+        if self.addressed.is_none() || !name.is_reserved() {
+            return Effect::Nothing;
+        }
+        self.rooms.remove(name);
+        Effect::Emit(RoomEvent::Refused { code, message })
+    }
+
     /// Whether the room is joined on this connection.
     pub(super) fn is_in(&self, name: &RoomName) -> bool {
-        matches!(self.0.get(name), Some(Room::In { .. }))
+        matches!(self.rooms.get(name), Some(Room::In { .. }))
     }
 
     /// The next `join` that can be sent now.
     pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientLine> {
-        let mut rooms = self.0.iter_mut();
+        let mut rooms = self.rooms.iter_mut().filter(|(name, _)| !name.is_reserved());
         let (name, room, start) = rooms.find_map(|(name, room)| {
             let start = room.joinable(now)?.clone();
             Some((name, room, start))
@@ -177,25 +288,58 @@ impl Rooms {
 
     /// When the first pause ends.
     pub(super) fn paused_until(&self) -> Option<Duration> {
-        let pauses = self.0.values().filter_map(|room| match room {
+        let pauses = self.rooms.values().filter_map(|room| match room {
             Room::Paused { until, .. } => Some(*until),
             _ => None,
         });
-        pauses.min()
+        let ask_at = self.addressed.as_ref().and_then(|addressed| addressed.ask_at);
+        pauses.chain(ask_at).min()
     }
 
     /// The connection ended.
     pub(super) fn disconnected(&mut self) {
-        self.0.retain(|_, room| room.is_wanted());
-        for (_, room) in &mut self.0 {
+        self.rooms.retain(|_, room| room.is_wanted());
+        for (_, room) in &mut self.rooms {
             *room = Room::Out(room.start());
+        }
+        if let Some(addressed) = &mut self.addressed {
+            addressed.ask_at = Some(Duration::ZERO);
         }
     }
 
-    pub(super) fn joined(&mut self, joined: Joined) -> Effect {
-        let Some(room) = self.0.get_mut(&joined.room) else {
+    /// Makes an addressed room that the server joins one that was asked for. `None` if it may not be joined now.
+    fn addressed_room(&mut self, name: &RoomName, max: usize) -> Option<&mut Room> {
+        let addressed = self.addressed.as_ref();
+        let start = match self.rooms.get(name) {
+            Some(Room::Out(start)) => start.clone(),
+            Some(_) => return self.rooms.get_mut(name),
+            None if self.rooms.len() >= max => return None,
+            None => Start {
+                since: None,
+                history: addressed.and_then(|addressed| addressed.history),
+            },
+        };
+        self.rooms.insert(name.clone(), Room::Joining(start));
+        self.rooms.get_mut(name)
+    }
+
+    /// The server joined a room: on request, or an addressed one by itself, of which there are at most `max` with the
+    /// others.
+    pub(super) fn joined(&mut self, joined: Joined, max: usize) -> Effect {
+        let is_wanted = self.addressed.is_some() || !joined.room.is_reserved();
+        let room = if joined.room.is_reserved() {
+            self.addressed_room(&joined.room, max)
+        } else {
+            self.rooms.get_mut(&joined.room)
+        };
+        let Some(room) = room else {
             return Effect::Nothing;
         };
+        if !is_wanted && matches!(room, Room::Joining(_)) {
+            // It was asked for before the application lost interest.
+            *room = Room::Leaving(room.start());
+            return Effect::Send(ClientLine::Leave { room: joined.room });
+        }
         let Room::Joining(Start { since, history }) = room else {
             return Effect::Nothing;
         };
@@ -209,7 +353,8 @@ impl Rooms {
             let same = since.epoch == cursor.epoch || joined.fork.as_ref().is_some_and(shared);
             same && since.offset == cursor.offset
         };
-        if joined.recovered && !since.as_ref().is_none_or(goes_on) {
+        let goes_on = since.as_ref().is_none_or(goes_on);
+        if joined.recovered && !goes_on && !joined.room.is_reserved() {
             return Effect::Violation("joined says recovered, but begins at another place than the cursor");
         }
         let had_cursor = since.is_some();
@@ -224,7 +369,8 @@ impl Rooms {
             users: joined.users,
             members: joined.members,
         };
-        Effect::Emit(match (joined.recovered, had_cursor) {
+        // The server may not have the cursor of an addressed room, see `next_direct`.
+        Effect::Emit(match (joined.recovered && goes_on, had_cursor) {
             (false, _) => RoomEvent::Reset(now),
             (true, true) => RoomEvent::Recovered(now),
             (true, false) => RoomEvent::Joined(now),
@@ -232,7 +378,7 @@ impl Rooms {
     }
 
     pub(super) fn message(&mut self, message: Message, sender: &SenderId) -> Effect {
-        let Some(room) = self.0.get_mut(&message.room) else {
+        let Some(room) = self.rooms.get_mut(&message.room) else {
             return Effect::Nothing;
         };
         let Room::In { cursor, .. } = room else {
@@ -251,7 +397,7 @@ impl Rooms {
     }
 
     pub(super) fn left(&mut self, name: &RoomName, reason: Option<LeftReason>) -> Effect {
-        let Some(room) = self.0.get_mut(name) else {
+        let Some(room) = self.rooms.get_mut(name) else {
             return Effect::Nothing;
         };
         match room {
@@ -259,14 +405,17 @@ impl Rooms {
             Room::Leaving(_) | Room::Rejoining(_) if reason.is_some() => Effect::Nothing,
             Room::Rejoining(start) => {
                 *room = Room::Out(start.clone());
+                if name.is_reserved() {
+                    self.ask_again(Duration::ZERO);
+                }
                 Effect::Nothing
             }
             Room::Leaving(_) => {
-                self.0.remove(name);
+                self.rooms.remove(name);
                 Effect::Nothing
             }
             Room::Joining(_) | Room::In { .. } => {
-                self.0.remove(name);
+                self.rooms.remove(name);
                 Effect::Emit(RoomEvent::Left(reason))
             }
             Room::Out(_) | Room::Paused { .. } => Effect::Nothing,
@@ -281,7 +430,7 @@ impl Rooms {
         message: String,
         until: Option<Duration>,
     ) -> Effect {
-        let Some(room) = self.0.get_mut(name) else {
+        let Some(room) = self.rooms.get_mut(name) else {
             return Effect::Nothing;
         };
         let Room::Joining(start) = room else {
@@ -294,7 +443,7 @@ impl Rooms {
             };
             return Effect::Nothing;
         }
-        self.0.remove(name);
+        self.rooms.remove(name);
         Effect::Emit(RoomEvent::Refused { code, message })
     }
 }

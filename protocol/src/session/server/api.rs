@@ -67,6 +67,8 @@ pub enum Input {
         /// The messages, or the reason why they cannot be read.
         result: Result<PageLines, Refusal>,
     },
+    /// The answer to [`Output::Address`].
+    Addressed(Result<Vec<RoomName>, Refusal>),
     /// The server ended the membership, for instance because the room ends.
     Expelled {
         /// The `id` of [`Output::Subscribe`].
@@ -125,6 +127,9 @@ pub enum Output {
         /// The body, or a refusal that settles the number instead of a message.
         content: Result<Body, Refusal>,
     },
+    /// Find the addressed rooms of the client's user, and answer with [`Input::Addressed`]: the room of the user, and
+    /// those of the groups that it belongs to. Their names begin with `~`. There is one such question at a time.
+    Address,
     /// Register the socket in the hub and hold back live lines, then read the log, then answer with
     /// [`Input::Subscribed`].
     Subscribe {

@@ -8,8 +8,9 @@ use super::{
     trace::trace,
 };
 use crate::{
-    Body, BodyLimit, ClientKey, ClientLine, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName, codec,
-    message::{Ack, Author, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
+    Body, BodyLimit, ClientKey, ClientLine, Cursor, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName,
+    codec,
+    message::{Ack, Author, Direct, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
 };
 
 /// The `retry_after` of a line that is refused because too many of its kind are open.
@@ -33,6 +34,8 @@ pub(super) struct Open {
     reads: u32,
     /// The open requests with the limit 0, which only ask whether there is a message.
     probes: Vec<RequestId>,
+    /// The `direct` whose rooms the driver looks for.
+    addressing: Option<Box<Direct>>,
 }
 
 /// A room from `join` until `leave`, a refusal or the server's decision.
@@ -65,6 +68,7 @@ impl Open {
             appends: 0,
             reads: 0,
             probes: Vec::new(),
+            addressing: None,
         }
     }
 
@@ -106,6 +110,7 @@ impl Open {
             }
             ClientLine::Signal { room, body } => self.signal(room, body, options, out),
             ClientLine::History(history) => self.history(history, options, out),
+            ClientLine::Direct(direct) => self.direct(direct, options, out),
             ClientLine::Auth { token } => {
                 trace!("auth: lines wait until the newer token is checked");
                 self.renewing = true;
@@ -124,15 +129,33 @@ impl Open {
     fn join(&mut self, join: Join, options: &ServerOptions, out: &mut Outgoing) {
         let room = join.room;
         if let Err(refusal) = check_room(&room, options) {
-            return self.refuse("join", room, refusal, out);
+            return self.refuse("join", Some(room), refusal, out);
         }
         if self.membership(&room).is_some() {
             let refusal = Refusal::for_good(code::ALREADY_JOINED, "the room is joined already: leave it first");
-            return self.refuse("join", room, refusal, out);
+            return self.refuse("join", Some(room), refusal, out);
         }
-        if self.rooms.len() >= options.limits.rooms as usize {
-            let refusal = Refusal::for_good(code::TOO_MANY_ROOMS, "leave another room first");
-            return self.refuse("join", room, refusal, out);
+        self.subscribe(room, join.since, join.history, options, out);
+    }
+
+    /// Follows a room that is not joined, unless there are too many: addressed rooms and others are counted apart.
+    fn subscribe(
+        &mut self,
+        room: RoomName,
+        since: Option<Cursor>,
+        history: Option<u32>,
+        options: &ServerOptions,
+        out: &mut Outgoing,
+    ) {
+        let same_kind = |membership: &&Membership| membership.room.is_reserved() == room.is_reserved();
+        if self.rooms.iter().filter(same_kind).count() >= options.limits.rooms as usize {
+            let message = if room.is_reserved() {
+                "the user is in more groups than a session can follow"
+            } else {
+                "leave another room first"
+            };
+            let refusal = Refusal::for_good(code::TOO_MANY_ROOMS, message);
+            return self.refuse(asked_by(&room), Some(room), refusal, out);
         }
         self.last_subscription += 1;
         let id = self.last_subscription;
@@ -145,10 +168,10 @@ impl Open {
             id,
             live: false,
         });
-        let since = join.since;
-        let history = join.history.unwrap_or(0).min(options.limits.page);
+        let history = history.unwrap_or(0).min(options.limits.page);
         trace!(
-            "join: room {id}, since {:?}, history {history}",
+            "{}: room {id}, since {:?}, history {history}",
+            asked_by(&room),
             since.as_ref().map(|since| since.offset.get())
         );
         out.push(Output::Subscribe {
@@ -157,6 +180,48 @@ impl Open {
             since,
             history,
         });
+    }
+
+    fn direct(&mut self, direct: Direct, options: &ServerOptions, out: &mut Outgoing) {
+        if !options.direct {
+            let refusal = Refusal::for_good(code::FORBIDDEN, "this server does not address users");
+            return self.refuse("direct", None, refusal, out);
+        }
+        if self.addressing.is_some() {
+            let refusal = Refusal::later(code::BUSY, "the line before it is not answered yet", BUSY_PAUSE);
+            return self.refuse("direct", None, refusal, out);
+        }
+        self.addressing = Some(Box::new(direct));
+        out.push(Output::Address);
+    }
+
+    /// The addressed rooms of the user. Those that the session follows already stay as they are.
+    pub(super) fn addressed(
+        &mut self,
+        result: Result<Vec<RoomName>, Refusal>,
+        options: &ServerOptions,
+        out: &mut Outgoing,
+    ) {
+        let Some(direct) = self.addressing.take() else {
+            return;
+        };
+        let rooms = match result {
+            Ok(rooms) => rooms,
+            Err(refusal) => return self.refuse("direct", None, refusal, out),
+        };
+        let mut positions = direct.since.unwrap_or_default();
+        for room in rooms {
+            if self.membership(&room).is_some() {
+                continue;
+            }
+            let position = positions.iter().position(|position| position.room == room);
+            let since = position.map(|index| positions.swap_remove(index));
+            let since = since.map(|position| Cursor {
+                epoch: position.epoch,
+                offset: position.offset,
+            });
+            self.subscribe(room, since, direct.history, options, out);
+        }
     }
 
     /// The log's answer to a join.
@@ -174,8 +239,8 @@ impl Open {
         let subscription = match result {
             Ok(subscription) => subscription,
             Err(refusal) => {
-                self.refuse("join", self.rooms[index].room.clone(), refusal, out);
-                self.rooms.swap_remove(index);
+                let Membership { room, .. } = self.rooms.swap_remove(index);
+                self.refuse(asked_by(&room), Some(room), refusal, out);
                 return;
             }
         };
@@ -299,14 +364,14 @@ impl Open {
 
     fn signal(&mut self, room: RoomName, body: Body, options: &ServerOptions, out: &mut Outgoing) {
         if let Err(refusal) = check_room(&room, options) {
-            return self.refuse("signal", room, refusal, out);
+            return self.refuse("signal", Some(room), refusal, out);
         }
         if !self.membership(&room).is_some_and(|index| self.rooms[index].live) {
             let refusal = Refusal::for_good(code::NOT_JOINED, "join the room to signal in it");
-            return self.refuse("signal", room, refusal, out);
+            return self.refuse("signal", Some(room), refusal, out);
         }
         if let Err(refusal) = check_body(&body, options) {
-            return self.refuse("signal", room, refusal, out);
+            return self.refuse("signal", Some(room), refusal, out);
         }
         let from = self.author.clone();
         out.push(Output::Signal { room, from, body });
@@ -319,7 +384,10 @@ impl Open {
             before,
             limit,
         } = history;
-        if let Err(refusal) = check_room(&room, options) {
+        // Of the reserved rooms, those that are addressed to the user may be read.
+        if let Err(refusal) = check_room(&room, options)
+            && !(room.is_reserved() && self.membership(&room).is_some())
+        {
             return self.refuse_history(id, room, refusal, out);
         }
         if self.reads >= options.limits.history {
@@ -381,25 +449,25 @@ impl Open {
     }
 
     /// Sends the `error` for a line of this kind.
-    pub(super) fn refuse(&self, kind: &str, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
+    pub(super) fn refuse(&self, kind: &str, room: Option<RoomName>, refusal: Refusal, out: &mut Outgoing) {
         self.error(kind, room, None, refusal, out);
     }
 
     pub(super) fn refuse_history(&self, id: RequestId, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
-        self.error("history", room, Some(id), refusal, out);
+        self.error("history", Some(room), Some(id), refusal, out);
     }
 
-    fn error(&self, kind: &str, room: RoomName, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
+    fn error(&self, kind: &str, room: Option<RoomName>, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
         trace!(
             "error: {kind}, {}, {}, retry after {:?}",
-            self.number(&room),
+            RoomNumber(room.as_ref().and_then(|room| self.number(room).0)),
             refusal.code,
             refusal.retry_after
         );
         out.send(&ServerLine::Error(ErrorLine {
             code: refusal.code.into_owned(),
             message: refusal.message.into_owned(),
-            room: Some(room),
+            room,
             kind: Some(kind.to_owned()),
             id,
             retry_after_ms: refusal.retry_after.map(millis),
@@ -427,10 +495,16 @@ impl fmt::Display for RoomNumber {
     }
 }
 
+/// The kind of the line by which a client asks for a room.
+fn asked_by(room: &RoomName) -> &'static str {
+    if room.is_reserved() { "direct" } else { "join" }
+}
+
 /// Names that begin with `~` are reserved for the server.
 fn check_room(room: &RoomName, options: &ServerOptions) -> Result<(), Refusal> {
     if room.is_reserved() {
-        let message = "rooms whose names begin with ~ are the server's own";
+        let message = "rooms whose names begin with ~ are the server's own: what is addressed to a user comes by itself \
+                       after the line `direct`, and only a back end publishes there";
         return Err(Refusal::for_good(code::FORBIDDEN, message));
     }
     (options.check_room)(room)

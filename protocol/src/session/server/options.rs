@@ -26,6 +26,9 @@ pub struct ServerOptions {
     pub received_burst: u32,
     /// The maximum of bytes of a text with several lines; at most `limits.sent_text_bytes`.
     pub transmit_bytes: usize,
+    /// Whether the driver answers [`Output::Address`](super::Output::Address): `welcome` says so, and without it the line
+    /// `direct` is refused.
+    pub direct: bool,
     /// The server's rule for names of rooms, in addition to that of [`RoomName`]: a line with a name that violates it
     /// gets this refusal and has no other effect. It is not applied to `leave`, which is always answered.
     pub check_room: fn(&RoomName) -> Result<(), Refusal>,
@@ -55,6 +58,7 @@ impl Default for ServerOptions {
             received_per_second: 5_000,
             received_burst: 10_000,
             transmit_bytes: 64 << 10,
+            direct: false,
             check_room: |_| Ok(()),
         }
     }

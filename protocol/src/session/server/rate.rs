@@ -16,7 +16,7 @@ const MAX_BEHIND: Duration = Duration::from_secs(1);
 /// The rate of everything received is at least this many times the rate of lines.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
-/// The lines that a join counts for, because a join and the leave after it are sent to all members of the room.
+/// The lines that a join, or `direct`, counts for, because a join and the leave after it are sent to all members of the room.
 const JOIN_LINES: u32 = 8;
 
 /// The tokens of a client when its connection ended. Its next connection starts with them.
@@ -97,7 +97,8 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) fn new(config: &ServerOptions, now: Duration) -> Self {
         let limits = &config.limits;
-        let needed = limits.in_flight.saturating_add(limits.rooms.saturating_mul(JOIN_LINES));
+        let joins = limits.rooms.saturating_add(config.direct.into());
+        let needed = limits.in_flight.saturating_add(joins.saturating_mul(JOIN_LINES));
         let lines = f64::from(limits.lines_per_second);
         let burst = f64::from(limits.lines_burst.max(needed));
         let received = match limits.lines_per_second {
@@ -156,7 +157,7 @@ impl Rate {
     }
 
     pub(super) fn take_line(&mut self, line: &ClientLine) {
-        let is_join = matches!(line, ClientLine::Join(_));
+        let is_join = matches!(line, ClientLine::Join(_) | ClientLine::Direct(_));
         self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
     }
 
