@@ -4,6 +4,8 @@
 
 #![cfg(not(target_family = "wasm"))]
 
+#[path = "session/addressed.rs"]
+mod addressed;
 #[path = "session/catching_up.rs"]
 mod catching_up;
 #[path = "session/connection.rs"]

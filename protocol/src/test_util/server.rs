@@ -223,8 +223,11 @@ impl<F: Faults> TestServer<F> {
         members.map(|(&id, _)| id).collect()
     }
 
-    /// The users in a room.
+    /// The users in a room; none in an addressed one, which has no presence.
     pub fn users(&mut self, room: &RoomName) -> BTreeSet<UserName> {
+        if room.is_reserved() {
+            return BTreeSet::new();
+        }
         let members = self.members(room);
         members
             .into_iter()
